@@ -1,0 +1,215 @@
+"""The shapes that cross the dispatcher: a request in, an answer or pieces of one out.
+
+They are frozen, and validated where they are made: from JSON by `msgspec`, in a program by `Request.__post_init__`.
+Tokens are counted by the provider and are None when it counted none; money is US dollars; times are milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from lakehouse.errors import Attempt
+
+JsonObject = dict[str, Any]  # a JSON object that we pass on; msgspec has no recursive alias for its values
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+
+
+class TextPart(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="text", forbid_unknown_fields=True):
+    """A piece of a message that is text."""
+
+    text: str
+
+
+class ImageUrl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where an image is: a `data:` URL, or a remote one, which is passed on and never fetched by us."""
+
+    url: str
+    detail: str | None = None
+
+
+class ImagePart(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="image_url", forbid_unknown_fields=True):
+    """A piece of a message that is an image."""
+
+    image_url: ImageUrl
+
+
+Part = TextPart | ImagePart
+
+
+class Function(msgspec.Struct, frozen=True, kw_only=True):
+    """The function a tool call names; `arguments` is JSON as a string, and may be invalid when `length` cut it."""
+
+    name: str
+    arguments: str = "{}"
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call the model asks for, in OpenAI's shape."""
+
+    id: str
+    function: Function
+    type: Literal["function"] = "function"
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One message of the conversation.
+
+    `reasoning` and `reasoning_details` are what an earlier answer carried; providers that demand their reasoning back
+    get it in their own way, signed blocks unchanged.
+    """
+
+    role: Role
+    content: str | tuple[Part, ...] | None = None
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    reasoning: str | None = None
+    reasoning_details: tuple[JsonObject, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.role == "tool" and self.tool_call_id is None:
+            raise ValueError("`tool_call_id` is required in a message of role `tool`")
+        if self.content is None and not self.tool_calls:
+            raise ValueError("`content` is required in a message without `tool_calls`")
+
+    @property
+    def text(self) -> str:
+        """The text of the message, its text parts joined."""
+        if self.content is None or isinstance(self.content, str):
+            return self.content or ""
+        return "".join(part.text for part in self.content if isinstance(part, TextPart))
+
+    @property
+    def images(self) -> tuple[ImagePart, ...]:
+        """The images of the message, in order."""
+        if self.content is None or isinstance(self.content, str):
+            return ()
+        return tuple(part for part in self.content if isinstance(part, ImagePart))
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A conversation and what is wanted of it. What the caller leaves out (None) is not sent to the provider.
+
+    `messages` may be given as mappings. `options` goes to the provider's own options as it is; `max_tokens` is in
+    tokens. Raises `msgspec.ValidationError` naming the field when something does not fit.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: str | tuple[str, ...] | None = None
+    seed: int | None = None
+    format: Literal["json"] | JsonObject | None = None
+    think: bool | str | None = None
+    tools: tuple[JsonObject, ...] | None = None
+    tool_choice: str | JsonObject | None = None
+    stream: bool = False
+    fallbacks: tuple[str, ...] = ()
+    options: JsonObject | None = None
+    user: str | None = None
+
+    def __post_init__(self) -> None:
+        if any(isinstance(message, Mapping) for message in self.messages) or not isinstance(self.messages, tuple):
+            converted = msgspec.convert({"messages": list(self.messages)}, _Messages, from_attributes=True)
+            msgspec.structs.force_setattr(self, "messages", converted.messages)
+        if not self.model.strip():
+            raise ValueError("`model` must name a model")
+        if not self.messages:
+            raise ValueError("`messages` must not be empty")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ValueError("`max_tokens` must be at least 1")
+
+
+class _Messages(msgspec.Struct):
+    messages: tuple[Message, ...]
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens and money as the provider counted them: `input_tokens` includes cached ones, `output_tokens` reasoning."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost_usd: float | None = None
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What one provider answered, decoded from its dialect, before the dispatcher adds who and how long.
+
+    `finish_reason` is None when the provider gave none. `extra_content` of a provider is dropped, signed reasoning
+    (`reasoning_details`) is kept, for it must be sent back verbatim.
+    """
+
+    content: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason | None = None
+    usage: Usage = Usage()
+    reasoning_details: tuple[JsonObject, ...] = ()
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer. `model` is the name the upstream was asked for; `attempts` ends with the one that answered."""
+
+    model: str
+    provider: str
+    content: str
+    reasoning: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: FinishReason
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    cost_usd: float | None
+    latency_ms: float
+    attempts: tuple[Attempt, ...]
+    reasoning_details: tuple[JsonObject, ...] | msgspec.UnsetType = msgspec.UNSET
+
+
+class ContentPiece(msgspec.Struct, frozen=True, tag_field="type", tag="content"):
+    """Some more text of the answer."""
+
+    text: str
+
+
+class ReasoningPiece(msgspec.Struct, frozen=True, tag_field="type", tag="reasoning"):
+    """Some more of the model's reasoning."""
+
+    text: str
+
+
+class ToolCallPiece(msgspec.Struct, frozen=True, tag_field="type", tag="tool_call"):
+    """A whole tool call."""
+
+    tool_call: ToolCall
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="done"):
+    """The last piece of a stream that is whole: an answer's fields without what was already streamed."""
+
+    model: str
+    provider: str
+    finish_reason: FinishReason
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    cost_usd: float | None
+    latency_ms: float
+    attempts: tuple[Attempt, ...]
+    reasoning_details: tuple[JsonObject, ...] | msgspec.UnsetType = msgspec.UNSET
+
+
+Delta = ContentPiece | ReasoningPiece | ToolCallPiece
+"""What a dialect's stream parser yields."""
+
+Piece = ContentPiece | ReasoningPiece | ToolCallPiece | Done
+"""What a caller of `stream` sees: deltas, then exactly one `Done`; a failure is raised."""

@@ -1,0 +1,232 @@
+"""What can go wrong, in the words of the contract.
+
+Every failure that a caller can see is one of these, and the service's JSON is made from it in one place
+(`LakehouseError.document`).
+
+    LakehouseError
+    ├── ErrBadRequest         400   the request itself, or what a provider refused as the caller's mistake
+    ├── ErrUnauthorized       401   our own door: no token, or not one of ours
+    ├── ErrForbidden          403   our own door: a network that may not connect
+    ├── ErrProviderNotFound   404   a provider is named that is not registered
+    ├── ErrTooLarge           413   the body is over its limit
+    ├── ErrRateLimited        429   the provider's rate limit or quota
+    ├── ErrUpstream           502   any other failure of an upstream, its 401 and its unpaid bill included
+    ├── ErrUnavailable        503   draining, every circuit open, or our own queue is full
+    └── ErrTimeout            504   our deadline, or the upstream's
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal, NamedTuple, get_args
+
+import msgspec
+
+ErrorClass = Literal[
+    "auth",
+    "billing",
+    "quota",
+    "entitlement",
+    "client_not_allowed",
+    "forbidden",
+    "missing_header",
+    "wrong_endpoint",
+    "model_not_found",
+    "rate_limit",
+    "overloaded",
+    "upstream_error",
+    "server_error",
+    "timeout",
+    "context_overflow",
+    "unsupported_parameter",
+    "bad_request",
+    "content_policy",
+    "empty_response",
+    "incomplete_stream",
+]
+"""What an upstream's failure means, whatever number it came with."""
+
+ERROR_CLASSES: tuple[ErrorClass, ...] = get_args(ErrorClass)
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One try at one route: part of the trail that every answer and error carries.
+
+    `status` is the upstream's HTTP status, or None when no head arrived; `error` is a class, or None for the attempt
+    that answered; `ms` is how long it took, in milliseconds.
+    """
+
+    provider: str
+    model: str
+    status: int | None = None
+    error: ErrorClass | None = None
+    ms: float = 0.0
+
+
+class LakehouseError(Exception):
+    """A failure with a code, a status, and a sentence for the person who reads it.
+
+    `retry_after` is in seconds and becomes a `Retry-After` header. `error_class` is None when the failure is about our
+    own door or the request itself. The message must be fit to be shown: no secret ever goes into it.
+    """
+
+    code: ClassVar[str] = "ErrInternal"
+    status: ClassVar[int] = 500
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str | None = None,
+        upstream_status: int | None = None,
+        error_class: ErrorClass | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        attempts: tuple[Attempt, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.provider = provider
+        self.upstream_status = upstream_status
+        self.error_class = error_class
+        self.retryable = retryable
+        self.retry_after = retry_after
+        self.attempts = attempts
+
+    def document(self, request_id: str | None = None) -> dict[str, object]:
+        """The JSON body that the service answers with."""
+        return {
+            "error": {
+                "code": self.code,
+                "message": self.message,
+                "status": self.status,
+                "provider": self.provider,
+                "upstream_status": self.upstream_status,
+                "class": self.error_class,
+                "retryable": self.retryable,
+                "request_id": request_id,
+                "attempts": [msgspec.to_builtins(attempt) for attempt in self.attempts],
+            }
+        }
+
+    def headers(self) -> list[tuple[str, str]]:
+        """Response headers that belong to this failure, `Retry-After` (whole seconds, rounded up) among them."""
+        if self.retry_after is None:
+            return []
+        return [("retry-after", str(max(0, math.ceil(self.retry_after))))]
+
+
+class ErrBadRequest(LakehouseError):
+    """The request is wrong, here or in the eyes of the provider."""
+
+    code = "ErrBadRequest"
+    status = 400
+
+
+class ErrUnauthorized(LakehouseError):
+    """Our own door: the bearer token is missing or is not one of ours."""
+
+    code = "ErrUnauthorized"
+    status = 401
+
+
+class ErrForbidden(LakehouseError):
+    """Our own door: this network may not connect."""
+
+    code = "ErrForbidden"
+    status = 403
+
+
+class ErrProviderNotFound(LakehouseError):
+    """The model's name asks for a provider that is not registered."""
+
+    code = "ErrProviderNotFound"
+    status = 404
+
+
+class ErrTooLarge(LakehouseError):
+    """The body is over its limit."""
+
+    code = "ErrTooLarge"
+    status = 413
+
+
+class ErrRateLimited(LakehouseError):
+    """The provider's rate limit or quota."""
+
+    code = "ErrRateLimited"
+    status = 429
+
+
+class ErrUpstream(LakehouseError):
+    """An upstream failed, refused us, or answered something that is empty, cut or not understood."""
+
+    code = "ErrUpstream"
+    status = 502
+
+
+class ErrUnavailable(LakehouseError):
+    """We cannot take this now: draining, every circuit open, or the queue for that upstream is full."""
+
+    code = "ErrUnavailable"
+    status = 503
+
+
+class ErrTimeout(LakehouseError):
+    """A deadline passed: the caller's, ours or the upstream's. The message names which."""
+
+    code = "ErrTimeout"
+    status = 504
+
+
+class ClassFacts(NamedTuple):
+    """What follows from an error class: the exception, and whether the same request may succeed later."""
+
+    error: type[LakehouseError]
+    retryable: bool
+
+
+CLASS_FACTS: dict[ErrorClass, ClassFacts] = {
+    "auth": ClassFacts(ErrUpstream, False),
+    "billing": ClassFacts(ErrUpstream, False),
+    "quota": ClassFacts(ErrRateLimited, False),
+    "entitlement": ClassFacts(ErrUpstream, False),
+    "client_not_allowed": ClassFacts(ErrUpstream, False),
+    "forbidden": ClassFacts(ErrUpstream, False),
+    "missing_header": ClassFacts(ErrUpstream, False),
+    "wrong_endpoint": ClassFacts(ErrUpstream, False),
+    "model_not_found": ClassFacts(ErrUpstream, False),
+    "rate_limit": ClassFacts(ErrRateLimited, True),
+    "overloaded": ClassFacts(ErrUpstream, True),
+    "upstream_error": ClassFacts(ErrUpstream, True),
+    "server_error": ClassFacts(ErrUpstream, True),
+    "timeout": ClassFacts(ErrTimeout, True),
+    "context_overflow": ClassFacts(ErrBadRequest, False),
+    "unsupported_parameter": ClassFacts(ErrBadRequest, False),
+    "bad_request": ClassFacts(ErrBadRequest, False),
+    "content_policy": ClassFacts(ErrBadRequest, False),
+    "empty_response": ClassFacts(ErrUpstream, True),
+    "incomplete_stream": ClassFacts(ErrUpstream, True),
+}
+"""The class decides the status, not the upstream's number: an overload sent as 429 is a 502, a quota sent as 403 a 429."""
+
+
+def failure(
+    error_class: ErrorClass,
+    message: str,
+    *,
+    provider: str | None = None,
+    upstream_status: int | None = None,
+    retryable: bool | None = None,
+    retry_after: float | None = None,
+) -> LakehouseError:
+    """An upstream's failure as the exception its class calls for; `retryable` overrides what the class says."""
+    facts = CLASS_FACTS[error_class]
+    return facts.error(
+        message,
+        provider=provider,
+        upstream_status=upstream_status,
+        error_class=error_class,
+        retryable=facts.retryable if retryable is None else retryable,
+        retry_after=retry_after,
+    )

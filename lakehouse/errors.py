@@ -208,7 +208,7 @@ CLASS_FACTS: dict[ErrorClass, ClassFacts] = {
     "empty_response": ClassFacts(ErrUpstream, True),
     "incomplete_stream": ClassFacts(ErrUpstream, True),
 }
-"""The class decides the status, not the upstream's number: an overload sent as 429 is a 502, a quota sent as 403 a 429."""
+"""The class decides the status, not the upstream's number: an overload sent as 429 is a 502, a quota as 403 a 429."""
 
 
 def failure(

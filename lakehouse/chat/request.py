@@ -31,7 +31,9 @@ class ImageUrl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     detail: str | None = None
 
 
-class ImagePart(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="image_url", forbid_unknown_fields=True):
+class ImagePart(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="image_url", forbid_unknown_fields=True
+):
     """A piece of a message that is an image."""
 
     image_url: ImageUrl

@@ -1,0 +1,37 @@
+"""The configuration: what can be said (`tables`), how values are written (`values`), how a file is read (`reading`)."""
+
+from lakehouse.config.reading import ConfigError, Loaded, find, load, parse
+from lakehouse.config.tables import (
+    AuthTable,
+    ChatTable,
+    Config,
+    GatewayTable,
+    KimiTable,
+    LocalTable,
+    OpenCodeTable,
+    OpenRouterTable,
+    PolicyTable,
+    ProviderTable,
+    ServerTable,
+)
+from lakehouse.config.values import Address
+
+__all__ = [
+    "Address",
+    "AuthTable",
+    "ChatTable",
+    "Config",
+    "ConfigError",
+    "GatewayTable",
+    "KimiTable",
+    "Loaded",
+    "LocalTable",
+    "OpenCodeTable",
+    "OpenRouterTable",
+    "PolicyTable",
+    "ProviderTable",
+    "ServerTable",
+    "find",
+    "load",
+    "parse",
+]

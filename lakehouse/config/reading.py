@@ -1,0 +1,177 @@
+"""From TOML to a `Config`: everything is checked, and all problems are reported together."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields, is_dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from lakehouse.config import values
+from lakehouse.config.tables import ChatTable, Config, GatewayTable
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+Table = TypeVar("Table", bound=_Dataclass)
+
+SYSTEM_FILE = Path("/etc/lakehouse/lakehouse.toml")
+
+_AT_LEAST = {
+    "gateway.max_connections": 1,
+    "gateway.max_waiting": 0,
+    "chatd.max_connections": 1,
+    "chatd.max_waiting": 0,
+    "chatd.local.context": 1,
+    "chatd.policy.retries": 0,
+    "chatd.policy.breaker_failures": 0,
+}
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; `problems` has one line for each thing that is wrong, naming its key."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """A configuration, the file it came from (None: the built-in defaults), and what is odd but no error."""
+
+    config: Config
+    path: Path | None
+    warnings: tuple[str, ...] = ()
+
+
+def find(path: str | Path | None, env: Mapping[str, str]) -> Path | None:
+    """The first that exists of `path`, ``$LAKEHOUSE_CONFIG``, ``./lakehouse.toml`` and the system's file.
+
+    A file that was asked for by name must exist: otherwise ConfigError.
+    """
+    for name, source in ((path, "-c"), (env.get("LAKEHOUSE_CONFIG"), "$LAKEHOUSE_CONFIG")):
+        if name:
+            if not Path(name).is_file():
+                raise ConfigError([f"{source}: there is no file {name}"])
+            return Path(name)
+    return next((candidate for candidate in (Path("lakehouse.toml"), SYSTEM_FILE) if candidate.is_file()), None)
+
+
+def load(path: str | Path | None = None, *, env: Mapping[str, str] | None = None) -> Loaded:
+    """Find and read the configuration. Raises ConfigError with every problem."""
+    found = find(path, os.environ if env is None else env)
+    if found is None:
+        return Loaded(config=Config(), path=None)
+    try:
+        document = tomllib.loads(found.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError([f"{found}: {error}"]) from None
+    config, warnings = parse(document)
+    return Loaded(config=config, path=found, warnings=tuple(warnings))
+
+
+def parse(document: Mapping[str, object]) -> tuple[Config, list[str]]:
+    """A TOML document as a Config, with warnings. Raises ConfigError with every problem."""
+    known = {field.name for field in fields(Config)}
+    foreign = sorted(set(document) - known)
+    warnings = []
+    if foreign:
+        warnings.append(f"tables that are not ours are ignored: {', '.join(foreign)}")
+    problems: list[str] = []
+    config = _read_table(Config, {k: v for k, v in document.items() if k in known}, "", problems)
+    problems += _across(config)
+    if problems:
+        raise ConfigError(problems)
+    return config, warnings
+
+
+def _read_table(table: type[Table], document: object, path: str, problems: list[str]) -> Table:
+    """One table; what is wrong goes to `problems` and the default stands in, so that the rest is checked as well."""
+    if not isinstance(document, dict):
+        problems.append(f"{path} must be a table (got {values.quoted(document)})")
+        return table()
+    hints = get_type_hints(table)
+    known = {field.name: field for field in fields(table)}
+    read: dict[str, object] = {}
+    for name, value in document.items():
+        key = f"{path}.{name}" if path else name
+        if name not in known:
+            problems.append(f"{key} is not a known key{_suggest(name, known)}")
+            continue
+        try:
+            read[name] = _read_value(known[name], hints[name], value, key, problems)
+        except ValueError as error:
+            problems.append(f"{key} {error}")
+    return table(**read)
+
+
+def _read_value(field: Field[Any], hint: type, value: object, key: str, problems: list[str]) -> object:
+    if is_dataclass(hint):
+        return _read_table(hint, value, key, problems)
+    if key == "models":
+        return _read_models(value, problems)
+    if reader := field.metadata.get("reader"):
+        return reader(value)
+    if isinstance(hint, type) and issubclass(hint, str | bool | int):
+        if type(value) is not hint:
+            raise ValueError(f"must be {_NAMES[hint]} (got {values.quoted(value)})")
+        if isinstance(value, int) and value < (least := _AT_LEAST.get(key, value)):
+            raise ValueError(f"must be at least {least} (got {value})")
+        return value
+    if get_origin(hint) is Literal and value not in get_args(hint):
+        raise ValueError(f"must be one of {', '.join(map(values.quoted, get_args(hint)))} (got {values.quoted(value)})")
+    try:
+        converted = msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"does not fit: {error} (got {values.quoted(value)})") from None
+    return MappingProxyType(converted) if isinstance(converted, dict) else converted
+
+
+_NAMES = {str: "a string", bool: "true or false", int: "a whole number"}
+
+
+def _read_models(value: object, problems: list[str]) -> Mapping[str, tuple[str, ...]]:
+    if not isinstance(value, dict):
+        raise ValueError(f"must be a table (got {values.quoted(value)})")
+    tiers = {}
+    for name, names in value.items():
+        try:
+            tiers[name] = values.chain(names)
+        except ValueError as error:
+            problems.append(f"models.{name} {error}")
+    return MappingProxyType(tiers)
+
+
+def _suggest(name: str, known: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _across(config: Config) -> list[str]:
+    """What can only be judged when several keys are known."""
+    problems = []
+    if bool(config.server.certfile) != bool(config.server.keyfile):
+        missing = "server.certfile" if config.server.keyfile else "server.keyfile"
+        problems.append(f"{missing} must be set as well: TLS needs both a certificate and its key")
+    gateway: GatewayTable = config.gateway
+    chatd: ChatTable = config.chatd
+    if chatd.bind is not None and chatd.bind == gateway.bind and chatd.bind.port:
+        problems.append(f"chatd.bind must differ from gateway.bind (both are {chatd.bind})")
+    for tier, names in config.models.items():
+        problems += [
+            f"models.{tier} must not name itself"
+            if name == tier
+            else f"models.{tier} names the tier {name}: a tier holds models"
+            for name in names
+            if name in config.models
+        ]
+    return problems

@@ -1,0 +1,172 @@
+"""What the configuration can say, with its defaults. Frozen; durations are seconds, sizes are bytes.
+
+A field's type says how it is checked; a field that needs more than its type carries the function that reads it
+(`values`) as metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from lakehouse.config import values
+from lakehouse.config.values import Address, Network
+
+Endpoint = Literal["chat_completions", "messages", "responses"]
+
+
+def read_by(reader: Callable[[object], object], default: object) -> Any:  # noqa: ANN401 - as dataclasses.field itself
+    """A field whose TOML value is read by `reader`."""
+    return field(default=default, metadata={"reader": reader})
+
+
+def _limit(default: float) -> Any:  # noqa: ANN401
+    return read_by(values.positive_duration, default)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GatewayTable:
+    """`[gateway]`: the listener and the nine services behind it."""
+
+    bind: Address = read_by(values.address, Address("127.0.0.1", 3110))
+    storaged_url: str = read_by(values.url, "http://127.0.0.1:3211")
+    catalogd_url: str = read_by(values.url, "http://127.0.0.1:3212")
+    ingestd_url: str = read_by(values.url, "http://127.0.0.1:3213")
+    queryd_url: str = read_by(values.url, "http://127.0.0.1:3214")
+    vectord_url: str = read_by(values.url, "http://127.0.0.1:3215")
+    embedd_url: str = read_by(values.url, "http://127.0.0.1:3216")
+    pathwayd_url: str = read_by(values.url, "http://127.0.0.1:3217")
+    matrixd_url: str = read_by(values.url, "http://127.0.0.1:3218")
+    observerd_url: str = read_by(values.url, "http://127.0.0.1:3219")
+    chatd_url: str = read_by(values.optional_url, "")
+    connect_timeout: float = _limit(5.0)
+    response_timeout: float = _limit(60.0)
+    idle_timeout: float = _limit(300.0)
+    max_connections: int = 256
+    max_waiting: int = 1024
+    trusted_proxies: tuple[Network, ...] = read_by(values.networks, ())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProviderTable:
+    """A provider that needs a key: where it is and where its key is looked for."""
+
+    base_url: str = read_by(values.url, "")
+    key_env: str = ""
+    key_file: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OllamaCloudTable(ProviderTable):
+    """`[chatd.ollama_cloud]`"""
+
+    base_url: str = read_by(values.url, "https://ollama.com")
+    key_env: str = "OLLAMA_API_KEY"
+    key_file: str = "/etc/lakehouse/ollama_cloud.env"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenRouterTable(ProviderTable):
+    """`[chatd.openrouter]`: `referer` and `title` are sent when not empty."""
+
+    base_url: str = read_by(values.url, "https://openrouter.ai/api/v1")
+    key_env: str = "OPENROUTER_API_KEY"
+    key_file: str = "/etc/lakehouse/openrouter.env"
+    referer: str = ""
+    title: str = "Lakehouse"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenCodeTable(ProviderTable):
+    """`[chatd.opencode]`: `endpoints` overrides which endpoint a model is called on."""
+
+    base_url: str = read_by(values.url, "https://opencode.ai/zen/v1")
+    key_env: str = "OPENCODE_API_KEY"
+    key_file: str = "/etc/lakehouse/opencode.env"
+    endpoints: Mapping[str, Endpoint] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KimiTable(ProviderTable):
+    """`[chatd.kimi]`: `wire` is the form it is spoken to in."""
+
+    base_url: str = read_by(values.url, "https://api.kimi.com/coding/v1")
+    key_env: str = "KIMI_API_KEY"
+    key_file: str = "/etc/lakehouse/kimi.env"
+    wire: Literal["messages", "chat"] = "messages"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalTable:
+    """`[chatd.local]`: the embedded model; `context` is in tokens."""
+
+    model: str = ""
+    context: int = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyTable:
+    """`[chatd.policy]`: what happens when an attempt fails. `on_disconnect` is None for "cancel"."""
+
+    retries: int = 2
+    backoff: float = read_by(values.duration, 0.25)
+    max_retry_after: float = read_by(values.duration, 30.0)
+    breaker_failures: int = 5
+    breaker_cooldown: float = _limit(15.0)
+    hedge_after: float | None = read_by(values.optional_duration, None)
+    on_cut: Literal["error", "resume"] = "error"
+    on_disconnect: float | None = read_by(values.disconnect, None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatTable:
+    """`[chatd]`: the dispatcher, its providers and its time limits."""
+
+    bind: Address | None = read_by(values.optional_address, None)
+    ollama_url: str = read_by(values.optional_url, "http://127.0.0.1:11434")
+    timeout: float = _limit(180.0)
+    first_token_timeout: float = _limit(60.0)
+    idle_timeout: float = _limit(60.0)
+    max_connections: int = 64
+    max_waiting: int = 1024
+    max_body: int = read_by(values.size, 8_000_000)
+    think: bool = False
+    default: Literal["ollama", "local"] = "ollama"
+    local: LocalTable = LocalTable()
+    ollama_cloud: OllamaCloudTable = OllamaCloudTable()
+    openrouter: OpenRouterTable = OpenRouterTable()
+    opencode: OpenCodeTable = OpenCodeTable()
+    kimi: KimiTable = KimiTable()
+    policy: PolicyTable = PolicyTable()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerTable:
+    """`[server]`: draining, and TLS when both files are named."""
+
+    drain_timeout: float = read_by(values.duration, 30.0)
+    certfile: str = ""
+    keyfile: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuthTable:
+    """`[auth]`: who may come in."""
+
+    token_env: str = "LAKEHOUSE_TOKEN"  # noqa: S105 - the name of a variable
+    token_file: str = ""
+    allow: tuple[Network, ...] = read_by(values.networks, ())
+    insecure: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Everything the service is told. `models` maps a tier's name to the models it stands for, in order."""
+
+    gateway: GatewayTable = GatewayTable()
+    chatd: ChatTable = ChatTable()
+    server: ServerTable = ServerTable()
+    auth: AuthTable = AuthTable()
+    models: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))

@@ -1,0 +1,149 @@
+"""How single values are written in the configuration: durations, sizes, addresses, URLs, networks.
+
+Each function takes what TOML gave and returns the value, or raises ValueError with a clause that fits behind the name
+of the key: ``must include scheme and host (got "127.0.0.1:3211")``.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)?")
+_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+Network = IPv4Network | IPv6Network
+
+
+class Address(NamedTuple):
+    """Where to listen. Port 0 asks the system for a free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def quoted(value: object) -> str:
+    """A value as the person wrote it, for the end of a sentence."""
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def duration(value: object) -> float:
+    """A number of seconds, or a string such as ``"500ms"``, ``"30s"``, ``"2m"``, as seconds."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return float(value)
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        return float(match[1]) * _SECONDS[match[2]]
+    raise ValueError(f'must be a number of seconds or a duration such as "500ms", "30s" or "2m" (got {quoted(value)})')
+
+
+def positive_duration(value: object) -> float:
+    """A duration that is not zero, in seconds."""
+    seconds = duration(value)
+    if not seconds:
+        raise ValueError(f"must be longer than zero (got {quoted(value)})")
+    return seconds
+
+
+def optional_duration(value: object) -> float | None:
+    """A duration in seconds, or None for an empty string, which means off."""
+    return None if value == "" else duration(value)
+
+
+def disconnect(value: object) -> float | None:
+    """``"cancel"`` (None), or for how many seconds to keep reading after the client left."""
+    if value == "cancel":
+        return None
+    try:
+        return duration(value)
+    except ValueError:
+        raise ValueError(f'must be "cancel" or a duration such as "10s" (got {quoted(value)})') from None
+
+
+def size(value: object) -> int:
+    """A number of bytes, or a string such as ``"8MB"`` or ``"8MiB"``, as bytes."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        count = int(float(match[1]) * _BYTES[match[2] or "B"])
+        if count > 0:
+            return count
+    raise ValueError(f'must be a number of bytes above zero or a size such as "8MB" (got {quoted(value)})')
+
+
+def url(value: object) -> str:
+    """An http or https URL with scheme and host, without query and fragment; a trailing slash is taken off."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"must include scheme and host (got {quoted(value)})")
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is not a URL: {error} (got {quoted(value)})") from None
+    if not parts.scheme or not host or "://" not in value or any(c.isspace() or ord(c) < 33 for c in value):
+        raise ValueError(f"must include scheme and host (got {quoted(value)})")
+    if parts.scheme not in ("http", "https"):
+        raise ValueError(f"must have the scheme http or https (got {quoted(value)})")
+    if port == 0:
+        raise ValueError(f"must have a port above zero (got {quoted(value)})")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not contain a user name or password: keys belong in the environment or in a key file")
+    if parts.query or parts.fragment:
+        raise ValueError(f"must not have a query or fragment (got {quoted(value)})")
+    return value.rstrip("/")
+
+
+def optional_url(value: object) -> str:
+    """A URL, or an empty string."""
+    return "" if value == "" else url(value)
+
+
+def address(value: object) -> Address:
+    """``HOST:PORT``, ``:PORT`` for all interfaces, or ``[IPv6]:PORT``."""
+    if not isinstance(value, str):
+        raise ValueError(f'must be a string "HOST:PORT" (got {quoted(value)})')
+    host, colon, port = value.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535 or (":" in host and not bracketed):
+        raise ValueError(f'must be "HOST:PORT" with a port from 0 to 65535 (got {quoted(value)})')
+    return Address(host[1:-1] if bracketed else host or "0.0.0.0", int(port))  # noqa: S104 - what ":PORT" has always meant; a token is demanded for it
+
+
+def optional_address(value: object) -> Address | None:
+    """An address, or None for an empty string."""
+    return None if value == "" else address(value)
+
+
+def networks(value: object) -> tuple[Network, ...]:
+    """A list of networks in CIDR notation; a bare address is a network of one."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f'must be a list of networks such as ["10.0.0.0/8"] (got {quoted(value)})')
+    found = []
+    for item in value:
+        try:
+            found.append(ip_network(item))
+        except ValueError as error:
+            raise ValueError(f"must be a list of networks: {error}") from None
+    return tuple(found)
+
+
+def chain(value: object) -> tuple[str, ...]:
+    """A model's name, or a list of names to try in order."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise ValueError(f"must be a model's name or a list of names (got {quoted(value)})")
+    return tuple(names)

@@ -8,7 +8,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields, is_dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -133,7 +132,7 @@ def _read_value(field: Field[Any], hint: type, value: object, key: str, problems
         converted = msgspec.convert(value, hint)
     except msgspec.ValidationError as error:
         raise ValueError(f"does not fit: {error} (got {values.quoted(value)})") from None
-    return MappingProxyType(converted) if isinstance(converted, dict) else converted
+    return converted
 
 
 _NAMES = {str: "a string", bool: "true or false", int: "a whole number"}
@@ -148,7 +147,7 @@ def _read_models(value: object, problems: list[str]) -> Mapping[str, tuple[str, 
             tiers[name] = values.chain(names)
         except ValueError as error:
             problems.append(f"models.{name} {error}")
-    return MappingProxyType(tiers)
+    return tiers
 
 
 def _suggest(name: str, known: Mapping[str, object]) -> str:

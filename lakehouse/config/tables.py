@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 from lakehouse.config import values
@@ -85,7 +84,7 @@ class OpenCodeTable(ProviderTable):
     base_url: str = read_by(values.url, "https://opencode.ai/zen/v1")
     key_env: str = "OPENCODE_API_KEY"
     key_file: str = "/etc/lakehouse/opencode.env"
-    endpoints: Mapping[str, Endpoint] = field(default_factory=lambda: MappingProxyType({}))
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,4 +168,4 @@ class Config:
     chatd: ChatTable = ChatTable()
     server: ServerTable = ServerTable()
     auth: AuthTable = AuthTable()
-    models: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    models: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -1,0 +1,92 @@
+"""The `lakehouse` program: arguments and exit status. Each command is a module beside this one, imported when asked for,
+so that `lakehouse check` does not wait for a web framework.
+
+Exit status: 0 done, 1 failed, 2 the configuration or the arguments are wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Protocol, cast
+
+from lakehouse import __version__
+from lakehouse.config import ConfigError
+
+DESCRIPTION = "A language-model gateway and reverse proxy in which everything a request starts ends with it."
+
+
+class Command(Protocol):
+    """What a command's module offers: its work, returning the exit status."""
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do it. May raise ConfigError."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, as the contract has it."""
+    top = argparse.ArgumentParser(prog="lakehouse", description=DESCRIPTION)
+    top.add_argument("--version", action="version", version=f"lakehouse {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _serve(commands.add_parser("serve", help="run the service"))
+    _check(commands.add_parser("check", help="validate the configuration and show what would run"))
+    _chat(commands.add_parser("chat", help="one chat from the terminal; needs no server"))
+    _providers(commands.add_parser("providers", help="the providers: is their key found, do they answer"))
+    return top
+
+
+def _config_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-c", "--config", metavar="FILE", help="configuration (TOML); see conf/lakehouse.toml")
+
+
+def _serve(command: argparse.ArgumentParser) -> None:
+    _config_option(command)
+    command.add_argument("--bind", metavar="HOST:PORT", help="instead of [gateway] bind; port 0 takes a free one")
+    command.add_argument("--workers", type=_count, default=1, metavar="N", help="processes on one listening socket")
+    model = command.add_mutually_exclusive_group()
+    model.add_argument("--model", metavar="FILE.gguf", help="serve this model as provider `local` and by default")
+    model.add_argument("--demo", action="store_true", help="serve a tiny model of random weights (noise, but real)")
+    command.add_argument("--ask", metavar="TEXT", help="ask the running service once, print the exchange, and stop")
+
+
+def _check(command: argparse.ArgumentParser) -> None:
+    _config_option(command)
+    command.add_argument("--json", action="store_true", help="for scripts")
+
+
+def _chat(command: argparse.ArgumentParser) -> None:
+    _config_option(command)
+    command.add_argument("-m", "--model", help="model or tier; by default the first tier, else Ollama's first model")
+    command.add_argument("--system", metavar="TEXT", help="a system message before the prompt")
+    command.add_argument("--json", action="store_true", help="print the whole answer as JSON instead of streaming it")
+    command.add_argument("prompt", nargs="*", metavar="PROMPT", help="read from standard input when absent or `-`")
+
+
+def _providers(command: argparse.ArgumentParser) -> None:
+    _config_option(command)
+    command.add_argument("--json", action="store_true", help="for scripts")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 512:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to 512 (got {text!r})")
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    arguments = parser().parse_args(argv)
+    command = cast("Command", import_module(f"lakehouse.cli.{arguments.command}"))
+    try:
+        return command.run(arguments)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read our output has seen enough
+        sys.stderr.close()
+        return 1

@@ -1,0 +1,90 @@
+"""Listening sockets: bound by Hypercorn's configuration, TLS from its configuration, accepted from by us."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import trio
+from hypercorn.config import Config as HypercornConfig
+
+Accept = Callable[[trio.SocketStream], None]
+
+logger = logging.getLogger("lakehouse.edge")
+
+# Connections that the kernel finishes while every worker is busy or still starting; the kernel caps it (somaxconn).
+BACKLOG = 4096
+# A peer that vanished without a FIN is noticed after 30 + 3 x 10 seconds; accepted sockets inherit all of this.
+KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+# Out of file descriptors or memory: closing something else may help, so we try again soon.
+_SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_SHORTAGE_PAUSE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class TLS:
+    """Files of a certificate chain and its key, in PEM."""
+
+    certfile: str
+    keyfile: str
+
+
+def tls_context(tls: TLS) -> ssl.SSLContext:
+    """The server's context, as Hypercorn makes it, offering HTTP/1.1 alone. Raises OSError or ssl.SSLError."""
+    config = HypercornConfig()
+    config.certfile, config.keyfile, config.alpn_protocols = tls.certfile, tls.keyfile, ["http/1.1"]
+    context = config.create_ssl_context()
+    if context is None:
+        raise ValueError("TLS needs a certificate and its key")
+    return context
+
+
+@contextmanager
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A listening socket, closed at the end. Raises OSError when the address cannot be had."""
+    config = HypercornConfig()
+    config.bind = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+    (sock,) = config.create_sockets().insecure_sockets
+    with sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in KEEPALIVE.items():
+            if option := getattr(socket, name, None):  # Linux and most others have them; none is vital
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        sock.listen(BACKLOG)
+        yield sock
+
+
+def url_of(sock: socket.socket, *, secure: bool) -> str:
+    """Where a client on this machine reaches this socket."""
+    host, port = sock.getsockname()[:2]
+    return f"{'https' if secure else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+async def accept_forever(sock: socket.socket, start: Accept) -> None:
+    """Hand every new connection to `start`. A shortage of descriptors is waited out; cancellation loses none."""
+    listener = trio.socket.from_stdlib_socket(sock)
+    while True:
+        try:
+            connection, _ = await listener.accept()
+        except OSError as error:
+            if error.errno not in _SHORTAGE:
+                raise
+            logger.error("cannot accept a connection: %s; trying again in %s s", error, _SHORTAGE_PAUSE)
+            await trio.sleep(_SHORTAGE_PAUSE)
+        else:
+            start(trio.SocketStream(connection))
+
+
+def accept_waiting(sock: socket.socket, start: Accept) -> None:
+    """Take what the kernel has already accepted for us: closing the listener would reset it."""
+    while True:
+        try:
+            connection, _ = sock.accept()
+        except OSError:  # nothing waits (BlockingIOError), or the peer has gone, or we are out of descriptors
+            return
+        start(trio.SocketStream(trio.socket.from_stdlib_socket(connection)))

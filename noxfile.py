@@ -1,0 +1,69 @@
+"""Everything a developer runs: `nox -s NAME`. Each session has a virtual environment of its own."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.sessions = ["lint", "types", "tests", "smoke"]
+nox.options.default_venv_backend = "venv"
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def install(session: nox.Session, *groups: str, extras: str = "") -> None:
+    """The project in this checkout, with dependency groups and extras."""
+    names = nox.project.dependency_groups(PROJECT, *groups) if groups else ()
+    session.install("-e", f".[{extras}]" if extras else ".", *names)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The whole suite; arguments go to pytest: `nox -s tests -- -k lifeline`."""
+    install(session, "test", extras="local,otel")
+    session.run("python", "-X", "dev", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def smoke(session: nox.Session) -> None:
+    """The six acceptance gates over real HTTP, and a chat through the embedded model."""
+    install(session, "test", extras="local")
+    session.run("python", "-m", "pytest", "-v", "tests/test_smoke.py", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff: rules and format."""
+    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy in strict mode; trio-typing must not be here, for its stubs hide trio's own types."""
+    install(session, "types", extras="otel")
+    session.run("mypy")
+
+
+@nox.session
+def contract(session: nox.Session) -> None:
+    """What we rely on in others: Hypercorn's and Quart-Trio's seams, and trio-typing's names at run time."""
+    install(session, "test", "contract")
+    session.run("python", "-m", "pytest", "-v", "tests/contract", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Side by side with the peers, in one run; see tools/bench. Takes a while and wants a quiet machine."""
+    install(session, "bench", extras="local")
+    session.run("python", "-m", "tools.bench", *session.posargs)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Wheel and sdist, installed and run without the checkout."""
+    session.install("build>=1.2,<2")
+    out = session.create_tmp()
+    session.run("python", "-m", "build", "--outdir", out, ".", silent=True)
+    session.run("python", "tools/try_package.py", out)

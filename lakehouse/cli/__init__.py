@@ -1,5 +1,6 @@
-"""The `lakehouse` program: arguments and exit status. Each command is a module beside this one, imported when asked for,
-so that `lakehouse check` does not wait for a web framework.
+"""The `lakehouse` program: arguments and exit status.
+
+Each command is a module beside this one, imported when asked for: `lakehouse check` does not wait for a web framework.
 
 Exit status: 0 done, 1 failed, 2 the configuration or the arguments are wrong, 130 interrupted.
 """

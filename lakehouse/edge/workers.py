@@ -49,8 +49,8 @@ class Launch:
 @dataclass(slots=True)
 class _Crew:
     launch: Launch
+    drain: trio.Event
     processes: dict[int, trio.Process] = field(default_factory=dict)
-    draining: bool = False
     clean: bool = True
 
 
@@ -68,14 +68,13 @@ async def supervise(
     come up at first; one that dies later is replaced, after a pause that doubles up to five seconds. When cancelled,
     the workers are killed and reaped.
     """
-    crew = _Crew(launch)
+    crew = _Crew(launch, drain)
     async with trio.open_nursery() as nursery:
         async with trio.open_nursery() as starting:
             for index in range(workers):
                 starting.start_soon(nursery.start, _keep, crew, index)
         task_status.started()
         await drain.wait()
-        crew.draining = True
         for process in crew.processes.values():
             process.send_signal(signal.SIGTERM)
         nursery.cancel_scope.deadline = trio.current_time() + patience + EXIT_GRACE
@@ -86,13 +85,13 @@ async def _keep(crew: _Crew, index: int, *, task_status: trio.TaskStatus[None]) 
     """One place in the crew, from its first worker to the drain."""
     pause = FIRST_PAUSE
     first = True
-    while not crew.draining:
+    while not crew.drain.is_set():
         began = trio.current_time()
         code = await _run(crew, index, task_status if first else trio.TASK_STATUS_IGNORED)
         if first and code is None:
             raise WorkerFailed(f"worker {index} did not start")
         first = False
-        if crew.draining:
+        if crew.drain.is_set():
             crew.clean = crew.clean and code == 0
             return
         pause = FIRST_PAUSE if trio.current_time() - began > WELL_AFTER else min(2 * pause, LONGEST_PAUSE)
@@ -112,7 +111,7 @@ async def _run(crew: _Crew, index: int, task_status: trio.TaskStatus[None]) -> i
         if not await _comes_up(process, crew.launch.orders(index)):
             return None
         crew.processes[index] = process
-        if crew.draining:  # the drain began while this one was starting and has not told it
+        if crew.drain.is_set():  # the drain began while this one was starting and has not told it
             process.send_signal(signal.SIGTERM)
         task_status.started()
         return await process.wait()

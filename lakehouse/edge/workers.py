@@ -69,15 +69,28 @@ async def supervise(
     the workers are killed and reaped.
     """
     crew = _Crew(launch, drain)
+    failures: list[WorkerFailed] = []
+
+    async def start(index: int) -> None:
+        try:
+            await nursery.start(_keep, crew, index)
+        except WorkerFailed as failure:
+            failures.append(failure)
+
     async with trio.open_nursery() as nursery:
         async with trio.open_nursery() as starting:
             for index in range(workers):
-                starting.start_soon(nursery.start, _keep, crew, index)
-        task_status.started()
+                starting.start_soon(start, index)
+        if failures:
+            nursery.cancel_scope.cancel(reason="a worker did not start")
+        else:
+            task_status.started()
         await drain.wait()
         for process in crew.processes.values():
             process.send_signal(signal.SIGTERM)
         nursery.cancel_scope.deadline = trio.current_time() + patience + EXIT_GRACE
+    if failures:
+        raise failures[0]
     return crew.clean and not nursery.cancel_scope.cancelled_caught
 
 

@@ -1,0 +1,111 @@
+"""A scripted upstream on a real socket: it answers what it is told to and remembers what it was asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+
+Head = dict[str, str]
+
+
+@dataclass
+class Asked:
+    """A request as it arrived. Header names are in lower case."""
+
+    method: str
+    target: str
+    headers: Head
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, object]:
+        document = json.loads(self.body)
+        assert isinstance(document, dict)
+        return document
+
+
+Script = Callable[[Asked, trio.SocketStream], Awaitable[None]]
+
+
+@dataclass
+class Upstream:
+    """Where it listens, and what it was asked; `gone` counts connections that have ended."""
+
+    url: str
+    asked: list[Asked] = field(default_factory=list)
+    opened: int = 0
+    gone: int = 0
+
+
+def respond(
+    body: bytes | dict[str, object], status: int = 200, *, content_type: str = "application/json", more: str = ""
+) -> bytes:
+    """A whole response, as bytes. `more` is further header lines, each with its CRLF."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    head = f"HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\ncontent-length: {len(content)}\r\n{more}\r\n"
+    return head.encode() + content
+
+
+def always(*answers: bytes) -> Script:
+    """Give the answers in order, the last one for ever."""
+    remaining = list(answers)
+
+    async def script(_: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(remaining.pop(0) if len(remaining) > 1 else remaining[0])
+
+    return script
+
+
+async def silent(_: Asked, stream: trio.SocketStream) -> None:
+    """Never answer; end when the client leaves."""
+    await stream.receive_some()
+
+
+@asynccontextmanager
+async def upstream(script: Script) -> AsyncIterator[Upstream]:
+    """Run it for the block."""
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(
+            partial(trio.serve_tcp, lambda stream: _connection(state, script, stream), 0, host="127.0.0.1")
+        )
+        state = Upstream(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}")
+        yield state
+        nursery.cancel_scope.cancel()
+
+
+async def _connection(state: Upstream, script: Script, stream: trio.SocketStream) -> None:
+    state.opened += 1
+    buffer = b""
+    try:
+        async with stream:
+            while True:
+                while b"\r\n\r\n" not in buffer:
+                    data = await stream.receive_some()
+                    if not data:
+                        return
+                    buffer += data
+                head, _, buffer = buffer.partition(b"\r\n\r\n")
+                lines = head.decode("latin-1").split("\r\n")
+                method, target, _version = lines[0].split(" ")
+                headers = {
+                    name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
+                }
+                length = int(headers.get("content-length", 0))
+                while len(buffer) < length:
+                    data = await stream.receive_some()
+                    if not data:
+                        return
+                    buffer += data
+                asked = Asked(method, target, headers, buffer[:length])
+                buffer = buffer[length:]
+                state.asked.append(asked)
+                await script(asked, stream)
+    except trio.BrokenResourceError:
+        pass
+    finally:
+        state.gone += 1

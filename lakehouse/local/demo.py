@@ -24,8 +24,6 @@ from gguf import GGUFWriter, TokenType
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Matrix = NDArray[np.float32]
-
 NAME = "demo"
 WIDTH, HIDDEN, HEADS, LAYERS = 64, 160, 4, 2  # about 130,000 parameters
 CONTEXT = 32_768  # tokens; as many as `context` may ask for
@@ -116,7 +114,7 @@ class Vocabulary:
         return self._special[token] if token in self._special else ord(token)
 
 
-def embeddings(vocabulary: Vocabulary, random: np.random.Generator) -> Matrix:
+def embeddings(vocabulary: Vocabulary, random: np.random.Generator) -> NDArray[np.float32]:
     """One row a token, all of the same length, so that the model's normalisation leaves the marks as they are."""
     rows = random.normal(size=(len(vocabulary), WIDTH))
     rows[:, list(Mark)] = 0.0
@@ -136,7 +134,7 @@ def embeddings(vocabulary: Vocabulary, random: np.random.Generator) -> Matrix:
     return rows.astype(np.float32)
 
 
-def output_layer(vocabulary: Vocabulary, random: np.random.Generator) -> Matrix:
+def output_layer(vocabulary: Vocabulary, random: np.random.Generator) -> NDArray[np.float32]:
     """One row a token: what makes it likely to be the next one."""
     rows = random.normal(scale=0.03, size=(len(vocabulary), WIDTH))
     rows[:, list(Mark)] = 0.0

@@ -52,7 +52,12 @@ class EngineConfig:
 
 
 class Engine:
-    """The running model. Every attribute but `pid` stays as it is through restarts."""
+    """The running model. Every attribute but `pid` stays as it is through restarts.
+
+    Ask it for streams, and put whole answers together from them: closing the connection of a stream ends its generation
+    at the next token, whereas llama.cpp looks after the client of a whole answer only when no other answer has had a
+    token for a second, and till then generates for nobody. It closes idle connections after five seconds.
+    """
 
     def __init__(self, config: EngineConfig, port: int) -> None:
         self.name = "demo" if config.model_path is None else config.model_path.stem

@@ -69,13 +69,13 @@ class Child:
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         with trio.move_on_after(LOG_LIMIT):  # what it wrote last is on its way, unless somebody else holds the pipe
             await self._log_read.wait()
-        return f"{how}, {self._last_words()}"
+        last_words = self._last_words()
+        return f"{how} ({last_words})" if last_words else how
 
     def _last_words(self) -> str:
         causes = (CAUSE.search(line) for line in self._log)
         cause = next((found["cause"] for found in causes if found), None)
-        last = next((line for line in reversed(self._log) if line.strip()), None)
-        return f"saying {cause or last!r}" if last else "saying nothing"
+        return cause or next((line for line in reversed(self._log) if line.strip()), "")
 
     async def _probe(self) -> str | None:
         """Ask for /health as a client would."""

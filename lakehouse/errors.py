@@ -67,7 +67,8 @@ class LakehouseError(Exception):
     """A failure with a code, a status, and a sentence for the person who reads it.
 
     `retry_after` is in seconds and becomes a `Retry-After` header. `error_class` is None when the failure is about our
-    own door or the request itself. The message must be fit to be shown: no secret ever goes into it.
+    own door or the request itself; `field` is then the path of what is wrong in it (`messages[0].role`), if one is.
+    The message must be fit to be shown: no secret ever goes into it.
     """
 
     code: ClassVar[str] = "ErrInternal"
@@ -83,6 +84,7 @@ class LakehouseError(Exception):
         retryable: bool = False,
         retry_after: float | None = None,
         attempts: tuple[Attempt, ...] = (),
+        field: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -92,6 +94,7 @@ class LakehouseError(Exception):
         self.retryable = retryable
         self.retry_after = retry_after
         self.attempts = attempts
+        self.field = field
 
     def document(self, request_id: str | None = None) -> dict[str, object]:
         """The JSON body that the service answers with."""

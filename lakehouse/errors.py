@@ -129,6 +129,10 @@ class ErrUnauthorized(LakehouseError):
     code = "ErrUnauthorized"
     status = 401
 
+    def headers(self) -> list[tuple[str, str]]:
+        """The challenge that a 401 must carry (RFC 9110, 11.6.1)."""
+        return [*super().headers(), ("www-authenticate", "Bearer")]
+
 
 class ErrForbidden(LakehouseError):
     """Our own door: this network may not connect."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
-from proxy_tables import REQUESTS, RESPONSES, Case, Pairs, pairs
 
 from lakehouse.edge.networks import Networks
 from lakehouse.errors import ErrBadRequest
@@ -16,6 +15,7 @@ from lakehouse.gateway.headers import (
     response_headers,
     server_timing,
 )
+from tests.proxy_tables import REQUESTS, RESPONSES, Case, Pairs, pairs
 
 ADDED = {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded", b"x-request-id"}
 

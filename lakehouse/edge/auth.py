@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +16,8 @@ from lakehouse.errors import ErrForbidden, ErrUnauthorized
 
 OPEN_PATHS = frozenset({b"/healthz", b"/readyz"})
 """Open to everybody, whatever the network and with no token: a load balancer asks from where it stands."""
+
+_BEARER = re.compile(rb"[ \t]*bearer[ \t]+(.*?)[ \t]*", re.IGNORECASE | re.DOTALL)
 
 
 class Tokens:
@@ -46,12 +49,12 @@ class Tokens:
         It is compared with every token, by digest, so that the time taken tells neither how much of a guess was right
         nor which token it was close to.
         """
-        scheme, _, token = authorization.strip().partition(b" ")
-        presented = sha256(token.strip()).digest()
+        bearer = _BEARER.fullmatch(authorization)
+        presented = sha256(bearer[1] if bearer else b"").digest()
         known = False
         for digest in self._digests:
             known |= hmac.compare_digest(digest, presented)
-        return known and scheme.lower() == b"bearer"
+        return known and bearer is not None
 
 
 def _read(path: Path) -> list[str]:
@@ -66,7 +69,7 @@ def _read(path: Path) -> list[str]:
     return tokens
 
 
-class Door:
+class Doorkeeper:
     """ASGI middleware in front of both groups, WebSockets included.
 
     Raises ErrForbidden (403) for a peer outside `allow` and ErrUnauthorized (401) for one without a token of ours,

@@ -7,6 +7,7 @@ Every failure that a caller can see is one of these, and the service's JSON is m
     ├── ErrBadRequest         400   the request itself, or what a provider refused as the caller's mistake
     ├── ErrUnauthorized       401   our own door: no token, or not one of ours
     ├── ErrForbidden          403   our own door: a network that may not connect
+    ├── ErrNotFound           404   no such path
     ├── ErrProviderNotFound   404   a provider is named that is not registered
     ├── ErrTooLarge           413   the body is over its limit
     ├── ErrRateLimited        429   the provider's rate limit or quota
@@ -132,12 +133,23 @@ class ErrUnauthorized(LakehouseError):
     code = "ErrUnauthorized"
     status = 401
 
+    def headers(self) -> list[tuple[str, str]]:
+        """The challenge that a 401 must carry (RFC 9110, 11.6.1)."""
+        return [*super().headers(), ("www-authenticate", "Bearer")]
+
 
 class ErrForbidden(LakehouseError):
     """Our own door: this network may not connect."""
 
     code = "ErrForbidden"
     status = 403
+
+
+class ErrNotFound(LakehouseError):
+    """Nothing is served at this path."""
+
+    code = "ErrNotFound"
+    status = 404
 
 
 class ErrProviderNotFound(LakehouseError):

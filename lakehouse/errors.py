@@ -8,6 +8,7 @@ Every failure that a caller can see is one of these, and the service's JSON is m
     ├── ErrUnauthorized       401   our own door: no token, or not one of ours
     ├── ErrForbidden          403   our own door: a network that may not connect
     ├── ErrNotFound           404   no such path
+    ├── ErrMethodNotAllowed   405   this path does not take this method
     ├── ErrProviderNotFound   404   a provider is named that is not registered
     ├── ErrTooLarge           413   the body is over its limit
     ├── ErrRateLimited        429   the provider's rate limit or quota
@@ -150,6 +151,13 @@ class ErrNotFound(LakehouseError):
 
     code = "ErrNotFound"
     status = 404
+
+
+class ErrMethodNotAllowed(LakehouseError):
+    """This path does not take this method."""
+
+    code = "ErrMethodNotAllowed"
+    status = 405
 
 
 class ErrProviderNotFound(LakehouseError):

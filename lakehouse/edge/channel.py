@@ -6,7 +6,8 @@ from math import inf
 
 import trio
 
-from lakehouse.edge.http1 import Head, RequestParser
+from lakehouse.edge.head import Head
+from lakehouse.edge.http1 import RequestParser
 from lakehouse.edge.limits import Limits
 from lakehouse.edge.wire import Stalled, Wire
 from lakehouse.errors import ErrTimeout

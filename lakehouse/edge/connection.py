@@ -17,7 +17,7 @@ import trio
 from lakehouse.edge.channel import Channel
 from lakehouse.edge.door import Door
 from lakehouse.edge.exchange import Exchange, Origin
-from lakehouse.edge.http1 import ProtocolError
+from lakehouse.edge.head import ProtocolError
 from lakehouse.edge.response import refusal
 from lakehouse.edge.websocket import WebSocket
 from lakehouse.edge.wire import wire_for

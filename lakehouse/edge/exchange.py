@@ -11,7 +11,7 @@ import trio
 from lakehouse.edge.asgi import CANCELS, Message, Scope
 from lakehouse.edge.channel import Channel
 from lakehouse.edge.door import Door
-from lakehouse.edge.http1 import Head
+from lakehouse.edge.head import Head
 from lakehouse.edge.response import CONTINUE, Response, ResponseError, refusal
 from lakehouse.edge.wire import Address
 from lakehouse.errors import LakehouseError

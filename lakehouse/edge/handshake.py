@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 
-from lakehouse.edge.http1 import Head, ProtocolError
+from lakehouse.edge.head import Head, ProtocolError
 from lakehouse.edge.response import CONNECTION_HEADERS, TOKEN_BYTES, HeaderPairs, ResponseError, header_block
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

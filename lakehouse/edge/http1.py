@@ -2,8 +2,8 @@
 
 llhttp (of Node.js) runs in its strict mode, which refuses what request smuggling is made of: Content-Length beside
 Transfer-Encoding, a repeated or malformed length, folded lines, bare CR or LF, whitespace before a colon, control
-characters, a final coding other than `chunked`. This module adds what llhttp leaves to its user: limits, `Host`, the
-versions and methods we speak, and upgrades that we ignore.
+characters, a final coding other than `chunked`. This module adds limits and the upgrades that we ignore, `head` our
+rules for what a head may say.
 """
 
 from __future__ import annotations
@@ -14,18 +14,8 @@ from typing import Final, Literal
 
 import httptools
 
+from lakehouse.edge.head import Head, Headers, ProtocolError, interpret
 from lakehouse.edge.limits import Limits
-from lakehouse.errors import ErrBadRequest
-
-Headers = list[tuple[bytes, bytes]]
-
-
-class ProtocolError(ErrBadRequest):
-    """The bytes are no request that we take: the connection answers with `status` and ends, and reads no more."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status  # type: ignore[misc]  # 400, 414, 431, 501 or 505, where the class says 400
 
 
 class _End(Enum):
@@ -36,48 +26,8 @@ END: Final = _End.END
 """The event after a request's last body byte; trailers were counted and dropped, for ASGI has no place for them."""
 
 
-class Head:
-    """A request's head. Header names are lower case, in their order, duplicates kept.
-
-    `length` is the declared body size in bytes, None for a chunked body. `keep_alive` is what the client wants.
-    """
-
-    __slots__ = (
-        "expects_continue",
-        "headers",
-        "keep_alive",
-        "length",
-        "method",
-        "target",
-        "te_trailers",
-        "version",
-        "websocket",
-    )
-
-    def __init__(self, method: bytes, target: bytes, version: str, headers: Headers, keep_alive: bool) -> None:
-        self.method = method
-        self.target = target
-        self.version = version
-        self.headers = headers
-        self.keep_alive = keep_alive
-        self.length: int | None = 0
-        self.expects_continue = False
-        self.te_trailers = False
-        self.websocket = False
-
-
 Event = Head | bytes | Literal[_End.END]
 """A request is a `Head`, its body in pieces, and `END`."""
-
-# Everything that RFC 3986 allows in an authority, and `%` for what it encodes.
-_HOST_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:[]%"
-
-# TRACE reflects headers, credentials among them, to whoever can make a client send it; CONNECT asks for a tunnel, and
-# the rest are RTSP's and Icecast's, which llhttp parses as well (and calls their version 1.0).
-_REFUSED_METHODS = frozenset(
-    b"TRACE CONNECT SOURCE DESCRIBE ANNOUNCE SETUP PLAY PAUSE TEARDOWN GET_PARAMETER SET_PARAMETER REDIRECT RECORD "
-    b"FLUSH".split()
-)
 
 
 class RequestParser:
@@ -190,7 +140,7 @@ class RequestParser:
         headers = self._headers
         head = Head(llhttp.get_method(), self._target, llhttp.get_http_version(), headers, llhttp.should_keep_alive())
         self._check_size(head)
-        self._interpret(head, dict(headers))
+        interpret(head, upgrades=llhttp.should_upgrade())
         self._head = head
         self._events.append(head)
         self._overhead = -self._fed  # counted from the next call on: where in this one the head ends is not known
@@ -222,52 +172,6 @@ class RequestParser:
             size = len(head.target) + sum(len(name) + len(value) + 4 for name, value in head.headers)
             if size > limits.head_bytes:
                 raise ProtocolError(f"the request's head is larger than {limits.head_bytes} bytes", 431)
-
-    def _interpret(self, head: Head, fields: dict[bytes, bytes]) -> None:
-        if head.version not in ("1.1", "1.0"):
-            raise ProtocolError(f"HTTP/{head.version} is not spoken here, HTTP/1.1 is", 505)
-        if head.method in _REFUSED_METHODS:
-            raise ProtocolError(f"the method {head.method.decode()} is not supported", 501)
-        if b"#" in head.target:
-            raise ProtocolError("a request target has no fragment (`#`)")
-        self._check_host(head, fields)
-        if b"content-length" in fields:
-            head.length = int(fields[b"content-length"])  # llhttp made sure that it is one, and digits
-        elif b"transfer-encoding" in fields:
-            self._check_coding(head, fields[b"transfer-encoding"])
-            head.length = None
-        if head.version == "1.1":
-            self._interpret_wishes(head, fields)
-
-    def _check_host(self, head: Head, fields: dict[bytes, bytes]) -> None:
-        host = fields.get(b"host")
-        if host is None:
-            if head.version == "1.1":
-                raise ProtocolError("the request has no Host header")
-            return
-        if host.translate(None, _HOST_BYTES):
-            raise ProtocolError("the Host header is not a host")
-        if len(fields) != len(head.headers) and sum(name == b"host" for name, _ in head.headers) > 1:
-            raise ProtocolError("the request has more than one Host header")
-
-    def _check_coding(self, head: Head, coding: bytes) -> None:
-        if head.version == "1.0":
-            raise ProtocolError("HTTP/1.0 has no Transfer-Encoding")  # whoever passed it on may have ignored it
-        if coding.lower() != b"chunked":
-            raise ProtocolError("the only transfer coding supported is `chunked`", 501)
-
-    def _interpret_wishes(self, head: Head, fields: dict[bytes, bytes]) -> None:
-        """What HTTP/1.1 lets a client ask of the connection; a 1.0 client's wishes of this kind are ignored."""
-        if b"expect" in fields:
-            if fields[b"expect"].lower() != b"100-continue":
-                raise ProtocolError("the only expectation supported is `100-continue`", 417)
-            head.expects_continue = head.length != 0
-        if b"te" in fields:
-            head.te_trailers = any(part.strip().lower() == b"trailers" for part in fields[b"te"].split(b","))
-        if b"upgrade" in fields and self._llhttp.should_upgrade():
-            head.websocket = head.method == b"GET" and fields[b"upgrade"].lower() == b"websocket"
-            if head.websocket and head.length != 0:
-                raise ProtocolError("a WebSocket request has no body")
 
     def _check_unfinished(self) -> None:
         """After bytes that completed nothing: heads, extensions and trailers must not grow without end."""

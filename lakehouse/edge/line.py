@@ -105,8 +105,8 @@ class Line(ABC):
             return self._ended_by
         flight = self.flight
         seconds = flight.deadline - flight.started
-        phase = f"while {flight.phase}" + (f" ({flight.upstream})" if flight.upstream else "")
-        return ErrTimeout(f"the deadline of {seconds:g} s that X-Request-Timeout-Ms set passed {phase}"), "deadline"
+        doing = flight.phase + (f", {flight.upstream}" if flight.upstream else "")
+        return ErrTimeout(f"the {seconds:g} s that X-Request-Timeout-Ms allows have passed ({doing})"), "deadline"
 
     def _explain(self, error: Exception) -> tuple[LakehouseError, str]:
         known = _known(error)

@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from lakehouse.edge.http1 import Head
+from lakehouse.edge.head import Head
 from lakehouse.errors import LakehouseError
 
 HeaderPairs = Iterable[tuple[bytes, bytes]]

@@ -20,7 +20,7 @@ from lakehouse.edge.channel import Channel
 from lakehouse.edge.door import Door
 from lakehouse.edge.exchange import Origin, make_scope
 from lakehouse.edge.handshake import Handshake
-from lakehouse.edge.http1 import Head, ProtocolError
+from lakehouse.edge.head import Head, ProtocolError
 from lakehouse.edge.response import Response, ResponseError, refusal
 from lakehouse.errors import ErrForbidden, LakehouseError
 

@@ -15,12 +15,19 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_encode = msgspec.json.Encoder().encode
+CANCELS = "lakehouse.cancels"
+"""The extension by which a server says that it cancels the application when the client leaves, so that nobody needs to
+watch `receive` for it. Its value has an attribute `gone`, which says afterwards whether that happened."""
+
+DENIAL = "websocket.http.response"
+"""ASGI's extension by which a WebSocket's handshake is refused with a whole HTTP response; its messages begin so."""
+
+_encoder = msgspec.json.Encoder()
 
 
 async def answer(send: Send, status: int, document: object, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
     """Send a whole response: `document` as JSON, its length, and `headers` after ours."""
-    body = _encode(document)
+    body: bytes = _encoder.encode(document)
     fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body, "more_body": False})
@@ -38,7 +45,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ConnectionResetError("the client left before the end of its request's body")
-        part = message.get("body", b"")
+        part: bytes = message.get("body", b"")
         left -= len(part)
         if left < 0:
             raise ErrTooLarge(f"the request's body is larger than {limit} bytes")

@@ -29,7 +29,7 @@ connection that crossed our request on the way. That takes one round trip; an en
 server that has begun to work on the request."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Call:
     """A request, ready to be sent: `wire` is its head, and its body if that is bytes."""
 

@@ -5,19 +5,20 @@ The log goes to a pipe that another process reads, as under a service manager, a
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import TextIO, cast
 
 import trio
 
-from lakehouse.observe.inflight import Flight, InFlight
-from lakehouse.observe.log import Log
+from lakehouse.observe.inflight import Flight
+from lakehouse.observe.log import Form, Log
 from lakehouse.observe.metrics import Names, Sources
 from lakehouse.observe.observer import Observer
 
+FORMS: tuple[Form, ...] = ("json", "off")
 BATCH, BATCHES = 100, 400
 NAMES = Names(routes={"/v1/sql": "queryd", "/v1/chat": ""}, providers=("ollama",), upstreams=("queryd",))
 
@@ -53,17 +54,21 @@ def chatted() -> Flight:
     return flight
 
 
-async def cost(make: Callable[[], Flight], form: str) -> float:
+def cost(make: Callable[[], Flight], form: Form) -> float:
     """Microseconds of all threads for one request's end, the making of the flight taken off."""
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as reader:  # noqa: S607
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as reader:
         assert reader.stdin is not None
-        with open(os.dup(reader.stdin.fileno()), "w") as stream:
-            observer = Observer(NAMES, Sources(flights=InFlight()), log=Log(form, stream=stream))
-            async with trio.open_nursery() as nursery:
-                await nursery.start(observer.run)
-                spent = await _spend(make, observer.on_end) - await _spend(make, lambda _: None)
-                nursery.cancel_scope.cancel()
+        log = Log(form, stream=cast("TextIO", reader.stdin))
+        spent = trio.run(_cost, make, Observer(NAMES, Sources(), log=log))
     return spent / (BATCH * BATCHES) * 1e6
+
+
+async def _cost(make: Callable[[], Flight], observer: Observer) -> float:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(observer.run)
+        spent = await _spend(make, observer.on_end) - await _spend(make, lambda _: None)
+        nursery.cancel_scope.cancel()
+    return spent
 
 
 async def _spend(make: Callable[[], Flight], end: Callable[[Flight], None]) -> float:
@@ -78,6 +83,6 @@ async def _spend(make: Callable[[], Flight], end: Callable[[Flight], None]) -> f
 
 if __name__ == "__main__":
     for name, make in (("proxied", proxied), ("chat", chatted)):
-        for form in ("json", "off"):
-            best = min(trio.run(cost, make, form) for _ in range(3))
+        for form in FORMS:
+            best = min(cost(make, form) for _ in range(3))
             sys.stdout.write(f"{name:8} log {form:5} {best:6.2f} us\n")

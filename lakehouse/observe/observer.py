@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 import trio
 
+from lakehouse.config import ObserveTable
 from lakehouse.observe.exposition import exposition
 from lakehouse.observe.inflight import Flight
 from lakehouse.observe.log import Log
@@ -29,10 +31,20 @@ class InFlightNow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Traces(Protocol):
-    """What an observer needs of `traces.Traces`, which is imported only where traces are wanted."""
+    """What is needed of `traces.Traces`, which is imported only where traces are wanted."""
 
+    def begin(self, flight: Flight, traceparent: bytes | None) -> None: ...
     def flight_ended(self, flight: Flight, ended: float) -> None: ...
     async def close(self) -> None: ...
+
+
+def open_traces(table: ObserveTable) -> Traces | None:
+    """Traces as the configuration says, None when they are off. Raises ImportError without the extra `otel`."""
+    if not table.traces_url:
+        return None
+    traces = import_module("lakehouse.observe.traces")
+    opened: Traces = traces.Traces(table.traces_url, ratio=table.trace_ratio, content=table.trace_content)
+    return opened
 
 
 class Observer:

@@ -22,7 +22,7 @@ from lakehouse.app import CHAT_PATHS, Application
 from lakehouse.chat.dispatcher import Dispatcher, LocalServer, open_dispatcher
 from lakehouse.config import Config, load
 from lakehouse.edge.asgi import App, Receive, Scope, Send, answer
-from lakehouse.edge.auth import Door
+from lakehouse.edge.auth import Doorkeeper
 from lakehouse.edge.lifeline import Lifeline
 from lakehouse.edge.listening import bound
 from lakehouse.edge.server import Service, Site, run_sites
@@ -188,8 +188,8 @@ def _furnish(
     whole = Application(gateway=gateway, chat=here, own=own, max_body=config.chatd.max_body)
     alone = Application(gateway=None, chat=dispatcher, own=dict.fromkeys(HEALTH_PATHS, health), max_body=config.chatd.max_body, prefix="")
     lifelines = (
-        Lifeline(SignIn(Door(whole, tokens=checked.tokens, allow=config.auth.allow)), flights=flights, on_end=observer.on_end),
-        Lifeline(Door(alone, tokens=checked.tokens, allow=config.auth.allow), flights=flights, on_end=observer.on_end),
+        Lifeline(SignIn(Doorkeeper(whole, tokens=checked.tokens, allow=config.auth.allow)), flights=flights, on_end=observer.on_end),
+        Lifeline(Doorkeeper(alone, tokens=checked.tokens, allow=config.auth.allow), flights=flights, on_end=observer.on_end),
     )
     return House(dispatcher=dispatcher, gateway=gateway, flights=flights, stopping=stopping, lifelines=lifelines)
 

@@ -20,10 +20,9 @@ import msgspec
 import pytest
 import trio
 
-from lakehouse.local import checks, process
-from lakehouse.local.checks import LocalModelError
+from lakehouse.local import Engine, EngineConfig, LocalModelError, checks, open_engine, process
 from lakehouse.local.child import Settings
-from lakehouse.local.engine import Engine, EngineConfig, open_engine, reserved_port, restart_delays
+from lakehouse.local.engine import reserved_port, restart_delays
 
 needs_llama = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("xllamacpp", "gguf", "numpy")),

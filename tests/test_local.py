@@ -20,10 +20,9 @@ import msgspec
 import pytest
 import trio
 
-from lakehouse.local import checks
-from lakehouse.local.checks import LocalModelError
+from lakehouse.local import Engine, EngineConfig, LocalModelError, checks, open_engine, process
 from lakehouse.local.child import Settings
-from lakehouse.local.engine import Engine, EngineConfig, open_engine, reserved_port, restart_delays
+from lakehouse.local.engine import reserved_port, restart_delays
 
 needs_llama = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("xllamacpp", "gguf", "numpy")),
@@ -223,7 +222,7 @@ class TestLife:
 
             assert (await chat(engine))["model"] == "tiny"
         killed, failed = caplog.messages[:2]
-        assert "was killed by SIGKILL; starting it again in 0.25 s" in killed
+        assert "was killed by signal 9; starting it again in 0.25 s" in killed
         assert "No such file or directory" in failed
         assert failed.endswith("starting it again in 0.5 s")
 
@@ -280,15 +279,15 @@ trio.run(main)
 class TestOrphans:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     async def test_none_when_the_parent_gets_a_signal(self, number: signal.Signals) -> None:
-        with parent() as (process, pids):
-            process.send_signal(number)
+        with parent() as (running, pids):
+            running.send_signal(number)
             await until_gone(pids[0])
 
     async def test_none_when_somebody_else_holds_the_pipes(self) -> None:
         """A fork of the parent keeps its end of the pipes open: the kernel has to end the child."""
-        with parent("fork") as (process, (pid, fork)):
+        with parent("fork") as (running, (pid, fork)):
             try:
-                process.kill()
+                running.kill()
                 await until_gone(pid)
                 assert lives(fork)
             finally:
@@ -298,16 +297,19 @@ class TestOrphans:
         command = [sys.executable, "-m", "lakehouse.local.child"]
         with (
             reserved_port() as port,
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running,
         ):
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(msgspec.json.encode(settings(port)) + b"\n")
-            process.stdin.flush()
-            assert process.stdout.readline() == b"serving\n"
-            process.stdin.close()
+            try:
+                assert running.stdin is not None
+                assert running.stdout is not None
+                running.stdin.write(msgspec.json.encode(settings(port)) + b"\n")
+                running.stdin.flush()
+                assert running.stdout.readline() == b"serving\n"
+                running.stdin.close()
 
-            assert process.wait(10) == 0
+                assert running.wait(10) == 0
+            finally:
+                running.kill()
 
 
 class TestWhatIsWrong:
@@ -361,6 +363,20 @@ class TestWhatIsWrong:
         assert sentence.startswith(f"the model {path} cannot be served: its process exited with status 1 (")
         assert "corrupted or incomplete" in sentence
 
+    @needs_llama
+    async def test_a_child_that_says_it_serves_has_to_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(process, "PROGRAM", ("-c", "print('serving', flush=True); input(); input()"))
+
+        assert "cannot be served: its port" in await self.failure(None)
+
+    @needs_llama
+    async def test_loading_has_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(process, "PROGRAM", ("-c", "input(); input()"))
+
+        with pytest.raises(LocalModelError, match=r"it was not ready within 0\.2 s"):
+            async with open_engine(EngineConfig(demo=True, start_timeout=0.2)):
+                pytest.fail("it started")
+
     def test_a_configuration_names_one_model(self) -> None:
         with pytest.raises(ValueError, match="either a `model_path` or the `demo` model"):
             EngineConfig(demo=True, model_path=Path("model.gguf"))
@@ -401,9 +417,9 @@ def connections(pid: int) -> Iterator[tuple[str, str]]:
 def parent(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """A process that runs an engine, and what it printed: the numbers of its child and of its fork."""
     command = [sys.executable, "-c", PARENT, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
         try:
-            assert process.stdout is not None
-            yield process, [int(pid) for pid in process.stdout.readline().split()]
+            assert running.stdout is not None
+            yield running, [int(pid) for pid in running.stdout.readline().split()]
         finally:
-            process.kill()
+            running.kill()

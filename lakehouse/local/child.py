@@ -5,8 +5,8 @@ a model holds the interpreter for as long as it takes. Three pipes lead to the p
 is the `Settings`, and its end of file the order to go; standard output carries one line when the model is served;
 standard error is llama.cpp's log.
 
-The child lives exactly as long as its parent wants it to, and no signal meant for the service ends it earlier: SIGINT
-and SIGTERM stay blocked, so that the parent can drain while a terminal or systemd signals the whole group.
+The child lives exactly as long as its parent wants it to. Signals that are meant for the service stay blocked, so that
+the parent can drain although a terminal or systemd has signalled every process of it; SIGKILL ends the child alone.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import xllamacpp
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+FOR_THE_SERVICE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Generation for the demonstration model is a millisecond a token on one thread; more would only spin.
 DEMO_THREADS = 1
@@ -53,9 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def main() -> None:
     """Serve until standard input ends, or until the parent is gone."""
-    signal.pthread_sigmask(
-        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    )  # llama.cpp's threads inherit it
+    signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_SERVICE)  # llama.cpp's threads inherit it
     settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=Settings)
     die_with(settings.parent)
     threading.Thread(target=leave_at_end_of_input, daemon=True).start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections import deque
@@ -18,6 +17,8 @@ import trio
 from lakehouse.local.child import Settings
 
 log = logging.getLogger("lakehouse.local")
+
+PROGRAM = ("-P", "-m", "lakehouse.local.child")  # -P: import from nowhere else than where we were imported from
 
 LINES_KEPT = 40  # of the child's log: enough to say why it ended
 LINE_LIMIT = 500  # bytes of each
@@ -66,7 +67,7 @@ class Child:
         """Wait for the process to end; returns how, and its last words, for people."""
         await trio.lowlevel.wait_readable(self._pidfd)
         status = self._process.wait()  # has ended: this only collects the status
-        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+        how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
         with trio.move_on_after(LOG_LIMIT):  # what it wrote last is on its way, unless somebody else holds the pipe
             await self._log_read.wait()
         last_words = self._last_words()
@@ -84,7 +85,7 @@ class Child:
                 async with await trio.open_tcp_stream("127.0.0.1", self._port) as stream:
                     await stream.send_all(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
                     head = await stream.receive_some(1024)
-            except OSError as error:
+            except (OSError, trio.BrokenResourceError) as error:
                 return f"its port {self._port} does not answer: {error}"
             return None if head.startswith(b"HTTP/1.1 200 ") else f"its port {self._port} answers {head[:40]!r}"
         return f"its port {self._port} did not answer within {PROBE_LIMIT:g} s"
@@ -99,11 +100,13 @@ class Child:
             line = line[:LINE_LIMIT]
         self._log_read.set()
 
-    async def _end(self) -> None:
+    async def _kill(self) -> None:
         self._process.kill()
         with trio.move_on_after(EXIT_LIMIT, shield=True):
             await trio.lowlevel.wait_readable(self._pidfd)
             self._process.wait()
+
+    def _close(self) -> None:
         os.close(self._pidfd)
         for stream in (self._orders, self._report, self._errors):
             stream.close()
@@ -117,27 +120,30 @@ async def open_child(settings: Settings) -> AsyncIterator[Child]:
     can be started.
     """
     child = Child(settings)
-    async with trio.open_nursery() as nursery:
-        try:
+    try:
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(child._read_log)
-            yield child
-        finally:
-            await child._end()
-            nursery.cancel_scope.cancel()
+            try:
+                yield child
+            finally:
+                await child._kill()
+                nursery.cancel_scope.cancel()
+    finally:
+        child._close()
 
 
 def _spawn(orders: int, report: int, errors: int) -> subprocess.Popen[bytes]:
-    """Start the interpreter on `lakehouse.local.child`; takes some milliseconds of the event loop.
+    """Start the interpreter on `PROGRAM`; takes some milliseconds of the event loop.
 
     Not by `trio.lowlevel.open_process`: that forks in a worker thread, and the kernel's "kill me when my parent ends"
     means the *thread* that forked (prctl(2), PR_SET_PDEATHSIG), which trio lets go after ten idle seconds.
     """
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(sys.path),  # import from where we were imported from; with -P, from nowhere else
+        "PYTHONPATH": os.pathsep.join(sys.path),
         "GGML_NO_BACKTRACE": "1",  # an abort would start a debugger first, and take seconds to die
     }
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "lakehouse.local.child"],
+    return subprocess.Popen(  # noqa: S603 -- our own module in our own interpreter
+        [sys.executable, *PROGRAM],
         stdin=orders,
         stdout=report,
         stderr=errors,

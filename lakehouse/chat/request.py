@@ -128,6 +128,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError("`max_tokens` must be at least 1")
 
 
+class OpenAIRequest(Request, frozen=True, kw_only=True):
+    """A request that came in OpenAI's form. `extra` are fields of it that this service does not know: they are sent as
+    they are to a provider that speaks chat completions, and to no other."""
+
+    extra: JsonObject = {}
+
+
 class _Messages(msgspec.Struct):
     messages: tuple[Message, ...]
 

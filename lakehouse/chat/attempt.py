@@ -21,7 +21,7 @@ from lakehouse.chat.incoming import Incoming, answered_by
 from lakehouse.chat.live import Live, silent
 from lakehouse.chat.registry import Route
 from lakehouse.chat.request import Reply
-from lakehouse.chat.trail import Try
+from lakehouse.chat.trail import TrackedAttempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Whole:
         """There is nothing to let go of."""
 
 
-async def whole(call: Call, route: Route, attempt: Try, *, last: bool) -> Whole:
+async def whole(call: Call, route: Route, attempt: TrackedAttempt, *, last: bool) -> Whole:
     """Ask for a whole answer.
 
     A route that is not the last one is left when nothing of the answer came by `first_token_timeout`, or when it stalls
@@ -49,11 +49,11 @@ async def whole(call: Call, route: Route, attempt: Try, *, last: bool) -> Whole:
     else:
         exchange = _exchange(call, route, attempt, stream=False)
         reply = exchange.decode(await _body(call, route, attempt, exchange, last=last))
-    call.note(reply.usage)
+    call.learned(reply.usage)
     return Whole(route, reply)
 
 
-async def _body(call: Call, route: Route, attempt: Try, exchange: Exchange, *, last: bool) -> bytes:
+async def _body(call: Call, route: Route, attempt: TrackedAttempt, exchange: Exchange, *, last: bool) -> bytes:
     settings = call.settings
     with trio.CancelScope(relative_deadline=inf if last else settings.first_token_timeout) as limit:
 
@@ -67,7 +67,7 @@ async def _body(call: Call, route: Route, attempt: Try, exchange: Exchange, *, l
     raise silent(route, settings, heard=attempt.heard)
 
 
-async def _from_stream(call: Call, route: Route, attempt: Try, *, last: bool) -> Reply:
+async def _from_stream(call: Call, route: Route, attempt: TrackedAttempt, *, last: bool) -> Reply:
     live = await open_stream(call, route, attempt, last=last)
     try:
         while await live.receive():
@@ -77,7 +77,7 @@ async def _from_stream(call: Call, route: Route, attempt: Try, *, last: bool) ->
     return live.reply
 
 
-async def open_stream(call: Call, route: Route, attempt: Try, *, last: bool) -> Live:  # noqa: ARG001 - as `whole`
+async def open_stream(call: Call, route: Route, attempt: TrackedAttempt, *, last: bool) -> Live:  # noqa: ARG001 - as `whole`
     """Ask for a stream and wait for its first pieces, on every route until `first_token_timeout`.
 
     The attempt is kept: it ends with the stream, which somebody must close.
@@ -95,7 +95,7 @@ async def open_stream(call: Call, route: Route, attempt: Try, *, last: bool) -> 
     return live
 
 
-def _exchange(call: Call, route: Route, attempt: Try, *, stream: bool) -> Exchange:
+def _exchange(call: Call, route: Route, attempt: TrackedAttempt, *, stream: bool) -> Exchange:
     """What is sent to `route`, and how what comes back is read."""
     provider, request = route.provider, call.request
     quirks = provider.quirks(route.model, request)
@@ -106,19 +106,24 @@ def _exchange(call: Call, route: Route, attempt: Try, *, stream: bool) -> Exchan
     return Exchange(dialect, request, model=route.model, stream=stream, quirks=quirks)
 
 
-async def _send(call: Call, route: Route, attempt: Try, exchange: Exchange) -> Incoming:
+async def _send(call: Call, route: Route, attempt: TrackedAttempt, exchange: Exchange) -> Incoming:
     """Send it and wait for the head. Raises what an answer that is no success means."""
     provider = route.provider
     endpoint = provider.endpoint(route.model)
+    trace = call.flight.traceparent(attempt.record)
     request = httpx.Request(
         "POST",
         endpoint.url,
-        headers=[*endpoint.headers, *provider.request_headers(call.request)],
+        headers=[
+            *endpoint.headers,
+            *provider.request_headers(call.request),
+            *([(b"traceparent", trace)] if trace else ()),
+        ],
         content=exchange.body,
         extensions={"flight": call.flight},
     )
     incoming = await answered_by(call.means.transports[provider.name], request, provider=provider.name)
-    attempt.status = incoming.status
+    attempt.record.status = incoming.status
     if not 200 <= incoming.status < 300:
         async with incoming:
             raise await incoming.refusal(secrets=(provider.key.value,) if provider.key else ())

@@ -15,11 +15,11 @@ from lakehouse.chat.circuit import Circuit, Circuits, Pass
 from lakehouse.chat.ladder import Ladder
 from lakehouse.chat.linger import Linger
 from lakehouse.chat.registry import Route
-from lakehouse.chat.request import Request, Usage
-from lakehouse.chat.trail import Trail, Try
+from lakehouse.chat.request import Reply, Request, Usage
+from lakehouse.chat.trail import TrackedAttempt, Trail
 from lakehouse.config import ChatTable
 from lakehouse.errors import ErrUnavailable, LakehouseError
-from lakehouse.observe.inflight import Flight
+from lakehouse.observe.inflight import Flight, Why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +42,8 @@ class Call:
     routes: deque[Route]
     flight: Flight
     linger: Linger
+    trail: Trail
     streams: bool
-    trail: Trail = field(default_factory=Trail)
     started: float = field(default_factory=trio.current_time)
     deadline: float = inf
     limit: trio.CancelScope | None = None
@@ -75,11 +75,10 @@ class Call:
         """The circuit of a route."""
         return self.means.circuits[route.target]
 
-    def begin(self, route: Route, passing: Pass) -> Try:
-        """The next attempt."""
-        self.flight.attempts += 1
-        self.flight.upstream, self.flight.model = route.target
-        return self.trail.begin(route, passing, patience=min(self.settings.first_token_timeout, self.settings.timeout))
+    def begin(self, route: Route, passing: Pass, why: Why) -> TrackedAttempt:
+        """The next attempt, which must be settled."""
+        patience = min(self.settings.first_token_timeout, self.settings.timeout)
+        return self.trail.begin(route, passing, why, patience=patience)
 
     def fits(self, pause: float) -> bool:
         """Whether what begins in `pause` seconds begins before the deadline."""
@@ -90,14 +89,30 @@ class Call:
         if self.streams and self.limit is not None:
             self.limit.deadline = inf
 
-    def step_down(self, attempt: Try, error: LakehouseError) -> bool:
+    def step_down(self, attempt: TrackedAttempt, error: LakehouseError) -> bool:
         """Whether the failed attempt asked for JSON in a way that does not work there, and another way is left."""
         step = attempt.schema_step
         return step is not None and self.means.ladder.step_down(attempt.route.target, step, error)
 
-    def note(self, usage: Usage) -> None:
-        """What the log shall say of the answer's cost."""
-        self.flight.notes["usage"] = usage
+    def learned(self, usage: Usage) -> None:
+        """What is known of the cost so far, for the log."""
+        self.flight.usage = usage
+
+    def answered(self, route: Route, reply: Reply) -> None:
+        """This is the answer: write it down where the observer looks."""
+        flight = self.flight
+        flight.upstream = flight.provider = route.provider.name
+        flight.model = route.model
+        flight.finish_reason = reply.finish_reason
+        flight.usage = reply.usage
+        if flight.content is not None:
+            flight.content.asked, flight.content.answered = self.request.messages, reply
+
+    def ended_in(self, error: LakehouseError) -> LakehouseError:
+        """The failure that the caller gets, with the trail that led to it."""
+        error.attempts = self.trail.entries()
+        self.flight.error = error.error_class or error.code
+        return error
 
     def blocked(self) -> LakehouseError:
         """The failure of a call whose routes were all left alone because their circuits are open."""

@@ -159,10 +159,10 @@ class Circuits:
         self._circuits.move_to_end(target)
         return circuit
 
-    def available(self, provider: str) -> bool:
-        """Whether no circuit of this provider's routes is open."""
-        return all(
-            circuit.state == "closed" or circuit.stale
+    def open(self, provider: str) -> int:
+        """How many of this provider's routes have a circuit that is not closed."""
+        return sum(
+            circuit.state != "closed" and not circuit.stale
             for target, circuit in self._circuits.items()
             if target.provider == provider
         )

@@ -15,8 +15,9 @@ import trio
 from lakehouse.chat.call import Call
 from lakehouse.chat.policy import pause_before, rule_for
 from lakehouse.chat.registry import Route
-from lakehouse.chat.trail import Try
+from lakehouse.chat.trail import TrackedAttempt
 from lakehouse.errors import LakehouseError, failure
+from lakehouse.observe.inflight import Why
 
 
 class Won(Protocol):
@@ -36,11 +37,11 @@ Result_co = TypeVar("Result_co", bound=Won, covariant=True)
 class Ask(Protocol[Result_co]):
     """How one attempt is made: `attempt.whole`, or `attempt.open_stream`."""
 
-    async def __call__(self, call: Call, route: Route, attempt: Try, *, last: bool) -> Result_co: ...
+    async def __call__(self, call: Call, route: Route, attempt: TrackedAttempt, *, last: bool) -> Result_co: ...
 
 
-async def walk(call: Call, ask: Ask[Result]) -> Result:
-    """Ask one route after the other until one answers.
+async def walk(call: Call, ask: Ask[Result], why: Why = "first") -> Result:
+    """Ask one route after the other until one answers. `why` says what the first of them is asked for.
 
     Raises a failure that goes back to the caller, the last one when no route or no time is left, and `ErrUnavailable`
     when the circuits of all routes are open.
@@ -48,7 +49,7 @@ async def walk(call: Call, ask: Ask[Result]) -> Result:
     failed: LakehouseError | None = None
     while call.routes and (failed is None or call.fits(0)):
         try:
-            won = await ask_route(call, call.routes.popleft(), ask)
+            won = await ask_route(call, call.routes.popleft(), ask, why)
         except LakehouseError as error:
             if not rule_for(error).onward:
                 raise
@@ -56,10 +57,11 @@ async def walk(call: Call, ask: Ask[Result]) -> Result:
         else:
             if won is not None:
                 return won
+        why = "fallback"
     raise failed or call.blocked()
 
 
-async def ask_route(call: Call, route: Route, ask: Ask[Result], *, once: bool = False) -> Result | None:
+async def ask_route(call: Call, route: Route, ask: Ask[Result], why: Why, *, once: bool = False) -> Result | None:
     """Ask one route, again as often as the policy and the time allow (or `once`); None: its circuit is open.
 
     Raises the last attempt's failure. A provider that does not take the way in which JSON was asked for is asked in the
@@ -70,7 +72,7 @@ async def ask_route(call: Call, route: Route, ask: Ask[Result], *, once: bool = 
     failed: LakehouseError | None = None
     retry = 0
     while passing := circuit.admit():
-        attempt = call.begin(route, passing)
+        attempt = call.begin(route, passing, "retry" if failed else why)
         try:
             with attempt:
                 return await call.linger.protect(
@@ -101,9 +103,7 @@ async def in_time(call: Call, work: Callable[[], Awaitable[Result]]) -> Result:
         try:
             return await work()
         except LakehouseError as error:
-            error.attempts = call.trail.entries()
-            raise
+            raise call.ended_in(error) from error.__cause__
     call.trail.timed_out()
-    error = failure("timeout", f"timeout: {call.waited_for} did not come within {timeout:g} s", provider=call.flight.upstream)
-    error.attempts = call.trail.entries()
-    raise error
+    message = f"timeout: {call.waited_for} did not come within {timeout:g} s"
+    raise call.ended_in(failure("timeout", message, provider=call.flight.provider))

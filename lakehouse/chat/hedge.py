@@ -68,7 +68,7 @@ class _Race(Generic[Result]):
 
     async def _ask_next(self) -> None:
         try:
-            won = await ask_route(self._call, self._call.routes.popleft(), self._ask, once=True)
+            won = await ask_route(self._call, self._call.routes.popleft(), self._ask, "hedge", once=True)
         except LakehouseError as error:
             self._fail(error)
         else:

@@ -39,7 +39,9 @@ def ours(error: httpx.HTTPError, provider: str) -> LakehouseError:
     """httpx's failure as one of ours."""
     if isinstance(error, httpx.TimeoutException):
         return failure("timeout", f"{provider} did not answer in time ({type(error).__name__})", provider=provider)
-    return failure("upstream_error", f"{provider} could not be asked: {type(error).__name__}: {error}", provider=provider)
+    return failure(
+        "upstream_error", f"{provider} could not be asked: {type(error).__name__}: {error}", provider=provider
+    )
 
 
 class Incoming:
@@ -93,7 +95,9 @@ class Incoming:
                     body += part
             except LakehouseError:
                 pass  # it broke off: what came must do
-        return classify(self.status, self._response.headers, body[:MAX_REFUSAL], provider=self._provider, secrets=secrets)
+        return classify(
+            self.status, self._response.headers, body[:MAX_REFUSAL], provider=self._provider, secrets=secrets
+        )
 
     async def aclose(self) -> None:
         """Close it, also when cancelled."""

@@ -21,7 +21,9 @@ MAX_MODELS = 4096
 
 REFUSALS = (400, 404, 422)
 
-_ABOUT_FORMAT = re.compile(r"response_format|json_schema|json_object|json mode|schema|no endpoints|tool_choice|format", re.I)
+_ABOUT_FORMAT = re.compile(
+    r"response_format|json_schema|json_object|json mode|schema|no endpoints|tool_choice|format", re.I
+)
 
 
 class Ladder:

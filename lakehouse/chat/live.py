@@ -9,7 +9,7 @@ from lakehouse.chat.dialects.base import StreamParser
 from lakehouse.chat.incoming import Incoming
 from lakehouse.chat.registry import Route
 from lakehouse.chat.request import Delta, Reply
-from lakehouse.chat.trail import Try
+from lakehouse.chat.trail import TrackedAttempt
 from lakehouse.config import ChatTable
 from lakehouse.errors import LakehouseError, failure
 
@@ -33,7 +33,9 @@ class Live:
     It settles its attempt. Somebody must close it.
     """
 
-    def __init__(self, call: Call, route: Route, attempt: Try, incoming: Incoming, parser: StreamParser) -> None:
+    def __init__(
+        self, call: Call, route: Route, attempt: TrackedAttempt, incoming: Incoming, parser: StreamParser
+    ) -> None:
         self.route = route
         self._call = call
         self._attempt = attempt
@@ -94,7 +96,7 @@ class Live:
             return
         self.closed = True
         if not self.ended:
-            self._call.note(self._parser.usage)
+            self._call.learned(self._parser.usage)
         self._attempt.dropped()
         await self._incoming.aclose()
 
@@ -138,5 +140,5 @@ class Live:
         deltas = self._parser.flush()
         self._reply = self._parser.end()
         self._attempt.answered()
-        self._call.note(self._reply.usage)
+        self._call.learned(self._reply.usage)
         return deltas

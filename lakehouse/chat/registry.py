@@ -49,12 +49,13 @@ class Registry:
         reason = self.missing.get(target.provider, "there is no such provider")
         known = ", ".join(self.providers) or "none"
         raise ErrProviderNotFound(
-            f"the provider {target.provider} is not registered: {reason} (registered: {known})", provider=target.provider
+            f"the provider {target.provider} is not registered: {reason} (registered: {known})",
+            provider=target.provider,
         )
 
 
-def register(chatd: ChatTable, env: Mapping[str, str], *, local_url: str | None = None) -> Registry:
-    """Look for every key and make the providers. `local_url` is where the embedded model is served, if it is."""
+def register(chatd: ChatTable, env: Mapping[str, str], *, local: Local | None = None) -> Registry:
+    """Look for every key and make the providers. `local` is the embedded model, if one runs."""
     providers: dict[str, Provider] = {}
     missing: dict[str, str] = {}
     warnings: list[str] = []
@@ -69,9 +70,11 @@ def register(chatd: ChatTable, env: Mapping[str, str], *, local_url: str | None 
         if search.key:
             providers[name] = _make(name, chatd, search.key)
         else:
-            missing[name] = f"no key was found in ${table.key_env}" + (f" or {table.key_file}" if table.key_file else "")
-    if local_url:
-        providers["local"] = Local(local_url)
+            missing[name] = f"no key was found in ${table.key_env}" + (
+                f" or {table.key_file}" if table.key_file else ""
+            )
+    if local:
+        providers["local"] = local
     else:
         missing["local"] = "no embedded model runs (`--model FILE.gguf`, `--demo` or chatd.local.model starts one)"
     return Registry(providers, missing, tuple(warnings))

@@ -86,11 +86,11 @@ class Stream:
         except LakehouseError as error:
             self._over = True
             await self._serving.aclose()
-            error.attempts = self._call.trail.entries()
-            raise
+            raise self._call.ended_in(error) from error.__cause__
         if not self._serving.ended:
             return list(deltas)
         self._over = True
+        self._call.answered(self._serving.route, self._serving.reply)
         return [*deltas, done(self._call, self._serving.route, self._serving.reply)]
 
     @property
@@ -122,7 +122,7 @@ class Stream:
             raise cut
         await live.aclose()
         try:
-            self._live = await in_time(call, partial(walk, call, open_stream))
+            self._live = await in_time(call, partial(walk, call, open_stream, "resume"))
         except LakehouseError as error:
             raise cut from error
         self._repetition = repetition

@@ -58,6 +58,8 @@ class Provider:
     probe: ClassVar[str] = "/models"
     streams_only: ClassVar[bool] = False
     """Whole answers are put together from streams."""
+    keepalive_expiry: ClassVar[float] = 60.0
+    """Seconds that an idle connection is kept; must be less than what the provider keeps it."""
 
     def __init__(self, base_url: str, key: Key | None = None) -> None:
         self.base_url = base_url.rstrip("/")

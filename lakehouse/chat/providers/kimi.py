@@ -46,7 +46,9 @@ class Kimi(Provider):
 
     name = "kimi"
 
-    def __init__(self, base_url: str, key: Key | None = None, *, wire: Literal["messages", "chat"] = "messages") -> None:
+    def __init__(
+        self, base_url: str, key: Key | None = None, *, wire: Literal["messages", "chat"] = "messages"
+    ) -> None:
         super().__init__(base_url, key)
         dialect: Dialect = Messages() if wire == "messages" else ChatCompletions()
         self._endpoint = self.make_endpoint(dialect, self.api_key if wire == "messages" else self.bearer)

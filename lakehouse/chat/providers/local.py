@@ -22,6 +22,7 @@ class Local(Provider):
     """`base_url` ends in `/v1`, and the key is the one that the child process was given."""
 
     name = "local"
+    keepalive_expiry = 4.0  # the server closes idle connections after five seconds
     streams_only = True  # llama.cpp looks after the client of a whole answer too seldom to stop when it leaves
 
     def __init__(self, base_url: str, key: Key | None = None) -> None:

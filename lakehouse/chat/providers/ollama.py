@@ -18,7 +18,7 @@ from lakehouse.chat.request import Request
 
 class _Model(msgspec.Struct):
     name: str
-    modified_at: datetime | str | None = None
+    modified_at: str | None = None
 
 
 class _Tags(msgspec.Struct):
@@ -60,7 +60,11 @@ class Ollama(Provider):
 
     def parse_listing(self, body: bytes) -> list[Listed]:
         """`{"models":[{"name","modified_at"}]}`."""
-        return [
-            Listed(item.name, int(item.modified_at.timestamp()) if isinstance(item.modified_at, datetime) else 0)
-            for item in _decoder.decode(body).models or ()
-        ]
+        return [Listed(item.name, _unix_seconds(item.modified_at or "")) for item in _decoder.decode(body).models or ()]
+
+
+def _unix_seconds(written: str) -> int:
+    try:
+        return int(datetime.fromisoformat(written).timestamp())
+    except (ValueError, OverflowError):
+        return 0

@@ -41,7 +41,10 @@ FAMILIES: tuple[tuple[str, Quirks], ...] = (
     # `json_schema` is refused, `json_object` works; thinking is switched as at their own API.
     ("deepseek-*", replace(_BASE, schema="json_object", think="moonshot")),
     ("glm-*", replace(_BASE, schema="json_object", think="moonshot")),
-    ("kimi-*", replace(_BASE, schema_flavour="moonshot", think="moonshot", empty_content="omit", send_temperature=False)),
+    (
+        "kimi-*",
+        replace(_BASE, schema_flavour="moonshot", think="moonshot", empty_content="omit", send_temperature=False),
+    ),
     ("minimax-*", replace(_BASE, inline_think="tagged")),
     ("*", _BASE),
 )

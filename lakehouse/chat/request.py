@@ -156,6 +156,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError("`fallbacks` must be empty with `quorum`: a tier in `quorum.of` is a chain of its own")
 
 
+class OpenAIRequest(Request, frozen=True, kw_only=True):
+    """A request that came in OpenAI's form. `extra` are fields of it that this service does not know: they are sent as
+    they are to a provider that speaks chat completions, and to no other."""
+
+    extra: JsonObject = {}
+
+
 class _Messages(msgspec.Struct):
     messages: tuple[Message, ...]
 

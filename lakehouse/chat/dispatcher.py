@@ -19,7 +19,6 @@ from functools import partial
 from random import Random
 
 import httpx
-import msgspec
 import trio
 
 from lakehouse.chat.answer import answer
@@ -31,12 +30,12 @@ from lakehouse.chat.hedge import hedged_walk
 from lakehouse.chat.keys import Key
 from lakehouse.chat.ladder import Ladder
 from lakehouse.chat.linger import Linger
-from lakehouse.chat.listing import Listing, ModelCard, Probed
+from lakehouse.chat.listing import Listing
 from lakehouse.chat.providers.base import Provider
 from lakehouse.chat.providers.local import Local
 from lakehouse.chat.quorum import ask_quorum
 from lakehouse.chat.registry import Registry, Route, register
-from lakehouse.chat.request import Answer, Request
+from lakehouse.chat.request import Answer, ModelCard, Probed, ProviderState, Request
 from lakehouse.chat.routing import Router
 from lakehouse.chat.stream import Stream
 from lakehouse.chat.trail import Trail
@@ -56,14 +55,6 @@ class LocalServer:
     base_url: str
     api_key: str
     model: str
-
-
-class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
-    """A registered provider; `available` while none of its circuits is open, `default` if bare names go to it."""
-
-    name: str
-    available: bool
-    default: bool
 
 
 class Dispatcher:
@@ -181,9 +172,9 @@ async def open_dispatcher(
 ) -> AsyncIterator[Dispatcher]:
     """A dispatcher for as long as the block runs.
 
-    `env` is where keys are looked for, the process's environment by default. `local` is the embedded model, if one runs.
-    `transports` puts an httpx transport in the place of ours for the providers that it names; those that are given are
-    the giver's to close.
+    `env` is where keys are looked for, the process's environment by default. `local` is the embedded model, if one
+    runs. `transports` puts an httpx transport in the place of ours for the providers that it names; those that are
+    given are the giver's to close. `random` spreads the retries.
     """
     registry = register(config.chatd, os.environ if env is None else env, local=_embedded(local) if local else None)
     for warning in registry.warnings:

@@ -7,8 +7,7 @@ happens. Our own transport raises our exceptions already; anybody else's may be 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
-from types import TracebackType
-from typing import cast
+from typing import Self, cast
 
 import httpx
 import trio
@@ -53,7 +52,7 @@ class Incoming:
         self._provider = provider
         self._chunks: AsyncIterator[bytes] | None = None
 
-    async def __aenter__(self) -> Incoming:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -95,9 +94,8 @@ class Incoming:
                     body += part
             except LakehouseError:
                 pass  # it broke off: what came must do
-        return classify(
-            self.status, self._response.headers, body[:MAX_REFUSAL], provider=self._provider, secrets=secrets
-        )
+        headers = self._response.headers.multi_items()
+        return classify(self.status, headers, body[:MAX_REFUSAL], provider=self._provider, secrets=secrets)
 
     async def aclose(self) -> None:
         """Close it, also when cancelled."""

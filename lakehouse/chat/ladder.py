@@ -11,6 +11,7 @@ from collections import OrderedDict
 from typing import get_args
 
 from lakehouse.chat.dialects.base import SchemaLevel
+from lakehouse.chat.dialects.structured import Misfit
 from lakehouse.chat.routing import Target
 from lakehouse.errors import LakehouseError
 
@@ -21,9 +22,7 @@ MAX_MODELS = 4096
 
 REFUSALS = (400, 404, 422)
 
-_ABOUT_FORMAT = re.compile(
-    r"response_format|json_schema|json_object|json mode|schema|no endpoints|tool_choice|format", re.I
-)
+_ABOUT_FORMAT = re.compile(r"schema|format|json.?(mode|object)|no endpoints|tool_choice", re.IGNORECASE)
 
 
 class Ladder:
@@ -41,7 +40,7 @@ class Ladder:
         return known if STEPS.index(known) > STEPS.index(first) else first
 
     def step_down(self, target: Target, step: SchemaLevel, error: LakehouseError) -> bool:
-        """Whether `error` says that `step` does not work for `target` and there is a lower one, on which it stands now."""
+        """Whether `error` says that `step` does not work for `target` and there is a lower one. It stands there now."""
         if not _speaks_of_format(error) or step == STEPS[-1]:
             return False
         self._steps[target] = STEPS[STEPS.index(step) + 1]
@@ -52,4 +51,6 @@ class Ladder:
 
 
 def _speaks_of_format(error: LakehouseError) -> bool:
+    if isinstance(error, Misfit):
+        return True
     return error.upstream_status in REFUSALS and _ABOUT_FORMAT.search(error.message) is not None

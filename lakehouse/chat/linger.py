@@ -1,8 +1,8 @@
 """Reading on after the client has left, to learn what its answer cost.
 
-A cancelled read closes its connection, so whatever may have to be read on is shielded from the start, by a task that the
-request itself owns and waits for. What ends it is stated where it begins: the work itself, `on_disconnect` seconds after
-the client left, and at once any other cancellation (a deadline, a draining server, a hedge that was too slow).
+A cancelled read closes its connection, so whatever may have to be read on is shielded from the start, by a task that
+the request itself owns and waits for. It ends with the work itself, `on_disconnect` seconds after the client left, and
+at once with any other cancellation (a deadline, a draining server, a hedge that was too slow).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import trio
 
 from lakehouse.chat.incoming import answered_by
 from lakehouse.chat.providers.base import Listed, Provider
+from lakehouse.chat.request import ModelCard, Probed
 from lakehouse.errors import LakehouseError, failure
 
 logger = logging.getLogger("lakehouse.chat")
@@ -24,23 +25,6 @@ PATIENCE = 5.0
 
 MAX_LISTING = 16 * 1024 * 1024
 """Bytes. OpenRouter's list has half a megabyte."""
-
-
-class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that may be asked for: `id` is what a request says, `created` unix seconds (0 when nobody says)."""
-
-    id: str
-    owned_by: str
-    created: int = 0
-
-
-class Probed(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a provider answers; `detail` says how, `ms` how fast."""
-
-    name: str
-    answers: bool
-    detail: str
-    ms: float
 
 
 class Listing:

@@ -14,8 +14,8 @@ from lakehouse.config import ChatTable
 from lakehouse.errors import LakehouseError, failure
 
 AFTERWORD = 2.0
-"""Seconds after the end mark for what may still follow it: OpenCode sends the cost there, and a body that was read to its
-end gives its connection back."""
+"""Seconds after the end mark for what may still follow it: OpenCode sends the cost there, and a body that was read to
+its end gives its connection back."""
 
 
 def silent(route: Route, settings: ChatTable, *, heard: bool) -> LakehouseError:
@@ -59,7 +59,7 @@ class Live:
         return self._reply is not None
 
     async def begin(self, deadline: float) -> None:
-        """Wait for the first pieces until `deadline`; the next `receive` gives them. Closes itself if there are none."""
+        """Wait for the first pieces until `deadline`; `receive` gives them then. Closes itself if there are none."""
         try:
             self._first = await self._next(deadline)
         except BaseException:

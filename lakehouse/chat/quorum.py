@@ -1,7 +1,7 @@
 """Asking several models at once, and answering with what enough of them say.
 
-Each member is a call of its own over the routes that its name stands for, all in one nursery, under one deadline. As soon
-as enough agree, or cannot agree any more, the others are cancelled.
+Each member is a call of its own over the routes that its name stands for, all in one nursery, under one deadline. As
+soon as enough agree, or cannot agree any more, the others are cancelled.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class _Ballot:
 
 
 def normal(text: str) -> str:
-    """What is the same for answers that are equal as JSON, or, if they are none, as text with its white space folded."""
+    """What is the same for answers that are equal as JSON, or if they are none, as text with folded white space."""
     try:
         value = msgspec.json.decode(text.encode("utf-8", "replace"))
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Which providers exist: exactly those whose keys were found, local Ollama if it has a URL, the embedded model if it runs."""
+"""Which providers exist: those whose keys were found, local Ollama if it has a URL, the embedded model if it runs."""
 
 from __future__ import annotations
 

@@ -114,7 +114,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A conversation and what is wanted of it. What the caller leaves out (None) is not sent to the provider.
 
     `messages` may be given as mappings. `options` goes to the provider's own options as it is; `max_tokens` is in
-    tokens. With a `quorum`, its models are asked and `model` is not. Raises `msgspec.ValidationError` naming the field when something does not fit.
+    tokens. With a `quorum`, its models are asked and `model` is not. Raises `msgspec.ValidationError` naming the field
+    when something does not fit.
     """
 
     model: str
@@ -250,3 +251,28 @@ Delta = ContentPiece | ReasoningPiece | ToolCallPiece
 
 Piece = ContentPiece | ReasoningPiece | ToolCallPiece | Done
 """What a caller of `stream` sees: deltas, then exactly one `Done`; a failure is raised."""
+
+
+class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
+    """A registered provider; `available` while none of its circuits is open, `default` if bare names go to it."""
+
+    name: str
+    available: bool
+    default: bool
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that may be asked for: `id` is what a request says, `created` unix seconds (0 when nobody says)."""
+
+    id: str
+    owned_by: str
+    created: int = 0
+
+
+class Probed(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a provider answers; `detail` says how, `ms` how fast."""
+
+    name: str
+    answers: bool
+    detail: str
+    ms: float

@@ -1,7 +1,7 @@
 """Going on with another route's answer after a stream broke, without the client noticing.
 
-The next route is asked the whole question again. What it says is held back as long as it is what the client already has;
-it goes on from there only if it said exactly that.
+The next route is asked the whole question again. What it says is held back as long as it is what the client already
+has; it goes on from there only if it said exactly that.
 """
 
 from __future__ import annotations

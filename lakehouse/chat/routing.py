@@ -1,7 +1,7 @@
 """Which provider answers a model's name, as a table.
 
-The first rule that fits decides. A prefix is matched whole, so `openrouterx/m` has a foreign prefix and belongs, as every
-name that fits no rule, unchanged to the default provider.
+The first rule that fits decides. A prefix is matched whole, so `openrouterx/m` has a foreign prefix and belongs, as
+every name that fits no rule, unchanged to the default provider.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
+from typing import Self
 
 import trio
 
@@ -37,7 +39,7 @@ class Stream:
         self._pieces: deque[Piece] = deque()
         self._over = False
 
-    async def __aenter__(self) -> Stream:
+    async def __aenter__(self) -> Self:
         self._live = await in_time(self._call, partial(hedged_walk, self._call, open_stream))
         self._call.flight.first_piece = trio.current_time()
         return self
@@ -45,9 +47,9 @@ class Stream:
     async def __aexit__(self, *_: object) -> None:
         live = self._serving
         if not live.closed and not live.ended and self._call.linger.wanted:
-            # The bound is `on_disconnect`, counted from when the client left.
-            with trio.CancelScope(shield=True, deadline=self._call.linger.until):
-                await _drain(live)
+            bounded = trio.CancelScope(shield=True, deadline=self._call.linger.until)  # by `on_disconnect`
+            with bounded, suppress(LakehouseError):  # a failure is noted in the attempt; nobody is left to be told
+                await live.drain()
         await live.aclose()
 
     @property
@@ -137,13 +139,6 @@ class Stream:
                 return new
         message = f"the stream broke, and the answer of {self._serving.route} does not begin with what was already sent"
         raise failure("incomplete_stream", message, upstream_status=200)
-
-
-async def _drain(live: Live) -> None:
-    try:
-        await live.drain()
-    except LakehouseError:
-        pass  # nobody is left to be told; the attempt has noted it
 
 
 async def _nothing(deltas: list[Delta]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from types import TracebackType
-from typing import Literal
+from typing import Literal, Self
 
 import trio
 
@@ -45,7 +45,7 @@ class TrackedAttempt:
         self._patience = patience
         self._kept = False
 
-    def __enter__(self) -> TrackedAttempt:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

@@ -40,7 +40,7 @@ class Ollama(Provider):
         self._endpoint = self.make_endpoint(dialect.Ollama(), self.bearer)
         self._quirks = self.make_quirks(think)
 
-    def make_quirks(self, think: bool) -> Quirks:  # noqa: FBT001
+    def make_quirks(self, think: bool) -> Quirks:
         """The grammar of `format` is enforced here, but the model does not see it: the schema is told to it as well."""
         return Quirks(
             provider=self.name,

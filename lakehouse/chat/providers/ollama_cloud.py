@@ -12,11 +12,11 @@ from lakehouse.chat.providers.ollama import Ollama
 
 
 class OllamaCloud(Ollama):
-    """The same form as local Ollama, with a Bearer key, and with a `format` that is accepted and ignored (ollama#12362)."""
+    """As local Ollama, but with a Bearer key and with a `format` that is accepted and ignored (ollama#12362)."""
 
     name = "ollama_cloud"
     probe = "/api/tags"
 
-    def make_quirks(self, think: bool) -> Quirks:  # noqa: FBT001
+    def make_quirks(self, think: bool) -> Quirks:
         """A schema goes into a tool, for nothing enforces it."""
         return replace(super().make_quirks(think), schema="tool")

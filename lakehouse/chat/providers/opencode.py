@@ -13,11 +13,12 @@ import msgspec
 
 from lakehouse.chat.dialects.base import Quirks
 from lakehouse.chat.dialects.chat_completions import ChatCompletions
+from lakehouse.chat.dialects.gemini import GenerateContent
 from lakehouse.chat.dialects.messages import Messages
 from lakehouse.chat.dialects.responses import Responses
 from lakehouse.chat.keys import Key
 from lakehouse.chat.providers.base import Endpoint, Headers, Provider
-from lakehouse.chat.providers.opencode_models import GO, ZEN, quirks_of
+from lakehouse.chat.providers.opencode_models import GO, ZEN, Served, quirks_of
 from lakehouse.chat.request import Request
 from lakehouse.config.tables import Endpoint as EndpointName
 
@@ -32,16 +33,16 @@ class OpenCode(Provider):
     ) -> None:
         super().__init__(base_url, key)
         table = GO if "/zen/go/" in self.base_url + "/" else ZEN
-        self._table = (*(endpoints or {}).items(), *table)
+        self._table: tuple[tuple[str, Served], ...] = (*(endpoints or {}).items(), *table)
         # Bearer on /messages is answered 401 "Missing API key."
-        self._endpoints: dict[EndpointName, Endpoint] = {
+        self._endpoints: dict[Served, Endpoint] = {
             "chat_completions": self.make_endpoint(ChatCompletions(), self.bearer),
             "responses": self.make_endpoint(Responses(), self.bearer),
             "messages": self.make_endpoint(Messages(), self.api_key),
+            "generate_content": self.make_endpoint(GenerateContent()),
         }
-        self._known: dict[str, tuple[Endpoint, Quirks]] = {}
 
-    def endpoint_name(self, model: str) -> EndpointName:
+    def endpoint_name(self, model: str) -> Served:
         """The endpoint that serves `model`: what the configuration says, then the table, then chat completions."""
         return next((name for pattern, name in self._table if fnmatchcase(model, pattern)), "chat_completions")
 

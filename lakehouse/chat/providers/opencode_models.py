@@ -3,22 +3,27 @@
 The first pattern that fits decides; what fits none is asked on chat completions. Families move between endpoints and
 differ between Zen and Go, so the configuration can override any line (`[chatd.opencode] endpoints`).
 
-Source: anomalyco/opencode, zen.mdx and go.mdx of August 2026. Gemini's own form is not spoken here.
+Source: anomalyco/opencode, zen.mdx and go.mdx of August 2026.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from lakehouse.chat.dialects.base import Quirks
 from lakehouse.config.tables import Endpoint as EndpointName
 
-Table = tuple[tuple[str, EndpointName], ...]
+Served = EndpointName | Literal["generate_content"]
+"""The endpoints that the configuration can name, and the one of Gemini's own form, which is not spoken here."""
+
+Table = tuple[tuple[str, Served], ...]
 
 ZEN: Table = (
     ("gpt-5*", "responses"),
     ("claude-*", "messages"),
+    ("gemini-*", "generate_content"),
     ("qwen3.[567]-*", "messages"),
 )
 
@@ -50,7 +55,7 @@ FAMILIES: tuple[tuple[str, Quirks], ...] = (
 )
 
 
-def quirks_of(model: str, endpoint: EndpointName) -> Quirks:
+def quirks_of(model: str, endpoint: Served) -> Quirks:
     """What is particular about `model` on `endpoint`."""
     family = next(quirks for pattern, quirks in FAMILIES if fnmatchcase(model, pattern))
     if endpoint != "messages":

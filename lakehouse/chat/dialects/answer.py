@@ -58,6 +58,12 @@ class AnswerBuilder:
         """Nothing was said yet."""
         return not (self._content or self._reasoning or self._calls or (self._splitter and self._splitter.held))
 
+    @property
+    def said(self) -> int:
+        """Characters of everything that was said, what is held back and fragments of tool calls included."""
+        held = self._splitter.held if self._splitter else 0
+        return self._size + self._calls.size + self.details.size + held
+
     def content(self, text: str) -> list[Delta]:
         """Some more text."""
         if not text:
@@ -175,8 +181,7 @@ class AnswerBuilder:
         return pieces
 
     def _bounded(self) -> None:
-        held = self._splitter.held if self._splitter else 0
-        if self._size + self._calls.size + self.details.size + held > MAX_ANSWER:
+        if self.said > MAX_ANSWER:
             raise self.failure(f"the answer is over the bound of {MAX_ANSWER} characters")
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from lakehouse.chat.request import Delta, Reply, Request
+from lakehouse.chat.request import Delta, Reply, Request, Usage
 
 MAX_LINE = 8 * 1024 * 1024
 """Bytes of one line or event of a stream. Ollama sends a tool call in one line, and its own client allows 8 MB."""
@@ -104,6 +104,15 @@ class StreamParser(Protocol):
     @property
     def finished(self) -> bool:
         """The end mark has been read. Only accounting may follow, for which it is worth waiting a moment, not more."""
+
+    @property
+    def said(self) -> int:
+        """How many characters of the answer were read. It grows with every part of it, those included that are not
+        deltas yet: fragments of a tool call, text that is held back. Comments and empty events leave it alone."""
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens and the cost that are known so far."""
 
     def feed(self, data: bytes) -> list[Delta]:
         """What these bytes say.

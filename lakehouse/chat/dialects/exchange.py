@@ -8,7 +8,7 @@ from typing import Literal
 from lakehouse.chat.dialects.base import MAX_ANSWER, Dialect, Quirks, StreamParser
 from lakehouse.chat.dialects.framing import BOM
 from lakehouse.chat.dialects.structured import Check
-from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, Reply, Request, ToolCallPiece
+from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, Reply, Request, ToolCallPiece, Usage
 from lakehouse.errors import ErrBadRequest, failure
 
 STREAM_MARKS = (b"data:", b"event:", b"id:", b"retry:", b":")
@@ -104,6 +104,16 @@ class EitherParser:
         """See `StreamParser`."""
         return self._stream.finished
 
+    @property
+    def said(self) -> int:
+        """See `StreamParser`."""
+        return len(self._kept) + self._stream.said
+
+    @property
+    def usage(self) -> Usage:
+        """See `StreamParser`."""
+        return self._stream.usage if self._reply is None else self._reply.usage
+
     def feed(self, data: bytes) -> list[Delta]:
         """See `StreamParser`."""
         if self._form == "stream":
@@ -168,6 +178,16 @@ class CheckedParser:
     def finished(self) -> bool:
         """See `StreamParser`."""
         return self._parser.finished
+
+    @property
+    def said(self) -> int:
+        """See `StreamParser`."""
+        return self._parser.said
+
+    @property
+    def usage(self) -> Usage:
+        """See `StreamParser`."""
+        return self._parser.usage
 
     def feed(self, data: bytes) -> list[Delta]:
         """See `StreamParser`."""

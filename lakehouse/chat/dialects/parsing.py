@@ -16,7 +16,7 @@ from lakehouse.chat.dialects.documents import JsonObject, load_object
 from lakehouse.chat.dialects.excerpts import excerpt
 from lakehouse.chat.dialects.failures import refusal
 from lakehouse.chat.dialects.framing import Event, Framing, LineTooLong
-from lakehouse.chat.request import Delta, Reply
+from lakehouse.chat.request import Delta, Reply, Usage
 from lakehouse.errors import LakehouseError, failure
 
 END_MARK = b"[DONE]"
@@ -61,6 +61,16 @@ class Parser:
     def finished(self) -> bool:
         """See `StreamParser`."""
         return self._answer.finished
+
+    @property
+    def said(self) -> int:
+        """See `StreamParser`."""
+        return self._answer.said
+
+    @property
+    def usage(self) -> Usage:
+        """See `StreamParser`."""
+        return self._answer.meter.usage()
 
     def feed(self, data: bytes) -> list[Delta]:
         """See `StreamParser`."""

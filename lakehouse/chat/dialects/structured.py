@@ -16,7 +16,7 @@ import msgspec
 from lakehouse.chat.dialects.documents import JsonObject, load
 from lakehouse.chat.dialects.reasoning import ThinkSplitter
 from lakehouse.chat.request import Reply
-from lakehouse.errors import ErrBadRequest, LakehouseError, failure
+from lakehouse.errors import ErrBadRequest, ErrUpstream, LakehouseError
 
 if TYPE_CHECKING:
     from jsonschema_rs import Validator
@@ -39,6 +39,10 @@ def validator(schema: JsonObject, *, field: str = "format") -> Validator:
     except (ValueError, RecursionError) as error:
         said = str(error).partition("\n")[0][:200]
         raise ErrBadRequest(f"`{field}` is not a JSON schema that can be used: {said}") from None
+
+
+class Misfit(ErrUpstream):
+    """An answer that is whole and is not what `format` asks for. It speaks of the model, not of the route to it."""
 
 
 class Check:
@@ -87,8 +91,13 @@ class Check:
         return f"at `${place}`: {error.message[:200]}"
 
     def _failure(self, what: str) -> LakehouseError:
-        message = f"the answer of {self._provider} does not fit `format`: {what}"
-        return failure("upstream_error", message, provider=self._provider, upstream_status=200)
+        return Misfit(
+            f"the answer of {self._provider} does not fit `format`: {what}",
+            provider=self._provider,
+            upstream_status=200,
+            error_class="upstream_error",
+            retryable=True,
+        )
 
 
 def _candidates(text: str) -> Iterator[str]:

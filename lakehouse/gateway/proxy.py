@@ -59,7 +59,7 @@ class Gateway:
         route = self._routes.find(path)
         if route is None:
             raise ErrNotFound("nothing is served at this path")
-        flight.route, flight.upstream = route.prefix.decode(), route.upstream
+        flight.route, flight.upstream, flight.attempts = route.prefix.decode(), route.upstream, 1
         upstream = self._upstreams[route.upstream]
         target = upstream.base_path + upstream_target(route, path, scope["query_string"])
         head = self._request_head(scope, flight)
@@ -101,7 +101,7 @@ async def relay(
     method: bytes = scope["method"].encode()
     trailers = accepts_trailers(head.noted) and TRAILERS in scope["extensions"]
     if trailers:
-        head.headers += ((b"connection", b"te"), (b"te", b"trailers"))
+        head.headers.extend(((b"connection", b"te"), (b"te", b"trailers")))
     asked = trio.current_time()
     if head.length == 0:
         with await upstream.request(method, target, head.headers, None, flight=flight) as response:
@@ -115,11 +115,12 @@ async def relay(
 async def _answer(
     response: Response, method: bytes, asked: float, flight: Flight, send: Send, *, trailers: bool
 ) -> None:
-    answered = trio.current_time()
+    answered = flight.first_piece = trio.current_time()
+    flight.upstream_seconds = answered - asked
     has_body = method != b"HEAD" and response.status not in (204, 304)
     head = response_headers(response.headers, status=response.status, has_body=has_body)
     if not head.streamed:
-        head.headers.append(server_timing(answered - asked, asked - flight.started))
+        head.headers.append(server_timing(flight.upstream_seconds, asked - flight.started))
     trailers = trailers and head.trailers != b""
     if trailers:
         head.headers.append((b"trailer", head.trailers))

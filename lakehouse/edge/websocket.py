@@ -14,6 +14,7 @@ from typing import Any
 import trio
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
+from wsproto.frame_protocol import CloseReason
 
 from lakehouse.edge.asgi import CANCELS, DENIAL, Message
 from lakehouse.edge.channel import Channel
@@ -230,4 +231,6 @@ def _size(message: Message) -> int:
 def _close(code: int, reason: str | None) -> CloseConnection:
     if not 1000 <= code <= 4999:
         raise ResponseError(f"{code} is no close code")
+    if code == NO_CODE:  # said by saying nothing; wsproto knows it by identity
+        return CloseConnection(code=CloseReason.NO_STATUS_RCVD)
     return CloseConnection(code=code, reason=reason)

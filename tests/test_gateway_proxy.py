@@ -191,6 +191,19 @@ async def test_a_request_body_keeps_its_framing(headers: str, wire: bytes, frami
         assert [pair for pair in up.ingestd.last.headers if pair[0] in FRAMING - {b"host"}] == [framing]
 
 
+async def test_a_small_body_leaves_with_its_head() -> None:
+    whole: list[bytes] = []
+
+    async def read_once(visit: Visit) -> None:
+        whole.append(await visit.some())  # what came in one segment with the head
+        await visit.send(OK)
+
+    async with lake() as up:
+        up.ingestd.script = read_once
+        await up.ask("/v1/ingest", method="POST", headers="content-length: 5", body=b"hello")
+        assert whole == [b"hello"]
+
+
 async def test_a_get_without_a_body_stays_without() -> None:
     async with lake() as up:
         await up.ask("/v1/sql")

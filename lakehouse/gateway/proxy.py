@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import trio
 
 from lakehouse.config import GatewayTable
-from lakehouse.edge.asgi import Receive, Scope, Send
+from lakehouse.edge.asgi import CANCELS, Receive, Scope, Send
 from lakehouse.edge.networks import Networks
 from lakehouse.errors import ErrBadRequest, ErrNotFound
 from lakehouse.gateway import websocket
@@ -103,13 +103,24 @@ async def relay(
     if trailers:
         head.headers.extend(((b"connection", b"te"), (b"te", b"trailers")))
     asked = trio.current_time()
-    if head.length == 0:
-        with await upstream.request(method, target, head.headers, None, flight=flight) as response:
+    body = await _body(scope, receive, head.length)
+    if isinstance(body, RequestBody):
+        async with upstream.exchange(method, target, head.headers, body, flight=flight) as response:
             await _answer(response, method, asked, flight, send, trailers=trailers)
-        return
-    body = RequestBody(receive, head.length)
-    async with upstream.exchange(method, target, head.headers, body, flight=flight) as response:
-        await _answer(response, method, asked, flight, send, trailers=trailers)
+    else:
+        with await upstream.request(method, target, head.headers, body, flight=flight) as response:
+            await _answer(response, method, asked, flight, send, trailers=trailers)
+
+
+async def _body(scope: Scope, receive: Receive, length: int | None) -> RequestBody | bytes | None:
+    """What to send along: a small body that came with its head leaves with it, any other as it arrives."""
+    if length == 0:
+        return None
+    body = RequestBody(receive, length)
+    server = scope["extensions"].get(CANCELS)
+    if length is not None and server is not None and server.body_is_here:
+        return await body.receive()
+    return body
 
 
 async def _answer(

@@ -14,6 +14,7 @@ from typing import Any
 import trio
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
+from wsproto.frame_protocol import CloseReason
 
 from lakehouse.edge.asgi import CANCELS, DENIAL, Message
 from lakehouse.edge.channel import Channel
@@ -152,11 +153,9 @@ class WebSocket:
 
     async def _close(self, code: int, reason: str | None) -> None:
         """Send our close; the client has a while to answer it."""
-        if not 1000 <= code <= 4999:
-            raise ResponseError(f"{code} is no close code")
         if self._protocol.state is ConnectionState.OPEN and self._nursery is not None:
             self._nursery.start_soon(self._await_close)
-        await self._transmit(CloseConnection(code=code, reason=reason))
+        await self._transmit(_close(code, reason))
 
     async def _await_close(self) -> None:
         await trio.sleep(self._door.limits.websocket_close)
@@ -238,3 +237,11 @@ class WebSocket:
 
 def _size(message: Message) -> int:
     return len(message.get("text") or message.get("bytes") or b"")
+
+
+def _close(code: int, reason: str | None) -> CloseConnection:
+    if not 1000 <= code <= 4999:
+        raise ResponseError(f"{code} is no close code")
+    if code == NO_CODE:  # said by saying nothing; wsproto knows it by identity
+        return CloseConnection(code=CloseReason.NO_STATUS_RCVD)
+    return CloseConnection(code=code, reason=reason)

@@ -21,9 +21,9 @@ def document(content: object, status: int = 200, headers: list[tuple[str, str]] 
     return response
 
 
-def refusal(error: LakehouseError, content: object) -> TrioResponse:
-    """A failure's answer: its status and headers, with `content` as its body."""
-    return document(content, error.status, [*error.headers(), (ATTEMPTS, str(len(error.attempts)))])
+def refusal(error: LakehouseError, content: object, status: int, headers: list[tuple[str, str]]) -> TrioResponse:
+    """A failure's answer."""
+    return document(content, status, [*headers, (ATTEMPTS, str(len(error.attempts)))])
 
 
 def defect() -> LakehouseError:

@@ -18,8 +18,8 @@ from lakehouse.chat.request import (
     ImagePart,
     ImageUrl,
     Message,
+    OpenAIRequest,
     ReasoningPiece,
-    Request,
     TextPart,
     ToolCall,
     ToolCallPiece,
@@ -369,7 +369,7 @@ async def test_what_a_request_becomes(
     response = await client.post(PATH, json={**ASK, **given})
     assert response.status_code == 200, response.text
     assert dispatcher.asked == [
-        Request(model="ollama/qwen3:8b", messages=(Message(role="user", content="Hi"),), **asked)
+        OpenAIRequest(model="ollama/qwen3:8b", messages=(Message(role="user", content="Hi"),), **asked)
     ]
 
 
@@ -390,7 +390,7 @@ async def test_what_a_request_becomes(
                 role="user",
                 name="ann",
                 content=(
-                    TextPart(text="What is it?", extra={"cache_control": {"type": "ephemeral"}}),
+                    TextPart(text="What is it?"),
                     ImagePart(image_url=ImageUrl(url="data:image/png;base64,AA==", detail="low")),
                 ),
             ),
@@ -413,7 +413,7 @@ async def test_what_a_request_becomes(
         ),
         (
             {"role": "assistant", "content": "{", "prefix": True},
-            Message(role="assistant", content="{", extra={"prefix": True}),
+            Message(role="assistant", content="{"),
         ),
     ],
 )

@@ -18,26 +18,10 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
-class Extra(dict[str, Any]):
-    """Fields of OpenAI's form that mean nothing to us: a provider that speaks it gets them as they came, no other does.
-
-    JSON never decodes into it, so in the native form, where an unknown field is a mistake, none of these can be given.
-    """
-
-
-class TextPart(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    tag_field="type",
-    tag="text",
-    forbid_unknown_fields=True,
-    omit_defaults=True,
-):
+class TextPart(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="text", forbid_unknown_fields=True):
     """A piece of a message that is text."""
 
     text: str
-    extra: Extra | None = None
 
 
 class ImageUrl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -48,18 +32,11 @@ class ImageUrl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class ImagePart(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    tag_field="type",
-    tag="image_url",
-    forbid_unknown_fields=True,
-    omit_defaults=True,
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="image_url", forbid_unknown_fields=True
 ):
     """A piece of a message that is an image."""
 
     image_url: ImageUrl
-    extra: Extra | None = None
 
 
 Part = TextPart | ImagePart
@@ -94,7 +71,6 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tool_call_id: str | None = None
     reasoning: str | None = None
     reasoning_details: tuple[JsonObject, ...] = ()
-    extra: Extra | None = None
 
     def __post_init__(self) -> None:
         if self.role == "tool" and self.tool_call_id is None:
@@ -139,7 +115,6 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     fallbacks: tuple[str, ...] = ()
     options: JsonObject | None = None
     user: str | None = None
-    extra: Extra | None = None
 
     def __post_init__(self) -> None:
         if any(isinstance(message, Mapping) for message in self.messages) or not isinstance(self.messages, tuple):
@@ -151,6 +126,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError("`messages` must not be empty")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ValueError("`max_tokens` must be at least 1")
+
+
+class OpenAIRequest(Request, frozen=True, kw_only=True):
+    """A request that came in OpenAI's form. `extra` are fields of it that this service does not know: they are sent as
+    they are to a provider that speaks chat completions, and to no other."""
+
+    extra: JsonObject = {}
 
 
 class _Messages(msgspec.Struct):

@@ -1,7 +1,7 @@
 """From a request in OpenAI's form to a `Request` like any other.
 
-What OpenAI documents is checked by type. What we do not know, at the top, in a message or in a content part, travels on
-in `extra` for a provider that speaks this form.
+What OpenAI documents is checked by type. Fields that we do not know travel on in `extra`, for a provider that speaks
+this form. In messages, whose every word has to be told in other forms too, they are passed over.
 """
 
 from __future__ import annotations
@@ -10,8 +10,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lakehouse.chat.api import body
-from lakehouse.chat.api.openai_shapes import FormatJson, FormatSchema, Given, GivenImage, GivenMessage, GivenText
-from lakehouse.chat.request import Extra, ImagePart, JsonObject, Message, Part, Request, TextPart
+from lakehouse.chat.api.openai_shapes import (
+    FormatJson,
+    FormatSchema,
+    Given,
+    GivenImage,
+    GivenMessage,
+    GivenRefusal,
+    GivenText,
+)
+from lakehouse.chat.request import ImagePart, JsonObject, Message, OpenAIRequest, Part, TextPart
 from lakehouse.errors import ErrBadRequest
 
 CHECKED_ONLY = frozenset(
@@ -27,8 +35,6 @@ CHECKED_ONLY = frozenset(
 """Fields whose type is checked here and which otherwise travel like unknown ones."""
 
 UNDERSTOOD = frozenset(Given.__struct_fields__) - CHECKED_ONLY
-UNDERSTOOD_IN_MESSAGE = frozenset(GivenMessage.__struct_fields__)
-UNDERSTOOD_IN_PART = frozenset({"type", "text", "image_url", "refusal"})
 
 SUPERSEDED = {"functions": "tools", "function_call": "tool_choice"}
 """Fields that OpenAI has given up for others before any of our providers existed."""
@@ -38,7 +44,7 @@ SUPERSEDED = {"functions": "tools", "function_call": "tool_choice"}
 class Query:
     """What was asked, and whether a stream of the answer ends with its usage."""
 
-    request: Request
+    request: OpenAIRequest
     include_usage: bool
 
 
@@ -55,14 +61,11 @@ def parse(data: bytes) -> Query:
     return Query(_request(raw, given), include_usage=bool(options and options.include_usage))
 
 
-def _request(raw: JsonObject, given: Given) -> Request:
+def _request(raw: JsonObject, given: Given) -> OpenAIRequest:
     with body.own_checks():
-        return Request(
+        return OpenAIRequest(
             model=given.model,
-            messages=tuple(
-                _message(place, whole, message)
-                for place, (whole, message) in enumerate(zip(raw["messages"], given.messages, strict=True))
-            ),
+            messages=tuple(_message(place, message) for place, message in enumerate(given.messages)),
             temperature=given.temperature,
             top_p=given.top_p,
             max_tokens=given.max_tokens if given.max_completion_tokens is None else given.max_completion_tokens,
@@ -75,7 +78,7 @@ def _request(raw: JsonObject, given: Given) -> Request:
             stream=bool(given.stream),
             fallbacks=tuple(given.fallbacks or ()),
             user=given.user,
-            extra=_extra(raw, UNDERSTOOD),
+            extra={name: value for name, value in raw.items() if name not in UNDERSTOOD and value is not None},
         )
 
 
@@ -89,8 +92,8 @@ def _format(given: Given) -> JsonObject | Literal["json"] | None:
             return None
 
 
-def _message(place: int, raw: JsonObject, given: GivenMessage) -> Message:
-    content = _content(raw, given)
+def _message(place: int, given: GivenMessage) -> Message:
+    content = tuple(map(_part, given.content)) if isinstance(given.content, list) else given.content
     if content is None and given.role == "assistant" and not given.tool_calls:
         content = given.refusal or ""  # an answer that was all reasoning, or a refusal, comes back like this
     with body.own_checks(f"messages[{place}]"):
@@ -102,28 +105,12 @@ def _message(place: int, raw: JsonObject, given: GivenMessage) -> Message:
             tool_call_id=given.tool_call_id,
             reasoning=given.reasoning_content or given.reasoning or None,
             reasoning_details=tuple(given.reasoning_details or ()),
-            extra=_extra(raw, UNDERSTOOD_IN_MESSAGE),
         )
 
 
-def _content(raw: JsonObject, given: GivenMessage) -> str | tuple[Part, ...] | None:
-    if not isinstance(given.content, list):
-        return given.content
-    parts: list[Part] = []
-    for whole, part in zip(raw["content"], given.content, strict=True):
-        extra = _extra(whole, UNDERSTOOD_IN_PART)
-        match part:
-            case GivenImage(image_url=image_url):
-                parts.append(ImagePart(image_url=image_url, extra=extra))
-            case GivenText(text=text):
-                parts.append(TextPart(text=text, extra=extra))
-            case _:
-                parts.append(TextPart(text=part.refusal, extra=extra))
-    return tuple(parts)
-
-
-def _extra(raw: JsonObject, understood: frozenset[str]) -> Extra | None:
-    """What is left of an object; nulls are, for clients that send every field, the same as nothing."""
-    if raw.keys() <= understood:
-        return None
-    return Extra({name: value for name, value in raw.items() if name not in understood and value is not None}) or None
+def _part(given: GivenText | GivenImage | GivenRefusal) -> Part:
+    match given:
+        case GivenImage(image_url=image_url):
+            return ImagePart(image_url=image_url)
+        case GivenText(text=text) | GivenRefusal(refusal=text):
+            return TextPart(text=text)

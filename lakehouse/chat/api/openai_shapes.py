@@ -6,7 +6,7 @@ Answers carry what we know besides (`provider`, `attempts`, `cost`): fields that
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -45,8 +45,6 @@ class GivenMessage(msgspec.Struct, frozen=True):
     reasoning_content: str | None = None
     reasoning: str | None = None
     reasoning_details: list[JsonObject] | None = None
-    annotations: list[Any] | None = None
-    """What an answer cited. No question can say it."""
 
 
 class JsonSchema(msgspec.Struct, frozen=True):

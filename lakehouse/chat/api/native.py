@@ -69,4 +69,4 @@ class NativeEvents:
 
     def refusal(self, error: LakehouseError) -> TrioResponse:
         """The error's document with its status."""
-        return answers.refusal(error, error.document(self._request_id), error.status, error.headers())
+        return answers.refusal(error, error.document(self._request_id))

@@ -6,15 +6,17 @@ Whatever is wrong with it becomes an `ErrBadRequest` or `ErrTooLarge` that says 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from quart import Request
 from quart.blueprints import BlueprintSetupState
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from lakehouse.edge.asgi import Receive, read_body
 from lakehouse.errors import ErrBadRequest, ErrTooLarge
 
 T = TypeVar("T")
@@ -29,19 +31,35 @@ def bounded(limit: int) -> Callable[[BlueprintSetupState], None]:
     return setup
 
 
-async def receive(request: Request, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes of it; raises `ErrTooLarge` as soon as it is known to be longer.
+class PulledBody:
+    """A body that is received as it is awaited, so that its sender waits for its reader; stands in for Quart's.
 
-    `bounded` is what limits the buffer while the body arrives: Quart receives without waiting for its reader.
+    Quart's own takes in what comes, whether or not anybody wants it.
     """
+
+    def __init__(self, receive: Receive, limit: int | None) -> None:
+        self._receive = receive
+        self._limit = sys.maxsize if limit is None else limit
+
+    def __await__(self) -> Generator[Any, None, bytes]:
+        return read_body(self._receive, self._limit).__await__()
+
+    def clear(self) -> None:
+        """Nothing is kept."""
+
+
+async def receive(request: Request, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes of it; raises `ErrTooLarge` as soon as it is known to be longer."""
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
         raise ErrBadRequest(f"the body is compressed (Content-Encoding: {encoding[:40]}): send it as plain JSON")
+    if (request.content_length or 0) > limit:
+        raise too_large(limit)
     try:
         body: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-    except RequestEntityTooLarge:
+    except (RequestEntityTooLarge, ErrTooLarge):
         raise too_large(limit) from None
-    if len(body) > limit:
+    if len(body) > limit:  # another blueprint of the application may allow more
         raise too_large(limit)
     return body
 

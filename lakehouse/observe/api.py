@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from lakehouse.errors import ErrUnauthorized, LakehouseError
+from lakehouse.errors import ErrMethodNotAllowed, ErrUnauthorized
 from lakehouse.observe.observer import Observer
 
 Scope = MutableMapping[str, Any]
@@ -31,13 +31,6 @@ PATHS = ("/", "/metrics", "/v1/requests")
 """The paths that `Views` answers."""
 
 _HTML = "text/html; charset=utf-8"
-
-
-class ErrMethodNotAllowed(LakehouseError):
-    """These paths are read, nothing else."""
-
-    code = "ErrMethodNotAllowed"
-    status = 405
 
 
 @dataclass(frozen=True, slots=True)

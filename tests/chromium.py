@@ -23,10 +23,21 @@ PROGRAM = shutil.which("chromium")
 PATIENCE = 20.0
 
 _QUIET = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-extensions --mute-audio --hide-scrollbars "
-    "--disable-dev-shm-usage --password-store=basic --remote-debugging-port=0"
-).split()
+    "--headless=new",
+    "--no-sandbox",  # a test run may be root's, whom the sandbox refuses
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-extensions",
+    "--disable-sync",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--mute-audio",
+    "--password-store=basic",
+    "--remote-debugging-port=0",
+)
 
 
 class Tab:

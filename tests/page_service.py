@@ -161,16 +161,16 @@ class PageService:
             )
         self.observer.on_end(flight)
 
-    async def work(self, *, dead: str = "") -> None:
-        """Serve a mixed load until cancelled; the upstream or provider named `dead` fails all it gets."""
+    async def work(self, *dead: str) -> None:
+        """Serve a mixed load until cancelled; upstreams and providers that are `dead` fail all they get."""
         while True:
             swell = 1 + 0.6 * random.random()
             for route, upstream in GATEWAY.items():
                 for _ in range(random.randrange(0, int(7 * swell))):
-                    bad = upstream == dead
+                    bad = upstream in dead
                     self.has_served(route, random.lognormvariate(-4.6, 0.7), status=502 if bad else 200)
             for provider in PROVIDERS:
-                bad = provider == dead
+                bad = provider in dead
                 for _ in range(random.randrange(0, 3)):
                     error = "upstream_error" if bad else None
                     self.has_served(

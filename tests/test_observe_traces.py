@@ -288,7 +288,7 @@ async def asgi(traced: Any, ended: Flight, headers: list[tuple[bytes, bytes]]) -
 
 
 async def test_the_middleware_reads_the_callers_header_and_passes_everything_on() -> None:
-    from lakehouse.observe.traces import Traced
+    from lakehouse.observe.api import Traced
 
     seen: list[Any] = []
 

@@ -15,7 +15,7 @@ from tools.bench.process import Running, wait_for
 from tools.bench.upstream import URL, WORDS
 
 PORT = 3210
-LITELLM, PORTKEY = "litellm[proxy]==1.110.2", "@portkey-ai/gateway@1.15.2"
+LITELLM, PORTKEY = "litellm[proxy]==1.108.7", "@portkey-ai/gateway@1.15.2"
 
 
 def conversation(model: str, *, stream: bool = False, size: int = 0) -> bytes:

@@ -7,6 +7,8 @@ Every failure that a caller can see is one of these, and the service's JSON is m
     ├── ErrBadRequest         400   the request itself, or what a provider refused as the caller's mistake
     ├── ErrUnauthorized       401   our own door: no token, or not one of ours
     ├── ErrForbidden          403   our own door: a network that may not connect
+    ├── ErrNotFound           404   no such path
+    ├── ErrMethodNotAllowed   405   this path does not take this method
     ├── ErrProviderNotFound   404   a provider is named that is not registered
     ├── ErrTooLarge           413   the body is over its limit
     ├── ErrRateLimited        429   the provider's rate limit or quota
@@ -67,7 +69,8 @@ class LakehouseError(Exception):
     """A failure with a code, a status, and a sentence for the person who reads it.
 
     `retry_after` is in seconds and becomes a `Retry-After` header. `error_class` is None when the failure is about our
-    own door or the request itself. The message must be fit to be shown: no secret ever goes into it.
+    own door or the request itself; `field` is then the path of what is wrong in it (`messages[0].role`), if one is.
+    The message must be fit to be shown: no secret ever goes into it.
     """
 
     code: ClassVar[str] = "ErrInternal"
@@ -83,6 +86,7 @@ class LakehouseError(Exception):
         retryable: bool = False,
         retry_after: float | None = None,
         attempts: tuple[Attempt, ...] = (),
+        field: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -92,6 +96,7 @@ class LakehouseError(Exception):
         self.retryable = retryable
         self.retry_after = retry_after
         self.attempts = attempts
+        self.field = field
 
     def document(self, request_id: str | None = None) -> dict[str, object]:
         """The JSON body that the service answers with."""
@@ -129,12 +134,30 @@ class ErrUnauthorized(LakehouseError):
     code = "ErrUnauthorized"
     status = 401
 
+    def headers(self) -> list[tuple[str, str]]:
+        """The challenge that a 401 must carry (RFC 9110, 11.6.1)."""
+        return [*super().headers(), ("www-authenticate", "Bearer")]
+
 
 class ErrForbidden(LakehouseError):
     """Our own door: this network may not connect."""
 
     code = "ErrForbidden"
     status = 403
+
+
+class ErrNotFound(LakehouseError):
+    """Nothing is served at this path."""
+
+    code = "ErrNotFound"
+    status = 404
+
+
+class ErrMethodNotAllowed(LakehouseError):
+    """This path does not take this method."""
+
+    code = "ErrMethodNotAllowed"
+    status = 405
 
 
 class ErrProviderNotFound(LakehouseError):

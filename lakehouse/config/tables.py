@@ -161,6 +161,19 @@ class AuthTable:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ObserveTable:
+    """`[observe]`: how the log looks, and where traces go when `traces_url` is not empty.
+
+    `trace_ratio` is the part of the traces that begin here which are recorded; a caller's own decision is kept.
+    """
+
+    log: Literal["auto", "json", "console", "off"] = "auto"
+    traces_url: str = read_by(values.optional_url, "")
+    trace_ratio: float = read_by(values.ratio, 1.0)
+    trace_content: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """Everything the service is told. `models` maps a tier's name to the models it stands for, in order."""
 
@@ -168,4 +181,5 @@ class Config:
     chatd: ChatTable = ChatTable()
     server: ServerTable = ServerTable()
     auth: AuthTable = AuthTable()
+    observe: ObserveTable = ObserveTable()
     models: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

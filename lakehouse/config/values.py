@@ -85,6 +85,13 @@ def size(value: object) -> int:
     raise ValueError(f'must be a number of bytes above zero or a size such as "8MB" (got {quoted(value)})')
 
 
+def ratio(value: object) -> float:
+    """A number from 0 to 1."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        return float(value)
+    raise ValueError(f"must be a number from 0 to 1 (got {quoted(value)})")
+
+
 def url(value: object) -> str:
     """An http or https URL with scheme and host, without query and fragment; a trailing slash is taken off."""
     if not isinstance(value, str) or not value:

@@ -1,10 +1,71 @@
-"""The requests in flight, as their lifelines know them."""
+"""The requests in flight, as their lifelines know them, and the tries that each makes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from lakehouse.observe.context import Trace
+
+Why = Literal["first", "retry", "fallback", "hedge", "resume"]
+"""Why a try was made: `resume` goes on with a stream that broke half-way."""
+
+
+class Usage(Protocol):
+    """Tokens and US dollars as a provider counted them, None where it did not."""
+
+    @property
+    def input_tokens(self) -> int | None: ...
+    @property
+    def output_tokens(self) -> int | None: ...
+    @property
+    def cached_tokens(self) -> int | None: ...
+    @property
+    def reasoning_tokens(self) -> int | None: ...
+    @property
+    def cost_usd(self) -> float | None: ...
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Try:
+    """One attempt of a flight at one provider, while it runs (`ended` is None) and after.
+
+    Times are of trio's clock, in seconds; `status` is the provider's HTTP status, `error` a class of failure, None for
+    the try that answered. `parent_id` in a `traceparent` sent with it names this try: see `Flight.traceparent`.
+    """
+
+    upstream: str
+    model: str
+    started: float
+    why: Why = "first"
+    ended: float | None = None
+    first_piece: float | None = None
+    status: int | None = None
+    error: str | None = None
+    span_id: int = 0
+
+    def describe(self, now: float) -> dict[str, object]:
+        """A try as `GET /v1/requests` shows it; `age` is how long it runs or ran, in seconds."""
+        return {
+            "upstream": self.upstream,
+            "model": self.model,
+            "why": self.why,
+            "age": round((now if self.ended is None else self.ended) - self.started, 3),
+            "running": self.ended is None,
+            "status": self.status,
+            "error": self.error,
+        }
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Content:
+    """What was asked and answered, for traces only. A flight has one only if the configuration says `trace_content`."""
+
+    asked: object = None
+    answered: object = None
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -13,7 +74,8 @@ class Flight:
 
     Times are of trio's clock, in seconds. `phase` is one of `received`, `queued`, `connecting`, `sending`, `waiting`,
     `backoff`, `streaming`; `route` is the prefix or path that the request matched, never the raw path; `outcome` is
-    what ended it: `answered`, `client left`, `deadline`, `drain`, `cancelled` or `failed`.
+    what ended it: `answered`, `client left`, `deadline`, `drain`, `cancelled` or `failed`. `error` is the class or code
+    of what went wrong, never a message. `tier` is the name in `[models]` that was asked for, if it was one.
     """
 
     id: str
@@ -31,6 +93,26 @@ class Flight:
     first_piece: float | None = None
     upstream_seconds: float = 0.0
     notes: dict[str, object] = field(default_factory=dict)
+    ended: float | None = None
+    error: str | None = None
+    provider: str | None = None
+    tier: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    tries: tuple[Try, ...] = ()
+    trace: Trace | None = None
+    content: Content | None = None
+
+    def attempt(self, upstream: str, model: str, *, now: float, why: Why = "first") -> Try:
+        """Write down that a try begins; whoever makes it fills in how it ended."""
+        made = Try(upstream=upstream, model=model, started=now, why=why)
+        self.tries += (made,)
+        self.attempts += 1
+        return made
+
+    def traceparent(self, attempt: Try | None = None) -> bytes | None:
+        """The W3C header to send with a call made for this flight, or None when it is not traced."""
+        return None if self.trace is None else self.trace.header(attempt)
 
     def describe(self, now: float) -> dict[str, object]:
         """What `GET /v1/requests` shows of it; ages and times left are seconds."""
@@ -41,10 +123,12 @@ class Flight:
             "route": self.route,
             "phase": self.phase,
             "upstream": self.upstream,
+            "provider": self.provider,
             "model": self.model,
             "age": round(now - self.started, 3),
             "time_left": None if self.deadline == inf else round(self.deadline - now, 3),
             "attempts": self.attempts,
+            "tries": [made.describe(now) for made in self.tries],
         }
 
 

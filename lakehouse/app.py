@@ -1,0 +1,105 @@
+"""Composition: which path belongs to whom. The only file that knows both route groups.
+
+    Lifeline ── SignIn ── Doorkeeper ── Application ─┬─ gateway   /v1/storage … /v1/observer
+                                               ├─ chat      /v1/chat, /v1/chat/completions, /v1/models
+                                               └─ our own   /healthz, /readyz, /metrics, /v1/requests, /
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
+from quart import request
+from quart_trio.asgi import TrioASGIWebsocketConnection
+from werkzeug.exceptions import HTTPException
+
+from lakehouse.chat.api import answers, surroundings
+from lakehouse.chat.api.application import ChatApplication, ChatConnection
+from lakehouse.chat.api.native import native
+from lakehouse.chat.api.openai import openai
+from lakehouse.chat.dispatcher import Dispatcher
+from lakehouse.edge.asgi import App, Receive, Scope, Send
+from lakehouse.errors import ErrMethodNotAllowed, ErrNotFound, LakehouseError
+from lakehouse.gateway.proxy import Gateway
+from lakehouse.observe.inflight import Flight
+
+CHAT_PATHS = ("/v1/chat", "/v1/chat/providers", "/v1/chat/completions", "/v1/models")
+OLD_CHAT_PATHS = ("/chat", "/chat/providers")
+"""On the second listener, which serves the chat group alone, as the daemon of old did."""
+
+
+class HttpGroups(ChatConnection):
+    """A request of either group, told apart by its path before Quart sees it.
+
+    A gateway's body must not pass through Quart's buffers, which have no back-pressure and count what is unread.
+    """
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        scope = cast(Scope, self.scope)
+        app = cast(Application, self.app).plain(scope["raw_path"])
+        if app is not None:
+            await app(scope, cast(Receive, receive), cast(Send, send))
+            return
+        flight: Flight | None = scope.get("lakehouse")
+        if flight is not None and scope["path"] in cast(Application, self.app).chat_paths:
+            flight.route = scope["path"]
+        await super().__call__(receive, send)
+
+
+class WebsocketGroups(TrioASGIWebsocketConnection):
+    """A WebSocket: the gateway's. Nothing of ours speaks it."""
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        scope = cast(Scope, self.scope)
+        app = cast(Application, self.app).plain(scope["raw_path"])
+        if app is None:
+            raise ErrNotFound("no WebSocket is served at this path")
+        await app(scope, cast(Receive, receive), cast(Send, send))
+
+
+class Application(ChatApplication):
+    """One Quart-Trio application with its two route groups side by side.
+
+    `gateway` is None on a listener that serves the chat group alone, `chat` when that runs elsewhere; `own` are the
+    service's own paths and the plain ASGI application of each.
+    """
+
+    asgi_http_class = HttpGroups
+    asgi_websocket_class = WebsocketGroups
+
+    def __init__(
+        self,
+        *,
+        gateway: Gateway | None,
+        chat: Dispatcher | None,
+        own: Mapping[bytes, App],
+        max_body: int,
+        prefix: str = "/v1",
+    ) -> None:
+        super().__init__()
+        self.chat_paths = frozenset(CHAT_PATHS if prefix else OLD_CHAT_PATHS) if chat else frozenset()
+        self._gateway = gateway
+        self._own = own
+        if chat is not None:
+            self.register_blueprint(native(chat, max_body=max_body, prefix=f"{prefix}/chat"))
+            if prefix:
+                self.register_blueprint(openai(chat, max_body=max_body, prefix=prefix))
+        self.register_error_handler(HTTPException, _refuse)
+
+    def plain(self, path: bytes) -> App | None:
+        """What answers this path as plain ASGI, without Quart; None: Quart does."""
+        if (app := self._own.get(path)) is not None:
+            return app
+        if self._gateway is not None and self._gateway.matches(path):
+            return self._gateway
+        return None
+
+
+async def _refuse(error: HTTPException) -> object:
+    """What Quart itself refuses, in our words."""
+    refusal: LakehouseError = ErrNotFound("nothing is served at this path")
+    if error.code == ErrMethodNotAllowed.status:
+        refusal = ErrMethodNotAllowed("this path does not take this method")
+    return answers.refusal(refusal, refusal.document(surroundings.request_id(request)))

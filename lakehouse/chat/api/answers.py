@@ -1,0 +1,44 @@
+"""Whole answers: a JSON document with its status and headers."""
+
+from __future__ import annotations
+
+import msgspec
+from hypercorn.typing import ASGISendCallable
+from quart.utils import encode_headers
+from quart.wrappers.response import DataBody, Response
+from quart_trio.wrappers import TrioResponse
+
+from lakehouse.errors import LakehouseError
+
+ATTEMPTS = "X-Lakehouse-Attempts"
+"""The response header with the number of tries that were made at providers."""
+
+
+def document(content: object, status: int = 200, headers: list[tuple[str, str]] | None = None) -> TrioResponse:
+    """`content` as JSON."""
+    response = TrioResponse(msgspec.json.encode(content), status, content_type="application/json")
+    response.headers.extend(headers or ())
+    return response
+
+
+def refusal(error: LakehouseError, content: object) -> TrioResponse:
+    """A failure's answer: its status and headers, with `content` as its body."""
+    return document(content, error.status, [*error.headers(), (ATTEMPTS, str(len(error.attempts)))])
+
+
+def defect() -> LakehouseError:
+    """What a caller is told when the fault is in this program; the log has the rest."""
+    return LakehouseError("the gateway failed on this request through a fault of its own; its log says how")
+
+
+async def send_whole(send: ASGISendCallable, response: Response) -> None:
+    """Send a response whose body is at hand in two messages; Quart makes three of it, the last of them empty."""
+    assert isinstance(response.response, DataBody)  # noqa: S101  # for mypy: what the callers have looked at
+    await send(
+        {
+            "type": "http.response.start",
+            "status": response.status_code,
+            "headers": encode_headers(response.headers),
+        }
+    )
+    await send({"type": "http.response.body", "body": response.response.data, "more_body": False})

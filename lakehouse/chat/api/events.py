@@ -1,0 +1,103 @@
+"""A streamed answer: whatever fails before its first piece is a plain answer, and after it there is one last event."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from hypercorn.typing import ASGISendCallable
+from quart.utils import encode_headers
+from quart_trio.wrappers import TrioResponse
+
+from lakehouse.chat.api import answers
+from lakehouse.chat.api.failures import told
+from lakehouse.chat.api.interface import Pieces
+from lakehouse.chat.api.sse import EventWriter, open_writer
+from lakehouse.chat.request import Done, Piece
+from lakehouse.errors import LakehouseError, failure
+
+_log = logging.getLogger(__name__)
+
+
+class Form(Protocol):
+    """How one of the two APIs writes a stream. Made for one stream, so it may remember what it has written."""
+
+    def events(self, batch: Sequence[Piece], pieces: Pieces) -> bytes:
+        """The events for pieces that arrived together."""
+
+    def last_words(self, error: LakehouseError) -> bytes:
+        """The event that ends a stream which broke."""
+
+    def refusal(self, error: LakehouseError) -> TrioResponse:
+        """The answer in place of a stream that never began."""
+
+
+class EventStream(TrioResponse):
+    """A response that asks the dispatcher while it is sent. `ChatConnection` calls `send_to`; Quart alone cannot.
+
+    The dispatcher's stream is entered and left in one block of one task, so a client that leaves, a deadline or a
+    shutdown ends it like any other block: there is nothing to clean up here, and nothing is shielded.
+    """
+
+    def __init__(
+        self,
+        stream: AbstractAsyncContextManager[Pieces],
+        form: Form,
+        *,
+        keep_alive: float,
+        begun: Callable[[], None] | None,
+    ) -> None:
+        """`begun` is called once, when the first piece is there and before the head is sent."""
+        super().__init__(status=200, content_type="text/event-stream")
+        self.headers["Cache-Control"] = "no-cache"
+        self.headers["X-Accel-Buffering"] = "no"  # nginx would hold pieces back
+        self._stream = stream
+        self._form = form
+        self._keep_alive = keep_alive
+        self._begun = begun
+
+    async def send_to(self, send: ASGISendCallable) -> None:
+        """Ask, and send what comes as it comes. Cancellation leaves the client with a stream that has no last event."""
+        async with open_writer(send, keep_alive=self._keep_alive) as writer:
+            try:
+                await self._pour(writer)
+            except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `_to_tell` raises, tells or logs it
+                error = _to_tell(raised)
+                if not writer.started:
+                    await answers.send_whole(send, self._form.refusal(error))
+                else:
+                    await writer.write(self._form.last_words(error), last=True)
+
+    async def _pour(self, writer: EventWriter) -> None:
+        last = None
+        async with self._stream as pieces:
+            async for batch in pieces.batches():
+                if not writer.started:
+                    await self._begin(writer, pieces)
+                events = self._form.events(batch, pieces)
+                if isinstance(batch[-1], Done):
+                    last = events  # said when all that the call started has ended: a server may cancel us after it
+                else:
+                    await writer.write(events)
+        if last is None:
+            raise failure("incomplete_stream", "the stream ended without its end")
+        await writer.write(last, last=True)
+
+    async def _begin(self, writer: EventWriter, pieces: Pieces) -> None:
+        if self._begun is not None:
+            self._begun()
+        self.headers[answers.ATTEMPTS] = str(len(pieces.attempts))
+        await writer.start(encode_headers(self.headers))
+
+
+def _to_tell(raised: Exception | BaseExceptionGroup[BaseException]) -> LakehouseError:
+    """The failure that the client hears of; a defect goes to the log, and an interrupt of the program goes on."""
+    error = told(raised)
+    if error is not None:
+        return error
+    if not isinstance(raised, Exception):
+        raise raised
+    _log.error("a stream failed through a defect", exc_info=raised)
+    return answers.defect()

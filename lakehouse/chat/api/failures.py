@@ -1,0 +1,45 @@
+"""From what was raised to the one failure that a caller is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
+from lakehouse.errors import LakehouseError
+
+
+def told(raised: BaseException) -> LakehouseError | None:
+    """The failure to tell when `raised` is one or is a group of nothing else; None when something else is in it.
+
+    Nurseries raise groups. A `Cancelled` in one does not count: the scope that it is from is still cancelled and says
+    so again at the next checkpoint. A defect beside a failure counts: it must not vanish behind a clean answer.
+    """
+    if isinstance(raised, LakehouseError):
+        return raised
+    if not isinstance(raised, BaseExceptionGroup):
+        return None
+    leaves = [leaf for leaf in _leaves(raised) if not isinstance(leaf, trio.Cancelled)]
+    failures = [leaf for leaf in leaves if isinstance(leaf, LakehouseError)]
+    return failures[0] if failures and len(failures) == len(leaves) else None
+
+
+@contextmanager
+def one_failure() -> Iterator[None]:
+    """Inside, a group of nothing but `LakehouseError`s becomes the first of them, and any other group loses them.
+
+    For Quart-Trio answers a group with its first member that has an error handler, and forgets the rest.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        raise told(group) or group.split(LakehouseError)[1] or group from group
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for inner in group.exceptions:
+        if isinstance(inner, BaseExceptionGroup):
+            yield from _leaves(inner)
+        else:
+            yield inner

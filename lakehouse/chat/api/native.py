@@ -1,0 +1,72 @@
+"""The native form: `POST /v1/chat`, whole or streamed, and `GET /v1/chat/providers`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from quart import Blueprint, request
+from quart_trio.wrappers import TrioResponse
+from werkzeug.exceptions import InternalServerError
+
+from lakehouse.chat.api import answers, body, sse, surroundings
+from lakehouse.chat.api.events import EventStream
+from lakehouse.chat.api.failures import one_failure
+from lakehouse.chat.api.interface import Dispatcher, Pieces
+from lakehouse.chat.request import Piece, Request
+from lakehouse.errors import LakehouseError
+
+
+def native(
+    dispatcher: Dispatcher, *, max_body: int, prefix: str = "/v1/chat", keep_alive: float = sse.KEEP_ALIVE
+) -> Blueprint:
+    """The routes `POST {prefix}` and `GET {prefix}/providers`; `max_body` in bytes, `keep_alive` in seconds."""
+    blueprint = Blueprint("native", __name__, url_prefix=prefix)
+    blueprint.record_once(body.bounded(max_body))
+
+    @blueprint.post("")
+    async def chat() -> TrioResponse:
+        query = body.decode(await body.receive(request, max_body), Request)
+        flight = surroundings.flight(request)
+        if query.stream:
+            form = NativeEvents(surroundings.request_id(request))
+            stream = dispatcher.stream(query, flight=flight)
+            return EventStream(stream, form, keep_alive=keep_alive, begun=surroundings.lift_deadline(request))
+        with one_failure():
+            answer = await dispatcher(query, flight=flight)
+        return answers.document(answer, headers=[(answers.ATTEMPTS, str(len(answer.attempts)))])
+
+    @blueprint.get("/providers")
+    async def providers() -> TrioResponse:
+        known = dispatcher.providers()
+        default = next((provider.name for provider in known if provider.default), None)
+        return answers.document({"providers": known, "default": default})
+
+    @blueprint.errorhandler(LakehouseError)
+    async def refuse(error: LakehouseError) -> TrioResponse:
+        return NativeEvents(surroundings.request_id(request)).refusal(error)
+
+    @blueprint.errorhandler(InternalServerError)
+    async def apologise(_: InternalServerError) -> TrioResponse:
+        return await refuse(answers.defect())
+
+    return blueprint
+
+
+class NativeEvents:
+    """Pieces as they are, each an event."""
+
+    def __init__(self, request_id: str | None) -> None:
+        self._request_id = request_id
+
+    def events(self, batch: Sequence[Piece], _: Pieces) -> bytes:
+        """One event for each piece; `Done` is the last of a stream."""
+        return b"".join([sse.event(msgspec.json.encode(piece)) for piece in batch])
+
+    def last_words(self, error: LakehouseError) -> bytes:
+        """The event of type `error`."""
+        return sse.event(msgspec.json.encode({"type": "error", **error.document(self._request_id)}))
+
+    def refusal(self, error: LakehouseError) -> TrioResponse:
+        """The error's document with its status."""
+        return answers.refusal(error, error.document(self._request_id))

@@ -1,0 +1,80 @@
+"""Writing server-sent events: their framing, and the one writer of a client's stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import trio
+from hypercorn.typing import ASGISendCallable
+
+KEEP_ALIVE = 15.0
+"""Seconds of silence after which a comment is sent: proxies on the way give up on a silent peer after 30 s or more."""
+
+COMMENT = b": keep-alive\n\n"
+
+_NEWLINES_TO_SOME = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
+
+
+def event(document: bytes) -> bytes:
+    """A JSON document as one event.
+
+    U+2028, U+2029 and U+0085 are written as escapes. They are legal as they are, but clients that split lines as
+    `str.splitlines` does end one at each of them (https://github.com/florimondmanca/httpx-sse/issues/34).
+    """
+    if not document.isascii():
+        for newline, escape in _NEWLINES_TO_SOME:
+            document = document.replace(newline, escape)
+    return b"data: " + document + b"\n\n"
+
+
+class EventWriter:
+    """Sends a stream to one client, and comments while there is nothing to say. Made by `open_writer`.
+
+    Cancelling a write may leave half an event on the wire, so nothing can be written after it.
+    """
+
+    def __init__(self, send: ASGISendCallable) -> None:
+        self.started = False
+        self._send = send
+        self._turn = trio.Lock()  # a comment and an event must not be sent at once
+        self._spoke = trio.current_time()
+
+    async def start(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send the head, status 200."""
+        self.started = True
+        async with self._turn:
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def write(self, events: bytes, *, last: bool = False) -> None:
+        """Send these events in one message; returns when the connection has taken them. None can follow the last."""
+        try:
+            self._turn.acquire_nowait()  # saves a turn of the scheduler: only a comment can be in the way
+        except trio.WouldBlock:
+            await self._turn.acquire()
+        try:
+            await self._send({"type": "http.response.body", "body": events, "more_body": not last})
+        finally:
+            self._turn.release()
+        self._spoke = trio.current_time()
+
+    async def comment(self, interval: float) -> None:
+        """Send a comment whenever the started stream has been silent for `interval` seconds; runs until cancelled."""
+        while True:
+            due = self._spoke + interval
+            if trio.current_time() < due:
+                await trio.sleep_until(due)
+            elif self.started and not self._turn.locked():
+                await self.write(COMMENT)
+            else:
+                await trio.sleep(interval)  # it has not begun, or an event is on its way
+
+
+@asynccontextmanager
+async def open_writer(send: ASGISendCallable, *, keep_alive: float) -> AsyncIterator[EventWriter]:
+    """A writer whose comments end with the block."""
+    async with trio.open_nursery() as nursery:
+        writer = EventWriter(send)
+        nursery.start_soon(writer.comment, keep_alive)
+        yield writer
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,30 @@
+"""What the layers around the application have put into a request's scope. Under a bare server there is none of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from quart import Request
+
+from lakehouse.observe.inflight import Flight
+
+
+def flight(request: Request) -> Flight | None:
+    """The request's flight."""
+    return cast("Flight | None", _scope(request).get("lakehouse"))
+
+
+def request_id(request: Request) -> str | None:
+    """What `X-Request-Id` says of it."""
+    known = flight(request)
+    return None if known is None else known.id
+
+
+def lift_deadline(request: Request) -> Callable[[], None] | None:
+    """What ends the caller's own deadline, to be called when the answer has begun."""
+    return cast("Callable[[], None] | None", _scope(request).get("lakehouse.lift_deadline"))
+
+
+def _scope(request: Request) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", request.scope)

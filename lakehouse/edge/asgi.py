@@ -1,0 +1,54 @@
+"""The shapes of ASGI 3 and two things that every small ASGI application needs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+import msgspec
+
+from lakehouse.errors import ErrTooLarge
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+CANCELS = "lakehouse.cancels"
+"""The extension by which a server says that it cancels the application when the client leaves, so that nobody needs to
+watch `receive` for it. Its value has an attribute `gone`, which says afterwards whether that happened."""
+
+DENIAL = "websocket.http.response"
+"""ASGI's extension by which a WebSocket's handshake is refused with a whole HTTP response; its messages begin so."""
+
+_encoder = msgspec.json.Encoder()
+
+
+async def answer(send: Send, status: int, document: object, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """Send a whole response: `document` as JSON, its length, and `headers` after ours."""
+    body: bytes = _encoder.encode(document)
+    fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole request body.
+
+    Raises `ErrTooLarge` as soon as it is over `limit` bytes, which are then all that was kept, and
+    `ConnectionResetError` when the server reports that the client left before its end.
+    """
+    parts: list[bytes] = []
+    left = limit
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError("the client left before the end of its request's body")
+        part: bytes = message.get("body", b"")
+        left -= len(part)
+        if left < 0:
+            raise ErrTooLarge(f"the request's body is larger than {limit} bytes")
+        if not message.get("more_body", False):
+            return b"".join(parts) + part if parts else part
+        parts.append(part)

@@ -1,0 +1,105 @@
+"""Our own door: which networks may connect, and who has a token."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from lakehouse.config import AuthTable, ConfigError
+from lakehouse.edge.asgi import App, Receive, Scope, Send
+from lakehouse.edge.networks import Network, Networks
+from lakehouse.errors import ErrForbidden, ErrUnauthorized
+
+OPEN_PATHS = frozenset({b"/healthz", b"/readyz"})
+"""Open to everybody, whatever the network and with no token: a load balancer asks from where it stands."""
+
+_BEARER = re.compile(rb"[ \t]*bearer[ \t]+(.*?)[ \t]*", re.IGNORECASE | re.DOTALL)
+
+
+class Tokens:
+    """The bearer tokens that open the door. Only their digests are kept, so none can end up in a log or a traceback."""
+
+    __slots__ = ("_digests",)
+
+    def __init__(self, tokens: Iterable[str] = ()) -> None:
+        self._digests = tuple(sha256(token.encode()).digest() for token in tokens)
+
+    @classmethod
+    def load(cls, auth: AuthTable, env: Mapping[str, str] | None = None) -> Tokens:
+        """The tokens of the environment (separated by commas) and of the file (one a line, ``#`` before a comment).
+
+        Raises ConfigError if the file cannot be read or has no token in it: a door must not stand open by mistake.
+        """
+        env = os.environ if env is None else env
+        tokens = [token.strip() for token in env.get(auth.token_env, "").split(",")] if auth.token_env else []
+        if auth.token_file:
+            tokens += _read(Path(auth.token_file))
+        return cls(token for token in tokens if token)
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def admits(self, authorization: bytes) -> bool:
+        """Whether an `Authorization` header carries one of the tokens.
+
+        It is compared with every token, by digest, so that the time taken tells neither how much of a guess was right
+        nor which token it was close to.
+        """
+        bearer = _BEARER.fullmatch(authorization)
+        presented = sha256(bearer[1] if bearer else b"").digest()
+        known = False
+        for digest in self._digests:
+            known |= hmac.compare_digest(digest, presented)
+        return known and bearer is not None
+
+
+def _read(path: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError([f"auth.token_file cannot be read: {path}: {reason}"]) from None
+    tokens = [line for line in lines if line and not line.startswith("#")]
+    if not tokens:
+        raise ConfigError([f"auth.token_file has no token in it: {path}"])
+    return tokens
+
+
+class Doorkeeper:
+    """ASGI middleware in front of both groups, WebSockets included.
+
+    Raises ErrForbidden (403) for a peer outside `allow` and ErrUnauthorized (401) for one without a token of ours,
+    before the app has seen the request. It judges the peer's own address: what a header says about addresses is
+    anybody's word. No tokens: the door is open to every network that is allowed.
+    """
+
+    def __init__(self, app: App, *, tokens: Tokens, allow: Iterable[Network] = ()) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._allow = Networks(allow)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (self._allow or self._tokens) and scope["type"] != "lifespan" and not _is_open(scope):
+            self._check(scope)
+        await self._app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        peer = scope.get("client")
+        if self._allow and (peer is None or peer[0] not in self._allow):
+            raise ErrForbidden("your network may not connect here")
+        if not self._tokens:
+            return
+        presented = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(presented) != 1:
+            raise ErrUnauthorized("a bearer token is needed: send one `Authorization: Bearer TOKEN`")
+        if not self._tokens.admits(presented[0]):
+            raise ErrUnauthorized("the bearer token is not one of ours")
+
+
+def _is_open(scope: Scope) -> bool:
+    # The raw path: nothing else may hide behind a path that only looks like these once it is decoded.
+    return scope["type"] == "http" and scope.get("raw_path") in OPEN_PATHS

@@ -1,0 +1,151 @@
+"""A wire and its parser: heads and bodies in, bytes out, each in its time, and the scope that ends with the client."""
+
+from __future__ import annotations
+
+from math import inf
+
+import trio
+
+from lakehouse.edge.head import Head
+from lakehouse.edge.http1 import RequestParser
+from lakehouse.edge.limits import Limits
+from lakehouse.edge.wire import Stalled, Wire
+from lakehouse.errors import ErrTimeout
+
+HEAD_READ = 16 * 1024
+"""Bytes asked for while waiting for a head: few heads are larger, and what is behind it is parsed with it."""
+
+BODY_READ = 64 * 1024
+"""Bytes asked for when the application wants body, and so the most of it that is ever held."""
+
+
+class ErrSlowBody(ErrTimeout):
+    """The request's body stopped arriving."""
+
+    status = 408
+
+
+class Channel:
+    """What an exchange sees of its connection.
+
+    `scope` is the connection's cancel scope: its deadline is moved while a head is awaited, and it is cancelled when
+    the client leaves while `busy`, that is, while there is someone to answer. `gone` says that the client has left, or
+    that it took nothing of its answer for too long, which is treated as the same.
+    """
+
+    __slots__ = ("busy", "gone", "idle", "limits", "parser", "scope", "served", "wire")
+
+    def __init__(self, wire: Wire, limits: Limits) -> None:
+        self.wire = wire
+        self.limits = limits
+        self.parser = RequestParser(limits)
+        self.scope = trio.CancelScope()
+        self.idle = False  # waiting for the first byte of a request
+        self.busy = False
+        self.gone = False
+        self.served = False  # whether this connection has had a request
+
+    def leave(self) -> None:
+        """The client is gone: whatever is done for it ends now."""
+        self.gone = True
+        if self.busy:
+            self.scope.cancel()
+
+    async def read_head(self, *, patient: bool) -> Head | None:
+        """The next request's head, or None when there will be none. Raises `ProtocolError`.
+
+        When not `patient`, there will be none unless some of it has arrived by now. Cancels `scope` when the wait is
+        too long; `idle` then tells whether any of the head had arrived.
+        """
+        if self.parser.empty and not await self._await_head(patient):
+            return None
+        head = self.parser.take_head()
+        if self.gone:
+            return None
+        self.served = True
+        return head
+
+    async def _await_head(self, patient: bool) -> bool:
+        limits, scope = self.limits, self.scope
+        scope.deadline = trio.current_time() + (limits.idle_timeout if self.served else limits.head_timeout)
+        self.idle = True
+        while True:
+            data = await self.wire.receive(HEAD_READ) if patient else self.wire.try_receive(HEAD_READ)
+            if not data:
+                return False
+            self.parser.feed(data)
+            if not self.parser.empty:
+                break
+            if self.idle:
+                self.idle = False
+                patient = True
+                scope.deadline = trio.current_time() + limits.head_timeout
+        self.idle = False
+        scope.deadline = inf
+        return True
+
+    async def read_body(self) -> tuple[bytes, bool]:
+        """What has arrived of the body, at least a byte unless it ends, and whether there is more to come.
+
+        Raises `ErrSlowBody` and `ProtocolError`. When the client leaves before the end, `scope` is cancelled.
+        """
+        while True:
+            data, ended = self.parser.take_body()
+            if data or ended:
+                return data, not ended
+            data = self.wire.try_receive(BODY_READ) or await self._await_body()
+            self.parser.feed(data)
+
+    async def _await_body(self) -> bytes:
+        limit = self.limits.body_timeout
+        with trio.move_on_after(limit) as patience:
+            data = await self.wire.receive(BODY_READ)
+        if patience.cancelled_caught:
+            raise ErrSlowBody(f"nothing of the request's body arrived for {limit:g} seconds")
+        if not data:
+            await self.lost()
+        return data
+
+    async def write(self, pieces: list[bytes]) -> None:
+        """Write all pieces; a client that is gone, or takes nothing for too long, cancels `scope`."""
+        try:
+            await self.wire.send(pieces, self.limits.write_stall)
+        except (Stalled, trio.BrokenResourceError):
+            await self.lost()
+
+    async def lost(self) -> None:
+        """Leave, and let the cancellation arrive here; where it is shielded, `BrokenResourceError` is the answer."""
+        self.leave()
+        await trio.lowlevel.checkpoint()
+        raise trio.BrokenResourceError("the client is gone")
+
+    async def discard_body(self) -> bool:
+        """Read the rest of a body that nobody wants, within bounds; True when its end was reached."""
+        left = self.limits.discard_bytes
+        with trio.move_on_after(self.limits.linger_timeout):
+            while left > 0:
+                data, ended = self.parser.take_body()
+                if ended:
+                    return True
+                left -= len(data)
+                data = await self.read_raw()
+                if not data:
+                    return False
+                self.parser.feed(data)
+        return False
+
+    async def linger(self) -> None:
+        """Before closing on a client that may still send: read on within bounds, lest a reset overtake our answer."""
+        self.wire.finish()
+        left = self.limits.linger_bytes
+        with trio.move_on_after(self.limits.linger_timeout):
+            while left > 0:
+                data = await self.read_raw()
+                if not data:
+                    return
+                left -= len(data)
+
+    async def read_raw(self) -> bytes:
+        """Bytes past the parser, b"" at the end; for what is no HTTP, or not wanted."""
+        data = self.wire.try_receive(BODY_READ)
+        return await self.wire.receive(BODY_READ) if data is None else data

@@ -1,0 +1,116 @@
+"""One HTTP/1.1 connection on a trio stream, in one task: read a head, call the application, finish, and again.
+
+    bytes ──> RequestParser ──> Exchange ──> application
+    bytes <────── Response <─────┘
+
+There is no reader task and no queue: a body is read when the application asks for it, so back-pressure is the
+kernel's. That the client has gone is told by `Hangups`, whatever still waits in the buffers, and cancels the scope in
+which the application runs. Nothing that happens here reaches another connection.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+
+from lakehouse.edge.channel import Channel
+from lakehouse.edge.door import Door
+from lakehouse.edge.exchange import Exchange, Origin
+from lakehouse.edge.head import ProtocolError
+from lakehouse.edge.response import refusal
+from lakehouse.edge.websocket import WebSocket
+from lakehouse.edge.wire import wire_for
+
+logger = logging.getLogger("lakehouse.edge")
+
+LAST_WORDS = 1.0
+"""Seconds to get a short error answer out to a client whose connection ends anyway."""
+
+
+async def serve_connection(door: Door, stream: trio.abc.Stream) -> None:
+    """Serve one connection to its end; a handler for `trio.serve_listeners`. Nothing but cancellation comes out."""
+    await Connection(door, stream).run()
+
+
+class Connection:
+    """One client's connection. The stream is closed when `run` returns, however it does."""
+
+    def __init__(self, door: Door, stream: trio.abc.Stream) -> None:
+        self._door = door
+        self._channel = Channel(wire_for(stream), door.limits)
+
+    async def run(self) -> None:
+        """Answer requests until client or service has enough. Cancelled, it closes the connection at once."""
+        channel, door = self._channel, self._door
+        door.guests.add(self)
+        try:
+            channel.wire.watch(door.hangups, channel.leave)
+            with channel.scope:
+                await self._serve()
+            if channel.scope.cancelled_caught and not channel.gone:
+                await self._too_slow()
+        except (OSError, trio.BrokenResourceError) as error:
+            logger.debug("a connection ended: %r", error)
+        except Exception:  # whatever it is, it ends this connection only
+            logger.exception("a connection failed")
+        finally:
+            door.guests.discard(self)
+            channel.wire.unwatch(door.hangups)
+            await channel.wire.close()
+
+    def drain(self) -> None:
+        """End now when idle; a request that has arrived at this very moment is still answered."""
+        if self._channel.idle:
+            self._channel.wire.wake()
+
+    async def _serve(self) -> None:
+        origin = Origin(self._channel.wire.secure, *self._channel.wire.addresses())
+        while True:
+            try:
+                head = await self._channel.read_head(patient=not self._door.draining)
+            except ProtocolError as error:
+                await self._refuse(error)
+                return
+            if head is None:
+                return
+            if head.websocket:
+                await WebSocket(self._door, self._channel, head, origin).run()
+                return
+            exchange = Exchange(self._door, self._channel, head, origin)
+            await exchange.run()
+            if not await self._goes_on(exchange):
+                return
+
+    async def _goes_on(self, exchange: Exchange) -> bool:
+        """Clear the way for the next request, or see to it that the client gets what was sent before the end."""
+        channel, response = self._channel, exchange.response
+        if channel.wire.broken or not response.complete:
+            if response.until_close:
+                channel.wire.abort()
+            return False
+        try:
+            clear = exchange.read or channel.parser.take_body()[1]
+            if response.close or self._door.draining:
+                if not clear or not channel.parser.empty:
+                    await channel.linger()
+                return False
+            if clear or await channel.discard_body():
+                return True
+        except ProtocolError:
+            pass  # in a body that nobody wanted
+        await channel.linger()
+        return False
+
+    async def _refuse(self, error: ProtocolError) -> None:
+        _, pieces = refusal(error, self._door.date())
+        await self._channel.write(pieces)
+        await self._channel.linger()
+
+    async def _too_slow(self) -> None:
+        """A head that took too long gets an answer; a connection that was only idle does not."""
+        if not self._channel.idle:
+            limit = self._door.limits.head_timeout
+            error = ProtocolError(f"the request's head took longer than {limit:g} seconds", 408)
+            with trio.move_on_after(LAST_WORDS):
+                await self._channel.write(refusal(error, self._door.date())[1])

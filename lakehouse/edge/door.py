@@ -1,0 +1,68 @@
+"""What the connections of one service share: the application, the limits, who is here, and whether we are leaving."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from typing import Protocol
+
+import trio
+
+from lakehouse.edge.asgi import App
+from lakehouse.edge.hangups import Hangups
+from lakehouse.edge.limits import Limits
+
+
+class Guest(Protocol):
+    """A connection, as the door knows it."""
+
+    def drain(self) -> None:
+        """End soon: at once when idle, else with the response under way."""
+
+
+class Door:
+    """One service's door; made by `open_door`.
+
+    `draining` is read by every connection: from then on responses carry `Connection: close`.
+    """
+
+    def __init__(self, app: App, limits: Limits, hangups: Hangups) -> None:
+        self.app = app
+        self.limits = limits
+        self.hangups = hangups
+        self.draining = False
+        self.guests: set[Guest] = set()
+        self._date = b""
+        self._second = 0
+
+    def drain(self) -> None:
+        """Close idle connections now and every other one after its response. There is no way back."""
+        self.draining = True
+        for guest in tuple(self.guests):
+            guest.drain()
+
+    def date(self) -> bytes:
+        """The `Date` header line of this second."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._date = b"date: %b\r\n" % formatdate(second, usegmt=True).encode()
+        return self._date
+
+
+@asynccontextmanager
+async def open_door(app: App, limits: Limits | None = None) -> AsyncIterator[Door]:
+    """A door for the length of the block, which must outlive the connections: in it, clients that leave are noticed.
+
+    Serve it with `trio.serve_listeners(partial(serve_connection, door), listeners)`.
+    """
+    hangups = Hangups()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hangups.run)
+            yield Door(app, limits or Limits(), hangups)
+            nursery.cancel_scope.cancel()
+    finally:
+        hangups.close()

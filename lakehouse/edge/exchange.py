@@ -1,0 +1,174 @@
+"""One request and its response on a connection, as ASGI's `http` scope has them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import trio
+
+from lakehouse.edge.asgi import CANCELS, Message, Scope
+from lakehouse.edge.channel import Channel
+from lakehouse.edge.door import Door
+from lakehouse.edge.head import Head
+from lakehouse.edge.response import CONTINUE, Response, ResponseError, refusal
+from lakehouse.edge.wire import Address
+from lakehouse.errors import LakehouseError
+
+logger = logging.getLogger("lakehouse.edge")
+
+
+class Origin(NamedTuple):
+    """What a connection's scopes have in common."""
+
+    secure: bool
+    client: Address | None
+    server: tuple[str, int | None] | None
+
+
+def make_scope(kind: str, head: Head, origin: Origin, extensions: dict[str, Any]) -> Scope:
+    """An ASGI scope. `raw_path` is as it was sent, so an absolute or asterisk target does not begin with a slash."""
+    raw_path, _, query = head.target.partition(b"?")
+    path = raw_path.decode("ascii")  # llhttp takes no other bytes in a target
+    scheme = "ws" if kind == "websocket" else "http"
+    return {
+        "type": kind,
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": head.version,
+        "method": head.method.decode("ascii"),
+        "scheme": scheme + "s" if origin.secure else scheme,
+        "path": unquote(path) if "%" in path else path,
+        "raw_path": raw_path,
+        "query_string": query,
+        "root_path": "",
+        "headers": head.headers,
+        "client": origin.client,
+        "server": origin.server,
+        "extensions": extensions,
+    }
+
+
+class Exchange:
+    """One request and its response; `receive` and `send` are what the application gets."""
+
+    __slots__ = ("_channel", "_continued", "_door", "_origin", "_over", "_received", "head", "read", "response")
+
+    def __init__(self, door: Door, channel: Channel, head: Head, origin: Origin) -> None:
+        self._door = door
+        self._channel = channel
+        self.head = head
+        self.response = Response(head)
+        self.read = False  # whether the application has had the whole body
+        self._received = 0
+        self._continued = not head.expects_continue
+        self._over: trio.Event | None = None
+        self._origin = origin
+
+    async def run(self) -> None:
+        """Have the application answer. What it raises is logged and becomes a 500, or a cut when the head is out."""
+        channel = self._channel
+        channel.busy = True
+        try:
+            await self._door.app(self._scope(), self.receive, self.send)
+            if not self.response.complete and not channel.gone:
+                logger.error("the application left %s without a whole response", self._name())
+                await self._fail()
+        except LakehouseError as error:  # a lifeline's word that the answer must not look complete
+            logger.info("cut %s: %s", self._name(), error)
+            await self._fail()
+        except Exception:  # whatever it is, it ends this exchange only
+            if channel.gone:
+                logger.debug("the application failed behind a client that left %s", self._name(), exc_info=True)
+            else:
+                logger.exception("the application failed at %s", self._name())
+                await self._fail()
+        finally:
+            self._end()
+
+    def _scope(self) -> Scope:
+        extensions: dict[str, Any] = {CANCELS: self._channel}
+        if self.head.te_trailers:
+            extensions["http.response.trailers"] = {}
+        return make_scope("http", self.head, self._origin, extensions)
+
+    async def receive(self) -> Message:
+        """The next piece of the body; after it, `http.disconnect` once the response is complete.
+
+        A client that leaves is told by cancellation. Raises `ErrSlowBody` and `ProtocolError`.
+        """
+        if self.read or self.response.complete:
+            await self._wait_until_over()
+            return {"type": "http.disconnect"}
+        if not self._continued:
+            await self._continue()
+        data, more = await self._channel.read_body()
+        self._received += len(data)
+        self.read = not more
+        return {"type": "http.request", "body": data, "more_body": more}
+
+    async def send(self, message: Message) -> None:
+        """Take one message of the response; returns when the kernel has its bytes.
+
+        Raises `ResponseError` for what cannot be sent. Cancelled half-way, the connection is cut.
+        """
+        kind = message["type"]
+        response = self.response
+        if kind == "http.response.start":
+            if self._must_close():
+                response.close = True
+            trailers = message.get("trailers", False)
+            response.start(message["status"], message.get("headers", ()), self._door.date(), trailers=trailers)
+            return
+        try:
+            if kind == "http.response.body":
+                pieces = response.body(message.get("body", b""), message.get("more_body", False))
+            elif kind == "http.response.trailers":
+                pieces = response.trailers(message.get("headers", ()), message.get("more_trailers", False))
+            else:
+                raise ResponseError(f"unknown message {kind!r}")
+        except ResponseError:
+            if response.head_out and not response.complete:
+                self._channel.wire.broken = True
+            raise
+        if pieces:
+            await self._channel.write(pieces)
+        if response.complete:
+            self._end()
+
+    async def _continue(self) -> None:
+        """Ask for the body that the client holds back until it is wanted."""
+        self._continued = True
+        if self._channel.parser.empty and not self.response.head_out:
+            await self._channel.write([CONTINUE])
+
+    def _must_close(self) -> bool:
+        """Whether the connection cannot go on after this response: we leave, or too much unread body is in the way."""
+        if self._door.draining:
+            return True
+        if self.read or self._channel.parser.settled:
+            return False
+        length = self.head.length
+        return not self._continued or length is None or length - self._received > self._door.limits.discard_bytes
+
+    async def _fail(self) -> None:
+        """A 500 when nothing of a response is out; otherwise the connection will be cut."""
+        if self.response.head_out or self._channel.wire.broken:
+            return
+        self.response, pieces = refusal(LakehouseError("internal error"), self._door.date(), self.head)
+        await self._channel.write(pieces)
+
+    def _end(self) -> None:
+        self._channel.busy = False
+        if self._over is not None:
+            self._over.set()
+
+    async def _wait_until_over(self) -> None:
+        if not self.response.complete:
+            if self._over is None:
+                self._over = trio.Event()
+            await self._over.wait()
+
+    def _name(self) -> str:
+        """The request for a log line: without the query, which may hold what is nobody's business."""
+        return f"{self.head.method.decode()} {self.head.target.partition(b'?')[0].decode()}"

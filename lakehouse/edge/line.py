@@ -1,0 +1,223 @@
+"""One request's line: the scope around the application, and what is said when it ends before its answer does."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from math import inf
+from typing import Any
+
+import trio
+
+from lakehouse.edge.asgi import CANCELS, App, Message, Receive, Scope, Send, answer
+from lakehouse.edge.pump import Pump
+from lakehouse.errors import ErrBadRequest, ErrTimeout, LakehouseError
+from lakehouse.observe.inflight import Flight
+
+logger = logging.getLogger("lakehouse.edge")
+
+LAST_MESSAGE = 30.0
+"""Seconds that a foreign server has for the last message, in which it must not be cancelled; as many as our own
+connection gives a stalled client."""
+
+
+class Line(ABC):
+    """What the lines of both kinds of requests have in common.
+
+    `run` may be called once. It raises only what should end the connection: a `LakehouseError` when the response that
+    has begun must not look complete, and cancellation from outside, for the client having left (`gone`) or the server.
+    """
+
+    __slots__ = ("_ended_by", "_left", "_limit", "_send", "_server", "flight")
+
+    # The scope is not kept: it refers to the line, and a circle would have to wait for the garbage collector.
+
+    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: Flight) -> None:
+        self.flight = flight
+        self._send = send
+        self._server = extensions.get(CANCELS)
+        self._left = False
+        self._limit = trio.CancelScope()
+        self._ended_by: tuple[LakehouseError, str] | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client left before its answer was complete."""
+        return self._left if self._server is None else bool(self._server.gone)
+
+    def lift_deadline(self) -> None:
+        """The caller's deadline holds no longer."""
+        self._limit.deadline = self.flight.deadline = inf
+
+    def end(self, error: LakehouseError, outcome: str) -> None:
+        """Stop the application; `error` is what the client gets, where it can get anything."""
+        if self._ended_by is None:
+            self._ended_by = error, outcome
+            self._limit.cancel()
+
+    async def run(self, app: App, scope: Scope, receive: Receive, timeout: bytes | None) -> None:
+        """Run the application to its end or to that of its time; `timeout` is what the caller allows, if it does."""
+        if self._server is not None:
+            await self._run(app, scope, receive, timeout)
+            return
+        cut = None
+        async with trio.open_nursery() as nursery:
+            pump = self._pump(receive, nursery.cancel_scope)
+            nursery.start_soon(pump.run)
+            try:
+                await self._run(app, scope, pump.receive, timeout)
+            except LakehouseError as error:
+                cut = error
+            nursery.cancel_scope.cancel()
+        if cut is not None:
+            raise cut
+
+    def _pump(self, receive: Receive, scope: trio.CancelScope) -> Pump:
+        def leave() -> None:
+            self._left = True
+            scope.cancel()
+
+        return Pump(receive, leave)
+
+    async def _run(self, app: App, scope: Scope, receive: Receive, timeout: bytes | None) -> None:
+        try:
+            if timeout is not None:
+                self._limit.deadline = self.flight.deadline = self.flight.started + _seconds(timeout)
+            with self._limit:
+                await app(scope, receive, self.send)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it becomes this request's answer
+            failure, outcome = self._explain(error)
+        else:
+            if self.fulfilled:
+                self.flight.outcome = "answered"
+                return
+            if self._limit.cancelled_caught:
+                failure, outcome = self._timeout()
+            else:
+                failure, outcome = self._unexpected(RuntimeError("the application left without a whole answer"))
+        self.flight.outcome = outcome
+        if not self.complete:
+            await self._say(failure)
+
+    def _timeout(self) -> tuple[LakehouseError, str]:
+        if self._ended_by is not None:
+            return self._ended_by
+        flight = self.flight
+        seconds = flight.deadline - flight.started
+        doing = flight.phase + (f", {flight.upstream}" if flight.upstream else "")
+        return ErrTimeout(f"the {seconds:g} s that X-Request-Timeout-Ms allows have passed ({doing})"), "deadline"
+
+    def _explain(self, error: Exception) -> tuple[LakehouseError, str]:
+        known = _known(error)
+        if known is not None:
+            return known, "failed" if self.head_out else "answered"
+        if self._limit.cancel_called:  # what an application makes of being cancelled is not news
+            logger.debug("request %s failed while it was cancelled", self.flight.id, exc_info=error)
+            return self._timeout()
+        return self._unexpected(error)
+
+    def _unexpected(self, error: Exception) -> tuple[LakehouseError, str]:
+        flight = self.flight
+        logger.error("request %s failed: %s %s", flight.id, flight.method, flight.path, exc_info=error)
+        return LakehouseError("internal error; the log has it under this request_id"), "failed"
+
+    @property
+    def fulfilled(self) -> bool:
+        """Whether the application may leave now."""
+        return self.complete
+
+    head_out: bool  # whether anything of the answer may have reached the client
+    complete: bool  # whether all of it was handed to the server
+
+    @abstractmethod
+    async def send(self, message: Message) -> None:
+        """The application's `send`."""
+
+    @abstractmethod
+    async def _say(self, failure: LakehouseError) -> None:
+        """Answer with it, or raise it when it is too late for that."""
+
+
+class HttpLine(Line):
+    """The line of an `http` scope.
+
+    The head is held until something of the body follows: until then a failure can still become an answer.
+    """
+
+    __slots__ = ("_head", "_pumped", "_trailers", "complete", "head_out")
+
+    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: Flight) -> None:
+        super().__init__(extensions, send, flight)
+        self.head_out = False
+        self.complete = False
+        self._head: Message | None = None
+        self._trailers = False
+        self._pumped: Pump | None = None
+
+    def _pump(self, receive: Receive, scope: trio.CancelScope) -> Pump:
+        self._pumped = pump = super()._pump(receive, scope)
+        return pump
+
+    async def send(self, message: Message) -> None:
+        """The application's `send`: adds `X-Request-Id`, and knows what is out."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            self._head = {**message, "headers": with_id(message, self.flight)}
+            return
+        head = self._head
+        if head is not None:
+            await self._send(head)
+            self._head = None
+            self.head_out = True
+            self.flight.status = head["status"]
+            self._trailers = head.get("trailers", False)
+        if kind == "http.response.body":
+            last = not message.get("more_body", False) and not self._trailers
+        else:
+            last = kind == "http.response.trailers" and not message.get("more_trailers", False)
+        if not last:
+            await self._send(message)
+        elif self._pumped is None:
+            await self._send(message)
+            self.complete = True
+        else:
+            await self._send_last(message, self._pumped)
+
+    async def _send_last(self, message: Message, pump: Pump) -> None:
+        """The safe ending: a foreign server that is cancelled here may keep the connection for ever unattended."""
+        pump.finish()
+        with trio.CancelScope(shield=True, relative_deadline=LAST_MESSAGE):
+            await self._send(message)
+            self.complete = True
+
+    async def _say(self, failure: LakehouseError) -> None:
+        if self.head_out:
+            raise failure
+        self._head = None
+        headers = [(name.encode(), value.encode()) for name, value in failure.headers()]
+        await answer(self.send, failure.status, failure.document(self.flight.id), headers)
+
+
+def with_id(message: Message, flight: Flight) -> list[tuple[bytes, bytes]]:
+    """The headers of a message with ours as the only `X-Request-Id`: an upstream's own may be among them."""
+    headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"x-request-id"]
+    headers.append((b"x-request-id", flight.id.encode()))
+    return headers
+
+
+def _seconds(timeout: bytes) -> float:
+    if not timeout.isdigit() or not int(timeout):
+        shown = timeout.decode("latin-1")[:40]
+        raise ErrBadRequest(f"X-Request-Timeout-Ms must be a positive whole number of milliseconds, not {shown!r}")
+    return int(timeout) / 1000
+
+
+def _known(error: Exception) -> LakehouseError | None:
+    """The failure that an application raised, also from within nurseries; None when anything else is with it."""
+    if isinstance(error, LakehouseError):
+        return error
+    if isinstance(error, ExceptionGroup):
+        known = [_known(inner) for inner in error.exceptions]
+        return known[0] if all(known) else None
+    return None

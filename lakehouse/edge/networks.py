@@ -1,0 +1,35 @@
+"""Whether a peer's address lies in one of some networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+
+Network = IPv4Network | IPv6Network
+
+
+class Networks:
+    """A set of networks that peers are looked up in: ``"192.0.2.7" in networks``.
+
+    IPv4 in IPv6 clothes (``::ffff:192.0.2.7``) counts as IPv4, and what is no address is nowhere.
+    """
+
+    def __init__(self, networks: Iterable[Network] = ()) -> None:
+        self._networks = tuple(networks)
+        self._look_up = lru_cache(maxsize=1024)(self._is_inside)  # the same few peers ask again and again
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def __contains__(self, host: str) -> bool:
+        return bool(self._networks) and self._look_up(host)
+
+    def _is_inside(self, host: str) -> bool:
+        try:
+            address = ip_address(host.partition("%")[0])  # a zone index says which link, not which address
+        except ValueError:
+            return False
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._networks)

@@ -1,0 +1,109 @@
+"""Serving: accept, drain, close. What is served and where it listens is given; resources are the caller's.
+
+    running ──stop──> draining ──all answered──────────────────────────> closed
+                         └──drain_timeout──> 503 where no head is out ──> closed
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from lakehouse.edge.asgi import App
+from lakehouse.edge.connection import serve_connection
+from lakehouse.edge.door import Door, open_door
+from lakehouse.edge.listening import accept_forever, accept_waiting, url_of
+
+LAST_WORDS = 1.0
+"""Seconds for the last 503s to reach their clients; whoever does not read them by then is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An application and the listening socket it is served on; `tls` is None for plain HTTP."""
+
+    app: App
+    sock: socket.socket
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+        return url_of(self.sock, secure=self.tls is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service: where it is reached, and the event that asks it to stop."""
+
+    urls: tuple[str, ...]
+    stopping: trio.Event
+
+    def stop(self) -> None:
+        """Begin to drain; `serve` returns when everything has ended. Twice is harmless."""
+        self.stopping.set()
+
+
+async def run_sites(
+    sites: Sequence[Site],
+    *,
+    stopping: trio.Event,
+    drain_timeout: float,
+    expire: Callable[[], None],
+    task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `stopping` is set, then drain and return.
+
+    Requests in flight go on for `drain_timeout` seconds; then `expire` is called, which is to end those that are left,
+    and a moment later their connections are cut. `task_status` gets the `Service` once connections are accepted. When
+    cancelled, every request is cancelled at once and every connection closed; nothing is left behind.
+    """
+    async with AsyncExitStack() as stack:
+        doors = [await stack.enter_async_context(open_door(site.app)) for site in sites]
+        async with trio.open_nursery() as clock:
+            async with trio.open_nursery() as connections:
+                starts = [partial(_start, connections, *pair) for pair in zip(sites, doors, strict=True)]
+                await _accept_until(stopping, sites, starts, task_status)
+                for door in doors:
+                    door.drain()
+                clock.start_soon(_expire, drain_timeout, expire, connections.cancel_scope)
+            clock.cancel_scope.cancel(reason="drained")
+
+
+async def _accept_until(
+    stopping: trio.Event,
+    sites: Sequence[Site],
+    starts: Sequence[Callable[[trio.SocketStream], None]],
+    task_status: trio.TaskStatus[Service],
+) -> None:
+    """Accept, and at the end take what the kernel has accepted for us as well: closing the socket would reset it."""
+    async with trio.open_nursery() as accepting:
+        for site, start in zip(sites, starts, strict=True):
+            accepting.start_soon(accept_forever, site.sock, start)
+        task_status.started(Service(tuple(site.url for site in sites), stopping))
+        await stopping.wait()
+        accepting.cancel_scope.cancel(reason="draining")
+    for site, start in zip(sites, starts, strict=True):
+        accept_waiting(site.sock, start)
+        site.sock.close()
+
+
+async def _expire(timeout: float, expire: Callable[[], None], connections: trio.CancelScope) -> None:
+    await trio.sleep(timeout)
+    expire()
+    await trio.sleep(LAST_WORDS)
+    connections.cancel(reason="drain timeout")
+
+
+def _start(connections: trio.Nursery, site: Site, door: Door, stream: trio.SocketStream) -> None:
+    if site.tls is None:
+        connections.start_soon(serve_connection, door, stream)
+    else:
+        secure = trio.SSLStream(stream, site.tls, server_side=True, https_compatible=True)
+        connections.start_soon(serve_connection, door, secure)

@@ -1,0 +1,126 @@
+"""The gateway: a request comes in, is put to its upstream, and the answer goes back, everything as it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import trio
+
+from lakehouse.config import GatewayTable
+from lakehouse.edge.asgi import Receive, Scope, Send
+from lakehouse.edge.networks import Networks
+from lakehouse.errors import ErrBadRequest, ErrNotFound
+from lakehouse.gateway import websocket
+from lakehouse.gateway.bodies import RequestBody, send_response
+from lakehouse.gateway.headers import RequestHead, accepts_trailers, request_headers, response_headers, server_timing
+from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Routes, is_origin_form, upstream_target
+from lakehouse.observe.inflight import Flight
+from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.response import Response
+
+TRAILERS = "http.response.trailers"
+"""The ASGI extension with which a server says that this client may be sent trailers."""
+
+
+class Gateway:
+    """The gateway group as an ASGI application; `http` and `websocket` scopes with a `Flight` in ``lakehouse``.
+
+    It has one `Upstream` for every service, with its own connections and limits, so a slow one takes nothing from the
+    others. What fails before the response's head is out is raised as a LakehouseError with the upstream's name; after
+    that, whatever is raised means that the client's response is incomplete and must be cut. Cancelled at any moment,
+    it closes the upstream's socket and leaves nothing.
+    """
+
+    def __init__(self, table: GatewayTable) -> None:
+        routes = ROUTES + CHAT_ROUTES if table.chatd_url else ROUTES
+        self._routes = Routes(routes)
+        self._trusted = Networks(table.trusted_proxies)
+        self._upstreams = {name: _upstream(name, table) for name in dict.fromkeys(route.upstream for route in routes)}
+
+    @property
+    def upstreams(self) -> Mapping[str, Upstream]:
+        """By name, for whoever reports on them."""
+        return self._upstreams
+
+    def matches(self, path: bytes) -> bool:
+        """Whether a raw path is ours to answer; so is a target that is no path at all, which is refused here."""
+        return not is_origin_form(path) or self._routes.find(path) is not None
+
+    def close(self) -> None:
+        """Close idle connections now and busy ones with their response."""
+        for upstream in self._upstreams.values():
+            upstream.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        flight: Flight = scope["lakehouse"]
+        path: bytes = scope["raw_path"]
+        if not is_origin_form(path):
+            raise ErrBadRequest("the request's target must be an absolute path, such as /v1/sql")
+        route = self._routes.find(path)
+        if route is None:
+            raise ErrNotFound("nothing is served at this path")
+        flight.route, flight.upstream = route.prefix.decode(), route.upstream
+        upstream = self._upstreams[route.upstream]
+        target = upstream.base_path + upstream_target(route, path, scope["query_string"])
+        head = self._request_head(scope, flight)
+        if scope["type"] == "websocket":
+            await websocket.relay(upstream, target, head.headers, scope, receive, send)
+        else:
+            await relay(upstream, target, head, scope, receive, send)
+
+    def _request_head(self, scope: Scope, flight: Flight) -> RequestHead:
+        client = scope.get("client")
+        peer = client[0] if client else ""
+        return request_headers(
+            scope["headers"],
+            peer=peer,
+            scheme=scope["scheme"],
+            trusted=peer in self._trusted,
+            request_id=flight.id,
+            time_left=flight.deadline - trio.current_time(),
+        )
+
+
+def _upstream(name: str, table: GatewayTable) -> Upstream:
+    return Upstream(
+        getattr(table, f"{name}_url"),
+        name=name,
+        max_connections=table.max_connections,
+        max_waiting=table.max_waiting,
+        connect_timeout=table.connect_timeout,
+        response_timeout=table.response_timeout,
+        idle_timeout=table.idle_timeout,
+    )
+
+
+async def relay(
+    upstream: Upstream, target: bytes, head: RequestHead, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Put one HTTP request to the upstream and send its answer, which may begin while the body still goes up."""
+    flight: Flight = scope["lakehouse"]
+    method: bytes = scope["method"].encode()
+    trailers = accepts_trailers(head.noted) and TRAILERS in scope["extensions"]
+    if trailers:
+        head.headers += ((b"connection", b"te"), (b"te", b"trailers"))
+    asked = trio.current_time()
+    if head.length == 0:
+        with await upstream.request(method, target, head.headers, None, flight=flight) as response:
+            await _answer(response, method, asked, flight, send, trailers=trailers)
+        return
+    body = RequestBody(receive, head.length)
+    async with upstream.exchange(method, target, head.headers, body, flight=flight) as response:
+        await _answer(response, method, asked, flight, send, trailers=trailers)
+
+
+async def _answer(
+    response: Response, method: bytes, asked: float, flight: Flight, send: Send, *, trailers: bool
+) -> None:
+    answered = trio.current_time()
+    has_body = method != b"HEAD" and response.status not in (204, 304)
+    head = response_headers(response.headers, status=response.status, has_body=has_body)
+    if not head.streamed:
+        head.headers.append(server_timing(answered - asked, asked - flight.started))
+    trailers = trailers and head.trailers != b""
+    if trailers:
+        head.headers.append((b"trailer", head.trailers))
+    await send_response(response, head.headers, send, trailers=trailers)

@@ -1,0 +1,232 @@
+"""A WebSocket on its way through: ASGI's events on the client's side, wsproto's frames on the upstream's.
+
+Messages, subprotocols and close codes go both ways. Pings are answered on each side by whoever stands there, for ASGI
+has none; extensions (compression) are agreed with the client alone and never offered to the upstream.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Awaitable, Callable, Sequence
+
+import trio
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
+from wsproto.frame_protocol import CloseReason
+
+from lakehouse.edge.asgi import Receive, Scope, Send
+from lakehouse.errors import LakehouseError
+from lakehouse.gateway.bodies import send_response
+from lakehouse.gateway.headers import Headers, response_headers
+from lakehouse.observe.inflight import Flight
+from lakehouse.upstream.peer import Peer, reason_of
+from lakehouse.upstream.pool import Upstream
+
+MAX_MESSAGE = 16 * 1024 * 1024
+"""Bytes (of text: characters) of one message from an upstream, beyond it 1009 for both sides; what the client's side
+takes as well. A message is held whole, for ASGI has no parts of one."""
+
+REJECTION = "websocket.http.response"
+"""The ASGI extension by which a WebSocket's handshake can be answered with a whole response."""
+
+WINDOW = 64 * 1024
+"""Bytes asked of the upstream at once."""
+
+CLOSING = 1.0
+"""Seconds for the upstream to answer our close frame, after which its socket is closed on it."""
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+
+
+def handshake(subprotocols: Sequence[str]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """A fresh key, and the headers that ask an upstream for a WebSocket with it."""
+    key = base64.b64encode(os.urandom(16))
+    headers = [
+        (b"connection", b"Upgrade"),
+        (b"upgrade", b"websocket"),
+        (b"sec-websocket-version", b"13"),
+        (b"sec-websocket-key", key),
+    ]
+    if subprotocols:
+        headers.append((b"sec-websocket-protocol", ", ".join(subprotocols).encode()))
+    return key, headers
+
+
+def accepted(headers: Headers, key: bytes, offered: Sequence[str], peer: Peer) -> str | None:
+    """The subprotocol that an upstream's 101 agrees to, if any. Raises ErrUpstream if it is no answer to ours."""
+    fields = {name.lower(): value for name, value in headers}
+    digest = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+    problem = None
+    subprotocol = fields.get(b"sec-websocket-protocol")
+    if fields.get(b"upgrade", b"").lower() != b"websocket":
+        problem = "switched to another protocol"
+    elif not hmac.compare_digest(fields.get(b"sec-websocket-accept", b""), digest):
+        problem = "answered another key than ours"
+    elif b"sec-websocket-extensions" in fields:
+        problem = "chose an extension that was not offered"
+    elif subprotocol is not None and subprotocol.decode("latin-1") not in offered:
+        problem = "chose a subprotocol that was not offered"
+    if problem is not None:
+        raise peer.broken(f"{problem} in its answer to the WebSocket handshake")
+    return None if subprotocol is None else subprotocol.decode("latin-1")
+
+
+async def relay(
+    upstream: Upstream, target: bytes, headers: Headers, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Open the same WebSocket at the upstream, and be both until one of them ends.
+
+    The client's handshake is answered after the upstream's: an upstream that refuses is heard, status and body, where
+    the server can say so (`websocket.http.response`), and is a plain refusal where it cannot.
+    """
+    await receive()  # websocket.connect
+    offered: Sequence[str] = scope["subprotocols"]
+    key, fields = handshake(offered)
+    flight: Flight = scope["lakehouse"]
+    with await upstream.request(b"GET", target, [*headers, *fields], None, flight=flight) as response:
+        answer = response_headers(response.headers, status=response.status, has_body=True)
+        if response.status != 101:
+            if REJECTION in scope["extensions"]:
+                await send_response(response, answer.headers, send, kind=REJECTION)
+            else:
+                await send({"type": "websocket.close", "code": int(CloseReason.POLICY_VIOLATION), "reason": ""})
+            return
+        subprotocol = accepted(response.headers, key, offered, upstream.peer)
+        told = [(name, value) for name, value in answer.headers if not name.startswith(b"sec-websocket-")]
+        await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": told})
+        flight.phase = "streaming"
+        async with response.upgrade() as stream:
+            await Bridge(stream, receive, send, peer=upstream.peer).run()
+
+
+class Bridge:
+    """Two open WebSockets that are one. Ends when either side closes or is gone; holds one message each way at most.
+
+    The upstream may say nothing, or take nothing, for the peer's `idle_timeout`. Half-way through a silence it is sent a
+    ping, so that only one that is dead, or does not speak the protocol, is given up.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, receive: Receive, send: Send, *, peer: Peer) -> None:
+        self._stream = stream
+        self._receive = receive
+        self._send = send
+        self._peer = peer
+        self._frames = Connection(ConnectionType.CLIENT)
+        self._writing = trio.Lock()
+        self._text: list[str] = []
+        self._binary: list[bytes] = []
+        self._size = 0
+        self._client_closed = False
+        self._broke: LakehouseError | None = None
+
+    async def run(self) -> None:
+        """Pass messages on until one side ends. Raises ErrUpstream or ErrTimeout when the upstream broke.
+
+        Whatever ends it, the upstream's socket is left to its owner, who closes it at once.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._end_both, self._to_upstream, nursery.cancel_scope)
+            nursery.start_soon(self._end_both, self._from_upstream, nursery.cancel_scope)
+        if self._broke is not None:
+            raise self._broke
+
+    async def _end_both(self, direction: Callable[[], Awaitable[None]], both: trio.CancelScope) -> None:
+        try:
+            await direction()
+        except LakehouseError as error:  # raised outside the nursery, which would wrap it in a group
+            self._broke = self._broke or error
+        except trio.BrokenResourceError as error:
+            if not self._client_closed:
+                self._broke = self._broke or self._peer.broken(f"broke the WebSocket: {reason_of(error)}")
+        both.cancel()
+
+    async def _to_upstream(self) -> None:
+        while (message := await self._receive())["type"] != "websocket.disconnect":
+            text = message.get("text")
+            await self._write(TextMessage(data=text) if text is not None else BytesMessage(data=message["bytes"]))
+        self._client_closed = True
+        code = message.get("code", CloseReason.NO_STATUS_RCVD)
+        if code != CloseReason.ABNORMAL_CLOSURE:
+            await self._write(_close(code, message.get("reason")))
+            await trio.sleep(CLOSING)  # the upstream's answer ends it earlier
+
+    async def _from_upstream(self) -> None:
+        while True:
+            for event in self._frames.events():
+                if isinstance(event, CloseConnection):
+                    return await self._closed(event)
+                if isinstance(event, Ping):
+                    await self._write(event.response())
+                elif isinstance(event, TextMessage | BytesMessage) and not await self._collect(event):
+                    return None
+            data = await self._next()
+            if data:
+                self._frames.receive_data(data)
+            elif self._client_closed:
+                return None
+            else:
+                raise self._peer.broken("broke the WebSocket off without closing it")
+
+    async def _next(self) -> bytes:
+        patience = self._peer.idle_timeout
+        for attempt in (1, 2):
+            with trio.move_on_after(patience / 2):
+                return bytes(await self._stream.receive_some(WINDOW))
+            if attempt == 1:
+                await self._write(Ping())
+        raise self._peer.late("idle", "said nothing over the WebSocket, nor answered a ping,", patience)
+
+    async def _write(self, event: Event) -> None:
+        patience = self._peer.idle_timeout
+        with trio.move_on_after(patience):
+            async with self._writing:
+                # One that is closing takes nothing more but the answer to its own close (wsproto would raise).
+                state = self._frames.state
+                closes = state is ConnectionState.REMOTE_CLOSING and isinstance(event, CloseConnection)
+                if state is ConnectionState.OPEN or closes:
+                    await self._stream.send_all(self._frames.send(event))
+            return
+        raise self._peer.late("idle", "took nothing more over the WebSocket", patience)
+
+    async def _collect(self, event: TextMessage | BytesMessage) -> bool:
+        """Add a piece to its message, and pass that on when it is whole. False: it became too large, all is over."""
+        self._size += len(event.data)
+        if self._size > MAX_MESSAGE:
+            await self._write(_close(CloseReason.MESSAGE_TOO_BIG, None))
+            await self._close_client(CloseReason.MESSAGE_TOO_BIG, None)
+            return False
+        if isinstance(event, TextMessage):
+            self._text.append(event.data)
+        else:
+            self._binary.append(bytes(event.data))
+        if event.message_finished:
+            message = (
+                {"text": "".join(self._text)} if isinstance(event, TextMessage) else {"bytes": b"".join(self._binary)}
+            )
+            self._text, self._binary, self._size = [], [], 0
+            if not self._client_closed:
+                await self._send({"type": "websocket.send", **message})
+        return True
+
+    async def _closed(self, event: CloseConnection) -> None:
+        if self._frames.state is ConnectionState.CLOSED:
+            return  # that was the answer to our own
+        was_a_frame = self._frames.state is ConnectionState.REMOTE_CLOSING
+        await self._write(event.response() if was_a_frame else _close(event.code, event.reason))
+        if not was_a_frame:  # wsproto's way to say that it cannot read on
+            raise self._peer.broken(f"sent what is no WebSocket frame: {event.reason}")
+        await self._close_client(event.code, event.reason)
+
+    async def _close_client(self, code: int, reason: str | None) -> None:
+        if not self._client_closed:
+            await self._send({"type": "websocket.close", "code": int(code), "reason": reason or ""})
+
+
+def _close(code: int, reason: str | None) -> CloseConnection:
+    """A close frame. Codes that exist only inside an implementation are sent as what they stand for."""
+    if code in (CloseReason.NO_STATUS_RCVD, CloseReason.ABNORMAL_CLOSURE, CloseReason.TLS_HANDSHAKE_FAILED):
+        return CloseConnection(code=CloseReason.NO_STATUS_RCVD)  # wsproto compares it by identity
+    return CloseConnection(code=code, reason=reason)

@@ -1,0 +1,60 @@
+"""What can only be judged where the service is to run: tokens, certificates, who could reach the listeners."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from lakehouse.config import AuthTable, Config, ConfigError, ServerTable
+from lakehouse.edge.auth import Tokens
+from lakehouse.edge.listening import TLS, tls_context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """What the checks brought: the tokens that open the door, and the TLS context, None for plain HTTP."""
+
+    tokens: Tokens
+    tls: ssl.SSLContext | None
+
+
+def preflight(config: Config, env: Mapping[str, str]) -> Preflight:
+    """Check everything that does not need a socket or a process. Raises ConfigError with every problem."""
+    problems: list[str] = []
+    tokens = _tokens(config.auth, env, problems)
+    tls = _tls(config.server, problems)
+    if tokens is not None and not tokens and not config.auth.insecure:
+        problems += _exposed(config)
+    if config.chatd.default == "local" and not config.chatd.local.model:
+        problems.append('chatd.default is "local", but no embedded model is named: set chatd.local.model')
+    if problems or tokens is None:
+        raise ConfigError(problems)
+    return Preflight(tokens=tokens, tls=tls)
+
+
+def _tokens(auth: AuthTable, env: Mapping[str, str], problems: list[str]) -> Tokens | None:
+    try:
+        return Tokens.load(auth, env)
+    except ConfigError as error:
+        problems += error.problems
+        return None
+
+
+def _tls(server: ServerTable, problems: list[str]) -> ssl.SSLContext | None:
+    if not server.certfile:
+        return None
+    try:
+        return tls_context(TLS(server.certfile, server.keyfile))
+    except (OSError, ssl.SSLError) as error:
+        problems.append(f"server.certfile, server.keyfile cannot be used: {error}")
+        return None
+
+
+def _exposed(config: Config) -> Iterator[str]:
+    for key, address in (("gateway.bind", config.gateway.bind), ("chatd.bind", config.chatd.bind)):
+        if address is not None and not address.is_loopback:
+            yield (
+                f"{key} {address} can be reached from other machines and no token is set: put one into "
+                f"${config.auth.token_env or 'LAKEHOUSE_TOKEN'} or auth.token_file, or say auth.insecure = true"
+            )

@@ -1,0 +1,238 @@
+"""The service as a whole: what it opens, where it listens, how it starts and ends.
+
+    open_house            resources: embedded model, dispatcher, gateway, observer; nothing listens yet
+      └─ listening        sockets are bound
+           └─ run_sites   connections are accepted, and drained at the end
+
+`serve` does all three in the caller's nursery. `create_app` gives the application alone, for `hypercorn -k trio`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from lakehouse.app import CHAT_PATHS, Application
+from lakehouse.chat.dispatcher import Dispatcher, LocalServer, open_dispatcher
+from lakehouse.config import Config, load
+from lakehouse.edge.asgi import App, Receive, Scope, Send, answer
+from lakehouse.edge.auth import Doorkeeper
+from lakehouse.edge.lifeline import Lifeline
+from lakehouse.edge.listening import bound
+from lakehouse.edge.server import Service, Site, run_sites
+from lakehouse.errors import ErrUnavailable
+from lakehouse.gateway.proxy import Gateway
+from lakehouse.gateway.routes import ROUTES
+from lakehouse.local import EngineConfig, open_engine
+from lakehouse.observe.api import PATHS, SignIn, Views
+from lakehouse.observe.inflight import InFlight
+from lakehouse.observe.log import Log
+from lakehouse.observe.metrics import Names, Sources
+from lakehouse.observe.observer import Observer
+from lakehouse.preflight import Preflight, preflight
+
+HEALTH_PATHS = (b"/healthz", b"/readyz")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """A worker's place under a supervisor, which already has the sockets and the embedded model."""
+
+    sockets: tuple[socket.socket, ...] | None = None
+    local: LocalServer | None = None
+    directory: Path | None = None
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """Everything that is open while the service runs, and its applications: all of it, and the chat group alone."""
+
+    dispatcher: Dispatcher
+    gateway: Gateway
+    flights: InFlight
+    stopping: trio.Event
+    lifelines: tuple[Lifeline, Lifeline]
+
+    @property
+    def whole(self) -> App:
+        """Both groups."""
+        return self.lifelines[0]
+
+    @property
+    def chat(self) -> App:
+        """The chat group at /chat, as on the daemon of old."""
+        return self.lifelines[1]
+
+    def expire(self) -> None:
+        """End the requests that are still here."""
+        for lifeline in self.lifelines:
+            lifeline.drain()
+
+
+async def serve(
+    config: Config | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    log: Log | None = None,
+    seat: Seat | None = None,
+    task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the service in the caller's nursery: `service = await nursery.start(serve, config)`, then `service.urls`.
+
+    Returns after `service.stop()`, when every request has ended or `[server] drain_timeout` has passed. A start that
+    fails raises from `nursery.start` with nothing bound: ConfigError, LocalModelError, or OSError for an address that
+    cannot be had. When cancelled, every request ends at once and everything is closed. Signals are the caller's
+    business. `env` is where keys and tokens are looked for, the process's environment by default; `seat` is for
+    `lakehouse serve --workers`.
+    """
+    config = Config() if config is None else config
+    env = os.environ if env is None else env
+    seat = Seat() if seat is None else seat
+    checked = preflight(config, env)
+    async with open_house(config, checked, env=env, log=log, seat=seat) as house:
+        with listening(config, seat.sockets) as sockets:
+            apps = (house.whole, house.chat)
+            sites = [Site(app, sock, checked.tls) for app, sock in zip(apps, sockets, strict=False)]
+            await run_sites(
+                sites,
+                stopping=house.stopping,
+                drain_timeout=config.server.drain_timeout,
+                expire=house.expire,
+                task_status=task_status,
+            )
+
+
+@contextmanager
+def listening(config: Config, given: Sequence[socket.socket] | None = None) -> Iterator[Sequence[socket.socket]]:
+    """The listening sockets, the gateway's first: those that were given, or new ones. Closed with the block."""
+    addresses = [config.gateway.bind, *([config.chatd.bind] if config.chatd.bind else [])]
+    with ExitStack() as stack:
+        if given is None:
+            yield [stack.enter_context(bound(*address)) for address in addresses]
+        else:
+            yield [stack.enter_context(sock) for sock in given]
+
+
+@asynccontextmanager
+async def open_house(
+    config: Config, checked: Preflight, *, env: Mapping[str, str], log: Log | None = None, seat: Seat | None = None
+) -> AsyncIterator[House]:
+    """Open everything and close it with the block."""
+    seat = Seat() if seat is None else seat
+    async with (
+        _local_server(config, seat) as local,
+        open_dispatcher(config, env=env, local=local) as dispatcher,
+        trio.open_nursery() as nursery,
+    ):
+        gateway = Gateway(config.gateway)
+        flights = InFlight()
+        observer = _observer(config, dispatcher, gateway, flights, log or Log(config.observe.log), seat)
+        await nursery.start(observer.run)
+        try:
+            yield _furnish(config, checked, dispatcher, gateway, flights, observer)
+        finally:
+            gateway.close()
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _local_server(config: Config, seat: Seat) -> AsyncIterator[LocalServer | None]:
+    """The embedded model: the supervisor's, our own, or none."""
+    table = config.chatd.local
+    if seat.local is not None or not table.model:
+        yield seat.local
+        return
+    async with open_engine(EngineConfig(model_path=Path(table.model), context=table.context)) as engine:
+        yield LocalServer(base_url=engine.base_url, api_key=engine.api_key, model=engine.name)
+
+
+def _observer(
+    config: Config, dispatcher: Dispatcher, gateway: Gateway, flights: InFlight, log: Log, seat: Seat
+) -> Observer:
+    routes = {route.prefix.decode(): route.upstream for route in ROUTES}
+    own = dict.fromkeys((*CHAT_PATHS, *PATHS, *(path.decode() for path in HEALTH_PATHS)), "")
+    names = Names(
+        routes=routes | own,
+        providers=dispatcher.names,
+        tiers=tuple(config.models),
+        upstreams=tuple(gateway.upstreams),
+    )
+    sources = Sources(
+        flights=flights,
+        pools=lambda: (*gateway.upstreams.values(), *dispatcher.pools),
+        circuits=dispatcher.open_circuits,
+    )
+    return Observer(names, sources, log=log, directory=seat.directory, worker=seat.index)
+
+
+def _furnish(
+    config: Config,
+    checked: Preflight,
+    dispatcher: Dispatcher,
+    gateway: Gateway,
+    flights: InFlight,
+    observer: Observer,
+) -> House:
+    stopping = trio.Event()
+    health = Health(stopping)
+    views = Views(observer)
+    own = dict.fromkeys(HEALTH_PATHS, health) | {path.encode(): views for path in PATHS}
+    here = None if config.gateway.chatd_url else dispatcher
+    whole = Application(gateway=gateway, chat=here, own=own, max_body=config.chatd.max_body)
+    alone = Application(gateway=None, chat=dispatcher, own=dict.fromkeys(HEALTH_PATHS, health), max_body=config.chatd.max_body, prefix="")
+    lifelines = (
+        Lifeline(SignIn(Doorkeeper(whole, tokens=checked.tokens, allow=config.auth.allow)), flights=flights, on_end=observer.on_end),
+        Lifeline(Doorkeeper(alone, tokens=checked.tokens, allow=config.auth.allow), flights=flights, on_end=observer.on_end),
+    )
+    return House(dispatcher=dispatcher, gateway=gateway, flights=flights, stopping=stopping, lifelines=lifelines)
+
+
+class Health:
+    """`/healthz` and `/readyz`: alive, and ready to take requests. Raises ErrUnavailable while draining."""
+
+    def __init__(self, stopping: trio.Event) -> None:
+        self._stopping = stopping
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ready = scope["path"] == "/readyz"
+        if ready and self._stopping.is_set():
+            raise ErrUnavailable("draining: the service is about to stop", retry_after=1)
+        await answer(send, 200, {"status": "ready" if ready else "alive"})
+
+
+def create_app(config: Config | None = None) -> App:
+    """The application for another ASGI server: `hypercorn -k trio 'lakehouse.service:create_app()'`.
+
+    Its resources are opened and closed by the server's lifespan; the configuration is found as `lakehouse serve` does.
+    """
+    return _Hosted(load().config if config is None else config)
+
+
+class _Hosted:
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._house: House | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif self._house is None:
+            raise RuntimeError("the server has not run the lifespan's startup, which opens what the application needs")
+        else:
+            await self._house.whole(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with open_house(self._config, preflight(self._config, os.environ), env=os.environ) as self._house:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            self._house.stopping.set()
+        self._house = None
+        await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,121 @@
+"""One connection to an upstream: a non-blocking socket, plain or TLS, and the discipline of using it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from math import inf
+
+import trio
+
+READ_WINDOW = 128 * 1024
+"""Bytes read at once: all that is ever held of a body on its way down, besides what the kernel holds."""
+
+CREDIT = 16
+"""Reads and writes that may succeed at once, one after the other, before the other tasks are let run: what one busy
+connection can take from the rest is 16 windows, two MiB, which is a millisecond or two."""
+
+_NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Connection:
+    """A socket that is asked first and waited for only when it says "not yet".
+
+    `window` is the buffer it reads into. One serves all connections of an upstream: what is read is parsed before
+    anybody else can run. At most one task may send while another receives.
+    """
+
+    __slots__ = ("_credit", "_socket", "_window", "idle_since", "shared", "used")
+
+    def __init__(self, sock: socket.socket, window: memoryview) -> None:
+        self._socket = sock
+        self._window = window
+        self._credit = CREDIT
+        self.idle_since = 0.0
+        self.used = False  # has answered a request before
+        self.shared = False  # another task may be waiting for this socket
+
+    def is_quiet(self) -> bool:
+        """Nothing has come since the last answer ended.
+
+        An end of file, or an answer to a question that was not asked yet (a server's farewell, or an attempt to
+        have it taken for the next request's), makes an idle connection unfit.
+        """
+        try:
+            self._socket.recv(1)
+        except _NOT_YET:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def send_at_once(self, data: bytes | memoryview) -> int:
+        """Give the kernel what it takes without waiting, and say how many bytes that was. Raises `OSError`."""
+        try:
+            return self._socket.send(data)
+        except _NOT_YET:
+            return 0
+
+    async def send_some(self, data: memoryview, patience: float) -> int:
+        """Send at least one byte, or say 0 after `patience` seconds. Raises `OSError`, `trio.ClosedResourceError`."""
+        self._credit -= 1
+        if self._credit < 0:
+            await self._pay()
+        while True:
+            try:
+                return self._socket.send(data)
+            except _NOT_YET as not_yet:
+                wait = _what_for(not_yet, trio.lowlevel.wait_writable)
+                if not await self._wait(wait, trio.current_time() + patience):
+                    return 0
+
+    async def receive(self, deadline: float = inf) -> memoryview | None:
+        """The next bytes, empty at the end of the stream, None once `deadline` has passed.
+
+        They are good until the next checkpoint. Raises `OSError`, `trio.ClosedResourceError`.
+        """
+        self._credit -= 1
+        if self._credit < 0:
+            await self._pay()
+        while True:
+            try:
+                return self._window[: self._socket.recv_into(self._window)]
+            except _NOT_YET as not_yet:
+                if not await self._wait(_what_for(not_yet, trio.lowlevel.wait_readable), deadline):
+                    return None
+
+    def send_eof(self) -> None:
+        """Say that no more will be sent, where that can be said (not over TLS). Raises `OSError`."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close at once, whatever is under way; a task that waits for the socket gets `trio.ClosedResourceError`."""
+        if self.shared:
+            trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()
+
+    async def _pay(self) -> None:
+        self._credit = CREDIT
+        await trio.lowlevel.checkpoint()
+
+    async def _wait(self, wait: Callable[[socket.socket], Awaitable[None]], deadline: float) -> bool:
+        """Wait for the socket; false if the deadline came first. Waiting is a checkpoint, which pays all debts."""
+        self._credit = CREDIT
+        if deadline == inf:
+            await wait(self._socket)
+            return True
+        with trio.CancelScope(deadline=deadline) as scope:
+            await wait(self._socket)
+        return not scope.cancelled_caught
+
+
+def _what_for(
+    not_yet: OSError, usual: Callable[[socket.socket], Awaitable[None]]
+) -> Callable[[socket.socket], Awaitable[None]]:
+    """TLS may have to write before it can read, and the other way round."""
+    if isinstance(not_yet, ssl.SSLWantReadError):
+        return trio.lowlevel.wait_readable
+    if isinstance(not_yet, ssl.SSLWantWriteError):
+        return trio.lowlevel.wait_writable
+    return usual

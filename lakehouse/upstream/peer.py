@@ -1,0 +1,66 @@
+"""Who is at the other end, how long we wait for it, and what is said when it fails."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import Literal
+
+from lakehouse.errors import LakehouseError, failure
+
+Phase = Literal["connect", "response", "idle"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """One upstream as its connections see it. The limits are seconds, `inf` for none.
+
+    `response_timeout` runs from the moment the request is sent, or from the last piece of its body that the upstream
+    took, to the head of the answer; it stands still while we wait for the caller's next piece. `idle_timeout` is for
+    the time between two pieces of a body, either way.
+    """
+
+    name: str
+    scheme: Literal["http", "https"]
+    hostname: str
+    port: int
+    connect_timeout: float
+    response_timeout: float
+    idle_timeout: float
+
+    def broken(self, what: str, *, status: int | None = None, retryable: bool | None = None) -> LakehouseError:
+        """It failed us; `what` follows its name in the message."""
+        return failure(
+            "upstream_error",
+            f"{self.name} {what}",
+            provider=self.name,
+            upstream_status=status,
+            retryable=retryable,
+        )
+
+    def cut(self, what: str, *, status: int) -> LakehouseError:
+        """The head of its answer arrived and the end of the body did not."""
+        return failure("incomplete_stream", f"{self.name} {what}", provider=self.name, upstream_status=status)
+
+    def late(self, phase: Phase, what: str, seconds: float, *, status: int | None = None) -> LakehouseError:
+        """It let one of the limits pass."""
+        message = f"{self.name} {what} within {seconds:g} s (its {phase} timeout)"
+        return failure("timeout", message, provider=self.name, upstream_status=status)
+
+    def unreachable(self, error: OSError | ValueError) -> LakehouseError:
+        """No connection could be made."""
+        if isinstance(error, ssl.SSLCertVerificationError):
+            why = error.verify_message or str(error)
+            return self.broken(f"showed a certificate that is not trusted: {why}", retryable=False)
+        if isinstance(error, ssl.SSLError):
+            return self.broken(f"could not be spoken to over TLS: {error.reason or error}")
+        return self.broken(f"could not be connected to: {reason_of(error)}")
+
+
+def reason_of(error: BaseException) -> str:
+    """The operating system's words for what happened, from under the wrapping that happy eyeballs puts around them."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(reason_of(inner) for inner in error.exceptions))
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -1,0 +1,304 @@
+"""An upstream: where it is, the connections to it, and who may use them."""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+from urllib.parse import urlsplit
+
+import trio
+
+from lakehouse.errors import ErrUnavailable
+from lakehouse.observe.inflight import Flight
+from lakehouse.upstream.connection import READ_WINDOW, Connection
+from lakehouse.upstream.dialing import default_context, dial
+from lakehouse.upstream.http1 import CHUNKED, IDEMPOTENT, ResponseParser, content_length, request_head
+from lakehouse.upstream.limiter import Limiter
+from lakehouse.upstream.peer import Peer, reason_of
+from lakehouse.upstream.response import Gone, Response
+from lakehouse.upstream.upload import RequestBody, Upload, alongside
+
+STALE_WINDOW = 1.0
+"""Seconds after the sending within which a reused connection's end counts as the upstream's farewell to an idle
+connection that crossed our request on the way. That takes one round trip; an end that comes later may well be that of a
+server that has begun to work on the request."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Call:
+    """A request, ready to be sent: `wire` is its head, and its body if that is bytes."""
+
+    method: bytes
+    wire: bytes
+    body: RequestBody | None
+    upgrade: bool
+    flight: Flight | None
+
+    def can_be_repeated(self, waited: float) -> bool:
+        """After a reused connection ended without a byte of an answer. Any method may be repeated if the upstream
+        cannot have worked on it yet, an idempotent one in any case, a body that is not bytes never."""
+        return self.body is None and (self.method in IDEMPOTENT or waited <= STALE_WINDOW)
+
+
+class Upstream:
+    """One base URL and the connections to it: at most `max_connections`, idle ones used last in, first out.
+
+    It needs no nursery and opens nothing before it is asked. Acquiring and giving back take constant time. Expired idle
+    connections are closed when the next request comes by. All limits are seconds; `Peer` says what they run from.
+    Requests beyond `max_connections` wait in a queue of at most `max_waiting`, in order, and leave it when cancelled.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        name: str,
+        max_connections: int = 256,
+        max_waiting: int = 1024,
+        connect_timeout: float = 5.0,
+        response_timeout: float = inf,
+        idle_timeout: float = inf,
+        keepalive_expiry: float = 60.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        """`ssl_context` replaces the default, which verifies certificates as httpx does.
+
+        Raises `ValueError` for a base URL that is not `http(s)://host[:port][/path]`.
+        """
+        self.name = name
+        scheme, hostname, port, self.host, self.base_path = _split(base_url)
+        self.peer = Peer(
+            name=name,
+            scheme=scheme,
+            hostname=hostname,
+            port=port,
+            connect_timeout=connect_timeout,
+            response_timeout=response_timeout,
+            idle_timeout=idle_timeout,
+        )
+        self._limiter = Limiter(name, max_connections, max_waiting)
+        self._keepalive_expiry = keepalive_expiry
+        self._ssl_context = ssl_context
+        self._window = memoryview(bytearray(READ_WINDOW))
+        self._idle: deque[Connection] = deque()
+        self._closed = False
+
+    @property
+    def in_use(self) -> int:
+        """Connections that a request has, those being made included."""
+        return self._limiter.in_use
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return self._limiter.waiting
+
+    @property
+    def idle(self) -> int:
+        """Connections kept for the next request."""
+        return len(self._idle)
+
+    async def request(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes | RequestBody | None = None,
+        *,
+        flight: Flight | None = None,
+    ) -> Response:
+        """Send a request and return the answer as soon as its head is here, body unread.
+
+        `target` is sent as it is (`base_path` is the caller's to put before it), and so are `headers`; `Host` and the
+        body's framing are added. A body that does not leave in one piece is sent to its end first, unless the
+        upstream answers with an error before: then it is stopped. For an answer that is to be read while the body is
+        still going up there is `exchange`.
+
+        Raises `ErrUpstream`, `ErrTimeout` (its message names the limit), `ErrUnavailable` (queue full, or closed),
+        `ErrBadRequest` (a header or target that HTTP does not allow), and what the body raises. Whatever it
+        raises, a cancellation included, leaves no connection open, no slot taken and nobody in the queue.
+        """
+        call = self._prepare(method, target, headers, body, flight)
+        try:
+            return await self._attempt(call)
+        except _Stale:
+            return await self._attempt(call, anew=True)  # once: on a new connection nothing is stale
+
+    @asynccontextmanager
+    async def exchange(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes | RequestBody | None = None,
+        *,
+        flight: Flight | None = None,
+    ) -> AsyncIterator[Response]:
+        """`request`, with both directions under way at once: the answer is here while the body may still go up.
+
+        The upload is a task of this block: it is stopped when the upstream answers with an error (400 and up) or the
+        block ends, and what it raises cancels the block and comes out of it. The response is closed with the block.
+        Without a body there is no task. The upload waits for the upstream, and takes the next piece of the body only
+        then. An upload cannot be repeated, so there is no second try on a stale connection.
+        """
+        if body is None or isinstance(body, bytes):
+            with await self.request(method, target, headers, body, flight=flight) as response:
+                yield response
+            return
+        call = self._prepare(method, target, headers, body, flight)
+        response = await self._begin(call)
+        async with alongside(response.upload):
+            with response:
+                await self._read_head(response, call)
+                yield response
+
+    def close(self) -> None:
+        """Close the idle connections, and take no new requests. Busy ones close with their answers."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _prepare(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes | RequestBody | None,
+        flight: Flight | None,
+    ) -> _Call:
+        content, streamed = (body or b"", None) if body is None or isinstance(body, bytes) else (b"", body)
+        length = len(content) if streamed is None else streamed.length
+        framing = CHUNKED if length is None else content_length(method, length)
+        head = request_head(method, target, self.host, headers, framing)
+        upgrade = b"\nupgrade: " in head.lower()  # at the beginning of a line, for no value can hold a line break
+        return _Call(method=method, wire=head + content, body=streamed, upgrade=upgrade, flight=flight)
+
+    async def _attempt(self, call: _Call, *, anew: bool = False) -> Response:
+        response = await self._begin(call, anew=anew)
+        upload = response.upload
+        if upload is None:
+            await self._read_head(response, call)
+            return response
+        try:
+            async with alongside(upload):
+                await self._read_head(response, call)
+                if response.status < 400:
+                    await upload.ended.wait()
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    async def _begin(self, call: _Call, *, anew: bool = False) -> Response:
+        """Take a slot and a connection, and send what leaves at once; the rest is the response's upload."""
+        await self._take_slot(call.flight)
+        try:
+            connection, sent = await self._send_first(call, anew)
+        except BaseException:
+            self._limiter.give()
+            raise
+        upload = None
+        if sent < len(call.wire) or call.body is not None:
+            upload = Upload(connection, self.peer, memoryview(call.wire)[sent:], call.body)
+        if call.flight is not None:
+            call.flight.phase = "waiting" if upload is None else "sending"
+        parser = ResponseParser(head_only=call.method == b"HEAD", may_upgrade=call.upgrade)
+        return Response(connection, parser, self.peer, self._release, upload)
+
+    async def _send_first(self, call: _Call, anew: bool) -> tuple[Connection, int]:
+        while True:
+            connection = (None if anew else self._pop_idle()) or await self._connect(call.flight)
+            try:
+                return connection, connection.send_at_once(call.wire)
+            except OSError as error:
+                connection.close()
+                if not connection.used:
+                    raise self.peer.broken(f"broke the connection: {reason_of(error)}") from error
+                anew = True  # nothing was sent, so nothing is repeated
+
+    async def _read_head(self, response: Response, call: _Call) -> None:
+        try:
+            await response.read_head()
+        except Gone as gone:
+            if response.reused and call.can_be_repeated(trio.current_time() - response.sent_at):
+                raise _Stale from gone
+            raise self.peer.broken(str(gone)) from gone
+        if response.upload is not None and response.status >= 400:
+            response.upload.stop()
+        if call.flight is not None:
+            call.flight.phase = "streaming"
+
+    async def _take_slot(self, flight: Flight | None) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._closed:
+            raise ErrUnavailable(f"{self.name} is closed: the service is stopping", provider=self.name)
+        if flight is not None:
+            flight.upstream = self.name
+        if not self._limiter.take_now():
+            if flight is not None:
+                flight.phase = "queued"
+            await self._limiter.take()
+
+    def _release(self, connection: Connection, keep: bool) -> None:
+        if keep and not self._closed:
+            connection.used = True
+            connection.shared = False
+            connection.idle_since = trio.current_time()
+            self._idle.append(connection)
+        else:
+            connection.close()
+        self._limiter.give()
+
+    def _pop_idle(self) -> Connection | None:
+        idle = self._idle
+        if not idle:
+            return None
+        expired = trio.current_time() - self._keepalive_expiry
+        while idle and idle[0].idle_since <= expired:  # the oldest are at the bottom
+            idle.popleft().close()
+        while idle:
+            connection = idle.pop()
+            if connection.is_quiet():
+                return connection
+            connection.close()
+        return None
+
+    async def _connect(self, flight: Flight | None) -> Connection:
+        peer = self.peer
+        if flight is not None:
+            flight.phase = "connecting"
+        try:
+            with trio.CancelScope(relative_deadline=peer.connect_timeout):
+                if peer.scheme == "https" and self._ssl_context is None:
+                    self._ssl_context = await trio.to_thread.run_sync(default_context, abandon_on_cancel=True)
+                tls = self._ssl_context if peer.scheme == "https" else None
+                return Connection(await dial(peer.hostname, peer.port, tls), self._window)
+        except (OSError, ValueError) as error:
+            raise peer.unreachable(error) from error
+        raise peer.late("connect", "did not accept a connection", peer.connect_timeout)
+
+
+class _Stale(Exception):
+    """A reused connection had ended before it gave a byte of an answer, and the request can be sent again."""
+
+
+def _split(base_url: str) -> tuple[Literal["http", "https"], str, int, bytes, bytes]:
+    """Scheme, host name, port, the value of `Host`, and the path without a slash at its end."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{base_url!r} is not a URL with http:// or https:// and a host")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError(f"{parts.scheme}://{parts.hostname}: a base URL has no user, query or fragment")
+    default = 443 if parts.scheme == "https" else 80
+    port = parts.port or default
+    hostname = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
+    host = f"[{hostname}]" if ":" in hostname else hostname
+    if port != default:
+        host = f"{host}:{port}"
+    scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
+    return scheme, hostname, port, host.encode(), parts.path.rstrip("/").encode()

@@ -1,0 +1,206 @@
+"""An answer as it comes in, and the connection that it comes in on for as long as there is need of it."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from math import inf
+from types import TracebackType
+from typing import Self
+from warnings import warn
+
+import trio
+
+from lakehouse.errors import LakehouseError
+from lakehouse.upstream.connection import Connection
+from lakehouse.upstream.http1 import Cut, Garbage, Headers, ResponseParser
+from lakehouse.upstream.peer import Peer, reason_of
+from lakehouse.upstream.takeover import Takeover
+from lakehouse.upstream.upload import Upload
+
+
+class Gone(Exception):
+    """The connection ended before a single byte of an answer; the text says how, fit to follow the upstream's name."""
+
+
+class Response:
+    """`status`, `reason`, `headers` (raw: case, order and duplicates kept) and a body that is read piece by piece.
+
+    It holds its connection until the body's last byte has arrived, or it is closed; use it as a context manager. Any
+    exception out of `receive`, a cancellation included, closes the connection at once. Interim answers are not shown.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_parser",
+        "_peer",
+        "_release",
+        "headers",
+        "http_version",
+        "reason",
+        "reused",
+        "sent_at",
+        "status",
+        "upload",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        parser: ResponseParser,
+        peer: Peer,
+        release: Callable[[Connection, bool], None],
+        upload: Upload | None,
+    ) -> None:
+        """Made by `Upstream` once the request is on its way. `release` takes the connection back, and whether it is
+        good for another request; it is called exactly once."""
+        self._connection: Connection | None = connection
+        self._parser = parser
+        self._peer = peer
+        self._release = release
+        self.upload = upload
+        self.reused = connection.used
+        self.sent_at = trio.current_time()
+        self.status = 0
+        self.reason = b""
+        self.http_version = "1.1"
+        self.headers: Headers = []
+
+    @property
+    def trailers(self) -> Headers:
+        """The fields behind a chunked body; complete once `receive` has returned b""."""
+        return self._parser.trailers
+
+    async def read_head(self) -> None:
+        """Wait for the final head. Raises `Gone`, `ErrUpstream`, `ErrTimeout`; the connection is closed then."""
+        parser = self._parser
+        while not parser.head:
+            await self._read()
+        self.status = parser.status
+        self.reason = parser.reason
+        self.headers = parser.headers
+        self.http_version = parser.http_version
+
+    async def receive(self) -> bytes:
+        """The next bytes of the body as they arrived, b"" at its end.
+
+        Raises `ErrUpstream` (class `incomplete_stream`) if the body breaks off, `ErrTimeout` after `idle_timeout`
+        without a piece, `trio.ClosedResourceError` if it was closed before its end. Not every call is a checkpoint:
+        see `connection.CREDIT` for what can go by without one.
+        """
+        parser = self._parser
+        while not parser.parts:
+            if parser.done:
+                return b""
+            await self._read()
+        return parser.take()
+
+    async def read(self, limit: int) -> bytes:
+        """The rest of the body. Raises `ErrUpstream` if that is more than `limit` bytes, and what `receive` raises."""
+        pieces: list[bytes] = []
+        size = 0
+        while piece := await self.receive():
+            size += len(piece)
+            if size > limit:
+                self.close()
+                raise self._peer.broken(f"answered more than {limit} bytes", status=self.status, retryable=False)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def upgrade(self) -> Takeover:
+        """The connection itself, after a 101: a trio stream, which begins with what came behind the head.
+
+        It counts against the upstream's connections until it is closed. Raises `ValueError` for any other answer.
+        """
+        connection = self._connection
+        if connection is None or not self._parser.upgraded:
+            raise ValueError(f"an answer with status {self.status} does not hand its connection over")
+        self._connection = None
+        self._parser.detach()
+        return Takeover(connection, self._parser.leftover, self._release)
+
+    def close(self) -> None:
+        """Give the connection back if the answer is whole and it is good for another, else close it. Never waits."""
+        upload = self.upload
+        self._let_go(self._parser.done and self._parser.reusable and (upload is None or upload.complete))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if self._connection is not None:
+            warn(f"an answer of {self._peer.name} was never closed", ResourceWarning, stacklevel=2)
+            self._let_go(False)
+
+    def _let_go(self, keep: bool) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._parser.detach()
+            self._release(connection, keep)
+
+    async def _read(self) -> None:
+        """Read once, and take it in."""
+        connection = self._connection
+        if connection is None:
+            raise trio.ClosedResourceError("the answer was closed before its end")
+        try:
+            data = await self._bytes_in_time(connection)
+            parser = self._parser
+            if data:
+                parser.feed(data)
+            else:
+                parser.end()
+        except Garbage as garbage:
+            self._let_go(False)
+            raise self._peer.broken(f"answered {garbage}", status=self.status or None) from garbage
+        except (Cut, OSError) as error:
+            self._let_go(False)
+            raise self._broken_off(error) from error
+        except BaseException:
+            self._let_go(False)
+            raise
+        if parser.done and not parser.upgraded and (self.upload is None or self.upload.complete):
+            self._let_go(parser.reusable)
+
+    def _broken_off(self, error: Cut | OSError) -> Gone | LakehouseError:
+        if isinstance(error, ssl.SSLEOFError):
+            what = "ended the connection without TLS's goodbye"
+        else:
+            what = str(error) if isinstance(error, Cut) else f"broke the connection: {reason_of(error)}"
+        if not self._parser.begun:
+            return Gone(f"{what} without an answer")
+        if not self._parser.head:
+            return self._peer.broken(what)
+        return self._peer.cut(what, status=self.status)
+
+    async def _bytes_in_time(self, connection: Connection) -> memoryview:
+        """What the connection gives, or `ErrTimeout`.
+
+        While a body goes up the limit runs from the last of it that was taken. That moment moves without anybody
+        waking us, so a deadline that comes is looked at again; it is never later than the limit allows.
+        """
+        peer = self._peer
+        head = self._parser.head
+        limit = peer.idle_timeout if head else peer.response_timeout
+        since = trio.current_time() if head else self.sent_at
+        while True:
+            deadline = self._moved(since) + limit
+            if (
+                deadline == inf
+            ):  # the caller's turn to send: look again when the limit could have passed at the earliest
+                deadline = trio.current_time() + limit
+            data = await connection.receive(deadline)
+            if data is not None:
+                return data
+            if self._moved(since) + limit <= trio.current_time():
+                if head:
+                    raise peer.late("idle", "sent nothing more of its answer", limit, status=self.status)
+                raise peer.late("response", "did not answer", limit)
+
+    def _moved(self, since: float) -> float:
+        return since if self.upload is None else max(since, self.upload.progress)

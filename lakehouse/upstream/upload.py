@@ -1,0 +1,134 @@
+"""A request's body on its way up, in a task of its own, while the answer may already be coming down."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from math import inf
+from typing import Protocol
+
+import trio
+
+from lakehouse.errors import ErrBadRequest
+from lakehouse.upstream.connection import Connection
+from lakehouse.upstream.peer import Peer
+
+
+class RequestBody(Protocol):
+    """A body that comes in pieces. `length` is in bytes; None sends it in chunks."""
+
+    @property
+    def length(self) -> int | None: ...
+
+    async def receive(self) -> bytes:
+        """The next piece, b"" at the end. What it raises ends the exchange, and comes out of it."""
+        ...
+
+
+class _TakesNoMore(Exception):
+    """The connection is broken or closed, for sending at least."""
+
+
+class Upload:
+    """Sends `first` (of the head, what the kernel did not take at once), then the body.
+
+    The next piece is asked for when the kernel has taken the one before: a stalled upstream stops the sender.
+    """
+
+    def __init__(self, connection: Connection, peer: Peer, first: memoryview, body: RequestBody | None) -> None:
+        connection.shared = True
+        self.complete = False
+        self.ended = trio.Event()
+        self.progress = trio.current_time()
+        """When the upstream last took something; `inf` while it is the caller's turn."""
+        self._connection = connection
+        self._peer = peer
+        self._first = first
+        self._body = body
+        self._scope = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Send it all. Raises what the body raises, `ErrTimeout` for either side's silence, `ErrBadRequest` for a body
+        of another length than declared. An upstream that takes no more is no error here: the answer says why."""
+        try:
+            with self._scope:
+                await self._send(self._first)
+                if self._body is not None:
+                    await self._send_body(self._body)
+                self.complete = True
+        except _TakesNoMore:
+            pass
+        finally:
+            self.ended.set()
+
+    def stop(self) -> None:
+        """Send no more: the upstream has refused the request."""
+        self._scope.cancel()
+
+    async def _send_body(self, body: RequestBody) -> None:
+        left = body.length
+        if left is None:
+            while piece := await self._next_piece(body):
+                await self._send(memoryview(b"%x\r\n%b\r\n" % (len(piece), piece)))
+            await self._send(memoryview(b"0\r\n\r\n"))
+            return
+        while left:
+            piece = await self._next_piece(body)
+            left -= len(piece)
+            if not piece or left < 0:
+                raise ErrBadRequest(f"the request's body is {'longer' if piece else 'shorter'} than it was said to be")
+            await self._send(memoryview(piece))
+
+    async def _next_piece(self, body: RequestBody) -> bytes:
+        self.progress = inf
+        patience = self._peer.idle_timeout
+        if patience == inf:
+            piece = await body.receive()
+        else:
+            with trio.CancelScope(relative_deadline=patience) as scope:
+                piece = await body.receive()
+            if scope.cancelled_caught:
+                raise self._peer.late("idle", "was to be sent the next piece of the request's body", patience)
+        self.progress = trio.current_time()
+        return piece
+
+    async def _send(self, data: memoryview) -> None:
+        patience = self._peer.idle_timeout
+        while data:
+            try:
+                sent = await self._connection.send_some(data, patience)
+            except (OSError, trio.ClosedResourceError):
+                raise _TakesNoMore from None
+            if not sent:
+                raise self._peer.late("idle", "took nothing more of the request", patience)
+            data = data[sent:]
+            self.progress = trio.current_time()
+
+
+@asynccontextmanager
+async def alongside(upload: Upload | None) -> AsyncIterator[None]:
+    """Run the upload during the block, and no longer. An error of either comes out as it is, not in a group."""
+    if upload is None:
+        yield
+        return
+    failed: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(upload.run)
+            yield
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        failed = _only(group)
+    try:
+        if failed is not None:
+            raise failed
+    finally:
+        del failed  # its traceback refers to this frame
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one failure in the group; a cancellation beside it is its consequence."""
+    failures = group.split(trio.Cancelled)[1]
+    if failures is None:
+        return group.exceptions[0]
+    return failures.exceptions[0] if len(failures.exceptions) == 1 else failures

@@ -1,0 +1,58 @@
+"""What the tests of what is observed have in common: flights, and a log that is caught."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from lakehouse.observe.inflight import Flight
+from lakehouse.observe.log import Form, Log
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """Usage as a provider reports it."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost_usd: float | None = None
+
+
+def flight(**facts: Any) -> Flight:
+    """A proxied request that took 12 ms, 10 of them the upstream's."""
+    usual: dict[str, Any] = {
+        "id": "r-1",
+        "method": "POST",
+        "path": "/v1/sql/run",
+        "route": "/v1/sql",
+        "started": 100.0,
+        "ended": 100.012,
+        "status": 200,
+        "outcome": "answered",
+        "upstream": "queryd",
+        "upstream_seconds": 0.010,
+        "first_piece": 100.011,
+    }
+    return Flight(**usual | facts)
+
+
+class Caught:
+    """A log whose lines stay here."""
+
+    def __init__(self, form: Form = "json") -> None:
+        self._stream = io.TextIOWrapper(io.BytesIO(), write_through=True)
+        self.log = Log(form, stream=self._stream)
+
+    @property
+    def text(self) -> str:
+        self._stream.flush()
+        assert isinstance(self._stream.buffer, io.BytesIO)
+        return self._stream.buffer.getvalue().decode()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.text.splitlines()]

@@ -1,0 +1,179 @@
+"""Our own door: tokens from the environment and a file, networks, the open paths, and WebSockets behind it."""
+
+from __future__ import annotations
+
+import hmac
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lakehouse.config import AuthTable, ConfigError
+from lakehouse.edge import auth
+from lakehouse.edge.asgi import Message, Receive, Scope, Send
+from lakehouse.edge.auth import Doorkeeper, Tokens
+from lakehouse.errors import ErrForbidden, ErrUnauthorized
+
+LOCAL = "127.0.0.1"
+
+
+class Inside:
+    """The application behind the door; remembers who came in."""
+
+    def __init__(self) -> None:
+        self.let_in: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del receive, send
+        self.let_in.append(scope["type"])
+
+
+async def _no_receive() -> Message:
+    raise AssertionError("the door must not read")
+
+
+async def _no_send(message: Message) -> None:
+    raise AssertionError(f"the door must not answer by itself: {message}")
+
+
+async def knock(
+    *headers: bytes,
+    tokens: tuple[str, ...] = ("one", "two"),
+    allow: tuple[str, ...] = (),
+    peer: str | None = LOCAL,
+    path: bytes = b"/v1/sql",
+    kind: str = "http",
+) -> bool:
+    inside = Inside()
+    door = Doorkeeper(inside, tokens=Tokens(tokens), allow=[ip_network(network) for network in allow])
+    scope: dict[str, Any] = {
+        "type": kind,
+        "raw_path": path,
+        "client": None if peer is None else (peer, 50000),
+        "headers": [(b"authorization", header) for header in headers],
+    }
+    await door(scope, _no_receive, _no_send)
+    return inside.let_in == [kind]
+
+
+@pytest.mark.parametrize(
+    "header", [b"Bearer one", b"Bearer two", b"bearer one", b"BEARER  one", b" Bearer one ", b"Bearer\tone"]
+)
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_one_of_the_tokens_opens(header: bytes, kind: str) -> None:
+    assert await knock(header, kind=kind)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        (b"",),
+        (b"Bearer",),
+        (b"Bearer ",),
+        (b"Bearer three",),
+        (b"Bearer on",),
+        (b"Bearer onetwo",),
+        (b"Bearer one,two",),
+        (b"one",),
+        (b"Basic one",),
+        (b"Token one",),
+        (b"Bearer \xff",),
+        (b"Bearer one", b"Bearer one"),
+        (b"Bearer three", b"Bearer one"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_nothing_else_does(headers: tuple[bytes, ...], kind: str) -> None:
+    with pytest.raises(ErrUnauthorized) as refused:
+        await knock(*headers, kind=kind)
+    assert ("www-authenticate", "Bearer") in refused.value.headers()
+
+
+async def test_without_tokens_the_door_is_open() -> None:
+    assert await knock(tokens=())
+
+
+@pytest.mark.parametrize("path", [b"/healthz", b"/readyz"])
+async def test_health_is_open_to_everybody(path: bytes) -> None:
+    assert await knock(path=path)
+    assert await knock(path=path, allow=("10.0.0.0/8",))
+
+
+@pytest.mark.parametrize(
+    "path", [b"/healthz/", b"/healthz/x", b"/%68ealthz", b"//healthz", b"/readyz%2f..", b"/metrics"]
+)
+async def test_what_only_looks_like_health_is_not(path: bytes) -> None:
+    with pytest.raises(ErrUnauthorized):
+        await knock(path=path)
+
+
+async def test_a_websocket_to_an_open_path_is_not_open() -> None:
+    with pytest.raises(ErrUnauthorized):
+        await knock(path=b"/healthz", kind="websocket")
+
+
+@pytest.mark.parametrize("peer", ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1"])
+async def test_allowed_networks_may_connect(peer: str) -> None:
+    assert await knock(b"Bearer one", allow=("10.0.0.0/8", "2001:db8::/32"), peer=peer)
+
+
+@pytest.mark.parametrize("peer", ["11.1.2.3", "127.0.0.1", "2001:db9::1", "::1", "", None])
+@pytest.mark.parametrize("tokens", [(), ("one",)])
+async def test_other_networks_may_not_with_or_without_a_token(peer: str | None, tokens: tuple[str, ...]) -> None:
+    with pytest.raises(ErrForbidden):
+        await knock(b"Bearer one", tokens=tokens, allow=("10.0.0.0/8", "2001:db8::/32"), peer=peer)
+
+
+async def test_networks_alone_need_no_token() -> None:
+    assert await knock(tokens=(), allow=("127.0.0.0/8",))
+
+
+def test_tokens_come_from_the_environment_and_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("# for the importer\nthree\n\n  four  \r\nfive,six\n")
+    tokens = Tokens.load(AuthTable(token_file=str(file)), {"LAKEHOUSE_TOKEN": " one ,two,,"})
+    assert len(tokens) == 5
+    for token in (b"one", b"two", b"three", b"four", b"five,six"):
+        assert tokens.admits(b"Bearer " + token)
+    assert not tokens.admits(b"Bearer # for the importer")
+    assert not tokens.admits(b"Bearer five")
+
+
+def test_the_variables_name_is_configurable() -> None:
+    assert len(Tokens.load(AuthTable(token_env="MINE"), {"LAKEHOUSE_TOKEN": "a", "MINE": "b,c"})) == 2
+    assert not Tokens.load(AuthTable(token_env=""), {"": "a"})
+    assert not Tokens.load(AuthTable(), {})
+
+
+def test_a_file_that_gives_no_token_stops_the_start(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("\n# nothing\n")
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    for path, why in ((tmp_path / "none", "No such file"), (empty, "no token in it"), (binary, "not UTF-8")):
+        with pytest.raises(ConfigError, match=r"auth\.token_file") as raised:
+            Tokens.load(AuthTable(token_file=str(path)), {"LAKEHOUSE_TOKEN": "one"})
+        assert why in str(raised.value)
+
+
+def test_every_token_is_compared_by_digest_and_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[int, int]] = []
+    original = hmac.compare_digest
+
+    def watched(left: bytes, right: bytes) -> bool:
+        compared.append((len(left), len(right)))
+        return original(left, right)
+
+    tokens = Tokens(["a", "bb", "ccc"])
+    monkeypatch.setattr(auth.hmac, "compare_digest", watched)
+    for presented in (b"a", b"ccc", b"none of them, and of another length"):
+        compared.clear()
+        tokens.admits(b"Bearer " + presented)
+        assert compared == [(32, 32)] * 3
+
+
+def test_tokens_do_not_show() -> None:
+    assert "secret" not in repr(Tokens(["secret"]))
+    assert b"secret" not in b"".join(Tokens(["secret"])._digests)

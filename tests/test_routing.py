@@ -1,0 +1,72 @@
+"""A model's name decides who answers: the contract's table, row by row."""
+
+from __future__ import annotations
+
+import pytest
+
+from lakehouse.chat.routing import Router, Target
+from lakehouse.errors import ErrBadRequest
+
+TABLE = [
+    ("ollama/qwen3:8b", Target("ollama", "qwen3:8b")),
+    ("ollama_cloud/gpt-oss:120b", Target("ollama_cloud", "gpt-oss:120b")),
+    ("kimi-k2.6:cloud", Target("ollama_cloud", "kimi-k2.6")),
+    ("gpt-oss:120b:cloud", Target("ollama_cloud", "gpt-oss:120b")),
+    ("openrouter/moonshotai/kimi-k2.6", Target("openrouter", "moonshotai/kimi-k2.6")),
+    ("openrouter/openrouter/auto", Target("openrouter", "openrouter/auto")),
+    ("opencode/claude-opus-5", Target("opencode", "claude-opus-5")),
+    ("kimi/kimi-for-coding", Target("kimi", "kimi-for-coding")),
+    ("local/demo", Target("local", "demo")),
+    ("qwen3:8b", Target("ollama", "qwen3:8b")),
+    ("unknown/m", Target("ollama", "unknown/m")),
+    ("openrouterx/m", Target("ollama", "openrouterx/m")),
+    ("OpenRouter/m", Target("ollama", "OpenRouter/m")),
+    ("ollama", Target("ollama", "ollama")),
+    ("kimi", Target("ollama", "kimi")),
+    ("gpt-oss:120b-cloud", Target("ollama", "gpt-oss:120b-cloud")),
+    ("my-cloud", Target("ollama", "my-cloud")),
+    ("hf.co/user/repo:Q4_K_M", Target("ollama", "hf.co/user/repo:Q4_K_M")),
+    # The local server may itself be signed in to the cloud: a prefix comes before the suffix.
+    ("ollama/kimi-k2.6:cloud", Target("ollama", "kimi-k2.6:cloud")),
+    ("unknown/m:cloud", Target("ollama_cloud", "unknown/m")),
+]
+
+
+@pytest.mark.parametrize(("name", "target"), TABLE, ids=[name for name, _ in TABLE])
+def test_a_name_goes_where_the_table_says(name: str, target: Target) -> None:
+    assert Router().target(name) == target
+
+
+def test_bare_names_go_to_the_default_provider() -> None:
+    router = Router(default="local")
+    assert router.target("qwen3:8b") == Target("local", "qwen3:8b")
+    assert router.target("unknown/m") == Target("local", "unknown/m")
+    assert router.target("ollama/m") == Target("ollama", "m")
+
+
+@pytest.mark.parametrize("name", ["ollama/", "openrouter/", ":cloud", "kimi/  "])
+def test_a_provider_without_a_model_is_the_callers_mistake(name: str) -> None:
+    with pytest.raises(ErrBadRequest, match="no model"):
+        Router().target(name)
+
+
+def test_a_tier_stands_for_its_chain_and_fallbacks_follow() -> None:
+    router = Router(tiers={"judge": ("kimi-k2.6:cloud", "openrouter/moonshotai/kimi-k2.6"), "hot": ("qwen3:8b",)})
+    assert router.chain("hot") == (Target("ollama", "qwen3:8b"),)
+    assert router.chain("judge", ["hot", "kimi/k3"]) == (
+        Target("ollama_cloud", "kimi-k2.6"),
+        Target("openrouter", "moonshotai/kimi-k2.6"),
+        Target("ollama", "qwen3:8b"),
+        Target("kimi", "k3"),
+    )
+
+
+def test_a_target_is_tried_once_even_if_two_names_lead_to_it() -> None:
+    assert Router().chain("qwen3:8b", ["ollama/qwen3:8b", "m:cloud", "ollama_cloud/m"]) == (
+        Target("ollama", "qwen3:8b"),
+        Target("ollama_cloud", "m"),
+    )
+
+
+def test_a_tier_shadows_a_model_of_the_same_name() -> None:
+    assert Router(tiers={"qwen3:8b": ("kimi/k3",)}).chain("qwen3:8b") == (Target("kimi", "k3"),)

@@ -1,8 +1,8 @@
 """Composition: which path belongs to whom. The only file that knows both route groups.
 
-    Lifeline ── SignIn ── Doorkeeper ── Application ─┬─ gateway   /v1/storage … /v1/observer
-                                               ├─ chat      /v1/chat, /v1/chat/completions, /v1/models
-                                               └─ our own   /healthz, /readyz, /metrics, /v1/requests, /
+Lifeline ── SignIn ── Doorkeeper ── Application ─┬─ gateway   /v1/storage … /v1/observer
+                                           ├─ chat      /v1/chat, /v1/chat/completions, /v1/models
+                                           └─ our own   /healthz, /readyz, /metrics, /v1/requests, /
 """
 
 from __future__ import annotations

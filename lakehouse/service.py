@@ -20,7 +20,7 @@ import trio
 
 from lakehouse.app import CHAT_PATHS, Application
 from lakehouse.chat.dispatcher import Dispatcher, LocalServer, open_dispatcher
-from lakehouse.config import Config, load
+from lakehouse.config import Config, LocalTable, load
 from lakehouse.edge.asgi import App, Receive, Scope, Send, answer
 from lakehouse.edge.auth import Doorkeeper
 from lakehouse.edge.lifeline import Lifeline
@@ -143,14 +143,22 @@ async def open_house(
 
 
 @asynccontextmanager
+async def open_local_server(table: LocalTable) -> AsyncIterator[LocalServer]:
+    """The embedded model that the configuration names, for as long as the block runs. Raises LocalModelError."""
+    path = Path(table.model) if table.model else None
+    async with open_engine(EngineConfig(model_path=path, demo=table.demo, context=table.context)) as engine:
+        yield LocalServer(base_url=engine.base_url, api_key=engine.api_key, model=engine.name)
+
+
+@asynccontextmanager
 async def _local_server(config: Config, seat: Seat) -> AsyncIterator[LocalServer | None]:
     """The embedded model: the supervisor's, our own, or none."""
     table = config.chatd.local
-    if seat.local is not None or not table.model:
+    if seat.local is not None or not (table.model or table.demo):
         yield seat.local
-        return
-    async with open_engine(EngineConfig(model_path=Path(table.model), context=table.context)) as engine:
-        yield LocalServer(base_url=engine.base_url, api_key=engine.api_key, model=engine.name)
+    else:
+        async with open_local_server(table) as local:
+            yield local
 
 
 def _observer(
@@ -186,10 +194,22 @@ def _furnish(
     own = dict.fromkeys(HEALTH_PATHS, health) | {path.encode(): views for path in PATHS}
     here = None if config.gateway.chatd_url else dispatcher
     whole = Application(gateway=gateway, chat=here, own=own, max_body=config.chatd.max_body)
-    alone = Application(gateway=None, chat=dispatcher, own=dict.fromkeys(HEALTH_PATHS, health), max_body=config.chatd.max_body, prefix="")
+    alone = Application(
+        gateway=None,
+        chat=dispatcher,
+        own=dict.fromkeys(HEALTH_PATHS, health),
+        max_body=config.chatd.max_body,
+        prefix="",
+    )
     lifelines = (
-        Lifeline(SignIn(Doorkeeper(whole, tokens=checked.tokens, allow=config.auth.allow)), flights=flights, on_end=observer.on_end),
-        Lifeline(Doorkeeper(alone, tokens=checked.tokens, allow=config.auth.allow), flights=flights, on_end=observer.on_end),
+        Lifeline(
+            SignIn(Doorkeeper(whole, tokens=checked.tokens, allow=config.auth.allow)),
+            flights=flights,
+            on_end=observer.on_end,
+        ),
+        Lifeline(
+            Doorkeeper(alone, tokens=checked.tokens, allow=config.auth.allow), flights=flights, on_end=observer.on_end
+        ),
     )
     return House(dispatcher=dispatcher, gateway=gateway, flights=flights, stopping=stopping, lifelines=lifelines)
 

@@ -13,32 +13,79 @@ import socket
 import sys
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import trio
 
+from lakehouse.chat.dispatcher import LocalServer
 from lakehouse.config import Config
+from lakehouse.edge.server import Service
 from lakehouse.edge.workers import READY
+from lakehouse.observe.log import Log, stdlib_to
+from lakehouse.service import Seat, serve
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Orders:
-    """What a worker is told. `local_url` is where the embedded model answers, for the parent owns it."""
+    """What a worker is told. `local` is where the embedded model answers, for the parent owns it."""
 
     config: Config
     descriptors: tuple[int, ...]
     index: int
-    directory: str
-    local_url: str | None
+    directory: Path
+    local: LocalServer | None
 
     def encode(self) -> bytes:
         """For the worker's standard input: from our own parent to us, never from a stranger."""
         return pickle.dumps(self)
 
+    def seat(self) -> Seat:
+        """The worker's place, with the sockets that it has inherited."""
+        sockets = tuple(socket.socket(fileno=descriptor) for descriptor in self.descriptors)
+        return Seat(sockets=sockets, local=self.local, directory=self.directory, index=self.index)
 
-def read_orders() -> Orders:
-    """Wait for the orders."""
+
+def main() -> None:
+    """Read the orders and follow them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     length = int.from_bytes(sys.stdin.buffer.read(4), "big")
     orders = pickle.loads(sys.stdin.buffer.read(length))  # noqa: S301 - written by our parent, see `Orders.encode`
-    if not isinstance(orders, Orders):
-        raise TypeError("no orders on standard input: this program is run by `lakehouse serve --workers`")
-    return orders
+    log = Log(orders.config.observe.log)
+    with stdlib_to(log):
+        trio.run(_work, orders, log)
+
+
+async def _work(orders: Orders, log: Log) -> None:
+    async with trio.open_nursery() as nursery:
+        service = await nursery.start(partial(serve, orders.config, log=log, seat=orders.seat()))
+        os.write(sys.stdout.fileno(), READY)
+        nursery.start_soon(_stop_when_told, service)
+
+
+async def _stop_when_told(service: Service) -> None:
+    """Drain on SIGTERM or at the end of standard input, whichever comes first."""
+    async with trio.open_nursery() as watching:
+
+        async def told() -> None:
+            with trio.open_signal_receiver(signal.SIGTERM) as signals:
+                async for _ in signals:
+                    service.stop()
+                    break
+            watching.cancel_scope.cancel()
+
+        async def orphaned() -> None:
+            async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as stdin:
+                while await stdin.receive_some():
+                    pass
+            service.stop()
+            watching.cancel_scope.cancel()
+
+        watching.start_soon(told)
+        watching.start_soon(orphaned)
+
+
+if __name__ == "__main__":
+    # Pickled orders name this class by its module, which `-m` runs under another name.
+    from lakehouse import worker
+
+    worker.main()

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from functools import partial
 
 import httpx
 import pytest
 import trio
 
-import lakehouse
-from lakehouse.config import Config
+from tests.running import client_of, configured, running
 from tests.scripted import Asked, Upstream, respond, upstream
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -38,22 +35,9 @@ async def ollama(asked: Asked, stream: trio.SocketStream) -> None:
 
 
 @asynccontextmanager
-async def running(config: Config, env: dict[str, str] | None = None) -> AsyncIterator[httpx.AsyncClient]:
-    """The service on a free port; gives a client of it."""
-    async with trio.open_nursery() as nursery:
-        config = replace(config, gateway=replace(config.gateway, bind=config.gateway.bind._replace(port=0)))
-        service = await nursery.start(partial(lakehouse.serve, config, env=env or {}))
-        (url,) = service.urls
-        async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as client:
-            yield client
-        service.stop()
-
-
-@asynccontextmanager
 async def with_ollama() -> AsyncIterator[tuple[httpx.AsyncClient, Upstream]]:
     async with upstream(ollama) as there:
-        config = replace(Config(), chatd=replace(Config().chatd, ollama_url=there.url))
-        async with running(config) as client:
+        async with running(configured(chatd={"ollama_url": there.url})) as service, client_of(service) as client:
             yield client, there
 
 
@@ -118,15 +102,12 @@ async def test_gate_6_a_missing_model_is_400(body: dict[str, object]) -> None:
 
 
 async def test_a_chat_with_the_embedded_model() -> None:
-    local = pytest.importorskip("lakehouse.local")
-    pytest.importorskip("xllamacpp")
-    with local.demo_model() as path:
-        table = Config().chatd
-        chatd = replace(table, default="local", ollama_url="", local=replace(table.local, model=str(path)))
-        async with running(replace(Config(), chatd=chatd)) as client:
-            response = await client.post("/v1/chat", json={"model": "demo", "messages": HELLO, "max_tokens": 8})
-            assert response.status_code == 200, response.text
-            answer = response.json()
-            assert answer["provider"] == "local"
-            assert answer["input_tokens"] > 0
-            assert 0 < answer["output_tokens"] <= 8
+    pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
+    config = configured(chatd={"default": "local", "local": {"demo": True}})
+    async with running(config) as service, client_of(service) as client:
+        response = await client.post("/v1/chat", json={"model": "demo", "messages": HELLO, "max_tokens": 8})
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        assert answer["provider"] == "local"
+        assert answer["input_tokens"] > 0
+        assert 0 < answer["output_tokens"] <= 8

@@ -35,7 +35,9 @@ class Answer:
 ANSWERS = {
     "length": Answer(raw=OK + b"Content-Length: 5\r\n\r\nhello", headers=[(b"Content-Length", b"5")], body=b"hello"),
     "empty": Answer(raw=OK + b"content-length: 0\r\n\r\n", headers=[(b"content-length", b"0")]),
-    "no reason": Answer(raw=b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", reason=b"", headers=[(b"Content-Length", b"0")]),
+    "no reason": Answer(
+        raw=b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", reason=b"", headers=[(b"Content-Length", b"0")]
+    ),
     "odd status": Answer(
         raw=b"HTTP/1.1 799 Whatever It Is\r\nContent-Length: 0\r\n\r\n",
         status=799,
@@ -43,7 +45,8 @@ ANSWERS = {
         headers=[(b"Content-Length", b"0")],
     ),
     "duplicates, case, order, empty values, bytes beyond ASCII": Answer(
-        raw=OK + b"Set-Cookie: a=1\r\nX-B: \xfc\xff\r\nset-cookie: b=2\r\nX-Empty:\r\nX-Tab:\tv \t\r\nContent-Length: 0\r\n\r\n",
+        raw=OK
+        + b"Set-Cookie: a=1\r\nX-B: \xfc\xff\r\nset-cookie: b=2\r\nX-Empty:\r\nX-Tab:\tv \t\r\nContent-Length: 0\r\n\r\n",
         headers=[
             (b"Set-Cookie", b"a=1"),
             (b"X-B", b"\xfc\xff"),
@@ -84,14 +87,19 @@ ANSWERS = {
         reusable=False,
     ),
     "1.0": Answer(
-        raw=b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", headers=[(b"Content-Length", b"2")], body=b"ok", reusable=False
+        raw=b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        headers=[(b"Content-Length", b"2")],
+        body=b"ok",
+        reusable=False,
     ),
     "1.0 kept alive": Answer(
         raw=b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
         headers=[(b"Connection", b"keep-alive"), (b"Content-Length", b"2")],
         body=b"ok",
     ),
-    "204": Answer(raw=b"HTTP/1.1 204 No Content\r\nX: y\r\n\r\n", status=204, reason=b"No Content", headers=[(b"X", b"y")]),
+    "204": Answer(
+        raw=b"HTTP/1.1 204 No Content\r\nX: y\r\n\r\n", status=204, reason=b"No Content", headers=[(b"X", b"y")]
+    ),
     "304 with the length of what was not sent": Answer(
         raw=b"HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\n\r\n",
         status=304,
@@ -108,7 +116,9 @@ ANSWERS = {
     ),
     "HEAD in 1.0": Answer(raw=b"HTTP/1.0 200 OK\r\n\r\n", to_head=True, reusable=False),
     "100 and 103 before": Answer(
-        raw=b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\nok",
+        raw=b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+        + OK
+        + b"Content-Length: 2\r\n\r\nok",
         headers=[(b"Content-Length", b"2")],
         body=b"ok",
     ),
@@ -148,7 +158,10 @@ REFUSED = {
     "gzip before chunked": (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "transfer coding"),
     "gzip after chunked": (OK + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", "transfer coding"),
     "something like chunked": (OK + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", "transfer coding"),
-    "chunked twice": (OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "transfer coding"),
+    "chunked twice": (
+        OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "transfer coding",
+    ),
     "a chunk size that is none": (OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "chunk size"),
     "a chunk size in C": (OK + b"Transfer-Encoding: chunked\r\n\r\n0x2\r\nok\r\n0\r\n\r\n", "chunk size"),
     "a signed chunk size": (OK + b"Transfer-Encoding: chunked\r\n\r\n-2\r\nok\r\n0\r\n\r\n", "chunk size"),
@@ -325,7 +338,9 @@ VALUE = st.binary(max_size=20)
 
 @given(TOKEN, st.lists(st.tuples(TOKEN, VALUE), max_size=6))
 def test_no_header_breaks_out_of_its_line(method: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-    headers = [(name, value) for name, value in headers if name.lower() not in (b"host", b"content-length", b"connection")]
+    headers = [
+        (name, value) for name, value in headers if name.lower() not in (b"host", b"content-length", b"connection")
+    ]
     try:
         head = request_head(method, b"/a?b", b"up", headers, content_length(method, 3))
     except ErrBadRequest:
@@ -340,7 +355,9 @@ def test_no_header_breaks_out_of_its_line(method: bytes, headers: list[tuple[byt
 def test_another_implementation_reads_our_request() -> None:
     server = h11.Connection(h11.SERVER)
     headers = [(b"X-A", b"1"), (b"x-a", b"2"), (b"Accept", b"*/*")]
-    server.receive_data(request_head(b"POST", b"/a%2Fb//c?d=1&d=;", b"up:81", headers, CHUNKED) + b"2\r\nok\r\n0\r\n\r\n")
+    server.receive_data(
+        request_head(b"POST", b"/a%2Fb//c?d=1&d=;", b"up:81", headers, CHUNKED) + b"2\r\nok\r\n0\r\n\r\n"
+    )
     request = server.next_event()
     assert isinstance(request, h11.Request)
     assert (request.method, request.target) == (b"POST", b"/a%2Fb//c?d=1&d=;")

@@ -118,7 +118,9 @@ class Circuit:
             self.state = "open"
             self._opened = self._clock()
             what = "the probe failed" if probe else f"{self._failures} failures in a row"
-            logger.warning("circuit of %s is open: %s, last %s; next probe in %gs", self.target, what, reason, self._cooldown)
+            logger.warning(
+                "circuit of %s is open: %s, last %s; next probe in %gs", self.target, what, reason, self._cooldown
+            )
 
     def _half_close(self) -> None:
         self._failures = int(self._limit) - 1

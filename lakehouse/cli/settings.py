@@ -27,9 +27,9 @@ def with_bind(config: Config, bind: str | None) -> Config:
         raise ConfigError([f"--bind {error}"]) from None
 
 
-def with_model(config: Config, model: str | None) -> Config:
-    """The embedded model served from this file, and the provider of bare names."""
-    if model is None:
+def with_model(config: Config, model: str | None, *, demo: bool) -> Config:
+    """`--model` or `--demo`: the embedded model, which becomes the provider of bare names."""
+    if model is None and not demo:
         return config
-    local = replace(config.chatd.local, model=model)
+    local = replace(config.chatd.local, model=model or "", demo=demo)
     return replace(config, chatd=replace(config.chatd, local=local, default="local"))

@@ -161,6 +161,8 @@ def _across(config: Config) -> list[str]:
     if bool(config.server.certfile) != bool(config.server.keyfile):
         missing = "server.certfile" if config.server.keyfile else "server.keyfile"
         problems.append(f"{missing} must be set as well: TLS needs both a certificate and its key")
+    if config.chatd.local.model and config.chatd.local.demo:
+        problems.append("chatd.local.demo and chatd.local.model exclude each other")
     gateway: GatewayTable = config.gateway
     chatd: ChatTable = config.chatd
     if chatd.bind is not None and chatd.bind == gateway.bind and chatd.bind.port:

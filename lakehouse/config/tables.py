@@ -99,9 +99,10 @@ class KimiTable(ProviderTable):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalTable:
-    """`[chatd.local]`: the embedded model; `context` is in tokens."""
+    """`[chatd.local]`: the embedded model, a file or the demonstration's random weights; `context` is in tokens."""
 
     model: str = ""
+    demo: bool = False
     context: int = 4096
 
 

@@ -1,7 +1,7 @@
 """Serving: accept, drain, close. What is served and where it listens is given; resources are the caller's.
 
-    running ──stop──> draining ──all answered──────────────────────────> closed
-                         └──drain_timeout──> 503 where no head is out ──> closed
+running ──stop──> draining ──all answered──────────────────────────> closed
+                     └──drain_timeout──> 503 where no head is out ──> closed
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """What an upstream's refusal means."""
+
 from __future__ import annotations
 from collections.abc import Iterable
 from lakehouse.errors import LakehouseError
+
 
 def classify(
     status: int,

@@ -1,0 +1,51 @@
+"""`lakehouse serve --ask TEXT`: one exchange with the running service over HTTP, as anybody would have it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import msgspec
+
+from lakehouse.config import AuthTable, Config
+from lakehouse.errors import LakehouseError
+from lakehouse.upstream.pool import Upstream
+
+# Enough for a short answer; the demonstration's noise need not be long.
+MAX_TOKENS = 48
+# A whole answer of MAX_TOKENS is far below this many bytes.
+MAX_ANSWER = 1 << 20
+
+
+async def ask(config: Config, url: str, question: str) -> bool:
+    """Post the question to `/v1/chat`, print request and answer; whether it was answered."""
+    body = {
+        "model": "demo" if config.chatd.local.demo else next(iter(config.models), "default"),
+        "messages": [{"role": "user", "content": question}],
+        "max_tokens": MAX_TOKENS,
+    }
+    headers = [(b"content-type", b"application/json"), *_authorization(config.auth)]
+    print(f"$ curl {url}/v1/chat -H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}", flush=True)
+    service = Upstream(url, name="ourselves")
+    try:
+        response = await service.request(b"POST", b"/v1/chat", headers, json.dumps(body).encode())
+        with response:
+            answer = await response.read(MAX_ANSWER)
+    except LakehouseError as error:
+        print(f"lakehouse: {error.code}: {error.message}", file=sys.stderr)
+        return False
+    finally:
+        service.close()
+    print(msgspec.json.format(answer).decode(), flush=True)
+    return response.status == 200
+
+
+def _authorization(auth: AuthTable) -> list[tuple[bytes, bytes]]:
+    """One of our own tokens, if there are any."""
+    token = os.environ.get(auth.token_env, "").split(",")[0].strip()
+    if not token and auth.token_file:
+        token = next(iter(Path(auth.token_file).read_text(encoding="utf-8").split()), "")
+    return [(b"authorization", b"Bearer " + token.encode())] if token else []

@@ -1,0 +1,64 @@
+"""The service in several processes: this one binds, owns the embedded model, and supervises workers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import AsyncExitStack
+
+import trio
+
+from lakehouse.config import Config
+from lakehouse.edge.listening import url_of
+from lakehouse.edge.server import LAST_WORDS, Service
+from lakehouse.edge.workers import Launch, supervise
+from lakehouse.observe.siblings import private_directory
+from lakehouse.preflight import preflight
+from lakehouse.service import listening, open_local_server
+from lakehouse.worker import Orders
+
+
+async def serve_with_workers(
+    config: Config, workers: int, *, task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED
+) -> bool:
+    """`service.serve` in `workers` processes on the same sockets. True if all of them left in good order.
+
+    Raises what `serve` does, and WorkerFailed when a worker does not come up.
+    """
+    checked = preflight(config, os.environ)
+    table = config.chatd.local
+    async with AsyncExitStack() as stack:
+        local = None
+        if table.model or table.demo:
+            local = await stack.enter_async_context(open_local_server(table))
+        sockets = stack.enter_context(listening(config))
+        directory = stack.enter_context(private_directory())
+        descriptors = tuple(sock.fileno() for sock in sockets)
+
+        def orders(index: int) -> bytes:
+            return Orders(
+                config=config, descriptors=descriptors, index=index, directory=directory, local=local
+            ).encode()
+
+        launch = Launch(command=(sys.executable, "-m", "lakehouse.worker"), orders=orders, descriptors=descriptors)
+        urls = tuple(url_of(sock, secure=checked.tls is not None) for sock in sockets)
+        service = Service(urls, trio.Event())
+        clean = False
+        async with trio.open_nursery() as nursery:
+
+            async def run(*, task_status: trio.TaskStatus[None]) -> None:
+                nonlocal clean
+                clean = await supervise(
+                    launch,
+                    workers=workers,
+                    drain=service.stopping,
+                    patience=config.server.drain_timeout + LAST_WORDS,
+                    task_status=task_status,
+                )
+
+            await nursery.start(run)
+            task_status.started(service)
+            await service.stopping.wait()
+            for sock in sockets:  # the last worker to close its own refuses whoever comes now
+                sock.close()
+    return clean

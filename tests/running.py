@@ -1,0 +1,42 @@
+"""The service under test: in the test's own nursery, on a free port, with a client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import httpx
+import trio
+
+import lakehouse
+from lakehouse.config import Config, parse
+from lakehouse.edge.server import Service
+
+
+def configured(**tables: Any) -> Config:
+    """A configuration from TOML's values: a free port, no log lines, no local Ollama unless it is said."""
+    document = {
+        **tables,
+        "gateway": {"bind": "127.0.0.1:0"} | tables.get("gateway", {}),
+        "chatd": {"ollama_url": ""} | tables.get("chatd", {}),
+        "observe": {"log": "off"} | tables.get("observe", {}),
+    }
+    return parse(document)[0]
+
+
+@asynccontextmanager
+async def running(config: Config, env: Mapping[str, str] | None = None) -> AsyncIterator[Service]:
+    """The service for the block; drained at its end."""
+    async with trio.open_nursery() as nursery:
+        service = await nursery.start(partial(lakehouse.serve, config, env=env or {}))
+        yield service
+        service.stop()
+
+
+@asynccontextmanager
+async def client_of(service: Service, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client whose base URL is the service's."""
+    async with httpx.AsyncClient(base_url=service.urls[0], timeout=20, trust_env=False, **options) as client:
+        yield client

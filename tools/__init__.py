@@ -1,0 +1,1 @@
+"""Programs that a person runs by hand or through nox."""

@@ -1,0 +1,130 @@
+"""The fake upstream: nginx with Lua, so that it is never the bottleneck. Debian: nginx-light libnginx-mod-http-lua."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tools.bench.process import Running, wait_for
+
+PORT = 9000
+URL = f"http://127.0.0.1:{PORT}"
+PIECES = 200
+"""Pieces of a stream in the burst measurement."""
+
+SLOW_PIECES = 100
+"""Pieces of a slow stream, ten a second."""
+
+WORDS = "The quick brown fox jumps over the lazy dog. " * 24
+
+COMPLETION = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1_760_000_000,
+    "model": "m",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": WORDS}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 250, "completion_tokens": 240, "total_tokens": 490},
+}
+
+CONF = """
+load_module modules/ndk_http_module.so;
+load_module modules/ngx_http_lua_module.so;
+worker_processes 1;
+daemon off;
+pid {dir}/nginx.pid;
+error_log {dir}/error.log warn;
+events {{ worker_connections 16384; }}
+http {{
+  access_log off;
+  keepalive_requests 100000000;
+  keepalive_timeout 3600;
+  client_max_body_size 0;
+  client_body_buffer_size 8m;
+  {temp}
+  default_type application/json;
+  init_by_lua_block {{ local file = io.open("{dir}/files/burst"); BURST = file:read("*a"); file:close() }}
+  server {{
+    listen 127.0.0.1:{port} backlog=8192;
+    root {dir}/files;
+    location = /storage/1k {{ return 200 '{kilobyte}'; }}
+    location = /storage/down {{ try_files /100mb =404; }}
+    location = /storage/up {{
+      content_by_lua_block {{
+        local body, n = ngx.req.socket(), 0
+        while body do
+          local data = body:receiveany(262144)
+          if not data then break end
+          n = n + #data
+        end
+        ngx.print(n)
+      }}
+    }}
+    location = /whole/chat/completions {{ return 200 '{completion}'; }}
+    location = /burst/chat/completions {{
+      content_by_lua_block {{ ngx.header["content-type"] = "text/event-stream"; ngx.print(BURST) }}
+    }}
+    location = /slow/chat/completions {{
+      content_by_lua_block {{
+        ngx.req.read_body()
+        ngx.header["content-type"] = "text/event-stream"
+        for i = 1, {slow_pieces} do
+          ngx.update_time()
+          ngx.print(string.format('{piece}', ngx.now()))
+          if not ngx.flush(true) then return end
+          ngx.sleep(0.1)
+        end
+        ngx.print('{end}')
+      }}
+    }}
+  }}
+}}
+"""
+
+
+def _event(delta: dict[str, str], finish: str | None = None) -> str:
+    chunk = {
+        "id": "c",
+        "object": "chat.completion.chunk",
+        "created": 1_760_000_000,
+        "model": "m",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+    }
+    return f"data: {json.dumps(chunk, separators=(',', ':'))}\n\n"
+
+
+END = _event({}, "stop") + "data: [DONE]\n\n"
+
+
+def configuration(directory: Path) -> str:
+    """nginx's configuration; everything it writes is below `directory`."""
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    return CONF.format(
+        dir=directory,
+        port=PORT,
+        temp=" ".join(f"{kind}_temp_path {directory}/{kind};" for kind in kinds),
+        kilobyte="x" * 1024,
+        completion=json.dumps(COMPLETION),
+        slow_pieces=SLOW_PIECES,
+        piece=_event({"content": "@%.3f@"}).replace("\n", "\\n"),
+        end=END.replace("\n", "\\n"),
+    )
+
+
+@contextmanager
+def fake_upstream(directory: Path, *, core: int) -> Iterator[Running]:
+    """Run it for the block."""
+    if not shutil.which("nginx"):
+        raise SystemExit("the bench needs nginx: apt-get install nginx-light libnginx-mod-http-lua")
+    files = directory / "files"
+    files.mkdir(parents=True, exist_ok=True)
+    with (files / "100mb").open("wb") as file:
+        file.truncate(100_000_000)
+    (files / "burst").write_text("".join(_event({"content": "token "}) for _ in range(PIECES)) + END)
+    conf = directory / "upstream.conf"
+    conf.write_text(configuration(directory))
+    with Running(["nginx", "-c", str(conf)], core=core, name="upstream") as running:
+        wait_for(PORT, running)
+        yield running

@@ -164,13 +164,6 @@ class OpenAIRequest(Request, frozen=True, kw_only=True):
     extra: JsonObject = {}
 
 
-class OpenAIRequest(Request, frozen=True, kw_only=True):
-    """A request that came in OpenAI's form. `extra` are fields of it that this service does not know: they are sent as
-    they are to a provider that speaks chat completions, and to no other."""
-
-    extra: JsonObject = {}
-
-
 class _Messages(msgspec.Struct):
     messages: tuple[Message, ...]
 

@@ -57,20 +57,47 @@ def requests(target: Target, *, connections: int, seconds: float, core: int, dir
         lines.append(f"wrk.body = {_lua(target.body.decode())}")
     script.write_text("\n".join(lines) + REPORT)
     url = f"http://127.0.0.1:{target.port}{target.path}"
-    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script), url]
+    command = [
+        "taskset",
+        "-c",
+        str(core),
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--timeout",
+        "30s",
+        "-s",
+        str(script),
+        url,
+    ]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    report = json.loads(printed[printed.index("{\"requests") :])
+    report = json.loads(printed[printed.index('{"requests') :])
     if report["bad"] or not report["requests"]:
         raise RuntimeError(f"{url}: {report['bad']} of {report['requests']} requests failed")
     return Rate(
-        per_second=report["requests"] / report["seconds"], p50=report["p50"], p99=report["p99"], requests=report["requests"]
+        per_second=report["requests"] / report["seconds"],
+        p50=report["p50"],
+        p99=report["p99"],
+        requests=report["requests"],
     )
 
 
 def large_body(target: Target, *, core: int, upload: Path | None) -> float:
     """Megabytes a second of one large body, down or up."""
     url = f"http://127.0.0.1:{target.port}{target.path}"
-    command = ["taskset", "-c", str(core), "curl", "-sS", "--fail", "-o", "/dev/null", "-w", "%{size_download} %{size_upload} %{time_total}"]
+    command = [
+        "taskset",
+        "-c",
+        str(core),
+        "curl",
+        "-sS",
+        "--fail",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{size_download} %{size_upload} %{time_total}",
+    ]
     for header in target.headers:
         command += ["-H", header]
     command += ["-H", "Expect:", "-T", str(upload), "-X", "POST"] if upload else []

@@ -78,7 +78,12 @@ class Direct(Peer):
         return Target(port=9000, path="/storage/up")
 
     def chat(self, kind: str, *, size: int = 0) -> Target:
-        return Target(port=9000, path=f"/{kind}/chat/completions", headers=[JSON], body=conversation("m", stream=kind != "whole", size=size))
+        return Target(
+            port=9000,
+            path=f"/{kind}/chat/completions",
+            headers=[JSON],
+            body=conversation("m", stream=kind != "whole", size=size),
+        )
 
 
 class Relay(Peer):
@@ -100,7 +105,9 @@ class Nginx(Relay):
 
     def start(self, *, core: int) -> Running:
         at = self.directory
-        temp = " ".join(f"{kind}_temp_path {at}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        temp = " ".join(
+            f"{kind}_temp_path {at}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
         (at / "nginx.conf").write_text(f"""
             worker_processes 1; daemon off; pid {at}/pid; error_log {at}/error.log; events {{ worker_connections 16384; }}
             http {{ access_log off; keepalive_requests 100000000; client_max_body_size 0; {temp}
@@ -214,12 +221,30 @@ class LiteLLM(Peer):
 
     def start(self, *, core: int) -> Running:
         models = [
-            {"model_name": kind, "litellm_params": {"model": "openai/m", "api_base": f"{URL}/{kind}", "api_key": "bench"}}
+            {
+                "model_name": kind,
+                "litellm_params": {"model": "openai/m", "api_base": f"{URL}/{kind}", "api_key": "bench"},
+            }
             for kind in ("whole", "burst", "slow")
         ]
-        (self.directory / "config.yaml").write_text(json.dumps({"model_list": models, "general_settings": {"master_key": "sk-bench"}}))
-        command = [str(self.venv / "bin" / "litellm"), "--config", str(self.directory / "config.yaml"), "--host", "127.0.0.1", "--port", str(PORT)]
-        env = {"LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "PATH": f"{self.venv}/bin:{os.environ['PATH']}"}
+        (self.directory / "config.yaml").write_text(
+            json.dumps({"model_list": models, "general_settings": {"master_key": "sk-bench"}})
+        )
+        command = [
+            str(self.venv / "bin" / "litellm"),
+            "--config",
+            str(self.directory / "config.yaml"),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(PORT),
+        ]
+        env = {
+            "LITELLM_LOG": "ERROR",
+            "LITELLM_MODE": "PRODUCTION",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "PATH": f"{self.venv}/bin:{os.environ['PATH']}",
+        }
         return self.up([*command, "--num_workers", "1"], core=core, env=env)[0]
 
     def get(self, path: str = "/v1/storage/1k") -> None:
@@ -230,7 +255,9 @@ class LiteLLM(Peer):
 
     def chat(self, kind: str, *, size: int = 0) -> Target:
         body = conversation(kind, stream=kind != "whole", size=size)
-        return Target(port=PORT, path="/v1/chat/completions", headers=[JSON, "authorization: Bearer sk-bench"], body=body)
+        return Target(
+            port=PORT, path="/v1/chat/completions", headers=[JSON, "authorization: Bearer sk-bench"], body=body
+        )
 
 
 class Portkey(Peer):
@@ -257,7 +284,12 @@ class Portkey(Peer):
         return None
 
     def chat(self, kind: str, *, size: int = 0) -> Target:
-        headers = [JSON, "authorization: Bearer bench", "x-portkey-provider: openai", f"x-portkey-custom-host: {URL}/{kind}"]
+        headers = [
+            JSON,
+            "authorization: Bearer bench",
+            "x-portkey-provider: openai",
+            f"x-portkey-custom-host: {URL}/{kind}",
+        ]
         body = conversation("m", stream=kind != "whole", size=size)
         return Target(port=PORT, path="/v1/chat/completions", headers=headers, body=body)
 

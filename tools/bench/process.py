@@ -20,7 +20,13 @@ class Running:
     """A process and its children, for a `with` block."""
 
     def __init__(
-        self, command: Sequence[str], *, core: int | None, name: str, env: Mapping[str, str] | None = None, log: Path | None = None
+        self,
+        command: Sequence[str],
+        *,
+        core: int | None,
+        name: str,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
     ) -> None:
         pinned = ["taskset", "-c", str(core), *command] if core is not None else list(command)
         self.name = name
@@ -33,7 +39,9 @@ class Running:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for sign in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self.process.pid, sign)

@@ -164,6 +164,22 @@ async def test_a_deadline_after_the_head_cuts_the_connection(host: Host) -> None
     assert (flight.status, flight.outcome) == (200, "deadline")
 
 
+async def test_a_deadline_holds_against_a_client_that_stops_reading() -> None:
+    """Under our own connection only: stock Hypercorn's write cannot be cancelled."""
+
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        await begin(send)
+        while True:
+            await send({"type": "http.response.body", "body": bytes(65536), "more_body": True})
+
+    async with owned(handle) as served, await served.connect() as client:
+        began = time.perf_counter()
+        await client.send(get("/", "X-Request-Timeout-Ms: 200"))
+        (flight,) = await settled(served)
+        assert 0.190 < time.perf_counter() - began < 0.400
+    assert (flight.status, flight.outcome) == (200, "deadline")
+
+
 async def test_a_deadline_can_be_lifted(host: Host) -> None:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         await begin(send)

@@ -11,6 +11,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from lakehouse.chat.dispatcher import Dispatcher
+from lakehouse.chat.request import Answer, ContentPiece, Done, Request
 from lakehouse.errors import (
     Attempt,
     ErrBadRequest,
@@ -40,19 +42,21 @@ from tests.fake_providers import (
 )
 
 
-async def answer_of(dispatcher, request, mode: str):
+async def answer_of(dispatcher: Dispatcher, request: Request, mode: str) -> tuple[str, Answer | Done]:
     """The text of an answer, whole or streamed, and its last word: what both modes must agree on."""
     if mode == "whole":
         answer = await dispatcher(request)
         return answer.content, answer
     async with dispatcher.stream(request) as pieces:
-        *deltas, done = [piece async for piece in pieces]
-    return "".join(delta.text for delta in deltas), done
+        everything = [piece async for piece in pieces]
+    done = everything.pop()
+    assert isinstance(done, Done)
+    return "".join(piece.text for piece in everything if isinstance(piece, ContentPiece)), done
 
 
 @pytest.fixture(params=["whole", "stream"])
-def mode(request) -> str:
-    return request.param
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def both(text: str, mode: str) -> Script:
@@ -388,7 +392,7 @@ async def test_a_silent_route_is_left_for_the_next_and_not_retried(autojump_cloc
 async def test_on_the_last_route_a_stream_ends_at_first_token_timeout(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(SILENCE)
     async with dispatching(settings(first_token_timeout=20.0), ollama=ollama) as dispatcher:
-        with pytest.raises(ErrTimeout, match="^first_token_timeout: ollama/m sent no piece of an answer within 20 s$"):
+        with pytest.raises(ErrTimeout, match=r"^first_token_timeout: ollama/m sent no piece of an answer within 20 s$"):
             await answer_of(dispatcher, ask(), "stream")
     assert trio.current_time() == 20.0
     assert len(ollama.asked) == 1

@@ -143,7 +143,10 @@ class Client(Wire):
         return answer
 
     async def answer_head(self) -> Answer:
+        """The head of an answer; whoever waits for 100 reads a `head` before."""
         start, headers = await self.head()
+        while start.startswith(b"HTTP/1.1 100"):
+            start, headers = await self.head()
         return Answer(int(start.split()[1]), headers)
 
 

@@ -366,11 +366,14 @@ async def test_the_layers_around_the_application_are_used(dispatcher: FakeDispat
         assert (dispatcher.flights, lifted) == ([flight], [])
         dispatcher.script = [ErrUpstream("no")]
         refused = await client.post("/v1/chat", json=STREAM)
-        assert (refused.json()["error"]["request_id"], lifted) == ("req-7", [])
+        assert (refused.json()["error"]["request_id"], lifted, flight.error) == ("req-7", [], "ErrUpstream")
         dispatcher.script = [PIECES[:1], PIECES[1:2], ErrUpstream("no")]
         broken = await client.post("/v1/chat", json=STREAM)
         assert (events(broken.text)[-1]["error"]["request_id"], lifted) == ("req-7", [3])
         assert dispatcher.flights == [flight] * 3
+        flight.error = None
+        await client.post("/v1/chat", content=b"nonsense")
+        assert flight.error == "ErrBadRequest"
 
 
 async def test_silence_between_pieces_is_filled_with_comments(autojump_clock: Clock) -> None:
@@ -384,7 +387,7 @@ async def test_silence_between_pieces_is_filled_with_comments(autojump_clock: Cl
             sent.append((trio.current_time(), "comment" if text.startswith(":") else events(text)[0]["type"]))
 
     start = trio.current_time()
-    stream = EventStream(dispatcher.stream(Request(**ASK)), NativeEvents(None), keep_alive=15.0, begun=None)
+    stream = EventStream(dispatcher.stream(Request(**ASK)), NativeEvents(None), keep_alive=15.0)
     await stream.send_to(send)
     assert [(at - start, what) for at, what in sent] == [
         (40.0, "content"),  # nothing before the first piece, for the status is not known yet
@@ -408,7 +411,7 @@ async def test_a_comment_never_lands_inside_an_event(autojump_clock: Clock) -> N
         under_way -= 1
         sent.append(message.get("body", b"head"))
 
-    stream = EventStream(dispatcher.stream(Request(**ASK)), NativeEvents(None), keep_alive=2.0, begun=None)
+    stream = EventStream(dispatcher.stream(Request(**ASK)), NativeEvents(None), keep_alive=2.0)
     await stream.send_to(send)
     assert [message[:4] for message in sent] == [b"head", b"data", b": ke", b"data", b"data"]
 

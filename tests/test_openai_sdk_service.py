@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from tests.running import configured, running
-from tests.scripted import Asked, Script, Upstream, upstream
+from tests.scripted import Asked, Script, Upstream, silent, upstream
 
 HI: Any = [{"role": "user", "content": "Hi"}]
 needs_llama = pytest.mark.skipif(
@@ -28,6 +28,23 @@ async def client_of(**chatd: Any) -> AsyncIterator[sdk.OpenAI]:
     async with running(configured(chatd=chatd)) as service:
         with sdk.OpenAI(base_url=f"{service.urls[0]}/v1", api_key="none", max_retries=0, timeout=30) as client:
             yield client
+
+
+async def test_what_the_door_and_the_deadline_say_is_in_the_envelope_too() -> None:
+    async with upstream(silent) as there:
+        config = configured(chatd={"ollama_url": there.url})
+        async with running(config, env={"LAKEHOUSE_TOKEN": "ours"}) as service:
+
+            def ask(api_key: str, **headers: str) -> Any:
+                with sdk.OpenAI(base_url=f"{service.urls[0]}/v1", api_key=api_key, max_retries=0) as client:
+                    client.chat.completions.create(model="m", messages=HI, extra_headers=headers)
+
+            with pytest.raises(sdk.AuthenticationError) as refused:
+                await trio.to_thread.run_sync(ask, "theirs")
+            assert (refused.value.code, refused.value.type) == ("invalid_api_key", "invalid_request_error")
+            with pytest.raises(sdk.InternalServerError) as late:
+                await trio.to_thread.run_sync(lambda: ask("ours", **{"X-Request-Timeout-Ms": "50"}))
+            assert (late.value.status_code, late.value.code, late.value.type) == (504, "timeout", "server_error")
 
 
 @asynccontextmanager

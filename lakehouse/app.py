@@ -20,13 +20,16 @@ from lakehouse.chat.api import answers, surroundings
 from lakehouse.chat.api.application import ChatApplication, ChatConnection
 from lakehouse.chat.api.native import native
 from lakehouse.chat.api.openai import openai
+from lakehouse.chat.api.openai_errors import envelope, headers_of, status_of
 from lakehouse.chat.dispatcher import Dispatcher
 from lakehouse.edge.asgi import App, Receive, Scope, Send
+from lakehouse.edge.line import plainly
 from lakehouse.errors import ErrMethodNotAllowed, ErrNotFound, LakehouseError
 from lakehouse.gateway.proxy import Gateway
 from lakehouse.observe.inflight import Flight
 
 CHAT_PATHS = ("/v1/chat", "/v1/chat/providers", "/v1/chat/completions", "/v1/models")
+OPENAI_PATHS = ("/v1/chat/completions", "/v1/models")
 OLD_CHAT_PATHS = ("/chat", "/chat/providers")
 """On the second listener, which serves the chat group alone, as the daemon of old did."""
 
@@ -96,6 +99,16 @@ class Application(ChatApplication):
         if self._gateway is not None and self._gateway.matches(path):
             return self._gateway
         return None
+
+
+def refusal(flight: Flight, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
+    """How a failure is told that meets a request outside of its route: at the door, at its deadline, while draining.
+
+    OpenAI's clients find OpenAI's envelope around it.
+    """
+    if flight.path.startswith(OPENAI_PATHS):
+        return status_of(failure), envelope(failure, flight.id), headers_of(failure)
+    return plainly(flight, failure)
 
 
 async def _refuse(error: HTTPException) -> TrioResponse:

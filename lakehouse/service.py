@@ -20,7 +20,7 @@ from typing import cast
 
 import trio
 
-from lakehouse.app import CHAT_PATHS, Application
+from lakehouse.app import CHAT_PATHS, Application, refusal
 from lakehouse.chat.dispatcher import Dispatcher, LocalServer, open_dispatcher
 from lakehouse.config import Config, LocalTable, load
 from lakehouse.edge.asgi import App, Receive, Scope, Send, answer
@@ -200,7 +200,7 @@ def _furnish(
     alone = Application(gateway=None, chat=dispatcher, own=old, max_body=config.chatd.max_body, prefix="")
     auth = partial(Doorkeeper, tokens=checked.tokens, allow=config.auth.allow)
     lifelines = (
-        Lifeline(SignIn(auth(cast("App", whole))), flights=flights, on_end=observer.on_end),
+        Lifeline(SignIn(auth(cast("App", whole))), flights=flights, on_end=observer.on_end, refusal=refusal),
         Lifeline(auth(cast("App", alone)), flights=flights, on_end=observer.on_end),
     )
     return House(dispatcher=dispatcher, gateway=gateway, flights=flights, stopping=stopping, lifelines=lifelines)

@@ -42,13 +42,14 @@ class HttpGroups(ChatConnection):
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         scope = cast("Scope", self.scope)
-        app = cast("Application", self.app).plain(scope["raw_path"])
+        application = cast("Application", self.app)
+        flight: Flight | None = scope.get("lakehouse")
+        if flight is not None and scope["path"] in application.paths:
+            flight.route = scope["path"]
+        app = application.plain(scope["raw_path"])
         if app is not None:
             await app(scope, cast("Receive", receive), cast("Send", send))
             return
-        flight: Flight | None = scope.get("lakehouse")
-        if flight is not None and scope["path"] in cast("Application", self.app).chat_paths:
-            flight.route = scope["path"]
         await super().__call__(receive, send)
 
 
@@ -83,7 +84,8 @@ class Application(ChatApplication):
         prefix: str = "/v1",
     ) -> None:
         super().__init__()
-        self.chat_paths = frozenset(CHAT_PATHS if prefix else OLD_CHAT_PATHS) if chat else frozenset()
+        chat_paths = (CHAT_PATHS if prefix else OLD_CHAT_PATHS) if chat else ()
+        self.paths = frozenset((*chat_paths, *(path.decode() for path in own)))
         self._gateway = gateway
         self._own = own
         if chat is not None:

@@ -13,6 +13,7 @@ from typing import cast
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 from quart import request
 from quart_trio.asgi import TrioASGIWebsocketConnection
+from quart_trio.wrappers import TrioResponse
 from werkzeug.exceptions import HTTPException
 
 from lakehouse.chat.api import answers, surroundings
@@ -37,13 +38,13 @@ class HttpGroups(ChatConnection):
     """
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        scope = cast(Scope, self.scope)
-        app = cast(Application, self.app).plain(scope["raw_path"])
+        scope = cast("Scope", self.scope)
+        app = cast("Application", self.app).plain(scope["raw_path"])
         if app is not None:
-            await app(scope, cast(Receive, receive), cast(Send, send))
+            await app(scope, cast("Receive", receive), cast("Send", send))
             return
         flight: Flight | None = scope.get("lakehouse")
-        if flight is not None and scope["path"] in cast(Application, self.app).chat_paths:
+        if flight is not None and scope["path"] in cast("Application", self.app).chat_paths:
             flight.route = scope["path"]
         await super().__call__(receive, send)
 
@@ -52,11 +53,11 @@ class WebsocketGroups(TrioASGIWebsocketConnection):
     """A WebSocket: the gateway's. Nothing of ours speaks it."""
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        scope = cast(Scope, self.scope)
-        app = cast(Application, self.app).plain(scope["raw_path"])
+        scope = cast("Scope", self.scope)
+        app = cast("Application", self.app).plain(scope["raw_path"])
         if app is None:
             raise ErrNotFound("no WebSocket is served at this path")
-        await app(scope, cast(Receive, receive), cast(Send, send))
+        await app(scope, cast("Receive", receive), cast("Send", send))
 
 
 class Application(ChatApplication):
@@ -97,7 +98,7 @@ class Application(ChatApplication):
         return None
 
 
-async def _refuse(error: HTTPException) -> object:
+async def _refuse(error: HTTPException) -> TrioResponse:
     """What Quart itself refuses, in our words."""
     refusal: LakehouseError = ErrNotFound("nothing is served at this path")
     if error.code == ErrMethodNotAllowed.status:

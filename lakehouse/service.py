@@ -14,7 +14,9 @@ import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import trio
 
@@ -192,24 +194,14 @@ def _furnish(
     health = Health(stopping)
     views = Views(observer)
     own = dict.fromkeys(HEALTH_PATHS, health) | {path.encode(): views for path in PATHS}
-    here = None if config.gateway.chatd_url else dispatcher
-    whole = Application(gateway=gateway, chat=here, own=own, max_body=config.chatd.max_body)
-    alone = Application(
-        gateway=None,
-        chat=dispatcher,
-        own=dict.fromkeys(HEALTH_PATHS, health),
-        max_body=config.chatd.max_body,
-        prefix="",
-    )
+    chat = None if config.gateway.chatd_url else dispatcher
+    whole = Application(gateway=gateway, chat=chat, own=own, max_body=config.chatd.max_body)
+    old = dict.fromkeys(HEALTH_PATHS, health)
+    alone = Application(gateway=None, chat=dispatcher, own=old, max_body=config.chatd.max_body, prefix="")
+    auth = partial(Doorkeeper, tokens=checked.tokens, allow=config.auth.allow)
     lifelines = (
-        Lifeline(
-            SignIn(Doorkeeper(whole, tokens=checked.tokens, allow=config.auth.allow)),
-            flights=flights,
-            on_end=observer.on_end,
-        ),
-        Lifeline(
-            Doorkeeper(alone, tokens=checked.tokens, allow=config.auth.allow), flights=flights, on_end=observer.on_end
-        ),
+        Lifeline(SignIn(auth(cast("App", whole))), flights=flights, on_end=observer.on_end),
+        Lifeline(auth(cast("App", alone)), flights=flights, on_end=observer.on_end),
     )
     return House(dispatcher=dispatcher, gateway=gateway, flights=flights, stopping=stopping, lifelines=lifelines)
 
@@ -220,7 +212,7 @@ class Health:
     def __init__(self, stopping: trio.Event) -> None:
         self._stopping = stopping
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         ready = scope["path"] == "/readyz"
         if ready and self._stopping.is_set():
             raise ErrUnavailable("draining: the service is about to stop", retry_after=1)

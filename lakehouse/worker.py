@@ -13,6 +13,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import trio
@@ -85,7 +86,5 @@ async def _stop_when_told(service: Service) -> None:
 
 
 if __name__ == "__main__":
-    # Pickled orders name this class by its module, which `-m` runs under another name.
-    from lakehouse import worker
-
-    worker.main()
+    # `-m` runs this module under another name than the one by which pickled orders know their class.
+    import_module("lakehouse.worker").main()

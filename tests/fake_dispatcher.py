@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from typing import Literal
 
 import hypercorn.trio
 import trio
@@ -14,8 +15,12 @@ from quart import Blueprint
 from lakehouse.chat.api.application import ChatApplication
 from lakehouse.chat.api.interface import ModelCard, ProviderState
 from lakehouse.chat.request import Answer, Done, Function, Piece, Request, ToolCall
+from lakehouse.edge.asgi import App
+from lakehouse.edge.lifeline import Lifeline
+from lakehouse.edge.listening import bound
+from lakehouse.edge.server import Site, run_sites
 from lakehouse.errors import Attempt, LakehouseError
-from lakehouse.observe.inflight import Flight
+from lakehouse.observe.inflight import Flight, InFlight
 
 SERVED = Attempt(provider="ollama", model="qwen3:8b", status=200, ms=41.5)
 FACTS = {
@@ -137,10 +142,27 @@ def application(*blueprints: Blueprint) -> ChatApplication:
     return app
 
 
-async def serve(nursery: trio.Nursery, app: object) -> str:
+Server = Literal["ours", "hypercorn", "bare hypercorn"]
+"""Our own connections under a lifeline, as `lakehouse serve` runs the group; stock Hypercorn with a lifeline, and without."""
+
+
+async def serve(nursery: trio.Nursery, app: App, server: Server = "ours") -> str:
     """Serve the application in the nursery, on a free port of the loopback; gives its URL."""
+    if server != "bare hypercorn":
+        app = Lifeline(app, flights=InFlight())
+    if server == "ours":
+        return str(await nursery.start(_serve_ours, app))
     config = Config()
     config.bind = ["127.0.0.1:0"]
     config.accesslog = config.errorlog = None
     urls = await nursery.start(partial(hypercorn.trio.serve, app, config))
-    return urls[0]
+    return str(urls[0])
+
+
+async def _serve_ours(app: App, *, task_status: trio.TaskStatus[str]) -> None:
+    with bound("127.0.0.1", 0) as sock:
+        site = Site(app, sock)
+        async with trio.open_nursery() as nursery:
+            drain = partial(run_sites, stopping=trio.Event(), drain_timeout=1.0, expire=nursery.cancel_scope.cancel)
+            await nursery.start(drain, [site])
+            task_status.started(site.url)

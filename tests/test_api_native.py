@@ -26,9 +26,9 @@ def dispatcher() -> FakeDispatcher:
     return FakeDispatcher()
 
 
-@pytest.fixture
-async def url(dispatcher: FakeDispatcher, nursery: trio.Nursery) -> str:
-    return await serve(nursery, application(native(dispatcher, max_body=LIMIT)))
+@pytest.fixture(params=["ours", "hypercorn", "bare hypercorn"])
+async def url(request: pytest.FixtureRequest, dispatcher: FakeDispatcher, nursery: trio.Nursery) -> str:
+    return await serve(nursery, application(native(dispatcher, max_body=LIMIT)), request.param)
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ async def test_a_failure_is_its_document_with_its_status_and_headers(
                 "upstream_status": 429,
                 "class": "rate_limit",
                 "retryable": True,
-                "request_id": None,
+                "request_id": response.headers.get("x-request-id"),
                 "attempts": [{"provider": "kimi", "model": "k2", "status": 429, "error": "rate_limit", "ms": 3.0}],
             }
         }
@@ -336,7 +336,7 @@ async def test_the_layers_around_the_application_are_used(dispatcher: FakeDispat
         around = {"lakehouse": flight, "lakehouse.lift_deadline": lambda: lifted.append(len(dispatcher.asked))}
         await app({**scope, **around}, receive, send)
 
-    url = await serve(nursery, lifeline)
+    url = await serve(nursery, lifeline, "bare hypercorn")
     async with httpx.AsyncClient(base_url=url) as client:
         await client.post("/v1/chat", json=ASK)
         assert (dispatcher.flights, lifted) == ([flight], [])

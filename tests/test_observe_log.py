@@ -13,12 +13,12 @@ from typing import Any, TextIO
 
 import pytest
 import trio
-from observing import Caught, Spent, flight
 
 from lakehouse.observe.inflight import Content, Flight
 from lakehouse.observe.line import Clock
 from lakehouse.observe.log import Log, stdlib_to
 from lakehouse.observe.sink import LAST_WORDS, MAX_LINES, Sink, chunks
+from tests.observing import Caught, Spent, flight
 
 
 def logged(**facts: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import msgspec
 import pytest
-from observing import Spent, flight
 from prometheus_client.parser import text_string_to_metric_families
 
 from lakehouse.observe.exposition import exposition
@@ -14,6 +13,7 @@ from lakehouse.observe.families import FAMILIES
 from lakehouse.observe.inflight import Flight, InFlight
 from lakehouse.observe.metrics import Metrics, Names, Sources
 from lakehouse.observe.tallies import DURATIONS, Snapshot, Tallies, observe, packed, unpacked
+from tests.observing import Spent, flight
 
 NAMES = Names(
     routes={"/v1/sql": "queryd", "/v1/chat": ""},

@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 import trio
-from observing import Caught, flight
 from prometheus_client.parser import text_string_to_metric_families
 
-from lakehouse.observe.api import PATHS, ErrMethodNotAllowed, Views
+from lakehouse.errors import ErrMethodNotAllowed
+from lakehouse.observe.api import PATHS, Views
 from lakehouse.observe.inflight import Flight, InFlight
 from lakehouse.observe.metrics import Names, Sources
 from lakehouse.observe.observer import Observer
 from lakehouse.observe.siblings import PATIENCE, private_directory
+from tests.observing import Caught, flight
 
 NAMES = Names(routes={"/v1/sql": "queryd"}, upstreams=("queryd",))
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import trio
-from observing import Caught, Spent, flight
 
 from lakehouse.chat.request import Answer, Function, Request, ToolCall
 from lakehouse.config import ObserveTable
@@ -20,6 +19,7 @@ from lakehouse.observe.context import begin
 from lakehouse.observe.inflight import Flight
 from lakehouse.observe.metrics import Names, Sources
 from lakehouse.observe.observer import Observer, open_traces
+from tests.observing import Caught, Spent, flight
 
 CALLER = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACE_ID, PARENT_ID = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
@@ -288,7 +288,7 @@ async def asgi(traced: Any, ended: Flight, headers: list[tuple[bytes, bytes]]) -
 
 
 async def test_the_middleware_reads_the_callers_header_and_passes_everything_on() -> None:
-    from lakehouse.observe.traces import Traced
+    from lakehouse.observe.api import Traced
 
     seen: list[Any] = []
 

@@ -52,8 +52,8 @@ def test_a_provider_without_a_model_is_the_callers_mistake(name: str) -> None:
 
 def test_a_tier_stands_for_its_chain_and_fallbacks_follow() -> None:
     router = Router(tiers={"judge": ("kimi-k2.6:cloud", "openrouter/moonshotai/kimi-k2.6"), "hot": ("qwen3:8b",)})
-    assert router.chain("hot") == (Target("ollama", "qwen3:8b"),)
-    assert router.chain("judge", ["hot", "kimi/k3"]) == (
+    assert router.chain(["hot"]) == (Target("ollama", "qwen3:8b"),)
+    assert router.chain(["judge", "hot", "kimi/k3"]) == (
         Target("ollama_cloud", "kimi-k2.6"),
         Target("openrouter", "moonshotai/kimi-k2.6"),
         Target("ollama", "qwen3:8b"),
@@ -62,11 +62,11 @@ def test_a_tier_stands_for_its_chain_and_fallbacks_follow() -> None:
 
 
 def test_a_target_is_tried_once_even_if_two_names_lead_to_it() -> None:
-    assert Router().chain("qwen3:8b", ["ollama/qwen3:8b", "m:cloud", "ollama_cloud/m"]) == (
+    assert Router().chain(["qwen3:8b", "ollama/qwen3:8b", "m:cloud", "ollama_cloud/m"]) == (
         Target("ollama", "qwen3:8b"),
         Target("ollama_cloud", "m"),
     )
 
 
 def test_a_tier_shadows_a_model_of_the_same_name() -> None:
-    assert Router(tiers={"qwen3:8b": ("kimi/k3",)}).chain("qwen3:8b") == (Target("kimi", "k3"),)
+    assert Router(tiers={"qwen3:8b": ("kimi/k3",)}).chain(["qwen3:8b"]) == (Target("kimi", "k3"),)

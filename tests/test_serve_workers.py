@@ -30,8 +30,8 @@ class Process:
 
     def workers(self) -> list[int]:
         """The pids of its children."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()  # a child belongs to the thread that forked
+        return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
 
 
 @asynccontextmanager

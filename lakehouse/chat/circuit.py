@@ -3,8 +3,8 @@
     closed --failures in a row--> open --cooldown passed, one probe goes--> probing --success--> closed
                                     ^-------------------------- failure ------------'
 
-Whoever wants to make an attempt asks for a `Pass` and ends it in exactly one way. Nothing here waits, so a circuit needs
-no task and no lock.
+Whoever wants to make an attempt asks for a `Pass` and ends it in exactly one way. Nothing here waits, so a circuit
+needs no task and no lock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger("lakehouse.chat")
 State = Literal["closed", "open", "probing"]
 
 MAX_CIRCUITS = 4096
-"""The names of models come from callers, so the number of circuits needs a bound; the longest unused one is forgotten."""
+"""Names of models come from callers, so the number of circuits needs a bound; the longest unused one is forgotten."""
 
 FORGET_AFTER = 600.0
 """Seconds (or ten cooldowns, if that is more) after which an open circuit that nobody asked for is forgotten."""
@@ -40,23 +40,23 @@ class Pass:
     def answering(self) -> None:
         """The answer has begun: a probe has shown enough to let others in, but one more failure opens again."""
         if self._circuit is not None and self.probe:
-            self._circuit._half_close()  # noqa: SLF001 - two halves of one idea
+            self._circuit._half_close()
             self.probe = False
 
     def succeeded(self) -> None:
         """The route works."""
         if circuit := self._end():
-            circuit._close()  # noqa: SLF001
+            circuit._close()
 
     def failed(self, reason: str) -> None:
         """The route failed in a way that speaks of it; `reason` is an error class."""
         if circuit := self._end():
-            circuit._count(reason, probe=self.probe)  # noqa: SLF001
+            circuit._count(reason, probe=self.probe)
 
     def dropped(self) -> None:
         """It was given up before it showed anything: the client left, or another route was faster."""
         if (circuit := self._end()) and self.probe:
-            circuit._release()  # noqa: SLF001
+            circuit._release()
 
     def _end(self) -> Circuit | None:
         circuit, self._circuit = self._circuit, None
@@ -159,10 +159,10 @@ class Circuits:
         self._circuits.move_to_end(target)
         return circuit
 
-    def available(self, provider: str) -> bool:
-        """Whether no circuit of this provider's routes is open."""
-        return all(
-            circuit.state == "closed" or circuit.stale
+    def open(self, provider: str) -> int:
+        """How many of this provider's routes have a circuit that is not closed."""
+        return sum(
+            circuit.state != "closed" and not circuit.stale
             for target, circuit in self._circuits.items()
             if target.provider == provider
         )

@@ -35,8 +35,8 @@ class Search:
 def find_key(*, key_env: str, key_file: str, env: Mapping[str, str]) -> Search:
     """Look for the key `key_env` in `env`, then under the same name in the dotenv file `key_file`.
 
-    A file that does not exist is no error, one that cannot be read is a warning; so is a value that no header can carry.
-    An empty value counts as none.
+    A file that does not exist is no error, one that cannot be read is a warning; so is a value that no header can
+    carry. An empty value counts as none.
     """
     if value := env.get(key_env, "").strip():
         return _usable(value, f"${key_env}")

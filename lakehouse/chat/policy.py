@@ -9,6 +9,7 @@ from math import inf
 from random import Random
 from typing import NamedTuple
 
+from lakehouse.chat.dialects.structured import Misfit
 from lakehouse.config import PolicyTable
 from lakehouse.errors import ErrorClass, ErrTimeout, ErrUnavailable, LakehouseError
 
@@ -35,6 +36,7 @@ ONCE_AGAIN = Rule(retries=1)
 LEAVE = Rule()
 CALLERS_MISTAKE = Rule(onward=False, counts=False)
 OUR_OWN_QUEUE = Rule(counts=False)
+MISFIT = Rule(retries=1, counts=False)
 
 RULES: dict[ErrorClass, Rule] = {
     # Passing troubles: the same route may do better in a moment.
@@ -53,8 +55,8 @@ RULES: dict[ErrorClass, Rule] = {
     "entitlement": Rule(notice="does not include this model in our plan"),
     "client_not_allowed": Rule(notice="does not allow this client"),
     "forbidden": Rule(notice="forbids this"),
-    "missing_header": Rule(notice="misses a header"),
-    "wrong_endpoint": Rule(notice="serves this model on another endpoint"),
+    "missing_header": Rule(counts=False, notice="misses a header"),
+    "wrong_endpoint": Rule(counts=False, notice="serves this model on another endpoint"),
     # The name came from the caller; another route may know it.
     "model_not_found": Rule(counts=False),
     # Another model may have more room.
@@ -68,6 +70,8 @@ RULES: dict[ErrorClass, Rule] = {
 
 def rule_for(error: LakehouseError) -> Rule:
     """The rule for a failure. An error that says itself that it is not retryable is not retried."""
+    if isinstance(error, Misfit):
+        return MISFIT  # the route works; the model did not do as it was told, and may do so the next time
     if error.error_class is None:
         return OUR_OWN_QUEUE if isinstance(error, ErrUnavailable) else CALLERS_MISTAKE
     if isinstance(error, ErrTimeout) and error.upstream_status is None:
@@ -86,5 +90,5 @@ def pause_before(retry: int, error: LakehouseError, policy: PolicyTable, random:
     told = error.retry_after or 0.0
     if retry > allowed or told > policy.max_retry_after:
         return None
-    ceiling = min(policy.backoff * 2 ** (retry - 1), MAX_BACKOFF)
+    ceiling = min(policy.backoff * 2 ** min(retry - 1, 64), MAX_BACKOFF)
     return told + random.uniform(0, ceiling)

@@ -93,11 +93,29 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return tuple(part for part in self.content if isinstance(part, ImagePart))
 
 
+MAX_QUORUM = 16
+"""How many models one request may ask at once: each of them is paid for."""
+
+
+class Quorum(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ask the models `of` all at once and answer when `agree` of them say the same."""
+
+    of: tuple[str, ...]
+    agree: int
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.of) <= MAX_QUORUM:
+            raise ValueError(f"`of` must name from 2 to {MAX_QUORUM} models")
+        if not 1 <= self.agree <= len(self.of):
+            raise ValueError(f"`agree` must be from 1 to {len(self.of)}, the number of models")
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A conversation and what is wanted of it. What the caller leaves out (None) is not sent to the provider.
 
     `messages` may be given as mappings. `options` goes to the provider's own options as it is; `max_tokens` is in
-    tokens. Raises `msgspec.ValidationError` naming the field when something does not fit.
+    tokens. With a `quorum`, its models are asked and `model` is not. Raises `msgspec.ValidationError` naming the field
+    when something does not fit.
     """
 
     model: str
@@ -115,6 +133,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     fallbacks: tuple[str, ...] = ()
     options: JsonObject | None = None
     user: str | None = None
+    quorum: Quorum | None = None
 
     def __post_init__(self) -> None:
         if any(isinstance(message, Mapping) for message in self.messages) or not isinstance(self.messages, tuple):
@@ -126,6 +145,23 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError("`messages` must not be empty")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ValueError("`max_tokens` must be at least 1")
+        if self.quorum is not None:
+            self._check_quorum()
+
+    def _check_quorum(self) -> None:
+        if self.format is None:
+            raise ValueError("`format` is required with `quorum`: only what has a form can be compared")
+        if self.stream:
+            raise ValueError("`stream` must be false with `quorum`: there is no answer before enough models agree")
+        if self.fallbacks:
+            raise ValueError("`fallbacks` must be empty with `quorum`: a tier in `quorum.of` is a chain of its own")
+
+
+class OpenAIRequest(Request, frozen=True, kw_only=True):
+    """A request that came in OpenAI's form. `extra` are fields of it that this service does not know: they are sent as
+    they are to a provider that speaks chat completions, and to no other."""
+
+    extra: JsonObject = {}
 
 
 class _Messages(msgspec.Struct):
@@ -215,3 +251,28 @@ Delta = ContentPiece | ReasoningPiece | ToolCallPiece
 
 Piece = ContentPiece | ReasoningPiece | ToolCallPiece | Done
 """What a caller of `stream` sees: deltas, then exactly one `Done`; a failure is raised."""
+
+
+class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
+    """A registered provider; `available` while none of its circuits is open, `default` if bare names go to it."""
+
+    name: str
+    available: bool
+    default: bool
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that may be asked for: `id` is what a request says, `created` unix seconds (0 when nobody says)."""
+
+    id: str
+    owned_by: str
+    created: int = 0
+
+
+class Probed(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a provider answers; `detail` says how, `ms` how fast."""
+
+    name: str
+    answers: bool
+    detail: str
+    ms: float

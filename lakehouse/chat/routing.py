@@ -1,7 +1,7 @@
 """Which provider answers a model's name, as a table.
 
-The first rule that fits decides. A prefix is matched whole, so `openrouterx/m` has a foreign prefix and belongs, as every
-name that fits no rule, unchanged to the default provider.
+The first rule that fits decides. A prefix is matched whole, so `openrouterx/m` has a foreign prefix and belongs, as
+every name that fits no rule, unchanged to the default provider.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ class Router:
             raise ErrBadRequest(f"`model` names the provider {target.provider} but no model (got {name!r})")
         return target
 
-    def chain(self, model: str, fallbacks: Iterable[str] = ()) -> tuple[Target, ...]:
-        """The targets of a request, in the order in which they are tried, each once.
+    def chain(self, names: Iterable[str]) -> tuple[Target, ...]:
+        """The targets that these names lead to, in the order in which they are tried, each once.
 
         Tiers among the names stand for their members. Raises ErrBadRequest as `target` does.
         """
-        names = [member for name in (model, *fallbacks) for member in self.tiers.get(name, (name,))]
-        return tuple(dict.fromkeys(map(self.target, names)))
+        members = [member for name in names for member in self.tiers.get(name, (name,))]
+        return tuple(dict.fromkeys(map(self.target, members)))

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from lakehouse import __version__
-from lakehouse.config import ConfigError
+from lakehouse.config import ConfigError, values
 
 DESCRIPTION = "A language-model gateway and reverse proxy in which everything a request starts ends with it."
 
@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     _check(commands.add_parser("check", help="validate the configuration and show what would run"))
     _chat(commands.add_parser("chat", help="one chat from the terminal; needs no server"))
     _providers(commands.add_parser("providers", help="the providers: is their key found, do they answer"))
+    _top(commands.add_parser("top", help="the requests in flight in a running service, live"))
     return top
 
 
@@ -68,6 +69,20 @@ def _chat(command: argparse.ArgumentParser) -> None:
 def _providers(command: argparse.ArgumentParser) -> None:
     _config_option(command)
     command.add_argument("--json", action="store_true", help="for scripts")
+
+
+def _top(command: argparse.ArgumentParser) -> None:
+    _config_option(command)
+    command.add_argument("url", nargs="?", metavar="URL", help="the service; by default the one of the configuration")
+    command.add_argument("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two looks")
+    command.add_argument("--once", action="store_true", help="look once; so does an output that is no terminal")
+
+
+def _seconds(text: str) -> float:
+    try:
+        return values.positive_duration(float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above zero (got {text!r})") from None
 
 
 def _count(text: str) -> int:

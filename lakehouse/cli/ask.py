@@ -27,7 +27,7 @@ async def ask(config: Config, url: str, question: str) -> bool:
         "messages": [{"role": "user", "content": question}],
         "max_tokens": MAX_TOKENS,
     }
-    headers = [(b"content-type", b"application/json"), *_authorization(config.auth)]
+    headers = [(b"content-type", b"application/json"), *authorization(config.auth)]
     print(f"$ curl {url}/v1/chat -H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}", flush=True)
     service = Upstream(url, name="ourselves")
     try:
@@ -43,7 +43,7 @@ async def ask(config: Config, url: str, question: str) -> bool:
     return response.status == 200
 
 
-def _authorization(auth: AuthTable) -> list[tuple[bytes, bytes]]:
+def authorization(auth: AuthTable) -> list[tuple[bytes, bytes]]:
     """One of our own tokens, if there are any."""
     token = os.environ.get(auth.token_env, "").split(",")[0].strip()
     if not token and auth.token_file:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from contextlib import aclosing
 
 import msgspec
 import trio
@@ -42,10 +41,8 @@ async def _chat(config: Config, arguments: argparse.Namespace, prompt: str) -> i
         async with trio.open_nursery() as nursery:
 
             async def interrupt() -> None:
-                async with aclosing(signals):
-                    async for _ in signals:
-                        nursery.cancel_scope.cancel(reason="interrupted")
-                        return
+                async for _ in signals:
+                    nursery.cancel_scope.cancel(reason="interrupted")
 
             nursery.start_soon(interrupt)
             status = await _ask(config, arguments, prompt)
@@ -69,7 +66,14 @@ async def _ask(config: Config, arguments: argparse.Namespace, prompt: str) -> in
         except LakehouseError as error:
             print(f"lakehouse: {error.code}: {error.message}", file=sys.stderr)
             return 1
+        except NoModelError as error:
+            print(f"lakehouse: {error}", file=sys.stderr)
+            return 1
     return 0
+
+
+class NoModelError(Exception):
+    """No model was named, and there is none to be found."""
 
 
 async def _some_model(config: Config, dispatcher: Dispatcher) -> str:
@@ -78,8 +82,8 @@ async def _some_model(config: Config, dispatcher: Dispatcher) -> str:
         return tier
     for card in await dispatcher.models():
         return card.id
-    raise LakehouseError(
-        "no model is named and none is found: name one with -m, or start a local Ollama and pull one (`ollama pull qwen3:8b`)"
+    raise NoModelError(
+        "no model is named and none is found: name one with -m, or start Ollama and pull one (`ollama pull qwen3:8b`)"
     )
 
 

@@ -84,6 +84,11 @@ class Channel:
         scope.deadline = inf
         return True
 
+    @property
+    def body_is_here(self) -> bool:
+        """Whether the request's body has arrived to its end: all of it is one `receive` away."""
+        return self.parser.settled
+
     async def read_body(self) -> tuple[bytes, bool]:
         """What has arrived of the body, at least a byte unless it ends, and whether there is more to come.
 

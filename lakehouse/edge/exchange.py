@@ -19,6 +19,9 @@ from lakehouse.errors import LakehouseError
 logger = logging.getLogger("lakehouse.edge")
 
 
+_INTERNAL = LakehouseError("internal error")
+
+
 class Origin(NamedTuple):
     """What a connection's scopes have in common."""
 
@@ -50,7 +53,10 @@ def make_scope(kind: str, head: Head, origin: Origin, extensions: dict[str, Any]
 
 
 class Exchange:
-    """One request and its response; `receive` and `send` are what the application gets."""
+    """One request and its response; `receive` and `send` are what the application gets.
+
+    The connection's next request begins when the application has returned, not when its response is complete.
+    """
 
     __slots__ = ("_channel", "_continued", "_door", "_origin", "_over", "_received", "head", "read", "response")
 
@@ -66,7 +72,10 @@ class Exchange:
         self._origin = origin
 
     async def run(self) -> None:
-        """Have the application answer. What it raises is logged and becomes a 500, or a cut when the head is out."""
+        """Have the application answer. What it raises becomes the answer, or a cut when the head is out.
+
+        A `LakehouseError` speaks for itself, anything else is logged and a 500.
+        """
         channel = self._channel
         channel.busy = True
         try:
@@ -74,9 +83,9 @@ class Exchange:
             if not self.response.complete and not channel.gone:
                 logger.error("the application left %s without a whole response", self._name())
                 await self._fail()
-        except LakehouseError as error:  # a lifeline's word that the answer must not look complete
-            logger.info("cut %s: %s", self._name(), error)
-            await self._fail()
+        except LakehouseError as error:  # its own words, or a lifeline's that the answer must not look complete
+            logger.debug("%s failed: %s", self._name(), error)
+            await self._fail(error)
         except Exception:  # whatever it is, it ends this exchange only
             if channel.gone:
                 logger.debug("the application failed behind a client that left %s", self._name(), exc_info=True)
@@ -151,11 +160,11 @@ class Exchange:
         length = self.head.length
         return not self._continued or length is None or length - self._received > self._door.limits.discard_bytes
 
-    async def _fail(self) -> None:
-        """A 500 when nothing of a response is out; otherwise the connection will be cut."""
+    async def _fail(self, error: LakehouseError = _INTERNAL) -> None:
+        """An error when nothing of a response is out; otherwise the connection will be cut."""
         if self.response.head_out or self._channel.wire.broken:
             return
-        self.response, pieces = refusal(LakehouseError("internal error"), self._door.date(), self.head)
+        self.response, pieces = refusal(error, self._door.date(), self.head)
         await self._channel.write(pieces)
 
     def _end(self) -> None:

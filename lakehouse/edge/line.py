@@ -97,6 +97,7 @@ class Line(ABC):
             else:
                 failure, outcome = self._unexpected(RuntimeError("the application left without a whole answer"))
         self.flight.outcome = outcome
+        self.flight.error = self.flight.error or failure.error_class or failure.code
         if not self.complete:
             await self._say(failure)
 

@@ -1,4 +1,4 @@
-"""Listening sockets: bound by Hypercorn's configuration, TLS from its configuration, accepted from by us."""
+"""Listening sockets: bound and accepted from by us, TLS contexts from Hypercorn's configuration."""
 
 from __future__ import annotations
 
@@ -47,15 +47,14 @@ def tls_context(tls: TLS) -> ssl.SSLContext:
 @contextmanager
 def bound(host: str, port: int) -> Iterator[socket.socket]:
     """A listening socket, closed at the end. Raises OSError when the address cannot be had."""
-    config = HypercornConfig()
-    config.bind = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
-    (sock,) = config.create_sockets().insecure_sockets
-    with sock:
+    # Not Hypercorn's create_sockets: it leaves the socket open when the address cannot be had.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family, backlog=BACKLOG) as sock:
+        sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in KEEPALIVE.items():
             if option := getattr(socket, name, None):  # Linux and most others have them; none is vital
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)
-        sock.listen(BACKLOG)
         yield sock
 
 

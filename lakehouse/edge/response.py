@@ -49,6 +49,7 @@ class Response:
 
     __slots__ = (
         "_chunked",
+        "_coded",
         "_declared",
         "_headers",
         "_held",
@@ -74,6 +75,7 @@ class Response:
         self._left: int | None = None  # bytes of it still to come; None: not counted
         self._held = b""  # the last bytes of a counted body, until the application says that they are the last
         self._no_body = False
+        self._coded = False  # the application wants chunks, however little there is
         self._chunked = False
         self._with_trailers = False
         self._trailers = b""
@@ -111,6 +113,7 @@ class Response:
         self._headers = header_block(lines, count)
         if coded:
             self._declared = None
+        self._coded = coded
         self._with_trailers = trailers
         self._no_body = status in (204, 304) or self.request.method == b"HEAD"
         self.status = status
@@ -190,7 +193,8 @@ class Response:
         status = self.status
         out = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, self._headers]
         declared = self._declared
-        if declared is None and not more and not self._with_trailers and (size or not self._no_body):
+        alone = not more and not self._with_trailers and not self._coded
+        if declared is None and alone and (size or not self._no_body):
             declared = size  # an empty answer to HEAD says nothing about the size of the answer to GET
         if status == 204 or (status == 304 and self._declared is None):
             pass  # RFC 9110 section 8.6: no length in a 204, and in a 304 only that of the answer it stands for

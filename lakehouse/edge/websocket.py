@@ -14,6 +14,7 @@ from typing import Any
 import trio
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
+from wsproto.frame_protocol import CloseReason
 
 from lakehouse.edge.asgi import CANCELS, DENIAL, Message
 from lakehouse.edge.channel import Channel
@@ -27,7 +28,7 @@ from lakehouse.errors import ErrForbidden, LakehouseError
 logger = logging.getLogger("lakehouse.edge")
 
 # Close codes of RFC 6455, section 7.4.1.
-NORMAL, NO_CODE, TOO_BIG, INTERNAL_ERROR = 1000, 1005, 1009, 1011
+NORMAL, NO_CODE, ABNORMAL, TOO_BIG, INTERNAL_ERROR = 1000, 1005, 1006, 1009, 1011
 
 
 class WebSocket:
@@ -112,7 +113,7 @@ class WebSocket:
             text = message.get("text")
             await self._transmit(BytesMessage(data=message["bytes"]) if text is None else TextMessage(data=text))
         elif kind == "websocket.close":
-            await self._transmit(_close(message.get("code", NORMAL), message.get("reason")))
+            await self._close(message.get("code", NORMAL), message.get("reason"))
         else:
             raise ResponseError(f"{kind!r} on an open WebSocket")
 
@@ -150,6 +151,18 @@ class WebSocket:
             if state is ConnectionState.OPEN or answers:
                 await self._channel.write([self._protocol.send(event)])
 
+    async def _close(self, code: int, reason: str | None) -> None:
+        """Send our close; the client has a while to answer it."""
+        if self._protocol.state is ConnectionState.OPEN and self._nursery is not None:
+            self._nursery.start_soon(self._await_close)
+        await self._transmit(_close(code, reason))
+
+    async def _await_close(self) -> None:
+        await trio.sleep(self._door.limits.websocket_close)
+        if self._disconnect is None:
+            self._disconnect = {"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""}
+        self._arrived.unpark_all()
+
     async def _finish(self, code: int) -> None:
         """After the application: the answer that it did not give, or our close and the client's answer to it."""
         if self._handshake is not None:
@@ -158,10 +171,9 @@ class WebSocket:
             if self._denial.complete:
                 await self._channel.linger()
             return
-        await self._transmit(_close(code, None))
-        with trio.move_on_after(self._door.limits.websocket_close):
-            while self._disconnect is None and not self._channel.gone:
-                await self._arrived.park()
+        await self._close(code, None)
+        while self._disconnect is None and not self._channel.gone:
+            await self._arrived.park()
         if self._mistaken:
             await self._channel.linger()
 
@@ -230,4 +242,6 @@ def _size(message: Message) -> int:
 def _close(code: int, reason: str | None) -> CloseConnection:
     if not 1000 <= code <= 4999:
         raise ResponseError(f"{code} is no close code")
+    if code == NO_CODE:  # said by saying nothing; wsproto knows it by identity
+        return CloseConnection(code=CloseReason.NO_STATUS_RCVD)
     return CloseConnection(code=code, reason=reason)

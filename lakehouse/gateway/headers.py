@@ -157,9 +157,12 @@ def response_headers(headers: Headers, *, status: int, has_body: bool) -> Respon
             kept.append((name, value))
     if (connection := noted.get(b"connection")) is not None and connection not in _ONLY_ABOUT_THE_CONNECTION:
         kept = _without(kept, connection)
-    length = None if b"transfer-encoding" in noted or status == 204 else noted.get(b"content-length")
+    chunked = b"transfer-encoding" in noted
+    length = None if chunked or status == 204 else noted.get(b"content-length")
     if length is not None:
         kept.append((b"content-length", length))
+    elif chunked and has_body:
+        kept.append((b"transfer-encoding", b"chunked"))  # for our own server: what was chunked stays so
     streamed = has_body and (length is None or noted.get(b"content-type", b"").lower().startswith(b"text/event-stream"))
     return ResponseHead(kept, streamed, noted.get(b"trailer", b""))
 

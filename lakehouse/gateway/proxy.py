@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import trio
 
 from lakehouse.config import GatewayTable
-from lakehouse.edge.asgi import Receive, Scope, Send
+from lakehouse.edge.asgi import CANCELS, Receive, Scope, Send
 from lakehouse.edge.networks import Networks
 from lakehouse.errors import ErrBadRequest, ErrNotFound
 from lakehouse.gateway import websocket
@@ -59,7 +59,7 @@ class Gateway:
         route = self._routes.find(path)
         if route is None:
             raise ErrNotFound("nothing is served at this path")
-        flight.route, flight.upstream = route.prefix.decode(), route.upstream
+        flight.route, flight.upstream, flight.attempts = route.prefix.decode(), route.upstream, 1
         upstream = self._upstreams[route.upstream]
         target = upstream.base_path + upstream_target(route, path, scope["query_string"])
         head = self._request_head(scope, flight)
@@ -101,25 +101,37 @@ async def relay(
     method: bytes = scope["method"].encode()
     trailers = accepts_trailers(head.noted) and TRAILERS in scope["extensions"]
     if trailers:
-        head.headers += ((b"connection", b"te"), (b"te", b"trailers"))
+        head.headers.extend(((b"connection", b"te"), (b"te", b"trailers")))
     asked = trio.current_time()
-    if head.length == 0:
-        with await upstream.request(method, target, head.headers, None, flight=flight) as response:
+    body = await _body(scope, receive, head.length)
+    if isinstance(body, RequestBody):
+        async with upstream.exchange(method, target, head.headers, body, flight=flight) as response:
             await _answer(response, method, asked, flight, send, trailers=trailers)
-        return
-    body = RequestBody(receive, head.length)
-    async with upstream.exchange(method, target, head.headers, body, flight=flight) as response:
-        await _answer(response, method, asked, flight, send, trailers=trailers)
+    else:
+        with await upstream.request(method, target, head.headers, body, flight=flight) as response:
+            await _answer(response, method, asked, flight, send, trailers=trailers)
+
+
+async def _body(scope: Scope, receive: Receive, length: int | None) -> RequestBody | bytes | None:
+    """What to send along: a small body that came with its head leaves with it, any other as it arrives."""
+    if length == 0:
+        return None
+    body = RequestBody(receive, length)
+    server = scope["extensions"].get(CANCELS)
+    if length is not None and server is not None and server.body_is_here:
+        return await body.receive()
+    return body
 
 
 async def _answer(
     response: Response, method: bytes, asked: float, flight: Flight, send: Send, *, trailers: bool
 ) -> None:
-    answered = trio.current_time()
+    answered = flight.first_piece = trio.current_time()
+    flight.upstream_seconds = answered - asked
     has_body = method != b"HEAD" and response.status not in (204, 304)
     head = response_headers(response.headers, status=response.status, has_body=has_body)
     if not head.streamed:
-        head.headers.append(server_timing(answered - asked, asked - flight.started))
+        head.headers.append(server_timing(flight.upstream_seconds, asked - flight.started))
     trailers = trailers and head.trailers != b""
     if trailers:
         head.headers.append((b"trailer", head.trailers))

@@ -17,7 +17,7 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-from lakehouse.edge.asgi import Receive, Scope, Send
+from lakehouse.edge.asgi import DENIAL, Receive, Scope, Send
 from lakehouse.errors import LakehouseError
 from lakehouse.gateway.bodies import send_response
 from lakehouse.gateway.headers import Headers, response_headers
@@ -28,9 +28,6 @@ from lakehouse.upstream.pool import Upstream
 MAX_MESSAGE = 16 * 1024 * 1024
 """Bytes (of text: characters) of one message from an upstream, beyond it 1009 for both sides; what the client's side
 takes as well. A message is held whole, for ASGI has no parts of one."""
-
-REJECTION = "websocket.http.response"
-"""The ASGI extension by which a WebSocket's handshake can be answered with a whole response."""
 
 WINDOW = 64 * 1024
 """Bytes asked of the upstream at once."""
@@ -89,8 +86,8 @@ async def relay(
     with await upstream.request(b"GET", target, [*headers, *fields], None, flight=flight) as response:
         answer = response_headers(response.headers, status=response.status, has_body=True)
         if response.status != 101:
-            if REJECTION in scope["extensions"]:
-                await send_response(response, answer.headers, send, kind=REJECTION)
+            if DENIAL in scope["extensions"]:
+                await send_response(response, answer.headers, send, kind=DENIAL)
             else:
                 await send({"type": "websocket.close", "code": int(CloseReason.POLICY_VIOLATION), "reason": ""})
             return
@@ -105,8 +102,8 @@ async def relay(
 class Bridge:
     """Two open WebSockets that are one. Ends when either side closes or is gone; holds one message each way at most.
 
-    The upstream may say nothing, or take nothing, for the peer's `idle_timeout`. Half-way through a silence it is sent a
-    ping, so that only one that is dead, or does not speak the protocol, is given up.
+    The upstream may say nothing, or take nothing, for the peer's `idle_timeout`. Half-way through a silence it is sent
+    a ping, so that only one that is dead, or does not speak the protocol, is given up.
     """
 
     def __init__(self, stream: trio.abc.Stream, receive: Receive, send: Send, *, peer: Peer) -> None:

@@ -18,8 +18,9 @@ from typing import Any
 
 import msgspec
 
-from lakehouse.errors import ErrUnauthorized, LakehouseError
-from lakehouse.observe.observer import Observer
+from lakehouse.errors import ErrMethodNotAllowed, ErrUnauthorized
+from lakehouse.observe.inflight import Flight
+from lakehouse.observe.observer import Observer, Traces
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -31,13 +32,6 @@ PATHS = ("/", "/metrics", "/v1/requests")
 """The paths that `Views` answers."""
 
 _HTML = "text/html; charset=utf-8"
-
-
-class ErrMethodNotAllowed(LakehouseError):
-    """These paths are read, nothing else."""
-
-    code = "ErrMethodNotAllowed"
-    status = 405
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +59,8 @@ class Views:
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
             raise ErrMethodNotAllowed(f"{scope['path']} is read with GET")
+        if isinstance(flight := scope.get("lakehouse"), Flight):
+            flight.route = scope["path"]
         await respond(send, await self._views[scope["path"]](scope), head=scope["method"] == "HEAD")
 
     async def _page(self, _scope: Scope) -> Response:
@@ -92,6 +88,21 @@ class SignIn:
             if scope["type"] != "http" or scope["path"] != "/" or "text/html" not in _header(scope, b"accept"):
                 raise
             await respond(send, self._html.sign_in, head=scope["method"] == "HEAD")
+
+
+class Traced:
+    """ASGI middleware, just inside the lifeline: each request's flight becomes part of a trace."""
+
+    def __init__(self, app: App, traces: Traces) -> None:
+        self._app = app
+        self._traces = traces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        flight = scope.get("lakehouse")
+        if isinstance(flight, Flight):
+            came = [value for name, value in scope["headers"] if name == b"traceparent"]
+            self._traces.begin(flight, came[0] if len(came) == 1 else None)
+        await self._app(scope, receive, send)
 
 
 class Html:

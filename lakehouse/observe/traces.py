@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 import trio
 from opentelemetry import context, trace
@@ -33,8 +31,6 @@ LAST_WORDS = 3.0
 """Seconds that the end of the service waits for the collector to take the last spans."""
 
 Attributes = dict[str, str | int | float | tuple[str, ...]]
-Scope = MutableMapping[str, Any]
-App = Callable[[Scope, Any, Any], Awaitable[None]]
 
 
 class Traces:
@@ -149,21 +145,6 @@ class Traces:
         if parent is not None:
             around = trace.set_span_in_context(trace.NonRecordingSpan(parent), around)
         return self._tracer.start_span(name, around, kind, attributes, start_time=_ns(started))
-
-
-class Traced:
-    """ASGI middleware, just inside the lifeline: each request's flight becomes part of a trace."""
-
-    def __init__(self, app: App, traces: Traces) -> None:
-        self._app = app
-        self._traces = traces
-
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # noqa: ANN401 - passed on as they are
-        flight = scope.get("lakehouse")
-        if isinstance(flight, Flight):
-            came = [value for name, value in scope["headers"] if name == b"traceparent"]
-            self._traces.begin(flight, came[0] if len(came) == 1 else None)
-        await self._app(scope, receive, send)
 
 
 class _Chosen(IdGenerator):

@@ -13,12 +13,12 @@ class Limiter:
     Not `trio.CapacityLimiter`: that has no bound for its queue, and takes a turn of the scheduler for a free slot.
     """
 
-    __slots__ = ("_lot", "_max_waiting", "_name", "_size", "in_use")
+    __slots__ = ("_lot", "_max_waiting", "_name", "in_use", "size")
 
     def __init__(self, name: str, size: int, max_waiting: int) -> None:
         self.in_use = 0
         self._name = name
-        self._size = size
+        self.size = size
         self._max_waiting = max_waiting
         self._lot = trio.lowlevel.ParkingLot()
 
@@ -29,7 +29,7 @@ class Limiter:
 
     def take_now(self) -> bool:
         """Take a slot if one is free. While anybody waits, none is."""
-        if self.in_use < self._size:
+        if self.in_use < self.size:
             self.in_use += 1
             return True
         return False

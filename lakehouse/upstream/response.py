@@ -71,6 +71,16 @@ class Response:
         """The fields behind a chunked body; complete once `receive` has returned b""."""
         return self._parser.trailers
 
+    @property
+    def waiting(self) -> bool:
+        """Whether some of the body has arrived, so that `receive` gives it without waiting."""
+        return bool(self._parser.parts)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the body has arrived and was given out: `receive` has nothing but b"" to say."""
+        return self._parser.done and not self._parser.parts
+
     async def read_head(self) -> None:
         """Wait for the final head. Raises `Gone`, `ErrUpstream`, `ErrTimeout`; the connection is closed then."""
         parser = self._parser

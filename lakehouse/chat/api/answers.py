@@ -21,9 +21,12 @@ def document(content: object, status: int = 200, headers: list[tuple[str, str]] 
     return response
 
 
-def refusal(error: LakehouseError, content: object) -> TrioResponse:
-    """A failure's answer: its status and headers, with `content` as its body."""
-    return document(content, error.status, [*error.headers(), (ATTEMPTS, str(len(error.attempts)))])
+def refusal(
+    error: LakehouseError, content: object, status: int | None = None, headers: list[tuple[str, str]] | None = None
+) -> TrioResponse:
+    """A failure's answer; `status` and `headers` are the failure's own unless given."""
+    headers = error.headers() if headers is None else headers
+    return document(content, status or error.status, [*headers, (ATTEMPTS, str(len(error.attempts)))])
 
 
 def defect() -> LakehouseError:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from hypercorn.typing import ASGISendCallable
+from typing import cast
+
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 from quart.typing import ResponseTypes
+from quart.wrappers.request import Body
 from quart.wrappers.response import DataBody, Response
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
+from lakehouse.chat.api import surroundings
 from lakehouse.chat.api.answers import send_whole
+from lakehouse.chat.api.body import PulledBody
 from lakehouse.chat.api.events import EventStream
+from lakehouse.edge.asgi import Receive
 
 
 class ChatConnection(TrioASGIHTTPConnection):
@@ -17,7 +23,19 @@ class ChatConnection(TrioASGIHTTPConnection):
 
     Quart sends a response's head before it asks for the body, and asks for the body outside of the view. A stream
     fits neither: its status depends on its first piece, and a nursery in a block holds its upstream.
+
+    Under a lifeline, which cancels when the client leaves, nobody needs to watch for that: the request is handled in
+    one task, and its body is received only as its reader asks for it.
     """
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Handle the request, up to the last byte of its answer."""
+        request = self._create_request_from_scope(send)
+        if surroundings.flight(request) is None:
+            await super().__call__(receive, send)
+            return
+        request.body = cast("Body", PulledBody(cast("Receive", receive), self.app.config["MAX_CONTENT_LENGTH"]))
+        await self._send_response(send, await self.app.handle_request(request))
 
     async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
         if isinstance(response, EventStream):

@@ -6,14 +6,17 @@ Whatever is wrong with it becomes an `ErrBadRequest` or `ErrTooLarge` that says 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TypeVar
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import msgspec
 from quart import Request
 from quart.blueprints import BlueprintSetupState
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from lakehouse.edge.asgi import Receive, read_body
 from lakehouse.errors import ErrBadRequest, ErrTooLarge
 
 T = TypeVar("T")
@@ -28,19 +31,35 @@ def bounded(limit: int) -> Callable[[BlueprintSetupState], None]:
     return setup
 
 
-async def receive(request: Request, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes of it; raises `ErrTooLarge` as soon as it is known to be longer.
+class PulledBody:
+    """A body that is received as it is awaited, so that its sender waits for its reader; stands in for Quart's.
 
-    `bounded` is what limits the buffer while the body arrives: Quart receives without waiting for its reader.
+    Quart's own takes in what comes, whether or not anybody wants it.
     """
+
+    def __init__(self, receive: Receive, limit: int | None) -> None:
+        self._receive = receive
+        self._limit = sys.maxsize if limit is None else limit
+
+    def __await__(self) -> Generator[Any, None, bytes]:
+        return read_body(self._receive, self._limit).__await__()
+
+    def clear(self) -> None:
+        """Nothing is kept."""
+
+
+async def receive(request: Request, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes of it; raises `ErrTooLarge` as soon as it is known to be longer."""
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
         raise ErrBadRequest(f"the body is compressed (Content-Encoding: {encoding[:40]}): send it as plain JSON")
+    if (request.content_length or 0) > limit:
+        raise too_large(limit)
     try:
         body: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-    except RequestEntityTooLarge:
+    except (RequestEntityTooLarge, ErrTooLarge):
         raise too_large(limit) from None
-    if len(body) > limit:
+    if len(body) > limit:  # another blueprint of the application may allow more
         raise too_large(limit)
     return body
 
@@ -55,7 +74,7 @@ def decode(body: bytes, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
-        raise misfit(error) from None
+        raise misfit(str(error)) from None
     except msgspec.DecodeError as error:
         if not body.strip():
             raise ErrBadRequest("the body is empty: a JSON object is expected") from None
@@ -64,26 +83,48 @@ def decode(body: bytes, shape: type[T]) -> T:
     except UnicodeDecodeError:
         raise ErrBadRequest("the body is not UTF-8") from None
     except RecursionError:
-        raise ErrBadRequest("the body is not acceptable: its values are nested too deeply") from None
+        raise too_deep() from None
+
+
+def fit(value: object, shape: type[T]) -> T:
+    """A decoded value as `shape`; raises like `decode`."""
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise misfit(str(error)) from None
+    except RecursionError:
+        raise too_deep() from None
+
+
+@contextmanager
+def own_checks(path: str = "") -> Iterator[None]:
+    """Inside, a shape is made in code: what it finds wrong with itself is the caller's mistake, at `path`."""
+    try:
+        yield
+    except ValueError as error:
+        raise misfit(f"{error} - at `$.{path}`" if path else str(error)) from None
+
+
+def too_deep() -> ErrBadRequest:
+    """The refusal of brackets in brackets in brackets."""
+    return ErrBadRequest("the body is not acceptable: its values are nested too deeply")
 
 
 _PLACE = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
 _MEMBER = re.compile(r"Object (?P<what>missing required|contains unknown) field `(?P<name>.*)`", re.DOTALL)
+_OWN_WORD = re.compile(r"`(?P<path>[^`]+)` .*", re.DOTALL)  # the shapes' own checks name their field first
 
 
-def misfit(error: msgspec.ValidationError) -> ErrBadRequest:
-    """What msgspec found, with the field's path in front: ``messages[0].role``."""
-    found = _PLACE.fullmatch(str(error))
-    what, path = (found["what"], found["path"] or "") if found else (str(error), "")
-    member = _MEMBER.fullmatch(what)
-    if member:
+def misfit(found: str) -> ErrBadRequest:
+    """What msgspec found, in our words and with the field's path in front: `messages[0].role`."""
+    parts = _PLACE.fullmatch(found)
+    what, path = (parts["what"], parts["path"] or "") if parts else (found, "")
+    if member := _MEMBER.fullmatch(what):
         path = f"{path}.{member['name']}".lstrip(".")
-        what = "is required" if member["what"] == "missing required" else "is not a field of this request"
-        return ErrBadRequest(f"`{path}` {what}", field=path)
-    if not path:
-        own_word = re.match(r"`([\w.\[\]]+)` ", what)  # the shapes' own checks name their field first
-        return ErrBadRequest(
-            what if own_word else f"the body does not fit: {what[0].lower()}{what[1:]}",
-            field=own_word[1] if own_word else None,
-        )
-    return ErrBadRequest(f"`{path}` does not fit: {what[0].lower()}{what[1:]}", field=path)
+        verdict = "is required" if member["what"] == "missing required" else "is not a field of this request"
+        return ErrBadRequest(f"`{path}` {verdict}", field=path)
+    if path:
+        return ErrBadRequest(f"`{path}` does not fit: {what[0].lower()}{what[1:]}", field=path)
+    if own := _OWN_WORD.fullmatch(what):
+        return ErrBadRequest(what, field=own["path"])
+    return ErrBadRequest(f"the body does not fit: {what[0].lower()}{what[1:]}")

@@ -6,27 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-import msgspec
-
-from lakehouse.chat.request import Answer, Piece, Request
+from lakehouse.chat.request import Answer, ModelCard, Piece, ProviderState, Request
 from lakehouse.errors import Attempt
 from lakehouse.observe.inflight import Flight
 
-
-class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
-    """A registered provider; `available` while its circuit is closed, `default` if it answers bare model names."""
-
-    name: str
-    available: bool
-    default: bool
-
-
-class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that may be asked for: `id` is what a request says, `created` unix seconds (0 when nobody says)."""
-
-    id: str
-    owned_by: str
-    created: int = 0
+__all__ = ["Dispatcher", "ModelCard", "Pieces", "ProviderState"]
 
 
 class Pieces(Protocol):

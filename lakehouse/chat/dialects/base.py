@@ -8,8 +8,8 @@ down as `Quirks`, never as a branch on a provider's name.
     decode(body, quirks=...)                           -> Reply           (whole)
     parser(quirks=...)                                 -> StreamParser    (streamed)
 
-`exchange.Exchange` joins the three for one call and adds what no dialect has to know: answers in the other mode than the
-one asked for, and answers that have to fit a JSON schema. Every failure is a `LakehouseError` with a class.
+`exchange.Exchange` joins the three for one call and adds what no dialect has to know: answers in the other mode than
+the one asked for, and answers that have to fit a JSON schema. Every failure is a `LakehouseError` with a class.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from lakehouse.chat.request import Delta, Reply, Request
+from lakehouse.chat.request import Delta, Reply, Request, Usage
 
 MAX_LINE = 8 * 1024 * 1024
 """Bytes of one line or event of a stream. Ollama sends a tool call in one line, and its own client allows 8 MB."""
@@ -94,18 +94,37 @@ class StreamParser(Protocol):
 
     @property
     def complete(self) -> bool:
-        """The answer is proven whole: its finish reason or end mark has been read, and `end` will not raise for a cut."""
+        """The answer is proven whole: its finish reason or end mark has been read, and `end` will not raise for a
+        cut."""
+
+    @property
+    def broken(self) -> bool:
+        """An error was met after the deltas that `feed` has just returned; the next call raises it."""
 
     @property
     def finished(self) -> bool:
         """The end mark has been read. Only accounting may follow, for which it is worth waiting a moment, not more."""
 
+    @property
+    def said(self) -> int:
+        """How many characters of the answer were read. It grows with every part of it, those included that are not
+        deltas yet: fragments of a tool call, text that is held back. Comments and empty events leave it alone."""
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens and the cost that are known so far."""
+
     def feed(self, data: bytes) -> list[Delta]:
-        """What these bytes say. Raises a `LakehouseError` for an error that the provider sent, for an event that cannot
-        be read and may have held a part of the answer (`incomplete_stream`), and for one over its bound."""
+        """What these bytes say.
+
+        Raises a `LakehouseError` for an error that the provider sent, for an event that cannot be read and may have
+        held a part of the answer (`incomplete_stream`), and for one over its bound: at once when no delta came before
+        it in these bytes, else with the next call. Once raised it is raised by every call.
+        """
 
     def flush(self) -> list[Delta]:
-        """At the end of the body: what was held back, a last event without its blank line included. Raises as `feed`."""
+        """At the end of the body: what was held back, a last event without its blank line included. Raises as
+        `feed`."""
 
     def end(self) -> Reply:
         """The whole answer, its deltas added up. Calls `flush` if that was not done.
@@ -121,6 +140,10 @@ class Dialect(Protocol):
     @property
     def path(self) -> str:
         """Where requests are posted, after the provider's base URL: `/chat/completions`."""
+
+    @property
+    def framing(self) -> Literal["sse", "ndjson"]:
+        """How a stream is cut into events."""
 
     def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
         """The JSON body that asks `model`, which is the provider's own name for it.

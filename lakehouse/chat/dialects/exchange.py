@@ -2,25 +2,222 @@
 
 from __future__ import annotations
 
-from lakehouse.chat.dialects.base import Dialect, Quirks, StreamParser
-from lakehouse.chat.request import Reply, Request
+import re
+from typing import Literal
+
+from lakehouse.chat.dialects.base import MAX_ANSWER, Dialect, Quirks, StreamParser
+from lakehouse.chat.dialects.framing import BOM
+from lakehouse.chat.dialects.structured import Check
+from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, Reply, Request, ToolCallPiece, Usage
+from lakehouse.errors import ErrBadRequest, failure
+
+STREAM_MARKS = (b"data:", b"event:", b"id:", b"retry:", b":")
+"""How server-sent events begin. JSON never does, so an answer shows its form whatever its content type says."""
 
 
 class Exchange:
     """One request in one dialect, and the reading of its answer.
 
-    `body` is what to post to `dialect.path`; raises `ErrBadRequest` when the request cannot be said.
+    `body` is what to post to `path`. Raises `ErrBadRequest` naming the field when the request cannot be said so, or
+    when its `format` is no JSON schema.
     """
 
     def __init__(self, dialect: Dialect, request: Request, *, model: str, stream: bool, quirks: Quirks) -> None:
         self.path = dialect.path
-        self.body = dialect.encode(request, model=model, stream=stream, quirks=quirks)
-        self._dialect, self._request, self._quirks = dialect, request, quirks
+        self._dialect = dialect
+        self._quirks = quirks
+        try:
+            self._check = None if request.format is None else Check(request.format, provider=quirks.provider)
+            self.body = dialect.encode(request, model=model, stream=stream, quirks=quirks)
+        except RecursionError:
+            raise ErrBadRequest("a JSON schema of the request (`format`, `tools`) is nested too deeply") from None
 
     def decode(self, body: bytes) -> Reply:
-        """A whole answer: a stream that came although none was asked for is folded, JSON is checked against `format`."""
-        raise NotImplementedError
+        """A whole answer, and the fold of a stream that came although none was asked for. Raises as `Dialect.decode`,
+        and `upstream_error` for an answer that does not fit `format`."""
+        whole = not self._comes_in_pieces(body)
+        reply = self._dialect.decode(body, quirks=self._quirks) if whole else self._fold(body)
+        return reply if self._check is None else self._check.settled(reply)
 
     def parser(self) -> StreamParser:
-        """A reader of the stream: a whole body that came instead is understood, JSON is checked against `format`."""
-        raise NotImplementedError
+        """A reader of the stream, and of a whole answer that came instead. Raises as `StreamParser`, and at the end
+        `upstream_error` for an answer that does not fit `format`."""
+        parser: StreamParser = EitherParser(self._dialect, self._quirks)
+        if self._check is None:
+            return parser
+        return CheckedParser(parser, self._check, live=self._quirks.schema == "native")
+
+    def _comes_in_pieces(self, body: bytes) -> bool:
+        """Whether a body is a stream. Of Ollama's, one line is the same whole and streamed."""
+        start = _beginning(body)
+        if self._dialect.framing == "ndjson" and len(start.split(b"\n", 2)) < 2:
+            return False
+        return _form(start, self._dialect) == "stream"
+
+    def _fold(self, body: bytes) -> Reply:
+        parser = self._dialect.parser(quirks=self._quirks)
+        parser.feed(body)
+        return parser.end()
+
+
+def _form(start: bytes, dialect: Dialect) -> Literal["stream", "body", "unknown"]:
+    """What an answer is that begins like this, white space and byte order mark left out; some need more of it to say.
+
+    A body is also what is neither, an HTML page for instance: it is refused as a whole, with what it says.
+    """
+    if dialect.framing == "ndjson":
+        if not re.match(rb"\{[ \t\r]*[^ \t\r]", start):
+            return "unknown" if re.fullmatch(rb"(\{[ \t\r]*)?", start) else "body"
+        return "body" if re.match(rb"\{[ \t\r]*\n", start) else "stream"  # a line of a stream is not pretty-printed
+    if start.startswith(STREAM_MARKS):
+        return "stream"
+    return "unknown" if any(mark.startswith(start) for mark in STREAM_MARKS) else "body"
+
+
+def _beginning(data: bytes) -> bytes:
+    return data.lstrip().removeprefix(BOM).lstrip()
+
+
+class EitherParser:
+    """Reads a stream, unless what comes is one body: then that is kept, up to its bound, and read at the end."""
+
+    def __init__(self, dialect: Dialect, quirks: Quirks) -> None:
+        self._dialect = dialect
+        self._quirks = quirks
+        self._form: Literal["stream", "body", "unknown"] = "unknown"
+        self._stream = dialect.parser(quirks=quirks)
+        self._kept = bytearray()  # of a body all, of what is not known yet the beginning
+        self._reply: Reply | None = None
+
+    @property
+    def complete(self) -> bool:
+        """See `StreamParser`."""
+        return self._stream.complete or self._reply is not None
+
+    @property
+    def broken(self) -> bool:
+        """See `StreamParser`."""
+        return self._stream.broken
+
+    @property
+    def finished(self) -> bool:
+        """See `StreamParser`."""
+        return self._stream.finished
+
+    @property
+    def said(self) -> int:
+        """See `StreamParser`."""
+        return len(self._kept) + self._stream.said
+
+    @property
+    def usage(self) -> Usage:
+        """See `StreamParser`."""
+        return self._stream.usage if self._reply is None else self._reply.usage
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """See `StreamParser`."""
+        if self._form == "stream":
+            return self._stream.feed(data)
+        if self._form == "body":
+            self._keep(data)
+            return []
+        data = _beginning(bytes(self._kept) + data)
+        self._kept.clear()
+        self._form = _form(data, self._dialect)
+        if self._form == "stream":
+            return self._stream.feed(data)
+        self._keep(data)
+        return []
+
+    def flush(self) -> list[Delta]:
+        """See `StreamParser`."""
+        if self._form == "stream" or not self._kept:
+            return self._stream.flush()
+        if self._reply is not None:
+            return []
+        self._reply = self._dialect.decode(bytes(self._kept), quirks=self._quirks)
+        return deltas_of(self._reply)
+
+    def end(self) -> Reply:
+        """See `StreamParser`."""
+        self.flush()
+        return self._reply or self._stream.end()
+
+    def _keep(self, data: bytes) -> None:
+        if len(self._kept) + len(data) > MAX_ANSWER:
+            name = self._quirks.provider
+            message = f"{name}: the answer is over the bound of {MAX_ANSWER} bytes"
+            raise failure("upstream_error", message, provider=name, upstream_status=200)
+        self._kept += data
+
+
+class CheckedParser:
+    """Reads an answer that has to fit `format`.
+
+    `live`: its text is given out as it arrives, for the provider enforces the schema, and checked at the end. Else text
+    is held back and only what is left of it without prose and fence is given out, in one piece, at the end.
+    """
+
+    def __init__(self, parser: StreamParser, check: Check, *, live: bool) -> None:
+        self._parser = parser
+        self._check = check
+        self._live = live
+        self._reply: Reply | None = None
+
+    @property
+    def complete(self) -> bool:
+        """See `StreamParser`."""
+        return self._parser.complete
+
+    @property
+    def broken(self) -> bool:
+        """See `StreamParser`."""
+        return self._parser.broken
+
+    @property
+    def finished(self) -> bool:
+        """See `StreamParser`."""
+        return self._parser.finished
+
+    @property
+    def said(self) -> int:
+        """See `StreamParser`."""
+        return self._parser.said
+
+    @property
+    def usage(self) -> Usage:
+        """See `StreamParser`."""
+        return self._parser.usage
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """See `StreamParser`."""
+        return self._shown(self._parser.feed(data))
+
+    def flush(self) -> list[Delta]:
+        """See `StreamParser`."""
+        if self._reply is not None:
+            return []
+        shown = self._shown(self._parser.flush())
+        if self._live:
+            return shown
+        self._reply = self._check.settled(self._parser.end())
+        return [*shown, *([ContentPiece(self._reply.content)] if self._reply.content else [])]
+
+    def end(self) -> Reply:
+        """See `StreamParser`."""
+        self.flush()
+        if self._reply is None:
+            self._reply = self._check.settled(self._parser.end(), as_it_is=True)
+        return self._reply
+
+    def _shown(self, deltas: list[Delta]) -> list[Delta]:
+        return deltas if self._live else [delta for delta in deltas if not isinstance(delta, ContentPiece)]
+
+
+def deltas_of(reply: Reply) -> list[Delta]:
+    """A whole answer as a stream would have told it."""
+    return [
+        *([ReasoningPiece(reply.reasoning)] if reply.reasoning else []),
+        *([ContentPiece(reply.content)] if reply.content else []),
+        *map(ToolCallPiece, reply.tool_calls),
+    ]

@@ -1,0 +1,68 @@
+"""OpenAI's form: `POST /v1/chat/completions`, whole or streamed, and `GET /v1/models`, for any OpenAI client."""
+
+from __future__ import annotations
+
+from quart import Blueprint, request
+from quart_trio.wrappers import TrioResponse
+from werkzeug.exceptions import InternalServerError
+
+from lakehouse.chat.api import answers, body, openai_request, sse, surroundings
+from lakehouse.chat.api.events import EventStream
+from lakehouse.chat.api.failures import one_failure
+from lakehouse.chat.api.interface import Dispatcher, ModelCard
+from lakehouse.chat.api.openai_answer import Chunks, completion
+from lakehouse.chat.api.openai_shapes import Model, ModelList
+from lakehouse.errors import LakehouseError, failure
+
+
+def openai(
+    dispatcher: Dispatcher, *, max_body: int, prefix: str = "/v1", keep_alive: float = sse.KEEP_ALIVE
+) -> Blueprint:
+    """The routes `POST {prefix}/chat/completions` and `GET {prefix}/models` over this dispatcher.
+
+    `max_body` is in bytes, `keep_alive` in seconds.
+    """
+    blueprint = Blueprint("openai", __name__, url_prefix=prefix or None)
+    blueprint.record_once(body.bounded(max_body))
+
+    @blueprint.post("/chat/completions")
+    async def complete() -> TrioResponse:
+        query = openai_request.parse(await body.receive(request, max_body))
+        flight = surroundings.flight(request)
+        if query.request.stream:
+            form = Chunks(surroundings.request_id(request), include_usage=query.include_usage)
+            stream = dispatcher.stream(query.request, flight=flight)
+            return EventStream(stream, form, keep_alive=keep_alive, begun=surroundings.lift_deadline(request))
+        with one_failure():
+            answer = await dispatcher(query.request, flight=flight)
+        return answers.document(completion(answer), headers=[(answers.ATTEMPTS, str(len(answer.attempts)))])
+
+    @blueprint.get("/models")
+    async def models() -> TrioResponse:
+        with one_failure():
+            cards = await dispatcher.models()
+        return answers.document(ModelList(data=tuple(map(as_model, cards))))
+
+    @blueprint.get("/models/<path:name>")
+    async def model(name: str) -> TrioResponse:
+        with one_failure():
+            cards = await dispatcher.models()
+        card = next((card for card in cards if card.id == name), None)
+        if card is None:
+            raise failure("model_not_found", f"the model {name} is not in the listing of any registered provider")
+        return answers.document(as_model(card))
+
+    @blueprint.errorhandler(LakehouseError)
+    async def refuse(error: LakehouseError) -> TrioResponse:
+        return Chunks(surroundings.request_id(request), include_usage=False).refusal(error)
+
+    @blueprint.errorhandler(InternalServerError)
+    async def apologise(_: InternalServerError) -> TrioResponse:
+        return await refuse(answers.defect())
+
+    return blueprint
+
+
+def as_model(card: ModelCard) -> Model:
+    """One line of the listing."""
+    return Model(id=card.id, created=card.created, owned_by=card.owned_by)

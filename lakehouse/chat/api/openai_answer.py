@@ -1,0 +1,135 @@
+"""From an answer, or the pieces of one, to OpenAI's form."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from quart_trio.wrappers import TrioResponse
+
+from lakehouse.chat.api import answers, sse
+from lakehouse.chat.api.interface import Pieces
+from lakehouse.chat.api.openai_errors import envelope, headers_of, status_of
+from lakehouse.chat.api.openai_shapes import (
+    AnswerChoice,
+    AnswerMessage,
+    CachedTokens,
+    Chunk,
+    ChunkChoice,
+    ChunkDelta,
+    Completion,
+    CompletionUsage,
+    ReasoningTokens,
+    ToolCallDelta,
+)
+from lakehouse.chat.request import Answer, ContentPiece, Delta, Done, Piece, ReasoningPiece, ToolCall, ToolCallPiece
+from lakehouse.errors import Attempt, LakehouseError
+
+END = b"data: [DONE]\n\n"
+
+
+def completion(answer: Answer) -> Completion:
+    """A whole answer. `content` is null only where tool calls stand in its place, as with OpenAI."""
+    message = AnswerMessage(
+        content=None if answer.tool_calls and not answer.content else answer.content,
+        reasoning_content=answer.reasoning or UNSET,
+        reasoning_details=answer.reasoning_details,
+        tool_calls=answer.tool_calls or UNSET,
+    )
+    return Completion(
+        id=new_id(),
+        created=int(time.time()),
+        model=answer.model,
+        provider=answer.provider,
+        choices=(AnswerChoice(message=message, finish_reason=answer.finish_reason),),
+        usage=usage(answer),
+        attempts=answer.attempts,
+    )
+
+
+def new_id() -> str:
+    """A name for one answer, like no other."""
+    return f"chatcmpl-{secrets.token_hex(14)}"
+
+
+def usage(counted: Answer | Done) -> CompletionUsage:
+    """The counts under OpenAI's names. A total is given only where both its parts are known."""
+    read, written = counted.input_tokens, counted.output_tokens
+    return CompletionUsage(
+        prompt_tokens=read,
+        completion_tokens=written,
+        total_tokens=None if read is None or written is None else read + written,
+        prompt_tokens_details=UNSET if counted.cached_tokens is None else CachedTokens(counted.cached_tokens),
+        completion_tokens_details=(
+            UNSET if counted.reasoning_tokens is None else ReasoningTokens(counted.reasoning_tokens)
+        ),
+        cost=UNSET if counted.cost_usd is None else counted.cost_usd,
+    )
+
+
+class Chunks:
+    """The events of one stream: the role in the first delta, tool calls numbered, usage at the end if it was wanted."""
+
+    def __init__(self, request_id: str | None, *, include_usage: bool) -> None:
+        self._request_id = request_id
+        self._id = new_id()
+        self._created = int(time.time())
+        self._include_usage = include_usage
+        self._role: Literal["assistant"] | UnsetType = "assistant"
+        self._calls = 0
+
+    def events(self, batch: Sequence[Piece], pieces: Pieces) -> bytes:
+        """A chunk for each piece; `Done` becomes the finish reason, the usage, and the end mark."""
+        return b"".join([self._end(piece) if isinstance(piece, Done) else self._more(piece, pieces) for piece in batch])
+
+    def last_words(self, error: LakehouseError) -> bytes:
+        """The error's envelope, and no end mark after it."""
+        return sse.event(msgspec.json.encode(envelope(error, self._request_id)))
+
+    def refusal(self, error: LakehouseError) -> TrioResponse:
+        """The error's envelope with its status."""
+        return answers.refusal(error, envelope(error, self._request_id), status_of(error), headers_of(error))
+
+    def _more(self, piece: Delta, pieces: Pieces) -> bytes:
+        role, self._role = self._role, UNSET
+        match piece:
+            case ContentPiece(text=text):
+                delta = ChunkDelta(role=role, content=text)
+            case ReasoningPiece(text=text):
+                delta = ChunkDelta(role=role, reasoning_content=text)
+            case ToolCallPiece(tool_call=call):
+                delta = ChunkDelta(role=role, tool_calls=(self._numbered(call),))
+        return self._event((ChunkChoice(delta=delta),), pieces)
+
+    def _numbered(self, call: ToolCall) -> ToolCallDelta:
+        index, self._calls = self._calls, self._calls + 1
+        return ToolCallDelta(index=index, id=call.id, function=call.function)
+
+    def _end(self, done: Done) -> bytes:
+        delta = ChunkDelta(role=self._role, reasoning_details=done.reasoning_details)
+        last = self._event((ChunkChoice(delta=delta, finish_reason=done.finish_reason),), done, attempts=done.attempts)
+        counted = self._event((), done, usage=usage(done)) if self._include_usage else b""
+        return last + counted + END
+
+    def _event(
+        self,
+        choices: tuple[ChunkChoice, ...],
+        served: Pieces | Done,
+        *,
+        usage: CompletionUsage | None = None,
+        attempts: tuple[Attempt, ...] | UnsetType = UNSET,
+    ) -> bytes:
+        chunk = Chunk(
+            id=self._id,
+            created=self._created,
+            model=served.model,
+            provider=served.provider,
+            choices=choices,
+            usage=usage if self._include_usage else UNSET,
+            attempts=attempts,
+        )
+        return sse.event(msgspec.json.encode(chunk))

@@ -1,0 +1,116 @@
+"""From a request in OpenAI's form to a `Request` like any other.
+
+What OpenAI documents is checked by type. Fields that we do not know travel on in `extra`, for a provider that speaks
+this form. In messages, whose every word has to be told in other forms too, they are passed over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lakehouse.chat.api import body
+from lakehouse.chat.api.openai_shapes import (
+    FormatJson,
+    FormatSchema,
+    Given,
+    GivenImage,
+    GivenMessage,
+    GivenRefusal,
+    GivenText,
+)
+from lakehouse.chat.request import ImagePart, JsonObject, Message, OpenAIRequest, Part, TextPart
+from lakehouse.errors import ErrBadRequest
+
+CHECKED_ONLY = frozenset(
+    {
+        "parallel_tool_calls",
+        "presence_penalty",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "top_logprobs",
+    }
+)
+"""Fields whose type is checked here and which otherwise travel like unknown ones."""
+
+UNDERSTOOD = frozenset(Given.__struct_fields__) - CHECKED_ONLY
+
+SUPERSEDED = {"functions": "tools", "function_call": "tool_choice"}
+"""Fields that OpenAI has given up for others before any of our providers existed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What was asked, and whether a stream of the answer ends with its usage."""
+
+    request: OpenAIRequest
+    include_usage: bool
+
+
+def parse(data: bytes) -> Query:
+    """Read a body; raises `ErrBadRequest` naming the field that does not fit."""
+    raw = body.decode(data, dict)
+    given = body.fit(raw, Given)
+    for old, new in SUPERSEDED.items():
+        if raw.get(old) is not None:
+            raise ErrBadRequest(f"`{old}` is not supported: use `{new}`", field=old)
+    if given.n is not None and given.n != 1:
+        raise ErrBadRequest(f"`n` must be 1, got {given.n}: there is one choice in an answer", field="n")
+    options = given.stream_options
+    return Query(_request(raw, given), include_usage=bool(options and options.include_usage))
+
+
+def _request(raw: JsonObject, given: Given) -> OpenAIRequest:
+    with body.own_checks():
+        return OpenAIRequest(
+            model=given.model,
+            messages=tuple(_message(place, message) for place, message in enumerate(given.messages)),
+            temperature=given.temperature,
+            top_p=given.top_p,
+            max_tokens=given.max_tokens if given.max_completion_tokens is None else given.max_completion_tokens,
+            stop=tuple(given.stop) if isinstance(given.stop, list) else given.stop,
+            seed=given.seed,
+            format=_format(given),
+            think=False if given.reasoning_effort == "none" else given.reasoning_effort,
+            tools=tuple(given.tools) if given.tools else None,
+            tool_choice=given.tool_choice,
+            stream=bool(given.stream),
+            fallbacks=tuple(given.fallbacks or ()),
+            user=given.user,
+            extra={name: value for name, value in raw.items() if name not in UNDERSTOOD and value is not None},
+        )
+
+
+def _format(given: Given) -> JsonObject | Literal["json"] | None:
+    match given.response_format:
+        case FormatSchema(json_schema=described):
+            return described.schema
+        case FormatJson():
+            return "json"
+        case _:
+            return None
+
+
+def _message(place: int, given: GivenMessage) -> Message:
+    content = tuple(map(_part, given.content)) if isinstance(given.content, list) else given.content
+    if content is None and given.role == "assistant" and not given.tool_calls:
+        content = given.refusal or ""  # an answer that was all reasoning, or a refusal, comes back like this
+    with body.own_checks(f"messages[{place}]"):
+        return Message(
+            role=given.role,
+            content=content,
+            name=given.name,
+            tool_calls=tuple(given.tool_calls or ()),
+            tool_call_id=given.tool_call_id,
+            reasoning=given.reasoning_content or given.reasoning or None,
+            reasoning_details=tuple(given.reasoning_details or ()),
+        )
+
+
+def _part(given: GivenText | GivenImage | GivenRefusal) -> Part:
+    match given:
+        case GivenImage(image_url=image_url):
+            return ImagePart(image_url=image_url)
+        case GivenText(text=text) | GivenRefusal(refusal=text):
+            return TextPart(text=text)

@@ -1,0 +1,130 @@
+"""One attempt: one HTTP exchange with one provider, within the limits of its time and size.
+
+    whole(...)        -> Whole   an answer, read to its end
+    open_stream(...)  -> Live    the first pieces of one, and the rest to come (`live`)
+
+Both raise a `LakehouseError` with a class. Then, and when they are cancelled, they leave nothing open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf
+
+import httpx
+import trio
+
+from lakehouse.chat.call import Call
+from lakehouse.chat.dialects.base import MAX_ANSWER
+from lakehouse.chat.dialects.exchange import Exchange
+from lakehouse.chat.incoming import Incoming, answered_by
+from lakehouse.chat.live import Live, silent
+from lakehouse.chat.registry import Route
+from lakehouse.chat.request import Reply
+from lakehouse.chat.trail import TrackedAttempt
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole answer, and who gave it."""
+
+    route: Route
+    reply: Reply
+
+    async def drain(self) -> None:
+        """It was read to its end."""
+
+    async def aclose(self) -> None:
+        """There is nothing to let go of."""
+
+
+async def whole(call: Call, route: Route, attempt: TrackedAttempt, *, last: bool) -> Whole:
+    """Ask for a whole answer.
+
+    A route that is not the last one is left when nothing of the answer came by `first_token_timeout`, or when it stalls
+    for `idle_timeout`. The last one has until the call's deadline, for a whole answer may be long in the making.
+    """
+    if route.provider.streams_only:
+        reply = await _from_stream(call, route, attempt, last=last)
+    else:
+        exchange = _exchange(call, route, attempt, stream=False)
+        reply = exchange.decode(await _body(call, route, attempt, exchange, last=last))
+    call.learned(reply.usage)
+    return Whole(route, reply)
+
+
+async def _body(call: Call, route: Route, attempt: TrackedAttempt, exchange: Exchange, *, last: bool) -> bytes:
+    settings = call.settings
+    with trio.CancelScope(relative_deadline=inf if last else settings.first_token_timeout) as limit:
+
+        def heard() -> None:
+            attempt.heard = True
+            if not last:
+                limit.deadline = trio.current_time() + settings.idle_timeout
+
+        async with await _send(call, route, attempt, exchange) as incoming:
+            return await incoming.read(MAX_ANSWER, heard)
+    raise silent(route, settings, heard=attempt.heard)
+
+
+async def _from_stream(call: Call, route: Route, attempt: TrackedAttempt, *, last: bool) -> Reply:
+    live = await open_stream(call, route, attempt, last=last)
+    try:
+        while await live.receive():
+            pass
+    finally:
+        await live.aclose()
+    return live.reply
+
+
+async def open_stream(call: Call, route: Route, attempt: TrackedAttempt, *, last: bool) -> Live:  # noqa: ARG001 - as `whole`
+    """Ask for a stream and wait for its first pieces, on every route until `first_token_timeout`.
+
+    The attempt is kept: it ends with the stream, which somebody must close.
+    """
+    settings = call.settings
+    exchange = _exchange(call, route, attempt, stream=True)
+    deadline = trio.current_time() + settings.first_token_timeout
+    with trio.CancelScope(deadline=deadline) as limit:
+        incoming = await _send(call, route, attempt, exchange)
+    if limit.cancelled_caught:
+        raise silent(route, settings, heard=False)
+    live = Live(call, route, attempt, incoming, exchange.parser())
+    await live.begin(deadline)
+    attempt.keep()
+    return live
+
+
+def _exchange(call: Call, route: Route, attempt: TrackedAttempt, *, stream: bool) -> Exchange:
+    """What is sent to `route`, and how what comes back is read."""
+    provider, request = route.provider, call.request
+    quirks = provider.quirks(route.model, request)
+    if request.format is not None:
+        attempt.schema_step = step = call.means.ladder.step(route.target, quirks.schema)
+        quirks = quirks if step == quirks.schema else replace(quirks, schema=step)
+    dialect = provider.endpoint(route.model).dialect
+    return Exchange(dialect, request, model=route.model, stream=stream, quirks=quirks)
+
+
+async def _send(call: Call, route: Route, attempt: TrackedAttempt, exchange: Exchange) -> Incoming:
+    """Send it and wait for the head. Raises what an answer that is no success means."""
+    provider = route.provider
+    endpoint = provider.endpoint(route.model)
+    trace = call.flight.traceparent(attempt.record)
+    request = httpx.Request(
+        "POST",
+        endpoint.url,
+        headers=[
+            *endpoint.headers,
+            *provider.request_headers(call.request),
+            *([(b"traceparent", trace)] if trace else ()),
+        ],
+        content=exchange.body,
+        extensions={"flight": call.flight},
+    )
+    incoming = await answered_by(call.means.transports[provider.name], request, provider=provider.name)
+    attempt.record.status = incoming.status
+    if not 200 <= incoming.status < 300:
+        async with incoming:
+            raise await incoming.refusal(secrets=(provider.key.value,) if provider.key else ())
+    return incoming

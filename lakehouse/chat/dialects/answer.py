@@ -1,0 +1,193 @@
+"""An answer that is being put together, the same for every dialect and for whole and streamed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks
+from lakehouse.chat.dialects.documents import JsonObject, dump
+from lakehouse.chat.dialects.excerpts import excerpt
+from lakehouse.chat.dialects.reasoning import Details, Split, ThinkSplitter
+from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL, CallAssembler, arguments_object
+from lakehouse.chat.dialects.usage import Meter
+from lakehouse.chat.request import ContentPiece, Delta, FinishReason, ReasoningPiece, Reply, ToolCall, ToolCallPiece
+from lakehouse.errors import LakehouseError, failure
+
+FINISH_REASONS: dict[str, FinishReason] = {
+    "length": "length",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+    "sensitive": "content_filter",  # GLM
+}
+"""What providers call the ends that are not `stop`. Whatever else they write there, the model came to an end."""
+
+BROKEN = {"error", "network_error", "insufficient_system_resource"}
+"""Finish reasons that are failures: OpenRouter's, GLM's and DeepSeek's."""
+
+
+class AnswerBuilder:
+    """Adds up what an answer says, and turns it into deltas on the way."""
+
+    def __init__(self, quirks: Quirks) -> None:
+        self.provider = quirks.provider
+        self.meter = Meter()
+        self.details = Details()
+        self.finish_reason: FinishReason | None = None
+        self.finished = False  # the end mark was seen: only accounting follows
+        self.ended_by_usage = False  # the last thing said was the usage, and that is an end here
+        self._refused = False
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls = CallAssembler()
+        self._calls_of_caller: list[ToolCall] = []
+        self._size = 0
+        self._splitter: ThinkSplitter | None = None
+        if quirks.inline_think != "never":
+            self._splitter = ThinkSplitter(unopened=quirks.inline_think == "unopened")
+
+    @property
+    def complete(self) -> bool:
+        """Proven whole."""
+        return self.finish_reason is not None or (self.ended_by_usage and self._calls.parsable())
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was said yet."""
+        return not (self._content or self._reasoning or self._calls or (self._splitter and self._splitter.held))
+
+    @property
+    def said(self) -> int:
+        """Characters of everything that was said, what is held back and fragments of tool calls included."""
+        held = self._splitter.held if self._splitter else 0
+        return self._size + self._calls.size + self.details.size + held
+
+    def content(self, text: str) -> list[Delta]:
+        """Some more text."""
+        if not text:
+            return []
+        if self._splitter is None:
+            return self._pieces([Split("content", text)])
+        return self._pieces(self._splitter.feed(text))
+
+    def reasoning(self, text: str) -> list[Delta]:
+        """Some more reasoning, from a field of its own: then it does not leak into the text, either."""
+        if not text:
+            return []
+        held = self._splitter.end() if self._splitter else []
+        self._splitter = None
+        return [*self._pieces(held), *self._pieces([Split("reasoning", text)])]
+
+    def refusal(self, text: str) -> list[Delta]:
+        """What the model says instead of an answer that it refuses; OpenAI gives it a field of its own."""
+        self._refused = self._refused or bool(text)
+        return self.content(text)
+
+    def calls(self, fragments: Iterable[JsonObject]) -> list[Delta]:
+        """Fragments of tool calls, or whole ones."""
+        given = self._calls.add(fragments)
+        self._bounded()
+        return self._called(given)
+
+    def fragment(self, index: object, *, id: str = "", name: str = "", arguments: object = None) -> list[Delta]:  # noqa: A002
+        """One fragment of a tool call, for forms that are not OpenAI's."""
+        given = self._calls.fragment(index, id, name, arguments)
+        self._bounded()
+        return self._called(given)
+
+    def signed(self, entries: Iterable[JsonObject]) -> None:
+        """Reasoning that is to be sent back verbatim, whole or as deltas."""
+        self.details.add(entries)
+        self._bounded()
+
+    def finish(self, reason: str, *, default: FinishReason = "stop") -> None:
+        """The provider's finish reason; raises for one that is a failure."""
+        if reason.lower() in BROKEN:
+            raise self.failure(f"the provider broke off the answer (finish reason {reason[:40]})")
+        self.finish_reason = FINISH_REASONS.get(reason.lower(), default)
+
+    def flush(self) -> list[Delta]:
+        """At the end: text that was held back, and the calls that were still open if the answer is whole."""
+        held = self._pieces(self._splitter.end()) if self._splitter else []
+        if not self.complete:
+            return held
+        try:
+            calls = self._calls.end(cut=self.finish_reason == "length")
+        except ValueError as error:
+            raise self.failure(str(error)) from None
+        return [*held, *self._called(calls)]
+
+    def reply(self) -> Reply:
+        """The answer, which has ended. Raises `incomplete_stream` or `empty_response` if it is none."""
+        if self.empty and (self.complete or self.finished):
+            raise self._nothing_said()
+        if not self.complete:
+            raise failure(
+                "incomplete_stream",
+                f"the answer of {self.provider} was cut: it ended without a finish reason",
+                provider=self.provider,
+                upstream_status=200,
+            )
+        calls = self._calls_of_caller
+        ended: FinishReason = self.finish_reason or "stop"
+        return Reply(
+            content="".join(self._content),
+            reasoning="".join(self._reasoning),
+            tool_calls=tuple(calls),
+            finish_reason="tool_calls" if calls else "content_filter" if self._refused else ended,
+            usage=self.meter.usage(),
+            reasoning_details=tuple(self.details.entries),
+        )
+
+    def failure(self, message: str) -> LakehouseError:
+        """An `upstream_error` about this answer."""
+        return failure("upstream_error", f"{self.provider}: {message}", provider=self.provider, upstream_status=200)
+
+    def not_understood(self, document: JsonObject) -> LakehouseError:
+        """The failure that a whole answer is which has another form."""
+        return self.failure(f"the answer is not understood: {excerpt(dump(document))}")
+
+    def _called(self, calls: Iterable[ToolCall]) -> list[Delta]:
+        """Calls as deltas. The call of the tool that stands for a structured answer is its text."""
+        deltas: list[Delta] = []
+        for call in calls:
+            if call.function.name in (ANSWER_TOOL, WRAPPED_ANSWER_TOOL):
+                deltas += self._pieces([Split("content", _unwrapped(call))])
+            else:
+                self._calls_of_caller.append(call)
+                deltas.append(ToolCallPiece(call))
+        return deltas
+
+    def _nothing_said(self) -> LakehouseError:
+        if self.finish_reason == "content_filter":
+            message = f"{self.provider} withheld the whole answer (content filter)"
+            return failure("content_policy", message, provider=self.provider, upstream_status=200)
+        message = f"{self.provider} gave an empty answer: no text, no reasoning, no tool call"
+        return failure("empty_response", message, provider=self.provider, upstream_status=200)
+
+    def _pieces(self, splits: Iterable[Split]) -> list[Delta]:
+        pieces: list[Delta] = []
+        for kind, text in splits:
+            self._size += len(text)
+            if kind == "content":
+                self._content.append(text)
+                pieces.append(ContentPiece(text))
+            else:
+                self._reasoning.append(text)
+                pieces.append(ReasoningPiece(text))
+        self._bounded()
+        return pieces
+
+    def _bounded(self) -> None:
+        if self.said > MAX_ANSWER:
+            raise self.failure(f"the answer is over the bound of {MAX_ANSWER} characters")
+
+
+def _unwrapped(call: ToolCall) -> str:
+    arguments = call.function.arguments
+    if call.function.name == ANSWER_TOOL:
+        return arguments
+    value = arguments_object(arguments)
+    return dump(value["value"]) if "value" in value else arguments

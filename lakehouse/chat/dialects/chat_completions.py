@@ -1,0 +1,204 @@
+"""OpenAI's chat completions, as OpenAI, OpenRouter, OpenCode, Kimi and llama.cpp speak them.
+
+Request and answer: https://platform.openai.com/docs/api-reference/chat. A stream is server-sent events whose data are
+chunks; `[DONE]` ends it, but is not always sent, and OpenCode sends its cost after it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from lakehouse.chat.dialects import images, reasoning, schema
+from lakehouse.chat.dialects.answer import AnswerBuilder
+from lakehouse.chat.dialects.base import Quirks, StreamParser
+from lakehouse.chat.dialects.documents import JsonObject, first, mapping, objects, string, text, without_nulls
+from lakehouse.chat.dialects.failures import refusal
+from lakehouse.chat.dialects.parsing import Parser, read_whole
+from lakehouse.chat.dialects.requests import body_of, chosen_tool, extra_fields, flavoured_tools, own_options
+from lakehouse.chat.dialects.sse import SseFraming
+from lakehouse.chat.dialects.tools import CallIds, fragments_of
+from lakehouse.chat.request import Delta, Message, Reply, Request
+
+
+class ChatCompletions:
+    """The dialect. Fields of OpenAI's that we do not know (`OpenAIRequest.extra`) are sent as they are."""
+
+    path = "/chat/completions"
+    framing: Literal["sse", "ndjson"] = "sse"
+
+    def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
+        """See `Dialect`."""
+        plan = schema.plan(request, quirks, steps=("native", "json_object", "tool", "prompt"))
+        known = {
+            "model": model,
+            "messages": _messages(request, plan, quirks),
+            "stream": stream,
+            "stream_options": {"include_usage": True} if stream and quirks.include_usage else None,
+            "temperature": request.temperature if quirks.send_temperature else None,
+            "top_p": request.top_p if quirks.send_temperature else None,
+            quirks.max_tokens_field: request.max_tokens or quirks.default_max_tokens,
+            "stop": request.stop,
+            "seed": request.seed,
+            "user": request.user if quirks.send_user else None,
+            "response_format": schema.response_format(plan) if plan and plan.mode else None,
+        }
+        thinking = _thinking(quirks.default_think if request.think is None else request.think, quirks)
+        tools = _tools(request, plan, quirks)
+        return body_of(quirks.extra_body, thinking, extra_fields(request), own_options(request), tools, known)
+
+    def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
+        """See `Dialect`."""
+        return read_whole(body, CompletionReader(quirks))
+
+    def parser(self, *, quirks: Quirks) -> StreamParser:
+        """See `Dialect`."""
+        return Parser(SseFraming(), CompletionReader(quirks))
+
+
+def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonObject:
+    """`tools` and `tool_choice`. The tool that stands for the answer must be called, unless the caller has tools too or
+    asks for thinking, with which some models refuse to be forced (Kimi)."""
+    tools = flavoured_tools(request, quirks)
+    chosen_tool(request.tool_choice)
+    if plan is None or plan.tool is None:
+        return without_nulls({"tools": tools or None, "tool_choice": request.tool_choice if tools else None})
+    forced: object = {"type": "function", "function": {"name": plan.tool["function"]["name"]}}
+    if request.think:
+        forced = "auto"
+    elif tools:
+        forced = "required"
+    return {"tools": [*tools, plan.tool], "tool_choice": forced}
+
+
+def _thinking(think: bool | str | None, quirks: Quirks) -> JsonObject:
+    """How the endpoint is told to think; nothing when nobody said anything."""
+    if think is None or quirks.think == "none":
+        return {}
+    level = think if isinstance(think, str) else None
+    if quirks.think == "template":
+        return {"chat_template_kwargs": {"enable_thinking": bool(think) and think != "none"}}
+    if quirks.think == "openrouter":
+        return {"reasoning": {"enabled": True} if think is True else {"effort": level or "none"}}
+    if quirks.think == "moonshot":
+        enabled = bool(think) and think != "none"
+        return {
+            "thinking": {
+                "type": "enabled" if enabled else "disabled",
+                **({"effort": level} if level and enabled else {}),
+            }
+        }
+    return {} if think is True else {"reasoning_effort": level or "none"}
+
+
+def _messages(request: Request, plan: schema.Plan | None, quirks: Quirks) -> list[JsonObject]:
+    ids = CallIds()
+    messages = schema.instructed(request.messages, plan.instruction if plan else "")
+    for position, message in enumerate(request.messages):
+        images.check(message, position, quirks)
+    return [_message(message, ids, quirks) for message in messages]
+
+
+def _message(message: Message, ids: CallIds, quirks: Quirks) -> JsonObject:
+    fields: JsonObject = {"role": message.role}
+    if message.role == "developer" and not quirks.developer_role:
+        fields["role"] = "system"
+    if message.tool_calls and not message.content:
+        if quirks.empty_content != "omit":
+            fields["content"] = None if quirks.empty_content == "null" else ""
+    else:
+        fields["content"] = _content(message)
+    if message.name is not None:
+        fields["name"] = message.name
+    if message.tool_call_id is not None:
+        fields["tool_call_id"] = ids.result(message.tool_call_id)
+    if message.tool_calls:
+        fields["tool_calls"] = [
+            {
+                "id": ids.call(call.id),
+                "type": "function",
+                "function": {"name": call.function.name, "arguments": call.function.arguments or "{}"},
+            }
+            for call in message.tool_calls
+        ]
+    if message.role == "assistant":
+        fields |= _echo(message, quirks)
+    return fields
+
+
+def _content(message: Message) -> object:
+    if isinstance(message.content, tuple):
+        return (
+            message.text if len(message.content) == 1 and not message.images else msgspec.to_builtins(message.content)
+        )
+    return message.content or ""
+
+
+def _echo(message: Message, quirks: Quirks) -> JsonObject:
+    """Reasoning on its way back. With tool calls the details are sent even when there are none: DeepSeek V4 wants the
+    empty list that it sent."""
+    fields: JsonObject = {}
+    if quirks.reasoning_key and message.reasoning:
+        fields[quirks.reasoning_key] = message.reasoning
+    details = reasoning.signed_entries(
+        entry for entry in message.reasoning_details if string(entry.get("type")).startswith("reasoning.")
+    )
+    if quirks.reasoning_details and (details or message.tool_calls):
+        fields["reasoning_details"] = details
+    return fields
+
+
+class CompletionReader:
+    """Reads completions, and the chunks of streamed ones."""
+
+    def __init__(self, quirks: Quirks) -> None:
+        self.answer = AnswerBuilder(quirks)
+        self._end_by_usage = quirks.end_by_usage
+
+    def whole(self, document: JsonObject) -> None:
+        """See `Reader`. A completion has ended whether or not it says why."""
+        if "choices" not in document:
+            raise self.answer.not_understood(document)
+        self.read(document, b"")
+        self.answer.finished = True
+        if objects(document["choices"]) and not self.answer.finish_reason:
+            self.answer.finish("stop")
+
+    def read(self, document: JsonObject, name: bytes) -> list[Delta]:  # noqa: ARG002
+        """See `Reader`."""
+        choice = first(document.get("choices"))
+        if choice.get("error"):
+            raise refusal(choice, provider=self.answer.provider)
+        message = mapping(choice.get("delta")) or mapping(choice.get("message"))
+        deltas = self._say(message)
+        reason = string(choice.get("finish_reason"))
+        counted = self.answer.meter.read_completion(document)
+        if reason:
+            self.answer.finish(reason)
+        elif self._speaks(message):
+            self.answer.ended_by_usage = False
+        elif counted:
+            self.answer.ended_by_usage = self._end_by_usage
+        return deltas
+
+    def account(self, document: JsonObject) -> None:
+        """See `Reader`. OpenCode's cost comes here; usage that comes here, too, is an end where usage is one."""
+        if self.answer.meter.read_completion(document):
+            self.answer.ended_by_usage = self._end_by_usage
+
+    def _say(self, message: JsonObject) -> list[Delta]:
+        answer = self.answer
+        answer.signed(objects(message.get("reasoning_details")))
+        return [
+            *answer.reasoning(reasoning.read(message)),
+            *answer.content(text(message.get("content"))),
+            *answer.refusal(string(message.get("refusal"))),
+            *answer.calls(fragments_of(message)),
+        ]
+
+    @staticmethod
+    def _speaks(message: JsonObject) -> bool:
+        return bool(
+            text(message.get("content")) or reasoning.read(message) or message.get("refusal") or fragments_of(message)
+        )

@@ -1,0 +1,187 @@
+"""Ollama's own chat, local and in the cloud.
+
+Source: ollama/ollama api/types.go and server/routes.go. A stream is JSON objects, one a line; the last has `done: true`
+and the counts. A stream may end without it, after a token was repeated too often: then nobody says so, and the answer
+is cut. `think` is on by default for models that can, `stream` for all.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lakehouse.chat.dialects import images, reasoning, schema
+from lakehouse.chat.dialects.answer import AnswerBuilder
+from lakehouse.chat.dialects.base import Quirks, StreamParser
+from lakehouse.chat.dialects.documents import JsonObject, mapping, string, text, without_nulls
+from lakehouse.chat.dialects.flavours import inlined
+from lakehouse.chat.dialects.ndjson import NdjsonFraming
+from lakehouse.chat.dialects.parsing import Parser, read_whole
+from lakehouse.chat.dialects.requests import body_of, chosen_tool, extra_fields, flavoured_tools, own_options
+from lakehouse.chat.dialects.tools import CallIds, arguments_object, fragments_of
+from lakehouse.chat.request import Delta, ImagePart, Message, Reply, Request
+from lakehouse.errors import failure
+
+SAMPLING = ("presence_penalty", "frequency_penalty", "top_k", "min_p")
+"""Fields that callers of OpenAI's form may send, and that Ollama knows as options under the same names."""
+
+
+class Ollama:
+    """The dialect. It has no `tool_choice`: `none` leaves the tools out, a named tool is the only one that is
+    offered, and `required` is the same as `auto`."""
+
+    path = "/api/chat"
+    framing: Literal["sse", "ndjson"] = "ndjson"
+
+    def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
+        """See `Dialect`."""
+        plan = schema.plan(request, quirks, steps=("native", "json_object", "tool", "prompt"))
+        known = {
+            "model": model,
+            "messages": _messages(request, plan, quirks),
+            "stream": stream,
+            "think": quirks.default_think if request.think is None else request.think,
+            "format": _format(plan),
+            "tools": _tools(request, plan, quirks) or None,
+            "options": _options(request, quirks) or None,
+        }
+        return body_of(quirks.extra_body, known)
+
+    def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
+        """See `Dialect`."""
+        return read_whole(body, OllamaReader(quirks))
+
+    def parser(self, *, quirks: Quirks) -> StreamParser:
+        """See `Dialect`."""
+        return Parser(NdjsonFraming(), OllamaReader(quirks))
+
+
+def _format(plan: schema.Plan | None) -> object:
+    if plan is None or not plan.mode:
+        return None
+    return "json" if plan.schema is None or plan.level == "json_object" else plan.schema
+
+
+def _options(request: Request, quirks: Quirks) -> JsonObject:
+    """Ollama's options. `stop` must be a list: a bare string is a 500."""
+    extra = extra_fields(request)
+    known = {
+        "temperature": request.temperature if quirks.send_temperature else None,
+        "top_p": request.top_p if quirks.send_temperature else None,
+        "num_predict": request.max_tokens or quirks.default_max_tokens,
+        "seed": request.seed,
+        "stop": [request.stop] if isinstance(request.stop, str) else request.stop,
+    }
+    sampling = {name: extra[name] for name in SAMPLING if extra.get(name) is not None}
+    return {**sampling, **own_options(request), **without_nulls(known)}
+
+
+def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> list[JsonObject]:
+    """Tools with their references put in place, for Ollama drops the keyword from what it shows the model."""
+    tools = flavoured_tools(request, quirks)
+    name = chosen_tool(request.tool_choice)
+    if name is not None:
+        tools = [tool for tool in tools if mapping(tool["function"]).get("name") == name]
+    if request.tool_choice == "none":
+        tools = []
+    if plan is not None and plan.tool is not None:
+        tools = [*tools, plan.tool]
+    offered = []
+    for tool in tools:
+        function = mapping(tool["function"])
+        parameters = inlined(mapping(function.get("parameters")))
+        offered.append({**tool, "type": "function", "function": {**function, "parameters": parameters}})
+    return offered
+
+
+def _messages(request: Request, plan: schema.Plan | None, quirks: Quirks) -> list[JsonObject]:
+    ids = CallIds()
+    names = {call.id: call.function.name for message in request.messages for call in message.tool_calls}
+    carried = [_images(message, position, quirks) for position, message in enumerate(request.messages)]
+    messages = schema.instructed(request.messages, plan.instruction if plan else "")
+    added = len(messages) - len(request.messages)
+    written = []
+    for position, message in enumerate(messages):
+        fields = _message(message, ids, names, quirks)
+        if position >= added and carried[position - added]:
+            fields["images"] = carried[position - added]
+        written.append(fields)
+    return written
+
+
+def _message(message: Message, ids: CallIds, names: dict[str, str], quirks: Quirks) -> JsonObject:
+    """One message: `content` must be a string, arguments must be an object, a result names its tool."""
+    fields: JsonObject = {"role": "system" if message.role == "developer" else message.role, "content": message.text}
+    if message.tool_call_id is not None:
+        fields["tool_call_id"] = ids.result(message.tool_call_id)
+        fields |= without_nulls({"tool_name": names.get(message.tool_call_id, message.name)})
+    if message.tool_calls:
+        fields["tool_calls"] = [
+            {
+                "id": ids.call(call.id),
+                "function": {
+                    "index": index,
+                    "name": call.function.name,
+                    "arguments": arguments_object(call.function.arguments),
+                },
+            }
+            for index, call in enumerate(message.tool_calls)
+        ]
+    if message.reasoning and quirks.reasoning_key:
+        fields["thinking"] = message.reasoning
+    return fields
+
+
+def _images(message: Message, position: int, quirks: Quirks) -> list[str]:
+    """The images of a message as bare base64; raises `ErrBadRequest` for a remote one, which Ollama does not fetch."""
+    taken: list[str] = []
+    for index, part in enumerate(message.content or ()):
+        if isinstance(part, ImagePart):
+            where = images.field(position, index)
+            image = images.allow(part.image_url, where=where, quirks=quirks) or images.data_of(
+                part.image_url.url, where=where
+            )
+            taken.append(image.data)
+    return taken
+
+
+class OllamaReader:
+    """Reads answers: a whole one is as the last line of a streamed one."""
+
+    def __init__(self, quirks: Quirks) -> None:
+        self.answer = AnswerBuilder(quirks)
+
+    def whole(self, document: JsonObject) -> None:
+        """See `Reader`."""
+        if "message" not in document and "response" not in document:
+            raise self.answer.not_understood(document)
+        self.read(document, b"")
+
+    def read(self, document: JsonObject, name: bytes) -> list[Delta]:  # noqa: ARG002
+        """See `Reader`. What `/api/generate` calls `response` is understood, too."""
+        message = mapping(document.get("message")) or {**document, "content": document.get("response")}
+        answer = self.answer
+        deltas = [
+            *answer.reasoning(reasoning.read(message)),
+            *answer.content(text(message.get("content"))),
+            *answer.calls(fragments_of(message)),
+        ]
+        if document.get("done") is True:
+            self._end(document)
+        return deltas
+
+    def account(self, document: JsonObject) -> None:
+        """See `Reader`: nothing follows the last line."""
+
+    def _end(self, document: JsonObject) -> None:
+        """The last line. Without a reason and without counts it was the runner's connection that ended, not the
+        answer."""
+        self.answer.finished = True
+        self.answer.meter.read_ollama(document)
+        reason = string(document.get("done_reason"))
+        if reason in ("load", "unload"):
+            message = (
+                f"{self.answer.provider} only took the model into memory or out of it ({reason}), and said nothing"
+            )
+            raise failure("empty_response", message, provider=self.answer.provider, upstream_status=200)
+        if reason or "eval_count" in document or "total_duration" in document:
+            self.answer.finish(reason or "stop")

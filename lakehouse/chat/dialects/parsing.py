@@ -1,0 +1,160 @@
+"""Reading answers: the way from bytes to what they say that all dialects share.
+
+A dialect brings a `Reader`, which understands one JSON object of its form; this module finds the objects, refuses those
+that are errors and knows what to make of one that cannot be read: before the answer is proven whole it may have held a
+part of it, so the answer is cut; after that it is skipped. What is no JSON object at all (`data: ping`) never held any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from lakehouse.chat.dialects.answer import AnswerBuilder
+from lakehouse.chat.dialects.base import MAX_ANSWER
+from lakehouse.chat.dialects.documents import JsonObject, load_object
+from lakehouse.chat.dialects.excerpts import excerpt
+from lakehouse.chat.dialects.failures import refusal
+from lakehouse.chat.dialects.framing import Event, Framing, LineTooLong
+from lakehouse.chat.request import Delta, Reply, Usage
+from lakehouse.errors import LakehouseError, failure
+
+END_MARK = b"[DONE]"
+
+
+class Reader(Protocol):
+    """Understands the objects of one form and tells its answer what they say."""
+
+    answer: AnswerBuilder
+
+    def whole(self, document: JsonObject) -> None:
+        """A whole answer."""
+
+    def read(self, document: JsonObject, name: bytes) -> list[Delta]:
+        """One event of a stream; `name` is the event's where the framing has names."""
+
+    def account(self, document: JsonObject) -> None:
+        """One event after the end mark: only its usage and cost are of interest."""
+
+
+class Parser:
+    """A `StreamParser` made of a framing and a reader."""
+
+    def __init__(self, framing: Framing, reader: Reader) -> None:
+        self._framing = framing
+        self._reader = reader
+        self._answer = reader.answer
+        self._flushed = False
+        self._error: LakehouseError | None = None
+
+    @property
+    def broken(self) -> bool:
+        """See `StreamParser`."""
+        return self._error is not None
+
+    @property
+    def complete(self) -> bool:
+        """See `StreamParser`."""
+        return self._answer.complete
+
+    @property
+    def finished(self) -> bool:
+        """See `StreamParser`."""
+        return self._answer.finished
+
+    @property
+    def said(self) -> int:
+        """See `StreamParser`."""
+        return self._answer.said
+
+    @property
+    def usage(self) -> Usage:
+        """See `StreamParser`."""
+        return self._answer.meter.usage()
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """See `StreamParser`."""
+        return self._deltas(self._framing.feed(data))
+
+    def flush(self) -> list[Delta]:
+        """See `StreamParser`."""
+        if self._flushed:
+            return self._deltas(())
+        self._flushed = True
+        return self._deltas(self._framing.end(), last=True)
+
+    def end(self) -> Reply:
+        """See `StreamParser`."""
+        self.flush()
+        if self._error is not None:
+            raise self._error
+        return self._answer.reply()
+
+    def _deltas(self, events: Iterable[Event], *, last: bool = False) -> list[Delta]:
+        """What the events say. An error is raised only when nothing was said before it, else by the next call: so what
+        is said does not depend on how the bytes were cut."""
+        if self._error is not None:
+            raise self._error
+        deltas: list[Delta] = []
+        try:
+            for event in events:
+                deltas += self._read(event)
+            if last:
+                deltas += self._answer.flush()
+        except LineTooLong:
+            self._error = self._answer.failure("a line of the answer is over its bound")
+        except LakehouseError as error:
+            self._error = error
+        if self._error is not None and not deltas:
+            raise self._error
+        return deltas
+
+    def _read(self, event: Event) -> list[Delta]:
+        if event.data.strip() == END_MARK:
+            return self._mark()
+        try:
+            document = load_object(event.data)
+        except ValueError:
+            return self._unreadable(event)
+        if self._answer.finished:
+            self._reader.account(document)
+            return []
+        refuse_error(document, provider=self._answer.provider)
+        deltas = self._reader.read(document, event.name)
+        return [*deltas, *self._answer.flush()] if self._answer.finished else deltas
+
+    def _mark(self) -> list[Delta]:
+        if self._answer.finished:
+            return []
+        self._answer.finished = True
+        return self._answer.flush()
+
+    def _unreadable(self, event: Event) -> list[Delta]:
+        if self._answer.complete or not event.data.lstrip().startswith((b"{", b"[")):
+            return []
+        message = f"the answer of {self._answer.provider} was cut: an event could not be read: {excerpt(event.data)}"
+        raise failure("incomplete_stream", message, provider=self._answer.provider, upstream_status=200)
+
+
+def read_whole(body: bytes, reader: Reader) -> Reply:
+    """A whole answer. Raises the error that it is, and `upstream_error` for what is no answer."""
+    answer = reader.answer
+    if not body.strip():
+        message = f"{answer.provider} answered with an empty body"
+        raise failure("empty_response", message, provider=answer.provider, upstream_status=200)
+    if len(body) > MAX_ANSWER:
+        raise answer.failure(f"the answer is over the bound of {MAX_ANSWER} bytes")
+    try:
+        document = load_object(body)
+    except ValueError:
+        raise answer.failure(f"the answer is not a JSON object: {excerpt(body)}") from None
+    refuse_error(document, provider=answer.provider)
+    reader.whole(document)
+    answer.flush()
+    return answer.reply()
+
+
+def refuse_error(document: JsonObject, *, provider: str) -> None:
+    """Raises what an error envelope means that came with status 200."""
+    if document.get("error") or document.get("type") == "error":
+        raise refusal(document, provider=provider)

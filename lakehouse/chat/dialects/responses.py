@@ -1,0 +1,241 @@
+"""OpenAI's responses, which OpenCode speaks for GPT and Grok.
+
+Shapes and events: https://platform.openai.com/docs/api-reference/responses and /responses-streaming, as typed in
+openai-python `types/responses`. Nothing is stored at the provider: the conversation is sent whole each time, encrypted
+reasoning included. A stream is named events and is whole when `response.completed` or `response.incomplete` has come.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lakehouse.chat.dialects import images, schema
+from lakehouse.chat.dialects.answer import AnswerBuilder
+from lakehouse.chat.dialects.base import Quirks, StreamParser
+from lakehouse.chat.dialects.documents import JsonObject, mapping, objects, string, without_nulls
+from lakehouse.chat.dialects.failures import refusal
+from lakehouse.chat.dialects.parsing import Parser, read_whole
+from lakehouse.chat.dialects.requests import body_of, chosen_tool, flavoured_tools, own_options
+from lakehouse.chat.dialects.sse import SseFraming
+from lakehouse.chat.dialects.tools import CallIds
+from lakehouse.chat.request import Delta, ImagePart, Message, Reply, Request
+from lakehouse.errors import ErrBadRequest
+
+
+class Responses:
+    """The dialect. It has no word for `seed`, which is left out, nor for `stop`, which is refused: an answer that runs
+    past its stop is another answer."""
+
+    path = "/responses"
+    framing: Literal["sse", "ndjson"] = "sse"
+
+    def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
+        """See `Dialect`."""
+        if request.stop is not None:
+            raise ErrBadRequest(
+                f"`stop` cannot be sent: {quirks.provider} serves {model} in a form that has no such field"
+            )
+        plan = schema.plan(request, quirks, steps=("native", "json_object", "tool", "prompt"))
+        known = {
+            "model": model,
+            "input": _input(request, plan, quirks),
+            "stream": stream,
+            "store": False,
+            "include": ["reasoning.encrypted_content"] if quirks.reasoning_details else None,
+            "max_output_tokens": request.max_tokens or quirks.default_max_tokens,
+            "temperature": request.temperature if quirks.send_temperature else None,
+            "top_p": request.top_p if quirks.send_temperature else None,
+            "reasoning": _reasoning(quirks.default_think if request.think is None else request.think),
+            "text": {"format": _format(plan)} if plan and plan.mode else None,
+            "user": request.user if quirks.send_user else None,
+        }
+        return body_of(quirks.extra_body, own_options(request), _tools(request, plan, quirks), known)
+
+    def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
+        """See `Dialect`."""
+        return read_whole(body, ResponseReader(quirks))
+
+    def parser(self, *, quirks: Quirks) -> StreamParser:
+        """See `Dialect`."""
+        return Parser(SseFraming(), ResponseReader(quirks))
+
+
+def _reasoning(think: bool | str | None) -> JsonObject | None:
+    """Effort, and a summary, without which no reasoning is shown."""
+    if think is None:
+        return None
+    if think is False or think == "none":
+        return {"effort": "none"}
+    return {"summary": "auto"} if think is True else {"effort": think, "summary": "auto"}
+
+
+def _format(plan: schema.Plan) -> JsonObject:
+    if plan.schema is None or plan.level == "json_object":
+        return {"type": "json_object"}
+    return {"type": "json_schema", **schema.named_schema(plan.schema)}
+
+
+def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonObject:
+    """`tools` and `tool_choice`. `strict` is said always: here, and only here, it is on when left out."""
+    tools = flavoured_tools(request, quirks)
+    name = chosen_tool(request.tool_choice)
+    choice: object = {"type": "function", "name": name} if name else request.tool_choice
+    if plan is not None and plan.tool is not None:
+        forced = "required" if tools else {"type": "function", "name": plan.tool["function"]["name"]}
+        choice = "auto" if request.think else forced
+        tools = [*tools, plan.tool]
+    written = []
+    for tool in tools:
+        function = mapping(tool["function"])
+        parameters = mapping(function.get("parameters")) or {"type": "object", "properties": {}}
+        strict = function.get("strict") is True
+        written.append({"type": "function", **function, "parameters": parameters, "strict": strict})
+    return without_nulls({"tools": written or None, "tool_choice": choice if written else None})
+
+
+def _input(request: Request, plan: schema.Plan | None, quirks: Quirks) -> list[JsonObject]:
+    ids = CallIds()
+    messages = schema.instructed(request.messages, plan.instruction if plan else "")
+    added = len(messages) - len(request.messages)
+    items: list[JsonObject] = []
+    for position, message in enumerate(messages):
+        if message.role == "assistant":
+            items += _said(message, ids, quirks)
+        elif message.tool_call_id is not None:
+            output = _content(message, position - added, quirks)
+            items.append(
+                {"type": "function_call_output", "call_id": ids.result(message.tool_call_id), "output": output}
+            )
+        else:
+            role = "system" if message.role == "developer" and not quirks.developer_role else message.role
+            items.append({"role": role, "content": _content(message, position - added, quirks)})
+    return items
+
+
+def _said(message: Message, ids: CallIds, quirks: Quirks) -> list[JsonObject]:
+    """An assistant's message as items. Reasoning without its encrypted content is only known to who stored it."""
+    items: list[JsonObject] = []
+    if quirks.reasoning_details:
+        items += [
+            entry
+            for entry in message.reasoning_details
+            if entry.get("type") == "reasoning" and entry.get("encrypted_content")
+        ]
+    if message.text:
+        items.append({"role": "assistant", "content": message.text})
+    for call in message.tool_calls:
+        name, arguments = call.function.name, call.function.arguments or "{}"
+        items.append({"type": "function_call", "call_id": ids.call(call.id), "name": name, "arguments": arguments})
+    return items
+
+
+def _content(message: Message, position: int, quirks: Quirks) -> object:
+    if not isinstance(message.content, tuple):
+        return message.content or ""
+    parts: list[JsonObject] = []
+    for index, part in enumerate(message.content):
+        if isinstance(part, ImagePart):
+            images.allow(part.image_url, where=images.field(position, index), quirks=quirks)
+            detail = part.image_url.detail or "auto"
+            parts.append({"type": "input_image", "image_url": part.image_url.url, "detail": detail})
+        else:
+            parts.append({"type": "input_text", "text": part.text})
+    return parts
+
+
+class ResponseReader:
+    """Reads responses, and the events of streamed ones."""
+
+    def __init__(self, quirks: Quirks) -> None:
+        self.answer = AnswerBuilder(quirks)
+        self._thought_in = ""  # the event that brings the reasoning: its text or a summary of it, never both
+        self._argued: set[object] = set()  # calls whose arguments came in pieces
+
+    def whole(self, document: JsonObject) -> None:
+        """See `Reader`."""
+        if not isinstance(document.get("output"), list):
+            raise self.answer.not_understood(document)
+        self._items(document)
+        self._end(document)
+
+    def read(self, document: JsonObject, name: bytes) -> list[Delta]:
+        """See `Reader`. The type is in the data as well as in the event's name."""
+        kind = (string(document.get("type")) or name.decode("utf-8", "replace")).removeprefix("response.")
+        text = string(document.get("delta"))
+        if kind == "output_text.delta":
+            return self.answer.content(text)
+        if kind == "refusal.delta":
+            return self.answer.refusal(text)
+        if kind.startswith("reasoning"):
+            return self._thought(kind, text, document)
+        if kind == "function_call_arguments.delta":
+            self._argued.add(document.get("output_index"))
+            return self.answer.fragment(document.get("output_index"), arguments=text)
+        if kind in ("output_item.added", "output_item.done"):
+            return self._item_event(kind, document)
+        if kind in ("completed", "incomplete", "failed", "cancelled"):
+            response = mapping(document.get("response"))
+            deltas = self._items(response) if self.answer.empty else []
+            self.answer.meter.charge(document.get("cost"))
+            self._end({"status": kind, **response})
+            return deltas
+        return []
+
+    def account(self, document: JsonObject) -> None:
+        """See `Reader`: OpenCode's cost may follow."""
+        self.answer.meter.charge(document.get("cost"))
+
+    def _thought(self, kind: str, text: str, document: JsonObject) -> list[Delta]:
+        if kind == "reasoning_summary_part.added" and document.get("summary_index"):
+            text, kind = "\n\n", "reasoning_summary_text.delta"
+        if kind not in ("reasoning_summary_text.delta", "reasoning_text.delta"):
+            return []
+        self._thought_in = self._thought_in or kind
+        return self.answer.reasoning(text) if kind == self._thought_in else []
+
+    def _item_event(self, kind: str, document: JsonObject) -> list[Delta]:
+        """An item begins or is done. A call has its name from the beginning, and its arguments at the latest when done;
+        reasoning is fit to be sent back only when done."""
+        item, index = mapping(document.get("item")), document.get("output_index")
+        done = kind == "output_item.done"
+        if item.get("type") == "function_call":
+            arguments = item.get("arguments") if done and index not in self._argued else None
+            return self._call(item, index, arguments)
+        if item.get("type") == "reasoning" and done:
+            self.answer.signed([item])
+        return []
+
+    def _call(self, item: JsonObject, index: object, arguments: object) -> list[Delta]:
+        id, name = string(item.get("call_id")) or string(item.get("id")), string(item.get("name"))  # noqa: A001
+        return self.answer.fragment(index, id=id, name=name, arguments=arguments)
+
+    def _items(self, response: JsonObject) -> list[Delta]:
+        """All that a whole response says."""
+        deltas: list[Delta] = []
+        for index, item in enumerate(objects(response.get("output"))):
+            kind = item.get("type")
+            if kind == "reasoning":
+                self.answer.signed([item])
+                parts = objects(item.get("summary")) or objects(item.get("content"))
+                deltas += self.answer.reasoning("\n\n".join(string(part.get("text")) for part in parts))
+            elif kind == "function_call":
+                deltas += self._call(item, index, item.get("arguments"))
+            elif kind == "message":
+                for part in objects(item.get("content")):
+                    deltas += self.answer.content(string(part.get("text")))
+                    deltas += self.answer.refusal(string(part.get("refusal")))
+        return deltas
+
+    def _end(self, response: JsonObject) -> None:
+        """The end, told by the response's status."""
+        if response.get("error"):
+            raise refusal(response, provider=self.answer.provider)
+        self.answer.meter.read_response(response)
+        self.answer.finished = True
+        status = string(response.get("status"))
+        if status == "incomplete":
+            self.answer.finish(string(mapping(response.get("incomplete_details")).get("reason")) or "length")
+        elif status == "completed":
+            self.answer.finish("stop")
+        else:
+            raise self.answer.failure(f"the answer ended with status {status[:40] or 'unknown'}")

@@ -1,0 +1,206 @@
+"""The dispatcher: asks models. Nothing global, and nothing outlives the block that opened it.
+
+async with open_dispatcher(config) as chat:
+    answer = await chat(request)
+    async with chat.stream(request) as pieces:
+        async for piece in pieces:
+            ...
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from random import Random
+
+import httpx
+import trio
+
+from lakehouse.chat.answer import answer
+from lakehouse.chat.attempt import Whole, whole
+from lakehouse.chat.call import Call, Means
+from lakehouse.chat.circuit import Circuits
+from lakehouse.chat.dispatch import in_time
+from lakehouse.chat.hedge import hedged_walk
+from lakehouse.chat.keys import Key
+from lakehouse.chat.ladder import Ladder
+from lakehouse.chat.linger import Linger
+from lakehouse.chat.listing import Listing
+from lakehouse.chat.providers.base import Provider
+from lakehouse.chat.providers.local import Local
+from lakehouse.chat.quorum import ask_quorum
+from lakehouse.chat.registry import Registry, Route, register
+from lakehouse.chat.request import Answer, ModelCard, Probed, ProviderState, Request
+from lakehouse.chat.routing import Router
+from lakehouse.chat.stream import Stream
+from lakehouse.chat.trail import Trail
+from lakehouse.config import ChatTable, Config
+from lakehouse.errors import ErrBadRequest
+from lakehouse.observe.inflight import Flight
+from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.transport import Transport
+
+logger = logging.getLogger("lakehouse.chat")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalServer:
+    """Where the embedded model is served: a base URL that ends in `/v1`, and what it takes to be let in."""
+
+    base_url: str
+    api_key: str
+    model: str
+
+
+class Dispatcher:
+    """Asks models over the routes that their names stand for. Made by `open_dispatcher`.
+
+    Whatever a call starts has ended when it returns, raises or is cancelled. Failures are `LakehouseError`s.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        registry: Registry,
+        transports: Mapping[str, httpx.AsyncBaseTransport],
+        *,
+        pools: Sequence[Upstream] = (),
+        random: Random | None = None,
+    ) -> None:
+        policy = config.chatd.policy
+        self._settings = config.chatd
+        self._registry = registry
+        self._router = Router(default=config.chatd.default, tiers=config.models)
+        self._circuits = Circuits(
+            failures=policy.breaker_failures, cooldown=policy.breaker_cooldown, clock=trio.current_time
+        )
+        self._means = Means(
+            settings=config.chatd,
+            transports=transports,
+            circuits=self._circuits,
+            ladder=Ladder(),
+            random=random or Random(),  # noqa: S311 - spreads retries, guards nothing
+        )
+        self._listing = Listing(registry.providers, transports, config.models)
+        self.pools = tuple(pools)
+        """The connection pools, for those who count."""
+
+    async def __call__(self, request: Request, /, *, flight: Flight | None = None) -> Answer:
+        """Ask for a whole answer. Raises a `LakehouseError` with its `attempts`."""
+        call = self._call(request, flight, streams=False)
+        won = await in_time(call, partial(self._ask, call))
+        call.answered(won.route, won.reply)
+        return answer(call, won.route, won.reply)
+
+    def stream(self, request: Request, /, *, flight: Flight | None = None) -> Stream:
+        """Ask for a stream: to be entered with `async with`, which waits for the first pieces. See `Stream`.
+
+        Raises ErrProviderNotFound and ErrBadRequest at once.
+        """
+        if request.quorum is not None:
+            raise ErrBadRequest("`quorum` is for whole answers", field="quorum")
+        return Stream(self._call(request, flight, streams=True))
+
+    def providers(self) -> tuple[ProviderState, ...]:
+        """The registered providers, the default one marked."""
+        return tuple(
+            ProviderState(name=name, available=not self._circuits.open(name), default=name == self._settings.default)
+            for name in self._registry.providers
+        )
+
+    async def models(self) -> Sequence[ModelCard]:
+        """The tiers, then the models that the registered providers list; asked for anew once a minute."""
+        return await self._listing.models()
+
+    async def probe(self) -> Sequence[Probed]:
+        """Whether each registered provider answers."""
+        return await self._listing.probe()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the registered providers."""
+        return tuple(self._registry.providers)
+
+    def open_circuits(self) -> Mapping[str, int]:
+        """For each registered provider, how many of its routes are left alone at the moment."""
+        return {name: self._circuits.open(name) for name in self._registry.providers}
+
+    async def _ask(self, call: Call) -> Whole:
+        wanted = call.request.quorum
+        if wanted is None:
+            return await hedged_walk(call, whole)
+        return await ask_quorum([(name, self._member(call, name)) for name in wanted.of], wanted.agree)
+
+    def _call(self, request: Request, flight: Flight | None, *, streams: bool) -> Call:
+        """Raises ErrProviderNotFound when a name leads to a provider that is not registered, whatever its place."""
+        lingers = None if flight is None else self._settings.policy.on_disconnect
+        if flight is None:
+            flight = Flight(id="", method="", path="", started=trio.current_time())
+        flight.tier = request.model if request.model in self._router.tiers else None
+        names = request.quorum.of if request.quorum else (request.model, *request.fallbacks)
+        return Call(
+            means=self._means,
+            request=request,
+            routes=self._routes(names),
+            flight=flight,
+            linger=Linger(flight, lingers),
+            trail=Trail(flight),
+            streams=streams,
+        )
+
+    def _member(self, call: Call, name: str) -> Call:
+        """A part of `call` that asks what one name stands for."""
+        return replace(call, routes=self._routes((name,)), refused=[])
+
+    def _routes(self, names: Iterable[str]) -> deque[Route]:
+        return deque(self._registry.route(target) for target in self._router.chain(names))
+
+
+@asynccontextmanager
+async def open_dispatcher(
+    config: Config,
+    *,
+    env: Mapping[str, str] | None = None,
+    local: LocalServer | None = None,
+    transports: Mapping[str, httpx.AsyncBaseTransport] | None = None,
+    random: Random | None = None,
+) -> AsyncIterator[Dispatcher]:
+    """A dispatcher for as long as the block runs.
+
+    `env` is where keys are looked for, the process's environment by default. `local` is the embedded model, if one
+    runs. `transports` puts an httpx transport in the place of ours for the providers that it names; those that are
+    given are the giver's to close. `random` spreads the retries.
+    """
+    registry = register(config.chatd, os.environ if env is None else env, local=_embedded(local) if local else None)
+    for warning in registry.warnings:
+        logger.warning("%s", warning)
+    given = transports or {}
+    async with AsyncExitStack() as stack:
+        pools: list[Upstream] = []
+        ours: dict[str, httpx.AsyncBaseTransport] = {}
+        for name, provider in registry.providers.items():
+            if name not in given:
+                pools.append(_pool(provider, config.chatd))
+                ours[name] = transport = Transport([pools[-1]])
+                stack.push_async_callback(transport.aclose)
+        yield Dispatcher(config, registry, {**given, **ours}, pools=pools, random=random)
+
+
+def _embedded(server: LocalServer) -> Local:
+    return Local(server.base_url, Key(server.api_key, "the embedded model"))
+
+
+def _pool(provider: Provider, settings: ChatTable) -> Upstream:
+    """No limit on the answer's time: the calls have theirs."""
+    return Upstream(
+        provider.base_url,
+        name=provider.name,
+        max_connections=settings.max_connections,
+        max_waiting=settings.max_waiting,
+        keepalive_expiry=provider.keepalive_expiry,
+    )

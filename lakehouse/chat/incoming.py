@@ -1,0 +1,103 @@
+"""The answer to an HTTP request: its status, and its body as it arrives.
+
+Everything that an httpx transport may do to us ends here: its exceptions become ours, and a body is closed whatever
+happens. Our own transport raises our exceptions already; anybody else's may be put in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from typing import Self, cast
+
+import httpx
+import trio
+
+from lakehouse.chat.dialects.failures import classify
+from lakehouse.errors import LakehouseError, failure
+
+CLOSE_PATIENCE = 1.0
+"""Seconds that a foreign transport may take to close, cancelled or not. Ours closes at once."""
+
+MAX_REFUSAL = 65536
+"""Bytes of a refusal's body that are looked at."""
+
+REFUSAL_PATIENCE = 2.0
+"""Seconds for them to arrive: the status has said the most important thing already."""
+
+
+async def answered_by(transport: httpx.AsyncBaseTransport, request: httpx.Request, *, provider: str) -> Incoming:
+    """Send `request` and wait for the head of its answer."""
+    try:
+        response = await transport.handle_async_request(request)
+    except httpx.HTTPError as error:
+        raise ours(error, provider) from error
+    return Incoming(response, provider)
+
+
+def ours(error: httpx.HTTPError, provider: str) -> LakehouseError:
+    """httpx's failure as one of ours."""
+    if isinstance(error, httpx.TimeoutException):
+        return failure("timeout", f"{provider} did not answer in time ({type(error).__name__})", provider=provider)
+    return failure(
+        "upstream_error", f"{provider} could not be asked: {type(error).__name__}: {error}", provider=provider
+    )
+
+
+class Incoming:
+    """The head of an answer, and its body to come. Used as a context manager, it is closed at the end."""
+
+    def __init__(self, response: httpx.Response, provider: str) -> None:
+        self.status = response.status_code
+        self._response = response
+        self._provider = provider
+        self._chunks: AsyncIterator[bytes] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def receive(self) -> bytes:
+        """The next bytes, or none at the end of the body."""
+        if self._chunks is None:
+            self._chunks = aiter(cast("AsyncIterable[bytes]", self._response.stream))
+        try:
+            async for chunk in self._chunks:
+                if chunk:
+                    return chunk
+        except httpx.HTTPError as error:
+            raise ours(error, self._provider) from error
+        return b""
+
+    async def read(self, limit: int, heard: Callable[[], None]) -> bytes:
+        """The whole body. Raises if it is over `limit` bytes; calls `heard` for every part of it that is not mere white
+        space, with which some providers keep a connection alive until they have something to say."""
+        parts: list[bytes] = []
+        size = 0
+        while part := await self.receive():
+            if not part.isspace():
+                heard()
+            size += len(part)
+            if size > limit:
+                message = f"the answer of {self._provider} is over the bound of {limit} bytes"
+                raise failure("upstream_error", message, provider=self._provider, upstream_status=self.status)
+            parts.append(part)
+        return b"".join(parts)
+
+    async def refusal(self, *, secrets: Iterable[str] = ()) -> LakehouseError:
+        """What an answer that is no success means. Its body may be missing, endless or slow."""
+        body = b""
+        with trio.move_on_after(REFUSAL_PATIENCE):
+            try:
+                while len(body) < MAX_REFUSAL and (part := await self.receive()):
+                    body += part
+            except LakehouseError:
+                pass  # it broke off: what came must do
+        headers = self._response.headers.multi_items()
+        return classify(self.status, headers, body[:MAX_REFUSAL], provider=self._provider, secrets=secrets)
+
+    async def aclose(self) -> None:
+        """Close it, also when cancelled."""
+        with trio.CancelScope(shield=True, relative_deadline=CLOSE_PATIENCE):
+            await cast("httpx.AsyncByteStream", self._response.stream).aclose()

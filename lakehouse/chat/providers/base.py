@@ -1,0 +1,126 @@
+"""A provider is a dialect plus facts: where it is, how it is told who we are, what is particular about its models.
+
+Each module beside this one states the facts of one provider. Nothing here waits or opens anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import httpx
+import msgspec
+
+from lakehouse import __version__
+from lakehouse.chat.dialects.base import Dialect, Quirks
+from lakehouse.chat.keys import Key
+from lakehouse.chat.request import Request
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+USER_AGENT = f"lakehouse/{__version__}"
+"""The truth. Kimi allow-lists clients by this header on one of its endpoints and ends memberships for faking it."""
+
+ANTHROPIC_VERSION = b"2023-06-01"
+
+COMMON: Headers = (
+    (b"User-Agent", USER_AGENT.encode()),
+    (b"Accept-Encoding", b"identity"),  # an answer is read as it arrives, so nobody should hold it back to compress it
+)
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A model as its provider lists it: its own name for it, and unix seconds, 0 if it says nothing."""
+
+    model: str
+    created: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One URL of a provider, the dialect spoken there, and the headers that every request to it carries."""
+
+    dialect: Dialect
+    url: httpx.URL
+    headers: Headers
+
+
+class Provider:
+    """What all providers share; a subclass states its facts.
+
+    `listing` is the path of its own list of models, `parse_listing` reads that; `probe` is a path that answers quickly
+    if the provider is there and, where it has such a path, if the key is good.
+    """
+
+    name: ClassVar[str]
+    listing: ClassVar[str] = "/models"
+    probe: ClassVar[str] = "/models"
+    streams_only: ClassVar[bool] = False
+    """Whole answers are put together from streams."""
+    keepalive_expiry: ClassVar[float] = 60.0
+    """Seconds that an idle connection is kept; must be less than what the provider keeps it."""
+
+    def __init__(self, base_url: str, key: Key | None = None) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {self.base_url}>"
+
+    def endpoint(self, model: str) -> Endpoint:
+        """Where `model` is asked."""
+        raise NotImplementedError
+
+    def quirks(self, model: str, request: Request) -> Quirks:
+        """What is particular about `model`, for this request."""
+        raise NotImplementedError
+
+    def request_headers(self, request: Request) -> Headers:  # noqa: ARG002 - for those who need it
+        """Headers that depend on the request."""
+        return ()
+
+    @property
+    def query_headers(self) -> Headers:
+        """Headers of a GET: listing and probe."""
+        return (*COMMON, (b"Accept", b"application/json"), *self.bearer)
+
+    def parse_listing(self, body: bytes) -> list[Listed]:
+        """The provider's own list of models; raises `msgspec.MsgspecError` for one that is not understood."""
+        return parse_openai_listing(body)
+
+    @property
+    def bearer(self) -> Headers:
+        """The key as most want it; empty without a key."""
+        return ((b"Authorization", b"Bearer " + self.key.value.encode()),) if self.key else ()
+
+    @property
+    def api_key(self) -> Headers:
+        """The key as the messages form wants it."""
+        version = (b"anthropic-version", ANTHROPIC_VERSION)
+        return ((b"x-api-key", self.key.value.encode()), version) if self.key else (version,)
+
+    def make_endpoint(self, dialect: Dialect, headers: Iterable[tuple[bytes, bytes]] = ()) -> Endpoint:
+        """An endpoint of this provider; `headers` are added to those that every request of ours carries."""
+        url = httpx.URL(self.base_url + dialect.path)
+        return Endpoint(dialect, url, (*COMMON, (b"Content-Type", b"application/json"), *headers))
+
+
+class _OpenAIModel(msgspec.Struct):
+    id: str
+    created: Any = 0
+
+
+class _OpenAIListing(msgspec.Struct):
+    data: list[_OpenAIModel]
+
+
+_read_openai_listing: Callable[[bytes], _OpenAIListing] = msgspec.json.Decoder(_OpenAIListing).decode
+
+
+def parse_openai_listing(body: bytes) -> list[Listed]:
+    """`{"data":[{"id","created"}]}`, as OpenAI, OpenRouter, OpenCode, Kimi and llama.cpp answer."""
+    return [
+        Listed(item.id, int(item.created) if isinstance(item.created, int | float) else 0)
+        for item in _read_openai_listing(body).data
+    ]

@@ -1,0 +1,61 @@
+"""Kimi For Coding. The messages form is open to every client; chat completions only to clients on a list.
+
+Source: Kimi Code's overview, third-party-agents and error-reference pages; MoonshotAI/kimi-cli.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lakehouse.chat.dialects.base import Dialect, Quirks
+from lakehouse.chat.dialects.chat_completions import ChatCompletions
+from lakehouse.chat.dialects.messages import Messages
+from lakehouse.chat.keys import Key
+from lakehouse.chat.providers.base import Endpoint, Provider
+from lakehouse.chat.request import Request
+
+MAX_TOKENS = 32768
+"""Tokens. The output limit that the provider recommends; the messages form demands one."""
+
+_MESSAGES = Quirks(
+    provider="kimi",
+    send_temperature=False,  # any but the model's own value is a 400
+    default_max_tokens=MAX_TOKENS,
+    reasoning_details=True,  # thinking blocks go back unchanged, with Kimi's own signatures (hermes-agent#17210)
+    unsigned_thinking=True,
+    images="data",
+    schema="prompt",  # a forced tool is refused while thinking, and the newest models always think
+    schema_flavour="moonshot",
+)
+
+_CHAT = Quirks(
+    provider="kimi",
+    max_tokens_field="max_completion_tokens",
+    send_temperature=False,
+    think="moonshot",
+    reasoning_key="reasoning_content",
+    empty_content="omit",  # `""` beside tool calls is a 400 (kimi-cli#2621)
+    images="data",
+    schema="native",
+    schema_flavour="moonshot",
+)
+
+
+class Kimi(Provider):
+    """`wire`: "messages", or "chat" for those whose client the provider has put on its list."""
+
+    name = "kimi"
+
+    def __init__(
+        self, base_url: str, key: Key | None = None, *, wire: Literal["messages", "chat"] = "messages"
+    ) -> None:
+        super().__init__(base_url, key)
+        dialect: Dialect = Messages() if wire == "messages" else ChatCompletions()
+        self._endpoint = self.make_endpoint(dialect, self.api_key if wire == "messages" else self.bearer)
+        self._quirks = _MESSAGES if wire == "messages" else _CHAT
+
+    def endpoint(self, model: str) -> Endpoint:  # noqa: ARG002
+        return self._endpoint
+
+    def quirks(self, model: str, request: Request) -> Quirks:  # noqa: ARG002
+        return self._quirks

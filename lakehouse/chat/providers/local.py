@@ -1,0 +1,36 @@
+"""The embedded model: llama.cpp's server in a child process of ours, spoken to in OpenAI's form."""
+
+from __future__ import annotations
+
+from lakehouse.chat.dialects.base import Quirks
+from lakehouse.chat.dialects.chat_completions import ChatCompletions
+from lakehouse.chat.keys import Key
+from lakehouse.chat.providers.base import Endpoint, Provider
+from lakehouse.chat.request import Request
+
+_QUIRKS = Quirks(
+    provider="local",
+    think="template",
+    developer_role=False,
+    images="none",
+    schema="native",  # llama.cpp turns it into a grammar
+    inline_think="tagged",
+)
+
+
+class Local(Provider):
+    """`base_url` ends in `/v1`, and the key is the one that the child process was given."""
+
+    name = "local"
+    keepalive_expiry = 4.0  # the server closes idle connections after five seconds
+    streams_only = True  # llama.cpp looks after the client of a whole answer too seldom to stop when it leaves
+
+    def __init__(self, base_url: str, key: Key | None = None) -> None:
+        super().__init__(base_url, key)
+        self._endpoint = self.make_endpoint(ChatCompletions(), self.bearer)
+
+    def endpoint(self, model: str) -> Endpoint:  # noqa: ARG002
+        return self._endpoint
+
+    def quirks(self, model: str, request: Request) -> Quirks:  # noqa: ARG002
+        return _QUIRKS

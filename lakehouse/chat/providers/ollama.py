@@ -1,0 +1,70 @@
+"""Ollama on this machine or in this network: its native chat, no key.
+
+Source: ollama/ollama, api/types.go and server/routes.go.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from lakehouse.chat.dialects import ollama as dialect
+from lakehouse.chat.dialects.base import Quirks
+from lakehouse.chat.keys import Key
+from lakehouse.chat.providers.base import Endpoint, Listed, Provider
+from lakehouse.chat.request import Request
+
+
+class _Model(msgspec.Struct):
+    name: str
+    modified_at: str | None = None
+
+
+class _Tags(msgspec.Struct):
+    models: list[_Model] | None = None
+
+
+_decoder = msgspec.json.Decoder(_Tags)
+
+
+class Ollama(Provider):
+    """Local Ollama. `think` is what it is told when the caller says nothing: left alone, the server turns it on."""
+
+    name = "ollama"
+    listing = "/api/tags"
+    probe = "/api/version"
+
+    def __init__(self, base_url: str, key: Key | None = None, *, think: bool = False) -> None:
+        super().__init__(base_url, key)
+        self._endpoint = self.make_endpoint(dialect.Ollama(), self.bearer)
+        self._quirks = self.make_quirks(think)
+
+    def make_quirks(self, think: bool) -> Quirks:
+        """The grammar of `format` is enforced here, but the model does not see it: the schema is told to it as well."""
+        return Quirks(
+            provider=self.name,
+            default_think=think,
+            reasoning_key="thinking",
+            images="data",
+            schema="native",
+            schema_in_prompt=True,
+            inline_think="tagged",  # `…</think>` in the text with thinking switched off: ollama#17292
+        )
+
+    def endpoint(self, model: str) -> Endpoint:  # noqa: ARG002
+        return self._endpoint
+
+    def quirks(self, model: str, request: Request) -> Quirks:  # noqa: ARG002
+        return self._quirks
+
+    def parse_listing(self, body: bytes) -> list[Listed]:
+        """`{"models":[{"name","modified_at"}]}`."""
+        return [Listed(item.name, _unix_seconds(item.modified_at or "")) for item in _decoder.decode(body).models or ()]
+
+
+def _unix_seconds(written: str) -> int:
+    try:
+        return int(datetime.fromisoformat(written).timestamp())
+    except (ValueError, OverflowError):
+        return 0

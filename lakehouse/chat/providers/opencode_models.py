@@ -1,0 +1,63 @@
+"""OpenCode's models as data: which endpoint serves a model, and what is particular about its family.
+
+The first pattern that fits decides; what fits none is asked on chat completions. Families move between endpoints and
+differ between Zen and Go, so the configuration can override any line (`[chatd.opencode] endpoints`).
+
+Source: anomalyco/opencode, zen.mdx and go.mdx of August 2026.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from lakehouse.chat.dialects.base import Quirks
+from lakehouse.config.tables import Endpoint as EndpointName
+
+Served = EndpointName | Literal["generate_content"]
+"""The endpoints that the configuration can name, and the one of Gemini's own form, which is not spoken here."""
+
+Table = tuple[tuple[str, Served], ...]
+
+ZEN: Table = (
+    ("gpt-5*", "responses"),
+    ("claude-*", "messages"),
+    ("gemini-*", "generate_content"),
+    ("qwen3.[567]-*", "messages"),
+)
+
+GO: Table = (
+    ("grok-4.5", "responses"),
+    ("gpt-5.6-luna", "responses"),
+    ("muse-spark-*", "responses"),
+    ("minimax-*", "messages"),
+    ("qwen3.[678]-*", "messages"),
+)
+
+_BASE = Quirks(
+    provider="opencode",
+    max_tokens_field="max_tokens",  # the models behind the gateway do not all know `max_completion_tokens`
+    reasoning_key="reasoning_content",  # demanded back with tool calls by Kimi and DeepSeek (opencode#25758)
+    end_by_usage=True,  # minimax and muse: no end mark, not even a finish reason (opencode#43379, #43882)
+)
+
+FAMILIES: tuple[tuple[str, Quirks], ...] = (
+    # `json_schema` is refused, `json_object` works; thinking is switched as at their own API.
+    ("deepseek-*", replace(_BASE, schema="json_object", think="moonshot")),
+    ("glm-*", replace(_BASE, schema="json_object", think="moonshot")),
+    (
+        "kimi-*",
+        replace(_BASE, schema_flavour="moonshot", think="moonshot", empty_content="omit", send_temperature=False),
+    ),
+    ("minimax-*", replace(_BASE, inline_think="tagged")),
+    ("*", _BASE),
+)
+
+
+def quirks_of(model: str, endpoint: Served) -> Quirks:
+    """What is particular about `model` on `endpoint`."""
+    family = next(quirks for pattern, quirks in FAMILIES if fnmatchcase(model, pattern))
+    if endpoint != "messages":
+        return family
+    return replace(family, schema="tool", reasoning_details=True)

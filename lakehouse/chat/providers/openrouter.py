@@ -1,0 +1,37 @@
+"""OpenRouter: OpenAI's chat completions before many providers.
+
+Source: OpenRouterTeam/docs and its OpenAPI file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lakehouse.chat.dialects.base import Quirks
+from lakehouse.chat.dialects.chat_completions import ChatCompletions
+from lakehouse.chat.keys import Key
+from lakehouse.chat.providers.base import Endpoint, Provider
+from lakehouse.chat.request import Request
+
+
+class OpenRouter(Provider):
+    """`referer` and `title` name the application in OpenRouter's statistics and are sent when not empty."""
+
+    name = "openrouter"
+    probe = "/key"  # the list of models is public and says nothing about the key
+
+    def __init__(self, base_url: str, key: Key | None = None, *, referer: str = "", title: str = "") -> None:
+        super().__init__(base_url, key)
+        names = ((b"HTTP-Referer", referer), (b"X-Title", title))
+        self._endpoint = self.make_endpoint(
+            ChatCompletions(), (*self.bearer, *((name, value.encode()) for name, value in names if value))
+        )
+        self._quirks = Quirks(provider=self.name, think="openrouter", reasoning_key="reasoning", reasoning_details=True)
+        # Without this, an endpoint that does not know `response_format` drops it in silence.
+        self._strict = replace(self._quirks, extra_body={"provider": {"require_parameters": True}})
+
+    def endpoint(self, model: str) -> Endpoint:  # noqa: ARG002
+        return self._endpoint
+
+    def quirks(self, model: str, request: Request) -> Quirks:  # noqa: ARG002
+        return self._quirks if request.format is None else self._strict

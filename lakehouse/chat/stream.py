@@ -1,0 +1,158 @@
+"""A stream as its caller sees it: pieces as they arrive, then exactly one `Done`; or an exception."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from functools import partial
+from typing import Self
+
+import trio
+
+from lakehouse.chat.answer import done
+from lakehouse.chat.attempt import open_stream
+from lakehouse.chat.call import Call
+from lakehouse.chat.dispatch import in_time, walk
+from lakehouse.chat.hedge import hedged_walk
+from lakehouse.chat.live import Live
+from lakehouse.chat.policy import rule_for
+from lakehouse.chat.request import Delta, Piece
+from lakehouse.chat.resume import Differs, Handed, Repetition
+from lakehouse.errors import Attempt, LakehouseError, failure
+
+
+class Stream:
+    """Made by `Dispatcher.stream` and used as an async context manager.
+
+    Entering it waits for the first pieces and raises what kept every route from giving one. Then it is iterated, piece
+    by piece or in `batches`; what breaks the stream is raised there. Leaving it closes the upstream's connection, or
+    reads on when the client has left and `on_disconnect` says so. `provider`, `model` and `attempts` are those of the
+    route that serves.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._live: Live | None = None
+        self._handed = Handed() if call.settings.policy.on_cut == "resume" else None
+        self._repetition: Repetition | None = None
+        self._pieces: deque[Piece] = deque()
+        self._over = False
+
+    async def __aenter__(self) -> Self:
+        self._live = await in_time(self._call, partial(hedged_walk, self._call, open_stream))
+        self._call.flight.first_piece = trio.current_time()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        live = self._serving
+        if not live.closed and not live.ended and self._call.linger.wanted:
+            bounded = trio.CancelScope(shield=True, deadline=self._call.linger.until)  # by `on_disconnect`
+            with bounded, suppress(LakehouseError):  # a failure is noted in the attempt; nobody is left to be told
+                await live.drain()
+        await live.aclose()
+
+    @property
+    def provider(self) -> str:
+        """Who serves."""
+        return self._serving.route.provider.name
+
+    @property
+    def model(self) -> str:
+        """The name that the provider was asked for."""
+        return self._serving.route.model
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The trail so far; the last one is the serving route's."""
+        return self._call.trail.entries()
+
+    def batches(self) -> Batches:
+        """Pieces that arrived together, as they arrive; the very last piece is `Done`."""
+        return Batches(self)
+
+    def __aiter__(self) -> AsyncIterator[Piece]:
+        return self
+
+    async def __anext__(self) -> Piece:
+        if not self._pieces:
+            self._pieces.extend(await self.next_batch())
+        return self._pieces.popleft()
+
+    async def next_batch(self) -> list[Piece]:
+        """The next pieces, at least one. Raises StopAsyncIteration after the last, and what breaks the stream."""
+        if self._over:
+            raise StopAsyncIteration
+        try:
+            deltas = await self._call.linger.protect(self._receive, _nothing)
+        except LakehouseError as error:
+            self._over = True
+            await self._serving.aclose()
+            raise self._call.ended_in(error) from error.__cause__
+        if not self._serving.ended:
+            return list(deltas)
+        self._over = True
+        self._call.answered(self._serving.route, self._serving.reply)
+        return [*deltas, done(self._call, self._serving.route, self._serving.reply)]
+
+    @property
+    def _serving(self) -> Live:
+        if self._live is None:
+            raise RuntimeError("the stream has not been entered: use `async with`")
+        return self._live
+
+    async def _receive(self) -> list[Delta]:
+        """The next deltas that the client does not have yet; none only if the answer has ended."""
+        while True:
+            try:
+                deltas = await self._serving.receive()
+            except LakehouseError as cut:
+                await self._resume(cut)
+                continue
+            if self._repetition is not None:
+                deltas = self._new_in(deltas, self._repetition)
+            if deltas or self._serving.ended:
+                if self._handed is not None:
+                    self._handed.add(deltas)
+                return deltas
+
+    async def _resume(self, cut: LakehouseError) -> None:
+        """Have the next route answer the question again. Raises `cut` when it may not, or when nobody is left."""
+        call, live = self._call, self._serving
+        repetition = self._handed.repetition() if self._handed else None
+        if repetition is None or not call.routes or not rule_for(cut).onward:
+            raise cut
+        await live.aclose()
+        try:
+            self._live = await in_time(call, partial(walk, call, open_stream, "resume"))
+        except LakehouseError as error:
+            raise cut from error
+        self._repetition = repetition
+
+    def _new_in(self, deltas: list[Delta], repetition: Repetition) -> list[Delta]:
+        try:
+            new = repetition.pass_on(deltas)
+        except Differs:
+            pass
+        else:
+            if not (self._serving.ended and repetition.pending):
+                return new
+        message = f"the stream broke, and the answer of {self._serving.route} does not begin with what was already sent"
+        raise failure("incomplete_stream", message, upstream_status=200)
+
+
+async def _nothing(deltas: list[Delta]) -> None:
+    """Deltas that nobody takes need no care."""
+
+
+class Batches:
+    """The iterator that `Stream.batches` gives. A class: leaving it early leaves nothing to the garbage collector."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> Batches:
+        return self
+
+    async def __anext__(self) -> list[Piece]:
+        return await self._stream.next_batch()

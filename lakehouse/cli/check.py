@@ -1,0 +1,119 @@
+"""`lakehouse check`: validate the configuration and show what would run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from lakehouse.chat.registry import register
+from lakehouse.chat.routing import Router
+from lakehouse.cli.settings import settings
+from lakehouse.cli.style import Style
+from lakehouse.config import Config, ConfigError, Loaded
+from lakehouse.local import LocalModelError, check_model
+from lakehouse.preflight import Preflight, preflight
+from lakehouse.survey import ProviderSeen, known_providers, routes_of
+
+
+class Tier(msgspec.Struct, frozen=True, kw_only=True):
+    """A tier, and where each of its models would be asked; `problem` says why a provider is not there."""
+
+    name: str
+    model: str
+    provider: str
+    asked_as: str
+    registered: bool
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what would run; the caller prints the problems of a ConfigError and returns 2."""
+    loaded = settings(arguments)
+    checked = _checked(loaded.config, os.environ)
+    providers = known_providers(loaded.config, os.environ)
+    tiers = list(_tiers(loaded.config, os.environ))
+    if arguments.json:
+        print(msgspec.json.format(msgspec.json.encode(_document(loaded, checked, providers, tiers))).decode())
+    else:
+        for line in _lines(loaded, checked, providers, tiers, Style(sys.stdout)):
+            print(line)
+    return 0
+
+
+def _checked(config: Config, env: Mapping[str, str]) -> Preflight:
+    """Everything that would stop the start, short of binding. Raises ConfigError with every problem."""
+    problems: list[str] = []
+    checked = None
+    try:
+        checked = preflight(config, env)
+    except ConfigError as error:
+        problems += error.problems
+    if config.chatd.local.model:
+        try:
+            check_model(Path(config.chatd.local.model))
+        except LocalModelError as error:
+            problems.append(f"chatd.local.model {error}")
+    if problems or checked is None:
+        raise ConfigError(problems)
+    return checked
+
+
+def _tiers(config: Config, env: Mapping[str, str]) -> Iterator[Tier]:
+    router = Router(default=config.chatd.default, tiers=config.models)
+    registered = register(config.chatd, env).providers
+    local = bool(config.chatd.local.model or config.chatd.local.demo)
+    for tier, models in config.models.items():
+        for model, target in zip(models, router.chain((tier,)), strict=True):
+            there = target.provider in registered or (target.provider == "local" and local)
+            yield Tier(name=tier, model=model, provider=target.provider, asked_as=target.model, registered=there)
+
+
+def _document(
+    loaded: Loaded, checked: Preflight, providers: list[ProviderSeen], tiers: list[Tier]
+) -> dict[str, object]:
+    config = loaded.config
+    return {
+        "configuration": None if loaded.path is None else str(loaded.path),
+        "listeners": {
+            "gateway": str(config.gateway.bind),
+            "chat": None if config.chatd.bind is None else str(config.chatd.bind),
+            "tls": checked.tls is not None,
+            "tokens": len(checked.tokens),
+        },
+        "routes": [{"prefix": prefix, "upstream": name, "url": url} for prefix, name, url in routes_of(config)],
+        "providers": [{"name": p.name, "registered": p.registered, "where": p.where} for p in providers],
+        "tiers": tiers,
+    }
+
+
+def _lines(
+    loaded: Loaded, checked: Preflight, providers: list[ProviderSeen], tiers: list[Tier], style: Style
+) -> Iterator[str]:
+    config = loaded.config
+    yield f"configuration  {loaded.path or 'built-in defaults'}"
+    scheme = "http" if checked.tls is None else "https"
+    door = f"{len(checked.tokens)} tokens" if checked.tokens else "open: no token is set"
+    yield f"listens on     {scheme}://{config.gateway.bind}  ({door})"
+    if config.chatd.bind is not None:
+        yield f"               {scheme}://{config.chatd.bind}  (chat alone, at /chat)"
+    yield ""
+    yield style.title("routes")
+    for prefix, name, url in routes_of(config):
+        yield f"  {prefix:<14} {name:<10} {url}"
+    if not config.gateway.chatd_url:
+        yield f"  {'/v1/chat':<14} {'chat':<10} in this process"
+    yield ""
+    yield style.title("providers")
+    for provider in providers:
+        yield f"  {style.mark(provider.registered)} {provider.name:<13} {provider.where}"
+    if tiers:
+        yield ""
+        yield style.title("tiers")
+    for tier in tiers:
+        note = "" if tier.registered else "  (not registered: a request for it is a 404)"
+        where = f"{tier.model} -> {tier.provider} as {tier.asked_as}"
+        yield f"  {style.mark(tier.registered)} {tier.name:<13} {where}{note}"

@@ -1,0 +1,90 @@
+"""`lakehouse top`: the requests in flight, live in the terminal. Asks a running service."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib.util import find_spec
+
+import msgspec
+import trio
+
+from lakehouse.cli.ask import authorization
+from lakehouse.cli.settings import settings
+from lakehouse.config import Address, Config
+from lakehouse.errors import LakehouseError
+from lakehouse.upstream.pool import Upstream
+
+PATIENCE = 5.0
+"""Seconds that an answer is waited for; the service itself gives a silent worker one."""
+
+MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes of an answer; ten thousand requests in flight are 5 MB."""
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show until interrupted, or once when the output is no terminal. 1 when the service does not answer."""
+    if find_spec("rich") is None:
+        print("lakehouse top needs the package rich: pip install 'lakehouse[top]'", file=sys.stderr)
+        return 1
+    config = settings(arguments).config
+    url = arguments.url or where(config)
+    live = not arguments.once and sys.stdout.isatty()
+    try:
+        trio.run(_show, url, authorization(config.auth), arguments.interval if live else None)
+    except LakehouseError as error:
+        print(f"lakehouse top: {url}: {error.message}", file=sys.stderr)
+        return 1
+    except msgspec.DecodeError:
+        print(f"lakehouse top: {url} answers, but not as this service does", file=sys.stderr)
+        return 1
+    return 0
+
+
+def where(config: Config) -> str:
+    """The address of the service that this configuration starts, as it is reached from the same machine."""
+    host, port = config.gateway.bind
+    here = Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - what it listens on
+    return f"{'https' if config.server.certfile else 'http'}://{here}"
+
+
+async def _show(url: str, headers: Headers, interval: float | None) -> None:
+    service = Upstream(url.rstrip("/"), name="the service", connect_timeout=PATIENCE, response_timeout=PATIENCE)
+    try:
+        body = await _ask(service, headers)
+        await (_once(url, body) if interval is None else _live(url, body, service, headers, interval))
+    finally:
+        service.close()
+
+
+async def _ask(service: Upstream, headers: Headers) -> bytes:
+    with await service.request(b"GET", service.base_path + b"/v1/requests", headers, None) as response:
+        body = await response.read(MAX_ANSWER)
+    if response.status == 401:
+        raise LakehouseError("it asks for a token: put one into $LAKEHOUSE_TOKEN")
+    if response.status != 200:
+        raise LakehouseError(f"it answers with status {response.status}")
+    return body
+
+
+async def _once(url: str, body: bytes) -> None:
+    from rich.console import Console
+
+    from lakehouse.observe.top import listing, screen
+
+    Console().print(screen(listing(body), url=url))
+
+
+async def _live(url: str, body: bytes, service: Upstream, headers: Headers, interval: float) -> None:
+    from rich.live import Live
+
+    from lakehouse.observe.top import HEAD_LINES, listing, screen
+
+    with Live(screen=True, auto_refresh=False) as live:
+        while True:
+            rows = max(1, live.console.height - HEAD_LINES)
+            live.update(screen(listing(body), url=url, rows=rows), refresh=True)
+            await trio.sleep(interval)
+            body = await _ask(service, headers)

@@ -1,0 +1,179 @@
+"""A door on a real socket, and clients who say what they like."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Self
+
+import trio
+
+from lakehouse.edge.asgi import App, Receive, Scope, Send
+from lakehouse.edge.connection import serve_connection
+from lakehouse.edge.door import Door, open_door
+from lakehouse.edge.lifeline import Lifeline
+from lakehouse.edge.limits import Limits
+from lakehouse.observe.inflight import Flight, InFlight
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def get(path: str, *headers: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\n{''.join(line + chr(13) + chr(10) for line in headers)}\r\n".encode()
+
+
+def post(path: str, body: bytes, *headers: str, length: int | None = None) -> bytes:
+    lines = "".join(line + "\r\n" for line in headers)
+    size = len(body) if length is None else length
+    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n{lines}\r\n".encode() + body
+
+
+def websocket(path: str = "/ws", *headers: str, key: str = "dGhlIHNhbXBsZSBub25jZQ==") -> bytes:
+    fields = ("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}")
+    return get(path, *fields, *headers)
+
+
+def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = True) -> bytes:
+    """A client's WebSocket frame; its mask is zero, so the payload is as it is."""
+    size = len(payload)
+    mask = 0x80 if masked else 0
+    length = bytes([mask | size]) if size < 126 else bytes([mask | 126]) + struct.pack(">H", size)
+    if size > 0xFFFF:
+        length = bytes([mask | 127]) + struct.pack(">Q", size)
+    return bytes([opcode | (0x80 if fin else 0)]) + length + (bytes(4) if masked else b"") + payload
+
+
+TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
+
+
+@dataclass
+class Served:
+    """A door, its port, and the flights that ended behind it, if there is a lifeline."""
+
+    door: Door
+    port: int
+    lifeline: Lifeline | None = None
+    flights: InFlight = field(default_factory=InFlight)
+    ended: list[Flight] = field(default_factory=list)
+
+    async def connect(self) -> Client:
+        return Client(await trio.open_tcp_stream("127.0.0.1", self.port))
+
+    async def talk(self, *parts: bytes, seconds: float = 1.0) -> bytes:
+        """Send the parts, each when the one before has been taken, and read to the end, or as long as that is."""
+        async with await self.connect() as client:
+            for part in parts:
+                await client.send(part)
+            return await client.read_all(seconds)
+
+
+class Client:
+    """One connection of a client's."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+        self._kept = b""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await trio.aclose_forcefully(self.stream)
+
+    async def send(self, data: bytes) -> None:
+        """Send, as far as the server takes it."""
+        with suppress(trio.BrokenResourceError):
+            await self.stream.send_all(data)
+
+    async def read_all(self, seconds: float = 1.0) -> bytes:
+        """Everything until the connection ends (marked <EOF>) or breaks (<RST>), or until the time is over."""
+        out, self._kept = self._kept, b""
+        with trio.move_on_after(seconds):
+            try:
+                while data := await self.stream.receive_some(65536):
+                    out += data
+            except trio.BrokenResourceError:
+                return out + b"<RST>"
+            return out + b"<EOF>"
+        return out
+
+    async def read_until(self, mark: bytes) -> bytes:
+        """Everything up to and with the mark; what is behind it is kept for the next call."""
+        with trio.fail_after(5):
+            while mark not in self._kept:
+                data = await self.stream.receive_some(65536)
+                if not data:
+                    raise EOFError(self._kept)
+                self._kept += data
+        out, found, self._kept = self._kept.partition(mark)
+        return out + found
+
+    async def response(self) -> tuple[int, bytes]:
+        """One response with a Content-Length: its status and body."""
+        head = await self.read_until(b"\r\n\r\n")
+        size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        with trio.fail_after(5):
+            while len(self._kept) < size:
+                self._kept += await self.stream.receive_some(65536)
+        body, self._kept = self._kept[:size], self._kept[size:]
+        return int(head[9:12]), body
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        assert isinstance(self.stream, trio.SocketStream)
+        return self.stream.socket
+
+    def vanish(self, how: str) -> None:
+        """Leave without a word: `fin`, `rst` or `half` (no more from this side)."""
+        if how == "half":
+            self.socket.shutdown(socket.SHUT_WR)
+            return
+        if how == "rst":
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+
+@asynccontextmanager
+async def serving(
+    app: App, limits: Limits | None = None, *, lifeline: bool = False, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Served]:
+    """The application behind a door on a port of its own, for the length of the block."""
+    ended: list[Flight] = []
+    flights = InFlight()
+    line = Lifeline(app, flights=flights, on_end=ended.append) if lifeline else None
+    async with open_door(line or app, limits) as door, trio.open_nursery() as nursery:
+        handler = partial(serve_connection, door)
+        if tls is None:
+            serve = partial(trio.serve_tcp, handler, 0, host="127.0.0.1")
+        else:
+            serve = partial(trio.serve_ssl_over_tcp, handler, 0, tls, host="127.0.0.1", https_compatible=True)
+        listeners = await nursery.start(serve)
+        below = listeners[0].transport_listener if tls else listeners[0]
+        yield Served(door, below.socket.getsockname()[1], line, flights, ended)
+        nursery.cancel_scope.cancel()
+
+
+async def body_of(receive: Receive) -> bytes:
+    """The whole body of a request."""
+    body = b""
+    while True:
+        message = await receive()
+        body += message["body"]
+        if not message["more_body"]:
+            return body
+
+
+async def reply(send: Send, body: bytes, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    """A whole response."""
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that says hello."""
+    await reply(send, b"hello")

@@ -1,0 +1,203 @@
+"""A service for the page to look at: the real edge, door, observer and views, and a model that streams a script."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from lakehouse.edge.asgi import Receive, Scope, Send, answer, read_body
+from lakehouse.edge.auth import Doorkeeper, Tokens
+from lakehouse.edge.lifeline import Lifeline
+from lakehouse.edge.server import Site, run_sites
+from lakehouse.errors import ErrNotFound
+from lakehouse.observe.api import PATHS, SignIn, Views
+from lakehouse.observe.inflight import Flight, InFlight
+from lakehouse.observe.metrics import Names, Sources
+from lakehouse.observe.observer import Observer
+from tests.observing import Caught, Spent
+
+GATEWAY = {
+    "/v1/storage": "storaged",
+    "/v1/catalog": "catalogd",
+    "/v1/ingest": "ingestd",
+    "/v1/sql": "queryd",
+    "/v1/vectors": "vectord",
+    "/v1/embed": "embedd",
+    "/v1/pathway": "pathwayd",
+    "/v1/matrix": "matrixd",
+    "/v1/observer": "observerd",
+}
+PROVIDERS = ("ollama", "ollama_cloud", "openrouter", "kimi")
+ROUTES = GATEWAY | dict.fromkeys((*PATHS, "/v1/chat", "/v1/chat/providers", "/v1/models", "/healthz"), "")
+
+
+@dataclass
+class Pool:
+    """An upstream's pool, as full as a test wants it."""
+
+    name: str
+    in_use: int = 0
+    idle: int = 0
+    waiting: int = 0
+    max_connections: int = 64
+
+
+class Model:
+    """Answers `/v1/chat` with a stream: `pieces`, then `end`; between them it waits for `go`, once."""
+
+    def __init__(self) -> None:
+        self.pieces: list[dict[str, object]] = [
+            {"type": "reasoning", "text": "Three greetings. "},
+            {"type": "content", "text": "Hello, "},
+            {"type": "content", "text": "bonjour & <b>hallo</b>."},
+        ]
+        self.end: dict[str, object] = {
+            "type": "done", "model": "qwen3:8b", "provider": "ollama", "finish_reason": "stop", "input_tokens": 14,
+            "output_tokens": 9, "cached_tokens": None, "reasoning_tokens": None, "cost_usd": None, "latency_ms": 812.0,
+            "attempts": [{"provider": "ollama", "model": "qwen3:8b", "status": 200, "error": None, "ms": 812.0}],
+        }  # fmt: skip
+        self.go = trio.Event()
+        self.go.set()
+        self.asked: list[dict[str, object]] = []
+        self.left = trio.Event()
+
+    async def __call__(self, receive: Receive, send: Send) -> None:
+        self.asked.append(json.loads(await read_body(receive, 100_000)))
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        try:
+            for number, event in enumerate([*self.pieces, self.end]):
+                if number == 2:
+                    await self.go.wait()
+                # In two parts each, for events do not keep to the network's packets.
+                text = f"data: {json.dumps(event)}\n\n".encode()
+                for part in (text[:9], text[9:]):
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except trio.Cancelled:
+            self.left.set()
+            raise
+
+
+class PageService:
+    """What a test sets: requests in flight, how full the pools are, which circuits are open, what has ended."""
+
+    def __init__(self, *tokens: str) -> None:
+        self.flights = InFlight()
+        self.pools = {name: Pool(name) for name in (*GATEWAY.values(), *PROVIDERS)}
+        self.circuits: dict[str, int] = {}
+        self.model = Model()
+        sources = Sources(flights=self.flights, pools=self.pools.values, circuits=lambda: self.circuits)
+        names = Names(routes=ROUTES, providers=PROVIDERS, tiers=("judge",), upstreams=tuple(GATEWAY.values()))
+        self.observer = Observer(names, sources, log=Caught().log)
+        self._views = Views(self.observer)
+        door = Doorkeeper(self._app, tokens=Tokens(tokens))
+        self.app = Lifeline(SignIn(door), flights=self.flights, on_end=self.observer.on_end)
+        self.url = ""
+
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        scope["lakehouse"].route = path if path in ROUTES else ""
+        if path in PATHS:
+            await self._views(scope, receive, send)
+        elif path == "/v1/chat":
+            await self.model(receive, send)
+        elif path == "/v1/chat/providers":
+            rows = [
+                {"name": name, "available": not self.circuits.get(name), "default": name == "ollama"}
+                for name in PROVIDERS
+            ]
+            await answer(send, 200, {"providers": rows, "default": "ollama"})
+        elif path == "/v1/models":
+            await answer(send, 200, {"object": "list", "data": [{"id": "qwen3:8b"}, {"id": "judge"}]})
+        else:
+            raise ErrNotFound("nothing is served at this path")
+
+    def takes_off(
+        self, route: str, *, ago: float, phase: str = "waiting", left: float = 30.0, **facts: object
+    ) -> Flight:
+        """A request begins; it has run for `ago` seconds."""
+        now = trio.current_time()
+        flight = Flight(
+            id=f"{random.randrange(16**8):08x}-{len(self.flights):06x}",
+            method="POST",
+            path=route,
+            route=route,
+            started=now - ago,
+            deadline=now + left,
+            phase=phase,
+            upstream=ROUTES[route] or None,
+        )
+        for name, value in facts.items():
+            setattr(flight, name, value)
+        self.flights.add(flight)
+        return flight
+
+    def has_served(
+        self, route: str, seconds: float, *, status: int = 200, provider: str = "", error: str | None = None
+    ) -> None:
+        """A request has ended; `provider` makes it a chat."""
+        now = trio.current_time()
+        own = random.uniform(0.0001, 0.0006)
+        flight = Flight(
+            id="x", method="POST", path=route, route=route, started=now - seconds, ended=now, status=status,
+            outcome="answered", upstream_seconds=seconds - own, first_piece=now - seconds * 0.6, error=error,
+        )  # fmt: skip
+        if provider:
+            flight.provider = provider
+            tried = flight.attempt(provider, "m", now=now - seconds)
+            tried.ended, tried.error = now, error
+            flight.usage = (
+                None
+                if error
+                else Spent(input_tokens=random.randrange(200, 900), output_tokens=random.randrange(50, 300))
+            )
+        self.observer.on_end(flight)
+
+    async def work(self, *dead: str) -> None:
+        """Serve a mixed load until cancelled; upstreams and providers that are `dead` fail all they get."""
+        while True:
+            swell = 1 + 0.6 * random.random()
+            for route, upstream in GATEWAY.items():
+                for _ in range(random.randrange(0, int(7 * swell))):
+                    bad = upstream in dead
+                    self.has_served(route, random.lognormvariate(-4.6, 0.7), status=502 if bad else 200)
+            for provider in PROVIDERS:
+                bad = provider in dead
+                for _ in range(random.randrange(0, 3)):
+                    error = "upstream_error" if bad else None
+                    self.has_served(
+                        "/v1/chat",
+                        random.lognormvariate(0.3, 0.5),
+                        status=502 if bad else 200,
+                        provider=provider,
+                        error=error,
+                    )
+            for pool in self.pools.values():
+                pool.in_use, pool.idle = random.randrange(0, 30), random.randrange(2, 12)
+            await trio.sleep(0.1)
+
+
+@asynccontextmanager
+async def page_service(*tokens: str) -> AsyncIterator[PageService]:
+    """Serve it on the loopback for the length of the block."""
+    service = PageService(*tokens)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(service.observer.run)
+            stopping = trio.Event()
+            run = partial(
+                run_sites, [Site(service.app, listener)], stopping=stopping, drain_timeout=0.1, expire=service.app.drain
+            )
+            running = await nursery.start(run)
+            service.url = running.urls[0]
+            yield service
+            nursery.cancel_scope.cancel()

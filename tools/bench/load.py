@@ -1,20 +1,22 @@
-"""Load: `wrk` for requests, `curl` for large bodies, an epoll loop for streams that are held open."""
+"""Load on a gateway: `wrk` for requests, `curl` for large bodies, sockets of our own for single streams."""
 
 from __future__ import annotations
 
 import json
-import re
-import select
 import socket
+import struct
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 REPORT = """
 done = function(summary, latency, requests)
-  local bad = summary.errors.status + summary.errors.read + summary.errors.write + summary.errors.connect + summary.errors.timeout
+  local errors = summary.errors
+  local bad = errors.status + errors.read + errors.write + errors.connect + errors.timeout
   io.write(string.format('{"requests":%d,"seconds":%f,"bad":%d,"p50":%f,"p99":%f}',
     summary.requests, summary.duration / 1e6, bad, latency:percentile(50), latency:percentile(99)))
 end
@@ -23,12 +25,28 @@ end
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One request, as every peer gets it in its own way."""
+    """One request, as a gateway gets it in its own way."""
 
     port: int
     path: str
     headers: Sequence[str] = ()
     body: bytes = b""
+
+    @property
+    def url(self) -> str:
+        """For curl and wrk."""
+        return f"http://127.0.0.1:{self.port}{self.path}"
+
+    def encode(self) -> bytes:
+        """For a socket."""
+        lines = [
+            f"{'POST' if self.body else 'GET'} {self.path} HTTP/1.1",
+            f"Host: 127.0.0.1:{self.port}",
+            *self.headers,
+        ]
+        if self.body:
+            lines.append(f"Content-Length: {len(self.body)}")
+        return "\r\n".join([*lines, "", ""]).encode() + self.body
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +64,7 @@ def _lua(text: str) -> str:
     return json.dumps(text)
 
 
-def requests(target: Target, *, connections: int, seconds: float, core: int, directory: Path) -> Rate:
+def requests(target: Target, *, connections: int, seconds: float, cores: str, directory: Path) -> Rate:
     """Keep `connections` busy for `seconds`. Raises RuntimeError if any answer is not a success."""
     script = directory / "wrk.lua"
     lines = [f"wrk.method = '{'POST' if target.body else 'GET'}'"]
@@ -56,109 +74,69 @@ def requests(target: Target, *, connections: int, seconds: float, core: int, dir
     if target.body:
         lines.append(f"wrk.body = {_lua(target.body.decode())}")
     script.write_text("\n".join(lines) + REPORT)
-    url = f"http://127.0.0.1:{target.port}{target.path}"
-    command = [
-        "taskset",
-        "-c",
-        str(core),
-        "wrk",
-        "-t1",
-        f"-c{connections}",
-        f"-d{seconds}s",
-        "--timeout",
-        "30s",
-        "-s",
-        str(script),
-        url,
-    ]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    options = ["-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(script)]
+    printed = _run(["taskset", "-c", cores, "wrk", *options, target.url])
     report = json.loads(printed[printed.index('{"requests') :])
     if report["bad"] or not report["requests"]:
-        raise RuntimeError(f"{url}: {report['bad']} of {report['requests']} requests failed")
-    return Rate(
-        per_second=report["requests"] / report["seconds"],
-        p50=report["p50"],
-        p99=report["p99"],
-        requests=report["requests"],
-    )
+        raise RuntimeError(f"{report['bad']} of {report['requests']} requests to {target.path} failed")
+    rate = report["requests"] / report["seconds"]
+    return Rate(per_second=rate, p50=report["p50"], p99=report["p99"], requests=report["requests"])
 
 
-def large_body(target: Target, *, core: int, upload: Path | None) -> float:
-    """Megabytes a second of one large body, down or up."""
-    url = f"http://127.0.0.1:{target.port}{target.path}"
-    command = [
-        "taskset",
-        "-c",
-        str(core),
-        "curl",
-        "-sS",
-        "--fail",
-        "-o",
-        "/dev/null",
-        "-w",
-        "%{size_download} %{size_upload} %{time_total}",
-    ]
+def large_body(target: Target, *, cores: str, upload: Path | None = None) -> float:
+    """Megabytes a second of one large body, down or up. Raises RuntimeError if it does not arrive whole."""
+    command = ["taskset", "-c", cores, "curl", "-sS", "--fail", "--max-time", "60", "-o", "/dev/null"]
+    command += ["-w", "%{size_download} %{size_upload} %{time_total}"]
     for header in target.headers:
         command += ["-H", header]
-    command += ["-H", "Expect:", "-T", str(upload), "-X", "POST"] if upload else []
-    down, up, seconds = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout.split()
+    if upload:
+        command += ["-H", "Expect:", "-H", "content-type: application/octet-stream", "-T", str(upload), "-X", "POST"]
+    down, up, seconds = _run([*command, target.url]).split()
     return max(int(down), int(up)) / 1e6 / float(seconds)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Held:
-    """What a crowd of slow streams saw: pieces delivered, and how many came later than the limit."""
-
-    streams: int
-    pieces: int
-    late: int
-    worst_ms: float
-    complete: int
-    resident: int
-
-    @property
-    def late_share(self) -> float:
-        """Of all pieces, from 0 to 1."""
-        return self.late / self.pieces if self.pieces else 1.0
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip() or f"{command[3]} ended with status {done.returncode}")[:200])
+    return done.stdout
 
 
-STAMP = re.compile(rb"@(\d+\.\d+)@")
-LATE = 0.1
-"""Seconds between an upstream's sending and its arrival after which a piece is late."""
+def first_piece(target: Target, *, tries: int) -> float:
+    """Median seconds from sending a request to the first piece of its stream, one stream at a time."""
+    request, times = target.encode(), []
+    with socket.create_connection(("127.0.0.1", target.port), timeout=30) as sock:
+        for _ in range(tries):
+            started = time.perf_counter()
+            sock.sendall(request)
+            data, seen = b"", False
+            while not data.endswith(b"0\r\n\r\n"):
+                received = sock.recv(262144)
+                if not received:
+                    raise RuntimeError(f"the stream of {target.path} was cut: {data[:120]!r}")
+                data = data[-16:] + received
+                if not seen and b"data:" in data:
+                    times.append(time.perf_counter() - started)
+                    seen = True
+    if len(times) < tries:
+        raise RuntimeError(f"{target.path} answered without a stream")
+    return median(times)
 
 
-def hold(target: Target, *, streams: int, seconds: float, resident: object = None) -> Held:
-    """Open `streams` streams whose pieces carry the time they were sent at, and read them for `seconds`."""
-    head = f"POST {target.path} HTTP/1.1\r\nHost: 127.0.0.1:{target.port}\r\nContent-Length: {len(target.body)}\r\n"
-    request = (head + "".join(f"{header}\r\n" for header in target.headers) + "\r\n").encode() + target.body
-    poll = select.epoll()
-    connections: dict[int, socket.socket] = {}
-    for _ in range(streams):
-        sock = socket.create_connection(("127.0.0.1", target.port))
-        sock.sendall(request)
-        sock.setblocking(False)
-        connections[sock.fileno()] = sock
-        poll.register(sock, select.EPOLLIN)
-    pieces = late = complete = memory = 0
-    worst = 0.0
-    end = time.time() + seconds
-    middle = time.time() + seconds / 2
-    while connections and (now := time.time()) < end:
-        if not memory and now > middle and callable(resident):
-            memory = resident()
-        for descriptor, _ in poll.poll(0.05):
-            data = connections[descriptor].recv(65536)
-            arrived = time.time()
-            for stamp in STAMP.findall(data):
-                delay = arrived - float(stamp)
-                pieces += 1
-                late += delay > LATE
-                worst = max(worst, delay)
-            if not data or b"[DONE]" in data:
-                complete += bool(data)
-                poll.unregister(descriptor)
-                connections.pop(descriptor).close()
-    for sock in connections.values():
-        sock.close()
-    poll.close()
-    return Held(streams=streams, pieces=pieces, late=late, worst_ms=worst * 1000, complete=complete, resident=memory)
+@contextmanager
+def idle_clients(target: Target, count: int) -> Iterator[None]:
+    """Clients that have been answered once and keep their connections, for the block."""
+    request, crowd = target.encode(), []
+    try:
+        for _ in range(count):
+            sock = socket.create_connection(("127.0.0.1", target.port), timeout=30)
+            crowd.append(sock)
+            sock.sendall(request)
+            if b" 200 " not in sock.recv(65536)[:16]:
+                raise RuntimeError(f"{target.path} does not answer 200")
+        yield
+    finally:
+        for sock in crowd:
+            # A reset leaves no TIME_WAIT, of which there is only room for some 28,000 ports.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()

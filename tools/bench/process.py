@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,18 +24,24 @@ class Running:
         self,
         command: Sequence[str],
         *,
-        core: int | None,
+        cores: str,
         name: str,
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
     ) -> None:
-        pinned = ["taskset", "-c", str(core), *command] if core is not None else list(command)
         self.name = name
-        self.started = time.perf_counter()
-        self._log = log.open("wb") if log else subprocess.DEVNULL
-        self.process = subprocess.Popen(
-            pinned, env={**os.environ, **(env or {})}, stdout=self._log, stderr=self._log, start_new_session=True
-        )
+        self.ready_after = 0.0
+        self._started = time.perf_counter()
+        with ExitStack() as stack:
+            out = stack.enter_context(log.open("wb")) if log else subprocess.DEVNULL
+            self.process = subprocess.Popen(
+                ["taskset", "-c", cores, *command],
+                env={**os.environ, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -42,6 +49,10 @@ class Running:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it and its children: politely, and after three seconds not."""
         for sign in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self.process.pid, sign)
@@ -53,13 +64,21 @@ class Running:
                 continue
         self.process.wait()
 
+    def wait_until_ready(self, port: int, *, timeout: float = 90.0) -> None:
+        """Until it answers a request, whatever it says; `ready_after` are the seconds since its start."""
+        while time.perf_counter() - self._started < timeout:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{self.name} ended with status {self.process.returncode} before it was ready")
+            if answers(port):
+                self.ready_after = time.perf_counter() - self._started
+                return
+            time.sleep(0.005)
+        raise RuntimeError(f"{self.name} did not answer on port {port} within {timeout} s")
+
     def pids(self) -> list[int]:
         """All processes of its session."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and _session(int(entry.name)) == self.process.pid:
-                found.append(int(entry.name))
-        return found
+        pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+        return [pid for pid in pids if _session(pid) == self.process.pid]
 
     def cpu_seconds(self) -> float:
         """User and system time used so far, of all its processes."""
@@ -87,15 +106,17 @@ def _session(pid: int) -> int:
     return int(fields[3]) if fields else -1
 
 
-def wait_for(port: int, running: Running, *, timeout: float = 90.0) -> float:
-    """Until it accepts connections; the seconds since it was started."""
-    while time.perf_counter() - running.started < timeout:
-        if running.process.poll() is not None:
-            raise RuntimeError(f"{running.name} ended with status {running.process.returncode} before it was ready")
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.005)
-        else:
-            return time.perf_counter() - running.started
-    raise RuntimeError(f"{running.name} did not listen on port {port} within {timeout} s")
+def answers(port: int) -> bool:
+    """Whether somebody there speaks HTTP."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+            sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+            return sock.recv(5) == b"HTTP/"
+    except OSError:
+        return False
+
+
+def established(port: int) -> int:
+    """Connections that clients on this machine have open to `port`."""
+    rows = (row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)

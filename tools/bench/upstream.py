@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tools.bench.process import Running, wait_for
+from tools.bench.process import Running
 
 PORT = 9000
 URL = f"http://127.0.0.1:{PORT}"
 PIECES = 200
-"""Pieces of a stream in the burst measurement."""
+"""Pieces of a stream in the burst measurement. They differ, for LiteLLM ends a stream that repeats itself."""
 
 SLOW_PIECES = 100
 """Pieces of a slow stream, ten a second."""
@@ -50,6 +50,7 @@ http {{
     listen 127.0.0.1:{port} backlog=8192;
     root {dir}/files;
     location = /storage/1k {{ return 200 '{kilobyte}'; }}
+    location = /storage/wait {{ content_by_lua_block {{ ngx.sleep(1) ngx.print("waited") }} }}
     location = /storage/down {{ try_files /100mb =404; }}
     location = /storage/up {{
       content_by_lua_block {{
@@ -84,7 +85,8 @@ http {{
 """
 
 
-def _event(delta: dict[str, str], finish: str | None = None) -> str:
+def event(delta: dict[str, str], finish: str | None = None) -> str:
+    """One event of a stream."""
     chunk = {
         "id": "c",
         "object": "chat.completion.chunk",
@@ -95,7 +97,7 @@ def _event(delta: dict[str, str], finish: str | None = None) -> str:
     return f"data: {json.dumps(chunk, separators=(',', ':'))}\n\n"
 
 
-END = _event({}, "stop") + "data: [DONE]\n\n"
+END = event({}, "stop") + "data: [DONE]\n\n"
 
 
 def configuration(directory: Path) -> str:
@@ -108,13 +110,13 @@ def configuration(directory: Path) -> str:
         kilobyte="x" * 1024,
         completion=json.dumps(COMPLETION),
         slow_pieces=SLOW_PIECES,
-        piece=_event({"content": "@%.3f@"}).replace("\n", "\\n"),
+        piece=event({"content": "@%.3f@"}).replace("\n", "\\n"),
         end=END.replace("\n", "\\n"),
     )
 
 
 @contextmanager
-def fake_upstream(directory: Path, *, core: int) -> Iterator[Running]:
+def fake_upstream(directory: Path, *, cores: str) -> Iterator[Running]:
     """Run it for the block."""
     if not shutil.which("nginx"):
         raise SystemExit("the bench needs nginx: apt-get install nginx-light libnginx-mod-http-lua")
@@ -122,9 +124,9 @@ def fake_upstream(directory: Path, *, core: int) -> Iterator[Running]:
     files.mkdir(parents=True, exist_ok=True)
     with (files / "100mb").open("wb") as file:
         file.truncate(100_000_000)
-    (files / "burst").write_text("".join(_event({"content": "token "}) for _ in range(PIECES)) + END)
+    (files / "burst").write_text("".join(event({"content": f"token {i} "}) for i in range(PIECES)) + END)
     conf = directory / "upstream.conf"
     conf.write_text(configuration(directory))
-    with Running(["nginx", "-c", str(conf)], core=core, name="upstream") as running:
-        wait_for(PORT, running)
+    with Running(["nginx", "-c", str(conf)], cores=cores, name="upstream") as running:
+        running.wait_until_ready(PORT)
         yield running

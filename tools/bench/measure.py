@@ -1,0 +1,219 @@
+"""What is measured of one gateway, and how. Every measurement starts it anew and gives named figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from tools.bench import gone, load
+from tools.bench.gateways import Lakehouse
+from tools.bench.load import Target
+from tools.bench.peer import Peer
+from tools.bench.process import Running, established
+from tools.bench.streams import hold
+from tools.bench.upstream import PIECES, SLOW_PIECES
+from tools.bench.upstream import PORT as UPSTREAM_PORT
+
+Figures = Mapping[str, float]
+Measure = Callable[["Bench", type[Peer]], Figures]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where and how long to measure."""
+
+    directory: Path
+    gateway_cores: str
+    load_cores: str
+    seconds: float
+    connections: tuple[int, ...]
+    streams: tuple[int, ...]
+    tries: int
+    crowd: int
+
+    def rate(self, target: Target, connections: int, *, seconds: float = 0) -> load.Rate:
+        """Requests a second, once the gateway is warm."""
+        return load.requests(
+            target,
+            connections=connections,
+            seconds=seconds or self.seconds,
+            cores=self.load_cores,
+            directory=self.directory,
+        )
+
+    def cost(self, running: Running, target: Target, connections: int) -> tuple[load.Rate, float]:
+        """The rate, and the gateway's CPU time for one request in microseconds."""
+        before = running.cpu_seconds()
+        rate = self.rate(target, connections)
+        return rate, (running.cpu_seconds() - before) / rate.requests * 1e6
+
+
+def requests(bench: Bench, peer: type[Peer]) -> Figures:
+    """Relayed GETs of 1 KiB and whole chats."""
+    figures = {}
+    gateway = peer(bench.directory)
+    with gateway.start(cores=bench.gateway_cores) as running:
+        for kind, target in (("get", gateway.get()), ("chat", gateway.chat("whole"))):
+            if target is None:
+                continue
+            bench.rate(target, 16, seconds=1)
+            for connections in bench.connections:
+                rate, cost = bench.cost(running, target, connections)
+                name = f"{kind}_{connections}"
+                figures |= {f"{name}_rate": rate.per_second, f"{name}_p50": rate.p50, f"{name}_p99": rate.p99}
+                figures[f"{name}_cpu"] = cost
+    return figures
+
+
+def streams(bench: Bench, peer: type[Peer]) -> Figures:
+    """The first piece of a stream alone, and the pieces of 16 streams that come as fast as they can."""
+    gateway = peer(bench.directory)
+    with gateway.start(cores=bench.gateway_cores) as running:
+        target = gateway.chat("burst")
+        bench.rate(target, 16, seconds=1)
+        first = load.first_piece(target, tries=200)
+        rate, cost = bench.cost(running, target, 16)
+        return {"first_piece": first * 1e6, "pieces": rate.per_second * PIECES, "piece_cpu": cost / PIECES}
+
+
+def held(bench: Bench, peer: type[Peer]) -> Figures:
+    """Crowds of slow streams, ten pieces a second each."""
+    figures = {}
+    for count in bench.streams:
+        gateway = peer(bench.directory)
+        with gateway.start(cores=bench.gateway_cores) as running:
+            bench.rate(gateway.chat("whole"), 16, seconds=1)
+            idle, cpu = running.resident_bytes(), running.cpu_seconds()
+            seen = hold(
+                gateway.chat("slow"),
+                streams=count,
+                duration=SLOW_PIECES / 10,
+                at_full=lambda running=running: {"resident": running.resident_bytes()},
+            )
+            expected = count * SLOW_PIECES
+            figures |= {
+                f"held_{count}_delivered": seen.pieces / expected * 100,
+                f"held_{count}_late": (seen.late + expected - seen.pieces) / expected * 100,
+                f"held_{count}_worst": seen.worst * 1000,
+                f"held_{count}_memory": (seen.at_full["resident"] - idle) / count / 1000,
+                f"held_{count}_cpu": (running.cpu_seconds() - cpu) / seen.seconds * 100,
+            }
+    return figures
+
+
+def bodies(bench: Bench, peer: type[Peer]) -> Figures:
+    """One body of 100 MB each way."""
+    figures = {}
+    gateway = peer(bench.directory)
+    file = bench.directory / "up" / "files" / "100mb"
+    with gateway.start(cores=bench.gateway_cores):
+        if (down := gateway.get("/down")) is not None:
+            figures["down"] = median(load.large_body(down, cores=bench.load_cores) for _ in range(3))
+        if (up := gateway.post()) is not None:
+            figures["up"] = median(load.large_body(up, cores=bench.load_cores, upload=file) for _ in range(3))
+    return figures
+
+
+def client_gone(bench: Bench, peer: type[Peer]) -> Figures:
+    """From a client's leaving to the end of its upstream connection, waiting and in a stream."""
+    figures = {}
+    gateway = peer(bench.directory, upstream=gone.URL)
+    with gone.watched_upstream() as listener, gateway.start(cores=bench.gateway_cores):
+        for name, kind in (("waiting", "whole"), ("streaming", "slow")):
+            times = [
+                gone.seconds_until_gone(gateway.chat(kind), listener, mark=f"{name} {n}", streaming=kind == "slow")
+                for n in range(bench.tries)
+            ]
+            ended = [seconds for seconds in times if seconds < gone.NEVER]
+            figures[f"gone_{name}_share"] = len(ended) / len(times) * 100
+            if ended:
+                figures |= {f"gone_{name}": median(ended) * 1000, f"gone_{name}_worst": max(ended) * 1000}
+    return figures
+
+
+def start(bench: Bench, peer: type[Peer]) -> Figures:
+    """From the command to the first answer, and memory before any work."""
+    with peer(bench.directory).start(cores=bench.gateway_cores) as running:
+        ready = running.ready_after
+        time.sleep(1)
+        return {"start": ready * 1000, "idle": running.resident_bytes() / 1e6}
+
+
+def messages(bench: Bench, peer: type[Peer]) -> Figures:
+    """Whole chats with messages of 1 KB, 100 KB and 5 MB, four at a time."""
+    figures = {}
+    gateway = peer(bench.directory)
+    with gateway.start(cores=bench.gateway_cores) as running:
+        for name, size in (("1k", 0), ("100k", 100_000), ("5m", 5_000_000)):
+            rate, cost = bench.cost(running, gateway.chat("whole", size=size), 4)
+            figures |= {f"message_{name}_rate": rate.per_second, f"message_{name}_cpu": cost / 1000}
+    return figures
+
+
+def crowds(bench: Bench, peer: type[Peer]) -> Figures:
+    """The cost of a request beside idle upstream connections, and beside idle clients, to that with none."""
+    figures = {}
+    gateway = peer(bench.directory)
+    target, wait = gateway.get(), gateway.get("/wait")
+    if target is None or wait is None:
+        return figures
+    with gateway.start(cores=bench.gateway_cores) as running:
+        bench.rate(target, 64, seconds=1)
+        _, alone = bench.cost(running, target, 64)
+        memory = running.resident_bytes()
+        with load.idle_clients(target, bench.crowd):
+            _, beside = bench.cost(running, target, 64)
+            figures["idle_client_memory"] = (running.resident_bytes() - memory) / bench.crowd / 1000
+        _, after = bench.cost(running, target, 64)
+        figures["idle_clients"] = beside / ((alone + after) / 2) * 100
+        bench.rate(wait, 1000, seconds=3)
+        _, beside = bench.cost(running, target, 64)
+        figures["idle_upstreams"] = beside / after * 100
+        figures["idle_upstreams_count"] = established(UPSTREAM_PORT)
+    return figures
+
+
+def tiers(bench: Bench, peer: type[Peer]) -> Figures:
+    """The cost of a whole chat with 1,000 tiers to that with none."""
+    if not issubclass(peer, Lakehouse):
+        return {}
+    costs: dict[int, list[float]] = {0: [], 1000: []}
+    for _ in range(2):
+        for count, seen in costs.items():
+            gateway = peer(bench.directory, tiers=count)
+            with gateway.start(cores=bench.gateway_cores) as running:
+                bench.rate(gateway.chat("whole"), 64, seconds=1)
+                seen.append(bench.cost(running, gateway.chat("whole"), 64)[1])
+    return {"tiers": sum(costs[1000]) / sum(costs[0]) * 100}
+
+
+def workers(bench: Bench, peer: type[Peer]) -> Figures:
+    """Two workers on both cores against one on one; the load shares one of them, so twice is out of reach."""
+    if not issubclass(peer, Lakehouse):
+        return {}
+    figures = {}
+    for count, cores in ((1, bench.gateway_cores), (2, f"{bench.gateway_cores},{bench.load_cores}")):
+        gateway = peer(bench.directory, workers=count)
+        with gateway.start(cores=cores) as running:
+            for kind, target in (("get", gateway.get()), ("chat", gateway.chat("whole"))):
+                bench.rate(target, 64, seconds=1)
+                rate, cost = bench.cost(running, target, 64)
+                figures |= {f"workers_{count}_{kind}_rate": rate.per_second, f"workers_{count}_{kind}_cpu": cost}
+    return figures
+
+
+SCENARIOS: Mapping[str, Measure] = {
+    "start": start,
+    "requests": requests,
+    "streams": streams,
+    "held": held,
+    "bodies": bodies,
+    "gone": client_gone,
+    "messages": messages,
+    "crowds": crowds,
+    "tiers": tiers,
+    "workers": workers,
+}

@@ -1,0 +1,99 @@
+"""A crowd of slow streams that are held open: what arrives late, and what a stream costs."""
+
+from __future__ import annotations
+
+import re
+import select
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tools.bench.load import Target
+
+STAMP = re.compile(rb"@(\d+\.\d+)@")
+LATE = 0.1
+"""Seconds between the upstream's sending and our receiving after which a piece is late."""
+
+PER_SECOND = 1000
+"""Streams opened a second, so that it is holding that is measured and not a rush at the door."""
+
+PATIENCE = 8.0
+"""Seconds beyond a stream's own duration after which those that are left are given up."""
+
+
+@dataclass(kw_only=True)
+class Held:
+    """What the crowd saw."""
+
+    streams: int
+    pieces: int = 0
+    late: int = 0
+    worst: float = 0.0
+    complete: int = 0
+    seconds: float = 0.0
+    at_full: dict[str, float] = field(default_factory=dict)
+
+    def see(self, data: bytes, arrived: float) -> None:
+        """Count the pieces in `data`, each of which carries the time it was sent at."""
+        for stamp in STAMP.findall(data):
+            delay = arrived - float(stamp)
+            self.pieces += 1
+            self.late += delay > LATE
+            self.worst = max(self.worst, delay)
+
+
+def hold(target: Target, *, streams: int, duration: float, at_full: Callable[[], dict[str, float]]) -> Held:
+    """Open `streams` streams that take `duration` seconds each and read them to their ends.
+
+    `at_full` is asked once, in the middle of the time during which all of them are open.
+    """
+    held = Held(streams=streams)
+    crowd = _Crowd(target, held)
+    started = time.monotonic()
+    ramp = streams / PER_SECOND
+    middle, end = started + (ramp + duration) / 2, started + ramp + duration + PATIENCE
+    try:
+        while (now := time.monotonic()) < end and (crowd.opened < streams or crowd.connections):
+            while crowd.opened < min(streams, (now - started) * PER_SECOND):
+                crowd.open()
+            if not held.at_full and now > middle:
+                held.at_full = at_full()
+            crowd.read(0.01 if crowd.opened < streams else 0.1)
+    finally:
+        crowd.close()
+    held.seconds = time.monotonic() - started
+    return held
+
+
+class _Crowd:
+    def __init__(self, target: Target, held: Held) -> None:
+        self._port, self._request, self._held = target.port, target.encode(), held
+        self._poll = select.epoll()
+        self.connections: dict[int, socket.socket] = {}
+        self.opened = 0
+
+    def open(self) -> None:
+        sock = socket.create_connection(("127.0.0.1", self._port), timeout=30)
+        sock.sendall(self._request)
+        sock.setblocking(False)
+        self.connections[sock.fileno()] = sock
+        self._poll.register(sock, select.EPOLLIN)
+        self.opened += 1
+
+    def read(self, wait: float) -> None:
+        for descriptor, _ in self._poll.poll(wait):
+            try:
+                data = self.connections[descriptor].recv(65536)
+            except OSError:
+                data = b""
+            self._held.see(data, time.time())
+            if not data or b"[DONE]" in data:
+                self._held.complete += bool(data)
+                self._poll.unregister(descriptor)
+                self.connections.pop(descriptor).close()
+
+    def close(self) -> None:
+        for sock in self.connections.values():
+            sock.close()
+        self._poll.close()

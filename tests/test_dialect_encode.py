@@ -22,12 +22,22 @@ ALL = [CHAT, OLLAMA, MESSAGES, RESPONSES]
 HELLO = [{"role": "user", "content": "Hello"}]
 PIXEL = "iVBORw0KGgo="
 DATA_URL = f"data:image/png;base64,{PIXEL}"
-SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
 TOOL = {"type": "function", "function": {"name": "get_weather", "description": "Weather.", "parameters": SCHEMA}}
 
 
 def body(
-    dialect: Dialect, messages: list[dict[str, Any]] | None = None, *, stream: bool = False, quirks: Quirks | None = None, **fields: Any
+    dialect: Dialect,
+    messages: list[dict[str, Any]] | None = None,
+    *,
+    stream: bool = False,
+    quirks: Quirks | None = None,
+    **fields: Any,
 ) -> dict[str, Any]:
     kind = OpenAIRequest if "extra" in fields else Request
     request = kind(model="asked/for", messages=messages or HELLO, **fields)  # type: ignore[arg-type]
@@ -36,7 +46,9 @@ def body(
 
 
 def less(document: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in document.items() if name not in ("model", "messages", "input", "stream", *names)}
+    return {
+        name: value for name, value in document.items() if name not in ("model", "messages", "input", "stream", *names)
+    }
 
 
 def test_what_the_caller_leaves_out_is_not_sent() -> None:
@@ -276,7 +288,11 @@ def test_a_conversation_in_responses() -> None:
 
 def test_arguments_that_were_cut_are_sent_back_where_an_object_is_wanted() -> None:
     calls = [{"id": "a", "function": {"name": "f", "arguments": '{"x": '}}]
-    turns = [*HELLO, {"role": "assistant", "tool_calls": calls}, {"role": "tool", "tool_call_id": "a", "content": "not JSON"}]
+    turns = [
+        *HELLO,
+        {"role": "assistant", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "a", "content": "not JSON"},
+    ]
     kept = {"invalid_arguments": '{"x": '}
     assert body(OLLAMA, turns)["messages"][1]["tool_calls"][0]["function"]["arguments"] == kept
     assert body(MESSAGES, turns)["messages"][1]["content"][0]["input"] == kept
@@ -423,7 +439,12 @@ def test_a_tool_schema_that_is_none_is_refused_where_it_has_to_be_rewritten() ->
 
 
 def picture(url: str, **detail: str) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": url, **detail}}]}]
+    return [
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": url, **detail}}],
+        }
+    ]
 
 
 def test_an_image_in_each_form() -> None:
@@ -441,8 +462,15 @@ def test_an_image_in_each_form() -> None:
 def test_a_remote_image_is_passed_on() -> None:
     url = "https://example.org/cat.png"
     assert body(CHAT, picture(url))["messages"] == picture(url)
-    assert body(RESPONSES, picture(url, detail="high"))["input"][0]["content"][1] == {"type": "input_image", "image_url": url, "detail": "high"}
-    assert body(MESSAGES, picture(url))["messages"][0]["content"][1] == {"type": "image", "source": {"type": "url", "url": url}}
+    assert body(RESPONSES, picture(url, detail="high"))["input"][0]["content"][1] == {
+        "type": "input_image",
+        "image_url": url,
+        "detail": "high",
+    }
+    assert body(MESSAGES, picture(url))["messages"][0]["content"][1] == {
+        "type": "image",
+        "source": {"type": "url", "url": url},
+    }
 
 
 @pytest.mark.parametrize("dialect", ALL)

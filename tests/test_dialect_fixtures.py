@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import wire_files
+from tests import wire_files
 
 from lakehouse.chat.dialects.base import Quirks, StreamParser
 from lakehouse.chat.dialects.exchange import Exchange, deltas_of
@@ -121,9 +121,7 @@ def test_a_model_that_was_only_loaded_has_said_nothing() -> None:
 
 def exchange(entry: dict[str, Any], *, stream: bool) -> Exchange:
     request = Request(model="m", messages=({"role": "user", "content": "Hello"},))  # type: ignore[arg-type]
-    return Exchange(
-        wire_files.dialect_of(entry), request, model="m", stream=stream, quirks=wire_files.quirks_of(entry)
-    )
+    return Exchange(wire_files.dialect_of(entry), request, model="m", stream=stream, quirks=wire_files.quirks_of(entry))
 
 
 def feed(parser: StreamParser, body: bytes, size: int) -> Iterator[list[Delta]]:

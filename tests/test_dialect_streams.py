@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-import wire_files
+from tests import wire_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,7 +95,10 @@ def test_an_honest_end(body: bytes) -> None:
         (sse(chunk("Hi"), chunk(finish="error")), "upstream_error"),
         (sse(chunk("Hi"), chunk(finish="network_error")), "upstream_error"),
         (sse(chunk("Hi"), chunk("", finish="error", error={"code": 429, "message": "slow"})), "rate_limit"),
-        (sse(chunk("Hi"), {"choices": [{"error": {"code": 503, "message": "x"}, "finish_reason": "error"}]}), "overloaded"),
+        (
+            sse(chunk("Hi"), {"choices": [{"error": {"code": 503, "message": "x"}, "finish_reason": "error"}]}),
+            "overloaded",
+        ),
         (sse({"error": {"code": "server_error", "message": "x"}}), "server_error"),
         (sse({"error": "x"}), "upstream_error"),
         (b'event: error\ndata: {"error":{"type":"overloaded_error","message":"x"}}\n\n', "overloaded"),
@@ -174,7 +177,14 @@ def test_one_delta_may_have_reasoning_and_text() -> None:
 
 def test_usage_in_odd_places_is_never_added_up() -> None:
     choice_usage = {"choices": [{"delta": {}, "finish_reason": "stop", "usage": {**USAGE, "cached_tokens": 2}}]}
-    body = sse(chunk("Hi", usage=None), choice_usage, {"choices": [], "usage": USAGE}, DONE, {"choices": [], "cost": "0.25"}, {"cost": "0"})
+    body = sse(
+        chunk("Hi", usage=None),
+        choice_usage,
+        {"choices": [], "usage": USAGE},
+        DONE,
+        {"choices": [], "cost": "0.25"},
+        {"cost": "0"},
+    )
     usage = read(body)[1].usage
     assert (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd) == (3, 4, 2, 0.25)
     assert usage.reasoning_tokens is None  # nobody said zero
@@ -201,7 +211,10 @@ def test_the_end_mark_is_told_apart_from_the_proof() -> None:
 
 
 def test_half_a_surrogate_pair_and_bytes_that_are_no_utf8_do_not_cut_an_answer() -> None:
-    body = sse(r'{"choices":[{"delta":{"content":"a\ud83d\ude00\ud83d b"}}]}') + b'data: {"choices":[{"delta":{"content":"\xff"},"finish_reason":"stop"}]}\n\n'
+    body = (
+        sse(r'{"choices":[{"delta":{"content":"a\ud83d\ude00\ud83d b"}}]}')
+        + b'data: {"choices":[{"delta":{"content":"\xff"},"finish_reason":"stop"}]}\n\n'
+    )
     assert read(body)[1].content == "a😀\ufffd b\ufffd"
 
 
@@ -209,7 +222,9 @@ def test_half_a_surrogate_pair_and_bytes_that_are_no_utf8_do_not_cut_an_answer()
 
 
 def line(content: str = "", **rest: Any) -> bytes:
-    return json.dumps({"message": {"content": content, **rest.pop("message", {})}, "done": False, **rest}).encode() + b"\n"
+    return (
+        json.dumps({"message": {"content": content, **rest.pop("message", {})}, "done": False, **rest}).encode() + b"\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -255,7 +270,10 @@ def messages(*events: dict[str, Any]) -> bytes:
     return sse(*events, names=True)
 
 
-START = {"type": "message_start", "message": {"usage": {"input_tokens": 9, "cache_read_input_tokens": 5, "output_tokens": 1}}}
+START = {
+    "type": "message_start",
+    "message": {"usage": {"input_tokens": 9, "cache_read_input_tokens": 5, "output_tokens": 1}},
+}
 TEXT = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
 HI = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}}
 END = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}}
@@ -307,7 +325,12 @@ def test_thinking_blocks_are_kept_with_their_signatures() -> None:
 # The responses form
 
 
-REASONING_ITEM = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Think."}], "encrypted_content": "E"}
+REASONING_ITEM = {
+    "type": "reasoning",
+    "id": "rs_1",
+    "summary": [{"type": "summary_text", "text": "Think."}],
+    "encrypted_content": "E",
+}
 RESPONSE: dict[str, Any] = {
     "object": "response",
     "status": "completed",
@@ -362,9 +385,17 @@ def test_a_response_says_the_same_whole_and_streamed(events: list[dict[str, Any]
     assert reply == whole
     assert (reply.content, reply.reasoning, reply.finish_reason) == ("Hi", "Think.", "tool_calls")
     assert reply.reasoning_details == (REASONING_ITEM,)
-    assert [(call.id, call.function.name, call.function.arguments) for call in reply.tool_calls] == [("call_1", "f", '{"a":1}')]
+    assert [(call.id, call.function.name, call.function.arguments) for call in reply.tool_calls] == [
+        ("call_1", "f", '{"a":1}')
+    ]
     usage = reply.usage
-    assert (usage.input_tokens, usage.cached_tokens, usage.output_tokens, usage.reasoning_tokens, usage.cost_usd) == (10, 4, 20, 12, 0.001)
+    assert (usage.input_tokens, usage.cached_tokens, usage.output_tokens, usage.reasoning_tokens, usage.cost_usd) == (
+        10,
+        4,
+        20,
+        12,
+        0.001,
+    )
     assert "".join(delta.text for delta in deltas if isinstance(delta, ContentPiece)) == "Hi"
 
 
@@ -421,7 +452,10 @@ def corpus() -> list[tuple[str, Dialect, bytes, Quirks]]:
         for entry in wire_files.streams()
     ]
     found.append(("responses", Responses(), sse(*RESPONSE_EVENTS, COMPLETED, names=True), Quirks()))
-    found += [(f"ended by usage {n}", ChatCompletions(), body, Quirks(end_by_usage=True)) for n, (body, _) in enumerate(USAGE_ENDS)]
+    found += [
+        (f"ended by usage {n}", ChatCompletions(), body, Quirks(end_by_usage=True))
+        for n, (body, _) in enumerate(USAGE_ENDS)
+    ]
     leak = sse(chunk("<th"), chunk("ink>a</"), chunk("think>"), chunk("\nb"), chunk("", finish="stop"), DONE)
     found += [("think", ChatCompletions(), leak, Quirks(inline_think=how)) for how in ("tagged", "unopened")]  # type: ignore[arg-type]
     return found
@@ -452,7 +486,9 @@ def test_any_split_says_the_same(case: tuple[str, Dialect, bytes, Quirks], cuts:
 
 
 @pytest.mark.parametrize("case", CORPUS, ids=lambda case: case[0])
-def test_no_truncation_ends_honestly_before_the_answer_is_proven_whole(case: tuple[str, Dialect, bytes, Quirks]) -> None:
+def test_no_truncation_ends_honestly_before_the_answer_is_proven_whole(
+    case: tuple[str, Dialect, bytes, Quirks],
+) -> None:
     """At every byte: a cut answer is an error, or it says all that the whole one says.
 
     "All" is text, reasoning, calls and finish reason; the usage may be among what was cut off.
@@ -504,11 +540,15 @@ TYPES = st.sampled_from(
     dialect=st.sampled_from([ChatCompletions(), Ollama(), Messages(), Responses()]),
     documents=st.lists(st.dictionaries(FIELDS, st.one_of(JSON, TYPES), max_size=6), max_size=5),
 )
-def test_no_shape_of_an_answer_raises_anything_but_our_errors(dialect: Dialect, documents: list[dict[str, Any]]) -> None:
+def test_no_shape_of_an_answer_raises_anything_but_our_errors(
+    dialect: Dialect, documents: list[dict[str, Any]]
+) -> None:
     for document in documents:
         try:
             dialect.decode(json.dumps(document).encode(), quirks=Quirks())
         except LakehouseError as error:
             assert error.error_class is not None
-    framed = sse(*documents) if dialect.framing == "sse" else b"".join(json.dumps(d).encode() + b"\n" for d in documents)
+    framed = (
+        sse(*documents) if dialect.framing == "sse" else b"".join(json.dumps(d).encode() + b"\n" for d in documents)
+    )
     outcome(dialect.parser(quirks=Quirks(end_by_usage=True, inline_think="unopened")), [framed])

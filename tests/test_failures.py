@@ -7,7 +7,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-import wire_files
+from tests import wire_files
 
 from lakehouse.chat.dialects.failures import classify, refusal
 from lakehouse.errors import LakehouseError
@@ -306,7 +306,9 @@ def test_a_key_that_the_cut_goes_through_is_not_shown() -> None:
     assert "bbbb" not in message
 
 
-@pytest.mark.parametrize("body", [openai("x" * 5000), b"y" * 5_000_000, ("ü" * 5000).encode(), openai("a\n\t b\x00c\x1b[31m" * 99)])
+@pytest.mark.parametrize(
+    "body", [openai("x" * 5000), b"y" * 5_000_000, ("ü" * 5000).encode(), openai("a\n\t b\x00c\x1b[31m" * 99)]
+)
 def test_what_is_shown_is_short_and_on_one_line(body: object) -> None:
     message = of(400, body, provider="p").message
     said = message.removeprefix("p answered 400: ")

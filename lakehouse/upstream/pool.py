@@ -71,7 +71,6 @@ class Upstream:
         Raises `ValueError` for a base URL that is not `http(s)://host[:port][/path]`.
         """
         self.name = name
-        self.max_connections = max_connections
         scheme, hostname, port, self.host, self.base_path = _split(base_url)
         self.peer = Peer(
             name=name,

@@ -20,13 +20,16 @@ from lakehouse.chat.api import answers, surroundings
 from lakehouse.chat.api.application import ChatApplication, ChatConnection
 from lakehouse.chat.api.native import native
 from lakehouse.chat.api.openai import openai
+from lakehouse.chat.api.openai_errors import envelope, headers_of, status_of
 from lakehouse.chat.dispatcher import Dispatcher
 from lakehouse.edge.asgi import App, Receive, Scope, Send
+from lakehouse.edge.line import plainly
 from lakehouse.errors import ErrMethodNotAllowed, ErrNotFound, LakehouseError
 from lakehouse.gateway.proxy import Gateway
 from lakehouse.observe.inflight import Flight
 
 CHAT_PATHS = ("/v1/chat", "/v1/chat/providers", "/v1/chat/completions", "/v1/models")
+OPENAI_PATHS = ("/v1/chat/completions", "/v1/models")
 OLD_CHAT_PATHS = ("/chat", "/chat/providers")
 """On the second listener, which serves the chat group alone, as the daemon of old did."""
 
@@ -39,13 +42,14 @@ class HttpGroups(ChatConnection):
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         scope = cast("Scope", self.scope)
-        app = cast("Application", self.app).plain(scope["raw_path"])
+        application = cast("Application", self.app)
+        flight: Flight | None = scope.get("lakehouse")
+        if flight is not None and scope["path"] in application.paths:
+            flight.route = scope["path"]
+        app = application.plain(scope["raw_path"])
         if app is not None:
             await app(scope, cast("Receive", receive), cast("Send", send))
             return
-        flight: Flight | None = scope.get("lakehouse")
-        if flight is not None and scope["path"] in cast("Application", self.app).chat_paths:
-            flight.route = scope["path"]
         await super().__call__(receive, send)
 
 
@@ -80,7 +84,8 @@ class Application(ChatApplication):
         prefix: str = "/v1",
     ) -> None:
         super().__init__()
-        self.chat_paths = frozenset(CHAT_PATHS if prefix else OLD_CHAT_PATHS) if chat else frozenset()
+        chat_paths = (CHAT_PATHS if prefix else OLD_CHAT_PATHS) if chat else ()
+        self.paths = frozenset((*chat_paths, *(path.decode() for path in own)))
         self._gateway = gateway
         self._own = own
         if chat is not None:
@@ -96,6 +101,16 @@ class Application(ChatApplication):
         if self._gateway is not None and self._gateway.matches(path):
             return self._gateway
         return None
+
+
+def refusal(flight: Flight, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
+    """How a failure is told that meets a request outside of its route: at the door, at its deadline, while draining.
+
+    OpenAI's clients find OpenAI's envelope around it.
+    """
+    if flight.path.startswith(OPENAI_PATHS):
+        return status_of(failure), envelope(failure, flight.id), headers_of(failure)
+    return plainly(flight, failure)
 
 
 async def _refuse(error: HTTPException) -> TrioResponse:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from typing import cast
 
 import trio
 
-from lakehouse.app import CHAT_PATHS, Application
+from lakehouse.app import CHAT_PATHS, OLD_CHAT_PATHS, Application, refusal
 from lakehouse.chat.dispatcher import Dispatcher, LocalServer, open_dispatcher
 from lakehouse.config import Config, LocalTable, load
 from lakehouse.edge.asgi import App, Receive, Scope, Send, answer
@@ -30,13 +30,11 @@ from lakehouse.edge.listening import bound
 from lakehouse.edge.server import Service, Site, run_sites
 from lakehouse.errors import ErrUnavailable
 from lakehouse.gateway.proxy import Gateway
-from lakehouse.gateway.routes import ROUTES
 from lakehouse.local import EngineConfig, open_engine
-from lakehouse.observe.api import PATHS, SignIn, Views
-from lakehouse.observe.inflight import InFlight
+from lakehouse.observe.api import PATHS, SignIn, Views, traced
 from lakehouse.observe.log import Log
 from lakehouse.observe.metrics import Names, Sources
-from lakehouse.observe.observer import Observer
+from lakehouse.observe.observer import Observer, open_traces
 from lakehouse.preflight import Preflight, preflight
 
 HEALTH_PATHS = (b"/healthz", b"/readyz")
@@ -58,7 +56,7 @@ class House:
 
     dispatcher: Dispatcher
     gateway: Gateway
-    flights: InFlight
+    sources: Sources
     stopping: trio.Event
     lifelines: tuple[Lifeline, Lifeline]
 
@@ -71,6 +69,10 @@ class House:
     def chat(self) -> App:
         """The chat group at /chat, as on the daemon of old."""
         return self.lifelines[1]
+
+    def count_connections_with(self, count: Callable[[], int]) -> None:
+        """Show in the metrics how many connections of clients are open."""
+        self.sources.connections = count
 
     def expire(self) -> None:
         """End the requests that are still here."""
@@ -107,6 +109,7 @@ async def serve(
                 stopping=house.stopping,
                 drain_timeout=config.server.drain_timeout,
                 expire=house.expire,
+                count_with=house.count_connections_with,
                 task_status=task_status,
             )
 
@@ -134,11 +137,26 @@ async def open_house(
         trio.open_nursery() as nursery,
     ):
         gateway = Gateway(config.gateway)
-        flights = InFlight()
-        observer = _observer(config, dispatcher, gateway, flights, log or Log(config.observe.log), seat)
+        sources = Sources(
+            pools=lambda: (*gateway.upstreams.values(), *dispatcher.pools), circuits=dispatcher.open_circuits
+        )
+        names = Names(
+            routes=gateway.prefixes | dict.fromkeys(_own_paths(config), ""),
+            providers=dispatcher.names,
+            tiers=tuple(config.models),
+            upstreams=tuple(gateway.upstreams),
+        )
+        observer = Observer(
+            names,
+            sources,
+            log=log or Log(config.observe.log),
+            traces=open_traces(config.observe),
+            directory=seat.directory,
+            worker=seat.index,
+        )
         await nursery.start(observer.run)
         try:
-            yield _furnish(config, checked, dispatcher, gateway, flights, observer)
+            yield _furnish(config, checked, dispatcher, gateway, observer, sources)
         finally:
             gateway.close()
             nursery.cancel_scope.cancel()
@@ -163,23 +181,10 @@ async def _local_server(config: Config, seat: Seat) -> AsyncIterator[LocalServer
             yield local
 
 
-def _observer(
-    config: Config, dispatcher: Dispatcher, gateway: Gateway, flights: InFlight, log: Log, seat: Seat
-) -> Observer:
-    routes = {route.prefix.decode(): route.upstream for route in ROUTES}
-    own = dict.fromkeys((*CHAT_PATHS, *PATHS, *(path.decode() for path in HEALTH_PATHS)), "")
-    names = Names(
-        routes=routes | own,
-        providers=dispatcher.names,
-        tiers=tuple(config.models),
-        upstreams=tuple(gateway.upstreams),
-    )
-    sources = Sources(
-        flights=flights,
-        pools=lambda: (*gateway.upstreams.values(), *dispatcher.pools),
-        circuits=dispatcher.open_circuits,
-    )
-    return Observer(names, sources, log=log, directory=seat.directory, worker=seat.index)
+def _own_paths(config: Config) -> tuple[str, ...]:
+    """The routes that have no upstream behind them."""
+    chat = () if config.gateway.chatd_url else CHAT_PATHS
+    return (*chat, *OLD_CHAT_PATHS, *PATHS, *(path.decode() for path in HEALTH_PATHS))
 
 
 def _furnish(
@@ -187,8 +192,8 @@ def _furnish(
     checked: Preflight,
     dispatcher: Dispatcher,
     gateway: Gateway,
-    flights: InFlight,
     observer: Observer,
+    sources: Sources,
 ) -> House:
     stopping = trio.Event()
     health = Health(stopping)
@@ -199,11 +204,12 @@ def _furnish(
     old = dict.fromkeys(HEALTH_PATHS, health)
     alone = Application(gateway=None, chat=dispatcher, own=old, max_body=config.chatd.max_body, prefix="")
     auth = partial(Doorkeeper, tokens=checked.tokens, allow=config.auth.allow)
+    line = partial(Lifeline, flights=sources.flights, on_end=observer.on_end)
     lifelines = (
-        Lifeline(SignIn(auth(cast("App", whole))), flights=flights, on_end=observer.on_end),
-        Lifeline(auth(cast("App", alone)), flights=flights, on_end=observer.on_end),
+        line(traced(SignIn(auth(cast("App", whole))), observer.traces), refusal=refusal),
+        line(traced(auth(cast("App", alone)), observer.traces)),
     )
-    return House(dispatcher=dispatcher, gateway=gateway, flights=flights, stopping=stopping, lifelines=lifelines)
+    return House(dispatcher=dispatcher, gateway=gateway, sources=sources, stopping=stopping, lifelines=lifelines)
 
 
 class Health:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 import struct
@@ -9,8 +10,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
+import hypercorn
+import hypercorn.trio
 import trio
 
 from lakehouse.edge.asgi import App, Receive, Scope, Send
@@ -55,7 +58,7 @@ TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 class Served:
     """A door, its port, and the flights that ended behind it, if there is a lifeline."""
 
-    door: Door
+    door: Door | None
     port: int
     lifeline: Lifeline | None = None
     flights: InFlight = field(default_factory=InFlight)
@@ -156,6 +159,25 @@ async def serving(
         below = listeners[0].transport_listener if tls else listeners[0]
         yield Served(door, below.socket.getsockname()[1], line, flights, ended)
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def hosting(app: App) -> AsyncIterator[Served]:
+    """The application and its lifeline under stock Hypercorn's trio worker, for the length of the block."""
+    ended: list[Flight] = []
+    flights = InFlight()
+    line = Lifeline(app, flights=flights, on_end=ended.append)
+    config = hypercorn.Config()
+    config.bind = ["127.0.0.1:0"]
+    config.keep_alive_timeout = 0.3
+    config.graceful_timeout = 0.3
+    config.errorlog = logging.getLogger("tests.hypercorn")
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        serve: Any = partial(hypercorn.trio.serve, line, config, shutdown_trigger=stop.wait)
+        (url,) = await nursery.start(serve)
+        yield Served(None, int(url.rpartition(":")[2]), line, flights, ended)
+        stop.set()
 
 
 async def body_of(receive: Receive) -> bytes:

@@ -7,12 +7,14 @@ service does is written in the test, in the order in which it happens; nobody sl
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Self
 
+import hypercorn.trio
 import trio
+from hypercorn.config import Config
 
 from lakehouse.config import GatewayTable
 from lakehouse.edge.asgi import App
@@ -143,7 +145,10 @@ class Client(Wire):
         return answer
 
     async def answer_head(self) -> Answer:
+        """The head of an answer; whoever waits for 100 reads a `head` before."""
         start, headers = await self.head()
+        while start.startswith(b"HTTP/1.1 100"):
+            start, headers = await self.head()
         return Answer(int(start.split()[1]), headers)
 
 
@@ -248,8 +253,37 @@ class Lake:
         return not len(self.flights) and not any(upstream.in_use or upstream.waiting for upstream in upstreams)
 
 
+Server = Callable[[App, trio.Nursery], AbstractAsyncContextManager[tuple[str, int]]]
+
+
 @asynccontextmanager
-async def lake(*, wrap: Callable[[App], App] = lambda app: app, **settings: object) -> AsyncIterator[Lake]:
+async def our_own(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str, int]]:
+    """The service's own server."""
+    async with open_door(app) as door:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        await nursery.start(partial(trio.serve_listeners, partial(serve_connection, door), listeners))
+        yield listeners[0].socket.getsockname()[:2]
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def stock(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str, int]]:
+    """Hypercorn as it comes."""
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    config.accesslog = config.errorlog = None
+    stop = trio.Event()
+    serve = partial(hypercorn.trio.serve, app, config, shutdown_trigger=stop.wait, mode="asgi")  # type: ignore[arg-type]
+    urls = await nursery.start(serve)
+    host, _, port = urls[0].rpartition("/")[2].rpartition(":")
+    yield host, int(port)
+    nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def lake(
+    *, server: Server = our_own, wrap: Callable[[App], App] = lambda app: app, **settings: object
+) -> AsyncIterator[Lake]:
     """The gateway on a port of its own, for the block. `settings` replace the defaults of `[gateway]`."""
     async with trio.open_nursery() as nursery:
         services = {name: Service(name) for name in NAMES}
@@ -259,11 +293,9 @@ async def lake(*, wrap: Callable[[App], App] = lambda app: app, **settings: obje
         gateway = Gateway(replace(GatewayTable(), **{**urls, **settings}))  # type: ignore[arg-type]
         flights = InFlight()
         ended: list[Flight] = []
-        async with open_door(Lifeline(wrap(gateway), flights=flights, on_end=ended.append)) as door:
-            listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-            await nursery.start(partial(trio.serve_listeners, partial(serve_connection, door), listeners))
-            try:
-                yield Lake(services, gateway, flights, ended, listeners[0].socket.getsockname()[:2])
-            finally:
-                gateway.close()
-            nursery.cancel_scope.cancel()
+        app = Lifeline(wrap(gateway), flights=flights, on_end=ended.append)
+        try:
+            async with server(app, nursery) as address:
+                yield Lake(services, gateway, flights, ended, address)
+        finally:
+            gateway.close()

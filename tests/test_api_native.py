@@ -12,7 +12,7 @@ from trio.testing import MockClock as Clock
 
 from lakehouse.chat.api.events import EventStream
 from lakehouse.chat.api.native import NativeEvents, native
-from lakehouse.chat.request import ContentPiece, ReasoningPiece, Request, ToolCallPiece
+from lakehouse.chat.request import ContentPiece, Quorum, ReasoningPiece, Request, ToolCallPiece
 from lakehouse.errors import Attempt, ErrTimeout, ErrUpstream, failure
 from lakehouse.observe.inflight import Flight
 from tests.fake_dispatcher import CALL, FakeDispatcher, answer, application, done, serve
@@ -26,14 +26,18 @@ def dispatcher() -> FakeDispatcher:
     return FakeDispatcher()
 
 
-@pytest.fixture(params=["ours", "hypercorn", "bare hypercorn"])
+everywhere = pytest.mark.parametrize("url", ["ours", "hypercorn", "bare hypercorn"], indirect=True)
+
+
+@pytest.fixture
 async def url(request: pytest.FixtureRequest, dispatcher: FakeDispatcher, nursery: trio.Nursery) -> str:
-    return await serve(nursery, application(native(dispatcher, max_body=LIMIT)), request.param)
+    """On our own connections, or where the test says."""
+    return await serve(nursery, application(native(dispatcher, max_body=LIMIT)), getattr(request, "param", "ours"))
 
 
 @pytest.fixture
 async def client(url: str) -> Any:
-    async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client:
         yield client
 
 
@@ -47,6 +51,7 @@ def events(text: str) -> list[Any]:
     return documents
 
 
+@everywhere
 async def test_a_whole_answer(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
     dispatcher.reply = answer("Hello!", tool_calls=(CALL,), finish_reason="tool_calls")
     response = await client.post("/v1/chat", json={**ASK, "temperature": 0, "fallbacks": ["judge"]})
@@ -74,6 +79,12 @@ async def test_a_whole_answer(client: httpx.AsyncClient, dispatcher: FakeDispatc
     assert (asked.fallbacks, asked.max_tokens) == (("judge",), None)
 
 
+async def test_a_quorum(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
+    asks = {**ASK, "format": "json", "quorum": {"of": ["a", "b", "c"], "agree": 2}}
+    assert (await client.post("/v1/chat", json=asks)).status_code == 200
+    assert dispatcher.asked[0].quorum == Quorum(of=("a", "b", "c"), agree=2)
+
+
 async def test_the_registered_providers(client: httpx.AsyncClient) -> None:
     response = await client.get("/v1/chat/providers")
     assert response.json() == {
@@ -87,7 +98,7 @@ async def test_the_registered_providers(client: httpx.AsyncClient) -> None:
 
 async def test_the_prefix_is_a_choice(dispatcher: FakeDispatcher, nursery: trio.Nursery) -> None:
     url = await serve(nursery, application(native(dispatcher, max_body=LIMIT, prefix="/chat")))
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         assert (await client.post("/chat", json=ASK)).status_code == 200
         assert (await client.get("/chat/providers")).status_code == 200
         assert (await client.post("/v1/chat", json=ASK)).status_code == 404
@@ -123,6 +134,9 @@ LIMIT = 64_000
         (b'{"model":"m",' + HI + b',"max_tokens":0}', "`max_tokens` must be at least 1"),
         (b'{"model":"m",' + HI + b',"max_tokens":"9"}', "`max_tokens` does not fit: expected `int | null`, got `str`"),
         (b'{"model":"m",' + HI + b',"temprature":1}', "`temprature` is not a field of this request"),
+        (b'{"model":"m",' + HI + b',"extra":{"n":2}}', "`extra` is not a field of this request"),
+        (b'{"model":"m",' + HI + b',"quorum":{"of":["a","b"],"agree":2}}', "`format` is required with `quorum`"),
+        (b'{"model":"m",' + HI + b',"quorum":{"of":["a"],"agree":1}}', "`quorum` does not fit: `of` must name from 2"),
         (b'{"model":"m",' + HI + b',"options":' + NESTED, "nested too deeply"),
     ],
 )
@@ -144,6 +158,7 @@ async def test_a_compressed_body_is_refused_by_name(client: httpx.AsyncClient) -
     assert "Content-Encoding: gzip" in response.json()["error"]["message"]
 
 
+@everywhere
 async def test_a_body_over_the_limit_is_refused_before_it_is_read(url: str, dispatcher: FakeDispatcher) -> None:
     head = f"POST /v1/chat HTTP/1.1\r\nHost: x\r\nContent-Length: {LIMIT + 1}\r\n\r\n"
     async with await connect(url) as stream:
@@ -155,6 +170,7 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_read(url: str, disp
     assert dispatcher.asked == []
 
 
+@everywhere
 async def test_a_chunked_body_over_the_limit_is_refused_before_its_end(url: str, dispatcher: FakeDispatcher) -> None:
     async with await connect(url) as stream:
         await stream.send_all(b"POST /v1/chat HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -165,12 +181,14 @@ async def test_a_chunked_body_over_the_limit_is_refused_before_its_end(url: str,
     assert dispatcher.asked == []
 
 
+@everywhere
 async def test_a_body_of_just_the_limit_is_taken(client: httpx.AsyncClient) -> None:
     body = json.dumps(ASK).encode()
     response = await client.post("/v1/chat", content=body + b" " * (LIMIT - len(body)))
     assert response.status_code == 200
 
 
+@everywhere
 async def test_a_failure_is_its_document_with_its_status_and_headers(
     client: httpx.AsyncClient, dispatcher: FakeDispatcher
 ) -> None:
@@ -196,6 +214,7 @@ async def test_a_failure_is_its_document_with_its_status_and_headers(
         }
 
 
+@everywhere
 @pytest.mark.parametrize("body", [ASK, STREAM])
 async def test_a_group_of_failures_is_told_as_one(
     client: httpx.AsyncClient, dispatcher: FakeDispatcher, body: object
@@ -206,6 +225,7 @@ async def test_a_group_of_failures_is_told_as_one(
     assert (response.status_code, response.json()["error"]["message"]) == (504, "too late")
 
 
+@everywhere
 @pytest.mark.parametrize("body", [ASK, STREAM])
 @pytest.mark.parametrize(
     "defect", [KeyError("secret"), ExceptionGroup("nursery", [ErrTimeout("too late"), KeyError("secret")])]
@@ -224,6 +244,7 @@ async def test_a_defect_is_an_apology_and_a_log_entry(
 PIECES = (ReasoningPiece(text="Hm."), ContentPiece(text="Hel"), ContentPiece(text="lo"), ToolCallPiece(tool_call=CALL))
 
 
+@everywhere
 async def test_a_stream_is_its_pieces_and_then_done(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
     dispatcher.script = [PIECES[:2], PIECES[2:3], [PIECES[3], done(finish_reason="tool_calls")]]
     response = await client.post("/v1/chat", json=STREAM)
@@ -261,6 +282,7 @@ async def test_line_ends_of_other_alphabets_do_not_cut_an_event(
     assert json.loads(response.text.splitlines()[0].removeprefix("data: "))["text"] == text
 
 
+@everywhere
 @pytest.mark.parametrize("raised", [failure("incomplete_stream", "cut"), ExceptionGroup("", [ErrUpstream("cut")])])
 async def test_a_stream_that_breaks_ends_in_one_error(
     client: httpx.AsyncClient, dispatcher: FakeDispatcher, raised: Exception
@@ -294,6 +316,7 @@ async def test_done_is_said_only_when_the_call_has_ended(client: httpx.AsyncClie
     assert [event["type"] for event in events(response.text)] == ["content", "error"]
 
 
+@everywhere
 async def test_pieces_leave_as_they_arrive(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
     gates = [trio.Event(), trio.Event()]
     dispatcher.script = [PIECES[:1], gates[0], PIECES[1:3], gates[1], [done()]]
@@ -309,6 +332,7 @@ async def test_pieces_leave_as_they_arrive(client: httpx.AsyncClient, dispatcher
                 await anext(chunks)
 
 
+@everywhere
 @pytest.mark.parametrize("phase", ["whole", "before the first piece", "between two pieces"])
 async def test_a_client_that_leaves_ends_what_it_started(url: str, dispatcher: FakeDispatcher, phase: str) -> None:
     never = trio.Event()
@@ -337,16 +361,19 @@ async def test_the_layers_around_the_application_are_used(dispatcher: FakeDispat
         await app({**scope, **around}, receive, send)
 
     url = await serve(nursery, lifeline, "bare hypercorn")
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         await client.post("/v1/chat", json=ASK)
         assert (dispatcher.flights, lifted) == ([flight], [])
         dispatcher.script = [ErrUpstream("no")]
         refused = await client.post("/v1/chat", json=STREAM)
-        assert (refused.json()["error"]["request_id"], lifted) == ("req-7", [])
+        assert (refused.json()["error"]["request_id"], lifted, flight.error) == ("req-7", [], "ErrUpstream")
         dispatcher.script = [PIECES[:1], PIECES[1:2], ErrUpstream("no")]
         broken = await client.post("/v1/chat", json=STREAM)
         assert (events(broken.text)[-1]["error"]["request_id"], lifted) == ("req-7", [3])
         assert dispatcher.flights == [flight] * 3
+        flight.error = None
+        await client.post("/v1/chat", content=b"nonsense")
+        assert flight.error == "ErrBadRequest"
 
 
 async def test_silence_between_pieces_is_filled_with_comments(autojump_clock: Clock) -> None:
@@ -360,7 +387,7 @@ async def test_silence_between_pieces_is_filled_with_comments(autojump_clock: Cl
             sent.append((trio.current_time(), "comment" if text.startswith(":") else events(text)[0]["type"]))
 
     start = trio.current_time()
-    stream = EventStream(dispatcher.stream(Request(**ASK)), NativeEvents(None), keep_alive=15.0, begun=None)
+    stream = EventStream(dispatcher.stream(Request(**ASK)), NativeEvents(None), keep_alive=15.0)
     await stream.send_to(send)
     assert [(at - start, what) for at, what in sent] == [
         (40.0, "content"),  # nothing before the first piece, for the status is not known yet
@@ -384,7 +411,7 @@ async def test_a_comment_never_lands_inside_an_event(autojump_clock: Clock) -> N
         under_way -= 1
         sent.append(message.get("body", b"head"))
 
-    stream = EventStream(dispatcher.stream(Request(**ASK)), NativeEvents(None), keep_alive=2.0, begun=None)
+    stream = EventStream(dispatcher.stream(Request(**ASK)), NativeEvents(None), keep_alive=2.0)
     await stream.send_to(send)
     assert [message[:4] for message in sent] == [b"head", b"data", b": ke", b"data", b"data"]
 

@@ -52,7 +52,7 @@ def dispatcher() -> FakeDispatcher:
 @pytest.fixture
 async def client(dispatcher: FakeDispatcher, nursery: trio.Nursery) -> Any:
     url = await serve(nursery, application(openai(dispatcher, max_body=LIMIT)))
-    async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client:
         yield client
 
 
@@ -197,7 +197,7 @@ async def test_the_listing(client: httpx.AsyncClient, dispatcher: FakeDispatcher
 
 async def test_the_prefix_is_a_choice(dispatcher: FakeDispatcher, nursery: trio.Nursery) -> None:
     url = await serve(nursery, application(openai(dispatcher, max_body=LIMIT, prefix="")))
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         assert (await client.post("/chat/completions", json=ASK)).status_code == 200
         assert (await client.get("/models")).status_code == 200
 

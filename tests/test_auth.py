@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import json
+import logging
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from lakehouse.edge import auth
 from lakehouse.edge.asgi import Message, Receive, Scope, Send
 from lakehouse.edge.auth import Doorkeeper, Tokens
 from lakehouse.errors import ErrForbidden, ErrUnauthorized
+from tests.gateway_kit import lake
 
 LOCAL = "127.0.0.1"
 
@@ -177,3 +180,29 @@ def test_every_token_is_compared_by_digest_and_in_constant_time(monkeypatch: pyt
 def test_tokens_do_not_show() -> None:
     assert "secret" not in repr(Tokens(["secret"]))
     assert b"secret" not in b"".join(Tokens(["secret"])._digests)
+
+
+async def test_the_door_in_front_of_the_gateway(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    tokens = Tokens(["s3cret-token"])
+    async with lake(wrap=lambda app: Doorkeeper(app, tokens=tokens)) as up:
+        for headers in ("", "authorization: Bearer wr0ng-token", "authorization: Basic s3cret-token"):
+            answer = await up.ask("/v1/sql", method="POST", headers=f"content-length: 2\n{headers}", body=b"hi")
+            document = json.loads(answer.body)["error"]
+            assert (answer.status, answer["www-authenticate"]) == (401, "Bearer")
+            assert (document["code"], document["class"]) == ("ErrUnauthorized", None)
+            assert b"s3cret" not in answer.body
+            assert b"wr0ng" not in answer.body
+        assert not up.queryd.visits
+        assert (await up.ask("/v1/sql", headers="authorization: Bearer s3cret-token")).status == 200
+        assert b"authorization" not in dict(up.queryd.last.headers)
+    assert "s3cret-token" not in caplog.text
+    assert "wr0ng-token" not in caplog.text
+
+
+async def test_a_network_that_may_not_connect_gets_a_403() -> None:
+    allow = [ip_network("10.0.0.0/8")]
+    async with lake(wrap=lambda app: Doorkeeper(app, tokens=Tokens(), allow=allow)) as up:
+        answer = await up.ask("/v1/sql", headers="x-forwarded-for: 10.1.1.1\nforwarded: for=10.1.1.1")
+        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (403, "ErrForbidden")
+        assert not up.queryd.visits

@@ -36,6 +36,7 @@ class _Race(Generic[Result]):
 
     async def run(self) -> Result:
         """The winner, or the failure that came last; one that goes back to the caller comes before any other."""
+        self._call.route_began = trio.current_time()  # the hedge's task may be the first to run
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._walk)

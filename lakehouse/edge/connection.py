@@ -103,6 +103,7 @@ class Connection:
         return False
 
     async def _refuse(self, error: ProtocolError) -> None:
+        logger.debug("refused what is no request: %s", error)
         _, pieces = refusal(error, self._door.date())
         await self._channel.write(pieces)
         await self._channel.linger()

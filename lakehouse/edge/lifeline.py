@@ -20,7 +20,7 @@ from itertools import count
 import trio
 
 from lakehouse.edge.asgi import App, Receive, Scope, Send
-from lakehouse.edge.line import HttpLine, Line
+from lakehouse.edge.line import HttpLine, Line, Refusal, plainly
 from lakehouse.edge.websocket_line import WebSocketLine
 from lakehouse.errors import ErrUnavailable
 from lakehouse.observe.inflight import Flight, InFlight
@@ -38,13 +38,21 @@ class Lifeline:
 
     `scope["lakehouse"]` is the flight, `scope["lakehouse.lift_deadline"]()` takes the caller's deadline away once an
     answer that may go on for long has begun. `on_end` is called with every flight that has ended, its `status` and
-    `outcome` filled in; it must not raise.
+    `outcome` filled in; it must not raise. `refusal` says how a failure is told in place of an answer.
     """
 
-    def __init__(self, app: App, *, flights: InFlight, on_end: Callable[[Flight], None] | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        flights: InFlight,
+        on_end: Callable[[Flight], None] | None = None,
+        refusal: Refusal = plainly,
+    ) -> None:
         self._app = app
         self._flights = flights
         self._on_end = on_end
+        self._refusal = refusal
         self._lines: set[Line] = set()
         self._prefix = secrets.token_hex(4)  # with a number behind it: unique, short, in order, and no secret
         self._numbers = count(1)
@@ -66,7 +74,7 @@ class Lifeline:
             return
         headers = dict(scope["headers"])
         flight = self._flight(scope, headers)
-        line = kind(scope.get("extensions") or {}, send, flight)
+        line = kind(scope.get("extensions") or {}, send, flight, self._refusal)
         scope["lakehouse"] = flight
         scope["lakehouse.lift_deadline"] = line.lift_deadline
         self._flights.add(flight)

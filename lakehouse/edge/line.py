@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any
 
@@ -17,9 +17,17 @@ from lakehouse.observe.inflight import Flight
 
 logger = logging.getLogger("lakehouse.edge")
 
+Refusal = Callable[[Flight, LakehouseError], tuple[int, object, list[tuple[str, str]]]]
+"""How a failure is told when there is no answer yet: its status, its document, its headers."""
+
 LAST_MESSAGE = 30.0
 """Seconds that a foreign server has for the last message, in which it must not be cancelled; as many as our own
 connection gives a stalled client."""
+
+
+def plainly(flight: Flight, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
+    """A failure in the service's own form."""
+    return failure.status, failure.document(flight.id), failure.headers()
 
 
 class Line(ABC):
@@ -29,13 +37,14 @@ class Line(ABC):
     has begun must not look complete, and cancellation from outside, for the client having left (`gone`) or the server.
     """
 
-    __slots__ = ("_ended_by", "_left", "_limit", "_send", "_server", "flight")
+    __slots__ = ("_ended_by", "_left", "_limit", "_refusal", "_send", "_server", "flight")
 
     # The scope is not kept: it refers to the line, and a circle would have to wait for the garbage collector.
 
-    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: Flight) -> None:
+    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: Flight, refusal: Refusal) -> None:
         self.flight = flight
         self._send = send
+        self._refusal = refusal
         self._server = extensions.get(CANCELS)
         self._left = False
         self._limit = trio.CancelScope()
@@ -148,8 +157,8 @@ class HttpLine(Line):
 
     __slots__ = ("_head", "_pumped", "_trailers", "complete", "head_out")
 
-    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: Flight) -> None:
-        super().__init__(extensions, send, flight)
+    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: Flight, refusal: Refusal) -> None:
+        super().__init__(extensions, send, flight, refusal)
         self.head_out = False
         self.complete = False
         self._head: Message | None = None
@@ -196,8 +205,8 @@ class HttpLine(Line):
         if self.head_out:
             raise failure
         self._head = None
-        headers = [(name.encode(), value.encode()) for name, value in failure.headers()]
-        await answer(self.send, failure.status, failure.document(self.flight.id), headers)
+        status, document, headers = self._refusal(self.flight, failure)
+        await answer(self.send, status, document, [(name.encode(), value.encode()) for name, value in headers])
 
 
 def with_id(message: Message, flight: Flight) -> list[tuple[bytes, bytes]]:

@@ -13,6 +13,9 @@ import trio
 
 from lakehouse.edge.asgi import Message, Receive
 
+ABNORMAL = 1006
+"""The code of a WebSocket that ended without a close frame. One that was closed is the application's to read of."""
+
 
 class Pump:
     """The only reader of a server's `receive`; the application reads from here.
@@ -45,11 +48,15 @@ class Pump:
         with self._into:
             message: Message = {"type": ""}
             with self._forwarding:
-                while message["type"] != "http.disconnect":
+                while not self._is_end(message):
                     message = await self._receive()
-                    if message["type"] == "http.request":
+                    if message["type"] != "http.disconnect":
                         await self._into.send(message)
-            while message["type"] != "http.disconnect":
+            while not self._is_end(message):
                 message = await self._receive()
-        if not self._finished:
-            self._gone()
+            if not self._finished and message.get("code", ABNORMAL) == ABNORMAL:
+                self._gone()  # before the application can read of it
+
+    @staticmethod
+    def _is_end(message: Message) -> bool:
+        return message["type"] in ("http.disconnect", "websocket.disconnect")

@@ -56,16 +56,20 @@ async def run_sites(
     stopping: trio.Event,
     drain_timeout: float,
     expire: Callable[[], None],
+    count_with: Callable[[Callable[[], int]], None] | None = None,
     task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `stopping` is set, then drain and return.
 
     Requests in flight go on for `drain_timeout` seconds; then `expire` is called, which is to end those that are left,
-    and a moment later their connections are cut. `task_status` gets the `Service` once connections are accepted. When
+    and a moment later their connections are cut. `task_status` gets the `Service` once connections are accepted, and
+    `count_with` what counts those that are open. When
     cancelled, every request is cancelled at once and every connection closed; nothing is left behind.
     """
     async with AsyncExitStack() as stack:
         doors = [await stack.enter_async_context(open_door(site.app)) for site in sites]
+        if count_with is not None:
+            count_with(lambda: sum(len(door.guests) for door in doors))
         async with trio.open_nursery() as clock:
             async with trio.open_nursery() as connections:
                 starts = [partial(_start, connections, *pair) for pair in zip(sites, doors, strict=True)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lakehouse.edge.asgi import DENIAL, Message, Send, answer
-from lakehouse.edge.line import Line, with_id
+from lakehouse.edge.line import Line, Refusal, with_id
 from lakehouse.errors import ErrUnavailable, LakehouseError
 from lakehouse.observe.inflight import Flight
 
@@ -20,8 +20,8 @@ class WebSocketLine(Line):
 
     __slots__ = ("_denials", "complete", "head_out")
 
-    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: Flight) -> None:
-        super().__init__(extensions, send, flight)
+    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: Flight, refusal: Refusal) -> None:
+        super().__init__(extensions, send, flight, refusal)
         self.head_out = False
         self.complete = False
         self._denials = DENIAL in extensions
@@ -50,8 +50,8 @@ class WebSocketLine(Line):
             # A close frame's reason has room for 123 bytes.
             await self.send({"type": "websocket.close", "code": code, "reason": failure.code})
         elif self._denials:
-            headers = [(name.encode(), value.encode()) for name, value in failure.headers()]
-            await answer(self._deny, failure.status, failure.document(self.flight.id), headers)
+            status, document, headers = self._refusal(self.flight, failure)
+            await answer(self._deny, status, document, [(name.encode(), value.encode()) for name, value in headers])
         else:
             await self.send({"type": "websocket.close"})
 

@@ -150,6 +150,10 @@ class SocketWire(Wire):
     async def send(self, pieces: list[bytes], stall: float) -> None:
         if self.broken:
             raise trio.BrokenResourceError("an earlier write was cut short")
+        if self._turns >= TURNS:
+            self._turns = 0
+            await trio.lowlevel.checkpoint()
+        self._turns += 1
         size = sum(map(len, pieces))
         try:
             if size < JOIN_BELOW:
@@ -164,11 +168,6 @@ class SocketWire(Wire):
             raise trio.BrokenResourceError(str(error)) from error
         if sent < size:
             await self._send_rest(memoryview(b"".join(pieces))[sent:], stall)
-        elif self._turns < TURNS:
-            self._turns += 1
-        else:
-            self._turns = 0
-            await trio.lowlevel.checkpoint()
 
     async def _send_rest(self, data: memoryview, stall: float) -> None:
         self.broken = True  # unless we get to the end

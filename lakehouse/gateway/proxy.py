@@ -28,12 +28,13 @@ class Gateway:
     It has one `Upstream` for every service, with its own connections and limits, so a slow one takes nothing from the
     others. What fails before the response's head is out is raised as a LakehouseError with the upstream's name; after
     that, whatever is raised means that the client's response is incomplete and must be cut. Cancelled at any moment,
-    it closes the upstream's socket and leaves nothing.
+    it closes the upstream's socket and leaves nothing. `prefixes` are the routes, each with the name of its upstream.
     """
 
     def __init__(self, table: GatewayTable) -> None:
         routes = ROUTES + CHAT_ROUTES if table.chatd_url else ROUTES
         self._routes = Routes(routes)
+        self.prefixes = {route.prefix.decode(): route.upstream for route in routes}
         self._trusted = Networks(table.trusted_proxies)
         self._upstreams = {name: _upstream(name, table) for name in dict.fromkeys(route.upstream for route in routes)}
 
@@ -63,16 +64,24 @@ class Gateway:
         upstream = self._upstreams[route.upstream]
         target = upstream.base_path + upstream_target(route, path, scope["query_string"])
         head = self._request_head(scope, flight)
-        if scope["type"] == "websocket":
-            await websocket.relay(upstream, target, head.headers, scope, receive, send)
-        else:
-            await relay(upstream, target, head, scope, receive, send)
+        asked = trio.current_time()
+        try:
+            if scope["type"] == "websocket":
+                await websocket.relay(upstream, target, head.headers, scope, receive, send)
+            else:
+                await relay(upstream, target, head, scope, receive, send)
+        finally:  # the whole exchange was the upstream's, also when it failed or the client left
+            flight.upstream_seconds = trio.current_time() - asked
 
     def _request_head(self, scope: Scope, flight: Flight) -> RequestHead:
         client = scope.get("client")
         peer = client[0] if client else ""
+        headers = scope["headers"]
+        if (traceparent := flight.traceparent()) is not None:
+            headers = [pair for pair in headers if pair[0] != b"traceparent"]
+            headers.append((b"traceparent", traceparent))
         return request_headers(
-            scope["headers"],
+            headers,
             peer=peer,
             scheme=scope["scheme"],
             trusted=peer in self._trusted,
@@ -127,11 +136,10 @@ async def _answer(
     response: Response, method: bytes, asked: float, flight: Flight, send: Send, *, trailers: bool
 ) -> None:
     answered = flight.first_piece = trio.current_time()
-    flight.upstream_seconds = answered - asked
     has_body = method != b"HEAD" and response.status not in (204, 304)
     head = response_headers(response.headers, status=response.status, has_body=has_body)
     if not head.streamed:
-        head.headers.append(server_timing(flight.upstream_seconds, asked - flight.started))
+        head.headers.append(server_timing(answered - asked, asked - flight.started))
     trailers = trailers and head.trailers != b""
     if trailers:
         head.headers.append((b"trailer", head.trailers))

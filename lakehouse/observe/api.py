@@ -59,8 +59,6 @@ class Views:
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
             raise ErrMethodNotAllowed(f"{scope['path']} is read with GET")
-        if isinstance(flight := scope.get("lakehouse"), Flight):
-            flight.route = scope["path"]
         await respond(send, await self._views[scope["path"]](scope), head=scope["method"] == "HEAD")
 
     async def _page(self, _scope: Scope) -> Response:
@@ -103,6 +101,11 @@ class Traced:
             came = [value for name, value in scope["headers"] if name == b"traceparent"]
             self._traces.begin(flight, came[0] if len(came) == 1 else None)
         await self._app(scope, receive, send)
+
+
+def traced(app: App, traces: Traces | None) -> App:
+    """The application with its requests traced, if they are to be."""
+    return app if traces is None else Traced(app, traces)
 
 
 class Html:

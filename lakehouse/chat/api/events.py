@@ -11,12 +11,13 @@ from hypercorn.typing import ASGISendCallable
 from quart.utils import encode_headers
 from quart_trio.wrappers import TrioResponse
 
-from lakehouse.chat.api import answers
+from lakehouse.chat.api import answers, surroundings
 from lakehouse.chat.api.failures import told
 from lakehouse.chat.api.interface import Pieces
 from lakehouse.chat.api.sse import EventWriter, open_writer
 from lakehouse.chat.request import Done, Piece
 from lakehouse.errors import LakehouseError, failure
+from lakehouse.observe.inflight import Flight
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ class EventStream(TrioResponse):
         form: Form,
         *,
         keep_alive: float,
-        begun: Callable[[], None] | None,
+        flight: Flight | None = None,
+        begun: Callable[[], None] | None = None,
     ) -> None:
         """`begun` is called once, when the first piece is there and before the head is sent."""
         super().__init__(status=200, content_type="text/event-stream")
@@ -56,6 +58,7 @@ class EventStream(TrioResponse):
         self._stream = stream
         self._form = form
         self._keep_alive = keep_alive
+        self._flight = flight
         self._begun = begun
 
     async def send_to(self, send: ASGISendCallable) -> None:
@@ -65,6 +68,7 @@ class EventStream(TrioResponse):
                 await self._pour(writer)
             except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `_to_tell` raises, tells or logs it
                 error = _to_tell(raised)
+                surroundings.note(self._flight, error)
                 if not writer.started:
                     await answers.send_whole(send, self._form.refusal(error))
                 else:

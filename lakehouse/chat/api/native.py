@@ -31,7 +31,8 @@ def native(
         if query.stream:
             form = NativeEvents(surroundings.request_id(request))
             stream = dispatcher.stream(query, flight=flight)
-            return EventStream(stream, form, keep_alive=keep_alive, begun=surroundings.lift_deadline(request))
+            begun = surroundings.lift_deadline(request)
+            return EventStream(stream, form, keep_alive=keep_alive, flight=flight, begun=begun)
         with one_failure():
             answer = await dispatcher(query, flight=flight)
         return answers.document(answer, headers=[(answers.ATTEMPTS, str(len(answer.attempts)))])
@@ -44,6 +45,7 @@ def native(
 
     @blueprint.errorhandler(LakehouseError)
     async def refuse(error: LakehouseError) -> TrioResponse:
+        surroundings.note(surroundings.flight(request), error)
         return NativeEvents(surroundings.request_id(request)).refusal(error)
 
     @blueprint.errorhandler(InternalServerError)

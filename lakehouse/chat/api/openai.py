@@ -32,7 +32,8 @@ def openai(
         if query.request.stream:
             form = Chunks(surroundings.request_id(request), include_usage=query.include_usage)
             stream = dispatcher.stream(query.request, flight=flight)
-            return EventStream(stream, form, keep_alive=keep_alive, begun=surroundings.lift_deadline(request))
+            begun = surroundings.lift_deadline(request)
+            return EventStream(stream, form, keep_alive=keep_alive, flight=flight, begun=begun)
         with one_failure():
             answer = await dispatcher(query.request, flight=flight)
         return answers.document(completion(answer), headers=[(answers.ATTEMPTS, str(len(answer.attempts)))])
@@ -54,6 +55,7 @@ def openai(
 
     @blueprint.errorhandler(LakehouseError)
     async def refuse(error: LakehouseError) -> TrioResponse:
+        surroundings.note(surroundings.flight(request), error)
         return Chunks(surroundings.request_id(request), include_usage=False).refusal(error)
 
     @blueprint.errorhandler(InternalServerError)

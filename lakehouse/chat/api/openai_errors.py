@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lakehouse.errors import (
-    ErrBadRequest,
     ErrForbidden,
     ErrorClass,
     ErrProviderNotFound,
@@ -49,7 +48,6 @@ BY_CLASS: dict[ErrorClass, Kind] = {
 """The classes that OpenAI has words for; any other is a `server_error` with the class as its code."""
 
 BY_ERROR: dict[type[LakehouseError], Kind] = {
-    ErrBadRequest: Kind("invalid_request_error", None),
     ErrUnauthorized: Kind("invalid_request_error", "invalid_api_key"),
     ErrForbidden: Kind("invalid_request_error", "forbidden"),
     ErrProviderNotFound: Kind("invalid_request_error", "model_not_found", param="model"),
@@ -58,14 +56,15 @@ BY_ERROR: dict[type[LakehouseError], Kind] = {
     ErrUnavailable: Kind("server_error", "unavailable"),
     ErrTimeout: Kind("server_error", "timeout"),
 }
-"""For failures without a class: those of our own door, of the request itself, of our own time and room."""
+"""For failures without a class; any other 4xx is an `invalid_request_error` without a code."""
 
 
 def kind_of(error: LakehouseError) -> Kind:
     """What OpenAI would call it."""
     if error.error_class is not None:
         return BY_CLASS.get(error.error_class) or Kind("server_error", error.error_class)
-    return BY_ERROR.get(type(error)) or Kind("server_error", "internal_error")
+    unnamed = Kind("invalid_request_error", None) if error.status < 500 else Kind("server_error", "internal_error")
+    return BY_ERROR.get(type(error), unnamed)
 
 
 def status_of(error: LakehouseError) -> int:

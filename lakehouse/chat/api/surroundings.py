@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from quart import Request
 
+from lakehouse.errors import LakehouseError
 from lakehouse.observe.inflight import Flight
 
 
@@ -24,6 +25,12 @@ def request_id(request: Request) -> str | None:
 def lift_deadline(request: Request) -> Callable[[], None] | None:
     """What ends the caller's own deadline, to be called when the answer has begun."""
     return cast("Callable[[], None] | None", _scope(request).get("lakehouse.lift_deadline"))
+
+
+def note(known: Flight | None, error: LakehouseError) -> None:
+    """Write down in the flight what went wrong, unless a deeper room has."""
+    if known is not None and known.error is None:
+        known.error = error.error_class or error.code
 
 
 def _scope(request: Request) -> Mapping[str, Any]:

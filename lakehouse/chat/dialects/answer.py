@@ -109,10 +109,11 @@ class AnswerBuilder:
         self.finish_reason = FINISH_REASONS.get(reason.lower(), default)
 
     def flush(self) -> list[Delta]:
-        """At the end: text that was held back, and the calls that were still open if the answer is whole."""
-        held = self._pieces(self._splitter.end()) if self._splitter else []
+        """Once the answer is whole: text that was held back, and the calls that were still open. Of a cut one they stay
+        where they are: what they would have become is not known."""
         if not self.complete:
-            return held
+            return []
+        held = self._pieces(self._splitter.end()) if self._splitter else []
         try:
             calls = self._calls.end(cut=self.finish_reason == "length")
         except ValueError as error:

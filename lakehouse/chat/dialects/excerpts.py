@@ -26,7 +26,9 @@ def excerpt(said: str | bytes, *, secrets: Iterable[str] = ()) -> str:
     """At most `LONGEST` characters of it. `secrets` are masked wherever they stand, and whatever looks like a key."""
     text = said[:_LOOKED_AT].decode("utf-8", "replace") if isinstance(said, bytes) else said[:_LOOKED_AT]
     if len(said) > _LOOKED_AT:
-        text = re.sub(r"\S+$", "", text)  # the cut may have gone through a key, which nothing would recognise any more
+        text = re.sub(
+            r"\S{1,256}$", "", text
+        )  # the cut may have gone through a key, which nothing would recognise any more
     if text.lstrip().startswith("<"):
         text = _without_markup(text)
     for secret in secrets:

@@ -1,0 +1,74 @@
+"""After each row of the table the service answers the next client within a second, and the row's own client got what
+the table says; and so it is when all rows come at once."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from tests.edging import GET, Served, serving
+from tests.hostile import LIMITS, TABLE, application, summary
+
+PATIENCE = 0.7
+"""Seconds to wait for the end of a connection: longer than any limit that ends one."""
+
+
+async def play(served: Served, name: str) -> str:
+    """A row's client, and what it got; one that has vanished gets what its own socket says: nothing more."""
+    script, _ = TABLE[name]
+    async with await served.connect() as client:
+        if isinstance(script, bytes):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.send, script)
+                out = await client.read_all(PATIENCE)
+                nursery.cancel_scope.cancel()
+        else:
+            await script(client)
+            try:
+                out = await client.read_all(PATIENCE)
+            except trio.ClosedResourceError:
+                out = b"<RST>"
+    return summary(out)
+
+
+async def next_client_is_answered(served: Served) -> None:
+    with trio.fail_after(1):
+        async with await served.connect() as client:
+            await client.send(GET)
+            assert await client.response() == (200, b"hello")
+
+
+def expected(name: str) -> tuple[str, ...]:
+    _, ends = TABLE[name]
+    return (ends,) if isinstance(ends, str) else ends
+
+
+def test_the_table_is_long() -> None:
+    assert len(TABLE) >= 60
+
+
+@pytest.mark.parametrize("name", TABLE)
+async def test_a_hostile_client_gets_its_due_and_the_next_one_an_answer(name: str) -> None:
+    async with serving(application, LIMITS, lifeline=True) as served:
+        assert await play(served, name) in expected(name)
+        await next_client_is_answered(served)
+        with trio.fail_after(2):
+            while len(served.door.guests) > 1 or len(served.flights):
+                await trio.sleep(0.01)
+
+
+async def test_all_of_them_at_once_are_no_worse() -> None:
+    got: dict[str, str] = {}
+
+    async def play_one(name: str) -> None:
+        got[name] = await play(served, name)
+
+    async with serving(application, LIMITS, lifeline=True) as served:
+        async with trio.open_nursery() as nursery:
+            for name in TABLE:
+                nursery.start_soon(play_one, name)
+            await next_client_is_answered(served)
+        await next_client_is_answered(served)
+    assert {
+        name: end for name, end in got.items() if end.split()[:-1] not in [e.split()[:-1] for e in expected(name)]
+    } == {}

@@ -174,7 +174,7 @@ def crowds(bench: Bench, peer: type[Peer]) -> Figures:
             figures["idle_client_memory"] = (running.resident_bytes() - memory) / bench.crowd / 1000
         _, after = bench.cost(running, target, 64)
         figures["idle_clients"] = beside / ((alone + after) / 2) * 100
-        bench.rate(wait, 1000, seconds=3)
+        load.at_once(wait, 1000)
         _, beside = bench.cost(running, target, 64)
         figures["idle_upstreams"] = beside / after * 100
         figures["idle_upstreams_count"] = established(UPSTREAM_PORT)

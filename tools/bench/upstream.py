@@ -58,7 +58,7 @@ http {{
     listen 127.0.0.1:{port} backlog=8192;
     root {dir}/files;
     location = /storage/1k {{ return 200 '{kilobyte}'; }}
-    location = /storage/wait {{ content_by_lua_block {{ ngx.sleep(1) ngx.print("waited") }} }}
+    location = /storage/wait {{ content_by_lua_block {{ ngx.sleep(2) ngx.print("waited") }} }}
     location = /storage/down {{ try_files /100mb =404; }}
     location = /storage/up {{
       content_by_lua_block {{

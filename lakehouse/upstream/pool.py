@@ -94,6 +94,11 @@ class Upstream:
         return self._limiter.in_use
 
     @property
+    def max_connections(self) -> int:
+        """How many may be in use at once."""
+        return self._limiter.size
+
+    @property
     def waiting(self) -> int:
         """Requests in the queue."""
         return self._limiter.waiting

@@ -71,7 +71,6 @@ class Upstream:
         Raises `ValueError` for a base URL that is not `http(s)://host[:port][/path]`.
         """
         self.name = name
-        self.max_connections = max_connections
         scheme, hostname, port, self.host, self.base_path = _split(base_url)
         self.peer = Peer(
             name=name,
@@ -93,6 +92,11 @@ class Upstream:
     def in_use(self) -> int:
         """Connections that a request has, those being made included."""
         return self._limiter.in_use
+
+    @property
+    def max_connections(self) -> int:
+        """How many may be in use at once."""
+        return self._limiter.size
 
     @property
     def waiting(self) -> int:

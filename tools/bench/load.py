@@ -8,7 +8,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -121,6 +121,19 @@ def first_piece(target: Target, *, tries: int) -> float:
     if len(times) < tries:
         raise RuntimeError(f"{target.path} answered without a stream")
     return median(times)
+
+
+def at_once(target: Target, count: int) -> None:
+    """`count` requests at the same time, each answered before anyone leaves."""
+    with ExitStack() as stack:
+        crowd = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", target.port), timeout=60)) for _ in range(count)
+        ]
+        for sock in crowd:
+            sock.sendall(target.encode())
+        for sock in crowd:
+            if b" 200 " not in sock.recv(65536)[:16]:
+                raise RuntimeError(f"{target.path} does not answer 200")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from tools.bench.gateways import Lakehouse
 from tools.bench.load import Target
 from tools.bench.peer import Peer
 from tools.bench.process import Running, established
+from tools.bench.relays import Direct
 from tools.bench.streams import hold
 from tools.bench.upstream import PIECES, SLOW_PIECES
 from tools.bench.upstream import PORT as UPSTREAM_PORT
@@ -119,7 +120,9 @@ def bodies(bench: Bench, peer: type[Peer]) -> Figures:
 
 def client_gone(bench: Bench, peer: type[Peer]) -> Figures:
     """From a client's leaving to the end of its upstream connection, waiting and in a stream."""
-    figures = {}
+    figures: dict[str, float] = {}
+    if peer is Direct:
+        return figures
     gateway = peer(bench.directory, upstream=gone.URL)
     with gone.watched_upstream() as listener, gateway.start(cores=bench.gateway_cores):
         for name, kind in (("waiting", "whole"), ("streaming", "slow")):
@@ -136,6 +139,8 @@ def client_gone(bench: Bench, peer: type[Peer]) -> Figures:
 
 def start(bench: Bench, peer: type[Peer]) -> Figures:
     """From the command to the first answer, and memory before any work."""
+    if peer is Direct:
+        return {}
     with peer(bench.directory).start(cores=bench.gateway_cores) as running:
         ready = running.ready_after
         time.sleep(1)
@@ -155,10 +160,10 @@ def messages(bench: Bench, peer: type[Peer]) -> Figures:
 
 def crowds(bench: Bench, peer: type[Peer]) -> Figures:
     """The cost of a request beside idle upstream connections, and beside idle clients, to that with none."""
-    figures = {}
+    figures: dict[str, float] = {}
     gateway = peer(bench.directory)
     target, wait = gateway.get(), gateway.get("/wait")
-    if target is None or wait is None:
+    if target is None or wait is None or peer is Direct:
         return figures
     with gateway.start(cores=bench.gateway_cores) as running:
         bench.rate(target, 64, seconds=1)
@@ -169,7 +174,7 @@ def crowds(bench: Bench, peer: type[Peer]) -> Figures:
             figures["idle_client_memory"] = (running.resident_bytes() - memory) / bench.crowd / 1000
         _, after = bench.cost(running, target, 64)
         figures["idle_clients"] = beside / ((alone + after) / 2) * 100
-        bench.rate(wait, 1000, seconds=3)
+        load.at_once(wait, 1000)
         _, beside = bench.cost(running, target, 64)
         figures["idle_upstreams"] = beside / after * 100
         figures["idle_upstreams_count"] = established(UPSTREAM_PORT)

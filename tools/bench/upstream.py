@@ -45,12 +45,20 @@ http {{
   client_body_buffer_size 8m;
   {temp}
   default_type application/json;
-  init_by_lua_block {{ local file = io.open("{dir}/files/burst"); BURST = file:read("*a"); file:close() }}
+  init_by_lua_block {{
+    local function content(name)
+      local file = io.open("{dir}/files/" .. name)
+      local text = file:read("*a")
+      file:close()
+      return text
+    end
+    BURST, WHOLE = content("burst"), content("whole")
+  }}
   server {{
     listen 127.0.0.1:{port} backlog=8192;
     root {dir}/files;
     location = /storage/1k {{ return 200 '{kilobyte}'; }}
-    location = /storage/wait {{ content_by_lua_block {{ ngx.sleep(1) ngx.print("waited") }} }}
+    location = /storage/wait {{ content_by_lua_block {{ ngx.sleep(2) ngx.print("waited") }} }}
     location = /storage/down {{ try_files /100mb =404; }}
     location = /storage/up {{
       content_by_lua_block {{
@@ -63,9 +71,16 @@ http {{
         ngx.print(n)
       }}
     }}
-    location = /whole/chat/completions {{ return 200 '{completion}'; }}
+    location ~ /models$ {{ return 200 '{models}'; }}
+    location = /whole/chat/completions {{
+      content_by_lua_block {{ ngx.req.read_body() ngx.header["content-length"] = #WHOLE ngx.print(WHOLE) }}
+    }}
     location = /burst/chat/completions {{
-      content_by_lua_block {{ ngx.header["content-type"] = "text/event-stream"; ngx.print(BURST) }}
+      content_by_lua_block {{
+        ngx.req.read_body()
+        ngx.header["content-type"] = "text/event-stream"
+        ngx.print(BURST)
+      }}
     }}
     location = /slow/chat/completions {{
       content_by_lua_block {{
@@ -108,7 +123,7 @@ def configuration(directory: Path) -> str:
         port=PORT,
         temp=" ".join(f"{kind}_temp_path {directory}/{kind};" for kind in kinds),
         kilobyte="x" * 1024,
-        completion=json.dumps(COMPLETION),
+        models=json.dumps({"object": "list", "data": [{"id": "m", "object": "model"}]}),
         slow_pieces=SLOW_PIECES,
         piece=event({"content": "@%.3f@"}).replace("\n", "\\n"),
         end=END.replace("\n", "\\n"),
@@ -125,6 +140,7 @@ def fake_upstream(directory: Path, *, cores: str) -> Iterator[Running]:
     with (files / "100mb").open("wb") as file:
         file.truncate(100_000_000)
     (files / "burst").write_text("".join(event({"content": f"token {i} "}) for i in range(PIECES)) + END)
+    (files / "whole").write_text(json.dumps(COMPLETION))
     conf = directory / "upstream.conf"
     conf.write_text(configuration(directory))
     with Running(["nginx", "-c", str(conf)], cores=cores, name="upstream") as running:

@@ -134,7 +134,7 @@ def _message(message: Message, ids: CallIds, names: dict[str, str], quirks: Quir
 def _images(message: Message, position: int, quirks: Quirks) -> list[str]:
     """The images of a message as bare base64; raises `ErrBadRequest` for a remote one, which Ollama does not fetch."""
     taken: list[str] = []
-    for index, part in enumerate(message.content or ()):
+    for index, part in enumerate(message.content if isinstance(message.content, tuple) else ()):
         if isinstance(part, ImagePart):
             where = images.field(position, index)
             image = images.allow(part.image_url, where=where, quirks=quirks) or images.data_of(

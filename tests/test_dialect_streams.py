@@ -521,8 +521,35 @@ def test_nothing_that_arrives_raises_anything_but_our_errors(
 
 
 FIELDS = st.sampled_from(
-    "choices delta message content finish_reason error usage tool_calls function name arguments id index type reasoning "
-    "reasoning_details thinking response item output summary done done_reason code metadata cost input".split()
+    [
+        "choices",
+        "delta",
+        "message",
+        "content",
+        "finish_reason",
+        "error",
+        "usage",
+        "tool_calls",
+        "function",
+        "name",
+        "arguments",
+        "id",
+        "index",
+        "type",
+        "reasoning",
+        "reasoning_details",
+        "thinking",
+        "response",
+        "item",
+        "output",
+        "summary",
+        "done",
+        "done_reason",
+        "code",
+        "metadata",
+        "cost",
+        "input",
+    ]
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
@@ -530,8 +557,20 @@ JSON = st.recursive(
     max_leaves=20,
 )  # fmt: skip
 TYPES = st.sampled_from(
-    "content_block_start content_block_delta message_start message_delta response.completed response.output_item.done "
-    "response.output_item.added response.function_call_arguments.delta text_delta input_json_delta tool_use thinking".split()
+    [
+        "content_block_start",
+        "content_block_delta",
+        "message_start",
+        "message_delta",
+        "response.completed",
+        "response.output_item.done",
+        "response.output_item.added",
+        "response.function_call_arguments.delta",
+        "text_delta",
+        "input_json_delta",
+        "tool_use",
+        "thinking",
+    ]
 )
 
 

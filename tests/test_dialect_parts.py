@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks
+from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks, StreamParser
 from lakehouse.chat.dialects.chat_completions import ChatCompletions
 from lakehouse.chat.dialects.documents import load
 from lakehouse.chat.dialects.framing import Event, Framing, Lines, LineTooLong
@@ -76,12 +76,16 @@ def test_lines_of_json(size: int) -> None:
     ],
 )
 def test_what_came_before_a_line_that_is_too_long_is_not_lost(framing: Any, data: bytes, size: int) -> None:
-    events = []
+    events: list[Event] = []
     fresh = type(framing)(100)
-    with pytest.raises(LineTooLong):
+
+    def read_all() -> None:
         for start in range(0, len(data), size):
             for event in fresh.feed(data[start : start + size]):
                 events.append(event)  # noqa: PERF402 - what came before the exception counts
+
+    with pytest.raises(LineTooLong):
+        read_all()
     assert events == [Event(b"1")]
 
 
@@ -92,10 +96,8 @@ def test_a_line_of_exactly_the_bound_is_read() -> None:
 @pytest.mark.parametrize("dialect", [ChatCompletions(), Ollama()])
 def test_one_endless_line_is_an_error_and_not_memory(dialect: Any) -> None:
     parser = dialect.parser(quirks=Quirks(provider="p"))
-    block = b"x" * 65536
     with pytest.raises(LakehouseError, match="over its bound") as caught:
-        for _ in range(1024):  # 64 MiB
-            parser.feed(block)
+        feed_often(parser, b"x" * 65536, times=1024)  # 64 MiB
     assert caught.value.error_class == "upstream_error"
 
 
@@ -103,10 +105,15 @@ def test_an_endless_answer_is_an_error_and_not_memory() -> None:
     parser = ChatCompletions().parser(quirks=Quirks(provider="p"))
     event = f'data: {{"choices":[{{"delta":{{"content":"{"x" * 1_000_000}"}}}}]}}\n\n'.encode()
     with pytest.raises(LakehouseError, match=f"over the bound of {MAX_ANSWER}"):
-        for _ in range(64):
-            parser.feed(event)
+        feed_often(parser, event, times=64)
 
 
+def feed_often(parser: StreamParser, data: bytes, *, times: int) -> None:
+    for _ in range(times):
+        parser.feed(data)
+
+
+@settings(max_examples=50)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
@@ -130,8 +137,12 @@ def test_what_is_no_json_is_a_value_error(data: bytes) -> None:
 
 
 def fragment(
-    index: object = None, *, id: object = None, name: object = None, arguments: object = None
-) -> dict[str, Any]:  # noqa: A002
+    index: object = None,
+    *,
+    id: object = None,  # noqa: A002
+    name: object = None,
+    arguments: object = None,
+) -> dict[str, Any]:
     return {"index": index, "id": id, "function": {"name": name, "arguments": arguments}}
 
 

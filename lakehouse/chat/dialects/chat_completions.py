@@ -171,12 +171,12 @@ class CompletionReader:
         if choice.get("error"):
             raise refusal(choice, provider=self.answer.provider)
         message = mapping(choice.get("delta")) or mapping(choice.get("message"))
-        deltas = self._say(message)
+        deltas, speaks = self._say(message)
         reason = string(choice.get("finish_reason"))
         counted = self.answer.meter.read_completion(document)
         if reason:
             self.answer.finish(reason)
-        elif self._speaks(message):
+        elif speaks:
             self.answer.ended_by_usage = False
         elif counted:
             self.answer.ended_by_usage = self._end_by_usage
@@ -187,18 +187,21 @@ class CompletionReader:
         if self.answer.meter.read_completion(document):
             self.answer.ended_by_usage = self._end_by_usage
 
-    def _say(self, message: JsonObject) -> list[Delta]:
-        answer = self.answer
-        answer.signed(objects(message.get("reasoning_details")))
-        return [
-            *answer.reasoning(reasoning.read(message)),
-            *answer.content(text(message.get("content"))),
-            *answer.refusal(string(message.get("refusal"))),
-            *answer.calls(fragments_of(message)),
-        ]
+    def _say(self, message: JsonObject) -> tuple[list[Delta], bool]:
+        """The deltas of a message, and whether it says anything at all: what it says may be held back.
 
-    @staticmethod
-    def _speaks(message: JsonObject) -> bool:
-        return bool(
-            text(message.get("content")) or reasoning.read(message) or message.get("refusal") or fragments_of(message)
-        )
+        This runs for every token, and nearly every message has its content and nothing else.
+        """
+        answer = self.answer
+        deltas: list[Delta] = []
+        if details := objects(message.get("reasoning_details")):
+            answer.signed(details)
+        if thought := reasoning.read(message):
+            deltas += answer.reasoning(thought)
+        if content := text(message.get("content")):
+            deltas += answer.content(content)
+        if refused := string(message.get("refusal")):
+            deltas += answer.refusal(refused)
+        if calls := fragments_of(message):
+            deltas += answer.calls(calls)
+        return deltas, bool(thought or content or refused or calls)

@@ -15,7 +15,7 @@ from lakehouse.chat.request import Usage
 
 def money(value: object) -> Decimal | None:
     """US dollars from a JSON number or a decimal string (`"0.00030400"`), None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         amount = Decimal(str(value))
@@ -56,7 +56,8 @@ class Meter:
 
     def read_completion(self, document: JsonObject) -> bool:
         """A completion or a chunk of one; Kimi puts usage into the choice. Says whether there was any usage in it."""
-        usages = mapping(document.get("usage")), mapping(first(document.get("choices")).get("usage"))
+        found = document.get("usage"), first(document.get("choices")).get("usage")
+        usages = [usage for usage in map(mapping, found) if usage]  # most chunks have none
         self.charge(document.get("cost"))
         for usage in usages:
             self._take("input_tokens", usage.get("prompt_tokens"))
@@ -65,7 +66,7 @@ class Meter:
             self._take("cached_tokens", mapping(usage.get("prompt_tokens_details")).get("cached_tokens"))
             self._take("reasoning_tokens", mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"))
             self.charge(usage.get("cost"))
-        return any(usages)
+        return bool(usages)
 
     def read_ollama(self, document: JsonObject) -> None:
         """The last line of an answer; a count that is zero is left out of it."""

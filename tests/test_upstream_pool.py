@@ -86,7 +86,9 @@ class TestReuse:
         async with listening(script) as port:
             upstream = at(port)
             for _ in range(3):
-                with await upstream.request(b"POST", b"/a%2Fb?c=d&c=e", [(b"X-A", b"1"), (b"x-a", b"2")], b"body") as response:
+                with await upstream.request(
+                    b"POST", b"/a%2Fb?c=d&c=e", [(b"X-A", b"1"), (b"x-a", b"2")], b"body"
+                ) as response:
                     assert await response.receive() == b"hello"
                     assert (upstream.in_use, upstream.idle) == (0, 1), "given back with the last byte, not with close()"
                     assert await response.receive() == b""
@@ -149,7 +151,9 @@ class TestReuse:
             await trio.testing.wait_all_tasks_blocked()
             assert await get(upstream, b"POST", b"once") == b"hello"
 
-    @pytest.mark.parametrize("raw", [HELLO + b"more", OK + b"Connection: close\r\nContent-Length: 5\r\n\r\nhello", OK + b"\r\nhello"])
+    @pytest.mark.parametrize(
+        "raw", [HELLO + b"more", OK + b"Connection: close\r\nContent-Length: 5\r\n\r\nhello", OK + b"\r\nhello"]
+    )
     async def test_a_connection_that_is_out_of_step_or_to_be_closed_is_closed(self, raw: bytes) -> None:
         async def script(wire: Wire) -> None:
             await wire.head()
@@ -228,7 +232,9 @@ class TestSecondTry:
     """A reused connection ends as the next request is on its way."""
 
     @staticmethod
-    def script(asked: list[tuple[int, bytes]], before_the_end: bytes = b"", after: float = 0, *, reset: bool = False) -> object:
+    def script(
+        asked: list[tuple[int, bytes]], before_the_end: bytes = b"", after: float = 0, *, reset: bool = False
+    ) -> object:
         async def script(wire: Wire) -> None:
             head = await wire.head()
             asked.append((wire.number, head.split()[0]))
@@ -312,7 +318,11 @@ class TestFailures:
         upstream = at(port)
         with pytest.raises(ErrUpstream, match="storaged could not be connected to: Connection refused") as caught:
             await get(upstream)
-        assert (caught.value.error_class, caught.value.provider, caught.value.retryable) == ("upstream_error", "storaged", True)
+        assert (caught.value.error_class, caught.value.provider, caught.value.retryable) == (
+            "upstream_error",
+            "storaged",
+            True,
+        )
         assert upstream.in_use == 0
 
     async def test_no_such_host(self) -> None:
@@ -344,7 +354,9 @@ class TestFailures:
             assert caught.value.error_class == "upstream_error"
             assert (upstream.in_use, upstream.idle) == (0, 0)
 
-    @pytest.mark.parametrize("framing", [b"Content-Length: 9\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"])
+    @pytest.mark.parametrize(
+        "framing", [b"Content-Length: 9\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"]
+    )
     @pytest.mark.parametrize("reset", [False, True])
     async def test_a_body_that_breaks_off(self, framing: bytes, reset: bool) -> None:
         seen = trio.Event()
@@ -361,7 +373,9 @@ class TestFailures:
             with await upstream.request(b"GET", b"/", []) as response:
                 assert await response.receive() == b"hello"
                 seen.set()
-                how = "broke the connection: Connection reset by peer" if reset else "closed the connection in the middle"
+                how = (
+                    "broke the connection: Connection reset by peer" if reset else "closed the connection in the middle"
+                )
                 with pytest.raises(ErrUpstream, match=f"storaged {how}") as caught:
                     await response.receive()
             assert (caught.value.error_class, caught.value.upstream_status) == ("incomplete_stream", 200)
@@ -370,7 +384,10 @@ class TestFailures:
     async def test_more_than_was_asked_for(self) -> None:
         async with listening(hello) as port:
             upstream = at(port)
-            with await upstream.request(b"GET", b"/", []) as response, pytest.raises(ErrUpstream, match="more than 4 bytes"):
+            with (
+                await upstream.request(b"GET", b"/", []) as response,
+                pytest.raises(ErrUpstream, match="more than 4 bytes"),
+            ):
                 await response.read(4)
 
     async def test_a_header_that_would_break_out(self) -> None:
@@ -379,7 +396,9 @@ class TestFailures:
             await upstream.request(b"GET", b"/", [(b"X-User", b"a\r\nX-Admin: yes")])
         assert upstream.in_use == 0
 
-    @pytest.mark.parametrize("url", ["127.0.0.1:80", "ftp://host", "http://", "http://user:pass@host", "http://host?x", "http://h:99999"])
+    @pytest.mark.parametrize(
+        "url", ["127.0.0.1:80", "ftp://host", "http://", "http://user:pass@host", "http://host?x", "http://h:99999"]
+    )
     async def test_a_base_url_that_is_none(self, url: str) -> None:
         with pytest.raises(ValueError, match=r".") as caught:
             Upstream(url, name="storaged")
@@ -410,7 +429,9 @@ class TestTime:
         async with listening(script) as port:
             upstream = at(port, response_timeout=7)
             began = trio.current_time()
-            with pytest.raises(ErrTimeout, match=r"storaged did not answer within 7 s \(its response timeout\)") as caught:
+            with pytest.raises(
+                ErrTimeout, match=r"storaged did not answer within 7 s \(its response timeout\)"
+            ) as caught:
                 await get(upstream)
             assert trio.current_time() - began == pytest.approx(7)
             assert (caught.value.error_class, caught.value.provider) == ("timeout", "storaged")
@@ -442,7 +463,9 @@ class TestTime:
                 for _ in range(20):
                     assert await response.receive() == b"x"
                 began = trio.current_time()
-                with pytest.raises(ErrTimeout, match=r"sent nothing more of its answer within 5 s \(its idle timeout\)") as caught:
+                with pytest.raises(
+                    ErrTimeout, match=r"sent nothing more of its answer within 5 s \(its idle timeout\)"
+                ) as caught:
                     await response.receive()
             assert trio.current_time() - began == pytest.approx(5)
             assert caught.value.upstream_status == 200
@@ -456,7 +479,9 @@ class TestTime:
         async with listening(script) as port:
             upstream = Upstream(f"https://127.0.0.1:{port}", name="storaged", connect_timeout=3)
             began = trio.current_time()
-            with pytest.raises(ErrTimeout, match=r"storaged did not accept a connection within 3 s \(its connect timeout\)"):
+            with pytest.raises(
+                ErrTimeout, match=r"storaged did not accept a connection within 3 s \(its connect timeout\)"
+            ):
                 await get(upstream)
             assert trio.current_time() - began == pytest.approx(3)
             assert upstream.in_use == 0
@@ -468,7 +493,10 @@ class TestTime:
 
         endless = [b"x" * 65536] * 1000
         async with listening(script) as port:
-            for limits, why in (({"idle_timeout": 5.0}, "took nothing more"), ({"response_timeout": 5.0}, "did not answer")):
+            for limits, why in (
+                ({"idle_timeout": 5.0}, "took nothing more"),
+                ({"response_timeout": 5.0}, "did not answer"),
+            ):
                 upstream = at(port, **limits)
                 body = Pieces(endless)
                 began = trio.current_time()

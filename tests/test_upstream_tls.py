@@ -67,7 +67,9 @@ async def test_the_name_is_sent_and_checked(authority: trustme.CA, ours: ssl.SSL
         assert asked == ["localhost"]
         upstream.close()
         other = Upstream(f"https://127.0.0.1:{port}", name="kimi", ssl_context=ours)
-        with pytest.raises(ErrUpstream, match="kimi showed a certificate that is not trusted: IP address mismatch") as caught:
+        with pytest.raises(
+            ErrUpstream, match="kimi showed a certificate that is not trusted: IP address mismatch"
+        ) as caught:
             await get(other)
         assert caught.value.retryable is False
         assert other.in_use == 0

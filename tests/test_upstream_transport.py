@@ -67,7 +67,9 @@ async def test_an_answer_is_handed_on_as_it_came() -> None:
         await wire.receive()
 
     async with listening(script) as port:
-        response = await to(f"http://127.0.0.1:{port}").handle_async_request(httpx.Request("GET", f"http://127.0.0.1:{port}/"))
+        response = await to(f"http://127.0.0.1:{port}").handle_async_request(
+            httpx.Request("GET", f"http://127.0.0.1:{port}/")
+        )
         assert (response.status_code, response.reason_phrase, response.http_version) == (200, "Fine", "HTTP/1.1")
         assert response.headers.raw == [(b"Set-Cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"Content-Length", b"5")]
         assert await response.aread() == b"hello"

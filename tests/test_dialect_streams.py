@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests import wire_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from lakehouse.chat.dialects.ollama import Ollama
 from lakehouse.chat.dialects.responses import Responses
 from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, Reply, ToolCallPiece
 from lakehouse.errors import LakehouseError
+from tests import wire_files
 
 
 def sse(*events: object, names: bool = False) -> bytes:

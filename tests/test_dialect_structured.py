@@ -7,7 +7,6 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-import wire_files
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from lakehouse.chat.dialects.responses import Responses
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
 from lakehouse.chat.request import ContentPiece, ReasoningPiece, Reply, Request, ToolCallPiece
 from lakehouse.errors import ErrBadRequest, LakehouseError
+from tests import wire_files
 
 SCHEMA: dict[str, Any] = {
     "title": "City facts!",

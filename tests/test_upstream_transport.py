@@ -203,9 +203,8 @@ async def test_a_cancelled_call_leaves_nothing() -> None:
         await wire.head()
         assert await wire.receive() == b""
 
-    async with listening(script) as port:
-        async with httpx.AsyncClient(transport=to(f"http://127.0.0.1:{port}")) as client:
-            with trio.move_on_after(0.02) as scope:
-                await client.get(f"http://127.0.0.1:{port}/")
-            assert scope.cancelled_caught
-            assert (made[0].in_use, made[0].idle) == (0, 0)
+    async with listening(script) as port, httpx.AsyncClient(transport=to(f"http://127.0.0.1:{port}")) as client:
+        with trio.move_on_after(0.02) as scope:
+            await client.get(f"http://127.0.0.1:{port}/")
+        assert scope.cancelled_caught
+        assert (made[0].in_use, made[0].idle) == (0, 0)

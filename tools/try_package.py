@@ -26,8 +26,8 @@ def try_one(archive: Path) -> None:
         run(binaries / "lakehouse", "check", cwd=away)
         answer = run(binaries / "lakehouse", "serve", "--demo", "--bind", "127.0.0.1:0", "--ask", "Hello", cwd=away)
         assert '"provider": "local"' in answer, answer
-        page = "import importlib.resources as r; print(len(r.files('lakehouse.observe').joinpath('page.html').read_bytes()))"
-        assert int(run(binaries / "python", "-c", page, cwd=away)) > 1000
+        page = "from importlib.resources import files; print((files('lakehouse.observe') / 'page.html').is_file())"
+        assert run(binaries / "python", "-c", page, cwd=away).strip() == "True"
 
 
 def main() -> None:

@@ -86,8 +86,8 @@ async def enter(client: Client, headers: str = "") -> Frames:
     return Frames(client, ConnectionType.CLIENT)
 
 
-async def echo(visit: Visit) -> None:
-    frames = await agree(visit)
+async def echo(visit: Visit, more: bytes = b"") -> None:
+    frames = await agree(visit, more)
     while not isinstance(event := await frames.next(), CloseConnection):
         await frames.send(event)
     await frames.send(event.response())
@@ -282,6 +282,25 @@ async def test_a_service_that_never_answers_a_close_is_not_waited_for(monkeypatc
         await frames.send(CloseConnection(1000))
         with trio.fail_after(2):
             await up.observerd.gone.wait()
+
+
+@pytest.mark.parametrize("how", ["end of file", "reset"])
+async def test_a_service_may_just_hang_up_when_the_client_has_closed(how: str) -> None:
+    async def hang_up(visit: Visit) -> None:
+        frames = await agree(visit)
+        assert isinstance(await frames.next(), CloseConnection)
+        if how == "reset":
+            visit.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        await visit.stream.aclose()
+
+    async with lake() as up, await up.connect() as client:
+        up.observerd.script = hang_up
+        frames = await enter(client)
+        await frames.send(CloseConnection(1000))
+        assert isinstance(await frames.next(), CloseConnection)
+        assert await client.is_over()
+        await wait_all_tasks_blocked()
+        assert up.ended[-1].outcome == "answered"
 
 
 @pytest.mark.parametrize("how", ["closes the socket", "sends a frame nobody may", "sends text that is none"])

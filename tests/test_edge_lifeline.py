@@ -378,6 +378,30 @@ async def test_an_idle_connection_is_still_closed_in_time_under_hypercorn() -> N
         assert (await client.read_all(2)).endswith(b"<EOF>")
 
 
+async def test_a_foreign_servers_last_message_is_not_cancelled(autojump_clock: trio.testing.MockClock) -> None:
+    """A server that does its bookkeeping in there would be left half-way by a deadline."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if len(received) < 1:
+            received.append({"type": "http.request", "body": b"", "more_body": False})
+            return received[0]
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def slow(message: Message) -> None:
+        await trio.sleep(2)
+        sent.append(message)
+
+    received: list[Message] = []
+    ended: list[Flight] = []
+    line = Lifeline(hello, flights=InFlight(), on_end=ended.append)
+    headers = [(b"x-request-timeout-ms", b"3000")]
+    await line({"type": "http", "method": "GET", "path": "/", "headers": headers, "extensions": {}}, receive, slow)
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert ended[0].outcome == "answered"
+
+
 async def test_an_application_that_waits_for_the_end_is_told(host: Host) -> None:
     seen: list[Message] = []
 

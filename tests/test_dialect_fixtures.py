@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests import wire_files
 
 from lakehouse.chat.dialects.base import Quirks, StreamParser
 from lakehouse.chat.dialects.exchange import Exchange, deltas_of
 from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, Reply, Request, ToolCallPiece
 from lakehouse.errors import LakehouseError
+from tests import wire_files
 
 COUNTS = {
     "prompt_tokens": "input_tokens",

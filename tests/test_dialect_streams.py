@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests import wire_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from lakehouse.chat.dialects.ollama import Ollama
 from lakehouse.chat.dialects.responses import Responses
 from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, Reply, ToolCallPiece
 from lakehouse.errors import LakehouseError
+from tests import wire_files
 
 
 def sse(*events: object, names: bool = False) -> bytes:
@@ -103,6 +103,7 @@ def test_an_honest_end(body: bytes) -> None:
         ),
         (sse({"error": {"code": "server_error", "message": "x"}}), "server_error"),
         (sse({"error": "x"}), "upstream_error"),
+        (sse(chunk("Hi"), {"object": "error", "message": "slow", "code": 429}), "rate_limit"),
         (b'event: error\ndata: {"error":{"type":"overloaded_error","message":"x"}}\n\n', "overloaded"),
         (sse(chunk("", finish="stop"), DONE), "empty_response"),
         (sse({"choices": []}, DONE), "empty_response"),

@@ -103,6 +103,7 @@ def test_an_honest_end(body: bytes) -> None:
         ),
         (sse({"error": {"code": "server_error", "message": "x"}}), "server_error"),
         (sse({"error": "x"}), "upstream_error"),
+        (sse(chunk("Hi"), {"object": "error", "message": "slow", "code": 429}), "rate_limit"),
         (b'event: error\ndata: {"error":{"type":"overloaded_error","message":"x"}}\n\n', "overloaded"),
         (sse(chunk("", finish="stop"), DONE), "empty_response"),
         (sse({"choices": []}, DONE), "empty_response"),

@@ -245,6 +245,28 @@ def test_an_answer_that_does_not_fit_is_an_error_that_says_where(text: str, wher
         parser.end()
 
 
+def test_a_part_of_an_answer_is_no_answer() -> None:
+    for text in (f'{{"example": {GHENT}}}', f'As in {{"example": {GHENT}}} here', f"[{GHENT}]"):
+        with pytest.raises(LakehouseError, match=r"at `\$`"):
+            exchange(level="prompt").decode(chat(text))
+
+
+def test_words_before_the_answering_call_are_not_the_answer() -> None:
+    events = [
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "Let me see. "}},
+        {
+            "type": "content_block_start",
+            "index": 1,
+            "content_block": {"type": "tool_use", "id": "t", "name": ANSWER_TOOL},
+        },
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": GHENT}},
+        {"type": "message_stop"},
+    ]
+    parser = exchange(MESSAGES, stream=True).parser()
+    assert parser.feed(b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)) == []
+    assert parser.flush() == [ContentPiece(GHENT)]
+
+
 def test_the_place_is_told_in_lists_as_well() -> None:
     with pytest.raises(LakehouseError, match=r"at `\$\[1\]`"):
         exchange(format=LIST).decode(chat("[1, 2.5]"))

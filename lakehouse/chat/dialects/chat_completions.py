@@ -12,7 +12,7 @@ import msgspec
 
 from lakehouse.chat.dialects import images, reasoning, schema
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import Quirks, StreamParser
+from lakehouse.chat.dialects.base import Quirks, SchemaLevel, StreamParser
 from lakehouse.chat.dialects.documents import JsonObject, first, mapping, objects, string, text, without_nulls
 from lakehouse.chat.dialects.failures import refusal
 from lakehouse.chat.dialects.parsing import Parser, read_whole
@@ -27,10 +27,11 @@ class ChatCompletions:
 
     path = "/chat/completions"
     framing: Literal["sse", "ndjson"] = "sse"
+    schema_steps: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
 
     def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
         """See `Dialect`."""
-        plan = schema.plan(request, quirks, steps=("native", "json_object", "tool", "prompt"))
+        plan = schema.plan(request, quirks, steps=self.schema_steps)
         known = {
             "model": model,
             "messages": _messages(request, plan, quirks),

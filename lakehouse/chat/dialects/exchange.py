@@ -46,7 +46,8 @@ class Exchange:
         parser: StreamParser = EitherParser(self._dialect, self._quirks)
         if self._check is None:
             return parser
-        return CheckedParser(parser, self._check, live=self._quirks.schema == "native")
+        enforced = self._quirks.schema == "native" and "native" in self._dialect.schema_steps
+        return CheckedParser(parser, self._check, live=enforced)
 
     def _comes_in_pieces(self, body: bytes) -> bool:
         """Whether a body is a stream. Of Ollama's, one line is the same whole and streamed."""

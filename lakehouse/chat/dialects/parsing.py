@@ -155,6 +155,7 @@ def read_whole(body: bytes, reader: Reader) -> Reply:
 
 
 def refuse_error(document: JsonObject, *, provider: str) -> None:
-    """Raises what an error envelope means that came with status 200."""
-    if document.get("error") or document.get("type") == "error":
+    """Raises what an error envelope means that came with status 200: `error` says it, or the envelope's own type does
+    (OpenAI's responses, vLLM's `{"object": "error"}`)."""
+    if document.get("error") or "error" in (document.get("type"), document.get("object")):
         raise refusal(document, provider=provider)

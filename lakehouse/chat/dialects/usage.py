@@ -19,7 +19,7 @@ def money(value: object) -> Decimal | None:
         return None
     try:
         amount = Decimal(str(value))
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):  # ValueError: more digits than Python turns into text
         return None
     return amount if amount.is_finite() and amount >= 0 else None
 

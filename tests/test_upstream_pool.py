@@ -103,8 +103,7 @@ class TestReuse:
             wire = b"POST /a%2Fb?c=d&c=e HTTP/1.1\r\n" + host + b"X-A: 1\r\nx-a: 2\r\nContent-Length: 4\r\n\r\nbody"
             assert seen == [(0, wire)] * 3
 
-    @pytest.mark.usefixtures("autojump_clock")
-    async def test_last_in_first_out_and_expiry(self) -> None:
+    async def test_last_in_first_out_and_expiry(self, autojump_clock: trio.testing.MockClock) -> None:
         served: list[int] = []
         gone: list[int] = []
 
@@ -270,8 +269,7 @@ class TestSecondTry:
             assert await get(upstream, method, b"body" if method == b"POST" else None) == b"hello"
             assert asked == [(0, b"GET"), (0, method), (1, method)]
 
-    @pytest.mark.usefixtures("autojump_clock")
-    async def test_is_not_made_for_what_may_have_been_done(self) -> None:
+    async def test_is_not_made_for_what_may_have_been_done(self, autojump_clock: trio.testing.MockClock) -> None:
         """A POST that the upstream thought about before it fell; a GET may be asked again all the same."""
         for method, tries in ((b"POST", 1), (b"GET", 2), (b"PUT", 2)):
             asked: list[tuple[int, bytes]] = []
@@ -429,8 +427,7 @@ class TestFailures:
 
 
 class TestTime:
-    @pytest.mark.usefixtures("autojump_clock")
-    async def test_a_silent_upstream(self) -> None:
+    async def test_a_silent_upstream(self, autojump_clock: trio.testing.MockClock) -> None:
         async def script(wire: Wire) -> None:
             await wire.head()
             await wire.send(b"HTTP/1.1 200")  # a beginning is no head
@@ -447,8 +444,7 @@ class TestTime:
             assert (caught.value.error_class, caught.value.provider) == ("timeout", "storaged")
             assert upstream.in_use == 0
 
-    @pytest.mark.usefixtures("autojump_clock")
-    async def test_an_interim_answer_does_not_win_time(self) -> None:
+    async def test_an_interim_answer_does_not_win_time(self, autojump_clock: trio.testing.MockClock) -> None:
         async def script(wire: Wire) -> None:
             await wire.head()
             for _ in range(8):
@@ -459,8 +455,7 @@ class TestTime:
             with pytest.raises(ErrTimeout, match="response timeout"):
                 await get(at(port, response_timeout=5))
 
-    @pytest.mark.usefixtures("autojump_clock")
-    async def test_a_stream_that_stops_and_one_that_goes_on(self) -> None:
+    async def test_a_stream_that_stops_and_one_that_goes_on(self, autojump_clock: trio.testing.MockClock) -> None:
         async def script(wire: Wire) -> None:
             await wire.head()
             await wire.send(OK + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -483,8 +478,7 @@ class TestTime:
             assert caught.value.upstream_status == 200
             assert upstream.in_use == 0
 
-    @pytest.mark.usefixtures("autojump_clock")
-    async def test_a_connection_that_does_not_come_about(self) -> None:
+    async def test_a_connection_that_does_not_come_about(self, autojump_clock: trio.testing.MockClock) -> None:
         async def script(wire: Wire) -> None:
             await wire.receive()
             await trio.sleep_forever()  # never says a word of TLS
@@ -499,8 +493,7 @@ class TestTime:
             assert trio.current_time() - began == pytest.approx(3)
             assert upstream.in_use == 0
 
-    @pytest.mark.usefixtures("autojump_clock")
-    async def test_an_upstream_that_stops_taking(self) -> None:
+    async def test_an_upstream_that_stops_taking(self, autojump_clock: trio.testing.MockClock) -> None:
         async def script(wire: Wire) -> None:
             await wire.head()
             await trio.sleep_forever()
@@ -523,8 +516,7 @@ class TestTime:
                 with pytest.raises(ErrTimeout, match=f"storaged {why}.* within 5 s"):
                     await get(upstream, b"POST", b"".join(endless[:500]))
 
-    @pytest.mark.usefixtures("autojump_clock")
-    async def test_the_callers_pauses_are_not_the_upstreams(self) -> None:
+    async def test_the_callers_pauses_are_not_the_upstreams(self, autojump_clock: trio.testing.MockClock) -> None:
         class Slow(Pieces):
             async def receive(self) -> bytes:
                 await trio.sleep(20)
@@ -542,8 +534,7 @@ class TestTime:
             with pytest.raises(ErrTimeout, match=r"next piece of the request's body within 10 s \(its idle timeout\)"):
                 await get(at(port, idle_timeout=10), b"POST", Slow([b"a"]))
 
-    @pytest.mark.usefixtures("autojump_clock")
-    async def test_without_limits_nothing_is_cut(self) -> None:
+    async def test_without_limits_nothing_is_cut(self, autojump_clock: trio.testing.MockClock) -> None:
         async def script(wire: Wire) -> None:
             await wire.head()
             await trio.sleep(10_000)

@@ -167,8 +167,7 @@ async def test_a_stream_left_early_leaves_no_rubbish_and_no_connection() -> None
         assert (made[0].in_use, made[0].idle) == (0, 0)
 
 
-@pytest.mark.usefixtures("autojump_clock")
-async def test_failures_are_ours() -> None:
+async def test_failures_are_ours(autojump_clock: trio.testing.MockClock) -> None:
     async def script(wire: Wire) -> None:
         head = await wire.head()
         if b"/silent" not in head:

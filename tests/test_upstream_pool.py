@@ -53,6 +53,13 @@ async def get(upstream: Upstream, method: bytes = b"GET", body: bytes | RequestB
         return await response.read(10_000)
 
 
+async def exchange(upstream: Upstream, body: RequestBody, error: Exception | None = None) -> None:
+    async with upstream.exchange(b"POST", b"/", [], body) as response:
+        if error is not None:
+            raise error
+        await response.read(10_000)
+
+
 class Pieces:
     """A request's body out of a list; it counts what was taken, and can stop half-way."""
 
@@ -643,10 +650,11 @@ class TestBothWays:
         [
             (Pieces([b"ab"], length=3), ErrBadRequest),
             (Pieces([b"ab", b"cd"], length=3), ErrBadRequest),
+            (Pieces([b"abc", b"d"], length=3), ErrBadRequest),
             (Pieces([b"ab"], then=ErrUnavailable("the client's connection broke")), ErrUnavailable),
             (Pieces([b"ab"], then=OSError("the file broke")), OSError),
         ],
-        ids=["short", "long", "ours", "an OSError of its own"],
+        ids=["short", "long", "longer by a piece", "ours", "an OSError of its own"],
     )
     async def test_a_body_that_fails_comes_out_as_it_is(self, way: str, body: Pieces, error: type[Exception]) -> None:
         body.taken = 0
@@ -661,11 +669,7 @@ class TestBothWays:
         async with listening(script) as port:
             upstream = at(port)
             with pytest.raises(error):
-                if way == "request":
-                    await upstream.request(b"POST", b"/", [], body)
-                else:
-                    async with upstream.exchange(b"POST", b"/", [], body):
-                        pytest.fail("there was no answer")
+                await (get(upstream, b"POST", body) if way == "request" else exchange(upstream, body))
             await ended.wait()
             assert (upstream.in_use, upstream.idle) == (0, 0)
 
@@ -679,9 +683,7 @@ class TestBothWays:
             upstream = at(port)
             body = Pieces([b"x"], then=trio.Event())
             with pytest.raises(ZeroDivisionError):
-                async with upstream.exchange(b"POST", b"/", [], body) as response:
-                    assert response.status == 200
-                    raise ZeroDivisionError
+                await exchange(upstream, body, ZeroDivisionError())
             assert (upstream.in_use, upstream.idle) == (0, 0)
 
     async def test_an_exchange_without_a_body_is_a_request(self) -> None:
@@ -819,67 +821,68 @@ async def in_scope(work: object, *args: object, task_status: trio.TaskStatus[tri
         await work(*args)  # type: ignore[operator]
 
 
+class Flaky:
+    """An upstream that takes random moments for everything, and requests that are given up at random instants."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.connections = self.done = self.aborted = 0
+
+    async def script(self, wire: Wire) -> None:
+        self.connections += 1
+        try:
+            while True:
+                if b"chunked" in await wire.head():
+                    await wire.until(b"0\r\n\r\n")
+                await trio.sleep(self.chance.random() * 0.002)
+                await wire.send(OK + b"Content-Length: 20\r\n\r\n" + b"x" * 10)
+                await trio.sleep(self.chance.random() * 0.002)
+                await wire.send(b"x" * 10)
+        finally:
+            self.connections -= 1
+
+    async def batch(self, upstream: Upstream, count: int) -> None:
+        async with trio.open_nursery() as nursery:
+            for number in range(count):
+                nursery.start_soon(self._one, upstream, number)
+
+    async def _one(self, upstream: Upstream, number: int) -> None:
+        longest = self.chance.choice((0.002, 0.002, 0.03))
+        with trio.move_on_after(self.chance.random() * longest) as scope:
+            if number % 3 == 0:
+                async with upstream.exchange(b"POST", b"/", [], Trickle()) as response:
+                    assert len(await response.read(99)) == 20
+            else:
+                assert len(await get(upstream, b"POST", b"x")) == 20
+            self.done += 1
+        self.aborted += scope.cancelled_caught
+
+
+class Trickle:
+    length = None
+    left = 3
+
+    async def receive(self) -> bytes:
+        await trio.sleep(0.0005)
+        self.left -= 1
+        return b"x" * 1000 if self.left > 0 else b""
+
+
 class TestNothingIsLeft:
     async def test_ten_thousand_requests_aborted_at_random_instants(self) -> None:
         """Whatever they were doing: queueing, connecting, sending, waiting, reading, uploading."""
         descriptors = count_descriptors()
-        chance = random.Random(20)
-        alive = 0
-
-        async def script(wire: Wire) -> None:
-            nonlocal alive
-            alive += 1
-            try:
-                while True:
-                    head = await wire.head()
-                    if b"chunked" in head:
-                        await wire.until(b"0\r\n\r\n")
-                    await trio.sleep(chance.random() * 0.002)
-                    await wire.send(OK + b"Content-Length: 20\r\n\r\n" + b"x" * 10)
-                    await trio.sleep(chance.random() * 0.002)
-                    await wire.send(b"x" * 10)
-            finally:
-                alive -= 1
-
-        class Body:
-            length = None
-            left = 3
-
-            async def receive(self) -> bytes:
-                await trio.sleep(0.0005)
-                self.left -= 1
-                return b"x" * 1000 if self.left > 0 else b""
-
-        async with listening(script) as port:
+        flaky = Flaky(20)
+        async with listening(flaky.script) as port:
+            tasks = count_tasks()
             upstream = at(port, max_connections=10, response_timeout=30, idle_timeout=30)
-            done = aborted = 0
-
-            async def one(number: int) -> None:
-                nonlocal done, aborted
-                with trio.CancelScope() as scope:
-                    scope.deadline = trio.current_time() + chance.choice((0.002, 0.002, 0.03)) * chance.random()
-                    if number % 3 == 0:
-                        async with upstream.exchange(b"POST", b"/", [], Body()) as response:
-                            assert len(await response.read(99)) == 20
-                    else:
-                        assert len(await get(upstream, b"POST", b"x")) == 20
-                    done += 1
-                aborted += scope.cancelled_caught
-
-            async def batch(count: int) -> None:
-                async with trio.open_nursery() as nursery:
-                    for number in range(count):
-                        nursery.start_soon(one, number)
-
-            await batch(50)
-            upstream_tasks = count_tasks()
-            while aborted < 10_000:
-                await batch(50)
-            assert done > 100, "some must get through, or nothing was tested"
+            while flaky.aborted < 10_000:
+                await flaky.batch(upstream, 50)
+            assert flaky.done > 100, "some must get through, or nothing was tested"
             assert (upstream.in_use, upstream.waiting) == (0, 0)
             assert upstream.idle <= 10
-            await until(lambda: alive == upstream.idle)
-            assert count_tasks() - alive <= upstream_tasks
+            await until(lambda: flaky.connections == upstream.idle)
+            assert count_tasks() == tasks + upstream.idle
 
             async def whole() -> None:
                 for _ in range(100):
@@ -891,8 +894,9 @@ class TestNothingIsLeft:
             assert upstream.in_use == 0
             assert upstream.idle <= 10
             upstream.close()
-            await until(lambda: alive == 0)
-        await until(lambda: count_descriptors() <= descriptors)
+            await until(lambda: flaky.connections == 0)
+            assert count_tasks() == tasks
+        assert count_descriptors() == descriptors
 
     async def test_a_cancelled_request_closes_its_socket_at_once(self) -> None:
         closed = trio.Event()
@@ -976,7 +980,7 @@ class TestAddresses:
 
     async def test_a_name_with_several_addresses_of_which_one_answers(self) -> None:
         class Resolver(trio.abc.HostnameResolver):
-            async def getaddrinfo(self, host: object, port: object, *_: object) -> list[object]:  # type: ignore[override]
+            async def getaddrinfo(self, _host: object, port: object, *_: object) -> list[object]:  # type: ignore[override]
                 await trio.lowlevel.checkpoint()
                 found = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
                 return [(*found, (address, port)) for address in ("127.0.0.2", "127.0.0.1")]

@@ -110,12 +110,15 @@ async def test_each_origin_has_its_upstream() -> None:
         await wire.send(OK + b"Content-Length: 5\r\n\r\nother")
         await wire.receive()
 
-    async with listening(hello) as one, listening(other) as two:
-        async with httpx.AsyncClient(transport=to(f"http://127.0.0.1:{one}", f"http://127.0.0.1:{two}")) as client:
-            assert (await client.get(f"http://127.0.0.1:{one}/")).text == "hello"
-            assert (await client.get(f"http://127.0.0.1:{two}/")).text == "other"
-            with pytest.raises(ErrUpstream, match=r"no upstream is configured for https://127\.0\.0\.1"):
-                await client.get(f"https://127.0.0.1:{one}/?key=secret")
+    async with (
+        listening(hello) as one,
+        listening(other) as two,
+        httpx.AsyncClient(transport=to(f"http://127.0.0.1:{one}", f"http://127.0.0.1:{two}")) as client,
+    ):
+        assert (await client.get(f"http://127.0.0.1:{one}/")).text == "hello"
+        assert (await client.get(f"http://127.0.0.1:{two}/")).text == "other"
+        with pytest.raises(ErrUpstream, match=r"no upstream is configured for https://127\.0\.0\.1"):
+            await client.get(f"https://127.0.0.1:{one}/?key=secret")
 
 
 @pytest.mark.parametrize("length", [None, 6])
@@ -155,7 +158,8 @@ async def test_a_stream_left_early_leaves_no_rubbish_and_no_connection() -> None
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             response = await transport.handle_async_request(httpx.Request("GET", f"http://127.0.0.1:{port}/"))
-            async for piece in response.aiter_raw():
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            async for piece in response.stream:
                 assert piece == b"a"
                 break
             await response.aclose()
@@ -203,7 +207,14 @@ async def test_a_cancelled_call_leaves_nothing() -> None:
         await wire.head()
         assert await wire.receive() == b""
 
+<<<<<<< HEAD
     async with listening(script) as port, httpx.AsyncClient(transport=to(f"http://127.0.0.1:{port}")) as client:
+=======
+    async with (
+        listening(script) as port,
+        httpx.AsyncClient(transport=to(f"http://127.0.0.1:{port}")) as client,
+    ):
+>>>>>>> upstream
         with trio.move_on_after(0.02) as scope:
             await client.get(f"http://127.0.0.1:{port}/")
         assert scope.cancelled_caught

@@ -207,14 +207,10 @@ async def test_a_cancelled_call_leaves_nothing() -> None:
         await wire.head()
         assert await wire.receive() == b""
 
-<<<<<<< HEAD
-    async with listening(script) as port, httpx.AsyncClient(transport=to(f"http://127.0.0.1:{port}")) as client:
-=======
     async with (
         listening(script) as port,
         httpx.AsyncClient(transport=to(f"http://127.0.0.1:{port}")) as client,
     ):
->>>>>>> upstream
         with trio.move_on_after(0.02) as scope:
             await client.get(f"http://127.0.0.1:{port}/")
         assert scope.cancelled_caught

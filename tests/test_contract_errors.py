@@ -386,11 +386,11 @@ async def test_a_provider_that_ignores_schemas_is_given_a_tool() -> None:
 
 
 SHAPES: dict[str, Any] = {
-    "ollama/m": lambda text: ollama(text),
-    "ollama_cloud/m": lambda text: ollama(text),
-    "openrouter/v/m": lambda text: completion(text),
-    "opencode/deepseek-v4-flash": lambda text: completion(text),
-    "kimi/m": lambda text: message(text),
+    "ollama/m": ollama,
+    "ollama_cloud/m": ollama,
+    "openrouter/v/m": completion,
+    "opencode/deepseek-v4-flash": completion,
+    "kimi/m": message,
 }
 
 

@@ -9,8 +9,8 @@ import trio
 from hypercorn.typing import ASGISendCallable
 
 KEEP_ALIVE = 5.0
-"""Seconds of silence after which a comment is sent. Proxies on the way give up on a silent peer after 30 s or more, some
-clients after 10 s."""
+"""Seconds of silence after which a comment is sent. Proxies on the way give up on a silent peer after 30 s or more,
+some clients after 10 s."""
 
 COMMENT = b": keep-alive\n\n"
 

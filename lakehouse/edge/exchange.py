@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import trio
 
 from lakehouse.edge.asgi import CANCELS, Message, Scope
-from lakehouse.edge.channel import Channel
+from lakehouse.edge.channel import Channel, ErrSlowBody
 from lakehouse.edge.door import Door
 from lakehouse.edge.head import Head
 from lakehouse.edge.response import CONTINUE, Response, ResponseError, refusal
@@ -17,7 +17,6 @@ from lakehouse.edge.wire import Address
 from lakehouse.errors import LakehouseError
 
 logger = logging.getLogger("lakehouse.edge")
-
 
 _INTERNAL = LakehouseError("internal error")
 
@@ -111,7 +110,11 @@ class Exchange:
             return {"type": "http.disconnect"}
         if not self._continued:
             await self._continue()
-        data, more = await self._channel.read_body()
+        try:
+            data, more = await self._channel.read_body()
+        except ErrSlowBody:
+            self.response.close = True  # the rest will hardly come, and the next request is behind it
+            raise
         self._received += len(data)
         self.read = not more
         return {"type": "http.request", "body": data, "more_body": more}

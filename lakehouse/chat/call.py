@@ -85,7 +85,7 @@ class Call:
         return trio.current_time() + pause < self.deadline
 
     def lift(self) -> None:
-        """The answer of a stream has begun: no total limit cuts it from here on."""
+        """The answer of a stream has begun, though there is no piece yet: the deadline ends as with the first piece."""
         if self.streams and self.limit is not None:
             self.limit.deadline = inf
 

@@ -155,7 +155,7 @@ class Dispatcher:
 
     def _member(self, call: Call, name: str) -> Call:
         """A part of `call` that asks what one name stands for."""
-        return replace(call, routes=self._routes((name,)), refused=[])
+        return replace(call, routes=self._routes((name,)))
 
     def _routes(self, names: Iterable[str]) -> deque[Route]:
         return deque(self._registry.route(target) for target in self._router.chain(names))

@@ -43,6 +43,11 @@ class Wire:
     async def send(self, data: bytes) -> None:
         await self.stream.send_all(data)
 
+    @property
+    def waiting(self) -> bytes:
+        """What has come and was not read."""
+        return self._buffer
+
     async def some(self) -> bytes:
         """What has come, or the next that comes; b"" at the end."""
         data, self._buffer = self._buffer, b""

@@ -83,7 +83,8 @@ class Flight:
     Times are of trio's clock, in seconds. `phase` is one of `received`, `queued`, `connecting`, `sending`, `waiting`,
     `backoff`, `streaming`; `route` is the prefix or path that the request matched, never the raw path; `outcome` is
     what ended it: `answered`, `client left`, `deadline`, `drain`, `cancelled` or `failed`. `error` is the class or code
-    of what went wrong, never a message. `caller` knows whether the client is still there. `tier` is the name in `[models]` that was asked for, if it was one.
+    of what went wrong, never a message. `caller` knows whether the client is still there. `tier` is the name in
+    `[models]` that was asked for, if it was one.
     """
 
     id: str

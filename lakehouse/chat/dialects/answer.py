@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks
 from lakehouse.chat.dialects.documents import JsonObject, dump
 from lakehouse.chat.dialects.excerpts import excerpt
-from lakehouse.chat.dialects.reasoning import Details, Split, ThinkSplitter
+from lakehouse.chat.dialects.reasoning import Details, Kind, Split, ThinkSplitter
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL, CallAssembler, arguments_object
 from lakehouse.chat.dialects.usage import Meter
 from lakehouse.chat.request import ContentPiece, Delta, FinishReason, ReasoningPiece, Reply, ToolCall, ToolCallPiece
@@ -69,7 +69,7 @@ class AnswerBuilder:
         if not text:
             return []
         if self._splitter is None:
-            return self._pieces([Split("content", text)])
+            return [self._piece("content", text)]
         return self._pieces(self._splitter.feed(text))
 
     def reasoning(self, text: str) -> list[Delta]:
@@ -78,7 +78,7 @@ class AnswerBuilder:
             return []
         held = self._splitter.end() if self._splitter else []
         self._splitter = None
-        return [*self._pieces(held), *self._pieces([Split("reasoning", text)])]
+        return [*self._pieces(held), self._piece("reasoning", text)]
 
     def refusal(self, text: str) -> list[Delta]:
         """What the model says instead of an answer that it refuses; OpenAI gives it a field of its own."""
@@ -155,7 +155,7 @@ class AnswerBuilder:
         deltas: list[Delta] = []
         for call in calls:
             if call.function.name in (ANSWER_TOOL, WRAPPED_ANSWER_TOOL):
-                deltas += self._pieces([Split("content", _unwrapped(call))])
+                deltas.append(self._piece("content", _unwrapped(call)))
             else:
                 self._calls_of_caller.append(call)
                 deltas.append(ToolCallPiece(call))
@@ -169,17 +169,16 @@ class AnswerBuilder:
         return failure("empty_response", message, provider=self.provider, upstream_status=200)
 
     def _pieces(self, splits: Iterable[Split]) -> list[Delta]:
-        pieces: list[Delta] = []
-        for kind, text in splits:
-            self._size += len(text)
-            if kind == "content":
-                self._content.append(text)
-                pieces.append(ContentPiece(text))
-            else:
-                self._reasoning.append(text)
-                pieces.append(ReasoningPiece(text))
+        return [self._piece(kind, text) for kind, text in splits]
+
+    def _piece(self, kind: Kind, text: str) -> Delta:
+        self._size += len(text)
         self._bounded()
-        return pieces
+        if kind == "content":
+            self._content.append(text)
+            return ContentPiece(text)
+        self._reasoning.append(text)
+        return ReasoningPiece(text)
 
     def _bounded(self) -> None:
         if self.said > MAX_ANSWER:

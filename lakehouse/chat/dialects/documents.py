@@ -7,7 +7,7 @@ these instead of with subscripts: what is missing, null or of another type is si
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import msgspec
@@ -94,5 +94,8 @@ def without_nulls(fields: Mapping[str, object]) -> JsonObject:
 
 def first(value: object) -> JsonObject:
     """The first object of an array, else an empty one."""
-    found: Sequence[JsonObject] = objects(value)
-    return found[0] if found else {}
+    if isinstance(value, list):
+        for item in value:
+            if isinstance(item, dict):
+                return item
+    return {}

@@ -49,9 +49,13 @@ class Lines:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The lines that these bytes complete, without their ends; at most `limit` bytes of an open line are kept."""
         *ended, open_line = data.split(b"\n")
+        if ended:
+            self._keep(ended[0])
+            ended[0] = self._take()
         for line in ended:
-            self._keep(line)
-            yield self._take()
+            if len(line) > self._limit:
+                raise LineTooLong
+            yield line.removesuffix(b"\r")
         self._keep(open_line)
 
     def _keep(self, data: bytes) -> None:
@@ -65,4 +69,4 @@ class Lines:
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(BOM)
-        return line.removesuffix(b"\r")
+        return line

@@ -11,7 +11,7 @@ from typing import Literal
 
 from lakehouse.chat.dialects import images, reasoning, schema
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import Quirks, StreamParser
+from lakehouse.chat.dialects.base import Quirks, SchemaLevel, StreamParser
 from lakehouse.chat.dialects.documents import JsonObject, mapping, string, text, without_nulls
 from lakehouse.chat.dialects.flavours import inlined
 from lakehouse.chat.dialects.ndjson import NdjsonFraming
@@ -31,10 +31,11 @@ class Ollama:
 
     path = "/api/chat"
     framing: Literal["sse", "ndjson"] = "ndjson"
+    schema_steps: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
 
     def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
         """See `Dialect`."""
-        plan = schema.plan(request, quirks, steps=("native", "json_object", "tool", "prompt"))
+        plan = schema.plan(request, quirks, steps=self.schema_steps)
         known = {
             "model": model,
             "messages": _messages(request, plan, quirks),

@@ -25,7 +25,8 @@ def read(message: JsonObject) -> str:
     for name in FIELDS:
         if found := string(message.get(name)):
             return found
-    details = objects(message.get("reasoning_details"))
+    if not (details := objects(message.get("reasoning_details"))):
+        return ""
     return "".join(string(entry.get("text")) or string(entry.get("summary")) for entry in details)
 
 
@@ -73,10 +74,13 @@ def signed_entries(details: Iterable[JsonObject]) -> list[JsonObject]:
     ]
 
 
+Kind = Literal["content", "reasoning"]
+
+
 class Split(NamedTuple):
     """A piece of the text, and which of the two it was."""
 
-    kind: Literal["content", "reasoning"]
+    kind: Kind
     text: str
 
 
@@ -116,7 +120,7 @@ class ThinkSplitter:
 
     def end(self) -> list[Split]:
         """What was held back."""
-        kind: Literal["content", "reasoning"] = "reasoning" if self._state in ("opened", "thinking") else "content"
+        kind: Kind = "reasoning" if self._state in ("opened", "thinking") else "content"
         rest, self._held, self._state = self._held, "", "answer"
         return [Split(kind, rest)] if rest else []
 

@@ -29,7 +29,7 @@ class SseFraming:
         for line in self._lines.feed(data):
             if line:
                 self._field(line)
-            elif event := self._take():
+            elif (self._data or self._name) and (event := self._take()):
                 yield event
 
     def end(self) -> Iterator[Event]:

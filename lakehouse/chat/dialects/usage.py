@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
-from lakehouse.chat.dialects.documents import JsonObject, count, first, mapping
+from lakehouse.chat.dialects.documents import JsonObject, count, mapping
 from lakehouse.chat.request import Usage
 
 
@@ -19,7 +19,7 @@ def money(value: object) -> Decimal | None:
         return None
     try:
         amount = Decimal(str(value))
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):  # ValueError: more digits than Python turns into text
         return None
     return amount if amount.is_finite() and amount >= 0 else None
 
@@ -54,10 +54,10 @@ class Meter:
         if amount is not None and (amount or self.cost is None):
             self.cost = amount
 
-    def read_completion(self, document: JsonObject) -> bool:
-        """A completion or a chunk of one; Kimi puts usage into the choice. Says whether there was any usage in it."""
-        usages = mapping(document.get("usage")), mapping(first(document.get("choices")).get("usage"))
+    def read_completion(self, document: JsonObject, choice: JsonObject) -> bool:
+        """A completion or a chunk of one, and its choice, where Kimi puts usage. Says whether there was any usage."""
         self.charge(document.get("cost"))
+        usages = [usage for usage in (document.get("usage"), choice.get("usage")) if usage and isinstance(usage, dict)]
         for usage in usages:
             self._take("input_tokens", usage.get("prompt_tokens"))
             self._take("output_tokens", usage.get("completion_tokens"))
@@ -65,7 +65,7 @@ class Meter:
             self._take("cached_tokens", mapping(usage.get("prompt_tokens_details")).get("cached_tokens"))
             self._take("reasoning_tokens", mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"))
             self.charge(usage.get("cost"))
-        return any(usages)
+        return bool(usages)
 
     def read_ollama(self, document: JsonObject) -> None:
         """The last line of an answer; a count that is zero is left out of it."""

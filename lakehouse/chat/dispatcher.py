@@ -1,10 +1,12 @@
-"""The dispatcher: asks models. Nothing global, and nothing outlives the block that opened it.
+"""The dispatcher: asks models, whole answers and streams, over the routes that their names stand for.
 
-async with open_dispatcher(config) as chat:
-    answer = await chat(request)
-    async with chat.stream(request) as pieces:
-        async for piece in pieces:
-            ...
+    async with open_dispatcher(config) as chat:
+        answer = await chat(request)
+        async with chat.stream(request) as pieces:
+            async for piece in pieces:
+                ...
+
+Nothing is global, and nothing outlives the block that opened it.
 """
 
 from __future__ import annotations

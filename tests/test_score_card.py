@@ -30,6 +30,9 @@ from tools.faults.voices import TEXT
 
 PATIENCE = 60.0
 
+FEW = 20
+"""Cases that a busy machine may have spoilt."""
+
 
 def chosen(rows: Sequence[Row]) -> list[Case]:
     """All cases natively; in OpenAI's form, which shares all but the last step with it, one wire of each."""
@@ -42,33 +45,40 @@ def chosen(rows: Sequence[Row]) -> list[Case]:
     ]
 
 
-async def play(rows: Sequence[Row]) -> dict[str, list[Result]]:
-    """The results, by row. At the end nobody asks our services for anything any more."""
-    found: dict[str, list[Result]] = defaultdict(list)
-    playing = chosen(rows)
+async def play(playing: Sequence[Case], *, at_once: int | None = None) -> list[Result]:
+    """The results. At the end nobody asks our services for anything any more."""
     with trio.fail_after(PATIENCE):
         async with (
             provider(FAST) as there,
             our_services(FAST, there.url, playing) as urls,
             theatre(FAST, urls, there) as stage,
         ):
-            for result in await score(stage, playing):
-                found[result.case.row.name].append(result)
+            results = await score(stage, playing, at_once=at_once)
             for url in urls.values():
                 (mine,) = (await stage.http.get(f"{url}/requests")).json()["requests"]
                 assert mine["path"] == "/v1/requests"
-    return found
+    return results
 
 
 @pytest.fixture(scope="module")
 def card(request: pytest.FixtureRequest) -> dict[str, list[Result]]:
-    """The card, of the rows that this run of pytest will ask for."""
+    """The card, of the rows that this run of pytest will ask for.
+
+    A machine that is busy with other things makes everybody late. So what fails is played once more, in peace, by new
+    services; what is wrong with us is wrong again.
+    """
     wanted = [
         item.callspec.params["row"]
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.originalname == "test_row"
     ]
-    return trio.run(play, wanted)
+    results = trio.run(play, chosen(wanted))
+    failed = [result.case for result in results if result.problems]
+    again = trio.run(partial(play, failed, at_once=2)) if 0 < len(failed) <= FEW else []
+    found: dict[str, list[Result]] = defaultdict(list)
+    for result in [*(result for result in results if not again or not result.problems), *again]:
+        found[result.case.row.name].append(result)
+    return found
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.slug for row in ROWS])

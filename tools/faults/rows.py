@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tools.faults import judging, plays
-from tools.faults.cases import Play, Row
+from tools.faults.cases import Row
 from tools.faults.judging import complete, honest
 
 ONE, NONE = (1, 1), (0, 0)
@@ -17,8 +17,8 @@ TRIES = (1, 3)
 """What two retries allow."""
 
 
-def _row(name: str, *chain: str, tries: tuple[tuple[int, int], ...], play: Play = plays.once, **more: object) -> Row:
-    return Row(name=name, chain=chain, tries=tries, play=play, **{"judge": complete(), **more})  # type: ignore[arg-type]
+def _row(name: str, *chain: str, tries: tuple[tuple[int, int], ...], **more: object) -> Row:
+    return Row(name=name, chain=chain, tries=tries, **{"play": plays.once, "judge": complete(), **more})  # type: ignore[arg-type]
 
 
 def _sixteen() -> Iterator[Row]:
@@ -46,6 +46,7 @@ def _sixteen() -> Iterator[Row]:
         tries=((0, 3), (0, 1)),
         play=plays.many(20, spread=True),
         judge=judging.back_again,
+        wires=(1,),
     )
     yield _row("fail-over accounting", "500-always", "ok", tries=(TRIES, ONE), judge=complete(1))
 
@@ -78,12 +79,10 @@ def _more() -> Iterator[Row]:
     hurry = plays.in_a_hurry
     yield _row("the caller's deadline, silent routes", *silence, tries=some, play=hurry, judge=judging.in_time)
     yield _row("a 64 MB line", "64mb-line", "ok", tries=((1, 2), ONE), judge=complete(1))
-    thirty = plays.many(30)
-    shut = judging.shut(5)
-    yield _row("an open circuit under thirty requests", "500-always", tries=((0, 3),), play=thirty, judge=shut)
-    yield _row(
-        "an open circuit and a fallback", "500-always", "ok", tries=((0, 3), ONE), play=plays.many(15), judge=_spared
-    )
+    thirty = {"play": plays.many(30), "wires": (0,)}
+    yield _row("an open circuit under thirty requests", "500-always", tries=((0, 3),), judge=judging.shut(5), **thirty)
+    fifteen = {"play": plays.many(15), "wires": (2,)}
+    yield _row("an open circuit and a fallback", "500-always", "ok", tries=((0, 3), ONE), judge=_spared, **fifteen)
     yield _row("garbage instead of HTTP", "garbage", "ok", tries=(TRIES, ONE), judge=complete(1))
     yield _row("redirect", "redirect", "ok", tries=(ONE, ONE), judge=complete(1))
     stream = {"modes": ("stream",)}

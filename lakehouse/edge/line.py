@@ -25,6 +25,10 @@ LAST_MESSAGE = 30.0
 connection gives a stalled client."""
 
 
+ATTEMPTS = "x-lakehouse-attempts"
+"""The response header with the number of tries that were made, where any were."""
+
+
 def plainly(flight: Flight, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
     """A failure in the service's own form."""
     return failure.status, failure.document(flight.id), failure.headers()
@@ -118,12 +122,15 @@ class Line(ABC):
             await self._say(failure)
 
     def _timeout(self) -> tuple[LakehouseError, str]:
-        if self._ended_by is not None:
-            return self._ended_by
         flight = self.flight
+        if self._ended_by is not None:
+            error, outcome = self._ended_by
+            error.attempts = flight.trail()
+            return error, outcome
         seconds = flight.deadline - flight.started
         doing = flight.phase + (f", {flight.upstream}" if flight.upstream else "")
-        return ErrTimeout(f"the {seconds:g} s that X-Request-Timeout-Ms allows have passed ({doing})"), "deadline"
+        message = f"the {seconds:g} s that X-Request-Timeout-Ms allows have passed ({doing})"
+        return ErrTimeout(message, attempts=flight.trail(left="timeout")), "deadline"
 
     def _explain(self, error: Exception) -> tuple[LakehouseError, str]:
         known = _known(error)
@@ -213,6 +220,8 @@ class HttpLine(Line):
             raise failure
         self._head = None
         status, document, headers = self._refusal(self.flight, failure)
+        if failure.attempts:
+            headers = [*headers, (ATTEMPTS, str(len(failure.attempts)))]
         await answer(self.send, status, document, [(name.encode(), value.encode()) for name, value in headers])
 
 

@@ -20,7 +20,7 @@ def install(session: nox.Session, *groups: str, extras: str = "") -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The whole suite; arguments go to pytest: `nox -s tests -- -k lifeline`."""
-    install(session, "test", extras="local,otel")
+    install(session, "test", extras="local,otel,top")
     session.run("python", "-X", "dev", "-m", "pytest", *session.posargs)
 
 
@@ -42,7 +42,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy in strict mode; trio-typing must not be here, for its stubs hide trio's own types."""
-    install(session, "types", extras="otel")
+    install(session, "types", extras="otel,top")
     session.run("mypy")
 
 

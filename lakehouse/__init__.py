@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         LakehouseError,
     )
     from lakehouse.local import LocalModelError
-    from lakehouse.service import create_app, serve
+    from lakehouse.service import create_app, open_local_server, serve
 
 __version__ = "0.1.0"
 
@@ -80,6 +80,7 @@ __all__ = [
     "create_app",
     "load",
     "open_dispatcher",
+    "open_local_server",
     "parse",
     "serve",
 ]
@@ -101,7 +102,7 @@ _ROOMS = {
     "lakehouse.edge.server": ("Service",),
     "lakehouse.errors": ("Attempt", "LakehouseError", *(name for name in __all__ if name.startswith("Err"))),
     "lakehouse.local": ("LocalModelError",),
-    "lakehouse.service": ("create_app", "serve"),
+    "lakehouse.service": ("create_app", "open_local_server", "serve"),
 }
 
 

@@ -118,4 +118,4 @@ async def _refuse(error: HTTPException) -> TrioResponse:
     refusal: LakehouseError = ErrNotFound("nothing is served at this path")
     if error.code == ErrMethodNotAllowed.status:
         refusal = ErrMethodNotAllowed("this path does not take this method")
-    return answers.refusal(refusal, refusal.document(surroundings.request_id(request)))
+    return answers.refusal(refusal, refusal.document(surroundings.request_id(surroundings.flight(request))))

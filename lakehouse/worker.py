@@ -11,6 +11,7 @@ import pickle
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -57,32 +58,27 @@ def main() -> None:
 
 
 async def _work(orders: Orders, log: Log) -> None:
-    async with trio.open_nursery() as nursery:
-        service = await nursery.start(partial(serve, orders.config, log=log, seat=orders.seat()))
-        os.write(sys.stdout.fileno(), READY)
-        nursery.start_soon(_stop_when_told, service)
+    """Serve; drain on SIGTERM or at the end of standard input. Says that it is ready when it can be told to stop."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with trio.open_nursery() as watching:
+            async with trio.open_nursery() as serving:
+                service = await serving.start(partial(serve, orders.config, log=log, seat=orders.seat()))
+                watching.start_soon(_stop_at_signal, service, signals)
+                watching.start_soon(_stop_when_orphaned, service)
+                os.write(sys.stdout.fileno(), READY)
+            watching.cancel_scope.cancel(reason="drained")
 
 
-async def _stop_when_told(service: Service) -> None:
-    """Drain on SIGTERM or at the end of standard input, whichever comes first."""
-    async with trio.open_nursery() as watching:
+async def _stop_at_signal(service: Service, signals: AsyncIterator[int]) -> None:
+    async for _ in signals:
+        service.stop()
 
-        async def told() -> None:
-            with trio.open_signal_receiver(signal.SIGTERM) as signals:
-                async for _ in signals:
-                    service.stop()
-                    break
-            watching.cancel_scope.cancel()
 
-        async def orphaned() -> None:
-            async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as stdin:
-                while await stdin.receive_some():
-                    pass
-            service.stop()
-            watching.cancel_scope.cancel()
-
-        watching.start_soon(told)
-        watching.start_soon(orphaned)
+async def _stop_when_orphaned(service: Service) -> None:
+    async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as stdin:
+        while await stdin.receive_some():
+            pass
+    service.stop()
 
 
 if __name__ == "__main__":

@@ -45,8 +45,11 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool =
     """A client's WebSocket frame; its mask is zero, so the payload is as it is."""
     size = len(payload)
     mask = 0x80 if masked else 0
-    length = bytes([mask | size]) if size < 126 else bytes([mask | 126]) + struct.pack(">H", size)
-    if size > 0xFFFF:
+    if size < 126:
+        length = bytes([mask | size])
+    elif size <= 0xFFFF:
+        length = bytes([mask | 126]) + struct.pack(">H", size)
+    else:
         length = bytes([mask | 127]) + struct.pack(">Q", size)
     return bytes([opcode | (0x80 if fin else 0)]) + length + (bytes(4) if masked else b"") + payload
 

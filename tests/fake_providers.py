@@ -18,8 +18,9 @@ import msgspec
 import trio
 
 from lakehouse.chat.dispatcher import Dispatcher, open_dispatcher
-from lakehouse.chat.request import Request
+from lakehouse.chat.request import Answer, ContentPiece, Done, Piece, Request
 from lakehouse.config import ChatTable, Config, PolicyTable
+from lakehouse.errors import LakehouseError
 from lakehouse.observe.inflight import Flight
 
 KEYS = {
@@ -242,3 +243,32 @@ def ask(model: str = "m", *fallbacks: str, **fields: Any) -> Request:
 def flight(**fields: Any) -> Flight:
     """A request in flight."""
     return Flight(id="1", method="POST", path="/v1/chat", started=trio.current_time(), **fields)
+
+
+async def answer_of(dispatcher: Dispatcher, request: Request, mode: str) -> tuple[str, Answer | Done]:
+    """The text of an answer, "whole" or as a "stream", and what is said about it: both modes must agree on them."""
+    if mode == "whole":
+        answer = await dispatcher(request)
+        return answer.content, answer
+    async with dispatcher.stream(request) as pieces:
+        everything = [piece async for piece in pieces]
+    done = everything.pop()
+    assert isinstance(done, Done)
+    return text_of(everything), done
+
+
+async def read(dispatcher: Dispatcher, *names: str, **fields: Any) -> tuple[list[Piece], LakehouseError | None]:
+    """All pieces of a stream, and what broke it if something did."""
+    pieces: list[Piece] = []
+    try:
+        async with dispatcher.stream(ask(*names, **fields)) as arriving:
+            async for batch in arriving.batches():
+                pieces += batch
+    except LakehouseError as error:
+        return pieces, error
+    return pieces, None
+
+
+def text_of(pieces: Sequence[Piece]) -> str:
+    """The text of these pieces."""
+    return "".join(piece.text for piece in pieces if isinstance(piece, ContentPiece))

@@ -27,6 +27,9 @@ from tests.proxy_tables import Pairs
 
 NAMES = ("storaged", "catalogd", "ingestd", "queryd", "vectord", "embedd", "pathwayd", "matrixd", "observerd")
 
+PATIENCE = 20.0
+"""Seconds for a whole test: one that hangs fails, and says where."""
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -39,6 +42,11 @@ class Wire:
 
     async def send(self, data: bytes) -> None:
         await self.stream.send_all(data)
+
+    @property
+    def waiting(self) -> bytes:
+        """What has come and was not read."""
+        return self._buffer
 
     async def some(self) -> bytes:
         """What has come, or the next that comes; b"" at the end."""
@@ -295,7 +303,8 @@ async def lake(
         ended: list[Flight] = []
         app = Lifeline(wrap(gateway), flights=flights, on_end=ended.append)
         try:
-            async with server(app, nursery) as address:
-                yield Lake(services, gateway, flights, ended, address)
+            with trio.fail_after(PATIENCE):
+                async with server(app, nursery) as address:
+                    yield Lake(services, gateway, flights, ended, address)
         finally:
             gateway.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import httpx
@@ -57,6 +58,8 @@ async def test_a_whole_answer(client: httpx.AsyncClient, dispatcher: FakeDispatc
     response = await client.post("/v1/chat", json={**ASK, "temperature": 0, "fallbacks": ["judge"]})
     assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
     assert response.headers["x-lakehouse-attempts"] == "1"
+    if "x-request-id" in response.headers:  # a lifeline is around it
+        assert re.fullmatch(r"upstream;dur=0\.0, gateway;dur=\d+\.\d", response.headers["server-timing"])
     assert response.json() == {
         "model": "qwen3:8b",
         "provider": "ollama",
@@ -150,6 +153,15 @@ async def test_a_wrong_body_is_refused_with_what_is_wrong(
     assert (error["class"], error["retryable"], error["attempts"]) == (None, False, [])
     assert response.headers["x-lakehouse-attempts"] == "0"
     assert dispatcher.asked == []
+
+
+@pytest.mark.parametrize("where", ["role", "x" * 50_000])
+async def test_what_was_wrong_is_not_sent_back_at_length(client: httpx.AsyncClient, where: str) -> None:
+    message = {"role": "user", "content": "Hi", where: "y" * 10_000}
+    response = await client.post("/v1/chat", json={"model": "m", "messages": [message]})
+    assert response.status_code == 400
+    assert response.json()["error"]["message"].startswith("`messages[0].")
+    assert len(response.json()["error"]["message"]) < 400
 
 
 async def test_a_compressed_body_is_refused_by_name(client: httpx.AsyncClient) -> None:

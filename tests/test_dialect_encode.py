@@ -159,7 +159,7 @@ def test_thinking_in_messages_has_a_budget(fields: dict[str, Any], expected: obj
 def test_thinking_that_leaves_no_room_for_an_answer_is_refused() -> None:
     with pytest.raises(ErrBadRequest, match="`max_tokens`"):
         body(MESSAGES, think=True, max_tokens=1024)
-    with pytest.raises(ErrBadRequest, match="`think`.*'lots'"):
+    with pytest.raises(ErrBadRequest, match=r"`think`.*'lots'"):
         body(MESSAGES, think="lots")
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests import wire_files
 
 from lakehouse.chat.dialects.base import Quirks, StreamParser
 from lakehouse.chat.dialects.exchange import Exchange, deltas_of
 from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, Reply, Request, ToolCallPiece
 from lakehouse.errors import LakehouseError
+from tests import wire_files
 
 COUNTS = {
     "prompt_tokens": "input_tokens",
@@ -103,10 +103,14 @@ def test_an_error_with_status_200(entry: dict[str, Any]) -> None:
 def test_an_error_in_a_stream_comes_after_what_was_said_before_it(entry: dict[str, Any], size: int) -> None:
     deltas: list[Delta] = []
     parser = wire_files.dialect_of(entry).parser(quirks=wire_files.quirks_of(entry))
-    with pytest.raises(LakehouseError) as caught:
+
+    def read_to_the_end() -> None:
         for piece in feed(parser, wire_files.body_of(entry), size):
-            deltas += piece
+            deltas.extend(piece)
         parser.end()
+
+    with pytest.raises(LakehouseError) as caught:
+        read_to_the_end()
     assert caught.value.error_class == entry["expect"]["error_class"]
     assert deltas == [ContentPiece(entry["expect"]["partial_content"])]
 

@@ -8,14 +8,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lakehouse.chat.dispatcher import Dispatcher
-from lakehouse.chat.request import Answer, ContentPiece, Done, Request
+from lakehouse.chat.request import ContentPiece
 from lakehouse.errors import ErrBadRequest, ErrTimeout, ErrUpstream
 from tests.fake_providers import (
     OVERLOADED,
     SILENCE,
     FakeProvider,
     Script,
+    answer_of,
     ask,
     completion,
     dispatching,
@@ -44,17 +44,6 @@ def ours(text: str, mode: str) -> Script:
 
 def theirs(text: str, mode: str) -> Script:
     return completion(text) if mode == "whole" else sse(text)
-
-
-async def answer_of(dispatcher: Dispatcher, request: Request, mode: str) -> tuple[str, Answer | Done]:
-    if mode == "whole":
-        answer = await dispatcher(request)
-        return answer.content, answer
-    async with dispatcher.stream(request) as pieces:
-        everything = [piece async for piece in pieces]
-    done = everything.pop()
-    assert isinstance(done, Done)
-    return "".join(piece.text for piece in everything if isinstance(piece, ContentPiece)), done
 
 
 async def test_the_next_route_is_asked_as_well_and_wins(autojump_clock: MockClock, mode: str) -> None:
@@ -215,7 +204,7 @@ async def test_an_open_circuit_is_not_hedged_with(autojump_clock: MockClock) -> 
 async def test_the_deadline_ends_the_race_with_both(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(SILENCE)
     async with dispatching(settings(policy=POLICY, timeout=7.0), ollama=ollama, openrouter=openrouter) as dispatcher:
-        with pytest.raises(ErrTimeout, match="^timeout: ") as raised:
+        with pytest.raises(ErrTimeout, match=r"^timeout: ") as raised:
             await answer_of(dispatcher, ask(*CHAIN), mode)
         assert (ollama.open, openrouter.open) == (0, 0)
     assert [attempt.error for attempt in raised.value.attempts] == ["timeout", "timeout"]

@@ -11,8 +11,6 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lakehouse.chat.dispatcher import Dispatcher
-from lakehouse.chat.request import Answer, ContentPiece, Done, Request
 from lakehouse.errors import (
     Attempt,
     ErrBadRequest,
@@ -28,6 +26,7 @@ from tests.fake_providers import (
     SILENCE,
     FakeProvider,
     Script,
+    answer_of,
     ask,
     completion,
     dispatching,
@@ -40,18 +39,6 @@ from tests.fake_providers import (
     stream,
     whole,
 )
-
-
-async def answer_of(dispatcher: Dispatcher, request: Request, mode: str) -> tuple[str, Answer | Done]:
-    """The text of an answer, whole or streamed, and its last word: what both modes must agree on."""
-    if mode == "whole":
-        answer = await dispatcher(request)
-        return answer.content, answer
-    async with dispatcher.stream(request) as pieces:
-        everything = [piece async for piece in pieces]
-    done = everything.pop()
-    assert isinstance(done, Done)
-    return "".join(piece.text for piece in everything if isinstance(piece, ContentPiece)), done
 
 
 @pytest.fixture(params=["whole", "stream"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from math import inf
 
 import httpx
@@ -11,8 +11,9 @@ import trio
 from trio.testing import MockClock
 
 from lakehouse.chat.dispatcher import Dispatcher
-from lakehouse.chat.request import ContentPiece, Done, Piece, ReasoningPiece, ToolCallPiece
-from lakehouse.errors import ErrTimeout, ErrUpstream, LakehouseError
+from lakehouse.chat.request import ContentPiece, Done, ReasoningPiece, ToolCallPiece
+from lakehouse.errors import ErrTimeout, ErrUpstream
+from lakehouse.observe.inflight import Flight
 from tests.fake_providers import (
     LAST,
     OVERLOADED,
@@ -23,10 +24,12 @@ from tests.fake_providers import (
     event,
     flight,
     line,
+    read,
     refusal,
     settings,
     sse,
     stream,
+    text_of,
     whole,
 )
 
@@ -34,32 +37,17 @@ CUT = httpx.ReadError("reset by peer")
 DONE = b'data: {"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":5}}\n\ndata: [DONE]\n\n'
 
 
-async def read(dispatcher: Dispatcher, *names: str, **fields: object) -> tuple[list[Piece], LakehouseError | None]:
-    """All pieces of a stream, and what broke it if something did."""
-    pieces: list[Piece] = []
-    try:
-        async with dispatcher.stream(ask(*names, **fields)) as arriving:
-            async for piece in arriving:
-                pieces.append(piece)
-    except LakehouseError as error:
-        return pieces, error
-    return pieces, None
-
-
-def text_of(pieces: Sequence[Piece]) -> str:
-    return "".join(piece.text for piece in pieces if isinstance(piece, ContentPiece))
-
-
 async def test_pieces_arrive_when_they_arrive_and_those_that_arrive_together_come_together(
     autojump_clock: MockClock,
 ) -> None:
     chunks = [(1.0, line("a") + line("b")), (1.0, line("c")), (1.0, line("d") + LAST)]
     ollama = FakeProvider(Script(chunks=chunks))
-    seen = []
     async with dispatching(ollama=ollama) as dispatcher, dispatcher.stream(ask()) as pieces:
         assert (pieces.provider, pieces.model, len(pieces.attempts)) == ("ollama", "m", 1)
-        async for batch in pieces.batches():
-            seen.append((trio.current_time(), [getattr(piece, "text", "done") for piece in batch]))
+        seen = [
+            (trio.current_time(), [getattr(piece, "text", "done") for piece in batch])
+            async for batch in pieces.batches()
+        ]
     assert seen == [(1.0, ["a", "b"]), (2.0, ["c"]), (3.0, ["d"]), (3.0, ["done"])]
 
 
@@ -276,9 +264,11 @@ async def test_a_stream_that_its_client_leaves_still_tells_what_was_known_of_its
     counted = event({"content": "Hel"})[:-3] + b',"usage":{"prompt_tokens":11,"completion_tokens":1}}\n\n'
     openrouter = FakeProvider(Script(chunks=[(0, counted), (inf, b"")]))
     here = flight()
-    async with dispatching(openrouter=openrouter) as dispatcher:
-        async with dispatcher.stream(ask("openrouter/v/m"), flight=here) as pieces:
-            await anext(pieces)
+    async with (
+        dispatching(openrouter=openrouter) as dispatcher,
+        dispatcher.stream(ask("openrouter/v/m"), flight=here) as pieces,
+    ):
+        await anext(pieces)
     assert here.usage is not None
     assert (here.usage.input_tokens, here.usage.output_tokens) == (11, 1)
 
@@ -411,22 +401,27 @@ async def test_a_refusal_in_the_middle_is_not_resumed(autojump_clock: MockClock)
 # ----- on_disconnect
 
 
-async def left(dispatcher: Dispatcher, after: float, *, mode: str, outcome: str | None = "client left", **more: object):
-    """Ask, and have the client leave `after` seconds; returns the flight."""
+@dataclass
+class Client:
+    gone: bool = False
+
+
+async def left(dispatcher: Dispatcher, after: float, *, mode: str, gone: bool = True) -> Flight:
+    """Ask, and be cancelled after so many seconds, because the client is `gone` or not; returns the flight."""
     here = flight()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
 
             async def leave() -> None:
                 await trio.sleep(after)
-                here.outcome = outcome
+                here.caller = Client(gone)
                 scope.cancel()
 
             nursery.start_soon(leave)
             if mode == "whole":
-                await dispatcher(ask(**more), flight=here)
+                await dispatcher(ask(), flight=here)
             else:
-                async with dispatcher.stream(ask(**more), flight=here) as pieces:
+                async with dispatcher.stream(ask(), flight=here) as pieces:
                     async for _ in pieces:
                         pass
                     await trio.sleep_forever()
@@ -473,13 +468,10 @@ async def test_reading_on_has_an_end(autojump_clock: MockClock, mode: str) -> No
 
 
 @pytest.mark.parametrize("mode", ["whole", "stream"])
-@pytest.mark.parametrize("outcome", [None, "deadline", "drain"])
-async def test_only_a_client_that_left_is_read_on_for(
-    autojump_clock: MockClock, mode: str, outcome: str | None
-) -> None:
+async def test_only_a_client_that_left_is_read_on_for(autojump_clock: MockClock, mode: str) -> None:
     ollama = Phased(Script(chunks=[(1, line("a")), (99, LAST)]))
     async with dispatching(settings(policy={"on_disconnect": 10.0}), ollama=ollama) as dispatcher:
-        await left(dispatcher, 3.5, mode=mode, outcome=outcome)
+        await left(dispatcher, 3.5, mode=mode, gone=False)
         assert ollama.open == 0
     assert trio.current_time() == 3.5
 
@@ -517,6 +509,9 @@ async def test_reading_on_is_part_of_no_later_attempt(autojump_clock: MockClock)
 
 async def test_reading_on_costs_a_patient_client_nothing(autojump_clock: MockClock) -> None:
     ollama = Phased(OVERLOADED, stream("a", "b", gap=1.0))
-    async with dispatching(settings(policy={"on_disconnect": 10.0, "retries": 1}), ollama=ollama) as dispatcher:
-        async with dispatcher.stream(ask(), flight=flight()) as pieces:
-            assert [type(piece) async for piece in pieces] == [ContentPiece, ContentPiece, Done]
+    config = settings(policy={"on_disconnect": 10.0, "retries": 1})
+    async with (
+        dispatching(config, ollama=ollama) as dispatcher,
+        dispatcher.stream(ask(), flight=flight()) as pieces,
+    ):
+        assert [type(piece) async for piece in pieces] == [ContentPiece, ContentPiece, Done]

@@ -24,6 +24,7 @@ from lakehouse.edge.asgi import Message, Receive, Scope, Send
 from lakehouse.edge.connection import serve_connection
 from lakehouse.edge.door import open_door
 from lakehouse.edge.limits import Limits
+from lakehouse.edge.wire import TURNS, SocketWire
 from tests.edging import (
     BINARY,
     CLOSE,
@@ -403,6 +404,25 @@ async def test_the_discarding_has_an_end_in_bytes_and_in_time(autojump_clock: tr
             assert trio.current_time() - began < 7
 
 
+async def test_what_is_no_request_is_read_on_until_the_client_has_seen_its_answer() -> None:
+    async with serving(hello) as served:
+        out = await served.talk(b"nonsense\r\n\r\n" + bytes(8_000_000))
+    assert out.startswith(b"HTTP/1.1 400 ")
+    assert out.endswith(b"<EOF>")
+
+
+async def test_a_small_body_that_never_ends_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_door(refuse, Limits(linger_timeout=5)) as door, trio.open_nursery() as nursery:
+        client, server = trio.testing.memory_stream_pair()
+        nursery.start_soon(serve_connection, door, server)
+        waiting = Waiting(client)
+        await waiting.send(post("/", b"abc", length=10))
+        out, seconds = await waiting.end()
+    assert out.startswith(b"HTTP/1.1 401 ")
+    assert b"connection: close" not in out
+    assert 5 <= seconds <= 11
+
+
 # Time, virtual.
 
 
@@ -456,6 +476,9 @@ async def test_a_head_has_its_time_however_steadily_it_drips(autojump_clock: tri
     async with open_door(hello, Limits(head_timeout=20)) as door, trio.open_nursery() as nursery:
         client, server = trio.testing.memory_stream_pair()
         nursery.start_soon(serve_connection, door, server)
+        await client.send_all(GET)
+        await client.receive_some(1000)
+        await trio.sleep(50)  # the head's time begins with its first byte
         waiting = Waiting(client)
 
         async def drip() -> None:
@@ -632,6 +655,21 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+async def test_a_client_that_is_gone_before_its_request_is_read_is_not_served_for_long() -> None:
+    """Request and FIN come together: whichever is seen first, nothing stays."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await trio.sleep_forever()
+
+    async with serving(app) as served:
+        for _ in range(50):
+            async with await served.connect() as client:
+                await trio.testing.wait_all_tasks_blocked()
+                os.write(client.socket.fileno(), GET)
+                client.vanish("half")
+                assert await client.read_all() in (b"<EOF>", b"<RST>")
+
+
 async def test_nothing_is_left_of_a_thousand_aborted_requests() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -693,6 +731,18 @@ async def test_a_connection_that_never_waits_lets_the_others_run() -> None:
         os.write(modest.socket.fileno(), GET)
         assert await modest.response() == (200, b"hello")
         assert pipelined < 100
+
+
+async def test_a_reader_that_never_waits_lets_the_others_run() -> None:
+    ours, theirs = trio.socket.socketpair()
+    with theirs:
+        wire = SocketWire(trio.SocketStream(ours))
+        await theirs.send(bytes(100))
+        reads = [wire.try_receive(1) for _ in range(TURNS + 1)]
+        assert reads == [b"\0"] * TURNS + [None]
+        assert await wire.receive(1) == b"\0"  # which went through the scheduler
+        assert wire.try_receive(1) == b"\0"
+        await wire.close()
 
 
 # TLS.
@@ -887,10 +937,32 @@ async def test_messages_that_nobody_takes_stay_with_the_client() -> None:
         await send({"type": "websocket.accept"})
         await trio.sleep_forever()
 
-    sent = 0
+    total, sent = 64 * 1024 * 1024, 0
     async with serving(deaf) as served, await served.connect() as client:
         await client.send(websocket())
-        with trio.move_on_after(0.3):
-            while True:
-                sent += await client.socket.send(frame(BINARY, bytes(60_000)))
-    assert sent < 24 * 1024 * 1024
+        while sent < total:
+            with trio.move_on_after(0.3) as patience:
+                await client.stream.send_all(frame(BINARY, bytes(250_000)))
+                sent += 250_000
+            if patience.cancelled_caught:
+                break
+    assert sent < total / 2
+
+
+async def test_a_websocket_application_may_finish_behind_a_client_that_closed() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        assert (await receive())["type"] == "websocket.disconnect"
+        await left.wait()
+        await trio.sleep(0.01)
+        done.set()
+
+    left, done = trio.Event(), trio.Event()
+    async with serving(app) as served:
+        async with await served.connect() as client:
+            await client.send(websocket() + frame(CLOSE, b"\x03\xe8"))
+            await client.read_until(answered(CLOSE, b"\x03\xe8"))
+        left.set()
+        with trio.fail_after(1):
+            await done.wait()

@@ -7,10 +7,10 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from tests import wire_files
 
 from lakehouse.chat.dialects.failures import classify, refusal
 from lakehouse.errors import LakehouseError
+from tests import wire_files
 
 NOW = 1_795_200_000.0  # unix time, a day on which the free tier of the files is spent
 
@@ -184,6 +184,7 @@ OTHERS: list[tuple[int, object, str]] = [
     (408, b"", "timeout"),
     (502, b"<html><body><h1>502 Bad Gateway</h1></body></html>", "upstream_error"),
     (500, b"\xff\xfe\x00", "server_error"),
+    (422, {"detail": [{"loc": ["body", "messages"], "msg": "Field required"}]}, "bad_request"),
     (500, b"[" * 100_000, "server_error"),
     (500, b'{"error": null}', "server_error"),
     (500, b'{"error": {"message": 5, "type": [], "code": {}, "metadata": "x"}}', "server_error"),
@@ -231,6 +232,7 @@ def test_the_balance_of_opencode_itself_is_not_the_callers() -> None:
         ({"error": {"code": "server_error", "message": "x"}}, "server_error"),
         ({"error": "model runner has unexpectedly stopped"}, "server_error"),
         ({"error": "something new"}, "upstream_error"),
+        ({"object": "error", "message": "slow", "type": "x", "code": 429}, "rate_limit"),
         ({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, "overloaded"),
         ({"type": "error", "code": "rate_limit_exceeded", "message": "slow", "param": None}, "rate_limit"),
     ],
@@ -251,6 +253,7 @@ def test_an_error_inside_an_answer_carries_its_own_status(document: dict[str, An
         ({"retry-after-ms": "250"}, {}, 0.25),
         ({"retry-after": "soon"}, {}, None),
         ({"retry-after": "nan"}, {}, None),
+        ({"retry-after": "9" * 400}, {"availability": {"retry_after": 10**400}}, None),
         ({}, {"availability": {"retry_after": 7}}, 7.0),
         ({"retry-after": "3"}, {"availability": {"retry_after": 7}}, 3.0),
         ({"x-ratelimit-reset": str(int((NOW + 40) * 1000))}, {}, 40.0),
@@ -327,6 +330,7 @@ def test_markup_is_not_shown() -> None:
     [
         (404, {"error": "model 'x' not found"}, {}, "p answered 404: model 'x' not found"),
         (503, b"", {}, "p answered 503 with an empty body"),
+        (422, {"detail": [{"msg": "Field required"}]}, {}, 'p answered 422: {"detail": [{"msg": "Field required"}]}'),
         (200, b"", {}, "p reported an error without a word"),
         (307, b"", {"Location": "https://elsewhere/?token=abcdefgh"}, "p answered 307: a redirect to https://elsewhere/?token=*** (redirects are not followed: is the base URL right?)"),
         (502, openai("Provider returned error", metadata={"raw": "<html>Bad Gateway</html>"}), {}, "p answered 502: Provider returned error: an HTML page: Bad Gateway"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import socket
 from ipaddress import ip_network
 from math import inf
 
@@ -12,7 +13,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.gateway_kit import NAMES, OK, Answer, Client, Lake, Visit, lake, say_nothing
+from lakehouse.edge.asgi import App, Message, Receive, Scope, Send
+from tests.gateway_kit import NAMES, OK, Answer, Client, Lake, Visit, lake, say_nothing, say_ok
 from tests.proxy_tables import PATHS, REQUESTS, RESPONSES, Case, Path, pairs
 
 MIB = 1024 * 1024
@@ -151,6 +153,21 @@ async def test_what_is_left_of_the_callers_time_is_forwarded() -> None:
         assert b"x-request-timeout-ms" not in dict(up.queryd.last.headers)
 
 
+@pytest.mark.parametrize(
+    ("method", "wire"),
+    [
+        ("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\n\r\n"),
+        ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    ],
+)
+async def test_an_answer_without_a_body_is_not_streamed(method: str, wire: bytes) -> None:
+    async with lake() as up:
+        up.queryd.script = lambda visit: visit.send(wire)
+        assert "server-timing" in await up.ask("/v1/sql", method=method)
+
+
 async def test_server_timing_is_on_what_is_not_streamed() -> None:
     streams = {
         "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
@@ -195,7 +212,7 @@ async def test_a_small_body_leaves_with_its_head() -> None:
     whole: list[bytes] = []
 
     async def read_once(visit: Visit) -> None:
-        whole.append(await visit.some())  # what came in one segment with the head
+        whole.append(visit.waiting)  # what came in one segment with the head
         await visit.send(OK)
 
     async with lake() as up:
@@ -224,6 +241,31 @@ async def test_compressed_bodies_are_left_alone() -> None:
         answer = await up.ask("/v1/ingest", method="POST", headers=length, body=packed)
         assert (answer.body, answer["content-encoding"]) == (packed, "gzip")
         assert b"accept-encoding" not in dict(up.ingestd.last.headers)
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [OK, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n"],
+    ids=["sized", "chunked"],
+)
+async def test_what_arrived_together_leaves_together(wire: bytes) -> None:
+    bodies: list[tuple[bytes, bool]] = []
+
+    def watched(app: App) -> App:
+        async def watching(scope: Scope, receive: Receive, send: Send) -> None:
+            async def watch(message: Message) -> None:
+                if message["type"] == "http.response.body":
+                    bodies.append((message["body"], message["more_body"]))
+                await send(message)
+
+            await app(scope, receive, watch)
+
+        return watching
+
+    async with lake(wrap=watched) as up:
+        up.storaged.script = lambda visit: visit.send(wire)
+        assert (await up.ask("/v1/storage/x")).body == b"ok"
+        assert bodies == [(b"ok", False)]
 
 
 async def test_events_leave_as_they_arrive() -> None:
@@ -477,6 +519,19 @@ async def test_an_upstream_that_is_down_is_a_502() -> None:
         )
 
 
+async def test_an_upstream_that_cannot_be_reached_is_a_504_in_its_time() -> None:
+    with socket.socket() as deaf, socket.socket() as first, socket.socket() as second:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for sock in (first, second):  # the kernel's queue is full with these, and further SYNs are dropped
+            sock.setblocking(False)
+            sock.connect_ex(deaf.getsockname())
+        async with lake(connect_timeout=0.1, vectord_url=f"http://127.0.0.1:{deaf.getsockname()[1]}") as up:
+            document = error(await up.ask("/v1/vectors/x"))
+            assert (document["code"], document["provider"]) == ("ErrTimeout", "vectord")
+            assert "connect" in str(document["message"])
+
+
 async def test_an_upstream_that_does_not_answer_is_a_504_in_its_time() -> None:
     async with lake(response_timeout=0.1) as up:
         up.vectord.script = say_nothing
@@ -535,6 +590,24 @@ async def test_a_stale_connection_does_not_fail_a_request() -> None:
         for _ in range(5):
             assert (await up.ask("/v1/storage/x")).status == 200
         assert up.storaged.opened == 5
+
+
+async def test_a_small_body_is_sent_again_when_the_upstream_says_farewell() -> None:
+    met: set[int] = set()
+
+    async def once_a_connection(visit: Visit) -> None:
+        if id(visit.stream) in met:
+            await visit.stream.aclose()  # just as the second request arrives
+            return
+        met.add(id(visit.stream))
+        await say_ok(visit)
+
+    async with lake() as up:
+        up.ingestd.script = once_a_connection
+        for _ in range(3):
+            answer = await up.ask("/v1/ingest", method="POST", headers="content-length: 2", body=b"hi")
+            assert answer.status == 200
+        assert up.ingestd.opened == 3
 
 
 async def test_500_requests_use_few_connections() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -81,9 +82,10 @@ async def test_a_client_that_leaves_takes_the_upstream_connection_with_it() -> N
 
 async def test_websockets() -> None:
     async with lake(server=stock) as up:
-        up.observerd.script = echo
+        up.observerd.script = partial(echo, more=b"Sec-WebSocket-Protocol: v2\r\n")
         async with await up.connect() as client:
-            assert (await knock(client)).status == 101
+            answer = await knock(client, headers="sec-websocket-protocol: v1, v2")
+            assert (answer.status, answer["sec-websocket-protocol"]) == (101, "v2")
             frames = Frames(client, ConnectionType.CLIENT)
             await frames.send(TextMessage("hello"))
             assert await frames.next() == TextMessage("hello")

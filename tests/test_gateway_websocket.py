@@ -10,14 +10,27 @@ from math import inf
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
+from lakehouse.edge.asgi import Message
 from lakehouse.edge.auth import Doorkeeper, Tokens
 from lakehouse.gateway import websocket
+from lakehouse.gateway.websocket import Bridge
+from lakehouse.upstream.peer import Peer
 from tests.gateway_kit import Answer, Client, Lake, Visit, Wire, lake
+
+PEER = Peer(
+    name="observerd",
+    scheme="http",
+    hostname="127.0.0.1",
+    port=80,
+    connect_timeout=1,
+    response_timeout=1,
+    idle_timeout=inf,
+)
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 
@@ -73,8 +86,8 @@ async def enter(client: Client, headers: str = "") -> Frames:
     return Frames(client, ConnectionType.CLIENT)
 
 
-async def echo(visit: Visit) -> None:
-    frames = await agree(visit)
+async def echo(visit: Visit, more: bytes = b"") -> None:
+    frames = await agree(visit, more)
     while not isinstance(event := await frames.next(), CloseConnection):
         await frames.send(event)
     await frames.send(event.response())
@@ -157,8 +170,8 @@ async def test_the_handshake_is_the_services_but_for_the_hop() -> None:
         assert asked[b"sec-websocket-key"] != KEY
         assert not {b"authorization", b"sec-websocket-extensions"} & asked.keys()
         assert answer.status == 101
-        assert answer["sec-websocket-accept"].encode() == accept_key(KEY)
-        assert answer["sec-websocket-protocol"] == "v2"
+        ours = [pair for pair in answer.headers if pair[0].startswith(b"sec-websocket-")]
+        assert sorted(ours) == [(b"sec-websocket-accept", accept_key(KEY)), (b"sec-websocket-protocol", b"v2")]
         assert [value for name, value in answer.headers if name == b"set-cookie"] == [b"a=1", b"b=2"]
 
 
@@ -196,6 +209,9 @@ async def test_the_clients_close_reaches_the_service(code: int, reason: str) -> 
         frames = await agree(visit)
         event = await frames.next()
         heard.append(event)
+        with trio.move_on_after(0.02) as waited:
+            await visit.some()
+        assert waited.cancelled_caught, "there is time to answer"
         await frames.send(event.response())
         raise EOFError
 
@@ -208,7 +224,9 @@ async def test_the_clients_close_reaches_the_service(code: int, reason: str) -> 
         assert isinstance(heard[0], CloseConnection)
         assert (heard[0].code, heard[0].reason or "") == (code, reason)
         assert await client.is_over()
+        await wait_all_tasks_blocked()
     assert up.is_quiet()
+    assert up.ended[-1].outcome == "answered"
 
 
 async def test_a_close_without_a_code_stays_without() -> None:
@@ -222,6 +240,31 @@ async def test_a_close_without_a_code_stays_without() -> None:
         got = await (await enter(client)).next()
         assert isinstance(got, CloseConnection)
         assert got.code == CloseReason.NO_STATUS_RCVD
+
+
+async def test_what_crosses_the_clients_close_goes_nowhere() -> None:
+    ours, theirs = memory_stream_pair()
+    service = Connection(ConnectionType.SERVER)
+    told: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.disconnect", "code": 4001, "reason": "bye"}
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    async def answer() -> None:
+        service.receive_data(await theirs.receive_some())
+        (event,) = service.events()
+        assert event == CloseConnection(4001, "bye")
+        await theirs.send_all(on_its_way + service.send(event.response()))
+
+    on_its_way = bytes(service.send(TextMessage("one more thing")))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer)
+        with trio.fail_after(1):
+            await Bridge(ours, receive, send, peer=PEER).run()
+    assert told == []
 
 
 async def test_a_service_that_never_answers_a_close_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,6 +282,25 @@ async def test_a_service_that_never_answers_a_close_is_not_waited_for(monkeypatc
         await frames.send(CloseConnection(1000))
         with trio.fail_after(2):
             await up.observerd.gone.wait()
+
+
+@pytest.mark.parametrize("how", ["end of file", "reset"])
+async def test_a_service_may_just_hang_up_when_the_client_has_closed(how: str) -> None:
+    async def hang_up(visit: Visit) -> None:
+        frames = await agree(visit)
+        assert isinstance(await frames.next(), CloseConnection)
+        if how == "reset":
+            visit.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        await visit.stream.aclose()
+
+    async with lake() as up, await up.connect() as client:
+        up.observerd.script = hang_up
+        frames = await enter(client)
+        await frames.send(CloseConnection(1000))
+        assert isinstance(await frames.next(), CloseConnection)
+        assert await client.is_over()
+        await wait_all_tasks_blocked()
+        assert up.ended[-1].outcome == "answered"
 
 
 @pytest.mark.parametrize("how", ["closes the socket", "sends a frame nobody may", "sends text that is none"])

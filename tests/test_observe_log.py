@@ -83,6 +83,13 @@ def test_the_status_and_the_level_follow_from_what_ended_it(
     assert (line["outcome"], line["status"], line["level"]) == (outcome, status, level)
 
 
+def test_who_only_looks_at_us_is_not_loud() -> None:
+    assert logged(route="/metrics")["level"] == "debug"
+    assert logged(route="/healthz")["level"] == "debug"
+    assert logged(route="/metrics", status=401)["level"] == "info"
+    assert logged(route="/readyz", status=503)["level"] == "warning"
+
+
 def test_no_content_and_no_secret_is_in_any_line() -> None:
     secret, content = "sk-0123456789", "the patient's name is Ada"
     told: Flight = flight(

@@ -80,8 +80,8 @@ async def test_an_operator_sees_the_load_and_what_is_dead(service: PageService, 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(service.work, *((dead, "vectord") if dead else ()))
         await tab.look(at(service.url), width=1600)
-        await tab.run("globalThis.fast = setInterval(() => look().catch(() => {}), 150)")  # minutes in seconds
-        await tab.until("points.length > 60 && points.at(-1).done > 5")
+        await tab.run("globalThis.fast = setInterval(() => look().catch(() => {}), 80)")  # minutes in seconds
+        await tab.until("points.length > 45 && points.at(-1).done > 5")
         await tab.run("clearInterval(fast)")
         assert await tab.run("document.querySelectorAll('#flights > li').length") == 6
         first = await tab.run("document.querySelector('#flights li').innerText")

@@ -107,7 +107,7 @@ async def test_an_answer_that_does_not_fit_has_no_vote(autojump_clock: MockClock
     ollama, openrouter = FakeProvider(whole('{"b":1}')), FakeProvider(completion('{"b":1}'))
     config = settings(policy={"retries": 0})
     async with dispatching(config, ollama=ollama, openrouter=openrouter) as dispatcher:
-        with pytest.raises(ErrUpstream, match="no 2 of 2 models agree: .*failed"):
+        with pytest.raises(ErrUpstream, match=r"no 2 of 2 models agree: .*failed"):
             await dispatcher(council(2, "ollama/m", "openrouter/v/m", format=schema))
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from functools import partial
+from pathlib import Path
 
 import anyio
 import httpx
 import pytest
 import trio
+import trustme
 
 import lakehouse
 from lakehouse.config import ConfigError
@@ -230,3 +233,26 @@ def test_embedded_in_an_anyio_program_on_its_trio_backend() -> None:
         return status
 
     assert anyio.run(program, backend="trio") == 200
+
+
+async def test_tls_from_the_configuration(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    tables = {"server": {"certfile": str(tmp_path / "cert.pem"), "keyfile": str(tmp_path / "key.pem")}}
+    async with running(configured(**tables)) as service:
+        assert service.urls[0].startswith("https://127.0.0.1:")
+        async with httpx.AsyncClient(base_url=service.urls[0], verify=context, trust_env=False) as client:
+            assert (await client.get("/readyz")).status_code == 200
+            assert (await client.get("/readyz")).status_code == 200
+        plain = await trio.open_tcp_stream("127.0.0.1", port_of(service.urls[0]))
+        async with plain:  # a client that does not speak TLS ends its own connection and nobody else's
+            await plain.send_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            with trio.fail_after(5):
+                while await plain.receive_some():
+                    pass
+        async with httpx.AsyncClient(base_url=service.urls[0], verify=context, trust_env=False) as client:
+            assert (await client.get("/readyz")).status_code == 200

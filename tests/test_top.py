@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -122,3 +125,32 @@ async def test_a_service_that_is_not_there_is_said_in_one_line() -> None:
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert url in done.stderr
+
+
+async def test_on_a_terminal_it_looks_again_and_again_until_interrupted() -> None:
+    async with page_service() as service:
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "lakehouse", "top", service.url, "--interval", "0.05"]
+        env = {"TERM": "xterm", "COLUMNS": "120", "LINES": "30", "PATH": os.environ["PATH"]}
+        process = await trio.lowlevel.open_process(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, cwd=Path(__file__).parent.parent
+        )
+        os.close(theirs)
+        try:
+            async with trio.lowlevel.FdStream(ours) as terminal:
+                await until(terminal, b"1 in flight")  # the question itself
+                service.takes_off("/v1/sql", ago=1.0)
+                await until(terminal, b"/v1/sql")
+                process.send_signal(signal.SIGINT)
+                with trio.fail_after(10):
+                    assert await process.wait() == 130
+        finally:
+            process.kill()
+            await process.wait()
+
+
+async def until(terminal: trio.lowlevel.FdStream, said: bytes) -> None:
+    received = b""
+    with trio.fail_after(20):
+        while said not in re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", received):
+            received += await terminal.receive_some()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import h11
 import pytest
@@ -79,6 +80,12 @@ ANSWERS = {
         body=b"hello",
         reusable=False,
     ),
+    "lengths among the trailers": Answer(
+        raw=OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nContent-Length: 7\r\nX: y\r\n\r\n",
+        headers=[(b"Transfer-Encoding", b"chunked")],
+        body=b"hello",
+        trailers=[(b"Content-Length", b"7"), (b"X", b"y")],
+    ),
     "no length": Answer(raw=OK + b"\r\nhello", body=b"hello", reusable=False, ends_with_connection=True),
     "close": Answer(
         raw=OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nok",
@@ -145,9 +152,9 @@ REFUSED = {
     "a bare line feed between headers": (OK + b"A: b\nContent-Length: 0\r\n\r\n", "CR"),
     "a bare carriage return": (OK + b"A: b\rc\r\n\r\n", "LF"),
     "a folded header": (OK + b"A: b\r\n c\r\nContent-Length: 0\r\n\r\n", "whitespace"),
-    "a space before the colon": (OK + b"Content-Length : 0\r\n\r\n", "Invalid header token"),
-    "no name": (OK + b": b\r\n\r\n", "Invalid header token"),
-    "no colon": (OK + b"A b\r\n\r\n", "Invalid header token"),
+    "a space before the colon": (OK + b"Content-Length : 0\r\n\r\n", "Invalid header"),
+    "no name": (OK + b": b\r\n\r\n", "Invalid header"),
+    "no colon": (OK + b"A b\r\n\r\n", "Invalid header"),
     "a NUL": (OK + b"A: b\0c\r\n\r\n", "Invalid header value"),
     "two lengths that differ": (OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nokk", "Duplicate"),
     "two lengths that agree": (OK + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nok", "Duplicate"),
@@ -175,10 +182,14 @@ REFUSED = {
 }
 
 
-def parse(answer: Answer, pieces: Iterable[bytes]) -> ResponseParser:
-    parser = ResponseParser(head_only=answer.to_head)
+def feed_all(parser: ResponseParser, pieces: Iterable[bytes]) -> None:
     for piece in pieces:
         parser.feed(piece)
+
+
+def parse(answer: Answer, pieces: Iterable[bytes]) -> ResponseParser:
+    parser = ResponseParser(head_only=answer.to_head)
+    feed_all(parser, pieces)
     if answer.ends_with_connection:
         assert not parser.done
         parser.end()
@@ -195,7 +206,7 @@ def check(answer: Answer, parser: ResponseParser) -> None:
 
 def split(raw: bytes, cuts: Iterable[int]) -> list[bytes]:
     edges = [0, *sorted({cut % (len(raw) + 1) for cut in cuts}), len(raw)]
-    return [raw[start:end] for start, end in zip(edges, edges[1:], strict=False) if start < end]
+    return [raw[start:end] for start, end in pairwise(edges) if start < end]
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -246,8 +257,7 @@ def test_what_is_refused(name: str) -> None:
         ResponseParser().feed(raw)
     parser = ResponseParser()
     with pytest.raises(Garbage, match=why):
-        for i in range(len(raw)):
-            parser.feed(raw[i : i + 1])
+        feed_all(parser, [raw[i : i + 1] for i in range(len(raw))])
     assert not parser.done
 
 
@@ -287,12 +297,8 @@ def test_nothing_is_endless(start: bytes) -> None:
     parser = ResponseParser()
     parser.feed(start)
     parser.take()
-    fed = 0
     with pytest.raises(Garbage, match="more than"):
-        while True:
-            parser.feed(b"a" * 1000)
-            fed += 1000
-    assert fed < 300_000
+        feed_all(parser, [b"a" * 1000] * 300)
 
 
 @given(st.binary(max_size=200), st.booleans())

@@ -32,7 +32,8 @@ class Linger:
     @property
     def wanted(self) -> bool:
         """Whether the client has left while there was something to learn."""
-        left = self._flight.outcome == "client left"
+        caller = self._flight.caller
+        left = caller is not None and caller.gone
         return self._seconds is not None and left and self._flight.phase not in UNSENT
 
     @property

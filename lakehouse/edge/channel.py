@@ -125,18 +125,17 @@ class Channel:
         raise trio.BrokenResourceError("the client is gone")
 
     async def discard_body(self) -> bool:
-        """Read the rest of a body that nobody wants, within bounds; True when its end was reached."""
-        left = self.limits.discard_bytes
+        """Read the rest of a body that nobody wants, for a while; True when its end was reached.
+
+        Its size is bounded by `discard_bytes`: with more than that to come, the response has announced a close.
+        """
         with trio.move_on_after(self.limits.linger_timeout):
-            while left > 0:
-                data, ended = self.parser.take_body()
-                if ended:
-                    return True
-                left -= len(data)
+            while not self.parser.take_body()[1]:
                 data = await self.read_raw()
                 if not data:
                     return False
                 self.parser.feed(data)
+            return True
         return False
 
     async def linger(self) -> None:

@@ -119,7 +119,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Take one message of the response; returns when the kernel has its bytes.
 
-        Raises `ResponseError` for what cannot be sent. Cancelled half-way, the connection is cut.
+        Raises `ResponseError` for what cannot be sent. Cancelled half-way, or left incomplete, the response is cut.
         """
         kind = message["type"]
         response = self.response
@@ -129,17 +129,12 @@ class Exchange:
             trailers = message.get("trailers", False)
             response.start(message["status"], message.get("headers", ()), self._door.date(), trailers=trailers)
             return
-        try:
-            if kind == "http.response.body":
-                pieces = response.body(message.get("body", b""), message.get("more_body", False))
-            elif kind == "http.response.trailers":
-                pieces = response.trailers(message.get("headers", ()), message.get("more_trailers", False))
-            else:
-                raise ResponseError(f"unknown message {kind!r}")
-        except ResponseError:
-            if response.head_out and not response.complete:
-                self._channel.wire.broken = True
-            raise
+        if kind == "http.response.body":
+            pieces = response.body(message.get("body", b""), message.get("more_body", False))
+        elif kind == "http.response.trailers":
+            pieces = response.trailers(message.get("headers", ()), message.get("more_trailers", False))
+        else:
+            raise ResponseError(f"unknown message {kind!r}")
         if pieces:
             await self._channel.write(pieces)
         if response.complete:

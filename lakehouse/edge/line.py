@@ -30,6 +30,12 @@ def plainly(flight: Flight, failure: LakehouseError) -> tuple[int, object, list[
     return failure.status, failure.document(flight.id), failure.headers()
 
 
+class _Gone:
+    """A client that has left."""
+
+    gone = True
+
+
 class Line(ABC):
     """What the lines of both kinds of requests have in common.
 
@@ -45,7 +51,7 @@ class Line(ABC):
         self.flight = flight
         self._send = send
         self._refusal = refusal
-        self._server = extensions.get(CANCELS)
+        self._server = flight.caller = extensions.get(CANCELS)
         self._left = False
         self._limit = trio.CancelScope()
         self._ended_by: tuple[LakehouseError, str] | None = None
@@ -85,6 +91,7 @@ class Line(ABC):
     def _pump(self, receive: Receive, scope: trio.CancelScope) -> Pump:
         def leave() -> None:
             self._left = True
+            self.flight.caller = _Gone()
             scope.cancel()
 
         return Pump(receive, leave)

@@ -27,7 +27,7 @@ class Networks:
 
     def _is_inside(self, host: str) -> bool:
         try:
-            address = ip_address(host.partition("%")[0])  # a zone index says which link, not which address
+            address = ip_address(host)
         except ValueError:
             return False
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:

@@ -40,8 +40,8 @@ async def send_response(
 ) -> None:
     """Send a response's head with these headers, and its body as it arrives, each piece in one write.
 
-    Closes the response before its last piece is sent: its connection is free again before the client knows that it
-    has everything. Raises what `Response.receive` raises; the client's response is then incomplete.
+    What has arrived together leaves together: a small answer is one write, its end included. Raises what
+    `Response.receive` raises; the client's response is then incomplete.
     """
     body = kind + ".body"
     await send({"type": kind + ".start", "status": response.status, "headers": headers, "trailers": trailers})
@@ -53,7 +53,6 @@ async def send_response(
         if response.complete:
             break
         await send({"type": body, "body": data, "more_body": True})
-    response.close()
     await send({"type": body, "body": data, "more_body": False})
     if trailers:
         await send({"type": kind + ".trailers", "headers": response.trailers, "more_trailers": False})

@@ -145,10 +145,8 @@ class Bridge:
             text = message.get("text")
             await self._write(TextMessage(data=text) if text is not None else BytesMessage(data=message["bytes"]))
         self._client_closed = True
-        code = message.get("code", CloseReason.NO_STATUS_RCVD)
-        if code != CloseReason.ABNORMAL_CLOSURE:
-            await self._write(_close(code, message.get("reason")))
-            await trio.sleep(CLOSING)  # the upstream's answer ends it earlier
+        await self._write(_close(message.get("code", CloseReason.NO_STATUS_RCVD), message.get("reason")))
+        await trio.sleep(CLOSING)  # the upstream's answer ends it earlier
 
     async def _from_upstream(self) -> None:
         while True:

@@ -14,6 +14,14 @@ Why = Literal["first", "retry", "fallback", "hedge", "resume"]
 """Why a try was made: `resume` goes on with a stream that broke half-way."""
 
 
+class Caller(Protocol):
+    """Whoever knows the client of a request."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has left before its answer was complete."""
+
+
 class Usage(Protocol):
     """Tokens and US dollars as a provider counted them, None where it did not."""
 
@@ -75,7 +83,8 @@ class Flight:
     Times are of trio's clock, in seconds. `phase` is one of `received`, `queued`, `connecting`, `sending`, `waiting`,
     `backoff`, `streaming`; `route` is the prefix or path that the request matched, never the raw path; `outcome` is
     what ended it: `answered`, `client left`, `deadline`, `drain`, `cancelled` or `failed`. `error` is the class or code
-    of what went wrong, never a message. `tier` is the name in `[models]` that was asked for, if it was one.
+    of what went wrong, never a message. `caller` knows whether the client is still there. `tier` is the name in
+    `[models]` that was asked for, if it was one.
     """
 
     id: str
@@ -102,6 +111,7 @@ class Flight:
     tries: tuple[Try, ...] = ()
     trace: Trace | None = None
     content: Content | None = None
+    caller: Caller | None = None
 
     def attempt(self, upstream: str, model: str, *, now: float, why: Why = "first") -> Try:
         """Write down that a try begins; whoever makes it fills in how it ended."""

@@ -11,6 +11,9 @@ from lakehouse.observe.inflight import Flight
 CLIENT_CLOSED_REQUEST = 499
 """The status that is logged for a client that left before its answer, as nginx logs it. Nobody receives it."""
 
+LOOKS = frozenset({"/", "/healthz", "/readyz", "/metrics", "/v1/requests", "/v1/chat/providers"})
+"""Routes on which load balancers, Prometheus and the page look at us every other second."""
+
 NAME_LIMIT = 120
 """Characters of a model's name that are logged: callers choose it, so it may be anything."""
 
@@ -80,9 +83,10 @@ def logged_status(flight: Flight) -> int | None:
 
 
 def level(flight: Flight, status: int | None) -> str:
-    """How loud: a request that we or an upstream failed is a warning, everything else is business as usual."""
-    failed = flight.outcome in ("failed", "deadline") or (status is not None and status >= 500)
-    return "warning" if failed and flight.outcome != "drain" else "info"
+    """How loud: a request that we or an upstream failed is a warning, who only looks at us is a whisper (`debug`)."""
+    if flight.outcome in ("failed", "deadline") or (status is not None and status >= 500 and flight.outcome != "drain"):
+        return "warning"
+    return "debug" if flight.route in LOOKS and status == 200 else "info"
 
 
 def printable(name: str) -> str:

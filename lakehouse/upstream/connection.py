@@ -67,8 +67,8 @@ class Connection:
                 return self._socket.send(data)
             except _NOT_YET as not_yet:
                 wait = _what_for(not_yet, trio.lowlevel.wait_writable)
-                if not await self._wait(wait, trio.current_time() + patience):
-                    return 0
+            if not await self._wait(wait, trio.current_time() + patience):
+                return 0
 
     async def receive(self, deadline: float = inf) -> memoryview | None:
         """The next bytes, empty at the end of the stream, None once `deadline` has passed.
@@ -82,8 +82,9 @@ class Connection:
             try:
                 return self._window[: self._socket.recv_into(self._window)]
             except _NOT_YET as not_yet:
-                if not await self._wait(_what_for(not_yet, trio.lowlevel.wait_readable), deadline):
-                    return None
+                wait = _what_for(not_yet, trio.lowlevel.wait_readable)
+            if not await self._wait(wait, deadline):
+                return None
 
     def send_eof(self) -> None:
         """Say that no more will be sent, where that can be said (not over TLS). Raises `OSError`."""

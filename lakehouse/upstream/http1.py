@@ -62,9 +62,10 @@ def request_head(
     lines = [b"%b: %b\r\n" % header for header in headers]
     head = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (method, target, host, b"".join(lines), framing)
     breaks = len(lines) + 3 + (framing != b"")
-    names = b"".join([name for name, _ in headers]) + method
+    names = [method, *[name for name, _ in headers]]
     if (
-        names.translate(None, _TOKEN)
+        b"" in names
+        or b"".join(names).translate(None, _TOKEN)
         or head.count(b"\n") != breaks
         or head.count(b"\r") != breaks
         or b"\0" in head
@@ -75,15 +76,19 @@ def request_head(
 
 
 def _why_refused(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> ErrBadRequest:
-    if method.translate(None, _TOKEN):
+    if not _is_token(method):
         return ErrBadRequest(f"the method {method[:40]!r} is not one that HTTP allows")
     if not _TARGET.fullmatch(target):
         return ErrBadRequest(f"the target {target[:200]!r} is not a path with an optional query")
     for name, _ in headers:
-        if name.translate(None, _TOKEN):
-            return ErrBadRequest(f"the header name {name[:80]!r} contains characters that HTTP does not allow")
+        if not _is_token(name):
+            return ErrBadRequest(f"the header name {name[:80]!r} is not one that HTTP allows")
     bad = next((name for name, value in headers if re.search(rb"[\r\n\0]", value)), b"?")
     return ErrBadRequest(f"the value of header {bad.decode('ascii', 'replace')} contains a line break or a NUL")
+
+
+def _is_token(name: bytes) -> bool:
+    return name != b"" and not name.translate(None, _TOKEN)
 
 
 class ResponseParser:
@@ -127,7 +132,8 @@ class ResponseParser:
         self.begun = self.head = self.done = self.reusable = self.upgraded = False
         self.status = 0
         self.http_version = "1.1"
-        self.reason = self.leftover = self._opening = b""
+        self.reason = self.leftover = b""
+        self._opening: bytes | None = b""
         self.headers: Headers = []
         self.trailers: Headers = []
         self.parts: list[bytes] = []
@@ -142,7 +148,17 @@ class ResponseParser:
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take the next bytes, which may be overwritten afterwards. Raises `Garbage`."""
-        if not self.begun and (data := self._check_opening(data)) == b"":
+        if not self._head_only:
+            self._feed(data)
+            return
+        for line in bytes(data).splitlines(keepends=True):  # so as to see what is behind the head
+            if self.done:
+                self.reusable = False
+                return
+            self._feed(line)
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        if self._opening is not None and (data := self._check_opening(data)) == b"":
             return
         try:
             self._llhttp.feed_data(data)
@@ -172,6 +188,7 @@ class ResponseParser:
         if self._framed or not clean:
             raise Cut("closed the connection in the middle of the body")
         self.done = True
+        self.reusable = False
 
     def take(self) -> bytes:
         """The body's bytes that have come since the last call, without chunk framing."""
@@ -184,6 +201,7 @@ class ResponseParser:
 
     def _check_opening(self, data: bytes | memoryview) -> bytes | memoryview:
         """Refuse RTSP and ICE, which llhttp would take for HTTP; b"" as long as it is too early to say."""
+        self.begun = True
         if self._opening:
             data = self._opening + data
         opening = bytes(data[:5])
@@ -192,7 +210,7 @@ class ResponseParser:
         if len(opening) < 5:
             self._opening = opening
             return b""
-        self.begun = True
+        self._opening = None
         return data
 
     # What llhttp calls, in this order.
@@ -233,8 +251,6 @@ class ResponseParser:
             self.reusable &= self._keeps_alive()
 
     def on_body(self, data: bytes) -> None:
-        if self.done:
-            raise Garbage("a HEAD request with a body")
         self.parts.append(data)
 
     def on_message_complete(self) -> None:

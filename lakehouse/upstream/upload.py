@@ -76,21 +76,25 @@ class Upload:
             piece = await self._next_piece(body)
             left -= len(piece)
             if not piece or left < 0:
-                raise ErrBadRequest(f"the request's body is {'longer' if piece else 'shorter'} than it was said to be")
+                raise _wrong_length(longer=left < 0)
             await self._send(memoryview(piece))
+        self.complete = True
+        if await self._take(body):  # asked once more: its end is also a generator's chance to finish
+            raise _wrong_length(longer=True)
 
     async def _next_piece(self, body: RequestBody) -> bytes:
         self.progress = inf
-        patience = self._peer.idle_timeout
-        if patience == inf:
-            piece = await body.receive()
-        else:
-            with trio.CancelScope(relative_deadline=patience) as scope:
-                piece = await body.receive()
-            if scope.cancelled_caught:
-                raise self._peer.late("idle", "was to be sent the next piece of the request's body", patience)
+        piece = await self._take(body)
         self.progress = trio.current_time()
         return piece
+
+    async def _take(self, body: RequestBody) -> bytes:
+        patience = self._peer.idle_timeout
+        if patience == inf:
+            return await body.receive()
+        with trio.CancelScope(relative_deadline=patience):
+            return await body.receive()
+        raise self._peer.late("idle", "was to be sent the next piece of the request's body", patience)
 
     async def _send(self, data: memoryview) -> None:
         patience = self._peer.idle_timeout
@@ -103,6 +107,10 @@ class Upload:
                 raise self._peer.late("idle", "took nothing more of the request", patience)
             data = data[sent:]
             self.progress = trio.current_time()
+
+
+def _wrong_length(*, longer: bool) -> ErrBadRequest:
+    return ErrBadRequest(f"the request's body is {'longer' if longer else 'shorter'} than it was said to be")
 
 
 @asynccontextmanager

@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
+import trio
 from hypercorn.typing import ASGISendCallable
 from quart.utils import encode_headers
 from quart.wrappers.response import DataBody, Response
 from quart_trio.wrappers import TrioResponse
 
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import Attempt, LakehouseError
+from lakehouse.observe.inflight import Flight
+
+Headers = Sequence[tuple[str, str]]
 
 ATTEMPTS = "X-Lakehouse-Attempts"
 """The response header with the number of tries that were made at providers."""
 
 
-def document(content: object, status: int = 200, headers: list[tuple[str, str]] | None = None) -> TrioResponse:
+def document(content: object, status: int = 200, headers: Headers = ()) -> TrioResponse:
     """`content` as JSON."""
     response = TrioResponse(msgspec.json.encode(content), status, content_type="application/json")
-    response.headers.extend(headers or ())
+    response.headers.extend(headers)
     return response
 
 
+def answered(content: object, attempts: Sequence[Attempt], flight: Flight | None) -> TrioResponse:
+    """A model's whole answer, with how many tries it took and where the time went."""
+    return document(content, headers=_facts(attempts, flight))
+
+
 def refusal(
-    error: LakehouseError, content: object, status: int | None = None, headers: list[tuple[str, str]] | None = None
+    error: LakehouseError,
+    content: object,
+    status: int | None = None,
+    headers: Headers | None = None,
+    *,
+    flight: Flight | None = None,
 ) -> TrioResponse:
     """A failure's answer; `status` and `headers` are the failure's own unless given."""
     headers = error.headers() if headers is None else headers
-    return document(content, status or error.status, [*headers, (ATTEMPTS, str(len(error.attempts)))])
+    return document(content, status or error.status, [*headers, *_facts(error.attempts, flight)])
+
+
+def _facts(attempts: Sequence[Attempt], flight: Flight | None) -> Headers:
+    tries = (ATTEMPTS, str(len(attempts)))
+    if flight is None:
+        return [tries]
+    upstream = flight.upstream_seconds * 1000
+    ours = max(0.0, (trio.current_time() - flight.started) * 1000 - upstream)
+    return [tries, ("Server-Timing", f"upstream;dur={upstream:.1f}, gateway;dur={ours:.1f}")]
 
 
 def defect() -> LakehouseError:

@@ -110,21 +110,28 @@ def too_deep() -> ErrBadRequest:
     return ErrBadRequest("the body is not acceptable: its values are nested too deeply")
 
 
-_PLACE = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
+SHOWN = 160
+"""Characters of a field's name, and of what is wrong with it, that an error repeats: either may be the whole body."""
+
 _MEMBER = re.compile(r"Object (?P<what>missing required|contains unknown) field `(?P<name>.*)`", re.DOTALL)
 _OWN_WORD = re.compile(r"`(?P<path>[^`]+)` .*", re.DOTALL)  # the shapes' own checks name their field first
 
 
 def misfit(found: str) -> ErrBadRequest:
     """What msgspec found, in our words and with the field's path in front: `messages[0].role`."""
-    parts = _PLACE.fullmatch(found)
-    what, path = (parts["what"], parts["path"] or "") if parts else (found, "")
+    what, _, path = found.rpartition(" - at `$") if found.endswith("`") and " - at `$" in found else (found, "", "")
+    path = path.removesuffix("`").removeprefix(".")
     if member := _MEMBER.fullmatch(what):
-        path = f"{path}.{member['name']}".lstrip(".")
+        path = _shown(f"{path}.{member['name']}".lstrip("."))
         verdict = "is required" if member["what"] == "missing required" else "is not a field of this request"
         return ErrBadRequest(f"`{path}` {verdict}", field=path)
+    said = _shown(what[0].lower() + what[1:])
     if path:
-        return ErrBadRequest(f"`{path}` does not fit: {what[0].lower()}{what[1:]}", field=path)
+        return ErrBadRequest(f"`{_shown(path)}` does not fit: {said}", field=_shown(path))
     if own := _OWN_WORD.fullmatch(what):
-        return ErrBadRequest(what, field=own["path"])
-    return ErrBadRequest(f"the body does not fit: {what[0].lower()}{what[1:]}")
+        return ErrBadRequest(_shown(what), field=_shown(own["path"]))
+    return ErrBadRequest(f"the body does not fit: {said}")
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"

@@ -15,6 +15,7 @@ from lakehouse.chat.api.failures import one_failure
 from lakehouse.chat.api.interface import Dispatcher, Pieces
 from lakehouse.chat.request import Piece, Request
 from lakehouse.errors import LakehouseError
+from lakehouse.observe.inflight import Flight
 
 
 def native(
@@ -29,13 +30,13 @@ def native(
         query = body.decode(await body.receive(request, max_body), Request)
         flight = surroundings.flight(request)
         if query.stream:
-            form = NativeEvents(surroundings.request_id(request))
+            form = NativeEvents(flight)
             stream = dispatcher.stream(query, flight=flight)
             begun = surroundings.lift_deadline(request)
             return EventStream(stream, form, keep_alive=keep_alive, flight=flight, begun=begun)
         with one_failure():
             answer = await dispatcher(query, flight=flight)
-        return answers.document(answer, headers=[(answers.ATTEMPTS, str(len(answer.attempts)))])
+        return answers.answered(answer, answer.attempts, flight)
 
     @blueprint.get("/providers")
     async def providers() -> TrioResponse:
@@ -45,8 +46,9 @@ def native(
 
     @blueprint.errorhandler(LakehouseError)
     async def refuse(error: LakehouseError) -> TrioResponse:
-        surroundings.note(surroundings.flight(request), error)
-        return NativeEvents(surroundings.request_id(request)).refusal(error)
+        flight = surroundings.flight(request)
+        surroundings.note(flight, error)
+        return NativeEvents(flight).refusal(error)
 
     @blueprint.errorhandler(InternalServerError)
     async def apologise(_: InternalServerError) -> TrioResponse:
@@ -58,8 +60,8 @@ def native(
 class NativeEvents:
     """Pieces as they are, each an event."""
 
-    def __init__(self, request_id: str | None) -> None:
-        self._request_id = request_id
+    def __init__(self, flight: Flight | None) -> None:
+        self._flight = flight
 
     def events(self, batch: Sequence[Piece], _: Pieces) -> bytes:
         """One event for each piece; `Done` is the last of a stream."""
@@ -67,8 +69,11 @@ class NativeEvents:
 
     def last_words(self, error: LakehouseError) -> bytes:
         """The event of type `error`."""
-        return sse.event(msgspec.json.encode({"type": "error", **error.document(self._request_id)}))
+        return sse.event(msgspec.json.encode({"type": "error", **self._document(error)}))
 
     def refusal(self, error: LakehouseError) -> TrioResponse:
         """The error's document with its status."""
-        return answers.refusal(error, error.document(self._request_id))
+        return answers.refusal(error, self._document(error), flight=self._flight)
+
+    def _document(self, error: LakehouseError) -> dict[str, object]:
+        return error.document(surroundings.request_id(self._flight))

@@ -30,13 +30,13 @@ def openai(
         query = openai_request.parse(await body.receive(request, max_body))
         flight = surroundings.flight(request)
         if query.request.stream:
-            form = Chunks(surroundings.request_id(request), include_usage=query.include_usage)
+            form = Chunks(flight, include_usage=query.include_usage)
             stream = dispatcher.stream(query.request, flight=flight)
             begun = surroundings.lift_deadline(request)
             return EventStream(stream, form, keep_alive=keep_alive, flight=flight, begun=begun)
         with one_failure():
             answer = await dispatcher(query.request, flight=flight)
-        return answers.document(completion(answer), headers=[(answers.ATTEMPTS, str(len(answer.attempts)))])
+        return answers.answered(completion(answer), answer.attempts, flight)
 
     @blueprint.get("/models")
     async def models() -> TrioResponse:
@@ -55,8 +55,9 @@ def openai(
 
     @blueprint.errorhandler(LakehouseError)
     async def refuse(error: LakehouseError) -> TrioResponse:
-        surroundings.note(surroundings.flight(request), error)
-        return Chunks(surroundings.request_id(request), include_usage=False).refusal(error)
+        flight = surroundings.flight(request)
+        surroundings.note(flight, error)
+        return Chunks(flight).refusal(error)
 
     @blueprint.errorhandler(InternalServerError)
     async def apologise(_: InternalServerError) -> TrioResponse:

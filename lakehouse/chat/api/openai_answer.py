@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from quart_trio.wrappers import TrioResponse
 
-from lakehouse.chat.api import answers, sse
+from lakehouse.chat.api import answers, sse, surroundings
 from lakehouse.chat.api.interface import Pieces
 from lakehouse.chat.api.openai_errors import envelope, headers_of, status_of
 from lakehouse.chat.api.openai_shapes import (
@@ -28,6 +28,7 @@ from lakehouse.chat.api.openai_shapes import (
 )
 from lakehouse.chat.request import Answer, ContentPiece, Delta, Done, Piece, ReasoningPiece, ToolCall, ToolCallPiece
 from lakehouse.errors import Attempt, LakehouseError
+from lakehouse.observe.inflight import Flight
 
 END = b"data: [DONE]\n\n"
 
@@ -74,8 +75,8 @@ def usage(counted: Answer | Done) -> CompletionUsage:
 class Chunks:
     """The events of one stream: the role in the first delta, tool calls numbered, usage at the end if it was wanted."""
 
-    def __init__(self, request_id: str | None, *, include_usage: bool) -> None:
-        self._request_id = request_id
+    def __init__(self, flight: Flight | None, *, include_usage: bool = False) -> None:
+        self._flight = flight
         self._id = new_id()
         self._created = int(time.time())
         self._include_usage = include_usage
@@ -88,11 +89,15 @@ class Chunks:
 
     def last_words(self, error: LakehouseError) -> bytes:
         """The error's envelope, and no end mark after it."""
-        return sse.event(msgspec.json.encode(envelope(error, self._request_id)))
+        return sse.event(msgspec.json.encode(self._envelope(error)))
 
     def refusal(self, error: LakehouseError) -> TrioResponse:
         """The error's envelope with its status."""
-        return answers.refusal(error, envelope(error, self._request_id), status_of(error), headers_of(error))
+        headers = headers_of(error)
+        return answers.refusal(error, self._envelope(error), status_of(error), headers, flight=self._flight)
+
+    def _envelope(self, error: LakehouseError) -> dict[str, object]:
+        return envelope(error, surroundings.request_id(self._flight))
 
     def _more(self, piece: Delta, pieces: Pieces) -> bytes:
         role, self._role = self._role, UNSET

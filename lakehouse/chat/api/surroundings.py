@@ -16,9 +16,8 @@ def flight(request: Request) -> Flight | None:
     return cast("Flight | None", _scope(request).get("lakehouse"))
 
 
-def request_id(request: Request) -> str | None:
-    """What `X-Request-Id` says of it."""
-    known = flight(request)
+def request_id(known: Flight | None) -> str | None:
+    """What `X-Request-Id` says of a flight."""
     return None if known is None else known.id
 
 

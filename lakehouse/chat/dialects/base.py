@@ -145,6 +145,10 @@ class Dialect(Protocol):
     def framing(self) -> Literal["sse", "ndjson"]:
         """How a stream is cut into events."""
 
+    @property
+    def schema_steps(self) -> tuple[SchemaLevel, ...]:
+        """The ways of asking for JSON that the form has words for, the strictest first."""
+
     def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
         """The JSON body that asks `model`, which is the provider's own name for it.
 

@@ -12,7 +12,7 @@ import msgspec
 
 from lakehouse.chat.dialects import images, reasoning, schema
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import Quirks, StreamParser
+from lakehouse.chat.dialects.base import Quirks, SchemaLevel, StreamParser
 from lakehouse.chat.dialects.documents import JsonObject, first, mapping, objects, string, text, without_nulls
 from lakehouse.chat.dialects.failures import refusal
 from lakehouse.chat.dialects.parsing import Parser, read_whole
@@ -27,10 +27,11 @@ class ChatCompletions:
 
     path = "/chat/completions"
     framing: Literal["sse", "ndjson"] = "sse"
+    schema_steps: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
 
     def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
         """See `Dialect`."""
-        plan = schema.plan(request, quirks, steps=("native", "json_object", "tool", "prompt"))
+        plan = schema.plan(request, quirks, steps=self.schema_steps)
         known = {
             "model": model,
             "messages": _messages(request, plan, quirks),
@@ -171,37 +172,34 @@ class CompletionReader:
         if choice.get("error"):
             raise refusal(choice, provider=self.answer.provider)
         message = mapping(choice.get("delta")) or mapping(choice.get("message"))
-        deltas, speaks = self._say(message)
-        reason = string(choice.get("finish_reason"))
-        counted = self.answer.meter.read_completion(document)
-        if reason:
+        deltas = self._say(message)
+        if reason := string(choice.get("finish_reason")):
             self.answer.finish(reason)
-        elif speaks:
-            self.answer.ended_by_usage = False
-        elif counted:
-            self.answer.ended_by_usage = self._end_by_usage
+        counted = self.answer.meter.read_completion(document, choice)
+        if self._end_by_usage:
+            self._may_be_the_end(message, counted=counted)
         return deltas
+
+    def _may_be_the_end(self, message: JsonObject, *, counted: bool) -> None:
+        """Usage is an end until something else is said; counted beside something said it is none."""
+        said = (
+            text(message.get("content")) or reasoning.read(message) or message.get("refusal") or fragments_of(message)
+        )
+        if said or counted:
+            self.answer.ended_by_usage = not said
 
     def account(self, document: JsonObject) -> None:
         """See `Reader`. OpenCode's cost comes here; usage that comes here, too, is an end where usage is one."""
-        if self.answer.meter.read_completion(document):
+        if self.answer.meter.read_completion(document, first(document.get("choices"))):
             self.answer.ended_by_usage = self._end_by_usage
 
-    def _say(self, message: JsonObject) -> tuple[list[Delta], bool]:
-        """The deltas of a message, and whether it says anything at all: what it says may be held back.
-
-        This runs for every token, and nearly every message has its content and nothing else.
-        """
+    def _say(self, message: JsonObject) -> list[Delta]:
         answer = self.answer
-        deltas: list[Delta] = []
         if details := objects(message.get("reasoning_details")):
             answer.signed(details)
-        if thought := reasoning.read(message):
-            deltas += answer.reasoning(thought)
-        if content := text(message.get("content")):
-            deltas += answer.content(content)
+        deltas = [*answer.reasoning(reasoning.read(message)), *answer.content(text(message.get("content")))]
         if refused := string(message.get("refusal")):
             deltas += answer.refusal(refused)
-        if calls := fragments_of(message):
-            deltas += answer.calls(calls)
-        return deltas, bool(thought or content or refused or calls)
+        if fragments := fragments_of(message):
+            deltas += answer.calls(fragments)
+        return deltas

@@ -26,9 +26,7 @@ def excerpt(said: str | bytes, *, secrets: Iterable[str] = ()) -> str:
     """At most `LONGEST` characters of it. `secrets` are masked wherever they stand, and whatever looks like a key."""
     text = said[:_LOOKED_AT].decode("utf-8", "replace") if isinstance(said, bytes) else said[:_LOOKED_AT]
     if len(said) > _LOOKED_AT:
-        text = re.sub(
-            r"\S{1,256}$", "", text
-        )  # the cut may have gone through a key, which nothing would recognise any more
+        text = re.sub(r"\S{1,256}$", "", text)  # the cut may have gone through a key, which nothing would recognise
     if text.lstrip().startswith("<"):
         text = _without_markup(text)
     for secret in secrets:
@@ -62,6 +60,7 @@ def message_of(body: bytes) -> tuple[str, JsonObject]:
     if not isinstance(error, dict):
         error = {**document, "message": error if isinstance(error, str) else document.get("message")}
     said = string(error.get("message")) or string(document.get("message")) or string(document.get("detail"))
+    said = said or body[:_LOOKED_AT].decode("utf-8", "replace")  # an envelope of its own: better shown than left out
     # "Provider returned error" is OpenRouter's own sentence; what the provider said is beside it.
     raw = string(mapping(error.get("metadata")).get("raw"))
     said = said[: 2 * _LOOKED_AT]

@@ -29,8 +29,9 @@ class Exchange:
         try:
             self._check = None if request.format is None else Check(request.format, provider=quirks.provider)
             self.body = dialect.encode(request, model=model, stream=stream, quirks=quirks)
-        except RecursionError:
-            raise ErrBadRequest("a JSON schema of the request (`format`, `tools`) is nested too deeply") from None
+        except (RecursionError, OverflowError):
+            message = "a JSON schema of the request (`format`, `tools`) is too large or nested too deeply"
+            raise ErrBadRequest(message) from None
 
     def decode(self, body: bytes) -> Reply:
         """A whole answer, and the fold of a stream that came although none was asked for. Raises as `Dialect.decode`,
@@ -45,7 +46,8 @@ class Exchange:
         parser: StreamParser = EitherParser(self._dialect, self._quirks)
         if self._check is None:
             return parser
-        return CheckedParser(parser, self._check, live=self._quirks.schema == "native")
+        enforced = self._quirks.schema == "native" and "native" in self._dialect.schema_steps
+        return CheckedParser(parser, self._check, live=enforced)
 
     def _comes_in_pieces(self, body: bytes) -> bool:
         """Whether a body is a stream. Of Ollama's, one line is the same whole and streamed."""
@@ -65,6 +67,8 @@ def _form(start: bytes, dialect: Dialect) -> Literal["stream", "body", "unknown"
 
     A body is also what is neither, an HTML page for instance: it is refused as a whole, with what it says.
     """
+    if BOM.startswith(start):
+        return "unknown"
     if dialect.framing == "ndjson":
         if not re.match(rb"\{[ \t\r]*[^ \t\r]", start):
             return "unknown" if re.fullmatch(rb"(\{[ \t\r]*)?", start) else "body"

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from lakehouse.chat.dialects.documents import JsonObject, mapping
 
-DEEPEST = 64
-"""Levels of a schema that are looked at. A schema that refers to itself has no end of them."""
-
 LARGEST = 20_000
 """Values in a schema whose references were put in place: a few lines of them can stand for billions."""
 
-_KEPT = ("description", "default", "required", "additionalProperties")
+_KEPT = ("description", "default", "required", "additionalProperties", "enum")
 _KINDS: tuple[tuple[str, type | tuple[type, ...]], ...] = (
     ("boolean", bool),
     ("string", str),
@@ -32,42 +29,57 @@ def moonshot(schema: JsonObject) -> JsonObject:
     Source: MoonshotAI/walle, and the rejections collected in opencode#11591.
     """
     definitions = {**mapping(schema.get("definitions")), **mapping(schema.get("$defs"))}
-    plain = _moonshot(schema)
+    writer = _Moonshot()
+    plain = writer.plain(schema)
     if definitions:
-        plain["$defs"] = {name: _moonshot(inner) for name, inner in definitions.items()}
+        plain["$defs"] = {name: writer.plain(inner) for name, inner in definitions.items()}
     return plain
 
 
-def _moonshot(schema: object, depth: int = 0) -> JsonObject:
-    if not isinstance(schema, dict) or depth > DEEPEST:
-        return _any_of([{"type": kind} for kind in _ANY]) if schema is not False else {"type": "null"}
-    if isinstance(schema.get("$ref"), str):
-        return {"$ref": schema["$ref"].replace("#/definitions/", "#/$defs/")}
-    schema = _merged(schema)
-    branches = _branches(schema)
-    if branches is not None:
+class _Moonshot:
+    """Rewrites one schema. Raises OverflowError when it grows beyond `LARGEST`: what stands beside alternatives is
+    copied into each of them."""
+
+    def __init__(self) -> None:
+        self._left = LARGEST
+
+    def plain(self, schema: object) -> JsonObject:
+        self._left -= 1
+        if self._left < 0:
+            raise OverflowError
+        if schema is False:
+            return {"type": "null"}  # nothing fits `false`, and there is no word for that
+        if not isinstance(schema, dict):
+            return _any_of([{"type": kind} for kind in _ANY])
+        if isinstance(schema.get("$ref"), str):
+            return {"$ref": schema["$ref"].replace("#/definitions/", "#/$defs/")}
+        schema = _merged(schema)
+        branches = _branches(schema)
+        if branches is None:
+            return self._of_one_type(schema)
         described = {"description": schema["description"]} if "description" in schema else {}
-        return {**described, **_any_of([_moonshot(branch, depth + 1) for branch in branches])}
-    plain: JsonObject = {"type": _type(schema)}
-    plain.update((name, schema[name]) for name in _KEPT if name in schema)
-    if isinstance(plain.get("additionalProperties"), dict):
-        plain["additionalProperties"] = _moonshot(plain["additionalProperties"], depth + 1)
-    if "properties" in schema:
-        properties = mapping(schema["properties"])
-        plain["properties"] = {name: _moonshot(inner, depth + 1) for name, inner in properties.items()}
-    if plain["type"] == "array":
-        plain["items"] = _moonshot(schema.get("items", {}), depth + 1)
-    if "enum" in schema:
-        plain["enum"] = schema["enum"]
-    return plain
+        return {**described, **_any_of([self.plain(branch) for branch in branches])}
+
+    def _of_one_type(self, schema: JsonObject) -> JsonObject:
+        plain: JsonObject = {"type": _type(schema)}
+        plain.update((name, schema[name]) for name in _KEPT if name in schema)
+        if isinstance(plain.get("additionalProperties"), dict):
+            plain["additionalProperties"] = self.plain(plain["additionalProperties"])
+        if "properties" in schema:
+            properties = mapping(schema["properties"])
+            plain["properties"] = {name: self.plain(inner) for name, inner in properties.items()}
+        if plain["type"] == "array":
+            plain["items"] = self.plain(schema.get("items", True))
+        return plain
 
 
 def _merged(schema: JsonObject) -> JsonObject:
     """The schema without `const` and `allOf`, which the flavour does not know."""
     if "const" in schema:
         schema = {**schema, "enum": [schema["const"]]}
-    for part in schema.get("allOf") or ():
-        inner = mapping(part)
+    parts = [_merged(mapping(part)) for part in schema.get("allOf") or ()]
+    schema = {name: value for name, value in schema.items() if name != "allOf"}
+    for inner in parts:
         properties = {**mapping(schema.get("properties")), **mapping(inner.get("properties"))}
         required = [*(schema.get("required") or ()), *(inner.get("required") or ())]
         schema = {**schema, **inner}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NoReturn
 
-from lakehouse.chat.dialects.base import Quirks
+from lakehouse.chat.dialects.base import Quirks, SchemaLevel
 from lakehouse.chat.request import Request
 from lakehouse.errors import LakehouseError, failure
 
@@ -14,6 +14,7 @@ class GenerateContent:
 
     path = "/models"
     framing: Literal["sse", "ndjson"] = "sse"
+    schema_steps: tuple[SchemaLevel, ...] = ()
 
     def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> NoReturn:  # noqa: ARG002
         """Raises `wrong_endpoint`."""

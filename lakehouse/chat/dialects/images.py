@@ -29,7 +29,7 @@ def field(message: int, part: int) -> str:
 
 def check(message: Message, position: int, quirks: Quirks) -> None:
     """Raises `ErrBadRequest` naming the first image that the provider cannot take."""
-    for index, part in enumerate(message.content or ()):
+    for index, part in enumerate(message.content if isinstance(message.content, tuple) else ()):
         if isinstance(part, ImagePart):
             allow(part.image_url, where=field(position, index), quirks=quirks)
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from lakehouse.chat.dialects import images, schema
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import Quirks, StreamParser
+from lakehouse.chat.dialects.base import Quirks, SchemaLevel, StreamParser
 from lakehouse.chat.dialects.documents import JsonObject, mapping, objects, string, without_nulls
 from lakehouse.chat.dialects.parsing import Parser, read_whole
 from lakehouse.chat.dialects.requests import body_of, chosen_tool, flavoured_tools, own_options
@@ -39,10 +39,11 @@ class Messages:
 
     path = "/messages"
     framing: Literal["sse", "ndjson"] = "sse"
+    schema_steps: tuple[SchemaLevel, ...] = ("tool", "prompt")
 
     def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
         """See `Dialect`."""
-        plan = schema.plan(request, quirks, steps=("tool", "prompt"))
+        plan = schema.plan(request, quirks, steps=self.schema_steps)
         messages = schema.instructed(request.messages, plan.instruction if plan else "")
         added = len(messages) - len(request.messages)
         limit = request.max_tokens or quirks.default_max_tokens or DEFAULT_MAX_TOKENS

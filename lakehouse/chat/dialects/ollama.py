@@ -11,7 +11,7 @@ from typing import Literal
 
 from lakehouse.chat.dialects import images, reasoning, schema
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import Quirks, StreamParser
+from lakehouse.chat.dialects.base import Quirks, SchemaLevel, StreamParser
 from lakehouse.chat.dialects.documents import JsonObject, mapping, string, text, without_nulls
 from lakehouse.chat.dialects.flavours import inlined
 from lakehouse.chat.dialects.ndjson import NdjsonFraming
@@ -31,10 +31,11 @@ class Ollama:
 
     path = "/api/chat"
     framing: Literal["sse", "ndjson"] = "ndjson"
+    schema_steps: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
 
     def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
         """See `Dialect`."""
-        plan = schema.plan(request, quirks, steps=("native", "json_object", "tool", "prompt"))
+        plan = schema.plan(request, quirks, steps=self.schema_steps)
         known = {
             "model": model,
             "messages": _messages(request, plan, quirks),
@@ -134,7 +135,7 @@ def _message(message: Message, ids: CallIds, names: dict[str, str], quirks: Quir
 def _images(message: Message, position: int, quirks: Quirks) -> list[str]:
     """The images of a message as bare base64; raises `ErrBadRequest` for a remote one, which Ollama does not fetch."""
     taken: list[str] = []
-    for index, part in enumerate(message.content or ()):
+    for index, part in enumerate(message.content if isinstance(message.content, tuple) else ()):
         if isinstance(part, ImagePart):
             where = images.field(position, index)
             image = images.allow(part.image_url, where=where, quirks=quirks) or images.data_of(

@@ -15,7 +15,7 @@ from lakehouse.chat.dialects.base import MAX_ANSWER
 from lakehouse.chat.dialects.documents import JsonObject, load_object
 from lakehouse.chat.dialects.excerpts import excerpt
 from lakehouse.chat.dialects.failures import refusal
-from lakehouse.chat.dialects.framing import Event, Framing, LineTooLong
+from lakehouse.chat.dialects.framing import BOM, Event, Framing, LineTooLong
 from lakehouse.chat.request import Delta, Reply, Usage
 from lakehouse.errors import LakehouseError, failure
 
@@ -145,7 +145,7 @@ def read_whole(body: bytes, reader: Reader) -> Reply:
     if len(body) > MAX_ANSWER:
         raise answer.failure(f"the answer is over the bound of {MAX_ANSWER} bytes")
     try:
-        document = load_object(body)
+        document = load_object(body.lstrip().removeprefix(BOM))
     except ValueError:
         raise answer.failure(f"the answer is not a JSON object: {excerpt(body)}") from None
     refuse_error(document, provider=answer.provider)
@@ -155,6 +155,7 @@ def read_whole(body: bytes, reader: Reader) -> Reply:
 
 
 def refuse_error(document: JsonObject, *, provider: str) -> None:
-    """Raises what an error envelope means that came with status 200."""
-    if document.get("error") or document.get("type") == "error":
+    """Raises what an error envelope means that came with status 200: `error` says it, or the envelope's own type does
+    (OpenAI's responses, vLLM's `{"object": "error"}`)."""
+    if document.get("error") or "error" in (document.get("type"), document.get("object")):
         raise refusal(document, provider=provider)

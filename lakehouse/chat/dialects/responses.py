@@ -11,7 +11,7 @@ from typing import Literal
 
 from lakehouse.chat.dialects import images, schema
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import Quirks, StreamParser
+from lakehouse.chat.dialects.base import Quirks, SchemaLevel, StreamParser
 from lakehouse.chat.dialects.documents import JsonObject, mapping, objects, string, without_nulls
 from lakehouse.chat.dialects.failures import refusal
 from lakehouse.chat.dialects.parsing import Parser, read_whole
@@ -28,6 +28,7 @@ class Responses:
 
     path = "/responses"
     framing: Literal["sse", "ndjson"] = "sse"
+    schema_steps: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
 
     def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
         """See `Dialect`."""
@@ -35,7 +36,7 @@ class Responses:
             raise ErrBadRequest(
                 f"`stop` cannot be sent: {quirks.provider} serves {model} in a form that has no such field"
             )
-        plan = schema.plan(request, quirks, steps=("native", "json_object", "tool", "prompt"))
+        plan = schema.plan(request, quirks, steps=self.schema_steps)
         known = {
             "model": model,
             "input": _input(request, plan, quirks),

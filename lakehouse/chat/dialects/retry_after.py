@@ -37,7 +37,7 @@ def retry_after(headers: Mapping[str, str], error: JsonObject, *, now: float) ->
 def _number(value: object) -> float | None:
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
-    except ValueError:
+    except (ValueError, OverflowError):  # an integer may be larger than any float
         return None
     return number if number is not None and isfinite(number) else None
 
@@ -53,7 +53,7 @@ def _seconds_or_date(value: object, now: float) -> float | None:
         return number
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
 

@@ -111,13 +111,23 @@ def _candidates(text: str) -> Iterator[str]:
         yield bare
     for block in _FENCE.findall(bare):
         yield block.strip()
+    yield from _values(bare)
+
+
+def _values(text: str) -> Iterator[str]:
+    """The objects and arrays that stand in a text, but not those in them: what is a part of an answer is none."""
     decoder = json.JSONDecoder(parse_constant=_refuse)
-    for found, _ in zip(re.finditer(r"[{\[]", bare), range(ATTEMPTS), strict=False):
+    place = 0
+    for _ in range(ATTEMPTS):
+        found = re.compile(r"[{\[]").search(text, place)
+        if found is None:
+            return
         try:
-            _, end = decoder.raw_decode(bare, found.start())
+            _, place = decoder.raw_decode(text, found.start())
         except (ValueError, RecursionError):
-            continue
-        yield bare[found.start() : end]
+            place = found.end()
+        else:
+            yield text[found.start() : place]
 
 
 def _parsed(text: str) -> object:

@@ -9,17 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
-from lakehouse.chat.dialects.documents import JsonObject, count, first, mapping
+from lakehouse.chat.dialects.documents import JsonObject, count, mapping
 from lakehouse.chat.request import Usage
 
 
 def money(value: object) -> Decimal | None:
     """US dollars from a JSON number or a decimal string (`"0.00030400"`), None for anything else."""
-    if value is None or isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         amount = Decimal(str(value))
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):  # ValueError: more digits than Python turns into text
         return None
     return amount if amount.is_finite() and amount >= 0 else None
 
@@ -54,11 +54,10 @@ class Meter:
         if amount is not None and (amount or self.cost is None):
             self.cost = amount
 
-    def read_completion(self, document: JsonObject) -> bool:
-        """A completion or a chunk of one; Kimi puts usage into the choice. Says whether there was any usage in it."""
-        found = document.get("usage"), first(document.get("choices")).get("usage")
-        usages = [usage for usage in map(mapping, found) if usage]  # most chunks have none
+    def read_completion(self, document: JsonObject, choice: JsonObject) -> bool:
+        """A completion or a chunk of one, and its choice, where Kimi puts usage. Says whether there was any usage."""
         self.charge(document.get("cost"))
+        usages = [usage for usage in (document.get("usage"), choice.get("usage")) if usage and isinstance(usage, dict)]
         for usage in usages:
             self._take("input_tokens", usage.get("prompt_tokens"))
             self._take("output_tokens", usage.get("completion_tokens"))

@@ -1,0 +1,392 @@
+"""The parts of the dialects: framing, tool calls, reasoning in the text, ids."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lakehouse.chat.dialects.answer import AnswerBuilder
+from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks, StreamParser
+from lakehouse.chat.dialects.chat_completions import ChatCompletions
+from lakehouse.chat.dialects.documents import load
+from lakehouse.chat.dialects.framing import Event, Framing, Lines, LineTooLong
+from lakehouse.chat.dialects.ndjson import NdjsonFraming
+from lakehouse.chat.dialects.ollama import Ollama
+from lakehouse.chat.dialects.reasoning import Details, ThinkSplitter, read
+from lakehouse.chat.dialects.sse import SseFraming
+from lakehouse.chat.dialects.tools import CallAssembler, CallIds
+from lakehouse.chat.dialects.usage import money
+from lakehouse.chat.request import ToolCall
+from lakehouse.errors import LakehouseError
+
+# Framing
+
+
+def framed(framing: Framing, data: bytes, size: int) -> list[Event]:
+    events = [event for start in range(0, len(data), size) for event in framing.feed(data[start : start + size])]
+    return [*events, *framing.end()]
+
+
+SEPARATORS = "a\u2028b\u0085c\x0bd\x0ce\x1cf".encode()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 4096])
+@pytest.mark.parametrize(
+    ("data", "events"),
+    [
+        (b"data: a\n\n", [Event(b"a")]),
+        (b"data:a\n\ndata:  b\n\n", [Event(b"a"), Event(b" b")]),
+        (b"data: a\ndata: b\n\n", [Event(b"a\nb")]),
+        (b"event: x\ndata: a\n\ndata: b\n\n", [Event(b"a", b"x"), Event(b"b")]),
+        (b": comment\n\n:data: no\n\ndata: a\n\n", [Event(b"a")]),
+        (b"id: 1\nretry: 5\nnonsense\ndata: a\n\n", [Event(b"a")]),
+        (b"event: x\n\ndata: a\n\n", [Event(b"a")]),  # an event without data is none, and its name ends with it
+        (b"data: a\r\n\r\ndata: b\r\n\r\n", [Event(b"a"), Event(b"b")]),
+        (b"data: a", [Event(b"a")]),
+        (b"data: a\n", [Event(b"a")]),
+        (b"data\ndata:\n\n", []),
+        (b"\n\n\n", []),
+        (b"\xef\xbb\xbfdata: a\n\n", [Event(b"a")]),
+        (b"data: " + SEPARATORS + b"\n\n", [Event(SEPARATORS)]),
+        (b"data: a:b: c\n\n", [Event(b"a:b: c")]),
+    ],
+)
+def test_server_sent_events(data: bytes, events: list[Event], size: int) -> None:
+    assert framed(SseFraming(), data, size) == events
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 4096])
+def test_lines_of_json(size: int) -> None:
+    data = b"\xef\xbb\xbf1\n\r\n  \n2\r\n" + SEPARATORS + b"\n3"
+    assert framed(NdjsonFraming(), data, size) == [Event(b"1"), Event(b"2"), Event(SEPARATORS), Event(b"3")]
+
+
+@pytest.mark.parametrize("size", [1, 64, 4096])
+@pytest.mark.parametrize(
+    ("framing", "data"),
+    [
+        (NdjsonFraming(100), b"1\n" + b"x" * 101),
+        (NdjsonFraming(100), b"1\n" + b"x" * 101 + b"\n2\n"),
+        (SseFraming(100), b"data: 1\n\ndata: " + b"x" * 101),
+        (SseFraming(100), b"data: 1\n\n" + (b"data: " + b"x" * 50 + b"\n") * 3),
+    ],
+)
+def test_what_came_before_a_line_that_is_too_long_is_not_lost(framing: Any, data: bytes, size: int) -> None:
+    events: list[Event] = []
+    fresh = type(framing)(100)
+
+    def read_all() -> None:
+        for start in range(0, len(data), size):
+            for event in fresh.feed(data[start : start + size]):
+                events.append(event)  # noqa: PERF402 - what came before the exception counts
+
+    with pytest.raises(LineTooLong):
+        read_all()
+    assert events == [Event(b"1")]
+
+
+def test_a_line_of_exactly_the_bound_is_read() -> None:
+    assert list(Lines(4).feed(b"1234\n12345"[:9])) == [b"1234"]
+
+
+@pytest.mark.parametrize("dialect", [ChatCompletions(), Ollama()])
+def test_one_endless_line_is_an_error_and_not_memory(dialect: Any) -> None:
+    parser = dialect.parser(quirks=Quirks(provider="p"))
+    with pytest.raises(LakehouseError, match="over its bound") as caught:
+        feed_often(parser, b"x" * 65536, times=1024)  # 64 MiB
+    assert caught.value.error_class == "upstream_error"
+
+
+def test_an_endless_answer_is_an_error_and_not_memory() -> None:
+    parser = ChatCompletions().parser(quirks=Quirks(provider="p"))
+    event = f'data: {{"choices":[{{"delta":{{"content":"{"x" * 1_000_000}"}}}}]}}\n\n'.encode()
+    with pytest.raises(LakehouseError, match=f"over the bound of {MAX_ANSWER}"):
+        feed_often(parser, event, times=64)
+
+
+def feed_often(parser: StreamParser, data: bytes, *, times: int) -> None:
+    for _ in range(times):
+        parser.feed(data)
+
+
+@settings(max_examples=50)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_json_is_read_as_it_was_written(value: Any) -> None:
+    for ascii_only in (True, False):
+        assert load(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"nan", b'{"a": NaN, "b": "\\ud83d"}', b"[" * 100_000, b'"\\ud83d', b"\xff"]
+)
+def test_what_is_no_json_is_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - that it is one is the point
+        load(data)
+
+
+# Tool calls
+
+
+def fragment(
+    index: object = None,
+    *,
+    id: object = None,  # noqa: A002
+    name: object = None,
+    arguments: object = None,
+) -> dict[str, Any]:
+    return {"index": index, "id": id, "function": {"name": name, "arguments": arguments}}
+
+
+def assembled(fragments: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    calls = CallAssembler()
+    given: list[ToolCall] = []
+    for piece in fragments:
+        given += calls.add([piece])
+    given += calls.end()
+    assert given == calls.calls
+    return [(call.id, call.function.name, call.function.arguments) for call in given]
+
+
+ASSEMBLIES: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str, str]]]] = {
+    "as documented": (
+        [fragment(0, id="a", name="f", arguments=""), fragment(0, arguments='{"x"'), fragment(0, arguments=":1}")],
+        [("a", "f", '{"x":1}')],
+    ),
+    "in parallel": (
+        [fragment(0, id="a", name="f"), fragment(0, arguments="{}"), fragment(1, id="b", name="g"), fragment(1, arguments='{"y":2}')],
+        [("a", "f", "{}"), ("b", "g", '{"y":2}')],
+    ),
+    "interleaved": (
+        [fragment(0, id="a", name="f", arguments='{"x"'), fragment(1, id="b", name="g", arguments='{"y"'), fragment(0, arguments=":1}"), fragment(1, arguments=":2}")],
+        [("a", "f", '{"x":1}'), ("b", "g", '{"y":2}')],
+    ),
+    "nulls after the first fragment": (
+        [fragment(0, id="a", name="f", arguments='{"x"'), {"index": 0, "id": None, "function": {"name": None, "arguments": ":1}"}}],
+        [("a", "f", '{"x":1}')],
+    ),
+    "no index, the same id": (
+        [fragment(id="a", name="f", arguments='{"x"'), fragment(id="b", name="g", arguments="{"), fragment(id="a", arguments=":1}"), fragment(id="b", arguments="}")],
+        [("a", "f", '{"x":1}'), ("b", "g", "{}")],
+    ),
+    "no index and no id": (
+        [fragment(name="f", arguments='{"x"'), fragment(arguments=":1}"), fragment(name="g", arguments="{}")],
+        [("call_…", "f", '{"x":1}'), ("call_…", "g", "{}")],
+    ),
+    "arguments before name and id": (
+        [fragment(0, arguments='{"x"'), fragment(0, name="f"), fragment(0, arguments=":1}"), fragment(0, id="late")],
+        [("late", "f", '{"x":1}')],
+    ),
+    "every call is number 0": (
+        [fragment(0, id="a", name="f", arguments="{}"), fragment(0, id="b", name="f", arguments='{"y":2}')],
+        [("a", "f", "{}"), ("b", "f", '{"y":2}')],
+    ),
+    "every call is number 0 and has no id": (
+        [fragment(0, name="f", arguments='{"x":1}'), fragment(0, name="f", arguments='{"x":2}')],
+        [("call_…", "f", '{"x":1}'), ("call_…", "f", '{"x":2}')],
+    ),
+    "number 0 twice, the first without arguments": (
+        [fragment(0, name="f", arguments=""), fragment(0, name="g", arguments='{"x":2}')],
+        [("call_…", "f", "{}"), ("call_…", "g", '{"x":2}')],
+    ),
+    "the name in every fragment": (
+        [fragment(0, id="a", name="f", arguments='{"x"'), fragment(0, id="a", name="f", arguments=":1}")],
+        [("a", "f", '{"x":1}')],
+    ),
+    "another id in every fragment": (
+        [fragment(0, id="a", name="f", arguments='{"x"'), fragment(0, id="b", arguments=":1}")],
+        [("a", "f", '{"x":1}')],
+    ),
+    "two calls with one id": (
+        [fragment(0, id="a", name="f", arguments="{}"), fragment(1, id="a", name="f", arguments="{}")],
+        [("a", "f", "{}"), ("a_2", "f", "{}")],
+    ),
+    "two whole calls with one id and no index": (
+        [fragment(id="a", name="f", arguments='{"x":1}'), fragment(id="a", name="f", arguments='{"x":2}')],
+        [("a", "f", '{"x":1}'), ("a_2", "f", '{"x":2}')],
+    ),
+    "objects": (
+        [fragment(0, name="f", arguments={"x": "ü"}), fragment(0, name="f", arguments={})],
+        [("call_…", "f", '{"x":"ü"}'), ("call_…", "f", "{}")],
+    ),
+    "an empty id, and an index that is a string": (
+        [fragment("0", id="", name="f", arguments="{}")],
+        [("call_…", "f", "{}")],
+    ),
+    "arguments that were cut": ([fragment(0, id="a", name="f", arguments='{"x": ')], [("a", "f", '{"x": ')]),
+    "white space for arguments": ([fragment(0, id="a", name="f", arguments="  ")], [("a", "f", "{}")]),
+    "nothing at all": ([{}, fragment(0)], []),
+    "braces in strings": (
+        [fragment(0, id="a", name="f", arguments='{"x":"}'), fragment(1, id="b", name="g", arguments="{}"), fragment(0, arguments='"}')],
+        [("a", "f", '{"x":"}"}'), ("b", "g", "{}")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ASSEMBLIES)
+def test_calls_are_put_together(case: str) -> None:
+    fragments, expected = ASSEMBLIES[case]
+    found = assembled(fragments)
+    assert [
+        (id_ if not id_.startswith("call_") else "call_…", name, arguments) for id_, name, arguments in found
+    ] == expected
+    assert len({id_ for id_, _, _ in found}) == len(found)
+    assert all(id_ for id_, _, _ in found)
+    assert assembled(fragments) == found  # made-up ids are the same each time
+
+
+def test_a_call_is_given_out_as_soon_as_it_is_whole_for_certain() -> None:
+    calls = CallAssembler()
+    assert calls.add([fragment(0, id="a", name="f", arguments="{}")]) == []
+    assert [call.id for call in calls.add([fragment(1, id="b", name="g")])] == ["a"]
+    assert [call.id for call in calls.add([fragment(2, id="c", name="h", arguments={})])] == []  # `b` comes first
+    assert [call.id for call in calls.end()] == ["b", "c"]
+    assert [call.id for call in CallAssembler().add([fragment(0, id="d", name="f", arguments={})])] == ["d"]
+
+
+def test_arguments_without_a_name_are_an_error_unless_the_answer_was_cut() -> None:
+    calls = CallAssembler()
+    calls.add([fragment(0, id="a", arguments='{"x":1}')])
+    assert calls.end(cut=True) == []
+    calls.add([fragment(0, id="a", arguments='{"x":1}')])
+    with pytest.raises(ValueError, match="without its name"):
+        calls.end()
+
+
+def test_the_call_of_an_old_server() -> None:
+    answer = {
+        "choices": [{"message": {"function_call": {"name": "f", "arguments": "{}"}}, "finish_reason": "function_call"}]
+    }
+    reply = ChatCompletions().decode(json.dumps(answer).encode(), quirks=Quirks())
+    assert [(call.function.name, call.function.arguments) for call in reply.tool_calls] == [("f", "{}")]
+    assert reply.finish_reason == "tool_calls"
+
+
+def test_ids_that_are_sent_back_are_unique_and_fit_everywhere() -> None:
+    ids = CallIds()
+    assert ids.call("call_1") == "call_1"
+    assert ids.result("call_1") == "call_1"
+    assert ids.call("functions.read:0") == "functions_read_0"
+    assert ids.call("functions_read_0") == "functions_read_0_2"
+    assert ids.result("functions.read:0") == "functions_read_0"
+    assert ids.result("functions_read_0") == "functions_read_0_2"
+    assert ids.call("call_1") == "call_1_2"  # repeated in a later turn: results belong to the last one
+    assert ids.result("call_1") == "call_1"
+    assert ids.result("call_1") == "call_1_2"
+    assert len(ids.call("x" * 200)) == 64
+    assert ids.call("") == "call"
+    assert ids.result("never:heard") == "never_heard"
+
+
+@given(st.lists(st.text(max_size=80), max_size=12))
+def test_every_id_becomes_a_good_one(given_ids: list[str]) -> None:
+    ids = CallIds()
+    sent = [ids.call(id_) for id_ in given_ids]
+    assert len(set(sent)) == len(sent)
+    assert all(
+        0 < len(id_) <= 64 and id_.replace("-", "_").replace("_", "a").isalnum() and id_.isascii() for id_ in sent
+    )
+
+
+# Reasoning
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ({"reasoning_content": "a", "reasoning": "b", "thinking": "c"}, "a"),
+        ({"reasoning_content": None, "reasoning": "b", "thinking": "c"}, "b"),
+        ({"reasoning_content": "", "reasoning": 5, "thinking": "c"}, "c"),
+        ({"reasoning": "a", "reasoning_details": [{"text": "a"}]}, "a"),
+        ({"reasoning": None, "reasoning_details": [{"text": "a"}, {"summary": "b"}, {"data": "x"}, 7]}, "ab"),
+        ({}, ""),
+    ],
+)
+def test_the_fields_of_reasoning(message: dict[str, Any], expected: str) -> None:
+    assert read(message) == expected
+
+
+def test_details_are_put_together_by_their_index() -> None:
+    details = Details()
+    details.add([{"type": "reasoning.text", "text": "a", "index": 0, "format": "f"}])
+    details.add([{"type": "reasoning.text", "text": "b", "index": 0, "signature": None}])
+    details.add(
+        [
+            {"type": "reasoning.text", "signature": "s", "index": 0},
+            {"type": "reasoning.encrypted", "data": "x", "index": 0},
+        ]
+    )
+    details.add([{"type": "reasoning.summary", "summary": "c"}, {"type": "reasoning.summary", "summary": "d"}])
+    assert details.entries == [
+        {"type": "reasoning.text", "text": "ab", "index": 0, "format": "f", "signature": "s"},
+        {"type": "reasoning.encrypted", "data": "x", "index": 0},
+        {"type": "reasoning.summary", "summary": "c"},
+        {"type": "reasoning.summary", "summary": "d"},
+    ]
+
+
+LEAKS = [
+    # text, reasoning and content with an opening tag demanded, and without
+    ("<think>a</think>b", ("a", "b"), ("a", "b")),
+    ("\n <think>\na\n</think>\n\nb", ("a\n", "b"), ("a\n", "b")),
+    ("<think></think>b", ("", "b"), ("", "b")),
+    ("<think>a", ("a", ""), ("a", "")),
+    ("<think>a</thi", ("a</thi", ""), ("a</thi", "")),
+    ("<think>a</thi b</think>c", ("a</thi b", "c"), ("a</thi b", "c")),
+    ("a</think>b", ("", "a</think>b"), ("a", "b")),
+    ("plain", ("", "plain"), ("", "plain")),
+    ("<thin", ("", "<thin"), ("", "<thin")),
+    ("<thinking>a", ("", "<thinking>a"), ("", "<thinking>a")),
+    ("a <think>b</think>", ("", "a <think>b</think>"), ("a <think>b", "")),
+    ("<think>a</think>b</think>c", ("a", "b</think>c"), ("a", "b</think>c")),
+    ("", ("", ""), ("", "")),
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+@pytest.mark.parametrize(("text", "tagged", "unopened"), LEAKS)
+def test_reasoning_leaks_into_the_text(
+    text: str, tagged: tuple[str, str], unopened: tuple[str, str], size: int
+) -> None:
+    for splitter, expected in ((ThinkSplitter(), tagged), (ThinkSplitter(unopened=True), unopened)):
+        splits = [split for start in range(0, len(text), size) for split in splitter.feed(text[start : start + size])]
+        splits += splitter.end()
+        assert all(split.text for split in splits)
+        found = tuple(
+            "".join(split.text for split in splits if split.kind == kind) for kind in ("reasoning", "content")
+        )
+        assert found == expected
+
+
+def test_text_is_not_held_back_longer_than_it_could_be_a_tag() -> None:
+    splitter = ThinkSplitter()
+    assert splitter.feed("<") == []
+    assert splitter.feed("b>bold</b>") == [("content", "<b>bold</b>")]
+    splitter = ThinkSplitter()
+    assert splitter.feed("<think>some thought <") == [("reasoning", "some thought ")]
+    assert splitter.feed("b") == [("reasoning", "<b")]
+
+
+def test_reasoning_that_has_a_field_does_not_leak_as_well() -> None:
+    answer = AnswerBuilder(Quirks(inline_think="unopened"))
+    assert [delta.text for delta in (*answer.reasoning("a"), *answer.content("b </think> c"))] == ["a", "b </think> c"]  # type: ignore[union-attr]
+
+
+# Money
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("0.00030400", "0.000304"), (5.6e-06, "0.0000056"), (0, "0"), ("0", "0"), (True, None), ("NaN", None), ("free", None), (-1, None), (None, None), ({}, None)],
+)  # fmt: skip
+def test_money(value: object, expected: str | None) -> None:
+    amount = money(value)
+    assert (None if amount is None else f"{amount.normalize():f}") == expected

@@ -461,7 +461,16 @@ class TestFailures:
         assert upstream.in_use == 0
 
     @pytest.mark.parametrize(
-        "url", ["127.0.0.1:80", "ftp://host", "http://", "http://user:pass@host", "ftp://user:pass@host", "http://host?x", "http://h:99999"]
+        "url",
+        [
+            "127.0.0.1:80",
+            "ftp://host",
+            "http://",
+            "http://user:pass@host",
+            "ftp://user:pass@host",
+            "http://host?x",
+            "http://h:99999",
+        ],
     )
     async def test_a_base_url_that_is_none(self, url: str) -> None:
         with pytest.raises(ValueError, match=r".") as caught:

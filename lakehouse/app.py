@@ -14,7 +14,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 from quart import request
 from quart_trio.asgi import TrioASGIWebsocketConnection
 from quart_trio.wrappers import TrioResponse
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from lakehouse.chat.api import answers, surroundings
 from lakehouse.chat.api.application import ChatApplication, ChatConnection
@@ -29,9 +29,11 @@ from lakehouse.gateway.proxy import Gateway
 from lakehouse.observe.inflight import Flight
 
 CHAT_PATHS = ("/v1/chat", "/v1/chat/providers", "/v1/chat/completions", "/v1/models")
-OPENAI_PATHS = ("/v1/chat/completions", "/v1/models")
-OLD_CHAT_PATHS = ("/chat", "/chat/providers")
+OLD_CHAT_PATHS = ("/chat", "/chat/providers", "/chat/completions", "/models")
 """On the second listener, which serves the chat group alone, as the daemon of old did."""
+
+OPENAI_PATHS = (*CHAT_PATHS[2:], *OLD_CHAT_PATHS[2:])
+"""Where OpenAI's clients ask, and get their failures in OpenAI's envelope."""
 
 
 class HttpGroups(ChatConnection):
@@ -90,8 +92,7 @@ class Application(ChatApplication):
         self._own = own
         if chat is not None:
             self.register_blueprint(native(chat, max_body=max_body, prefix=f"{prefix}/chat"))
-            if prefix:
-                self.register_blueprint(openai(chat, max_body=max_body, prefix=prefix))
+            self.register_blueprint(openai(chat, max_body=max_body, prefix=prefix))
         self.register_error_handler(HTTPException, _refuse)
 
     def plain(self, path: bytes) -> App | None:
@@ -115,7 +116,11 @@ def refusal(flight: Flight, failure: LakehouseError) -> tuple[int, object, list[
 
 async def _refuse(error: HTTPException) -> TrioResponse:
     """What Quart itself refuses, in our words."""
-    refusal: LakehouseError = ErrNotFound("nothing is served at this path")
-    if error.code == ErrMethodNotAllowed.status:
-        refusal = ErrMethodNotAllowed("this path does not take this method")
-    return answers.refusal(refusal, refusal.document(surroundings.request_id(surroundings.flight(request))))
+    failure: LakehouseError = ErrNotFound("nothing is served at this path")
+    if isinstance(error, MethodNotAllowed):
+        failure = ErrMethodNotAllowed("this path does not take this method", allowed=error.valid_methods or ())
+    flight = surroundings.flight(request)
+    if request.path.startswith(OPENAI_PATHS):
+        document = envelope(failure, surroundings.request_id(flight))
+        return answers.refusal(failure, document, status_of(failure), headers_of(failure))
+    return answers.refusal(failure, failure.document(surroundings.request_id(flight)))

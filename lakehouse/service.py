@@ -28,7 +28,7 @@ from lakehouse.edge.auth import Doorkeeper
 from lakehouse.edge.lifeline import Lifeline
 from lakehouse.edge.listening import bound
 from lakehouse.edge.server import Service, Site, run_sites
-from lakehouse.errors import ErrUnavailable
+from lakehouse.errors import ErrMethodNotAllowed, ErrUnavailable
 from lakehouse.gateway.proxy import Gateway
 from lakehouse.local import EngineConfig, open_engine
 from lakehouse.observe.api import PATHS, SignIn, Views, traced
@@ -207,18 +207,23 @@ def _furnish(
     line = partial(Lifeline, flights=sources.flights, on_end=observer.on_end)
     lifelines = (
         line(traced(SignIn(auth(cast("App", whole))), observer.traces), refusal=refusal),
-        line(traced(auth(cast("App", alone)), observer.traces)),
+        line(traced(auth(cast("App", alone)), observer.traces), refusal=refusal),
     )
     return House(dispatcher=dispatcher, gateway=gateway, sources=sources, stopping=stopping, lifelines=lifelines)
 
 
 class Health:
-    """`/healthz` and `/readyz`: alive, and ready to take requests. Raises ErrUnavailable while draining."""
+    """`/healthz` and `/readyz`: alive, and ready to take requests.
+
+    Raises ErrUnavailable while draining, and ErrMethodNotAllowed for anything but GET and HEAD.
+    """
 
     def __init__(self, stopping: trio.Event) -> None:
         self._stopping = stopping
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        if scope["method"] not in ("GET", "HEAD"):
+            raise ErrMethodNotAllowed(f"{scope['path']} is read with GET", allowed=("GET", "HEAD"))
         ready = scope["path"] == "/readyz"
         if ready and self._stopping.is_set():
             raise ErrUnavailable("draining: the service is about to stop", retry_after=1)

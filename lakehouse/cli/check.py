@@ -21,7 +21,7 @@ from lakehouse.survey import ProviderSeen, known_providers, routes_of
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
-    """A tier, and where each of its models would be asked; `problem` says why a provider is not there."""
+    """One model of a tier, and where it would be asked; `registered`: whether that provider is there."""
 
     name: str
     model: str
@@ -34,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print what would run; the caller prints the problems of a ConfigError and returns 2."""
     loaded = settings(arguments)
     checked = _checked(loaded.config, os.environ)
+    for warning in register(loaded.config.chatd, os.environ).warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     providers = known_providers(loaded.config, os.environ)
     tiers = list(_tiers(loaded.config, os.environ))
     if arguments.json:
@@ -67,7 +69,8 @@ def _tiers(config: Config, env: Mapping[str, str]) -> Iterator[Tier]:
     registered = register(config.chatd, env).providers
     local = bool(config.chatd.local.model or config.chatd.local.demo)
     for tier, models in config.models.items():
-        for model, target in zip(models, router.chain((tier,)), strict=True):
+        for model in models:
+            target = router.target(model)
             there = target.provider in registered or (target.provider == "local" and local)
             yield Tier(name=tier, model=model, provider=target.provider, asked_as=target.model, registered=there)
 
@@ -105,7 +108,8 @@ def _lines(
     for prefix, name, url in routes_of(config):
         yield f"  {prefix:<14} {name:<10} {url}"
     if not config.gateway.chatd_url:
-        yield f"  {'/v1/chat':<14} {'chat':<10} in this process"
+        for prefix in ("/v1/chat", "/v1/models"):
+            yield f"  {prefix:<14} {'chat':<10} in this process"
     yield ""
     yield style.title("providers")
     for provider in providers:

@@ -12,7 +12,7 @@ import trio
 
 from lakehouse.edge.asgi import CANCELS, App, Message, Receive, Scope, Send, answer
 from lakehouse.edge.pump import Pump
-from lakehouse.errors import ErrBadRequest, ErrTimeout, LakehouseError
+from lakehouse.errors import ERROR_CLASSES, Attempt, ErrBadRequest, ErrorClass, ErrTimeout, LakehouseError
 from lakehouse.observe.inflight import Flight
 
 logger = logging.getLogger("lakehouse.edge")
@@ -130,7 +130,8 @@ class Line(ABC):
         seconds = flight.deadline - flight.started
         doing = flight.phase + (f", {flight.upstream}" if flight.upstream else "")
         message = f"the {seconds:g} s that X-Request-Timeout-Ms allows have passed ({doing})"
-        return ErrTimeout(message, attempts=flight.trail(left="timeout")), "deadline"
+        attempts = flight.trail(left="timeout")
+        return ErrTimeout(message, error_class="timeout", retryable=True, attempts=attempts), "deadline"
 
     def _explain(self, error: Exception) -> tuple[LakehouseError, str]:
         known = _known(error)
@@ -191,6 +192,8 @@ class HttpLine(Line):
             return
         head = self._head
         if head is not None:
+            if not message.get("more_body", False):
+                head = with_timing(head, self.flight)
             await self._send(head)
             self._head = None
             self.head_out = True
@@ -230,6 +233,40 @@ def with_id(message: Message, flight: Flight) -> list[tuple[bytes, bytes]]:
     headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"x-request-id"]
     headers.append((b"x-request-id", flight.id.encode()))
     return headers
+
+
+def with_timing(head: Message, flight: Flight) -> Message:
+    """A whole response's head with where the time went, in milliseconds, unless it says so already.
+
+    A stream that happens to end with its first piece is none: it has no length, or says that it is an event stream.
+    """
+    headers = dict(head["headers"])
+    streamed = b"content-length" not in headers or headers.get(b"content-type", b"").startswith(b"text/event-stream")
+    if streamed or b"server-timing" in headers:
+        return head
+    waited = flight.upstream_seconds
+    ours = max(0.0, trio.current_time() - flight.started - waited)
+    timing = b"upstream;dur=%.1f, gateway;dur=%.1f" % (waited * 1000, ours * 1000)
+    return {**head, "headers": [*head["headers"], (b"server-timing", timing)]}
+
+
+def attempts_of(flight: Flight) -> tuple[Attempt, ...]:
+    """What was tried for a request that ended before its answer; what was given up, was given up for want of time."""
+    return tuple(
+        Attempt(
+            provider=made.upstream,
+            model=made.model,
+            status=made.status,
+            error="timeout" if made.error in (None, "cancelled") else _class_of(made.error),
+            ms=round(((made.ended or trio.current_time()) - made.started) * 1000, 3),
+        )
+        for made in flight.tries
+    )
+
+
+def _class_of(error: str | None) -> ErrorClass | None:
+    """A try's error if it is a class; where there is none, it is a code."""
+    return error if error in ERROR_CLASSES else None
 
 
 def _seconds(timeout: bytes) -> float:

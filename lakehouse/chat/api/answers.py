@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-import trio
 from hypercorn.typing import ASGISendCallable
 from quart.utils import encode_headers
 from quart.wrappers.response import DataBody, Response
 from quart_trio.wrappers import TrioResponse
 
 from lakehouse.errors import Attempt, LakehouseError
-from lakehouse.observe.inflight import Flight
 
 Headers = Sequence[tuple[str, str]]
 
@@ -27,31 +25,21 @@ def document(content: object, status: int = 200, headers: Headers = ()) -> TrioR
     return response
 
 
-def answered(content: object, attempts: Sequence[Attempt], flight: Flight | None) -> TrioResponse:
-    """A model's whole answer, with how many tries it took and where the time went."""
-    return document(content, headers=_facts(attempts, flight))
+def answered(content: object, attempts: Sequence[Attempt]) -> TrioResponse:
+    """A model's whole answer, with how many tries it took."""
+    return document(content, headers=[_tries(attempts)])
 
 
 def refusal(
-    error: LakehouseError,
-    content: object,
-    status: int | None = None,
-    headers: Headers | None = None,
-    *,
-    flight: Flight | None = None,
+    error: LakehouseError, content: object, status: int | None = None, headers: Headers | None = None
 ) -> TrioResponse:
     """A failure's answer; `status` and `headers` are the failure's own unless given."""
     headers = error.headers() if headers is None else headers
-    return document(content, status or error.status, [*headers, *_facts(error.attempts, flight)])
+    return document(content, status or error.status, [*headers, _tries(error.attempts)])
 
 
-def _facts(attempts: Sequence[Attempt], flight: Flight | None) -> Headers:
-    tries = (ATTEMPTS, str(len(attempts)))
-    if flight is None:
-        return [tries]
-    upstream = flight.upstream_seconds * 1000
-    ours = max(0.0, (trio.current_time() - flight.started) * 1000 - upstream)
-    return [tries, ("Server-Timing", f"upstream;dur={upstream:.1f}, gateway;dur={ours:.1f}")]
+def _tries(attempts: Sequence[Attempt]) -> tuple[str, str]:
+    return ATTEMPTS, str(len(attempts))
 
 
 def defect() -> LakehouseError:

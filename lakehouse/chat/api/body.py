@@ -78,7 +78,10 @@ def decode(body: bytes, shape: type[T]) -> T:
     except msgspec.DecodeError as error:
         if not body.strip():
             raise ErrBadRequest("the body is empty: a JSON object is expected") from None
-        what = str(error).removeprefix("JSON is malformed: ").replace("Input data was truncated", "it ends too early")
+        early = "it ends too early"
+        if b"\\ud" in body[-16:].lower():  # msgspec looks for the other half behind the end
+            early = "a string in it ends with half of a surrogate pair"
+        what = str(error).removeprefix("JSON is malformed: ").replace("Input data was truncated", early)
         raise ErrBadRequest(f"the body is not JSON: {what}") from None
     except UnicodeDecodeError:
         raise ErrBadRequest("the body is not UTF-8") from None

@@ -36,7 +36,7 @@ def native(
             return EventStream(stream, form, keep_alive=keep_alive, flight=flight, begun=begun)
         with one_failure():
             answer = await dispatcher(query, flight=flight)
-        return answers.answered(answer, answer.attempts, flight)
+        return answers.answered(answer, answer.attempts)
 
     @blueprint.get("/providers")
     async def providers() -> TrioResponse:
@@ -73,7 +73,7 @@ class NativeEvents:
 
     def refusal(self, error: LakehouseError) -> TrioResponse:
         """The error's document with its status."""
-        return answers.refusal(error, self._document(error), flight=self._flight)
+        return answers.refusal(error, self._document(error))
 
     def _document(self, error: LakehouseError) -> dict[str, object]:
         return error.document(surroundings.request_id(self._flight))

@@ -36,7 +36,7 @@ def openai(
             return EventStream(stream, form, keep_alive=keep_alive, flight=flight, begun=begun)
         with one_failure():
             answer = await dispatcher(query.request, flight=flight)
-        return answers.answered(completion(answer), answer.attempts, flight)
+        return answers.answered(completion(answer), answer.attempts)
 
     @blueprint.get("/models")
     async def models() -> TrioResponse:

@@ -94,7 +94,7 @@ class Chunks:
     def refusal(self, error: LakehouseError) -> TrioResponse:
         """The error's envelope with its status."""
         headers = headers_of(error)
-        return answers.refusal(error, self._envelope(error), status_of(error), headers, flight=self._flight)
+        return answers.refusal(error, self._envelope(error), status_of(error), headers)
 
     def _envelope(self, error: LakehouseError) -> dict[str, object]:
         return envelope(error, surroundings.request_id(self._flight))

@@ -12,7 +12,7 @@ import trio
 
 from lakehouse.edge.asgi import CANCELS, App, Message, Receive, Scope, Send, answer
 from lakehouse.edge.pump import Pump
-from lakehouse.errors import ERROR_CLASSES, Attempt, ErrBadRequest, ErrorClass, ErrTimeout, LakehouseError
+from lakehouse.errors import ErrBadRequest, ErrTimeout, LakehouseError
 from lakehouse.observe.inflight import Flight
 
 logger = logging.getLogger("lakehouse.edge")
@@ -248,25 +248,6 @@ def with_timing(head: Message, flight: Flight) -> Message:
     ours = max(0.0, trio.current_time() - flight.started - waited)
     timing = b"upstream;dur=%.1f, gateway;dur=%.1f" % (waited * 1000, ours * 1000)
     return {**head, "headers": [*head["headers"], (b"server-timing", timing)]}
-
-
-def attempts_of(flight: Flight) -> tuple[Attempt, ...]:
-    """What was tried for a request that ended before its answer; what was given up, was given up for want of time."""
-    return tuple(
-        Attempt(
-            provider=made.upstream,
-            model=made.model,
-            status=made.status,
-            error="timeout" if made.error in (None, "cancelled") else _class_of(made.error),
-            ms=round(((made.ended or trio.current_time()) - made.started) * 1000, 3),
-        )
-        for made in flight.tries
-    )
-
-
-def _class_of(error: str | None) -> ErrorClass | None:
-    """A try's error if it is a class; where there is none, it is a code."""
-    return error if error in ERROR_CLASSES else None
 
 
 def _seconds(timeout: bytes) -> float:

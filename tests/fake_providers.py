@@ -63,7 +63,8 @@ class Body(httpx.AsyncByteStream):
         assert self.closed is None, "read after close"
         if not self._chunks:
             raise StopAsyncIteration
-        await trio.sleep(self._chunks[0][0])
+        if seconds := self._chunks[0][0]:
+            await trio.sleep(seconds)  # what is here already is read without a checkpoint, as from a real socket
         _, chunk = self._chunks.pop(0)
         if isinstance(chunk, Exception):
             raise chunk
@@ -103,7 +104,7 @@ class FakeProvider(httpx.AsyncBaseTransport):
         self.asked.append(asked)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         try:
-            await trio.sleep(script.wait)
+            await self.wait(script.wait)
         except trio.Cancelled:
             asked.left = trio.current_time()
             raise
@@ -112,6 +113,10 @@ class FakeProvider(httpx.AsyncBaseTransport):
             raise script.error
         asked.body = Body(script.chunks)
         return httpx.Response(script.status, headers=script.headers, stream=asked.body)
+
+    async def wait(self, seconds: float) -> None:
+        """The time until the head."""
+        await trio.sleep(seconds)
 
     @property
     def times(self) -> list[float]:

@@ -172,6 +172,17 @@ def test_what_is_no_schema_is_refused_and_nothing_is_fetched(schema: dict[str, A
         exchange(format=schema)
 
 
+def test_a_reference_out_of_the_schema_is_not_even_tried() -> None:
+    with pytest.raises(ErrBadRequest, match="Retrieval is disabled"):
+        exchange(format={"$ref": "http://127.0.0.1:9/x"})
+
+
+def test_a_schema_that_grows_too_large_in_its_flavour_is_refused() -> None:
+    wide = {"properties": {str(n): {} for n in range(300)}, "anyOf": [{"required": [str(n)]} for n in range(300)]}
+    with pytest.raises(ErrBadRequest, match="too large"):
+        exchange(format=wide, quirks={"schema_flavour": "moonshot"})
+
+
 def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
     deep: dict[str, Any] = {}
     for _ in range(5000):

@@ -230,6 +230,23 @@ async def test_a_probing_stream_lets_others_in_with_its_first_piece(autojump_clo
             assert available(dispatcher)
 
 
+async def test_a_probing_stream_that_is_cut_opens_it_again(autojump_clock: MockClock) -> None:
+    ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, Script(chunks=[(0, line("a"))]))
+    async with dispatching(settings(policy=POLICY), ollama=ollama) as dispatcher:
+        await fail(dispatcher, 3)
+        await trio.sleep(15)
+        await read(dispatcher)
+        assert not available(dispatcher)
+
+
+async def test_a_circuit_that_opens_ends_the_retries_at_once(autojump_clock: MockClock) -> None:
+    ollama = FakeProvider(OVERLOADED)
+    policy = {"retries": 9, "backoff": 8.0, "breaker_failures": 1}
+    async with dispatching(settings(policy=policy), ollama=ollama) as dispatcher:
+        assert isinstance(await fail(dispatcher, 1), ErrUpstream)
+    assert trio.current_time() == 0.0
+
+
 async def test_streams_that_are_cut_count_although_they_had_begun(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(Script(chunks=[(0, line("a"))]))
     async with dispatching(settings(policy=POLICY), ollama=ollama) as dispatcher:

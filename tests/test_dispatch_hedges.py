@@ -220,6 +220,25 @@ async def test_cancelled_in_a_race_nothing_is_left(autojump_clock: MockClock, mo
         assert (ollama.open, openrouter.open) == (0, 0)
 
 
+async def test_cancelled_in_the_moment_of_winning_nothing_is_left(autojump_clock: MockClock) -> None:
+    """The moment is one of the scheduler's steps, so it is tried at each; the fake provider knows what is open."""
+    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(sse("From the other.", after=1))
+    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+        for steps in range(40):
+            async with trio.open_nursery() as nursery:
+
+                async def client(scope: trio.CancelScope) -> None:
+                    async with dispatcher.stream(ask(*CHAIN)):
+                        scope.cancel()
+
+                nursery.start_soon(client, nursery.cancel_scope)
+                await trio.sleep(3)
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+            assert (ollama.open, openrouter.open) == (0, 0)
+
+
 async def test_a_loser_says_nothing_of_its_route(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(completion("From the other."))
     config = settings(policy={**POLICY, "breaker_failures": 1})
@@ -233,7 +252,18 @@ async def test_a_loser_says_nothing_of_its_route(autojump_clock: MockClock) -> N
 async def test_when_both_answer_in_the_same_moment_one_wins_and_the_other_is_closed(
     autojump_clock: MockClock, mode: str
 ) -> None:
-    ollama, openrouter = FakeProvider(ours("Hello.", mode).after(3)), FakeProvider(theirs("Hello.", mode).after(1))
+    signal = trio.Event()
+
+    class OnSignal(FakeProvider):
+        async def wait(self, seconds: float) -> None:
+            del seconds
+            await signal.wait()
+
+    ollama, openrouter = OnSignal(ours("Hello.", mode)), OnSignal(theirs("Hello.", mode))
     async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
-        text, _ = await answer_of(dispatcher, ask(*CHAIN), mode)
-    assert text == "Hello."
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_of, dispatcher, ask(*CHAIN), mode)
+            await trio.sleep(3)
+            signal.set()
+        assert (len(ollama.asked), len(openrouter.asked)) == (1, 1)
+        assert (ollama.asked[0].body is None, openrouter.asked[0].body is None) == (False, False)

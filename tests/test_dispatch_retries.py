@@ -355,9 +355,9 @@ async def test_a_fallback_that_cannot_end_in_time_is_not_begun(autojump_clock: M
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             with trio.CancelScope(shield=True):  # a transport that does not hear of the deadline in time
                 await trio.sleep(11)
-            return await super().handle_async_request(request)
+            raise httpx.ConnectError("refused")
 
-    ollama, openrouter = Slow(refusal(500, "boom")), FakeProvider(completion())
+    ollama, openrouter = Slow(SILENCE), FakeProvider(completion())
     async with dispatching(settings(timeout=10.0), ollama=ollama, openrouter=openrouter) as dispatcher:
         with pytest.raises(LakehouseError):
             await dispatcher(ask("ollama/m", "openrouter/v/m"))
@@ -406,12 +406,19 @@ async def test_the_first_byte_of_a_whole_answer_is_a_piece_of_it_and_white_space
 ) -> None:
     answer = whole("Slowly.").chunks[0][1]
     assert isinstance(answer, bytes)
-    breathing = Script(chunks=[(5, b" \n")] * 10)
+    breathing = Script(chunks=[(5, b" \n")] * 99)
     speaking = Script(chunks=[(15, b" \n"), (4, answer[:1]), (50, answer[1:])])
-    for script, text in ((breathing, "From the other."), (speaking, "Slowly.")):
+    stalling = Script(chunks=[(15, b" \n"), (4, answer[:1]), (inf, answer[1:])])
+    for script, text, seconds in (
+        (breathing, "From the other.", 20),
+        (speaking, "Slowly.", 69),
+        (stalling, "From the other.", 79),
+    ):
         ollama, openrouter = FakeProvider(script), FakeProvider(completion("From the other."))
-        async with dispatching(settings(first_token_timeout=20.0), ollama=ollama, openrouter=openrouter) as dispatcher:
-            assert (await dispatcher(ask("ollama/m", "openrouter/v/m"))).content == text
+        config = settings(first_token_timeout=20.0, idle_timeout=60.0)
+        async with dispatching(config, ollama=ollama, openrouter=openrouter) as dispatcher:
+            answered = await dispatcher(ask("ollama/m", "openrouter/v/m"))
+        assert (answered.content, answered.latency_ms) == (text, seconds * 1000)
 
 
 async def test_an_upstream_that_answers_timeout_is_asked_again(autojump_clock: MockClock, mode: str) -> None:

@@ -109,6 +109,15 @@ async def test_after_the_first_piece_a_break_is_an_error_and_never_done(
     assert (len(ollama.asked), len(openrouter.asked)) == (1, 0)
 
 
+async def test_an_error_that_came_with_the_last_pieces_is_told_at_once(autojump_clock: MockClock) -> None:
+    ollama = FakeProvider(Script(chunks=[(1, line("Hel") + b'{"error":"boom"}\n'), (inf, b"")]))
+    async with dispatching(ollama=ollama) as dispatcher:
+        pieces, error = await read(dispatcher)
+    assert (text_of(pieces), trio.current_time()) == ("Hel", 1.0)
+    assert error is not None
+    assert "boom" in error.message
+
+
 async def test_a_stream_that_broke_stays_over(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(stream("Hel", cut=CUT))
     async with dispatching(ollama=ollama) as dispatcher, dispatcher.stream(ask()) as pieces:

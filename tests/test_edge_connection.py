@@ -569,6 +569,19 @@ async def test_a_request_that_has_arrived_when_the_drain_begins_is_answered() ->
     assert b"connection: close" in out
 
 
+@pytest.mark.parametrize("before", range(TURNS - 2, TURNS + 2))
+async def test_so_it_is_behind_many_in_a_row(before: int) -> None:
+    """A connection that has had its turns in a row, and then waits, has them anew."""
+    async with serving(hello) as served, await served.connect() as client:
+        await client.send(GET * before)
+        for _ in range(before):
+            await client.response()
+        await trio.testing.wait_all_tasks_blocked()
+        os.write(client.socket.fileno(), GET)
+        served.door.drain()
+        assert (await client.read_all()).startswith(b"HTTP/1.1 200")
+
+
 async def test_a_connection_that_comes_during_the_drain_is_answered_if_it_speaks_at_once() -> None:
     async with serving(hello) as served:
         served.door.drain()

@@ -231,6 +231,11 @@ def test_what_came_before_an_error_is_answered_first() -> None:
     assert events(GET + b"\r\n" + b"nonsense\r\n\r\n") == [get(), END, 400]
 
 
+def test_any_number_of_ignored_upgrades_may_come_at_once() -> None:
+    one = GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+    assert events(one * 1000).count(END) == 1000
+
+
 def test_after_an_error_nothing_is_kept() -> None:
     parser = RequestParser(Limits())
     parser.feed(b"nonsense\r\n\r\n")

@@ -83,15 +83,23 @@ async def test_on_the_last_step_a_refusal_is_the_callers(autojump_clock: MockClo
     assert [step(asked.json) for asked in openrouter.asked] == ["json_schema", "json_object", "tool", "prompt"]
 
 
-async def test_a_refusal_of_something_else_is_no_reason_to_step_down(autojump_clock: MockClock) -> None:
-    wrong = Script(status=400, chunks=[(0, json_body({"error": {"message": "temperature must be at most 2"}}))])
+OTHER_REFUSALS = [
+    "temperature must be at most 2",
+    "unsupported image format",
+    "tools.function.parameters is not a valid moonshot flavored json schema, details: <at path 'x'>",
+    "This endpoint's maximum context length is 8192 tokens. However, your json_schema needs more",
+]
+
+
+@pytest.mark.parametrize("message", OTHER_REFUSALS)
+async def test_the_callers_tools_and_images_are_not_the_format(autojump_clock: MockClock, message: str) -> None:
+    wrong = Script(status=400, chunks=[(0, json_body({"error": {"message": message}}))])
     openrouter = FakeProvider(wrong)
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
     async with dispatching(openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrBadRequest):
-            await dispatcher(ask("openrouter/v/m", format=SCHEMA))
-        with pytest.raises(ErrBadRequest):
-            await dispatcher(ask("openrouter/v/m"))
-    assert len(openrouter.asked) == 2
+            await dispatcher(ask("openrouter/v/m", format=SCHEMA, tools=(tool,)))
+    assert len(openrouter.asked) == 1
 
 
 async def test_a_refusal_about_a_format_that_nobody_asked_for_is_not_answered_with_another_try(

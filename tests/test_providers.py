@@ -219,6 +219,14 @@ async def test_the_embedded_model_is_asked_for_a_stream_whatever_was_asked_of_us
     assert asked.json["stream_options"] == {"include_usage": True}
 
 
+async def test_a_whole_answer_of_the_embedded_model_has_until_timeout(autojump_clock: MockClock) -> None:
+    server = LocalServer(base_url="http://127.0.0.1:4711/v1", api_key="secret", model="demo")
+    config = settings(default="local", ollama_url="", first_token_timeout=20.0, timeout=180.0)
+    local = FakeProvider(sse("Hello.", after=170))
+    async with open_dispatcher(config, env={}, local=server, transports={"local": local}) as dispatcher:
+        assert (await dispatcher(ask("demo"))).content == "Hello."
+
+
 async def test_a_key_goes_to_its_own_provider_and_to_no_other(autojump_clock: MockClock) -> None:
     providers = {
         "ollama": (FakeProvider(whole()), "ollama/m"),
@@ -272,3 +280,9 @@ def test_openais_list() -> None:
 
 def test_a_provider_does_not_show_its_key() -> None:
     assert "sk-secret" not in repr(Kimi("https://api.kimi.com/coding/v1", Key("sk-secret", "$KIMI_API_KEY")))
+
+
+async def test_opencode_asks_for_the_encrypted_reasoning_that_nobody_stores(autojump_clock: MockClock) -> None:
+    request = await sent(ask("opencode/gpt-5.6-sol"), RESPONSES_ANSWER, provider="opencode")
+    body = msgspec.json.decode(request.content)
+    assert (body["store"], body["include"]) == (False, ["reasoning.encrypted_content"])

@@ -68,7 +68,7 @@ async def _body(call: Call, route: Route, attempt: TrackedAttempt, exchange: Exc
 
 
 async def _from_stream(call: Call, route: Route, attempt: TrackedAttempt, *, last: bool) -> Reply:
-    live = await open_stream(call, route, attempt, last=last)
+    live = await _open(call, route, attempt, patience=inf if last else call.settings.first_token_timeout)
     try:
         while await live.receive():
             pass
@@ -82,13 +82,16 @@ async def open_stream(call: Call, route: Route, attempt: TrackedAttempt, *, last
 
     The attempt is kept: it ends with the stream, which somebody must close.
     """
-    settings = call.settings
+    return await _open(call, route, attempt, patience=call.settings.first_token_timeout)
+
+
+async def _open(call: Call, route: Route, attempt: TrackedAttempt, *, patience: float) -> Live:
     exchange = _exchange(call, route, attempt, stream=True)
-    deadline = trio.current_time() + settings.first_token_timeout
+    deadline = trio.current_time() + patience
     with trio.CancelScope(deadline=deadline) as limit:
         incoming = await _send(call, route, attempt, exchange)
     if limit.cancelled_caught:
-        raise silent(route, settings, heard=False)
+        raise silent(route, call.settings, heard=False)
     live = Live(call, route, attempt, incoming, exchange.parser())
     await live.begin(deadline)
     attempt.keep()

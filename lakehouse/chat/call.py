@@ -85,14 +85,15 @@ class Call:
         return trio.current_time() + pause < self.deadline
 
     def lift(self) -> None:
-        """The answer of a stream has begun: no total limit cuts it from here on."""
+        """The answer of a stream has begun, though there is no piece yet: the deadline ends as with the first piece."""
         if self.streams and self.limit is not None:
             self.limit.deadline = inf
 
     def step_down(self, attempt: TrackedAttempt, error: LakehouseError) -> bool:
         """Whether the failed attempt asked for JSON in a way that does not work there, and another way is left."""
-        step = attempt.schema_step
-        return step is not None and self.means.ladder.step_down(attempt.route.target, step, error)
+        step, ladder = attempt.schema_step, self.means.ladder
+        tools = bool(self.request.tools)
+        return step is not None and ladder.step_down(attempt.route.target, step, error, tools=tools)
 
     def learned(self, usage: Usage) -> None:
         """What is known of the cost so far, for the log."""
@@ -116,6 +117,6 @@ class Call:
 
     def blocked(self) -> LakehouseError:
         """The failure of a call whose routes were all left alone because their circuits are open."""
-        names = ", ".join(circuit.describe for circuit in self.refused)
+        names = ", ".join(map(str, self.refused))
         wait = min((circuit.retry_after for circuit in self.refused), default=1.0)
         return ErrUnavailable(f"no route is left: the circuit is open for {names}", retry_after=wait)

@@ -101,9 +101,8 @@ class Circuit:
             return self._cooldown
         return max(0.0, self._opened + self._cooldown - self._clock())
 
-    @property
-    def describe(self) -> str:
-        """For an error or a log: what it is open for."""
+    def __str__(self) -> str:
+        """For an error: whose it is, and what opened it."""
         return f"{self.target} ({self._reason})"
 
     @property

@@ -1,10 +1,12 @@
-"""The dispatcher: asks models. Nothing global, and nothing outlives the block that opened it.
+"""The dispatcher: asks models, whole answers and streams, over the routes that their names stand for.
 
-async with open_dispatcher(config) as chat:
-    answer = await chat(request)
-    async with chat.stream(request) as pieces:
-        async for piece in pieces:
-            ...
+    async with open_dispatcher(config) as chat:
+        answer = await chat(request)
+        async with chat.stream(request) as pieces:
+            async for piece in pieces:
+                ...
+
+Nothing is global, and nothing outlives the block that opened it.
 """
 
 from __future__ import annotations
@@ -155,7 +157,7 @@ class Dispatcher:
 
     def _member(self, call: Call, name: str) -> Call:
         """A part of `call` that asks what one name stands for."""
-        return replace(call, routes=self._routes((name,)), refused=[])
+        return replace(call, routes=self._routes((name,)))
 
     def _routes(self, names: Iterable[str]) -> deque[Route]:
         return deque(self._registry.route(target) for target in self._router.chain(names))

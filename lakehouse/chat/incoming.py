@@ -81,7 +81,9 @@ class Incoming:
             size += len(part)
             if size > limit:
                 message = f"the answer of {self._provider} is over the bound of {limit} bytes"
-                raise failure("upstream_error", message, provider=self._provider, upstream_status=self.status)
+                raise failure(
+                    "upstream_error", message, provider=self._provider, upstream_status=self.status, retryable=False
+                )
             parts.append(part)
         return b"".join(parts)
 

@@ -13,16 +13,20 @@ from typing import get_args
 from lakehouse.chat.dialects.base import SchemaLevel
 from lakehouse.chat.dialects.structured import Misfit
 from lakehouse.chat.routing import Target
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import ErrorClass, LakehouseError
 
 STEPS: tuple[SchemaLevel, ...] = get_args(SchemaLevel)
 
 MAX_MODELS = 4096
 """The names of models come from callers, so what is remembered needs a bound; the longest unused is forgotten."""
 
-REFUSALS = (400, 404, 422)
+_REFUSALS: tuple[ErrorClass | None, ...] = ("bad_request", "unsupported_parameter", "model_not_found")
 
-_ABOUT_FORMAT = re.compile(r"schema|format|json.?(mode|object)|no endpoints|tool_choice", re.IGNORECASE)
+_ABOUT_FORMAT = re.compile(
+    r"response_format|json.?(schema|object|mode)|structured|schema|grammar|invalid format|no endpoints|tool_choice",
+    re.IGNORECASE,
+)
+_ABOUT_TOOLS = re.compile(r"\btools?\b|\bfunctions?\b", re.IGNORECASE)
 
 
 class Ladder:
@@ -39,9 +43,12 @@ class Ladder:
         self._steps.move_to_end(target)
         return known if STEPS.index(known) > STEPS.index(first) else first
 
-    def step_down(self, target: Target, step: SchemaLevel, error: LakehouseError) -> bool:
-        """Whether `error` says that `step` does not work for `target` and there is a lower one. It stands there now."""
-        if not _speaks_of_format(error) or step == STEPS[-1]:
+    def step_down(self, target: Target, step: SchemaLevel, error: LakehouseError, *, tools: bool = False) -> bool:
+        """Whether `error` says that `step` does not work for `target` and there is a lower one. It stands there now.
+
+        `tools`: the caller brought tools, so that a refusal of a tool's schema is about those.
+        """
+        if step == STEPS[-1] or not (isinstance(error, Misfit) or _refuses_format(error, tools=tools)):
             return False
         self._steps[target] = STEPS[STEPS.index(step) + 1]
         self._steps.move_to_end(target)
@@ -50,7 +57,9 @@ class Ladder:
         return True
 
 
-def _speaks_of_format(error: LakehouseError) -> bool:
-    if isinstance(error, Misfit):
-        return True
-    return error.upstream_status in REFUSALS and _ABOUT_FORMAT.search(error.message) is not None
+def _refuses_format(error: LakehouseError, *, tools: bool) -> bool:
+    if error.error_class not in _REFUSALS or error.upstream_status is None:
+        return False
+    if tools and _ABOUT_TOOLS.search(error.message):
+        return False
+    return _ABOUT_FORMAT.search(error.message) is not None

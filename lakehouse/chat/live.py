@@ -66,7 +66,6 @@ class Live:
             await self._incoming.aclose()
             raise
         self._attempt.begun()
-        self._call.lift()
 
     async def receive(self) -> list[Delta]:
         """The next pieces, those that arrived together; none at the end.

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import trio
 
 from lakehouse.edge.asgi import CANCELS, Message, Scope
-from lakehouse.edge.channel import Channel
+from lakehouse.edge.channel import Channel, ErrSlowBody
 from lakehouse.edge.door import Door
 from lakehouse.edge.head import Head
 from lakehouse.edge.response import CONTINUE, Response, ResponseError, refusal
@@ -17,7 +17,6 @@ from lakehouse.edge.wire import Address
 from lakehouse.errors import LakehouseError
 
 logger = logging.getLogger("lakehouse.edge")
-
 
 _INTERNAL = LakehouseError("internal error")
 
@@ -111,7 +110,11 @@ class Exchange:
             return {"type": "http.disconnect"}
         if not self._continued:
             await self._continue()
-        data, more = await self._channel.read_body()
+        try:
+            data, more = await self._channel.read_body()
+        except ErrSlowBody:
+            self.response.close = True  # the rest will hardly come, and the next request is behind it
+            raise
         self._received += len(data)
         self.read = not more
         return {"type": "http.request", "body": data, "more_body": more}
@@ -119,7 +122,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Take one message of the response; returns when the kernel has its bytes.
 
-        Raises `ResponseError` for what cannot be sent. Cancelled half-way, the connection is cut.
+        Raises `ResponseError` for what cannot be sent. Cancelled half-way, or left incomplete, the response is cut.
         """
         kind = message["type"]
         response = self.response
@@ -129,17 +132,12 @@ class Exchange:
             trailers = message.get("trailers", False)
             response.start(message["status"], message.get("headers", ()), self._door.date(), trailers=trailers)
             return
-        try:
-            if kind == "http.response.body":
-                pieces = response.body(message.get("body", b""), message.get("more_body", False))
-            elif kind == "http.response.trailers":
-                pieces = response.trailers(message.get("headers", ()), message.get("more_trailers", False))
-            else:
-                raise ResponseError(f"unknown message {kind!r}")
-        except ResponseError:
-            if response.head_out and not response.complete:
-                self._channel.wire.broken = True
-            raise
+        if kind == "http.response.body":
+            pieces = response.body(message.get("body", b""), message.get("more_body", False))
+        elif kind == "http.response.trailers":
+            pieces = response.trailers(message.get("headers", ()), message.get("more_trailers", False))
+        else:
+            raise ResponseError(f"unknown message {kind!r}")
         if pieces:
             await self._channel.write(pieces)
         if response.complete:

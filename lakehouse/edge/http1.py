@@ -55,20 +55,25 @@ class RequestParser:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the connection. After an error they are dropped; after an upgrade, kept."""
-        if self._stopped:
-            if self._rest is not None:
-                self._rest += data
-            return
+        while data and not self._stopped:
+            data = self._parse(data)
+        if self._rest is not None:
+            self._rest += data
+
+    def _parse(self, data: bytes) -> bytes:
+        """Parse up to the end or an upgrade; gives what is behind that."""
         self._fed = len(data)
         self._spent += self._fed
         try:
             self._llhttp.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._after_upgrade(data[upgrade.args[0] :])
+            self._after_upgrade()
+            return data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             self._refuse(error)
         else:
             self._check_unfinished()
+        return b""
 
     def next_event(self) -> Event | None:
         """The next event, or None until more bytes are fed. Raises `ProtocolError`, and then again each time."""
@@ -186,22 +191,18 @@ class RequestParser:
             if self._overhead > limits.chunk_overhead:
                 self._stop(ProtocolError("the chunk extensions or trailers are too large"))
 
-    def _after_upgrade(self, rest: bytes) -> None:
+    def _after_upgrade(self) -> None:
         """llhttp pauses behind any head that asks for an upgrade; only WebSocket's is granted."""
         head = self._head
         if head is None:
             raise TypeError("an upgrade without a head")  # a defect of ours: llhttp pauses behind heads only
-        if head.websocket:
-            self._finish()
-            self._stopped = True
-            self._rest = rest
-            return
         if head.length == 0:
             self._finish()
         else:
             self._replay(head)
-        if rest:
-            self.feed(rest)
+        if head.websocket:
+            self._stopped = True
+            self._rest = b""
 
     def _replay(self, head: Head) -> None:
         """Tell llhttp the head again without the upgrade, for it has skipped the body, whose bytes come next."""

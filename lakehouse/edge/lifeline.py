@@ -59,9 +59,8 @@ class Lifeline:
 
     def drain(self) -> None:
         """End every request that is still here: 503 where the head is not out, a cut where it is."""
-        error = ErrUnavailable("the service is shutting down", retry_after=1)
         for line in tuple(self._lines):
-            line.end(error, "drain")
+            line.end(ErrUnavailable("the service is shutting down", retry_after=1), "drain")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application for one scope; what is neither `http` nor `websocket` passes through.

@@ -12,7 +12,7 @@ import trio
 
 from lakehouse.edge.asgi import CANCELS, App, Message, Receive, Scope, Send, answer
 from lakehouse.edge.pump import Pump
-from lakehouse.errors import ERROR_CLASSES, Attempt, ErrBadRequest, ErrorClass, ErrTimeout, LakehouseError
+from lakehouse.errors import ErrBadRequest, ErrTimeout, LakehouseError
 from lakehouse.observe.inflight import Flight
 
 logger = logging.getLogger("lakehouse.edge")
@@ -23,6 +23,10 @@ Refusal = Callable[[Flight, LakehouseError], tuple[int, object, list[tuple[str, 
 LAST_MESSAGE = 30.0
 """Seconds that a foreign server has for the last message, in which it must not be cancelled; as many as our own
 connection gives a stalled client."""
+
+
+ATTEMPTS = "x-lakehouse-attempts"
+"""The response header with the number of tries that were made, where any were."""
 
 
 def plainly(flight: Flight, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
@@ -118,14 +122,16 @@ class Line(ABC):
             await self._say(failure)
 
     def _timeout(self) -> tuple[LakehouseError, str]:
-        if self._ended_by is not None:
-            return self._ended_by
         flight = self.flight
+        if self._ended_by is not None:
+            error, outcome = self._ended_by
+            error.attempts = flight.trail()
+            return error, outcome
         seconds = flight.deadline - flight.started
         doing = flight.phase + (f", {flight.upstream}" if flight.upstream else "")
         message = f"the {seconds:g} s that X-Request-Timeout-Ms allows have passed ({doing})"
-        error = ErrTimeout(message, error_class="timeout", retryable=True, attempts=attempts_of(flight))
-        return error, "deadline"
+        attempts = flight.trail(left="timeout")
+        return ErrTimeout(message, error_class="timeout", retryable=True, attempts=attempts), "deadline"
 
     def _explain(self, error: Exception) -> tuple[LakehouseError, str]:
         known = _known(error)
@@ -217,6 +223,8 @@ class HttpLine(Line):
             raise failure
         self._head = None
         status, document, headers = self._refusal(self.flight, failure)
+        if failure.attempts:
+            headers = [*headers, (ATTEMPTS, str(len(failure.attempts)))]
         await answer(self.send, status, document, [(name.encode(), value.encode()) for name, value in headers])
 
 
@@ -240,25 +248,6 @@ def with_timing(head: Message, flight: Flight) -> Message:
     ours = max(0.0, trio.current_time() - flight.started - waited)
     timing = b"upstream;dur=%.1f, gateway;dur=%.1f" % (waited * 1000, ours * 1000)
     return {**head, "headers": [*head["headers"], (b"server-timing", timing)]}
-
-
-def attempts_of(flight: Flight) -> tuple[Attempt, ...]:
-    """What was tried for a request that ended before its answer; what was given up, was given up for want of time."""
-    return tuple(
-        Attempt(
-            provider=made.upstream,
-            model=made.model,
-            status=made.status,
-            error="timeout" if made.error in (None, "cancelled") else _class_of(made.error),
-            ms=round(((made.ended or trio.current_time()) - made.started) * 1000, 3),
-        )
-        for made in flight.tries
-    )
-
-
-def _class_of(error: str | None) -> ErrorClass | None:
-    """A try's error if it is a class; where there is none, it is a code."""
-    return error if error in ERROR_CLASSES else None
 
 
 def _seconds(timeout: bytes) -> float:

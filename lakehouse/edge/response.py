@@ -134,8 +134,8 @@ class Response:
     def body(self, data: bytes, more: bool) -> list[bytes]:
         """Take some body. Gives what is to be written now, and sets `complete` with the last of it.
 
-        Raises `ResponseError` when the body is not as long as declared: then nothing more may be written, and the
-        connection is to be cut, for the response must not look complete.
+        Raises `ResponseError` when the body is not as long as declared. Nothing of the piece at fault is written, so
+        the response stays incomplete, and whoever owns the connection cuts it.
         """
         if not self.status or self.complete:
             raise ResponseError("a body before the response's start" if not self.status else "the response is complete")

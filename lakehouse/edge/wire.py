@@ -138,6 +138,7 @@ class SocketWire(Wire):
             try:
                 await trio.lowlevel.wait_readable(self._socket)
             except trio.ClosedResourceError:  # `wake`
+                self._turns = 0
                 return self.try_receive(size) or b""
             self._turns = 0
             data = self.try_receive(size)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from lakehouse.errors import ERROR_CLASSES, Attempt, ErrorClass
+
 if TYPE_CHECKING:
     from lakehouse.observe.context import Trace
 
@@ -54,6 +56,17 @@ class Try:
     status: int | None = None
     error: str | None = None
     span_id: int = 0
+
+    def entry(self, left: ErrorClass | None) -> Attempt:
+        """This try as an error carries it; `left` is its class if it was given up."""
+        found = [known for known in ERROR_CLASSES if known == self.error]
+        return Attempt(
+            provider=self.upstream,
+            model=self.model,
+            status=self.status,
+            error=found[0] if found else left,
+            ms=round(((self.started if self.ended is None else self.ended) - self.started) * 1000, 3),
+        )
 
     def describe(self, now: float) -> dict[str, object]:
         """A try as `GET /v1/requests` shows it; `age` is how long it runs or ran, in seconds."""
@@ -119,6 +132,10 @@ class Flight:
         self.tries += (made,)
         self.attempts += 1
         return made
+
+    def trail(self, *, left: ErrorClass | None = None) -> tuple[Attempt, ...]:
+        """The tries as an error carries them; `left` is the class of those that were given up with the request."""
+        return tuple(made.entry(left) for made in self.tries)
 
     def traceparent(self, attempt: Try | None = None) -> bytes | None:
         """The W3C header to send with a call made for this flight, or None when it is not traced."""

@@ -7,6 +7,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 from lakehouse.errors import LakehouseError, failure
 
@@ -68,3 +69,23 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError | socket.gaierror) and error.errno:
         return os.strerror(error.errno)  # trio puts an address into `strerror`, which is nobody's business outside
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def split_base_url(base_url: str) -> tuple[Literal["http", "https"], str, int, bytes, bytes]:
+    """Scheme, host name, port, the value of `Host`, and the path without a slash at its end.
+
+    Raises `ValueError` if it is not `http(s)://host[:port][/path]`; the message holds no password.
+    """
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{base_url.rpartition('@')[2]!r} is not a URL with http:// or https:// and a host")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError(f"{parts.scheme}://{parts.hostname}: a base URL has no user, query or fragment")
+    default = 443 if parts.scheme == "https" else 80
+    port = parts.port or default
+    hostname = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
+    host = f"[{hostname}]" if ":" in hostname else hostname
+    if port != default:
+        host = f"{host}:{port}"
+    scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
+    return scheme, hostname, port, host.encode(), parts.path.rstrip("/").encode()

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
-from urllib.parse import urlsplit
 
 import trio
 
@@ -19,7 +17,7 @@ from lakehouse.upstream.connection import READ_WINDOW, Connection
 from lakehouse.upstream.dialing import default_context, dial
 from lakehouse.upstream.http1 import CHUNKED, IDEMPOTENT, ResponseParser, content_length, request_head
 from lakehouse.upstream.limiter import Limiter
-from lakehouse.upstream.peer import Peer, reason_of
+from lakehouse.upstream.peer import Peer, reason_of, split_base_url
 from lakehouse.upstream.response import Gone, Response
 from lakehouse.upstream.upload import RequestBody, Upload, alongside
 
@@ -27,6 +25,10 @@ STALE_WINDOW = 1.0
 """Seconds after the sending within which a reused connection's end counts as the upstream's farewell to an idle
 connection that crossed our request on the way. That takes one round trip; an end that comes later may well be that of a
 server that has begun to work on the request."""
+
+UPLOAD_IDLE = 1.0
+"""Seconds that a connection may have been idle to be used for a body that streams. Such a request cannot be sent a
+second time, so it does not take the risk of meeting an upstream's farewell; a new connection costs a round trip."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,7 +73,7 @@ class Upstream:
         Raises `ValueError` for a base URL that is not `http(s)://host[:port][/path]`.
         """
         self.name = name
-        scheme, hostname, port, self.host, self.base_path = _split(base_url)
+        scheme, hostname, port, self.host, self.base_path = split_base_url(base_url)
         self.peer = Peer(
             name=name,
             scheme=scheme,
@@ -84,7 +86,7 @@ class Upstream:
         self._limiter = Limiter(name, max_connections, max_waiting)
         self._keepalive_expiry = keepalive_expiry
         self._ssl_context = ssl_context
-        self._window = memoryview(bytearray(READ_WINDOW))
+        self._window: memoryview | None = None  # made with the first connection
         self._idle: deque[Connection] = deque()
         self._closed = False
 
@@ -121,8 +123,8 @@ class Upstream:
 
         `target` is sent as it is (`base_path` is the caller's to put before it), and so are `headers`; `Host` and the
         body's framing are added. A body that does not leave in one piece is sent to its end first, unless the
-        upstream answers with an error before: then it is stopped. For an answer that is to be read while the body is
-        still going up there is `exchange`.
+        upstream answers with an error before: then it is stopped. For an upstream whose answer is to be read while the
+        body is still going up, or it takes no more of it, there is `exchange`.
 
         Raises `ErrUpstream`, `ErrTimeout` (its message names the limit), `ErrUnavailable` (queue full, or closed),
         `ErrBadRequest` (a header or target that HTTP does not allow), and what the body raises. Whatever it
@@ -217,7 +219,8 @@ class Upstream:
 
     async def _send_first(self, call: _Call, anew: bool) -> tuple[Connection, int]:
         while True:
-            connection = (None if anew else self._pop_idle()) or await self._connect(call.flight)
+            idle = inf if call.body is None else UPLOAD_IDLE
+            connection = (None if anew else self._pop_idle(idle)) or await self._connect(call.flight)
             try:
                 return connection, connection.send_at_once(call.wire)
             except OSError as error:
@@ -259,16 +262,17 @@ class Upstream:
             connection.close()
         self._limiter.give()
 
-    def _pop_idle(self) -> Connection | None:
+    def _pop_idle(self, longest: float) -> Connection | None:
+        """The connection that was used last, if it has not been idle for longer than that, in seconds."""
         idle = self._idle
         if not idle:
             return None
-        expired = trio.current_time() - self._keepalive_expiry
-        while idle and idle[0].idle_since <= expired:  # the oldest are at the bottom
+        now = trio.current_time()
+        while idle and idle[0].idle_since <= now - self._keepalive_expiry:  # the oldest are at the bottom
             idle.popleft().close()
         while idle:
             connection = idle.pop()
-            if connection.is_quiet():
+            if connection.idle_since >= now - longest and connection.is_quiet():
                 return connection
             connection.close()
         return None
@@ -282,7 +286,10 @@ class Upstream:
                 if peer.scheme == "https" and self._ssl_context is None:
                     self._ssl_context = await trio.to_thread.run_sync(default_context, abandon_on_cancel=True)
                 tls = self._ssl_context if peer.scheme == "https" else None
-                return Connection(await dial(peer.hostname, peer.port, tls), self._window)
+                sock = await dial(peer.hostname, peer.port, tls)
+                if self._window is None:
+                    self._window = memoryview(bytearray(READ_WINDOW))
+                return Connection(sock, self._window)
         except (OSError, ValueError) as error:
             raise peer.unreachable(error) from error
         raise peer.late("connect", "did not accept a connection", peer.connect_timeout)
@@ -290,20 +297,3 @@ class Upstream:
 
 class _Stale(Exception):
     """A reused connection had ended before it gave a byte of an answer, and the request can be sent again."""
-
-
-def _split(base_url: str) -> tuple[Literal["http", "https"], str, int, bytes, bytes]:
-    """Scheme, host name, port, the value of `Host`, and the path without a slash at its end."""
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{base_url!r} is not a URL with http:// or https:// and a host")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError(f"{parts.scheme}://{parts.hostname}: a base URL has no user, query or fragment")
-    default = 443 if parts.scheme == "https" else 80
-    port = parts.port or default
-    hostname = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
-    host = f"[{hostname}]" if ":" in hostname else hostname
-    if port != default:
-        host = f"{host}:{port}"
-    scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
-    return scheme, hostname, port, host.encode(), parts.path.rstrip("/").encode()

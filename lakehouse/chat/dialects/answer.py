@@ -146,6 +146,12 @@ class AnswerBuilder:
         """An `upstream_error` about this answer."""
         return failure("upstream_error", f"{self.provider}: {message}", provider=self.provider, upstream_status=200)
 
+    def too_large(self, message: str) -> LakehouseError:
+        """The failure of an answer over its bound. It is not asked for again: it would be as large another time."""
+        error = self.failure(message)
+        error.retryable = False
+        return error
+
     def not_understood(self, document: JsonObject) -> LakehouseError:
         """The failure that a whole answer is which has another form."""
         return self.failure(f"the answer is not understood: {excerpt(dump(document))}")
@@ -182,7 +188,7 @@ class AnswerBuilder:
 
     def _bounded(self) -> None:
         if self.said > MAX_ANSWER:
-            raise self.failure(f"the answer is over the bound of {MAX_ANSWER} characters")
+            raise self.too_large(f"the answer is over the bound of {MAX_ANSWER} characters")
 
 
 def _unwrapped(call: ToolCall) -> str:

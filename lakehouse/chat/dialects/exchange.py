@@ -151,7 +151,7 @@ class EitherParser:
         if len(self._kept) + len(data) > MAX_ANSWER:
             name = self._quirks.provider
             message = f"{name}: the answer is over the bound of {MAX_ANSWER} bytes"
-            raise failure("upstream_error", message, provider=name, upstream_status=200)
+            raise failure("upstream_error", message, provider=name, upstream_status=200, retryable=False)
         self._kept += data
 
 

@@ -102,7 +102,7 @@ class Parser:
             if last:
                 deltas += self._answer.flush()
         except LineTooLong:
-            self._error = self._answer.failure("a line of the answer is over its bound")
+            self._error = self._answer.too_large("a line of the answer is over its bound")
         except LakehouseError as error:
             self._error = error
         if self._error is not None and not deltas:
@@ -143,7 +143,7 @@ def read_whole(body: bytes, reader: Reader) -> Reply:
         message = f"{answer.provider} answered with an empty body"
         raise failure("empty_response", message, provider=answer.provider, upstream_status=200)
     if len(body) > MAX_ANSWER:
-        raise answer.failure(f"the answer is over the bound of {MAX_ANSWER} bytes")
+        raise answer.too_large(f"the answer is over the bound of {MAX_ANSWER} bytes")
     try:
         document = load_object(body.lstrip().removeprefix(BOM))
     except ValueError:

@@ -1,0 +1,140 @@
+"""Playing the rows against a gateway, and the card that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import trio
+
+from tools.faults.caller import PATIENCE, Outcome, call
+from tools.faults.cases import Case, Gateway, Played
+from tools.faults.judging import judge
+from tools.faults.profiles import Profile
+from tools.faults.provider import Provider
+from tools.faults.visits import Visit
+
+AT_ONCE = {"fast": 16, "full": 300}
+"""Cases played at once, by profile: most of them wait for something."""
+
+
+Memory = Callable[[str], Awaitable[list[Visit]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A case, and what was wrong with it: nothing is a pass."""
+
+    case: Case
+    problems: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Theatre:
+    """Where cases are played: the gateways' base URLs (with their `/v1`), and what the provider remembers."""
+
+    http: httpx.AsyncClient
+    profile: Profile
+    gateways: Mapping[Gateway, str]
+    memory: Memory
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    async def ask(self, case: Case, *, timeout: float | None = None) -> Outcome:
+        """See `Stage`."""
+        url = self.gateways[case.row.gateway]
+        headers = dict(self.headers)
+        if timeout is not None:
+            headers["x-request-timeout-ms"] = str(round(timeout * 1000))
+        return await call(self.http, url, case.form, case.mode, case.alias, headers=headers)
+
+    async def visits(self, model: str) -> list[Visit]:
+        """See `Stage`."""
+        return await self.memory(model)
+
+    async def play(self, case: Case) -> Result:
+        """One case, to its verdict."""
+        before = [len(await self.visits(model)) for _, model in case.members]  # a provider may have run for days
+        try:
+            played: Played = await case.row.play(self, case)
+        except Exception as error:  # noqa: BLE001 - a gateway may answer what nobody can read
+            return Result(case, (f"not understood: {error!r}",))
+        for (_, model), old in zip(case.members, before, strict=True):
+            played.visits.append((await self.visits(model))[old:])
+        return Result(case, tuple(judge(self.profile, case, played)))
+
+
+async def score(theatre: Theatre, cases: Iterable[Case], *, at_once: int | None = None) -> list[Result]:
+    """Play the cases, many at once; those whose gateway there is not are left out."""
+    results: dict[int, Result] = {}
+    places = trio.CapacityLimiter(at_once or AT_ONCE[theatre.profile.name])
+
+    async def play(number: int, case: Case) -> None:
+        async with places:
+            results[number] = await theatre.play(case)
+
+    async with trio.open_nursery() as nursery:
+        for number, case in enumerate(cases):
+            if case.row.gateway in theatre.gateways:
+                nursery.start_soon(play, number, case)
+    return [results[number] for number in sorted(results)]
+
+
+@asynccontextmanager
+async def theatre(
+    profile: Profile,
+    gateways: Mapping[Gateway, str],
+    provider: Provider | str,
+    headers: Mapping[str, str] | None = None,
+) -> AsyncIterator[Theatre]:
+    """A theatre for the block. `provider` is one in this process, or the base URL of one that runs elsewhere."""
+
+    async def here(model: str) -> list[Visit]:
+        assert not isinstance(provider, str)
+        return provider.visits.of(model)
+
+    async def elsewhere(model: str) -> list[Visit]:
+        response = await http.get(f"{provider}/visits", params={"model": model})
+        return [Visit(**visit) for visit in response.json()]
+
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+    async with httpx.AsyncClient(timeout=PATIENCE, limits=limits, trust_env=False) as http:
+        memory = elsewhere if isinstance(provider, str) else here
+        yield Theatre(http, profile, gateways, memory, headers or {})
+
+
+def document(results: Sequence[Result], profile: Profile) -> dict[str, object]:
+    """The card as JSON."""
+    rows: dict[str, dict[str, object]] = {}
+    for result in results:
+        case = result.case
+        row = rows.setdefault(case.row.name, {"pass": True, "chain": case.row.chain, "cases": []})
+        row["pass"] = bool(row["pass"]) and not result.problems
+        told = {"form": case.form, "mode": case.mode, "model": case.alias, "problems": result.problems}
+        row["cases"].append(told)  # type: ignore[attr-defined]
+    passed = sum(bool(row["pass"]) for row in rows.values())
+    return {"profile": profile.name, "passed": passed, "of": len(rows), "rows": rows}
+
+
+def _place(result: Result) -> tuple[str, str, str]:
+    return result.case.row.name, result.case.form, result.case.mode
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """The card as a table: a row passes in a column when it does in all its wires; below it, what was wrong."""
+    columns = list(dict.fromkeys((result.case.form, result.case.mode) for result in results))
+    lines = [
+        "| fault | " + " | ".join(f"{form}, {mode}" for form, mode in columns) + " |",
+        "|---|" + "---|" * len(columns),
+    ]
+    for name in dict.fromkeys(result.case.row.name for result in results):
+        cells = []
+        for column in columns:
+            found = [bool(result.problems) for result in results if _place(result) == (name, *column)]
+            failed = f"**fail** ({sum(found)} of {len(found)})"
+            cells.append(failed if any(found) else "pass" if found else "-")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    failures = [f"* {result.case.alias}: {problem}" for result in results for problem in result.problems]
+    passed = sum(not result.problems for result in results)
+    return "\n".join([*lines, "", f"{passed} of {len(results)} cases pass.", *([""] if failures else []), *failures])

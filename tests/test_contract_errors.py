@@ -374,6 +374,14 @@ async def test_a_schema_is_asked_for_as_the_provider_honours_it(model: str) -> N
         assert {name: asked.json.get(name) for name in wanted} == wanted
 
 
+async def test_what_stands_below_an_unknown_keyword_of_a_schema_is_nobodys_business() -> None:
+    for required in ([[1]], 5, {"a": 1}):
+        odd = {**SCHEMA, "x-note": {"type": "object", "additionalProperties": False, "required": required}}
+        async with house(scripts={"openrouter": says(completion(FITS))}) as there:
+            answer = await there.chat("openrouter/v/m", format=odd)
+            assert answer.status_code == 200, answer.text
+
+
 async def test_a_provider_that_ignores_schemas_is_given_a_tool() -> None:
     by_tool = ollama("", tool_calls=[TOOL_CALL])
     async with house(scripts={"ollama_cloud": says(by_tool)}) as there:

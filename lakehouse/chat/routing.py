@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 from lakehouse.errors import ErrBadRequest
 
-
 LONGEST_NAME = 512
-"""Characters. No provider has a name half as long, and what is remembered about models is remembered by name."""
+"""Characters: far beyond any real one. What is remembered about models is remembered by name, and callers choose it."""
 
 
 class Target(NamedTuple):

@@ -230,6 +230,7 @@ async def house(
     """The service with its five providers, each friendly unless `scripts` says otherwise, and no retries unless
     `policy` does. `chatd` are further keys of that table, a provider's own among them; `env` is instead of all keys."""
     scripts = scripts or {}
+    failed: Exception | None = None
     async with AsyncExitStack() as stack:
         there = {
             name: await stack.enter_async_context(upstream(scripts.get(name, friendly))) for name in ("ollama", *TABLES)
@@ -241,7 +242,12 @@ async def house(
         config = configured(chatd={**settings, **given}, **tables)
         service = await stack.enter_async_context(running(config, env=KEYS if env is None else env))
         client = await stack.enter_async_context(client_of(service))
-        yield House(service, client, there)
+        try:
+            yield House(service, client, there)
+        except Exception as error:  # noqa: BLE001 - raised below, without the groups of all the nurseries around it
+            failed = error
+    if failed is not None:
+        raise failed
 
 
 def pieces(text: str) -> list[dict[str, Any]]:

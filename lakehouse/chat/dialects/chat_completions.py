@@ -185,10 +185,9 @@ class CompletionReader:
 
     def _may_be_the_end(self, message: JsonObject, *, counted: bool) -> None:
         """Usage is an end until something else is said; counted beside something said it is none."""
-        said = (
-            text(message.get("content"))
-            or (any(map(message.get, BESIDE_CONTENT))
-            and (reasoning.read(message) or message.get("refusal") or fragments_of(message)))
+        said = text(message.get("content")) or (
+            any(map(message.get, BESIDE_CONTENT))
+            and (reasoning.read(message) or message.get("refusal") or fragments_of(message))
         )
         if said or counted:
             self.answer.ended_by_usage = not said

@@ -142,6 +142,24 @@ async def test_check_sees_what_would_stop_the_start(tmp_path: Path) -> None:
     assert "missing.gguf" in ran.err
 
 
+async def test_check_sees_that_an_extra_is_missing(tmp_path: Path) -> None:
+    configure(tmp_path, '[chatd.local]\ndemo = true\n[observe]\ntraces_url = "http://127.0.0.1:4318/v1/traces"')
+    hide = "import sys; sys.modules.update(xllamacpp=None, opentelemetry=None); import lakehouse.cli as c; sys.exit(c.main())"
+    done = await trio.run_process(
+        [sys.executable, "-c", hide, "check"],
+        check=False,
+        capture_stdout=True,
+        capture_stderr=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    traces, local = done.stderr.decode().splitlines()
+    assert traces.startswith("observe.traces_url needs the extra `otel`, of which opentelemetry.sdk and ")
+    assert traces.endswith("pip install '.[otel]' in Lakehouse's checkout")
+    assert local.startswith("chatd.local.demo: the embedded model needs the extra `local`, of which xllamacpp")
+
+
 @pytest.mark.parametrize("command", ["check", "serve", "chat", "providers"])
 async def test_a_configuration_that_is_not_there(tmp_path: Path, command: str) -> None:
     ran = await lakehouse(command, "-c", "no.toml", cwd=tmp_path, stdin="hello")
@@ -201,7 +219,10 @@ async def test_chat_says_what_went_wrong(tmp_path: Path) -> None:
     assert (ran.status, ran.out) == (1, "")
     assert ran.err.startswith("lakehouse: ErrProviderNotFound: the provider kimi is not registered")
     ran = await lakehouse("chat", cwd=tmp_path, stdin="  \n")
-    assert (ran.status, ran.err) == (2, "lakehouse chat: there is no prompt\n")
+    assert (ran.status, ran.err) == (
+        2,
+        "lakehouse chat: there is no prompt: put it behind the command, or into standard input\n",
+    )
     configure(tmp_path, '[chatd]\nollama_url = ""')
     ran = await lakehouse("chat", "hello", cwd=tmp_path)
     assert ran.status == 1
@@ -272,6 +293,13 @@ async def test_the_first_run_says_what_it_found_and_what_to_try(tmp_path: Path) 
         assert re.search(r"openrouter +not registered: no key was found in \$OPENROUTER_API_KEY", said)
         assert re.search(r"upstreams +storaged, .* do not answer", said)
         assert re.search(r"try: +curl http://127\.0\.0\.1:\d+/v1/chat .*ollama/qwen3:8b", said)
+
+
+async def test_chat_starts_the_embedded_model_when_it_is_asked_for(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
+    ran = await lakehouse("chat", "--demo", "--json", "hello", cwd=tmp_path)
+    assert ran.status == 0, ran.err
+    assert json.loads(ran.out)["provider"] == "local"
 
 
 async def test_demo_asks_itself_and_stops(tmp_path: Path) -> None:

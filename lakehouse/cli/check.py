@@ -12,6 +12,7 @@ import msgspec
 
 from lakehouse.chat.registry import register
 from lakehouse.chat.routing import Router
+from lakehouse.cli.output import say
 from lakehouse.cli.settings import settings
 from lakehouse.cli.style import Style
 from lakehouse.config import Config, ConfigError, Loaded
@@ -43,10 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     providers = known_providers(loaded.config, os.environ)
     tiers = list(_tiers(loaded.config, os.environ))
     if arguments.json:
-        print(msgspec.json.format(msgspec.json.encode(_document(loaded, checked, providers, tiers))).decode())
+        say(msgspec.json.format(msgspec.json.encode(_document(loaded, checked, providers, tiers))).decode())
     else:
         for line in _lines(loaded, checked, providers, tiers, Style(sys.stdout)):
-            print(line)
+            say(line)
     return 0
 
 
@@ -63,11 +64,12 @@ def _problems(config: Config, env: Mapping[str, str]) -> list[str]:
         preflight(config, env)
     except ConfigError as error:
         problems += error.problems
-    if config.chatd.local.model:
+    local = config.chatd.local
+    if local.model or local.demo:
         try:
-            check_model(Path(config.chatd.local.model))
+            check_model(Path(local.model) if local.model else None)
         except LocalModelError as error:
-            problems.append(f"chatd.local.model {error}")
+            problems.append(f"chatd.local.{'model' if local.model else 'demo'}: {error}")
     return problems
 
 

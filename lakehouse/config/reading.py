@@ -76,7 +76,9 @@ def load(path: str | Path | None = None, *, env: Mapping[str, str] | None = None
         return Loaded(config=Config(), path=None)
     try:
         document = tomllib.loads(found.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise ConfigError([f"{found} cannot be read: {error.strerror}"]) from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError([f"{found}: {error}"]) from None
     config, warnings = parse(document)
     return Loaded(config=config, path=found, warnings=tuple(warnings))

@@ -9,9 +9,9 @@ from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from quart_trio.wrappers import TrioResponse
 
 from lakehouse.chat.api import answers, sse, surroundings
+from lakehouse.chat.api.answers import Whole
 from lakehouse.chat.api.interface import Pieces
 from lakehouse.chat.api.openai_errors import envelope, headers_of, status_of
 from lakehouse.chat.api.openai_shapes import (
@@ -94,7 +94,7 @@ class Chunks:
         """The error's envelope, and no end mark after it."""
         return sse.event(msgspec.json.encode(self._envelope(error)))
 
-    def refusal(self, error: LakehouseError) -> TrioResponse:
+    def refusal(self, error: LakehouseError) -> Whole:
         """The error's envelope with its status."""
         headers = headers_of(error)
         return answers.refusal(error, self._envelope(error), status_of(error), headers)

@@ -113,6 +113,26 @@ async def test_check_reports_all_problems_a_line_each_with_status_2(tmp_path: Pa
     ]
 
 
+async def test_check_sees_problems_of_both_kinds_at_once(tmp_path: Path) -> None:
+    text = '[gateway]\nbind = "0.0.0.0:0"\nsql_url = ""\n[models]\nfast = ["m", "kimi/"]\n[chatd]\ndefault = "local"'
+    configure(tmp_path, text)
+    ran = await lakehouse("check", cwd=tmp_path)
+    assert (ran.status, ran.out) == (2, "")
+    assert [problem.partition(" ")[0] for problem in ran.err.splitlines()] == [
+        "gateway.sql_url",
+        "gateway.bind",
+        "chatd.default",
+        "models.fast",
+    ]
+
+
+async def test_check_of_a_tier_with_two_names_for_one_model_and_of_a_key_file_that_is_none(tmp_path: Path) -> None:
+    configure(tmp_path, f'[models]\nfast = ["m", "ollama/m"]\n[chatd.kimi]\nkey_file = "{tmp_path}"')
+    ran = await lakehouse("check", cwd=tmp_path)
+    assert (ran.status, ran.err) == (0, f"warning: the key file {tmp_path} cannot be read: Is a directory\n")
+    assert re.findall(r"\+ fast +(\S+) -> ollama as m", ran.out) == ["m", "ollama/m"]
+
+
 async def test_check_sees_what_would_stop_the_start(tmp_path: Path) -> None:
     configure(tmp_path, '[gateway]\nbind = "0.0.0.0:3110"\n[chatd.local]\nmodel = "missing.gguf"')
     ran = await lakehouse("check", cwd=tmp_path)

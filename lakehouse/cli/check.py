@@ -33,7 +33,11 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what would run; the caller prints the problems of a ConfigError and returns 2."""
-    loaded = settings(arguments)
+    try:
+        loaded = settings(arguments)
+    except ConfigError as error:
+        further = [] if error.readable is None else _problems(error.readable, os.environ)
+        raise ConfigError(error.problems + further) from None
     checked = _checked(loaded.config, os.environ)
     for warning in register(loaded.config.chatd, os.environ).warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -49,10 +53,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _checked(config: Config, env: Mapping[str, str]) -> Preflight:
     """Everything that would stop the start, short of binding. Raises ConfigError with every problem."""
+    if problems := _problems(config, env):
+        raise ConfigError(problems)
+    return preflight(config, env)
+
+
+def _problems(config: Config, env: Mapping[str, str]) -> list[str]:
     problems: list[str] = []
-    checked = None
     try:
-        checked = preflight(config, env)
+        preflight(config, env)
     except ConfigError as error:
         problems += error.problems
     local = config.chatd.local
@@ -61,9 +70,7 @@ def _checked(config: Config, env: Mapping[str, str]) -> Preflight:
             check_model(Path(local.model) if local.model else None)
         except LocalModelError as error:
             problems.append(f"chatd.local.{'model' if local.model else 'demo'}: {error}")
-    if problems or checked is None:
-        raise ConfigError(problems)
-    return checked
+    return problems
 
 
 def _tiers(config: Config, env: Mapping[str, str]) -> Iterator[Tier]:

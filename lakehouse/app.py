@@ -18,9 +18,10 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from lakehouse.chat.api import answers, surroundings
 from lakehouse.chat.api.application import ChatApplication, ChatConnection
-from lakehouse.chat.api.native import native
-from lakehouse.chat.api.openai import openai
+from lakehouse.chat.api.native import NativeChat, native
+from lakehouse.chat.api.openai import OpenAIChat, openai
 from lakehouse.chat.api.openai_errors import envelope, headers_of, status_of
+from lakehouse.chat.api.posts import Post
 from lakehouse.chat.dispatcher import Dispatcher
 from lakehouse.edge.asgi import App, Receive, Scope, Send
 from lakehouse.edge.line import plainly
@@ -49,6 +50,8 @@ class HttpGroups(ChatConnection):
         if flight is not None and scope["path"] in application.paths:
             flight.route = scope["path"]
         app = application.plain(scope["raw_path"])
+        if app is None and scope["method"] == "POST" and flight is not None:
+            app = application.chat_post(scope["raw_path"])
         if app is not None:
             await app(scope, cast("Receive", receive), cast("Send", send))
             return
@@ -90,10 +93,17 @@ class Application(ChatApplication):
         self.paths = frozenset((*chat_paths, *(path.decode() for path in own)))
         self._gateway = gateway
         self._own = own
+        self._posts: dict[bytes, App] = {}
         if chat is not None:
             self.register_blueprint(native(chat, max_body=max_body, prefix=f"{prefix}/chat"))
             self.register_blueprint(openai(chat, max_body=max_body, prefix=prefix))
+            self._posts[f"{prefix}/chat".encode()] = Post(NativeChat(chat), max_body=max_body)
+            self._posts[f"{prefix}/chat/completions".encode()] = Post(OpenAIChat(chat), max_body=max_body)
         self.register_error_handler(HTTPException, _refuse)
+
+    def chat_post(self, path: bytes) -> App | None:
+        """The same for a POST under a lifeline: a chat."""
+        return self._posts.get(path)
 
     def plain(self, path: bytes) -> App | None:
         """What answers this path as plain ASGI, without Quart; None: Quart does."""
@@ -122,5 +132,5 @@ async def _refuse(error: HTTPException) -> TrioResponse:
     flight = surroundings.flight(request)
     if request.path.startswith(OPENAI_PATHS):
         document = envelope(failure, surroundings.request_id(flight))
-        return answers.refusal(failure, document, status_of(failure), headers_of(failure))
-    return answers.refusal(failure, failure.document(surroundings.request_id(flight)))
+        return answers.refusal(failure, document, status_of(failure), headers_of(failure)).response()
+    return answers.refusal(failure, failure.document(surroundings.request_id(flight))).response()

@@ -1,4 +1,4 @@
-"""What can only be judged where the service is to run: tokens, certificates, who could reach the listeners."""
+"""What can only be judged where the service is to run: tokens, certificates, who could reach us, what is installed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lakehouse.config import AuthTable, Config, ConfigError, ServerTable, values
 from lakehouse.edge.auth import Tokens
 from lakehouse.edge.listening import TLS, tls_context
 from lakehouse.errors import ErrBadRequest
+from lakehouse.extras import OTEL, missing, remedy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ def preflight(config: Config, env: Mapping[str, str]) -> Preflight:
         problems += _exposed(config)
     if config.chatd.default == "local" and not (config.chatd.local.model or config.chatd.local.demo):
         problems.append('chatd.default is "local", but no embedded model is named: set chatd.local.model')
+    if config.observe.traces_url and (absent := missing(*OTEL)):
+        problems.append(f"observe.traces_url {remedy('otel', absent)}")
     problems += _nameless(config)
     if problems or tokens is None:
         raise ConfigError(problems)

@@ -56,7 +56,7 @@ async def test_a_name_leads_to_its_provider_in_both_forms() -> None:
                 assert (answer["provider"], answer["model"]) == (provider, name)
 
 
-@pytest.mark.parametrize("model", ["ollama/", "openrouter/", "kimi/", ":cloud", "", "  ", "local/ "])
+@pytest.mark.parametrize("model", ["ollama/", "openrouter/", "kimi/", ":cloud", "", "  ", "local/ ", "m" * 513])
 async def test_a_name_that_names_no_model_is_400(model: str) -> None:
     async with house() as there:
         for ask in (there.chat, there.complete):

@@ -251,10 +251,11 @@ def with_timing(head: Message, flight: Flight) -> Message:
 
 
 def _seconds(timeout: bytes) -> float:
-    if not timeout.isdigit() or not int(timeout):
+    milliseconds = float(timeout) if timeout.isdigit() else 0.0  # a float takes any number of digits
+    if not milliseconds:
         shown = timeout.decode("latin-1")[:40]
         raise ErrBadRequest(f"X-Request-Timeout-Ms must be a positive whole number of milliseconds, not {shown!r}")
-    return int(timeout) / 1000
+    return milliseconds / 1000
 
 
 def _known(error: Exception) -> LakehouseError | None:

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 import trio
 
-from lakehouse.config import ConfigError, ObserveTable
+from lakehouse.config import ObserveTable
 from lakehouse.observe.inflight import Flight
 from lakehouse.observe.log import Log
 from lakehouse.observe.metrics import Metrics, Names, Sources
@@ -38,14 +38,10 @@ class Traces(Protocol):
 
 
 def open_traces(table: ObserveTable) -> Traces | None:
-    """Traces as the configuration says, None when they are off. Raises ConfigError without the extra `otel`."""
+    """Traces as the configuration says, None when they are off; `preflight` sees that the extra `otel` is here."""
     if not table.traces_url:
         return None
-    try:
-        traces = import_module("lakehouse.observe.traces")
-    except ImportError as error:
-        problem = f"observe.traces_url needs OpenTelemetry: pip install 'lakehouse[otel]' ({error})"
-        raise ConfigError([problem]) from None
+    traces = import_module("lakehouse.observe.traces")
     opened: Traces = traces.Traces(table.traces_url, ratio=table.trace_ratio, content=table.trace_content)
     return opened
 

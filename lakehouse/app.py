@@ -14,13 +14,14 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 from quart import request
 from quart_trio.asgi import TrioASGIWebsocketConnection
 from quart_trio.wrappers import TrioResponse
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from lakehouse.chat.api import answers, surroundings
 from lakehouse.chat.api.application import ChatApplication, ChatConnection
-from lakehouse.chat.api.native import native
-from lakehouse.chat.api.openai import openai
+from lakehouse.chat.api.native import NativeChat, native
+from lakehouse.chat.api.openai import OpenAIChat, openai
 from lakehouse.chat.api.openai_errors import envelope, headers_of, status_of
+from lakehouse.chat.api.posts import Post
 from lakehouse.chat.dispatcher import Dispatcher
 from lakehouse.edge.asgi import App, Receive, Scope, Send
 from lakehouse.edge.line import plainly
@@ -29,9 +30,11 @@ from lakehouse.gateway.proxy import Gateway
 from lakehouse.observe.inflight import Flight
 
 CHAT_PATHS = ("/v1/chat", "/v1/chat/providers", "/v1/chat/completions", "/v1/models")
-OPENAI_PATHS = ("/v1/chat/completions", "/v1/models")
-OLD_CHAT_PATHS = ("/chat", "/chat/providers")
+OLD_CHAT_PATHS = ("/chat", "/chat/providers", "/chat/completions", "/models")
 """On the second listener, which serves the chat group alone, as the daemon of old did."""
+
+OPENAI_PATHS = (*CHAT_PATHS[2:], *OLD_CHAT_PATHS[2:])
+"""Where OpenAI's clients ask, and get their failures in OpenAI's envelope."""
 
 
 class HttpGroups(ChatConnection):
@@ -47,6 +50,8 @@ class HttpGroups(ChatConnection):
         if flight is not None and scope["path"] in application.paths:
             flight.route = scope["path"]
         app = application.plain(scope["raw_path"])
+        if app is None and scope["method"] == "POST" and flight is not None:
+            app = application.chat_post(scope["raw_path"])
         if app is not None:
             await app(scope, cast("Receive", receive), cast("Send", send))
             return
@@ -88,11 +93,17 @@ class Application(ChatApplication):
         self.paths = frozenset((*chat_paths, *(path.decode() for path in own)))
         self._gateway = gateway
         self._own = own
+        self._posts: dict[bytes, App] = {}
         if chat is not None:
             self.register_blueprint(native(chat, max_body=max_body, prefix=f"{prefix}/chat"))
-            if prefix:
-                self.register_blueprint(openai(chat, max_body=max_body, prefix=prefix))
+            self.register_blueprint(openai(chat, max_body=max_body, prefix=prefix))
+            self._posts[f"{prefix}/chat".encode()] = Post(NativeChat(chat), max_body=max_body)
+            self._posts[f"{prefix}/chat/completions".encode()] = Post(OpenAIChat(chat), max_body=max_body)
         self.register_error_handler(HTTPException, _refuse)
+
+    def chat_post(self, path: bytes) -> App | None:
+        """The same for a POST under a lifeline: a chat."""
+        return self._posts.get(path)
 
     def plain(self, path: bytes) -> App | None:
         """What answers this path as plain ASGI, without Quart; None: Quart does."""
@@ -115,7 +126,11 @@ def refusal(flight: Flight, failure: LakehouseError) -> tuple[int, object, list[
 
 async def _refuse(error: HTTPException) -> TrioResponse:
     """What Quart itself refuses, in our words."""
-    refusal: LakehouseError = ErrNotFound("nothing is served at this path")
-    if error.code == ErrMethodNotAllowed.status:
-        refusal = ErrMethodNotAllowed("this path does not take this method")
-    return answers.refusal(refusal, refusal.document(surroundings.request_id(surroundings.flight(request))))
+    failure: LakehouseError = ErrNotFound("nothing is served at this path")
+    if isinstance(error, MethodNotAllowed):
+        failure = ErrMethodNotAllowed("this path does not take this method", allowed=error.valid_methods or ())
+    flight = surroundings.flight(request)
+    if request.path.startswith(OPENAI_PATHS):
+        document = envelope(failure, surroundings.request_id(flight))
+        return answers.refusal(failure, document, status_of(failure), headers_of(failure)).response()
+    return answers.refusal(failure, failure.document(surroundings.request_id(flight))).response()

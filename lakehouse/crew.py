@@ -14,7 +14,7 @@ from lakehouse.edge.server import LAST_WORDS, Service
 from lakehouse.edge.workers import Launch, supervise
 from lakehouse.observe.siblings import private_directory
 from lakehouse.preflight import preflight
-from lakehouse.service import listening, open_local_server
+from lakehouse.service import addresses, listening, open_local_server
 from lakehouse.worker import Orders
 
 
@@ -28,10 +28,11 @@ async def serve_with_workers(
     checked = preflight(config, os.environ)
     table = config.chatd.local
     async with AsyncExitStack() as stack:
+        sockets = stack.enter_context(addresses(config))
         local = None
         if table.model or table.demo:
             local = await stack.enter_async_context(open_local_server(table))
-        sockets = stack.enter_context(listening(config))
+        stack.enter_context(listening(sockets))
         directory = stack.enter_context(private_directory())
         descriptors = tuple(sock.fileno() for sock in sockets)
 

@@ -20,6 +20,7 @@ Every failure that a caller can see is one of these, and the service's JSON is m
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import ClassVar, Literal, NamedTuple, get_args
 
 import msgspec
@@ -158,6 +159,14 @@ class ErrMethodNotAllowed(LakehouseError):
 
     code = "ErrMethodNotAllowed"
     status = 405
+
+    def __init__(self, message: str, *, allowed: Iterable[str]) -> None:
+        super().__init__(message)
+        self.allowed = tuple(sorted(allowed))
+
+    def headers(self) -> list[tuple[str, str]]:
+        """The methods that the path does take (RFC 9110, 15.5.6)."""
+        return [*super().headers(), ("allow", ", ".join(self.allowed))]
 
 
 class ErrProviderNotFound(LakehouseError):

@@ -1,4 +1,4 @@
-"""What can only be judged where the service is to run: tokens, certificates, who could reach the listeners."""
+"""What can only be judged where the service is to run: tokens, certificates, who could reach us, what is installed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from lakehouse.config import AuthTable, Config, ConfigError, ServerTable
+from lakehouse.chat.routing import Router
+from lakehouse.config import AuthTable, Config, ConfigError, ServerTable, values
 from lakehouse.edge.auth import Tokens
 from lakehouse.edge.listening import TLS, tls_context
+from lakehouse.errors import ErrBadRequest
+from lakehouse.extras import OTEL, missing, remedy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,9 @@ def preflight(config: Config, env: Mapping[str, str]) -> Preflight:
         problems += _exposed(config)
     if config.chatd.default == "local" and not (config.chatd.local.model or config.chatd.local.demo):
         problems.append('chatd.default is "local", but no embedded model is named: set chatd.local.model')
+    if config.observe.traces_url and (absent := missing(*OTEL)):
+        problems.append(f"observe.traces_url {remedy('otel', absent)}")
+    problems += _nameless(config)
     if problems or tokens is None:
         raise ConfigError(problems)
     return Preflight(tokens=tokens, tls=tls)
@@ -49,6 +55,16 @@ def _tls(server: ServerTable, problems: list[str]) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         problems.append(f"server.certfile, server.keyfile cannot be used: {error}")
         return None
+
+
+def _nameless(config: Config) -> Iterator[str]:
+    router = Router(default=config.chatd.default)
+    for tier, models in config.models.items():
+        for model in models:
+            try:
+                router.target(model)
+            except ErrBadRequest:
+                yield f"models.{tier} must name a model behind the provider (got {values.quoted(model)})"
 
 
 def _exposed(config: Config) -> Iterator[str]:

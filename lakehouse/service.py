@@ -1,10 +1,11 @@
 """The service as a whole: what it opens, where it listens, how it starts and ends.
 
-    open_house            resources: embedded model, dispatcher, gateway, observer; nothing listens yet
-      └─ listening        sockets are bound
-           └─ run_sites   connections are accepted, and drained at the end
+    addresses                 sockets are bound: an address that is taken is known before a model is loaded
+      └─ open_house           resources: embedded model, dispatcher, gateway, observer
+           └─ listening       connections are no longer refused
+                └─ run_sites  they are accepted, and drained at the end
 
-`serve` does all three in the caller's nursery. `create_app` gives the application alone, for `hypercorn -k trio`.
+`serve` does all of it in the caller's nursery. `create_app` gives the application alone, for `hypercorn -k trio`.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from lakehouse.config import Config, LocalTable, load
 from lakehouse.edge.asgi import App, Receive, Scope, Send, answer
 from lakehouse.edge.auth import Doorkeeper
 from lakehouse.edge.lifeline import Lifeline
-from lakehouse.edge.listening import bound
+from lakehouse.edge.listening import bound, listen
 from lakehouse.edge.server import Service, Site, run_sites
-from lakehouse.errors import ErrUnavailable
+from lakehouse.errors import ErrMethodNotAllowed, ErrUnavailable
 from lakehouse.gateway.proxy import Gateway
 from lakehouse.local import EngineConfig, open_engine
 from lakehouse.observe.api import PATHS, SignIn, Views, traced
@@ -100,29 +101,39 @@ async def serve(
     env = os.environ if env is None else env
     seat = Seat() if seat is None else seat
     checked = preflight(config, env)
-    async with open_house(config, checked, env=env, log=log, seat=seat) as house:
-        with listening(config, seat.sockets) as sockets:
-            apps = (house.whole, house.chat)
-            sites = [Site(app, sock, checked.tls) for app, sock in zip(apps, sockets, strict=False)]
-            await run_sites(
-                sites,
-                stopping=house.stopping,
-                drain_timeout=config.server.drain_timeout,
-                expire=house.expire,
-                count_with=house.count_connections_with,
-                task_status=task_status,
-            )
+    with addresses(config, seat.sockets) as sockets:
+        async with open_house(config, checked, env=env, log=log, seat=seat) as house:
+            with listening(sockets):
+                apps = (house.whole, house.chat)
+                sites = [Site(app, sock, checked.tls) for app, sock in zip(apps, sockets, strict=False)]
+                await run_sites(
+                    sites,
+                    stopping=house.stopping,
+                    drain_timeout=config.server.drain_timeout,
+                    expire=house.expire,
+                    count_with=house.count_connections_with,
+                    task_status=task_status,
+                )
 
 
 @contextmanager
-def listening(config: Config, given: Sequence[socket.socket] | None = None) -> Iterator[Sequence[socket.socket]]:
-    """The listening sockets, the gateway's first: those that were given, or new ones. Closed with the block."""
-    addresses = [config.gateway.bind, *([config.chatd.bind] if config.chatd.bind else [])]
+def addresses(config: Config, given: Sequence[socket.socket] | None = None) -> Iterator[Sequence[socket.socket]]:
+    """A socket for each address, the gateway's first: those that were given, or new ones. Closed with the block."""
+    binds = [config.gateway.bind, *([config.chatd.bind] if config.chatd.bind else [])]
     with ExitStack() as stack:
         if given is None:
-            yield [stack.enter_context(bound(*address)) for address in addresses]
+            yield [stack.enter_context(bound(*address)) for address in binds]
         else:
             yield [stack.enter_context(sock) for sock in given]
+
+
+@contextmanager
+def listening(sockets: Sequence[socket.socket]) -> Iterator[None]:
+    """Let the kernel take connections; at the end the sockets are closed, before what serves them is."""
+    with ExitStack() as stack:
+        for sock in sockets:
+            listen(stack.enter_context(sock))
+        yield
 
 
 @asynccontextmanager
@@ -207,18 +218,23 @@ def _furnish(
     line = partial(Lifeline, flights=sources.flights, on_end=observer.on_end)
     lifelines = (
         line(traced(SignIn(auth(cast("App", whole))), observer.traces), refusal=refusal),
-        line(traced(auth(cast("App", alone)), observer.traces)),
+        line(traced(auth(cast("App", alone)), observer.traces), refusal=refusal),
     )
     return House(dispatcher=dispatcher, gateway=gateway, sources=sources, stopping=stopping, lifelines=lifelines)
 
 
 class Health:
-    """`/healthz` and `/readyz`: alive, and ready to take requests. Raises ErrUnavailable while draining."""
+    """`/healthz` and `/readyz`: alive, and ready to take requests.
+
+    Raises ErrUnavailable while draining, and ErrMethodNotAllowed for anything but GET and HEAD.
+    """
 
     def __init__(self, stopping: trio.Event) -> None:
         self._stopping = stopping
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        if scope["method"] not in ("GET", "HEAD"):
+            raise ErrMethodNotAllowed(f"{scope['path']} is read with GET", allowed=("GET", "HEAD"))
         ready = scope["path"] == "/readyz"
         if ready and self._stopping.is_set():
             raise ErrUnavailable("draining: the service is about to stop", retry_after=1)

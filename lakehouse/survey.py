@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import trio
@@ -35,6 +36,15 @@ class UpstreamSeen:
     name: str
     url: str
     answers: bool
+
+
+def embedded_model(config: Config) -> str | None:
+    """The name by which the embedded model can be asked, if the configuration has one."""
+    local = config.chatd.local
+    if not (local.model or local.demo):
+        return None
+    name = Path(local.model).stem if local.model else "demo"
+    return name if config.chatd.default == "local" else f"local/{name}"
 
 
 def known_providers(config: Config, env: Mapping[str, str]) -> list[ProviderSeen]:

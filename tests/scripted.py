@@ -105,7 +105,7 @@ async def _connection(state: Upstream, script: Script, stream: trio.SocketStream
                 buffer = buffer[length:]
                 state.asked.append(asked)
                 await script(asked, stream)
-    except trio.BrokenResourceError:
-        pass
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass  # the client has left, or the script has closed the connection
     finally:
         state.gone += 1

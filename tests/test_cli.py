@@ -113,6 +113,26 @@ async def test_check_reports_all_problems_a_line_each_with_status_2(tmp_path: Pa
     ]
 
 
+async def test_check_sees_problems_of_both_kinds_at_once(tmp_path: Path) -> None:
+    text = '[gateway]\nbind = "0.0.0.0:0"\nsql_url = ""\n[models]\nfast = ["m", "kimi/"]\n[chatd]\ndefault = "local"'
+    configure(tmp_path, text)
+    ran = await lakehouse("check", cwd=tmp_path)
+    assert (ran.status, ran.out) == (2, "")
+    assert [problem.partition(" ")[0] for problem in ran.err.splitlines()] == [
+        "gateway.sql_url",
+        "gateway.bind",
+        "chatd.default",
+        "models.fast",
+    ]
+
+
+async def test_check_of_a_tier_with_two_names_for_one_model_and_of_a_key_file_that_is_none(tmp_path: Path) -> None:
+    configure(tmp_path, f'[models]\nfast = ["m", "ollama/m"]\n[chatd.kimi]\nkey_file = "{tmp_path}"')
+    ran = await lakehouse("check", cwd=tmp_path)
+    assert (ran.status, ran.err) == (0, f"warning: the key file {tmp_path} cannot be read: Is a directory\n")
+    assert re.findall(r"\+ fast +(\S+) -> ollama as m", ran.out) == ["m", "ollama/m"]
+
+
 async def test_check_sees_what_would_stop_the_start(tmp_path: Path) -> None:
     configure(tmp_path, '[gateway]\nbind = "0.0.0.0:3110"\n[chatd.local]\nmodel = "missing.gguf"')
     ran = await lakehouse("check", cwd=tmp_path)
@@ -120,6 +140,24 @@ async def test_check_sees_what_would_stop_the_start(tmp_path: Path) -> None:
     assert len(ran.err.splitlines()) == 2
     assert "gateway.bind 0.0.0.0:3110 can be reached from other machines and no token is set" in ran.err
     assert "missing.gguf" in ran.err
+
+
+async def test_check_sees_that_an_extra_is_missing(tmp_path: Path) -> None:
+    configure(tmp_path, '[chatd.local]\ndemo = true\n[observe]\ntraces_url = "http://127.0.0.1:4318/v1/traces"')
+    hide = "import sys; sys.modules.update(xllamacpp=None, opentelemetry=None); import lakehouse.cli as c; sys.exit(c.main())"
+    done = await trio.run_process(
+        [sys.executable, "-c", hide, "check"],
+        check=False,
+        capture_stdout=True,
+        capture_stderr=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    traces, local = done.stderr.decode().splitlines()
+    assert traces.startswith("observe.traces_url needs the extra `otel`, of which opentelemetry.sdk and ")
+    assert traces.endswith("pip install '.[otel]' in Lakehouse's checkout")
+    assert local.startswith("chatd.local.demo: the embedded model needs the extra `local`, of which xllamacpp")
 
 
 @pytest.mark.parametrize("command", ["check", "serve", "chat", "providers"])
@@ -136,9 +174,14 @@ async def test_serve_says_why_it_cannot_start(tmp_path: Path) -> None:
     assert ran.err.startswith("lakehouse: cannot start: ")
     assert "missing.gguf" in ran.err
     async with upstream(ollama) as taken:
-        ran = await lakehouse("serve", "--bind", taken.url.removeprefix("http://"), cwd=tmp_path)
+        address = taken.url.removeprefix("http://")
+        ran = await lakehouse("serve", "--bind", address, "--model", "missing.gguf", cwd=tmp_path)
     assert ran.status == 1
-    assert "Address already in use" in ran.err
+    # The address is looked at before the model: nobody waits for a large one to be told this.
+    assert ran.err == (
+        f"lakehouse: cannot start: cannot listen on {address}: Address already in use: stop what listens there, "
+        "or take another port with --bind HOST:PORT (port 0: a free one)\n"
+    )
 
 
 async def test_chat_streams_to_standard_output(tmp_path: Path) -> None:
@@ -176,7 +219,10 @@ async def test_chat_says_what_went_wrong(tmp_path: Path) -> None:
     assert (ran.status, ran.out) == (1, "")
     assert ran.err.startswith("lakehouse: ErrProviderNotFound: the provider kimi is not registered")
     ran = await lakehouse("chat", cwd=tmp_path, stdin="  \n")
-    assert (ran.status, ran.err) == (2, "lakehouse chat: there is no prompt\n")
+    assert (ran.status, ran.err) == (
+        2,
+        "lakehouse chat: there is no prompt: put it behind the command, or into standard input\n",
+    )
     configure(tmp_path, '[chatd]\nollama_url = ""')
     ran = await lakehouse("chat", "hello", cwd=tmp_path)
     assert ran.status == 1
@@ -247,6 +293,13 @@ async def test_the_first_run_says_what_it_found_and_what_to_try(tmp_path: Path) 
         assert re.search(r"openrouter +not registered: no key was found in \$OPENROUTER_API_KEY", said)
         assert re.search(r"upstreams +storaged, .* do not answer", said)
         assert re.search(r"try: +curl http://127\.0\.0\.1:\d+/v1/chat .*ollama/qwen3:8b", said)
+
+
+async def test_chat_starts_the_embedded_model_when_it_is_asked_for(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
+    ran = await lakehouse("chat", "--demo", "--json", "hello", cwd=tmp_path)
+    assert ran.status == 0, ran.err
+    assert json.loads(ran.out)["provider"] == "local"
 
 
 async def test_demo_asks_itself_and_stops(tmp_path: Path) -> None:

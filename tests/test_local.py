@@ -20,7 +20,8 @@ import msgspec
 import pytest
 import trio
 
-from lakehouse.local import Engine, EngineConfig, LocalModelError, checks, open_engine, process
+from lakehouse import extras
+from lakehouse.local import Engine, EngineConfig, LocalModelError, open_engine, process
 from lakehouse.local.child import Settings
 from lakehouse.local.engine import reserved_port, restart_delays
 
@@ -321,7 +322,7 @@ class TestWhatIsWrong:
 
     @pytest.mark.parametrize("path", [Path("model.gguf"), None])
     async def test_the_extra_is_not_installed(self, path: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(checks, "find_spec", lambda _: None)
+        monkeypatch.setattr(extras, "find_spec", lambda _: None)
 
         sentence = await self.failure(path)
 

@@ -280,3 +280,9 @@ def test_openais_list() -> None:
 
 def test_a_provider_does_not_show_its_key() -> None:
     assert "sk-secret" not in repr(Kimi("https://api.kimi.com/coding/v1", Key("sk-secret", "$KIMI_API_KEY")))
+
+
+async def test_opencode_asks_for_the_encrypted_reasoning_that_nobody_stores(autojump_clock: MockClock) -> None:
+    request = await sent(ask("opencode/gpt-5.6-sol"), RESPONSES_ANSWER, provider="opencode")
+    body = msgspec.json.decode(request.content)
+    assert (body["store"], body["include"]) == (False, ["reasoning.encrypted_content"])

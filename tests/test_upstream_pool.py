@@ -461,7 +461,16 @@ class TestFailures:
         assert upstream.in_use == 0
 
     @pytest.mark.parametrize(
-        "url", ["127.0.0.1:80", "ftp://host", "http://", "http://user:pass@host", "ftp://user:pass@host", "http://host?x", "http://h:99999"]
+        "url",
+        [
+            "127.0.0.1:80",
+            "ftp://host",
+            "http://",
+            "http://user:pass@host",
+            "ftp://user:pass@host",
+            "http://host?x",
+            "http://h:99999",
+        ],
     )
     async def test_a_base_url_that_is_none(self, url: str) -> None:
         with pytest.raises(ValueError, match=r".") as caught:
@@ -730,6 +739,39 @@ class TestBothWays:
             await ended.wait()
             assert (upstream.in_use, upstream.idle) == (0, 0)
 
+    async def test_a_body_that_fails_when_the_answer_has_begun_leaves_nothing(self) -> None:
+        async def script(wire: Wire) -> None:
+            await wire.head()
+            await wire.send(OK + b"Content-Length: 3\r\n\r\n")
+            while await wire.receive():
+                pass
+
+        class Body:
+            length = 2
+
+            async def receive(self) -> bytes:
+                await trio.testing.wait_all_tasks_blocked()
+                raise ErrUnavailable("the client's connection broke")
+
+        async with listening(script) as port:
+            upstream = at(port)
+            with pytest.raises(ErrUnavailable):
+                await upstream.request(b"POST", b"/", [], Body())
+            assert (upstream.in_use, upstream.idle) == (0, 0)
+
+    async def test_the_last_declared_byte_ends_a_body_for_the_upstream(self) -> None:
+        async def script(wire: Wire) -> None:
+            await wire.until(b"abc")
+            await wire.send(HELLO)
+            await wire.receive()
+
+        async with listening(script) as port:
+            upstream = at(port)
+            body = Pieces([b"abc"], length=3, then=trio.Event())
+            async with upstream.exchange(b"POST", b"/", [], body) as response:
+                assert await response.read(99) == b"hello"
+            assert (upstream.in_use, upstream.idle) == (0, 1), "whether or not the caller says so, it has ended"
+
     async def test_an_error_in_the_block_ends_the_upload(self) -> None:
         async def script(wire: Wire) -> None:
             await wire.head()
@@ -939,7 +981,7 @@ class TestNothingIsLeft:
             assert (upstream.in_use, upstream.waiting) == (0, 0)
             assert upstream.idle <= 10
             await until(lambda: flaky.connections == upstream.idle)
-            assert count_tasks() == tasks + upstream.idle
+            await until(lambda: count_tasks() == tasks + upstream.idle)
 
             async def whole() -> None:
                 for _ in range(100):
@@ -951,8 +993,7 @@ class TestNothingIsLeft:
             assert upstream.in_use == 0
             assert upstream.idle <= 10
             upstream.close()
-            await until(lambda: flaky.connections == 0)
-            assert count_tasks() == tasks
+            await until(lambda: count_tasks() == tasks)
         assert count_descriptors() == descriptors
 
     async def test_a_cancelled_request_closes_its_socket_at_once(self) -> None:

@@ -100,10 +100,13 @@ async def in_time(call: Call, work: Callable[[], Awaitable[Result]]) -> Result:
     with trio.CancelScope(relative_deadline=timeout) as limit:
         call.limit = limit
         call.deadline = trio.current_effective_deadline()
+        before, call.flight.deadline = call.flight.deadline, call.deadline  # who looks at the flight sees ours
         try:
             return await work()
         except LakehouseError as error:
             raise call.ended_in(error) from error.__cause__
+        finally:
+            call.flight.deadline = before
     call.trail.timed_out()
     message = f"timeout: {call.waited_for} did not come within {timeout:g} s"
     raise call.ended_in(failure("timeout", message, provider=call.flight.provider))

@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 from lakehouse.errors import ErrBadRequest
 
+LONGEST_NAME = 512
+"""Characters: far beyond any real one. What is remembered about models is remembered by name, and callers choose it."""
+
 
 class Target(NamedTuple):
     """A provider, and the name that it is asked for."""
@@ -61,11 +64,18 @@ class Router:
     tiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def target(self, name: str) -> Target:
-        """Where a model's name goes; raises ErrBadRequest for a prefix or suffix with no model beside it."""
+        """Where a model's name goes; raises ErrBadRequest for a prefix or suffix with no model beside it, and for a
+        name that is longer than `LONGEST_NAME`."""
+        if len(name) > LONGEST_NAME:
+            raise ErrBadRequest(
+                f"`model` must be at most {LONGEST_NAME} characters long (got {len(name)})", field="model"
+            )
         rule = next((rule for rule in RULES if rule.fits(name)), None)
         target = Target(self.default, name) if rule is None else rule.target(name)
         if not target.model.strip():
-            raise ErrBadRequest(f"`model` names the provider {target.provider} but no model (got {name!r})")
+            raise ErrBadRequest(
+                f"`model` names the provider {target.provider} but no model (got {name!r})", field="model"
+            )
         return target
 
     def chain(self, names: Iterable[str]) -> tuple[Target, ...]:

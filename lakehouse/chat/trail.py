@@ -12,7 +12,7 @@ from lakehouse.chat.circuit import Pass
 from lakehouse.chat.dialects.base import SchemaLevel
 from lakehouse.chat.policy import rule_for
 from lakehouse.chat.registry import Route
-from lakehouse.errors import Attempt, ErrorClass, LakehouseError
+from lakehouse.errors import Attempt, ErrBadRequest, ErrorClass, LakehouseError
 from lakehouse.observe.inflight import Flight, Try, Why
 
 logger = logging.getLogger("lakehouse.chat")
@@ -30,7 +30,8 @@ class TrackedAttempt:
 
     As a context manager it is settled by how the block ends; a block that hands it on calls `keep`. Settling tells the
     route's circuit, the flight's record, and the operator when only the operator can mend it. `heard` is whether
-    something of the answer came, `schema_step` how JSON was asked for if it was.
+    something of the answer came, `unsent` whether the request could not even be said in the provider's form,
+    `schema_step` how JSON was asked for if it was.
     """
 
     def __init__(self, route: Route, passing: Pass, record: Try, flight: Flight, *, patience: float) -> None:
@@ -39,6 +40,7 @@ class TrackedAttempt:
         self.state: State = "under way"
         self.error: ErrorClass | None = None
         self.heard = False
+        self.unsent = False
         self.schema_step: SchemaLevel | None = None
         self._flight = flight
         self._pass = passing
@@ -79,6 +81,7 @@ class TrackedAttempt:
         self.record.status = self.record.status or error.upstream_status
         self.record.error = error.error_class or error.code
         self.error = error.error_class
+        self.unsent = isinstance(error, ErrBadRequest) and error.error_class is None
         rule = rule_for(error)
         if rule.counts and error.error_class:
             self._pass.failed(error.error_class)
@@ -157,9 +160,13 @@ class Trail:
                 attempt.record.error = "timeout"
 
     def entries(self) -> tuple[Attempt, ...]:
-        """The attempts so far: those that came to nothing in the order in which they ended, and then the answer's."""
+        """The attempts so far: those that came to nothing in the order in which they ended, and then the answer's.
+
+        What was never sent is none.
+        """
 
         def place(attempt: TrackedAttempt) -> tuple[int, float]:
             return _ORDER[attempt.state], attempt.record.ended or 0.0
 
-        return tuple(attempt.entry() for attempt in sorted(self._attempts, key=place))
+        made = (attempt for attempt in self._attempts if not attempt.unsent)
+        return tuple(attempt.entry() for attempt in sorted(made, key=place))

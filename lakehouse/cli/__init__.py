@@ -8,12 +8,14 @@ Exit status: 0 done, 1 failed, 2 the configuration or the arguments are wrong, 1
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol, cast
 
 from lakehouse import __version__
+from lakehouse.cli.output import OutputError, give_up, only, open_what_is_closed
 from lakehouse.config import ConfigError, values
 
 DESCRIPTION = "A language-model gateway and reverse proxy in which everything a request starts ends with it."
@@ -31,16 +33,18 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="lakehouse", description=DESCRIPTION)
     top.add_argument("--version", action="version", version=f"lakehouse {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _serve(commands.add_parser("serve", help="run the service"))
-    _check(commands.add_parser("check", help="validate the configuration and show what would run"))
-    _chat(commands.add_parser("chat", help="one chat from the terminal; needs no server"))
-    _providers(commands.add_parser("providers", help="the providers: is their key found, do they answer"))
-    _top(commands.add_parser("top", help="the requests in flight in a running service, live"))
+    for name, (about, options) in _COMMANDS.items():
+        options(commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}."))
     return top
 
 
 def _config_option(command: argparse.ArgumentParser) -> None:
-    command.add_argument("-c", "--config", metavar="FILE", help="configuration (TOML); see conf/lakehouse.toml")
+    command.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="configuration (TOML); by default $LAKEHOUSE_CONFIG, ./lakehouse.toml or /etc/lakehouse/lakehouse.toml",
+    )
 
 
 def _serve(command: argparse.ArgumentParser) -> None:
@@ -60,7 +64,8 @@ def _check(command: argparse.ArgumentParser) -> None:
 
 def _chat(command: argparse.ArgumentParser) -> None:
     _config_option(command)
-    command.add_argument("-m", "--model", help="model or tier; by default the first tier, else Ollama's first model")
+    command.add_argument("-m", "--model", help="model or tier; by default the first tier, else the first that is found")
+    command.add_argument("--demo", action="store_true", help="ask a tiny model of random weights (noise, but real)")
     command.add_argument("--system", metavar="TEXT", help="a system message before the prompt")
     command.add_argument("--json", action="store_true", help="print the whole answer as JSON instead of streaming it")
     command.add_argument("prompt", nargs="*", metavar="PROMPT", help="read from standard input when absent or `-`")
@@ -91,18 +96,46 @@ def _count(text: str) -> int:
     return int(text)
 
 
+_COMMANDS = {
+    "serve": ("run the service until SIGTERM or Ctrl-C drains it; a second one stops it at once", _serve),
+    "check": ("validate the configuration and show what would run", _check),
+    "chat": ("one chat from the terminal; needs no server", _chat),
+    "providers": ("the providers: is their key found, do they answer", _providers),
+    "top": ("the requests in flight in a running service, live", _top),
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    open_what_is_closed()
     arguments = parser().parse_args(argv)
-    command = cast("Command", import_module(f"lakehouse.cli.{arguments.command}"))
     try:
-        return command.run(arguments)
-    except ConfigError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # whoever read our output has seen enough
-        sys.stderr.close()
-        return 1
+        return _command(arguments.command).run(arguments)
+    except (ConfigError, OutputError, BrokenPipeError, KeyboardInterrupt, BaseExceptionGroup) as error:
+        return _ended_by(only(error))
+
+
+def _command(name: str) -> Command:
+    gc.disable()  # what is imported stays: looking for garbage in it takes a tenth of the time to start
+    command = cast("Command", import_module(f"lakehouse.cli.{name}"))
+    gc.freeze()  # nor is it looked at later, while a request waits
+    gc.enable()
+    return command
+
+
+def _ended_by(error: BaseException) -> int:
+    match error:
+        case ConfigError():
+            for problem in error.problems:
+                print(problem, file=sys.stderr)
+            return 2
+        case OutputError():
+            print(f"lakehouse: {error}", file=sys.stderr)
+            give_up(1)
+            return 1
+        case BrokenPipeError():  # whoever read our output has seen enough
+            give_up(1, 2)
+            return 1
+        case KeyboardInterrupt():
+            return 130
+    raise error

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import msgspec
 
+from lakehouse.cli.output import say
 from lakehouse.config import AuthTable, Config
 from lakehouse.errors import LakehouseError
+from lakehouse.survey import embedded_model
 from lakehouse.upstream.pool import Upstream
 
 # Enough for a short answer; the demonstration's noise need not be long.
@@ -23,12 +25,12 @@ MAX_ANSWER = 1 << 20
 async def ask(config: Config, url: str, question: str) -> bool:
     """Post the question to `/v1/chat`, print request and answer; whether it was answered."""
     body = {
-        "model": "demo" if config.chatd.local.demo else next(iter(config.models), "default"),
+        "model": embedded_model(config) or next(iter(config.models), "default"),
         "messages": [{"role": "user", "content": question}],
         "max_tokens": MAX_TOKENS,
     }
     headers = [(b"content-type", b"application/json"), *authorization(config.auth)]
-    print(f"$ curl {url}/v1/chat -H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}", flush=True)
+    say(f"$ curl {url}/v1/chat -H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}")
     service = Upstream(url, name="ourselves")
     try:
         response = await service.request(b"POST", b"/v1/chat", headers, json.dumps(body).encode())
@@ -39,7 +41,7 @@ async def ask(config: Config, url: str, question: str) -> bool:
         return False
     finally:
         service.close()
-    print(msgspec.json.format(answer).decode(), flush=True)
+    say(msgspec.json.format(answer).decode())
     return response.status == 200
 
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 import trio
 
 from lakehouse.chat import open_dispatcher
-from lakehouse.chat.dispatcher import Dispatcher
+from lakehouse.chat.dispatcher import Dispatcher, LocalServer
 from lakehouse.chat.request import ContentPiece, Done, Message, Piece, ReasoningPiece, Request, ToolCallPiece
-from lakehouse.cli.settings import settings
+from lakehouse.chat.routing import Router
+from lakehouse.cli.output import only, say
+from lakehouse.cli.settings import settings, with_model
 from lakehouse.config import Config
 from lakehouse.errors import LakehouseError
+from lakehouse.local import LocalModelError
+from lakehouse.survey import embedded_model
 
 INTERRUPTED = 128 + signal.SIGINT
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
@@ -22,10 +28,10 @@ DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask once and print the answer; tokens and time go to standard error."""
-    config = settings(arguments).config
+    config = with_model(settings(arguments).config, None, demo=arguments.demo)
     prompt = _prompt(arguments.prompt)
     if not prompt.strip():
-        print("lakehouse chat: there is no prompt", file=sys.stderr)
+        print("lakehouse chat: there is no prompt: put it behind the command, or into standard input", file=sys.stderr)
         return 2
     return trio.run(_chat, config, arguments, prompt)
 
@@ -51,39 +57,63 @@ async def _chat(config: Config, arguments: argparse.Namespace, prompt: str) -> i
 
 
 async def _ask(config: Config, arguments: argparse.Namespace, prompt: str) -> int:
-    async with open_dispatcher(config) as dispatcher:
-        try:
-            model = arguments.model or await _some_model(config, dispatcher)
+    named: str | None = arguments.model or next(iter(config.models), None) or embedded_model(config)
+    try:
+        async with _embedded(config, named) as local, open_dispatcher(config, local=local) as dispatcher:
+            model = named or await _listed(dispatcher)
             messages = [Message(role="system", content=arguments.system)] if arguments.system else []
             request = Request(model=model, messages=(*messages, Message(role="user", content=prompt)))
             if arguments.json:
                 answer = await dispatcher(request)
-                print(msgspec.json.format(msgspec.json.encode(answer)).decode())
+                say(msgspec.json.format(msgspec.json.encode(answer)).decode())
             else:
                 async with dispatcher.stream(request) as pieces:
                     async for piece in pieces:
                         _show(piece)
-        except LakehouseError as error:
-            print(f"lakehouse: {error.code}: {error.message}", file=sys.stderr)
-            return 1
-        except NoModelError as error:
-            print(f"lakehouse: {error}", file=sys.stderr)
-            return 1
+    except (LakehouseError, LocalModelError, NoModelError, BaseExceptionGroup) as caught:
+        said = _said(only(caught))
+        if said is None:
+            raise
+        print(f"lakehouse: {said}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _said(error: BaseException) -> str | None:
+    """A failure for the person at the terminal; None for what is not expected here."""
+    if isinstance(error, LocalModelError | NoModelError):
+        return str(error)
+    if not isinstance(error, LakehouseError):
+        return None
+    unreached = error.error_class == "upstream_error" and error.upstream_status is None
+    hint = " (`lakehouse providers` shows who answers)" if unreached else ""
+    return f"{error.code}: {error.message}{hint}"
+
+
+@asynccontextmanager
+async def _embedded(config: Config, model: str | None) -> AsyncIterator[LocalServer | None]:
+    """The embedded model, started only when `model` leads there and the configuration has one."""
+    chain = Router(default=config.chatd.default, tiers=config.models).chain((model,)) if model else ()
+    if embedded_model(config) is None or all(target.provider != "local" for target in chain):
+        yield None
+        return
+    from lakehouse.service import open_local_server  # with it comes the whole service, which others need not wait for
+
+    async with open_local_server(config.chatd.local) as local:
+        yield local
 
 
 class NoModelError(Exception):
     """No model was named, and there is none to be found."""
 
 
-async def _some_model(config: Config, dispatcher: Dispatcher) -> str:
-    """The model when none is named: the first tier, else the first that a provider lists."""
-    for tier in config.models:
-        return tier
+async def _listed(dispatcher: Dispatcher) -> str:
+    """The first model that a provider lists. Raises NoModelError."""
     for card in await dispatcher.models():
         return card.id
     raise NoModelError(
-        "no model is named and none is found: name one with -m, or start Ollama and pull one (`ollama pull qwen3:8b`)"
+        "no model is named and none is found: name one with -m, start Ollama and pull one (`ollama pull qwen3:8b`), "
+        "or try --demo"
     )
 
 
@@ -91,14 +121,14 @@ def _show(piece: Piece) -> None:
     """Text to standard output; what is about the answer rather than in it to standard error."""
     match piece:
         case ContentPiece(text):
-            print(text, end="", flush=True)
+            say(text, end="")
         case ReasoningPiece(text):
             if sys.stderr.isatty():
                 print(f"{DIM}{text}{PLAIN}", end="", file=sys.stderr, flush=True)
         case ToolCallPiece(tool_call):
-            print(msgspec.json.encode(tool_call).decode(), flush=True)
+            say(msgspec.json.encode(tool_call).decode())
         case Done():
-            print(flush=True)
+            say("")
             seconds = piece.latency_ms / 1000
             print(
                 f"{piece.provider} {piece.model}: {_count(piece.input_tokens)} tokens in, "

@@ -12,6 +12,7 @@ import msgspec
 
 from lakehouse.chat.registry import register
 from lakehouse.chat.routing import Router
+from lakehouse.cli.output import say
 from lakehouse.cli.settings import settings
 from lakehouse.cli.style import Style
 from lakehouse.config import Config, ConfigError, Loaded
@@ -21,7 +22,7 @@ from lakehouse.survey import ProviderSeen, known_providers, routes_of
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
-    """A tier, and where each of its models would be asked; `problem` says why a provider is not there."""
+    """One model of a tier, and where it would be asked; `registered`: whether that provider is there."""
 
     name: str
     model: str
@@ -32,34 +33,44 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what would run; the caller prints the problems of a ConfigError and returns 2."""
-    loaded = settings(arguments)
+    try:
+        loaded = settings(arguments)
+    except ConfigError as error:
+        further = [] if error.readable is None else _problems(error.readable, os.environ)
+        raise ConfigError(error.problems + further) from None
     checked = _checked(loaded.config, os.environ)
+    for warning in register(loaded.config.chatd, os.environ).warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     providers = known_providers(loaded.config, os.environ)
     tiers = list(_tiers(loaded.config, os.environ))
     if arguments.json:
-        print(msgspec.json.format(msgspec.json.encode(_document(loaded, checked, providers, tiers))).decode())
+        say(msgspec.json.format(msgspec.json.encode(_document(loaded, checked, providers, tiers))).decode())
     else:
         for line in _lines(loaded, checked, providers, tiers, Style(sys.stdout)):
-            print(line)
+            say(line)
     return 0
 
 
 def _checked(config: Config, env: Mapping[str, str]) -> Preflight:
     """Everything that would stop the start, short of binding. Raises ConfigError with every problem."""
+    if problems := _problems(config, env):
+        raise ConfigError(problems)
+    return preflight(config, env)
+
+
+def _problems(config: Config, env: Mapping[str, str]) -> list[str]:
     problems: list[str] = []
-    checked = None
     try:
-        checked = preflight(config, env)
+        preflight(config, env)
     except ConfigError as error:
         problems += error.problems
-    if config.chatd.local.model:
+    local = config.chatd.local
+    if local.model or local.demo:
         try:
-            check_model(Path(config.chatd.local.model))
+            check_model(Path(local.model) if local.model else None)
         except LocalModelError as error:
-            problems.append(f"chatd.local.model {error}")
-    if problems or checked is None:
-        raise ConfigError(problems)
-    return checked
+            problems.append(f"chatd.local.{'model' if local.model else 'demo'}: {error}")
+    return problems
 
 
 def _tiers(config: Config, env: Mapping[str, str]) -> Iterator[Tier]:
@@ -67,7 +78,8 @@ def _tiers(config: Config, env: Mapping[str, str]) -> Iterator[Tier]:
     registered = register(config.chatd, env).providers
     local = bool(config.chatd.local.model or config.chatd.local.demo)
     for tier, models in config.models.items():
-        for model, target in zip(models, router.chain((tier,)), strict=True):
+        for model in models:
+            target = router.target(model)
             there = target.provider in registered or (target.provider == "local" and local)
             yield Tier(name=tier, model=model, provider=target.provider, asked_as=target.model, registered=there)
 
@@ -105,7 +117,8 @@ def _lines(
     for prefix, name, url in routes_of(config):
         yield f"  {prefix:<14} {name:<10} {url}"
     if not config.gateway.chatd_url:
-        yield f"  {'/v1/chat':<14} {'chat':<10} in this process"
+        for prefix in ("/v1/chat", "/v1/models"):
+            yield f"  {prefix:<14} {'chat':<10} in this process"
     yield ""
     yield style.title("providers")
     for provider in providers:

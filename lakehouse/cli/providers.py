@@ -12,6 +12,7 @@ import sys
 import msgspec
 import trio
 
+from lakehouse.cli.output import say
 from lakehouse.cli.settings import settings
 from lakehouse.cli.style import Style
 from lakehouse.survey import ProviderSeen, probe_providers
@@ -26,11 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
     if sys.stderr.isatty():
         print("\x1b[2K", end="", file=sys.stderr, flush=True)
     if arguments.json:
-        print(msgspec.json.format(msgspec.json.encode([_row(provider) for provider in providers])).decode())
+        say(msgspec.json.format(msgspec.json.encode([_row(provider) for provider in providers])).decode())
     else:
         style = Style(sys.stdout)
         for provider in providers:
-            print(_line(provider, style))
+            say(_line(provider, style))
     asked = [provider.probed for provider in providers if provider.probed is not None]
     return 0 if asked and all(probed.answers for probed in asked) else 1
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import sys
+from contextlib import suppress
 
 import trio
 
 from lakehouse.cli.ask import ask
+from lakehouse.cli.output import OutputError, give_up, only, say
 from lakehouse.cli.settings import settings, with_bind, with_model
 from lakehouse.cli.welcome import welcome
-from lakehouse.config import Config, ConfigError
+from lakehouse.config import Config
 from lakehouse.crew import serve_with_workers
 from lakehouse.edge.server import Service
 from lakehouse.edge.workers import WorkerFailed
 from lakehouse.local import LocalModelError
 from lakehouse.observe.log import Log, stdlib_to
 from lakehouse.service import serve
+
+logger = logging.getLogger("lakehouse.serve")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -29,21 +34,13 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             return trio.run(_Run(config, log, arguments).main)
         except BaseExceptionGroup as group:
-            error = _only(group)
-            if isinstance(error, ConfigError):
-                raise error from None
-            if not isinstance(error, LocalModelError | WorkerFailed | OSError):
+            error = only(group)
+            if isinstance(error, BrokenPipeError) or not isinstance(error, LocalModelError | WorkerFailed | OSError):
                 raise
         except (LocalModelError, WorkerFailed, OSError) as caught:
             error = caught
     print(f"lakehouse: cannot start: {error}", file=sys.stderr)
     return 1
-
-
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The exception in a group of one, however deep; nurseries wrap what comes out of them."""
-    inner = group.exceptions[0] if len(group.exceptions) == 1 else group
-    return _only(inner) if isinstance(inner, BaseExceptionGroup) and inner is not group else inner
 
 
 class _Run:
@@ -59,19 +56,40 @@ class _Run:
     async def main(self) -> int:
         async with trio.open_nursery() as nursery:
             service = await nursery.start(self._guarded)
+            if service is None:
+                return self._status
             for url in service.urls:
-                print(f"listening on {url}", flush=True)
+                self._announce(f"listening on {url}")
             if self._question is None:
-                nursery.start_soon(welcome, self._config, service.urls[0], service.stopping)
+                nursery.start_soon(welcome, self._config, service.urls[0], service.stopping, self._tell)
             else:
                 nursery.start_soon(self._ask, service, self._question)
         return self._status
 
-    async def _guarded(self, *, task_status: trio.TaskStatus[Service]) -> None:
-        """The service and the signals that end it: the first one drains, the second one stops at once."""
+    def _announce(self, text: str) -> None:
+        """To standard output, which may be full or have no reader: that is no reason to stop serving."""
+        try:
+            say(text)
+        except (OutputError, BrokenPipeError) as error:
+            give_up(1)
+            logger.warning("%s; this was to be said there: %s", error, text)
+
+    def _tell(self, line: str) -> None:
+        """To standard error, among the lines of the log and in their form."""
+        if self._log.form != "console":
+            logger.info("%s", " ".join(line.split()))  # the spaces line up on a terminal
+            return
+        with suppress(OSError):  # the terminal is gone
+            print(line, file=sys.stderr)
+
+    async def _guarded(self, *, task_status: trio.TaskStatus[Service | None]) -> None:
+        """The service and the signals that end it: the first one drains, the second one stops at once.
+
+        One that comes while it starts stops it at once, and there is no service.
+        """
+        started: list[Service] = []
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
-                started: list[Service] = []
 
                 async def obey() -> None:
                     async for number in signals:
@@ -86,6 +104,8 @@ class _Run:
                     started.append(await serving.start(self._serve))
                     task_status.started(started[0])
                 nursery.cancel_scope.cancel(reason="drained")
+        if not started:
+            task_status.started(None)
 
     async def _serve(self, *, task_status: trio.TaskStatus[Service]) -> None:
         if self._workers == 1:

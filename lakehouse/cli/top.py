@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from importlib.util import find_spec
 
 import msgspec
 import trio
@@ -13,6 +12,8 @@ from lakehouse.cli.ask import authorization
 from lakehouse.cli.settings import settings
 from lakehouse.config import Address, Config
 from lakehouse.errors import LakehouseError
+from lakehouse.extras import missing, remedy
+from lakehouse.upstream.peer import split_base_url
 from lakehouse.upstream.pool import Upstream
 
 PATIENCE = 5.0
@@ -26,11 +27,16 @@ Headers = list[tuple[bytes, bytes]]
 
 def run(arguments: argparse.Namespace) -> int:
     """Show until interrupted, or once when the output is no terminal. 1 when the service does not answer."""
-    if find_spec("rich") is None:
-        print("lakehouse top needs the package rich: pip install 'lakehouse[top]'", file=sys.stderr)
+    if absent := missing("rich"):
+        print(f"lakehouse top {remedy('top', absent)}", file=sys.stderr)
         return 1
     config = settings(arguments).config
     url = arguments.url or where(config)
+    try:
+        split_base_url(url)
+    except ValueError as error:
+        print(f"lakehouse top: {error}", file=sys.stderr)
+        return 2
     live = not arguments.once and sys.stdout.isatty()
     try:
         trio.run(_show, url, authorization(config.auth), arguments.interval if live else None)

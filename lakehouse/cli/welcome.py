@@ -1,25 +1,24 @@
-"""What a first run says on standard error: what was found, and the one command to try next."""
+"""What a first run says: what was found, and the one command to try next."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
 from lakehouse.chat.dispatcher import open_dispatcher
 from lakehouse.config import Config
-from lakehouse.survey import ProviderSeen, UpstreamSeen, probe_providers, probe_upstreams
+from lakehouse.survey import ProviderSeen, UpstreamSeen, embedded_model, probe_providers, probe_upstreams
 
 
-async def welcome(config: Config, url: str, stopping: trio.Event) -> None:
-    """Look around and say it, unless the service is stopped before."""
+async def welcome(config: Config, url: str, stopping: trio.Event, tell: Callable[[str], None]) -> None:
+    """Look around and tell it, a line at a time, unless the service is stopped before."""
     async with trio.open_nursery() as nursery:
 
         async def say() -> None:
             for line in await found(config, url):
-                print(line, file=sys.stderr)
+                tell(line)
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(say)
@@ -31,7 +30,7 @@ async def found(config: Config, url: str) -> list[str]:
     """The lines: providers, upstreams, what to try."""
     providers = await probe_providers(config, os.environ)
     upstreams = await probe_upstreams(config)
-    return [*map(_provider, providers), _upstreams(upstreams), "", *await _next_step(config, url)]
+    return [*map(_provider, providers), _upstreams(upstreams), *await _next_step(config, url)]
 
 
 def _provider(seen: ProviderSeen) -> str:
@@ -66,8 +65,8 @@ async def _next_step(config: Config, url: str) -> list[str]:
 
 async def _some_model(config: Config) -> str | None:
     """A model that can be asked: the embedded one, a tier, or the first that a provider lists."""
-    if config.chatd.local.demo or config.chatd.local.model:
-        return "demo" if config.chatd.local.demo else "local"
+    if embedded := embedded_model(config):
+        return embedded
     async with open_dispatcher(config) as dispatcher:
         cards = await dispatcher.models()
     listed = [card.id for card in cards if card.owned_by != "lakehouse"]

@@ -36,11 +36,15 @@ _AT_LEAST = {
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `problems` has one line for each thing that is wrong, naming its key."""
+    """The configuration cannot be used; `problems` has one line for each thing that is wrong, naming its key.
 
-    def __init__(self, problems: list[str]) -> None:
+    `readable` is the rest of it, defaults in the place of what is wrong, for whoever looks for further problems.
+    """
+
+    def __init__(self, problems: list[str], *, readable: Config | None = None) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.readable = readable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +76,9 @@ def load(path: str | Path | None = None, *, env: Mapping[str, str] | None = None
         return Loaded(config=Config(), path=None)
     try:
         document = tomllib.loads(found.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise ConfigError([f"{found} cannot be read: {error.strerror}"]) from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError([f"{found}: {error}"]) from None
     config, warnings = parse(document)
     return Loaded(config=config, path=found, warnings=tuple(warnings))
@@ -89,7 +95,7 @@ def parse(document: Mapping[str, object]) -> tuple[Config, list[str]]:
     config = _read_table(Config, {k: v for k, v in document.items() if k in known}, "", problems)
     problems += _across(config)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(problems, readable=config)
     return config, warnings
 
 

@@ -73,8 +73,8 @@ class OpenRouterTable(ProviderTable):
     base_url: str = read_by(values.url, "https://openrouter.ai/api/v1")
     key_env: str = "OPENROUTER_API_KEY"
     key_file: str = "/etc/lakehouse/openrouter.env"
-    referer: str = ""
-    title: str = "Lakehouse"
+    referer: str = read_by(values.header, "")
+    title: str = read_by(values.header, "Lakehouse")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -135,6 +135,15 @@ def optional_address(value: object) -> Address | None:
     return None if value == "" else address(value)
 
 
+def header(value: object) -> str:
+    """The value of an HTTP header, or an empty string; white space around it is taken off."""
+    if not isinstance(value, str):
+        raise ValueError(f"must be a string (got {quoted(value)})")
+    if any(ord(character) < 32 or ord(character) == 127 for character in value.strip()):
+        raise ValueError("must be fit for a header: it has a line break or another control character in it")
+    return value.strip()
+
+
 def networks(value: object) -> tuple[Network, ...]:
     """A list of networks in CIDR notation; a bare address is a network of one."""
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):

@@ -130,7 +130,8 @@ class Line(ABC):
         seconds = flight.deadline - flight.started
         doing = flight.phase + (f", {flight.upstream}" if flight.upstream else "")
         message = f"the {seconds:g} s that X-Request-Timeout-Ms allows have passed ({doing})"
-        return ErrTimeout(message, attempts=flight.trail(left="timeout")), "deadline"
+        attempts = flight.trail(left="timeout")
+        return ErrTimeout(message, error_class="timeout", retryable=True, attempts=attempts), "deadline"
 
     def _explain(self, error: Exception) -> tuple[LakehouseError, str]:
         known = _known(error)
@@ -191,6 +192,8 @@ class HttpLine(Line):
             return
         head = self._head
         if head is not None:
+            if not message.get("more_body", False):
+                head = with_timing(head, self.flight)
             await self._send(head)
             self._head = None
             self.head_out = True
@@ -232,11 +235,27 @@ def with_id(message: Message, flight: Flight) -> list[tuple[bytes, bytes]]:
     return headers
 
 
+def with_timing(head: Message, flight: Flight) -> Message:
+    """A whole response's head with where the time went, in milliseconds, unless it says so already.
+
+    A stream that happens to end with its first piece is none: it has no length, or says that it is an event stream.
+    """
+    headers = dict(head["headers"])
+    streamed = b"content-length" not in headers or headers.get(b"content-type", b"").startswith(b"text/event-stream")
+    if streamed or b"server-timing" in headers:
+        return head
+    waited = flight.upstream_seconds
+    ours = max(0.0, trio.current_time() - flight.started - waited)
+    timing = b"upstream;dur=%.1f, gateway;dur=%.1f" % (waited * 1000, ours * 1000)
+    return {**head, "headers": [*head["headers"], (b"server-timing", timing)]}
+
+
 def _seconds(timeout: bytes) -> float:
-    if not timeout.isdigit() or not int(timeout):
+    milliseconds = float(timeout) if timeout.isdigit() else 0.0  # a float takes any number of digits
+    if not milliseconds:
         shown = timeout.decode("latin-1")[:40]
         raise ErrBadRequest(f"X-Request-Timeout-Ms must be a positive whole number of milliseconds, not {shown!r}")
-    return int(timeout) / 1000
+    return milliseconds / 1000
 
 
 def _known(error: Exception) -> LakehouseError | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -24,6 +25,11 @@ KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 # Out of file descriptors or memory: closing something else may help, so we try again soon.
 _SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _SHORTAGE_PAUSE = 0.1
+_ADVICE = {
+    errno.EADDRINUSE: "stop what listens there, or take another port with --bind HOST:PORT (port 0: a free one)",
+    errno.EACCES: "ports below 1024 are for privileged processes; take a higher one with --bind HOST:PORT",
+    errno.EADDRNOTAVAIL: "no interface of this machine has this address; name one that has with --bind HOST:PORT",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +50,46 @@ def tls_context(tls: TLS) -> ssl.SSLContext:
     return context
 
 
+class AddressError(OSError):
+    """An address cannot be had. The message says which, why, and what to do."""
+
+    def __init__(self, host: str, port: int, cause: OSError) -> None:
+        super().__init__(cause.errno, f"cannot listen on {f'[{host}]' if ':' in host else host}:{port}")
+        self.reason = cause.strerror if isinstance(cause, socket.gaierror) else os.strerror(cause.errno or 0)
+
+    def __str__(self) -> str:
+        advice = _ADVICE.get(self.errno or 0, "name another address with --bind HOST:PORT")
+        return f"{self.strerror}: {self.reason}: {advice}"
+
+
 @contextmanager
 def bound(host: str, port: int) -> Iterator[socket.socket]:
-    """A listening socket, closed at the end. Raises OSError when the address cannot be had."""
+    """A socket with this address, which refuses connections until `listen`; closed at the end. Raises AddressError."""
     # Not Hypercorn's create_sockets: it leaves the socket open when the address cannot be had.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=BACKLOG) as sock:
+    with socket.socket(family) as sock:
         sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what an earlier process left in TIME_WAIT
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            sock.bind((host, port))
+        except OSError as error:
+            raise AddressError(host, port, error) from None
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in KEEPALIVE.items():
             if option := getattr(socket, name, None):  # Linux and most others have them; none is vital
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)
         yield sock
+
+
+def listen(sock: socket.socket) -> None:
+    """From now on the kernel takes connections for us. Raises AddressError when another listens here by now."""
+    try:
+        sock.listen(BACKLOG)
+    except OSError as error:
+        host, port = sock.getsockname()[:2]
+        raise AddressError(host, port, error) from None
 
 
 def url_of(sock: socket.socket, *, secure: bool) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
-MAGIC = b"GGUF"  # the first four bytes of the format
+from lakehouse.extras import missing, remedy
 
-INSTALL = "pip install '.[local]' in Lakehouse's checkout"
+MAGIC = b"GGUF"  # the first four bytes of the format
 
 
 class LocalModelError(Exception):
@@ -25,11 +24,8 @@ def check_model(path: Path | None) -> None:
             "the embedded model runs on Linux only: use a local Ollama instead, `ollama_url` in [chatd]"
         )
     needed = ("xllamacpp",) if path is not None else ("xllamacpp", "gguf", "numpy")
-    missing = [name for name in needed if find_spec(name) is None]
-    if missing:
-        raise LocalModelError(
-            f"the embedded model needs the extra `local`, of which {' and '.join(missing)} cannot be found: {INSTALL}"
-        )
+    if absent := missing(*needed):
+        raise LocalModelError(f"the embedded model {remedy('local', absent)}")
     if path is not None:
         _check_file(path)
 

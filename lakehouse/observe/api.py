@@ -58,7 +58,7 @@ class Views:
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
-            raise ErrMethodNotAllowed(f"{scope['path']} is read with GET")
+            raise ErrMethodNotAllowed(f"{scope['path']} is read with GET", allowed=("GET", "HEAD"))
         await respond(send, await self._views[scope["path"]](scope), head=scope["method"] == "HEAD")
 
     async def _page(self, _scope: Scope) -> Response:

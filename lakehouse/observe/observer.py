@@ -10,8 +10,7 @@ from typing import Protocol
 import msgspec
 import trio
 
-from lakehouse.config import ConfigError, ObserveTable
-from lakehouse.observe.exposition import exposition
+from lakehouse.config import ObserveTable
 from lakehouse.observe.inflight import Flight
 from lakehouse.observe.log import Log
 from lakehouse.observe.metrics import Metrics, Names, Sources
@@ -39,14 +38,10 @@ class Traces(Protocol):
 
 
 def open_traces(table: ObserveTable) -> Traces | None:
-    """Traces as the configuration says, None when they are off. Raises ConfigError without the extra `otel`."""
+    """Traces as the configuration says, None when they are off; `preflight` sees that the extra `otel` is here."""
     if not table.traces_url:
         return None
-    try:
-        traces = import_module("lakehouse.observe.traces")
-    except ImportError as error:
-        problem = f"observe.traces_url needs OpenTelemetry: pip install 'lakehouse[otel]' ({error})"
-        raise ConfigError([problem]) from None
+    traces = import_module("lakehouse.observe.traces")
     opened: Traces = traces.Traces(table.traces_url, ratio=table.trace_ratio, content=table.trace_content)
     return opened
 
@@ -106,6 +101,8 @@ class Observer:
     async def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """`/metrics` over all workers: the text and its content type. A worker that does not answer counts as it was
         last seen."""
+        from lakehouse.observe.exposition import exposition  # prometheus-client is wanted here only: 10 ms, 1 MB
+
         answers = await self.siblings.ask("metrics")
         snapshots = [self._answered(answer) for answer in answers]
         return exposition([*snapshots, self._once(answers)], accept)

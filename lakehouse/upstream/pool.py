@@ -86,7 +86,7 @@ class Upstream:
         self._limiter = Limiter(name, max_connections, max_waiting)
         self._keepalive_expiry = keepalive_expiry
         self._ssl_context = ssl_context
-        self._window = memoryview(bytearray(READ_WINDOW))
+        self._window: memoryview | None = None  # made with the first connection
         self._idle: deque[Connection] = deque()
         self._closed = False
 
@@ -286,7 +286,10 @@ class Upstream:
                 if peer.scheme == "https" and self._ssl_context is None:
                     self._ssl_context = await trio.to_thread.run_sync(default_context, abandon_on_cancel=True)
                 tls = self._ssl_context if peer.scheme == "https" else None
-                return Connection(await dial(peer.hostname, peer.port, tls), self._window)
+                sock = await dial(peer.hostname, peer.port, tls)
+                if self._window is None:
+                    self._window = memoryview(bytearray(READ_WINDOW))
+                return Connection(sock, self._window)
         except (OSError, ValueError) as error:
             raise peer.unreachable(error) from error
         raise peer.late("connect", "did not accept a connection", peer.connect_timeout)

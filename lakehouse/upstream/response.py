@@ -201,10 +201,9 @@ class Response:
         limit = peer.idle_timeout if head else peer.response_timeout
         since = trio.current_time() if head else self.sent_at
         while True:
-            deadline = self._moved(since) + limit
-            if (
-                deadline == inf
-            ):  # the caller's turn to send: look again when the limit could have passed at the earliest
+            deadline = inf if limit == inf else self._moved(since) + limit
+            if deadline == inf != limit:
+                # The caller's turn to send: look again when the limit could have passed at the earliest.
                 deadline = trio.current_time() + limit
             data = await connection.receive(deadline)
             if data is not None:

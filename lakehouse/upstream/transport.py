@@ -52,7 +52,6 @@ class Transport(httpx.AsyncBaseTransport):
             headers=response.headers,
             stream=ResponseStream(response),
             extensions={"http_version": b"HTTP/" + response.http_version.encode(), "reason_phrase": response.reason},
-            request=request,
         )
 
     async def aclose(self) -> None:

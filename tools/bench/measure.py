@@ -86,20 +86,16 @@ def held(bench: Bench, peer: type[Peer]) -> Figures:
     for count in bench.streams:
         gateway = peer(bench.directory)
         with gateway.start(cores=bench.gateway_cores) as running:
-            bench.rate(gateway.chat("whole"), 16, seconds=1)
+            load.first_piece(gateway.chat("burst"), tries=20)  # what the first stream of all brings is no stream's
             idle, cpu = running.resident_bytes(), running.cpu_seconds()
-            seen = hold(
-                gateway.chat("slow"),
-                streams=count,
-                duration=SLOW_PIECES / 10,
-                at_full=lambda running=running: {"resident": running.resident_bytes()},
-            )
+            duration = SLOW_PIECES / 10
+            seen = hold(gateway.chat("slow"), streams=count, duration=duration, resident=running.resident_bytes)
             expected = count * SLOW_PIECES
             figures |= {
                 f"held_{count}_delivered": seen.pieces / expected * 100,
                 f"held_{count}_late": (seen.late + expected - seen.pieces) / expected * 100,
                 f"held_{count}_worst": seen.worst * 1000,
-                f"held_{count}_memory": (seen.at_full["resident"] - idle) / count / 1000,
+                f"held_{count}_memory": (seen.resident - idle) / count / 1000,
                 f"held_{count}_cpu": (running.cpu_seconds() - cpu) / seen.seconds * 100,
             }
     return figures

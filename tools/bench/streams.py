@@ -7,7 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tools.bench.load import Target
 
@@ -32,7 +32,7 @@ class Held:
     worst: float = 0.0
     complete: int = 0
     seconds: float = 0.0
-    at_full: dict[str, float] = field(default_factory=dict)
+    resident: int = 0
 
     def see(self, data: bytes, arrived: float) -> None:
         """Count the pieces in `data`, each of which carries the time it was sent at."""
@@ -43,22 +43,22 @@ class Held:
             self.worst = max(self.worst, delay)
 
 
-def hold(target: Target, *, streams: int, duration: float, at_full: Callable[[], dict[str, float]]) -> Held:
+def hold(target: Target, *, streams: int, duration: float, resident: Callable[[], int]) -> Held:
     """Open `streams` streams that take `duration` seconds each and read them to their ends.
 
-    `at_full` is asked once, in the middle of the time during which all of them are open.
+    `resident` is asked once a second; the most that it said is kept.
     """
     held = Held(streams=streams)
     crowd = _Crowd(target, held)
     started = time.monotonic()
     ramp = streams / PER_SECOND
-    middle, end = started + (ramp + duration) / 2, started + ramp + duration + PATIENCE
+    look, end = started + 1, started + ramp + duration + PATIENCE
     try:
         while (now := time.monotonic()) < end and (crowd.opened < streams or crowd.connections):
             while crowd.opened < min(streams, (now - started) * PER_SECOND):
                 crowd.open()
-            if not held.at_full and now > middle:
-                held.at_full = at_full()
+            if now > look:
+                held.resident, look = max(held.resident, resident()), now + 1
             crowd.read(0.01 if crowd.opened < streams else 0.1)
     finally:
         crowd.close()

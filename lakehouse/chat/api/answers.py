@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
-import trio
 from hypercorn.typing import ASGISendCallable
 from quart.utils import encode_headers
 from quart.wrappers.response import DataBody, Response
 from quart_trio.wrappers import TrioResponse
 
 from lakehouse.errors import Attempt, LakehouseError
-from lakehouse.observe.inflight import Flight
 
 Headers = Sequence[tuple[str, str]]
 
@@ -20,43 +19,45 @@ ATTEMPTS = "X-Lakehouse-Attempts"
 """The response header with the number of tries that were made at providers."""
 
 
-def document(content: object, status: int = 200, headers: Headers = ()) -> TrioResponse:
+class Whole(NamedTuple):
+    """An answer at hand, however it leaves: sent as plain ASGI, or as a response of Quart's."""
+
+    body: bytes
+    status: int
+    headers: Headers
+
+    async def send_to(self, send: ASGISendCallable) -> None:
+        """Send it in two messages."""
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.body))]
+        headers += [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in self.headers]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+    def response(self) -> TrioResponse:
+        """What a view returns to Quart."""
+        response = TrioResponse(self.body, self.status, content_type="application/json")
+        response.headers.extend(self.headers)
+        return response
+
+
+def document(content: object, status: int = 200, headers: Headers = ()) -> Whole:
     """`content` as JSON."""
-    response = TrioResponse(msgspec.json.encode(content), status, content_type="application/json")
-    response.headers.extend(headers)
-    return response
+    return Whole(msgspec.json.encode(content), status, headers)
 
 
-def answered(content: object, attempts: Sequence[Attempt], flight: Flight | None) -> TrioResponse:
-    """A model's whole answer, with how many tries it took and where the time went."""
-    return document(content, headers=_facts(attempts, flight))
+def answered(content: object, attempts: Sequence[Attempt]) -> Whole:
+    """A model's whole answer, with how many tries it took."""
+    return document(content, headers=[_tries(attempts)])
 
 
-def refusal(
-    error: LakehouseError,
-    content: object,
-    status: int | None = None,
-    headers: Headers | None = None,
-    *,
-    flight: Flight | None = None,
-) -> TrioResponse:
+def refusal(error: LakehouseError, content: object, status: int | None = None, headers: Headers | None = None) -> Whole:
     """A failure's answer; `status` and `headers` are the failure's own unless given."""
     headers = error.headers() if headers is None else headers
-    return document(content, status or error.status, [*headers, *_facts(error.attempts, flight)])
+    return document(content, status or error.status, [*headers, _tries(error.attempts)])
 
 
-def _facts(attempts: Sequence[Attempt], flight: Flight | None) -> Headers:
-    tries = (ATTEMPTS, str(len(attempts)))
-    if flight is None:
-        return [tries]
-    upstream = flight.upstream_seconds * 1000
-    ours = max(0.0, (trio.current_time() - flight.started) * 1000 - upstream)
-    return [tries, ("Server-Timing", f"upstream;dur={upstream:.1f}, gateway;dur={ours:.1f}")]
-
-
-def defect() -> LakehouseError:
-    """What a caller is told when the fault is in this program; the log has the rest."""
-    return LakehouseError("the gateway failed on this request through a fault of its own; its log says how")
+def _tries(attempts: Sequence[Attempt]) -> tuple[str, str]:
+    return ATTEMPTS, str(len(attempts))
 
 
 async def send_whole(send: ASGISendCallable, response: Response) -> None:

@@ -57,4 +57,5 @@ class ChatApplication(QuartTrio):
 
     def __init__(self) -> None:
         super().__init__(__name__, static_folder=None, template_folder=None)
+        self.url_map.merge_slashes = False  # it would redirect `//v1/chat`, to wherever the Host header says
         self.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -48,13 +48,28 @@ class PulledBody:
         """Nothing is kept."""
 
 
-async def receive(request: Request, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes of it; raises `ErrTooLarge` as soon as it is known to be longer."""
-    encoding = request.headers.get("content-encoding", "identity")
+async def pull(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
+    """`receive` for plain ASGI, whose `headers` have lower-case names."""
+    fields = dict(headers)
+    length = fields.get(b"content-length", b"")
+    _acceptable(fields.get(b"content-encoding", b"identity").decode("latin-1"), length, limit)
+    try:
+        return await read_body(receive, limit)
+    except ErrTooLarge:
+        raise too_large(limit) from None
+
+
+def _acceptable(encoding: str, length: bytes, limit: int) -> None:
     if encoding.lower() != "identity":
         raise ErrBadRequest(f"the body is compressed (Content-Encoding: {encoding[:40]}): send it as plain JSON")
-    if (request.content_length or 0) > limit:
+    if length.isdigit() and int(length) > limit:
         raise too_large(limit)
+
+
+async def receive(request: Request, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes of it; raises `ErrTooLarge` as soon as it is known to be longer."""
+    length = b"%d" % (request.content_length or 0)
+    _acceptable(request.headers.get("content-encoding", "identity"), length, limit)
     try:
         body: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
     except (RequestEntityTooLarge, ErrTooLarge):
@@ -78,7 +93,10 @@ def decode(body: bytes, shape: type[T]) -> T:
     except msgspec.DecodeError as error:
         if not body.strip():
             raise ErrBadRequest("the body is empty: a JSON object is expected") from None
-        what = str(error).removeprefix("JSON is malformed: ").replace("Input data was truncated", "it ends too early")
+        early = "it ends too early"
+        if b"\\ud" in body[-16:].lower():  # msgspec looks for the other half behind the end
+            early = "a string in it ends with half of a surrogate pair"
+        what = str(error).removeprefix("JSON is malformed: ").replace("Input data was truncated", early)
         raise ErrBadRequest(f"the body is not JSON: {what}") from None
     except UnicodeDecodeError:
         raise ErrBadRequest("the body is not UTF-8") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -12,14 +11,13 @@ from quart.utils import encode_headers
 from quart_trio.wrappers import TrioResponse
 
 from lakehouse.chat.api import answers, surroundings
-from lakehouse.chat.api.failures import told
+from lakehouse.chat.api.answers import Whole
+from lakehouse.chat.api.failures import to_tell
 from lakehouse.chat.api.interface import Pieces
 from lakehouse.chat.api.sse import EventWriter, open_writer
 from lakehouse.chat.request import Done, Piece
 from lakehouse.errors import LakehouseError, failure
 from lakehouse.observe.inflight import Flight
-
-_log = logging.getLogger(__name__)
 
 
 class Form(Protocol):
@@ -31,7 +29,7 @@ class Form(Protocol):
     def last_words(self, error: LakehouseError) -> bytes:
         """The event that ends a stream which broke."""
 
-    def refusal(self, error: LakehouseError) -> TrioResponse:
+    def refusal(self, error: LakehouseError) -> Whole:
         """The answer in place of a stream that never began."""
 
 
@@ -66,11 +64,11 @@ class EventStream(TrioResponse):
         async with open_writer(send, keep_alive=self._keep_alive) as writer:
             try:
                 await self._pour(writer)
-            except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `_to_tell` raises, tells or logs it
-                error = _to_tell(raised)
+            except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_tell` raises, tells or logs it
+                error = to_tell(raised)
                 surroundings.note(self._flight, error)
                 if not writer.started:
-                    await answers.send_whole(send, self._form.refusal(error))
+                    await self._form.refusal(error).send_to(send)
                 else:
                     await writer.write(self._form.last_words(error), last=True)
 
@@ -94,14 +92,3 @@ class EventStream(TrioResponse):
             self._begun()
         self.headers[answers.ATTEMPTS] = str(len(pieces.attempts))
         await writer.start(encode_headers(self.headers))
-
-
-def _to_tell(raised: Exception | BaseExceptionGroup[BaseException]) -> LakehouseError:
-    """The failure that the client hears of; a defect goes to the log, and an interrupt of the program goes on."""
-    error = told(raised)
-    if error is not None:
-        return error
-    if not isinstance(raised, Exception):
-        raise raised
-    _log.error("a stream failed through a defect", exc_info=raised)
-    return answers.defect()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import trio
 
 from lakehouse.errors import LakehouseError
+
+_log = logging.getLogger("lakehouse.chat")
 
 
 def told(raised: BaseException) -> LakehouseError | None:
@@ -23,6 +26,22 @@ def told(raised: BaseException) -> LakehouseError | None:
     leaves = [leaf for leaf in _leaves(raised) if not isinstance(leaf, trio.Cancelled)]
     failures = [leaf for leaf in leaves if isinstance(leaf, LakehouseError)]
     return failures[0] if failures and len(failures) == len(leaves) else None
+
+
+def to_tell(raised: Exception | BaseExceptionGroup[BaseException]) -> LakehouseError:
+    """The failure that the client hears of; a defect goes to the log, and an interrupt of the program goes on."""
+    error = told(raised)
+    if error is not None:
+        return error
+    if not isinstance(raised, Exception):
+        raise raised
+    _log.error("a chat failed through a defect", exc_info=raised)
+    return defect()
+
+
+def defect() -> LakehouseError:
+    """What a caller is told when the fault is in this program; the log has the rest."""
+    return LakehouseError("the gateway failed on this request through a fault of its own; its log says how")
 
 
 @contextmanager

@@ -10,9 +10,11 @@ from quart_trio.wrappers import TrioResponse
 from werkzeug.exceptions import InternalServerError
 
 from lakehouse.chat.api import answers, body, sse, surroundings
+from lakehouse.chat.api.answers import Whole
 from lakehouse.chat.api.events import EventStream
-from lakehouse.chat.api.failures import one_failure
+from lakehouse.chat.api.failures import defect
 from lakehouse.chat.api.interface import Dispatcher, Pieces
+from lakehouse.chat.api.posts import Asked, view
 from lakehouse.chat.request import Piece, Request
 from lakehouse.errors import LakehouseError
 from lakehouse.observe.inflight import Flight
@@ -25,36 +27,48 @@ def native(
     blueprint = Blueprint("native", __name__, url_prefix=prefix)
     blueprint.record_once(body.bounded(max_body))
 
-    @blueprint.post("")
-    async def chat() -> TrioResponse:
-        query = body.decode(await body.receive(request, max_body), Request)
-        flight = surroundings.flight(request)
-        if query.stream:
-            form = NativeEvents(flight)
-            stream = dispatcher.stream(query, flight=flight)
-            begun = surroundings.lift_deadline(request)
-            return EventStream(stream, form, keep_alive=keep_alive, flight=flight, begun=begun)
-        with one_failure():
-            answer = await dispatcher(query, flight=flight)
-        return answers.answered(answer, answer.attempts, flight)
+    chat = NativeChat(dispatcher, keep_alive=keep_alive)
+    blueprint.post("", endpoint="chat")(view(chat, max_body=max_body))
 
     @blueprint.get("/providers")
     async def providers() -> TrioResponse:
         known = dispatcher.providers()
         default = next((provider.name for provider in known if provider.default), None)
-        return answers.document({"providers": known, "default": default})
+        return answers.document({"providers": known, "default": default}).response()
 
     @blueprint.errorhandler(LakehouseError)
     async def refuse(error: LakehouseError) -> TrioResponse:
         flight = surroundings.flight(request)
         surroundings.note(flight, error)
-        return NativeEvents(flight).refusal(error)
+        return chat.refusal(error, flight).response()
 
     @blueprint.errorhandler(InternalServerError)
     async def apologise(_: InternalServerError) -> TrioResponse:
-        return await refuse(answers.defect())
+        return await refuse(defect())
 
     return blueprint
+
+
+class NativeChat:
+    """`POST /chat`, see `Chat`."""
+
+    def __init__(self, dispatcher: Dispatcher, *, keep_alive: float = sse.KEEP_ALIVE) -> None:
+        self._dispatcher = dispatcher
+        self._keep_alive = keep_alive
+
+    async def answer(self, asked: Asked) -> Whole | EventStream:
+        """See `Chat`."""
+        query, flight = body.decode(asked.body, Request), asked.flight
+        if query.stream:
+            stream = self._dispatcher.stream(query, flight=flight)
+            form, begun = NativeEvents(flight), asked.lift_deadline
+            return EventStream(stream, form, keep_alive=self._keep_alive, flight=flight, begun=begun)
+        answer = await self._dispatcher(query, flight=flight)
+        return answers.answered(answer, answer.attempts)
+
+    def refusal(self, error: LakehouseError, flight: Flight | None) -> Whole:
+        """See `Chat`."""
+        return NativeEvents(flight).refusal(error)
 
 
 class NativeEvents:
@@ -71,9 +85,9 @@ class NativeEvents:
         """The event of type `error`."""
         return sse.event(msgspec.json.encode({"type": "error", **self._document(error)}))
 
-    def refusal(self, error: LakehouseError) -> TrioResponse:
+    def refusal(self, error: LakehouseError) -> Whole:
         """The error's document with its status."""
-        return answers.refusal(error, self._document(error), flight=self._flight)
+        return answers.refusal(error, self._document(error))
 
     def _document(self, error: LakehouseError) -> dict[str, object]:
         return error.document(surroundings.request_id(self._flight))

@@ -7,12 +7,15 @@ from quart_trio.wrappers import TrioResponse
 from werkzeug.exceptions import InternalServerError
 
 from lakehouse.chat.api import answers, body, openai_request, sse, surroundings
+from lakehouse.chat.api.answers import Whole
 from lakehouse.chat.api.events import EventStream
-from lakehouse.chat.api.failures import one_failure
+from lakehouse.chat.api.failures import defect, one_failure
 from lakehouse.chat.api.interface import Dispatcher, ModelCard
 from lakehouse.chat.api.openai_answer import Chunks, completion
 from lakehouse.chat.api.openai_shapes import Model, ModelList
+from lakehouse.chat.api.posts import Asked, view
 from lakehouse.errors import LakehouseError, failure
+from lakehouse.observe.inflight import Flight
 
 
 def openai(
@@ -25,24 +28,14 @@ def openai(
     blueprint = Blueprint("openai", __name__, url_prefix=prefix or None)
     blueprint.record_once(body.bounded(max_body))
 
-    @blueprint.post("/chat/completions")
-    async def complete() -> TrioResponse:
-        query = openai_request.parse(await body.receive(request, max_body))
-        flight = surroundings.flight(request)
-        if query.request.stream:
-            form = Chunks(flight, include_usage=query.include_usage)
-            stream = dispatcher.stream(query.request, flight=flight)
-            begun = surroundings.lift_deadline(request)
-            return EventStream(stream, form, keep_alive=keep_alive, flight=flight, begun=begun)
-        with one_failure():
-            answer = await dispatcher(query.request, flight=flight)
-        return answers.answered(completion(answer), answer.attempts, flight)
+    chat = OpenAIChat(dispatcher, keep_alive=keep_alive)
+    blueprint.post("/chat/completions", endpoint="complete")(view(chat, max_body=max_body))
 
     @blueprint.get("/models")
     async def models() -> TrioResponse:
         with one_failure():
             cards = await dispatcher.models()
-        return answers.document(ModelList(data=tuple(map(as_model, cards))))
+        return answers.document(ModelList(data=tuple(map(as_model, cards)))).response()
 
     @blueprint.get("/models/<path:name>")
     async def model(name: str) -> TrioResponse:
@@ -51,19 +44,41 @@ def openai(
         card = next((card for card in cards if card.id == name), None)
         if card is None:
             raise failure("model_not_found", f"the model {name} is not in the listing of any registered provider")
-        return answers.document(as_model(card))
+        return answers.document(as_model(card)).response()
 
     @blueprint.errorhandler(LakehouseError)
     async def refuse(error: LakehouseError) -> TrioResponse:
         flight = surroundings.flight(request)
         surroundings.note(flight, error)
-        return Chunks(flight).refusal(error)
+        return chat.refusal(error, flight).response()
 
     @blueprint.errorhandler(InternalServerError)
     async def apologise(_: InternalServerError) -> TrioResponse:
-        return await refuse(answers.defect())
+        return await refuse(defect())
 
     return blueprint
+
+
+class OpenAIChat:
+    """`POST /chat/completions`, see `Chat`."""
+
+    def __init__(self, dispatcher: Dispatcher, *, keep_alive: float = sse.KEEP_ALIVE) -> None:
+        self._dispatcher = dispatcher
+        self._keep_alive = keep_alive
+
+    async def answer(self, asked: Asked) -> Whole | EventStream:
+        """See `Chat`."""
+        query, flight = openai_request.parse(asked.body), asked.flight
+        if query.request.stream:
+            form = Chunks(flight, include_usage=query.include_usage)
+            stream = self._dispatcher.stream(query.request, flight=flight)
+            return EventStream(stream, form, keep_alive=self._keep_alive, flight=flight, begun=asked.lift_deadline)
+        answer = await self._dispatcher(query.request, flight=flight)
+        return answers.answered(completion(answer), answer.attempts)
+
+    def refusal(self, error: LakehouseError, flight: Flight | None) -> Whole:
+        """See `Chat`."""
+        return Chunks(flight).refusal(error)
 
 
 def as_model(card: ModelCard) -> Model:

@@ -9,9 +9,9 @@ from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from quart_trio.wrappers import TrioResponse
 
 from lakehouse.chat.api import answers, sse, surroundings
+from lakehouse.chat.api.answers import Whole
 from lakehouse.chat.api.interface import Pieces
 from lakehouse.chat.api.openai_errors import envelope, headers_of, status_of
 from lakehouse.chat.api.openai_shapes import (
@@ -31,6 +31,7 @@ from lakehouse.errors import Attempt, LakehouseError
 from lakehouse.observe.inflight import Flight
 
 END = b"data: [DONE]\n\n"
+BLANK = b'"content":""'
 
 
 def completion(answer: Answer) -> Completion:
@@ -82,6 +83,8 @@ class Chunks:
         self._include_usage = include_usage
         self._role: Literal["assistant"] | UnsetType = "assistant"
         self._calls = 0
+        self._served = ("", "")
+        self._around: tuple[bytes, bytes] | None = None
 
     def events(self, batch: Sequence[Piece], pieces: Pieces) -> bytes:
         """A chunk for each piece; `Done` becomes the finish reason, the usage, and the end mark."""
@@ -91,15 +94,17 @@ class Chunks:
         """The error's envelope, and no end mark after it."""
         return sse.event(msgspec.json.encode(self._envelope(error)))
 
-    def refusal(self, error: LakehouseError) -> TrioResponse:
+    def refusal(self, error: LakehouseError) -> Whole:
         """The error's envelope with its status."""
         headers = headers_of(error)
-        return answers.refusal(error, self._envelope(error), status_of(error), headers, flight=self._flight)
+        return answers.refusal(error, self._envelope(error), status_of(error), headers)
 
     def _envelope(self, error: LakehouseError) -> dict[str, object]:
         return envelope(error, surroundings.request_id(self._flight))
 
     def _more(self, piece: Delta, pieces: Pieces) -> bytes:
+        if isinstance(piece, ContentPiece) and self._role is UNSET:
+            return self._text(piece.text, pieces)
         role, self._role = self._role, UNSET
         match piece:
             case ContentPiece(text=text):
@@ -109,6 +114,16 @@ class Chunks:
             case ToolCallPiece(tool_call=call):
                 delta = ChunkDelta(role=role, tool_calls=(self._numbered(call),))
         return self._event((ChunkChoice(delta=delta),), pieces)
+
+    def _text(self, text: str, pieces: Pieces) -> bytes:
+        """What nearly every piece is. All of the event but its text is written once for all pieces of one route."""
+        served = pieces.model, pieces.provider
+        if self._around is None or served != self._served:
+            blank = self._event((ChunkChoice(delta=ChunkDelta(content="")),), pieces)
+            before, _, after = blank.rpartition(BLANK)  # within a name its quotes would be escaped
+            self._served, self._around = served, (before + BLANK[:-2], after)
+        before, after = self._around
+        return before + sse.escape(msgspec.json.encode(text)) + after
 
     def _numbered(self, call: ToolCall) -> ToolCallDelta:
         index, self._calls = self._calls, self._calls + 1

@@ -50,7 +50,11 @@ class Query:
 
 def parse(data: bytes) -> Query:
     """Read a body; raises `ErrBadRequest` naming the field that does not fit."""
-    raw = body.decode(data, dict)
+    try:
+        raw = body.decode(data, dict)
+    except ErrBadRequest:
+        body.decode(data, Given)  # which knows the name of the field that has a number beyond all bounds
+        raise
     given = body.fit(raw, Given)
     for old, new in SUPERSEDED.items():
         if raw.get(old) is not None:

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 import trio
 from hypercorn.typing import ASGISendCallable
 
-KEEP_ALIVE = 15.0
-"""Seconds of silence after which a comment is sent: proxies on the way give up on a silent peer after 30 s or more."""
+KEEP_ALIVE = 5.0
+"""Seconds of silence after which a comment is sent. Proxies on the way give up on a silent peer after 30 s or more,
+some clients after 10 s."""
 
 COMMENT = b": keep-alive\n\n"
 
@@ -17,15 +18,20 @@ _NEWLINES_TO_SOME = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"
 
 
 def event(document: bytes) -> bytes:
-    """A JSON document as one event.
+    """A JSON document as one event."""
+    return b"data: " + escape(document) + b"\n\n"
+
+
+def escape(document: bytes) -> bytes:
+    """JSON without the characters that some take for the end of a line.
 
     U+2028, U+2029 and U+0085 are written as escapes. They are legal as they are, but clients that split lines as
     `str.splitlines` does end one at each of them (https://github.com/florimondmanca/httpx-sse/issues/34).
     """
     if not document.isascii():
-        for newline, escape in _NEWLINES_TO_SOME:
-            document = document.replace(newline, escape)
-    return b"data: " + document + b"\n\n"
+        for newline, escaped in _NEWLINES_TO_SOME:
+            document = document.replace(newline, escaped)
+    return document
 
 
 class EventWriter:
@@ -37,25 +43,23 @@ class EventWriter:
     def __init__(self, send: ASGISendCallable) -> None:
         self.started = False
         self._send = send
-        self._turn = trio.Lock()  # a comment and an event must not be sent at once
+        self._sending = False  # stays true when that is cancelled
+        self._commented: trio.Event | None = None  # set when the comment that is on its way has left
         self._spoke = trio.current_time()
 
     async def start(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the head, status 200."""
-        self.started = True
-        async with self._turn:
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        self.started = self._sending = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._sending = False
 
     async def write(self, events: bytes, *, last: bool = False) -> None:
         """Send these events in one message; returns when the connection has taken them. None can follow the last."""
-        try:
-            self._turn.acquire_nowait()  # saves a turn of the scheduler: only a comment can be in the way
-        except trio.WouldBlock:
-            await self._turn.acquire()
-        try:
-            await self._send({"type": "http.response.body", "body": events, "more_body": not last})
-        finally:
-            self._turn.release()
+        self._sending = True
+        if self._commented is not None:  # two messages must not be sent at once
+            await self._commented.wait()
+        await self._send({"type": "http.response.body", "body": events, "more_body": not last})
+        self._sending = False
         self._spoke = trio.current_time()
 
     async def comment(self, interval: float) -> None:
@@ -64,10 +68,17 @@ class EventWriter:
             due = self._spoke + interval
             if trio.current_time() < due:
                 await trio.sleep_until(due)
-            elif self.started and not self._turn.locked():
-                await self.write(COMMENT)
+            elif self.started and not self._sending:
+                await self._comment()
             else:
                 await trio.sleep(interval)  # it has not begun, or an event is on its way
+
+    async def _comment(self) -> None:
+        self._commented = trio.Event()
+        await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+        self._commented.set()
+        self._commented = None
+        self._spoke = trio.current_time()
 
 
 @asynccontextmanager

@@ -21,6 +21,9 @@ from lakehouse.chat.dialects.sse import SseFraming
 from lakehouse.chat.dialects.tools import CallIds, fragments_of
 from lakehouse.chat.request import Delta, Message, Reply, Request
 
+BESIDE_CONTENT = (*reasoning.FIELDS, "reasoning_details", "refusal", "tool_calls", "function_call")
+"""What a message may say besides its content. Most chunks of a stream have none of it, or null."""
+
 
 class ChatCompletions:
     """The dialect. Fields of OpenAI's that we do not know (`OpenAIRequest.extra`) are sent as they are."""
@@ -182,8 +185,9 @@ class CompletionReader:
 
     def _may_be_the_end(self, message: JsonObject, *, counted: bool) -> None:
         """Usage is an end until something else is said; counted beside something said it is none."""
-        said = (
-            text(message.get("content")) or reasoning.read(message) or message.get("refusal") or fragments_of(message)
+        said = text(message.get("content")) or (
+            any(map(message.get, BESIDE_CONTENT))
+            and (reasoning.read(message) or message.get("refusal") or fragments_of(message))
         )
         if said or counted:
             self.answer.ended_by_usage = not said
@@ -194,10 +198,12 @@ class CompletionReader:
             self.answer.ended_by_usage = self._end_by_usage
 
     def _say(self, message: JsonObject) -> list[Delta]:
-        answer = self.answer
+        answer, content = self.answer, message.get("content")
+        if isinstance(content, str) and not any(map(message.get, BESIDE_CONTENT)):
+            return answer.content(content)
         if details := objects(message.get("reasoning_details")):
             answer.signed(details)
-        deltas = [*answer.reasoning(reasoning.read(message)), *answer.content(text(message.get("content")))]
+        deltas = [*answer.reasoning(reasoning.read(message)), *answer.content(text(content))]
         if refused := string(message.get("refusal")):
             deltas += answer.refusal(refused)
         if fragments := fragments_of(message):

@@ -49,14 +49,15 @@ class Lines:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The lines that these bytes complete, without their ends; at most `limit` bytes of an open line are kept."""
         *ended, open_line = data.split(b"\n")
-        if ended:
+        if ended and (self._rest or self._at_start):
             self._keep(ended[0])
             ended[0] = self._take()
         for line in ended:
             if len(line) > self._limit:
                 raise LineTooLong
             yield line.removesuffix(b"\r")
-        self._keep(open_line)
+        if open_line:
+            self._keep(open_line)
 
     def _keep(self, data: bytes) -> None:
         if len(self._rest) + len(data) > self._limit:

@@ -121,7 +121,9 @@ def _is_strict(schema: object) -> bool:
     if not isinstance(schema, dict):
         return True
     properties = mapping(schema.get("properties"))
-    closed = schema.get("additionalProperties") is False and set(schema.get("required") or ()) == set(properties)
+    required = schema.get("required")  # anything may stand below a keyword that JSON Schema does not know
+    names = set(map(str, required)) if isinstance(required, list) else set()
+    closed = schema.get("additionalProperties") is False and names == set(properties)
     if (schema.get("type") == "object" or properties) and not closed:
         return False
     inner = (

@@ -56,7 +56,8 @@ class Meter:
 
     def read_completion(self, document: JsonObject, choice: JsonObject) -> bool:
         """A completion or a chunk of one, and its choice, where Kimi puts usage. Says whether there was any usage."""
-        self.charge(document.get("cost"))
+        if (cost := document.get("cost")) is not None:
+            self.charge(cost)
         usages = [usage for usage in (document.get("usage"), choice.get("usage")) if usage and isinstance(usage, dict)]
         for usage in usages:
             self._take("input_tokens", usage.get("prompt_tokens"))

@@ -58,6 +58,10 @@ FAMILIES: tuple[tuple[str, Quirks], ...] = (
 def quirks_of(model: str, endpoint: Served) -> Quirks:
     """What is particular about `model` on `endpoint`."""
     family = next(quirks for pattern, quirks in FAMILIES if fnmatchcase(model, pattern))
-    if endpoint != "messages":
-        return family
-    return replace(family, schema="tool", reasoning_details=True)
+    match endpoint:
+        case "messages":
+            return replace(family, schema="tool", reasoning_details=True)
+        case "responses":  # nothing is stored there, so reasoning comes encrypted and goes back with the next turn
+            return replace(family, reasoning_details=True)
+        case _:
+            return family

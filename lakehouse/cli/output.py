@@ -1,0 +1,56 @@
+"""What a command writes, and where that may be closed, full, or left by its reader."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+
+class OutputError(Exception):
+    """Standard output cannot be written."""
+
+
+def say(text: str, *, end: str = "\n") -> None:
+    """Write to standard output, now. Raises OutputError, and BrokenPipeError when the reader has seen enough."""
+    try:
+        print(text, end=end, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"standard output cannot be written: {error.strerror}") from None
+
+
+def only(error: BaseException) -> BaseException:
+    """What a group holds, however deep, if that is one thing, or the same thing several times; else what was given."""
+    leaves = list(_leaves(error))
+    return leaves[0] if len({(type(leaf), str(leaf)) for leaf in leaves}) == 1 else error
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def open_what_is_closed() -> None:
+    """Put /dev/null where a standard stream was closed before the start: the first socket would take its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            stream = os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False)
+            setattr(sys, name, stream)
+
+
+def give_up(*numbers: int) -> None:
+    """Put /dev/null in the place of these descriptors, or Python fails once more when it flushes at its exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for number in numbers:
+        os.dup2(null, number)
+    os.close(null)

@@ -51,10 +51,12 @@ class Bench:
         with suppress(RuntimeError):
             self.rate(target, 16, seconds=1)
 
-    def cost(self, running: Running, target: Target, connections: int) -> tuple[load.Rate, float]:
+    def cost(
+        self, running: Running, target: Target, connections: int, *, seconds: float = 0
+    ) -> tuple[load.Rate, float]:
         """The rate, and the gateway's CPU time for one request in microseconds."""
         before = running.cpu_seconds()
-        rate = self.rate(target, connections)
+        rate = self.rate(target, connections, seconds=seconds)
         return rate, (running.cpu_seconds() - before) / rate.requests * 1e6
 
 
@@ -81,8 +83,8 @@ def streams(bench: Bench, peer: type[Peer]) -> Figures:
     with gateway.start(cores=bench.gateway_cores) as running:
         target = gateway.chat("burst")
         bench.warm(target)
-        first = load.first_piece(target, tries=200)
-        rate, cost = bench.cost(running, target, 16)
+        first = load.first_piece(gateway.chat("first"), tries=100)
+        rate, cost = bench.cost(running, target, 16, seconds=2 * bench.seconds + 2)
         return {"first_piece": first * 1e6, "pieces": rate.per_second * PIECES, "piece_cpu": cost / PIECES}
 
 
@@ -155,7 +157,7 @@ def messages(bench: Bench, peer: type[Peer]) -> Figures:
     gateway = peer(bench.directory)
     with gateway.start(cores=bench.gateway_cores) as running:
         for name, size in (("1k", 0), ("100k", 100_000), ("5m", 5_000_000)):
-            rate, cost = bench.cost(running, gateway.chat("whole", size=size), 4)
+            rate, cost = bench.cost(running, gateway.chat("whole", size=size), 4, seconds=3)
             figures |= {f"message_{name}_rate": rate.per_second, f"message_{name}_cpu": cost / 1000}
     return figures
 

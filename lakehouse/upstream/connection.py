@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 from collections.abc import Awaitable, Callable
 from math import inf
 
@@ -16,6 +17,7 @@ CREDIT = 16
 """Reads and writes that may succeed at once, one after the other, before the other tasks are let run: what one busy
 connection can take from the rest is 16 windows, two MiB, which is a millisecond or two."""
 
+_NO_LINGER = struct.pack("ii", 1, 0)
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -89,6 +91,11 @@ class Connection:
     def send_eof(self) -> None:
         """Say that no more will be sent, where that can be said (not over TLS). Raises `OSError`."""
         self._socket.shutdown(socket.SHUT_WR)
+
+    def reset_at_close(self) -> None:
+        """Have `close` throw away what was not taken yet. Else the end would wait behind it, and an upstream that does
+        not read would not learn of it for as long as it does not."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
     def close(self) -> None:
         """Close at once, whatever is under way; a task that waits for the socket gets `trio.ClosedResourceError`."""

@@ -150,6 +150,8 @@ class Response:
     def _let_go(self, keep: bool) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            if self.upload is not None and not self.upload.complete:
+                connection.reset_at_close()
             self._parser.detach()
             self._release(connection, keep)
 

@@ -30,6 +30,23 @@ _ADVICE = {
     errno.EACCES: "ports below 1024 are for privileged processes; take a higher one with --bind HOST:PORT",
     errno.EADDRNOTAVAIL: "no interface of this machine has this address; name one that has with --bind HOST:PORT",
 }
+# What befell the connection that was to be accepted, and not the socket that listens; Linux tells the network's errors
+# here as well (accept(2), "Error handling"), and EPERM when a firewall forbids it.
+_LOST = frozenset(
+    {
+        errno.EPERM,
+        errno.ECONNABORTED,
+        errno.ECONNRESET,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.ETIMEDOUT,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +116,17 @@ def url_of(sock: socket.socket, *, secure: bool) -> str:
 
 
 async def accept_forever(sock: socket.socket, start: Accept) -> None:
-    """Hand every new connection to `start`. A shortage of descriptors is waited out; cancellation loses none."""
+    """Hand every new connection to `start`. A shortage of descriptors is waited out; cancellation loses none.
+
+    A connection that is lost before it is accepted is nobody else's business. Raises OSError for any other failure.
+    """
     listener = trio.socket.from_stdlib_socket(sock)
     while True:
         try:
             connection, _ = await listener.accept()
         except OSError as error:
+            if error.errno in _LOST:
+                continue
             if error.errno not in _SHORTAGE:
                 raise
             logger.error("cannot accept a connection: %s; trying again in %s s", error, _SHORTAGE_PAUSE)
@@ -118,6 +140,8 @@ def accept_waiting(sock: socket.socket, start: Accept) -> None:
     while True:
         try:
             connection, _ = sock.accept()
-        except OSError:  # nothing waits (BlockingIOError), or the peer has gone, or we are out of descriptors
-            return
+        except OSError as error:
+            if error.errno in _LOST:
+                continue
+            return  # nothing waits (BlockingIOError), or we are out of descriptors
         start(trio.SocketStream(trio.socket.from_stdlib_socket(connection)))

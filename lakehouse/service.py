@@ -214,7 +214,7 @@ def _furnish(
     whole = Application(gateway=gateway, chat=chat, own=own, max_body=config.chatd.max_body)
     old = dict.fromkeys(HEALTH_PATHS, health)
     alone = Application(gateway=None, chat=dispatcher, own=old, max_body=config.chatd.max_body, prefix="")
-    auth = partial(Doorkeeper, tokens=checked.tokens, allow=config.auth.allow)
+    auth = partial(Doorkeeper, tokens=checked.tokens, allow=config.auth.allow, trusted=config.gateway.trusted_proxies)
     line = partial(Lifeline, flights=sources.flights, on_end=observer.on_end)
     lifelines = (
         line(traced(SignIn(auth(cast("App", whole))), observer.traces), refusal=refusal),

@@ -6,6 +6,8 @@ The scene is `tools.lifetime`: clients, service and upstreams in this one proces
 
 from __future__ import annotations
 
+import errno
+import os
 import statistics
 from dataclasses import replace
 
@@ -33,9 +35,15 @@ async def rounds(stage: Scene, phase: Phase, how: str) -> list[Took]:
     """A round in which the promise was kept, or the last one."""
     for _ in range(ROUNDS):
         took = [await leave(stage, phase, how) for _ in range(TRIES)]
-        if all(statistics.median(times) < MEDIAN and max(times) < LONGEST for times in zip(*took, strict=True)):
+        if kept(took):
             break
     return took
+
+
+def kept(took: list[Took]) -> bool:
+    """Whether the promise was kept."""
+    seconds = [one.promised for one in took]
+    return statistics.median(seconds) < MEDIAN and max(seconds) < LONGEST
 
 
 @pytest.mark.parametrize("phase", PHASES, ids=IDS)
@@ -47,9 +55,7 @@ async def test_a_client_that_leaves_ends_everything_at_once(phase: Phase) -> Non
                 before = await stage.quiet()
                 took = await rounds(stage, phase, how)
                 assert await stage.settle(before) == before
-            for times in zip(*took, strict=True):
-                assert statistics.median(times) < MEDIAN, (how, took)
-                assert max(times) < LONGEST, (how, took)
+            assert kept(took), (how, took)
 
 
 @pytest.mark.parametrize("phase", [phase for phase in PHASES if phase.deadline], ids=lambda phase: phase.name)
@@ -101,14 +107,44 @@ async def test_ten_thousand_requests_aborted_at_random_instants_leave_nothing() 
         assert all(pool.idle <= 10 for pool in busy)
 
 
-@pytest.mark.parametrize("name", SILENT)
-async def test_a_deadline_of_300_ms_is_answered_in_time(name: str) -> None:
+async def test_a_deadline_of_300_ms_is_answered_in_time() -> None:
+    """Whatever waits for whom; a few times, for the machine may be busy in some of them."""
+    took: dict[str, list[float]] = {name: [] for name in SILENT}
+
+    async def ask(name: str) -> None:
+        seconds, status = await answered_late(stage, SILENT[name])
+        assert status.startswith(b"HTTP/1.1 504 ")
+        took[name].append(seconds)
+
     async with scene() as stage:
-        await answered_late(stage, SILENT[name])
-        answers = [await answered_late(stage, SILENT[name]) for _ in range(3)]
-    assert all(status.startswith(b"HTTP/1.1 504") for _, status in answers)
-    assert min(seconds for seconds, _ in answers) >= DEADLINE - 0.01
-    assert min(seconds for seconds, _ in answers) <= DEADLINE + 0.1  # the machine may be busy in some of them
+        for _ in range(4):
+            async with trio.open_nursery() as nursery:
+                for name in SILENT:
+                    nursery.start_soon(ask, name)
+    assert all(DEADLINE - 0.01 <= min(seconds) <= DEADLINE + 0.1 for seconds in took.values()), took
+
+
+@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.EMFILE])
+async def test_a_connection_that_fails_before_it_is_accepted_ends_nothing(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that a firewall forbids, or whose client was gone before anybody looked."""
+    listener = trio.socket.socket()
+    accept = type(listener).accept
+    listener.close()
+    failed = set()
+
+    async def fail_once(self: trio.socket.SocketType) -> object:
+        """Once for each socket that listens: the service's, and those of its upstreams, which are trio's own."""
+        if self not in failed:
+            failed.add(self)
+            raise OSError(number, os.strerror(number))
+        return await accept(self)
+
+    monkeypatch.setattr(type(listener), "accept", fail_once)
+    async with scene() as stage:
+        assert await successes(stage, 2, clients=1) == 2
+    assert len(failed) == 3
 
 
 async def test_a_reader_that_stalls_is_cut_and_its_upstream_left() -> None:

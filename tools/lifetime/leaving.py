@@ -24,6 +24,11 @@ class Took(NamedTuple):
     upstream: float
     flight: float
 
+    @property
+    def promised(self) -> float:
+        """The one that there is a promise for: the upstream's, or where there is none, that of the request."""
+        return self.upstream or self.flight
+
 
 @asynccontextmanager
 async def crowd(scene: Scene, phase: Phase) -> AsyncIterator[None]:

@@ -20,7 +20,7 @@ from lakehouse.config import parse
 from lakehouse.edge.connection import serve_connection
 from lakehouse.edge.door import open_door
 from lakehouse.edge.limits import Limits
-from lakehouse.edge.listening import bound
+from lakehouse.edge.listening import bound, listen
 from lakehouse.edge.server import Site, run_sites
 from lakehouse.preflight import preflight
 from lakehouse.service import House, open_house
@@ -206,6 +206,7 @@ async def _served(house: House) -> AsyncIterator[int]:
             expire=house.expire,
             count_with=house.count_connections_with,
         )
+        listen(sock)
         async with trio.open_nursery() as nursery:
             await nursery.start(serve)
             yield sock.getsockname()[1]

@@ -36,6 +36,7 @@ from lakehouse.observe.log import Log
 from lakehouse.observe.metrics import Names, Sources
 from lakehouse.observe.observer import Observer, open_traces
 from lakehouse.preflight import Preflight, preflight
+from lakehouse.upstream.watch import Watch
 
 HEALTH_PATHS = (b"/healthz", b"/readyz")
 
@@ -131,12 +132,14 @@ async def open_house(
 ) -> AsyncIterator[House]:
     """Open everything and close it with the block."""
     seat = Seat() if seat is None else seat
+    watch = Watch()
     async with (
         _local_server(config, seat) as local,
-        open_dispatcher(config, env=env, local=local) as dispatcher,
+        open_dispatcher(config, env=env, local=local, watch=watch) as dispatcher,
         trio.open_nursery() as nursery,
     ):
-        gateway = Gateway(config.gateway)
+        nursery.start_soon(watch.run)
+        gateway = Gateway(config.gateway, watch=watch)
         sources = Sources(
             pools=lambda: (*gateway.upstreams.values(), *dispatcher.pools), circuits=dispatcher.open_circuits
         )

@@ -742,8 +742,9 @@ class TestBothWays:
 
         async def script(wire: Wire) -> None:
             await wire.head()
-            while await wire.receive():
-                pass
+            with suppress(trio.BrokenResourceError):  # a request that is not all out ends in a reset
+                while await wire.receive():
+                    pass
             ended.set()
 
         async with listening(script) as port:

@@ -24,6 +24,7 @@ from lakehouse.config import Config
 from lakehouse.edge.server import Service
 from lakehouse.edge.workers import READY
 from lakehouse.observe.log import Log, stdlib_to
+from lakehouse.observe.siblings import leave
 from lakehouse.service import Seat, serve
 
 
@@ -54,19 +55,26 @@ def main() -> None:
     orders = pickle.loads(sys.stdin.buffer.read(length))  # noqa: S301 - written by our parent, see `Orders.encode`
     log = Log(orders.config.observe.log)
     with stdlib_to(log):
-        trio.run(_work, orders, log)
+        orphaned = trio.run(_work, orders, log)
+    if orphaned:
+        leave(orders.directory)
 
 
-async def _work(orders: Orders, log: Log) -> None:
-    """Serve; drain on SIGTERM or at the end of standard input. Says that it is ready when it can be told to stop."""
+async def _work(orders: Orders, log: Log) -> bool:
+    """Serve; drain on SIGTERM or at the end of standard input. Says that it is ready when it can be told to stop.
+
+    Whether the parent is gone.
+    """
+    orphaned = trio.Event()
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with trio.open_nursery() as watching:
             async with trio.open_nursery() as serving:
                 service = await serving.start(partial(serve, orders.config, log=log, seat=orders.seat()))
                 watching.start_soon(_stop_at_signal, service, signals)
-                watching.start_soon(_stop_when_orphaned, service)
+                watching.start_soon(_stop_when_orphaned, service, orphaned)
                 os.write(sys.stdout.fileno(), READY)
             watching.cancel_scope.cancel(reason="drained")
+    return orphaned.is_set()
 
 
 async def _stop_at_signal(service: Service, signals: AsyncIterator[int]) -> None:
@@ -74,10 +82,11 @@ async def _stop_at_signal(service: Service, signals: AsyncIterator[int]) -> None
         service.stop()
 
 
-async def _stop_when_orphaned(service: Service) -> None:
+async def _stop_when_orphaned(service: Service, orphaned: trio.Event) -> None:
     async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as stdin:
         while await stdin.receive_some():
             pass
+    orphaned.set()
     service.stop()
 
 

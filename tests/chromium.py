@@ -6,9 +6,10 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
 from base64 import b64decode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -100,10 +101,11 @@ class Tab:
 
 
 class Browser:
-    """The connection to the program."""
+    """A connection to the program, with a profile of its own that ends with it, and its tabs."""
 
     def __init__(self, stream: trio.SocketStream, url: str) -> None:
         self._stream = stream
+        self._profile: str | None = None
         self._ws = WSConnection(ConnectionType.CLIENT)
         parts = urlsplit(url)
         self._hello = Request(host=parts.netloc, target=parts.path)
@@ -124,7 +126,12 @@ class Browser:
         return answer["result"]
 
     async def tab(self) -> Tab:
-        target = await self.call("Target.createTarget", {"url": "about:blank"})
+        if self._profile is None:
+            self._profile = (await self.call("Target.createBrowserContext", {"disposeOnDetach": True}))[
+                "browserContextId"
+            ]
+        blank = {"url": "about:blank", "browserContextId": self._profile}
+        target = await self.call("Target.createTarget", blank)
         attached = await self.call("Target.attachToTarget", {"targetId": target["targetId"], "flatten": True})
         tab = self._tabs[attached["sessionId"]] = Tab(self, attached["sessionId"])
         for domain in ("Page", "Runtime", "Log"):
@@ -163,39 +170,34 @@ class Browser:
             tab.problems.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
 
 
-@asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    """A browser for the length of the block, with a profile of its own."""
+@contextmanager
+def chromium() -> Iterator[str]:
+    """The program for the length of the block, with a profile of its own; gives the address of its DevTools."""
     assert PROGRAM is not None
     with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
-        command = [PROGRAM, *_QUIET, f"--user-data-dir={profile}", "about:blank"]
-        process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        port = Path(profile) / "DevToolsActivePort"
+        said = Path(profile) / "said"
+        with said.open("wb") as log:
+            command = [PROGRAM, *_QUIET, f"--user-data-dir={profile}", "about:blank"]
+            process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            assert process.stderr is not None
-            url = await _devtools_url(process.stderr)
-            stream = await trio.open_tcp_stream("127.0.0.1", urlsplit(url).port or 0)
-            async with trio.open_nursery() as nursery, stream:
-                nursery.start_soon(_drain, process.stderr)
-                browser = Browser(stream, url)
-                await nursery.start(browser.run)
-                yield browser
-                nursery.cancel_scope.cancel()
+            ends = time.monotonic() + PATIENCE
+            while not (port.exists() and len(lines := port.read_text().split()) == 2):
+                assert process.poll() is None, f"chromium ended: {said.read_text(errors='replace')}"
+                assert time.monotonic() < ends, f"chromium does not start: {said.read_text(errors='replace')}"
+                time.sleep(0.02)
+            yield f"ws://127.0.0.1:{lines[0]}{lines[1]}"
         finally:
             process.kill()
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
-                await process.wait()
+            process.wait(5)
 
 
-async def _devtools_url(stderr: trio.abc.ReceiveStream) -> str:
-    said = b""
-    with trio.fail_after(PATIENCE):
-        while b"DevTools listening on " not in said or not said.endswith(b"\n"):
-            data = await stderr.receive_some()
-            assert data, f"chromium ended: {said.decode(errors='replace')}"
-            said += data
-    return said.decode().split("DevTools listening on ")[1].split()[0]
-
-
-async def _drain(stderr: trio.abc.ReceiveStream) -> None:
-    while await stderr.receive_some():
-        pass
+@asynccontextmanager
+async def browser_at(url: str) -> AsyncIterator[Browser]:
+    """A connection to the program that listens there; its tabs are closed with the block."""
+    stream = await trio.open_tcp_stream("127.0.0.1", urlsplit(url).port or 0)
+    async with trio.open_nursery() as nursery, stream:
+        browser = Browser(stream, url)
+        await nursery.start(browser.run)
+        yield browser
+        nursery.cancel_scope.cancel()

@@ -302,6 +302,9 @@ async def test_a_name_that_somebody_pointed_at_us_is_refused(host: str) -> None:
     rebound = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
     with pytest.raises(ErrForbidden, match="is not a name of this machine"):
         await visit(rebound)
+    with pytest.raises(ErrForbidden, match="is not a name of this machine"):
+        await visit({"host": host, "accept-language": "en"}, method="GET")  # over HTTP a browser says no more
+    assert await visit({"host": host, "user-agent": "curl/8"}), "no page, so nobody is behind its back"
     assert await visit(rebound, server="192.0.2.7"), "whoever listens beyond loopback has a name, and said `insecure`"
     assert await visit(rebound, server=None)
     assert await visit(rebound, trusted=("127.0.0.0/8",)), "a proxy of ours passes on what it was asked for"
@@ -310,11 +313,12 @@ async def test_a_name_that_somebody_pointed_at_us_is_refused(host: str) -> None:
 
 async def test_a_page_of_another_site_gets_through_to_nothing() -> None:
     """The whole service as it comes: no token, on loopback."""
+    rebound = {"host": "evil.example", "accept-language": "en"}
     async with house() as here:
         for path in ("/v1/chat", "/v1/chat/completions", "/v1/sql", "/v1/storage/x"):
             answer = await here.client.post(path, content=b"{}", headers={**PAGE, "content-type": "text/plain"})
             assert (answer.status_code, answer.json()["error"]["message"].startswith("a page of")) == (403, True)
-        assert (await here.client.get("/metrics", headers={"host": "evil.example"})).status_code == 403
-        assert (await here.client.get("/healthz", headers={"host": "evil.example"})).status_code == 200
+        assert (await here.client.get("/metrics", headers=rebound)).status_code == 403
+        assert (await here.client.get("/healthz", headers=rebound)).status_code == 200
         assert (await here.chat("ollama/m")).status_code == 200
         assert len(here.asked["ollama"]) == 1

@@ -253,7 +253,7 @@ async def test_the_callers_own_deadline_is_504_and_says_what_was_tried() -> None
             assert "X-Request-Timeout-Ms" in error["message"]
             (attempt,) = error["attempts"]
             assert (attempt["provider"], attempt["model"], attempt["error"]) == ("ollama", "m", "timeout")
-            assert 60 < attempt["ms"] < 500
+            assert 0 < attempt["ms"] < 2000
             openai = await there.complete("m", {"x-request-timeout-ms": "80"}, stream=stream)
             assert (openai.status_code, openai.json()["error"]["type"]) == (504, "server_error")
 

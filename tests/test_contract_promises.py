@@ -128,7 +128,7 @@ async def test_a_retry_that_would_end_past_the_deadline_is_not_made() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_silent_route_is_left_and_not_retried(*, stream: bool) -> None:
-    chatd = {"first_token_timeout": "80ms"}
+    chatd = {"first_token_timeout": "300ms"}
     async with house(scripts={"ollama": silent}, chatd=chatd, policy=QUICK) as there:
         assert await errors_of(there, fallbacks=["kimi/m"], stream=stream) == (200, ["timeout", None])
         assert len(there.asked["ollama"]) == 1
@@ -165,14 +165,21 @@ def drip(*texts: str, gap: float, before: float = 0.0, after: Script | None = No
 
 
 async def test_a_healthy_stream_is_cut_by_no_total_limit() -> None:
-    limits = {"timeout": "200ms", "first_token_timeout": "200ms", "idle_timeout": "200ms"}
-    async with house(scripts={"ollama": drip(*"abcdefgh", gap=0.08)}, chatd=limits) as there:
-        for ask in (there.chat, there.complete):
-            for headers in (None, {"x-request-timeout-ms": "200"}):
-                answer = await ask("m", headers, stream=True)
-                assert answer.text.count('"error":null') == 1  # that of the only attempt
-        told = pieces((await there.chat("m", stream=True)).text)
-        assert (len(told), told[-1]["type"]) == (9, "done")
+    limits = {"timeout": "600ms", "first_token_timeout": "600ms", "idle_timeout": "600ms"}
+    async with house(scripts={"ollama": drip(*"abcd", gap=0.2)}, chatd=limits) as there:
+        told: list[str] = []
+
+        async def listen(ask: Callable[..., Awaitable[Any]], headers: dict[str, str] | None) -> None:
+            told.append((await ask("m", headers, stream=True)).text)
+
+        async with trio.open_nursery() as nursery:
+            for ask in (there.chat, there.complete):
+                for headers in (None, {"x-request-timeout-ms": "600"}):
+                    nursery.start_soon(listen, ask, headers)
+        assert len(told) == 4
+        for text in told:
+            assert all(f'"{letter}"' in text for letter in "abcd")
+            assert '"type":"done"' in text or text.endswith("data: [DONE]\n\n")
 
 
 async def test_silence_in_a_stream_ends_it_with_an_error() -> None:
@@ -229,13 +236,13 @@ async def test_a_hedge_is_the_next_route_once_and_the_first_piece_wins() -> None
 
 
 async def test_a_circuit_counts_attempts_and_lets_one_probe_through() -> None:
-    policy = {"retries": 1, "backoff": "1ms", "breaker_failures": 2, "breaker_cooldown": "150ms"}
+    policy = {"retries": 1, "backoff": "1ms", "breaker_failures": 2, "breaker_cooldown": "800ms"}
     async with house(scripts={"ollama": says(BUSY, BUSY, ollama())}, policy=policy) as there:
         assert await errors_of(there) == (502, ["overloaded"] * 2)
         assert (await there.chat("m")).status_code == 503
         assert (await there.chat("m", fallbacks=["kimi/m"])).json()["provider"] == "kimi"
         assert (await there.chat("other")).status_code == 200
-        await trio.sleep(0.2)
+        await trio.sleep(0.9)
         assert (await there.chat("m")).status_code == 200
         assert (await there.chat("m")).status_code == 200
     async with house(scripts={"ollama": says(BUSY)}, policy={"breaker_failures": 0}) as there:
@@ -305,7 +312,7 @@ async def test_draining_lets_what_is_in_flight_end_and_takes_nothing_new() -> No
     async def until_then(_: Asked, __: trio.SocketStream) -> None:
         await go_on.wait()
 
-    with trio.fail_after(5):
+    with trio.fail_after(10):
         async with house(scripts={"ollama": drip("a", gap=0, after=until_then)}) as there:
             async with trio.open_nursery() as nursery:
                 told: list[str] = []
@@ -335,7 +342,7 @@ async def accepts(port: int) -> bool:
 
 
 async def test_what_outlives_the_drain_is_503() -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(10):
         async with house(scripts={"ollama": silent}, server={"drain_timeout": "100ms"}) as there:
             async with trio.open_nursery() as nursery:
                 answers = []

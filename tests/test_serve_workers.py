@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -139,13 +140,16 @@ async def test_a_killed_worker_is_replaced_and_nobody_else_notices(tmp_path: Pat
             assert await service.process.wait() == 0
 
 
-async def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
-    async with serving(tmp_path, "--workers", "2") as service:
-        workers = service.workers()
-        service.process.kill()
-        with trio.fail_after(20):
-            while any(Path(f"/proc/{pid}/exe").exists() for pid in workers):
-                await trio.sleep(0.02)
+async def test_workers_end_when_their_parent_is_killed_and_leave_nothing(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory() as short:  # a Unix socket's name is
+        async with serving(tmp_path, "--workers", "2", env={"TMPDIR": short}) as service:
+            workers = service.workers()
+            assert list(Path(short).glob("lakehouse-*/*.sock"))
+            service.process.kill()
+            with trio.fail_after(20):
+                while any(Path(f"/proc/{pid}/exe").exists() for pid in workers):
+                    await trio.sleep(0.02)
+        assert list(Path(short).iterdir()) == []
 
 
 async def test_metrics_and_requests_speak_for_all_workers(tmp_path: Path) -> None:

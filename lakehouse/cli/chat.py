@@ -17,13 +17,13 @@ from lakehouse.chat.request import ContentPiece, Done, Message, Piece, Reasoning
 from lakehouse.chat.routing import Router
 from lakehouse.cli.output import only, say
 from lakehouse.cli.settings import settings, with_model
+from lakehouse.cli.style import DIM, PLAIN, harmless
 from lakehouse.config import Config
 from lakehouse.errors import LakehouseError
 from lakehouse.local import LocalModelError
 from lakehouse.survey import embedded_model
 
 INTERRUPTED = 128 + signal.SIGINT
-DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -121,10 +121,10 @@ def _show(piece: Piece) -> None:
     """Text to standard output; what is about the answer rather than in it to standard error."""
     match piece:
         case ContentPiece(text):
-            say(text, end="")
+            say(harmless(text, sys.stdout), end="")
         case ReasoningPiece(text):
             if sys.stderr.isatty():
-                print(f"{DIM}{text}{PLAIN}", end="", file=sys.stderr, flush=True)
+                print(f"{DIM}{harmless(text, sys.stderr)}{PLAIN}", end="", file=sys.stderr, flush=True)
         case ToolCallPiece(tool_call):
             say(msgspec.json.encode(tool_call).decode())
         case Done():

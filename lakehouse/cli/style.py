@@ -8,6 +8,16 @@ from typing import TextIO
 BOLD, DIM, GREEN, RED, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[31m", "\x1b[0m"
 
 
+# Control characters but for newline and tab, each shown as one that does nothing: no model may speak to a terminal.
+_VISIBLE = {code: 0x2400 + code if code < 0x20 else 0xFFFD for code in (*range(0x20), *range(0x7F, 0xA0))}
+del _VISIBLE[ord("\n")], _VISIBLE[ord("\t")]
+
+
+def harmless(text: str, stream: TextIO) -> str:
+    """Text of a stranger's: on a terminal without what a terminal would obey, elsewhere as it is."""
+    return text.translate(_VISIBLE) if stream.isatty() else text
+
+
 class Style:
     """How words look on one stream."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lakehouse.config import AuthTable, ConfigError
 from lakehouse.edge.asgi import App, Receive, Scope, Send
-from lakehouse.edge.browsers import is_loopback, is_strangers, may_be_rebound
+from lakehouse.edge.browsers import is_loopback, is_strangers, may_be_a_page, may_be_rebound
 from lakehouse.edge.networks import Network, Networks
 from lakehouse.errors import ErrForbidden, ErrUnauthorized
 
@@ -114,7 +114,7 @@ class Doorkeeper:
         if server is None or not is_loopback(server[0]) or (peer is not None and peer[0] in self._trusted):
             return
         host = next((value for name, value in headers if name == b"host"), b"")
-        if may_be_rebound(host):
+        if may_be_rebound(host) and may_be_a_page(headers):
             raise ErrForbidden(
                 f"{host[:80].decode('latin-1')!r} is not a name of this machine: set a token (auth.token_env), or, "
                 "if a proxy of yours passes this name on, put the proxy's address into gateway.trusted_proxies"

@@ -3,7 +3,8 @@
 A door without a token trusts whoever can reach it, and a browser on this machine can, on behalf of any page that it
 shows: a page may POST wherever it likes (https://fetch.spec.whatwg.org/#cors-safelisted-request-header), may open a
 WebSocket anywhere and read it, and with a name of its own that suddenly means 127.0.0.1 (DNS rebinding) it may read
-everything. Programs that are no browsers send none of the headers that are looked at here, except `Host`.
+everything. Programs that are no browsers send none of the headers that are looked at here, except `Host`, and are
+asked nothing about that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ipaddress import ip_address
 
 _ITS_OWN = (b"same-origin", b"none")  # `none`: typed in, or a bookmark
 _WEB = (b"http://", b"https://", b"null")  # what a page may have; `app://…` or `vscode-webview://…` is a program
+_BROWSERS_SAY = frozenset({b"accept-language", b"origin", b"referer", b"sec-fetch-site"})
 _PORT = re.compile(r":\d*$")
 _PRIVATE = (".localhost", ".local", ".internal")
 
@@ -42,6 +44,11 @@ def is_strangers(headers: Sequence[tuple[bytes, bytes]], *, reads: bool) -> bool
     if site:
         return site not in _ITS_OWN and not (reads and mode == b"navigate")
     return origin.partition(b"://")[2] != host
+
+
+def may_be_a_page(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether a browser may have sent this. Each names its languages, which a page can change but not leave out."""
+    return any(name in _BROWSERS_SAY for name, _ in headers)
 
 
 @lru_cache(maxsize=256)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -143,6 +144,12 @@ def private_directory() -> Iterator[Path]:
         parent = "/tmp"  # noqa: S108 - the directory that is made in it has a random name and is ours alone
     with tempfile.TemporaryDirectory(prefix="lakehouse-", dir=parent, ignore_cleanup_errors=True) as name:
         yield Path(name)
+
+
+def leave(directory: Path) -> None:
+    """Remove the directory if no worker listens in it any more: for workers whose supervisor was killed."""
+    if not any(directory.glob("*.sock")):
+        shutil.rmtree(directory, ignore_errors=True)  # or a sibling that leaves at the same time has done it
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from tools.bench.process import Running
 from tools.bench.upstream import URL
 
 KEYS = ("LAKEHOUSE_TOKEN", "OPENROUTER_API_KEY", "OPENCODE_API_KEY", "KIMI_API_KEY")
+KINDS = ("whole", "first", "burst", "slow")
 LITELLM = "litellm[proxy]==1.108.7"
 PORTKEY: dict[str, dict[str, str]] = {
     "dependencies": {"@portkey-ai/gateway": "1.15.2"},
@@ -62,7 +63,7 @@ class Lakehouse(Peer):
         return Target(port=PORT, path=f"/v1/storage{path}", headers=[self.TOKEN])
 
     def chat(self, kind: str, *, size: int = 0) -> Target:
-        model = {"whole": "openrouter/m", "burst": "opencode/m", "slow": "kimi/m"}[kind]
+        model = {"whole": "openrouter/m", "first": "openrouter/m", "burst": "opencode/m", "slow": "kimi/m"}[kind]
         body = conversation(model, stream=kind != "whole", size=size)
         return Target(port=PORT, path="/v1/chat/completions", headers=[JSON, self.TOKEN], body=body)
 
@@ -107,7 +108,7 @@ class LiteLLM(Peer):
         run([str(self.venv / "bin" / "pip"), "install", "-q", LITELLM])
 
     def start(self, *, cores: str) -> Running:
-        models = [{"model_name": kind, "litellm_params": self._route(kind)} for kind in ("whole", "burst", "slow")]
+        models = [{"model_name": kind, "litellm_params": self._route(kind)} for kind in KINDS]
         config = self.directory / "config.yaml"
         config.write_text(json.dumps({"model_list": models, "general_settings": {"master_key": "sk-bench"}}))
         command = [str(self.venv / "bin" / "litellm"), "--config", str(config), "--num_workers", "1"]

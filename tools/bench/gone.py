@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
 from tools.bench.load import Target
@@ -29,14 +30,45 @@ def chunk(text: str) -> bytes:
 PIECE = chunk(event({"content": "piece "}))
 
 
+class Upstream:
+    """A listening socket at `URL`, and the connections to it. Some gateways dial ahead of their requests."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._connections: list[socket.socket] = []
+
+    def asked(self, mark: str) -> socket.socket:
+        """The connection on which a request with this mark came; any other request is answered 404."""
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            ready, _, _ = select.select([self._listener, *self._connections], [], [], 1)
+            for sock in ready:
+                if sock is self._listener:
+                    self._connections.append(sock.accept()[0])
+                    continue
+                self._connections.remove(sock)
+                sock.settimeout(5)
+                if mark.encode() in _request(sock):
+                    return sock
+                with suppress(OSError):
+                    sock.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                sock.close()
+        raise RuntimeError("the request did not reach the upstream within 30 s")
+
+    def close(self) -> None:
+        """Close them all."""
+        for sock in self._connections:
+            sock.close()
+
+
 @contextmanager
-def watched_upstream() -> Iterator[socket.socket]:
-    """A listening socket at `URL`."""
-    with socket.create_server(("127.0.0.1", PORT), backlog=128) as listener:
-        yield listener
+def watched_upstream() -> Iterator[Upstream]:
+    """An upstream for the block."""
+    with socket.create_server(("127.0.0.1", PORT), backlog=128) as listener, closing(Upstream(listener)) as upstream:
+        yield upstream
 
 
-def seconds_until_gone(target: Target, listener: socket.socket, *, mark: str, streaming: bool) -> float:
+def seconds_until_gone(target: Target, upstream: Upstream, *, mark: str, streaming: bool) -> float:
     """From a client's leaving to the end of its upstream connection; `NEVER` if that outlasts our patience.
 
     The client leaves while it waits for an answer, or after the first piece of one. `mark` tells this request from
@@ -45,36 +77,28 @@ def seconds_until_gone(target: Target, listener: socket.socket, *, mark: str, st
     marked = replace(target, body=target.body.replace(b"The quick", mark.encode(), 1))
     with socket.create_connection(("127.0.0.1", target.port), timeout=30) as client:
         client.sendall(marked.encode())
-        upstream = _asked(listener, mark)
-        with upstream:
+        with upstream.asked(mark) as asked:
             if streaming:
-                upstream.sendall(HEAD + PIECE)
+                asked.sendall(HEAD + PIECE)
                 while b"data:" not in client.recv(65536):
                     pass
             left = time.perf_counter()
             client.close()
             while time.perf_counter() < left + NEVER:
-                if _ended(upstream, keep_sending=streaming):
+                if _ended(asked, keep_sending=streaming):
                     return time.perf_counter() - left
-            _finish(upstream, streaming=streaming)
+            _finish(asked, streaming=streaming)
     return NEVER
-
-
-def _asked(listener: socket.socket, mark: str) -> socket.socket:
-    listener.settimeout(30)
-    while True:
-        sock, _ = listener.accept()
-        sock.settimeout(5)
-        if mark.encode() in _request(sock):
-            return sock
-        with sock:
-            sock.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
 
 def _request(sock: socket.socket) -> bytes:
     data = b""
     while b"\r\n\r\n" not in data:
-        if not (received := sock.recv(65536)):
+        try:
+            received = sock.recv(65536)
+        except OSError:
+            received = b""
+        if not received:
             return b""
         data += received
     head, _, body = data.partition(b"\r\n\r\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -45,10 +46,17 @@ class Bench:
             directory=self.directory,
         )
 
-    def cost(self, running: Running, target: Target, connections: int) -> tuple[load.Rate, float]:
+    def warm(self, target: Target) -> None:
+        """Have it asked for a second; slow ones answer nothing in that time."""
+        with suppress(RuntimeError):
+            self.rate(target, 16, seconds=1)
+
+    def cost(
+        self, running: Running, target: Target, connections: int, *, seconds: float = 0
+    ) -> tuple[load.Rate, float]:
         """The rate, and the gateway's CPU time for one request in microseconds."""
         before = running.cpu_seconds()
-        rate = self.rate(target, connections)
+        rate = self.rate(target, connections, seconds=seconds)
         return rate, (running.cpu_seconds() - before) / rate.requests * 1e6
 
 
@@ -60,7 +68,7 @@ def requests(bench: Bench, peer: type[Peer]) -> Figures:
         for kind, target in (("get", gateway.get()), ("chat", gateway.chat("whole"))):
             if target is None:
                 continue
-            bench.rate(target, 16, seconds=1)
+            bench.warm(target)
             for connections in bench.connections:
                 rate, cost = bench.cost(running, target, connections)
                 name = f"{kind}_{connections}"
@@ -74,9 +82,9 @@ def streams(bench: Bench, peer: type[Peer]) -> Figures:
     gateway = peer(bench.directory)
     with gateway.start(cores=bench.gateway_cores) as running:
         target = gateway.chat("burst")
-        bench.rate(target, 16, seconds=1)
-        first = load.first_piece(target, tries=200)
-        rate, cost = bench.cost(running, target, 16)
+        bench.warm(target)
+        first = load.first_piece(gateway.chat("first"), tries=100)
+        rate, cost = bench.cost(running, target, 16, seconds=2 * bench.seconds + 2)
         return {"first_piece": first * 1e6, "pieces": rate.per_second * PIECES, "piece_cpu": cost / PIECES}
 
 
@@ -120,10 +128,10 @@ def client_gone(bench: Bench, peer: type[Peer]) -> Figures:
     if peer is Direct:
         return figures
     gateway = peer(bench.directory, upstream=gone.URL)
-    with gone.watched_upstream() as listener, gateway.start(cores=bench.gateway_cores):
+    with gone.watched_upstream() as upstream, gateway.start(cores=bench.gateway_cores):
         for name, kind in (("waiting", "whole"), ("streaming", "slow")):
             times = [
-                gone.seconds_until_gone(gateway.chat(kind), listener, mark=f"{name} {n}", streaming=kind == "slow")
+                gone.seconds_until_gone(gateway.chat(kind), upstream, mark=f"{name} {n}", streaming=kind == "slow")
                 for n in range(bench.tries)
             ]
             ended = [seconds for seconds in times if seconds < gone.NEVER]
@@ -149,7 +157,7 @@ def messages(bench: Bench, peer: type[Peer]) -> Figures:
     gateway = peer(bench.directory)
     with gateway.start(cores=bench.gateway_cores) as running:
         for name, size in (("1k", 0), ("100k", 100_000), ("5m", 5_000_000)):
-            rate, cost = bench.cost(running, gateway.chat("whole", size=size), 4)
+            rate, cost = bench.cost(running, gateway.chat("whole", size=size), 4, seconds=3)
             figures |= {f"message_{name}_rate": rate.per_second, f"message_{name}_cpu": cost / 1000}
     return figures
 
@@ -162,7 +170,7 @@ def crowds(bench: Bench, peer: type[Peer]) -> Figures:
     if target is None or wait is None or peer is Direct:
         return figures
     with gateway.start(cores=bench.gateway_cores) as running:
-        bench.rate(target, 64, seconds=1)
+        bench.warm(target)
         _, alone = bench.cost(running, target, 64)
         memory = running.resident_bytes()
         with load.idle_clients(target, bench.crowd):
@@ -186,7 +194,7 @@ def tiers(bench: Bench, peer: type[Peer]) -> Figures:
         for count, seen in costs.items():
             gateway = peer(bench.directory, tiers=count)
             with gateway.start(cores=bench.gateway_cores) as running:
-                bench.rate(gateway.chat("whole"), 64, seconds=1)
+                bench.warm(gateway.chat("whole"))
                 seen.append(bench.cost(running, gateway.chat("whole"), 64)[1])
     return {"tiers": sum(costs[1000]) / sum(costs[0]) * 100}
 
@@ -200,7 +208,7 @@ def workers(bench: Bench, peer: type[Peer]) -> Figures:
         gateway = peer(bench.directory, workers=count)
         with gateway.start(cores=cores) as running:
             for kind, target in (("get", gateway.get()), ("chat", gateway.chat("whole"))):
-                bench.rate(target, 64, seconds=1)
+                bench.warm(target)
                 rate, cost = bench.cost(running, target, 64)
                 figures |= {f"workers_{count}_{kind}_rate": rate.per_second, f"workers_{count}_{kind}_cpu": cost}
     return figures

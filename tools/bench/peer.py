@@ -64,7 +64,7 @@ class Peer(ABC):
 
     @abstractmethod
     def chat(self, kind: str, *, size: int = 0) -> Target:
-        """A chat: `whole`, `burst` or `slow`."""
+        """A chat: `whole`, or streamed as `first` (one piece), `burst` (many at once) or `slow` (ten a second)."""
 
 
 def printed(command: list[str]) -> str:

@@ -89,7 +89,6 @@ class Caddy(Relay):
             bind 127.0.0.1
             uri strip_prefix /v1
             reverse_proxy {self.upstream.removeprefix("http://")} {{
-                flush_interval -1
                 transport http {{
                     keepalive_idle_conns_per_host 1024
                 }}

@@ -53,6 +53,13 @@ http {{
       return text
     end
     BURST, WHOLE = content("burst"), content("whole")
+    function first()
+      ngx.header["content-type"] = "text/event-stream"
+      ngx.print('{piece}')
+      ngx.flush(true)
+      ngx.sleep(0.005)
+      ngx.print('{end}')
+    end
   }}
   server {{
     listen 127.0.0.1:{port} backlog=8192;
@@ -73,8 +80,14 @@ http {{
     }}
     location ~ /models$ {{ return 200 '{models}'; }}
     location = /whole/chat/completions {{
-      content_by_lua_block {{ ngx.req.read_body() ngx.header["content-length"] = #WHOLE ngx.print(WHOLE) }}
+      content_by_lua_block {{
+        ngx.req.read_body()
+        if ngx.req.get_body_data():find('"stream":%s*true') then return first() end
+        ngx.header["content-length"] = #WHOLE
+        ngx.print(WHOLE)
+      }}
     }}
+    location = /first/chat/completions {{ content_by_lua_block {{ ngx.req.read_body() first() }} }}
     location = /burst/chat/completions {{
       content_by_lua_block {{
         ngx.req.read_body()

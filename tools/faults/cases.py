@@ -57,6 +57,8 @@ class Row:
     modes: tuple[Mode, ...] = ("whole", "stream")
     wires: tuple[int, ...] = (0, 1, 2)
     gateway: Gateway = "plain"
+    heavy: bool = False
+    """So much to do that others would be late: played one at a time."""
 
     @property
     def slug(self) -> str:

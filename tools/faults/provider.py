@@ -28,20 +28,29 @@ class Provider:
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self.visits = Visits()
+        self.open = 0
+        """Connections that are open, idle ones included."""
         self.url = ""
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """One connection."""
         wire = Wire(stream)
-        async with stream:
-            try:
-                while True:
-                    await self._answer(wire, await wire.request())
-            except HangUp as end:
-                if end.reset:
-                    wire.reset_at_end()
-            except (Left, OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-                pass
+        self.open += 1
+        try:
+            async with stream:
+                await self._converse(wire)
+        finally:
+            self.open -= 1
+
+    async def _converse(self, wire: Wire) -> None:
+        try:
+            while True:
+                await self._answer(wire, await wire.request())
+        except HangUp as end:
+            if end.reset:
+                wire.reset_at_end()
+        except (Left, OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
 
     async def _answer(self, wire: Wire, asked: Asked) -> None:
         parts = urlsplit(asked.target)

@@ -78,7 +78,7 @@ def _more() -> Iterator[Row]:
     some = ((0, 1),) * 3
     hurry = plays.in_a_hurry
     yield _row("the caller's deadline, silent routes", *silence, tries=some, play=hurry, judge=judging.in_time)
-    yield _row("a 64 MB line", "64mb-line", "ok", tries=((1, 2), ONE), judge=complete(1))
+    yield _row("a 64 MB line", "64mb-line", "ok", tries=(ONE, ONE), judge=complete(1), heavy=True)
     thirty = {"play": plays.many(30), "wires": (0,)}
     yield _row("an open circuit under thirty requests", "500-always", tries=((0, 3),), judge=judging.shut(5), **thirty)
     fifteen = {"play": plays.many(15), "wires": (2,)}

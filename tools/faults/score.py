@@ -69,9 +69,10 @@ async def score(theatre: Theatre, cases: Iterable[Case], *, at_once: int | None 
     """Play the cases, many at once; those whose gateway there is not are left out."""
     results: dict[int, Result] = {}
     places = trio.CapacityLimiter(at_once or AT_ONCE[theatre.profile.name])
+    one = trio.CapacityLimiter(1)
 
     async def play(number: int, case: Case) -> None:
-        async with places:
+        async with one if case.row.heavy else places:
             results[number] = await theatre.play(case)
 
     async with trio.open_nursery() as nursery:

@@ -1,0 +1,103 @@
+"""From a request's end to the end of everything that was done for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import trio
+
+from tools.lifetime.phases import Phase, chat, get
+from tools.lifetime.scene import DRAIN, Client, Scene
+
+PATIENCE = 5.0
+
+LAST_WORDS = 0.3
+"""Seconds for a client to read what it got. A WebSocket of ours waits longer than that for the client's own close."""
+
+
+class Took(NamedTuple):
+    """Seconds until the upstreams saw it, and until the request was no longer in flight. Where no upstream is busy with
+    the phase, the first is 0."""
+
+    upstream: float
+    flight: float
+
+    @property
+    def promised(self) -> float:
+        """The one that there is a promise for: the upstream's, or where there is none, that of the request."""
+        return self.upstream or self.flight
+
+
+@asynccontextmanager
+async def crowd(scene: Scene, phase: Phase) -> AsyncIterator[None]:
+    """The other clients of this phase, for the block."""
+    clients = [await scene.client() for _ in phase.crowd]
+    try:
+        for client, key in zip(clients, phase.crowd, strict=True):
+            await client.send(get(key) if "/" in key else chat(key))
+        while any(visit.left is not None for key in phase.crowd for visit in scene.visits(key)[-1:]) or not all(
+            scene.visits(key) for key in phase.crowd
+        ):
+            await trio.sleep(0.0005)
+        yield
+    finally:
+        for client in clients:
+            client.vanish("fin")
+
+
+async def leave(scene: Scene, phase: Phase, how: str) -> Took:
+    """A client gets into the phase and is gone: by `fin` or `rst`."""
+    with trio.fail_after(PATIENCE):
+        before = scene.flights
+        async with await scene.client() as client:
+            keys = await phase.enter(scene, scene.tag(), client, "")
+            await _deep_in_it()
+            began = trio.current_time()
+            client.vanish(how)
+            return await _over(scene, keys, began, before)
+
+
+async def overtake(scene: Scene, phase: Phase, seconds: float) -> tuple[Took, Client, float]:
+    """A client gets into the phase with a deadline of so many seconds, and waits for what comes of it.
+
+    Gives the client and when it had all it would get, in seconds from its request.
+    """
+    with trio.fail_after(PATIENCE):
+        before = scene.flights
+        began = trio.current_time()
+        async with await scene.client() as client:
+            more = f"X-Request-Timeout-Ms: {round(seconds * 1000)}\r\nConnection: close\r\n"
+            keys = await phase.enter(scene, scene.tag(), client, more)
+            took = await _over(scene, keys, began + seconds, before)
+            with trio.move_on_after(LAST_WORDS):
+                await client.rest()
+            return took, client, trio.current_time() - began
+
+
+async def drain(scene: Scene, phase: Phase) -> tuple[Took, Client]:
+    """A client is in the phase when the service is told to stop; seconds from the end of the time to drain."""
+    with trio.fail_after(PATIENCE):
+        async with await scene.client() as client:
+            keys = await phase.enter(scene, scene.tag(), client, "")
+            await _deep_in_it()
+            began = trio.current_time() + DRAIN
+            scene.house.stopping.set()
+            took = await _over(scene, keys, began, 0)
+            with trio.move_on_after(LAST_WORDS):
+                await client.rest()
+            return took, client
+
+
+async def _deep_in_it() -> None:
+    """What was to be done at once has been done."""
+    await trio.sleep(0.002)
+
+
+async def _over(scene: Scene, keys: list[str], began: float, before: int) -> Took:
+    while scene.flights > before:
+        await trio.lowlevel.checkpoint()
+    flight = trio.current_time() - began
+    left = await scene.left(*keys)
+    return Took(max(0.0, left - began) if left else 0.0, flight)

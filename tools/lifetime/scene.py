@@ -1,0 +1,222 @@
+"""The whole service between clients and upstreams, all in one process so that all of it can be counted."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import trio
+import trio.testing
+
+from lakehouse.config import parse
+from lakehouse.edge.connection import serve_connection
+from lakehouse.edge.door import open_door
+from lakehouse.edge.limits import Limits
+from lakehouse.edge.listening import bound, listen
+from lakehouse.edge.server import Site, run_sites
+from lakehouse.preflight import preflight
+from lakehouse.service import House, open_house
+from tools.faults.profiles import FAST
+from tools.faults.provider import Provider, provider
+from tools.faults.visits import Visit
+from tools.lifetime.daemon import Daemon, daemon
+
+CONNECTIONS = 4
+"""To each upstream."""
+
+DRAIN = 0.1
+"""Seconds that requests have when the service stops."""
+
+SLOW = replace(FAST, retry_after=30, pause=0.002)
+"""The provider of models: a back-off that lasts, a stream that drips."""
+
+
+class Census(NamedTuple):
+    """What must be the same before and after. Of an idle connection to an upstream, and of the task and the descriptor
+    with which that upstream holds on to its end, nothing is in it."""
+
+    tasks: int
+    descriptors: int
+    in_use: int
+    waiting: int
+    flights: int
+    clients: int
+    strays: int
+    """Connections that an upstream holds on to and that are not in the pool of idle ones."""
+
+
+@dataclass
+class Scene:
+    """A service at `port`, and what is around it."""
+
+    house: House
+    provider: Provider
+    daemon: Daemon
+    port: int
+
+    def __post_init__(self) -> None:
+        self._tags = count()
+
+    def tag(self) -> str:
+        """A name that nothing else has."""
+        return f"t{next(self._tags)}"
+
+    async def client(self) -> Client:
+        """A connection of a new client's."""
+        return Client(await trio.open_tcp_stream("127.0.0.1", self.port))
+
+    @property
+    def flights(self) -> int:
+        """Requests in flight."""
+        return len(self.house.sources.flights)
+
+    def visits(self, key: str) -> list[Visit]:
+        """Of a model, or of a path of the daemon's."""
+        return self.provider.visits.of(key) or self.daemon.visits.of(key)
+
+    async def visited(self, *keys: str, times: int = 1) -> None:
+        """Wait until each has been."""
+        while any(len(self.visits(key)) < times for key in keys):
+            await trio.sleep(0.0005)
+
+    async def left(self, *keys: str) -> float:
+        """Wait until each has been left; when the last was."""
+        while any(visit.left is None and not visit.ended for key in keys for visit in self.visits(key)):
+            await trio.sleep(0.0005)
+        return max((visit.left or 0.0 for key in keys for visit in self.visits(key)), default=0.0)
+
+    def census(self) -> Census:
+        """What there is now."""
+        pools = list(self.house.sources.pools())
+        outside = self.provider.open + self.daemon.open
+        idle = sum(pool.idle for pool in pools)
+        return Census(
+            tasks=trio.lowlevel.current_statistics().tasks_living - outside,
+            descriptors=len(list(Path("/proc/self/fd").iterdir())) - idle - outside,
+            in_use=sum(pool.in_use for pool in pools),
+            waiting=sum(pool.waiting for pool in pools),
+            flights=self.flights,
+            clients=self.house.sources.connections(),
+            strays=outside - idle,
+        )
+
+    async def quiet(self) -> Census:
+        """The census when everybody waits for something, and has for a while."""
+        gc.collect()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        return self.census()
+
+    async def settle(self, before: Census, seconds: float = 15.0) -> Census:
+        """The census once it is what it was, or after this long: less than any limit that would mend a leak."""
+        gc.collect()
+        with trio.move_on_after(seconds):
+            while self.census() != before:
+                await trio.sleep(0.002)
+        return self.census()
+
+
+class Client:
+    """A client that can leave without a word."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self.said = b""
+        """Everything that it was sent."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await trio.aclose_forcefully(self.stream)
+
+    async def send(self, data: bytes) -> None:
+        """All of it."""
+        await self.stream.send_all(data)
+
+    async def push(self, piece: bytes) -> None:
+        """The same piece again and again, until nobody takes any more of it."""
+        while True:
+            with trio.move_on_after(0.03) as patience:
+                await self.stream.send_all(piece)
+            if patience.cancelled_caught:
+                return
+
+    async def until(self, mark: bytes) -> None:
+        """Read until this was said."""
+        while mark not in self.said:
+            data = await self.stream.receive_some(65536)
+            if not data:
+                raise EOFError(self.said)
+            self.said += data
+
+    async def rest(self) -> bytes:
+        """Read to the end, whatever end it is."""
+        try:
+            while data := await self.stream.receive_some(65536):
+                self.said += data
+        except trio.BrokenResourceError:
+            pass
+        return self.said
+
+    def vanish(self, how: str) -> None:
+        """Leave: `fin` or `rst`."""
+        if how == "rst":
+            self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.stream.socket.close()
+
+
+@asynccontextmanager
+async def scene(*, limits: Limits | None = None, **tables: dict[str, Any]) -> AsyncIterator[Scene]:
+    """A scene for the block. `tables` replace what the configuration says, `limits` those of clients' connections."""
+    async with provider(SLOW) as models, daemon() as there:
+        urls = ("storaged", "catalogd", "ingestd", "queryd", "vectord", "embedd", "pathwayd", "matrixd", "observerd")
+        gateway = {"bind": "127.0.0.1:0", "max_connections": CONNECTIONS, **{f"{name}_url": there.url for name in urls}}
+        policy = {"hedge_after": 0.02, "backoff": 0.001, "breaker_failures": 0}
+        chatd = {"ollama_url": models.url, "max_connections": CONNECTIONS, "policy": policy}
+        document = {
+            **tables,
+            "gateway": {**gateway, **tables.get("gateway", {})},
+            "chatd": {**chatd, **tables.get("chatd", {})},
+            "observe": {"log": "off"},
+        }
+        config = parse(document)[0]
+        async with open_house(config, preflight(config, {}), env={}) as house:
+            served = _served(house) if limits is None else _served_within(house, limits)
+            async with served as port:
+                yield Scene(house, models, there, port)
+
+
+@asynccontextmanager
+async def _served(house: House) -> AsyncIterator[int]:
+    """As `lakehouse.serve` does it."""
+    with bound("127.0.0.1", 0) as sock:
+        serve = partial(
+            run_sites,
+            [Site(house.whole, sock)],
+            stopping=house.stopping,
+            drain_timeout=DRAIN,
+            expire=house.expire,
+            count_with=house.count_connections_with,
+        )
+        listen(sock)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve)
+            yield sock.getsockname()[1]
+            house.stopping.set()
+
+
+@asynccontextmanager
+async def _served_within(house: House, limits: Limits) -> AsyncIterator[int]:
+    """With other limits than the service's, which nobody can wait for."""
+    async with open_door(house.whole, limits) as door, trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, partial(serve_connection, door), 0, host="127.0.0.1"))
+        yield listeners[0].socket.getsockname()[1]
+        nursery.cancel_scope.cancel()

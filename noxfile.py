@@ -61,6 +61,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def budget(session: nox.Session) -> None:
+    """What a request costs: a report, beside what was saved when somebody last looked."""
+    install(session)
+    session.run("python", "-m", "tools.bench.budget", *session.posargs)
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """Wheel and sdist, installed and run without the checkout."""
     session.install("build>=1.2,<2")

@@ -9,12 +9,12 @@ from contextlib import AsyncExitStack
 import trio
 
 from lakehouse.config import Config
-from lakehouse.edge.listening import url_of
+from lakehouse.edge.listening import listen, url_of
 from lakehouse.edge.server import LAST_WORDS, Service
 from lakehouse.edge.workers import Launch, supervise
 from lakehouse.observe.siblings import private_directory
 from lakehouse.preflight import preflight
-from lakehouse.service import addresses, listening, open_local_server
+from lakehouse.service import addresses, open_local_server
 from lakehouse.worker import Orders
 
 
@@ -32,7 +32,8 @@ async def serve_with_workers(
         local = None
         if table.model or table.demo:
             local = await stack.enter_async_context(open_local_server(table))
-        stack.enter_context(listening(sockets))
+        for sock in sockets:
+            listen(sock)
         directory = stack.enter_context(private_directory())
         descriptors = tuple(sock.fileno() for sock in sockets)
 

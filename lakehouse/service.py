@@ -2,8 +2,7 @@
 
     addresses                 sockets are bound: an address that is taken is known before a model is loaded
       └─ open_house           resources: embedded model, dispatcher, gateway, observer
-           └─ listening       connections are no longer refused
-                └─ run_sites  they are accepted, and drained at the end
+           └─ run_sites       connections are accepted, no longer refused, and drained at the end
 
 `serve` does all of it in the caller's nursery. `create_app` gives the application alone, for `hypercorn -k trio`.
 """
@@ -27,7 +26,7 @@ from lakehouse.config import Config, LocalTable, load
 from lakehouse.edge.asgi import App, Receive, Scope, Send, answer
 from lakehouse.edge.auth import Doorkeeper
 from lakehouse.edge.lifeline import Lifeline
-from lakehouse.edge.listening import bound, listen
+from lakehouse.edge.listening import bound
 from lakehouse.edge.server import Service, Site, run_sites
 from lakehouse.errors import ErrMethodNotAllowed, ErrUnavailable
 from lakehouse.gateway.proxy import Gateway
@@ -37,6 +36,7 @@ from lakehouse.observe.log import Log
 from lakehouse.observe.metrics import Names, Sources
 from lakehouse.observe.observer import Observer, open_traces
 from lakehouse.preflight import Preflight, preflight
+from lakehouse.upstream.watch import Watch
 
 HEALTH_PATHS = (b"/healthz", b"/readyz")
 
@@ -103,17 +103,16 @@ async def serve(
     checked = preflight(config, env)
     with addresses(config, seat.sockets) as sockets:
         async with open_house(config, checked, env=env, log=log, seat=seat) as house:
-            with listening(sockets):
-                apps = (house.whole, house.chat)
-                sites = [Site(app, sock, checked.tls) for app, sock in zip(apps, sockets, strict=False)]
-                await run_sites(
-                    sites,
-                    stopping=house.stopping,
-                    drain_timeout=config.server.drain_timeout,
-                    expire=house.expire,
-                    count_with=house.count_connections_with,
-                    task_status=task_status,
-                )
+            apps = (house.whole, house.chat)
+            sites = [Site(app, sock, checked.tls) for app, sock in zip(apps, sockets, strict=False)]
+            await run_sites(
+                sites,
+                stopping=house.stopping,
+                drain_timeout=config.server.drain_timeout,
+                expire=house.expire,
+                count_with=house.count_connections_with,
+                task_status=task_status,
+            )
 
 
 @contextmanager
@@ -127,27 +126,20 @@ def addresses(config: Config, given: Sequence[socket.socket] | None = None) -> I
             yield [stack.enter_context(sock) for sock in given]
 
 
-@contextmanager
-def listening(sockets: Sequence[socket.socket]) -> Iterator[None]:
-    """Let the kernel take connections; at the end the sockets are closed, before what serves them is."""
-    with ExitStack() as stack:
-        for sock in sockets:
-            listen(stack.enter_context(sock))
-        yield
-
-
 @asynccontextmanager
 async def open_house(
     config: Config, checked: Preflight, *, env: Mapping[str, str], log: Log | None = None, seat: Seat | None = None
 ) -> AsyncIterator[House]:
     """Open everything and close it with the block."""
     seat = Seat() if seat is None else seat
+    watch = Watch()
     async with (
         _local_server(config, seat) as local,
-        open_dispatcher(config, env=env, local=local) as dispatcher,
+        open_dispatcher(config, env=env, local=local, watch=watch) as dispatcher,
         trio.open_nursery() as nursery,
     ):
-        gateway = Gateway(config.gateway)
+        nursery.start_soon(watch.run)
+        gateway = Gateway(config.gateway, watch=watch)
         sources = Sources(
             pools=lambda: (*gateway.upstreams.values(), *dispatcher.pools), circuits=dispatcher.open_circuits
         )
@@ -214,7 +206,7 @@ def _furnish(
     whole = Application(gateway=gateway, chat=chat, own=own, max_body=config.chatd.max_body)
     old = dict.fromkeys(HEALTH_PATHS, health)
     alone = Application(gateway=None, chat=dispatcher, own=old, max_body=config.chatd.max_body, prefix="")
-    auth = partial(Doorkeeper, tokens=checked.tokens, allow=config.auth.allow)
+    auth = partial(Doorkeeper, tokens=checked.tokens, allow=config.auth.allow, trusted=config.gateway.trusted_proxies)
     line = partial(Lifeline, flights=sources.flights, on_end=observer.on_end)
     lifelines = (
         line(traced(SignIn(auth(cast("App", whole))), observer.traces), refusal=refusal),

@@ -17,7 +17,7 @@ from lakehouse.chat.api.interface import ModelCard, ProviderState
 from lakehouse.chat.request import Answer, Done, Function, Piece, Request, ToolCall
 from lakehouse.edge.asgi import App
 from lakehouse.edge.lifeline import Lifeline
-from lakehouse.edge.listening import bound, listen
+from lakehouse.edge.listening import bound
 from lakehouse.edge.server import Site, run_sites
 from lakehouse.errors import Attempt, LakehouseError
 from lakehouse.observe.inflight import Flight, InFlight
@@ -161,7 +161,6 @@ async def serve(nursery: trio.Nursery, app: App, server: Server = "ours") -> str
 
 async def _serve_ours(app: App, *, task_status: trio.TaskStatus[str]) -> None:
     with bound("127.0.0.1", 0) as sock:
-        listen(sock)
         site = Site(app, sock)
         async with trio.open_nursery() as nursery:
             drain = partial(run_sites, stopping=trio.Event(), drain_timeout=1.0, expire=nursery.cancel_scope.cancel)

@@ -196,6 +196,16 @@ def sse(*texts: str, gap: float = 0.0, after: float = 0.0) -> Script:
     return Script(wait=after, chunks=chunks)
 
 
+def ours(text: str, mode: str) -> Script:
+    """Ollama's answer, in either mode."""
+    return whole(text) if mode == "whole" else stream(text)
+
+
+def theirs(text: str, mode: str) -> Script:
+    """The same in OpenAI's form."""
+    return completion(text) if mode == "whole" else sse(text)
+
+
 def refusal(
     status: int, message: str = "no", *, headers: Mapping[str, str] | None = None, after: float = 0.0
 ) -> Script:

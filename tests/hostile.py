@@ -211,6 +211,10 @@ TABLE: dict[str, tuple[Script, str | tuple[str, ...]]] = {
         framed("Transfer-Encoding: chunked", "Transfer-Encoding: identity", body=b"0\r\n\r\n" + SMUGGLED),
         "400 EOF",
     ),
+    "TE over two lines, another coding first": (
+        framed("Transfer-Encoding: gzip", "Transfer-Encoding: chunked", body=b"0\r\n\r\n" + SMUGGLED),
+        "501 EOF",
+    ),
     "TE with a vertical tab": (framed("Transfer-Encoding: \x0bchunked", body=b"0\r\n\r\n" + SMUGGLED), "400 EOF"),
     "TE with a space before the colon": (
         framed("Transfer-Encoding : chunked", body=b"0\r\n\r\n" + SMUGGLED),

@@ -22,6 +22,17 @@ class Spent:
     cost_usd: float | None = None
 
 
+@dataclass
+class Pool:
+    """An upstream's pool, as full as a test wants it."""
+
+    name: str
+    in_use: int = 0
+    idle: int = 0
+    waiting: int = 0
+    max_connections: int = 64
+
+
 def flight(**facts: Any) -> Flight:
     """A proxied request that took 12 ms, 10 of them the upstream's."""
     usual: dict[str, Any] = {

@@ -7,7 +7,6 @@ import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import trio
@@ -21,7 +20,7 @@ from lakehouse.observe.api import PATHS, SignIn, Views
 from lakehouse.observe.inflight import Flight, InFlight
 from lakehouse.observe.metrics import Names, Sources
 from lakehouse.observe.observer import Observer
-from tests.observing import Caught, Spent
+from tests.observing import Caught, Pool, Spent
 
 GATEWAY = {
     "/v1/storage": "storaged",
@@ -36,17 +35,6 @@ GATEWAY = {
 }
 PROVIDERS = ("ollama", "ollama_cloud", "openrouter", "kimi")
 ROUTES = GATEWAY | dict.fromkeys((*PATHS, "/v1/chat", "/v1/chat/providers", "/v1/models", "/healthz"), "")
-
-
-@dataclass
-class Pool:
-    """An upstream's pool, as full as a test wants it."""
-
-    name: str
-    in_use: int = 0
-    idle: int = 0
-    waiting: int = 0
-    max_connections: int = 64
 
 
 class Model:

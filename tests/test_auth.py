@@ -17,6 +17,7 @@ from lakehouse.edge.asgi import Message, Receive, Scope, Send
 from lakehouse.edge.auth import Doorkeeper, Tokens
 from lakehouse.errors import ErrForbidden, ErrUnauthorized
 from tests.gateway_kit import lake
+from tests.house import house
 
 LOCAL = "127.0.0.1"
 
@@ -206,3 +207,118 @@ async def test_a_network_that_may_not_connect_gets_a_403() -> None:
         answer = await up.ask("/v1/sql", headers="x-forwarded-for: 10.1.1.1\nforwarded: for=10.1.1.1")
         assert (answer.status, json.loads(answer.body)["error"]["code"]) == (403, "ErrForbidden")
         assert not up.queryd.visits
+
+
+# A door without a token, and the pages that a browser shows on the same machine.
+
+PAGE = {"origin": "https://evil.example", "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
+OURS = "127.0.0.1:3110"
+
+
+async def visit(
+    headers: dict[str, str],
+    *,
+    method: str = "POST",
+    kind: str = "http",
+    server: str | None = LOCAL,
+    tokens: tuple[str, ...] = (),
+    trusted: tuple[str, ...] = (),
+) -> bool:
+    inside = Inside()
+    door = Doorkeeper(inside, tokens=Tokens(tokens), trusted=[ip_network(network) for network in trusted])
+    scope: dict[str, Any] = {
+        "type": kind,
+        "raw_path": b"/v1/sql",
+        "client": (LOCAL, 50000),
+        "server": None if server is None else (server, 3110),
+        "headers": [(name.encode(), value.encode()) for name, value in ({"host": OURS} | headers).items()],
+    }
+    if kind == "http":
+        scope["method"] = method
+    await door(scope, _no_receive, _no_send)
+    return inside.let_in == [kind]
+
+
+@pytest.mark.parametrize(
+    ("headers", "method"),
+    [
+        ({}, "POST"),  # curl, every SDK
+        ({"sec-fetch-mode": "cors"}, "POST"),  # Node's fetch
+        ({"sec-fetch-site": "same-origin", "origin": f"http://{OURS}"}, "POST"),  # the page at `/`
+        ({"sec-fetch-site": "none", "sec-fetch-mode": "navigate"}, "GET"),  # typed in
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, "GET"),  # a link in somebody's README
+        ({"origin": f"http://{OURS}"}, "POST"),  # a browser before 2023
+        ({"origin": "vscode-webview://x", "sec-fetch-site": "cross-site"}, "POST"),  # a program that is built on one
+        ({"origin": "app://obsidian.md"}, "POST"),
+    ],
+)
+async def test_without_a_token_programs_and_our_own_page_come_in(headers: dict[str, str], method: str) -> None:
+    assert await visit(headers, method=method)
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        PAGE,
+        {**PAGE, "sec-fetch-site": "same-site"},  # http://localhost:8080 against http://localhost:3110
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},  # a form that sends itself
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},  # an image's GET has no Origin
+        {"origin": "https://evil.example"},  # a WebSocket, and a browser that says no more than that
+        {"origin": "http://127.0.0.1:8080"},
+        {"origin": "null"},  # a sandboxed frame, or a file
+    ],
+)
+async def test_without_a_token_the_pages_of_other_sites_do_not(headers: dict[str, str], kind: str) -> None:
+    with pytest.raises(ErrForbidden, match="another site"):
+        await visit(headers, kind=kind)
+    assert await visit(headers | {"authorization": "Bearer one"}, kind=kind, tokens=("one",)), "they have no token"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.0.0.1:3110",
+        "[::1]:3110",
+        "192.0.2.7:1",
+        "localhost",
+        "LocalHost.:3110",
+        "a.localhost",
+        "lakehouse:3110",
+        "box.local",
+        "host.docker.internal:3110",
+        "",
+    ],
+)
+async def test_without_a_token_nobody_may_own_the_name_that_was_asked_for(host: str) -> None:
+    assert await visit({"host": host})
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:3110", "127.0.0.1.evil.example", "localhost.evil.example."]
+)
+async def test_a_name_that_somebody_pointed_at_us_is_refused(host: str) -> None:
+    rebound = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
+    with pytest.raises(ErrForbidden, match="is not a name of this machine"):
+        await visit(rebound)
+    with pytest.raises(ErrForbidden, match="is not a name of this machine"):
+        await visit({"host": host, "accept-language": "en"}, method="GET")  # over HTTP a browser says no more
+    assert await visit({"host": host, "user-agent": "curl/8"}), "no page, so nobody is behind its back"
+    assert await visit(rebound, server="192.0.2.7"), "whoever listens beyond loopback has a name, and said `insecure`"
+    assert await visit(rebound, server=None)
+    assert await visit(rebound, trusted=("127.0.0.0/8",)), "a proxy of ours passes on what it was asked for"
+    assert await visit(rebound | {"authorization": "Bearer one"}, tokens=("one",))
+
+
+async def test_a_page_of_another_site_gets_through_to_nothing() -> None:
+    """The whole service as it comes: no token, on loopback."""
+    rebound = {"host": "evil.example", "accept-language": "en"}
+    async with house() as here:
+        for path in ("/v1/chat", "/v1/chat/completions", "/v1/sql", "/v1/storage/x"):
+            answer = await here.client.post(path, content=b"{}", headers={**PAGE, "content-type": "text/plain"})
+            assert (answer.status_code, answer.json()["error"]["message"].startswith("a page of")) == (403, True)
+        assert (await here.client.get("/metrics", headers=rebound)).status_code == 403
+        assert (await here.client.get("/healthz", headers=rebound)).status_code == 200
+        assert (await here.chat("ollama/m")).status_code == 200
+        assert len(here.asked["ollama"]) == 1

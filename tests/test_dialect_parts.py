@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks, StreamParser
 from lakehouse.chat.dialects.chat_completions import ChatCompletions
-from lakehouse.chat.dialects.documents import load
+from lakehouse.chat.dialects.documents import count, load
 from lakehouse.chat.dialects.framing import Event, Framing, Lines, LineTooLong
 from lakehouse.chat.dialects.ndjson import NdjsonFraming
 from lakehouse.chat.dialects.ollama import Ollama
@@ -380,7 +380,14 @@ def test_reasoning_that_has_a_field_does_not_leak_as_well() -> None:
     assert [delta.text for delta in (*answer.reasoning("a"), *answer.content("b </think> c"))] == ["a", "b </think> c"]  # type: ignore[union-attr]
 
 
-# Money
+# Counts and money
+
+
+def test_a_count_that_no_computer_could_reach_is_none() -> None:
+    """Bytes that are no UTF-8 are read by Python's own parser, which knows an infinite number."""
+    document = load(b'{"text": "\xff", "usage": [1e999, -1, 2.5, true, "7", 7, 7.0]}')
+    assert isinstance(document, dict)
+    assert [count(value) for value in document["usage"]] == [None, None, None, None, None, 7, 7]
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,12 @@ from tests.fake_providers import (
     event,
     flight,
     line,
+    ours,
     refusal,
     settings,
     sse,
     stream,
-    whole,
+    theirs,
 )
 
 POLICY = {"hedge_after": 2.0}
@@ -36,14 +37,6 @@ CHAIN = ("ollama/m", "openrouter/v/m")
 @pytest.fixture(params=["whole", "stream"])
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-def ours(text: str, mode: str) -> Script:
-    return whole(text) if mode == "whole" else stream(text)
-
-
-def theirs(text: str, mode: str) -> Script:
-    return completion(text) if mode == "whole" else sse(text)
 
 
 async def test_the_next_route_is_asked_as_well_and_wins(autojump_clock: MockClock, mode: str) -> None:

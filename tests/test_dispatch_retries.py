@@ -33,10 +33,11 @@ from tests.fake_providers import (
     flight,
     json_body,
     line,
+    ours,
     refusal,
     settings,
     sse,
-    stream,
+    theirs,
     whole,
 )
 
@@ -46,17 +47,8 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def both(text: str, mode: str) -> Script:
-    """The same answer of Ollama's in either mode."""
-    return whole(text) if mode == "whole" else stream(text)
-
-
-def openai(text: str, mode: str) -> Script:
-    return completion(text) if mode == "whole" else sse(text)
-
-
 async def test_an_answer_says_who_gave_it_and_what_it_cost(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(both("Hello.", mode).after(0.25))
+    ollama = FakeProvider(ours("Hello.", mode).after(0.25))
     async with dispatching(ollama=ollama) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("ollama/qwen3:8b"), mode)
     assert text == "Hello."
@@ -67,7 +59,7 @@ async def test_an_answer_says_who_gave_it_and_what_it_cost(autojump_clock: MockC
 
 
 async def test_a_passing_failure_is_retried_with_a_doubling_pause(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(OVERLOADED, refusal(500, "boom"), both("Hello.", mode))
+    ollama = FakeProvider(OVERLOADED, refusal(500, "boom"), ours("Hello.", mode))
     async with dispatching(settings(policy={"retries": 3, "backoff": 0.25}), ollama=ollama) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
@@ -119,7 +111,7 @@ async def test_no_retries_means_one_attempt(autojump_clock: MockClock) -> None:
     "error", [httpx.ConnectError("refused"), httpx.ReadError("reset"), httpx.RemoteProtocolError("?")]
 )
 async def test_a_reset_before_the_head_is_retried(autojump_clock: MockClock, mode: str, error: Exception) -> None:
-    ollama = FakeProvider(Script(error=error), both("Hello.", mode))
+    ollama = FakeProvider(Script(error=error), ours("Hello.", mode))
     async with dispatching(ollama=ollama) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
@@ -130,7 +122,7 @@ async def test_a_reset_before_the_head_is_retried(autojump_clock: MockClock, mod
 
 
 async def test_retry_after_is_waited_out_with_the_jitter_on_top(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "3"}), both("Hello.", mode))
+    ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "3"}), ours("Hello.", mode))
     async with dispatching(settings(policy={"backoff": 0.25}), ollama=ollama) as dispatcher:
         text, _ = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
@@ -141,7 +133,7 @@ async def test_a_retry_after_of_more_than_the_maximum_leaves_the_route_at_once(
     autojump_clock: MockClock, mode: str
 ) -> None:
     ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "31"}))
-    openrouter = FakeProvider(openai("From the other.", mode))
+    openrouter = FakeProvider(theirs("From the other.", mode))
     async with dispatching(
         settings(policy={"max_retry_after": 30}), ollama=ollama, openrouter=openrouter
     ) as dispatcher:
@@ -182,7 +174,7 @@ async def test_what_asking_again_does_not_mend_goes_to_the_next_route_at_once(
     autojump_clock: MockClock, mode: str, status: int, message: str, error_class: str
 ) -> None:
     ollama = FakeProvider(refusal(status, message))
-    openrouter = FakeProvider(openai("From the other.", mode))
+    openrouter = FakeProvider(theirs("From the other.", mode))
     async with dispatching(ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("ollama/m", "openrouter/v/m"), mode)
     assert text == "From the other."
@@ -204,7 +196,7 @@ async def test_what_the_provider_refused_as_the_callers_mistake_goes_back(
     autojump_clock: MockClock, mode: str, status: int, message: str, error_class: str
 ) -> None:
     ollama = FakeProvider(refusal(status, message))
-    openrouter = FakeProvider(openai("From the other.", mode))
+    openrouter = FakeProvider(theirs("From the other.", mode))
     async with dispatching(ollama=ollama, openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrBadRequest) as raised:
             await answer_of(dispatcher, ask("ollama/m", "openrouter/v/m"), mode)
@@ -267,7 +259,7 @@ async def test_an_empty_answer_is_asked_for_once_more_and_not_oftener(
 async def test_an_error_in_a_200_is_what_it_says(autojump_clock: MockClock, mode: str) -> None:
     envelope = json_body({"error": {"code": 502, "message": "Provider returned error"}})
     first = Script(chunks=[(0, envelope)]) if mode == "whole" else Script(chunks=[(0, b"data: " + envelope + b"\n\n")])
-    openrouter = FakeProvider(first, openai("Hello.", mode))
+    openrouter = FakeProvider(first, theirs("Hello.", mode))
     async with dispatching(openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("openrouter/v/m"), mode)
     assert text == "Hello."
@@ -368,7 +360,7 @@ async def test_a_fallback_that_cannot_end_in_time_is_not_begun(autojump_clock: M
 
 
 async def test_a_silent_route_is_left_for_the_next_and_not_retried(autojump_clock: MockClock, mode: str) -> None:
-    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(openai("From the other.", mode))
+    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(theirs("From the other.", mode))
     async with dispatching(settings(first_token_timeout=20.0), ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("ollama/m", "openrouter/v/m"), mode)
     assert text == "From the other."
@@ -422,7 +414,7 @@ async def test_the_first_byte_of_a_whole_answer_is_a_piece_of_it_and_white_space
 
 
 async def test_an_upstream_that_answers_timeout_is_asked_again(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(refusal(504, "gateway timeout"), both("Hello.", mode))
+    ollama = FakeProvider(refusal(504, "gateway timeout"), ours("Hello.", mode))
     async with dispatching(ollama=ollama) as dispatcher:
         text, _ = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
@@ -434,7 +426,7 @@ async def test_an_upstream_that_answers_timeout_is_asked_again(autojump_clock: M
 async def test_a_provider_that_is_named_and_not_registered_is_404_and_nothing_is_called(
     autojump_clock: MockClock, mode: str
 ) -> None:
-    ollama = FakeProvider(both("Hello.", mode))
+    ollama = FakeProvider(ours("Hello.", mode))
     async with dispatching(env={}, ollama=ollama) as dispatcher:
         for request in (ask("m:cloud"), ask("m", "openrouter/v/m")):
             with pytest.raises(ErrProviderNotFound, match=r"registered: ollama") as raised:
@@ -445,7 +437,7 @@ async def test_a_provider_that_is_named_and_not_registered_is_404_and_nothing_is
 
 async def test_a_tier_is_a_chain_and_its_answer_names_who_served(autojump_clock: MockClock, mode: str) -> None:
     config = settings(models={"judge": ("ollama/big", "openrouter/v/m")}, policy={"retries": 0})
-    ollama, openrouter = FakeProvider(OVERLOADED), FakeProvider(openai("From the other.", mode))
+    ollama, openrouter = FakeProvider(OVERLOADED), FakeProvider(theirs("From the other.", mode))
     async with dispatching(config, ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("judge"), mode)
     assert (text, answer.provider, answer.model) == ("From the other.", "openrouter", "v/m")
@@ -497,7 +489,7 @@ async def test_a_flight_is_told_what_its_call_is_doing(autojump_clock: MockClock
             seen.append((here.phase, here.upstream, here.model, here.attempts))
             return await super().handle_async_request(request)
 
-    ollama, openrouter = Watching(OVERLOADED), Watching(openai("Hello.", mode))
+    ollama, openrouter = Watching(OVERLOADED), Watching(theirs("Hello.", mode))
     async with dispatching(settings(policy={"retries": 1}), ollama=ollama, openrouter=openrouter) as dispatcher:
         request = ask("ollama/m", "openrouter/v/m")
         if mode == "whole":

@@ -261,6 +261,7 @@ def test_an_error_inside_an_answer_carries_its_own_status(document: dict[str, An
         ({"x-ratelimit-reset": "40"}, {}, 40.0),
         ({}, {"metadata": {"headers": {"X-RateLimit-Reset": str(int((NOW + 40) * 1000))}}}, 40.0),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1m1.86s"}, {}, 61.86),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "9" * 400 + "h"}, {}, None),
         ({"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "1.86s"}, {}, None),
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "120ms"}, {}, 0.12),
         ({}, {}, None),

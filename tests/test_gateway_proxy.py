@@ -370,6 +370,18 @@ async def test_trailers_reach_a_client_that_takes_them() -> None:
         assert b"te" not in dict(up.storaged.last.headers)
 
 
+async def test_a_trailer_that_may_be_none_does_not_spoil_the_answer() -> None:
+    wire = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n2\r\nok\r\n0\r\n"
+        b"Content-Length: 99\r\nConnection: close\r\nX-Request-Id: theirs\r\nX-Sum: 7\r\n\r\n"
+    )
+    async with lake() as up, await up.connect() as client:
+        up.storaged.script = lambda visit: visit.send(wire)
+        for _ in range(2):
+            answer = await client.ask("/v1/storage/x", headers="te: trailers\nconnection: te")
+            assert (answer.status, answer.body, client.trailers.lower()) == (200, b"ok", b"x-sum: 7\r\n")
+
+
 async def test_an_early_answer_to_an_unfinished_upload_is_delivered() -> None:
     async def refuse(visit: Visit) -> None:
         await visit.exactly(10)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,7 +11,7 @@ from lakehouse.observe.families import FAMILIES
 from lakehouse.observe.inflight import Flight, InFlight
 from lakehouse.observe.metrics import Metrics, Names, Sources
 from lakehouse.observe.tallies import DURATIONS, Snapshot, Tallies, observe, packed, unpacked
-from tests.observing import Spent, flight
+from tests.observing import Pool, Spent, flight
 
 NAMES = Names(
     routes={"/v1/sql": "queryd", "/v1/chat": ""},
@@ -22,15 +20,6 @@ NAMES = Names(
     upstreams=("queryd",),
 )
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-@dataclass
-class Pool:
-    name: str
-    in_use: int = 0
-    idle: int = 0
-    waiting: int = 0
-    max_connections: int = 0
 
 
 def counted(*flights: Flight, sources: Sources | None = None) -> Metrics:

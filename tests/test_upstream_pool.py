@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
 import pytest
@@ -22,6 +22,7 @@ from lakehouse.upstream.http1 import ResponseParser
 from lakehouse.upstream.pool import STALE_WINDOW, UPLOAD_IDLE, Upstream
 from lakehouse.upstream.response import Gone, Response
 from lakehouse.upstream.upload import RequestBody
+from lakehouse.upstream.watch import Watch
 from tests.sockets import HELLO, OK, Wire, hello, listening
 
 
@@ -50,8 +51,11 @@ def close_idle_connections() -> Iterator[None]:
         made.pop().close()
 
 
+by_default: dict[str, object] = {}
+
+
 def at(port: int, host: str = "127.0.0.1", **options: object) -> Upstream:
-    made.append(Upstream(f"http://{host}:{port}", name="storaged", **options))  # type: ignore[arg-type]
+    made.append(Upstream(f"http://{host}:{port}", name="storaged", **{**by_default, **options}))  # type: ignore[arg-type]
     return made[-1]
 
 
@@ -493,6 +497,16 @@ class TestFailures:
 
 
 class TestTime:
+    @pytest.fixture(params=["scopes", "watch"], autouse=True)
+    async def timekeeper(self, request: pytest.FixtureRequest, nursery: trio.Nursery) -> AsyncIterator[None]:
+        """Limits are kept by cancel scopes, and by a watch, alike."""
+        if request.param == "watch":
+            watch = Watch()
+            nursery.start_soon(watch.run)
+            by_default["watch"] = watch
+        yield
+        by_default.clear()
+
     async def test_a_silent_upstream(self, autojump_clock: trio.testing.MockClock) -> None:
         async def script(wire: Wire) -> None:
             await wire.head()

@@ -46,6 +46,7 @@ from lakehouse.errors import ErrBadRequest
 from lakehouse.observe.inflight import Flight
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.transport import Transport
+from lakehouse.upstream.watch import Watch
 
 logger = logging.getLogger("lakehouse.chat")
 
@@ -171,12 +172,14 @@ async def open_dispatcher(
     local: LocalServer | None = None,
     transports: Mapping[str, httpx.AsyncBaseTransport] | None = None,
     random: Random | None = None,
+    watch: Watch | None = None,
 ) -> AsyncIterator[Dispatcher]:
     """A dispatcher for as long as the block runs.
 
     `env` is where keys are looked for, the process's environment by default. `local` is the embedded model, if one
     runs. `transports` puts an httpx transport in the place of ours for the providers that it names; those that are
-    given are the giver's to close. `random` spreads the retries.
+    given are the giver's to close. `random` spreads the retries. `watch`, which somebody else runs, keeps time more
+    cheaply than cancel scopes.
     """
     registry = register(config.chatd, os.environ if env is None else env, local=_embedded(local) if local else None)
     for warning in registry.warnings:
@@ -187,7 +190,7 @@ async def open_dispatcher(
         ours: dict[str, httpx.AsyncBaseTransport] = {}
         for name, provider in registry.providers.items():
             if name not in given:
-                pools.append(_pool(provider, config.chatd))
+                pools.append(_pool(provider, config.chatd, watch))
                 ours[name] = transport = Transport([pools[-1]])
                 stack.push_async_callback(transport.aclose)
         yield Dispatcher(config, registry, {**given, **ours}, pools=pools, random=random)
@@ -197,7 +200,7 @@ def _embedded(server: LocalServer) -> Local:
     return Local(server.base_url, Key(server.api_key, "the embedded model"))
 
 
-def _pool(provider: Provider, settings: ChatTable) -> Upstream:
+def _pool(provider: Provider, settings: ChatTable, watch: Watch | None) -> Upstream:
     """No limit on the answer's time: the calls have theirs."""
     return Upstream(
         provider.base_url,
@@ -205,4 +208,5 @@ def _pool(provider: Provider, settings: ChatTable) -> Upstream:
         max_connections=settings.max_connections,
         max_waiting=settings.max_waiting,
         keepalive_expiry=provider.keepalive_expiry,
+        watch=watch,
     )

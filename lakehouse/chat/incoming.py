@@ -7,6 +7,7 @@ happens. Our own transport raises our exceptions already; anybody else's may be 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from math import inf
 from typing import Self, cast
 
 import httpx
@@ -14,6 +15,7 @@ import trio
 
 from lakehouse.chat.dialects.failures import classify
 from lakehouse.errors import LakehouseError, failure
+from lakehouse.upstream.transport import ResponseStream
 
 CLOSE_PATIENCE = 1.0
 """Seconds that a foreign transport may take to close, cancelled or not. Ours closes at once."""
@@ -58,8 +60,16 @@ class Incoming:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def receive(self) -> bytes:
-        """The next bytes, or none at the end of the body."""
+    async def receive(self, deadline: float = inf) -> bytes | None:
+        """The next bytes, or none at the end of the body; None once `deadline` has passed."""
+        stream = self._response.stream
+        if isinstance(stream, ResponseStream):
+            return await stream.response.receive_until(deadline)
+        with trio.CancelScope(deadline=deadline):
+            return await self._next_chunk()
+        return None
+
+    async def _next_chunk(self) -> bytes:
         if self._chunks is None:
             self._chunks = aiter(cast("AsyncIterable[bytes]", self._response.stream))
         try:

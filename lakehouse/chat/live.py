@@ -118,15 +118,14 @@ class Live:
         if self._parser.finished:
             self._afterword = self._afterword or trio.current_time() + AFTERWORD
             deadline = min(deadline, self._afterword)
-        with trio.CancelScope(deadline=deadline):
-            try:
-                return await self._incoming.receive()
-            except LakehouseError as error:
-                if self._parser.complete:
-                    return b""
-                raise self._cut(error) from error
-        if self._parser.complete:
-            return b""
+        try:
+            data = await self._incoming.receive(deadline)
+        except LakehouseError as error:
+            if self._parser.complete:
+                return b""
+            raise self._cut(error) from error
+        if data is not None or self._parser.complete:
+            return data or b""
         raise silent(self.route, self._call.settings, heard=self._attempt.heard)
 
     def _cut(self, error: LakehouseError) -> LakehouseError:

@@ -1,4 +1,4 @@
-"""Our own door: which networks may connect, and who has a token."""
+"""Our own door: which networks may connect, who has a token, and whom a door without one keeps out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lakehouse.config import AuthTable, ConfigError
 from lakehouse.edge.asgi import App, Receive, Scope, Send
+from lakehouse.edge.browsers import is_loopback, is_strangers, may_be_a_page, may_be_rebound
 from lakehouse.edge.networks import Network, Networks
 from lakehouse.errors import ErrForbidden, ErrUnauthorized
 
@@ -74,16 +75,20 @@ class Doorkeeper:
 
     Raises ErrForbidden (403) for a peer outside `allow` and ErrUnauthorized (401) for one without a token of ours,
     before the app has seen the request. It judges the peer's own address: what a header says about addresses is
-    anybody's word. No tokens: the door is open to every network that is allowed.
+    anybody's word. No tokens: the door is open to every network that is allowed, but not to the pages of other sites
+    (see `browsers`); what the peers in `trusted` say of the host that was asked for is believed.
     """
 
-    def __init__(self, app: App, *, tokens: Tokens, allow: Iterable[Network] = ()) -> None:
+    def __init__(
+        self, app: App, *, tokens: Tokens, allow: Iterable[Network] = (), trusted: Iterable[Network] = ()
+    ) -> None:
         self._app = app
         self._tokens = tokens
         self._allow = Networks(allow)
+        self._trusted = Networks(trusted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (self._allow or self._tokens) and scope["type"] != "lifespan" and not _is_open(scope):
+        if scope["type"] != "lifespan" and not _is_open(scope):
             self._check(scope)
         await self._app(scope, receive, send)
 
@@ -92,12 +97,28 @@ class Doorkeeper:
         if self._allow and (peer is None or peer[0] not in self._allow):
             raise ErrForbidden("your network may not connect here")
         if not self._tokens:
+            self._check_page(scope)
             return
         presented = [value for name, value in scope["headers"] if name == b"authorization"]
         if len(presented) != 1:
             raise ErrUnauthorized("a bearer token is needed: send one `Authorization: Bearer TOKEN`")
         if not self._tokens.admits(presented[0]):
             raise ErrUnauthorized("the bearer token is not one of ours")
+
+    def _check_page(self, scope: Scope) -> None:
+        """A token is what no page of another site has; without one, pages are told by what they cannot hide."""
+        headers = scope["headers"]
+        if is_strangers(headers, reads=scope.get("method") in ("GET", "HEAD")):
+            raise ErrForbidden("a page of another site may not use this service while it has no token (auth.token_env)")
+        peer, server = scope.get("client"), scope.get("server")
+        if server is None or not is_loopback(server[0]) or (peer is not None and peer[0] in self._trusted):
+            return
+        host = next((value for name, value in headers if name == b"host"), b"")
+        if may_be_rebound(host) and may_be_a_page(headers):
+            raise ErrForbidden(
+                f"{host[:80].decode('latin-1')!r} is not a name of this machine: set a token (auth.token_env), or, "
+                "if a proxy of yours passes this name on, put the proxy's address into gateway.trusted_proxies"
+            )
 
 
 def _is_open(scope: Scope) -> bool:

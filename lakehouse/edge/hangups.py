@@ -23,8 +23,8 @@ class Hangups:
 
     def add(self, fd: int, callback: Callable[[], None]) -> None:
         """Call `callback` once, soon after the client of socket `fd` is gone, even if it is gone already."""
+        self._epoll.register(fd, select.EPOLLRDHUP | select.EPOLLET)  # may fail, and then there is nothing to remove
         self._callbacks[fd] = callback
-        self._epoll.register(fd, select.EPOLLRDHUP | select.EPOLLET)
 
     def remove(self, fd: int) -> None:
         """Forget the socket; to be called before it is closed, for its number may come back at once."""

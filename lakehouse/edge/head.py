@@ -72,7 +72,7 @@ def interpret(head: Head, *, upgrades: bool) -> None:
     if b"content-length" in fields:
         head.length = int(fields[b"content-length"])  # llhttp made sure that there is one, of digits
     elif b"transfer-encoding" in fields:
-        _check_coding(head, fields[b"transfer-encoding"])
+        _check_coding(head)
         head.length = None
     if head.version == "1.1":
         _interpret_wishes(head, fields, upgrades)
@@ -90,10 +90,11 @@ def _check_host(head: Head, fields: dict[bytes, bytes]) -> None:
         raise ProtocolError("the request has more than one Host header")
 
 
-def _check_coding(head: Head, coding: bytes) -> None:
+def _check_coding(head: Head) -> None:
     if head.version == "1.0":
         raise ProtocolError("HTTP/1.0 has no Transfer-Encoding")  # whoever passed it on may have ignored it
-    if coding.lower() != b"chunked":
+    # All lines are one list (RFC 9110, 5.3): llhttp looks only at whether `chunked` is the last in it.
+    if [value.lower() for name, value in head.headers if name == b"transfer-encoding"] != [b"chunked"]:
         raise ProtocolError("the only transfer coding supported is `chunked`", 501)
 
 

@@ -25,34 +25,28 @@ KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 # Out of file descriptors or memory: closing something else may help, so we try again soon.
 _SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _SHORTAGE_PAUSE = 0.1
-# What became of one connection before we took it, which is no news about the socket that listens: accept(2) says to
-# go on. These are trio's (trio._highlevel_socket), for its own listeners.
-_OF_THE_CONNECTION = frozenset(
-    getattr(errno, name)
-    for name in (
-        "EPERM",
-        "ECONNABORTED",
-        "EPROTO",
-        "ENETDOWN",
-        "ENOPROTOOPT",
-        "EHOSTDOWN",
-        "ENONET",
-        "EHOSTUNREACH",
-        "EOPNOTSUPP",
-        "ENETUNREACH",
-        "ENOSR",
-        "ESOCKTNOSUPPORT",
-        "EPROTONOSUPPORT",
-        "ETIMEDOUT",
-        "ECONNRESET",
-    )
-    if hasattr(errno, name)
-)
 _ADVICE = {
     errno.EADDRINUSE: "stop what listens there, or take another port with --bind HOST:PORT (port 0: a free one)",
     errno.EACCES: "ports below 1024 are for privileged processes; take a higher one with --bind HOST:PORT",
     errno.EADDRNOTAVAIL: "no interface of this machine has this address; name one that has with --bind HOST:PORT",
 }
+# What befell the connection that was to be accepted, and not the socket that listens; Linux tells the network's errors
+# here as well (accept(2), "Error handling"), and EPERM when a firewall forbids it.
+_LOST = frozenset(
+    {
+        errno.EPERM,
+        errno.ECONNABORTED,
+        errno.ECONNRESET,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.ETIMEDOUT,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +116,16 @@ def url_of(sock: socket.socket, *, secure: bool) -> str:
 
 
 async def accept_forever(sock: socket.socket, start: Accept) -> None:
-    """Hand every new connection to `start`; one that fails before that fails alone. A shortage of descriptors is waited
-    out; cancellation loses none."""
+    """Hand every new connection to `start`. A shortage of descriptors is waited out; cancellation loses none.
+
+    A connection that is lost before it is accepted is nobody else's business. Raises OSError for any other failure.
+    """
     listener = trio.socket.from_stdlib_socket(sock)
     while True:
         try:
             connection, _ = await listener.accept()
         except OSError as error:
-            if error.errno in _OF_THE_CONNECTION:
+            if error.errno in _LOST:
                 continue
             if error.errno not in _SHORTAGE:
                 raise
@@ -144,6 +140,8 @@ def accept_waiting(sock: socket.socket, start: Accept) -> None:
     while True:
         try:
             connection, _ = sock.accept()
-        except OSError:  # nothing waits (BlockingIOError), or the peer has gone, or we are out of descriptors
-            return
+        except OSError as error:
+            if error.errno in _LOST:
+                continue
+            return  # nothing waits (BlockingIOError), or we are out of descriptors
         start(trio.SocketStream(trio.socket.from_stdlib_socket(connection)))

@@ -18,7 +18,7 @@ import trio
 from lakehouse.edge.asgi import App
 from lakehouse.edge.connection import serve_connection
 from lakehouse.edge.door import Door, open_door
-from lakehouse.edge.listening import accept_forever, accept_waiting, url_of
+from lakehouse.edge.listening import accept_forever, accept_waiting, listen, url_of
 
 LAST_WORDS = 1.0
 """Seconds for the last 503s to reach their clients; whoever does not read them by then is cut."""
@@ -26,7 +26,7 @@ LAST_WORDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """An application and the listening socket it is served on; `tls` is None for plain HTTP."""
+    """An application and the bound socket it is served on; `tls` is None for plain HTTP."""
 
     app: App
     sock: socket.socket
@@ -59,14 +59,16 @@ async def run_sites(
     count_with: Callable[[Callable[[], int]], None] | None = None,
     task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until `stopping` is set, then drain and return.
+    """Listen and serve until `stopping` is set, then drain and return. The sites' sockets are closed at the end.
 
     Requests in flight go on for `drain_timeout` seconds; then `expire` is called, which is to end those that are left,
     and a moment later their connections are cut. `task_status` gets the `Service` once connections are accepted, and
-    `count_with` what counts those that are open. When
-    cancelled, every request is cancelled at once and every connection closed; nothing is left behind.
+    `count_with` what counts those that are open. Raises AddressError where another listens by now. When cancelled,
+    every request is cancelled at once and every connection closed; nothing is left behind.
     """
     async with AsyncExitStack() as stack:
+        for site in sites:
+            listen(stack.enter_context(site.sock))
         doors = [await stack.enter_async_context(open_door(site.app)) for site in sites]
         if count_with is not None:
             count_with(lambda: sum(len(door.guests) for door in doors))

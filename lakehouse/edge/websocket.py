@@ -31,6 +31,10 @@ logger = logging.getLogger("lakehouse.edge")
 NORMAL, NO_CODE, ABNORMAL, TOO_BIG, INTERNAL_ERROR = 1000, 1005, 1006, 1009, 1011
 
 
+MESSAGE_COST = 256
+"""Bytes that a message counts for in the window beside its own: what Python needs to hold one, empty or not."""
+
+
 class WebSocket:
     """One WebSocket from its handshake to its close; `receive` and `send` are what the application gets.
 
@@ -48,7 +52,7 @@ class WebSocket:
         self._denial: Response | None = None
         self._connected = False  # whether the application has seen `websocket.connect`
         self._queue: deque[Message] = deque()
-        self._queued = 0  # bytes or characters in it
+        self._queued = 0  # bytes or characters in it, and what holding them costs
         self._partial: io.StringIO | io.BytesIO | None = None
         self._disconnect: Message | None = None  # what `receive` gives once the client has closed, or we have
         self._mistaken = False  # whether the client broke the protocol: then it may still be sending
@@ -236,7 +240,7 @@ class WebSocket:
 
 
 def _size(message: Message) -> int:
-    return len(message.get("text") or message.get("bytes") or b"")
+    return len(message.get("text") or message.get("bytes") or b"") + MESSAGE_COST
 
 
 def _close(code: int, reason: str | None) -> CloseConnection:

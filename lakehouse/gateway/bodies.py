@@ -9,6 +9,7 @@ from __future__ import annotations
 import trio
 
 from lakehouse.edge.asgi import Receive, Send
+from lakehouse.gateway.headers import trailers as trailers_of
 from lakehouse.upstream.http1 import Headers
 from lakehouse.upstream.response import Response
 
@@ -55,4 +56,4 @@ async def send_response(
         await send({"type": body, "body": data, "more_body": True})
     await send({"type": body, "body": data, "more_body": False})
     if trailers:
-        await send({"type": kind + ".trailers", "headers": response.trailers, "more_trailers": False})
+        await send({"type": kind + ".trailers", "headers": trailers_of(response.trailers), "more_trailers": False})

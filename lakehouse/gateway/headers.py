@@ -38,6 +38,7 @@ _FROM_A_PROXY = HOP_BY_HOP | _WRITTEN_HERE | _OF_THE_HOP
 _FROM_ANYBODY = _FROM_A_PROXY | _HEARSAY
 
 _RESPONSE_NOTED = HOP_BY_HOP | frozenset(b"content-length content-type x-request-id".split())
+_NEVER_TRAILERS = HOP_BY_HOP | frozenset(b"content-length host x-request-id".split())
 _ONLY_ABOUT_THE_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Upgrade", b"upgrade"})
 
 
@@ -165,6 +166,11 @@ def response_headers(headers: Headers, *, status: int, has_body: bool) -> Respon
         kept.append((b"transfer-encoding", b"chunked"))  # for our own server: what was chunked stays so
     streamed = has_body and (length is None or noted.get(b"content-type", b"").lower().startswith(b"text/event-stream"))
     return ResponseHead(kept, streamed, noted.get(b"trailer", b""))
+
+
+def trailers(fields: Headers) -> list[tuple[bytes, bytes]]:
+    """What the client is sent of an upstream's trailers: nothing that belongs into a head or to the connection."""
+    return [field for field in fields if field[0].lower() not in _NEVER_TRAILERS]
 
 
 def server_timing(upstream: float, gateway: float) -> tuple[bytes, bytes]:

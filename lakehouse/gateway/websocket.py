@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import io
 import os
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -113,9 +114,7 @@ class Bridge:
         self._peer = peer
         self._frames = Connection(ConnectionType.CLIENT)
         self._writing = trio.Lock()
-        self._text: list[str] = []
-        self._binary: list[bytes] = []
-        self._size = 0
+        self._partial: io.StringIO | io.BytesIO | None = None
         self._client_closed = False
         self._broke: LakehouseError | None = None
 
@@ -188,22 +187,19 @@ class Bridge:
 
     async def _collect(self, event: TextMessage | BytesMessage) -> bool:
         """Add a piece to its message, and pass that on when it is whole. False: it became too large, all is over."""
-        self._size += len(event.data)
-        if self._size > MAX_MESSAGE:
+        partial = self._partial
+        if partial is None:
+            self._partial = partial = io.StringIO() if isinstance(event, TextMessage) else io.BytesIO()
+        partial.write(event.data)  # type: ignore[arg-type]  # wsproto keeps a message to one kind
+        if partial.tell() > MAX_MESSAGE:
             await self._write(_close(CloseReason.MESSAGE_TOO_BIG, None))
             await self._close_client(CloseReason.MESSAGE_TOO_BIG, None)
             return False
-        if isinstance(event, TextMessage):
-            self._text.append(event.data)
-        else:
-            self._binary.append(bytes(event.data))
         if event.message_finished:
-            message = (
-                {"text": "".join(self._text)} if isinstance(event, TextMessage) else {"bytes": b"".join(self._binary)}
-            )
-            self._text, self._binary, self._size = [], [], 0
+            self._partial = None
             if not self._client_closed:
-                await self._send({"type": "websocket.send", **message})
+                key = "text" if isinstance(partial, io.StringIO) else "bytes"
+                await self._send({"type": "websocket.send", key: partial.getvalue()})
         return True
 
     async def _closed(self, event: CloseConnection) -> None:

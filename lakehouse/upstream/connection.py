@@ -10,6 +10,8 @@ from math import inf
 
 import trio
 
+from lakehouse.upstream.watch import Watch
+
 READ_WINDOW = 128 * 1024
 """Bytes read at once: all that is ever held of a body on its way down, besides what the kernel holds."""
 
@@ -28,11 +30,26 @@ class Connection:
     anybody else can run. At most one task may send while another receives.
     """
 
-    __slots__ = ("_credit", "_socket", "_window", "idle_since", "shared", "used")
+    __slots__ = (
+        "_credit",
+        "_expired",
+        "_socket",
+        "_watch",
+        "_window",
+        "deadline",
+        "due",
+        "idle_since",
+        "shared",
+        "used",
+    )
 
-    def __init__(self, sock: socket.socket, window: memoryview) -> None:
+    def __init__(self, sock: socket.socket, window: memoryview, watch: Watch | None = None) -> None:
+        """Deadlines are kept by `watch` if there is one, else by cancel scopes."""
         self._socket = sock
         self._window = window
+        self._watch = watch
+        self._expired = False
+        self.deadline = self.due = inf
         self._credit = CREDIT
         self.idle_since = 0.0
         self.used = False  # has answered a request before
@@ -113,9 +130,30 @@ class Connection:
         if deadline == inf:
             await wait(self._socket)
             return True
+        if self._watch is not None and not self.shared:
+            return await self._watched(wait, deadline, self._watch)
         with trio.CancelScope(deadline=deadline) as scope:
             await wait(self._socket)
         return not scope.cancelled_caught
+
+    async def _watched(self, wait: Callable[[socket.socket], Awaitable[None]], deadline: float, watch: Watch) -> bool:
+        self.deadline = deadline
+        self._expired = False
+        watch.keep(self)
+        try:
+            await wait(self._socket)
+        except trio.ClosedResourceError:
+            if not self._expired:
+                raise
+            return False
+        finally:
+            self.deadline = inf
+        return True
+
+    def expire(self) -> None:
+        """Wake the task that waits: its time is over. For `Watch`."""
+        self._expired = True
+        trio.lowlevel.notify_closing(self._socket)
 
 
 def _what_for(

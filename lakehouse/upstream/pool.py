@@ -20,6 +20,7 @@ from lakehouse.upstream.limiter import Limiter
 from lakehouse.upstream.peer import Peer, reason_of, split_base_url
 from lakehouse.upstream.response import Gone, Response
 from lakehouse.upstream.upload import RequestBody, Upload, alongside
+from lakehouse.upstream.watch import Watch
 
 STALE_WINDOW = 1.0
 """Seconds after the sending within which a reused connection's end counts as the upstream's farewell to an idle
@@ -67,8 +68,10 @@ class Upstream:
         idle_timeout: float = inf,
         keepalive_expiry: float = 60.0,
         ssl_context: ssl.SSLContext | None = None,
+        watch: Watch | None = None,
     ) -> None:
-        """`ssl_context` replaces the default, which verifies certificates as httpx does.
+        """`ssl_context` replaces the default, which verifies certificates as httpx does. `watch` keeps the limits of
+        answers at less cost than cancel scopes, as long as somebody runs it.
 
         Raises `ValueError` for a base URL that is not `http(s)://host[:port][/path]`.
         """
@@ -86,6 +89,7 @@ class Upstream:
         self._limiter = Limiter(name, max_connections, max_waiting)
         self._keepalive_expiry = keepalive_expiry
         self._ssl_context = ssl_context
+        self._watch = watch
         self._window: memoryview | None = None  # made with the first connection
         self._idle: deque[Connection] = deque()
         self._closed = False
@@ -289,7 +293,7 @@ class Upstream:
                 sock = await dial(peer.hostname, peer.port, tls)
                 if self._window is None:
                     self._window = memoryview(bytearray(READ_WINDOW))
-                return Connection(sock, self._window)
+                return Connection(sock, self._window, self._watch)
         except (OSError, ValueError) as error:
             raise peer.unreachable(error) from error
         raise peer.late("connect", "did not accept a connection", peer.connect_timeout)

@@ -105,6 +105,16 @@ class Response:
             await self._read()
         return parser.take()
 
+    async def receive_until(self, deadline: float) -> bytes | None:
+        """`receive`, but None once `deadline` has passed; the answer stays open then."""
+        parser = self._parser
+        while not parser.parts:
+            if parser.done:
+                return b""
+            if not await self._read(deadline):
+                return None
+        return parser.take()
+
     async def read(self, limit: int) -> bytes:
         """The rest of the body. Raises `ErrUpstream` if that is more than `limit` bytes, and what `receive` raises."""
         pieces: list[bytes] = []
@@ -155,13 +165,15 @@ class Response:
             self._parser.detach()
             self._release(connection, keep)
 
-    async def _read(self) -> None:
-        """Read once, and take it in."""
+    async def _read(self, deadline: float = inf) -> bool:
+        """Read once, and take it in; false once `deadline` has passed."""
         connection = self._connection
         if connection is None:
             raise trio.ClosedResourceError("the answer was closed before its end")
         try:
-            data = await self._bytes_in_time(connection)
+            data = await self._bytes_in_time(connection, deadline)
+            if data is None:
+                return False
             parser = self._parser
             if data:
                 parser.feed(data)
@@ -178,6 +190,7 @@ class Response:
             raise
         if parser.done and not parser.upgraded and (self.upload is None or self.upload.complete):
             self._let_go(parser.reusable)
+        return True
 
     def _broken_off(self, error: Cut | OSError) -> Gone | LakehouseError:
         if isinstance(error, ssl.SSLEOFError):
@@ -190,8 +203,8 @@ class Response:
             return self._peer.broken(what)
         return self._peer.cut(what, status=self.status)
 
-    async def _bytes_in_time(self, connection: Connection) -> memoryview:
-        """What the connection gives, or `ErrTimeout`.
+    async def _bytes_in_time(self, connection: Connection, caller_deadline: float) -> memoryview | None:
+        """What the connection gives, `ErrTimeout`, or None at the caller's own deadline.
 
         While a body goes up the limit runs from the last of it that was taken. That moment moves without anybody
         waking us, so a deadline that comes is looked at again; it is never later than the limit allows.
@@ -205,9 +218,11 @@ class Response:
             if deadline == inf != limit:
                 # The caller's turn to send: look again when the limit could have passed at the earliest.
                 deadline = trio.current_time() + limit
-            data = await connection.receive(deadline)
+            data = await connection.receive(min(deadline, caller_deadline))
             if data is not None:
                 return data
+            if caller_deadline <= trio.current_time():
+                return None
             if self._moved(since) + limit <= trio.current_time():
                 if head:
                     raise peer.late("idle", "sent nothing more of its answer", limit, status=self.status)

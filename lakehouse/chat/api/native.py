@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from quart import Blueprint, request
+from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
-from werkzeug.exceptions import InternalServerError
 
 from lakehouse.chat.api import answers, body, sse, surroundings
 from lakehouse.chat.api.answers import Whole
 from lakehouse.chat.api.events import EventStream
-from lakehouse.chat.api.failures import defect
 from lakehouse.chat.api.interface import Dispatcher, Pieces
-from lakehouse.chat.api.posts import Asked, view
+from lakehouse.chat.api.posts import Asked, tell_failures, view
 from lakehouse.chat.request import Piece, Request
 from lakehouse.errors import LakehouseError
 from lakehouse.observe.inflight import Flight
@@ -36,16 +34,7 @@ def native(
         default = next((provider.name for provider in known if provider.default), None)
         return answers.document({"providers": known, "default": default}).response()
 
-    @blueprint.errorhandler(LakehouseError)
-    async def refuse(error: LakehouseError) -> TrioResponse:
-        flight = surroundings.flight(request)
-        surroundings.note(flight, error)
-        return chat.refusal(error, flight).response()
-
-    @blueprint.errorhandler(InternalServerError)
-    async def apologise(_: InternalServerError) -> TrioResponse:
-        return await refuse(defect())
-
+    tell_failures(blueprint, chat)
     return blueprint
 
 

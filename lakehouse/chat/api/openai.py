@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from quart import Blueprint, request
+from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
-from werkzeug.exceptions import InternalServerError
 
-from lakehouse.chat.api import answers, body, openai_request, sse, surroundings
+from lakehouse.chat.api import answers, body, openai_request, sse
 from lakehouse.chat.api.answers import Whole
 from lakehouse.chat.api.events import EventStream
-from lakehouse.chat.api.failures import defect, one_failure
+from lakehouse.chat.api.failures import one_failure
 from lakehouse.chat.api.interface import Dispatcher, ModelCard
 from lakehouse.chat.api.openai_answer import Chunks, completion
 from lakehouse.chat.api.openai_shapes import Model, ModelList
-from lakehouse.chat.api.posts import Asked, view
+from lakehouse.chat.api.posts import Asked, tell_failures, view
 from lakehouse.errors import LakehouseError, failure
 from lakehouse.observe.inflight import Flight
 
@@ -46,16 +45,7 @@ def openai(
             raise failure("model_not_found", f"the model {name} is not in the listing of any registered provider")
         return answers.document(as_model(card)).response()
 
-    @blueprint.errorhandler(LakehouseError)
-    async def refuse(error: LakehouseError) -> TrioResponse:
-        flight = surroundings.flight(request)
-        surroundings.note(flight, error)
-        return chat.refusal(error, flight).response()
-
-    @blueprint.errorhandler(InternalServerError)
-    async def apologise(_: InternalServerError) -> TrioResponse:
-        return await refuse(defect())
-
+    tell_failures(blueprint, chat)
     return blueprint
 
 

@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol, cast
 
 from hypercorn.typing import ASGISendCallable
-from quart import request
+from quart import Blueprint, request
 from quart_trio.wrappers import TrioResponse
+from werkzeug.exceptions import InternalServerError
 
 from lakehouse.chat.api import body, surroundings
 from lakehouse.chat.api.answers import Whole
 from lakehouse.chat.api.events import EventStream
-from lakehouse.chat.api.failures import one_failure, to_tell
+from lakehouse.chat.api.failures import defect, one_failure, to_tell
 from lakehouse.edge.asgi import Receive, Scope, Send
 from lakehouse.errors import LakehouseError
 from lakehouse.observe.inflight import Flight
@@ -71,3 +72,17 @@ def view(chat: Chat, *, max_body: int) -> Callable[[], Awaitable[TrioResponse]]:
         return answer if isinstance(answer, EventStream) else answer.response()
 
     return post
+
+
+def tell_failures(blueprint: Blueprint, chat: Chat) -> None:
+    """Whatever fails in a view of this blueprint is told in the form of `chat`."""
+
+    @blueprint.errorhandler(LakehouseError)
+    async def refuse(error: LakehouseError) -> TrioResponse:
+        flight = surroundings.flight(request)
+        surroundings.note(flight, error)
+        return chat.refusal(error, flight).response()
+
+    @blueprint.errorhandler(InternalServerError)
+    async def apologise(_: InternalServerError) -> TrioResponse:
+        return await refuse(defect())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import inf
 from typing import Any, NoReturn
 
 import msgspec
@@ -84,7 +85,7 @@ def count(value: object) -> int | None:
     """`value` if it can be a number of tokens, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if value >= 0 and value == int(value) else None
+    return int(value) if 0 <= value < inf and value == int(value) else None
 
 
 def without_nulls(fields: Mapping[str, object]) -> JsonObject:

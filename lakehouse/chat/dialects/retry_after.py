@@ -82,4 +82,4 @@ def _duration(text: str) -> float | None:
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", text)
     if not parts or "".join(map("".join, parts)) != text:
         return None
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return _number(sum(float(number) * _UNITS[unit] for number, unit in parts))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Self
@@ -36,7 +35,7 @@ class Stream:
         self._live: Live | None = None
         self._handed = Handed() if call.settings.policy.on_cut == "resume" else None
         self._repetition: Repetition | None = None
-        self._pieces: deque[Piece] = deque()
+        self._pieces: Iterator[Piece] = iter(())
         self._over = False
 
     async def __aenter__(self) -> Self:
@@ -75,9 +74,10 @@ class Stream:
         return self
 
     async def __anext__(self) -> Piece:
-        if not self._pieces:
-            self._pieces.extend(await self.next_batch())
-        return self._pieces.popleft()
+        while True:
+            for piece in self._pieces:
+                return piece
+            self._pieces = iter(await self.next_batch())
 
     async def next_batch(self) -> list[Piece]:
         """The next pieces, at least one. Raises StopAsyncIteration after the last, and what breaks the stream."""

@@ -102,8 +102,9 @@ def held(bench: Bench, peer: type[Peer]) -> Figures:
             figures |= {
                 f"held_{count}_delivered": seen.pieces / expected * 100,
                 f"held_{count}_late": (seen.late + expected - seen.pieces) / expected * 100,
+                f"held_{count}_flowing": seen.flowing,
                 f"held_{count}_worst": seen.worst * 1000,
-                f"held_{count}_memory": (seen.resident - idle) / count / 1000,
+                f"held_{count}_memory": (seen.resident - idle) / max(seen.flowing, 1) / 1000,
                 f"held_{count}_cpu": (running.cpu_seconds() - cpu) / seen.seconds * 100,
             }
     return figures

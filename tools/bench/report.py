@@ -114,6 +114,7 @@ TABLES: Sequence[Table] = (
                 f"held_{count}_delivered": "delivered %",
                 f"held_{count}_late": "late %",
                 f"held_{count}_worst": "worst ms",
+                f"held_{count}_flowing": "most at once",
                 f"held_{count}_memory": "KB a stream",
                 f"held_{count}_cpu": "CPU %",
             },

@@ -32,6 +32,7 @@ class Held:
     worst: float = 0.0
     complete: int = 0
     seconds: float = 0.0
+    flowing: int = 0
     resident: int = 0
 
     def see(self, data: bytes, arrived: float) -> None:
@@ -46,7 +47,8 @@ class Held:
 def hold(target: Target, *, streams: int, duration: float, resident: Callable[[], int]) -> Held:
     """Open `streams` streams that take `duration` seconds each and read them to their ends.
 
-    `resident` is asked once a second; the most that it said is kept.
+    `resident` is asked once a second; what it said is kept of the moment at which most streams were `flowing`, that
+    is, had begun and not ended: an overloaded gateway never has all of them at once.
     """
     held = Held(streams=streams)
     crowd = _Crowd(target, held)
@@ -58,7 +60,9 @@ def hold(target: Target, *, streams: int, duration: float, resident: Callable[[]
             while crowd.opened < min(streams, (now - started) * PER_SECOND):
                 crowd.open()
             if now > look:
-                held.resident, look = max(held.resident, resident()), now + 1
+                look = now + 1
+                if len(crowd.flowing) > held.flowing:
+                    held.flowing, held.resident = len(crowd.flowing), resident()
             crowd.read(0.01 if crowd.opened < streams else 0.1)
     finally:
         crowd.close()
@@ -71,6 +75,7 @@ class _Crowd:
         self._port, self._request, self._held = target.port, target.encode(), held
         self._poll = select.epoll()
         self.connections: dict[int, socket.socket] = {}
+        self.flowing: set[int] = set()
         self.opened = 0
 
     def open(self) -> None:
@@ -88,7 +93,9 @@ class _Crowd:
             except OSError:
                 data = b""
             self._held.see(data, time.time())
+            self.flowing.add(descriptor)
             if not data or b"[DONE]" in data:
+                self.flowing.discard(descriptor)
                 self._held.complete += bool(data)
                 self._poll.unregister(descriptor)
                 self.connections.pop(descriptor).close()

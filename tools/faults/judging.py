@@ -85,7 +85,7 @@ def in_time(profile: Profile, _: Case, played: Played) -> list[str]:
     for outcome in played.outcomes:
         if outcome.status != 504:
             problems.append(f"not 504: {outcome.says}")
-        if not profile.caller - SLACK <= outcome.seconds <= profile.caller + 0.25:
+        if not profile.caller - SLACK <= outcome.seconds <= profile.caller + max(0.25, profile.caller / 10):
             problems.append(f"after {outcome.seconds:.3f} s, not {profile.caller:g}")
     return problems
 

@@ -15,8 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import trio
 
-from tools.faults.faults import FAULTS, Fault, Turn
+from tools.faults.faults import FAULTS, Fault
 from tools.faults.profiles import Profile
+from tools.faults.turn import Turn
 from tools.faults.visits import Visit, Visits
 from tools.faults.voices import VOICES, Voice, packed
 from tools.faults.wire import Asked, HangUp, Left, Wire

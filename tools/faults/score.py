@@ -20,6 +20,9 @@ AT_ONCE = {"fast": 16, "full": 300}
 """Cases played at once, by profile: most of them wait for something."""
 
 
+RAMP = {"fast": 0.0, "full": 0.1}
+"""Seconds between two starts, by profile: hundreds in one moment would make each other late."""
+
 Memory = Callable[[str], Awaitable[list[Visit]]]
 
 
@@ -72,6 +75,7 @@ async def score(theatre: Theatre, cases: Iterable[Case], *, at_once: int | None 
     one = trio.CapacityLimiter(1)
 
     async def play(number: int, case: Case) -> None:
+        await trio.sleep(number * RAMP[theatre.profile.name])
         async with one if case.row.heavy else places:
             results[number] = await theatre.play(case)
 

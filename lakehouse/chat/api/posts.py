@@ -53,8 +53,13 @@ class Post:
         flight: Flight = scope["lakehouse"]
         answer: Whole | EventStream
         try:
-            data = await body.pull(scope["headers"], receive, self._max_body)
-            answer = await self._chat.answer(Asked(data, flight, scope["lakehouse.lift_deadline"]))
+            answer = await self._chat.answer(
+                Asked(  # without a name: a stream would keep the body for as long as it lasts
+                    await body.pull(scope["headers"], receive, self._max_body),
+                    flight,
+                    scope["lakehouse.lift_deadline"],
+                )
+            )
         except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_tell` raises, tells or logs it
             error = to_tell(raised)
             surroundings.note(flight, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from io import StringIO
 
 from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks
 from lakehouse.chat.dialects.documents import JsonObject, dump
@@ -39,8 +40,8 @@ class AnswerBuilder:
         self.finished = False  # the end mark was seen: only accounting follows
         self.ended_by_usage = False  # the last thing said was the usage, and that is an end here
         self._refused = False
-        self._content: list[str] = []
-        self._reasoning: list[str] = []
+        self._content = StringIO()  # a list of the pieces takes five times the memory of what they say
+        self._reasoning = StringIO()
         self._calls = CallAssembler()
         self._calls_of_caller: list[ToolCall] = []
         self._size = 0
@@ -56,7 +57,7 @@ class AnswerBuilder:
     @property
     def empty(self) -> bool:
         """Nothing was said yet."""
-        return not (self._content or self._reasoning or self._calls or (self._splitter and self._splitter.held))
+        return not (self._size or self._calls or (self._splitter and self._splitter.held))
 
     @property
     def said(self) -> int:
@@ -134,8 +135,8 @@ class AnswerBuilder:
         calls = self._calls_of_caller
         ended: FinishReason = self.finish_reason or "stop"
         return Reply(
-            content="".join(self._content),
-            reasoning="".join(self._reasoning),
+            content=self._content.getvalue(),
+            reasoning=self._reasoning.getvalue(),
             tool_calls=tuple(calls),
             finish_reason="tool_calls" if calls else "content_filter" if self._refused else ended,
             usage=self.meter.usage(),
@@ -181,9 +182,9 @@ class AnswerBuilder:
         self._size += len(text)
         self._bounded()
         if kind == "content":
-            self._content.append(text)
+            self._content.write(text)
             return ContentPiece(text)
-        self._reasoning.append(text)
+        self._reasoning.write(text)
         return ReasoningPiece(text)
 
     def _bounded(self) -> None:

@@ -28,7 +28,7 @@ from lakehouse.observe.top import listing, screen, seconds
 
 def shown(body: bytes, *, rows: int | None = None, width: int = 140) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(screen(listing(body), url="http://here", rows=rows))
+    console.print(screen(listing(body), url="http://here", width=width, rows=rows))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -64,7 +64,10 @@ async def test_a_small_screen_says_what_it_leaves_out_and_a_narrow_one_holds() -
         busy(service)
         body = await asked(service)
     assert "3 more lines" in shown(body, rows=1)
-    assert all(len(line) <= 60 for line in shown(body, width=60).splitlines())
+    narrow = shown(body, width=60)
+    assert all(len(line) <= 60 for line in narrow.splitlines())
+    assert "POST /v1/sql" in narrow  # what is asked goes before who of us has it
+    assert ("WORKER" in narrow, "WORKER" in shown(body, width=140)) == (False, True)
 
 
 async def test_a_hostile_model_name_moves_no_cursor_and_is_no_markup() -> None:

@@ -80,7 +80,8 @@ async def _once(url: str, body: bytes) -> None:
 
     from lakehouse.observe.top import listing, screen
 
-    Console().print(screen(listing(body), url=url))
+    console = Console()
+    console.print(screen(listing(body), url=url, width=console.width))
 
 
 async def _live(url: str, body: bytes, service: Upstream, headers: Headers, interval: float) -> None:
@@ -91,6 +92,6 @@ async def _live(url: str, body: bytes, service: Upstream, headers: Headers, inte
     with Live(screen=True, auto_refresh=False) as live:
         while True:
             rows = max(1, live.console.height - HEAD_LINES)
-            live.update(screen(listing(body), url=url, rows=rows), refresh=True)
+            live.update(screen(listing(body), url=url, width=live.console.width, rows=rows), refresh=True)
             await trio.sleep(interval)
             body = await _ask(service, headers)

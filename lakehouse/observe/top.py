@@ -60,18 +60,23 @@ def listing(body: bytes) -> Listing:
     return msgspec.json.decode(body, type=Listing)
 
 
-def screen(now: Listing, *, url: str, rows: int | None = None) -> RenderableType:
+WIDE = 100
+"""Columns from which there is room for the worker and the request's id beside what is asked of whom."""
+
+
+def screen(now: Listing, *, url: str, width: int, rows: int | None = None) -> RenderableType:
     """The head line and the table, the oldest requests first; at most `rows` lines of it, if that is given."""
     table = Table(box=SIMPLE_HEAD, expand=True, pad_edge=False)
     for title, justify in (("AGE", "right"), ("LEFT", "right"), ("PHASE", "left")):
         table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type] # one of rich's own words
     table.add_column("REQUEST", ratio=3, overflow="ellipsis", no_wrap=True)
     table.add_column("UPSTREAM", ratio=2, overflow="ellipsis", no_wrap=True)
-    table.add_column("WORKER", justify="right", no_wrap=True)
-    table.add_column("ID", no_wrap=True, overflow="ellipsis")
+    if width >= WIDE:
+        table.add_column("WORKER", justify="right", no_wrap=True)
+        table.add_column("ID", no_wrap=True, overflow="ellipsis")
     lines = [line for request in now.requests for line in _lines(request)]
     for line in lines if rows is None else lines[:rows]:
-        table.add_row(*line)
+        table.add_row(*line[: len(table.columns)])
     hidden = 0 if rows is None else max(0, len(lines) - rows)
     return Group(_head(now, url), table, Text(f"{hidden} more lines" if hidden else "", style="dim"))
 

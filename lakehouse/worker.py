@@ -23,6 +23,7 @@ from lakehouse.chat.dispatcher import LocalServer
 from lakehouse.config import Config
 from lakehouse.edge.server import Service
 from lakehouse.edge.workers import READY
+from lakehouse.heap import settle
 from lakehouse.observe.log import Log, stdlib_to
 from lakehouse.observe.siblings import leave
 from lakehouse.service import Seat, serve
@@ -54,6 +55,7 @@ def main() -> None:
     length = int.from_bytes(sys.stdin.buffer.read(4), "big")
     orders = pickle.loads(sys.stdin.buffer.read(length))  # noqa: S301 - written by our parent, see `Orders.encode`
     log = Log(orders.config.observe.log)
+    settle()
     with stdlib_to(log):
         orphaned = trio.run(_work, orders, log)
     if orphaned:

@@ -17,6 +17,7 @@ from typing import Protocol, cast
 from lakehouse import __version__
 from lakehouse.cli.output import OutputError, give_up, only, open_what_is_closed
 from lakehouse.config import ConfigError, values
+from lakehouse.heap import settle
 
 DESCRIPTION = "A language-model gateway and reverse proxy in which everything a request starts ends with it."
 
@@ -118,8 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(name: str) -> Command:
     gc.disable()  # what is imported stays: looking for garbage in it takes a tenth of the time to start
     command = cast("Command", import_module(f"lakehouse.cli.{name}"))
-    gc.freeze()  # nor is it looked at later, while a request waits
-    gc.enable()
+    settle()
     return command
 
 

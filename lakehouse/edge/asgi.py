@@ -17,8 +17,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CANCELS = "lakehouse.cancels"
 """The extension by which a server says that it cancels the application when the client leaves, so that nobody needs to
-watch `receive` for it. Its value has an attribute `gone`, which says afterwards whether that happened, and one
-`body_is_here`, which says whether the whole body of the request is one `receive` away."""
+watch `receive` for it. Its value has an attribute `gone`, which says afterwards whether that happened; one
+`body_is_here`, which says whether the whole body of the request is one `receive` away; and a method `interrupt`, which
+cancels the application and then awaits what it was given, the request's last words, where that is no WebSocket."""
 
 DENIAL = "websocket.http.response"
 """ASGI's extension by which a WebSocket's handshake is refused with a whole HTTP response; its messages begin so."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from math import inf
+from collections.abc import Awaitable, Callable
 
 import trio
 
+from lakehouse.edge.door import Door
 from lakehouse.edge.head import Head
 from lakehouse.edge.http1 import RequestParser
-from lakehouse.edge.limits import Limits
 from lakehouse.edge.wire import Stalled, Wire
 from lakehouse.errors import ErrTimeout
 
@@ -28,18 +28,20 @@ class ErrSlowBody(ErrTimeout):
 class Channel:
     """What an exchange sees of its connection.
 
-    `scope` is the connection's cancel scope: its deadline is moved while a head is awaited, and it is cancelled when
-    the client leaves while `busy`, that is, while there is someone to answer. `gone` says that the client has left, or
-    that it took nothing of its answer for too long, which is treated as the same.
+    `scope` is the connection's cancel scope. It is cancelled when a head is awaited for too long, when the client
+    leaves while `busy`, that is, while there is someone to answer, and by `interrupt`. `gone` says that the client has
+    left, or that it took nothing of its answer for too long, which is treated as the same.
     """
 
-    __slots__ = ("busy", "gone", "idle", "limits", "parser", "scope", "served", "wire")
+    __slots__ = ("_door", "busy", "gone", "idle", "last_words", "limits", "parser", "scope", "served", "wire")
 
-    def __init__(self, wire: Wire, limits: Limits) -> None:
+    def __init__(self, wire: Wire, door: Door) -> None:
         self.wire = wire
-        self.limits = limits
-        self.parser = RequestParser(limits)
+        self._door = door
+        self.limits = door.limits
+        self.parser = RequestParser(door.limits)
         self.scope = trio.CancelScope()
+        self.last_words: Callable[[], Awaitable[None]] | None = None
         self.idle = False  # waiting for the first byte of a request
         self.busy = False
         self.gone = False
@@ -50,6 +52,12 @@ class Channel:
         self.gone = True
         if self.busy:
             self.scope.cancel()
+
+    def interrupt(self, last_words: Callable[[], Awaitable[None]]) -> None:
+        """End the request under way, and the connection with it. `last_words` may still answer, when all that the
+        request started has ended."""
+        self.last_words = last_words
+        self.scope.cancel()
 
     async def read_head(self, *, patient: bool) -> Head | None:
         """The next request's head, or None when there will be none. Raises `ProtocolError`.
@@ -66,23 +74,27 @@ class Channel:
         return head
 
     async def _await_head(self, patient: bool) -> bool:
-        limits, scope = self.limits, self.scope
-        scope.deadline = trio.current_time() + (limits.idle_timeout if self.served else limits.head_timeout)
+        patience = self._door.between if self.served else self._door.for_head
+        lost = self.scope.cancel
+        patience.begin(lost)
         self.idle = True
-        while True:
-            data = await self.wire.receive(HEAD_READ) if patient else self.wire.try_receive(HEAD_READ)
-            if not data:
-                return False
-            self.parser.feed(data)
-            if not self.parser.empty:
-                break
-            if self.idle:
-                self.idle = False
-                patient = True
-                scope.deadline = trio.current_time() + limits.head_timeout
-        self.idle = False
-        scope.deadline = inf
-        return True
+        try:
+            while True:
+                data = await self.wire.receive(HEAD_READ) if patient else self.wire.try_receive(HEAD_READ)
+                if not data:
+                    return False
+                self.parser.feed(data)
+                if not self.parser.empty:
+                    self.idle = False
+                    return True
+                if self.idle:
+                    self.idle = False
+                    patient = True
+                    patience.end(lost)
+                    patience = self._door.for_head
+                    patience.begin(lost)
+        finally:
+            patience.end(lost)
 
     @property
     def body_is_here(self) -> bool:

@@ -38,7 +38,8 @@ class Connection:
 
     def __init__(self, door: Door, stream: trio.abc.Stream) -> None:
         self._door = door
-        self._channel = Channel(wire_for(stream), door.limits)
+        self._channel = Channel(wire_for(stream), door)
+        self._exchange: Exchange | None = None
 
     async def run(self) -> None:
         """Answer requests until client or service has enough. Cancelled, it closes the connection at once."""
@@ -49,7 +50,7 @@ class Connection:
             with channel.scope:
                 await self._serve()
             if channel.scope.cancelled_caught and not channel.gone:
-                await self._too_slow()
+                await (self._too_slow() if self._exchange is None else self._interrupted(self._exchange))
         except (OSError, trio.BrokenResourceError) as error:
             logger.debug("a connection ended: %r", error)
         except Exception:  # whatever it is, it ends this connection only
@@ -77,10 +78,15 @@ class Connection:
             if head.websocket:
                 await WebSocket(self._door, self._channel, head, origin).run()
                 return
-            exchange = Exchange(self._door, self._channel, head, origin)
+            self._exchange = exchange = Exchange(self._door, self._channel, head, origin)
             await exchange.run()
             if not await self._goes_on(exchange):
                 return
+            self._exchange = None
+
+    async def _interrupted(self, exchange: Exchange) -> None:
+        await exchange.say_last_words()
+        await self._goes_on(exchange)
 
     async def _goes_on(self, exchange: Exchange) -> bool:
         """Clear the way for the next request, or see to it that the client gets what was sent before the end."""

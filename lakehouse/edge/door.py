@@ -13,6 +13,7 @@ import trio
 from lakehouse.edge.asgi import App
 from lakehouse.edge.hangups import Hangups
 from lakehouse.edge.limits import Limits
+from lakehouse.edge.patience import Patience
 
 
 class Guest(Protocol):
@@ -32,6 +33,8 @@ class Door:
         self.app = app
         self.limits = limits
         self.hangups = hangups
+        self.between = Patience(limits.idle_timeout)  # with clients that have had an answer
+        self.for_head = Patience(limits.head_timeout)  # with those whose first or next head has begun, or should have
         self.draining = False
         self.guests: set[Guest] = set()
         self._date = b""
@@ -54,15 +57,18 @@ class Door:
 
 @asynccontextmanager
 async def open_door(app: App, limits: Limits | None = None) -> AsyncIterator[Door]:
-    """A door for the length of the block, which must outlive the connections: in it, clients that leave are noticed.
+    """A door for the length of the block, which must outlive the connections: in it, clients that leave or
+    keep us waiting are noticed.
 
     Serve it with `trio.serve_listeners(partial(serve_connection, door), listeners)`.
     """
     hangups = Hangups()
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(hangups.run)
-            yield Door(app, limits or Limits(), hangups)
+            door = Door(app, limits or Limits(), hangups)
+            for watch in (hangups, door.between, door.for_head):
+                nursery.start_soon(watch.run)
+            yield door
             nursery.cancel_scope.cancel()
     finally:
         hangups.close()

@@ -94,6 +94,15 @@ class Exchange:
         finally:
             self._end()
 
+    async def say_last_words(self) -> None:
+        """After an interruption: what there is to say instead of the response that is not whole."""
+        last_words = self._channel.last_words
+        if last_words is not None and not self.response.complete:
+            try:
+                await last_words()
+            except LakehouseError as error:  # the head is out, and the response will be cut
+                logger.debug("%s was interrupted: %s", self._name(), error)
+
     def _scope(self) -> Scope:
         extensions: dict[str, Any] = {CANCELS: self._channel}
         if self.head.te_trailers:

@@ -83,7 +83,7 @@ class Lifeline:
         finally:
             self._lines.discard(line)
             self._flights.remove(flight)
-            if flight.outcome is None:
+            if flight.outcome is None and not line.ended_from_outside():
                 flight.outcome = "client left" if line.gone else "cancelled"
                 if line.gone:
                     flight.status = CLIENT_LEFT

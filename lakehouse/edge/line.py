@@ -57,7 +57,7 @@ class Line(ABC):
         self._refusal = refusal
         self._server = flight.caller = extensions.get(CANCELS)
         self._left = False
-        self._limit = trio.CancelScope()
+        self._limit: trio.CancelScope | None = None
         self._ended_by: tuple[LakehouseError, str] | None = None
 
     @property
@@ -67,13 +67,18 @@ class Line(ABC):
 
     def lift_deadline(self) -> None:
         """The caller's deadline holds no longer."""
-        self._limit.deadline = self.flight.deadline = inf
+        self.flight.deadline = inf
+        if self._limit is not None:
+            self._limit.deadline = inf
 
     def end(self, error: LakehouseError, outcome: str) -> None:
         """Stop the application; `error` is what the client gets, where it can get anything."""
         if self._ended_by is None:
             self._ended_by = error, outcome
-            self._limit.cancel()
+            if self._limit is not None:
+                self._limit.cancel()
+            elif self._server is not None:
+                self._server.interrupt(self._last_words)
 
     async def run(self, app: App, scope: Scope, receive: Receive, timeout: bytes | None) -> None:
         """Run the application to its end or to that of its time; `timeout` is what the caller allows, if it does."""
@@ -102,24 +107,45 @@ class Line(ABC):
 
     async def _run(self, app: App, scope: Scope, receive: Receive, timeout: bytes | None) -> None:
         try:
-            if timeout is not None:
-                self._limit.deadline = self.flight.deadline = self.flight.started + _seconds(timeout)
-            with self._limit:
+            if timeout is None and self.interruptible:
                 await app(scope, receive, self.send)
+            else:
+                if timeout is not None:
+                    self.flight.deadline = self.flight.started + _seconds(timeout)
+                self._limit = trio.CancelScope(deadline=self.flight.deadline)
+                with self._limit:
+                    await app(scope, receive, self.send)
         except Exception as error:  # noqa: BLE001  # whatever it is, it becomes this request's answer
             failure, outcome = self._explain(error)
         else:
             if self.fulfilled:
                 self.flight.outcome = "answered"
                 return
-            if self._limit.cancelled_caught:
+            if self._limit is not None and self._limit.cancelled_caught:
                 failure, outcome = self._timeout()
             else:
                 failure, outcome = self._unexpected(RuntimeError("the application left without a whole answer"))
-        self.flight.outcome = outcome
-        self.flight.error = self.flight.error or failure.error_class or failure.code
+        self._note(failure, outcome)
         if not self.complete:
             await self._say(failure)
+
+    def _note(self, failure: LakehouseError, outcome: str) -> None:
+        self.flight.outcome = outcome
+        self.flight.error = self.flight.error or failure.error_class or failure.code
+
+    def ended_from_outside(self) -> bool:
+        """Whether a cancellation that passes is `end`'s work; the flight knows then how it ended."""
+        if self._ended_by is None or self.gone:
+            return False
+        failure, outcome = self._timeout()
+        self._note(failure, outcome)
+        if not self.head_out:
+            self.flight.status = failure.status
+        return True
+
+    async def _last_words(self) -> None:
+        if not self.complete:
+            await self._say(self._timeout()[0])
 
     def _timeout(self) -> tuple[LakehouseError, str]:
         flight = self.flight
@@ -137,7 +163,8 @@ class Line(ABC):
         known = _known(error)
         if known is not None:
             return known, "failed" if self.head_out else "answered"
-        if self._limit.cancel_called:  # what an application makes of being cancelled is not news
+        ended = self._ended_by is not None or (self._limit is not None and self._limit.cancel_called)
+        if ended:  # what an application makes of being cancelled is not news
             logger.debug("request %s failed while it was cancelled", self.flight.id, exc_info=error)
             return self._timeout()
         return self._unexpected(error)
@@ -146,6 +173,12 @@ class Line(ABC):
         flight = self.flight
         logger.error("request %s failed: %s %s", flight.id, flight.method, flight.path, exc_info=error)
         return LakehouseError("internal error; the log has it under this request_id"), "failed"
+
+    @property
+    def interruptible(self) -> bool:
+        """Whether the server can end the application and let us speak afterwards, so that no scope of ours is needed
+        around it: a scope costs a request of the gateway a tenth."""
+        return False
 
     @property
     def fulfilled(self) -> bool:
@@ -179,6 +212,11 @@ class HttpLine(Line):
         self._head: Message | None = None
         self._trailers = False
         self._pumped: Pump | None = None
+
+    @property
+    def interruptible(self) -> bool:
+        """See `Line`."""
+        return self._server is not None
 
     def _pump(self, receive: Receive, scope: trio.CancelScope) -> Pump:
         self._pumped = pump = super()._pump(receive, scope)

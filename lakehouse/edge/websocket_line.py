@@ -29,7 +29,7 @@ class WebSocketLine(Line):
     @property
     def fulfilled(self) -> bool:
         """An application that leaves has said all; the server closes for it."""
-        return self.head_out and not self._limit.cancelled_caught
+        return self.head_out and self._limit is not None and not self._limit.cancelled_caught
 
     async def send(self, message: Message) -> None:
         """The application's `send`: adds `X-Request-Id` to the handshake's answer, and knows what is out."""

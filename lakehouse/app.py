@@ -1,29 +1,27 @@
 """Composition: which path belongs to whom. The only file that knows both route groups.
 
-Lifeline ── SignIn ── Doorkeeper ── Application ─┬─ gateway   /v1/storage … /v1/observer
-                                           ├─ chat      /v1/chat, /v1/chat/completions, /v1/models
-                                           └─ our own   /healthz, /readyz, /metrics, /v1/requests, /
+Lifeline ── Doorkeeper ── Application ─┬─ gateway   /v1/storage … /v1/observer
+                                       ├─ chat      /v1/chat, /v1/chat/completions, /v1/models
+                                       └─ our own   /healthz, /readyz, /metrics, /v1/requests, /
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 from quart import request
-from quart_trio.asgi import TrioASGIWebsocketConnection
 from quart_trio.wrappers import TrioResponse
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from lakehouse.chat.api import answers, surroundings
-from lakehouse.chat.api.application import ChatApplication, ChatConnection
+from lakehouse.chat.api.application import ChatApplication
 from lakehouse.chat.api.native import NativeChat, native
 from lakehouse.chat.api.openai import OpenAIChat, openai
 from lakehouse.chat.api.openai_errors import envelope, headers_of, status_of
 from lakehouse.chat.api.posts import Post
 from lakehouse.chat.dispatcher import Dispatcher
-from lakehouse.edge.asgi import App, Receive, Scope, Send
+from lakehouse.edge.asgi import App
 from lakehouse.edge.line import plainly
 from lakehouse.errors import ErrMethodNotAllowed, ErrNotFound, LakehouseError
 from lakehouse.gateway.proxy import Gateway
@@ -37,47 +35,12 @@ OPENAI_PATHS = (*CHAT_PATHS[2:], *OLD_CHAT_PATHS[2:])
 """Where OpenAI's clients ask, and get their failures in OpenAI's envelope."""
 
 
-class HttpGroups(ChatConnection):
-    """A request of either group, told apart by its path before Quart sees it.
-
-    A gateway's body must not pass through Quart's buffers, which have no back-pressure and count what is unread.
-    """
-
-    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        scope = cast("Scope", self.scope)
-        application = cast("Application", self.app)
-        flight: Flight | None = scope.get("lakehouse")
-        if flight is not None and scope["path"] in application.paths:
-            flight.route = scope["path"]
-        app = application.plain(scope["raw_path"])
-        if app is None and scope["method"] == "POST" and flight is not None:
-            app = application.chat_post(scope["raw_path"])
-        if app is not None:
-            await app(scope, cast("Receive", receive), cast("Send", send))
-            return
-        await super().__call__(receive, send)
-
-
-class WebsocketGroups(TrioASGIWebsocketConnection):
-    """A WebSocket: the gateway's. Nothing of ours speaks it."""
-
-    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        scope = cast("Scope", self.scope)
-        app = cast("Application", self.app).plain(scope["raw_path"])
-        if app is None:
-            raise ErrNotFound("no WebSocket is served at this path")
-        await app(scope, cast("Receive", receive), cast("Send", send))
-
-
 class Application(ChatApplication):
     """One Quart-Trio application with its two route groups side by side.
 
     `gateway` is None on a listener that serves the chat group alone, `chat` when that runs elsewhere; `own` are the
     service's own paths and the plain ASGI application of each.
     """
-
-    asgi_http_class = HttpGroups
-    asgi_websocket_class = WebsocketGroups
 
     def __init__(
         self,
@@ -101,17 +64,31 @@ class Application(ChatApplication):
             self._posts[f"{prefix}/chat/completions".encode()] = Post(OpenAIChat(chat), max_body=max_body)
         self.register_error_handler(HTTPException, _refuse)
 
-    def chat_post(self, path: bytes) -> App | None:
-        """The same for a POST under a lifeline: a chat."""
-        return self._posts.get(path)
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - as Quart's own
+        """One request of any group, told apart by its path before Quart sees it.
 
-    def plain(self, path: bytes) -> App | None:
-        """What answers this path as plain ASGI, without Quart; None: Quart does."""
-        if (app := self._own.get(path)) is not None:
-            return app
-        if self._gateway is not None and self._gateway.matches(path):
-            return self._gateway
-        return None
+        A gateway's body must not pass through Quart's buffers, which have no back-pressure and count what is unread; a
+        chat under a lifeline needs nothing of what Quart does for each request.
+        """
+        kind = scope["type"]
+        if kind == "lifespan":
+            await super().__call__(scope, receive, send)
+            return
+        path: bytes = scope["raw_path"]
+        app = None
+        if kind == "http" and (flight := scope.get("lakehouse")) is not None:
+            if scope["path"] in self.paths:
+                flight.route = scope["path"]
+            if scope["method"] == "POST":
+                app = self._posts.get(path)
+        if app is None:
+            if self._gateway is not None and (route := self._gateway.find(path)) is not None:
+                await self._gateway.answer(route, scope, receive, send)
+                return
+            if kind == "websocket":
+                raise ErrNotFound("no WebSocket is served at this path")
+            app = self._own.get(path) or cast("App", super().__call__)
+        await app(scope, receive, send)
 
 
 def refusal(flight: Flight, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:

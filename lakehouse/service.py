@@ -209,7 +209,7 @@ def _furnish(
     auth = partial(Doorkeeper, tokens=checked.tokens, allow=config.auth.allow, trusted=config.gateway.trusted_proxies)
     line = partial(Lifeline, flights=sources.flights, on_end=observer.on_end)
     lifelines = (
-        line(traced(SignIn(auth(cast("App", whole))), observer.traces), refusal=refusal),
+        line(traced(auth(cast("App", whole), sign_in=SignIn()), observer.traces), refusal=refusal),
         line(traced(auth(cast("App", alone)), observer.traces), refusal=refusal),
     )
     return House(dispatcher=dispatcher, gateway=gateway, sources=sources, stopping=stopping, lifelines=lifelines)

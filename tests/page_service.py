@@ -86,8 +86,8 @@ class PageService:
         names = Names(routes=ROUTES, providers=PROVIDERS, tiers=("judge",), upstreams=tuple(GATEWAY.values()))
         self.observer = Observer(names, sources, log=Caught().log)
         self._views = Views(self.observer)
-        door = Doorkeeper(self._app, tokens=Tokens(tokens))
-        self.app = Lifeline(SignIn(door), flights=self.flights, on_end=self.observer.on_end)
+        door = Doorkeeper(self._app, tokens=Tokens(tokens), sign_in=SignIn())
+        self.app = Lifeline(door, flights=self.flights, on_end=self.observer.on_end)
         self.url = ""
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -94,8 +94,7 @@ def test_no_content_and_no_secret_is_in_any_line() -> None:
     secret, content = "sk-0123456789", "the patient's name is Ada"
     told: Flight = flight(
         path=f"/v1/storage/{secret}?token={secret}",
-        notes={"authorization": f"Bearer {secret}", "prompt": content},
-        content=Content(asked=content, answered=content),
+        content=Content(asked={"authorization": f"Bearer {secret}", "prompt": content}, answered=content),
     )
     for form in ("json", "console"):
         caught = Caught(form)

@@ -373,7 +373,7 @@ class TestFailures:
 
         connection = Connection(ours, memoryview(bytearray(1000)))
         with (
-            Response(connection, ResponseParser(), at(9).peer, release, None) as response,
+            Response(connection, ResponseParser(), at(9).peer, release, None, trio.current_time()) as response,
             suppress(ErrUpstream, Gone),
         ):
             await response.read_head()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -70,26 +70,42 @@ def _read(path: Path) -> list[str]:
     return tokens
 
 
+SignIn = Callable[[Scope, Send], Awaitable[bool]]
+
+
 class Doorkeeper:
     """ASGI middleware in front of both groups, WebSockets included.
 
     Raises ErrForbidden (403) for a peer outside `allow` and ErrUnauthorized (401) for one without a token of ours,
     before the app has seen the request. It judges the peer's own address: what a header says about addresses is
     anybody's word. No tokens: the door is open to every network that is allowed, but not to the pages of other sites
-    (see `browsers`); what the peers in `trusted` say of the host that was asked for is believed.
+    (see `browsers`); what the peers in `trusted` say of the host that was asked for is believed. `sign_in` may answer
+    whoever has no token in a better way than with a 401: it says whether it did.
     """
 
     def __init__(
-        self, app: App, *, tokens: Tokens, allow: Iterable[Network] = (), trusted: Iterable[Network] = ()
+        self,
+        app: App,
+        *,
+        tokens: Tokens,
+        allow: Iterable[Network] = (),
+        trusted: Iterable[Network] = (),
+        sign_in: SignIn | None = None,
     ) -> None:
         self._app = app
+        self._sign_in = sign_in
         self._tokens = tokens
         self._allow = Networks(allow)
         self._trusted = Networks(trusted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan" and not _is_open(scope):
-            self._check(scope)
+            try:
+                self._check(scope)
+            except ErrUnauthorized:
+                if self._sign_in is not None and await self._sign_in(scope, send):
+                    return
+                raise
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:

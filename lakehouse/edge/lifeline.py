@@ -78,8 +78,9 @@ class Lifeline:
         scope["lakehouse.lift_deadline"] = line.lift_deadline
         self._flights.add(flight)
         self._lines.add(line)
+        run = line.run if line.cancelled_by_server else line.run_watched
         try:
-            await line.run(self._app, scope, receive, headers.get(b"x-request-timeout-ms"))
+            await run(self._app, scope, receive, headers.get(b"x-request-timeout-ms"))
         finally:
             self._lines.discard(line)
             self._flights.remove(flight)

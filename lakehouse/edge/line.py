@@ -43,8 +43,9 @@ class _Gone:
 class Line(ABC):
     """What the lines of both kinds of requests have in common.
 
-    `run` may be called once. It raises only what should end the connection: a `LakehouseError` when the response that
-    has begun must not look complete, and cancellation from outside, for the client having left (`gone`) or the server.
+    `run`, or `run_watched`, may be called once. It raises only what should end the connection: a `LakehouseError` when
+    the response that has begun must not look complete, and cancellation from outside, for the client having left
+    (`gone`) or the server.
     """
 
     __slots__ = ("_ended_by", "_left", "_limit", "_refusal", "_send", "_server", "flight")
@@ -59,6 +60,11 @@ class Line(ABC):
         self._left = False
         self._limit: trio.CancelScope | None = None
         self._ended_by: tuple[LakehouseError, str] | None = None
+
+    @property
+    def cancelled_by_server(self) -> bool:
+        """Whether the server cancels when the client leaves."""
+        return self._server is not None
 
     @property
     def gone(self) -> bool:
@@ -80,17 +86,14 @@ class Line(ABC):
             elif self._server is not None:
                 self._server.interrupt(self._last_words)
 
-    async def run(self, app: App, scope: Scope, receive: Receive, timeout: bytes | None) -> None:
-        """Run the application to its end or to that of its time; `timeout` is what the caller allows, if it does."""
-        if self._server is not None:
-            await self._run(app, scope, receive, timeout)
-            return
+    async def run_watched(self, app: App, scope: Scope, receive: Receive, timeout: bytes | None) -> None:
+        """`run` under a server that does not cancel: find out by `receive` that the client leaves."""
         cut = None
         async with trio.open_nursery() as nursery:
             pump = self._pump(receive, nursery.cancel_scope)
             nursery.start_soon(pump.run)
             try:
-                await self._run(app, scope, pump.receive, timeout)
+                await self.run(app, scope, pump.receive, timeout)
             except LakehouseError as error:
                 cut = error
             nursery.cancel_scope.cancel()
@@ -105,7 +108,8 @@ class Line(ABC):
 
         return Pump(receive, leave)
 
-    async def _run(self, app: App, scope: Scope, receive: Receive, timeout: bytes | None) -> None:
+    async def run(self, app: App, scope: Scope, receive: Receive, timeout: bytes | None) -> None:
+        """Run the application to its end or to that of its time; `timeout` is what the caller allows, if it does."""
         try:
             if timeout is None and self.interruptible:
                 await app(scope, receive, self.send)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 import trio
 
@@ -13,7 +14,7 @@ from lakehouse.errors import ErrBadRequest, ErrNotFound
 from lakehouse.gateway import websocket
 from lakehouse.gateway.bodies import RequestBody, send_response
 from lakehouse.gateway.headers import RequestHead, accepts_trailers, request_headers, response_headers, server_timing
-from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Routes, is_origin_form, upstream_target
+from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Route, Routes, is_origin_form, upstream_target
 from lakehouse.observe.inflight import Flight
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.response import Response
@@ -46,9 +47,14 @@ class Gateway:
         """By name, for whoever reports on them."""
         return self._upstreams
 
-    def matches(self, path: bytes) -> bool:
-        """Whether a raw path is ours to answer; so is a target that is no path at all, which is refused here."""
-        return not is_origin_form(path) or self._routes.find(path) is not None
+    def find(self, path: bytes) -> Route | None:
+        """The route of a raw path, None for what is not ours to answer.
+
+        Raises ErrBadRequest for a target that is no path at all.
+        """
+        if not is_origin_form(path):
+            raise ErrBadRequest("the request's target must be an absolute path, such as /v1/sql")
+        return self._routes.find(path)
 
     def close(self) -> None:
         """Close idle connections now and busy ones with their response."""
@@ -56,23 +62,24 @@ class Gateway:
             upstream.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        flight: Flight = scope["lakehouse"]
-        path: bytes = scope["raw_path"]
-        if not is_origin_form(path):
-            raise ErrBadRequest("the request's target must be an absolute path, such as /v1/sql")
-        route = self._routes.find(path)
+        route = self.find(scope["raw_path"])
         if route is None:
             raise ErrNotFound("nothing is served at this path")
-        flight.route, flight.upstream, flight.attempts = route.prefix.decode(), route.upstream, 1
+        await self.answer(route, scope, receive, send)
+
+    async def answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request whose route was found."""
+        flight: Flight = scope["lakehouse"]
+        flight.route, flight.upstream, flight.attempts = route.name, route.upstream, 1
         upstream = self._upstreams[route.upstream]
-        target = upstream.base_path + upstream_target(route, path, scope["query_string"])
+        target = upstream.base_path + upstream_target(route, scope["raw_path"], scope["query_string"])
         head = self._request_head(scope, flight)
         asked = trio.current_time()
         try:
             if scope["type"] == "websocket":
                 await websocket.relay(upstream, target, head.headers, scope, receive, send)
             else:
-                await relay(upstream, target, head, scope, receive, send)
+                await relay(upstream, target, head, scope, receive, send, asked=asked)
         finally:  # the whole exchange was the upstream's, also when it failed or the client left
             flight.upstream_seconds = trio.current_time() - asked
 
@@ -89,7 +96,7 @@ class Gateway:
             scheme=scope["scheme"],
             trusted=peer in self._trusted,
             request_id=flight.id,
-            time_left=flight.deadline - trio.current_time(),
+            time_left=inf if flight.deadline == inf else flight.deadline - trio.current_time(),
         )
 
 
@@ -107,16 +114,18 @@ def _upstream(name: str, table: GatewayTable, watch: Watch | None) -> Upstream:
 
 
 async def relay(
-    upstream: Upstream, target: bytes, head: RequestHead, scope: Scope, receive: Receive, send: Send
+    upstream: Upstream, target: bytes, head: RequestHead, scope: Scope, receive: Receive, send: Send, *, asked: float
 ) -> None:
-    """Put one HTTP request to the upstream and send its answer, which may begin while the body still goes up."""
+    """Put one HTTP request to the upstream and send its answer, which may begin while the body still goes up.
+
+    `asked` is when that began, on trio's clock.
+    """
     flight: Flight = scope["lakehouse"]
     method: bytes = scope["method"].encode()
     trailers = accepts_trailers(head.noted) and TRAILERS in scope["extensions"]
     if trailers:
         head.headers.extend(((b"connection", b"te"), (b"te", b"trailers")))
-    asked = trio.current_time()
-    body = await _body(scope, receive, head.length)
+    body = None if head.length == 0 else await _body(scope, receive, head.length)
     if isinstance(body, RequestBody):
         async with upstream.exchange(method, target, head.headers, body, flight=flight) as response:
             await _answer(response, method, asked, flight, send, trailers=trailers)
@@ -125,10 +134,8 @@ async def relay(
             await _answer(response, method, asked, flight, send, trailers=trailers)
 
 
-async def _body(scope: Scope, receive: Receive, length: int | None) -> RequestBody | bytes | None:
+async def _body(scope: Scope, receive: Receive, length: int | None) -> RequestBody | bytes:
     """What to send along: a small body that came with its head leaves with it, any other as it arrives."""
-    if length == 0:
-        return None
     body = RequestBody(receive, length)
     server = scope["extensions"].get(CANCELS)
     if length is not None and server is not None and server.body_is_here:

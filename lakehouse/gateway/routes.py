@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lakehouse.errors import ErrBadRequest
 
@@ -23,6 +23,11 @@ class Route:
     prefix: bytes
     upstream: str
     exact: bool = False
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The prefix as text, which is how logs and metrics have it."""
+        object.__setattr__(self, "name", self.prefix.decode())
 
 
 ROUTES = (

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from lakehouse.errors import ErrMethodNotAllowed, ErrUnauthorized
+from lakehouse.errors import ErrMethodNotAllowed
 from lakehouse.observe.inflight import Flight
 from lakehouse.observe.observer import Observer, Traces
 
@@ -73,19 +73,17 @@ class Views:
 
 
 class SignIn:
-    """ASGI middleware in front of the door: a browser that opens `/` without a token is asked for one."""
+    """For the door: a browser that opens `/` without a token is asked for one."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self) -> None:
         self._html = Html()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._app(scope, receive, send)
-        except ErrUnauthorized:  # raised by the door before anything was sent
-            if scope["type"] != "http" or scope["path"] != "/" or "text/html" not in _header(scope, b"accept"):
-                raise
-            await respond(send, self._html.sign_in, head=scope["method"] == "HEAD")
+    async def __call__(self, scope: Scope, send: Send) -> bool:
+        """Answer such a request; false for any other, which is not answered."""
+        if scope["type"] != "http" or scope["path"] != "/" or "text/html" not in _header(scope, b"accept"):
+            return False
+        await respond(send, self._html.sign_in, head=scope["method"] == "HEAD")
+        return True
 
 
 class Traced:

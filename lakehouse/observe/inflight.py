@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
 
 from lakehouse.errors import ERROR_CLASSES, Attempt, ErrorClass
 
@@ -89,8 +91,7 @@ class Content:
     answered: object = None
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Flight:
+class Flight(msgspec.Struct, eq=False, kw_only=True):
     """One request from its head to its end; the rooms it passes through write down what they are doing for it.
 
     Times are of trio's clock, in seconds. `phase` is one of `received`, `queued`, `connecting`, `sending`, `waiting`,
@@ -114,7 +115,6 @@ class Flight:
     outcome: str | None = None
     first_piece: float | None = None
     upstream_seconds: float = 0.0
-    notes: dict[str, object] = field(default_factory=dict)
     ended: float | None = None
     error: str | None = None
     provider: str | None = None

@@ -207,31 +207,48 @@ class Upstream:
 
     async def _begin(self, call: _Call, *, anew: bool = False) -> Response:
         """Take a slot and a connection, and send what leaves at once; the rest is the response's upload."""
-        await self._take_slot(call.flight)
+        flight = call.flight
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._closed:
+            raise ErrUnavailable(f"{self.name} is closed: the service is stopping", provider=self.name)
+        if flight is not None:
+            flight.upstream = self.name
+        if not self._limiter.take_now():
+            if flight is not None:
+                flight.phase = "queued"
+            await self._limiter.take()
         try:
-            connection, sent = await self._send_first(call, anew)
+            connection, sent, now = (None if anew else self._send_on_idle(call)) or await self._send_on_new(call)
         except BaseException:
             self._limiter.give()
             raise
         upload = None
         if sent < len(call.wire) or call.body is not None:
             upload = Upload(connection, self.peer, memoryview(call.wire)[sent:], call.body)
-        if call.flight is not None:
-            call.flight.phase = "waiting" if upload is None else "sending"
+        if flight is not None:
+            flight.phase = "waiting" if upload is None else "sending"
         parser = ResponseParser(head_only=call.method == b"HEAD", may_upgrade=call.upgrade)
-        return Response(connection, parser, self.peer, self._release, upload)
+        return Response(connection, parser, self.peer, self._release, upload, now)
 
-    async def _send_first(self, call: _Call, anew: bool) -> tuple[Connection, int]:
-        while True:
-            idle = inf if call.body is None else UPLOAD_IDLE
-            connection = (None if anew else self._pop_idle(idle)) or await self._connect(call.flight)
-            try:
-                return connection, connection.send_at_once(call.wire)
-            except OSError as error:
-                connection.close()
-                if not connection.used:
-                    raise self.peer.broken(f"broke the connection: {reason_of(error)}") from error
-                anew = True  # nothing was sent, so nothing is repeated
+    def _send_on_idle(self, call: _Call) -> tuple[Connection, int, float] | None:
+        """The idle connection that took the beginning of it, how many bytes of it, and when; None: there is none."""
+        now = trio.current_time()
+        connection = self._pop_idle(now, inf if call.body is None else UPLOAD_IDLE)
+        if connection is None:
+            return None
+        try:
+            return connection, connection.send_at_once(call.wire), now
+        except OSError:
+            connection.close()
+            return None  # nothing was sent, so nothing is repeated on a new one
+
+    async def _send_on_new(self, call: _Call) -> tuple[Connection, int, float]:
+        connection = await self._connect(call.flight)
+        try:
+            return connection, connection.send_at_once(call.wire), trio.current_time()
+        except OSError as error:
+            connection.close()
+            raise self.peer.broken(f"broke the connection: {reason_of(error)}") from error
 
     async def _read_head(self, response: Response, call: _Call) -> None:
         try:
@@ -245,17 +262,6 @@ class Upstream:
         if call.flight is not None:
             call.flight.phase = "streaming"
 
-    async def _take_slot(self, flight: Flight | None) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self._closed:
-            raise ErrUnavailable(f"{self.name} is closed: the service is stopping", provider=self.name)
-        if flight is not None:
-            flight.upstream = self.name
-        if not self._limiter.take_now():
-            if flight is not None:
-                flight.phase = "queued"
-            await self._limiter.take()
-
     def _release(self, connection: Connection, keep: bool) -> None:
         if keep and not self._closed:
             connection.used = True
@@ -266,12 +272,9 @@ class Upstream:
             connection.close()
         self._limiter.give()
 
-    def _pop_idle(self, longest: float) -> Connection | None:
+    def _pop_idle(self, now: float, longest: float) -> Connection | None:
         """The connection that was used last, if it has not been idle for longer than that, in seconds."""
         idle = self._idle
-        if not idle:
-            return None
-        now = trio.current_time()
         while idle and idle[0].idle_since <= now - self._keepalive_expiry:  # the oldest are at the bottom
             idle.popleft().close()
         while idle:

@@ -51,16 +51,17 @@ class Response:
         peer: Peer,
         release: Callable[[Connection, bool], None],
         upload: Upload | None,
+        sent_at: float,
     ) -> None:
-        """Made by `Upstream` once the request is on its way. `release` takes the connection back, and whether it is
-        good for another request; it is called exactly once."""
+        """Made by `Upstream` once the request is on its way, since `sent_at` (trio's clock). `release` takes the
+        connection back, and whether it is good for another request; it is called exactly once."""
         self._connection: Connection | None = connection
         self._parser = parser
         self._peer = peer
         self._release = release
         self.upload = upload
         self.reused = connection.used
-        self.sent_at = trio.current_time()
+        self.sent_at = sent_at
         self.status = 0
         self.reason = b""
         self.http_version = "1.1"

@@ -8,16 +8,14 @@ from hypercorn.config import Config
 from quart import Quart
 from quart.asgi import ASGIHTTPConnection
 from quart_trio import QuartTrio
-from quart_trio.asgi import TrioASGIHTTPConnection, TrioASGIWebsocketConnection
+from quart_trio.asgi import TrioASGIHTTPConnection
 
-from lakehouse.app import HttpGroups, WebsocketGroups
+from lakehouse.app import Application
 
 
 def test_quart_trio_offers_its_connection_classes_as_the_seam() -> None:
     assert QuartTrio.asgi_http_class is TrioASGIHTTPConnection
-    assert QuartTrio.asgi_websocket_class is TrioASGIWebsocketConnection
-    assert issubclass(HttpGroups, TrioASGIHTTPConnection)
-    assert issubclass(WebsocketGroups, TrioASGIWebsocketConnection)
+    assert issubclass(Application.asgi_http_class, TrioASGIHTTPConnection)
     for name in ("handle_messages", "handle_request", "_send_response", "_create_request_from_scope"):
         assert callable(getattr(TrioASGIHTTPConnection, name)), name
     assert list(inspect.signature(ASGIHTTPConnection.__init__).parameters) == ["self", "app", "scope"]

@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from lakehouse.edge.asgi import App, Message, Receive, Scope, Send
+from lakehouse.edge.asgi import WHOLE, App, Message, Receive, Scope, Send
 from tests.gateway_kit import NAMES, OK, Answer, Client, Lake, Visit, lake, say_nothing, say_ok
 from tests.proxy_tables import PATHS, REQUESTS, RESPONSES, Case, Path, pairs
 
@@ -254,8 +254,8 @@ async def test_what_arrived_together_leaves_together(wire: bytes) -> None:
     def watched(app: App) -> App:
         async def watching(scope: Scope, receive: Receive, send: Send) -> None:
             async def watch(message: Message) -> None:
-                if message["type"] == "http.response.body":
-                    bodies.append((message["body"], message["more_body"]))
+                if message["type"] in ("http.response.body", WHOLE):
+                    bodies.append((message["body"], message.get("more_body", False)))
                 await send(message)
 
             await app(scope, receive, watch)

@@ -21,6 +21,10 @@ watch `receive` for it. Its value has an attribute `gone`, which says afterwards
 `body_is_here`, which says whether the whole body of the request is one `receive` away; and a method `interrupt`, which
 cancels the application and then awaits what it was given, the request's last words, where that is no WebSocket."""
 
+WHOLE = "lakehouse.whole"
+"""The type of a message that is a whole response, with `status`, `headers` and `body`, where ASGI has two. Lifelines
+take it, and servers that say `CANCELS`."""
+
 DENIAL = "websocket.http.response"
 """ASGI's extension by which a WebSocket's handshake is refused with a whole HTTP response; its messages begin so."""
 

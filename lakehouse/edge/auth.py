@@ -6,7 +6,7 @@ import hmac
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from hashlib import sha256
+from hashlib import blake2s
 from pathlib import Path
 
 from lakehouse.config import AuthTable, ConfigError
@@ -27,7 +27,7 @@ class Tokens:
     __slots__ = ("_digests",)
 
     def __init__(self, tokens: Iterable[str] = ()) -> None:
-        self._digests = tuple(sha256(token.encode()).digest() for token in tokens)
+        self._digests = tuple(blake2s(token.encode()).digest() for token in tokens)
 
     @classmethod
     def load(cls, auth: AuthTable, env: Mapping[str, str] | None = None) -> Tokens:
@@ -51,7 +51,7 @@ class Tokens:
         nor which token it was close to.
         """
         bearer = _BEARER.fullmatch(authorization)
-        presented = sha256(bearer[1] if bearer else b"").digest()
+        presented = blake2s(bearer[1] if bearer else b"").digest()
         known = False
         for digest in self._digests:
             known |= hmac.compare_digest(digest, presented)

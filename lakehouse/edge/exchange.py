@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import trio
 
-from lakehouse.edge.asgi import CANCELS, Message, Scope
+from lakehouse.edge.asgi import CANCELS, WHOLE, Message, Scope
 from lakehouse.edge.channel import Channel, ErrSlowBody
 from lakehouse.edge.door import Door
 from lakehouse.edge.head import Head
@@ -135,13 +135,15 @@ class Exchange:
         """
         kind = message["type"]
         response = self.response
-        if kind == "http.response.start":
+        if kind == WHOLE or kind == "http.response.start":
             if self._must_close():
                 response.close = True
             trailers = message.get("trailers", False)
             response.start(message["status"], message.get("headers", ()), self._door.date(), trailers=trailers)
-            return
-        if kind == "http.response.body":
+            if kind != WHOLE:
+                return
+            pieces = response.body(message["body"], False)
+        elif kind == "http.response.body":
             pieces = response.body(message.get("body", b""), message.get("more_body", False))
         elif kind == "http.response.trailers":
             pieces = response.trailers(message.get("headers", ()), message.get("more_trailers", False))

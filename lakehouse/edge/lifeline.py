@@ -37,8 +37,9 @@ class Lifeline:
     """ASGI middleware around everything: gives each request its `Flight` and its end.
 
     `scope["lakehouse"]` is the flight, `scope["lakehouse.lift_deadline"]()` takes the caller's deadline away once an
-    answer that may go on for long has begun. `on_end` is called with every flight that has ended, its `status` and
-    `outcome` filled in; it must not raise. `refusal` says how a failure is told in place of an answer.
+    answer that may go on for long has begun, and `send` takes `asgi.WHOLE` as well. `on_end` is called with every
+    flight that has ended, its `status` and `outcome` filled in; it must not raise. `refusal` says how a failure is told
+    in place of an answer.
     """
 
     def __init__(

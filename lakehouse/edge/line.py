@@ -10,9 +10,11 @@ from typing import Any
 
 import trio
 
-from lakehouse.edge.asgi import CANCELS, App, Message, Receive, Scope, Send, answer
+from lakehouse.edge.asgi import CANCELS, WHOLE, App, Message, Receive, Scope, Send, answer
+from lakehouse.edge.own_headers import seconds_allowed, with_id, with_timing
 from lakehouse.edge.pump import Pump
-from lakehouse.errors import ErrBadRequest, ErrTimeout, LakehouseError
+from lakehouse.edge.response import ResponseError
+from lakehouse.errors import ErrTimeout, LakehouseError
 from lakehouse.observe.inflight import Flight
 
 logger = logging.getLogger("lakehouse.edge")
@@ -115,7 +117,7 @@ class Line(ABC):
                 await app(scope, receive, self.send)
             else:
                 if timeout is not None:
-                    self.flight.deadline = self.flight.started + _seconds(timeout)
+                    self.flight.deadline = self.flight.started + seconds_allowed(timeout)
                 self._limit = trio.CancelScope(deadline=self.flight.deadline)
                 with self._limit:
                     await app(scope, receive, self.send)
@@ -229,6 +231,9 @@ class HttpLine(Line):
     async def send(self, message: Message) -> None:
         """The application's `send`: adds `X-Request-Id`, and knows what is out."""
         kind = message["type"]
+        if kind == WHOLE:
+            await self._send_whole(message)
+            return
         if kind == "http.response.start":
             self._head = {**message, "headers": with_id(message, self.flight)}
             return
@@ -253,6 +258,21 @@ class HttpLine(Line):
         else:
             await self._send_last(message, self._pumped)
 
+    async def _send_whole(self, message: Message) -> None:
+        message = {**message, "headers": with_id(message, self.flight)}
+        if self._server is None:
+            await self.send({**message, "type": "http.response.start"})
+            await self.send({"type": "http.response.body", "body": message["body"], "more_body": False})
+            return
+        self._head, self.head_out = None, True
+        self.flight.status = message["status"]
+        try:
+            await self._send(message)
+        except ResponseError:
+            self.head_out = False  # nothing of it was sent
+            raise
+        self.complete = True
+
     async def _send_last(self, message: Message, pump: Pump) -> None:
         """The safe ending: a foreign server that is cancelled here may keep the connection for ever unattended."""
         pump.finish()
@@ -268,36 +288,6 @@ class HttpLine(Line):
         if failure.attempts:
             headers = [*headers, (ATTEMPTS, str(len(failure.attempts)))]
         await answer(self.send, status, document, [(name.encode(), value.encode()) for name, value in headers])
-
-
-def with_id(message: Message, flight: Flight) -> list[tuple[bytes, bytes]]:
-    """The headers of a message with ours as the only `X-Request-Id`: an upstream's own may be among them."""
-    headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"x-request-id"]
-    headers.append((b"x-request-id", flight.id.encode()))
-    return headers
-
-
-def with_timing(head: Message, flight: Flight) -> Message:
-    """A whole response's head with where the time went, in milliseconds, unless it says so already.
-
-    A stream that happens to end with its first piece is none: it has no length, or says that it is an event stream.
-    """
-    headers = dict(head["headers"])
-    streamed = b"content-length" not in headers or headers.get(b"content-type", b"").startswith(b"text/event-stream")
-    if streamed or b"server-timing" in headers:
-        return head
-    waited = flight.upstream_seconds
-    ours = max(0.0, trio.current_time() - flight.started - waited)
-    timing = b"upstream;dur=%.1f, gateway;dur=%.1f" % (waited * 1000, ours * 1000)
-    return {**head, "headers": [*head["headers"], (b"server-timing", timing)]}
-
-
-def _seconds(timeout: bytes) -> float:
-    milliseconds = float(timeout) if timeout.isdigit() else 0.0  # a float takes any number of digits
-    if not milliseconds:
-        shown = timeout.decode("latin-1")[:40]
-        raise ErrBadRequest(f"X-Request-Timeout-Ms must be a positive whole number of milliseconds, not {shown!r}")
-    return milliseconds / 1000
 
 
 def _known(error: Exception) -> LakehouseError | None:

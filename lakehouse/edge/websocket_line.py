@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lakehouse.edge.asgi import DENIAL, Message, Send, answer
-from lakehouse.edge.line import Line, Refusal, with_id
+from lakehouse.edge.line import Line, Refusal
+from lakehouse.edge.own_headers import with_id
 from lakehouse.errors import ErrUnavailable, LakehouseError
 from lakehouse.observe.inflight import Flight
 

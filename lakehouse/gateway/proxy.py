@@ -8,7 +8,7 @@ from math import inf
 import trio
 
 from lakehouse.config import GatewayTable
-from lakehouse.edge.asgi import CANCELS, Receive, Scope, Send
+from lakehouse.edge.asgi import CANCELS, WHOLE, Receive, Scope, Send
 from lakehouse.edge.networks import Networks
 from lakehouse.errors import ErrBadRequest, ErrNotFound
 from lakehouse.gateway import websocket
@@ -154,4 +154,7 @@ async def _answer(
     trailers = trailers and head.trailers != b""
     if trailers:
         head.headers.append((b"trailer", head.trailers))
+    elif (body := response.take_whole()) is not None:
+        await send({"type": WHOLE, "status": response.status, "headers": head.headers, "body": body})
+        return
     await send_response(response, head.headers, send, trailers=trailers)

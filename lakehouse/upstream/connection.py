@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -33,6 +34,7 @@ class Connection:
     __slots__ = (
         "_credit",
         "_expired",
+        "_probe",
         "_socket",
         "_watch",
         "_window",
@@ -54,6 +56,7 @@ class Connection:
         self.idle_since = 0.0
         self.used = False  # has answered a request before
         self.shared = False  # another task may be waiting for this socket
+        self._probe: select.poll | None = None  # made when the connection is first asked whether it is quiet
 
     def is_quiet(self) -> bool:
         """Nothing has come since the last answer ended.
@@ -61,6 +64,11 @@ class Connection:
         An end of file, or an answer to a question that was not asked yet (a server's farewell, or an attempt to
         have it taken for the next request's), makes an idle connection unfit.
         """
+        if self._probe is None:
+            self._probe = select.poll()
+            self._probe.register(self._socket, select.POLLIN)
+        if not self._probe.poll(0) and not isinstance(self._socket, ssl.SSLSocket):
+            return True  # as a rule; a read that fails costs four times as much
         try:
             self._socket.recv(1)
         except _NOT_YET:

@@ -116,6 +116,11 @@ class Response:
                 return None
         return parser.take()
 
+    def take_whole(self) -> bytes | None:
+        """The rest of the body if all of it has arrived, else None. Never waits."""
+        parser = self._parser
+        return parser.take() if parser.done else None
+
     async def read(self, limit: int) -> bytes:
         """The rest of the body. Raises `ErrUpstream` if that is more than `limit` bytes, and what `receive` raises."""
         pieces: list[bytes] = []

@@ -135,10 +135,22 @@ class Upstream:
         raises, a cancellation included, leaves no connection open, no slot taken and nobody in the queue.
         """
         call = self._prepare(method, target, headers, body, flight)
-        try:
-            return await self._attempt(call)
-        except _Stale:
-            return await self._attempt(call, anew=True)  # once: on a new connection nothing is stale
+        anew = False
+        while True:
+            response = await self._begin(call, anew=anew)
+            try:
+                if response.upload is None:
+                    await response.read_head()
+                else:
+                    await self._read_head_beside(response.upload, response)
+            except Gone as gone:
+                if not (response.reused and call.can_be_repeated(trio.current_time() - response.sent_at)):
+                    raise self.peer.broken(str(gone)) from gone
+                anew = True  # the last time: on a new connection nothing is stale
+                continue
+            if flight is not None:
+                flight.phase = "streaming"
+            return response
 
     @asynccontextmanager
     async def exchange(
@@ -165,7 +177,14 @@ class Upstream:
         response = await self._begin(call)
         async with alongside(response.upload):
             with response:
-                await self._read_head(response, call)
+                try:
+                    await response.read_head()
+                except Gone as gone:
+                    raise self.peer.broken(str(gone)) from gone
+                if response.upload is not None and response.status >= 400:
+                    response.upload.stop()
+                if flight is not None:
+                    flight.phase = "streaming"
                 yield response
 
     def close(self) -> None:
@@ -188,22 +207,6 @@ class Upstream:
         head = request_head(method, target, self.host, headers, framing)
         upgrade = b"\nupgrade: " in head.lower()  # at the beginning of a line, for no value can hold a line break
         return _Call(method=method, wire=head + content, body=streamed, upgrade=upgrade, flight=flight)
-
-    async def _attempt(self, call: _Call, *, anew: bool = False) -> Response:
-        response = await self._begin(call, anew=anew)
-        upload = response.upload
-        if upload is None:
-            await self._read_head(response, call)
-            return response
-        try:
-            async with alongside(upload):
-                await self._read_head(response, call)
-                if response.status < 400:
-                    await upload.ended.wait()
-        except BaseException:
-            response.close()
-            raise
-        return response
 
     async def _begin(self, call: _Call, *, anew: bool = False) -> Response:
         """Take a slot and a connection, and send what leaves at once; the rest is the response's upload."""
@@ -250,17 +253,18 @@ class Upstream:
             connection.close()
             raise self.peer.broken(f"broke the connection: {reason_of(error)}") from error
 
-    async def _read_head(self, response: Response, call: _Call) -> None:
+    async def _read_head_beside(self, upload: Upload, response: Response) -> None:
+        """Read the head while the rest of the body goes up, which no error's answer has to wait for."""
         try:
-            await response.read_head()
-        except Gone as gone:
-            if response.reused and call.can_be_repeated(trio.current_time() - response.sent_at):
-                raise _Stale from gone
-            raise self.peer.broken(str(gone)) from gone
-        if response.upload is not None and response.status >= 400:
-            response.upload.stop()
-        if call.flight is not None:
-            call.flight.phase = "streaming"
+            async with alongside(upload):
+                await response.read_head()
+                if response.status >= 400:
+                    upload.stop()
+                else:
+                    await upload.ended.wait()
+        except BaseException:
+            response.close()
+            raise
 
     def _release(self, connection: Connection, keep: bool) -> None:
         if keep and not self._closed:
@@ -300,7 +304,3 @@ class Upstream:
         except (OSError, ValueError) as error:
             raise peer.unreachable(error) from error
         raise peer.late("connect", "did not accept a connection", peer.connect_timeout)
-
-
-class _Stale(Exception):
-    """A reused connection had ended before it gave a byte of an answer, and the request can be sent again."""

@@ -45,13 +45,13 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     trace_id: str | None = None
 
 
-def line(flight: Flight, *, ended: float, clock: Clock) -> Line:
-    """The line of a flight that ended at `ended` (trio's clock)."""
+def line(flight: Flight, *, ended: float, when: str) -> Line:
+    """The line of a flight that ended at `ended` (trio's clock), which is `when` for people."""
     status = logged_status(flight)
     total = ended - flight.started
     waiting = flight.upstream_seconds
     said = Line(  # by position, for this is done for every request and names take their time
-        clock(),
+        when,
         level(flight, status),
         "request",
         flight.id,

@@ -41,11 +41,12 @@ class Log:
             exception_formatter=structlog.dev.plain_traceback,
         )
 
-    def flight_ended(self, flight: Flight, ended: float) -> None:
-        """Write the line of a flight that ended at `ended` (trio's clock)."""
+    def flight_ended(self, flight: Flight, ended: float, *, epoch: float | None = None) -> None:
+        """Write the line of a flight that ended at `ended` (trio's clock). That is now, unless `epoch` says when trio's
+        clock began, in seconds since 1970."""
         if self.form == "off":
             return
-        said = line(flight, ended=ended, clock=self._clock)
+        said = line(flight, ended=ended, when=self._clock(None if epoch is None else epoch + ended))
         self.sink.write(self._encode(said) if self.form == "json" else self._for_terminal(said))
 
     def timed(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

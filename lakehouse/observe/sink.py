@@ -35,7 +35,10 @@ class Writer(Protocol):
 
 
 class Sink:
-    """Takes lines at any time, from any thread; without `run` it writes each at once."""
+    """Takes lines at any time, from any thread; without `run` it writes each at once.
+
+    `sources` are called before lines are gathered: each may `write` what it had announced by `expect`.
+    """
 
     def __init__(self, writer: Writer, *, report: Callable[[int], bytes], max_lines: int = MAX_LINES) -> None:
         self._writer = writer
@@ -47,6 +50,7 @@ class Sink:
         self._writing = threading.Lock()  # a thread that was abandoned at a stuck write must not be overtaken
         self._unreported = 0
         self.dropped = 0
+        self.sources: set[Callable[[], None]] = set()
 
     def write(self, line: bytes) -> None:
         """Take a line from the thread that `run` runs in, or from a program that has none."""
@@ -58,6 +62,10 @@ class Sink:
                 self._some.set()
         else:
             self._drop(1)
+
+    def expect(self) -> None:
+        """Say that a source has something. Nobody needs to know while it does not run."""
+        self._some.set()
 
     def write_from_thread(self, line: bytes) -> None:
         """Take a line from whatever thread it comes from."""
@@ -80,12 +88,16 @@ class Sink:
                 self._some = trio.Event()
                 await self._flush()
         finally:
+            for source in tuple(self.sources):
+                source()
             self._token = None
             # Bounded, because whoever reads the log may be stuck for good.
             with trio.move_on_after(LAST_WORDS, shield=True):
                 await self._flush()
 
     async def _flush(self) -> None:
+        for source in tuple(self.sources):
+            source()
         lines = list(self._lines)
         self._lines.clear()
         if self._unreported:

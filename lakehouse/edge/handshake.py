@@ -37,24 +37,13 @@ class Handshake:
     def accept(self, subprotocol: str | None, headers: HeaderPairs, date: bytes) -> bytes:
         """The 101. Raises `ResponseError` when a header or the subprotocol cannot be sent."""
         digest = base64.b64encode(hashlib.sha1(self._key + _GUID, usedforsecurity=False).digest())
-        lines = [
-            b"HTTP/1.1 101 Switching Protocols\r\n",
-            b"upgrade: websocket\r\n",
-            b"connection: upgrade\r\n",
-            b"sec-websocket-accept: %b\r\n" % digest,
-            date,
-        ]
+        ours = [(b"upgrade", b"websocket"), (b"connection", b"upgrade"), (b"sec-websocket-accept", digest)]
         if subprotocol is not None:
             if subprotocol not in self.subprotocols:
                 raise ResponseError(f"the client did not offer the subprotocol {subprotocol!r}")
-            lines.append(b"sec-websocket-protocol: %b\r\n" % subprotocol.encode())
-        for name, value in headers:
-            if name.lower() in _OURS:
-                continue
-            if not name or name.translate(None, TOKEN_BYTES):
-                raise ResponseError(f"{name!r} is no name of a header")
-            lines.append(b"%b: %b\r\n" % (name, value))
-        return header_block(lines, len(lines)) + b"\r\n"
+            ours.append((b"sec-websocket-protocol", subprotocol.encode()))
+        ours += [header for header in headers if header[0].lower() not in _OURS]
+        return b"HTTP/1.1 101 Switching Protocols\r\n" + header_block(ours, "header", date) + b"\r\n"
 
 
 def _is_key(value: bytes) -> bool:

@@ -91,26 +91,18 @@ class Response:
             raise ResponseError("the response was started before")
         if not isinstance(status, int) or not 200 <= status <= 999:
             raise ResponseError(f"{status!r} is no status of a response")
-        lines: list[bytes] = []
+        kept: list[tuple[bytes, bytes]] = []
         self._declared = None
-        has_date = coded = False
-        count = 1  # with the date
-        for name, value in headers:
-            lower = name.lower()
+        coded = False
+        for pair in headers:
+            lower = pair[0].lower()
             if lower in CONNECTION_HEADERS:
-                coded = self._take(lower, value) or coded
-                continue
-            if not name or name.translate(None, TOKEN_BYTES):
-                raise ResponseError(f"{name!r} is no name of a header")
-            if lower == b"date":
-                has_date = True
-            lines += (name, b": ", value, b"\r\n")
-            count += 1
-        if has_date:
-            count -= 1
-        else:
-            lines.append(date)
-        self._headers = header_block(lines, count)
+                coded = self._take(lower, pair[1]) or coded
+            else:
+                kept.append(pair)
+                if lower == b"date":
+                    date = b""
+        self._headers = header_block(kept, "header", date)
         if coded:
             self._declared = None
         self._coded = coded
@@ -175,12 +167,12 @@ class Response:
         """Take ASGI's trailers; they are written when the client said `TE: trailers`, and dropped otherwise."""
         if not self._with_trailers or not self.head_out or self.complete:
             raise ResponseError("trailers that `http.response.start` did not announce, or out of turn")
-        lines = []
+        kept: list[tuple[bytes, bytes]] = []
         for name, value in headers:
-            if not name or name.translate(None, TOKEN_BYTES) or name.lower() in CONNECTION_HEADERS:
+            if name.lower() in CONNECTION_HEADERS:
                 raise ResponseError(f"{name!r} is no name of a trailer")
-            lines.append(b"%b: %b\r\n" % (name, value))
-        self._trailers += header_block(lines, len(lines))
+            kept.append((name, value))
+        self._trailers += header_block(kept, "trailer")
         if more:
             return []
         self.complete = True
@@ -215,10 +207,18 @@ class Response:
         return out
 
 
-def header_block(lines: list[bytes], count: int) -> bytes:
-    """`count` header lines as one; raises `ResponseError` for any CR, LF or NUL that is not the end of one of them."""
-    block = b"".join(lines)
-    if not (block.count(b"\r\n") == block.count(b"\n") == block.count(b"\r") == count) or b"\0" in block:
+def header_block(headers: list[tuple[bytes, bytes]], kind: str, date: bytes = b"") -> bytes:
+    """Headers as lines, and the line `date`, all in one.
+
+    Raises `ResponseError` for a name that is none, and for any CR, LF or NUL but the ends of the lines.
+    """
+    names = [name for name, _ in headers]
+    if b"" in names or b"".join(names).translate(None, TOKEN_BYTES):
+        wrong = next(name for name in names if not name or name.translate(None, TOKEN_BYTES))
+        raise ResponseError(f"{wrong!r} is no name of a {kind}")
+    block = b"".join([b"%b: %b\r\n" % header for header in headers]) + date
+    lines = len(names) + (date != b"")
+    if not (block.count(b"\r\n") == block.count(b"\n") == block.count(b"\r") == lines) or b"\0" in block:
         raise ResponseError("a header holds CR, LF or NUL")
     return block
 

@@ -66,7 +66,7 @@ class Connection:
             self._channel.wire.wake()
 
     async def _serve(self) -> None:
-        origin = Origin(self._channel.wire.secure, *self._channel.wire.addresses())
+        origin = Origin(self._channel)
         while True:
             try:
                 head = await self._channel.read_head(patient=not self._door.draining)

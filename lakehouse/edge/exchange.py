@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 import trio
@@ -13,7 +13,6 @@ from lakehouse.edge.channel import Channel, ErrSlowBody
 from lakehouse.edge.door import Door
 from lakehouse.edge.head import Head
 from lakehouse.edge.response import CONTINUE, Response, ResponseError, refusal
-from lakehouse.edge.wire import Address
 from lakehouse.errors import LakehouseError
 
 logger = logging.getLogger("lakehouse.edge")
@@ -21,34 +20,51 @@ logger = logging.getLogger("lakehouse.edge")
 _INTERNAL = LakehouseError("internal error")
 
 
-class Origin(NamedTuple):
-    """What a connection's scopes have in common."""
+class Origin:
+    """What a connection's scopes have in common, which is most of each."""
 
-    secure: bool
-    client: Address | None
-    server: tuple[str, int | None] | None
+    def __init__(self, channel: Channel) -> None:
+        client, server = channel.wire.addresses()
+        self._secure = channel.wire.secure
+        self._common: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "https" if self._secure else "http",
+            "path": "",
+            "raw_path": b"",
+            "query_string": b"",
+            "root_path": "",
+            "headers": [],
+            "client": client,
+            "server": server,
+            "extensions": {CANCELS: channel},
+        }
 
+    def scope(self, head: Head) -> Scope:
+        """An ASGI scope of type `http`.
 
-def make_scope(kind: str, head: Head, origin: Origin, extensions: dict[str, Any]) -> Scope:
-    """An ASGI scope. `raw_path` is as it was sent, so an absolute or asterisk target does not begin with a slash."""
-    raw_path, _, query = head.target.partition(b"?")
-    path = raw_path.decode("ascii")  # llhttp takes no other bytes in a target
-    scheme = "ws" if kind == "websocket" else "http"
-    return {
-        "type": kind,
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": head.version,
-        "method": head.method.decode("ascii"),
-        "scheme": scheme + "s" if origin.secure else scheme,
-        "path": unquote(path) if "%" in path else path,
-        "raw_path": raw_path,
-        "query_string": query,
-        "root_path": "",
-        "headers": head.headers,
-        "client": origin.client,
-        "server": origin.server,
-        "extensions": extensions,
-    }
+        `raw_path` is as it was sent, so an absolute or asterisk target does not begin with a slash.
+        """
+        raw_path, _, query = head.target.partition(b"?")
+        path = raw_path.decode("ascii")  # llhttp takes no other bytes in a target
+        scope = self._common.copy()
+        scope["http_version"] = head.version
+        scope["method"] = head.method.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = raw_path
+        scope["query_string"] = query
+        scope["headers"] = head.headers
+        return scope
+
+    def websocket_scope(self, head: Head, subprotocols: list[str]) -> Scope:
+        """One of type `websocket`, in which ASGI has no method."""
+        scope = self.scope(head)
+        del scope["method"]
+        scope["type"], scope["scheme"] = "websocket", "wss" if self._secure else "ws"
+        scope["subprotocols"] = subprotocols
+        return scope
 
 
 class Exchange:
@@ -104,10 +120,10 @@ class Exchange:
                 logger.debug("%s was interrupted: %s", self._name(), error)
 
     def _scope(self) -> Scope:
-        extensions: dict[str, Any] = {CANCELS: self._channel}
+        scope = self._origin.scope(self.head)
         if self.head.te_trailers:
-            extensions["http.response.trailers"] = {}
-        return make_scope("http", self.head, self._origin, extensions)
+            scope["extensions"] = {**scope["extensions"], "http.response.trailers": {}}
+        return scope
 
     async def receive(self) -> Message:
         """The next piece of the body; after it, `http.disconnect` once the response is complete.

@@ -9,17 +9,16 @@ from __future__ import annotations
 import io
 import logging
 from collections import deque
-from typing import Any
 
 import trio
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-from lakehouse.edge.asgi import CANCELS, DENIAL, Message
+from lakehouse.edge.asgi import DENIAL, Message
 from lakehouse.edge.channel import Channel
 from lakehouse.edge.door import Door
-from lakehouse.edge.exchange import Origin, make_scope
+from lakehouse.edge.exchange import Origin
 from lakehouse.edge.handshake import Handshake
 from lakehouse.edge.head import Head, ProtocolError
 from lakehouse.edge.response import Response, ResponseError, refusal
@@ -70,10 +69,8 @@ class WebSocket:
             await self._refuse(error)
             await channel.linger()
             return
-        extensions: dict[str, Any] = {CANCELS: channel, DENIAL: {}}
-        scope = make_scope("websocket", self._head, self._origin, extensions)
-        del scope["method"]  # ASGI has none here
-        scope["subprotocols"] = handshake.subprotocols
+        scope = self._origin.websocket_scope(self._head, handshake.subprotocols)
+        scope["extensions"] = {**scope["extensions"], DENIAL: {}}
         channel.busy = True
         try:
             async with trio.open_nursery() as self._nursery:

@@ -23,7 +23,7 @@ cancels the application and then awaits what it was given, the request's last wo
 
 WHOLE = "lakehouse.whole"
 """The type of a message that is a whole response, with `status`, `headers` and `body`, where ASGI has two. Lifelines
-take it, and servers that say `CANCELS`."""
+take it, and servers that say `CANCELS`. `headers` is a list that the sender gives away, without an `X-Request-Id`."""
 
 DENIAL = "websocket.http.response"
 """ASGI's extension by which a WebSocket's handshake is refused with a whole HTTP response; its messages begin so."""

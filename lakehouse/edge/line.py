@@ -259,7 +259,7 @@ class HttpLine(Line):
             await self._send_last(message, self._pumped)
 
     async def _send_whole(self, message: Message) -> None:
-        message = {**message, "headers": with_id(message, self.flight)}
+        message["headers"].append((b"x-request-id", self.flight.id.encode()))
         if self._server is None:
             await self.send({**message, "type": "http.response.start"})
             await self.send({"type": "http.response.body", "body": message["body"], "more_body": False})

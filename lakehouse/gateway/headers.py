@@ -34,6 +34,9 @@ _HEARSAY = frozenset(
 )
 """Not written here, but an upstream that is told `X-Forwarded-For` by us would believe these to be ours as well."""
 
+LONG_HOST = 256
+"""Bytes of a Host header from which on nothing is remembered of it: a name has fewer, and memory must stay bounded."""
+
 _FROM_A_PROXY = HOP_BY_HOP | _WRITTEN_HERE | _OF_THE_HOP
 _FROM_ANYBODY = _FROM_A_PROXY | _HEARSAY
 
@@ -70,7 +73,11 @@ def request_headers(
             kept.append(pair)
     if (connection := noted.get(b"connection")) is not None and connection not in _ONLY_ABOUT_THE_CONNECTION:
         kept = _without(kept, connection)
-    kept += _forwarded(noted, peer=peer, scheme=scheme, trusted=trusted)
+    host = noted.get(b"host", b"")  # HTTP/1.0 may come without
+    if trusted:
+        kept += _forwarded_on(noted, peer, scheme, host)
+    else:
+        kept += (_forwarded if len(host) < LONG_HOST else _forwarded.__wrapped__)(peer, scheme, host)
     kept.append((b"x-request-id", request_id.encode("latin-1", "replace")))
     if time_left != inf:
         kept.append((b"x-request-timeout-ms", b"%d" % max(1, time_left * 1000)))
@@ -93,25 +100,30 @@ def _length(noted: dict[bytes, bytes]) -> int | None:
     return int(value)
 
 
-def _forwarded(noted: dict[bytes, bytes], *, peer: str, scheme: str, trusted: bool) -> list[tuple[bytes, bytes]]:
-    address, node = _node(peer)
-    host = noted.get(b"host", b"")  # HTTP/1.0 may come without
-    protocol = b"https" if scheme in ("https", "wss") else b"http"
-    element = b"for=%b;%bproto=%b" % (node, b"host=%b;" % _quoted(host) if host else b"", protocol)
-    if trusted:
-        if before := noted.get(b"x-forwarded-for"):
-            address = before + b", " + address
-        if before := noted.get(b"forwarded"):
-            element = before + b", " + element
-        host = noted.get(b"x-forwarded-host", host)
-        protocol = noted.get(b"x-forwarded-proto", protocol)
-    written = [(b"x-forwarded-for", address), (b"x-forwarded-proto", protocol), (b"forwarded", element)]
-    if host:
-        written.append((b"x-forwarded-host", host))
-    return written
-
-
 @lru_cache(maxsize=1024)
+def _forwarded(peer: str, scheme: str, host: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Who is told of a request that came straight to us; the same few peers ask for the same few hosts."""
+    address, node = _node(peer)
+    protocol = b"https" if scheme in ("https", "wss") else b"http"
+    written = ((b"x-forwarded-for", address), (b"x-forwarded-proto", protocol))
+    if not host:
+        return (*written, (b"forwarded", b"for=%b;proto=%b" % (node, protocol)))
+    element = b"for=%b;host=%b;proto=%b" % (node, _quoted(host), protocol)
+    return (*written, (b"forwarded", element), (b"x-forwarded-host", host))
+
+
+def _forwarded_on(noted: dict[bytes, bytes], peer: str, scheme: str, host: bytes) -> list[tuple[bytes, bytes]]:
+    """The same behind a proxy that is trusted: what it says of those before it stays."""
+    ours = dict(_forwarded(peer, scheme, host))
+    for name in (b"x-forwarded-for", b"forwarded"):
+        if before := noted.get(name):
+            ours[name] = before + b", " + ours[name]
+    for name in (b"x-forwarded-proto", b"x-forwarded-host"):
+        if name in noted:
+            ours[name] = noted[name]
+    return [pair for pair in ours.items() if pair[1]]
+
+
 def _node(peer: str) -> tuple[bytes, bytes]:
     """A peer's address for `X-Forwarded-For`, and as RFC 7239 (6) wants it."""
     if not peer:

@@ -6,9 +6,9 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from math import inf
 
+import msgspec
 import trio
 
 from lakehouse.errors import ErrUnavailable
@@ -32,8 +32,7 @@ UPLOAD_IDLE = 1.0
 second time, so it does not take the risk of meeting an upstream's farewell; a new connection costs a round trip."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _Call:
+class _Call(msgspec.Struct, kw_only=True):
     """A request, ready to be sent: `wire` is its head, and its body if that is bytes."""
 
     method: bytes

@@ -16,7 +16,6 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import trio
 
@@ -209,8 +208,8 @@ def _furnish(
     auth = partial(Doorkeeper, tokens=checked.tokens, allow=config.auth.allow, trusted=config.gateway.trusted_proxies)
     line = partial(Lifeline, flights=sources.flights, on_end=observer.on_end)
     lifelines = (
-        line(traced(auth(cast("App", whole), sign_in=SignIn()), observer.traces), refusal=refusal),
-        line(traced(auth(cast("App", alone)), observer.traces), refusal=refusal),
+        line(traced(auth(whole, sign_in=SignIn()), observer.traces), refusal=refusal),
+        line(traced(auth(alone), observer.traces), refusal=refusal),
     )
     return House(dispatcher=dispatcher, gateway=gateway, sources=sources, stopping=stopping, lifelines=lifelines)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lakehouse.chat.routing import Router
 from lakehouse.config import AuthTable, Config, ConfigError, ServerTable, values
 from lakehouse.edge.auth import Tokens
-from lakehouse.edge.listening import TLS, tls_context
+from lakehouse.edge.listening import tls_context
 from lakehouse.errors import ErrBadRequest
 from lakehouse.extras import OTEL, missing, remedy
 
@@ -51,7 +51,7 @@ def _tls(server: ServerTable, problems: list[str]) -> ssl.SSLContext | None:
     if not server.certfile:
         return None
     try:
-        return tls_context(TLS(server.certfile, server.keyfile))
+        return tls_context(server.certfile, server.keyfile)
     except (OSError, ssl.SSLError) as error:
         problems.append(f"server.certfile, server.keyfile cannot be used: {error}")
         return None

@@ -29,7 +29,7 @@ def preflight(config: Config, env: Mapping[str, str]) -> Preflight:
     tls = _tls(config.server, problems)
     if tokens is not None and not tokens and not config.auth.insecure:
         problems += _exposed(config)
-    if config.chatd.default == "local" and not (config.chatd.local.model or config.chatd.local.demo):
+    if config.chatd.default == "local" and not config.chatd.local.configured:
         problems.append('chatd.default is "local", but no embedded model is named: set chatd.local.model')
     if config.observe.traces_url and (absent := missing(*OTEL)):
         problems.append(f"observe.traces_url {remedy('otel', absent)}")

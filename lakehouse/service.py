@@ -176,7 +176,7 @@ async def open_local_server(table: LocalTable) -> AsyncIterator[LocalServer]:
 async def _local_server(config: Config, seat: Seat) -> AsyncIterator[LocalServer | None]:
     """The embedded model: the supervisor's, our own, or none."""
     table = config.chatd.local
-    if seat.local is not None or not (table.model or table.demo):
+    if seat.local is not None or not table.configured:
         yield seat.local
     else:
         async with open_local_server(table) as local:

@@ -41,7 +41,7 @@ class UpstreamSeen:
 def embedded_model(config: Config) -> str | None:
     """The name by which the embedded model can be asked, if the configuration has one."""
     local = config.chatd.local
-    if not (local.model or local.demo):
+    if not local.configured:
         return None
     name = Path(local.model).stem if local.model else "demo"
     return name if config.chatd.default == "local" else f"local/{name}"
@@ -55,7 +55,7 @@ def known_providers(config: Config, env: Mapping[str, str]) -> list[ProviderSeen
         for name, provider in registry.providers.items()
     ]
     missing = [ProviderSeen(name=name, registered=False, where=why) for name, why in registry.missing.items()]
-    if config.chatd.local.model or config.chatd.local.demo:
+    if config.chatd.local.configured:
         which = config.chatd.local.model or "random weights"
         missing = [seen for seen in missing if seen.name != "local"]
         there.append(ProviderSeen(name="local", registered=True, where=f"embedded model: {which}"))

@@ -23,7 +23,7 @@ from lakehouse.app import CHAT_PATHS, OLD_CHAT_PATHS, Application, refusal
 from lakehouse.chat.dispatcher import Dispatcher, LocalServer, open_dispatcher
 from lakehouse.config import Config, LocalTable, load
 from lakehouse.edge.asgi import App, Receive, Scope, Send, answer
-from lakehouse.edge.auth import Doorkeeper
+from lakehouse.edge.auth import HEALTH_PATHS, Doorkeeper
 from lakehouse.edge.lifeline import Lifeline
 from lakehouse.edge.listening import bound
 from lakehouse.edge.server import Service, Site, run_sites
@@ -36,8 +36,6 @@ from lakehouse.observe.metrics import Names, Sources
 from lakehouse.observe.observer import Observer, open_traces
 from lakehouse.preflight import Preflight, preflight
 from lakehouse.upstream.watch import Watch
-
-HEALTH_PATHS = (b"/healthz", b"/readyz")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

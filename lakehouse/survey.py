@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from lakehouse.chat.dispatcher import open_dispatcher
+from lakehouse.chat.dispatcher import Dispatcher
 from lakehouse.chat.registry import register
 from lakehouse.chat.request import Probed
 from lakehouse.config import Config
@@ -66,10 +66,9 @@ def _key(key: object) -> str:
     return "" if key is None else f", {key!r}"
 
 
-async def probe_providers(config: Config, env: Mapping[str, str]) -> list[ProviderSeen]:
-    """The same, with the registered ones asked whether they are there."""
-    async with open_dispatcher(config, env=env) as dispatcher:
-        probed = {answer.name: answer for answer in await dispatcher.probe()}
+async def probe_providers(config: Config, env: Mapping[str, str], dispatcher: Dispatcher) -> list[ProviderSeen]:
+    """The same, with the registered ones asked through `dispatcher` whether they are there."""
+    probed = {answer.name: answer for answer in await dispatcher.probe()}
     return [
         ProviderSeen(name=seen.name, registered=seen.registered, where=seen.where, probed=probed.get(seen.name))
         for seen in known_providers(config, env)

@@ -8,22 +8,18 @@ Lifeline ── Doorkeeper ── Application ─┬─ gateway   /v1/storage �
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
-from quart import request
-from quart_trio.wrappers import TrioResponse
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+import trio
 
-from lakehouse.chat.api import answers, surroundings
-from lakehouse.chat.api.application import ChatApplication
-from lakehouse.chat.api.native import NativeChat, native
-from lakehouse.chat.api.openai import OpenAIChat, openai
-from lakehouse.chat.api.openai_errors import envelope, headers_of, status_of
+from lakehouse.chat.api.native import NativeChat
+from lakehouse.chat.api.openai import OpenAIChat
+from lakehouse.chat.api.openai_errors import OPENAI_PATHS, envelope, headers_of, status_of
 from lakehouse.chat.api.posts import Post
 from lakehouse.chat.dispatcher import Dispatcher
-from lakehouse.edge.asgi import App
+from lakehouse.edge.asgi import App, Receive, Scope, Send
 from lakehouse.edge.line import plainly
-from lakehouse.errors import ErrMethodNotAllowed, ErrNotFound, LakehouseError
+from lakehouse.errors import ErrNotFound, LakehouseError
 from lakehouse.gateway.proxy import Gateway
 from lakehouse.observe.inflight import Flight
 
@@ -31,15 +27,16 @@ CHAT_PATHS = ("/v1/chat", "/v1/chat/providers", "/v1/chat/completions", "/v1/mod
 OLD_CHAT_PATHS = ("/chat", "/chat/providers", "/chat/completions", "/models")
 """On the second listener, which serves the chat group alone, as the daemon of old did."""
 
-OPENAI_PATHS = (*CHAT_PATHS[2:], *OLD_CHAT_PATHS[2:])
-"""Where OpenAI's clients ask, and get their failures in OpenAI's envelope."""
 
-
-class Application(ChatApplication):
-    """One Quart-Trio application with its two route groups side by side.
+class Application:
+    """Both route groups side by side, under a lifeline.
 
     `gateway` is None on a listener that serves the chat group alone, `chat` when that runs elsewhere; `own` are the
     service's own paths and the plain ASGI application of each.
+
+    What is asked all the time is told apart here by its path and answered as plain ASGI: a gateway's body must not pass
+    through Quart's buffers, which have no back-pressure and count what is unread. The rest is Quart's, which is loaded
+    when the first such request is there: the listings, and what has a path or a method that nobody serves.
     """
 
     def __init__(
@@ -51,33 +48,25 @@ class Application(ChatApplication):
         max_body: int,
         prefix: str = "/v1",
     ) -> None:
-        super().__init__()
         chat_paths = (CHAT_PATHS if prefix else OLD_CHAT_PATHS) if chat else ()
-        self.paths = frozenset((*chat_paths, *(path.decode() for path in own)))
+        self._paths = frozenset((*chat_paths, *(path.decode() for path in own)))
         self._gateway = gateway
+        self._chat = chat
         self._own = own
+        self._max_body = max_body
+        self._prefix = prefix
         self._posts: dict[bytes, App] = {}
+        self._quart: App | None = None
         if chat is not None:
-            self.register_blueprint(native(chat, max_body=max_body, prefix=f"{prefix}/chat"))
-            self.register_blueprint(openai(chat, max_body=max_body, prefix=prefix))
             self._posts[f"{prefix}/chat".encode()] = Post(NativeChat(chat), max_body=max_body)
             self._posts[f"{prefix}/chat/completions".encode()] = Post(OpenAIChat(chat), max_body=max_body)
-        self.register_error_handler(HTTPException, _refuse)
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - as Quart's own
-        """One request of any group, told apart by its path before Quart sees it.
-
-        A gateway's body must not pass through Quart's buffers, which have no back-pressure and count what is unread; a
-        chat under a lifeline needs nothing of what Quart does for each request.
-        """
-        kind = scope["type"]
-        if kind == "lifespan":
-            await super().__call__(scope, receive, send)
-            return
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: bytes = scope["raw_path"]
         app = None
-        if kind == "http" and (flight := scope.get("lakehouse")) is not None:
-            if scope["path"] in self.paths:
+        if scope["type"] == "http":
+            if scope["path"] in self._paths:
+                flight: Flight = scope["lakehouse"]
                 flight.route = scope["path"]
             if scope["method"] == "POST":
                 app = self._posts.get(path)
@@ -85,10 +74,17 @@ class Application(ChatApplication):
             if self._gateway is not None and (route := self._gateway.find(path)) is not None:
                 await self._gateway.answer(route, scope, receive, send)
                 return
-            if kind == "websocket":
+            if scope["type"] == "websocket":
                 raise ErrNotFound("no WebSocket is served at this path")
-            app = self._own.get(path) or cast("App", super().__call__)
+            app = self._own.get(path) or self._quart
+        if app is None:  # in a thread, beside which everybody else's requests go on
+            app = self._quart = await trio.to_thread.run_sync(self._on_quart)
         await app(scope, receive, send)
+
+    def _on_quart(self) -> App:
+        from lakehouse.chat.api.routes import routes  # 12 MB and 0.1 s, for what few requests ask
+
+        return cast("App", routes(self._chat, max_body=self._max_body, prefix=self._prefix))
 
 
 def refusal(flight: Flight, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
@@ -99,15 +95,3 @@ def refusal(flight: Flight, failure: LakehouseError) -> tuple[int, object, list[
     if flight.path.startswith(OPENAI_PATHS):
         return status_of(failure), envelope(failure, flight.id), headers_of(failure)
     return plainly(flight, failure)
-
-
-async def _refuse(error: HTTPException) -> TrioResponse:
-    """What Quart itself refuses, in our words."""
-    failure: LakehouseError = ErrNotFound("nothing is served at this path")
-    if isinstance(error, MethodNotAllowed):
-        failure = ErrMethodNotAllowed("this path does not take this method", allowed=error.valid_methods or ())
-    flight = surroundings.flight(request)
-    if request.path.startswith(OPENAI_PATHS):
-        document = envelope(failure, surroundings.request_id(flight))
-        return answers.refusal(failure, document, status_of(failure), headers_of(failure)).response()
-    return answers.refusal(failure, failure.document(surroundings.request_id(flight))).response()

@@ -30,7 +30,7 @@ async def serve_with_workers(
     async with AsyncExitStack() as stack:
         sockets = stack.enter_context(addresses(config))
         local = None
-        if table.model or table.demo:
+        if table.configured:
             local = await stack.enter_async_context(open_local_server(table))
         for sock in sockets:
             listen(sock)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lakehouse.chat.routing import Router
 from lakehouse.config import AuthTable, Config, ConfigError, ServerTable, values
 from lakehouse.edge.auth import Tokens
-from lakehouse.edge.listening import TLS, tls_context
+from lakehouse.edge.listening import tls_context
 from lakehouse.errors import ErrBadRequest
 from lakehouse.extras import OTEL, missing, remedy
 
@@ -29,7 +29,7 @@ def preflight(config: Config, env: Mapping[str, str]) -> Preflight:
     tls = _tls(config.server, problems)
     if tokens is not None and not tokens and not config.auth.insecure:
         problems += _exposed(config)
-    if config.chatd.default == "local" and not (config.chatd.local.model or config.chatd.local.demo):
+    if config.chatd.default == "local" and not config.chatd.local.configured:
         problems.append('chatd.default is "local", but no embedded model is named: set chatd.local.model')
     if config.observe.traces_url and (absent := missing(*OTEL)):
         problems.append(f"observe.traces_url {remedy('otel', absent)}")
@@ -51,7 +51,7 @@ def _tls(server: ServerTable, problems: list[str]) -> ssl.SSLContext | None:
     if not server.certfile:
         return None
     try:
-        return tls_context(TLS(server.certfile, server.keyfile))
+        return tls_context(server.certfile, server.keyfile)
     except (OSError, ssl.SSLError) as error:
         problems.append(f"server.certfile, server.keyfile cannot be used: {error}")
         return None

@@ -16,7 +16,6 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import trio
 
@@ -24,7 +23,7 @@ from lakehouse.app import CHAT_PATHS, OLD_CHAT_PATHS, Application, refusal
 from lakehouse.chat.dispatcher import Dispatcher, LocalServer, open_dispatcher
 from lakehouse.config import Config, LocalTable, load
 from lakehouse.edge.asgi import App, Receive, Scope, Send, answer
-from lakehouse.edge.auth import Doorkeeper
+from lakehouse.edge.auth import HEALTH_PATHS, Doorkeeper
 from lakehouse.edge.lifeline import Lifeline
 from lakehouse.edge.listening import bound
 from lakehouse.edge.server import Service, Site, run_sites
@@ -37,8 +36,6 @@ from lakehouse.observe.metrics import Names, Sources
 from lakehouse.observe.observer import Observer, open_traces
 from lakehouse.preflight import Preflight, preflight
 from lakehouse.upstream.watch import Watch
-
-HEALTH_PATHS = (b"/healthz", b"/readyz")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +174,7 @@ async def open_local_server(table: LocalTable) -> AsyncIterator[LocalServer]:
 async def _local_server(config: Config, seat: Seat) -> AsyncIterator[LocalServer | None]:
     """The embedded model: the supervisor's, our own, or none."""
     table = config.chatd.local
-    if seat.local is not None or not (table.model or table.demo):
+    if seat.local is not None or not table.configured:
         yield seat.local
     else:
         async with open_local_server(table) as local:
@@ -209,8 +206,8 @@ def _furnish(
     auth = partial(Doorkeeper, tokens=checked.tokens, allow=config.auth.allow, trusted=config.gateway.trusted_proxies)
     line = partial(Lifeline, flights=sources.flights, on_end=observer.on_end)
     lifelines = (
-        line(traced(auth(cast("App", whole), sign_in=SignIn()), observer.traces), refusal=refusal),
-        line(traced(auth(cast("App", alone)), observer.traces), refusal=refusal),
+        line(traced(auth(whole, sign_in=SignIn()), observer.traces), refusal=refusal),
+        line(traced(auth(alone), observer.traces), refusal=refusal),
     )
     return House(dispatcher=dispatcher, gateway=gateway, sources=sources, stopping=stopping, lifelines=lifelines)
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from lakehouse.chat.dispatcher import open_dispatcher
+from lakehouse.chat.dispatcher import Dispatcher
 from lakehouse.chat.registry import register
 from lakehouse.chat.request import Probed
 from lakehouse.config import Config
@@ -41,7 +41,7 @@ class UpstreamSeen:
 def embedded_model(config: Config) -> str | None:
     """The name by which the embedded model can be asked, if the configuration has one."""
     local = config.chatd.local
-    if not (local.model or local.demo):
+    if not local.configured:
         return None
     name = Path(local.model).stem if local.model else "demo"
     return name if config.chatd.default == "local" else f"local/{name}"
@@ -55,7 +55,7 @@ def known_providers(config: Config, env: Mapping[str, str]) -> list[ProviderSeen
         for name, provider in registry.providers.items()
     ]
     missing = [ProviderSeen(name=name, registered=False, where=why) for name, why in registry.missing.items()]
-    if config.chatd.local.model or config.chatd.local.demo:
+    if config.chatd.local.configured:
         which = config.chatd.local.model or "random weights"
         missing = [seen for seen in missing if seen.name != "local"]
         there.append(ProviderSeen(name="local", registered=True, where=f"embedded model: {which}"))
@@ -66,10 +66,9 @@ def _key(key: object) -> str:
     return "" if key is None else f", {key!r}"
 
 
-async def probe_providers(config: Config, env: Mapping[str, str]) -> list[ProviderSeen]:
-    """The same, with the registered ones asked whether they are there."""
-    async with open_dispatcher(config, env=env) as dispatcher:
-        probed = {answer.name: answer for answer in await dispatcher.probe()}
+async def probe_providers(config: Config, env: Mapping[str, str], dispatcher: Dispatcher) -> list[ProviderSeen]:
+    """The same, with the registered ones asked through `dispatcher` whether they are there."""
+    probed = {answer.name: answer for answer in await dispatcher.probe()}
     return [
         ProviderSeen(name=seen.name, registered=seen.registered, where=seen.where, probed=probed.get(seen.name))
         for seen in known_providers(config, env)

@@ -11,8 +11,9 @@ import pytest
 import trio
 from trio.testing import MockClock as Clock
 
+from lakehouse.chat.api.blueprints import native
 from lakehouse.chat.api.events import EventStream
-from lakehouse.chat.api.native import NativeEvents, native
+from lakehouse.chat.api.native import NativeEvents
 from lakehouse.chat.request import ContentPiece, Quorum, ReasoningPiece, Request, ToolCallPiece
 from lakehouse.errors import Attempt, ErrTimeout, ErrUpstream, failure
 from lakehouse.observe.inflight import Flight

@@ -10,8 +10,8 @@ import httpx
 import pytest
 import trio
 
+from lakehouse.chat.api.blueprints import openai
 from lakehouse.chat.api.interface import ModelCard
-from lakehouse.chat.api.openai import openai
 from lakehouse.chat.request import (
     ContentPiece,
     Function,

@@ -11,8 +11,7 @@ import httpx
 import pytest
 import trio
 
-from lakehouse.chat.api.native import native
-from lakehouse.chat.api.openai import openai
+from lakehouse.chat.api.blueprints import native, openai
 from lakehouse.chat.api.openai_errors import BY_CLASS, status_of
 from lakehouse.chat.dispatcher import open_dispatcher
 from lakehouse.config import ChatTable, Config, KimiTable, PolicyTable

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import trio
 
+from lakehouse.chat.api.blueprints import openai
 from lakehouse.chat.api.interface import ModelCard
-from lakehouse.chat.api.openai import openai
 from lakehouse.chat.request import Answer, ContentPiece, Request, ToolCallPiece
 from lakehouse.errors import ERROR_CLASSES, failure
 from lakehouse.observe.inflight import Flight

@@ -15,8 +15,8 @@ import pydantic
 import pytest
 import trio
 
+from lakehouse.chat.api.blueprints import openai
 from lakehouse.chat.api.interface import ModelCard
-from lakehouse.chat.api.openai import openai
 from lakehouse.chat.request import ContentPiece, Message, ReasoningPiece, ToolCallPiece
 from lakehouse.errors import ErrProviderNotFound, ErrTimeout, ErrUnauthorized, ErrUnavailable, failure
 from tests.fake_dispatcher import CALL, FakeDispatcher, answer, application, done, serve

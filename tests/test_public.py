@@ -29,7 +29,10 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         ("import lakehouse", {"trio", "httpx", "quart", "hypercorn", "msgspec"}),
         ("import lakehouse; lakehouse.Request", {"trio", "httpx", "quart", "hypercorn"}),
         ("import lakehouse; lakehouse.open_dispatcher", {"quart", "hypercorn", "prometheus_client", "xllamacpp"}),
-        ("import lakehouse; lakehouse.serve", {"opentelemetry", "xllamacpp", "numpy", "jsonschema_rs"}),
+        (
+            "import lakehouse; lakehouse.serve",
+            {"opentelemetry", "xllamacpp", "numpy", "jsonschema_rs", "quart", "hypercorn"},
+        ),
     ],
 )
 def test_what_is_not_used_is_not_imported(statement: str, absent: set[str]) -> None:

@@ -65,7 +65,7 @@ def _problems(config: Config, env: Mapping[str, str]) -> list[str]:
     except ConfigError as error:
         problems += error.problems
     local = config.chatd.local
-    if local.model or local.demo:
+    if local.configured:
         try:
             check_model(Path(local.model) if local.model else None)
         except LocalModelError as error:
@@ -76,11 +76,10 @@ def _problems(config: Config, env: Mapping[str, str]) -> list[str]:
 def _tiers(config: Config, env: Mapping[str, str]) -> Iterator[Tier]:
     router = Router(default=config.chatd.default, tiers=config.models)
     registered = register(config.chatd, env).providers
-    local = bool(config.chatd.local.model or config.chatd.local.demo)
     for tier, models in config.models.items():
         for model in models:
             target = router.target(model)
-            there = target.provider in registered or (target.provider == "local" and local)
+            there = target.provider in registered or (target.provider == "local" and config.chatd.local.configured)
             yield Tier(name=tier, model=model, provider=target.provider, asked_as=target.model, registered=there)
 
 

@@ -12,9 +12,11 @@ import sys
 import msgspec
 import trio
 
+from lakehouse.chat.dispatcher import open_dispatcher
 from lakehouse.cli.output import say
 from lakehouse.cli.settings import settings
 from lakehouse.cli.style import Style
+from lakehouse.config import Config
 from lakehouse.survey import ProviderSeen, probe_providers
 
 
@@ -23,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = settings(arguments).config
     if sys.stderr.isatty():
         print("asking the providers …", end="\r", file=sys.stderr, flush=True)
-    providers = trio.run(probe_providers, config, os.environ)
+    providers = trio.run(_ask, config)
     if sys.stderr.isatty():
         print("\x1b[2K", end="", file=sys.stderr, flush=True)
     if arguments.json:
@@ -34,6 +36,11 @@ def run(arguments: argparse.Namespace) -> int:
             say(_line(provider, style))
     asked = [provider.probed for provider in providers if provider.probed is not None]
     return 0 if asked and all(probed.answers for probed in asked) else 1
+
+
+async def _ask(config: Config) -> list[ProviderSeen]:
+    async with open_dispatcher(config) as dispatcher:
+        return await probe_providers(config, os.environ, dispatcher)
 
 
 def _row(provider: ProviderSeen) -> dict[str, object]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from lakehouse.chat.dispatcher import open_dispatcher
+from lakehouse.chat.dispatcher import Dispatcher, open_dispatcher
 from lakehouse.config import Config
 from lakehouse.survey import ProviderSeen, UpstreamSeen, embedded_model, probe_providers, probe_upstreams
 
@@ -28,9 +28,10 @@ async def welcome(config: Config, url: str, stopping: trio.Event, tell: Callable
 
 async def found(config: Config, url: str) -> list[str]:
     """The lines: providers, upstreams, what to try."""
-    providers = await probe_providers(config, os.environ)
-    upstreams = await probe_upstreams(config)
-    return [*map(_provider, providers), _upstreams(upstreams), *await _next_step(config, url)]
+    async with open_dispatcher(config) as dispatcher:
+        providers = await probe_providers(config, os.environ, dispatcher)
+        upstreams = await probe_upstreams(config)
+        return [*map(_provider, providers), _upstreams(upstreams), *await _next_step(config, url, dispatcher)]
 
 
 def _provider(seen: ProviderSeen) -> str:
@@ -51,9 +52,9 @@ def _upstreams(upstreams: Sequence[UpstreamSeen]) -> str:
     return f"  {'upstreams':<13}{'; '.join(parts)}"
 
 
-async def _next_step(config: Config, url: str) -> list[str]:
+async def _next_step(config: Config, url: str, dispatcher: Dispatcher) -> list[str]:
     """The one command that will work."""
-    model = await _some_model(config)
+    model = await _some_model(config, dispatcher)
     if model is not None:
         body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "hello"}}]}}'
         token = (
@@ -63,11 +64,10 @@ async def _next_step(config: Config, url: str) -> list[str]:
     return ["no model answers yet; try:  lakehouse serve --demo   (or start Ollama: `ollama pull qwen3:8b`)"]
 
 
-async def _some_model(config: Config) -> str | None:
+async def _some_model(config: Config, dispatcher: Dispatcher) -> str | None:
     """A model that can be asked: the embedded one, a tier, or the first that a provider lists."""
     if embedded := embedded_model(config):
         return embedded
-    async with open_dispatcher(config) as dispatcher:
-        cards = await dispatcher.models()
+    cards = await dispatcher.models()
     listed = [card.id for card in cards if card.owned_by != "lakehouse"]
     return next(iter(config.models), listed[0]) if listed else None

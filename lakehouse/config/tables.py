@@ -105,6 +105,11 @@ class LocalTable:
     demo: bool = False
     context: int = 4096
 
+    @property
+    def configured(self) -> bool:
+        """Whether there is an embedded model."""
+        return self.demo or bool(self.model)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyTable:

@@ -15,7 +15,7 @@ from lakehouse.edge.browsers import is_loopback, is_strangers, may_be_a_page, ma
 from lakehouse.edge.networks import Network, Networks
 from lakehouse.errors import ErrForbidden, ErrUnauthorized
 
-OPEN_PATHS = frozenset({b"/healthz", b"/readyz"})
+HEALTH_PATHS = (b"/healthz", b"/readyz")
 """Open to everybody, whatever the network and with no token: a load balancer asks from where it stands."""
 
 _BEARER = re.compile(rb"[ \t]*bearer[ \t]+(.*?)[ \t]*", re.IGNORECASE | re.DOTALL)
@@ -139,4 +139,4 @@ class Doorkeeper:
 
 def _is_open(scope: Scope) -> bool:
     # The raw path: nothing else may hide behind a path that only looks like these once it is decoded.
-    return scope["type"] == "http" and scope.get("raw_path") in OPEN_PATHS
+    return scope["type"] == "http" and scope.get("raw_path") in HEALTH_PATHS

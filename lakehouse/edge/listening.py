@@ -9,10 +9,8 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import trio
-from hypercorn.config import Config as HypercornConfig
 
 Accept = Callable[[trio.SocketStream], None]
 
@@ -49,18 +47,15 @@ _LOST = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TLS:
-    """Files of a certificate chain and its key, in PEM."""
+def tls_context(certfile: str, keyfile: str) -> ssl.SSLContext:
+    """The server's context, as Hypercorn makes it, offering HTTP/1.1 alone; both files are in PEM.
 
-    certfile: str
-    keyfile: str
+    Raises OSError or ssl.SSLError.
+    """
+    from hypercorn.config import Config  # 1 MB, and few serve TLS themselves
 
-
-def tls_context(tls: TLS) -> ssl.SSLContext:
-    """The server's context, as Hypercorn makes it, offering HTTP/1.1 alone. Raises OSError or ssl.SSLError."""
-    config = HypercornConfig()
-    config.certfile, config.keyfile, config.alpn_protocols = tls.certfile, tls.keyfile, ["http/1.1"]
+    config = Config()
+    config.certfile, config.keyfile, config.alpn_protocols = certfile, keyfile, ["http/1.1"]
     context = config.create_ssl_context()
     if context is None:
         raise ValueError("TLS needs a certificate and its key")

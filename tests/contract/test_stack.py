@@ -10,12 +10,12 @@ from quart.asgi import ASGIHTTPConnection
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
-from lakehouse.app import Application
+from lakehouse.chat.api.application import ChatConnection
 
 
-def test_quart_trio_offers_its_connection_classes_as_the_seam() -> None:
+def test_quart_trio_offers_its_connection_class_as_the_seam() -> None:
     assert QuartTrio.asgi_http_class is TrioASGIHTTPConnection
-    assert issubclass(Application.asgi_http_class, TrioASGIHTTPConnection)
+    assert issubclass(ChatConnection, TrioASGIHTTPConnection)
     for name in ("handle_messages", "handle_request", "_send_response", "_create_request_from_scope"):
         assert callable(getattr(TrioASGIHTTPConnection, name)), name
     assert list(inspect.signature(ASGIHTTPConnection.__init__).parameters) == ["self", "app", "scope"]

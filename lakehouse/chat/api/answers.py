@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-from hypercorn.typing import ASGISendCallable
-from quart.utils import encode_headers
-from quart.wrappers.response import DataBody, Response
-from quart_trio.wrappers import TrioResponse
 
+from lakehouse.edge.asgi import Send
 from lakehouse.errors import Attempt, LakehouseError
 
 Headers = Sequence[tuple[str, str]]
@@ -20,24 +17,18 @@ ATTEMPTS = "X-Lakehouse-Attempts"
 
 
 class Whole(NamedTuple):
-    """An answer at hand, however it leaves: sent as plain ASGI, or as a response of Quart's."""
+    """An answer at hand, with `headers` beside those that say what it is and how long."""
 
     body: bytes
     status: int
     headers: Headers
 
-    async def send_to(self, send: ASGISendCallable) -> None:
+    async def send_to(self, send: Send) -> None:
         """Send it in two messages."""
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.body))]
         headers += [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in self.headers]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
-
-    def response(self) -> TrioResponse:
-        """What a view returns to Quart."""
-        response = TrioResponse(self.body, self.status, content_type="application/json")
-        response.headers.extend(self.headers)
-        return response
 
 
 def document(content: object, status: int = 200, headers: Headers = ()) -> Whole:
@@ -58,16 +49,3 @@ def refusal(error: LakehouseError, content: object, status: int | None = None, h
 
 def _tries(attempts: Sequence[Attempt]) -> tuple[str, str]:
     return ATTEMPTS, str(len(attempts))
-
-
-async def send_whole(send: ASGISendCallable, response: Response) -> None:
-    """Send a response whose body is at hand in two messages; Quart makes three of it, the last of them empty."""
-    assert isinstance(response.response, DataBody)  # noqa: S101  # for mypy: what the callers have looked at
-    await send(
-        {
-            "type": "http.response.start",
-            "status": response.status_code,
-            "headers": encode_headers(response.headers),
-        }
-    )
-    await send({"type": "http.response.body", "body": response.response.data, "more_body": False})

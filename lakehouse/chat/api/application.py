@@ -7,22 +7,32 @@ from typing import cast
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 from quart.typing import ResponseTypes
 from quart.wrappers.request import Body
-from quart.wrappers.response import DataBody, Response
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
+from quart_trio.wrappers import TrioResponse
 
 from lakehouse.chat.api import surroundings
-from lakehouse.chat.api.answers import send_whole
+from lakehouse.chat.api.answers import Whole
 from lakehouse.chat.api.body import PulledBody
 from lakehouse.chat.api.events import EventStream
-from lakehouse.edge.asgi import Receive
+from lakehouse.edge.asgi import Receive, Send
+
+
+class Answered(TrioResponse):
+    """What our views return to Quart: an answer that `ChatConnection` has send itself.
+
+    Quart sends a response's head before it asks for the body, and asks for the body outside of the view. A stream
+    fits neither: its status depends on its first piece, and a nursery in a block holds its upstream. A whole answer
+    leaves in two messages instead of Quart's three, the last of which is empty.
+    """
+
+    def __init__(self, answer: Whole | EventStream) -> None:
+        super().__init__()
+        self.answer = answer
 
 
 class ChatConnection(TrioASGIHTTPConnection):
-    """One request. Streams send themselves, and a whole answer leaves in two messages.
-
-    Quart sends a response's head before it asks for the body, and asks for the body outside of the view. A stream
-    fits neither: its status depends on its first piece, and a nursery in a block holds its upstream.
+    """One request, whose answer may send itself.
 
     Under a lifeline, which cancels when the client leaves, nobody needs to watch for that: the request is handled in
     one task, and its body is received only as its reader asks for it.
@@ -38,10 +48,8 @@ class ChatConnection(TrioASGIHTTPConnection):
         await self._send_response(send, await self.app.handle_request(request))
 
     async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
-        if isinstance(response, EventStream):
-            await response.send_to(send)
-        elif isinstance(response, Response) and isinstance(response.response, DataBody):
-            await send_whole(send, response)
+        if isinstance(response, Answered):
+            await response.answer.send_to(cast("Send", send))
         else:
             await super()._send_response(send, response)
 

@@ -7,28 +7,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
-from quart import Request
-from quart.blueprints import BlueprintSetupState
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from lakehouse.edge.asgi import Receive, read_body
 from lakehouse.errors import ErrBadRequest, ErrTooLarge
 
 T = TypeVar("T")
-
-
-def bounded(limit: int) -> Callable[[BlueprintSetupState], None]:
-    """For a blueprint to record: its application keeps no more than `limit` bytes of any request's body."""
-
-    def setup(state: BlueprintSetupState) -> None:
-        state.app.config["MAX_CONTENT_LENGTH"] = limit
-
-    return setup
 
 
 class PulledBody:
@@ -49,34 +37,25 @@ class PulledBody:
 
 
 async def pull(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
-    """`receive` for plain ASGI, whose `headers` have lower-case names."""
+    """The whole body, at most `limit` bytes of it; raises `ErrTooLarge` as soon as it is known to be longer.
+
+    `headers` have lower-case names.
+    """
     fields = dict(headers)
     length = fields.get(b"content-length", b"")
-    _acceptable(fields.get(b"content-encoding", b"identity").decode("latin-1"), length, limit)
+    acceptable(fields.get(b"content-encoding", b"identity").decode("latin-1"), length, limit)
     try:
         return await read_body(receive, limit)
     except ErrTooLarge:
         raise too_large(limit) from None
 
 
-def _acceptable(encoding: str, length: bytes, limit: int) -> None:
+def acceptable(encoding: str, length: bytes, limit: int) -> None:
+    """Nothing, when a body of this Content-Encoding and Content-Length may come."""
     if encoding.lower() != "identity":
         raise ErrBadRequest(f"the body is compressed (Content-Encoding: {encoding[:40]}): send it as plain JSON")
     if length.isdigit() and int(length) > limit:
         raise too_large(limit)
-
-
-async def receive(request: Request, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes of it; raises `ErrTooLarge` as soon as it is known to be longer."""
-    length = b"%d" % (request.content_length or 0)
-    _acceptable(request.headers.get("content-encoding", "identity"), length, limit)
-    try:
-        body: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-    except (RequestEntityTooLarge, ErrTooLarge):
-        raise too_large(limit) from None
-    if len(body) > limit:  # another blueprint of the application may allow more
-        raise too_large(limit)
-    return body
 
 
 def too_large(limit: int) -> ErrTooLarge:

@@ -6,18 +6,21 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from hypercorn.typing import ASGISendCallable
-from quart.utils import encode_headers
-from quart_trio.wrappers import TrioResponse
-
 from lakehouse.chat.api import answers, surroundings
 from lakehouse.chat.api.answers import Whole
 from lakehouse.chat.api.failures import to_tell
 from lakehouse.chat.api.interface import Pieces
 from lakehouse.chat.api.sse import EventWriter, open_writer
 from lakehouse.chat.request import Done, Piece
+from lakehouse.edge.asgi import Send
 from lakehouse.errors import LakehouseError, failure
 from lakehouse.observe.inflight import Flight
+
+HEADERS = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold pieces back
+)
 
 
 class Form(Protocol):
@@ -33,8 +36,8 @@ class Form(Protocol):
         """The answer in place of a stream that never began."""
 
 
-class EventStream(TrioResponse):
-    """A response that asks the dispatcher while it is sent. `ChatConnection` calls `send_to`; Quart alone cannot.
+class EventStream:
+    """An answer that asks the dispatcher while it is sent.
 
     The dispatcher's stream is entered and left in one block of one task, so a client that leaves, a deadline or a
     shutdown ends it like any other block: there is nothing to clean up here, and nothing is shielded.
@@ -50,16 +53,13 @@ class EventStream(TrioResponse):
         begun: Callable[[], None] | None = None,
     ) -> None:
         """`begun` is called once, when the first piece is there and before the head is sent."""
-        super().__init__(status=200, content_type="text/event-stream")
-        self.headers["Cache-Control"] = "no-cache"
-        self.headers["X-Accel-Buffering"] = "no"  # nginx would hold pieces back
         self._stream = stream
         self._form = form
         self._keep_alive = keep_alive
         self._flight = flight
         self._begun = begun
 
-    async def send_to(self, send: ASGISendCallable) -> None:
+    async def send_to(self, send: Send) -> None:
         """Ask, and send what comes as it comes. Cancellation leaves the client with a stream that has no last event."""
         async with open_writer(send, keep_alive=self._keep_alive) as writer:
             try:
@@ -90,5 +90,4 @@ class EventStream(TrioResponse):
     async def _begin(self, writer: EventWriter, pieces: Pieces) -> None:
         if self._begun is not None:
             self._begun()
-        self.headers[answers.ATTEMPTS] = str(len(pieces.attempts))
-        await writer.start(encode_headers(self.headers))
+        await writer.start([*HEADERS, (answers.ATTEMPTS.lower().encode(), b"%d" % len(pieces.attempts))])

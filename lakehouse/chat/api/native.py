@@ -1,41 +1,19 @@
-"""The native form: `POST /v1/chat`, whole or streamed, and `GET /v1/chat/providers`."""
+"""The native form of a chat: `POST /v1/chat`, whole or streamed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import msgspec
-from quart import Blueprint
-from quart_trio.wrappers import TrioResponse
 
 from lakehouse.chat.api import answers, body, sse, surroundings
 from lakehouse.chat.api.answers import Whole
 from lakehouse.chat.api.events import EventStream
 from lakehouse.chat.api.interface import Dispatcher, Pieces
-from lakehouse.chat.api.posts import Asked, tell_failures, view
+from lakehouse.chat.api.posts import Asked
 from lakehouse.chat.request import Piece, Request
 from lakehouse.errors import LakehouseError
 from lakehouse.observe.inflight import Flight
-
-
-def native(
-    dispatcher: Dispatcher, *, max_body: int, prefix: str = "/v1/chat", keep_alive: float = sse.KEEP_ALIVE
-) -> Blueprint:
-    """The routes `POST {prefix}` and `GET {prefix}/providers`; `max_body` in bytes, `keep_alive` in seconds."""
-    blueprint = Blueprint("native", __name__, url_prefix=prefix)
-    blueprint.record_once(body.bounded(max_body))
-
-    chat = NativeChat(dispatcher, keep_alive=keep_alive)
-    blueprint.post("", endpoint="chat")(view(chat, max_body=max_body))
-
-    @blueprint.get("/providers")
-    async def providers() -> TrioResponse:
-        known = dispatcher.providers()
-        default = next((provider.name for provider in known if provider.default), None)
-        return answers.document({"providers": known, "default": default}).response()
-
-    tell_failures(blueprint, chat)
-    return blueprint
 
 
 class NativeChat:

@@ -26,6 +26,9 @@ from lakehouse.errors import (
     LakehouseError,
 )
 
+OPENAI_PATHS = ("/v1/chat/completions", "/v1/models", "/chat/completions", "/models")
+"""Where OpenAI's clients ask, and get their failures in OpenAI's envelope."""
+
 
 class Kind(NamedTuple):
     """How a failure is called in OpenAI's words; `status` and `param` replace the failure's own."""

@@ -1,23 +1,18 @@
-"""A chat's POST: what it is asked with, and the two ways in which it comes.
+"""A chat's POST: what it is asked with, and how it is answered as plain ASGI, under a lifeline.
 
-Through Quart it is a view like any other. Under a lifeline it is answered as plain ASGI, before Quart: its request, its
-contexts and its response are a fifth of what a whole chat costs, and a chat needs nothing of them but the body.
+Quart's request, contexts and response are a fifth of what a whole chat costs, and a chat needs nothing of them but the
+body. Where there is no lifeline it is a view of Quart's like any other, see `blueprints`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple, Protocol, cast
-
-from hypercorn.typing import ASGISendCallable
-from quart import Blueprint, request
-from quart_trio.wrappers import TrioResponse
-from werkzeug.exceptions import InternalServerError
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from lakehouse.chat.api import body, surroundings
 from lakehouse.chat.api.answers import Whole
 from lakehouse.chat.api.events import EventStream
-from lakehouse.chat.api.failures import defect, one_failure, to_tell
+from lakehouse.chat.api.failures import to_tell
 from lakehouse.edge.asgi import Receive, Scope, Send
 from lakehouse.errors import LakehouseError
 from lakehouse.observe.inflight import Flight
@@ -64,30 +59,4 @@ class Post:
             error = to_tell(raised)
             surroundings.note(flight, error)
             answer = self._chat.refusal(error, flight)
-        await answer.send_to(cast("ASGISendCallable", send))
-
-
-def view(chat: Chat, *, max_body: int) -> Callable[[], Awaitable[TrioResponse]]:
-    """The same as a view of Quart's."""
-
-    async def post() -> TrioResponse:
-        data = await body.receive(request, max_body)
-        with one_failure():
-            answer = await chat.answer(Asked(data, surroundings.flight(request), surroundings.lift_deadline(request)))
-        return answer if isinstance(answer, EventStream) else answer.response()
-
-    return post
-
-
-def tell_failures(blueprint: Blueprint, chat: Chat) -> None:
-    """Whatever fails in a view of this blueprint is told in the form of `chat`."""
-
-    @blueprint.errorhandler(LakehouseError)
-    async def refuse(error: LakehouseError) -> TrioResponse:
-        flight = surroundings.flight(request)
-        surroundings.note(flight, error)
-        return chat.refusal(error, flight).response()
-
-    @blueprint.errorhandler(InternalServerError)
-    async def apologise(_: InternalServerError) -> TrioResponse:
-        return await refuse(defect())
+        await answer.send_to(send)

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import trio
-from hypercorn.typing import ASGISendCallable
+
+from lakehouse.edge.asgi import Send
 
 KEEP_ALIVE = 5.0
 """Seconds of silence after which a comment is sent. Proxies on the way give up on a silent peer after 30 s or more,
@@ -40,7 +41,7 @@ class EventWriter:
     Cancelling a write may leave half an event on the wire, so nothing can be written after it.
     """
 
-    def __init__(self, send: ASGISendCallable) -> None:
+    def __init__(self, send: Send) -> None:
         self.started = False
         self._send = send
         self._sending = False  # stays true when that is cancelled
@@ -82,7 +83,7 @@ class EventWriter:
 
 
 @asynccontextmanager
-async def open_writer(send: ASGISendCallable, *, keep_alive: float) -> AsyncIterator[EventWriter]:
+async def open_writer(send: Send, *, keep_alive: float) -> AsyncIterator[EventWriter]:
     """A writer whose comments end with the block."""
     async with trio.open_nursery() as nursery:
         writer = EventWriter(send)

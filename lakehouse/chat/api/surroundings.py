@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
-
-from quart import Request
+from typing import TYPE_CHECKING, Any, cast
 
 from lakehouse.errors import LakehouseError
 from lakehouse.observe.inflight import Flight
+
+if TYPE_CHECKING:
+    from quart import Request
 
 
 def flight(request: Request) -> Flight | None:

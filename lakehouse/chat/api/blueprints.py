@@ -1,0 +1,119 @@
+"""The chat group on Quart-Trio: its listings, and the chats of a server that puts no lifeline around us."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from quart import Blueprint, request
+from quart.blueprints import BlueprintSetupState
+from werkzeug.exceptions import InternalServerError, RequestEntityTooLarge
+
+from lakehouse.chat.api import answers, surroundings
+from lakehouse.chat.api.application import Answered
+from lakehouse.chat.api.body import acceptable, too_large
+from lakehouse.chat.api.failures import defect, one_failure
+from lakehouse.chat.api.interface import Dispatcher
+from lakehouse.chat.api.native import NativeChat
+from lakehouse.chat.api.openai import OpenAIChat, as_model
+from lakehouse.chat.api.openai_shapes import ModelList
+from lakehouse.chat.api.posts import Asked, Chat
+from lakehouse.chat.api.sse import KEEP_ALIVE
+from lakehouse.errors import ErrTooLarge, LakehouseError, failure
+
+
+def native(
+    dispatcher: Dispatcher, *, max_body: int, prefix: str = "/v1/chat", keep_alive: float = KEEP_ALIVE
+) -> Blueprint:
+    """The routes `POST {prefix}` and `GET {prefix}/providers`; `max_body` in bytes, `keep_alive` in seconds."""
+    blueprint = Blueprint("native", __name__, url_prefix=prefix)
+    blueprint.record_once(_bounded(max_body))
+
+    chat = NativeChat(dispatcher, keep_alive=keep_alive)
+    blueprint.post("", endpoint="chat")(_view(chat, max_body=max_body))
+
+    @blueprint.get("/providers")
+    async def providers() -> Answered:
+        known = dispatcher.providers()
+        default = next((provider.name for provider in known if provider.default), None)
+        return Answered(answers.document({"providers": known, "default": default}))
+
+    _tell_failures(blueprint, chat)
+    return blueprint
+
+
+def openai(dispatcher: Dispatcher, *, max_body: int, prefix: str = "/v1", keep_alive: float = KEEP_ALIVE) -> Blueprint:
+    """The routes `POST {prefix}/chat/completions` and `GET {prefix}/models` over this dispatcher.
+
+    `max_body` is in bytes, `keep_alive` in seconds.
+    """
+    blueprint = Blueprint("openai", __name__, url_prefix=prefix or None)
+    blueprint.record_once(_bounded(max_body))
+
+    chat = OpenAIChat(dispatcher, keep_alive=keep_alive)
+    blueprint.post("/chat/completions", endpoint="complete")(_view(chat, max_body=max_body))
+
+    @blueprint.get("/models")
+    async def models() -> Answered:
+        with one_failure():
+            cards = await dispatcher.models()
+        return Answered(answers.document(ModelList(data=tuple(map(as_model, cards)))))
+
+    @blueprint.get("/models/<path:name>")
+    async def model(name: str) -> Answered:
+        with one_failure():
+            cards = await dispatcher.models()
+        card = next((card for card in cards if card.id == name), None)
+        if card is None:
+            raise failure("model_not_found", f"the model {name} is not in the listing of any registered provider")
+        return Answered(answers.document(as_model(card)))
+
+    _tell_failures(blueprint, chat)
+    return blueprint
+
+
+def _bounded(limit: int) -> Callable[[BlueprintSetupState], None]:
+    """For a blueprint to record: its application keeps no more than `limit` bytes of any request's body."""
+
+    def setup(state: BlueprintSetupState) -> None:
+        state.app.config["MAX_CONTENT_LENGTH"] = limit
+
+    return setup
+
+
+def _view(chat: Chat, *, max_body: int) -> Callable[[], Awaitable[Answered]]:
+    """A chat's POST, as `posts.Post` answers it, for Quart."""
+
+    async def post() -> Answered:
+        data = await _body(max_body)
+        with one_failure():
+            answer = await chat.answer(Asked(data, surroundings.flight(request), surroundings.lift_deadline(request)))
+        return Answered(answer)
+
+    return post
+
+
+async def _body(limit: int) -> bytes:
+    """`body.pull` for the request that Quart has at hand."""
+    length = b"%d" % (request.content_length or 0)
+    acceptable(request.headers.get("content-encoding", "identity"), length, limit)
+    try:
+        body: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    except (RequestEntityTooLarge, ErrTooLarge):
+        raise too_large(limit) from None
+    if len(body) > limit:  # another blueprint of the application may allow more
+        raise too_large(limit)
+    return body
+
+
+def _tell_failures(blueprint: Blueprint, chat: Chat) -> None:
+    """Whatever fails in a view of this blueprint is told in the form of `chat`."""
+
+    @blueprint.errorhandler(LakehouseError)
+    async def refuse(error: LakehouseError) -> Answered:
+        flight = surroundings.flight(request)
+        surroundings.note(flight, error)
+        return Answered(chat.refusal(error, flight))
+
+    @blueprint.errorhandler(InternalServerError)
+    async def apologise(_: InternalServerError) -> Answered:
+        return await refuse(defect())

@@ -6,9 +6,9 @@ happens. Our own transport raises our exceptions already; anybody else's may be 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from math import inf
-from typing import Self, cast
+from typing import Protocol, Self, cast
 
 import httpx
 import trio
@@ -45,33 +45,37 @@ def ours(error: httpx.HTTPError, provider: str) -> LakehouseError:
     )
 
 
-class Incoming:
-    """The head of an answer, and its body to come. Used as a context manager, it is closed at the end."""
+class Body(Protocol):
+    """What comes in: what is here can be taken without waiting, and what is not can be waited for."""
+
+    def take(self) -> bytes | None:
+        """The next bytes, none at the end, None while there is nothing. Raises what the body breaks off with."""
+
+    def arrival(self, deadline: float = inf) -> Awaitable[bool]:
+        """Wait until `take` may have something; false once `deadline` has passed. Raises as `take`."""
+
+
+class _Foreign:
+    """The body that somebody else's transport gives. It knows only one way of asking: to wait for the next part."""
 
     def __init__(self, response: httpx.Response, provider: str) -> None:
-        self.status = response.status_code
-        self._response = response
+        self._chunks = aiter(cast("AsyncIterable[bytes]", response.stream))
         self._provider = provider
-        self._chunks: AsyncIterator[bytes] | None = None
+        self._next: bytes | None = None
 
-    async def __aenter__(self) -> Self:
-        return self
+    def take(self) -> bytes | None:
+        """See `Body`."""
+        data, self._next = self._next, None
+        return data
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def receive(self, deadline: float = inf) -> bytes | None:
-        """The next bytes, or none at the end of the body; None once `deadline` has passed."""
-        stream = self._response.stream
-        if isinstance(stream, ResponseStream):
-            return await stream.response.receive_until(deadline)
+    async def arrival(self, deadline: float = inf) -> bool:
+        """See `Body`. Cancelled, it may have lost what was on its way."""
         with trio.CancelScope(deadline=deadline):
-            return await self._next_chunk()
-        return None
+            self._next = await self._chunk()
+            return True
+        return False
 
-    async def _next_chunk(self) -> bytes:
-        if self._chunks is None:
-            self._chunks = aiter(cast("AsyncIterable[bytes]", self._response.stream))
+    async def _chunk(self) -> bytes:
         try:
             async for chunk in self._chunks:
                 if chunk:
@@ -79,6 +83,29 @@ class Incoming:
         except httpx.HTTPError as error:
             raise ours(error, self._provider) from error
         return b""
+
+
+class Incoming:
+    """The head of an answer, and its body to come. Used as a context manager, it is closed at the end."""
+
+    def __init__(self, response: httpx.Response, provider: str) -> None:
+        self.status = response.status_code
+        self._response = response
+        self._provider = provider
+        stream = response.stream
+        self.body: Body = stream.response if isinstance(stream, ResponseStream) else _Foreign(response, provider)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def receive(self) -> bytes:
+        """The next bytes, or none at the end of the body."""
+        while (data := self.body.take()) is None:
+            await self.body.arrival()
+        return data
 
     async def read(self, limit: int, heard: Callable[[], None]) -> bytes:
         """The whole body. Raises if it is over `limit` bytes; calls `heard` for every part of it that is not mere white

@@ -43,13 +43,18 @@ class Linger:
             self._until = trio.current_time() + self._seconds
         return self._until
 
-    async def protect(self, work: Callable[[], Awaitable[Result]], lost: Callable[[Result], Awaitable[None]]) -> Result:
+    def protect(
+        self, work: Callable[[], Awaitable[Result]], lost: Callable[[Result], Awaitable[None]]
+    ) -> Awaitable[Result]:
         """Do `work`; when the client leaves meanwhile, let it go on until `until` before the cancellation passes.
 
         A result that nobody is left to take is given to `lost`, which has until the same moment.
         """
-        if self._seconds is None:
-            return await work()
+        return work() if self._seconds is None else self._protected(work, lost)
+
+    async def _protected(
+        self, work: Callable[[], Awaitable[Result]], lost: Callable[[Result], Awaitable[None]]
+    ) -> Result:
         task = _Shielded(work)
         try:
             async with trio.open_nursery() as nursery:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import trio
 
 from lakehouse.chat.call import Call
@@ -28,7 +30,7 @@ def silent(route: Route, settings: ChatTable, *, heard: bool) -> LakehouseError:
 
 
 class Live:
-    """`receive` gives the pieces as they arrive; when it gives none, the answer is whole and `reply` is there.
+    """`take` gives the pieces that are here; when it gives none, the answer is whole and `reply` is there.
 
     It settles its attempt. Somebody must close it.
     """
@@ -37,13 +39,21 @@ class Live:
         self, call: Call, route: Route, attempt: TrackedAttempt, incoming: Incoming, parser: StreamParser
     ) -> None:
         self.route = route
+        self.closed = False
+        self.ended = False  # the answer is whole
         self._call = call
         self._attempt = attempt
         self._incoming = incoming
+        self._body = incoming.body
         self._parser = parser
-        self._first: list[Delta] = []
+        self._now = trio.lowlevel.current_clock().current_time
+        self._patience = call.settings.idle_timeout
+        self._deadline = inf
+        self._moved = False  # the answer has gone on, so that the deadline runs anew from the next wait
+        self._said = 0  # by the last wait, in what `StreamParser.said` counts
         self._afterword: float | None = None
-        self.closed = False
+        self._cut_off = False  # nothing more is read
+        self._first: list[Delta] = []
         self._reply: Reply | None = None
 
     @property
@@ -53,33 +63,69 @@ class Live:
             raise RuntimeError("the stream has not ended")
         return self._reply
 
-    @property
-    def ended(self) -> bool:
-        """Whether the answer is whole."""
-        return self._reply is not None
-
     async def begin(self, deadline: float) -> None:
-        """Wait for the first pieces until `deadline`; `receive` gives them then. Closes itself if there are none."""
+        """Wait for the first pieces until `deadline`; `take` gives them then. Closes itself if there are none."""
+        self._deadline = deadline
         try:
-            self._first = await self._next(deadline)
+            self._first = await self.receive()
         except BaseException:
             await self._incoming.aclose()
             raise
         self._attempt.begun()
+        self._parser = self._parser.settled
 
     async def receive(self) -> list[Delta]:
-        """The next pieces, those that arrived together; none at the end.
+        """The next pieces, none at the end: `take`, as soon as there is something. Raises the same, and `arrival`'s."""
+        while (deltas := self.take()) is None:
+            await self.arrival()
+        return deltas
 
-        Raises `ErrTimeout` when none come for `idle_timeout`, and what breaks the stream.
+    def take(self) -> list[Delta] | None:
+        """The next pieces, those that arrived together; none at the end; None: `arrival` is to be awaited first.
+
+        Raises what breaks the stream.
         """
         if self._first:
             first, self._first = self._first, []
             return first
+        parser = self._parser
         try:
-            return await self._next(trio.current_time() + self._call.settings.idle_timeout)
+            while not self.ended:
+                data = b"" if parser.broken else self._data()
+                if data is None:
+                    return None
+                if deltas := parser.feed(data) if data else self._end():
+                    self._moved = True
+                    return deltas
+                self._listen()
         except LakehouseError as error:
             self._attempt.failed(error)
             raise
+        return []
+
+    async def arrival(self) -> None:
+        """Wait until `take` may have something to give. Raises `ErrTimeout` after `idle_timeout` without a sign of the
+        answer, such as a part of a tool call, which is a piece only when it is whole; what says nothing, such as a
+        comment, is no sign. What follows a whole answer, or fails to, does not spoil it."""
+        parser = self._parser
+        if self._moved:
+            self._moved = False
+            self._said = parser.said
+            self._deadline = self._now() + self._patience
+        deadline = self._deadline
+        if parser.finished:
+            self._afterword = self._afterword or self._now() + AFTERWORD
+            deadline = min(deadline, self._afterword)
+        try:
+            if await self._body.arrival(deadline):
+                return
+            failed = silent(self.route, self._call.settings, heard=self._attempt.heard)
+        except LakehouseError as error:
+            failed = self._cut(error)
+        if not parser.complete:
+            self._attempt.failed(failed)
+            raise failed
+        self._cut_off = True
 
     async def drain(self) -> None:
         """Read to the end for the sake of the usage, and close."""
@@ -99,44 +145,38 @@ class Live:
         self._attempt.dropped()
         await self._incoming.aclose()
 
-    async def _next(self, deadline: float) -> list[Delta]:
-        """Pieces, or none at the end. The deadline moves with every sign of the answer, such as a part of a tool call,
-        which is a piece only when it is whole; what says nothing, such as a comment, does not move it."""
-        while self._reply is None:
-            said = self._parser.said
-            data = b"" if self._parser.broken else await self._data(deadline)
-            if deltas := self._parser.feed(data) if data else self._end():
-                return deltas
-            if self._parser.said > said:
-                self._attempt.heard = True
-                self._call.lift()
-                deadline = trio.current_time() + self._call.settings.idle_timeout
-        return []
-
-    async def _data(self, deadline: float) -> bytes:
-        """The next bytes, or none at the end. What follows a whole answer, or fails to, does not spoil it."""
-        if self._parser.finished:
-            self._afterword = self._afterword or trio.current_time() + AFTERWORD
-            deadline = min(deadline, self._afterword)
+    def _data(self) -> bytes | None:
+        """The next bytes, none at the end, None while there is nothing."""
+        if self._cut_off:
+            return b""
         try:
-            data = await self._incoming.receive(deadline)
+            return self._body.take()
         except LakehouseError as error:
-            if self._parser.complete:
-                return b""
-            raise self._cut(error) from error
-        if data is not None or self._parser.complete:
-            return data or b""
-        raise silent(self.route, self._call.settings, heard=self._attempt.heard)
+            cut = self._cut(error)
+        if self._parser.complete:
+            return b""
+        raise cut
+
+    def _listen(self) -> None:
+        """There was no piece; was there a sign of the answer?"""
+        if self._parser.said > self._said:
+            self._said = self._parser.said
+            self._moved = self._attempt.heard = True
+            self._call.lift()
 
     def _cut(self, error: LakehouseError) -> LakehouseError:
         """Before the first piece it is whatever it is, after that a stream that broke."""
         if not self._attempt.heard or error.error_class == "timeout":
             return error
-        return failure("incomplete_stream", f"the stream of {self.route} was cut: {error.message}", upstream_status=200)
+        message = f"the stream of {self.route} was cut: {error.message}"
+        cut = failure("incomplete_stream", message, upstream_status=200)
+        cut.__cause__ = error
+        return cut
 
     def _end(self) -> list[Delta]:
         deltas = self._parser.flush()
         self._reply = self._parser.end()
+        self.ended = True
         self._attempt.answered()
         self._call.learned(self._reply.usage)
         return deltas

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Self
@@ -35,6 +35,7 @@ class Stream:
         self._live: Live | None = None
         self._handed = Handed() if call.settings.policy.on_cut == "resume" else None
         self._repetition: Repetition | None = None
+        self._cut: LakehouseError | None = None  # what broke the stream, until it is resumed
         self._pieces: Iterator[Piece] = iter(())
         self._over = False
 
@@ -79,21 +80,24 @@ class Stream:
                 return piece
             self._pieces = iter(await self.next_batch())
 
-    async def next_batch(self) -> list[Piece]:
+    async def next_batch(self) -> Sequence[Piece]:
         """The next pieces, at least one. Raises StopAsyncIteration after the last, and what breaks the stream."""
         if self._over:
             raise StopAsyncIteration
+        linger = self._call.linger
         try:
-            deltas = await self._call.linger.protect(self._receive, _nothing)
+            while (deltas := self._take()) is None:
+                await linger.protect(self._wait, _nothing)
         except LakehouseError as error:
             self._over = True
             await self._serving.aclose()
             raise self._call.ended_in(error) from error.__cause__
-        if not self._serving.ended:
-            return list(deltas)
+        live = self._serving
+        if not live.ended:
+            return deltas
         self._over = True
-        self._call.answered(self._serving.route, self._serving.reply)
-        return [*deltas, done(self._call, self._serving.route, self._serving.reply)]
+        self._call.answered(live.route, live.reply)
+        return [*deltas, done(self._call, live.route, live.reply)]
 
     @property
     def _serving(self) -> Live:
@@ -101,20 +105,39 @@ class Stream:
             raise RuntimeError("the stream has not been entered: use `async with`")
         return self._live
 
-    async def _receive(self) -> list[Delta]:
-        """The next deltas that the client does not have yet; none only if the answer has ended."""
+    def _take(self) -> list[Delta] | None:
+        """The next deltas that the client does not have yet; none only if the answer has ended; None: `_wait` first."""
+        live = self._serving
         while True:
             try:
-                deltas = await self._serving.receive()
+                deltas = live.take()
             except LakehouseError as cut:
-                await self._resume(cut)
-                continue
+                if self._handed is None:
+                    raise
+                self._cut = cut
+                return None
+            if deltas is None:
+                return None
             if self._repetition is not None:
                 deltas = self._new_in(deltas, self._repetition)
-            if deltas or self._serving.ended:
+            if deltas or live.ended:
                 if self._handed is not None:
                     self._handed.add(deltas)
                 return deltas
+
+    def _wait(self) -> Awaitable[None]:
+        """Until `_take` may have something: more of the answer, or another route's when this one was cut."""
+        return self._serving.arrival() if self._handed is None else self._wait_or_resume()
+
+    async def _wait_or_resume(self) -> None:
+        cut, self._cut = self._cut, None
+        if cut is None:
+            try:
+                await self._serving.arrival()
+            except LakehouseError as error:
+                cut = error
+        if cut is not None:
+            await self._resume(cut)
 
     async def _resume(self, cut: LakehouseError) -> None:
         """Have the next route answer the question again. Raises `cut` when it may not, or when nobody is left."""
@@ -141,8 +164,8 @@ class Stream:
         raise failure("incomplete_stream", message, upstream_status=200)
 
 
-async def _nothing(deltas: list[Delta]) -> None:
-    """Deltas that nobody takes need no care."""
+async def _nothing(_: None) -> None:
+    """What has come meanwhile is read on when the stream is left."""
 
 
 class Batches:
@@ -154,5 +177,5 @@ class Batches:
     def __aiter__(self) -> Batches:
         return self
 
-    async def __anext__(self) -> list[Piece]:
-        return await self._stream.next_batch()
+    def __anext__(self) -> Awaitable[Sequence[Piece]]:
+        return self._stream.next_batch()

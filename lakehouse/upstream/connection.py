@@ -20,6 +20,11 @@ CREDIT = 16
 """Reads and writes that may succeed at once, one after the other, before the other tasks are let run: what one busy
 connection can take from the rest is 16 windows, two MiB, which is a millisecond or two."""
 
+FEW = 16 * 1024
+"""Bytes. A read of fewer has emptied the socket, so that the next one waits before it asks: it would nearly always be
+told "not yet", which costs as much as the read itself. Behind as many or more is often more on its way, and of TLS
+they are a whole record, with the next one right behind it."""
+
 _NO_LINGER = struct.pack("ii", 1, 0)
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -32,7 +37,9 @@ class Connection:
     """
 
     __slots__ = (
+        "_awaited",
         "_credit",
+        "_emptied",
         "_expired",
         "_probe",
         "_socket",
@@ -51,6 +58,8 @@ class Connection:
         self._window = window
         self._watch = watch
         self._expired = False
+        self._emptied = True  # nothing comes before it was asked for
+        self._awaited: Callable[[socket.socket], Awaitable[None]] = trio.lowlevel.wait_readable
         self.deadline = self.due = inf
         self._credit = CREDIT
         self.idle_since = 0.0
@@ -102,16 +111,33 @@ class Connection:
 
         They are good until the next checkpoint. Raises `OSError`, `trio.ClosedResourceError`.
         """
-        self._credit -= 1
-        if self._credit < 0:
-            await self._pay()
-        while True:
-            try:
-                return self._window[: self._socket.recv_into(self._window)]
-            except _NOT_YET as not_yet:
-                wait = _what_for(not_yet, trio.lowlevel.wait_readable)
-            if not await self._wait(wait, deadline):
+        while (data := self.receive_at_once()) is None:
+            if not await self.arrival(deadline):
                 return None
+        return data
+
+    def receive_at_once(self) -> memoryview | None:
+        """`receive` without waiting: None when there is nothing yet, or the others have to be let run first; then
+        `arrival` is to be awaited."""
+        if self._emptied or self._credit <= 0:
+            return None
+        self._credit -= 1
+        sock = self._socket
+        try:
+            size = sock.recv_into(self._window)
+        except _NOT_YET as not_yet:
+            self._emptied = True
+            self._awaited = _what_for(not_yet, trio.lowlevel.wait_readable)
+            return None
+        self._emptied = size < FEW and not (isinstance(sock, ssl.SSLSocket) and sock.pending())
+        return self._window[:size]
+
+    def arrival(self, deadline: float = inf) -> Awaitable[bool]:
+        """Wait until there may be something to receive; false if the deadline came first. Cancelled, it loses nothing.
+
+        Raises `trio.ClosedResourceError`.
+        """
+        return self._wait(self._awaited, deadline) if self._emptied else self._pay()
 
     def send_eof(self) -> None:
         """Say that no more will be sent, where that can be said (not over TLS). Raises `OSError`."""
@@ -128,34 +154,37 @@ class Connection:
             trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 
-    async def _pay(self) -> None:
+    async def _pay(self) -> bool:
         self._credit = CREDIT
         await trio.lowlevel.checkpoint()
+        return True
 
     async def _wait(self, wait: Callable[[socket.socket], Awaitable[None]], deadline: float) -> bool:
         """Wait for the socket; false if the deadline came first. Waiting is a checkpoint, which pays all debts."""
-        self._credit = CREDIT
+        watch = self._watch
         if deadline == inf:
             await wait(self._socket)
-            return True
-        if self._watch is not None and not self.shared:
-            return await self._watched(wait, deadline, self._watch)
-        with trio.CancelScope(deadline=deadline) as scope:
-            await wait(self._socket)
-        return not scope.cancelled_caught
-
-    async def _watched(self, wait: Callable[[socket.socket], Awaitable[None]], deadline: float, watch: Watch) -> bool:
-        self.deadline = deadline
-        self._expired = False
-        watch.keep(self)
-        try:
-            await wait(self._socket)
-        except trio.ClosedResourceError:
-            if not self._expired:
-                raise
-            return False
-        finally:
-            self.deadline = inf
+        elif watch is None or self.shared:
+            with trio.CancelScope(deadline=deadline) as scope:
+                await wait(self._socket)
+            if scope.cancelled_caught:
+                return False
+        else:
+            self.deadline = deadline
+            self._expired = False
+            if deadline < self.due:
+                watch.keep(self)
+            try:
+                await wait(self._socket)
+            except trio.ClosedResourceError:
+                if not self._expired:
+                    raise
+                return False
+            finally:
+                self.deadline = inf
+        self._credit = CREDIT
+        self._emptied = False
+        self._awaited = trio.lowlevel.wait_readable
         return True
 
     def expire(self) -> None:

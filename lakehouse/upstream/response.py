@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import inf
 from types import TracebackType
 from typing import Self
@@ -35,6 +35,7 @@ class Response:
         "_parser",
         "_peer",
         "_release",
+        "_silent_since",
         "headers",
         "http_version",
         "reason",
@@ -60,6 +61,7 @@ class Response:
         self._peer = peer
         self._release = release
         self.upload = upload
+        self._silent_since: float | None = None  # since when somebody waits for the next bytes
         self.reused = connection.used
         self.sent_at = sent_at
         self.status = 0
@@ -85,8 +87,13 @@ class Response:
     async def read_head(self) -> None:
         """Wait for the final head. Raises `Gone`, `ErrUpstream`, `ErrTimeout`; the connection is closed then."""
         parser = self._parser
-        while not parser.head:
-            await self._read()
+        try:
+            while not parser.head:
+                if not self._read():
+                    await self.arrival()
+        except BaseException:
+            self._let_go(False)
+            raise
         self.status = parser.status
         self.reason = parser.reason
         self.headers = parser.headers
@@ -99,22 +106,30 @@ class Response:
         without a piece, `trio.ClosedResourceError` if it was closed before its end. Not every call is a checkpoint:
         see `connection.CREDIT` for what can go by without one.
         """
-        parser = self._parser
-        while not parser.parts:
-            if parser.done:
-                return b""
-            await self._read()
-        return parser.take()
+        try:
+            while (data := self.take()) is None:
+                await self.arrival()
+        except BaseException:
+            self._let_go(False)
+            raise
+        return data
 
-    async def receive_until(self, deadline: float) -> bytes | None:
-        """`receive`, but None once `deadline` has passed; the answer stays open then."""
+    def take(self) -> bytes | None:
+        """`receive` without waiting: None when there is nothing yet; `arrival` is to be awaited then. Raises as it does."""
         parser = self._parser
         while not parser.parts:
             if parser.done:
                 return b""
-            if not await self._read(deadline):
+            if not self._read():
                 return None
         return parser.take()
+
+    def arrival(self, deadline: float = inf) -> Awaitable[bool]:
+        """Wait until `take` may have something to give; false once `deadline` has passed, and the answer stays open
+        then, as it does when this is cancelled. Raises `ErrTimeout` and `trio.ClosedResourceError` as `receive`."""
+        connection = self._open()
+        limit = self._peer.idle_timeout if self._parser.head else self._peer.response_timeout
+        return connection.arrival(deadline) if limit == inf else self._arrival_in_time(connection, limit, deadline)
 
     def take_whole(self) -> bytes | None:
         """The rest of the body if all of it has arrived, else None. Never waits."""
@@ -171,16 +186,18 @@ class Response:
             self._parser.detach()
             self._release(connection, keep)
 
-    async def _read(self, deadline: float = inf) -> bool:
-        """Read once, and take it in; false once `deadline` has passed."""
-        connection = self._connection
-        if connection is None:
+    def _open(self) -> Connection:
+        if self._connection is None:
             raise trio.ClosedResourceError("the answer was closed before its end")
+        return self._connection
+
+    def _read(self) -> bool:
+        """Read once, and take it in; false when there is nothing yet."""
+        connection, parser = self._connection, self._parser
         try:
-            data = await self._bytes_in_time(connection, deadline)
+            data = (connection or self._open()).receive_at_once()
             if data is None:
                 return False
-            parser = self._parser
             if data:
                 parser.feed(data)
             else:
@@ -194,6 +211,7 @@ class Response:
         except BaseException:
             self._let_go(False)
             raise
+        self._silent_since = None
         if parser.done and not parser.upgraded and (self.upload is None or self.upload.complete):
             self._let_go(parser.reusable)
         return True
@@ -209,30 +227,30 @@ class Response:
             return self._peer.broken(what)
         return self._peer.cut(what, status=self.status)
 
-    async def _bytes_in_time(self, connection: Connection, caller_deadline: float) -> memoryview | None:
-        """What the connection gives, `ErrTimeout`, or None at the caller's own deadline.
+    async def _arrival_in_time(self, connection: Connection, limit: float, caller_deadline: float) -> bool:
+        """`arrival` within `limit`, or `ErrTimeout`; false at the caller's own deadline.
 
         While a body goes up the limit runs from the last of it that was taken. That moment moves without anybody
         waking us, so a deadline that comes is looked at again; it is never later than the limit allows.
         """
-        peer = self._peer
         head = self._parser.head
-        limit = peer.idle_timeout if head else peer.response_timeout
-        since = trio.current_time() if head else self.sent_at
+        if self._silent_since is None:
+            self._silent_since = trio.current_time()
+        since = self._silent_since if head else self.sent_at
         while True:
-            deadline = inf if limit == inf else self._moved(since) + limit
-            if deadline == inf != limit:
+            deadline = self._moved(since) + limit
+            if deadline == inf:
                 # The caller's turn to send: look again when the limit could have passed at the earliest.
                 deadline = trio.current_time() + limit
-            data = await connection.receive(min(deadline, caller_deadline))
-            if data is not None:
-                return data
+            if await connection.arrival(min(deadline, caller_deadline)):
+                return True
             if caller_deadline <= trio.current_time():
-                return None
+                return False
             if self._moved(since) + limit <= trio.current_time():
+                self._let_go(False)
                 if head:
-                    raise peer.late("idle", "sent nothing more of its answer", limit, status=self.status)
-                raise peer.late("response", "did not answer", limit)
+                    raise self._peer.late("idle", "sent nothing more of its answer", limit, status=self.status)
+                raise self._peer.late("response", "did not answer", limit)
 
     def _moved(self, since: float) -> float:
         return since if self.upload is None else max(since, self.upload.progress)

@@ -93,6 +93,11 @@ class StreamParser(Protocol):
     """
 
     @property
+    def settled(self) -> StreamParser:
+        """What reads the rest as this would: itself, or what it has found out to be right for this answer. To be asked
+        between two calls."""
+
+    @property
     def complete(self) -> bool:
         """The answer is proven whole: its finish reason or end mark has been read, and `end` will not raise for a
         cut."""

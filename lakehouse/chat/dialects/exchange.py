@@ -94,6 +94,11 @@ class EitherParser:
         self._reply: Reply | None = None
 
     @property
+    def settled(self) -> StreamParser:
+        """See `StreamParser`."""
+        return self._stream if self._form == "stream" else self
+
+    @property
     def complete(self) -> bool:
         """See `StreamParser`."""
         return self._stream.complete or self._reply is not None
@@ -167,6 +172,11 @@ class CheckedParser:
         self._check = check
         self._live = live
         self._reply: Reply | None = None
+
+    @property
+    def settled(self) -> StreamParser:
+        """See `StreamParser`."""
+        return self
 
     @property
     def complete(self) -> bool:

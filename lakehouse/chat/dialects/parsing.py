@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import MAX_ANSWER
+from lakehouse.chat.dialects.base import MAX_ANSWER, StreamParser
 from lakehouse.chat.dialects.documents import JsonObject, load_object
 from lakehouse.chat.dialects.excerpts import excerpt
 from lakehouse.chat.dialects.failures import refusal
@@ -46,6 +46,11 @@ class Parser:
         self._answer = reader.answer
         self._flushed = False
         self._error: LakehouseError | None = None
+
+    @property
+    def settled(self) -> StreamParser:
+        """See `StreamParser`."""
+        return self
 
     @property
     def broken(self) -> bool:

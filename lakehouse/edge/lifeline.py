@@ -93,7 +93,8 @@ class Lifeline:
                 self._on_end(flight)
 
     def _flight(self, scope: Scope, headers: dict[bytes, bytes]) -> Flight:
-        asked = headers.get(b"x-request-id", b"")
-        name = asked.decode() if _SANE_ID.fullmatch(asked) else f"{self._prefix}-{next(self._numbers):06x}"
+        asked = headers.get(b"x-request-id")
+        sane = asked is not None and _SANE_ID.fullmatch(asked)
+        name = asked.decode() if asked is not None and sane else f"{self._prefix}-{next(self._numbers):06x}"
         method = scope.get("method", "GET")  # a websocket scope has none
         return Flight(id=name, method=method, path=scope["path"], started=trio.current_time())

@@ -115,7 +115,7 @@ class Response:
         return data
 
     def take(self) -> bytes | None:
-        """`receive` without waiting: None when there is nothing yet; `arrival` is to be awaited then. Raises as it does."""
+        """`receive` without waiting: None when nothing is here yet, and `arrival` is to be awaited. Raises the same."""
         parser = self._parser
         while not parser.parts:
             if parser.done:
@@ -234,9 +234,11 @@ class Response:
         waking us, so a deadline that comes is looked at again; it is never later than the limit allows.
         """
         head = self._parser.head
-        if self._silent_since is None:
-            self._silent_since = trio.current_time()
-        since = self._silent_since if head else self.sent_at
+        since = self.sent_at
+        if head:
+            if self._silent_since is None:
+                self._silent_since = trio.current_time()
+            since = self._silent_since
         while True:
             deadline = self._moved(since) + limit
             if deadline == inf:

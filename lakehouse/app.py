@@ -78,7 +78,7 @@ class Application:
                 raise ErrNotFound("no WebSocket is served at this path")
             app = self._own.get(path) or self._quart
         if app is None:  # in a thread, beside which everybody else's requests go on
-            app = self._quart = await trio.to_thread.run_sync(self._on_quart)
+            app = self._quart = await trio.to_thread.run_sync(self._on_quart, abandon_on_cancel=True)
         await app(scope, receive, send)
 
     def _on_quart(self) -> App:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from lakehouse.chat import attempt
 from lakehouse.chat.dispatcher import Dispatcher, open_dispatcher
 from lakehouse.chat.request import Done
 from lakehouse.config import OpenRouterTable
@@ -212,3 +213,34 @@ async def test_a_thousand_calls_that_are_cancelled_leave_nothing() -> None:
             for _ in range(5):
                 nursery.start_soon(dispatcher, ask())
         await gone(ollama, ollama.opened - pool.idle)
+
+
+async def test_a_whole_answer_may_come_in_parts_behind_white_space_that_kept_the_connection_alive() -> None:
+    async def slowly(_: Asked, stream: trio.SocketStream) -> None:
+        for part in (chunked(b"\n \n", end=False), b"%x\r\n" % len(body()), body()[:9], body()[9:], b"\r\n0\r\n\r\n"):
+            await stream.send_all(part)
+            await trio.sleep(0.01)
+
+    async with asking(slowly) as (dispatcher, _):
+        assert (await dispatcher(ask())).content == "Hello."
+        assert dispatcher.pools[0].idle == 1
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+async def test_a_whole_answer_over_its_bound_is_an_error_and_closes_its_connection(
+    parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "MAX_ANSWER", 20)
+    async with asking(always(chunked(*[b"x" * (30 // parts)] * parts))) as (dispatcher, ollama):
+        with pytest.raises(ErrUpstream, match="over the bound of 20 bytes") as raised:
+            await dispatcher(ask())
+        assert (raised.value.upstream_status, len(raised.value.attempts)) == (200, 1)
+        assert ollama.opened == 1
+
+
+async def test_what_a_refusal_says_of_the_wait_is_heard() -> None:
+    refusal = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 77\r\ncontent-length: 0\r\n\r\n"
+    async with asking(always(refusal)) as (dispatcher, _):
+        with pytest.raises(LakehouseError) as raised:
+            await dispatcher(ask())
+        assert (raised.value.upstream_status, raised.value.retry_after) == (429, 77)

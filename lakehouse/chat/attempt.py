@@ -17,6 +17,7 @@ import trio
 from lakehouse.chat.call import Call
 from lakehouse.chat.dialects.base import MAX_ANSWER
 from lakehouse.chat.dialects.exchange import Exchange
+from lakehouse.chat.direct import Direct
 from lakehouse.chat.incoming import Incoming, answered_by
 from lakehouse.chat.live import Live, silent
 from lakehouse.chat.registry import Route
@@ -48,22 +49,24 @@ async def whole(call: Call, route: Route, attempt: TrackedAttempt, *, last: bool
         reply = await _from_stream(call, route, attempt, last=last)
     else:
         exchange = _exchange(call, route, attempt, stream=False)
-        reply = exchange.decode(await _body(call, route, attempt, exchange, last=last))
+        if last:  # which nearly every one is: no scope, for it has no limit of its own
+            body = await (await _send(call, route, attempt, exchange)).whole(MAX_ANSWER, attempt.hear)
+        else:
+            body = await _before_others(call, route, attempt, exchange)
+        reply = exchange.decode(body)
     call.learned(reply.usage)
     return Whole(route, reply)
 
 
-async def _body(call: Call, route: Route, attempt: TrackedAttempt, exchange: Exchange, *, last: bool) -> bytes:
+async def _before_others(call: Call, route: Route, attempt: TrackedAttempt, exchange: Exchange) -> bytes:
     settings = call.settings
-    with trio.CancelScope(relative_deadline=inf if last else settings.first_token_timeout) as limit:
+    with trio.CancelScope(relative_deadline=settings.first_token_timeout) as limit:
 
         def heard() -> None:
-            attempt.heard = True
-            if not last:
-                limit.deadline = trio.current_time() + settings.idle_timeout
+            attempt.hear()
+            limit.deadline = trio.current_time() + settings.idle_timeout
 
-        async with await _send(call, route, attempt, exchange) as incoming:
-            return await incoming.read(MAX_ANSWER, heard)
+        return await (await _send(call, route, attempt, exchange)).whole(MAX_ANSWER, heard)
     raise silent(route, settings, heard=attempt.heard)
 
 
@@ -105,29 +108,25 @@ def _exchange(call: Call, route: Route, attempt: TrackedAttempt, *, stream: bool
     if request.format is not None:
         attempt.schema_step = step = call.means.ladder.step(route.target, quirks.schema)
         quirks = quirks if step == quirks.schema else replace(quirks, schema=step)
-    dialect = provider.endpoint(route.model).dialect
-    return Exchange(dialect, request, model=route.model, stream=stream, quirks=quirks)
+    return Exchange(route.endpoint.dialect, request, model=route.model, stream=stream, quirks=quirks)
 
 
 async def _send(call: Call, route: Route, attempt: TrackedAttempt, exchange: Exchange) -> Incoming:
     """Send it and wait for the head. Raises what an answer that is no success means."""
-    provider = route.provider
-    endpoint = provider.endpoint(route.model)
-    trace = call.flight.traceparent(attempt.record)
-    request = httpx.Request(
-        "POST",
-        endpoint.url,
-        headers=[
-            *endpoint.headers,
-            *provider.request_headers(call.request),
-            *([(b"traceparent", trace)] if trace else ()),
-        ],
-        content=exchange.body,
-        extensions={"flight": call.flight},
-    )
-    incoming = await answered_by(call.means.transports[provider.name], request, provider=provider.name)
-    attempt.record.status = incoming.status
-    if not 200 <= incoming.status < 300:
+    provider, endpoint, flight = route.provider, route.endpoint, call.flight
+    headers = (*endpoint.headers, *provider.request_headers(call.request))
+    if flight.trace is not None and (trace := flight.traceparent(attempt.record)):
+        headers = (*headers, (b"traceparent", trace))
+    incoming: Incoming
+    if upstream := call.means.upstreams.get(provider.name):
+        answer = await upstream.request(b"POST", endpoint.target, headers, exchange.body, flight=flight)
+        incoming = Direct(answer, provider.name)
+    else:
+        extensions = {"flight": flight}
+        request = httpx.Request("POST", endpoint.url, headers=headers, content=exchange.body, extensions=extensions)
+        incoming = await answered_by(call.means.transports[provider.name], request, provider=provider.name)
+    status = attempt.record.status = incoming.status
+    if not 200 <= status < 300:
         async with incoming:
             raise await incoming.refusal(secrets=(provider.key.value,) if provider.key else ())
     return incoming

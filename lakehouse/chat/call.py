@@ -11,7 +11,7 @@ from random import Random
 import httpx
 import trio
 
-from lakehouse.chat.circuit import Circuit, Circuits, Pass
+from lakehouse.chat.circuit import Circuit, Circuits
 from lakehouse.chat.ladder import Ladder
 from lakehouse.chat.linger import Linger
 from lakehouse.chat.registry import Route
@@ -19,18 +19,26 @@ from lakehouse.chat.request import Reply, Request, Usage
 from lakehouse.chat.trail import TrackedAttempt, Trail
 from lakehouse.config import ChatTable
 from lakehouse.errors import ErrUnavailable, LakehouseError
-from lakehouse.observe.inflight import Flight, Why
+from lakehouse.observe.inflight import Flight
+from lakehouse.upstream.pool import Upstream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What all calls of a dispatcher share."""
+    """What all calls of a dispatcher share. `upstreams` are ours, by their providers' names; the providers that have
+    none are asked through their transport."""
 
     settings: ChatTable
+    upstreams: Mapping[str, Upstream]
     transports: Mapping[str, httpx.AsyncBaseTransport]
     circuits: Circuits
     ladder: Ladder
     random: Random
+    patience: float = field(init=False)
+    """Seconds of silence that are a failure, whatever ended them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "patience", min(self.settings.first_token_timeout, self.settings.timeout))
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -48,6 +56,7 @@ class Call:
     deadline: float = inf
     limit: trio.CancelScope | None = None
     route_began: float = -inf
+    """When the route that was asked last had its turn."""
     refused: list[Circuit] = field(default_factory=list)
     """Circuits that were open when their route's turn came."""
 
@@ -69,16 +78,7 @@ class Call:
     @property
     def on_last_route(self) -> bool:
         """Whether nobody else could be asked."""
-        return not any(self.circuit(route).admits for route in self.routes)
-
-    def circuit(self, route: Route) -> Circuit:
-        """The circuit of a route."""
-        return self.means.circuits[route.target]
-
-    def begin(self, route: Route, passing: Pass, why: Why) -> TrackedAttempt:
-        """The next attempt, which must be settled."""
-        patience = min(self.settings.first_token_timeout, self.settings.timeout)
-        return self.trail.begin(route, passing, why, patience=patience)
+        return not any(self.means.circuits[route.target].admits for route in self.routes)
 
     def fits(self, pause: float) -> bool:
         """Whether what begins in `pause` seconds begins before the deadline."""

@@ -45,7 +45,8 @@ class Pass:
 
     def succeeded(self) -> None:
         """The route works."""
-        if circuit := self._end():
+        circuit, self._circuit = self._circuit, None
+        if circuit is not None:
             circuit._close()
 
     def failed(self, reason: str) -> None:
@@ -127,7 +128,8 @@ class Circuit:
 
     def _close(self) -> None:
         self._failures = 0
-        self._set_closed()
+        if self.state != "closed":
+            self._set_closed()
 
     def _set_closed(self) -> None:
         if self.state != "closed":
@@ -150,7 +152,7 @@ class Circuits:
 
     def __getitem__(self, target: Target) -> Circuit:
         circuit = self._circuits.get(target)
-        if circuit is None or circuit.stale:
+        if circuit is None or (circuit.state == "open" and circuit.stale):
             circuit = Circuit(target, limit=self._limit, cooldown=self._cooldown, clock=self._clock)
             self._circuits[target] = circuit
             if len(self._circuits) > MAX_CIRCUITS:

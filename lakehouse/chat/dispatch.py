@@ -48,6 +48,8 @@ async def walk(call: Call, ask: Ask[Result], why: Why = "first") -> Result:
     """
     failed: LakehouseError | None = None
     while call.routes and (failed is None or call.fits(0)):
+        if failed is not None:
+            call.route_began = trio.current_time()
         try:
             won = await ask_route(call, call.routes.popleft(), ask, why)
         except LakehouseError as error:
@@ -67,17 +69,20 @@ async def ask_route(call: Call, route: Route, ask: Ask[Result], why: Why, *, onc
     Raises the last attempt's failure. A provider that does not take the way in which JSON was asked for is asked in the
     next way at once: that is another request, not a second try of the refused one.
     """
-    call.route_began = trio.current_time()
-    circuit = call.circuit(route)
+    began = call.route_began
+    circuit = call.means.circuits[route.target]
     failed: LakehouseError | None = None
     retry = 0
     while passing := circuit.admit():
-        attempt = call.begin(route, passing, "retry" if failed else why)
+        if failed is not None:
+            why, began = "retry", trio.current_time()
+        attempt = call.trail.begin(route, passing, why, now=began, patience=call.means.patience)
         try:
             with attempt:
-                return await call.linger.protect(
-                    partial(ask, call, route, attempt, last=call.on_last_route), lambda won: won.drain()
-                )
+                last = not call.routes or call.on_last_route
+                if not call.linger.allowed:
+                    return await ask(call, route, attempt, last=last)
+                return await call.linger.protect(partial(ask, call, route, attempt, last=last), lambda won: won.drain())
         except LakehouseError as error:
             failed = error
             if call.step_down(attempt, error):
@@ -94,19 +99,23 @@ async def ask_route(call: Call, route: Route, ask: Ask[Result], why: Why, *, onc
     return None
 
 
-async def in_time(call: Call, work: Callable[[], Awaitable[Result]]) -> Result:
-    """Do `work` within `timeout`, or what is left of a nearer deadline around it. Failures learn the call's trail."""
-    timeout = call.settings.timeout
-    with trio.CancelScope(relative_deadline=timeout) as limit:
+async def in_time(call: Call, work: Callable[[], Awaitable[Result]], *, since: float | None = None) -> Result:
+    """Do `work` within `timeout` (counted from now, or the moment `since`), or what is left of a nearer deadline around
+    it. Failures learn the call's trail."""
+    timeout, flight = call.means.settings.timeout, call.flight
+    before = flight.deadline
+    # A flight whose caller is known comes from a lifeline, which keeps the nearest deadline around us.
+    around = before if flight.caller is not None else trio.current_effective_deadline()
+    call.route_began = trio.current_time() if since is None else since
+    with trio.CancelScope(deadline=call.route_began + timeout) as limit:
         call.limit = limit
-        call.deadline = trio.current_effective_deadline()
-        before, call.flight.deadline = call.flight.deadline, call.deadline  # who looks at the flight sees ours
+        call.deadline = flight.deadline = min(around, limit.deadline)  # who looks at the flight sees ours
         try:
             return await work()
         except LakehouseError as error:
             raise call.ended_in(error) from error.__cause__
         finally:
-            call.flight.deadline = before
+            flight.deadline = before
     call.trail.timed_out()
     message = f"timeout: {call.waited_for} did not come within {timeout:g} s"
     raise call.ended_in(failure("timeout", message, provider=call.flight.provider))

@@ -14,10 +14,10 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from random import Random
 
 import httpx
@@ -37,7 +37,7 @@ from lakehouse.chat.providers.base import Provider
 from lakehouse.chat.providers.local import Local
 from lakehouse.chat.quorum import ask_quorum
 from lakehouse.chat.registry import Registry, Route, register
-from lakehouse.chat.request import Answer, ModelCard, Probed, ProviderState, Request
+from lakehouse.chat.request import Answer, ModelCard, Probed, ProviderState, Quorum, Request
 from lakehouse.chat.routing import Router
 from lakehouse.chat.stream import Stream
 from lakehouse.chat.trail import Trail
@@ -49,6 +49,10 @@ from lakehouse.upstream.transport import Transport
 from lakehouse.upstream.watch import Watch
 
 logger = logging.getLogger("lakehouse.chat")
+
+NAMES = 256
+"""Names of models whose routes are remembered. Callers choose them, so there is a bound; the longest unused is
+forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +88,13 @@ class Dispatcher:
         )
         self._means = Means(
             settings=config.chatd,
+            upstreams={pool.name: pool for pool in pools},
             transports=transports,
             circuits=self._circuits,
             ladder=Ladder(),
             random=random or Random(),  # noqa: S311 - spreads retries, guards nothing
         )
+        self._routes_of = lru_cache(NAMES)(lambda name: self._routes((name,)))
         self._listing = Listing(registry.providers, transports, config.models)
         self.pools = tuple(pools)
         """The connection pools, for those who count."""
@@ -96,7 +102,8 @@ class Dispatcher:
     async def __call__(self, request: Request, /, *, flight: Flight | None = None) -> Answer:
         """Ask for a whole answer. Raises a `LakehouseError` with its `attempts`."""
         call = self._call(request, flight, streams=False)
-        won = await in_time(call, partial(self._ask, call))
+        ask = partial(hedged_walk, call, whole) if request.quorum is None else partial(self._vote, call, request.quorum)
+        won = await in_time(call, ask, since=call.started)
         call.answered(won.route, won.reply)
         return answer(call, won.route, won.reply)
 
@@ -133,11 +140,8 @@ class Dispatcher:
         """For each registered provider, how many of its routes are left alone at the moment."""
         return {name: self._circuits.open(name) for name in self._registry.providers}
 
-    async def _ask(self, call: Call) -> Whole:
-        wanted = call.request.quorum
-        if wanted is None:
-            return await hedged_walk(call, whole)
-        return await ask_quorum([(name, self._member(call, name)) for name in wanted.of], wanted.agree)
+    def _vote(self, call: Call, wanted: Quorum) -> Awaitable[Whole]:
+        return ask_quorum([(name, self._member(call, name)) for name in wanted.of], wanted.agree)
 
     def _call(self, request: Request, flight: Flight | None, *, streams: bool) -> Call:
         """Raises ErrProviderNotFound when a name leads to a provider that is not registered, whatever its place."""
@@ -145,11 +149,16 @@ class Dispatcher:
         if flight is None:
             flight = Flight(id="", method="", path="", started=trio.current_time())
         flight.tier = request.model if request.model in self._router.tiers else None
-        names = request.quorum.of if request.quorum else (request.model, *request.fallbacks)
+        if request.quorum:
+            routes = self._routes(request.quorum.of)
+        elif request.fallbacks:
+            routes = self._routes((request.model, *request.fallbacks))
+        else:
+            routes = self._routes_of(request.model)
         return Call(
             means=self._means,
             request=request,
-            routes=self._routes(names),
+            routes=deque(routes),
             flight=flight,
             linger=Linger(flight, lingers),
             trail=Trail(flight),
@@ -158,10 +167,10 @@ class Dispatcher:
 
     def _member(self, call: Call, name: str) -> Call:
         """A part of `call` that asks what one name stands for."""
-        return replace(call, routes=self._routes((name,)))
+        return replace(call, routes=deque(self._routes((name,))))
 
-    def _routes(self, names: Iterable[str]) -> deque[Route]:
-        return deque(self._registry.route(target) for target in self._router.chain(names))
+    def _routes(self, names: Iterable[str]) -> tuple[Route, ...]:
+        return tuple(self._registry.route(target) for target in self._router.chain(names))
 
 
 @asynccontextmanager

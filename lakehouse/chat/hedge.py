@@ -6,6 +6,7 @@ first valid piece wins, whoever it is from; the other's connection is closed bef
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Generic
 
 import trio
@@ -16,12 +17,12 @@ from lakehouse.chat.policy import rule_for
 from lakehouse.errors import LakehouseError
 
 
-async def hedged_walk(call: Call, ask: Ask[Result]) -> Result:
+def hedged_walk(call: Call, ask: Ask[Result]) -> Awaitable[Result]:
     """`walk`, hedged if the policy says so and there is somebody to hedge with."""
-    hedge_after = call.settings.policy.hedge_after
+    hedge_after = call.means.settings.policy.hedge_after
     if hedge_after is None or len(call.routes) < 2:
-        return await walk(call, ask)
-    return await _Race(call, ask, hedge_after).run()
+        return walk(call, ask)
+    return _Race(call, ask, hedge_after).run()
 
 
 class _Race(Generic[Result]):
@@ -36,7 +37,6 @@ class _Race(Generic[Result]):
 
     async def run(self) -> Result:
         """The winner, or the failure that came last; one that goes back to the caller comes before any other."""
-        self._call.route_began = trio.current_time()  # the hedge's task may be the first to run
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._walk)
@@ -68,6 +68,7 @@ class _Race(Generic[Result]):
             self._hedging = False
 
     async def _ask_next(self) -> None:
+        self._call.route_began = trio.current_time()
         try:
             won = await ask_route(self._call, self._call.routes.popleft(), self._ask, "hedge", once=True)
         except LakehouseError as error:

@@ -107,12 +107,14 @@ class Incoming:
             await self.body.arrival()
         return data
 
-    async def read(self, limit: int, heard: Callable[[], None]) -> bytes:
+    async def read(self, limit: int, heard: Callable[[], None], *, first: bytes = b"") -> bytes:
         """The whole body. Raises if it is over `limit` bytes; calls `heard` for every part of it that is not mere white
-        space, with which some providers keep a connection alive until they have something to say."""
+        space, with which some providers keep a connection alive until they have something to say. `first` is what was
+        received of it already."""
         parts: list[bytes] = []
         size = 0
-        while part := await self.receive():
+        part: bytes | None = first
+        while part or (part := await self.receive()):
             if not part.isspace():
                 heard()
             size += len(part)
@@ -122,7 +124,17 @@ class Incoming:
                     "upstream_error", message, provider=self._provider, upstream_status=self.status, retryable=False
                 )
             parts.append(part)
-        return b"".join(parts)
+            part = None
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def whole(self, limit: int, heard: Callable[[], None]) -> bytes:
+        """`read`, and close."""
+        async with self:
+            return await self.read(limit, heard)
+
+    def headers(self) -> list[tuple[str, str]]:
+        """The fields of its head."""
+        return self._response.headers.multi_items()
 
     async def refusal(self, *, secrets: Iterable[str] = ()) -> LakehouseError:
         """What an answer that is no success means. Its body may be missing, endless or slow."""
@@ -133,8 +145,7 @@ class Incoming:
                     body += part
             except LakehouseError:
                 pass  # it broke off: what came must do
-        headers = self._response.headers.multi_items()
-        return classify(self.status, headers, body[:MAX_REFUSAL], provider=self._provider, secrets=secrets)
+        return classify(self.status, self.headers(), body[:MAX_REFUSAL], provider=self._provider, secrets=secrets)
 
     async def aclose(self) -> None:
         """Close it, also when cancelled."""

@@ -22,12 +22,13 @@ UNSENT = ("queued", "connecting", "sending")
 
 
 class Linger:
-    """For one request: whether to read on, and until when. `seconds` None: never."""
+    """For one request: whether to read on, and until when. `seconds` None: never, and `allowed` is false."""
 
     def __init__(self, flight: Flight, seconds: float | None) -> None:
         self._flight = flight
         self._seconds = seconds
         self._until = inf
+        self.allowed = seconds is not None
 
     @property
     def wanted(self) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lakehouse.chat.keys import Key, find_key
-from lakehouse.chat.providers.base import Provider
+from lakehouse.chat.providers.base import Endpoint, Provider
 from lakehouse.chat.providers.kimi import Kimi
 from lakehouse.chat.providers.local import Local
 from lakehouse.chat.providers.ollama import Ollama
@@ -20,15 +20,19 @@ from lakehouse.errors import ErrProviderNotFound
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A provider, and the name of the model that it is asked for."""
+    """A provider, and the name of the model that it is asked for.
+
+    `target` is the same as names, `endpoint` where the provider is asked for that model.
+    """
 
     provider: Provider
     model: str
+    target: Target = field(init=False, repr=False, compare=False)
+    endpoint: Endpoint = field(init=False, repr=False, compare=False)
 
-    @property
-    def target(self) -> Target:
-        """The same as names."""
-        return Target(self.provider.name, self.model)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target", Target(self.provider.name, self.model))
+        object.__setattr__(self, "endpoint", self.provider.endpoint(self.model))
 
     def __str__(self) -> str:
         return f"{self.provider.name}/{self.model}"

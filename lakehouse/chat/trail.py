@@ -51,12 +51,17 @@ class TrackedAttempt:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if isinstance(error, LakehouseError):
+        if error is None:
+            if not self._kept:
+                self.answered()
+        elif isinstance(error, LakehouseError):
             self.failed(error)
-        elif error is not None:
+        else:
             self.dropped()
-        elif not self._kept:
-            self.answered()
+
+    def hear(self) -> None:
+        """Something of the answer is here."""
+        self.heard = True
 
     def keep(self) -> None:
         """The attempt goes on after the block, and somebody else settles it."""
@@ -106,9 +111,10 @@ class TrackedAttempt:
         if self.state != "under way":
             return False
         self.state = state
-        self.record.ended = trio.current_time()
+        record = self.record
+        record.ended = ended = trio.current_time()
         if state != "dropped":
-            self._flight.upstream_seconds += self._seconds
+            self._flight.upstream_seconds += ended - record.started
         return True
 
     def _tell_operator(self, what: str) -> None:
@@ -123,10 +129,11 @@ class TrackedAttempt:
 
     def entry(self) -> Attempt:
         """As the caller sees it."""
+        record = self.record
         return Attempt(
-            provider=self.route.provider.name,
-            model=self.route.model,
-            status=self.record.status,
+            provider=record.upstream,
+            model=record.model,
+            status=record.status,
             error=self.error,
             ms=round(self._seconds * 1000, 3),
         )
@@ -139,12 +146,12 @@ class Trail:
         self._flight = flight
         self._attempts: list[TrackedAttempt] = []
 
-    def begin(self, route: Route, passing: Pass, why: Why, *, patience: float) -> TrackedAttempt:
+    def begin(self, route: Route, passing: Pass, why: Why, *, now: float, patience: float) -> TrackedAttempt:
         """A new attempt, which must be settled; `patience` is how many seconds of silence are a failure."""
         flight = self._flight
-        flight.upstream = flight.provider = route.provider.name
+        provider = flight.upstream = flight.provider = route.provider.name
         flight.model = route.model
-        record = flight.attempt(route.provider.name, route.model, now=trio.current_time(), why=why)
+        record = flight.attempt(provider, route.model, now=now, why=why)
         attempt = TrackedAttempt(route, passing, record, flight, patience=patience)
         self._attempts.append(attempt)
         return attempt
@@ -165,8 +172,12 @@ class Trail:
         What was never sent is none.
         """
 
-        def place(attempt: TrackedAttempt) -> tuple[int, float]:
-            return _ORDER[attempt.state], attempt.record.ended or 0.0
+        attempts = self._attempts
+        if len(attempts) == 1 and not attempts[0].unsent:
+            return (attempts[0].entry(),)
+        made = [attempt for attempt in attempts if not attempt.unsent]
+        return tuple([attempt.entry() for attempt in sorted(made, key=_place)])
 
-        made = (attempt for attempt in self._attempts if not attempt.unsent)
-        return tuple(attempt.entry() for attempt in sorted(made, key=place))
+
+def _place(attempt: TrackedAttempt) -> tuple[int, float]:
+    return _ORDER[attempt.state], attempt.record.ended or 0.0

@@ -6,7 +6,7 @@ Each module beside this one states the facts of one provider. Nothing here waits
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import httpx
@@ -39,11 +39,18 @@ class Listed(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One URL of a provider, the dialect spoken there, and the headers that every request to it carries."""
+    """One URL of a provider, the dialect spoken there, and the headers that every request to it carries.
+
+    `target` is what of the URL a request's first line says.
+    """
 
     dialect: Dialect
     url: httpx.URL
     headers: Headers
+    target: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target", self.url.raw_path)
 
 
 class Provider:

@@ -136,7 +136,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     quorum: Quorum | None = None
 
     def __post_init__(self) -> None:
-        if any(isinstance(message, Mapping) for message in self.messages) or not isinstance(self.messages, tuple):
+        given = self.messages
+        if not isinstance(given, tuple) or (
+            not _OURS.issuperset(map(type, given)) and any(isinstance(message, Mapping) for message in given)
+        ):
             converted = msgspec.convert({"messages": list(self.messages)}, _Messages, from_attributes=True)
             msgspec.structs.force_setattr(self, "messages", converted.messages)
         if not self.model.strip():
@@ -162,6 +165,9 @@ class OpenAIRequest(Request, frozen=True, kw_only=True):
     they are to a provider that speaks chat completions, and to no other."""
 
     extra: JsonObject = {}
+
+
+_OURS = frozenset({Message})
 
 
 class _Messages(msgspec.Struct):

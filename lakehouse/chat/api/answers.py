@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -26,9 +27,15 @@ class Whole(NamedTuple):
     async def send_to(self, send: Send) -> None:
         """Send it in two messages."""
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.body))]
-        headers += [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in self.headers]
+        headers += [_encoded(header) for header in self.headers]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+@lru_cache(64)
+def _encoded(header: tuple[str, str]) -> tuple[bytes, bytes]:
+    name, value = header
+    return name.lower().encode(), value.encode("latin-1", "replace")
 
 
 def document(content: object, status: int = 200, headers: Headers = ()) -> Whole:

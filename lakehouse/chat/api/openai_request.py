@@ -2,12 +2,16 @@
 
 What OpenAI documents is checked by type. Fields that we do not know travel on in `extra`, for a provider that speaks
 this form. In messages, whose every word has to be told in other forms too, they are passed over.
+
+Most bodies hold nothing that has to be told in other words. Those are read at once (`Plain`); any other, a wrong one
+among them, is read step by step (`Given`), which gives the same for a plain one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import msgspec
 
 from lakehouse.chat.api import body
 from lakehouse.chat.api.openai_shapes import (
@@ -18,6 +22,7 @@ from lakehouse.chat.api.openai_shapes import (
     GivenMessage,
     GivenRefusal,
     GivenText,
+    Plain,
 )
 from lakehouse.chat.request import ImagePart, JsonObject, Message, OpenAIRequest, Part, TextPart
 from lakehouse.errors import ErrBadRequest
@@ -40,16 +45,46 @@ SUPERSEDED = {"functions": "tools", "function_call": "tool_choice"}
 """Fields that OpenAI has given up for others before any of our providers existed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """What was asked, and whether a stream of the answer ends with its usage."""
 
     request: OpenAIRequest
     include_usage: bool
 
 
+_decode_plain = msgspec.json.Decoder(Plain).decode
+
+
 def parse(data: bytes) -> Query:
     """Read a body; raises `ErrBadRequest` naming the field that does not fit."""
+    try:
+        return _plain(_decode_plain(data))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return in_steps(data)
+
+
+def _plain(given: Plain) -> Query:
+    options, effort = given.stream_options, given.reasoning_effort
+    request = OpenAIRequest(
+        model=given.model,
+        messages=given.messages,
+        temperature=given.temperature,
+        top_p=given.top_p,
+        max_tokens=given.max_tokens if given.max_completion_tokens is None else given.max_completion_tokens,
+        stop=given.stop,
+        seed=given.seed,
+        think=False if effort == "none" else effort,
+        tools=given.tools or None,
+        tool_choice=given.tool_choice,
+        stream=given.stream is True,
+        fallbacks=given.fallbacks or (),
+        user=given.user,
+    )
+    return Query(request, options is not None and options.include_usage is True)
+
+
+def in_steps(data: bytes) -> Query:
+    """`parse` for any body."""
     try:
         raw = body.decode(data, dict)
     except ErrBadRequest:

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from lakehouse.chat.request import FinishReason, Function, ImageUrl, JsonObject, Role, ToolCall
+from lakehouse.chat.request import FinishReason, Function, ImageUrl, JsonObject, Message, Role, ToolCall
 from lakehouse.errors import Attempt
 
 
@@ -102,6 +102,26 @@ class Given(msgspec.Struct, frozen=True):
     logit_bias: dict[str, float] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+
+
+class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A body as most clients write it: `Given` without what has to be told in other words, its messages as our own."""
+
+    model: str
+    messages: tuple[Message, ...]
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    stop: str | tuple[str, ...] | None = None
+    seed: int | None = None
+    reasoning_effort: str | None = None
+    tools: tuple[JsonObject, ...] | None = None
+    tool_choice: str | JsonObject | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    fallbacks: tuple[str, ...] | None = None
+    user: str | None = None
 
 
 class CachedTokens(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ chunks; `[DONE]` ends it, but is not always sent, and OpenCode sends its cost af
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from lakehouse.chat.dialects import images, reasoning, schema
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import Quirks, SchemaLevel, StreamParser
+from lakehouse.chat.dialects.completion import plain_text
 from lakehouse.chat.dialects.documents import JsonObject, first, mapping, objects, string, text, without_nulls
 from lakehouse.chat.dialects.failures import refusal
 from lakehouse.chat.dialects.parsing import Parser, read_whole
@@ -34,7 +36,7 @@ class ChatCompletions:
 
     def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
         """See `Dialect`."""
-        plan = schema.plan(request, quirks, steps=self.schema_steps)
+        plan = None if request.format is None else schema.plan(request, quirks, steps=self.schema_steps)
         known = {
             "model": model,
             "messages": _messages(request, plan, quirks),
@@ -48,22 +50,25 @@ class ChatCompletions:
             "user": request.user if quirks.send_user else None,
             "response_format": schema.response_format(plan) if plan and plan.mode else None,
         }
-        thinking = _thinking(quirks.default_think if request.think is None else request.think, quirks)
+        think = quirks.default_think if request.think is None else request.think
+        thinking = None if think is None else _thinking(think, quirks)
         tools = _tools(request, plan, quirks)
         return body_of(quirks.extra_body, thinking, extra_fields(request), own_options(request), tools, known)
 
     def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
         """See `Dialect`."""
-        return read_whole(body, CompletionReader(quirks))
+        return plain_text(body, quirks) or read_whole(body, CompletionReader(quirks))
 
     def parser(self, *, quirks: Quirks) -> StreamParser:
         """See `Dialect`."""
         return Parser(SseFraming(), CompletionReader(quirks))
 
 
-def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonObject:
+def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonObject | None:
     """`tools` and `tool_choice`. The tool that stands for the answer must be called, unless the caller has tools too or
     asks for thinking, with which some models refuse to be forced (Kimi)."""
+    if plan is None and request.tools is None and request.tool_choice is None:
+        return None
     tools = flavoured_tools(request, quirks)
     chosen_tool(request.tool_choice)
     if plan is None or plan.tool is None:
@@ -76,9 +81,9 @@ def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonOb
     return {"tools": [*tools, plan.tool], "tool_choice": forced}
 
 
-def _thinking(think: bool | str | None, quirks: Quirks) -> JsonObject:
-    """How the endpoint is told to think; nothing when nobody said anything."""
-    if think is None or quirks.think == "none":
+def _thinking(think: bool | str, quirks: Quirks) -> JsonObject:
+    """How the endpoint is told to think."""
+    if quirks.think == "none":
         return {}
     level = think if isinstance(think, str) else None
     if quirks.think == "template":
@@ -96,12 +101,27 @@ def _thinking(think: bool | str | None, quirks: Quirks) -> JsonObject:
     return {} if think is True else {"reasoning_effort": level or "none"}
 
 
-def _messages(request: Request, plan: schema.Plan | None, quirks: Quirks) -> list[JsonObject]:
+def _messages(request: Request, plan: schema.Plan | None, quirks: Quirks) -> Sequence[JsonObject | Message]:
+    messages = request.messages if plan is None else schema.instructed(request.messages, plan.instruction)
+    if all(map(_speaks_for_itself, messages)):
+        return messages
     ids = CallIds()
-    messages = schema.instructed(request.messages, plan.instruction if plan else "")
     for position, message in enumerate(request.messages):
         images.check(message, position, quirks)
     return [_message(message, ids, quirks) for message in messages]
+
+
+def _speaks_for_itself(message: Message) -> bool:
+    """Whether it is a role and a text, which are written here as `Message` itself is."""
+    return (
+        isinstance(message.content, str)
+        and message.role != "developer"
+        and message.name is None
+        and not message.tool_calls
+        and message.tool_call_id is None
+        and message.reasoning is None
+        and not message.reasoning_details
+    )
 
 
 def _message(message: Message, ids: CallIds, quirks: Quirks) -> JsonObject:

@@ -51,6 +51,8 @@ class Exchange:
 
     def _comes_in_pieces(self, body: bytes) -> bool:
         """Whether a body is a stream. Of Ollama's, one line is the same whole and streamed."""
+        if self._dialect.framing == "sse" and body.startswith(b"{"):
+            return False
         start = _beginning(body)
         if self._dialect.framing == "ndjson" and len(start.split(b"\n", 2)) < 2:
             return False

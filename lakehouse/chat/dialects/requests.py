@@ -22,13 +22,18 @@ def body_of(*layers: Mapping[str, object] | None) -> bytes:
     """The JSON body of several layers of fields, the later ones over the earlier; those that are None are not sent."""
     body: JsonObject = {}
     for layer in layers:
-        body.update(without_nulls(layer or {}))
+        if layer:
+            for name, value in layer.items():
+                if value is not None:
+                    body[name] = value
     return msgspec.json.encode(body)
 
 
 def own_options(request: Request) -> JsonObject:
     """`options`, which go to the provider as they are; raises `ErrBadRequest` for one that would undo the request."""
-    options = request.options or {}
+    options = request.options
+    if not options:
+        return {}
     for name in OURS:
         if name in options:
             raise ErrBadRequest(f"`options.{name}` cannot be set: it is a field of the request itself")

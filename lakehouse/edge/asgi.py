@@ -13,6 +13,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Write = Callable[[bytes], Awaitable[None] | None]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CANCELS = "lakehouse.cancels"
@@ -24,6 +25,11 @@ cancels the application and then awaits what it was given, the request's last wo
 WHOLE = "lakehouse.whole"
 """The type of a message that is a whole response, with `status`, `headers` and `body`, where ASGI has two. Lifelines
 take it, and servers that say `CANCELS`. `headers` is a list that the sender gives away, without an `X-Request-Id`."""
+
+WRITES = "lakehouse.writes"
+"""The key of a scope under which a server has a `Write`, which takes pieces of a body without messages: it is `send` of
+a message with these bytes and more to come, after at least one such message. It returns None when there is nothing to
+wait for; else what it returns is to be awaited at once, and raises what `send` does."""
 
 DENIAL = "websocket.http.response"
 """ASGI's extension by which a WebSocket's handshake is refused with a whole HTTP response; its messages begin so."""

@@ -9,7 +9,7 @@ import trio
 from lakehouse.edge.door import Door
 from lakehouse.edge.head import Head
 from lakehouse.edge.http1 import RequestParser
-from lakehouse.edge.wire import Stalled, Wire
+from lakehouse.edge.wire import Pieces, Stalled, Wire
 from lakehouse.errors import ErrTimeout
 
 HEAD_READ = 16 * 1024
@@ -123,12 +123,17 @@ class Channel:
             await self.lost()
         return data
 
-    async def write(self, pieces: list[bytes]) -> None:
+    async def write(self, pieces: Pieces) -> None:
         """Write all pieces; a client that is gone, or takes nothing for too long, cancels `scope`."""
         try:
             await self.wire.send(pieces, self.limits.write_stall)
         except (Stalled, trio.BrokenResourceError):
             await self.lost()
+
+    def write_at_once(self, data: bytes) -> Awaitable[None] | None:
+        """`write`, as far as that goes without waiting; None if it is done, else what is to be awaited at once."""
+        left = self.wire.send_at_once(data)
+        return self.write([left]) if left else None
 
     async def lost(self) -> None:
         """Leave, and let the cancellation arrive here; where it is shielded, `BrokenResourceError` is the answer."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import unquote
 
 import trio
 
-from lakehouse.edge.asgi import CANCELS, WHOLE, Message, Scope
+from lakehouse.edge.asgi import CANCELS, WHOLE, WRITES, Message, Scope
 from lakehouse.edge.channel import Channel, ErrSlowBody
 from lakehouse.edge.door import Door
 from lakehouse.edge.head import Head
@@ -121,6 +122,7 @@ class Exchange:
 
     def _scope(self) -> Scope:
         scope = self._origin.scope(self.head)
+        scope[WRITES] = self.write
         if self.head.te_trailers:
             scope["extensions"] = {**scope["extensions"], "http.response.trailers": {}}
         return scope
@@ -169,6 +171,13 @@ class Exchange:
             await self._channel.write(pieces)
         if response.complete:
             self._end()
+
+    def write(self, data: bytes) -> Awaitable[None] | None:
+        """A piece of a body that is under way, see `WRITES`."""
+        response = self.response
+        if not response.chunked or response.complete or not data:
+            return self.send({"type": "http.response.body", "body": data, "more_body": True})
+        return self._channel.write_at_once(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def _continue(self) -> None:
         """Ask for the body that the client holds back until it is wanted."""

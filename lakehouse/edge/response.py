@@ -48,7 +48,6 @@ class Response:
     """
 
     __slots__ = (
-        "_chunked",
         "_coded",
         "_declared",
         "_headers",
@@ -57,6 +56,7 @@ class Response:
         "_no_body",
         "_trailers",
         "_with_trailers",
+        "chunked",
         "close",
         "complete",
         "head_out",
@@ -76,14 +76,14 @@ class Response:
         self._held = b""  # the last bytes of a counted body, until the application says that they are the last
         self._no_body = False
         self._coded = False  # the application wants chunks, however little there is
-        self._chunked = False
+        self.chunked = False
         self._with_trailers = False
         self._trailers = b""
 
     @property
     def until_close(self) -> bool:
         """Whether nothing but the connection's end marks the end of the body."""
-        return self.head_out and not self._chunked and self._left is None and not self._no_body
+        return self.head_out and not self.chunked and self._left is None and not self._no_body
 
     def start(self, status: int, headers: HeaderPairs, date: bytes, *, trailers: bool = False) -> None:
         """Take status and headers. Raises `ResponseError` when they could not be sent as they were meant."""
@@ -135,7 +135,7 @@ class Response:
         self.head_out = True
         if self._no_body:
             pass
-        elif self._chunked:
+        elif self.chunked:
             if data:
                 out += (b"%x\r\n" % len(data), data, b"\r\n")
             if not more and not self._with_trailers:
@@ -176,7 +176,7 @@ class Response:
         if more:
             return []
         self.complete = True
-        if not self._chunked:
+        if not self.chunked:
             return []
         return [b"0\r\n", self._trailers if self.request.te_trailers else b"", b"\r\n"]
 
@@ -195,7 +195,7 @@ class Response:
             self._declared = self._left = declared
         elif not self._no_body:
             if self.request.version == "1.1":
-                self._chunked = True
+                self.chunked = True
                 out.append(b"transfer-encoding: chunked\r\n")
             else:
                 self.close = True  # the end of the connection is the end of the body

@@ -11,7 +11,7 @@ import socket
 import ssl
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import trio
@@ -28,6 +28,7 @@ CLOSE_NOTIFY = 1.0
 """Seconds for TLS's goodbye; the client needs it only to tell the end of a body without a length from a cut."""
 
 Address = tuple[str, int]
+Pieces = Sequence[bytes | memoryview]
 
 
 class Stalled(Exception):
@@ -58,8 +59,12 @@ class Wire(ABC):
     def wake(self) -> None:
         """Make a waiting `receive` return what is there at this moment, or b""."""
 
+    def send_at_once(self, data: bytes) -> bytes | memoryview:
+        """Write what can be written without waiting. What is left has to follow by `send`, with nothing in between."""
+        return data
+
     @abstractmethod
-    async def send(self, pieces: list[bytes], stall: float) -> None:
+    async def send(self, pieces: Pieces, stall: float) -> None:
         """Write all pieces.
 
         Raises `Stalled` after `stall` seconds without progress and `trio.BrokenResourceError` when the client is gone
@@ -148,7 +153,23 @@ class SocketWire(Wire):
     def wake(self) -> None:
         trio.lowlevel.notify_closing(self._socket)
 
-    async def send(self, pieces: list[bytes], stall: float) -> None:
+    def send_at_once(self, data: bytes) -> bytes | memoryview:
+        if self.broken or self._turns >= TURNS:
+            return data  # for `send` to say so, or to have the others run
+        self._turns += 1
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            return data
+        except OSError:
+            self.broken = True
+            return data
+        if sent == len(data):
+            return b""
+        self._turns = 0  # `send` must not be cancelled before it has tried
+        return memoryview(data)[sent:]
+
+    async def send(self, pieces: Pieces, stall: float) -> None:
         if self.broken:
             raise trio.BrokenResourceError("an earlier write was cut short")
         if self._turns >= TURNS:
@@ -227,7 +248,7 @@ class StreamWire(Wire):
         if self._reading is not None:
             self._reading.cancel()
 
-    async def send(self, pieces: list[bytes], stall: float) -> None:
+    async def send(self, pieces: Pieces, stall: float) -> None:
         if self.broken:
             raise trio.BrokenResourceError("an earlier write was cut short")
         self.broken = True  # unless we get to the end

@@ -26,12 +26,13 @@ class Stream:
 
     Entering it waits for the first pieces and raises what kept every route from giving one. Then it is iterated, piece
     by piece or in `batches`; what breaks the stream is raised there. Leaving it closes the upstream's connection, or
-    reads on when the client has left and `on_disconnect` says so. `provider`, `model` and `attempts` are those of the
-    route that serves.
+    reads on when the client has left and `on_disconnect` says so. `provider`, `model` (the name that the provider was
+    asked for) and `attempts` are those of the route that serves.
     """
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self.provider = self.model = ""
         self._live: Live | None = None
         self._handed = Handed() if call.settings.policy.on_cut == "resume" else None
         self._repetition: Repetition | None = None
@@ -40,7 +41,7 @@ class Stream:
         self._over = False
 
     async def __aenter__(self) -> Self:
-        self._live = await in_time(self._call, partial(hedged_walk, self._call, open_stream))
+        self._serve(await in_time(self._call, partial(hedged_walk, self._call, open_stream)))
         self._call.flight.first_piece = trio.current_time()
         return self
 
@@ -51,16 +52,6 @@ class Stream:
             with bounded, suppress(LakehouseError):  # a failure is noted in the attempt; nobody is left to be told
                 await live.drain()
         await live.aclose()
-
-    @property
-    def provider(self) -> str:
-        """Who serves."""
-        return self._serving.route.provider.name
-
-    @property
-    def model(self) -> str:
-        """The name that the provider was asked for."""
-        return self._serving.route.model
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -105,6 +96,10 @@ class Stream:
             raise RuntimeError("the stream has not been entered: use `async with`")
         return self._live
 
+    def _serve(self, live: Live) -> None:
+        self._live = live
+        self.provider, self.model = live.route.provider.name, live.route.model
+
     def _take(self) -> list[Delta] | None:
         """The next deltas that the client does not have yet; none only if the answer has ended; None: `_wait` first."""
         live = self._serving
@@ -147,7 +142,7 @@ class Stream:
             raise cut
         await live.aclose()
         try:
-            self._live = await in_time(call, partial(walk, call, open_stream, "resume"))
+            self._serve(await in_time(call, partial(walk, call, open_stream, "resume")))
         except LakehouseError as error:
             raise cut from error
         self._repetition = repetition

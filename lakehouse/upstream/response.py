@@ -115,7 +115,7 @@ class Response:
         return data
 
     def take(self) -> bytes | None:
-        """`receive` without waiting: None when nothing is here yet, and `arrival` is to be awaited. Raises the same."""
+        """`receive` without waiting: None when there is nothing yet; then await `arrival`. Raises the same."""
         parser = self._parser
         while not parser.parts:
             if parser.done:

@@ -12,7 +12,7 @@ from lakehouse.chat.api.failures import to_tell
 from lakehouse.chat.api.interface import Pieces
 from lakehouse.chat.api.sse import EventWriter, open_writer
 from lakehouse.chat.request import Done, Piece
-from lakehouse.edge.asgi import Send
+from lakehouse.edge.asgi import Send, Write
 from lakehouse.errors import LakehouseError, failure
 from lakehouse.observe.inflight import Flight
 
@@ -51,17 +51,20 @@ class EventStream:
         keep_alive: float,
         flight: Flight | None = None,
         begun: Callable[[], None] | None = None,
+        write: Write | None = None,
     ) -> None:
-        """`begun` is called once, when the first piece is there and before the head is sent."""
+        """`begun` is called once, when the first piece is there and before the head is sent. `write` is the server's
+        `WRITES`."""
         self._stream = stream
         self._form = form
         self._keep_alive = keep_alive
         self._flight = flight
         self._begun = begun
+        self._write = write
 
     async def send_to(self, send: Send) -> None:
         """Ask, and send what comes as it comes. Cancellation leaves the client with a stream that has no last event."""
-        async with open_writer(send, keep_alive=self._keep_alive) as writer:
+        async with open_writer(send, keep_alive=self._keep_alive, write=self._write) as writer:
             try:
                 await self._pour(writer)
             except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_tell` raises, tells or logs it
@@ -81,8 +84,8 @@ class EventStream:
                 events = self._form.events(batch, pieces)
                 if isinstance(batch[-1], Done):
                     last = events  # said when all that the call started has ended: a server may cancel us after it
-                else:
-                    await writer.write(events)
+                elif (rest := writer.put(events)) is not None:
+                    await rest
         if last is None:
             raise failure("incomplete_stream", "the stream ended without its end")
         await writer.write(last, last=True)

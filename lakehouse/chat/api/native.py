@@ -28,14 +28,23 @@ class NativeChat:
         query, flight = body.decode(asked.body, Request), asked.flight
         if query.stream:
             stream = self._dispatcher.stream(query, flight=flight)
-            form, begun = NativeEvents(flight), asked.lift_deadline
-            return EventStream(stream, form, keep_alive=self._keep_alive, flight=flight, begun=begun)
+            return EventStream(
+                stream,
+                NativeEvents(flight),
+                keep_alive=self._keep_alive,
+                flight=flight,
+                begun=asked.lift_deadline,
+                write=asked.write,
+            )
         answer = await self._dispatcher(query, flight=flight)
         return answers.answered(answer, answer.attempts)
 
     def refusal(self, error: LakehouseError, flight: Flight | None) -> Whole:
         """See `Chat`."""
         return NativeEvents(flight).refusal(error)
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 class NativeEvents:
@@ -46,7 +55,7 @@ class NativeEvents:
 
     def events(self, batch: Sequence[Piece], _: Pieces) -> bytes:
         """One event for each piece; `Done` is the last of a stream."""
-        return b"".join([sse.event(msgspec.json.encode(piece)) for piece in batch])
+        return b"".join([sse.event(_encode(piece)) for piece in batch])
 
     def last_words(self, error: LakehouseError) -> bytes:
         """The event of type `error`."""

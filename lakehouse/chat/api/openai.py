@@ -26,7 +26,14 @@ class OpenAIChat:
         if query.request.stream:
             form = Chunks(flight, include_usage=query.include_usage)
             stream = self._dispatcher.stream(query.request, flight=flight)
-            return EventStream(stream, form, keep_alive=self._keep_alive, flight=flight, begun=asked.lift_deadline)
+            return EventStream(
+                stream,
+                form,
+                keep_alive=self._keep_alive,
+                flight=flight,
+                begun=asked.lift_deadline,
+                write=asked.write,
+            )
         answer = await self._dispatcher(query.request, flight=flight)
         return answers.answered(completion(answer), answer.attempts)
 

@@ -33,6 +33,8 @@ from lakehouse.observe.inflight import Flight
 END = b"data: [DONE]\n\n"
 BLANK = b'"content":""'
 
+_encode = msgspec.json.Encoder().encode
+
 
 def completion(answer: Answer) -> Completion:
     """A whole answer. `content` is null only where tool calls stand in its place, as with OpenAI."""
@@ -83,12 +85,18 @@ class Chunks:
         self._include_usage = include_usage
         self._role: Literal["assistant"] | UnsetType = "assistant"
         self._calls = 0
-        self._served = ("", "")
-        self._around: tuple[bytes, bytes] | None = None
+        self._model = self._provider = ""  # for which the next two were written
+        self._before = self._after = b""
 
     def events(self, batch: Sequence[Piece], pieces: Pieces) -> bytes:
         """A chunk for each piece; `Done` becomes the finish reason, the usage, and the end mark."""
-        return b"".join([self._end(piece) if isinstance(piece, Done) else self._more(piece, pieces) for piece in batch])
+        events: list[bytes] = []
+        for piece in batch:
+            if isinstance(piece, ContentPiece) and self._role is UNSET:
+                events += self._text(piece.text, pieces)
+            else:
+                events.append(self._end(piece) if isinstance(piece, Done) else self._more(piece, pieces))
+        return b"".join(events)
 
     def last_words(self, error: LakehouseError) -> bytes:
         """The error's envelope, and no end mark after it."""
@@ -103,8 +111,6 @@ class Chunks:
         return envelope(error, surroundings.request_id(self._flight))
 
     def _more(self, piece: Delta, pieces: Pieces) -> bytes:
-        if isinstance(piece, ContentPiece) and self._role is UNSET:
-            return self._text(piece.text, pieces)
         role, self._role = self._role, UNSET
         match piece:
             case ContentPiece(text=text):
@@ -115,15 +121,15 @@ class Chunks:
                 delta = ChunkDelta(role=role, tool_calls=(self._numbered(call),))
         return self._event((ChunkChoice(delta=delta),), pieces)
 
-    def _text(self, text: str, pieces: Pieces) -> bytes:
+    def _text(self, text: str, pieces: Pieces) -> tuple[bytes, bytes, bytes]:
         """What nearly every piece is. All of the event but its text is written once for all pieces of one route."""
-        served = pieces.model, pieces.provider
-        if self._around is None or served != self._served:
+        if pieces.model != self._model or pieces.provider != self._provider:
             blank = self._event((ChunkChoice(delta=ChunkDelta(content="")),), pieces)
             before, _, after = blank.rpartition(BLANK)  # within a name its quotes would be escaped
-            self._served, self._around = served, (before + BLANK[:-2], after)
-        before, after = self._around
-        return before + sse.escape(msgspec.json.encode(text)) + after
+            self._model, self._provider = pieces.model, pieces.provider
+            self._before, self._after = before + BLANK[:-2], after
+        encoded = _encode(text)
+        return self._before, encoded if encoded.isascii() else sse.escape(encoded), self._after
 
     def _numbered(self, call: ToolCall) -> ToolCallDelta:
         index, self._calls = self._calls, self._calls + 1

@@ -13,17 +13,19 @@ from lakehouse.chat.api import body, surroundings
 from lakehouse.chat.api.answers import Whole
 from lakehouse.chat.api.events import EventStream
 from lakehouse.chat.api.failures import to_tell
-from lakehouse.edge.asgi import Receive, Scope, Send
+from lakehouse.edge.asgi import WRITES, Receive, Scope, Send, Write
 from lakehouse.errors import LakehouseError
 from lakehouse.observe.inflight import Flight
 
 
 class Asked(NamedTuple):
-    """What a chat is asked with. `lift_deadline` ends the caller's own deadline, once the answer has begun."""
+    """What a chat is asked with. `lift_deadline` ends the caller's own deadline, once the answer has begun; `write` is
+    the server's `WRITES`."""
 
     body: bytes
     flight: Flight | None
     lift_deadline: Callable[[], None] | None
+    write: Write | None = None
 
 
 class Chat(Protocol):
@@ -53,6 +55,7 @@ class Post:
                     await body.pull(scope["headers"], receive, self._max_body),
                     flight,
                     scope["lakehouse.lift_deadline"],
+                    scope.get(WRITES),
                 )
             )
         except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_tell` raises, tells or logs it

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 
 import trio
 
-from lakehouse.edge.asgi import Send
+from lakehouse.edge.asgi import Send, Write
 
 KEEP_ALIVE = 5.0
 """Seconds of silence after which a comment is sent. Proxies on the way give up on a silent peer after 30 s or more,
@@ -41,12 +41,15 @@ class EventWriter:
     Cancelling a write may leave half an event on the wire, so nothing can be written after it.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, write: Write | None) -> None:
         self.started = False
         self._send = send
+        self._shorter = write
+        self._under_way: Write | None = None  # `write` once it may be used
         self._sending = False  # stays true when that is cancelled
         self._commented: trio.Event | None = None  # set when the comment that is on its way has left
-        self._spoke = trio.current_time()
+        self._now = trio.lowlevel.current_clock().current_time
+        self._spoke = self._now()
 
     async def start(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the head, status 200."""
@@ -61,7 +64,25 @@ class EventWriter:
             await self._commented.wait()
         await self._send({"type": "http.response.body", "body": events, "more_body": not last})
         self._sending = False
-        self._spoke = trio.current_time()
+        self._spoke = self._now()
+        self._under_way = self._shorter
+
+    def put(self, events: bytes) -> Awaitable[None] | None:
+        """`write` of events that are not the last, without a message where the server takes them so. None if there is
+        nothing to wait for, else what to await at once."""
+        if self._under_way is None or self._commented is not None:
+            return self.write(events)
+        rest = self._under_way(events)
+        if rest is not None:
+            self._sending = True
+            return self._taken(rest)
+        self._spoke = self._now()
+        return None
+
+    async def _taken(self, rest: Awaitable[None]) -> None:
+        await rest
+        self._sending = False
+        self._spoke = self._now()
 
     async def comment(self, interval: float) -> None:
         """Send a comment whenever the started stream has been silent for `interval` seconds; runs until cancelled."""
@@ -83,10 +104,10 @@ class EventWriter:
 
 
 @asynccontextmanager
-async def open_writer(send: Send, *, keep_alive: float) -> AsyncIterator[EventWriter]:
-    """A writer whose comments end with the block."""
+async def open_writer(send: Send, *, keep_alive: float, write: Write | None = None) -> AsyncIterator[EventWriter]:
+    """A writer whose comments end with the block. `write` is the server's `WRITES`."""
     async with trio.open_nursery() as nursery:
-        writer = EventWriter(send)
+        writer = EventWriter(send, write)
         nursery.start_soon(writer.comment, keep_alive)
         yield writer
         nursery.cancel_scope.cancel()

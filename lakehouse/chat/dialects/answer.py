@@ -69,9 +69,14 @@ class AnswerBuilder:
         """Some more text."""
         if not text:
             return []
-        if self._splitter is None:
-            return [self._piece("content", text)]
-        return self._pieces(self._splitter.feed(text))
+        self.ended_by_usage = False
+        if self._splitter is not None:
+            return self._pieces(self._splitter.feed(text))
+        self._size += len(text)
+        if self._size + self._calls.size + self.details.size > MAX_ANSWER:
+            self._bounded()
+        self._content.write(text)
+        return [ContentPiece(text)]
 
     def reasoning(self, text: str) -> list[Delta]:
         """Some more reasoning, from a field of its own: then it does not leak into the text, either."""

@@ -28,6 +28,10 @@ class Framing(Protocol):
     What `feed` returns must be exhausted before the next call.
     """
 
+    def plain(self, data: bytes) -> list[bytes] | None:
+        """What `feed` would give, where that is nothing but whole events without a name, each within its bound: their
+        data. None: it is more than that, nothing was taken of it, and it is to be fed."""
+
     def feed(self, data: bytes) -> Iterator[Event]:
         """The events that these bytes complete."""
 
@@ -45,6 +49,11 @@ class Lines:
         self._limit = limit
         self._rest = bytearray()
         self._at_start = True
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the next byte begins a line, which is not the very first."""
+        return not self._rest and not self._at_start
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The lines that these bytes complete, without their ends; at most `limit` bytes of an open line are kept."""

@@ -7,7 +7,8 @@ part of it, so the answer is cut; after that it is skipped. What is no JSON obje
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import starmap
 from typing import Protocol
 
 from lakehouse.chat.dialects.answer import AnswerBuilder
@@ -15,7 +16,7 @@ from lakehouse.chat.dialects.base import MAX_ANSWER, StreamParser
 from lakehouse.chat.dialects.documents import JsonObject, load_object
 from lakehouse.chat.dialects.excerpts import excerpt
 from lakehouse.chat.dialects.failures import refusal
-from lakehouse.chat.dialects.framing import BOM, Event, Framing, LineTooLong
+from lakehouse.chat.dialects.framing import BOM, Framing, LineTooLong
 from lakehouse.chat.request import Delta, Reply, Usage
 from lakehouse.errors import LakehouseError, failure
 
@@ -38,10 +39,15 @@ class Reader(Protocol):
 
 
 class Parser:
-    """A `StreamParser` made of a framing and a reader."""
+    """A `StreamParser` made of a framing and a reader.
 
-    def __init__(self, framing: Framing, reader: Reader) -> None:
+    `glance` gives the text of an event that says nothing but some more text, as nearly all do, and an empty one for any
+    other, which is then read. It is what reading would give, for a fraction of the cost.
+    """
+
+    def __init__(self, framing: Framing, reader: Reader, glance: Callable[[bytes], str] | None = None) -> None:
         self._framing = framing
+        self._glance = glance
         self._reader = reader
         self._answer = reader.answer
         self._flushed = False
@@ -79,14 +85,16 @@ class Parser:
 
     def feed(self, data: bytes) -> list[Delta]:
         """See `StreamParser`."""
-        return self._deltas(self._framing.feed(data))
+        if self._glance is not None and (events := self._framing.plain(data)) is not None:
+            return self._deltas(map(self._read, events))
+        return self._deltas(starmap(self._read, self._framing.feed(data)))
 
     def flush(self) -> list[Delta]:
         """See `StreamParser`."""
         if self._flushed:
             return self._deltas(())
         self._flushed = True
-        return self._deltas(self._framing.end(), last=True)
+        return self._deltas(starmap(self._read, self._framing.end()), last=True)
 
     def end(self) -> Reply:
         """See `StreamParser`."""
@@ -95,15 +103,15 @@ class Parser:
             raise self._error
         return self._answer.reply()
 
-    def _deltas(self, events: Iterable[Event], *, last: bool = False) -> list[Delta]:
-        """What the events say. An error is raised only when nothing was said before it, else by the next call: so what
-        is said does not depend on how the bytes were cut."""
+    def _deltas(self, told: Iterable[list[Delta]], *, last: bool = False) -> list[Delta]:
+        """What is told, one event after the other. An error is raised only when nothing was said before it, else by the
+        next call: so what is said does not depend on how the bytes were cut."""
         if self._error is not None:
             raise self._error
         deltas: list[Delta] = []
         try:
-            for event in events:
-                deltas += self._read(event)
+            for more in told:
+                deltas += more
             if last:
                 deltas += self._answer.flush()
         except LineTooLong:
@@ -114,18 +122,22 @@ class Parser:
             raise self._error
         return deltas
 
-    def _read(self, event: Event) -> list[Delta]:
-        if event.data.strip() == END_MARK:
+    def _read(self, data: bytes, name: bytes = b"") -> list[Delta]:
+        """What one event says."""
+        answer = self._answer
+        if self._glance is not None and not answer.finished and (text := self._glance(data)):
+            return answer.content(text)
+        if data.strip() == END_MARK:
             return self._mark()
         try:
-            document = load_object(event.data)
+            document = load_object(data)
         except ValueError:
-            return self._unreadable(event)
+            return self._unreadable(data)
         if self._answer.finished:
             self._reader.account(document)
             return []
         refuse_error(document, provider=self._answer.provider)
-        deltas = self._reader.read(document, event.name)
+        deltas = self._reader.read(document, name)
         return [*deltas, *self._answer.flush()] if self._answer.finished else deltas
 
     def _mark(self) -> list[Delta]:
@@ -134,10 +146,10 @@ class Parser:
         self._answer.finished = True
         return self._answer.flush()
 
-    def _unreadable(self, event: Event) -> list[Delta]:
-        if self._answer.complete or not event.data.lstrip().startswith((b"{", b"[")):
+    def _unreadable(self, data: bytes) -> list[Delta]:
+        if self._answer.complete or not data.lstrip().startswith((b"{", b"[")):
             return []
-        message = f"the answer of {self._answer.provider} was cut: an event could not be read: {excerpt(event.data)}"
+        message = f"the answer of {self._answer.provider} was cut: an event could not be read: {excerpt(data)}"
         raise failure("incomplete_stream", message, provider=self._answer.provider, upstream_status=200)
 
 

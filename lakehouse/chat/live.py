@@ -50,7 +50,6 @@ class Live:
         self._patience = call.settings.idle_timeout
         self._deadline = inf
         self._moved = False  # the answer has gone on, so that the deadline runs anew from the next wait
-        self._said = 0  # by the last wait, in what `StreamParser.said` counts
         self._afterword: float | None = None
         self._cut_off = False  # nothing more is read
         self._first: list[Delta] = []
@@ -97,7 +96,9 @@ class Live:
                 if deltas := parser.feed(data) if data else self._end():
                     self._moved = True
                     return deltas
-                self._listen()
+                if data and parser.stirred:
+                    self._moved = self._attempt.heard = True
+                    self._call.lift()
         except LakehouseError as error:
             self._attempt.failed(error)
             raise
@@ -110,7 +111,6 @@ class Live:
         parser = self._parser
         if self._moved:
             self._moved = False
-            self._said = parser.said
             self._deadline = self._now() + self._patience
         deadline = self._deadline
         if parser.finished:
@@ -156,13 +156,6 @@ class Live:
         if self._parser.complete:
             return b""
         raise cut
-
-    def _listen(self) -> None:
-        """There was no piece; was there a sign of the answer?"""
-        if self._parser.said > self._said:
-            self._said = self._parser.said
-            self._moved = self._attempt.heard = True
-            self._call.lift()
 
     def _cut(self, error: LakehouseError) -> LakehouseError:
         """Before the first piece it is whatever it is, after that a stream that broke."""

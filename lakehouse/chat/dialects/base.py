@@ -111,9 +111,9 @@ class StreamParser(Protocol):
         """The end mark has been read. Only accounting may follow, for which it is worth waiting a moment, not more."""
 
     @property
-    def said(self) -> int:
-        """How many characters of the answer were read. It grows with every part of it, those included that are not
-        deltas yet: fragments of a tool call, text that is held back. Comments and empty events leave it alone."""
+    def stirred(self) -> bool:
+        """Whether what was fed last held some part of the answer, be it one that is no delta yet: a fragment of a tool
+        call, text that is held back. Comments and empty events hold none. To be asked when it gave no deltas."""
 
     @property
     def usage(self) -> Usage:

@@ -17,7 +17,7 @@ from lakehouse.chat.dialects.base import Quirks, SchemaLevel, StreamParser
 from lakehouse.chat.dialects.completion import plain_text
 from lakehouse.chat.dialects.documents import JsonObject, first, mapping, objects, string, text, without_nulls
 from lakehouse.chat.dialects.failures import refusal
-from lakehouse.chat.dialects.glance import text_alone
+from lakehouse.chat.dialects.glance import Glance
 from lakehouse.chat.dialects.parsing import Parser, read_whole
 from lakehouse.chat.dialects.requests import body_of, chosen_tool, extra_fields, flavoured_tools, own_options
 from lakehouse.chat.dialects.sse import SseFraming
@@ -62,7 +62,7 @@ class ChatCompletions:
 
     def parser(self, *, quirks: Quirks) -> StreamParser:
         """See `Dialect`."""
-        return Parser(SseFraming(), CompletionReader(quirks), text_alone)
+        return Parser(SseFraming(), CompletionReader(quirks), Glance())
 
 
 def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonObject | None:

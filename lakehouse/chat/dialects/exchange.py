@@ -93,6 +93,7 @@ class EitherParser:
         self._form: Literal["stream", "body", "unknown"] = "unknown"
         self._stream = dialect.parser(quirks=quirks)
         self._kept = bytearray()  # of a body all, of what is not known yet the beginning
+        self._grown = False  # whether more of it was kept
         self._reply: Reply | None = None
 
     @property
@@ -116,9 +117,9 @@ class EitherParser:
         return self._stream.finished
 
     @property
-    def said(self) -> int:
+    def stirred(self) -> bool:
         """See `StreamParser`."""
-        return len(self._kept) + self._stream.said
+        return self._grown or self._stream.stirred
 
     @property
     def usage(self) -> Usage:
@@ -132,12 +133,15 @@ class EitherParser:
         if self._form == "body":
             self._keep(data)
             return []
+        kept = len(self._kept)
         data = _beginning(bytes(self._kept) + data)
         self._kept.clear()
         self._form = _form(data, self._dialect)
         if self._form == "stream":
+            self._grown = False
             return self._stream.feed(data)
         self._keep(data)
+        self._grown = len(data) > kept
         return []
 
     def flush(self) -> list[Delta]:
@@ -160,6 +164,7 @@ class EitherParser:
             message = f"{name}: the answer is over the bound of {MAX_ANSWER} bytes"
             raise failure("upstream_error", message, provider=name, upstream_status=200, retryable=False)
         self._kept += data
+        self._grown = True
 
 
 class CheckedParser:
@@ -196,9 +201,9 @@ class CheckedParser:
         return self._parser.finished
 
     @property
-    def said(self) -> int:
+    def stirred(self) -> bool:
         """See `StreamParser`."""
-        return self._parser.said
+        return self._parser.stirred
 
     @property
     def usage(self) -> Usage:

@@ -28,9 +28,9 @@ class Framing(Protocol):
     What `feed` returns must be exhausted before the next call.
     """
 
-    def plain(self, data: bytes) -> list[bytes] | None:
-        """What `feed` would give, where that is nothing but whole events without a name, each within its bound: their
-        data. None: it is more than that, nothing was taken of it, and it is to be fed."""
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is kept, so that the next byte begins an event."""
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """The events that these bytes complete."""

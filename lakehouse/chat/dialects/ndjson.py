@@ -14,9 +14,10 @@ class NdjsonFraming:
     def __init__(self, limit: int = MAX_LINE) -> None:
         self._lines = Lines(limit)
 
-    def plain(self, data: bytes) -> list[bytes] | None:  # noqa: ARG002
-        """See `Framing`. Not worth looking for: a line is split off as fast by `feed`."""
-        return None
+    @property
+    def idle(self) -> bool:
+        """See `Framing`."""
+        return self._lines.fresh
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """The events that these bytes complete."""

@@ -7,7 +7,7 @@ part of it, so the answer is cut; after that it is skipped. What is no JSON obje
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import starmap
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from lakehouse.chat.dialects.documents import JsonObject, load_object
 from lakehouse.chat.dialects.excerpts import excerpt
 from lakehouse.chat.dialects.failures import refusal
 from lakehouse.chat.dialects.framing import BOM, Framing, LineTooLong
+from lakehouse.chat.dialects.glance import Glance
 from lakehouse.chat.request import Delta, Reply, Usage
 from lakehouse.errors import LakehouseError, failure
 
@@ -39,16 +40,14 @@ class Reader(Protocol):
 
 
 class Parser:
-    """A `StreamParser` made of a framing and a reader.
+    """A `StreamParser` made of a framing and a reader; `glance` sees at less cost what the reader would mostly read."""
 
-    `glance` gives the text of an event that says nothing but some more text, as nearly all do, and an empty one for any
-    other, which is then read. It is what reading would give, for a fraction of the cost.
-    """
-
-    def __init__(self, framing: Framing, reader: Reader, glance: Callable[[bytes], str] | None = None) -> None:
+    def __init__(self, framing: Framing, reader: Reader, glance: Glance | None = None) -> None:
+        self.broken = self.finished = self.stirred = False
         self._framing = framing
-        self._glance = glance
         self._reader = reader
+        self._glance = glance
+        self._glancing = False  # what comes next may be whole events, and nothing has ended yet
         self._answer = reader.answer
         self._flushed = False
         self._error: LakehouseError | None = None
@@ -59,24 +58,9 @@ class Parser:
         return self
 
     @property
-    def broken(self) -> bool:
-        """See `StreamParser`."""
-        return self._error is not None
-
-    @property
     def complete(self) -> bool:
         """See `StreamParser`."""
         return self._answer.complete
-
-    @property
-    def finished(self) -> bool:
-        """See `StreamParser`."""
-        return self._answer.finished
-
-    @property
-    def said(self) -> int:
-        """See `StreamParser`."""
-        return self._answer.said
 
     @property
     def usage(self) -> Usage:
@@ -85,9 +69,14 @@ class Parser:
 
     def feed(self, data: bytes) -> list[Delta]:
         """See `StreamParser`."""
-        if self._glance is not None and (events := self._framing.plain(data)) is not None:
-            return self._deltas(map(self._read, events))
-        return self._deltas(starmap(self._read, self._framing.feed(data)))
+        if self._glancing and self._glance is not None and (texts := self._glance.texts(data)) is not None:
+            return self._deltas(map(self._answer.content, texts))
+        said = self._answer.said
+        deltas = self._deltas(starmap(self._read, self._framing.feed(data)))
+        self.stirred = self._answer.said > said
+        self.finished = self._answer.finished
+        self._glancing = self._framing.idle and not self.finished
+        return deltas
 
     def flush(self) -> list[Delta]:
         """See `StreamParser`."""
@@ -118,6 +107,7 @@ class Parser:
             self._error = self._answer.too_large("a line of the answer is over its bound")
         except LakehouseError as error:
             self._error = error
+        self.broken = self._error is not None
         if self._error is not None and not deltas:
             raise self._error
         return deltas
@@ -125,7 +115,7 @@ class Parser:
     def _read(self, data: bytes, name: bytes = b"") -> list[Delta]:
         """What one event says."""
         answer = self._answer
-        if self._glance is not None and not answer.finished and (text := self._glance(data)):
+        if self._glance is not None and not answer.finished and (text := self._glance.text(data)):
             return answer.content(text)
         if data.strip() == END_MARK:
             return self._mark()

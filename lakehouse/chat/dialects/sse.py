@@ -24,19 +24,10 @@ class SseFraming:
         self._size = 0
         self._name = b""
 
-    def plain(self, data: bytes) -> list[bytes] | None:
-        """See `Framing`. Nearly every event of most streams is one line of data and arrives whole."""
-        if not data.endswith(b"\n\n") or b"\r" in data or self._data or self._name or not self._lines.fresh:
-            return None
-        events = data.split(b"\n\n")
-        events.pop()
-        if data.count(b"\n") != 2 * len(events):
-            return None
-        for index, line in enumerate(events):
-            if not line.startswith(b"data: ") or len(line) > self._limit:
-                return None
-            events[index] = line[6:]
-        return events
+    @property
+    def idle(self) -> bool:
+        """See `Framing`."""
+        return self._lines.fresh and not self._data and not self._name
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """The events that these bytes complete."""

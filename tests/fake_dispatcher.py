@@ -61,7 +61,7 @@ class FakePieces:
     def __init__(self, script: Script) -> None:
         self._steps = iter(script)
 
-    def batches(self) -> FakePieces:
+    def batches(self, meanwhile: object = None) -> FakePieces:
         return self
 
     def __aiter__(self) -> FakePieces:

@@ -54,6 +54,10 @@ class Body(Protocol):
     def arrival(self, deadline: float = inf) -> Awaitable[bool]:
         """Wait until `take` may have something; false once `deadline` has passed. Raises as `take`."""
 
+    def attend(self, look: Callable[[], float | None], deadline: float = inf) -> Awaitable[bool] | None:
+        """`arrival`, except that `look` is called meanwhile, in another task, whenever `take` may have something. It
+        says until when to go on so, or None to end the wait. None in place of a wait where that cannot be done."""
+
 
 class _Foreign:
     """The body that somebody else's transport gives. It knows only one way of asking: to wait for the next part."""
@@ -74,6 +78,9 @@ class _Foreign:
             self._next = await self._chunk()
             return True
         return False
+
+    def attend(self, look: Callable[[], float | None], deadline: float = inf) -> None:
+        """See `Body`."""
 
     async def _chunk(self) -> bytes:
         try:

@@ -38,6 +38,11 @@ class Linger:
         return self._seconds is not None and left and self._flight.phase not in UNSENT
 
     @property
+    def never(self) -> bool:
+        """Whether nobody ever reads on."""
+        return self._seconds is None
+
+    @property
     def until(self) -> float:
         """When reading on ends, on trio's clock; counted from the first time that somebody asks."""
         if self._until == inf and self._seconds is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 
 import trio
@@ -90,7 +91,13 @@ class Live:
         parser = self._parser
         try:
             while not self.ended:
-                data = b"" if parser.broken else self._data()
+                try:
+                    data = b"" if parser.broken or self._cut_off else self._body.take()
+                except LakehouseError as error:
+                    if not parser.complete:
+                        cut = self._cut(error)
+                        raise cut from cut.__cause__
+                    data = b""
                 if data is None:
                     return None
                 if deltas := parser.feed(data) if data else self._end():
@@ -104,28 +111,35 @@ class Live:
             raise
         return []
 
-    async def arrival(self) -> None:
+    async def arrival(self, look: Callable[[], float | None] | None = None) -> None:
         """Wait until `take` may have something to give. Raises `ErrTimeout` after `idle_timeout` without a sign of the
         answer, such as a part of a tool call, which is a piece only when it is whole; what says nothing, such as a
-        comment, is no sign. What follows a whole answer, or fails to, does not spoil it."""
-        parser = self._parser
-        if self._moved:
-            self._moved = False
-            self._deadline = self._now() + self._patience
-        deadline = self._deadline
-        if parser.finished:
-            self._afterword = self._afterword or self._now() + AFTERWORD
-            deadline = min(deadline, self._afterword)
+        comment, is no sign. What follows a whole answer, or fails to, does not spoil it.
+
+        `look` is called meanwhile where the connection allows that, see `Body.attend`; it says what `due` says."""
+        due, body, attended = self.due(), self._body, None
         try:
-            if await self._body.arrival(deadline):
+            if look is not None:
+                attended = body.attend(look, due)
+            if await (attended or body.arrival(due)):
                 return
             failed = silent(self.route, self._call.settings, heard=self._attempt.heard)
         except LakehouseError as error:
             failed = self._cut(error)
-        if not parser.complete:
+        if not self._parser.complete:
             self._attempt.failed(failed)
             raise failed
         self._cut_off = True
+
+    def due(self) -> float:
+        """Until when to wait for more."""
+        if self._moved:
+            self._moved = False
+            self._deadline = self._now() + self._patience
+        if not self._parser.finished:
+            return self._deadline
+        self._afterword = self._afterword or self._now() + AFTERWORD
+        return min(self._deadline, self._afterword)
 
     async def drain(self) -> None:
         """Read to the end for the sake of the usage, and close."""
@@ -144,18 +158,6 @@ class Live:
             self._call.learned(self._parser.usage)
         self._attempt.dropped()
         await self._incoming.aclose()
-
-    def _data(self) -> bytes | None:
-        """The next bytes, none at the end, None while there is nothing."""
-        if self._cut_off:
-            return b""
-        try:
-            return self._body.take()
-        except LakehouseError as error:
-            cut = self._cut(error)
-        if self._parser.complete:
-            return b""
-        raise cut
 
     def _cut(self, error: LakehouseError) -> LakehouseError:
         """Before the first piece it is whatever it is, after that a stream that broke."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Self
@@ -19,6 +19,9 @@ from lakehouse.chat.policy import rule_for
 from lakehouse.chat.request import Delta, Piece
 from lakehouse.chat.resume import Differs, Handed, Repetition
 from lakehouse.errors import Attempt, LakehouseError, failure
+
+NOTHING = (None, None, None, None)
+Meanwhile = Callable[[Sequence[Piece]], Awaitable[None] | None]
 
 
 class Stream:
@@ -37,6 +40,10 @@ class Stream:
         self._handed = Handed() if call.settings.policy.on_cut == "resume" else None
         self._repetition: Repetition | None = None
         self._cut: LakehouseError | None = None  # what broke the stream, until it is resumed
+        self._meanwhile: Meanwhile | None = None
+        self._held: list[Delta] | None = None  # by `_relay`, as are the next two
+        self._rest: Awaitable[None] | None = None
+        self._failed: Exception | None = None
         self._pieces: Iterator[Piece] = iter(())
         self._over = False
 
@@ -58,8 +65,13 @@ class Stream:
         """The trail so far; the last one is the serving route's."""
         return self._call.trail.entries()
 
-    def batches(self) -> Batches:
-        """Pieces that arrived together, as they arrive; the very last piece is `Done`."""
+    def batches(self, meanwhile: Meanwhile | None = None) -> Batches:
+        """Pieces that arrived together, as they arrive; the very last piece is `Done`.
+
+        `meanwhile` may be given what arrives while the iterator waits, the end excepted, in place of its being waited
+        for: another task calls it then, at no cost to speak of. It returns None, or what the iterator is to await.
+        """
+        self._meanwhile = meanwhile if self._call.linger.never else None
         return Batches(self)
 
     def __aiter__(self) -> AsyncIterator[Piece]:
@@ -77,7 +89,7 @@ class Stream:
             raise StopAsyncIteration
         linger = self._call.linger
         try:
-            while (deltas := self._take()) is None:
+            while (deltas := self._take(self._serving)) is None:
                 await linger.protect(self._wait, _nothing)
         except LakehouseError as error:
             self._over = True
@@ -100,15 +112,15 @@ class Stream:
         self._live = live
         self.provider, self.model = live.route.provider.name, live.route.model
 
-    def _take(self) -> list[Delta] | None:
+    def _take(self, live: Live) -> list[Delta] | None:
         """The next deltas that the client does not have yet; none only if the answer has ended; None: `_wait` first."""
-        live = self._serving
+        if self._held is not None:
+            held, self._held = self._held, None
+            return held
         while True:
             try:
                 deltas = live.take()
             except LakehouseError as cut:
-                if self._handed is None:
-                    raise
                 self._cut = cut
                 return None
             if deltas is None:
@@ -120,19 +132,36 @@ class Stream:
                     self._handed.add(deltas)
                 return deltas
 
-    def _wait(self) -> Awaitable[None]:
+    async def _wait(self) -> None:
         """Until `_take` may have something: more of the answer, or another route's when this one was cut."""
-        return self._serving.arrival() if self._handed is None else self._wait_or_resume()
-
-    async def _wait_or_resume(self) -> None:
         cut, self._cut = self._cut, None
         if cut is None:
             try:
-                await self._serving.arrival()
+                await self._serving.arrival(self._relay if self._meanwhile is not None else None)
             except LakehouseError as error:
                 cut = error
         if cut is not None:
             await self._resume(cut)
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            await rest
+        if self._failed is not None:
+            raise self._failed
+
+    def _relay(self) -> float | None:
+        """Hand on what has arrived, in the place of the task that waits for it. Says until when that is to wait on, or
+        None when it has to do the next thing itself: end, resume, wait until a client takes its pieces, or fail."""
+        live = self._serving
+        try:
+            deltas = self._take(live)
+            if deltas is not None and live.ended:
+                self._held = deltas
+            elif deltas is not None and self._meanwhile is not None:
+                self._rest = self._meanwhile(deltas)
+        except Exception as error:  # noqa: BLE001 - raised in the task
+            self._failed = error
+        left_over = (self._cut, self._held, self._rest, self._failed)
+        return live.due() if left_over == NOTHING else None
 
     async def _resume(self, cut: LakehouseError) -> None:
         """Have the next route answer the question again. Raises `cut` when it may not, or when nobody is left."""

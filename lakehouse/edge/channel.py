@@ -130,11 +130,6 @@ class Channel:
         except (Stalled, trio.BrokenResourceError):
             await self.lost()
 
-    def write_at_once(self, data: bytes) -> Awaitable[None] | None:
-        """`write`, as far as that goes without waiting; None if it is done, else what is to be awaited at once."""
-        left = self.wire.send_at_once(data)
-        return self.write([left]) if left else None
-
     async def lost(self) -> None:
         """Leave, and let the cancellation arrive here; where it is shielded, `BrokenResourceError` is the answer."""
         self.leave()

@@ -177,7 +177,9 @@ class Exchange:
         response = self.response
         if not response.chunked or response.complete or not data:
             return self.send({"type": "http.response.body", "body": data, "more_body": True})
-        return self._channel.write_at_once(b"%x\r\n%b\r\n" % (len(data), data))
+        channel = self._channel
+        left = channel.wire.send_at_once(b"%x\r\n%b\r\n" % (len(data), data))
+        return channel.write([left]) if left else None
 
     async def _continue(self) -> None:
         """Ask for the body that the client holds back until it is wanted."""

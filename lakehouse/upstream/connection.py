@@ -8,6 +8,7 @@ import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from math import inf
+from typing import NoReturn
 
 import trio
 
@@ -19,6 +20,8 @@ READ_WINDOW = 128 * 1024
 CREDIT = 16
 """Reads and writes that may succeed at once, one after the other, before the other tasks are let run: what one busy
 connection can take from the rest is 16 windows, two MiB, which is a millisecond or two."""
+
+Look = Callable[[], float | None]
 
 FEW = 16 * 1024
 """Bytes. A read of fewer has emptied the socket, so that the next one waits before it asks: it would nearly always be
@@ -41,8 +44,11 @@ class Connection:
         "_credit",
         "_emptied",
         "_expired",
+        "_fd",
+        "_look",
         "_probe",
         "_socket",
+        "_task",
         "_watch",
         "_window",
         "deadline",
@@ -55,6 +61,9 @@ class Connection:
     def __init__(self, sock: socket.socket, window: memoryview, watch: Watch | None = None) -> None:
         """Deadlines are kept by `watch` if there is one, else by cancel scopes."""
         self._socket = sock
+        self._fd = sock.fileno()
+        self._look: Look | None = None
+        self._task: trio.lowlevel.Task | None = None  # whose wait is attended
         self._window = window
         self._watch = watch
         self._expired = False
@@ -139,6 +148,64 @@ class Connection:
         """
         return self._wait(self._awaited, deadline) if self._emptied else self._pay()
 
+    def attend(self, look: Look, deadline: float) -> Awaitable[bool] | None:
+        """Wait as `arrival` does, but have `look` called, in the watch's task, each time that there may be something to
+        receive. It says until when to go on so, or None to end the wait: when there is something that needs the waiting
+        task. None in place of a wait where that cannot be done."""
+        watch = self._watch
+        reads = self._emptied and self._awaited is trio.lowlevel.wait_readable
+        if watch is None or not watch.readiness.running or self.shared or not reads:
+            return None
+        return self._attended(look, deadline, watch)
+
+    async def _attended(self, look: Look, deadline: float, watch: Watch) -> bool:
+        self._look = look
+        self._task = trio.lowlevel.current_task()
+        self._keep(deadline, watch)
+        watch.readiness.add(self._fd, self)
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+        return not self._expired
+
+    def ready(self) -> None:
+        """See `Attended`."""
+        look, watch = self._look, self._watch
+        self._credit = CREDIT
+        self._emptied = False
+        deadline = None
+        while look is not None and not self._emptied and self._credit > 0:  # behind a record of TLS may be another one
+            deadline = look()
+            if deadline is None or self._task is None:
+                break
+        if deadline is None or watch is None or not self._emptied or self._awaited is not trio.lowlevel.wait_readable:
+            self.dismiss()
+        elif self._task is not None:
+            self.deadline = deadline
+            if deadline < self.due:
+                watch.keep(self)
+
+    def dismiss(self) -> None:
+        """End the wait of whoever has us attended, if somebody has."""
+        task = self._task
+        if task is not None:
+            self._leave()
+            trio.lowlevel.reschedule(task)
+
+    def _abort(self, _: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
+        self._leave()
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _leave(self) -> None:
+        self._task = self._look = None
+        self.deadline = inf
+        if self._watch is not None:
+            self._watch.readiness.remove(self._fd)
+
+    def _keep(self, deadline: float, watch: Watch) -> None:
+        self.deadline = deadline
+        self._expired = False
+        if deadline < self.due:
+            watch.keep(self)
+
     def send_eof(self) -> None:
         """Say that no more will be sent, where that can be said (not over TLS). Raises `OSError`."""
         self._socket.shutdown(socket.SHUT_WR)
@@ -150,6 +217,7 @@ class Connection:
 
     def close(self) -> None:
         """Close at once, whatever is under way; a task that waits for the socket gets `trio.ClosedResourceError`."""
+        self.dismiss()
         if self.shared:
             trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
@@ -170,10 +238,7 @@ class Connection:
             if scope.cancelled_caught:
                 return False
         else:
-            self.deadline = deadline
-            self._expired = False
-            if deadline < self.due:
-                watch.keep(self)
+            self._keep(deadline, watch)
             try:
                 await wait(self._socket)
             except trio.ClosedResourceError:
@@ -190,7 +255,10 @@ class Connection:
     def expire(self) -> None:
         """Wake the task that waits: its time is over. For `Watch`."""
         self._expired = True
-        trio.lowlevel.notify_closing(self._socket)
+        if self._task is not None:
+            self.dismiss()
+        else:
+            trio.lowlevel.notify_closing(self._socket)
 
 
 def _what_for(

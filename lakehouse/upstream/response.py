@@ -12,7 +12,7 @@ from warnings import warn
 import trio
 
 from lakehouse.errors import LakehouseError
-from lakehouse.upstream.connection import Connection
+from lakehouse.upstream.connection import Connection, Look
 from lakehouse.upstream.http1 import Cut, Garbage, Headers, ResponseParser
 from lakehouse.upstream.peer import Peer, reason_of
 from lakehouse.upstream.takeover import Takeover
@@ -136,6 +136,11 @@ class Response:
         parser = self._parser
         return parser.take() if parser.done else None
 
+    def attend(self, look: Look, deadline: float = inf) -> Awaitable[bool] | None:
+        """`arrival`, but `look` is called meanwhile, see `Connection.attend`; None where that cannot be done."""
+        limited = self._peer.idle_timeout != inf or not self._parser.head
+        return None if limited else self._open().attend(look, deadline)
+
     async def read(self, limit: int) -> bytes:
         """The rest of the body. Raises `ErrUpstream` if that is more than `limit` bytes, and what `receive` raises."""
         pieces: list[bytes] = []
@@ -184,6 +189,7 @@ class Response:
             if self.upload is not None and not self.upload.complete:
                 connection.reset_at_close()
             self._parser.detach()
+            connection.dismiss()
             self._release(connection, keep)
 
     def _open(self) -> Connection:

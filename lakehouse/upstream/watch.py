@@ -14,6 +14,8 @@ from typing import NoReturn, Protocol
 
 import trio
 
+from lakehouse.upstream.readiness import Readiness
+
 
 class Watched(Protocol):
     """Who waits. `deadline` is inf while it does not; `due` is the watch's own."""
@@ -26,9 +28,13 @@ class Watched(Protocol):
 
 
 class Watch:
-    """Calls `expire` on those whose deadline has come, for as long as `run` runs. A service has one."""
+    """Calls `expire` on those whose deadline has come, for as long as `run` runs. A service has one.
+
+    While it runs, so does `readiness`.
+    """
 
     def __init__(self) -> None:
+        self.readiness = Readiness()
         self._heap: list[tuple[float, int, Watched]] = []
         self._order = count()
         self._next = inf  # what `run` sleeps until
@@ -47,8 +53,13 @@ class Watch:
         if watched.due < self._next:
             self._nearer.set()
 
-    async def run(self) -> NoReturn:
+    async def run(self) -> None:
         """Watch until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.readiness.run)
+            await self._keep_time()
+
+    async def _keep_time(self) -> NoReturn:
         while True:
             self._next = self._heap[0][0] if self._heap else inf
             with trio.CancelScope(deadline=self._next):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -78,10 +78,15 @@ class EventStream:
     async def _pour(self, writer: EventWriter) -> None:
         last = None
         async with self._stream as pieces:
-            async for batch in pieces.batches():
+            form = self._form
+
+            def pass_on(batch: Sequence[Piece]) -> Awaitable[None] | None:
+                return writer.put(form.events(batch, pieces))
+
+            async for batch in pieces.batches(pass_on):
                 if not writer.started:
                     await self._begin(writer, pieces)
-                events = self._form.events(batch, pieces)
+                events = form.events(batch, pieces)
                 if isinstance(batch[-1], Done):
                     last = events  # said when all that the call started has ended: a server may cancel us after it
                 elif (rest := writer.put(events)) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -11,6 +11,9 @@ from lakehouse.errors import Attempt
 from lakehouse.observe.inflight import Flight
 
 __all__ = ["Dispatcher", "ModelCard", "Pieces", "ProviderState"]
+
+
+Meanwhile = Callable[[Sequence[Piece]], Awaitable[None] | None]
 
 
 class Pieces(Protocol):
@@ -23,8 +26,12 @@ class Pieces(Protocol):
     @property
     def attempts(self) -> tuple[Attempt, ...]: ...
 
-    def batches(self) -> AsyncIterator[Sequence[Piece]]:
-        """Pieces that arrived together, as they arrive; the very last one is `Done`, and a failure is raised."""
+    def batches(self, meanwhile: Meanwhile | None = None) -> AsyncIterator[Sequence[Piece]]:
+        """Pieces that arrived together, as they arrive; the very last one is `Done`, and a failure is raised.
+
+        `meanwhile` may be given, by another task, what arrives while the iterator waits, the end excepted; the iterator
+        awaits what that returns, and does not give what it has given to it.
+        """
 
 
 class Dispatcher(Protocol):

@@ -90,10 +90,13 @@ class Chunks:
 
     def events(self, batch: Sequence[Piece], pieces: Pieces) -> bytes:
         """A chunk for each piece; `Done` becomes the finish reason, the usage, and the end mark."""
+        if pieces.model != self._model or pieces.provider != self._provider:
+            self._write_around(pieces)
         events: list[bytes] = []
         for piece in batch:
-            if isinstance(piece, ContentPiece) and self._role is UNSET:
-                events += self._text(piece.text, pieces)
+            if isinstance(piece, ContentPiece) and self._role is UNSET:  # what nearly every piece is
+                text = _encode(piece.text)
+                events += (self._before, text if text.isascii() else sse.escape(text), self._after)
             else:
                 events.append(self._end(piece) if isinstance(piece, Done) else self._more(piece, pieces))
         return b"".join(events)
@@ -121,15 +124,12 @@ class Chunks:
                 delta = ChunkDelta(role=role, tool_calls=(self._numbered(call),))
         return self._event((ChunkChoice(delta=delta),), pieces)
 
-    def _text(self, text: str, pieces: Pieces) -> tuple[bytes, bytes, bytes]:
-        """What nearly every piece is. All of the event but its text is written once for all pieces of one route."""
-        if pieces.model != self._model or pieces.provider != self._provider:
-            blank = self._event((ChunkChoice(delta=ChunkDelta(content="")),), pieces)
-            before, _, after = blank.rpartition(BLANK)  # within a name its quotes would be escaped
-            self._model, self._provider = pieces.model, pieces.provider
-            self._before, self._after = before + BLANK[:-2], after
-        encoded = _encode(text)
-        return self._before, encoded if encoded.isascii() else sse.escape(encoded), self._after
+    def _write_around(self, pieces: Pieces) -> None:
+        """All of an event that is more text, but that text: the same for all pieces of one route."""
+        blank = self._event((ChunkChoice(delta=ChunkDelta(content="")),), pieces)
+        before, _, self._after = blank.rpartition(BLANK)  # within a name its quotes would be escaped
+        self._before = before + BLANK[:-2]
+        self._model, self._provider = pieces.model, pieces.provider
 
     def _numbered(self, call: ToolCall) -> ToolCallDelta:
         index, self._calls = self._calls, self._calls + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,9 +11,10 @@ import trio
 
 from lakehouse.chat import attempt
 from lakehouse.chat.dispatcher import Dispatcher, open_dispatcher
-from lakehouse.chat.request import Done
+from lakehouse.chat.request import ContentPiece, Done, Piece
 from lakehouse.config import OpenRouterTable
 from lakehouse.errors import ErrUnavailable, ErrUpstream, LakehouseError
+from lakehouse.upstream.watch import Watch
 from tests.fake_providers import LAST, ask, event, flight, line, read, settings, whole
 from tests.scripted import Asked, Script, Upstream, always, respond, silent, upstream
 
@@ -244,3 +245,103 @@ async def test_what_a_refusal_says_of_the_wait_is_heard() -> None:
         with pytest.raises(LakehouseError) as raised:
             await dispatcher(ask())
         assert (raised.value.upstream_status, raised.value.retry_after) == (429, 77)
+
+
+# Pieces that are handed on while the iterator waits
+
+
+@asynccontextmanager
+async def slowly(*chunks: bytes, end: bytes = b"", **chatd: Any) -> AsyncIterator[tuple[Dispatcher, Upstream]]:
+    """A dispatcher whose sockets are looked after, before an Ollama that takes its time for each chunk."""
+
+    async def script(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(HEAD)
+        for chunk in chunks:
+            await trio.sleep(0.01)
+            await stream.send_all(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        await trio.sleep(0.01)
+        await (stream.send_all(end) if end else silent(asked, stream))
+
+    watch = Watch()
+    with trio.fail_after(20):
+        async with upstream(script) as ollama, trio.open_nursery() as nursery:
+            nursery.start_soon(watch.run)
+            async with open_dispatcher(settings(ollama_url=ollama.url, **chatd), env={}, watch=watch) as dispatcher:
+                yield dispatcher, ollama
+                assert [pool.in_use for pool in dispatcher.pools] == [0]
+            nursery.cancel_scope.cancel()
+
+
+WORDS = [line("a"), line("b"), line("c"), line("d")]
+
+
+def said(batches: Iterable[Sequence[Piece]]) -> list[str]:
+    return [piece.text if isinstance(piece, ContentPiece) else piece.__class__.__name__ for b in batches for piece in b]
+
+
+async def test_what_comes_meanwhile_is_handed_on_and_the_end_is_given() -> None:
+    async with slowly(*WORDS, LAST, end=b"0\r\n\r\n") as (dispatcher, _):
+        handed: list[Sequence[Piece]] = []
+        async with dispatcher.stream(ask()) as pieces:
+            given = [batch async for batch in pieces.batches(handed.append)]
+        assert (said(given), said(handed)) == (["a", "Done"], ["b", "c", "d"])
+
+
+async def test_what_cannot_be_handed_on_at_once_is_waited_for() -> None:
+    async with slowly(*WORDS, LAST, end=b"0\r\n\r\n") as (dispatcher, _):
+        told: list[str] = []
+
+        def hand(batch: Sequence[Piece]) -> Awaitable[None]:
+            async def tell() -> None:
+                await trio.sleep(0.03)  # the next has come by then
+                told.extend(said([batch]))
+
+            return tell()
+
+        async with dispatcher.stream(ask()) as pieces:
+            async for batch in pieces.batches(hand):
+                told.extend(said([batch]))
+        assert told == ["a", "b", "c", "d", "Done"]
+
+
+async def test_a_failure_to_hand_on_is_raised_where_the_stream_is_read() -> None:
+    async with slowly(*WORDS) as (dispatcher, ollama):
+
+        def hand(_: Sequence[Piece]) -> None:
+            raise ValueError("no room")
+
+        with pytest.raises(ValueError, match="no room"):
+            async with dispatcher.stream(ask()) as pieces:
+                _ = [batch async for batch in pieces.batches(hand)]
+        await gone(ollama, 1)
+
+
+async def test_a_stream_that_is_cut_meanwhile_raises() -> None:
+    async with slowly(*WORDS, end=b"nonsense") as (dispatcher, _):
+        handed: list[Sequence[Piece]] = []
+        with pytest.raises(LakehouseError, match="cut") as caught:
+            async with dispatcher.stream(ask()) as pieces:
+                _ = [batch async for batch in pieces.batches(handed.append)]
+        assert caught.value.error_class == "incomplete_stream"
+        assert isinstance(caught.value.__cause__, LakehouseError)
+        assert said(handed) == ["b", "c", "d"]
+
+
+async def test_a_stream_that_falls_silent_meanwhile_raises() -> None:
+    async with slowly(*WORDS, idle_timeout=0.1) as (dispatcher, ollama):
+        handed: list[Sequence[Piece]] = []
+        with pytest.raises(LakehouseError, match=r"was silent for 0\.1 s"):
+            async with dispatcher.stream(ask()) as pieces:
+                _ = [batch async for batch in pieces.batches(handed.append)]
+        assert said(handed) == ["b", "c", "d"]
+        await gone(ollama, 1)
+
+
+async def test_a_stream_that_is_left_meanwhile_closes_its_connection() -> None:
+    async with slowly(*WORDS) as (dispatcher, ollama):
+        handed: list[Sequence[Piece]] = []
+        with trio.move_on_after(0.2):
+            async with dispatcher.stream(ask()) as pieces:
+                _ = [batch async for batch in pieces.batches(handed.append)]
+        assert said(handed) == ["b", "c", "d"]
+        await gone(ollama, 1)

@@ -134,19 +134,20 @@ class Stream:
 
     async def _wait(self) -> None:
         """Until `_take` may have something: more of the answer, or another route's when this one was cut."""
-        cut, self._cut = self._cut, None
-        if cut is None:
+        if self._cut is None:
             try:
                 await self._serving.arrival(self._relay if self._meanwhile is not None else None)
             except LakehouseError as error:
-                cut = error
+                self._cut = error
+        cut, self._cut = self._cut, None
         if cut is not None:
             await self._resume(cut)
         rest, self._rest = self._rest, None
         if rest is not None:
             await rest
-        if self._failed is not None:
-            raise self._failed
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            raise failed
 
     def _relay(self) -> float | None:
         """Hand on what has arrived, in the place of the task that waits for it. Says until when that is to wait on, or

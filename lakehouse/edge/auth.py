@@ -99,7 +99,9 @@ class Doorkeeper:
         self._trusted = Networks(trusted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan" and not _is_open(scope):
+        # The raw path: nothing else may hide behind a path that only looks like these once it is decoded.
+        kind = scope["type"]
+        if kind != "lifespan" and not (kind == "http" and scope.get("raw_path") in HEALTH_PATHS):
             try:
                 self._check(scope)
             except ErrUnauthorized:
@@ -135,8 +137,3 @@ class Doorkeeper:
                 f"{host[:80].decode('latin-1')!r} is not a name of this machine: set a token (auth.token_env), or, "
                 "if a proxy of yours passes this name on, put the proxy's address into gateway.trusted_proxies"
             )
-
-
-def _is_open(scope: Scope) -> bool:
-    # The raw path: nothing else may hide behind a path that only looks like these once it is decoded.
-    return scope["type"] == "http" and scope.get("raw_path") in HEALTH_PATHS

@@ -14,6 +14,7 @@ from lakehouse.edge.channel import Channel, ErrSlowBody
 from lakehouse.edge.door import Door
 from lakehouse.edge.head import Head
 from lakehouse.edge.response import CONTINUE, Response, ResponseError, refusal
+from lakehouse.edge.wire import JOIN_BELOW
 from lakehouse.errors import LakehouseError
 
 logger = logging.getLogger("lakehouse.edge")
@@ -161,7 +162,14 @@ class Exchange:
             if kind != WHOLE:
                 return
             pieces = response.body(message["body"], False)
-        elif kind == "http.response.body":
+            left = self._channel.wire.send_in_turn(b"".join(pieces)) if len(message["body"]) < JOIN_BELOW else None
+            if left is None:
+                await self._channel.write(pieces)
+            elif left:
+                await self._channel.write([left])
+            self._end()
+            return
+        if kind == "http.response.body":
             pieces = response.body(message.get("body", b""), message.get("more_body", False))
         elif kind == "http.response.trailers":
             pieces = response.trailers(message.get("headers", ()), message.get("more_trailers", False))

@@ -87,7 +87,7 @@ class RequestParser:
 
     def take_head(self) -> Head:
         """The next event where it can only be a head, or what `next_event` raises."""
-        event = self.next_event()
+        event = self._events.popleft() if self._events and type(self._events[0]) is Head else self.next_event()
         if not isinstance(event, Head):
             raise TypeError(f"a head was expected where {event!r} is")  # a defect of ours, not of the client
         return event
@@ -105,6 +105,9 @@ class RequestParser:
     def take_body(self) -> tuple[bytes, bool]:
         """All body bytes that are waiting, and whether they are the last. Raises `ProtocolError` when none are left."""
         events = self._events
+        if events and events[0] is END:  # of most requests it is all there is
+            events.popleft()
+            return b"", True
         parts: list[bytes] = []
         while events:
             event = events[0]

@@ -45,12 +45,14 @@ class _Gone:
 class Line(ABC):
     """What the lines of both kinds of requests have in common.
 
+    `cancelled_by_server` says whether the server cancels when the client leaves.
+
     `run`, or `run_watched`, may be called once. It raises only what should end the connection: a `LakehouseError` when
     the response that has begun must not look complete, and cancellation from outside, for the client having left
     (`gone`) or the server.
     """
 
-    __slots__ = ("_ended_by", "_left", "_limit", "_refusal", "_send", "_server", "flight")
+    __slots__ = ("_ended_by", "_left", "_limit", "_refusal", "_send", "_server", "cancelled_by_server", "flight")
 
     # The scope is not kept: it refers to the line, and a circle would have to wait for the garbage collector.
 
@@ -59,14 +61,10 @@ class Line(ABC):
         self._send = send
         self._refusal = refusal
         self._server = flight.caller = extensions.get(CANCELS)
+        self.cancelled_by_server = self._server is not None
         self._left = False
         self._limit: trio.CancelScope | None = None
         self._ended_by: tuple[LakehouseError, str] | None = None
-
-    @property
-    def cancelled_by_server(self) -> bool:
-        """Whether the server cancels when the client leaves."""
-        return self._server is not None
 
     @property
     def gone(self) -> bool:
@@ -113,7 +111,7 @@ class Line(ABC):
     async def run(self, app: App, scope: Scope, receive: Receive, timeout: bytes | None) -> None:
         """Run the application to its end or to that of its time; `timeout` is what the caller allows, if it does."""
         try:
-            if timeout is None and self.interruptible:
+            if timeout is None and self.interruptible and self.cancelled_by_server:
                 await app(scope, receive, self.send)
             else:
                 if timeout is not None:
@@ -181,15 +179,13 @@ class Line(ABC):
         return LakehouseError("internal error; the log has it under this request_id"), "failed"
 
     @property
-    def interruptible(self) -> bool:
-        """Whether the server can end the application and let us speak afterwards, so that no scope of ours is needed
-        around it: a scope costs a request of the gateway a tenth."""
-        return False
-
-    @property
     def fulfilled(self) -> bool:
         """Whether the application may leave now."""
         return self.complete
+
+    interruptible = False
+    """Whether the server can end the application and let us speak afterwards, so that no scope of ours is needed around
+    it: a scope costs a request of the gateway a tenth."""
 
     head_out: bool  # whether anything of the answer may have reached the client
     complete: bool  # whether all of it was handed to the server
@@ -209,6 +205,7 @@ class HttpLine(Line):
     The head is held until something of the body follows: until then a failure can still become an answer.
     """
 
+    interruptible = True
     __slots__ = ("_head", "_pumped", "_trailers", "complete", "head_out")
 
     def __init__(self, extensions: Mapping[str, Any], send: Send, flight: Flight, refusal: Refusal) -> None:
@@ -218,11 +215,6 @@ class HttpLine(Line):
         self._head: Message | None = None
         self._trailers = False
         self._pumped: Pump | None = None
-
-    @property
-    def interruptible(self) -> bool:
-        """See `Line`."""
-        return self._server is not None
 
     def _pump(self, receive: Receive, scope: trio.CancelScope) -> Pump:
         self._pumped = pump = super()._pump(receive, scope)

@@ -39,6 +39,7 @@ class Gateway:
         self._routes = Routes(routes)
         self.prefixes = {route.prefix.decode(): route.upstream for route in routes}
         self._trusted = Networks(table.trusted_proxies)
+        self._watch = watch or Watch()  # for its clock
         names = dict.fromkeys(route.upstream for route in routes)
         self._upstreams = {name: _upstream(name, table, watch) for name in names}
 
@@ -74,14 +75,14 @@ class Gateway:
         upstream = self._upstreams[route.upstream]
         target = upstream.base_path + upstream_target(route, scope["raw_path"], scope["query_string"])
         head = self._request_head(scope, flight)
-        asked = trio.current_time()
+        asked = self._watch.now()
         try:
             if scope["type"] == "websocket":
                 await websocket.relay(upstream, target, head.headers, scope, receive, send)
             else:
-                await relay(upstream, target, head, scope, receive, send, asked=asked)
+                await relay(upstream, target, head, scope, receive, send, asked=asked, watch=self._watch)
         finally:  # the whole exchange was the upstream's, also when it failed or the client left
-            flight.upstream_seconds = trio.current_time() - asked
+            flight.upstream_seconds = self._watch.now() - asked
 
     def _request_head(self, scope: Scope, flight: Flight) -> RequestHead:
         client = scope.get("client")
@@ -114,11 +115,19 @@ def _upstream(name: str, table: GatewayTable, watch: Watch | None) -> Upstream:
 
 
 async def relay(
-    upstream: Upstream, target: bytes, head: RequestHead, scope: Scope, receive: Receive, send: Send, *, asked: float
+    upstream: Upstream,
+    target: bytes,
+    head: RequestHead,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    asked: float,
+    watch: Watch,
 ) -> None:
     """Put one HTTP request to the upstream and send its answer, which may begin while the body still goes up.
 
-    `asked` is when that began, on trio's clock.
+    `asked` is when that began, by `watch`.
     """
     flight: Flight = scope["lakehouse"]
     method: bytes = scope["method"].encode()
@@ -128,10 +137,13 @@ async def relay(
     body = None if head.length == 0 else await _body(scope, receive, head.length)
     if isinstance(body, RequestBody):
         async with upstream.exchange(method, target, head.headers, body, flight=flight) as response:
-            await _answer(response, method, asked, flight, send, trailers=trailers)
+            await _answer(response, method, asked, watch.now(), flight, send, trailers=trailers)
     else:
-        with await upstream.request(method, target, head.headers, body, flight=flight) as response:
-            await _answer(response, method, asked, flight, send, trailers=trailers)
+        response = await upstream.request(method, target, head.headers, body, flight=flight)
+        try:
+            await _answer(response, method, asked, watch.now(), flight, send, trailers=trailers)
+        finally:
+            response.close()
 
 
 async def _body(scope: Scope, receive: Receive, length: int | None) -> RequestBody | bytes:
@@ -144,9 +156,9 @@ async def _body(scope: Scope, receive: Receive, length: int | None) -> RequestBo
 
 
 async def _answer(
-    response: Response, method: bytes, asked: float, flight: Flight, send: Send, *, trailers: bool
+    response: Response, method: bytes, asked: float, answered: float, flight: Flight, send: Send, *, trailers: bool
 ) -> None:
-    answered = flight.first_piece = trio.current_time()
+    flight.first_piece = answered
     has_body = method != b"HEAD" and response.status not in (204, 304)
     head = response_headers(response.headers, status=response.status, has_body=has_body)
     if not head.streamed:

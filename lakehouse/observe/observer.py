@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -75,6 +75,7 @@ class Observer:
         self._names = names
         self._flights = sources.flights
         self._ended: list[Flight] = []
+        self._now: Callable[[], float] = trio.current_time
         self._running = False
         self.siblings = Siblings(directory, worker, {"metrics": self._counts, "requests": self._requests})
         if (left := self.siblings.kept(worker)) is not None:
@@ -88,7 +89,7 @@ class Observer:
         """
         ended = flight.ended
         if ended is None:
-            ended = flight.ended = trio.current_time()
+            ended = flight.ended = self._now()
         if self.traces is not None and flight.trace is not None:
             self.traces.flight_ended(flight, ended)
         self._ended.append(flight)
@@ -108,6 +109,7 @@ class Observer:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write the log, answer the siblings and keep the counts until cancelled. Nothing is lost at the end."""
         self._running = True
+        self._now = trio.lowlevel.current_clock().current_time
         self.log.sink.sources.add(self._settle)
         try:
             async with trio.open_nursery() as nursery:

@@ -234,7 +234,7 @@ class Upstream:
 
     def _send_on_idle(self, call: _Call) -> tuple[Connection, int, float] | None:
         """The idle connection that took the beginning of it, how many bytes of it, and when; None: there is none."""
-        now = trio.current_time()
+        now = trio.current_time() if self._watch is None else self._watch.now()
         connection = self._pop_idle(now, inf if call.body is None else UPLOAD_IDLE)
         if connection is None:
             return None
@@ -269,7 +269,7 @@ class Upstream:
         if keep and not self._closed:
             connection.used = True
             connection.shared = False
-            connection.idle_since = trio.current_time()
+            connection.idle_since = trio.current_time() if self._watch is None else self._watch.now()
             self._idle.append(connection)
         else:
             connection.close()

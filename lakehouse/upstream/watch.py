@@ -7,6 +7,7 @@ it comes due, and moved to where the deadline is by then. Deadlines are kept to 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
@@ -30,11 +31,12 @@ class Watched(Protocol):
 class Watch:
     """Calls `expire` on those whose deadline has come, for as long as `run` runs. A service has one.
 
-    While it runs, so does `readiness`.
+    While it runs, so does `readiness`, and `now` is the run's clock itself: trio's own way to it is three calls long.
     """
 
     def __init__(self) -> None:
         self.readiness = Readiness()
+        self.now: Callable[[], float] = trio.current_time
         self._heap: list[tuple[float, int, Watched]] = []
         self._order = count()
         self._next = inf  # what `run` sleeps until
@@ -55,6 +57,7 @@ class Watch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
+        self.now = trio.lowlevel.current_clock().current_time
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.readiness.run)
             await self._keep_time()

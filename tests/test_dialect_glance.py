@@ -53,6 +53,8 @@ def test_once_taught_it_sees_the_texts_of_any_number_of_events() -> None:
         events(b'"a"', b'"\xff"'),
         events(b'"a"', b'"\\ud83d"'),
         events(b'"a').replace(b"\n\n", b""),
+        events(b'"a"\n'),
+        events(b'"a"', b'\n"b"'),
         b"",
     ],
 )
@@ -72,6 +74,19 @@ def test_what_is_in_any_way_different_is_left_to_be_read(data: bytes) -> None:
 def test_it_learns_nothing_where_the_text_is_not_what_it_seems(document: bytes) -> None:
     glance = taught(document)
     assert glance.texts(b"data: " + document + b"\n\n") is None
+
+
+@pytest.mark.parametrize("leak", ["never", "unopened"])
+def test_what_it_sees_stirs_as_what_is_read(leak: Any) -> None:
+    def stirred(glance: Glance | None) -> list[bool]:
+        parser = Parser(SseFraming(), CompletionReader(Quirks(inline_think=leak)), glance)
+        stirs = []
+        for data in (events(b'"a"'), events(b'""'), b": comment\n\n", events(b'"b"'), events(b'""', b'""')):
+            parser.feed(data)
+            stirs.append(parser.stirred)
+        return stirs
+
+    assert stirred(Glance()) == stirred(None) == [True, False, False, True, False]
 
 
 def test_it_does_not_learn_for_ever() -> None:

@@ -207,7 +207,8 @@ async def test_keep_alive_comments_are_no_pieces_before_the_first(autojump_clock
 
 
 @pytest.mark.parametrize(
-    "nothing", [b": OPENROUTER PROCESSING\n\n", event({"content": None}), event({"role": "assistant"})]
+    "nothing",
+    [b": OPENROUTER PROCESSING\n\n", event({"content": None}), event({"role": "assistant"}), event({"content": ""})],
 )
 async def test_keep_alive_comments_and_empty_events_are_no_pieces_after_it(
     autojump_clock: MockClock, nothing: bytes
@@ -218,6 +219,16 @@ async def test_keep_alive_comments_and_empty_events_are_no_pieces_after_it(
     assert text_of(pieces) == "Hel"
     assert isinstance(error, ErrTimeout)
     assert trio.current_time() == 20.0
+
+
+async def test_text_that_is_held_back_for_its_format_is_no_silence_after_a_comment(autojump_clock: MockClock) -> None:
+    some = (8.0, event({"content": "1"}))
+    chunks = [some, (0, b": keep-alive\n\n"), *[some] * 20, (0, event({}, finish_reason="stop") + DONE)]
+    config = settings(timeout=20.0, first_token_timeout=10.0, idle_timeout=10.0)
+    async with dispatching(config, opencode=FakeProvider(Script(chunks=chunks))) as dispatcher:
+        pieces, error = await read(dispatcher, "opencode/deepseek-v4-flash", format={"type": "integer"})
+    assert error is None
+    assert text_of(pieces) == "1" * 21
 
 
 async def test_a_tool_call_that_takes_long_to_write_is_no_silence(autojump_clock: MockClock) -> None:

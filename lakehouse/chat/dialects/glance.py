@@ -68,8 +68,11 @@ class Glance:
         middle = data.removeprefix(self._before).removesuffix(self._after)
         if len(data) - len(middle) != self._around or len(data) > MAX_LINE:
             return None
+        found = middle.split(self._between)
+        if b"\n" in (middle if len(found) == 1 else b"".join(found)):
+            return None  # no string of JSON has a line break within, but one beside it ends the line of the event
         try:
-            return list(map(_string, middle.split(self._between)))  # no string of JSON has a line break within
+            return list(map(_string, found))
         except ValueError:
             return None
 

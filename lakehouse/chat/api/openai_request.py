@@ -4,7 +4,8 @@ What OpenAI documents is checked by type. Fields that we do not know travel on i
 this form. In messages, whose every word has to be told in other forms too, they are passed over.
 
 Most bodies hold nothing that has to be told in other words. Those are read at once (`Plain`); any other, a wrong one
-among them, is read step by step (`Given`), which gives the same for a plain one.
+among them, is read step by step (`Given`), which gives the same for a plain one. Only what is passed over, an unknown
+member of `stream_options` or of a tool call, is not looked at within: bytes there need be no UTF-8.
 """
 
 from __future__ import annotations

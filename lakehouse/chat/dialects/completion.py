@@ -1,6 +1,7 @@
 """A whole completion that is text and nothing else, as most are: read at once, with the shape that is documented.
 
-Whatever does not have that shape to the letter is left to the reader that streams have too, which forgives.
+Whatever does not have that shape to the letter is left to the reader that streams have too, which forgives. In fields
+that nobody reads this one forgives more: a number there may be beyond all bounds.
 """
 
 from __future__ import annotations

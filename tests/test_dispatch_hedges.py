@@ -53,6 +53,14 @@ async def test_the_next_route_is_asked_as_well_and_wins(autojump_clock: MockCloc
     ]
 
 
+async def test_the_time_of_a_hedge_that_lost_is_not_counted_beside_the_answers(autojump_clock: MockClock) -> None:
+    here = flight()
+    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(completion().after(1.5))
+    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+        await dispatcher(ask(*CHAIN), flight=here)
+    assert here.upstream_seconds == 1.5
+
+
 async def test_the_first_route_may_still_win_and_is_the_last_of_the_trail(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = FakeProvider(ours("Hello.", mode).after(3)), FakeProvider(SILENCE)
     async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:

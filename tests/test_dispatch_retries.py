@@ -479,6 +479,15 @@ async def test_cancelled_in_any_phase_nothing_is_left(
         assert ollama.open == 0
 
 
+async def test_time_with_an_upstream_that_did_not_answer_is_the_upstreams(autojump_clock: MockClock) -> None:
+    here = flight()
+    async with dispatching(ollama=FakeProvider(OVERLOADED.after(1.0), SILENCE)) as dispatcher:
+        with trio.move_on_after(5.0):
+            await dispatcher(ask(), flight=here)
+    pause = here.tries[1].started - 1.0
+    assert here.upstream_seconds == pytest.approx(5.0 - pause)
+
+
 async def test_a_flight_is_told_what_its_call_is_doing(autojump_clock: MockClock, mode: str) -> None:
     here = flight()
     seen = []

@@ -113,9 +113,15 @@ class TrackedAttempt:
         self.state = state
         record = self.record
         record.ended = ended = trio.current_time()
-        if state != "dropped":
+        if state != "dropped" or self._alone():
             self._flight.upstream_seconds += ended - record.started
         return True
+
+    def _alone(self) -> bool:
+        """Whether no other attempt was made meanwhile, whose time it would be."""
+        began = self.record.started
+        others = (made.ended for made in self._flight.tries if made is not self.record)
+        return all(ended is not None and ended <= began for ended in others)
 
     def _tell_operator(self, what: str) -> None:
         key = self.route.provider.key

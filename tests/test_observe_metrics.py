@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from lakehouse.observe.exposition import exposition
 from lakehouse.observe.families import FAMILIES
 from lakehouse.observe.inflight import Flight, InFlight
 from lakehouse.observe.metrics import Metrics, Names, Sources
+from lakehouse.observe.observer import Observer
 from lakehouse.observe.tallies import DURATIONS, Snapshot, Tallies, observe, packed, unpacked
-from tests.observing import Pool, Spent, flight
+from tests.observing import Caught, Pool, Spent, flight
 
 NAMES = Names(
     routes={"/v1/sql": "queryd", "/v1/chat": ""},
@@ -206,3 +208,15 @@ def test_two_services_in_one_process_count_apart() -> None:
     one, two = counted(flight()), counted()
     assert value(series(one.snapshot()), "requests_total", route="/v1/sql", outcome="answered", status="2xx") == 1
     assert value(series(two.snapshot()), "requests_total", route="/v1/sql", outcome="answered", status="2xx") is None
+
+
+async def test_a_request_that_cannot_be_counted_harms_no_other(nursery: trio.Nursery) -> None:
+    caught = Caught()
+    observer = Observer(NAMES, Sources(), log=caught.log)
+    await nursery.start(observer.run)
+    for usage in (None, Spent(input_tokens=10**400), None):
+        observer.on_end(flight(usage=usage))
+    await trio.sleep(0.2)
+    assert len(caught.lines) == 2
+    text, _ = await observer.exposition()
+    assert b'route="/v1/sql",status="2xx"} 3.0' in text

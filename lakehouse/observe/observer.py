@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -17,6 +18,8 @@ from lakehouse.observe.log import Log
 from lakehouse.observe.metrics import Metrics, Names, Sources
 from lakehouse.observe.siblings import Answer, Siblings
 from lakehouse.observe.tallies import Row, Snapshot, packed, unpacked
+
+logger = logging.getLogger("lakehouse.observe")
 
 KEEP_EVERY = 5.0
 """Seconds between two writes of the counts: what a crash may lose that no scrape has seen."""
@@ -103,8 +106,11 @@ class Observer:
         epoch = time.time() - trio.current_time()
         for flight in flights:
             if flight.ended is not None:
-                self.metrics.flight_ended(flight, flight.ended)
-                self.log.flight_ended(flight, flight.ended, epoch=epoch)
+                try:
+                    self.metrics.flight_ended(flight, flight.ended)
+                    self.log.flight_ended(flight, flight.ended, epoch=epoch)
+                except Exception:  # whatever it is, it is not to harm the others, nor whoever looks at them together
+                    logger.exception("request %s could not be counted and logged", flight.id)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write the log, answer the siblings and keep the counts until cancelled. Nothing is lost at the end."""

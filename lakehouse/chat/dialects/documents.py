@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from math import inf
 from typing import Any, NoReturn
 
 import msgspec
 
 JsonObject = dict[str, Any]  # values are looked at with the functions below
+
+MAX_COUNT = 2**53 - 1
+"""The largest number that every reader of JSON keeps as it is. Counts are added up as floats, which end at 1e308; JSON
+has integers of any length."""
 
 
 def load(data: bytes) -> object:
@@ -85,7 +88,7 @@ def count(value: object) -> int | None:
     """`value` if it can be a number of tokens, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if 0 <= value < inf and value == int(value) else None
+    return int(value) if 0 <= value <= MAX_COUNT and value == int(value) else None
 
 
 def without_nulls(fields: Mapping[str, object]) -> JsonObject:

@@ -12,6 +12,9 @@ from decimal import Decimal, InvalidOperation
 from lakehouse.chat.dialects.documents import JsonObject, count, mapping
 from lakehouse.chat.request import Usage
 
+MAX_COST = 1_000_000_000
+"""US dollars of one answer. More is no price, and a few that are near the largest float add up to infinity."""
+
 
 def money(value: object) -> Decimal | None:
     """US dollars from a JSON number or a decimal string (`"0.00030400"`), None for anything else."""
@@ -21,7 +24,7 @@ def money(value: object) -> Decimal | None:
         amount = Decimal(str(value))
     except (InvalidOperation, ValueError):  # ValueError: more digits than Python turns into text
         return None
-    return amount if amount.is_finite() and amount >= 0 else None
+    return amount if amount.is_finite() and 0 <= amount <= MAX_COST else None
 
 
 @dataclass(slots=True)

@@ -327,6 +327,17 @@ async def test_a_stream_that_is_cut_meanwhile_raises() -> None:
         assert said(handed) == ["b", "c", "d"]
 
 
+async def test_an_error_right_behind_a_piece_that_is_handed_on_is_told_at_once() -> None:
+    async with slowly(line("a"), line("b"), line("c") + b'{"error":"boom"}\n') as (dispatcher, ollama):
+        handed: list[Sequence[Piece]] = []
+        with pytest.raises(LakehouseError, match="boom") as caught, trio.fail_after(5):
+            async with dispatcher.stream(ask()) as pieces:
+                _ = [batch async for batch in pieces.batches(handed.append)]
+        assert caught.value.error_class == "upstream_error"
+        assert said(handed) == ["b", "c"]
+        await gone(ollama, 1)
+
+
 async def test_a_stream_that_falls_silent_meanwhile_raises() -> None:
     async with slowly(*WORDS, idle_timeout=0.1) as (dispatcher, ollama):
         handed: list[Sequence[Piece]] = []

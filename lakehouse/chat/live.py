@@ -63,6 +63,11 @@ class Live:
             raise RuntimeError("the stream has not ended")
         return self._reply
 
+    @property
+    def failing(self) -> bool:
+        """Whether the next `take` raises, though nothing more arrives: an error came right behind the last pieces."""
+        return self._parser.broken
+
     async def begin(self, deadline: float) -> None:
         """Wait for the first pieces until `deadline`; `take` gives them then. Closes itself if there are none."""
         self._deadline = deadline

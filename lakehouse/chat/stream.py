@@ -162,7 +162,7 @@ class Stream:
         except Exception as error:  # noqa: BLE001 - raised in the task
             self._failed = error
         left_over = (self._cut, self._held, self._rest, self._failed)
-        return live.due() if left_over == NOTHING else None
+        return live.due() if left_over == NOTHING and not live.failing else None
 
     async def _resume(self, cut: LakehouseError) -> None:
         """Have the next route answer the question again. Raises `cut` when it may not, or when nobody is left."""

@@ -69,10 +69,11 @@ class Parser:
 
     def feed(self, data: bytes) -> list[Delta]:
         """See `StreamParser`."""
-        if self._glancing and self._glance is not None and (texts := self._glance.texts(data)) is not None:
-            self.stirred = any(texts)  # asked also when there are deltas, by whoever keeps them back
-            return self._deltas(map(self._answer.content, texts))
         said = self._answer.said
+        if self._glancing and self._glance is not None and (texts := self._glance.texts(data)) is not None:
+            deltas = self._deltas(map(self._answer.content, texts))
+            self.stirred = self._answer.said > said
+            return deltas
         deltas = self._deltas(starmap(self._read, self._framing.feed(data)))
         self.stirred = self._answer.said > said
         self.finished = self._answer.finished

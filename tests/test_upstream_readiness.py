@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from math import inf
@@ -158,6 +160,21 @@ async def test_cancelled_it_is_forgotten_and_nothing_is_lost(watch: Watch) -> No
         assert look.seen == []
         assert await response.receive() == b"a"
         response.close()
+
+
+async def test_a_socket_that_cannot_be_looked_after_harms_nobody_else(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(fd: int, attended: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with listening(sending()) as port:
+        _, response = await asked(port, watch)
+        monkeypatch.setattr(watch.readiness, "add", add)
+        with pytest.raises(OSError, match="No space left"):
+            await attended(response.attend(lambda: inf))
+        response.close()
+        await trio.sleep(0.01)  # from which nobody wakes us early
 
 
 async def test_every_record_of_tls_is_looked_at(watch: Watch) -> None:

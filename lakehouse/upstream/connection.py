@@ -159,10 +159,10 @@ class Connection:
         return self._attended(look, deadline, watch)
 
     async def _attended(self, look: Look, deadline: float, watch: Watch) -> bool:
+        watch.readiness.add(self._fd, self)  # may fail, and then nobody sleeps who could be woken
         self._look = look
         self._task = trio.lowlevel.current_task()
         self._keep(deadline, watch)
-        watch.readiness.add(self._fd, self)
         await trio.lowlevel.wait_task_rescheduled(self._abort)
         return not self._expired
 

@@ -41,7 +41,7 @@ class Readiness:
         """Look after socket `fd` until `remove`; while it has something, `ready` is called again and again."""
         if self._epoll is None:
             raise RuntimeError("nobody is looking")
-        self._epoll.register(fd, select.EPOLLIN)
+        self._epoll.register(fd, select.EPOLLIN)  # may fail, and then there is nothing to remove
         self._attended[fd] = attended
 
     def remove(self, fd: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import trio
 
 from lakehouse.chat import attempt
+from lakehouse.chat import dispatcher as dispatcher_module
 from lakehouse.chat.dispatcher import Dispatcher, open_dispatcher
 from lakehouse.chat.request import ContentPiece, Done, Piece
 from lakehouse.config import OpenRouterTable
@@ -302,6 +304,32 @@ async def test_what_cannot_be_handed_on_at_once_is_waited_for() -> None:
             async for batch in pieces.batches(hand):
                 told.extend(said([batch]))
         assert told == ["a", "b", "c", "d", "Done"]
+
+
+async def test_a_stream_that_rushes_lets_the_others_run() -> None:
+    burst = line("x" * 900) * 2_000
+    async with slowly(line("a"), burst, LAST, end=b"0\r\n\r\n") as (dispatcher, _):
+        turns = 0
+        handed: Counter[int] = Counter()  # pieces by the turn in which they came
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+
+        def hand(batch: Sequence[Piece]) -> None:
+            handed[turns] += len(batch)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            async with dispatcher.stream(ask()) as pieces:
+                async for batch in pieces.batches(hand):
+                    hand(batch)
+            nursery.cancel_scope.cancel()
+        assert handed.total() == 2_002
+        # One turn may follow another directly, for trio shuffles the tasks of each round.
+        assert max(handed.values()) <= 2 * dispatcher_module.AT_ONCE // 900
 
 
 async def test_a_failure_to_hand_on_is_raised_where_the_stream_is_read() -> None:

@@ -50,6 +50,10 @@ from lakehouse.upstream.watch import Watch
 
 logger = logging.getLogger("lakehouse.chat")
 
+AT_ONCE = 32 * 1024
+"""Bytes of an answer that are read before the other tasks are let run. Of small chunks they are hundreds, and a
+millisecond or two; what a relay may take of a connection at once would be a tenth of a second here."""
+
 NAMES = 256
 """Names of models whose routes are remembered. Callers choose them, so there is a bound; the longest unused is
 forgotten."""
@@ -217,5 +221,6 @@ def _pool(provider: Provider, settings: ChatTable, watch: Watch | None) -> Upstr
         max_connections=settings.max_connections,
         max_waiting=settings.max_waiting,
         keepalive_expiry=provider.keepalive_expiry,
+        at_once=AT_ONCE,
         watch=watch,
     )

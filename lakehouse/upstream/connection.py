@@ -40,6 +40,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_allowance",
         "_awaited",
         "_credit",
         "_emptied",
@@ -58,8 +59,10 @@ class Connection:
         "used",
     )
 
-    def __init__(self, sock: socket.socket, window: memoryview, watch: Watch | None = None) -> None:
-        """Deadlines are kept by `watch` if there is one, else by cancel scopes."""
+    def __init__(
+        self, sock: socket.socket, window: memoryview, watch: Watch | None = None, *, allowance: int = CREDIT
+    ) -> None:
+        """Deadlines are kept by `watch` if there is one, else by cancel scopes. `allowance` stands for `CREDIT`."""
         self._socket = sock
         self._fd = sock.fileno()
         self._look: Look | None = None
@@ -70,7 +73,7 @@ class Connection:
         self._emptied = True  # nothing comes before it was asked for
         self._awaited: Callable[[socket.socket], Awaitable[None]] = trio.lowlevel.wait_readable
         self.deadline = self.due = inf
-        self._credit = CREDIT
+        self._allowance = self._credit = allowance
         self.idle_since = 0.0
         self.used = False  # has answered a request before
         self.shared = False  # another task may be waiting for this socket
@@ -169,7 +172,7 @@ class Connection:
     def ready(self) -> None:
         """See `Attended`."""
         look, watch = self._look, self._watch
-        self._credit = CREDIT
+        self._credit = self._allowance
         self._emptied = False
         deadline = None
         while look is not None and not self._emptied and self._credit > 0:  # behind a record of TLS may be another one
@@ -223,7 +226,7 @@ class Connection:
         self._socket.close()
 
     async def _pay(self) -> bool:
-        self._credit = CREDIT
+        self._credit = self._allowance
         await trio.lowlevel.checkpoint()
         return True
 
@@ -247,7 +250,7 @@ class Connection:
                 return False
             finally:
                 self.deadline = inf
-        self._credit = CREDIT
+        self._credit = self._allowance
         self._emptied = False
         self._awaited = trio.lowlevel.wait_readable
         return True

@@ -13,7 +13,7 @@ import trio
 
 from lakehouse.errors import ErrUnavailable
 from lakehouse.observe.inflight import Flight
-from lakehouse.upstream.connection import READ_WINDOW, Connection
+from lakehouse.upstream.connection import CREDIT, READ_WINDOW, Connection
 from lakehouse.upstream.dialing import default_context, dial
 from lakehouse.upstream.http1 import CHUNKED, IDEMPOTENT, ResponseParser, content_length, request_head
 from lakehouse.upstream.limiter import Limiter
@@ -66,11 +66,13 @@ class Upstream:
         response_timeout: float = inf,
         idle_timeout: float = inf,
         keepalive_expiry: float = 60.0,
+        at_once: int = CREDIT * READ_WINDOW,
         ssl_context: ssl.SSLContext | None = None,
         watch: Watch | None = None,
     ) -> None:
         """`ssl_context` replaces the default, which verifies certificates as httpx does. `watch` keeps the limits of
-        answers at less cost than cancel scopes, as long as somebody runs it.
+        answers at less cost than cancel scopes, as long as somebody runs it. `at_once` is how many bytes one connection
+        may give before the others are let run.
 
         Raises `ValueError` for a base URL that is not `http(s)://host[:port][/path]`.
         """
@@ -89,6 +91,8 @@ class Upstream:
         self._keepalive_expiry = keepalive_expiry
         self._ssl_context = ssl_context
         self._watch = watch
+        self._read_size = min(at_once, READ_WINDOW)
+        self._allowance = at_once // self._read_size
         self._window: memoryview | None = None  # made with the first connection
         self._idle: deque[Connection] = deque()
         self._closed = False
@@ -298,8 +302,8 @@ class Upstream:
                 tls = self._ssl_context if peer.scheme == "https" else None
                 sock = await dial(peer.hostname, peer.port, tls)
                 if self._window is None:
-                    self._window = memoryview(bytearray(READ_WINDOW))
-                return Connection(sock, self._window, self._watch)
+                    self._window = memoryview(bytearray(self._read_size))
+                return Connection(sock, self._window, self._watch, allowance=self._allowance)
         except (OSError, ValueError) as error:
             raise peer.unreachable(error) from error
         raise peer.late("connect", "did not accept a connection", peer.connect_timeout)

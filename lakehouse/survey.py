@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import trio
 
 from lakehouse.chat.dispatcher import Dispatcher
+from lakehouse.chat.keys import Key
 from lakehouse.chat.registry import register
 from lakehouse.chat.request import Probed
 from lakehouse.config import Config
@@ -62,8 +63,8 @@ def known_providers(config: Config, env: Mapping[str, str]) -> list[ProviderSeen
     return there + missing
 
 
-def _key(key: object) -> str:
-    return "" if key is None else f", {key!r}"
+def _key(key: Key | None) -> str:
+    return "" if key is None else f", {key}"
 
 
 async def probe_providers(config: Config, env: Mapping[str, str], dispatcher: Dispatcher) -> list[ProviderSeen]:

@@ -81,7 +81,7 @@ async def test_check_shows_what_would_run_and_never_a_key(tmp_path: Path) -> Non
         r"listens on +http://127\.0\.0\.1:3110 .*no token",
         r"/v1/storage +storaged +http://127\.0\.0\.1:3211",
         r"/v1/sql +queryd +http://127\.0\.0\.1:3214",
-        r"\+ openrouter .*\$OPENROUTER_API_KEY",
+        r"\+ openrouter +https://openrouter\.ai/api/v1, key from \$OPENROUTER_API_KEY\n",
         r"- kimi .*no key was found in \$KIMI_API_KEY",
         r"\+ fast +qwen3:8b -> ollama as qwen3:8b",
         r"- judge +kimi-k2\.6:cloud -> ollama_cloud as kimi-k2\.6 .*not registered",

@@ -89,6 +89,15 @@ async def test_paths(case: Path) -> None:
             assert error(answer)["code"] == "ErrBadRequest"
 
 
+@pytest.mark.parametrize("target", [b"/v1/storage/x?", b"/v1/sql?"])
+async def test_an_empty_query_is_not_the_same_as_none(target: bytes) -> None:
+    async with lake() as up:
+        await up.ask(target)
+        await up.ask(target[:-1])
+        visits = up.storaged.visits + up.queryd.visits
+        assert [visit.target for visit in visits] == [target[3:], target[3:-1]]
+
+
 @pytest.mark.parametrize("case", REQUESTS, ids=lambda case: case.name)
 async def test_request_headers(case: Case) -> None:
     async with lake() as up:

@@ -31,6 +31,10 @@ WRITES = "lakehouse.writes"
 a message with these bytes and more to come, after at least one such message. It returns None when there is nothing to
 wait for; else what it returns is to be awaited at once, and raises what `send` does."""
 
+BARE_QUERY = "lakehouse.bare_query"
+"""The key of a scope under which a server says that the target ends in a `?` with nothing behind it. `query_string` is
+empty then, as it is without a `?`, but it is another target."""
+
 DENIAL = "websocket.http.response"
 """ASGI's extension by which a WebSocket's handshake is refused with a whole HTTP response; its messages begin so."""
 

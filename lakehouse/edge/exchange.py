@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import trio
 
-from lakehouse.edge.asgi import CANCELS, WHOLE, WRITES, Message, Scope
+from lakehouse.edge.asgi import BARE_QUERY, CANCELS, WHOLE, WRITES, Message, Scope
 from lakehouse.edge.channel import Channel, ErrSlowBody
 from lakehouse.edge.door import Door
 from lakehouse.edge.head import Head
@@ -49,7 +49,7 @@ class Origin:
 
         `raw_path` is as it was sent, so an absolute or asterisk target does not begin with a slash.
         """
-        raw_path, _, query = head.target.partition(b"?")
+        raw_path, mark, query = head.target.partition(b"?")
         path = raw_path.decode("ascii")  # llhttp takes no other bytes in a target
         scope = self._common.copy()
         scope["http_version"] = head.version
@@ -57,6 +57,8 @@ class Origin:
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = raw_path
         scope["query_string"] = query
+        if mark and not query:
+            scope[BARE_QUERY] = True
         scope["headers"] = head.headers
         return scope
 

@@ -8,7 +8,7 @@ from math import inf
 import trio
 
 from lakehouse.config import GatewayTable
-from lakehouse.edge.asgi import CANCELS, WHOLE, Receive, Scope, Send
+from lakehouse.edge.asgi import BARE_QUERY, CANCELS, WHOLE, Receive, Scope, Send
 from lakehouse.edge.networks import Networks
 from lakehouse.errors import ErrBadRequest, ErrNotFound
 from lakehouse.gateway import websocket
@@ -74,6 +74,8 @@ class Gateway:
         flight.route, flight.upstream, flight.attempts = route.name, route.upstream, 1
         upstream = self._upstreams[route.upstream]
         target = upstream.base_path + upstream_target(route, scope["raw_path"], scope["query_string"])
+        if BARE_QUERY in scope:
+            target += b"?"
         head = self._request_head(scope, flight)
         asked = self._watch.now()
         try:

@@ -22,10 +22,10 @@ from lakehouse.upstream.response import Gone, Response
 from lakehouse.upstream.upload import RequestBody, Upload, alongside
 from lakehouse.upstream.watch import Watch
 
-STALE_WINDOW = 1.0
+STALE_WINDOW = 0.1
 """Seconds after the sending within which a reused connection's end counts as the upstream's farewell to an idle
 connection that crossed our request on the way. That takes one round trip; an end that comes later may well be that of a
-server that has begun to work on the request."""
+server that has begun to work on the request, and what it did must not be done twice."""
 
 UPLOAD_IDLE = 1.0
 """Seconds that a connection may have been idle to be used for a body that streams. Such a request cannot be sent a

@@ -358,3 +358,32 @@ async def test_what_outlives_the_drain_is_503() -> None:
             assert [answer.status_code for answer in answers] == [503, 503]
             assert {"retry-after"} <= set(answers[0].headers)
             assert {answer.json()["error"].get("code") for answer in answers} == {"ErrUnavailable", "unavailable"}
+
+
+@pytest.mark.parametrize("after", [1, 3], ids=["awaited", "handed on"])
+async def test_a_stream_that_outlives_the_drain_ends_in_an_error_event(after: int) -> None:
+    begun = 0
+
+    async def for_ever(_: Asked, __: trio.SocketStream) -> None:
+        nonlocal begun
+        begun += 1
+        await trio.sleep_forever()
+
+    script = drip(*"abc"[:after], gap=0.02, after=for_ever)
+    with trio.fail_after(10):
+        async with house(scripts={"ollama": script}, server={"drain_timeout": "100ms"}) as there:
+            async with trio.open_nursery() as nursery:
+                told: dict[str, str] = {}
+
+                async def ask(name: str, form: Callable[..., Awaitable[Any]]) -> None:
+                    told[name] = (await form("m", stream=True)).text
+
+                nursery.start_soon(ask, "native", there.chat)
+                nursery.start_soon(ask, "openai", there.complete)
+                while begun < 2:
+                    await trio.sleep(0.005)
+                there.service.stop()
+    last = pieces(told["native"])[-1]
+    assert (last["type"], last["error"]["code"]) == ("error", "ErrUnavailable")
+    assert pieces(told["openai"])[-1]["error"]["code"] == "unavailable"
+    assert "[DONE]" not in told["openai"]

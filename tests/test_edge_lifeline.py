@@ -185,7 +185,7 @@ async def test_a_deadline_holds_against_a_client_that_stops_reading() -> None:
 async def test_a_deadline_can_be_lifted(host: Host) -> None:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         await begin(send)
-        scope["lakehouse.lift_deadline"]()
+        scope["lakehouse.stream_begins"](lambda failure: failure.code.encode())
         await trio.sleep(0.1)
         await send({"type": "http.response.body", "body": b"whole"})
 
@@ -445,6 +445,27 @@ async def test_a_drain_is_a_503_before_the_head_and_a_cut_after_it(host: Host) -
         assert not (await begun.read_all(0.5)).endswith(b"0\r\n\r\n<EOF>")
         flights = await settled(served, 2)
     assert sorted((flight.status, flight.outcome) for flight in flights) == [(200, "drain"), (503, "drain")]
+
+
+async def test_a_stream_has_a_last_event_at_the_drain_and_where_the_application_fails(host: Host) -> None:
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        await begin(send)
+        scope["lakehouse.stream_begins"](lambda failure: f"last: {failure.code}".encode())
+        if scope["path"] == "/failing":
+            raise RuntimeError("a bug")
+        await trio.sleep_forever()
+
+    async with host(app(handle)) as served, await served.connect() as draining:
+        failed = await served.talk(get("/failing", CLOSING))
+        await draining.send(GET)
+        await draining.read_until(b"half")
+        assert served.lifeline is not None
+        served.lifeline.drain()
+        drained = await draining.read_until(b"0\r\n\r\n")
+        flights = await settled(served, 2)
+    assert b"last: ErrInternal" in failed
+    assert b"last: ErrUnavailable" in drained
+    assert [flight.outcome for flight in flights] == ["failed", "drain"]
 
 
 # WebSockets.

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from lakehouse.errors import ErrTooLarge
+from lakehouse.errors import ErrTooLarge, LakehouseError
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -15,6 +15,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Write = Callable[[bytes], Awaitable[None] | None]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+LastEvent = Callable[[LakehouseError], bytes]  # how a failure is told at the end of a stream
+StreamBegins = Callable[[LastEvent], None]
 
 CANCELS = "lakehouse.cancels"
 """The extension by which a server says that it cancels the application when the client leaves, so that nobody needs to

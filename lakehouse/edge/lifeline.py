@@ -4,8 +4,8 @@
     deadline ───────┼──> one cancel scope around the application ──> everything it started ends
     drain ──────────┘
 
-Then there is an answer if the head is not out (504, 503, the error's own JSON, or a plain 500), and if it is, the
-connection is cut, for a response that broke off must not look complete.
+Then there is an answer if the head is not out (504, 503, the error's own JSON, or a plain 500). If it is, a stream of
+events has a last one that says so, and anything else is cut, for a response that broke off must not look complete.
 
 Under our own connection the server cancels when the client leaves. Under any other, a `Pump` finds out.
 """
@@ -36,10 +36,10 @@ _LINES: dict[str, type[Line]] = {"http": HttpLine, "websocket": WebSocketLine}
 class Lifeline:
     """ASGI middleware around everything: gives each request its `Flight` and its end.
 
-    `scope["lakehouse"]` is the flight, `scope["lakehouse.lift_deadline"]()` takes the caller's deadline away once an
-    answer that may go on for long has begun, and `send` takes `asgi.WHOLE` as well. `on_end` is called with every
-    flight that has ended, its `status` and `outcome` filled in; it must not raise. `refusal` says how a failure is told
-    in place of an answer.
+    `scope["lakehouse"]` is the flight, `scope["lakehouse.stream_begins"](last_event)` takes the caller's deadline away
+    once an answer that may go on for long has begun, and has what ends it early told in it; `send` takes `asgi.WHOLE`
+    as well. `on_end` is called with every flight that has ended, its `status` and `outcome` filled in; it must not
+    raise. `refusal` says how a failure is told in place of an answer.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Lifeline:
         self._numbers = count(1)
 
     def drain(self) -> None:
-        """End every request that is still here: 503 where the head is not out, a cut where it is."""
+        """End every request that is still here: 503 where the head is not out, else a stream's last event, or a cut."""
         for line in tuple(self._lines):
             line.end(ErrUnavailable("the service is shutting down", retry_after=1), "drain")
 
@@ -76,7 +76,7 @@ class Lifeline:
         flight = self._flight(scope, headers)
         line = kind(scope.get("extensions") or {}, send, flight, self._refusal)
         scope["lakehouse"] = flight
-        scope["lakehouse.lift_deadline"] = line.lift_deadline
+        scope["lakehouse.stream_begins"] = line.stream_begins
         self._flights.add(flight)
         self._lines.add(line)
         run = line.run if line.cancelled_by_server else line.run_watched

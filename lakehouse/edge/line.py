@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from lakehouse.edge.asgi import CANCELS, WHOLE, App, Message, Receive, Scope, Send, answer
+from lakehouse.edge.asgi import CANCELS, WHOLE, App, LastEvent, Message, Receive, Scope, Send, answer
 from lakehouse.edge.own_headers import seconds_allowed, with_id, with_timing
 from lakehouse.edge.pump import Pump
 from lakehouse.edge.response import ResponseError
@@ -52,7 +52,17 @@ class Line(ABC):
     (`gone`) or the server.
     """
 
-    __slots__ = ("_ended_by", "_left", "_limit", "_refusal", "_send", "_server", "cancelled_by_server", "flight")
+    __slots__ = (
+        "_ended_by",
+        "_last_event",
+        "_left",
+        "_limit",
+        "_refusal",
+        "_send",
+        "_server",
+        "cancelled_by_server",
+        "flight",
+    )
 
     # The scope is not kept: it refers to the line, and a circle would have to wait for the garbage collector.
 
@@ -65,14 +75,17 @@ class Line(ABC):
         self._left = False
         self._limit: trio.CancelScope | None = None
         self._ended_by: tuple[LakehouseError, str] | None = None
+        self._last_event: LastEvent | None = None
 
     @property
     def gone(self) -> bool:
         """Whether the client left before its answer was complete."""
         return self._left if self._server is None else bool(self._server.gone)
 
-    def lift_deadline(self) -> None:
-        """The caller's deadline holds no longer."""
+    def stream_begins(self, last_event: LastEvent) -> None:
+        """The caller's deadline holds no longer, and what ends the stream early is told in it, by `last_event`'s
+        bytes."""
+        self._last_event = last_event
         self.flight.deadline = inf
         if self._limit is not None:
             self._limit.deadline = inf
@@ -274,7 +287,10 @@ class HttpLine(Line):
 
     async def _say(self, failure: LakehouseError) -> None:
         if self.head_out:
-            raise failure
+            if self._last_event is None:
+                raise failure
+            await self.send({"type": "http.response.body", "body": self._last_event(failure), "more_body": False})
+            return
         self._head = None
         status, document, headers = self._refusal(self.flight, failure)
         if failure.attempts:

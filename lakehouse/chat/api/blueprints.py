@@ -86,7 +86,7 @@ def _view(chat: Chat, *, max_body: int) -> Callable[[], Awaitable[Answered]]:
     async def post() -> Answered:
         data = await _body(max_body)
         with one_failure():
-            answer = await chat.answer(Asked(data, surroundings.flight(request), surroundings.lift_deadline(request)))
+            answer = await chat.answer(Asked(data, surroundings.flight(request), surroundings.stream_begins(request)))
         return Answered(answer)
 
     return post

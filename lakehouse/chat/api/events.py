@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from lakehouse.chat.api.failures import to_tell
 from lakehouse.chat.api.interface import Pieces
 from lakehouse.chat.api.sse import EventWriter, open_writer
 from lakehouse.chat.request import Done, Piece
-from lakehouse.edge.asgi import Send, Write
+from lakehouse.edge.asgi import Send, StreamBegins, Write
 from lakehouse.errors import LakehouseError, failure
 from lakehouse.observe.inflight import Flight
 
@@ -50,11 +50,11 @@ class EventStream:
         *,
         keep_alive: float,
         flight: Flight | None = None,
-        begun: Callable[[], None] | None = None,
+        begun: StreamBegins | None = None,
         write: Write | None = None,
     ) -> None:
-        """`begun` is called once, when the first piece is there and before the head is sent. `write` is the server's
-        `WRITES`."""
+        """`begun` is called once, when the first piece is there and before the head is sent, with what the last event
+        is for a failure that cannot be told here. `write` is the server's `WRITES`."""
         self._stream = stream
         self._form = form
         self._keep_alive = keep_alive
@@ -63,7 +63,7 @@ class EventStream:
         self._write = write
 
     async def send_to(self, send: Send) -> None:
-        """Ask, and send what comes as it comes. Cancellation leaves the client with a stream that has no last event."""
+        """Ask, and send what comes as it comes. After a cancellation the last event is the lifeline's to send."""
         async with open_writer(send, keep_alive=self._keep_alive, write=self._write) as writer:
             try:
                 await self._pour(writer)
@@ -97,5 +97,5 @@ class EventStream:
 
     async def _begin(self, writer: EventWriter, pieces: Pieces) -> None:
         if self._begun is not None:
-            self._begun()
+            self._begun(self._form.last_words)
         await writer.start([*HEADERS, (answers.ATTEMPTS.lower().encode(), b"%d" % len(pieces.attempts))])

@@ -33,7 +33,7 @@ class NativeChat:
                 NativeEvents(flight),
                 keep_alive=self._keep_alive,
                 flight=flight,
-                begun=asked.lift_deadline,
+                begun=asked.stream_begins,
                 write=asked.write,
             )
         answer = await self._dispatcher(query, flight=flight)

@@ -31,7 +31,7 @@ class OpenAIChat:
                 form,
                 keep_alive=self._keep_alive,
                 flight=flight,
-                begun=asked.lift_deadline,
+                begun=asked.stream_begins,
                 write=asked.write,
             )
         answer = await self._dispatcher(query.request, flight=flight)

@@ -6,25 +6,23 @@ body. Where there is no lifeline it is a view of Quart's like any other, see `bl
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from lakehouse.chat.api import body, surroundings
 from lakehouse.chat.api.answers import Whole
 from lakehouse.chat.api.events import EventStream
 from lakehouse.chat.api.failures import to_tell
-from lakehouse.edge.asgi import WRITES, Receive, Scope, Send, Write
+from lakehouse.edge.asgi import WRITES, Receive, Scope, Send, StreamBegins, Write
 from lakehouse.errors import LakehouseError
 from lakehouse.observe.inflight import Flight
 
 
 class Asked(NamedTuple):
-    """What a chat is asked with. `lift_deadline` ends the caller's own deadline, once the answer has begun; `write` is
-    the server's `WRITES`."""
+    """What a chat is asked with. `stream_begins` is the lifeline's, `write` the server's `WRITES`."""
 
     body: bytes
     flight: Flight | None
-    lift_deadline: Callable[[], None] | None
+    stream_begins: StreamBegins | None
     write: Write | None = None
 
 
@@ -54,7 +52,7 @@ class Post:
                 Asked(  # without a name: a stream would keep the body for as long as it lasts
                     await body.pull(scope["headers"], receive, self._max_body),
                     flight,
-                    scope["lakehouse.lift_deadline"],
+                    scope["lakehouse.stream_begins"],
                     scope.get(WRITES),
                 )
             )

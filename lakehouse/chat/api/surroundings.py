@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from lakehouse.edge.asgi import StreamBegins
 from lakehouse.errors import LakehouseError
 from lakehouse.observe.inflight import Flight
 
@@ -22,9 +23,9 @@ def request_id(known: Flight | None) -> str | None:
     return None if known is None else known.id
 
 
-def lift_deadline(request: Request) -> Callable[[], None] | None:
-    """What ends the caller's own deadline, to be called when the answer has begun."""
-    return cast("Callable[[], None] | None", _scope(request).get("lakehouse.lift_deadline"))
+def stream_begins(request: Request) -> StreamBegins | None:
+    """What a lifeline is to be told when the answer has begun and may go on for long."""
+    return cast("StreamBegins | None", _scope(request).get("lakehouse.stream_begins"))
 
 
 def note(known: Flight | None, error: LakehouseError) -> None:

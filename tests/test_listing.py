@@ -39,6 +39,7 @@ DEAD = {
     "resets": Script(error=httpx.ReadError("reset")),
     "is silent": SILENCE,
     "talks nonsense": Script(chunks=[(0, b"<html>")]),
+    "nests without end": Script(chunks=[(0, b'{"data": [{"id": "m", "x": ' + b"[" * 9999 + b"]" * 9999 + b"}]}")]),
     "never ends": Script(chunks=[(0, b"[" * 1_000_000)] * 99),
 }
 

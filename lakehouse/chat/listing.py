@@ -81,7 +81,7 @@ class Listing:
             self._models[name] = provider.parse_listing(body)
         except LakehouseError as error:
             logger.warning("%s does not list its models: %s", name, error.message)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             logger.warning("%s lists its models in a way that is not understood: %s", name, error)
 
     async def _probe(self, name: str, provider: Provider, probed: dict[str, Probed]) -> None:

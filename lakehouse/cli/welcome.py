@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 
@@ -11,14 +12,20 @@ from lakehouse.chat.dispatcher import Dispatcher, open_dispatcher
 from lakehouse.config import Config
 from lakehouse.survey import ProviderSeen, UpstreamSeen, embedded_model, probe_providers, probe_upstreams
 
+logger = logging.getLogger("lakehouse.serve")
+
 
 async def welcome(config: Config, url: str, stopping: trio.Event, tell: Callable[[str], None]) -> None:
-    """Look around and tell it, a line at a time, unless the service is stopped before."""
+    """Look around and tell it, a line at a time, unless the service is stopped before. Nothing that is found there
+    comes out of it."""
     async with trio.open_nursery() as nursery:
 
         async def say() -> None:
-            for line in await found(config, url):
-                tell(line)
+            try:
+                for line in await found(config, url):
+                    tell(line)
+            except Exception:  # whatever it is, whoever only looks around must not end what runs beside it
+                logger.exception("could not look around")
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(say)

@@ -93,7 +93,8 @@ class Provider:
         return (*COMMON, (b"Accept", b"application/json"), *self.bearer)
 
     def parse_listing(self, body: bytes) -> list[Listed]:
-        """The provider's own list of models; raises `msgspec.MsgspecError` for one that is not understood."""
+        """The provider's own list of models. Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError`
+        for one that is not understood."""
         return parse_openai_listing(body)
 
     @property

@@ -1,0 +1,25 @@
+"""What a first run says, and that saying it harms nobody."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import trio
+
+from lakehouse.cli import welcome
+from lakehouse.config import Config
+
+
+async def test_what_it_meets_while_it_looks_around_does_not_end_the_service(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> list[str]:
+        raise RecursionError("whatever a provider may cause")
+
+    monkeypatch.setattr(welcome, "found", broken)
+    told: list[str] = []
+    with trio.fail_after(5), caplog.at_level(logging.ERROR, "lakehouse.serve"):
+        await welcome.welcome(Config(), "http://127.0.0.1:1", trio.Event(), told.append)
+    assert told == []
+    assert [record.getMessage() for record in caplog.records] == ["could not look around"]

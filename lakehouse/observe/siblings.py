@@ -9,6 +9,7 @@ shown, so that a counter never runs backwards.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import socket
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import trio
+
+logger = logging.getLogger("lakehouse.observe")
 
 PATIENCE = 1.0
 """Seconds that an answer is waited for: a worker that takes longer is stuck, and must not hold up the others."""
@@ -119,7 +122,11 @@ class Siblings:
                 question += data
             answer = self._answers.get(question.decode("ascii", "replace").strip())
             if answer is not None:
-                data = answer()
+                try:
+                    data = answer()
+                except Exception:  # out of files, say: the sibling reads what was kept, and this worker goes on
+                    logger.exception("a sibling could not be answered")
+                    return
                 await stream.send_all(len(data).to_bytes(4, "big") + data)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import socket
 import stat
@@ -190,14 +191,31 @@ async def test_a_question_that_is_none_gets_no_answer_and_does_no_harm(directory
         assert await shown(asked, "workers", answered="yes") == 1
 
 
+async def test_a_worker_that_cannot_answer_goes_on_and_counts_as_last_seen(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_files() -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    asked, short = observer(directory, 0), observer(directory, 1)
+    async with running(asked, short):
+        short.on_end(flight())
+        monkeypatch.setattr(short.metrics, "_states", out_of_files)
+        for _ in range(2):
+            assert await shown(asked, "requests_total", route="/v1/sql") == 1
+            assert await shown(asked, "workers", answered="no") == 1
+        assert (await asked.in_flight()).silent == 0
+
+
 def test_a_full_disk_does_not_stop_the_service(directory: Path) -> None:
     asked = observer(directory / "gone", 0)
     asked.siblings.keep(b"counts")
     assert asked.siblings.kept(0) is None
 
 
-def test_half_a_file_of_counts_is_passed_over(directory: Path) -> None:
-    (directory / "0.counts").write_bytes(b'{"requests":[[["/v1/s')
+@pytest.mark.parametrize("left", [b'{"requests":[[["/v1/s', b'{"requests":[[["\xff","a","b"],[1]]]}', b"\0" * 99])
+def test_a_file_of_counts_that_cannot_be_read_is_passed_over(directory: Path, left: bytes) -> None:
+    (directory / "0.counts").write_bytes(left)
     assert observer(directory, 0).metrics.counted()["requests"] == []
 
 

@@ -188,5 +188,5 @@ def _age(row: dict[str, object]) -> float:
 def _snapshot(data: bytes) -> Snapshot:
     try:
         return unpacked(data)
-    except msgspec.DecodeError:  # half of a file, when the disk was full
+    except (msgspec.DecodeError, UnicodeDecodeError):  # half of a file, when the disk was full, or something else's
         return {}

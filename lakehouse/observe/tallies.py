@@ -94,7 +94,7 @@ def packed(snapshot: Snapshot) -> bytes:
 
 
 def unpacked(data: bytes) -> Snapshot:
-    """And back. Raises msgspec.DecodeError when these bytes are none."""
+    """And back. Raises msgspec.DecodeError or UnicodeDecodeError when these bytes are none."""
     return _DECODER.decode(data)
 
 

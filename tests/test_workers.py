@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -93,6 +95,30 @@ async def test_a_killed_worker_is_replaced_and_the_others_go_on(tmp_path: Path, 
     await until(lambda: len(pids(tmp_path, 0)) == 2)
     assert alive(other)
     assert pids(tmp_path, 1) == [other]
+    drain.set()
+
+
+@pytest.mark.parametrize("shortage", [OSError(errno.EAGAIN, "no more processes"), RuntimeError("no more threads")])
+async def test_a_worker_that_cannot_be_replaced_yet_takes_nobody_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery, shortage: Exception
+) -> None:
+    drain, tries = trio.Event(), 0
+    open_process = trio.lowlevel.open_process
+
+    async def short(*args: Any, **options: Any) -> trio.Process:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise shortage
+        return await open_process(*args, **options)
+
+    await nursery.start(partial(supervise, launch(tmp_path), workers=2, drain=drain, patience=5))
+    (victim,), (other,) = pids(tmp_path, 0), pids(tmp_path, 1)
+    monkeypatch.setattr(workers.trio.lowlevel, "open_process", short)
+    os.kill(victim, signal.SIGKILL)
+    await until(lambda: len(pids(tmp_path, 0)) == 2)
+    assert tries == 3
+    assert alive(other)
     drain.set()
 
 

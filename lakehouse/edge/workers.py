@@ -114,12 +114,16 @@ async def _keep(crew: _Crew, index: int, *, task_status: trio.TaskStatus[None]) 
 
 async def _run(crew: _Crew, index: int, task_status: trio.TaskStatus[None]) -> int | None:
     """One worker from start to end: its exit status, or None when it never got ready."""
-    process = await trio.lowlevel.open_process(
-        list(crew.launch.command),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        pass_fds=crew.launch.descriptors,
-    )
+    try:
+        process = await trio.lowlevel.open_process(
+            list(crew.launch.command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=crew.launch.descriptors,
+        )
+    except (OSError, RuntimeError) as error:  # too many files, processes or threads: the other workers go on
+        logger.error("worker %d cannot be started: %s", index, error)
+        return None
     try:
         if not await _comes_up(process, crew.launch.orders(index)):
             return None

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 import pytest
 import trio
+import trio.testing
 
 from lakehouse.observe.inflight import Content, Flight
 from lakehouse.observe.line import Clock
@@ -271,6 +272,29 @@ async def test_a_reader_that_stops_stops_nobody_and_what_was_lost_is_said() -> N
                     received += await trio.to_thread.run_sync(reader.read, 1 << 20)
                     received = received[-2000:] if b"dropped" not in received else received
             nursery.cancel_scope.cancel()
+
+
+async def test_where_no_thread_can_be_started_lines_are_lost_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_thread(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    caught = Caught()
+    sink = caught.log.sink
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run)
+        await trio.testing.wait_all_tasks_blocked()
+        with monkeypatch.context() as shortage:
+            shortage.setattr("trio.to_thread.run_sync", no_thread)
+            sink.write(b"lost")
+            with trio.fail_after(5):
+                while not sink.dropped:
+                    await trio.sleep(0.01)
+        sink.write(b'{"event": "kept"}')
+        with trio.fail_after(5):
+            while not caught.text:
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert [line["event"][:21] for line in caught.lines] == ["kept", "1 log lines were drop"]
 
 
 async def test_the_end_waits_for_a_stuck_reader_only_so_long() -> None:

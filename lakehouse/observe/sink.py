@@ -105,7 +105,10 @@ class Sink:
             self._unreported = 0
         if lines:
             # Abandoned on cancellation: a write to a stuck pipe cannot be taken back, its thread ends with the process.
-            await trio.to_thread.run_sync(self._write_now, lines, abandon_on_cancel=True)
+            try:
+                await trio.to_thread.run_sync(self._write_now, lines, abandon_on_cancel=True)
+            except RuntimeError:  # no thread can be started: too many processes, and the service must go on
+                self._drop(len(lines))
 
     def _write_now(self, lines: list[bytes]) -> None:
         if not self._writing.acquire(timeout=LAST_WORDS):

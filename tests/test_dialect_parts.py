@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakehouse.chat.dialects import tools
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks, StreamParser
 from lakehouse.chat.dialects.chat_completions import ChatCompletions
@@ -18,7 +21,7 @@ from lakehouse.chat.dialects.ndjson import NdjsonFraming
 from lakehouse.chat.dialects.ollama import Ollama
 from lakehouse.chat.dialects.reasoning import Details, ThinkSplitter, read
 from lakehouse.chat.dialects.sse import SseFraming
-from lakehouse.chat.dialects.tools import CallAssembler, CallIds
+from lakehouse.chat.dialects.tools import MAX_CALLS, CallAssembler, CallIds
 from lakehouse.chat.dialects.usage import money
 from lakehouse.chat.request import ToolCall
 from lakehouse.errors import LakehouseError
@@ -250,6 +253,40 @@ def test_a_call_is_given_out_as_soon_as_it_is_whole_for_certain() -> None:
     assert [call.id for call in calls.add([fragment(2, id="c", name="h", arguments={})])] == []  # `b` comes first
     assert [call.id for call in calls.end()] == ["b", "c"]
     assert [call.id for call in CallAssembler().add([fragment(0, id="d", name="f", arguments={})])] == ["d"]
+
+
+def test_an_answer_has_so_many_calls_and_no_more() -> None:
+    calls = CallAssembler()
+    calls.add(fragment(index, id=f"c{index}", name="f", arguments="{") for index in range(MAX_CALLS))
+    calls.add([fragment(0, arguments="}")])
+    with pytest.raises(ValueError, match="more than 256 tool calls"):
+        calls.add([fragment(MAX_CALLS, name="f")])
+
+
+def test_arguments_are_looked_at_for_so_long_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "MAX_LOOKED_AT", 10_000)
+    large = fragment(0, name="f", arguments='{"x": "' + "x" * 4000 + "}")
+    calls = CallAssembler()
+    calls.add([large, *[fragment(1, name="g", arguments=" ")] * 99])  # of the first one all is known
+    with pytest.raises(ValueError, match="too many pieces"):
+        calls.add([fragment(0, name="f", arguments="}")] * 9)
+
+
+QUADRATIC = {
+    "ids of calls that are sent back": lambda: [*map(CallIds().call, ["a"] * 30_000)],
+    "ids with the same beginning": lambda: [
+        *map(CallIds().call, [f"{'x' * 58}{n % 15_000:06}" for n in range(30_000)])
+    ],
+    "entries of reasoning": lambda: Details().add({"type": "t", "index": n} for n in range(30_000)),
+    "white space for arguments": lambda: CallAssembler().add([fragment(0, name="f", arguments=" ")] * 30_000),
+}
+
+
+@pytest.mark.parametrize("work", QUADRATIC.values(), ids=QUADRATIC)
+def test_what_there_is_much_of_takes_its_time_once(work: Callable[[], object]) -> None:
+    began = time.process_time()
+    work()
+    assert time.process_time() - began < 3  # a tenth of a second; half a minute when each looks at all before it
 
 
 def test_arguments_without_a_name_are_an_error_unless_the_answer_was_cut() -> None:

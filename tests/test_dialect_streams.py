@@ -15,7 +15,7 @@ from lakehouse.chat.dialects.base import Dialect, Quirks, StreamParser
 from lakehouse.chat.dialects.chat_completions import ChatCompletions
 from lakehouse.chat.dialects.messages import Messages
 from lakehouse.chat.dialects.ollama import Ollama
-from lakehouse.chat.dialects.responses import Responses
+from lakehouse.chat.dialects.responses import ResponseReader, Responses
 from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, Reply, ToolCallPiece
 from lakehouse.errors import LakehouseError
 from tests import wire_files
@@ -592,3 +592,16 @@ def test_no_shape_of_an_answer_raises_anything_but_our_errors(
         sse(*documents) if dialect.framing == "sse" else b"".join(json.dumps(d).encode() + b"\n" for d in documents)
     )
     outcome(dialect.parser(quirks=Quirks(end_by_usage=True, inline_think="unopened")), [framed])
+
+
+@pytest.mark.parametrize("index", [{}, [], [[]], {"a": 1}, None])
+def test_an_index_that_is_none_is_taken_as_missing(index: object) -> None:
+    reader = ResponseReader(Quirks(provider="p"))
+    item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    for event in (
+        {"type": "response.output_item.added", "output_index": index, "item": item},
+        {"type": "response.function_call_arguments.delta", "output_index": index, "delta": "{}"},
+    ):
+        assert reader.read(event, b"") == []
+    reader.answer.finish("stop")
+    assert [call.tool_call.function.arguments for call in reader.answer.flush()] == ["{}"]

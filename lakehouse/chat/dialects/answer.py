@@ -93,13 +93,19 @@ class AnswerBuilder:
 
     def calls(self, fragments: Iterable[JsonObject]) -> list[Delta]:
         """Fragments of tool calls, or whole ones."""
-        given = self._calls.add(fragments)
+        try:
+            given = self._calls.add(fragments)
+        except ValueError as error:
+            raise self.too_large(str(error)) from None
         self._bounded()
         return self._called(given)
 
     def fragment(self, index: object, *, id: str = "", name: str = "", arguments: object = None) -> list[Delta]:  # noqa: A002
         """One fragment of a tool call, for forms that are not OpenAI's."""
-        given = self._calls.fragment(index, id, name, arguments)
+        try:
+            given = self._calls.fragment(index, id, name, arguments)
+        except ValueError as error:
+            raise self.too_large(str(error)) from None
         self._bounded()
         return self._called(given)
 

@@ -40,26 +40,25 @@ class Details:
     def __init__(self) -> None:
         self.entries: list[JsonObject] = []
         self.size = 0  # characters
+        self._marked: dict[tuple[int | str, str], JsonObject] = {}
 
     def add(self, entries: Iterable[JsonObject]) -> None:
         """The next entries, whole ones or deltas."""
         for entry in entries:
             self.size += sum(len(value) for value in entry.values() if isinstance(value, str))
-            known = self._known(entry)
+            index = entry.get("index")
+            mark = (index, string(entry.get("type"))) if isinstance(index, int | str) else None
+            known = None if mark is None else self._marked.get(mark)
             if known is None:
                 self.entries.append(dict(entry))
+                if mark is not None:
+                    self._marked[mark] = self.entries[-1]
             else:
                 for name in JOINED:
                     if joined := string(known.get(name)) + string(entry.get(name)):
                         known[name] = joined
                 rest = ((name, value) for name, value in entry.items() if name not in JOINED)
                 known.update((name, value) for name, value in rest if value is not None)
-
-    def _known(self, entry: JsonObject) -> JsonObject | None:
-        if entry.get("index") is None:
-            return None
-        mark = entry.get("index"), entry.get("type")
-        return next((known for known in self.entries if (known.get("index"), known.get("type")) == mark), None)
 
 
 def signed_entries(details: Iterable[JsonObject]) -> list[JsonObject]:

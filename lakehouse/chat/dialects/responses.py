@@ -170,8 +170,9 @@ class ResponseReader:
         if kind.startswith("reasoning"):
             return self._thought(kind, text, document)
         if kind == "function_call_arguments.delta":
-            self._argued.add(document.get("output_index"))
-            return self.answer.fragment(document.get("output_index"), arguments=text)
+            index = _index(document)
+            self._argued.add(index)
+            return self.answer.fragment(index, arguments=text)
         if kind in ("output_item.added", "output_item.done"):
             return self._item_event(kind, document)
         if kind in ("completed", "incomplete", "failed", "cancelled"):
@@ -197,7 +198,7 @@ class ResponseReader:
     def _item_event(self, kind: str, document: JsonObject) -> list[Delta]:
         """An item begins or is done. A call has its name from the beginning, and its arguments at the latest when done;
         reasoning is fit to be sent back only when done."""
-        item, index = mapping(document.get("item")), document.get("output_index")
+        item, index = mapping(document.get("item")), _index(document)
         done = kind == "output_item.done"
         if item.get("type") == "function_call":
             arguments = item.get("arguments") if done and index not in self._argued else None
@@ -240,3 +241,9 @@ class ResponseReader:
             self.answer.finish("stop")
         else:
             raise self.answer.failure(f"the answer ended with status {status[:40] or 'unknown'}")
+
+
+def _index(document: JsonObject) -> object:
+    """Which item an event is about; None for what cannot say so."""
+    index = document.get("output_index")
+    return index if isinstance(index, int | float | str) else None

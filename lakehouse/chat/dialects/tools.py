@@ -21,6 +21,13 @@ ANSWER_TOOL = "structured_answer"
 WRAPPED_ANSWER_TOOL = "structured_answer_value"
 """The same for schemas of something else than an object: the answer is the argument `value`."""
 
+MAX_CALLS = 256
+"""Tool calls of one answer; OpenAI takes 128 tools. Every fragment looks for its call among those that are open, and
+whoever reads an answer holds up everybody else."""
+
+MAX_LOOKED_AT = 512 * 1024 * 1024
+"""Characters of arguments that are looked at for being whole, over and over: a second for one answer at the most."""
+
 
 @dataclass(slots=True)
 class _OpenCall:
@@ -31,6 +38,9 @@ class _OpenCall:
     name: str = ""
     arguments: list[str] = field(default_factory=list)
     sealed: bool = False
+    looked_at: int = 0
+    _last: str = ""  # of the arguments, what is no mere white space
+    _whole: bool | None = None  # None: not known
 
     def append(self, arguments: object) -> int:
         """More of the arguments; returns how many characters that were."""
@@ -38,12 +48,25 @@ class _OpenCall:
         text = arguments if isinstance(arguments, str) else dump(arguments) if self.sealed else ""
         if text:
             self.arguments.append(text)
+            self._whole = None
+            if not text.isspace():
+                self._last = text
         return len(text)
 
     def whole(self) -> bool:
-        """Whether nothing can follow: an object is complete, and no text that begins with one is JSON again."""
-        last = next((text for text in reversed(self.arguments) if text.strip()), "")
-        return bool(self.name) and last.rstrip().endswith("}") and _is_object("".join(self.arguments))
+        """Whether nothing can follow: an object is complete, and no text that begins with one is JSON again.
+
+        Raises ValueError when that was asked too often.
+        """
+        if not self.name or not self._last.rstrip().endswith("}"):
+            return False
+        if self._whole is None:
+            text = "".join(self.arguments)
+            self.looked_at += len(text)
+            if self.looked_at > MAX_LOOKED_AT:
+                raise ValueError("the arguments of a tool call come in too many pieces")
+            self._whole = _is_object(text)
+        return self._whole
 
 
 class CallAssembler:
@@ -57,13 +80,13 @@ class CallAssembler:
         self.calls: list[ToolCall] = []
         self.size = 0  # characters
         self._open: list[_OpenCall] = []
-        self._ids: set[str] = set()
+        self._ids = _Ids()
 
     def __bool__(self) -> bool:
         return bool(self.calls or self._open)
 
     def add(self, fragments: Iterable[JsonObject]) -> list[ToolCall]:
-        """OpenAI's and Ollama's fragments; returns the calls that are whole with them."""
+        """OpenAI's and Ollama's fragments; returns the calls that are whole with them. Raises as `fragment`."""
         given: list[ToolCall] = []
         for fragment in fragments:
             function = mapping(fragment.get("function"))
@@ -73,7 +96,10 @@ class CallAssembler:
         return given
 
     def fragment(self, index: object, id: str, name: str, arguments: object) -> list[ToolCall]:  # noqa: A002
-        """One fragment: `index` may be None, `id` and `name` empty, `arguments` a piece of JSON, an object or None."""
+        """One fragment: `index` may be None, `id` and `name` empty, `arguments` a piece of JSON, an object or None.
+
+        Raises ValueError for more calls, or calls in more pieces, than an answer may have.
+        """
         call = self._find(index, id, name)
         call.id = call.id or id
         call.name = call.name or name
@@ -107,7 +133,7 @@ class CallAssembler:
     def _close(self, call: _OpenCall) -> ToolCall:
         arguments = "".join(call.arguments)
         made_up = hashlib.blake2b(f"{len(self._ids)} {call.name} {arguments}".encode(), digest_size=6).hexdigest()
-        name = _unique(call.id or f"call_{made_up}", self._ids)
+        name = self._ids.give(call.id or f"call_{made_up}")
         return ToolCall(id=name, function=Function(name=call.name, arguments=arguments if arguments.strip() else "{}"))
 
     def _find(self, index: object, id: str, name: str) -> _OpenCall:  # noqa: A002
@@ -115,13 +141,17 @@ class CallAssembler:
 
         By its index; without one by its id, else it belongs to the last call.
         """
-        candidates = [call for call in reversed(self._open) if not call.sealed]
+        latest = (call for call in reversed(self._open) if not call.sealed)
         if index is not None:
-            candidates = [call for call in candidates if call.index == index]
-        elif id and any(call.id == id for call in candidates):
-            candidates = [call for call in candidates if call.id == id]
-        if candidates and not _begins_another(candidates[0], index, id, name):
-            return candidates[0]
+            known = next((call for call in latest if call.index == index), None)
+        else:
+            known = last = next(latest, None)
+            if last is not None and id and last.id != id:
+                known = next((call for call in latest if call.id == id), last)
+        if known is not None and not _begins_another(known, index, id, name):
+            return known
+        if len(self._open) + len(self.calls) >= MAX_CALLS:
+            raise ValueError(f"the answer has more than {MAX_CALLS} tool calls")
         self._open.append(_OpenCall(index))
         return self._open[-1]
 
@@ -164,12 +194,12 @@ class CallIds:
     """
 
     def __init__(self) -> None:
-        self._used: set[str] = set()
+        self._used = _Ids()
         self._waiting: dict[str, deque[str]] = {}
 
     def call(self, id: str) -> str:  # noqa: A002
         """What the call `id` of an assistant message is called from here on."""
-        sent = _unique(_sane(id), self._used)
+        sent = self._used.give(_sane(id))
         self._waiting.setdefault(id, deque()).append(sent)
         return sent
 
@@ -185,14 +215,24 @@ def _sane(id: str) -> str:  # noqa: A002
     return re.sub(r"[^a-zA-Z0-9_-]", "_", id)[:64] or "call"
 
 
-def _unique(id: str, used: set[str]) -> str:  # noqa: A002
-    """`id`, or with a number behind it what is not used yet; remembers it."""
-    found, number = id, 1
-    while found in used:
-        number += 1
-        found = f"{id[:58]}_{number}"
-    used.add(found)
-    return found
+class _Ids:
+    """Ids of which none is given twice."""
+
+    def __init__(self) -> None:
+        self._given: set[str] = set()
+        self._numbers: dict[str, int] = {}  # the last one behind each stem, lest all are tried again each time
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    def give(self, id: str) -> str:  # noqa: A002
+        """`id`, or with a number behind it what was not given yet."""
+        found, stem = id, id[:58]
+        while found in self._given:
+            number = self._numbers[stem] = self._numbers.get(stem, 1) + 1
+            found = f"{stem}_{number}"
+        self._given.add(found)
+        return found
 
 
 def fragments_of(message: JsonObject) -> list[JsonObject]:

@@ -17,6 +17,7 @@ from lakehouse.chat.dialects.flavours import moonshot
 from lakehouse.chat.dialects.messages import Messages
 from lakehouse.chat.dialects.ollama import Ollama
 from lakehouse.chat.dialects.responses import Responses
+from lakehouse.chat.dialects.structured import validator
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
 from lakehouse.chat.request import ContentPiece, ReasoningPiece, Reply, Request, ToolCallPiece
 from lakehouse.errors import ErrBadRequest, LakehouseError
@@ -554,3 +555,17 @@ def test_nothing_but_a_call_piece_is_a_call() -> None:
     deltas = [*parser.feed(b"data: " + json.dumps(chunk).encode() + b"\n\n"), *parser.flush()]
     assert [type(delta) for delta in deltas] == [ToolCallPiece]
     assert parser.end().finish_reason == "tool_calls"
+
+
+def laughing(levels: int) -> dict[str, Any]:
+    """A schema of some hundred bytes that is tried ten times as often with each level."""
+    defs: dict[str, Any] = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 10} for n in range(levels)}
+    return {"$ref": "#/$defs/d0", "$defs": {**defs, f"d{levels}": {"type": "string"}}}
+
+
+def test_a_schema_that_grows_without_measure_is_refused_before_it_holds_up_everybody() -> None:
+    with pytest.raises(ErrBadRequest, match="with its references followed"):
+        validator(laughing(20))
+    node = {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"}}}}
+    assert validator(node).is_valid({"children": [{"children": []}]})
+    assert not validator(laughing(3)).is_valid(1)

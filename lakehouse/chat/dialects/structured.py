@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import unquote
 
 import msgspec
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 ATTEMPTS = 64
 """How many places in a text are tried where a JSON value may begin."""
 
+MAX_EXPANDED = 100_000
+"""Schemas that one schema may come to with its references followed. Each of them may be tried on one value, and whoever
+checks an answer holds up everybody else."""
+
+_DEFINITIONS = ("$defs", "definitions")
+
 _FENCE = re.compile(r"```[\w-]*[ \t]*\r?\n(.*?)(?:\r?\n)?```", re.DOTALL)
 
 
@@ -35,10 +42,43 @@ def validator(schema: JsonObject, *, field: str = "format") -> Validator:
     import jsonschema_rs  # 15 ms, and only structured answers need it
 
     try:
+        if _expanded(schema, schema, {}) > MAX_EXPANDED:
+            raise ErrBadRequest(f"`{field}` comes to more than {MAX_EXPANDED} schemas with its references followed")
+    except RecursionError:
+        raise ErrBadRequest(f"`{field}` is not a JSON schema that can be used: it is nested too deeply") from None
+    try:
         return jsonschema_rs.validator_for(schema, offline=True)
     except (ValueError, RecursionError) as error:
         said = str(error).partition("\n")[0][:200]
         raise ErrBadRequest(f"`{field}` is not a JSON schema that can be used: {said}") from None
+
+
+def _expanded(part: object, whole: JsonObject, known: dict[str, int]) -> int:
+    """How many objects `part` comes to when what it refers to in `whole` is put in its place. What refers to itself
+    counts once; `known` are references that were followed, and `$defs` count where they are referred to."""
+    if isinstance(part, list):
+        return sum(_expanded(item, whole, known) for item in part)
+    if not isinstance(part, dict):
+        return 0
+    count = 1 + sum(_expanded(value, whole, known) for key, value in part.items() if key not in _DEFINITIONS)
+    reference = part.get("$ref")
+    if isinstance(reference, str):
+        if reference not in known:
+            known[reference] = 1
+            known[reference] = _expanded(_target(reference, whole), whole, known)
+        count += known[reference]
+    return count
+
+
+def _target(reference: str, whole: JsonObject) -> object:
+    found: object = whole
+    for step in reference.removeprefix("#").split("/")[1:]:
+        name = unquote(step).replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list):
+            found = found[int(name)] if name.isdecimal() and len(name) < 9 and int(name) < len(found) else None
+        else:
+            found = found.get(name) if isinstance(found, dict) else None
+    return found
 
 
 class Misfit(ErrUpstream):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -424,3 +425,20 @@ def parent(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]
             yield running, [int(pid) for pid in running.stdout.readline().split()]
         finally:
             running.kill()
+
+
+def test_a_start_that_finds_too_few_descriptors_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipes, made = [os.pipe(), os.pipe()], []
+
+    def pipe() -> tuple[int, int]:
+        if not pipes:
+            raise OSError(errno.EMFILE, "too many open files")
+        made.extend(pipes[0])
+        return pipes.pop(0)
+
+    monkeypatch.setattr(process.os, "pipe", pipe)
+    with pytest.raises(OSError, match="too many open files"):
+        process._pipes(3)
+    for descriptor in made:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)

@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import chain
 
 import msgspec
 import trio
@@ -37,7 +38,7 @@ class Child:
         self._port = settings.port
         self._log: deque[str] = deque(maxlen=LINES_KEPT)
         self._log_read = trio.Event()
-        (orders, our_orders), (our_report, report), (our_errors, errors) = os.pipe(), os.pipe(), os.pipe()
+        (orders, our_orders), (our_report, report), (our_errors, errors) = _pipes(3)
         self._orders, self._report, self._errors = map(trio.lowlevel.FdStream, (our_orders, our_report, our_errors))
         try:
             os.write(our_orders, msgspec.json.encode(settings) + b"\n")  # far below what a pipe holds
@@ -130,6 +131,19 @@ async def open_child(settings: Settings) -> AsyncIterator[Child]:
                 nursery.cancel_scope.cancel()
     finally:
         child._close()
+
+
+def _pipes(count: int) -> list[tuple[int, int]]:
+    """So many pipes, or OSError and none: those of every failed start would be missing at the next."""
+    made: list[tuple[int, int]] = []
+    try:
+        for _ in range(count):
+            made.append(os.pipe())  # noqa: PERF401 - what was made before one fails is needed
+    except OSError:
+        for descriptor in chain(*made):
+            os.close(descriptor)
+        raise
+    return made
 
 
 def _spawn(orders: int, report: int, errors: int) -> subprocess.Popen[bytes]:

@@ -9,7 +9,7 @@ import msgspec
 from lakehouse.chat.dialects.base import Quirks
 from lakehouse.chat.dialects.documents import JsonObject, mapping, string, without_nulls
 from lakehouse.chat.dialects.flavours import moonshot
-from lakehouse.chat.dialects.structured import validator
+from lakehouse.chat.dialects.structured import prepared
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
 from lakehouse.chat.request import OpenAIRequest, Request
 from lakehouse.errors import ErrBadRequest
@@ -65,7 +65,7 @@ def flavoured_tools(request: Request, quirks: Quirks) -> list[JsonObject]:
     for position, tool in enumerate(tools):
         function = mapping(tool["function"])
         parameters = mapping(function.get("parameters"))
-        validator(parameters, field=f"tools[{position}].function.parameters")
+        prepared(parameters, field=f"tools[{position}].function.parameters")
         rewritten = {"parameters": moonshot(parameters)} if parameters else {}
         flavoured.append({**tool, "function": {**without_nulls({**function, "strict": None}), **rewritten}})
     return flavoured

@@ -10,11 +10,11 @@ import json
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import unquote
 
 import msgspec
 
 from lakehouse.chat.dialects.documents import JsonObject, load
+from lakehouse.chat.dialects.effort import Effort
 from lakehouse.chat.dialects.reasoning import ThinkSplitter
 from lakehouse.chat.request import Reply
 from lakehouse.errors import ErrBadRequest, ErrUpstream, LakehouseError
@@ -25,60 +25,29 @@ if TYPE_CHECKING:
 ATTEMPTS = 64
 """How many places in a text are tried where a JSON value may begin."""
 
-MAX_EXPANDED = 100_000
-"""Schemas that one schema may come to with its references followed. Each of them may be tried on one value, and whoever
-checks an answer holds up everybody else."""
+MAX_CHECKS = 20_000_000
+"""Checks of a value against a schema that an answer may take, of which a million takes some tens of milliseconds."""
 
-_DEFINITIONS = ("$defs", "definitions")
+MAX_FINDINGS = 200_000
+"""The same for finding out what to say of an answer that does not fit, which takes some thirty times as long."""
 
 _FENCE = re.compile(r"```[\w-]*[ \t]*\r?\n(.*?)(?:\r?\n)?```", re.DOTALL)
 
 
-def validator(schema: JsonObject, *, field: str = "format") -> Validator:
-    """What checks values against `schema`; raises `ErrBadRequest` naming the field if it is no JSON schema.
+def prepared(schema: JsonObject, *, field: str = "format") -> tuple[Validator, Effort]:
+    """What checks values against `schema`, and what that takes; raises `ErrBadRequest` naming the field if it is no
+    JSON schema, or one that no answer could be checked against in reasonable time.
 
     References are resolved inside the schema only: nothing is fetched because a caller says so.
     """
     import jsonschema_rs  # 15 ms, and only structured answers need it
 
     try:
-        if _expanded(schema, schema, {}) > MAX_EXPANDED:
-            raise ErrBadRequest(f"`{field}` comes to more than {MAX_EXPANDED} schemas with its references followed")
-    except RecursionError:
-        raise ErrBadRequest(f"`{field}` is not a JSON schema that can be used: it is nested too deeply") from None
-    try:
-        return jsonschema_rs.validator_for(schema, offline=True)
+        effort = Effort(schema)  # first, for the other would put in the place of each reference what it refers to
+        return jsonschema_rs.validator_for(schema, offline=True), effort
     except (ValueError, RecursionError) as error:
         said = str(error).partition("\n")[0][:200]
         raise ErrBadRequest(f"`{field}` is not a JSON schema that can be used: {said}") from None
-
-
-def _expanded(part: object, whole: JsonObject, known: dict[str, int]) -> int:
-    """How many objects `part` comes to when what it refers to in `whole` is put in its place. What refers to itself
-    counts once; `known` are references that were followed, and `$defs` count where they are referred to."""
-    if isinstance(part, list):
-        return sum(_expanded(item, whole, known) for item in part)
-    if not isinstance(part, dict):
-        return 0
-    count = 1 + sum(_expanded(value, whole, known) for key, value in part.items() if key not in _DEFINITIONS)
-    reference = part.get("$ref")
-    if isinstance(reference, str):
-        if reference not in known:
-            known[reference] = 1
-            known[reference] = _expanded(_target(reference, whole), whole, known)
-        count += known[reference]
-    return count
-
-
-def _target(reference: str, whole: JsonObject) -> object:
-    found: object = whole
-    for step in reference.removeprefix("#").split("/")[1:]:
-        name = unquote(step).replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list):
-            found = found[int(name)] if name.isdecimal() and len(name) < 9 and int(name) < len(found) else None
-        else:
-            found = found.get(name) if isinstance(found, dict) else None
-    return found
 
 
 class Misfit(ErrUpstream):
@@ -89,7 +58,7 @@ class Check:
     """What an answer has to be: JSON (`wanted` is `"json"`), or JSON that fits the schema `wanted`."""
 
     def __init__(self, wanted: JsonObject | str, *, provider: str) -> None:
-        self._validator = None if isinstance(wanted, str) else validator(wanted)
+        self._schema = None if isinstance(wanted, str) else prepared(wanted)
         self._provider = provider
 
     def settled(self, reply: Reply, *, as_it_is: bool = False) -> Reply:
@@ -108,25 +77,33 @@ class Check:
 
     def json_in(self, text: str) -> str:
         """The JSON in a text, cut out of think block, prose and fence; raises `upstream_error` if none of it fits."""
-        misfit = ""
+        misfits: list[object] = []
         for candidate in _candidates(text):
             try:
                 value = _parsed(candidate)
             except ValueError:
                 continue
-            found = self._misfit(value)
-            if not found:
+            if self._fits(value):
                 return candidate
-            misfit = misfit or found
-        raise self._failure(misfit or "it is not JSON")
+            misfits.append(value)
+        raise self._failure(self._misfit(misfits[0]) if misfits else "it is not JSON")
+
+    def _fits(self, value: object) -> bool:
+        if self._schema is None:
+            return True
+        validator, effort = self._schema
+        if effort.checks(value) > MAX_CHECKS:
+            raise self._failure("it is too large, for a schema of so many alternatives, to be checked")
+        return validator.is_valid(value)
 
     def _misfit(self, value: object) -> str:
-        """Where a value does not fit first, or nothing."""
-        if self._validator is None:
+        """Where a value does not fit first."""
+        if self._schema is None:
             return ""
-        error = next(iter(self._validator.iter_errors(value)), None)
-        if error is None:
-            return ""
+        validator, effort = self._schema
+        if effort.findings(value) > MAX_FINDINGS:
+            return "it is too large, for a schema of so many alternatives, to say where"
+        error = next(iter(validator.iter_errors(value)))
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
         return f"at `${place}`: {error.message[:200]}"
 

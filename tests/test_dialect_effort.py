@@ -1,0 +1,109 @@
+"""What it takes to check an answer is known before it is done, and bounded."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from lakehouse.chat.dialects.effort import MAX_EXPANDED, Effort, TooMuch
+from lakehouse.chat.dialects.structured import MAX_CHECKS, MAX_FINDINGS, Check, Misfit, prepared
+from lakehouse.errors import ErrBadRequest
+
+TREE = {
+    "$defs": {"node": {"type": "object", "properties": {"v": {"type": "integer"}, "c": {"type": "array", "items": {"$ref": "#/$defs/node"}}}}},
+    "$ref": "#/$defs/node",
+}  # fmt: skip
+BRANCHING = {
+    "$defs": {"a": {"anyOf": [{"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/a"}}] * 4}},
+    "$ref": "#/$defs/a",
+}
+
+
+def nested(depth: int, leaf: Any) -> Any:
+    for _ in range(depth):
+        leaf = [leaf]
+    return leaf
+
+
+def chain(names: str, *, length: int = 20) -> dict[str, Any]:
+    """Each refers to the next one four times, by a path or by a name."""
+    parts: dict[str, Any] = {}
+    for place in range(length):
+        there = {"$ref": names.format(place + 1)}
+        parts[f"a{place}"] = {"$anchor": f"n{place}", "anyOf": [{"type": "array", "items": there}] * 4}
+    return {"$defs": {**parts, f"a{length}": {"$anchor": f"n{length}"}}, "$ref": names.format(0)}
+
+
+@pytest.mark.parametrize("names", ["#/$defs/a{}", "#n{}"])
+def test_a_schema_that_explodes_is_refused_however_it_refers(names: str) -> None:
+    with pytest.raises(ErrBadRequest, match=f"`format` .* more than {MAX_EXPANDED} schemas with its references"):
+        prepared(chain(names))
+    assert Effort(chain(names, length=3)).expanded > 4**3
+
+
+@pytest.mark.parametrize(
+    ("schema", "fitting"),
+    [
+        (TREE, {"v": 1, "c": [{"v": 2, "c": []}]}),
+        ({"$ref": "#"}, 1),
+        ({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}, 1),
+        ({"$ref": "#there", "$defs": {"a": {"$anchor": "there", "type": "integer"}}}, 1),
+        (
+            {
+                "$id": "urn:x",
+                "$defs": {"a/b~": {"allOf": [{"type": "integer"}]}},
+                "$ref": "urn:x#/$defs/a~1b~0/allOf/0",
+            },
+            1,
+        ),
+        ({"$ref": "https://json-schema.org/draft/2020-12/schema"}, {"type": "string"}),
+    ],
+)
+def test_references_that_lead_somewhere_are_followed(schema: dict[str, Any], fitting: object) -> None:
+    assert Check(schema, provider="p").json_in(json.dumps(fitting)) == json.dumps(fitting)
+
+
+@pytest.mark.parametrize("reference", ["#nowhere", "other.json", "https://example.com/schema#/a"])
+def test_a_reference_that_leads_nowhere_is_named(reference: str) -> None:
+    with pytest.raises(TooMuch, match=f"'{reference}' is no path in it"):
+        Effort({"$ref": reference})
+
+
+@pytest.mark.parametrize(
+    "schema", [{"items": nested(10**4, {})}, chain("#/$defs/a{}", length=2000)], ids=["lists", "references"]
+)
+def test_a_schema_that_nests_without_end_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(TooMuch, match="nested too deeply"):
+        Effort(schema)
+
+
+@pytest.mark.parametrize("depth", [4, 20, 400])
+def test_an_answer_is_checked_in_no_time_though_to_say_where_it_is_wrong_would_take_for_ever(depth: int) -> None:
+    """Whoever tries it without the bound does not see the end of the second."""
+    with pytest.raises(Misfit, match="not valid under any" if depth < 5 else "to say where"):
+        Check(BRANCHING, provider="p").json_in(json.dumps(nested(depth, [])))
+
+
+def test_where_an_honest_answer_is_wrong_is_said() -> None:
+    value: Any = {"v": "x"}
+    for _ in range(8):
+        value = {"v": 1, "c": [{"v": 1}, value]}
+    with pytest.raises(Misfit, match=r"at `\$(\.c\[1\]){8}\.v`: \"x\" is not of type \"integer\""):
+        Check(TREE, provider="p").json_in(json.dumps(value))
+
+
+def test_a_large_flat_answer_is_cheap() -> None:
+    field = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    schema = {"items": {"properties": {f"p{number}": field for number in range(300)}}}
+    value = [{f"p{number}": "x" for number in range(300)}] * 300
+    effort = Effort(schema)
+    assert effort.checks(value) < MAX_CHECKS / 10
+    assert effort.findings(value[:10]) < MAX_FINDINGS / 10
+
+
+def test_an_answer_too_large_for_its_schema_is_none_that_fits() -> None:
+    schema = {"items": {"anyOf": [{"pattern": f"^{number}$"} for number in range(5000)]}}
+    with pytest.raises(Misfit, match="to be checked"):
+        Check(schema, provider="p").json_in(json.dumps(["4999"] * 5000))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -15,7 +16,7 @@ from lakehouse.chat.api.blueprints import native
 from lakehouse.chat.api.events import EventStream
 from lakehouse.chat.api.native import NativeEvents
 from lakehouse.chat.request import ContentPiece, Quorum, ReasoningPiece, Request, ToolCallPiece
-from lakehouse.errors import Attempt, ErrTimeout, ErrUpstream, failure
+from lakehouse.errors import Attempt, ErrTimeout, ErrUpstream, LakehouseError, failure
 from lakehouse.observe.inflight import Flight
 from tests.fake_dispatcher import CALL, FakeDispatcher, answer, application, done, serve
 
@@ -367,22 +368,28 @@ async def test_a_client_that_leaves_ends_what_it_started(url: str, dispatcher: F
 async def test_the_layers_around_the_application_are_used(dispatcher: FakeDispatcher, nursery: trio.Nursery) -> None:
     flight = Flight(id="req-7", method="POST", path="/v1/chat", started=0.0)
     app = application(native(dispatcher, max_body=LIMIT))
-    lifted = []
+    begun = []
+    last_words = []
+
+    def stream_begins(last_event: Callable[[LakehouseError], bytes]) -> None:
+        begun.append(len(dispatcher.asked))
+        last_words.append(last_event(ErrUpstream("from outside")))
 
     async def lifeline(scope: Any, receive: Any, send: Any) -> None:
-        around = {"lakehouse": flight, "lakehouse.lift_deadline": lambda: lifted.append(len(dispatcher.asked))}
+        around = {"lakehouse": flight, "lakehouse.stream_begins": stream_begins}
         await app({**scope, **around}, receive, send)
 
     url = await serve(nursery, lifeline, "bare hypercorn")
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         await client.post("/v1/chat", json=ASK)
-        assert (dispatcher.flights, lifted) == ([flight], [])
+        assert (dispatcher.flights, begun) == ([flight], [])
         dispatcher.script = [ErrUpstream("no")]
         refused = await client.post("/v1/chat", json=STREAM)
-        assert (refused.json()["error"]["request_id"], lifted, flight.error) == ("req-7", [], "ErrUpstream")
+        assert (refused.json()["error"]["request_id"], begun, flight.error) == ("req-7", [], "ErrUpstream")
         dispatcher.script = [PIECES[:1], PIECES[1:2], ErrUpstream("no")]
         broken = await client.post("/v1/chat", json=STREAM)
-        assert (events(broken.text)[-1]["error"]["request_id"], lifted) == ("req-7", [3])
+        assert (events(broken.text)[-1]["error"]["request_id"], begun) == ("req-7", [3])
+        assert events(last_words[0].decode())[-1]["error"]["message"] == "from outside"
         assert dispatcher.flights == [flight] * 3
         flight.error = None
         await client.post("/v1/chat", content=b"nonsense")

@@ -78,7 +78,7 @@ async def test_a_deadline_ends_everything(phase: Phase) -> None:
 
 @pytest.mark.parametrize("phase", PHASES, ids=IDS)
 async def test_the_end_of_draining_ends_everything(phase: Phase) -> None:
-    """503 when nothing of the answer is out; an answer that has begun is cut."""
+    """503 when nothing of the answer is out; an answer that has begun is cut, or told its end if it is a stream."""
     async with scene() as stage, crowd(stage, phase):
         took, client = await drain(stage, phase)
     after = await stage.settle(stage.census()._replace(in_use=0, waiting=0, flights=0, clients=0, strays=0))
@@ -86,7 +86,8 @@ async def test_the_end_of_draining_ends_everything(phase: Phase) -> None:
     assert max(took) < 0.25
     if phase.head_out:
         assert b" 503 " not in client.said
-        assert not client.said.endswith(b"0\r\n\r\n")
+        streamed = b"text/event-stream" in client.said
+        assert client.said.endswith(b"0\r\n\r\n") == streamed == (b"shutting down" in client.said)
     else:
         assert client.said.startswith(b"HTTP/1.1 503 ")
 

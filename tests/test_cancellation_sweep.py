@@ -167,6 +167,11 @@ def count_descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
+def descriptors() -> list[str]:
+    """What each of them is, for whoever finds one too many."""
+    return sorted(str(there.readlink()) for there in Path("/proc/self/fd").iterdir() if there.is_symlink())
+
+
 @asynccontextmanager
 async def stage(
     gateway: Mapping[str, Any] | None = None,
@@ -479,7 +484,7 @@ async def sweep_alone(work: Callable[[], Awaitable[None]], left_over: Callable[[
     """Cancel `work` at every moment; `left_over` is what must be the same afterwards."""
     await work()
     await wait_all_tasks_blocked(0.02)
-    before = left_over()
+    before, open_before = left_over(), descriptors()
     for at in range(1, ENOUGH):
         with trio.fail_after(PATIENCE):
             with trio.CancelScope() as scope:
@@ -492,7 +497,7 @@ async def sweep_alone(work: Callable[[], Awaitable[None]], left_over: Callable[[
             with trio.move_on_after(PATIENCE / 2):
                 while left_over() != before:
                     await wait_all_tasks_blocked()
-        assert left_over() == before, f"at moment {at}"
+        assert left_over() == before, f"at moment {at}: open are {descriptors()}, before {open_before}"
         if blade.left > 0:
             gc.collect()
             return at

@@ -111,9 +111,9 @@ class Stage:
     async def settle(self) -> None:
         """Wait until nothing is left; the services need a moment to see that a connection was closed."""
         with trio.move_on_after(PATIENCE / 2):
-            while self.left_over():
+            while left := self.left_over():
                 await wait_all_tasks_blocked()
-        assert self.left_over() == {}
+        assert left == {}
 
     def forget(self) -> None:
         """Close the idle connections, so that the next request makes its own."""
@@ -495,9 +495,10 @@ async def sweep_alone(work: Callable[[], Awaitable[None]], left_over: Callable[[
                 finally:
                     trio.lowlevel.remove_instrument(blade)
             with trio.move_on_after(PATIENCE / 2):
-                while left_over() != before:
+                # Looked at no more once it is right: the thread that looks up a name is abandoned, and reads its files.
+                while not (settled := left_over() == before):
                     await wait_all_tasks_blocked()
-        assert left_over() == before, f"at moment {at}: open are {descriptors()}, before {open_before}"
+        assert settled, f"at moment {at}: {left_over()}, open are {descriptors()}; before {before}, {open_before}"
         if blade.left > 0:
             gc.collect()
             return at

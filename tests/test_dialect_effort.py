@@ -79,6 +79,42 @@ def test_a_schema_that_nests_without_end_is_refused(schema: dict[str, Any]) -> N
         Effort(schema)
 
 
+PARTS = chain("#/$defs/a{}", length=6)["$defs"]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$defs": PARTS, "properties": {"$ref": {"$ref": "#/$defs/a0"}}},
+        {"$defs": PARTS, "properties": {"definitions": {"$ref": "#/$defs/a0"}}},
+        {"$defs": {"x": {"$id": "urn:x", "$defs": PARTS, "$ref": "#/$defs/a0"}}, "$ref": "urn:x"},
+        {"$defs": PARTS, "const": {"$anchor": "n0"}, "$ref": "#n0"},
+        {"const": {"$anchor": "n0"}, "$defs": PARTS, "$ref": "#n0"},
+    ],
+)
+def test_what_a_schema_comes_to_is_not_hidden_by_names(schema: dict[str, Any]) -> None:
+    assert Effort(schema).expanded > 4**6
+
+
+@pytest.mark.parametrize("keyword", ["const", "default", "examples", "x-ours"])
+def test_what_is_no_schema_refers_to_nothing(keyword: str) -> None:
+    assert Effort({keyword: {"$ref": "nowhere"}}).expanded == 1
+
+
+def test_schemas_that_depend_on_each_other_are_looked_at_once() -> None:
+    schema: dict[str, Any] = {}
+    for _ in range(100):
+        schema = {"dependentSchemas": {"a": schema}}
+    assert Effort(schema).expanded == 101
+
+
+def test_numbers_beyond_every_float_are_only_too_many() -> None:
+    wide = {"anyOf": [{"type": "array", "minItems": 1, "items": {"$ref": "#"}}] * 9}
+    assert Effort(wide).findings(nested(400, [])) > 10**308
+    with pytest.raises(Misfit, match="to say where"):
+        Check(wide, provider="p").json_in(json.dumps(nested(400, [])))
+
+
 @pytest.mark.parametrize("depth", [4, 20, 400])
 def test_an_answer_is_checked_in_no_time_though_to_say_where_it_is_wrong_would_take_for_ever(depth: int) -> None:
     """Whoever tries it without the bound does not see the end of the second."""

@@ -4,7 +4,7 @@ up everybody else, and both the schema and, by way of the model, the answer are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -13,16 +13,19 @@ from lakehouse.chat.dialects.documents import JsonObject
 MAX_EXPANDED = 100_000
 """Schemas that one schema may come to with its references followed."""
 
-_ALTERNATIVES = ("anyOf", "oneOf", "allOf", "if", "then", "else", "not")
-_DEPENDENT = ("dependentSchemas", "dependencies")
-_INNER = (
-    *("properties", "patternProperties", "additionalProperties", "unevaluatedProperties", "propertyNames"),
-    *("items", "prefixItems", "additionalItems", "unevaluatedItems", "contains"),
-)
-_NAMED = ("$defs", "definitions")
-_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-_NAMES = ("$anchor", "$dynamicAnchor")
+MAX_STEPS = 4 * MAX_EXPANDED
+"""Schemas that are looked at to find that out, for what is referred to in several ways is looked at again."""
 
+_SAME = frozenset(
+    ("anyOf", "oneOf", "allOf", "if", "then", "else", "not", "dependentSchemas", "dependencies")
+)  # whose schemas are about the value itself
+_REFERENCES = frozenset(("$ref", "$dynamicRef", "$recursiveRef"))
+_PROPERTIES = frozenset(("properties", "patternProperties"))
+_OF_NAMES = _PROPERTIES | {"dependentSchemas", "dependencies"}  # whose schemas stand behind names
+_WITHIN = _PROPERTIES | {
+    *("additionalProperties", "unevaluatedProperties", "propertyNames"),
+    *("items", "prefixItems", "additionalItems", "unevaluatedItems", "contains"),
+}  # whose schemas are about what is in the value
 
 _DRAFTS = ("http://json-schema.org/draft", "https://json-schema.org/draft")
 
@@ -59,9 +62,10 @@ class Effort:
     def __init__(self, schema: JsonObject) -> None:
         self.recursive = False
         self.ways = self.through = 1
-        self._whole = schema
-        self._named = dict(_named(schema))
+        self._bases, self._anchors = _places(schema)
+        self._has_ids = len(self._bases) > 1 or "$id" in schema or "id" in schema
         self._known: dict[str, _Size | None] = {}  # None: is being followed
+        self._steps = 0
         try:
             self.expanded = self._measure(schema).objects
         except RecursionError:
@@ -69,33 +73,39 @@ class Effort:
         if self.expanded > MAX_EXPANDED:
             raise TooMuch(f"it comes to more than {MAX_EXPANDED} schemas with its references followed")
 
-    def checks(self, value: object) -> float:
+    def checks(self, value: object) -> int:
         """How many checks it takes at most to say whether `value` fits: what refers to itself is remembered then."""
         size, depth = _extent(value)
-        return size * min(float(self.expanded), self.ways * float(self.through) ** depth)
+        return size * min(self.expanded, self._each(depth))
 
-    def findings(self, value: object) -> float:
+    def findings(self, value: object) -> int:
         """How many it takes to say where it does not, for which nothing is remembered."""
         size, depth = _extent(value)
-        each = self.ways * float(self.through) ** depth
-        return size * (each if self.recursive else min(float(self.expanded), each))
+        each = self._each(depth)
+        return size * (each if self.recursive else min(self.expanded, each))
 
-    def _measure(self, part: object) -> _Size:
-        if isinstance(part, list):
-            return _Size.sum(map(self._measure, part))
-        if not isinstance(part, dict):
+    def _each(self, depth: int) -> int:
+        each: int = self.ways * self.through**depth
+        return each
+
+    def _measure(self, schema: object) -> _Size:
+        if isinstance(schema, list):
+            return _Size.sum(map(self._measure, schema))
+        if not isinstance(schema, dict):
             return _Size()
-        size = _Size(1, 1, any(key in part for key in _INNER))
-        for key, inner in part.items():
-            if key in _NAMED:
-                continue  # counted where they are referred to
-            more = self._followed(inner) if key in _REFERENCES else self._measure(inner)
-            if key in _DEPENDENT and isinstance(inner, dict):
-                more = _Size.sum(map(self._measure, inner.values()))
-            same = key in _ALTERNATIVES or key in _REFERENCES or key in _DEPENDENT
-            size = _Size.sum((size, more if same else _Size(more.objects)))
-        patterns = part.get("patternProperties")
-        several = 1 + (len(patterns) if isinstance(patterns, dict) else 0)  # may be about the same property
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise TooMuch(f"it takes more than {MAX_STEPS} steps to follow its references")
+        size = _Size(1, 1, not _WITHIN.isdisjoint(schema))
+        for key, inner in schema.items():
+            if key in _REFERENCES:
+                size = _Size.sum((size, self._followed(inner)))
+            elif key in _SAME:
+                size = _Size.sum((size, *map(self._measure, _schemas(key, inner))))
+            elif key in _WITHIN:
+                objects = sum(self._measure(below).objects for below in _schemas(key, inner))
+                size = size._replace(objects=size.objects + objects)
+        several = 1 + len(_schemas("patternProperties", schema.get("patternProperties")))  # may mean the same property
         self.ways, self.through = max(self.ways, size.ways * several), max(self.through, size.through * several)
         return size
 
@@ -107,37 +117,58 @@ class Effort:
             return DRAFT
         if reference not in self._known:
             self._known[reference] = None
-            self._known[reference] = self._measure(self._target(reference))
+            self._known[reference] = _Size.sum(map(self._measure, self._targets(reference)))
         known = self._known[reference]
         self.recursive = self.recursive or known is None
         return known or _Size(1, 1, 1)
 
-    def _target(self, reference: str) -> object:
+    def _targets(self, reference: str) -> list[object]:
+        """What it may lead to. Which schema it is relative to is not looked at, so these can be more than one."""
         base, _, place = reference.partition("#")
-        found = self._named.get(base) if base else self._whole
-        if place and not place.startswith("/"):
-            found, place = self._named.get(f"#{place}"), ""
-        if found is None:
+        if base and not self._has_ids:
+            found: list[object] = []
+        elif place and not place.startswith("/"):
+            found = list(self._anchors.get(place, ()))
+        else:
+            steps = [unquote(step).replace("~1", "/").replace("~0", "~") for step in place.split("/")[1:]]
+            found = [target for base in self._bases if (target := _at(base, steps)) is not None]
+        self._steps += len(self._bases)
+        if not found:
             raise TooMuch(f"{reference[:200]!r} is no path in it, such as '#/$defs/name', and nothing's name")
-        for step in place.split("/")[1:]:
-            name = unquote(step).replace("~1", "/").replace("~0", "~")
-            if isinstance(found, list):
-                found = found[int(name)] if name.isdecimal() and len(name) < 9 and int(name) < len(found) else None
-            else:
-                found = found.get(name) if isinstance(found, dict) else None
         return found
 
 
-def _named(schema: object) -> Iterator[tuple[str, object]]:
-    """What in a schema has a name by which it can be referred to."""
-    left = [schema]
+def _schemas(key: str, inner: object) -> Collection[object]:
+    """The schemas that stand behind a keyword, or lists of them."""
+    if key in _OF_NAMES:
+        return inner.values() if isinstance(inner, dict) else ()
+    return (inner,)
+
+
+def _places(schema: JsonObject) -> tuple[list[object], dict[str, list[object]]]:
+    """What in a schema references may be relative to, and what has a name by which it can be referred to."""
+    bases: list[object] = [schema]
+    anchors: dict[str, list[object]] = {}
+    left: list[object] = [schema]
     while left:
         part = left.pop()
-        if isinstance(part, dict):
-            yield from (("#" + str(part[key]), part) for key in _NAMES if key in part)
-            if isinstance(name := part.get("$id"), str):
-                yield name, part
         left += _inner(part)
+        if isinstance(part, dict):
+            names = [part.get(key) for key in ("$anchor", "$dynamicAnchor", "$id", "id")]
+            if part is not schema and any(isinstance(name, str) for name in names[2:]):
+                bases.append(part)
+            for name in {name.removeprefix("#") for name in names if isinstance(name, str)}:
+                anchors.setdefault(name, []).append(part)
+    return bases, anchors
+
+
+def _at(found: object, steps: Iterable[str]) -> object:
+    for name in steps:
+        if isinstance(found, list):
+            found = found[int(name)] if name.isdecimal() and len(name) < 9 and int(name) < len(found) else None
+        else:
+            found = found.get(name) if isinstance(found, dict) else None
+    return found
 
 
 def _extent(value: object) -> tuple[int, int]:

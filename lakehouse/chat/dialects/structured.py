@@ -77,7 +77,7 @@ class Check:
 
     def json_in(self, text: str) -> str:
         """The JSON in a text, cut out of think block, prose and fence; raises `upstream_error` if none of it fits."""
-        misfits: list[object] = []
+        misfit = ""
         for candidate in _candidates(text):
             try:
                 value = _parsed(candidate)
@@ -85,8 +85,8 @@ class Check:
                 continue
             if self._fits(value):
                 return candidate
-            misfits.append(value)
-        raise self._failure(self._misfit(misfits[0]) if misfits else "it is not JSON")
+            misfit = misfit or self._misfit(value)
+        raise self._failure(misfit or "it is not JSON")
 
     def _fits(self, value: object) -> bool:
         if self._schema is None:

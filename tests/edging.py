@@ -70,6 +70,11 @@ class Served:
     async def connect(self) -> Client:
         return Client(await trio.open_tcp_stream("127.0.0.1", self.port))
 
+    def drain(self) -> None:
+        """What the end of a drain's time does."""
+        assert self.lifeline is not None
+        self.lifeline.drain()
+
     async def talk(self, *parts: bytes, seconds: float = 1.0) -> bytes:
         """Send the parts, each when the one before has been taken, and read to the end, or as long as that is."""
         async with await self.connect() as client:

@@ -439,8 +439,7 @@ async def test_a_drain_is_a_503_before_the_head_and_a_cut_after_it(host: Host) -
         with trio.fail_after(1):
             while len(served.flights) < 2:
                 await trio.sleep(0.001)
-        assert served.lifeline is not None
-        served.lifeline.drain()
+        served.drain()
         assert b" 503 " in await waiting.read_until(b"\r\n\r\n")
         assert not (await begun.read_all(0.5)).endswith(b"0\r\n\r\n<EOF>")
         flights = await settled(served, 2)
@@ -459,8 +458,7 @@ async def test_a_stream_has_a_last_event_at_the_drain_and_where_the_application_
         failed = await served.talk(get("/failing", CLOSING))
         await draining.send(GET)
         await draining.read_until(b"half")
-        assert served.lifeline is not None
-        served.lifeline.drain()
+        served.drain()
         drained = await draining.read_until(b"0\r\n\r\n")
         flights = await settled(served, 2)
     assert b"last: ErrInternal" in failed
@@ -509,8 +507,7 @@ async def test_a_websocket_is_denied_before_its_handshake_is_answered(host: Host
             with trio.fail_after(1):
                 while not len(served.flights):
                     await trio.sleep(0.001)
-            assert served.lifeline is not None
-            served.lifeline.drain()
+            served.drain()
             drained = await client.read_all(0.5)
         flights = await settled(served, 4)
     assert [int(out[9:12]) for out in (late, refused, bad, drained)] == [504, 502, 400, 503]
@@ -525,8 +522,7 @@ async def test_an_open_websocket_is_closed_with_the_reason(host: Host) -> None:
         async with await served.connect() as client:
             await client.send(websocket())
             await client.read_until(b"\r\n\r\n")
-            assert served.lifeline is not None
-            served.lifeline.drain()
+            served.drain()
             drained = await client.read_until(b"ErrUnavailable")
         flights = await settled(served, 3)
     assert b"\x03\xf3ErrInternal" in crashed

@@ -195,7 +195,7 @@ async def the_next_client_is_served(stage: Scene) -> None:
             await client.until(b"\r\n\r\nok")
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(said=st.lists(requests() | noise, min_size=1, max_size=8))
 async def test_whatever_clients_say_the_next_one_is_served(said: list[bytes]) -> None:
     with no_defects():

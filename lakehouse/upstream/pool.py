@@ -236,9 +236,12 @@ class Upstream:
         parser = ResponseParser(head_only=call.method == b"HEAD", may_upgrade=call.upgrade)
         return Response(connection, parser, self.peer, self._release, upload, now)
 
+    def _now(self) -> float:
+        return trio.current_time() if self._watch is None else self._watch.now()
+
     def _send_on_idle(self, call: _Call) -> tuple[Connection, int, float] | None:
         """The idle connection that took the beginning of it, how many bytes of it, and when; None: there is none."""
-        now = trio.current_time() if self._watch is None else self._watch.now()
+        now = self._now()
         connection = self._pop_idle(now, inf if call.body is None else UPLOAD_IDLE)
         if connection is None:
             return None
@@ -273,7 +276,7 @@ class Upstream:
         if keep and not self._closed:
             connection.used = True
             connection.shared = False
-            connection.idle_since = trio.current_time() if self._watch is None else self._watch.now()
+            connection.idle_since = self._now()
             self._idle.append(connection)
         else:
             connection.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from io import StringIO
 
 from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks
@@ -93,17 +94,15 @@ class AnswerBuilder:
 
     def calls(self, fragments: Iterable[JsonObject]) -> list[Delta]:
         """Fragments of tool calls, or whole ones."""
-        try:
-            given = self._calls.add(fragments)
-        except ValueError as error:
-            raise self.too_large(str(error)) from None
-        self._bounded()
-        return self._called(given)
+        return self._assembled(partial(self._calls.add, fragments))
 
     def fragment(self, index: object, *, id: str = "", name: str = "", arguments: object = None) -> list[Delta]:  # noqa: A002
         """One fragment of a tool call, for forms that are not OpenAI's."""
+        return self._assembled(partial(self._calls.fragment, index, id, name, arguments))
+
+    def _assembled(self, calls: Callable[[], list[ToolCall]]) -> list[Delta]:
         try:
-            given = self._calls.fragment(index, id, name, arguments)
+            given = calls()
         except ValueError as error:
             raise self.too_large(str(error)) from None
         self._bounded()

@@ -69,7 +69,7 @@ class Glance:
         if len(data) - len(middle) != self._around or len(data) > MAX_LINE:
             return None
         found = middle.split(self._between)
-        if b"\n" in (middle if len(found) == 1 else b"".join(found)):
+        if middle.count(b"\n") != 2 * (len(found) - 1):  # two are in what is between
             return None  # no string of JSON has a line break within, but one beside it ends the line of the event
         try:
             return list(map(_string, found))

@@ -72,12 +72,11 @@ class Parser:
         said = self._answer.said
         if self._glancing and self._glance is not None and (texts := self._glance.texts(data)) is not None:
             deltas = self._deltas(map(self._answer.content, texts))
-            self.stirred = self._answer.said > said
-            return deltas
-        deltas = self._deltas(starmap(self._read, self._framing.feed(data)))
+        else:
+            deltas = self._deltas(starmap(self._read, self._framing.feed(data)))
+            self.finished = self._answer.finished
+            self._glancing = self._framing.idle and not self.finished
         self.stirred = self._answer.said > said
-        self.finished = self._answer.finished
-        self._glancing = self._framing.idle and not self.finished
         return deltas
 
     def flush(self) -> list[Delta]:

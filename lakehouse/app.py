@@ -46,6 +46,7 @@ class Application:
         chat: Dispatcher | None,
         own: Mapping[bytes, App],
         max_body: int,
+        timeout: float,
         prefix: str = "/v1",
     ) -> None:
         chat_paths = (CHAT_PATHS if prefix else OLD_CHAT_PATHS) if chat else ()
@@ -54,12 +55,15 @@ class Application:
         self._chat = chat
         self._own = own
         self._max_body = max_body
+        self._timeout = timeout
         self._prefix = prefix
         self._posts: dict[bytes, App] = {}
         self._quart: App | None = None
         if chat is not None:
-            self._posts[f"{prefix}/chat".encode()] = Post(NativeChat(chat), max_body=max_body)
-            self._posts[f"{prefix}/chat/completions".encode()] = Post(OpenAIChat(chat), max_body=max_body)
+            self._posts[f"{prefix}/chat".encode()] = Post(NativeChat(chat), max_body=max_body, timeout=timeout)
+            self._posts[f"{prefix}/chat/completions".encode()] = Post(
+                OpenAIChat(chat), max_body=max_body, timeout=timeout
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: bytes = scope["raw_path"]
@@ -84,7 +88,7 @@ class Application:
     def _on_quart(self) -> App:
         from lakehouse.chat.api.routes import routes  # 12 MB and 0.1 s, for what few requests ask
 
-        return cast("App", routes(self._chat, max_body=self._max_body, prefix=self._prefix))
+        return cast("App", routes(self._chat, max_body=self._max_body, timeout=self._timeout, prefix=self._prefix))
 
 
 def refusal(flight: Flight, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:

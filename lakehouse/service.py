@@ -200,9 +200,10 @@ def _furnish(
     views = Views(observer)
     own = dict.fromkeys(HEALTH_PATHS, health) | {path.encode(): views for path in PATHS}
     chat = None if config.gateway.chatd_url else dispatcher
-    whole = Application(gateway=gateway, chat=chat, own=own, max_body=config.chatd.max_body)
+    max_body, timeout = config.chatd.max_body, config.chatd.timeout
+    whole = Application(gateway=gateway, chat=chat, own=own, max_body=max_body, timeout=timeout)
     old = dict.fromkeys(HEALTH_PATHS, health)
-    alone = Application(gateway=None, chat=dispatcher, own=old, max_body=config.chatd.max_body, prefix="")
+    alone = Application(gateway=None, chat=dispatcher, own=old, max_body=max_body, timeout=timeout, prefix="")
     auth = partial(Doorkeeper, tokens=checked.tokens, allow=config.auth.allow, trusted=config.gateway.trusted_proxies)
     line = partial(Lifeline, flights=sources.flights, on_end=observer.on_end)
     lifelines = (

@@ -53,6 +53,8 @@ class Call:
     trail: Trail
     streams: bool
     started: float = field(default_factory=trio.current_time)
+    began: float | None = None
+    """The start of the HTTP request, whose body was read before `started`: the deadline counts from there."""
     deadline: float = inf
     limit: trio.CancelScope | None = None
     route_began: float = -inf

@@ -100,14 +100,15 @@ async def ask_route(call: Call, route: Route, ask: Ask[Result], why: Why, *, onc
 
 
 async def in_time(call: Call, work: Callable[[], Awaitable[Result]], *, since: float | None = None) -> Result:
-    """Do `work` within `timeout` (counted from now, or the moment `since`), or what is left of a nearer deadline around
-    it. Failures learn the call's trail."""
+    """Do `work` within `timeout` (counted from now, or from the moment `since`), or what is left of a nearer deadline
+    around it. Failures learn the call's trail."""
     timeout, flight = call.means.settings.timeout, call.flight
+    now = trio.current_time()
     before = flight.deadline
     # A flight whose caller is known comes from a lifeline, which keeps the nearest deadline around us.
     around = before if flight.caller is not None else trio.current_effective_deadline()
-    call.route_began = trio.current_time() if since is None else since
-    with trio.CancelScope(deadline=call.route_began + timeout) as limit:
+    call.route_began = now
+    with trio.CancelScope(deadline=(now if since is None else since) + timeout) as limit:
         call.limit = limit
         call.deadline = flight.deadline = min(around, limit.deadline)  # who looks at the flight sees ours
         try:

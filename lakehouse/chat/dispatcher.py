@@ -107,7 +107,7 @@ class Dispatcher:
         """Ask for a whole answer. Raises a `LakehouseError` with its `attempts`."""
         call = self._call(request, flight, streams=False)
         ask = partial(hedged_walk, call, whole) if request.quorum is None else partial(self._vote, call, request.quorum)
-        won = await in_time(call, ask, since=call.started)
+        won = await in_time(call, ask, since=call.began)
         call.answered(won.route, won.reply)
         return answer(call, won.route, won.reply)
 
@@ -150,6 +150,7 @@ class Dispatcher:
     def _call(self, request: Request, flight: Flight | None, *, streams: bool) -> Call:
         """Raises ErrProviderNotFound when a name leads to a provider that is not registered, whatever its place."""
         lingers = None if flight is None else self._settings.policy.on_disconnect
+        began = None if flight is None else flight.started
         if flight is None:
             flight = Flight(id="", method="", path="", started=trio.current_time())
         flight.tier = request.model if request.model in self._router.tiers else None
@@ -167,6 +168,7 @@ class Dispatcher:
             linger=Linger(flight, lingers),
             trail=Trail(flight),
             streams=streams,
+            began=began,
         )
 
     def _member(self, call: Call, name: str) -> Call:

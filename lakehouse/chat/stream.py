@@ -48,7 +48,7 @@ class Stream:
         self._over = False
 
     async def __aenter__(self) -> Self:
-        self._serve(await in_time(self._call, partial(hedged_walk, self._call, open_stream)))
+        self._serve(await in_time(self._call, partial(hedged_walk, self._call, open_stream), since=self._call.began))
         self._call.flight.first_piece = trio.current_time()
         return self
 

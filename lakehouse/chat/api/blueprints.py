@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
+from math import inf
 
 from quart import Blueprint, request
 from quart.blueprints import BlueprintSetupState
@@ -10,7 +12,7 @@ from werkzeug.exceptions import InternalServerError, RequestEntityTooLarge
 
 from lakehouse.chat.api import answers, surroundings
 from lakehouse.chat.api.application import Answered
-from lakehouse.chat.api.body import acceptable, too_large
+from lakehouse.chat.api.body import acceptable, read_in_time, too_large
 from lakehouse.chat.api.failures import defect, one_failure
 from lakehouse.chat.api.interface import Dispatcher
 from lakehouse.chat.api.native import NativeChat
@@ -22,14 +24,22 @@ from lakehouse.errors import ErrTooLarge, LakehouseError, failure
 
 
 def native(
-    dispatcher: Dispatcher, *, max_body: int, prefix: str = "/v1/chat", keep_alive: float = KEEP_ALIVE
+    dispatcher: Dispatcher,
+    *,
+    max_body: int,
+    timeout: float = inf,
+    prefix: str = "/v1/chat",
+    keep_alive: float = KEEP_ALIVE,
 ) -> Blueprint:
-    """The routes `POST {prefix}` and `GET {prefix}/providers`; `max_body` in bytes, `keep_alive` in seconds."""
+    """The routes `POST {prefix}` and `GET {prefix}/providers`.
+
+    `max_body` is in bytes; `timeout` is the deadline of a whole call and `keep_alive` is in seconds too.
+    """
     blueprint = Blueprint("native", __name__, url_prefix=prefix)
     blueprint.record_once(_bounded(max_body))
 
     chat = NativeChat(dispatcher, keep_alive=keep_alive)
-    blueprint.post("", endpoint="chat")(_view(chat, max_body=max_body))
+    blueprint.post("", endpoint="chat")(_view(chat, max_body=max_body, timeout=timeout))
 
     @blueprint.get("/providers")
     async def providers() -> Answered:
@@ -41,16 +51,23 @@ def native(
     return blueprint
 
 
-def openai(dispatcher: Dispatcher, *, max_body: int, prefix: str = "/v1", keep_alive: float = KEEP_ALIVE) -> Blueprint:
+def openai(
+    dispatcher: Dispatcher,
+    *,
+    max_body: int,
+    timeout: float = inf,
+    prefix: str = "/v1",
+    keep_alive: float = KEEP_ALIVE,
+) -> Blueprint:
     """The routes `POST {prefix}/chat/completions` and `GET {prefix}/models` over this dispatcher.
 
-    `max_body` is in bytes, `keep_alive` in seconds.
+    `max_body` is in bytes; `timeout` is the deadline of a whole call and `keep_alive` is in seconds too.
     """
     blueprint = Blueprint("openai", __name__, url_prefix=prefix or None)
     blueprint.record_once(_bounded(max_body))
 
     chat = OpenAIChat(dispatcher, keep_alive=keep_alive)
-    blueprint.post("/chat/completions", endpoint="complete")(_view(chat, max_body=max_body))
+    blueprint.post("/chat/completions", endpoint="complete")(_view(chat, max_body=max_body, timeout=timeout))
 
     @blueprint.get("/models")
     async def models() -> Answered:
@@ -80,13 +97,14 @@ def _bounded(limit: int) -> Callable[[BlueprintSetupState], None]:
     return setup
 
 
-def _view(chat: Chat, *, max_body: int) -> Callable[[], Awaitable[Answered]]:
+def _view(chat: Chat, *, max_body: int, timeout: float) -> Callable[[], Awaitable[Answered]]:
     """A chat's POST, as `posts.Post` answers it, for Quart."""
 
     async def post() -> Answered:
-        data = await _body(max_body)
+        flight = surroundings.flight(request)
+        data = await read_in_time(partial(_body, max_body), timeout, flight)
         with one_failure():
-            answer = await chat.answer(Asked(data, surroundings.flight(request), surroundings.stream_begins(request)))
+            answer = await chat.answer(Asked(data, flight, surroundings.stream_begins(request)))
         return Answered(answer)
 
     return post

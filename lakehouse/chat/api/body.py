@@ -1,20 +1,24 @@
 """A request's body: received up to a limit, decoded into the shape that a route takes.
 
-Whatever is wrong with it becomes an `ErrBadRequest` or `ErrTooLarge` that says what and where.
+Whatever is wrong with it becomes an `ErrBadRequest` or `ErrTooLarge` that says what and where, and one that does not
+arrive in time an `ErrTimeout`.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Any, TypeVar
 
 import msgspec
+import trio
 
 from lakehouse.edge.asgi import Receive, read_body
-from lakehouse.errors import ErrBadRequest, ErrTooLarge
+from lakehouse.errors import ErrBadRequest, ErrTimeout, ErrTooLarge
+from lakehouse.observe.inflight import Flight
 
 T = TypeVar("T")
 
@@ -48,6 +52,23 @@ async def pull(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: 
         return await read_body(receive, limit)
     except ErrTooLarge:
         raise too_large(limit) from None
+
+
+async def read_in_time(read: Callable[[], Awaitable[bytes]], timeout: float, flight: Flight | None) -> bytes:
+    """What `read` gives, a request's body, within the deadline of the whole call: `timeout` seconds from the beginning
+    of the flight, from now without one. Raises `ErrTimeout`, and what `read` raises."""
+    began = trio.current_time() if flight is None else flight.started
+    around = inf if flight is None else flight.deadline
+    with trio.CancelScope(deadline=began + timeout):
+        if flight is not None:
+            flight.deadline = min(around, began + timeout)  # for those who look at the flight
+        try:
+            return await read()
+        finally:
+            if flight is not None:
+                flight.deadline = around
+    message = f"timeout: the body of the request did not arrive within {timeout:g} s (chatd.timeout)"
+    raise ErrTimeout(message, error_class="timeout", retryable=True)
 
 
 def acceptable(encoding: str, length: bytes, limit: int) -> None:

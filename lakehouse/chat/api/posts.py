@@ -6,13 +6,14 @@ body. Where there is no lifeline it is a view of Quart's like any other, see `bl
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from lakehouse.chat.api import body, surroundings
 from lakehouse.chat.api.answers import Whole
 from lakehouse.chat.api.events import EventStream
 from lakehouse.chat.api.failures import to_tell
-from lakehouse.edge.asgi import WRITES, Receive, Scope, Send, StreamBegins, Write
+from lakehouse.edge.asgi import CANCELS, WRITES, Receive, Scope, Send, StreamBegins, Write
 from lakehouse.errors import LakehouseError
 from lakehouse.observe.inflight import Flight
 
@@ -39,9 +40,10 @@ class Chat(Protocol):
 class Post:
     """The ASGI application of a chat's POST, under a lifeline."""
 
-    def __init__(self, chat: Chat, *, max_body: int) -> None:
+    def __init__(self, chat: Chat, *, max_body: int, timeout: float) -> None:
         self._chat = chat
         self._max_body = max_body
+        self._timeout = timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a failure becomes its refusal. Cancellation passes."""
@@ -50,7 +52,7 @@ class Post:
         try:
             answer = await self._chat.answer(
                 Asked(  # without a name: a stream would keep the body for as long as it lasts
-                    await body.pull(scope["headers"], receive, self._max_body),
+                    await self._body(scope, receive),
                     flight,
                     scope["lakehouse.stream_begins"],
                     scope.get(WRITES),
@@ -61,3 +63,11 @@ class Post:
             surroundings.note(flight, error)
             answer = self._chat.refusal(error, flight)
         await answer.send_to(send)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """The request's body, under the deadline of the whole call. No deadline is needed for a body that is here."""
+        read = partial(body.pull, scope["headers"], receive, self._max_body)
+        server = (scope.get("extensions") or {}).get(CANCELS)
+        if server is not None and server.body_is_here:
+            return await read()
+        return await body.read_in_time(read, self._timeout, scope["lakehouse"])

@@ -16,12 +16,12 @@ from lakehouse.chat.api.openai_errors import OPENAI_PATHS, envelope, headers_of,
 from lakehouse.errors import ErrMethodNotAllowed, ErrNotFound, LakehouseError
 
 
-def routes(chat: Dispatcher | None, *, max_body: int, prefix: str) -> ChatApplication:
+def routes(chat: Dispatcher | None, *, max_body: int, timeout: float, prefix: str) -> ChatApplication:
     """The chat group under `prefix`, `/v1` or nothing; without a dispatcher every path is unknown here."""
     application = ChatApplication()
     if chat is not None:
-        application.register_blueprint(native(chat, max_body=max_body, prefix=f"{prefix}/chat"))
-        application.register_blueprint(openai(chat, max_body=max_body, prefix=prefix))
+        application.register_blueprint(native(chat, max_body=max_body, timeout=timeout, prefix=f"{prefix}/chat"))
+        application.register_blueprint(openai(chat, max_body=max_body, timeout=timeout, prefix=prefix))
     application.register_error_handler(HTTPException, _refuse)
     return application
 

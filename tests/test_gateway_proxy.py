@@ -14,7 +14,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from lakehouse.edge.asgi import WHOLE, App, Message, Receive, Scope, Send
-from tests.gateway_kit import NAMES, OK, Answer, Client, Lake, Visit, lake, say_nothing, say_ok
+from tests.gateway_kit import NAMES, OK, Answer, Client, Lake, Visit, lake, say_nothing
 from tests.proxy_tables import PATHS, REQUESTS, RESPONSES, Case, Path, pairs
 
 MIB = 1024 * 1024
@@ -611,24 +611,6 @@ async def test_a_stale_connection_does_not_fail_a_request() -> None:
         for _ in range(5):
             assert (await up.ask("/v1/storage/x")).status == 200
         assert up.storaged.opened == 5
-
-
-async def test_a_small_body_is_sent_again_when_the_upstream_says_farewell() -> None:
-    met: set[int] = set()
-
-    async def once_a_connection(visit: Visit) -> None:
-        if id(visit.stream) in met:
-            await visit.stream.aclose()  # just as the second request arrives
-            return
-        met.add(id(visit.stream))
-        await say_ok(visit)
-
-    async with lake() as up:
-        up.ingestd.script = once_a_connection
-        for _ in range(3):
-            answer = await up.ask("/v1/ingest", method="POST", headers="content-length: 2", body=b"hi")
-            assert answer.status == 200
-        assert up.ingestd.opened == 3
 
 
 async def test_500_requests_use_few_connections() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -22,14 +23,13 @@ from lakehouse.upstream.response import Gone, Response
 from lakehouse.upstream.upload import RequestBody, Upload, alongside
 from lakehouse.upstream.watch import Watch
 
-STALE_WINDOW = 0.1
-"""Seconds after the sending within which a reused connection's end counts as the upstream's farewell to an idle
-connection that crossed our request on the way. That takes one round trip; an end that comes later may well be that of a
-server that has begun to work on the request, and what it did must not be done twice."""
-
 UPLOAD_IDLE = 1.0
 """Seconds that a connection may have been idle to be used for a body that streams. Such a request cannot be sent a
 second time, so it does not take the risk of meeting an upstream's farewell; a new connection costs a round trip."""
+
+
+_KEYED = re.compile(rb"\nidempotency-key: *[^ \t\r\n]")
+"""An `Idempotency-Key` with a value, in a head in lower case."""
 
 
 class _Call(msgspec.Struct, kw_only=True):
@@ -40,11 +40,10 @@ class _Call(msgspec.Struct, kw_only=True):
     body: RequestBody | None
     upgrade: bool
     flight: Flight | None
-
-    def can_be_repeated(self, waited: float) -> bool:
-        """After a reused connection ended without a byte of an answer. Any method may be repeated if the upstream
-        cannot have worked on it yet, an idempotent one in any case, a body that is not bytes never."""
-        return self.body is None and (self.method in IDEMPOTENT or waited <= STALE_WINDOW)
+    repeatable: bool
+    """Whether it may be sent again after bytes of it have been written: its method is idempotent, or it carries an
+    `Idempotency-Key`, and its body is still here. How soon the connection ended makes no difference: a server may have
+    read the request and acted on it before it closed."""
 
 
 class Upstream:
@@ -131,7 +130,8 @@ class Upstream:
         `target` is sent as it is (`base_path` is the caller's to put before it), and so are `headers`; `Host` and the
         body's framing are added. A body that does not leave in one piece is sent to its end first, unless the
         upstream answers with an error before: then it is stopped. For an upstream whose answer is to be read while the
-        body is still going up, or it takes no more of it, there is `exchange`.
+        body is still going up, or it takes no more of it, there is `exchange`. When a reused connection ends without an
+        answer, an idempotent request, or one with an `Idempotency-Key`, is sent once more, on a new connection.
 
         Raises `ErrUpstream`, `ErrTimeout` (its message names the limit), `ErrUnavailable` (queue full, or closed),
         `ErrBadRequest` (a header or target that HTTP does not allow), and what the body raises. Whatever it
@@ -147,9 +147,9 @@ class Upstream:
                 else:
                     await self._read_head_beside(response.upload, response)
             except Gone as gone:
-                if not (response.reused and call.can_be_repeated(trio.current_time() - response.sent_at)):
+                if not (response.reused and call.repeatable):
                     raise self.peer.broken(str(gone)) from gone
-                anew = True  # the last time: on a new connection nothing is stale
+                anew = True  # the last time: a new connection cannot have been closed for being idle
                 continue
             if flight is not None:
                 flight.phase = "streaming"
@@ -170,7 +170,7 @@ class Upstream:
         The upload is a task of this block: it is stopped when the upstream answers with an error (400 and up) or the
         block ends, and what it raises cancels the block and comes out of it. The response is closed with the block.
         Without a body there is no task. The upload waits for the upstream, and takes the next piece of the body only
-        then. An upload cannot be repeated, so there is no second try on a stale connection.
+        then. An upload cannot be repeated, so there is no second try after a reused connection has ended.
         """
         if body is None or isinstance(body, bytes):
             with await self.request(method, target, headers, body, flight=flight) as response:
@@ -208,8 +208,17 @@ class Upstream:
         length = len(content) if streamed is None else streamed.length
         framing = CHUNKED if length is None else content_length(method, length)
         head = request_head(method, target, self.host, headers, framing)
-        upgrade = b"\nupgrade: " in head.lower()  # at the beginning of a line, for no value can hold a line break
-        return _Call(method=method, wire=head + content, body=streamed, upgrade=upgrade, flight=flight)
+        lower = head.lower()
+        upgrade = b"\nupgrade: " in lower  # at the beginning of a line, for no value can hold a line break
+        repeatable = streamed is None and (method in IDEMPOTENT or _KEYED.search(lower) is not None)
+        return _Call(
+            method=method,
+            wire=head + content,
+            body=streamed,
+            upgrade=upgrade,
+            flight=flight,
+            repeatable=repeatable,
+        )
 
     async def _begin(self, call: _Call, *, anew: bool = False) -> Response:
         """Take a slot and a connection, and send what leaves at once; the rest is the response's upload."""

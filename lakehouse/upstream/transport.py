@@ -21,8 +21,9 @@ class Transport(httpx.AsyncBaseTransport):
     Nothing is added to a request and nothing kept of an answer: no cookie jar, no default headers, no redirects, no
     proxies from the environment. `extensions={"flight": flight}` names the request in flight; httpx's own timeouts are
     not looked at, for the limits are the upstream's. Failures are ours (`ErrUpstream`, `ErrTimeout`,
-    `ErrUnavailable`), never httpx's. A body of bytes may be sent again on a stale connection; one that
-    is a stream is sent to its end before the answer is returned, unless that is an error.
+    `ErrUnavailable`), never httpx's. A request that is idempotent, by its method or an `Idempotency-Key`, is sent again
+    when a reused connection ends without an answer, if its body is bytes; no other is. A body that is a stream is sent
+    to its end before the answer is returned, unless that is an error.
     """
 
     def __init__(self, upstreams: Iterable[Upstream]) -> None:

@@ -335,7 +335,7 @@ TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": SC
                     "json_schema": {"name": "c", "strict": True, "schema": SCHEMA},
                 }
             },
-            {"format": SCHEMA},
+            {"format": SCHEMA, "format_label": {"name": "c", "strict": True}},
         ),
         ({"reasoning_effort": "high"}, {"think": "high"}),
         ({"reasoning_effort": "none"}, {"think": False}),

@@ -142,6 +142,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ):
             converted = msgspec.convert({"messages": list(self.messages)}, _Messages, from_attributes=True)
             msgspec.structs.force_setattr(self, "messages", converted.messages)
+        self._drop_empty()
         if not self.model.strip():
             raise ValueError("`model` must name a model")
         if not self.messages:
@@ -150,6 +151,16 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError("`max_tokens` must be at least 1")
         if self.quorum is not None:
             self._check_quorum()
+
+    def _drop_empty(self) -> None:
+        """What is empty says nothing, and providers refuse an empty list: it is the same as left out. So is an empty
+        string among the `stop` sequences."""
+        if self.stop == "" or (isinstance(self.stop, tuple) and not all(self.stop)):
+            msgspec.structs.force_setattr(self, "stop", tuple(filter(None, self.stop)))
+        for name in ("stop", "tools", "user", "think", "options"):
+            value = getattr(self, name)
+            if value is not None and value is not False and not value:
+                msgspec.structs.force_setattr(self, name, None)
 
     def _check_quorum(self) -> None:
         if self.format is None:
@@ -162,9 +173,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 class OpenAIRequest(Request, frozen=True, kw_only=True):
     """A request that came in OpenAI's form. `extra` are fields of it that this service does not know: they are sent as
-    they are to a provider that speaks chat completions, and to no other."""
+    they are to a provider that speaks chat completions, and to no other. `format_label` is what `response_format` says
+    beside the schema: `name`, `description` and `strict`, those of them that were given."""
 
     extra: JsonObject = {}
+    format_label: JsonObject = {}
 
 
 _OURS = frozenset({Message})

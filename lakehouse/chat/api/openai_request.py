@@ -42,6 +42,9 @@ CHECKED_ONLY = frozenset(
 
 UNDERSTOOD = frozenset(Given.__struct_fields__) - CHECKED_ONLY
 
+NONE_WHEN_EMPTY = frozenset({"metadata", "logit_bias"})
+"""Fields whose empty object is the same as none at all."""
+
 SUPERSEDED = {"functions": "tools", "function_call": "tool_choice"}
 """Fields that OpenAI has given up for others before any of our providers existed."""
 
@@ -112,13 +115,14 @@ def _request(raw: JsonObject, given: Given) -> OpenAIRequest:
             stop=tuple(given.stop) if isinstance(given.stop, list) else given.stop,
             seed=given.seed,
             format=_format(given),
+            format_label=_format_label(given),
             think=False if given.reasoning_effort == "none" else given.reasoning_effort,
             tools=tuple(given.tools) if given.tools else None,
             tool_choice=given.tool_choice,
             stream=bool(given.stream),
             fallbacks=tuple(given.fallbacks or ()),
             user=given.user,
-            extra={name: value for name, value in raw.items() if name not in UNDERSTOOD and value is not None},
+            extra={name: value for name, value in raw.items() if _travels(name, value)},
         )
 
 
@@ -130,6 +134,19 @@ def _format(given: Given) -> JsonObject | Literal["json"] | None:
             return "json"
         case _:
             return None
+
+
+def _format_label(given: Given) -> JsonObject:
+    match given.response_format:
+        case FormatSchema(json_schema=described):
+            label = {"name": described.name, "description": described.description, "strict": described.strict}
+            return {name: value for name, value in label.items() if value is not None}
+        case _:
+            return {}
+
+
+def _travels(name: str, value: object) -> bool:
+    return name not in UNDERSTOOD and value is not None and not (name in NONE_WHEN_EMPTY and value == {})
 
 
 def _message(place: int, given: GivenMessage) -> Message:

@@ -52,6 +52,7 @@ class JsonSchema(msgspec.Struct, frozen=True):
 
     schema: JsonObject
     name: str | None = None
+    description: str | None = None
     strict: bool | None = None
 
 

@@ -60,12 +60,18 @@ class Quirks:
     """What the provider is told when the caller says nothing about `think`; None: nothing."""
     reasoning_key: str | None = None
     """The key of an assistant message under which its reasoning is sent back; None: it is not."""
+    blank_reasoning: bool = False
+    """An assistant message that calls tools and has no reasoning is sent with a blank one: a model that thinks refuses
+    a history without it, and an empty string counts as none."""
     reasoning_details: bool = False
     """Signed and encrypted reasoning is sent back with the message that carried it, unchanged."""
     unsigned_thinking: bool = False
     """Messages form: reasoning without a signature is sent back as well, as a thinking block that has none."""
     empty_content: Literal["null", "omit", "empty"] = "null"
     """What stands for `content` in an assistant message that only calls tools."""
+    text_parts: Literal["list", "join"] = "list"
+    """What becomes of a content that is several text parts: a list of them, or one string with all of it where an
+    upstream takes no list."""
     images: Literal["url", "data", "none"] = "url"
     """What images may be: remote and `data:` URLs, `data:` URLs only, or nothing."""
     schema: SchemaLevel = "native"

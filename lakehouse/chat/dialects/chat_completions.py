@@ -28,6 +28,10 @@ BESIDE_CONTENT = (*reasoning.FIELDS, "reasoning_details", "refusal", "tool_calls
 """What a message may say besides its content. Most chunks of a stream have none of it, or null."""
 
 
+BLANK = " "
+"""Reasoning where there is none: Kimi and DeepSeek take an empty string for missing (pi#4251, hermes-agent#17341)."""
+
+
 class ChatCompletions:
     """The dialect. Fields of OpenAI's that we do not know (`OpenAIRequest.extra`) are sent as they are."""
 
@@ -133,7 +137,7 @@ def _message(message: Message, ids: CallIds, quirks: Quirks) -> JsonObject:
         if quirks.empty_content != "omit":
             fields["content"] = None if quirks.empty_content == "null" else ""
     else:
-        fields["content"] = _content(message)
+        fields["content"] = _content(message, quirks)
     if message.name is not None:
         fields["name"] = message.name
     if message.tool_call_id is not None:
@@ -152,11 +156,12 @@ def _message(message: Message, ids: CallIds, quirks: Quirks) -> JsonObject:
     return fields
 
 
-def _content(message: Message) -> object:
+def _content(message: Message, quirks: Quirks) -> object:
+    """A string where there is nothing but text and it is one part, or where the upstream takes no list of parts."""
     if isinstance(message.content, tuple):
-        return (
-            message.text if len(message.content) == 1 and not message.images else msgspec.to_builtins(message.content)
-        )
+        text_only = not message.images
+        joined = text_only and (len(message.content) < 2 or quirks.text_parts == "join")
+        return message.text if joined else msgspec.to_builtins(message.content)
     return message.content or ""
 
 
@@ -166,6 +171,8 @@ def _echo(message: Message, quirks: Quirks) -> JsonObject:
     fields: JsonObject = {}
     if quirks.reasoning_key and message.reasoning:
         fields[quirks.reasoning_key] = message.reasoning
+    elif quirks.reasoning_key and quirks.blank_reasoning and message.tool_calls:
+        fields[quirks.reasoning_key] = BLANK
     details = reasoning.signed_entries(
         entry for entry in message.reasoning_details if string(entry.get("type")).startswith("reasoning.")
     )

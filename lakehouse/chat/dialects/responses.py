@@ -73,7 +73,7 @@ def _reasoning(think: bool | str | None) -> JsonObject | None:
 def _format(plan: schema.Plan) -> JsonObject:
     if plan.schema is None or plan.level == "json_object":
         return {"type": "json_object"}
-    return {"type": "json_schema", **schema.named_schema(plan.schema)}
+    return {"type": "json_schema", **schema.named_schema(plan.schema, plan.label)}
 
 
 def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonObject:

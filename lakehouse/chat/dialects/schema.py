@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -22,7 +22,7 @@ from lakehouse.chat.dialects.base import Quirks, SchemaLevel
 from lakehouse.chat.dialects.documents import JsonObject, dump, mapping, string
 from lakehouse.chat.dialects.flavours import moonshot
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
-from lakehouse.chat.request import Message, Request, TextPart
+from lakehouse.chat.request import Message, OpenAIRequest, Request, TextPart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,8 @@ class Plan:
     """The tool to call, in OpenAI's shape, on the step `tool`."""
     instruction: str = ""
     """What the prompt says about it."""
+    label: JsonObject = field(default_factory=dict)
+    """What the caller calls the schema: `name`, `description` and `strict`, those of them that were given."""
 
     @property
     def mode(self) -> bool:
@@ -55,19 +57,21 @@ def plan(request: Request, quirks: Quirks, *, steps: Collection[SchemaLevel]) ->
         level = "prompt" if level == "tool" else level  # there is nothing to make the tool's parameters from
         instruction = "" if level != "prompt" and _mentions_json(request.messages) else "Answer with JSON only."
         return Plan(level=level, schema=None, instruction=instruction)
+    label = request.format_label if isinstance(request, OpenAIRequest) else {}
     schema = moonshot(request.format) if quirks.schema_flavour == "moonshot" else request.format
     if level == "tool":
-        tool = _answer_tool(schema)
+        tool = _answer_tool(schema, string(label.get("description")))
         name = mapping(tool["function"])["name"]
         said = f"Give your final answer by calling the tool `{name}`, and in no other way."
         return Plan(level=level, schema=schema, tool=tool, instruction=said)
     told = level != "native" or quirks.schema_in_prompt
-    return Plan(level=level, schema=schema, instruction=_description(request.format) if told else "")
+    instruction = _description(request.format, string(label.get("description"))) if told else ""
+    return Plan(level=level, schema=schema, instruction=instruction, label=label)
 
 
-def _description(schema: JsonObject) -> str:
+def _description(schema: JsonObject, description: str) -> str:
     wanted = "Answer with one JSON value that fits this JSON schema, and with nothing else: no fence, no comment."
-    return f"{wanted}\n{dump(schema)}"
+    return "\n".join(filter(None, (wanted, description, dump(schema))))
 
 
 def _mentions_json(messages: Iterable[Message]) -> bool:
@@ -75,14 +79,14 @@ def _mentions_json(messages: Iterable[Message]) -> bool:
     return any("json" in message.text.lower() for message in messages)
 
 
-def _answer_tool(schema: JsonObject) -> JsonObject:
+def _answer_tool(schema: JsonObject, description: str) -> JsonObject:
     name, parameters = ANSWER_TOOL, schema
     if schema.get("type") != "object":
         name, inner = WRAPPED_ANSWER_TOOL, {key: value for key, value in schema.items() if key != "$defs"}
         parameters = {"type": "object", "properties": {"value": inner}, "required": ["value"]}
         if "$defs" in schema:
             parameters["$defs"] = schema["$defs"]
-    function = {"name": name, "description": "The final answer.", "parameters": parameters}
+    function = {"name": name, "description": description or "The final answer.", "parameters": parameters}
     return {"type": "function", "function": function}
 
 
@@ -104,14 +108,17 @@ def response_format(plan: Plan) -> JsonObject:
     """OpenAI's `response_format` for the steps that have a mode."""
     if plan.level == "json_object" or plan.schema is None:
         return {"type": "json_object"}
-    return {"type": "json_schema", "json_schema": named_schema(plan.schema)}
+    return {"type": "json_schema", "json_schema": named_schema(plan.schema, plan.label)}
 
 
-def named_schema(schema: JsonObject) -> JsonObject:
-    """A schema with the name that OpenAI wants, `strict` where its rules for that are met."""
+def named_schema(schema: JsonObject, label: JsonObject) -> JsonObject:
+    """A schema with the name that OpenAI wants. The caller's own label is kept as it is; without one, `strict` is said
+    where OpenAI's rules for it are met."""
+    if label.get("name"):
+        return {**label, "schema": schema}
     name = re.sub(r"[^a-zA-Z0-9_-]+", "_", string(schema.get("title")))[:64].strip("_") or "answer"
     strict = {"strict": True} if schema.get("type") == "object" and _is_strict(schema) else {}
-    return {"name": name, "schema": schema, **strict}
+    return {"name": name, "schema": schema, **strict, **label}
 
 
 def _is_strict(schema: object) -> bool:

@@ -34,6 +34,7 @@ _CHAT = Quirks(
     send_temperature=False,
     think="moonshot",
     reasoning_key="reasoning_content",
+    blank_reasoning=True,
     empty_content="omit",  # `""` beside tool calls is a 400 (kimi-cli#2621)
     images="data",
     schema="native",

@@ -38,17 +38,25 @@ GO: Table = (
 _BASE = Quirks(
     provider="opencode",
     max_tokens_field="max_tokens",  # the models behind the gateway do not all know `max_completion_tokens`
+    text_parts="join",  # DeepSeek answers 422 to a list of text parts; a string is taken by all
     reasoning_key="reasoning_content",  # demanded back with tool calls by Kimi and DeepSeek (opencode#25758)
     end_by_usage=True,  # minimax and muse: no end mark, not even a finish reason (opencode#43379, #43882)
 )
 
 FAMILIES: tuple[tuple[str, Quirks], ...] = (
     # `json_schema` is refused, `json_object` works; thinking is switched as at their own API.
-    ("deepseek-*", replace(_BASE, schema="json_object", think="moonshot")),
+    ("deepseek-*", replace(_BASE, schema="json_object", think="moonshot", blank_reasoning=True)),
     ("glm-*", replace(_BASE, schema="json_object", think="moonshot")),
     (
         "kimi-*",
-        replace(_BASE, schema_flavour="moonshot", think="moonshot", empty_content="omit", send_temperature=False),
+        replace(
+            _BASE,
+            schema_flavour="moonshot",
+            think="moonshot",
+            empty_content="omit",
+            blank_reasoning=True,
+            send_temperature=False,
+        ),
     ),
     ("minimax-*", replace(_BASE, inline_think="tagged")),
     ("*", _BASE),

@@ -12,6 +12,7 @@ import httpx
 import trio
 
 from lakehouse.edge.server import Service
+from lakehouse.observe.log import Log
 from tests.running import client_of, configured, running
 from tests.scripted import Asked, Script, Upstream, respond, upstream
 
@@ -225,6 +226,7 @@ async def house(
     chatd: Mapping[str, Any] | None = None,
     policy: Mapping[str, Any] | None = None,
     scripts: Mapping[str, Script] | None = None,
+    log: Log | None = None,
     **tables: Any,
 ) -> AsyncIterator[House]:
     """The service with its five providers, each friendly unless `scripts` says otherwise, and no retries unless
@@ -240,7 +242,7 @@ async def house(
         for name, path in TABLES.items():
             settings[name] = {"base_url": there[name].url + path, "key_file": "", **given.pop(name, {})}
         config = configured(chatd={**settings, **given}, **tables)
-        service = await stack.enter_async_context(running(config, env=KEYS if env is None else env))
+        service = await stack.enter_async_context(running(config, env=KEYS if env is None else env, log=log))
         client = await stack.enter_async_context(client_of(service))
         try:
             yield House(service, client, there)

@@ -13,6 +13,7 @@ import trio
 import lakehouse
 from lakehouse.config import Config, parse
 from lakehouse.edge.server import Service
+from lakehouse.observe.log import Log
 
 
 def configured(**tables: Any) -> Config:
@@ -27,10 +28,12 @@ def configured(**tables: Any) -> Config:
 
 
 @asynccontextmanager
-async def running(config: Config, env: Mapping[str, str] | None = None) -> AsyncIterator[Service]:
+async def running(
+    config: Config, env: Mapping[str, str] | None = None, log: Log | None = None
+) -> AsyncIterator[Service]:
     """The service for the block; drained at its end."""
     async with trio.open_nursery() as nursery:
-        service = await nursery.start(partial(lakehouse.serve, config, env=env or {}))
+        service = await nursery.start(partial(lakehouse.serve, config, env=env or {}, log=log))
         yield service
         service.stop()
 

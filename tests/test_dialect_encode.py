@@ -72,8 +72,8 @@ def test_everything_the_caller_may_ask_for() -> None:
     assert less(body(MESSAGES, **asked)) == {
         "temperature": 0.5, "top_p": 0.9, "max_tokens": 9, "stop_sequences": ["END"], "metadata": {"user_id": "u"},
     }  # fmt: skip
-    assert less(body(RESPONSES, **{**asked, "stop": None})) == {
-        "temperature": 0.5, "top_p": 0.9, "max_output_tokens": 9, "user": "u", "store": False,
+    assert less(body(RESPONSES, **{**asked, "stop": None, "max_tokens": 99})) == {
+        "temperature": 0.5, "top_p": 0.9, "max_output_tokens": 99, "user": "u", "store": False,
     }  # fmt: skip
 
 

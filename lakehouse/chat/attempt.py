@@ -108,7 +108,9 @@ def _exchange(call: Call, route: Route, attempt: TrackedAttempt, *, stream: bool
     if request.format is not None:
         attempt.schema_step = step = call.means.ladder.step(route.target, quirks.schema)
         quirks = quirks if step == quirks.schema else replace(quirks, schema=step)
-    return Exchange(route.endpoint.dialect, request, model=route.model, stream=stream, quirks=quirks)
+    exchange = Exchange(route.endpoint.dialect, request, model=route.model, stream=stream, quirks=quirks)
+    call.flight.changed(left_out=exchange.changes.left_out, adjusted=exchange.changes.adjusted)
+    return exchange
 
 
 async def _send(call: Call, route: Route, attempt: TrackedAttempt, exchange: Exchange) -> Incoming:

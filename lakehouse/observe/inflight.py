@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -98,7 +98,8 @@ class Flight(msgspec.Struct, eq=False, kw_only=True):
     `backoff`, `streaming`; `route` is the prefix or path that the request matched, never the raw path; `outcome` is
     what ended it: `answered`, `client left`, `deadline`, `drain`, `cancelled` or `failed`. `error` is the class or code
     of what went wrong, never a message. `caller` knows whether the client is still there. `tier` is the name in
-    `[models]` that was asked for, if it was one.
+    `[models]` that was asked for, if it was one. `left_out` and `adjusted` name the fields of the request that an
+    upstream was not sent, and those that it was sent with another value, because its form has no place for them.
     """
 
     id: str
@@ -125,6 +126,15 @@ class Flight(msgspec.Struct, eq=False, kw_only=True):
     trace: Trace | None = None
     content: Content | None = None
     caller: Caller | None = None
+    left_out: tuple[str, ...] = ()
+    adjusted: tuple[str, ...] = ()
+
+    def changed(self, *, left_out: Iterable[str], adjusted: Iterable[str]) -> None:
+        """Write down which fields of the request an upstream is not sent as the caller wrote them."""
+        if left_out:
+            self.left_out = tuple(dict.fromkeys((*self.left_out, *left_out)))
+        if adjusted:
+            self.adjusted = tuple(dict.fromkeys((*self.adjusted, *adjusted)))
 
     def attempt(self, upstream: str, model: str, *, now: float, why: Why = "first") -> Try:
         """Write down that a try begins; whoever makes it fills in how it ended."""

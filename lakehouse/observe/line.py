@@ -19,7 +19,11 @@ NAME_LIMIT = 120
 
 
 class Line(msgspec.Struct, omit_defaults=True, gc=False):
-    """One request, ended. Times are milliseconds, `own_ms` is what was not spent waiting for an upstream."""
+    """One request, ended. Times are milliseconds, `own_ms` is what was not spent waiting for an upstream.
+
+    `left_out` names the fields of a chat's request that the upstream's form has no place for, and `adjusted` those that
+    were sent with the nearest value that it has.
+    """
 
     time: str
     level: str
@@ -43,6 +47,8 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     output_tokens: int | None = None
     cost_usd: float | None = None
     trace_id: str | None = None
+    left_out: tuple[str, ...] | None = None
+    adjusted: tuple[str, ...] | None = None
 
 
 def line(flight: Flight, *, ended: float, when: str) -> Line:
@@ -74,6 +80,10 @@ def line(flight: Flight, *, ended: float, when: str) -> Line:
         said.input_tokens, said.output_tokens, said.cost_usd = usage.input_tokens, usage.output_tokens, usage.cost_usd
     if flight.trace is not None:
         said.trace_id = f"{flight.trace.trace_id:032x}"
+    if flight.left_out:
+        said.left_out = flight.left_out
+    if flight.adjusted:
+        said.adjusted = flight.adjusted
     return said
 
 

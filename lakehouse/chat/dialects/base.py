@@ -36,6 +36,33 @@ ThinkStyle = Literal["none", "effort", "openrouter", "moonshot", "template"]
 `thinking{type, effort}`; `chat_template_kwargs{enable_thinking}` (llama.cpp)."""
 
 
+ThinkingStyle = Literal["budget", "adaptive", "always"]
+"""How the messages form is told to think: with a budget in tokens; adaptively, with an effort (a budget is refused, and
+so is any sampling parameter); adaptively by a model that cannot be told not to think."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What had to be changed in a request to send it in a provider's form, for the log: names of the caller's fields.
+
+    `left_out`: fields that the form has no place for, and without which the answer means the same. `adjusted`: fields
+    that were sent with the nearest value that the form has.
+    """
+
+    left_out: list[str] = field(default_factory=list)
+    adjusted: list[str] = field(default_factory=list)
+
+    def leave_out(self, name: str, value: object = True) -> None:
+        """Record that the field `name` is not sent, unless its `value` is None, which is none at all."""
+        if value is not None and name not in self.left_out:
+            self.left_out.append(name)
+
+    def adjust(self, name: str) -> None:
+        """Record that the field `name` is sent with another value."""
+        if name not in self.adjusted:
+            self.adjusted.append(name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quirks:
     """What is particular about one provider, or one of its models, within its dialect. The defaults are OpenAI's.
@@ -58,6 +85,10 @@ class Quirks:
     think: ThinkStyle = "effort"
     default_think: bool | str | None = None
     """What the provider is told when the caller says nothing about `think`; None: nothing."""
+    thinking: ThinkingStyle = "budget"
+    """Messages form: how thinking is switched on and off."""
+    sampling_while_thinking: bool = False
+    """Messages form: `temperature` and `top_p` may be sent along with thinking, which Anthropic refuses."""
     reasoning_key: str | None = None
     """The key of an assistant message under which its reasoning is sent back; None: it is not."""
     blank_reasoning: bool = False
@@ -160,8 +191,11 @@ class Dialect(Protocol):
     def schema_steps(self) -> tuple[SchemaLevel, ...]:
         """The ways of asking for JSON that the form has words for, the strictest first."""
 
-    def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
-        """The JSON body that asks `model`, which is the provider's own name for it.
+    def encode(
+        self, request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes | None = None
+    ) -> bytes:
+        """The JSON body that asks `model`, which is the provider's own name for it. `changes` learns what is not sent
+        as the caller wrote it.
 
         Raises `ErrBadRequest` naming the field for what this form or this provider cannot be asked.
         """

@@ -13,11 +13,12 @@ import msgspec
 
 from lakehouse.chat.dialects import images, reasoning, schema
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import Quirks, SchemaLevel, StreamParser
+from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel, StreamParser
 from lakehouse.chat.dialects.completion import plain_text
 from lakehouse.chat.dialects.documents import JsonObject, first, mapping, objects, string, text, without_nulls
 from lakehouse.chat.dialects.failures import refusal
 from lakehouse.chat.dialects.glance import Glance
+from lakehouse.chat.dialects.parameters import note_unsent
 from lakehouse.chat.dialects.parsing import Parser, read_whole
 from lakehouse.chat.dialects.requests import body_of, chosen_tool, extra_fields, flavoured_tools, own_options
 from lakehouse.chat.dialects.sse import SseFraming
@@ -39,8 +40,12 @@ class ChatCompletions:
     framing: Literal["sse", "ndjson"] = "sse"
     schema_steps: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
 
-    def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
+    def encode(
+        self, request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes | None = None
+    ) -> bytes:
         """See `Dialect`."""
+        if changes is not None:
+            note_unsent(request, quirks, changes)
         plan = None if request.format is None else schema.plan(request, quirks, steps=self.schema_steps)
         known = {
             "model": model,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from lakehouse.chat.dialects.base import MAX_ANSWER, Dialect, Quirks, StreamParser
+from lakehouse.chat.dialects.base import MAX_ANSWER, Changes, Dialect, Quirks, StreamParser
 from lakehouse.chat.dialects.framing import BOM
 from lakehouse.chat.dialects.structured import Check
 from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, Reply, Request, ToolCallPiece, Usage
@@ -18,17 +18,18 @@ STREAM_MARKS = (b"data:", b"event:", b"id:", b"retry:", b":")
 class Exchange:
     """One request in one dialect, and the reading of its answer.
 
-    `body` is what to post to `path`. Raises `ErrBadRequest` naming the field when the request cannot be said so, or
-    when its `format` is no JSON schema.
+    `body` is what to post to `path`, `changes` what of the request is not in it as the caller wrote it. Raises
+    `ErrBadRequest` naming the field when the request cannot be said so, or when its `format` is no JSON schema.
     """
 
     def __init__(self, dialect: Dialect, request: Request, *, model: str, stream: bool, quirks: Quirks) -> None:
         self.path = dialect.path
         self._dialect = dialect
         self._quirks = quirks
+        self.changes = Changes()
         try:
             self._check = None if request.format is None else Check(request.format, provider=quirks.provider)
-            self.body = dialect.encode(request, model=model, stream=stream, quirks=quirks)
+            self.body = dialect.encode(request, model=model, stream=stream, quirks=quirks, changes=self.changes)
         except (RecursionError, OverflowError):
             message = "a JSON schema of the request (`format`, `tools`) is too large or nested too deeply"
             raise ErrBadRequest(message) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NoReturn
 
-from lakehouse.chat.dialects.base import Quirks, SchemaLevel
+from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel
 from lakehouse.chat.request import Request
 from lakehouse.errors import LakehouseError, failure
 
@@ -16,7 +16,15 @@ class GenerateContent:
     framing: Literal["sse", "ndjson"] = "sse"
     schema_steps: tuple[SchemaLevel, ...] = ()
 
-    def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> NoReturn:  # noqa: ARG002
+    def encode(
+        self,
+        request: Request,  # noqa: ARG002
+        *,
+        model: str,
+        stream: bool,  # noqa: ARG002
+        quirks: Quirks,
+        changes: Changes | None = None,  # noqa: ARG002
+    ) -> NoReturn:
         """Raises `wrong_endpoint`."""
         raise _not_spoken(quirks, f"{model} of {quirks.provider}")
 

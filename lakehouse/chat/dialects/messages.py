@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lakehouse.chat.dialects import images, schema
+from lakehouse.chat.dialects import images, schema, thinking
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import Quirks, SchemaLevel, StreamParser
+from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel, StreamParser
 from lakehouse.chat.dialects.documents import JsonObject, mapping, objects, string, without_nulls
+from lakehouse.chat.dialects.parameters import WITHOUT_PLACE, Places, Read, Sent, carried
 from lakehouse.chat.dialects.parsing import Parser, read_whole
-from lakehouse.chat.dialects.requests import body_of, chosen_tool, flavoured_tools, own_options
+from lakehouse.chat.dialects.requests import body_of, chosen_tool, extra_fields, flavoured_tools, own_options
 from lakehouse.chat.dialects.sse import SseFraming
 from lakehouse.chat.dialects.tools import CallIds, arguments_object
 from lakehouse.chat.request import Delta, ImagePart, Message, Reply, Request
@@ -22,12 +23,21 @@ from lakehouse.errors import ErrBadRequest
 DEFAULT_MAX_TOKENS = 32_768
 """Tokens. The form demands a limit; this one Kimi recommends, and every model of the form takes."""
 
-SHARES = {"minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95, "max": 0.95}
-"""What of `max_tokens` may go into thinking at each level: the shares that OpenRouter uses where there are budgets
-only."""
+PLACES: Places = {
+    **WITHOUT_PLACE,
+    "cache_control": Sent(("cache_control",)),
+    "context_management": Sent(("context_management",)),
+    "output_config": Sent(("output_config",)),
+    "parallel_tool_calls": Read(),
+    "safety_identifier": Read(),
+    "service_tier": Sent(("service_tier",), {"auto": "auto", "default": "standard_only"}),
+    "thinking": Sent(("thinking",)),
+    "top_k": Sent(("top_k",)),
+}
+"""Where the fields of OpenAI's form go; the form's own are taken as they are."""
 
-SMALLEST_BUDGET = 1024
-"""Tokens. Anthropic refuses a smaller one."""
+SMALLEST_TOP_P = 0.95
+"""Anthropic refuses a smaller `top_p`, any `top_k`, and any `temperature` but 1, along with thinking."""
 
 CHOICES = {"none": "none", "auto": "auto", "required": "any"}
 
@@ -41,25 +51,27 @@ class Messages:
     framing: Literal["sse", "ndjson"] = "sse"
     schema_steps: tuple[SchemaLevel, ...] = ("tool", "prompt")
 
-    def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
+    def encode(
+        self, request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes | None = None
+    ) -> bytes:
         """See `Dialect`."""
+        changes = Changes() if changes is None else changes
+        extra = carried(request, PLACES, model=model, quirks=quirks, changes=changes)
         plan = schema.plan(request, quirks, steps=self.schema_steps)
-        messages = schema.instructed(request.messages, plan.instruction if plan else "")
-        added = len(messages) - len(request.messages)
         limit = request.max_tokens or quirks.default_max_tokens or DEFAULT_MAX_TOKENS
+        switch = thinking.in_messages(request, quirks, limit=limit, changes=changes)
+        extra |= switch | _joined("output_config", extra, switch)
         known = {
             "model": model,
-            "system": "\n\n".join(message.text for message in messages if _is_system(message)) or None,
-            "messages": _turns(messages, added, quirks),
+            **_conversation(request, plan, quirks),
             "max_tokens": limit,
             "stream": stream,
-            "temperature": request.temperature if quirks.send_temperature else None,
-            "top_p": request.top_p if quirks.send_temperature else None,
+            **_sampling(request, extra, quirks, changes),
             "stop_sequences": [request.stop] if isinstance(request.stop, str) else request.stop,
-            "thinking": _thinking(quirks.default_think if request.think is None else request.think, limit),
-            "metadata": {"user_id": request.user} if request.user and quirks.send_user else None,
+            "metadata": _metadata(request, quirks, changes),
         }
-        return body_of(quirks.extra_body, own_options(request), _tools(request, plan, quirks), known)
+        changes.leave_out("seed", request.seed)
+        return body_of(quirks.extra_body, own_options(request), extra, _tools(request, plan, quirks), known)
 
     def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
         """See `Dialect`."""
@@ -74,23 +86,45 @@ def _is_system(message: Message) -> bool:
     return message.role in ("system", "developer")
 
 
-def _thinking(think: bool | str | None, limit: int) -> JsonObject | None:
-    """The switch for thinking, with a budget in tokens that leaves room for the answer."""
-    if think is None:
-        return None
-    if think is False or think == "none":
-        return {"type": "disabled"}
-    share = SHARES.get("medium" if think is True else str(think))
-    if share is None:
-        raise ErrBadRequest(f"`think` must be a boolean or one of {', '.join(SHARES)} (got {str(think)[:40]!r})")
-    budget = max(SMALLEST_BUDGET, int(limit * share))
-    if budget >= limit:
-        raise ErrBadRequest(f"`max_tokens` must be over {SMALLEST_BUDGET} for a model that is to think (got {limit})")
-    return {"type": "enabled", "budget_tokens": budget}
+def _joined(name: str, *layers: JsonObject) -> JsonObject:
+    """The object `name` of several layers as one, the later members over the earlier."""
+    joined = {key: value for layer in layers for key, value in mapping(layer.get(name)).items()}
+    return {name: joined} if joined else {}
+
+
+def _sampling(request: Request, extra: JsonObject, quirks: Quirks, changes: Changes) -> JsonObject:
+    """`temperature` and `top_p`, with `top_k` taken out of `extra`, as far as they may be sent."""
+    temperature, top_p, top_k = request.temperature, request.top_p, extra.get("top_k")
+    thinks = mapping(extra.get("thinking")).get("type") in ("enabled", "adaptive")
+    if not quirks.send_temperature:
+        temperature = top_p = top_k = None
+    elif thinks and not quirks.sampling_while_thinking:
+        temperature = 1.0 if temperature == 1 else None
+        top_p = top_p if top_p is not None and top_p >= SMALLEST_TOP_P else None
+        top_k = None
+    if temperature is None:
+        changes.leave_out("temperature", request.temperature)
+    if top_p is None:
+        changes.leave_out("top_p", request.top_p)
+    if top_k is None:
+        changes.leave_out("top_k", extra.pop("top_k", None))
+    return {"temperature": temperature, "top_p": top_p}
+
+
+def _metadata(request: Request, quirks: Quirks, changes: Changes) -> JsonObject | None:
+    """The id of the end user: `user`, or `safety_identifier`, which OpenAI has put in its place."""
+    identifier = extra_fields(request).get("safety_identifier")
+    user = (request.user or string(identifier)) if quirks.send_user else None
+    if user != request.user:
+        changes.leave_out("user", request.user)
+    if user != identifier:
+        changes.leave_out("safety_identifier", identifier)
+    return {"user_id": user} if user else None
 
 
 def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonObject:
-    """`tools` and `tool_choice`, the tool that stands for a structured answer among them."""
+    """`tools` and `tool_choice`, the tool that stands for a structured answer among them. That calls are not to be made
+    in parallel is said in the choice, which is `auto` if the caller made none."""
     tools = flavoured_tools(request, quirks)
     name = chosen_tool(request.tool_choice)
     choice: JsonObject | None = None
@@ -98,8 +132,11 @@ def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonOb
         choice = {"type": "tool", "name": name} if name else {"type": CHOICES[str(request.tool_choice)]}
     if plan is not None and plan.tool is not None:
         forced = {"type": "any"} if tools else {"type": "tool", "name": plan.tool["function"]["name"]}
-        choice = {"type": "auto"} if request.think else forced
+        thinks = thinking.wanted(request, quirks) or quirks.thinking == "always"
+        choice = {"type": "auto"} if thinks else forced
         tools = [*tools, plan.tool]
+    if extra_fields(request).get("parallel_tool_calls") is False and choice != {"type": "none"}:
+        choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
     written = [_tool(mapping(tool["function"])) for tool in tools]
     return without_nulls({"tools": written or None, "tool_choice": choice if written else None})
 
@@ -110,9 +147,24 @@ def _tool(function: JsonObject) -> JsonObject:
     return {"name": function["name"], **described, "input_schema": parameters}
 
 
+def _conversation(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonObject:
+    """`system` and `messages`. What the system says is the user's turn where nobody else says anything, for there must
+    be one."""
+    messages = schema.instructed(request.messages, plan.instruction if plan else "")
+    said = [message.text for message in messages if _is_system(message) and message.text.strip()]
+    system = "\n\n".join(said) or None
+    turns = _turns(messages, len(messages) - len(request.messages), quirks)
+    if not turns and system:
+        return {"messages": [{"role": "user", "content": [{"type": "text", "text": system}]}]}
+    if not turns:
+        raise ErrBadRequest("`messages` must hold more than white space", field="messages")
+    return {"system": system, "messages": turns}
+
+
 def _turns(messages: tuple[Message, ...], added: int, quirks: Quirks) -> list[JsonObject]:
     """The conversation in turns of `user` and `assistant`. Messages that follow each other on one side are one turn,
-    for all results of parallel calls must stand together; one that says nothing is left out."""
+    for all results of parallel calls must stand together; one that says nothing, or is white space, which is refused,
+    is left out."""
     ids = CallIds()
     turns: list[JsonObject] = []
     for position, message in enumerate(messages):
@@ -135,7 +187,7 @@ def _said(message: Message, ids: CallIds, quirks: Quirks) -> list[JsonObject]:
         blocks += [{name: value for name, value in entry.items() if name != "index"} for entry in kept]
     if not blocks and message.reasoning and quirks.unsigned_thinking:
         blocks.append({"type": "thinking", "thinking": message.reasoning, "signature": ""})
-    if message.text:
+    if message.text.strip():
         blocks.append({"type": "text", "text": message.text})
     for call in message.tool_calls:
         arguments = arguments_object(call.function.arguments)
@@ -150,9 +202,9 @@ def _heard(message: Message, position: int, ids: CallIds, quirks: Quirks) -> lis
         for index, part in enumerate(message.content):
             if isinstance(part, ImagePart):
                 blocks.append(_image(part, images.field(position, index), quirks))
-            elif part.text:
+            elif part.text.strip():
                 blocks.append({"type": "text", "text": part.text})
-    elif message.content:
+    elif message.content and message.content.strip():
         blocks.append({"type": "text", "text": message.content})
     if message.tool_call_id is None:
         return blocks

@@ -9,20 +9,45 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lakehouse.chat.dialects import images, reasoning, schema
+from lakehouse.chat.dialects import images, reasoning, schema, thinking
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import Quirks, SchemaLevel, StreamParser
+from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel, StreamParser
 from lakehouse.chat.dialects.documents import JsonObject, mapping, string, text, without_nulls
 from lakehouse.chat.dialects.flavours import inlined
 from lakehouse.chat.dialects.ndjson import NdjsonFraming
+from lakehouse.chat.dialects.parameters import WITHOUT_PLACE, Places, Read, Sent, carried, note_unsent, unplaced
 from lakehouse.chat.dialects.parsing import Parser, read_whole
 from lakehouse.chat.dialects.requests import body_of, chosen_tool, extra_fields, flavoured_tools, own_options
 from lakehouse.chat.dialects.tools import CallIds, arguments_object, fragments_of
 from lakehouse.chat.request import Delta, ImagePart, Message, Reply, Request
-from lakehouse.errors import failure
+from lakehouse.errors import ErrBadRequest, failure
 
-SAMPLING = ("presence_penalty", "frequency_penalty", "top_k", "min_p")
+OPTIONS = (
+    "frequency_penalty",
+    "min_p",
+    "num_ctx",
+    "num_keep",
+    "presence_penalty",
+    "repeat_last_n",
+    "repeat_penalty",
+    "top_k",
+    "typical_p",
+)
 """Fields that callers of OpenAI's form may send, and that Ollama knows as options under the same names."""
+
+PLACES: Places = {
+    **WITHOUT_PLACE,
+    **{name: Sent(("options", name)) for name in OPTIONS},
+    "keep_alive": Sent(("keep_alive",)),
+    "logprobs": Sent(("logprobs",)),
+    "options": Read(),
+    "parallel_tool_calls": Read(),
+    "repetition_penalty": Sent(("options", "repeat_penalty")),
+    "shift": Sent(("shift",)),
+    "top_logprobs": Sent(("top_logprobs",)),
+    "truncate": Sent(("truncate",)),
+}
+"""Where the fields of OpenAI's form go; the form's own are taken as they are."""
 
 
 class Ollama:
@@ -33,19 +58,27 @@ class Ollama:
     framing: Literal["sse", "ndjson"] = "ndjson"
     schema_steps: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
 
-    def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
+    def encode(
+        self, request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes | None = None
+    ) -> bytes:
         """See `Dialect`."""
+        changes = Changes() if changes is None else changes
+        extra = carried(request, PLACES, model=model, quirks=quirks, changes=changes)
         plan = schema.plan(request, quirks, steps=self.schema_steps)
+        tools = _tools(request, plan, quirks)
         known = {
             "model": model,
             "messages": _messages(request, plan, quirks),
             "stream": stream,
-            "think": quirks.default_think if request.think is None else request.think,
+            "think": thinking.nearest(request, quirks, thinking.OLLAMA_LEVELS, changes),
             "format": _format(plan),
-            "tools": _tools(request, plan, quirks) or None,
-            "options": _options(request, quirks) or None,
+            "tools": tools or None,
+            "options": _options(request, mapping(extra.pop("options", None)), quirks) or None,
         }
-        return body_of(quirks.extra_body, known)
+        _note(request, quirks, changes)
+        if tools and extra_fields(request).get("parallel_tool_calls") is False:
+            raise unplaced("parallel_tool_calls", model=model, quirks=quirks)
+        return body_of(quirks.extra_body, extra, known)
 
     def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
         """See `Dialect`."""
@@ -62,9 +95,20 @@ def _format(plan: schema.Plan | None) -> object:
     return "json" if plan.schema is None or plan.level == "json_object" else plan.schema
 
 
-def _options(request: Request, quirks: Quirks) -> JsonObject:
-    """Ollama's options. `stop` must be a list: a bare string is a 500."""
-    extra = extra_fields(request)
+def _note(request: Request, quirks: Quirks, changes: Changes) -> None:
+    """Record what is not sent: whose request it is, and that a tool must be called."""
+    note_unsent(request, quirks, changes)
+    changes.leave_out("user", request.user)
+    changes.leave_out("parallel_tool_calls", extra_fields(request).get("parallel_tool_calls"))
+    if request.tool_choice == "required":
+        changes.adjust("tool_choice")
+
+
+def _options(request: Request, sampling: JsonObject, quirks: Quirks) -> JsonObject:
+    """Ollama's options, `sampling` among them. `stop` must be a list: a bare string is a 500."""
+    given = extra_fields(request).get("options", {})
+    if not isinstance(given, dict):
+        raise ErrBadRequest("`options` must be an object", field="options")
     known = {
         "temperature": request.temperature if quirks.send_temperature else None,
         "top_p": request.top_p if quirks.send_temperature else None,
@@ -72,8 +116,7 @@ def _options(request: Request, quirks: Quirks) -> JsonObject:
         "seed": request.seed,
         "stop": [request.stop] if isinstance(request.stop, str) else request.stop,
     }
-    sampling = {name: extra[name] for name in SAMPLING if extra.get(name) is not None}
-    return {**sampling, **own_options(request), **without_nulls(known)}
+    return {**sampling, **given, **own_options(request), **without_nulls(known)}
 
 
 def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> list[JsonObject]:

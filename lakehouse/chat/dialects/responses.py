@@ -9,17 +9,40 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lakehouse.chat.dialects import images, schema
+from lakehouse.chat.dialects import images, schema, thinking
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import Quirks, SchemaLevel, StreamParser
+from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel, StreamParser
 from lakehouse.chat.dialects.documents import JsonObject, mapping, objects, string, without_nulls
 from lakehouse.chat.dialects.failures import refusal
+from lakehouse.chat.dialects.parameters import WITHOUT_PLACE, Places, Read, Sent, carried, note_unsent, unplaced
 from lakehouse.chat.dialects.parsing import Parser, read_whole
-from lakehouse.chat.dialects.requests import body_of, chosen_tool, flavoured_tools, own_options
+from lakehouse.chat.dialects.requests import body_of, chosen_tool, extra_fields, flavoured_tools, own_options
 from lakehouse.chat.dialects.sse import SseFraming
 from lakehouse.chat.dialects.tools import CallIds
 from lakehouse.chat.request import Delta, ImagePart, Message, Reply, Request
-from lakehouse.errors import ErrBadRequest
+
+PLACES: Places = {
+    **WITHOUT_PLACE,
+    "frequency_penalty": Sent(("frequency_penalty",)),
+    "logprobs": Read(),
+    "max_tool_calls": Sent(("max_tool_calls",)),
+    "metadata": Sent(("metadata",)),
+    "parallel_tool_calls": Sent(("parallel_tool_calls",)),
+    "presence_penalty": Sent(("presence_penalty",)),
+    "prompt_cache_key": Sent(("prompt_cache_key",)),
+    "prompt_cache_retention": Sent(("prompt_cache_retention",)),
+    "reasoning": Sent(("reasoning",)),
+    "safety_identifier": Sent(("safety_identifier",)),
+    "service_tier": Sent(("service_tier",)),
+    "store": Sent(("store",)),
+    "top_logprobs": Sent(("top_logprobs",)),
+    "truncation": Sent(("truncation",)),
+    "verbosity": Sent(("text", "verbosity")),
+}
+"""Where the fields of OpenAI's chat completions go; the form's own are taken as they are."""
+
+SMALLEST_LIMIT = 16
+"""Tokens. A smaller `max_output_tokens` is refused, whatever the model."""
 
 
 class Responses:
@@ -30,27 +53,32 @@ class Responses:
     framing: Literal["sse", "ndjson"] = "sse"
     schema_steps: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
 
-    def encode(self, request: Request, *, model: str, stream: bool, quirks: Quirks) -> bytes:
+    def encode(
+        self, request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes | None = None
+    ) -> bytes:
         """See `Dialect`."""
+        changes = Changes() if changes is None else changes
         if request.stop is not None:
-            raise ErrBadRequest(
-                f"`stop` cannot be sent: {quirks.provider} serves {model} in a form that has no such field"
-            )
+            raise unplaced("stop", model=model, quirks=quirks)
+        extra = carried(request, PLACES, model=model, quirks=quirks, changes=changes)
         plan = schema.plan(request, quirks, steps=self.schema_steps)
+        text = mapping(extra.pop("text", None)) | ({"format": _format(plan)} if plan and plan.mode else {})
         known = {
             "model": model,
             "input": _input(request, plan, quirks),
             "stream": stream,
-            "store": False,
-            "include": ["reasoning.encrypted_content"] if quirks.reasoning_details else None,
-            "max_output_tokens": request.max_tokens or quirks.default_max_tokens,
+            "store": extra.pop("store", False),
+            "include": _include(request, quirks) or None,
+            "max_output_tokens": _limit(request, quirks, changes),
             "temperature": request.temperature if quirks.send_temperature else None,
             "top_p": request.top_p if quirks.send_temperature else None,
-            "reasoning": _reasoning(quirks.default_think if request.think is None else request.think),
-            "text": {"format": _format(plan)} if plan and plan.mode else None,
+            "reasoning": _reasoning(thinking.nearest(request, quirks, thinking.RESPONSES_EFFORTS, changes)),
+            "text": text or None,
             "user": request.user if quirks.send_user else None,
         }
-        return body_of(quirks.extra_body, own_options(request), _tools(request, plan, quirks), known)
+        changes.leave_out("seed", request.seed)
+        note_unsent(request, quirks, changes)
+        return body_of(quirks.extra_body, own_options(request), extra, _tools(request, plan, quirks), known)
 
     def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
         """See `Dialect`."""
@@ -59,6 +87,22 @@ class Responses:
     def parser(self, *, quirks: Quirks) -> StreamParser:
         """See `Dialect`."""
         return Parser(SseFraming(), ResponseReader(quirks))
+
+
+def _include(request: Request, quirks: Quirks) -> list[str]:
+    """What the answer is to hold besides: reasoning that may be sent back, and the probabilities of its tokens."""
+    reasoning = ["reasoning.encrypted_content"] if quirks.reasoning_details else []
+    return reasoning + (["message.output_text.logprobs"] if extra_fields(request).get("logprobs") is True else [])
+
+
+def _limit(request: Request, quirks: Quirks, changes: Changes) -> int | None:
+    """The most tokens of an answer. A limit that is too small for the form is raised to the smallest one: the caller
+    who asks for a word gets a few more, and not a refusal."""
+    limit = request.max_tokens or quirks.default_max_tokens
+    if limit is None or limit >= SMALLEST_LIMIT:
+        return limit
+    changes.adjust("max_tokens")
+    return SMALLEST_LIMIT
 
 
 def _reasoning(think: bool | str | None) -> JsonObject | None:
@@ -83,7 +127,7 @@ def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonOb
     choice: object = {"type": "function", "name": name} if name else request.tool_choice
     if plan is not None and plan.tool is not None:
         forced = "required" if tools else {"type": "function", "name": plan.tool["function"]["name"]}
-        choice = "auto" if request.think else forced
+        choice = "auto" if thinking.wanted(request, quirks) else forced
         tools = [*tools, plan.tool]
     written = []
     for tool in tools:

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from lakehouse.chat.dialects.base import Quirks
+from lakehouse.chat.providers.claude import is_claude, quirks_of_claude
 from lakehouse.config.tables import Endpoint as EndpointName
 
 Served = EndpointName | Literal["generate_content"]
@@ -68,7 +69,10 @@ def quirks_of(model: str, endpoint: Served) -> Quirks:
     family = next(quirks for pattern, quirks in FAMILIES if fnmatchcase(model, pattern))
     match endpoint:
         case "messages":
-            return replace(family, schema="tool", reasoning_details=True)
+            quirks = replace(family, schema="tool", reasoning_details=True)
+            if is_claude(model):
+                return quirks_of_claude(model, quirks)
+            return replace(quirks, sampling_while_thinking=True)
         case "responses":  # nothing is stored there, so reasoning comes encrypted and goes back with the next turn
             return replace(family, reasoning_details=True)
         case _:

@@ -1,0 +1,36 @@
+"""Claude's models as data: how each is told to think, and whether it takes sampling parameters.
+
+Source: Anthropic's pages on adaptive thinking, effort and extended thinking, and on what is new in Claude Opus 4.7.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from lakehouse.chat.dialects.base import Quirks
+
+ADAPTIVE_SINCE = (4, 7)
+"""From this version on a thinking budget is refused with a 400, and so is any sampling parameter."""
+
+ALWAYS_THINKING = ("fable", "mythos")
+"""Families in which thinking cannot be switched off."""
+
+_NAME = re.compile(r"claude-([a-z]+)(?:-(\d{1,2})(?!\d)(?:[-.](\d{1,2})(?!\d))?)?")
+
+
+def is_claude(model: str) -> bool:
+    """Whether `model` is one of Claude's, whatever stands before its name."""
+    return "claude-" in model
+
+
+def quirks_of_claude(model: str, base: Quirks) -> Quirks:
+    """`base` with what is particular about `model`. A name without a version is the newest of its family."""
+    named = _NAME.search(model)
+    if named is None:  # claude-3-5-sonnet and older, which have the version first
+        return base
+    family, major, minor = named.groups()
+    if major is not None and (int(major), int(minor or 0)) < ADAPTIVE_SINCE:
+        return base
+    style = "always" if family in ALWAYS_THINKING else "adaptive"
+    return replace(base, thinking=style, send_temperature=False)  # type: ignore[arg-type]

@@ -526,6 +526,18 @@ async def test_a_healthy_stream_has_no_end_in_time(autojump_clock: trio.testing.
     assert seconds == pytest.approx(360_000)
 
 
+async def test_a_head_that_began_behind_another_request_has_its_time_as_well(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with serving(hello) as served, await served.connect() as client:
+        began = trio.current_time()
+        await client.send(GET + GET[:-2])
+        out = await client.read_all(100)
+    assert out.count(b"HTTP/1.1 200") == 1
+    assert b"HTTP/1.1 408" in out
+    assert trio.current_time() - began == pytest.approx(20, abs=1)
+
+
 # Draining.
 
 

@@ -33,7 +33,19 @@ class Channel:
     left, or that it took nothing of its answer for too long, which is treated as the same.
     """
 
-    __slots__ = ("_door", "busy", "gone", "idle", "last_words", "limits", "parser", "scope", "served", "wire")
+    __slots__ = (
+        "_door",
+        "awaits_head",
+        "busy",
+        "gone",
+        "idle",
+        "last_words",
+        "limits",
+        "parser",
+        "scope",
+        "served",
+        "wire",
+    )
 
     def __init__(self, wire: Wire, door: Door) -> None:
         self.wire = wire
@@ -42,6 +54,7 @@ class Channel:
         self.parser = RequestParser(door.limits)
         self.scope = trio.CancelScope()
         self.last_words: Callable[[], Awaitable[None]] | None = None
+        self.awaits_head = False  # waiting for a request's head, or for the rest of one
         self.idle = False  # waiting for the first byte of a request
         self.busy = False
         self.gone = False
@@ -59,13 +72,13 @@ class Channel:
         self.last_words = last_words
         self.scope.cancel()
 
-    async def read_head(self, *, patient: bool) -> Head | None:
+    async def read_head(self) -> Head | None:
         """The next request's head, or None when there will be none. Raises `ProtocolError`.
 
-        When not `patient`, there will be none unless some of it has arrived by now. Cancels `scope` when the wait is
-        too long; `idle` then tells whether any of the head had arrived.
+        While the door drains, only a head that has arrived whole by now is one. Cancels `scope` when the wait is too
+        long; `idle` then tells whether any of the head had arrived.
         """
-        if self.parser.empty and not await self._await_head(patient):
+        if self.parser.empty and not await self._await_head():
             return None
         head = self.parser.take_head()
         if self.gone:
@@ -73,14 +86,16 @@ class Channel:
         self.served = True
         return head
 
-    async def _await_head(self, patient: bool) -> bool:
-        patience = self._door.between if self.served else self._door.for_head
+    async def _await_head(self) -> bool:
+        door = self._door
+        self.awaits_head = True
+        self.idle = not self.parser.in_head  # a part of it may have come with the request before
+        patience = door.between if self.served and self.idle else door.for_head
         lost = self.scope.cancel
         patience.begin(lost)
-        self.idle = True
         try:
             while True:
-                data = await self.wire.receive(HEAD_READ) if patient else self.wire.try_receive(HEAD_READ)
+                data = self.wire.try_receive(HEAD_READ) if door.draining else await self.wire.receive(HEAD_READ)
                 if not data:
                     return False
                 self.parser.feed(data)
@@ -89,11 +104,11 @@ class Channel:
                     return True
                 if self.idle:
                     self.idle = False
-                    patient = True
                     patience.end(lost)
-                    patience = self._door.for_head
+                    patience = door.for_head
                     patience.begin(lost)
         finally:
+            self.awaits_head = False
             patience.end(lost)
 
     @property

@@ -61,15 +61,15 @@ class Connection:
             await channel.wire.close()
 
     def drain(self) -> None:
-        """End now when idle; a request that has arrived at this very moment is still answered."""
-        if self._channel.idle:
+        """End now unless a request is under way; half a head is none, and a whole one that has arrived is answered."""
+        if self._channel.awaits_head:
             self._channel.wire.wake()
 
     async def _serve(self) -> None:
         origin = Origin(self._channel)
         while True:
             try:
-                head = await self._channel.read_head(patient=not self._door.draining)
+                head = await self._channel.read_head()
             except ProtocolError as error:
                 await self._refuse(error)
                 return

@@ -20,7 +20,7 @@ class Guest(Protocol):
     """A connection, as the door knows it."""
 
     def drain(self) -> None:
-        """End soon: at once when idle, else with the response under way."""
+        """End soon: at once when no request is under way, else with its response."""
 
 
 class Door:
@@ -41,7 +41,7 @@ class Door:
         self._second = 0
 
     def drain(self) -> None:
-        """Close idle connections now and every other one after its response. There is no way back."""
+        """Close connections without a request now and every other one after its response. There is no way back."""
         self.draining = True
         for guest in tuple(self.guests):
             guest.drain()

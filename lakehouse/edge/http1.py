@@ -46,6 +46,8 @@ class RequestParser:
         self._rest: bytes | None = None  # those behind a WebSocket upgrade
         self._head: Head | None = None  # the last head, while its body is under way
         self._replaying = False
+        self.in_head = False
+        """Whether a part of a head has arrived, and not all of it."""
         self._target = b""
         self._headers: Headers = []
         self._fed = 0  # bytes of the present call of `feed`
@@ -131,6 +133,7 @@ class RequestParser:
     # llhttp's callbacks. What they raise stops llhttp; `_refuse` finds it again.
 
     def on_message_begin(self) -> None:
+        self.in_head = True
         self._target = b""
         self._headers = []
 
@@ -147,6 +150,7 @@ class RequestParser:
         llhttp = self._llhttp
         headers = self._headers
         head = Head(llhttp.get_method(), self._target, llhttp.get_http_version(), headers, llhttp.should_keep_alive())
+        self.in_head = False
         self._check_size(head)
         interpret(head, upgrades=llhttp.should_upgrade())
         self._head = head

@@ -75,6 +75,8 @@ class Connection:
                 return
             if head is None:
                 return
+            if not head.target.startswith(b"/"):
+                origin.localise(head)
             if head.websocket:
                 await WebSocket(self._door, self._channel, head, origin).run()
                 return

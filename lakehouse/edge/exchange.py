@@ -12,7 +12,7 @@ import trio
 from lakehouse.edge.asgi import BARE_QUERY, CANCELS, WHOLE, WRITES, Message, Scope
 from lakehouse.edge.channel import Channel, ErrSlowBody
 from lakehouse.edge.door import Door
-from lakehouse.edge.head import Head
+from lakehouse.edge.head import Head, to_origin_form
 from lakehouse.edge.response import CONTINUE, Response, ResponseError, refusal
 from lakehouse.edge.wire import JOIN_BELOW
 from lakehouse.errors import LakehouseError
@@ -28,6 +28,7 @@ class Origin:
     def __init__(self, channel: Channel) -> None:
         client, server = channel.wire.addresses()
         self._secure = channel.wire.secure
+        self._server = server
         self._common: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -44,10 +45,14 @@ class Origin:
             "extensions": {CANCELS: channel},
         }
 
+    def localise(self, head: Head) -> None:
+        """Take a target that is a URL of this listener for its path."""
+        to_origin_form(head, secure=self._secure, server=self._server)
+
     def scope(self, head: Head) -> Scope:
         """An ASGI scope of type `http`.
 
-        `raw_path` is as it was sent, so an absolute or asterisk target does not begin with a slash.
+        `raw_path` is as it was sent, so a foreign URL or an asterisk does not begin with a slash.
         """
         raw_path, mark, query = head.target.partition(b"?")
         path = raw_path.decode("ascii")  # llhttp takes no other bytes in a target

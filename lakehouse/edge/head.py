@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_address
+
+from lakehouse.edge.browsers import is_loopback, may_be_rebound
 from lakehouse.errors import ErrBadRequest
 
 Headers = list[tuple[bytes, bytes]]
@@ -110,3 +114,48 @@ def _interpret_wishes(head: Head, fields: dict[bytes, bytes], upgrades: bool) ->
         if head.length != 0:
             raise ProtocolError("a WebSocket request has no body")
         head.websocket = True
+
+
+_ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)([/?].*)?", re.IGNORECASE | re.DOTALL)
+_AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{0,5}))?")
+_DEFAULT_PORTS = {b"http": 80, b"https": 443}
+
+
+def to_origin_form(head: Head, *, secure: bool, server: tuple[str, int | None] | None) -> None:
+    """Turn a target in absolute form (RFC 9112, 3.2.2) into a path; its authority replaces the `Host` header.
+
+    `server` is the address at which the connection came in. A target that is not a URL of this listener stays as it
+    is, for the application to refuse: one with another scheme, port or host, with a user, or malformed.
+    """
+    match = _ABSOLUTE.fullmatch(head.target)
+    if match is None or server is None:
+        return
+    scheme, authority, rest = match[1].lower(), match[2], match[3] or b""
+    parts = _AUTHORITY.fullmatch(authority)
+    if parts is None or b"@" in authority or scheme != (b"https" if secure else b"http"):
+        return
+    port = int(parts[2] or _DEFAULT_PORTS[scheme])
+    if not _is_ours(parts[1].decode("ascii"), port, server):
+        return
+    if not rest.startswith(b"/"):
+        rest = b"*" if head.method == b"OPTIONS" and not rest else b"/" + rest
+    head.target = rest
+    head.headers = [(b"host", authority), *(pair for pair in head.headers if pair[0] != b"host")]
+
+
+def _is_ours(host: str, port: int, server: tuple[str, int | None]) -> bool:
+    """Whether an authority names this listener: its port, and its address or a name that nobody on the Internet owns.
+
+    An address has to be the one that the connection came to, or a loopback address where that is one. A Unix socket
+    has neither an address nor a port.
+    """
+    address, listening = server
+    if listening is not None and port != listening:
+        return False
+    try:
+        literal = ip_address(host.strip("[]"))
+    except ValueError:
+        return not may_be_rebound(host.encode())
+    if listening is None:
+        return literal.is_loopback
+    return literal == ip_address(address.partition("%")[0]) or (literal.is_loopback and is_loopback(address))

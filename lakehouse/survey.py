@@ -14,6 +14,7 @@ from lakehouse.chat.keys import Key
 from lakehouse.chat.registry import register
 from lakehouse.chat.request import Probed
 from lakehouse.config import Config
+from lakehouse.config.urls import separate
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES
 
 # Long enough for a service in the same building, short enough for somebody who waits for the list.
@@ -80,7 +81,8 @@ def routes_of(config: Config) -> list[tuple[str, str, str]]:
     """Prefix, upstream and URL of every route that the gateway passes on."""
     routes = ROUTES + CHAT_ROUTES if config.gateway.chatd_url else ROUTES
     return [
-        (route.prefix.decode(), route.upstream, getattr(config.gateway, f"{route.upstream}_url")) for route in routes
+        (route.prefix.decode(), route.upstream, str(separate(getattr(config.gateway, f"{route.upstream}_url"))))
+        for route in routes
     ]
 
 

@@ -130,5 +130,5 @@ async def _send(call: Call, route: Route, attempt: TrackedAttempt, exchange: Exc
     status = attempt.record.status = incoming.status
     if not 200 <= status < 300:
         async with incoming:
-            raise await incoming.refusal(secrets=(provider.key.value,) if provider.key else ())
+            raise await incoming.refusal(secrets=provider.secrets)
     return incoming

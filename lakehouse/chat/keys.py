@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import StringIO
-from pathlib import Path
 
 from dotenv import dotenv_values
+
+from lakehouse.config.files import TextError, expand, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,15 @@ def find_key(*, key_env: str, key_file: str, env: Mapping[str, str]) -> Search:
     if not key_file:
         return Search()
     try:
-        text = Path(key_file).read_text(encoding="utf-8")
+        text = read_text(expand(key_file))
     except (FileNotFoundError, NotADirectoryError):
         return Search()
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        return Search(warning=f"the key file {key_file} cannot be read: {reason}")
+    except OSError as error:
+        return Search(warning=f"the key file {key_file} cannot be read: {error.strerror}")
+    except TextError as error:
+        return Search(warning=f"the key file {key_file} cannot be read: it {error}")
+    except ValueError as error:
+        return Search(warning=f"the path of the key file {error}")
     # No interpolation: a dollar sign in a key is a dollar sign.
     found = dotenv_values(stream=StringIO(text), interpolate=False)
     value = (found.get(key_env) or "").strip()

@@ -100,7 +100,7 @@ class Listing:
         with trio.move_on_after(PATIENCE):
             async with await answered_by(self._transports[provider.name], request, provider=provider.name) as incoming:
                 if incoming.status != 200:
-                    raise await incoming.refusal(secrets=(provider.key.value,) if provider.key else ())
+                    raise await incoming.refusal(secrets=provider.secrets)
                 return await incoming.read(MAX_LISTING, _nothing)
         raise failure("timeout", f"{provider.name} did not answer within {PATIENCE:g} s", provider=provider.name)
 

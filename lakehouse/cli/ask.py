@@ -12,6 +12,7 @@ import msgspec
 
 from lakehouse.cli.output import say
 from lakehouse.config import AuthTable, Config
+from lakehouse.edge.auth import read_tokens
 from lakehouse.errors import LakehouseError
 from lakehouse.survey import embedded_model
 from lakehouse.upstream.pool import Upstream
@@ -46,8 +47,8 @@ async def ask(config: Config, url: str, question: str) -> bool:
 
 
 def authorization(auth: AuthTable) -> list[tuple[bytes, bytes]]:
-    """One of our own tokens, if there are any."""
+    """One of our own tokens, if there are any. Raises ConfigError for a token file that cannot be read."""
     token = os.environ.get(auth.token_env, "").split(",")[0].strip()
     if not token and auth.token_file:
-        token = next(iter(Path(auth.token_file).read_text(encoding="utf-8").split()), "")
+        token = read_tokens(Path(auth.token_file).expanduser())[0]
     return [(b"authorization", b"Bearer " + token.encode())] if token else []

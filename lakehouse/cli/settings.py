@@ -31,5 +31,8 @@ def with_model(config: Config, model: str | None, *, demo: bool) -> Config:
     """`--model` or `--demo`: the embedded model, which becomes the provider of bare names."""
     if model is None and not demo:
         return config
-    local = replace(config.chatd.local, model=model or "", demo=demo)
+    try:
+        local = replace(config.chatd.local, model=values.path(model or ""), demo=demo)
+    except ValueError as error:
+        raise ConfigError([f"--model {error}"]) from None
     return replace(config, chatd=replace(config.chatd, local=local, default="local"))

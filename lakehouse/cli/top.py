@@ -11,6 +11,7 @@ import trio
 from lakehouse.cli.ask import authorization
 from lakehouse.cli.settings import settings
 from lakehouse.config import Address, Config
+from lakehouse.config.urls import BaseURL, separate
 from lakehouse.errors import LakehouseError
 from lakehouse.extras import missing, remedy
 from lakehouse.upstream.peer import split_base_url
@@ -33,18 +34,19 @@ def run(arguments: argparse.Namespace) -> int:
     config = settings(arguments).config
     url = arguments.url or where(config)
     try:
-        split_base_url(url)
+        shown = separate(url)
+        split_base_url(shown)
     except ValueError as error:
         print(f"lakehouse top: {error}", file=sys.stderr)
         return 2
     live = not arguments.once and sys.stdout.isatty()
     try:
-        trio.run(_show, url, authorization(config.auth), arguments.interval if live else None)
+        trio.run(_show, shown, authorization(config.auth), arguments.interval if live else None)
     except LakehouseError as error:
-        print(f"lakehouse top: {url}: {error.message}", file=sys.stderr)
+        print(f"lakehouse top: {shown}: {error.message}", file=sys.stderr)
         return 1
     except msgspec.DecodeError:
-        print(f"lakehouse top: {url} answers, but not as this service does", file=sys.stderr)
+        print(f"lakehouse top: {shown} answers, but not as this service does", file=sys.stderr)
         return 1
     return 0
 
@@ -56,8 +58,8 @@ def where(config: Config) -> str:
     return f"{'https' if config.server.certfile else 'http'}://{here}"
 
 
-async def _show(url: str, headers: Headers, interval: float | None) -> None:
-    service = Upstream(url.rstrip("/"), name="the service", connect_timeout=PATIENCE, response_timeout=PATIENCE)
+async def _show(url: BaseURL, headers: Headers, interval: float | None) -> None:
+    service = Upstream(url, name="the service", connect_timeout=PATIENCE, response_timeout=PATIENCE)
     try:
         body = await _ask(service, headers)
         await (_once(url, body) if interval is None else _live(url, body, service, headers, interval))

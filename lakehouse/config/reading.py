@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_orig
 import msgspec
 
 from lakehouse.config import values
+from lakehouse.config.files import TextError, expand, read_text
 from lakehouse.config.tables import ChatTable, Config, GatewayTable
 
 
@@ -63,10 +64,18 @@ def find(path: str | Path | None, env: Mapping[str, str]) -> Path | None:
     """
     for name, source in ((path, "-c"), (env.get("LAKEHOUSE_CONFIG"), "$LAKEHOUSE_CONFIG")):
         if name:
-            if not Path(name).is_file():
-                raise ConfigError([f"{source}: there is no file {name}"])
-            return Path(name)
+            return _named(str(name), source)
     return next((candidate for candidate in (Path("lakehouse.toml"), SYSTEM_FILE) if candidate.is_file()), None)
+
+
+def _named(name: str, source: str) -> Path:
+    try:
+        path = Path(expand(name))
+    except ValueError as error:
+        raise ConfigError([f"{source} {error}"]) from None
+    if not path.is_file():
+        raise ConfigError([f"{source}: there is no file {path}"])
+    return path
 
 
 def load(path: str | Path | None = None, *, env: Mapping[str, str] | None = None) -> Loaded:
@@ -75,10 +84,12 @@ def load(path: str | Path | None = None, *, env: Mapping[str, str] | None = None
     if found is None:
         return Loaded(config=Config(), path=None)
     try:
-        document = tomllib.loads(found.read_text(encoding="utf-8"))
+        document = tomllib.loads(read_text(found))
     except OSError as error:
         raise ConfigError([f"{found} cannot be read: {error.strerror}"]) from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except TextError as error:
+        raise ConfigError([f"{found} {error}"]) from None
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{found}: {error}"]) from None
     config, warnings = parse(document)
     return Loaded(config=config, path=found, warnings=tuple(warnings))

@@ -54,7 +54,7 @@ class ProviderTable:
 
     base_url: str = read_by(values.url, "")
     key_env: str = ""
-    key_file: str = ""
+    key_file: str = read_by(values.path, "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +63,7 @@ class OllamaCloudTable(ProviderTable):
 
     base_url: str = read_by(values.url, "https://ollama.com")
     key_env: str = "OLLAMA_API_KEY"
-    key_file: str = "/etc/lakehouse/ollama_cloud.env"
+    key_file: str = read_by(values.path, "/etc/lakehouse/ollama_cloud.env")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +72,7 @@ class OpenRouterTable(ProviderTable):
 
     base_url: str = read_by(values.url, "https://openrouter.ai/api/v1")
     key_env: str = "OPENROUTER_API_KEY"
-    key_file: str = "/etc/lakehouse/openrouter.env"
+    key_file: str = read_by(values.path, "/etc/lakehouse/openrouter.env")
     referer: str = read_by(values.header, "")
     title: str = read_by(values.header, "Lakehouse")
 
@@ -83,7 +83,7 @@ class OpenCodeTable(ProviderTable):
 
     base_url: str = read_by(values.url, "https://opencode.ai/zen/v1")
     key_env: str = "OPENCODE_API_KEY"
-    key_file: str = "/etc/lakehouse/opencode.env"
+    key_file: str = read_by(values.path, "/etc/lakehouse/opencode.env")
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
 
 
@@ -93,7 +93,7 @@ class KimiTable(ProviderTable):
 
     base_url: str = read_by(values.url, "https://api.kimi.com/coding/v1")
     key_env: str = "KIMI_API_KEY"
-    key_file: str = "/etc/lakehouse/kimi.env"
+    key_file: str = read_by(values.path, "/etc/lakehouse/kimi.env")
     wire: Literal["messages", "chat"] = "messages"
 
 
@@ -101,7 +101,7 @@ class KimiTable(ProviderTable):
 class LocalTable:
     """`[chatd.local]`: the embedded model, a file or the demonstration's random weights; `context` is in tokens."""
 
-    model: str = ""
+    model: str = read_by(values.path, "")
     demo: bool = False
     context: int = 4096
 
@@ -127,7 +127,10 @@ class PolicyTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChatTable:
-    """`[chatd]`: the dispatcher, its providers and its time limits."""
+    """`[chatd]`: the dispatcher, its providers and its time limits.
+
+    With `proxy_from_env` the providers are called through the proxy that `HTTPS_PROXY` and its family name.
+    """
 
     bind: Address | None = read_by(values.optional_address, None)
     ollama_url: str = read_by(values.optional_url, "http://127.0.0.1:11434")
@@ -136,6 +139,7 @@ class ChatTable:
     idle_timeout: float = _limit(60.0)
     max_connections: int = 64
     max_waiting: int = 1024
+    proxy_from_env: bool = False
     max_body: int = read_by(values.size, 8_000_000)
     think: bool = False
     default: Literal["ollama", "local"] = "ollama"
@@ -152,17 +156,18 @@ class ServerTable:
     """`[server]`: draining, and TLS when both files are named."""
 
     drain_timeout: float = read_by(values.duration, 30.0)
-    certfile: str = ""
-    keyfile: str = ""
+    certfile: str = read_by(values.path, "")
+    keyfile: str = read_by(values.path, "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuthTable:
-    """`[auth]`: who may come in."""
+    """`[auth]`: who may come in. `origins` are the web origins whose pages may call (CORS)."""
 
     token_env: str = "LAKEHOUSE_TOKEN"  # noqa: S105 - the name of a variable
-    token_file: str = ""
+    token_file: str = read_by(values.path, "")
     allow: tuple[Network, ...] = read_by(values.networks, ())
+    origins: tuple[str, ...] = read_by(values.origins, ())
     insecure: bool = False
 
 

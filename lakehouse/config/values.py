@@ -11,6 +11,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from lakehouse.config.files import expand
+from lakehouse.config.urls import BaseURL, redact, separate
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)?")
@@ -92,31 +95,86 @@ def ratio(value: object) -> float:
     raise ValueError(f"must be a number from 0 to 1 (got {quoted(value)})")
 
 
-def url(value: object) -> str:
-    """An http or https URL with scheme and host, without query and fragment; a trailing slash is taken off."""
+def url(value: object) -> BaseURL:
+    """An http or https URL with scheme and host, without query and fragment; a trailing slash is taken off.
+
+    A user and a password in it are percent-decoded into `authorization` and are no part of the text.
+    """
+    if isinstance(value, BaseURL):
+        return value
     if not isinstance(value, str) or not value:
         raise ValueError(f"must include scheme and host (got {quoted(value)})")
+    shown = quoted(redact(value))
     try:
         parts = urlsplit(value)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"is not a URL: {error} (got {quoted(value)})") from None
+        why = "check the port, and percent-encode the password" if "@" in value else str(error)
+        raise ValueError(f"is not a URL: {why} (got {shown})") from None
     if not parts.scheme or not host or "://" not in value or any(c.isspace() or ord(c) < 33 for c in value):
-        raise ValueError(f"must include scheme and host (got {quoted(value)})")
+        raise ValueError(f"must include scheme and host (got {shown})")
     if parts.scheme not in ("http", "https"):
-        raise ValueError(f"must have the scheme http or https (got {quoted(value)})")
+        raise ValueError(f"must have the scheme http or https (got {shown})")
     if port == 0:
-        raise ValueError(f"must have a port above zero (got {quoted(value)})")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("must not contain a user name or password: keys belong in the environment or in a key file")
+        raise ValueError(f"must have a port above zero (got {shown})")
     if parts.query or parts.fragment:
-        raise ValueError(f"must not have a query or fragment (got {quoted(value)})")
-    return value.rstrip("/")
+        raise ValueError(f"must not have a query or fragment (got {shown})")
+    return separate(value)
 
 
 def optional_url(value: object) -> str:
     """A URL, or an empty string."""
     return "" if value == "" else url(value)
+
+
+def path(value: object) -> str:
+    """The path of a file, or an empty string; `~` and `~user` are expanded."""
+    if not isinstance(value, str):
+        raise ValueError(f"must be a string (got {quoted(value)})")
+    return expand(value)
+
+
+_ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(\[[0-9A-Fa-f:.]+\]|[^\[\]/?#@:\s\\]+)(?::(\d{1,5}))?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def origin(value: str) -> str:
+    """A web origin as browsers write it: scheme and host in lower case, no default port.
+
+    Raises ValueError for what is not ``scheme://host[:port]``.
+    """
+    match = _ORIGIN.fullmatch(value)
+    if match is None:
+        raise ValueError("is not an origin")
+    scheme, host, port = match[1].lower(), match[2].lower(), match[3]
+    if not host.isascii():
+        host = host.encode("idna").decode()  # UnicodeError is a ValueError
+    number = None if port is None else int(port)
+    if number is not None and not 0 < number < 65536:
+        raise ValueError("is not an origin")
+    return f"{scheme}://{host}" + ("" if number in (None, _DEFAULT_PORTS.get(scheme)) else f":{number}")
+
+
+def origins(value: object) -> tuple[str, ...]:
+    """A list of web origins, such as ``["https://app.example"]``."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f'must be a list of web origins such as ["https://app.example"] (got {quoted(value)})')
+    found = []
+    for item in value:
+        try:
+            found.append(origin(item))
+        except ValueError:
+            raise ValueError(f"must be a list of web origins: {_why_no_origin(item)}") from None
+    return tuple(dict.fromkeys(found))
+
+
+def _why_no_origin(item: str) -> str:
+    shown = quoted(redact(item))
+    if item == "*":
+        return f"{shown} would let the pages of every site in: name each origin"
+    if item.lower() == "null":
+        return f"{shown} is the origin of every sandboxed page and local file: name each origin"
+    return f"{shown} must be scheme://host or scheme://host:port, without a user, a path or a slash at its end"
 
 
 def address(value: object) -> Address:

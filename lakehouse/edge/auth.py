@@ -10,6 +10,7 @@ from hashlib import blake2s
 from pathlib import Path
 
 from lakehouse.config import AuthTable, ConfigError
+from lakehouse.config.files import read_text
 from lakehouse.edge.asgi import App, Receive, Scope, Send
 from lakehouse.edge.browsers import is_loopback, is_strangers, may_be_a_page, may_be_rebound
 from lakehouse.edge.networks import Network, Networks
@@ -38,7 +39,7 @@ class Tokens:
         env = os.environ if env is None else env
         tokens = [token.strip() for token in env.get(auth.token_env, "").split(",")] if auth.token_env else []
         if auth.token_file:
-            tokens += _read(Path(auth.token_file))
+            tokens += read_tokens(Path(auth.token_file).expanduser())
         return cls(token for token in tokens if token)
 
     def __len__(self) -> int:
@@ -58,11 +59,12 @@ class Tokens:
         return known and bearer is not None
 
 
-def _read(path: Path) -> list[str]:
+def read_tokens(path: Path) -> list[str]:
+    """The tokens of a file. Raises ConfigError if it cannot be read or has none in it."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        lines = [line.strip() for line in read_text(path).splitlines()]
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"it {error}"
         raise ConfigError([f"auth.token_file cannot be read: {path}: {reason}"]) from None
     tokens = [line for line in lines if line and not line.startswith("#")]
     if not tokens:

@@ -8,6 +8,7 @@ from math import inf
 import trio
 
 from lakehouse.config import GatewayTable
+from lakehouse.config.urls import separate
 from lakehouse.edge.asgi import BARE_QUERY, CANCELS, WHOLE, Receive, Scope, Send
 from lakehouse.edge.networks import Networks
 from lakehouse.errors import ErrBadRequest, ErrNotFound
@@ -54,7 +55,9 @@ class Gateway:
         Raises ErrBadRequest for a target that is no path at all.
         """
         if not is_origin_form(path):
-            raise ErrBadRequest("the request's target must be an absolute path, such as /v1/sql")
+            raise ErrBadRequest(
+                "the request's target must be a path, such as /v1/sql, or a URL of this service: it is no forward proxy"
+            )
         return self._routes.find(path)
 
     def close(self) -> None:
@@ -105,7 +108,7 @@ class Gateway:
 
 def _upstream(name: str, table: GatewayTable, watch: Watch | None) -> Upstream:
     return Upstream(
-        getattr(table, f"{name}_url"),
+        separate(getattr(table, f"{name}_url")),
         name=name,
         max_connections=table.max_connections,
         max_waiting=table.max_waiting,

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from lakehouse import __version__
+from lakehouse.config.urls import separate
 from lakehouse.observe.content import answered, asked
 from lakehouse.observe.context import Trace, begin, new_id
 from lakehouse.observe.inflight import Content, Flight, Try
@@ -46,7 +47,7 @@ class Traces:
         resource = Resource.create({"service.name": name, "service.version": __version__})
         # Which requests are recorded is decided when they begin, so that the decision travels with them.
         self._provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False, id_generator=self._ids)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=url)))
+        self._provider.add_span_processor(BatchSpanProcessor(exporter or _exporter(url)))
         self._tracer = self._provider.get_tracer("lakehouse", __version__)
 
     def begin(self, flight: Flight, traceparent: bytes | None) -> None:
@@ -165,6 +166,13 @@ class _Chosen(IdGenerator):
 
 def _context(traced: Trace, span_id: int, *, remote: bool = False) -> SpanContext:
     return SpanContext(traced.trace_id, span_id, is_remote=remote, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+
+def _exporter(url: str) -> OTLPSpanExporter:
+    """An exporter whose endpoint, which appears in its errors, has no password."""
+    endpoint = separate(url)
+    headers = {"authorization": endpoint.authorization} if endpoint.authorization else None
+    return OTLPSpanExporter(endpoint=endpoint, headers=headers)
 
 
 def _served(flight: Flight) -> Try | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from lakehouse.config.urls import redact
 from lakehouse.errors import LakehouseError, failure
 
 Phase = Literal["connect", "response", "idle"]
@@ -76,13 +77,17 @@ def split_base_url(base_url: str) -> tuple[Literal["http", "https"], str, int, b
 
     Raises `ValueError` if it is not `http(s)://host[:port][/path]`; the message holds no password.
     """
-    parts = urlsplit(base_url)
+    try:
+        parts = urlsplit(base_url)
+        given = parts.port
+    except ValueError:
+        parts, given = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{base_url.rpartition('@')[2]!r} is not a URL with http:// or https:// and a host")
+        raise ValueError(f"{redact(base_url)!r} is not a URL with http:// or https:// and a host")
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError(f"{parts.scheme}://{parts.hostname}: a base URL has no user, query or fragment")
     default = 443 if parts.scheme == "https" else 80
-    port = parts.port or default
+    port = given or default
     hostname = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
     host = f"[{hostname}]" if ":" in hostname else hostname
     if port != default:

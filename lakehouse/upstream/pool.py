@@ -12,6 +12,7 @@ from math import inf
 import msgspec
 import trio
 
+from lakehouse.config.urls import BaseURL
 from lakehouse.errors import ErrUnavailable
 from lakehouse.observe.inflight import Flight
 from lakehouse.upstream.connection import CREDIT, READ_WINDOW, Connection
@@ -71,12 +72,14 @@ class Upstream:
     ) -> None:
         """`ssl_context` replaces the default, which verifies certificates as httpx does. `watch` keeps the limits of
         answers at less cost than cancel scopes, as long as somebody runs it. `at_once` is how many bytes one connection
-        may give before the others are let run.
+        may give before the others are let run. The `authorization` of a `BaseURL` is sent with each request that has
+        no such header.
 
         Raises `ValueError` for a base URL that is not `http(s)://host[:port][/path]`.
         """
         self.name = name
         scheme, hostname, port, self.host, self.base_path = split_base_url(base_url)
+        self._authorization = base_url.authorization.encode() if isinstance(base_url, BaseURL) else b""
         self.peer = Peer(
             name=name,
             scheme=scheme,
@@ -204,6 +207,8 @@ class Upstream:
         body: bytes | RequestBody | None,
         flight: Flight | None,
     ) -> _Call:
+        if self._authorization and not any(name.lower() == b"authorization" for name, _ in headers):
+            headers = [*headers, (b"Authorization", self._authorization)]
         content, streamed = (body or b"", None) if body is None or isinstance(body, bytes) else (b"", body)
         length = len(content) if streamed is None else streamed.length
         framing = CHUNKED if length is None else content_length(method, length)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from math import inf
@@ -85,7 +86,11 @@ def too_large(limit: int) -> ErrTooLarge:
 
 
 def decode(body: bytes, shape: type[T]) -> T:
-    """The body as `shape`; raises `ErrBadRequest` naming the field that does not fit."""
+    """The body as `shape`; raises `ErrBadRequest` naming the field that does not fit.
+
+    A byte order mark at the beginning is ignored, as RFC 8259 (8.1) allows.
+    """
+    body = body.removeprefix(BOM_UTF8)
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:

@@ -16,6 +16,7 @@ from lakehouse import __version__
 from lakehouse.chat.dialects.base import Dialect, Quirks
 from lakehouse.chat.keys import Key
 from lakehouse.chat.request import Request
+from lakehouse.config.urls import separate
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -69,7 +70,7 @@ class Provider:
     """Seconds that an idle connection is kept; must be less than what the provider keeps it."""
 
     def __init__(self, base_url: str, key: Key | None = None) -> None:
-        self.base_url = base_url.rstrip("/")
+        self.base_url = separate(base_url)
         self.key = key
 
     def __repr__(self) -> str:
@@ -99,14 +100,27 @@ class Provider:
 
     @property
     def bearer(self) -> Headers:
-        """The key as most want it; empty without a key."""
-        return ((b"Authorization", b"Bearer " + self.key.value.encode()),) if self.key else ()
+        """The key as most want it; without a key, the user and password of the base URL, if it has them."""
+        if self.key:
+            return ((b"Authorization", b"Bearer " + self.key.value.encode()),)
+        return self._basic
 
     @property
     def api_key(self) -> Headers:
-        """The key as the messages form wants it."""
+        """The key as the messages form wants it, beside the user and password of the base URL."""
         version = (b"anthropic-version", ANTHROPIC_VERSION)
-        return ((b"x-api-key", self.key.value.encode()), version) if self.key else (version,)
+        key = ((b"x-api-key", self.key.value.encode()),) if self.key else ()
+        return (*key, version, *self._basic)
+
+    @property
+    def _basic(self) -> Headers:
+        authorization = self.base_url.authorization
+        return ((b"Authorization", authorization.encode()),) if authorization else ()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be shown if the provider repeats it: the key, and the password of the base URL."""
+        return (*((self.key.value,) if self.key else ()), *self.base_url.secrets)
 
     def make_endpoint(self, dialect: Dialect, headers: Iterable[tuple[bytes, bytes]] = ()) -> Endpoint:
         """An endpoint of this provider; `headers` are added to those that every request of ours carries."""

@@ -1,0 +1,52 @@
+"""Files that people write: their paths, and their text in UTF-8 with or without a byte order mark."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from pathlib import Path
+
+_OTHER_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),  # before UTF-16's, which it begins with
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+
+
+class TextError(ValueError):
+    """The bytes are not UTF-8 text. The message fits behind the name of the file: "is not UTF-8 text"."""
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file, without a byte order mark.
+
+    Raises OSError, TextError, and ValueError for a NUL in the path.
+    """
+    return decode_text(Path(path).read_bytes())
+
+
+def decode_text(data: bytes) -> str:
+    """UTF-8 text without a byte order mark, line ends as they are in text mode. Raises TextError."""
+    for mark, encoding in _OTHER_MARKS:
+        if data.startswith(mark):
+            raise TextError(f"is not UTF-8 text but {encoding}: save it as UTF-8")
+    try:
+        text = data.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError:
+        raise TextError("is not UTF-8 text") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def expand(path: str) -> str:
+    """A path with `~` or `~user` at its beginning replaced by that home directory.
+
+    Raises ValueError with a clause that fits behind the name of a key.
+    """
+    if "\0" in path:
+        raise ValueError("must be a path: it has a NUL character in it")
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - Path raises where a home is not known
+    if expanded.startswith("~"):
+        user = expanded.partition("/")[0]
+        raise ValueError(f'begins with {user}, but the home directory of that user is not known (got "{path}")')
+    return expanded

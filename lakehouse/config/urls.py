@@ -1,0 +1,79 @@
+"""URLs of the configuration: their user and password are taken out of the text and kept apart from it."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Self
+from urllib.parse import unquote_to_bytes, urlsplit
+
+SHORTEST_SECRET = 4
+"""Characters. A shorter password is not looked for in what an upstream says: it would be found in ordinary words."""
+
+_USER_INFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:/+)?.*@", re.DOTALL)
+
+
+class BaseURL(str):
+    """A URL without user and password: as text it is safe to show.
+
+    `authorization` is the value of the `Authorization` header that the user and password make (RFC 7617), empty if
+    the URL has none. `secrets` are the texts of it that must not be shown.
+    """
+
+    __slots__ = ("authorization", "secrets")
+    authorization: str
+    secrets: tuple[str, ...]
+
+    def __new__(cls, text: str, authorization: str = "", secrets: tuple[str, ...] = ()) -> Self:
+        """`text` must have no user or password in it."""
+        made = super().__new__(cls, text)
+        made.authorization = authorization
+        made.secrets = secrets
+        return made
+
+    def __reduce__(self) -> tuple[type[BaseURL], tuple[str, str, tuple[str, ...]]]:
+        """The configuration is handed to worker processes."""
+        return BaseURL, (str(self), self.authorization, self.secrets)
+
+
+def separate(url: str) -> BaseURL:
+    """A URL with its user and password taken out of it; a slash at its end is taken off.
+
+    Raises ValueError, without the password in the text, for what is no URL and for a user or a password that Basic
+    cannot carry.
+    """
+    if isinstance(url, BaseURL):
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(f"{redact(url)!r} is not a URL") from None
+    if "@" not in parts.netloc:
+        return BaseURL(url.rstrip("/"))
+    user_info, _, host = parts.netloc.rpartition("@")
+    user, _, password = user_info.partition(":")
+    text = parts._replace(netloc=host).geturl().rstrip("/")
+    if not user and not password:
+        return BaseURL(text)
+    authorization, secrets = basic(user, password)
+    return BaseURL(text, authorization, secrets)
+
+
+def basic(user: str, password: str) -> tuple[str, tuple[str, ...]]:
+    """The `Basic` credentials of a percent-encoded user and password, and what of them must not be shown.
+
+    Raises ValueError for what RFC 7617 does not allow.
+    """
+    name, word = unquote_to_bytes(user), unquote_to_bytes(password)
+    if b":" in name:
+        raise ValueError("must have a user name without a colon (Basic authentication ends the name there)")
+    if any(byte < 32 or byte == 127 for byte in name + word):
+        raise ValueError("must have a user name and a password without control characters")
+    encoded = base64.b64encode(name + b":" + word).decode()
+    known = (encoded, word.decode("utf-8", "replace"), password)
+    return f"Basic {encoded}", tuple(dict.fromkeys(text for text in known if len(text) >= SHORTEST_SECRET))
+
+
+def redact(url: str) -> str:
+    """A URL, or what was meant as one, for an error: whatever may be a user or a password is replaced."""
+    return _USER_INFO.sub(r"\1***@", url)

@@ -177,3 +177,92 @@ async def test_a_schema_that_is_told_in_the_prompt_is_told_with_its_description(
             await there.complete(model, response_format=asked)
             ((request, *_),) = there.asked.values()
             assert "A city of Italy." in request.body.decode(), model
+
+
+# Tools that are no functions.
+SEARCH = {"type": "openrouter:web_search", "parameters": {"max_results": 3}}
+SERVER_TOOLS: list[dict[str, Any]] = [
+    {"tools": [SEARCH]},
+    {"tools": [TOOL, SEARCH, {"type": "openrouter:datetime"}], "tool_choice": "auto"},
+    {"tools": [TOOL, SEARCH], "tool_choice": {"type": "openrouter:web_search"}},
+    {"tools": [TOOL, {"type": "web_search", "search_context_size": "low"}], "tool_choice": "required"},
+    {"tools": [TOOL, SEARCH], "tool_choice": {"type": "function", "function": {"name": "f"}}},
+]
+
+
+@pytest.mark.parametrize("form", ["native", "openai"])
+@pytest.mark.parametrize("fields", SERVER_TOOLS, ids=json.dumps)
+async def test_a_tool_of_the_servers_reaches_openrouter_as_it_is(fields: dict[str, Any], form: str) -> None:
+    async with house() as there:
+        for body in await sent(there, form, model="openrouter/v/m", **fields):
+            assert picked(body, {"tools": 0, "tool_choice": 0}) == {"tool_choice": None, **fields}
+        place = next(place for place, tool in enumerate(fields["tools"]) if tool["type"] != "function")
+        for model in ALL:
+            if not model.startswith("openrouter/"):
+                said = await refusal(there, form, model=model, **fields)
+                assert said.startswith(f"`tools[{place}].type` "), said
+
+
+# What is chosen among several tools.
+BOTH = [TOOL, OTHER]
+F = {"type": "function", "function": {"name": "f"}}
+CHOICES: list[tuple[Any, list[str], Any, Any, Any]] = [  # the names of those offered; completions, messages, responses
+    ({"mode": "auto", "tools": [F]}, ["f"], "auto", {"type": "auto"}, "auto"),
+    ({"mode": "required", "tools": [F]}, ["f"], "required", {"type": "any"}, "required"),
+    ({"mode": "auto", "tools": [F, {"type": "function", "name": "g"}]}, ["f", "g"], "auto", {"type": "auto"}, "auto"),
+]
+
+
+@pytest.mark.parametrize("form", ["native", "openai"])
+@pytest.mark.parametrize("flat", [False, True], ids=["nested", "flat"])
+@pytest.mark.parametrize("row", CHOICES, ids=json.dumps)
+async def test_of_the_tools_that_are_allowed_no_other_can_be_called(row: Any, flat: bool, form: str) -> None:
+    allowed, names, completions, messages, mode = row
+    choice = {"type": "allowed_tools", **(allowed if flat else {"allowed_tools": allowed})}
+    async with house() as there:
+        for model in ALL:
+            for body in await sent(there, form, model=model, tools=BOTH, tool_choice=choice):
+                tools: Any = body["tools"]
+                found = [tool.get("name") or tool["function"]["name"] for tool in tools]
+                if model == "opencode/gpt-5":
+                    listed = [{"type": "function", "name": name} for name in names]
+                    assert found == ["f", "g"]
+                    assert body["tool_choice"] == {"type": "allowed_tools", "mode": mode, "tools": listed}
+                else:
+                    assert found == names
+                    wanted = messages if model in ("kimi/m", "opencode/claude-5") else completions
+                    assert body.get("tool_choice") == (None if model.startswith("ollama") else wanted)
+
+
+async def test_a_tool_of_the_servers_may_be_among_those_allowed() -> None:
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": SEARCH["type"]}]}}
+    async with house() as there:
+        for body in await sent(there, "openai", model="openrouter/v/m", tools=[TOOL, SEARCH], tool_choice=choice):
+            assert (body["tools"], body["tool_choice"]) == ([SEARCH], "auto")
+
+
+ALLOWED = "tool_choice.allowed_tools"
+WRONG_CHOICES: list[tuple[dict[str, Any], str]] = [
+    ({"tool_choice": {"type": "allowed_tools"}, "tools": BOTH}, "tool_choice.mode"),
+    ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "none", "tools": [F]}}, "tools": BOTH}, f"{ALLOWED}.mode"),
+    ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto"}}, "tools": BOTH}, f"{ALLOWED}.tools"),
+    ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}, "tools": BOTH}, f"{ALLOWED}.tools"),
+    ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [F, 1]}}, "tools": BOTH}, f"{ALLOWED}.tools[1]"),
+    ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [F]}}, "tools": [OTHER]}, f"{ALLOWED}.tools[0]"),
+    ({"tool_choice": {"type": "custom", "custom": {"name": "f"}}, "tools": BOTH}, "tool_choice.type"),
+    ({"tool_choice": {"type": "function", "function": {"name": "h"}}, "tools": BOTH}, "tool_choice"),
+    ({"tool_choice": "required"}, "tool_choice"),
+    ({"tool_choice": "required", "tools": []}, "tool_choice"),
+    ({"tool_choice": F, "tools": []}, "tool_choice"),
+    ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0].type"),
+    ({"tools": [TOOL, {"type": "mcp", "server_label": "x"}], "model": "kimi/m"}, "tools[1].type"),
+    ({"tools": [{"type": 1}]}, "tools[0]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["native", "openai"])
+@pytest.mark.parametrize(("fields", "name"), WRONG_CHOICES, ids=json.dumps)
+async def test_a_choice_that_cannot_be_sent_is_refused_by_name(fields: dict[str, Any], name: str, form: str) -> None:
+    async with house() as there:
+        for model in ALL:
+            assert (await refusal(there, form, **{"model": model, **fields})).startswith(f"`{name}` ")

@@ -418,7 +418,7 @@ def test_references_that_would_explode_are_left_alone() -> None:
     ("fields", "where"),
     [
         ({"tools": [TOOL, {"type": "function"}]}, r"`tools\[1\]`"),
-        ({"tools": [{"type": "retrieval", "function": {"name": "f"}}]}, r"`tools\[0\]`"),
+        ({"tools": [{"type": "retrieval", "function": {"name": "f"}}]}, r"`tools\[0\]\.type`"),
         ({"tools": [{"type": "function", "function": {"name": ANSWER_TOOL}}]}, r"`tools\[0\]\.function\.name`"),
         ({"tools": [TOOL], "tool_choice": "sometimes"}, "`tool_choice`"),
         ({"tools": [TOOL], "tool_choice": {"type": "function"}}, "`tool_choice`"),

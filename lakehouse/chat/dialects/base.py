@@ -103,6 +103,8 @@ class Quirks:
     text_parts: Literal["list", "join"] = "list"
     """What becomes of a content that is several text parts: a list of them, or one string with all of it where an
     upstream takes no list."""
+    server_tools: bool = False
+    """Chat completions: tools of other types than `function` are taken, which the provider runs itself."""
     images: Literal["url", "data", "none"] = "url"
     """What images may be: remote and `data:` URLs, `data:` URLs only, or nothing."""
     schema: SchemaLevel = "native"

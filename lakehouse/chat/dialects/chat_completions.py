@@ -14,13 +14,14 @@ import msgspec
 from lakehouse.chat.dialects import images, reasoning, schema
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel, StreamParser
+from lakehouse.chat.dialects.choice import offer
 from lakehouse.chat.dialects.completion import plain_text
 from lakehouse.chat.dialects.documents import JsonObject, first, mapping, objects, string, text, without_nulls
 from lakehouse.chat.dialects.failures import refusal
 from lakehouse.chat.dialects.glance import Glance
 from lakehouse.chat.dialects.parameters import note_unsent
 from lakehouse.chat.dialects.parsing import Parser, read_whole
-from lakehouse.chat.dialects.requests import body_of, chosen_tool, extra_fields, flavoured_tools, own_options
+from lakehouse.chat.dialects.requests import body_of, extra_fields, own_options
 from lakehouse.chat.dialects.sse import SseFraming
 from lakehouse.chat.dialects.tools import CallIds, fragments_of
 from lakehouse.chat.request import Delta, Message, Reply, Request
@@ -79,10 +80,10 @@ def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonOb
     asks for thinking, with which some models refuse to be forced (Kimi)."""
     if plan is None and request.tools is None and request.tool_choice is None:
         return None
-    tools = flavoured_tools(request, quirks)
-    chosen_tool(request.tool_choice)
+    tools, choice = offer(request, quirks)
+    tools = choice.of(tools)
     if plan is None or plan.tool is None:
-        return without_nulls({"tools": tools or None, "tool_choice": request.tool_choice if tools else None})
+        return without_nulls({"tools": tools or None, "tool_choice": choice.in_completions() if tools else None})
     forced: object = {"type": "function", "function": {"name": plan.tool["function"]["name"]}}
     if request.think:
         forced = "auto"

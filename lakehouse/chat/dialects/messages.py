@@ -11,10 +11,11 @@ from typing import Literal
 from lakehouse.chat.dialects import images, schema, thinking
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel, StreamParser
+from lakehouse.chat.dialects.choice import offer
 from lakehouse.chat.dialects.documents import JsonObject, mapping, objects, string, without_nulls
 from lakehouse.chat.dialects.parameters import WITHOUT_PLACE, Places, Read, Sent, carried
 from lakehouse.chat.dialects.parsing import Parser, read_whole
-from lakehouse.chat.dialects.requests import body_of, chosen_tool, extra_fields, flavoured_tools, own_options
+from lakehouse.chat.dialects.requests import body_of, extra_fields, own_options
 from lakehouse.chat.dialects.sse import SseFraming
 from lakehouse.chat.dialects.tools import CallIds, arguments_object
 from lakehouse.chat.request import Delta, ImagePart, Message, Reply, Request
@@ -125,11 +126,11 @@ def _metadata(request: Request, quirks: Quirks, changes: Changes) -> JsonObject 
 def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonObject:
     """`tools` and `tool_choice`, the tool that stands for a structured answer among them. That calls are not to be made
     in parallel is said in the choice, which is `auto` if the caller made none."""
-    tools = flavoured_tools(request, quirks)
-    name = chosen_tool(request.tool_choice)
-    choice: JsonObject | None = None
-    if request.tool_choice is not None:
-        choice = {"type": "tool", "name": name} if name else {"type": CHOICES[str(request.tool_choice)]}
+    tools, chosen = offer(request, quirks)
+    tools = chosen.of(tools)
+    choice: JsonObject | None = {"type": CHOICES[chosen.mode]} if chosen.mode else None
+    if chosen.name:
+        choice = {"type": "tool", "name": chosen.name}
     if plan is not None and plan.tool is not None:
         forced = {"type": "any"} if tools else {"type": "tool", "name": plan.tool["function"]["name"]}
         thinks = thinking.wanted(request, quirks) or quirks.thinking == "always"

@@ -12,12 +12,13 @@ from typing import Literal
 from lakehouse.chat.dialects import images, reasoning, schema, thinking
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel, StreamParser
+from lakehouse.chat.dialects.choice import offer
 from lakehouse.chat.dialects.documents import JsonObject, mapping, string, text, without_nulls
 from lakehouse.chat.dialects.flavours import inlined
 from lakehouse.chat.dialects.ndjson import NdjsonFraming
 from lakehouse.chat.dialects.parameters import WITHOUT_PLACE, Places, Read, Sent, carried, note_unsent, unplaced
 from lakehouse.chat.dialects.parsing import Parser, read_whole
-from lakehouse.chat.dialects.requests import body_of, chosen_tool, extra_fields, flavoured_tools, own_options
+from lakehouse.chat.dialects.requests import body_of, extra_fields, own_options
 from lakehouse.chat.dialects.tools import CallIds, arguments_object, fragments_of
 from lakehouse.chat.request import Delta, ImagePart, Message, Reply, Request
 from lakehouse.errors import ErrBadRequest, failure
@@ -121,11 +122,11 @@ def _options(request: Request, sampling: JsonObject, quirks: Quirks) -> JsonObje
 
 def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> list[JsonObject]:
     """Tools with their references put in place, for Ollama drops the keyword from what it shows the model."""
-    tools = flavoured_tools(request, quirks)
-    name = chosen_tool(request.tool_choice)
-    if name is not None:
-        tools = [tool for tool in tools if mapping(tool["function"]).get("name") == name]
-    if request.tool_choice == "none":
+    tools, chosen = offer(request, quirks)
+    tools = chosen.of(tools)
+    if chosen.name is not None:
+        tools = [tool for tool in tools if mapping(tool["function"]).get("name") == chosen.name]
+    if chosen.mode == "none":
         tools = []
     if plan is not None and plan.tool is not None:
         tools = [*tools, plan.tool]

@@ -12,11 +12,12 @@ from typing import Literal
 from lakehouse.chat.dialects import images, schema, thinking
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel, StreamParser
+from lakehouse.chat.dialects.choice import offer
 from lakehouse.chat.dialects.documents import JsonObject, mapping, objects, string, without_nulls
 from lakehouse.chat.dialects.failures import refusal
 from lakehouse.chat.dialects.parameters import WITHOUT_PLACE, Places, Read, Sent, carried, note_unsent, unplaced
 from lakehouse.chat.dialects.parsing import Parser, read_whole
-from lakehouse.chat.dialects.requests import body_of, chosen_tool, extra_fields, flavoured_tools, own_options
+from lakehouse.chat.dialects.requests import body_of, extra_fields, own_options
 from lakehouse.chat.dialects.sse import SseFraming
 from lakehouse.chat.dialects.tools import CallIds
 from lakehouse.chat.request import Delta, ImagePart, Message, Reply, Request
@@ -122,10 +123,13 @@ def _format(plan: schema.Plan) -> JsonObject:
 
 def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonObject:
     """`tools` and `tool_choice`. `strict` is said always: here, and only here, it is on when left out."""
-    tools = flavoured_tools(request, quirks)
-    name = chosen_tool(request.tool_choice)
-    choice: object = {"type": "function", "name": name} if name else request.tool_choice
+    tools, chosen = offer(request, quirks)
+    choice: object = {"type": "function", "name": chosen.name} if chosen.name else chosen.mode
+    if chosen.allowed is not None:
+        named = [{"type": "function", "name": tool["function"]["name"]} for tool in chosen.of(tools)]
+        choice = {"type": "allowed_tools", "mode": chosen.mode, "tools": named}
     if plan is not None and plan.tool is not None:
+        tools = chosen.of(tools)
         forced = "required" if tools else {"type": "function", "name": plan.tool["function"]["name"]}
         choice = "auto" if thinking.wanted(request, quirks) else forced
         tools = [*tools, plan.tool]

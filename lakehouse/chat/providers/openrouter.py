@@ -26,7 +26,13 @@ class OpenRouter(Provider):
         self._endpoint = self.make_endpoint(
             ChatCompletions(), (*self.bearer, *((name, value.encode()) for name, value in names if value))
         )
-        self._quirks = Quirks(provider=self.name, think="openrouter", reasoning_key="reasoning", reasoning_details=True)
+        self._quirks = Quirks(
+            provider=self.name,
+            think="openrouter",
+            reasoning_key="reasoning",
+            reasoning_details=True,
+            server_tools=True,  # `openrouter:web_search` and others
+        )
         # Without this, an endpoint that does not know `response_format` drops it in silence.
         self._strict = replace(self._quirks, extra_body={"provider": {"require_parameters": True}})
 

@@ -262,7 +262,7 @@ PIECES = (ReasoningPiece(text="Hm."), ContentPiece(text="Hel"), ContentPiece(tex
 async def test_a_stream_is_its_pieces_and_then_done(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
     dispatcher.script = [PIECES[:2], PIECES[2:3], [PIECES[3], done(finish_reason="tool_calls")]]
     response = await client.post("/v1/chat", json=STREAM)
-    assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream")
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert response.headers["x-lakehouse-attempts"] == "1"
     call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city":"Ghent"}'}}
     assert events(response.text) == [

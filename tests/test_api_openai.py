@@ -107,10 +107,27 @@ async def test_tool_calls_stand_in_place_of_content(client: httpx.AsyncClient, d
     assert choice["message"] == {"role": "assistant", "content": None, "refusal": None, "tool_calls": [call]}
 
 
-async def test_what_was_not_counted_is_null(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
-    dispatcher.reply = answer(output_tokens=None)
-    usage = (await client.post(PATH, json=ASK)).json()["usage"]
-    assert usage == {"prompt_tokens": 12, "completion_tokens": None, "total_tokens": None}
+UNCOUNTED: dict[str, tuple[dict[str, Any], Any]] = {
+    "everything counted": ({}, {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}),
+    "no output": ({"output_tokens": None}, {"prompt_tokens": 12}),
+    "no input": ({"input_tokens": None}, {"completion_tokens": 5}),
+    "nothing": ({"input_tokens": None, "output_tokens": None}, None),
+    "nothing but the cost": ({"input_tokens": None, "output_tokens": None, "cost_usd": 0.5}, {"cost": 0.5}),
+    "zero is a count": ({"output_tokens": 0}, {"prompt_tokens": 12, "completion_tokens": 0, "total_tokens": 12}),
+}
+
+
+@pytest.mark.parametrize(("facts", "usage"), UNCOUNTED.values(), ids=UNCOUNTED)
+async def test_what_was_not_counted_is_left_out(
+    client: httpx.AsyncClient, dispatcher: FakeDispatcher, facts: dict[str, Any], usage: Any
+) -> None:
+    dispatcher.reply = answer(**facts)
+    assert (await client.post(PATH, json=ASK)).json().get("usage") == usage
+    dispatcher.script = [[ContentPiece(text="Hello")], [done(**facts)]]
+    response = await client.post(PATH, json={**STREAM, "stream_options": {"include_usage": True}})
+    *chunks, end = events(response.text)
+    assert end == "[DONE]"
+    assert [chunk["usage"] for chunk in chunks] == [None, None, *([usage] if usage else [])]
 
 
 async def test_a_stream(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
@@ -121,7 +138,7 @@ async def test_a_stream(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -
         [done(finish_reason="tool_calls")],
     ]
     response = await client.post(PATH, json=STREAM)
-    assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream")
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert response.headers["x-lakehouse-attempts"] == "1"
     *chunks, end = events(response.text)
     assert end == "[DONE]"

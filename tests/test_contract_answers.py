@@ -80,7 +80,7 @@ async def test_a_stream_is_pieces_and_exactly_one_end() -> None:
     async with house() as there:
         for provider, model in MODELS.items():
             answer = await there.chat(model, stream=True)
-            assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
             assert "server-timing" not in answer.headers
             assert answer.headers["x-lakehouse-attempts"] == "1"
             assert "[DONE]" not in answer.text
@@ -371,7 +371,7 @@ async def test_openais_form_of_a_stream(include: bool | None) -> None:
     async with house() as there:
         for provider, model in MODELS.items():
             answer = await there.complete(model, stream=True, **options)
-            assert answer.headers["content-type"] == "text/event-stream"
+            assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
             assert answer.text.endswith("data: [DONE]\n\n")
             assert answer.text.count("[DONE]") == 1
             chunks = pieces(answer.text)

@@ -17,7 +17,7 @@ import trio
 from lakehouse.chat.call import Call
 from lakehouse.chat.dialects.base import MAX_ANSWER
 from lakehouse.chat.dialects.exchange import Exchange
-from lakehouse.chat.direct import Direct
+from lakehouse.chat.direct import direct
 from lakehouse.chat.incoming import Incoming, answered_by
 from lakehouse.chat.live import Live, silent
 from lakehouse.chat.registry import Route
@@ -122,7 +122,7 @@ async def _send(call: Call, route: Route, attempt: TrackedAttempt, exchange: Exc
     incoming: Incoming
     if upstream := call.means.upstreams.get(provider.name):
         answer = await upstream.request(b"POST", endpoint.target, headers, exchange.body, flight=flight)
-        incoming = Direct(answer, provider.name)
+        incoming = direct(answer, provider.name)
     else:
         extensions = {"flight": flight}
         request = httpx.Request("POST", endpoint.url, headers=headers, content=exchange.body, extensions=extensions)

@@ -6,8 +6,17 @@ from collections.abc import Callable
 
 import httpx
 
-from lakehouse.chat.incoming import Incoming
+from lakehouse.chat.incoming import Body, Decoded, Incoming
+from lakehouse.upstream.codings import codings_of
 from lakehouse.upstream.response import Response
+
+
+def direct(answer: Response, provider: str) -> Incoming:
+    """An upstream's answer as what comes in."""
+    for name, _ in answer.headers:
+        if len(name) == 16 and name.lower() == b"content-encoding":
+            return _Encoded(answer, provider)
+    return Direct(answer, provider)
 
 
 class Direct(Incoming):
@@ -15,7 +24,8 @@ class Direct(Incoming):
 
     def __init__(self, answer: Response, provider: str) -> None:
         self.status = answer.status
-        self.body = self._answer = answer
+        self._answer = answer
+        self.body: Body = answer
         self._provider = provider
 
     async def receive(self) -> bytes:
@@ -42,3 +52,21 @@ class Direct(Incoming):
     async def aclose(self) -> None:
         """See `Incoming`."""
         self._answer.close()
+
+
+class _Encoded(Direct):
+    """An answer with content codings, or with a `Content-Encoding` that names none."""
+
+    def __init__(self, answer: Response, provider: str) -> None:
+        super().__init__(answer, provider)
+        named = (value.decode("latin-1") for name, value in answer.headers if name.lower() == b"content-encoding")
+        if codings := codings_of(named):
+            self.body = Decoded(answer, codings, provider=provider, status=self.status)
+
+    async def receive(self) -> bytes:
+        """See `Incoming`."""
+        return await Incoming.receive(self)
+
+    async def whole(self, limit: int, heard: Callable[[], None]) -> bytes:
+        """See `Incoming`."""
+        return await Incoming.whole(self, limit, heard)

@@ -6,15 +6,17 @@ happens. Our own transport raises our exceptions already; anybody else's may be 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from math import inf
 from typing import Protocol, Self, cast
 
 import httpx
 import trio
 
+from lakehouse.chat.dialects.base import MAX_ANSWER
 from lakehouse.chat.dialects.failures import classify
 from lakehouse.errors import LakehouseError, failure
+from lakehouse.upstream.codings import Corrupt, Decoder, TooLarge, Truncated, UnknownCoding, codings_of
 from lakehouse.upstream.transport import ResponseStream
 
 CLOSE_PATIENCE = 1.0
@@ -43,6 +45,11 @@ def ours(error: httpx.HTTPError, provider: str) -> LakehouseError:
     return failure(
         "upstream_error", f"{provider} could not be asked: {type(error).__name__}: {error}", provider=provider
     )
+
+
+CREDIT = 256 * 1024
+"""Decoded bytes that are given out at the most before the other tasks have their turn: a thousand times less may have
+come in, so that waiting for the next bytes is not enough of a pause."""
 
 
 class Body(Protocol):
@@ -92,6 +99,96 @@ class _Foreign:
         return b""
 
 
+class Decoded:
+    """A body whose content codings are taken off as it arrives. `identity` is asked for, but some servers and some
+    proxies before them compress all the same."""
+
+    def __init__(self, body: Body, codings: tuple[str, ...], *, provider: str, status: int) -> None:
+        self._body = body
+        self._codings = codings
+        self._provider = provider
+        self._status = status
+        self._decoder: Decoder | None = None  # made with the first bytes: what raises is `take`
+        self._parts: Iterator[bytes] = iter(())
+        self._ahead: bytes | LakehouseError | None = None  # what `take` gives next
+        self._credit = CREDIT
+
+    def take(self) -> bytes | None:
+        """See `Body`. Also raises `incomplete_stream` for data that ends early, and `upstream_error` for data that is
+        corrupt, decodes to more than an answer may have, or is in a coding that is not known."""
+        if self._credit <= 0 and self._ahead is not None:
+            return None
+        while self._ahead is None:
+            data = self._body.take()
+            if data:
+                self._parts = self._feed(data)
+            elif data is None or self._decoder is None:
+                return data
+            else:
+                return self._end(self._decoder)
+            self._look_ahead()
+        if isinstance(self._ahead, LakehouseError):
+            raise self._ahead
+        part = self._ahead
+        self._credit -= len(part)
+        self._look_ahead()
+        return part
+
+    async def arrival(self, deadline: float = inf) -> bool:
+        """See `Body`."""
+        self._credit = CREDIT
+        if self._ahead is None:
+            return await self._body.arrival(deadline)
+        await trio.lowlevel.checkpoint()
+        return True
+
+    def attend(self, look: Callable[[], float | None], deadline: float = inf) -> Awaitable[bool] | None:
+        """See `Body`. The bytes of one arrival may decode to more than one look takes."""
+
+        def look_at_all() -> float | None:
+            due = look()
+            while due is not None and self._ahead is not None:
+                if self._credit <= 0:
+                    return None
+                due = look()
+            return due
+
+        return None if self._ahead is not None else self._body.attend(look_at_all, deadline)
+
+    def _feed(self, data: bytes) -> Iterator[bytes]:
+        if self._decoder is None:
+            self._decoder = Decoder(self._codings, allowance=MAX_ANSWER)
+        yield from self._decoder.feed(data)
+
+    def _look_ahead(self) -> None:
+        try:
+            self._ahead = next(self._parts, None)
+        except (UnknownCoding, Corrupt, TooLarge) as error:
+            self._ahead = self._failure(error)
+
+    def _end(self, decoder: Decoder) -> bytes:
+        try:
+            decoder.end()
+        except Truncated as error:
+            self._ahead = self._failure(error)
+            raise self._ahead from None
+        return b""
+
+    def _failure(self, error: UnknownCoding | Corrupt | TooLarge) -> LakehouseError:
+        name, coding = self._provider, ", ".join(self._codings)[:80]
+        if isinstance(error, UnknownCoding):
+            message = f"{name} answered with Content-Encoding {coding}, which is not supported (unknown: {error})"
+        else:
+            message = f"{name} answered with Content-Encoding {coding}, and {error}"
+        return failure(
+            "incomplete_stream" if isinstance(error, Truncated) else "upstream_error",
+            message,
+            provider=name,
+            upstream_status=self._status,
+            retryable=None if isinstance(error, Corrupt) else False,
+        )
+
+
 class Incoming:
     """The head of an answer, and its body to come. Used as a context manager, it is closed at the end."""
 
@@ -101,6 +198,8 @@ class Incoming:
         self._provider = provider
         stream = response.stream
         self.body: Body = stream.response if isinstance(stream, ResponseStream) else _Foreign(response, provider)
+        if codings := codings_of(response.headers.get_list("content-encoding")):
+            self.body = Decoded(self.body, codings, provider=provider, status=self.status)
 
     async def __aenter__(self) -> Self:
         return self

@@ -17,7 +17,7 @@ from lakehouse.errors import LakehouseError, failure
 from lakehouse.observe.inflight import Flight
 
 HEADERS = (
-    (b"content-type", b"text/event-stream"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx would hold pieces back
 )

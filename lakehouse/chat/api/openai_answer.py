@@ -31,6 +31,7 @@ from lakehouse.errors import Attempt, LakehouseError
 from lakehouse.observe.inflight import Flight
 
 END = b"data: [DONE]\n\n"
+NOTHING_COUNTED = CompletionUsage()
 BLANK = b'"content":""'
 
 _encode = msgspec.json.Encoder().encode
@@ -60,19 +61,21 @@ def new_id() -> str:
     return f"chatcmpl-{secrets.token_hex(14)}"
 
 
-def usage(counted: Answer | Done) -> CompletionUsage:
-    """The counts under OpenAI's names. A total is given only where both its parts are known."""
+def usage(counted: Answer | Done) -> CompletionUsage | UnsetType:
+    """The counts under OpenAI's names, unset where there are none. OpenAI's clients take each count for an integer, so
+    an unknown one is left out; the total is given only where both its parts are known."""
     read, written = counted.input_tokens, counted.output_tokens
-    return CompletionUsage(
-        prompt_tokens=read,
-        completion_tokens=written,
-        total_tokens=None if read is None or written is None else read + written,
+    found = CompletionUsage(
+        prompt_tokens=UNSET if read is None else read,
+        completion_tokens=UNSET if written is None else written,
+        total_tokens=UNSET if read is None or written is None else read + written,
         prompt_tokens_details=UNSET if counted.cached_tokens is None else CachedTokens(counted.cached_tokens),
         completion_tokens_details=(
             UNSET if counted.reasoning_tokens is None else ReasoningTokens(counted.reasoning_tokens)
         ),
         cost=UNSET if counted.cost_usd is None else counted.cost_usd,
     )
+    return UNSET if found == NOTHING_COUNTED else found
 
 
 class Chunks:
@@ -138,8 +141,9 @@ class Chunks:
     def _end(self, done: Done) -> bytes:
         delta = ChunkDelta(role=self._role, reasoning_details=done.reasoning_details)
         last = self._event((ChunkChoice(delta=delta, finish_reason=done.finish_reason),), done, attempts=done.attempts)
-        counted = self._event((), done, usage=usage(done)) if self._include_usage else b""
-        return last + counted + END
+        counted = usage(done) if self._include_usage else UNSET
+        last += b"" if counted is UNSET else self._event((), done, usage=counted)
+        return last + END
 
     def _event(
         self,

@@ -138,11 +138,11 @@ class ReasoningTokens(msgspec.Struct, frozen=True):
 
 
 class CompletionUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the provider counted, null where it did not; `cost` is US dollars."""
+    """What the provider counted; a count that it did not give is left out. `cost` is US dollars."""
 
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    total_tokens: int | None
+    prompt_tokens: int | UnsetType = UNSET
+    completion_tokens: int | UnsetType = UNSET
+    total_tokens: int | UnsetType = UNSET
     prompt_tokens_details: CachedTokens | UnsetType = UNSET
     completion_tokens_details: ReasoningTokens | UnsetType = UNSET
     cost: float | UnsetType = UNSET
@@ -177,7 +177,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     provider: str
     choices: tuple[AnswerChoice, ...]
-    usage: CompletionUsage
+    usage: CompletionUsage | UnsetType = UNSET
     attempts: tuple[Attempt, ...]
 
 

@@ -24,6 +24,8 @@ from lakehouse.chat.dispatcher import Dispatcher, LocalServer, open_dispatcher
 from lakehouse.config import Config, LocalTable, load
 from lakehouse.edge.asgi import App, Receive, Scope, Send, answer
 from lakehouse.edge.auth import HEALTH_PATHS, Doorkeeper
+from lakehouse.edge.cross_origin import CrossOrigin, Origins
+from lakehouse.edge.door import Mark
 from lakehouse.edge.lifeline import Lifeline
 from lakehouse.edge.listening import bound
 from lakehouse.edge.server import Service, Site, run_sites
@@ -57,16 +59,26 @@ class House:
     sources: Sources
     stopping: trio.Event
     lifelines: tuple[Lifeline, Lifeline]
+    origins: Origins
 
     @property
     def whole(self) -> App:
         """Both groups."""
-        return self.lifelines[0]
+        return self._readable(self.lifelines[0])
 
     @property
     def chat(self) -> App:
         """The chat group at /chat, as on the daemon of old."""
-        return self.lifelines[1]
+        return self._readable(self.lifelines[1])
+
+    def _readable(self, app: App) -> App:
+        """The application with its answers marked for the pages that may call it, if there are any."""
+        return CrossOrigin(app, self.origins) if self.origins else app
+
+    @property
+    def mark(self) -> Mark | None:
+        """The same for what a connection answers by itself."""
+        return self.origins.mark if self.origins else None
 
     def count_connections_with(self, count: Callable[[], int]) -> None:
         """Show in the metrics how many connections of clients are open."""
@@ -101,7 +113,7 @@ async def serve(
     with addresses(config, seat.sockets) as sockets:
         async with open_house(config, checked, env=env, log=log, seat=seat) as house:
             apps = (house.whole, house.chat)
-            sites = [Site(app, sock, checked.tls) for app, sock in zip(apps, sockets, strict=False)]
+            sites = [Site(app, sock, checked.tls, house.mark) for app, sock in zip(apps, sockets, strict=False)]
             await run_sites(
                 sites,
                 stopping=house.stopping,
@@ -204,13 +216,27 @@ def _furnish(
     whole = Application(gateway=gateway, chat=chat, own=own, max_body=max_body, timeout=timeout)
     old = dict.fromkeys(HEALTH_PATHS, health)
     alone = Application(gateway=None, chat=dispatcher, own=old, max_body=max_body, timeout=timeout, prefix="")
-    auth = partial(Doorkeeper, tokens=checked.tokens, allow=config.auth.allow, trusted=config.gateway.trusted_proxies)
+    origins = Origins(config.auth.origins)
+    auth = partial(
+        Doorkeeper,
+        tokens=checked.tokens,
+        allow=config.auth.allow,
+        trusted=config.gateway.trusted_proxies,
+        origins=origins,
+    )
     line = partial(Lifeline, flights=sources.flights, on_end=observer.on_end)
     lifelines = (
         line(traced(auth(whole, sign_in=SignIn()), observer.traces), refusal=refusal),
         line(traced(auth(alone), observer.traces), refusal=refusal),
     )
-    return House(dispatcher=dispatcher, gateway=gateway, sources=sources, stopping=stopping, lifelines=lifelines)
+    return House(
+        dispatcher=dispatcher,
+        gateway=gateway,
+        sources=sources,
+        stopping=stopping,
+        lifelines=lifelines,
+        origins=origins,
+    )
 
 
 class Health:

@@ -94,6 +94,7 @@ def _document(
             "chat": None if config.chatd.bind is None else str(config.chatd.bind),
             "tls": checked.tls is not None,
             "tokens": len(checked.tokens),
+            "origins": config.auth.origins,
         },
         "routes": [{"prefix": prefix, "upstream": name, "url": url} for prefix, name, url in routes_of(config)],
         "providers": [{"name": p.name, "registered": p.registered, "where": p.where} for p in providers],
@@ -111,6 +112,8 @@ def _lines(
     yield f"listens on     {scheme}://{config.gateway.bind}  ({door})"
     if config.chatd.bind is not None:
         yield f"               {scheme}://{config.chatd.bind}  (chat alone, at /chat)"
+    for number, origin in enumerate(config.auth.origins):
+        yield f"{'pages of' if number == 0 else '':<14} {origin}"
     yield ""
     yield style.title("routes")
     for prefix, name, url in routes_of(config):

@@ -13,6 +13,7 @@ from lakehouse.config import AuthTable, ConfigError
 from lakehouse.config.files import read_text
 from lakehouse.edge.asgi import App, Receive, Scope, Send
 from lakehouse.edge.browsers import is_loopback, is_strangers, may_be_a_page, may_be_rebound
+from lakehouse.edge.cross_origin import PREFLIGHT, Origins
 from lakehouse.edge.networks import Network, Networks
 from lakehouse.errors import ErrForbidden, ErrUnauthorized
 
@@ -81,8 +82,9 @@ class Doorkeeper:
     Raises ErrForbidden (403) for a peer outside `allow` and ErrUnauthorized (401) for one without a token of ours,
     before the app has seen the request. It judges the peer's own address: what a header says about addresses is
     anybody's word. No tokens: the door is open to every network that is allowed, but not to the pages of other sites
-    (see `browsers`); what the peers in `trusted` say of the host that was asked for is believed. `sign_in` may answer
-    whoever has no token in a better way than with a 401: it says whether it did.
+    (see `browsers`), except those of `origins`; what the peers in `trusted` say of the host that was asked for is
+    believed. A preflight of one of `origins` (see `cross_origin`) is answered here, for it has no token. `sign_in` may
+    answer whoever has no token in a better way than with a 401: it says whether it did.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Doorkeeper:
         tokens: Tokens,
         allow: Iterable[Network] = (),
         trusted: Iterable[Network] = (),
+        origins: Origins | None = None,
         sign_in: SignIn | None = None,
     ) -> None:
         self._app = app
@@ -99,6 +102,7 @@ class Doorkeeper:
         self._tokens = tokens
         self._allow = Networks(allow)
         self._trusted = Networks(trusted)
+        self._origins = origins or Origins()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The raw path: nothing else may hide behind a path that only looks like these once it is decoded.
@@ -110,7 +114,11 @@ class Doorkeeper:
                 if self._sign_in is not None and await self._sign_in(scope, send):
                     return
                 raise
-        await self._app(scope, receive, send)
+        if PREFLIGHT in scope:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         peer = scope.get("client")
@@ -118,6 +126,9 @@ class Doorkeeper:
             raise ErrForbidden("your network may not connect here")
         if not self._tokens:
             self._check_page(scope)
+            self._check_host(scope)
+            return
+        if PREFLIGHT in scope:  # which a browser sends without a token
             return
         presented = [value for name, value in scope["headers"] if name == b"authorization"]
         if len(presented) != 1:
@@ -128,8 +139,17 @@ class Doorkeeper:
     def _check_page(self, scope: Scope) -> None:
         """A token is what no page of another site has; without one, pages are told by what they cannot hide."""
         headers = scope["headers"]
+        if self._origins and self._origins.caller(headers) is not None:
+            return
         if is_strangers(headers, reads=scope.get("method") in ("GET", "HEAD")):
-            raise ErrForbidden("a page of another site may not use this service while it has no token (auth.token_env)")
+            raise ErrForbidden(
+                "a page of another site may not use this service while it has no token (auth.token_env), "
+                "unless its origin is in auth.origins"
+            )
+
+    def _check_host(self, scope: Scope) -> None:
+        """A page whose own name was made to mean this machine (DNS rebinding) is told by that name."""
+        headers = scope["headers"]
         peer, server = scope.get("client"), scope.get("server")
         if server is None or not is_loopback(server[0]) or (peer is not None and peer[0] in self._trusted):
             return

@@ -112,8 +112,7 @@ class Connection:
 
     async def _refuse(self, error: ProtocolError) -> None:
         logger.debug("refused what is no request: %s", error)
-        _, pieces = refusal(error, self._door.date())
-        await self._channel.write(pieces)
+        await self._channel.write(self._refusal(error))
         await self._channel.linger()
 
     async def _too_slow(self) -> None:
@@ -122,4 +121,9 @@ class Connection:
             limit = self._door.limits.head_timeout
             error = ProtocolError(f"the request's head took longer than {limit:g} seconds", 408)
             with trio.move_on_after(LAST_WORDS):
-                await self._channel.write(refusal(error, self._door.date())[1])
+                await self._channel.write(self._refusal(error))
+
+    def _refusal(self, error: ProtocolError) -> list[bytes]:
+        door = self._door
+        marks = () if door.mark is None else door.mark(self._channel.parser.latest_headers)
+        return refusal(error, door.date(), marks=marks)[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from email.utils import formatdate
 from typing import Protocol
@@ -14,6 +14,9 @@ from lakehouse.edge.asgi import App
 from lakehouse.edge.hangups import Hangups
 from lakehouse.edge.limits import Limits
 from lakehouse.edge.patience import Patience
+
+Mark = Callable[[Iterable[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]]
+"""From a request's headers, as far as they are known, to headers for the answer by which a connection refuses it."""
 
 
 class Guest(Protocol):
@@ -29,8 +32,9 @@ class Door:
     `draining` is read by every connection: from then on responses carry `Connection: close`.
     """
 
-    def __init__(self, app: App, limits: Limits, hangups: Hangups) -> None:
+    def __init__(self, app: App, limits: Limits, hangups: Hangups, mark: Mark | None = None) -> None:
         self.app = app
+        self.mark = mark
         self.limits = limits
         self.hangups = hangups
         self.between = Patience(limits.idle_timeout)  # with clients that have had an answer
@@ -56,7 +60,7 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door(app: App, limits: Limits | None = None) -> AsyncIterator[Door]:
+async def open_door(app: App, limits: Limits | None = None, *, mark: Mark | None = None) -> AsyncIterator[Door]:
     """A door for the length of the block, which must outlive the connections: in it, clients that leave or
     keep us waiting are noticed.
 
@@ -65,7 +69,7 @@ async def open_door(app: App, limits: Limits | None = None) -> AsyncIterator[Doo
     hangups = Hangups()
     try:
         async with trio.open_nursery() as nursery:
-            door = Door(app, limits or Limits(), hangups)
+            door = Door(app, limits or Limits(), hangups, mark)
             for watch in (hangups, door.between, door.for_head):
                 nursery.start_soon(watch.run)
             yield door

@@ -125,6 +125,11 @@ class RequestParser:
             events.popleft()
         return b"".join(parts), False
 
+    @property
+    def latest_headers(self) -> Headers:
+        """The headers of the last head, as far as they have arrived."""
+        return self._headers
+
     def take_rest(self) -> bytes:
         """The bytes right behind a WebSocket upgrade, which are no HTTP."""
         rest, self._rest = self._rest, b""

@@ -223,10 +223,15 @@ def header_block(headers: list[tuple[bytes, bytes]], kind: str, date: bytes = b"
     return block
 
 
-def refusal(error: LakehouseError, date: bytes, request: Head | None = None) -> tuple[Response, list[bytes]]:
-    """The response by which the connection itself refuses a request, and its bytes; the connection ends with it."""
+def refusal(
+    error: LakehouseError, date: bytes, request: Head | None = None, marks: HeaderPairs = ()
+) -> tuple[Response, list[bytes]]:
+    """The response by which the connection itself refuses a request, and its bytes; the connection ends with it.
+
+    `marks` are further headers of it.
+    """
     response = Response(request or Head(b"GET", b"", "1.1", [], keep_alive=False))
     response.close = True
     extra = [(name.encode(), value.encode()) for name, value in error.headers()]
-    response.start(error.status, [(b"content-type", b"application/json"), *extra], date)
+    response.start(error.status, [(b"content-type", b"application/json"), *extra, *marks], date)
     return response, response.body(msgspec.json.encode(error.document()), more=False)

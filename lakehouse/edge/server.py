@@ -17,7 +17,7 @@ import trio
 
 from lakehouse.edge.asgi import App
 from lakehouse.edge.connection import serve_connection
-from lakehouse.edge.door import Door, open_door
+from lakehouse.edge.door import Door, Mark, open_door
 from lakehouse.edge.listening import accept_forever, accept_waiting, listen, url_of
 
 LAST_WORDS = 1.0
@@ -26,11 +26,15 @@ LAST_WORDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """An application and the bound socket it is served on; `tls` is None for plain HTTP."""
+    """An application and the bound socket it is served on; `tls` is None for plain HTTP.
+
+    `mark` gives the headers of answers that a connection gives without the application.
+    """
 
     app: App
     sock: socket.socket
     tls: ssl.SSLContext | None = None
+    mark: Mark | None = None
 
     @property
     def url(self) -> str:
@@ -69,7 +73,7 @@ async def run_sites(
     async with AsyncExitStack() as stack:
         for site in sites:
             listen(stack.enter_context(site.sock))
-        doors = [await stack.enter_async_context(open_door(site.app)) for site in sites]
+        doors = [await stack.enter_async_context(open_door(site.app, mark=site.mark)) for site in sites]
         if count_with is not None:
             count_with(lambda: sum(len(door.guests) for door in doors))
         async with trio.open_nursery() as clock:

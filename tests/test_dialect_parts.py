@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse.chat.dialects import tools
+from lakehouse.chat.dialects import fragments
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks, StreamParser
 from lakehouse.chat.dialects.chat_completions import ChatCompletions
@@ -264,7 +264,7 @@ def test_an_answer_has_so_many_calls_and_no_more() -> None:
 
 
 def test_arguments_are_looked_at_for_so_long_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tools, "MAX_LOOKED_AT", 10_000)
+    monkeypatch.setattr(fragments, "MAX_LOOKED_AT", 10_000)
     large = fragment(0, name="f", arguments='{"x": "' + "x" * 4000 + "}")
     calls = CallAssembler()
     calls.add([large, *[fragment(1, name="g", arguments=" ")] * 99])  # of the first one all is known

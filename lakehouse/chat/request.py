@@ -57,6 +57,29 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     type: Literal["function"] = "function"
 
 
+class Custom(msgspec.Struct, frozen=True, kw_only=True):
+    """The custom tool that a call names; `input` is free text."""
+
+    name: str
+    input: str
+
+
+class CustomToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call of a custom tool, in OpenAI's shape. It is only answered: no request of ours carries one."""
+
+    id: str
+    custom: Custom
+    type: Literal["custom"] = "custom"
+
+    @property
+    def function(self) -> Function:
+        """The tool and its input under the names that a call of a function has for them."""
+        return Function(name=self.custom.name, arguments=self.custom.input)
+
+
+AnyToolCall = ToolCall | CustomToolCall
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One message of the conversation.
 
@@ -206,7 +229,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
     content: str = ""
     reasoning: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
+    tool_calls: tuple[AnyToolCall, ...] = ()
     finish_reason: FinishReason | None = None
     usage: Usage = Usage()
     reasoning_details: tuple[JsonObject, ...] = ()
@@ -219,7 +242,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     content: str
     reasoning: str
-    tool_calls: tuple[ToolCall, ...]
+    tool_calls: tuple[AnyToolCall, ...]
     finish_reason: FinishReason
     input_tokens: int | None
     output_tokens: int | None
@@ -246,7 +269,7 @@ class ReasoningPiece(msgspec.Struct, frozen=True, tag_field="type", tag="reasoni
 class ToolCallPiece(msgspec.Struct, frozen=True, tag_field="type", tag="tool_call"):
     """A whole tool call."""
 
-    tool_call: ToolCall
+    tool_call: AnyToolCall
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="done"):

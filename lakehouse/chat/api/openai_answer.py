@@ -26,7 +26,17 @@ from lakehouse.chat.api.openai_shapes import (
     ReasoningTokens,
     ToolCallDelta,
 )
-from lakehouse.chat.request import Answer, ContentPiece, Delta, Done, Piece, ReasoningPiece, ToolCall, ToolCallPiece
+from lakehouse.chat.request import (
+    Answer,
+    AnyToolCall,
+    ContentPiece,
+    CustomToolCall,
+    Delta,
+    Done,
+    Piece,
+    ReasoningPiece,
+    ToolCallPiece,
+)
 from lakehouse.errors import Attempt, LakehouseError
 from lakehouse.observe.inflight import Flight
 
@@ -134,8 +144,10 @@ class Chunks:
         self._before = before + BLANK[:-2]
         self._model, self._provider = pieces.model, pieces.provider
 
-    def _numbered(self, call: ToolCall) -> ToolCallDelta:
+    def _numbered(self, call: AnyToolCall) -> ToolCallDelta:
         index, self._calls = self._calls, self._calls + 1
+        if isinstance(call, CustomToolCall):
+            return ToolCallDelta(index=index, id=call.id, type="custom", custom=call.custom)
         return ToolCallDelta(index=index, id=call.id, function=call.function)
 
     def _end(self, done: Done) -> bytes:

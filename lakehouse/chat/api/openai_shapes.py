@@ -11,7 +11,17 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from lakehouse.chat.request import FinishReason, Function, ImageUrl, JsonObject, Message, Role, ToolCall
+from lakehouse.chat.request import (
+    AnyToolCall,
+    Custom,
+    FinishReason,
+    Function,
+    ImageUrl,
+    JsonObject,
+    Message,
+    Role,
+    ToolCall,
+)
 from lakehouse.errors import Attempt
 
 
@@ -156,7 +166,7 @@ class AnswerMessage(msgspec.Struct, frozen=True, kw_only=True):
     refusal: None = None
     reasoning_content: str | UnsetType = UNSET
     reasoning_details: tuple[JsonObject, ...] | UnsetType = UNSET
-    tool_calls: tuple[ToolCall, ...] | UnsetType = UNSET
+    tool_calls: tuple[AnyToolCall, ...] | UnsetType = UNSET
 
 
 class AnswerChoice(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,8 +196,9 @@ class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):
 
     index: int
     id: str
-    type: Literal["function"] = "function"
-    function: Function
+    type: Literal["function", "custom"] = "function"
+    function: Function | UnsetType = UNSET
+    custom: Custom | UnsetType = UNSET
 
 
 class ChunkDelta(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from lakehouse.chat.dialects.excerpts import excerpt
 from lakehouse.chat.dialects.reasoning import Details, Kind, Split, ThinkSplitter
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL, CallAssembler, arguments_object
 from lakehouse.chat.dialects.usage import Meter
-from lakehouse.chat.request import ContentPiece, Delta, FinishReason, ReasoningPiece, Reply, ToolCall, ToolCallPiece
+from lakehouse.chat.request import AnyToolCall, ContentPiece, Delta, FinishReason, ReasoningPiece, Reply, ToolCallPiece
 from lakehouse.errors import LakehouseError, failure
 
 FINISH_REASONS: dict[str, FinishReason] = {
@@ -43,8 +43,8 @@ class AnswerBuilder:
         self._refused = False
         self._content = StringIO()  # a list of the pieces takes five times the memory of what they say
         self._reasoning = StringIO()
-        self._calls = CallAssembler()
-        self._calls_of_caller: list[ToolCall] = []
+        self._calls = CallAssembler(quirks.tool_names)
+        self._calls_of_caller: list[AnyToolCall] = []
         self._size = 0
         self._splitter: ThinkSplitter | None = None
         if quirks.inline_think != "never":
@@ -96,11 +96,19 @@ class AnswerBuilder:
         """Fragments of tool calls, or whole ones."""
         return self._assembled(partial(self._calls.add, fragments))
 
-    def fragment(self, index: object, *, id: str = "", name: str = "", arguments: object = None) -> list[Delta]:  # noqa: A002
+    def fragment(
+        self,
+        index: object,
+        *,
+        id: str = "",  # noqa: A002
+        name: str = "",
+        arguments: object = None,
+        custom: bool = False,
+    ) -> list[Delta]:
         """One fragment of a tool call, for forms that are not OpenAI's."""
-        return self._assembled(partial(self._calls.fragment, index, id, name, arguments))
+        return self._assembled(partial(self._calls.fragment, index, id, name, arguments, custom))
 
-    def _assembled(self, calls: Callable[[], list[ToolCall]]) -> list[Delta]:
+    def _assembled(self, calls: Callable[[], list[AnyToolCall]]) -> list[Delta]:
         try:
             given = calls()
         except ValueError as error:
@@ -167,7 +175,7 @@ class AnswerBuilder:
         """The failure that a whole answer is which has another form."""
         return self.failure(f"the answer is not understood: {excerpt(dump(document))}")
 
-    def _called(self, calls: Iterable[ToolCall]) -> list[Delta]:
+    def _called(self, calls: Iterable[AnyToolCall]) -> list[Delta]:
         """Calls as deltas. The call of the tool that stands for a structured answer is its text."""
         deltas: list[Delta] = []
         for call in calls:
@@ -202,7 +210,7 @@ class AnswerBuilder:
             raise self.too_large(f"the answer is over the bound of {MAX_ANSWER} characters")
 
 
-def _unwrapped(call: ToolCall) -> str:
+def _unwrapped(call: AnyToolCall) -> str:
     arguments = call.function.arguments
     if call.function.name == ANSWER_TOOL:
         return arguments

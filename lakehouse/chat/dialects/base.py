@@ -118,6 +118,8 @@ class Quirks:
     """Fields that every body carries; what the request itself says goes before them."""
 
     # How an answer is read
+    tool_names: frozenset[str] = frozenset()
+    """Of the tools that were offered, if they are known: with them a piece of a name is told from another name."""
     end_by_usage: bool = False
     """A stream may end with nothing but its usage: no finish reason and no end mark (OpenCode)."""
     inline_think: Literal["never", "tagged", "unopened"] = "never"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Literal
 
 from lakehouse.chat.dialects.base import MAX_ANSWER, Changes, Dialect, Quirks, StreamParser
 from lakehouse.chat.dialects.framing import BOM
 from lakehouse.chat.dialects.structured import Check
+from lakehouse.chat.dialects.tools import tool_names
 from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, Reply, Request, ToolCallPiece, Usage
 from lakehouse.errors import ErrBadRequest, failure
 
@@ -33,6 +35,8 @@ class Exchange:
         except (RecursionError, OverflowError):
             message = "a JSON schema of the request (`format`, `tools`) is too large or nested too deeply"
             raise ErrBadRequest(message) from None
+        if request.tools:
+            self._quirks = replace(quirks, tool_names=tool_names(request.tools))
 
     def decode(self, body: bytes) -> Reply:
         """A whole answer, and the fold of a stream that came although none was asked for. Raises as `Dialect.decode`,

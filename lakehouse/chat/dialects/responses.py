@@ -42,6 +42,9 @@ PLACES: Places = {
 }
 """Where the fields of OpenAI's chat completions go; the form's own are taken as they are."""
 
+CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
+"""The items that are calls of the caller's tools, and what of them says with what."""
+
 SMALLEST_LIMIT = 16
 """Tokens. A smaller `max_output_tokens` is refused, whatever the model."""
 
@@ -217,10 +220,12 @@ class ResponseReader:
             return self.answer.refusal(text)
         if kind.startswith("reasoning"):
             return self._thought(kind, text, document)
-        if kind == "function_call_arguments.delta":
+        if kind in ("function_call_arguments.delta", "custom_tool_call_input.delta"):
             index = _index(document)
             self._argued.add(index)
-            return self.answer.fragment(index, arguments=text)
+            return self.answer.fragment(index, arguments=text, custom=kind.startswith("custom"))
+        if kind in ("function_call_arguments.done", "custom_tool_call_input.done"):
+            return self._argued_at_once(kind, document)
         if kind in ("output_item.added", "output_item.done"):
             return self._item_event(kind, document)
         if kind in ("completed", "incomplete", "failed", "cancelled"):
@@ -248,16 +253,25 @@ class ResponseReader:
         reasoning is fit to be sent back only when done."""
         item, index = mapping(document.get("item")), _index(document)
         done = kind == "output_item.done"
-        if item.get("type") == "function_call":
-            arguments = item.get("arguments") if done and index not in self._argued else None
-            return self._call(item, index, arguments)
+        if item.get("type") in CALLS:
+            return self._call(item, index, whole=done and index not in self._argued)
         if item.get("type") == "reasoning" and done:
             self.answer.signed([item])
         return []
 
-    def _call(self, item: JsonObject, index: object, arguments: object) -> list[Delta]:
+    def _argued_at_once(self, kind: str, document: JsonObject) -> list[Delta]:
+        """The arguments of a call when they are complete, for servers that send no pieces of them."""
+        index, custom = _index(document), kind.startswith("custom")
+        if index in self._argued:
+            return []
+        self._argued.add(index)
+        return self.answer.fragment(index, arguments=document.get("input" if custom else "arguments"), custom=custom)
+
+    def _call(self, item: JsonObject, index: object, *, whole: bool) -> list[Delta]:
         id, name = string(item.get("call_id")) or string(item.get("id")), string(item.get("name"))  # noqa: A001
-        return self.answer.fragment(index, id=id, name=name, arguments=arguments)
+        kind = string(item.get("type"))
+        arguments = item.get(CALLS[kind]) if whole else None
+        return self.answer.fragment(index, id=id, name=name, arguments=arguments, custom=kind == "custom_tool_call")
 
     def _items(self, response: JsonObject) -> list[Delta]:
         """All that a whole response says."""
@@ -268,8 +282,8 @@ class ResponseReader:
                 self.answer.signed([item])
                 parts = objects(item.get("summary")) or objects(item.get("content"))
                 deltas += self.answer.reasoning("\n\n".join(string(part.get("text")) for part in parts))
-            elif kind == "function_call":
-                deltas += self._call(item, index, item.get("arguments"))
+            elif kind in CALLS:
+                deltas += self._call(item, index, whole=True)
             elif kind == "message":
                 for part in objects(item.get("content")):
                     deltas += self.answer.content(string(part.get("text")))

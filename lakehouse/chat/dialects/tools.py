@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
-from lakehouse.chat.dialects.documents import JsonObject, dump, load, mapping, objects, string
-from lakehouse.chat.request import Function, ToolCall
+from lakehouse.chat.dialects.documents import JsonObject, load, mapping, objects, string
+from lakehouse.chat.dialects.fragments import Fragment, OpenCall, begins_a_name, begins_another
+from lakehouse.chat.request import AnyToolCall, Custom, CustomToolCall, Function, ToolCall
 
 ANSWER_TOOL = "structured_answer"
 """The tool whose arguments are a structured answer (`schema`). No tool of a caller may have this name."""
@@ -25,49 +25,6 @@ MAX_CALLS = 256
 """Tool calls of one answer; OpenAI takes 128 tools. Every fragment looks for its call among those that are open, and
 whoever reads an answer holds up everybody else."""
 
-MAX_LOOKED_AT = 512 * 1024 * 1024
-"""Characters of arguments that are looked at for being whole, over and over: a second for one answer at the most."""
-
-
-@dataclass(slots=True)
-class _OpenCall:
-    """A call under way. `sealed`: its arguments came as an object, so that no fragment can follow."""
-
-    index: object
-    id: str = ""
-    name: str = ""
-    arguments: list[str] = field(default_factory=list)
-    sealed: bool = False
-    looked_at: int = 0
-    _last: str = ""  # of the arguments, what is no mere white space
-    _whole: bool | None = None  # None: not known
-
-    def append(self, arguments: object) -> int:
-        """More of the arguments; returns how many characters that were."""
-        self.sealed = isinstance(arguments, Mapping | list)
-        text = arguments if isinstance(arguments, str) else dump(arguments) if self.sealed else ""
-        if text:
-            self.arguments.append(text)
-            self._whole = None
-            if not text.isspace():
-                self._last = text
-        return len(text)
-
-    def whole(self) -> bool:
-        """Whether nothing can follow: an object is complete, and no text that begins with one is JSON again.
-
-        Raises ValueError when that was asked too often.
-        """
-        if not self.name or not self._last.rstrip().endswith("}"):
-            return False
-        if self._whole is None:
-            text = "".join(self.arguments)
-            self.looked_at += len(text)
-            if self.looked_at > MAX_LOOKED_AT:
-                raise ValueError("the arguments of a tool call come in too many pieces")
-            self._whole = _is_object(text)
-        return self._whole
-
 
 class CallAssembler:
     """Tool calls from their fragments, in the order in which they began.
@@ -76,37 +33,50 @@ class CallAssembler:
     another call has begun; else at the end of the answer.
     """
 
-    def __init__(self) -> None:
-        self.calls: list[ToolCall] = []
+    def __init__(self, names: frozenset[str] = frozenset()) -> None:
+        """`names` are those of the tools that were offered, if they are known: they tell a piece of a name from another
+        name."""
+        self.calls: list[AnyToolCall] = []
+        self._names = names
         self.size = 0  # characters
-        self._open: list[_OpenCall] = []
+        self._open: list[OpenCall] = []
         self._ids = _Ids()
 
     def __bool__(self) -> bool:
         return bool(self.calls or self._open)
 
-    def add(self, fragments: Iterable[JsonObject]) -> list[ToolCall]:
-        """OpenAI's and Ollama's fragments; returns the calls that are whole with them. Raises as `fragment`."""
-        given: list[ToolCall] = []
+    def add(self, fragments: Iterable[JsonObject]) -> list[AnyToolCall]:
+        """OpenAI's and Ollama's fragments that came together: names among them that differ are never pieces of one.
+
+        Returns the calls that are whole with them. Raises as `fragment`.
+        """
+        given: list[AnyToolCall] = []
+        named: list[OpenCall] = []
         for fragment in fragments:
-            function = mapping(fragment.get("function"))
-            index = fragment.get("index", function.get("index"))
-            name = string(function.get("name"))
-            given += self.fragment(index, string(fragment.get("id")), name, function.get("arguments"))
+            read = Fragment.of(fragment)
+            call = self._take(read, named)
+            if read.name:
+                named.append(call)
+            given += self._give()
         return given
 
-    def fragment(self, index: object, id: str, name: str, arguments: object) -> list[ToolCall]:  # noqa: A002
-        """One fragment: `index` may be None, `id` and `name` empty, `arguments` a piece of JSON, an object or None.
+    def fragment(
+        self,
+        index: object,
+        id: str,  # noqa: A002
+        name: str,
+        arguments: object,
+        custom: bool = False,
+    ) -> list[AnyToolCall]:
+        """One fragment: `index` may be None, `id` and `name` empty, `arguments` a piece of JSON, an object or None;
+        of a `custom` tool a piece of its input.
 
         Raises ValueError for more calls, or calls in more pieces, than an answer may have.
         """
-        call = self._find(index, id, name)
-        call.id = call.id or id
-        call.name = call.name or name
-        self.size += call.append(arguments) + len(name) + len(id)
+        self._take(Fragment(index, id, name, arguments, custom), ())
         return self._give()
 
-    def end(self, *, cut: bool = False) -> list[ToolCall]:
+    def end(self, *, cut: bool = False) -> list[AnyToolCall]:
         """The calls that were still open, once the answer is whole. One that was `cut` before its name is dropped.
 
         Raises ValueError for arguments that belong to no name.
@@ -118,10 +88,26 @@ class CallAssembler:
 
     def parsable(self) -> bool:
         """Whether the arguments of every open call are a complete object, or nothing."""
-        return all(not call.arguments or call.whole() for call in self._open)
+        return all(not call.arguments or call.custom or call.whole() for call in self._open)
 
-    def _give(self, *, ended: bool = False) -> list[ToolCall]:
-        given: list[ToolCall] = []
+    def _take(self, fragment: Fragment, named: Sequence[OpenCall]) -> OpenCall:
+        call = self._find(fragment, named)
+        if not call.id:
+            call.id = fragment.id
+            self.size += len(fragment.id)
+        if (name := fragment.name) and name != call.name:
+            grown = call.name + name
+            if name.startswith(call.name) and not begins_a_name(grown, self._names):
+                grown = name  # all of the name so far
+            self.size += len(grown) - len(call.name)
+            call.name = grown
+        elif name and fragment.blank and call.whole():
+            call.announced = True
+        self.size += call.append(fragment.arguments)
+        return call
+
+    def _give(self, *, ended: bool = False) -> list[AnyToolCall]:
+        given: list[AnyToolCall] = []
         while self._open:
             first = self._open[0]
             if not (ended or (first.sealed and first.name) or (len(self._open) > 1 and first.whole())):
@@ -130,17 +116,20 @@ class CallAssembler:
         self.calls += given
         return given
 
-    def _close(self, call: _OpenCall) -> ToolCall:
+    def _close(self, call: OpenCall) -> AnyToolCall:
         arguments = "".join(call.arguments)
         made_up = hashlib.blake2b(f"{len(self._ids)} {call.name} {arguments}".encode(), digest_size=6).hexdigest()
         name = self._ids.give(call.id or f"call_{made_up}")
+        if call.custom:
+            return CustomToolCall(id=name, custom=Custom(name=call.name, input=arguments))
         return ToolCall(id=name, function=Function(name=call.name, arguments=arguments if arguments.strip() else "{}"))
 
-    def _find(self, index: object, id: str, name: str) -> _OpenCall:  # noqa: A002
+    def _find(self, fragment: Fragment, named: Sequence[OpenCall]) -> OpenCall:
         """The open call that a fragment belongs to, else a new one.
 
         By its index; without one by its id, else it belongs to the last call.
         """
+        index, id = fragment.index, fragment.id  # noqa: A001
         latest = (call for call in reversed(self._open) if not call.sealed)
         if index is not None:
             known = next((call for call in latest if call.index == index), None)
@@ -148,31 +137,13 @@ class CallAssembler:
             known = last = next(latest, None)
             if last is not None and id and last.id != id:
                 known = next((call for call in latest if call.id == id), last)
-        if known is not None and not _begins_another(known, index, id, name):
+        if known is not None and not begins_another(known, fragment, self._names, apart=known in named):
             return known
         if len(self._open) + len(self.calls) >= MAX_CALLS:
             raise ValueError(f"the answer has more than {MAX_CALLS} tool calls")
-        self._open.append(_OpenCall(index))
+        again = known.name if known is not None and known.announced and not fragment.name else ""
+        self._open.append(OpenCall(index, custom=fragment.custom, name=again))
         return self._open[-1]
-
-
-def _begins_another(known: _OpenCall, index: object, id: str, name: str) -> bool:  # noqa: A002
-    """Whether a fragment that should belong to `known` begins a call of its own.
-
-    Some servers number every call 0, and some give a fragment a new id: only with a name is a new id a new call, or
-    where there are no indexes to tell calls apart.
-    """
-    other_id = bool(id and known.id and id != known.id)
-    if not name or not known.name:
-        return other_id and index is None
-    return other_id or name != known.name or (known.whole() and not (id and index is not None))
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(load(text.encode("utf-8", "replace")), dict)
-    except ValueError:
-        return False
 
 
 def arguments_object(arguments: str) -> JsonObject:
@@ -235,8 +206,14 @@ class _Ids:
         return found
 
 
+def tool_names(tools: Iterable[JsonObject]) -> frozenset[str]:
+    """What a call may name: the caller's tools, and those that stand for a structured answer."""
+    named = (string((mapping(tool.get("function")) or mapping(tool.get("custom"))).get("name")) for tool in tools)
+    return frozenset((ANSWER_TOOL, WRAPPED_ANSWER_TOOL, *filter(None, named)))
+
+
 def fragments_of(message: JsonObject) -> list[JsonObject]:
     """The tool calls of a message or delta, the single `function_call` of old servers included."""
     calls = objects(message.get("tool_calls"))
     legacy = mapping(message.get("function_call"))
-    return [*calls, {"function": legacy}] if legacy else calls
+    return [*calls, {"index": "function_call", "function": legacy}] if legacy else calls

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import trio
 
-from lakehouse.config import Config
+from lakehouse.chat.dispatcher import LocalServer
+from lakehouse.config import Config, LocalTable
 from lakehouse.edge.listening import listen, url_of
 from lakehouse.edge.server import LAST_WORDS, Service
 from lakehouse.edge.workers import Launch, supervise
+from lakehouse.local.readiness import SOCKET, published
 from lakehouse.observe.siblings import private_directory
 from lakehouse.preflight import preflight
 from lakehouse.service import addresses, open_local_server
@@ -29,12 +34,12 @@ async def serve_with_workers(
     table = config.chatd.local
     async with AsyncExitStack() as stack:
         sockets = stack.enter_context(addresses(config))
+        directory = stack.enter_context(private_directory())
         local = None
         if table.configured:
-            local = await stack.enter_async_context(open_local_server(table))
+            local = await stack.enter_async_context(_local_server(table, directory))
         for sock in sockets:
             listen(sock)
-        directory = stack.enter_context(private_directory())
         descriptors = tuple(sock.fileno() for sock in sockets)
 
         def orders(index: int) -> bytes:
@@ -64,3 +69,12 @@ async def serve_with_workers(
             for sock in sockets:  # the last worker to close its own refuses whoever comes now
                 sock.close()
     return clean
+
+
+@asynccontextmanager
+async def _local_server(table: LocalTable, directory: Path) -> AsyncIterator[LocalServer]:
+    """The embedded model as the workers are told of it: how it is, is published in their directory."""
+    async with open_local_server(table) as local:
+        assert local.readiness is not None  # noqa: S101 - the engine is our own
+        async with published(local.readiness, directory / SOCKET):
+            yield replace(local, readiness=None)

@@ -197,8 +197,12 @@ class ErrUpstream(LakehouseError):
     status = 502
 
 
+class ErrUnreached(ErrUpstream):
+    """No connection to the upstream could be made, so nothing of the request has been sent."""
+
+
 class ErrUnavailable(LakehouseError):
-    """We cannot take this now: draining, every circuit open, or the queue for that upstream is full."""
+    """We cannot take this now: draining, every circuit open, the queue for that upstream full, or no embedded model."""
 
     code = "ErrUnavailable"
     status = 503

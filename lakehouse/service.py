@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from lakehouse.edge.server import Service, Site, run_sites
 from lakehouse.errors import ErrMethodNotAllowed, ErrUnavailable
 from lakehouse.gateway.proxy import Gateway
 from lakehouse.local import EngineConfig, open_engine
+from lakehouse.local.readiness import SOCKET, followed
 from lakehouse.observe.api import PATHS, SignIn, Views, traced
 from lakehouse.observe.log import Log
 from lakehouse.observe.metrics import Names, Sources
@@ -179,18 +180,23 @@ async def open_local_server(table: LocalTable) -> AsyncIterator[LocalServer]:
     """The embedded model that the configuration names, for as long as the block runs. Raises LocalModelError."""
     path = Path(table.model) if table.model else None
     async with open_engine(EngineConfig(model_path=path, demo=table.demo, context=table.context)) as engine:
-        yield LocalServer(base_url=engine.base_url, api_key=engine.api_key, model=engine.name)
+        yield LocalServer(
+            base_url=engine.base_url, api_key=engine.api_key, model=engine.name, readiness=engine.readiness
+        )
 
 
 @asynccontextmanager
 async def _local_server(config: Config, seat: Seat) -> AsyncIterator[LocalServer | None]:
-    """The embedded model: the supervisor's, our own, or none."""
+    """The embedded model: the supervisor's, which says in the workers' directory how it is, our own, or none."""
     table = config.chatd.local
-    if seat.local is not None or not table.configured:
-        yield seat.local
-    else:
+    if seat.local is not None and seat.directory is not None:
+        async with followed(seat.directory / SOCKET) as readiness:
+            yield replace(seat.local, readiness=readiness)
+    elif seat.local is None and table.configured:
         async with open_local_server(table) as local:
             yield local
+    else:
+        yield seat.local
 
 
 def _own_paths(config: Config) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import trio
 from lakehouse import extras
 from lakehouse.local import Engine, EngineConfig, LocalModelError, open_engine, process
 from lakehouse.local.child import Settings
-from lakehouse.local.engine import reserved_port, restart_delays
+from lakehouse.local.engine import Restarts, reserved_port
 
 needs_llama = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("xllamacpp", "gguf", "numpy")),
@@ -226,7 +225,7 @@ class TestLife:
         killed, failed = caplog.messages[:2]
         assert "was killed by signal 9; starting it again in 0.25 s" in killed
         assert "No such file or directory" in failed
-        assert failed.endswith("starting it again in 0.5 s")
+        assert failed.endswith("starting it again in 0.25 s")
 
     async def test_it_ends_with_its_block(self) -> None:
         async with open_engine(EngineConfig(demo=True)) as engine:
@@ -386,8 +385,13 @@ class TestWhatIsWrong:
             EngineConfig()
 
 
-def test_restarts_back_off_to_twice_a_minute() -> None:
-    assert list(islice(restart_delays(), 9)) == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
+def test_failed_starts_back_off_to_twice_a_minute_and_a_process_that_served_is_replaced_at_once() -> None:
+    restarts = Restarts()
+    assert [restarts.delay_after(None) for _ in range(9)] == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert restarts.hopeless
+    assert [restarts.delay_after(0.5) for _ in range(3)] == [0.25] * 3
+    assert not restarts.hopeless
+    assert restarts.delay_after(5) == 0
 
 
 def settings(port: int) -> Settings:

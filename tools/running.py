@@ -42,13 +42,13 @@ class Running(NamedTuple):
 
 
 @contextmanager
-def service(tables: Mapping[str, Mapping[str, object]]) -> Iterator[Running]:
+def service(tables: Mapping[str, Mapping[str, object]], *arguments: str) -> Iterator[Running]:
     """`lakehouse serve` with these tables as its configuration, on a free port, until the block ends."""
     document = "".join(f"[{name}]\n" + "".join(_lines(table)) for name, table in tables.items())
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write(document)
         file.flush()
-        command = [sys.executable, "-m", "lakehouse", "serve", "-c", file.name, "--bind", "127.0.0.1:0"]
+        command = [sys.executable, "-m", "lakehouse", "serve", "-c", file.name, "--bind", "127.0.0.1:0", *arguments]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             host, port = _address(process)

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import trio
 
 from lakehouse.chat.call import Call
+from lakehouse.chat.own_process import OwnProcess
 from lakehouse.chat.policy import pause_before, rule_for
 from lakehouse.chat.registry import Route
 from lakehouse.chat.trail import TrackedAttempt
@@ -73,9 +74,12 @@ async def ask_route(call: Call, route: Route, ask: Ask[Result], why: Why, *, onc
     circuit = call.means.circuits[route.target]
     failed: LakehouseError | None = None
     retry = 0
-    while passing := circuit.admit():
+    own = None if (ready := route.provider.readiness) is None else OwnProcess(call, route, ready)
+    while passing := circuit.admit() if own is None else await own.admit(circuit):
         if failed is not None:
-            why, began = "retry", trio.current_time()
+            why = "retry"
+        if failed is not None or own is not None:
+            began = trio.current_time()
         attempt = call.trail.begin(route, passing, why, now=began, patience=call.means.patience)
         try:
             with attempt:
@@ -85,7 +89,7 @@ async def ask_route(call: Call, route: Route, ask: Ask[Result], why: Why, *, onc
                 return await call.linger.protect(partial(ask, call, route, attempt, last=last), lambda won: won.drain())
         except LakehouseError as error:
             failed = error
-            if call.step_down(attempt, error):
+            if (own is not None and own.ended(attempt, error)) or call.step_down(attempt, error):
                 continue
         retry += 1
         pause = None if once else pause_before(retry, failed, call.settings.policy, call.means.random)

@@ -43,6 +43,7 @@ from lakehouse.chat.stream import Stream
 from lakehouse.chat.trail import Trail
 from lakehouse.config import ChatTable, Config
 from lakehouse.errors import ErrBadRequest
+from lakehouse.local.readiness import Readiness
 from lakehouse.observe.inflight import Flight
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.transport import Transport
@@ -61,11 +62,15 @@ forgotten."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalServer:
-    """Where the embedded model is served: a base URL that ends in `/v1`, and what it takes to be let in."""
+    """Where the embedded model is served: a base URL that ends in `/v1`, and what it takes to be let in.
+
+    `readiness` says whether it is served at the moment; without one it is taken to be.
+    """
 
     base_url: str
     api_key: str
     model: str
+    readiness: Readiness | None = None
 
 
 class Dispatcher:
@@ -123,9 +128,13 @@ class Dispatcher:
     def providers(self) -> tuple[ProviderState, ...]:
         """The registered providers, the default one marked."""
         return tuple(
-            ProviderState(name=name, available=not self._circuits.open(name), default=name == self._settings.default)
-            for name in self._registry.providers
+            ProviderState(name=name, available=self._available(provider), default=name == self._settings.default)
+            for name, provider in self._registry.providers.items()
         )
+
+    def _available(self, provider: Provider) -> bool:
+        failed = provider.readiness is not None and provider.readiness.state.phase == "failed"
+        return not failed and not self._circuits.open(provider.name)
 
     async def models(self) -> Sequence[ModelCard]:
         """The tiers, then the models that the registered providers list; asked for anew once a minute."""
@@ -212,7 +221,7 @@ async def open_dispatcher(
 
 
 def _embedded(server: LocalServer) -> Local:
-    return Local(server.base_url, Key(server.api_key, "the embedded model"))
+    return Local(server.base_url, Key(server.api_key, "the embedded model"), server.readiness)
 
 
 def _pool(provider: Provider, settings: ChatTable, watch: Watch | None) -> Upstream:

@@ -98,6 +98,8 @@ class Listing:
     async def _get(self, provider: Provider, path: str) -> bytes:
         request = httpx.Request("GET", provider.base_url + path, headers=provider.query_headers)
         with trio.move_on_after(PATIENCE):
+            if provider.readiness is not None:
+                await provider.readiness.served()
             async with await answered_by(self._transports[provider.name], request, provider=provider.name) as incoming:
                 if incoming.status != 200:
                     raise await incoming.refusal(secrets=provider.secrets)

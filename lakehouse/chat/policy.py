@@ -80,6 +80,11 @@ def rule_for(error: LakehouseError) -> Rule:
     return rule if error.retryable or not rule.retries else rule._replace(retries=0)
 
 
+def lost_connection(error: LakehouseError) -> bool:
+    """Whether the failure is that of a connection, and not an answer of the provider's that says it failed."""
+    return error.error_class in ("upstream_error", "incomplete_stream") and (error.upstream_status or 0) < 300
+
+
 def pause_before(retry: int, error: LakehouseError, policy: PolicyTable, random: Random) -> float | None:
     """How long to wait, in seconds, before retry number `retry` (from 1) on the same route; None: leave the route.
 

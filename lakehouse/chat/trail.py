@@ -10,7 +10,7 @@ import trio
 
 from lakehouse.chat.circuit import Pass
 from lakehouse.chat.dialects.base import SchemaLevel
-from lakehouse.chat.policy import rule_for
+from lakehouse.chat.policy import lost_connection, rule_for
 from lakehouse.chat.registry import Route
 from lakehouse.errors import Attempt, ErrBadRequest, ErrorClass, LakehouseError
 from lakehouse.observe.inflight import Flight, Try, Why
@@ -88,7 +88,9 @@ class TrackedAttempt:
         self.error = error.error_class
         self.unsent = isinstance(error, ErrBadRequest) and error.error_class is None
         rule = rule_for(error)
-        if rule.counts and error.error_class:
+        if self.route.provider.readiness is not None and lost_connection(error):
+            self._pass.dropped()  # the supervisor of that process knows how it is, and a circuit would guess
+        elif rule.counts and error.error_class:
             self._pass.failed(error.error_class)
         elif error.upstream_status is not None:
             self._pass.succeeded()  # the route answered; what it said speaks of the request

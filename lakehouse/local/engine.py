@@ -3,8 +3,8 @@
     async with open_engine(EngineConfig(demo=True)) as engine:
         ...  # POST {engine.base_url}/chat/completions with Authorization: Bearer {engine.api_key}
 
-Behind it a child process runs llama.cpp. When that dies it is started again, on the same port; until it is back,
-connections are refused, which the client side reports as `ErrUpstream`.
+Behind it a child process runs llama.cpp. When that dies it is started again, on the same port. Until it is back
+connections are refused, and `engine.readiness` is what a caller waits for.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ import trio
 from lakehouse.local.checks import LocalModelError, check_model
 from lakehouse.local.child import Settings
 from lakehouse.local.process import open_child
+from lakehouse.local.readiness import Readiness
 
 log = logging.getLogger("lakehouse.local")
 
-FIRST_DELAY = 0.25  # seconds before the first restart; doubles
-LONGEST_DELAY = 30.0  # seconds; a model that cannot live is tried twice a minute, and costs nobody much
-STABLE_AFTER = 60.0  # seconds of life that make the next death a first one again
+FIRST_DELAY = 0.25  # seconds after a start that failed; doubles with each further one in a row
+LONGEST_DELAY = 30.0  # seconds; a model that cannot be started is tried twice a minute, and costs nobody much
+STABLE_AFTER = 1.0  # seconds of service after which a process is replaced without any delay
+HOPELESS_AFTER = 3  # failed starts in a row; from then on nobody waits for the next
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class EngineConfig:
 
 
 class Engine:
-    """The running model. Every attribute but `pid` stays as it is through restarts.
+    """The running model. Every attribute but `pid` stays as it is through restarts; `readiness` is told of each.
 
     Ask it for streams, and put whole answers together from them: closing the connection of a stream ends its generation
     at the next token, whereas llama.cpp looks after the client of a whole answer only when no other answer has had a
@@ -64,6 +66,7 @@ class Engine:
         self.base_url = f"http://127.0.0.1:{port}/v1"
         self.api_key = secrets.token_urlsafe()
         self.pid: int | None = None
+        self.readiness = Readiness()
         self._start_timeout = config.start_timeout
         self._settings = Settings(
             parent=os.getpid(),
@@ -85,7 +88,7 @@ class Engine:
 
         Reports None when the first one answers. If that never happens, reports why and returns.
         """
-        delays = restart_delays()
+        restarts = Restarts()
         answered = False
         while True:
             served, ending = await self._one_life(trio.TASK_STATUS_IGNORED if answered else task_status)
@@ -93,9 +96,9 @@ class Engine:
                 task_status.started(ending)
                 return
             answered = True
-            if served is not None and served > STABLE_AFTER:
-                delays = restart_delays()
-            delay = next(delays)
+            delay = restarts.delay_after(served)
+            if restarts.hopeless:
+                self.readiness.failed(retry_after=delay)
             log.warning("the embedded model is gone: %s; starting it again in %g s", ending, delay)
             await trio.sleep(delay)
 
@@ -107,22 +110,41 @@ class Engine:
                 if problem is not None:
                     return None, problem
                 self.pid, began = child.pid, trio.current_time()
+                self.readiness.serving()
                 task_status.started(None)
                 try:
-                    ending = await child.exited()
+                    await child.ended()
                 finally:
                     self.pid = None
-                return trio.current_time() - began, f"its process {ending}"
+                    self.readiness.starting()
+                return trio.current_time() - began, f"its process {await child.exited()}"
         except OSError as error:  # too many processes or files
             return None, f"no process can be started: {error}"
 
 
-def restart_delays() -> Iterator[float]:
-    """How many seconds to wait before each restart, one after another."""
-    delay = FIRST_DELAY
-    while True:
-        yield delay
-        delay = min(2 * delay, LONGEST_DELAY)
+class Restarts:
+    """How long to wait before each restart.
+
+    A process that has served is proof that the model can be, and callers wait for its successor: that starts at once,
+    or after `FIRST_DELAY` where the process served for less than `STABLE_AFTER`. After a start that failed the delay
+    doubles, up to `LONGEST_DELAY`.
+    """
+
+    def __init__(self) -> None:
+        self._failed = 0
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether so many starts in a row have failed that the next one is not worth waiting for."""
+        return self._failed >= HOPELESS_AFTER
+
+    def delay_after(self, served: float | None) -> float:
+        """Seconds until the next start, after a process that served for so many seconds; None: its start failed."""
+        if served is not None:
+            self._failed = 0
+            return 0.0 if served >= STABLE_AFTER else FIRST_DELAY
+        self._failed += 1
+        return min(FIRST_DELAY * 2.0 ** min(self._failed - 1, 64), LONGEST_DELAY)
 
 
 @contextmanager

@@ -64,9 +64,13 @@ class Child:
             return f"its process {await self.exited()}"
         return f"it was not ready within {timeout:g} s"
 
+    async def ended(self) -> None:
+        """Wait for the process to end."""
+        await trio.lowlevel.wait_readable(self._pidfd)
+
     async def exited(self) -> str:
         """Wait for the process to end; returns how, and its last words, for people."""
-        await trio.lowlevel.wait_readable(self._pidfd)
+        await self.ended()
         status = self._process.wait()  # has ended: this only collects the status
         how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
         with trio.move_on_after(LOG_LIMIT):  # what it wrote last is on its way, unless somebody else holds the pipe

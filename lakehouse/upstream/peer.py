@@ -10,7 +10,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from lakehouse.config.urls import redact
-from lakehouse.errors import LakehouseError, failure
+from lakehouse.errors import ErrUnreached, LakehouseError, failure
 
 Phase = Literal["connect", "response", "idle"]
 
@@ -58,7 +58,8 @@ class Peer:
             return self.broken(f"showed a certificate that is not trusted: {why}", retryable=False)
         if isinstance(error, ssl.SSLError):
             return self.broken(f"could not be spoken to over TLS: {error.reason or error}")
-        return self.broken(f"could not be connected to: {reason_of(error)}")
+        message = f"{self.name} could not be connected to: {reason_of(error)}"
+        return ErrUnreached(message, provider=self.name, error_class="upstream_error", retryable=True)
 
 
 def reason_of(error: BaseException) -> str:

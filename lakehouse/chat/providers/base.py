@@ -17,6 +17,7 @@ from lakehouse.chat.dialects.base import Dialect, Quirks
 from lakehouse.chat.keys import Key
 from lakehouse.chat.request import Request
 from lakehouse.config.urls import separate
+from lakehouse.local.readiness import Readiness
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -68,6 +69,8 @@ class Provider:
     """Whole answers are put together from streams."""
     keepalive_expiry: ClassVar[float] = 60.0
     """Seconds that an idle connection is kept; must be less than what the provider keeps it."""
+    readiness: Readiness | None = None
+    """What is known of the provider's process, where that is a process of ours."""
 
     def __init__(self, base_url: str, key: Key | None = None) -> None:
         self.base_url = separate(base_url)

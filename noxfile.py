@@ -69,6 +69,14 @@ def budget(session: nox.Session) -> None:
 
 
 @nox.session
+def kills(session: nox.Session) -> None:
+    """A thousand kills of the embedded model under load, twice: one process, and two workers. Takes 40 minutes."""
+    install(session, extras="local")
+    session.run("python", "-m", "tools.kills", *session.posargs)
+    session.run("python", "-m", "tools.kills", "--workers", "2", "--seed", "2", *session.posargs)
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """Wheel and sdist, installed and run without the checkout."""
     session.install("build>=1.2,<2")

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import trio
+
 from lakehouse.observe.inflight import Flight
 from lakehouse.observe.log import Form, Log
 
@@ -67,3 +69,10 @@ class Caught:
     @property
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.text.splitlines()]
+
+    async def requests(self, count: int) -> list[dict[str, Any]]:
+        """The lines of requests, once there are `count` of them."""
+        with trio.fail_after(10):
+            while len(found := [line for line in self.lines if line["event"] == "request"]) < count:
+                await trio.sleep(0.01)
+        return found

@@ -48,7 +48,7 @@ FIELDS: list[tuple[str, Any, dict[str, Outcome]]] = [
     ("metadata", {"run": "7"}, {"messages": LEFT_OUT, "responses": {"metadata": {"run": "7"}}, "ollama": LEFT_OUT}),
     ("modalities", ["text"], alike(LEFT_OUT)),
     ("modalities", ["text", "audio"], alike(REFUSED)),
-    ("parallel_tool_calls", True, {"messages": {}, "responses": {"parallel_tool_calls": True}, "ollama": LEFT_OUT}),
+    ("parallel_tool_calls", True, {"messages": LEFT_OUT, "responses": {"parallel_tool_calls": True}, "ollama": LEFT_OUT}),
     ("prediction", {"type": "content", "content": "x"}, alike(LEFT_OUT)),
     ("prompt_cache_key", "k", {"messages": LEFT_OUT, "responses": {"prompt_cache_key": "k"}, "ollama": LEFT_OUT}),
     ("prompt_cache_retention", "24h", {"messages": LEFT_OUT, "responses": {"prompt_cache_retention": "24h"}, "ollama": LEFT_OUT}),
@@ -69,6 +69,7 @@ FIELDS: list[tuple[str, Any, dict[str, Outcome]]] = [
     ("stop", ["A", "B"], {"messages": {"stop_sequences": ["A", "B"]}, "responses": REFUSED, "ollama": {"options": {"stop": ["A", "B"]}}}),
     ("max_completion_tokens", 99, {"chat_completions": {"max_tokens": 99}, "messages": {"max_tokens": 99}, "responses": {"max_output_tokens": 99}, "ollama": {"options": {"num_predict": 99}}}),
     ("max_tokens", 99, {"messages": {"max_tokens": 99}, "responses": {"max_output_tokens": 99}, "ollama": {"options": {"num_predict": 99}}}),
+    ("web_search_options", {}, {"messages": {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "responses": {"tools": [{"type": "web_search"}]}, "ollama": REFUSED}),
     ("response_format", {"type": "text"}, {"chat_completions": {}, **alike({})}),
     # Fields that are not OpenAI's, and that its clients send to those who know them.
     ("top_k", 40, {"messages": {"top_k": 40}, "responses": REFUSED, "ollama": {"options": {"top_k": 40}}}),
@@ -127,5 +128,6 @@ async def test_a_field_of_openais_arrives_or_is_refused_or_is_told_of(form: str,
             assert answer.status_code == 200, (name, value, answer.text)
             assert sent(there) == joined(plain, outcome if isinstance(outcome, dict) else {}), (name, value)
             told[f"row-{row}"] = [name] if outcome == LEFT_OUT else None
-    lines = {line["request_id"]: line.get("left_out") for line in caught.lines if "request_id" in line}
+        logged = await caught.requests(1 + len(FIELDS))
+    lines = {line["request_id"]: line.get("left_out") for line in logged}
     assert {name: lines[name] for name in told} == told

@@ -89,6 +89,11 @@ class Quirks:
     """Messages form: how thinking is switched on and off."""
     sampling_while_thinking: bool = False
     """Messages form: `temperature` and `top_p` may be sent along with thinking, which Anthropic refuses."""
+    either_sampling: bool = False
+    """Messages form: `temperature` and `top_p` are refused together, so that one which is 1, and so changes nothing, is
+    left out."""
+    web_search: bool = False
+    """Messages form: the provider searches the web itself, with Anthropic's tool for it."""
     reasoning_key: str | None = None
     """The key of an assistant message under which its reasoning is sent back; None: it is not."""
     blank_reasoning: bool = False

@@ -11,34 +11,16 @@ from typing import Literal
 from lakehouse.chat.dialects import images, schema, thinking
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel, StreamParser
-from lakehouse.chat.dialects.choice import offer
+from lakehouse.chat.dialects.choice import Choice, offer
 from lakehouse.chat.dialects.documents import JsonObject, mapping, objects, string, without_nulls
-from lakehouse.chat.dialects.parameters import WITHOUT_PLACE, Places, Read, Sent, carried
+from lakehouse.chat.dialects.messages_parameters import parameters, web_search
+from lakehouse.chat.dialects.parameters import note_names
 from lakehouse.chat.dialects.parsing import Parser, read_whole
 from lakehouse.chat.dialects.requests import body_of, extra_fields, own_options
 from lakehouse.chat.dialects.sse import SseFraming
 from lakehouse.chat.dialects.tools import CallIds, arguments_object
 from lakehouse.chat.request import Delta, ImagePart, Message, Reply, Request
 from lakehouse.errors import ErrBadRequest
-
-DEFAULT_MAX_TOKENS = 32_768
-"""Tokens. The form demands a limit; this one Kimi recommends, and every model of the form takes."""
-
-PLACES: Places = {
-    **WITHOUT_PLACE,
-    "cache_control": Sent(("cache_control",)),
-    "context_management": Sent(("context_management",)),
-    "output_config": Sent(("output_config",)),
-    "parallel_tool_calls": Read(),
-    "safety_identifier": Read(),
-    "service_tier": Sent(("service_tier",), {"auto": "auto", "default": "standard_only"}),
-    "thinking": Sent(("thinking",)),
-    "top_k": Sent(("top_k",)),
-}
-"""Where the fields of OpenAI's form go; the form's own are taken as they are."""
-
-SMALLEST_TOP_P = 0.95
-"""Anthropic refuses a smaller `top_p`, any `top_k`, and any `temperature` but 1, along with thinking."""
 
 CHOICES = {"none": "none", "auto": "auto", "required": "any"}
 
@@ -57,22 +39,12 @@ class Messages:
     ) -> bytes:
         """See `Dialect`."""
         changes = Changes() if changes is None else changes
-        extra = carried(request, PLACES, model=model, quirks=quirks, changes=changes)
+        said = parameters(request, model=model, quirks=quirks, changes=changes)
         plan = schema.plan(request, quirks, steps=self.schema_steps)
-        limit = request.max_tokens or quirks.default_max_tokens or DEFAULT_MAX_TOKENS
-        switch = thinking.in_messages(request, quirks, limit=limit, changes=changes)
-        extra |= switch | _joined("output_config", extra, switch)
-        known = {
-            "model": model,
-            **_conversation(request, plan, quirks),
-            "max_tokens": limit,
-            "stream": stream,
-            **_sampling(request, extra, quirks, changes),
-            "stop_sequences": [request.stop] if isinstance(request.stop, str) else request.stop,
-            "metadata": _metadata(request, quirks, changes),
-        }
-        changes.leave_out("seed", request.seed)
-        return body_of(quirks.extra_body, own_options(request), extra, _tools(request, plan, quirks), known)
+        searches = web_search(request, model=model, quirks=quirks, changes=changes)
+        tools = _tools(request, plan, searches, quirks, changes)
+        known = {"model": model, **_conversation(request, plan, quirks, changes), "stream": stream}
+        return body_of(quirks.extra_body, own_options(request), said, tools, known)
 
     def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
         """See `Dialect`."""
@@ -87,59 +59,36 @@ def _is_system(message: Message) -> bool:
     return message.role in ("system", "developer")
 
 
-def _joined(name: str, *layers: JsonObject) -> JsonObject:
-    """The object `name` of several layers as one, the later members over the earlier."""
-    joined = {key: value for layer in layers for key, value in mapping(layer.get(name)).items()}
-    return {name: joined} if joined else {}
-
-
-def _sampling(request: Request, extra: JsonObject, quirks: Quirks, changes: Changes) -> JsonObject:
-    """`temperature` and `top_p`, with `top_k` taken out of `extra`, as far as they may be sent."""
-    temperature, top_p, top_k = request.temperature, request.top_p, extra.get("top_k")
-    thinks = mapping(extra.get("thinking")).get("type") in ("enabled", "adaptive")
-    if not quirks.send_temperature:
-        temperature = top_p = top_k = None
-    elif thinks and not quirks.sampling_while_thinking:
-        temperature = 1.0 if temperature == 1 else None
-        top_p = top_p if top_p is not None and top_p >= SMALLEST_TOP_P else None
-        top_k = None
-    if temperature is None:
-        changes.leave_out("temperature", request.temperature)
-    if top_p is None:
-        changes.leave_out("top_p", request.top_p)
-    if top_k is None:
-        changes.leave_out("top_k", extra.pop("top_k", None))
-    return {"temperature": temperature, "top_p": top_p}
-
-
-def _metadata(request: Request, quirks: Quirks, changes: Changes) -> JsonObject | None:
-    """The id of the end user: `user`, or `safety_identifier`, which OpenAI has put in its place."""
-    identifier = extra_fields(request).get("safety_identifier")
-    user = (request.user or string(identifier)) if quirks.send_user else None
-    if user != request.user:
-        changes.leave_out("user", request.user)
-    if user != identifier:
-        changes.leave_out("safety_identifier", identifier)
-    return {"user_id": user} if user else None
-
-
-def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonObject:
-    """`tools` and `tool_choice`, the tool that stands for a structured answer among them. That calls are not to be made
-    in parallel is said in the choice, which is `auto` if the caller made none."""
+def _tools(
+    request: Request, plan: schema.Plan | None, searches: list[JsonObject], quirks: Quirks, changes: Changes
+) -> JsonObject:
+    """`tools` and `tool_choice`, `searches` and the tool that stands for a structured answer among them. That calls are
+    not to be made in parallel is said in the choice, which is `auto` if the caller made none."""
     tools, chosen = offer(request, quirks)
     tools = chosen.of(tools)
-    choice: JsonObject | None = {"type": CHOICES[chosen.mode]} if chosen.mode else None
-    if chosen.name:
-        choice = {"type": "tool", "name": chosen.name}
+    asked = choice = _choice(chosen)
     if plan is not None and plan.tool is not None:
         forced = {"type": "any"} if tools else {"type": "tool", "name": plan.tool["function"]["name"]}
         thinks = thinking.wanted(request, quirks) or quirks.thinking == "always"
         choice = {"type": "auto"} if thinks else forced
         tools = [*tools, plan.tool]
-    if extra_fields(request).get("parallel_tool_calls") is False and choice != {"type": "none"}:
+    parallel = extra_fields(request).get("parallel_tool_calls")
+    written = [*[_tool(mapping(tool["function"])) for tool in tools], *searches]
+    if not written:
+        changes.leave_out("tool_choice", request.tool_choice)
+        changes.leave_out("parallel_tool_calls", parallel)
+        return {}
+    if asked is not None and asked != choice:
+        changes.adjust("tool_choice")
+    if parallel is False and choice != {"type": "none"}:
         choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
-    written = [_tool(mapping(tool["function"])) for tool in tools]
-    return without_nulls({"tools": written or None, "tool_choice": choice if written else None})
+    return without_nulls({"tools": written, "tool_choice": choice})
+
+
+def _choice(chosen: Choice) -> JsonObject | None:
+    if chosen.name:
+        return {"type": "tool", "name": chosen.name}
+    return {"type": CHOICES[chosen.mode]} if chosen.mode else None
 
 
 def _tool(function: JsonObject) -> JsonObject:
@@ -148,9 +97,10 @@ def _tool(function: JsonObject) -> JsonObject:
     return {"name": function["name"], **described, "input_schema": parameters}
 
 
-def _conversation(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonObject:
+def _conversation(request: Request, plan: schema.Plan | None, quirks: Quirks, changes: Changes) -> JsonObject:
     """`system` and `messages`. What the system says is the user's turn where nobody else says anything, for there must
     be one."""
+    note_names(request, changes)
     messages = schema.instructed(request.messages, plan.instruction if plan else "")
     said = [message.text for message in messages if _is_system(message) and message.text.strip()]
     system = "\n\n".join(said) or None
@@ -159,6 +109,9 @@ def _conversation(request: Request, plan: schema.Plan | None, quirks: Quirks) ->
         return {"messages": [{"role": "user", "content": [{"type": "text", "text": system}]}]}
     if not turns:
         raise ErrBadRequest("`messages` must hold more than white space", field="messages")
+    last = turns[-1]["content"][-1]
+    if turns[-1]["role"] == "assistant" and last["type"] == "text":
+        last["text"] = last["text"].rstrip()  # white space at the end of what the model is to go on with is refused
     return {"system": system, "messages": turns}
 
 
@@ -226,6 +179,7 @@ class MessagesReader:
     def __init__(self, quirks: Quirks) -> None:
         self.answer = AnswerBuilder(quirks)
         self._reason = ""
+        self._theirs: set[object] = set()  # calls that the provider makes and answers itself
 
     def whole(self, document: JsonObject) -> None:
         """See `Reader`."""
@@ -270,12 +224,16 @@ class MessagesReader:
         if kind == "tool_use":
             name, given = string(block.get("name")), block.get("input")
             return self.answer.fragment(index, id=string(block.get("id")), name=name, arguments=given or None)
+        if kind == "server_tool_use" and isinstance(index, int):
+            self._theirs.add(index)
         return []
 
     def _delta(self, index: object, delta: JsonObject) -> list[Delta]:
         kind = delta.get("type")
         if kind == "text_delta":
             return self.answer.content(string(delta.get("text")))
+        if kind == "input_json_delta" and isinstance(index, int) and index in self._theirs:
+            return []
         if kind == "input_json_delta":
             return self.answer.fragment(index, arguments=string(delta.get("partial_json")))
         if kind in ("thinking_delta", "signature_delta"):

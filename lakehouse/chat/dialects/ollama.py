@@ -12,11 +12,20 @@ from typing import Literal
 from lakehouse.chat.dialects import images, reasoning, schema, thinking
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel, StreamParser
-from lakehouse.chat.dialects.choice import offer
+from lakehouse.chat.dialects.choice import choice_of, offer
 from lakehouse.chat.dialects.documents import JsonObject, mapping, string, text, without_nulls
 from lakehouse.chat.dialects.flavours import inlined
 from lakehouse.chat.dialects.ndjson import NdjsonFraming
-from lakehouse.chat.dialects.parameters import WITHOUT_PLACE, Places, Read, Sent, carried, note_unsent, unplaced
+from lakehouse.chat.dialects.parameters import (
+    WITHOUT_PLACE,
+    Places,
+    Read,
+    Sent,
+    carried,
+    note_names,
+    note_unsent,
+    unplaced,
+)
 from lakehouse.chat.dialects.parsing import Parser, read_whole
 from lakehouse.chat.dialects.requests import body_of, extra_fields, own_options
 from lakehouse.chat.dialects.tools import CallIds, arguments_object, fragments_of
@@ -99,9 +108,11 @@ def _format(plan: schema.Plan | None) -> object:
 def _note(request: Request, quirks: Quirks, changes: Changes) -> None:
     """Record what is not sent: whose request it is, and that a tool must be called."""
     note_unsent(request, quirks, changes)
+    note_names(request, changes)
     changes.leave_out("user", request.user)
     changes.leave_out("parallel_tool_calls", extra_fields(request).get("parallel_tool_calls"))
-    if request.tool_choice == "required":
+    chosen = choice_of(request, quirks)
+    if chosen.name or chosen.mode == "required":
         changes.adjust("tool_choice")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lakehouse.chat.dialects.base import Changes, Quirks
-from lakehouse.chat.dialects.documents import JsonObject
+from lakehouse.chat.dialects.documents import JsonObject, mapping
 from lakehouse.chat.dialects.requests import extra_fields
 from lakehouse.chat.request import Request
 from lakehouse.errors import ErrBadRequest
@@ -105,6 +105,19 @@ def note_unsent(request: Request, quirks: Quirks, changes: Changes) -> None:
         changes.leave_out("top_p", request.top_p)
     if not quirks.send_user:
         changes.leave_out("user", request.user)
+
+
+def note_names(request: Request, changes: Changes) -> None:
+    """Record what the messages and tools say in fields that only OpenAI's forms have: who of several speaks, how
+    closely an image is to be looked at, and that arguments fit their schema for certain."""
+    for message in request.messages:
+        if message.name is not None and message.role != "tool":
+            changes.leave_out("messages.name")
+        for image in message.images:
+            changes.leave_out("messages.content.image_url.detail", image.image_url.detail)
+    for tool in request.tools or ():
+        if mapping(tool.get("function")).get("strict"):
+            changes.leave_out("tools.function.strict")
 
 
 def _put(body: JsonObject, path: tuple[str, ...], value: Any) -> None:  # noqa: ANN401 - any JSON

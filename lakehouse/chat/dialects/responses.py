@@ -12,41 +12,19 @@ from typing import Literal
 from lakehouse.chat.dialects import images, schema, thinking
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel, StreamParser
-from lakehouse.chat.dialects.choice import offer
+from lakehouse.chat.dialects.choice import Choice, offer
 from lakehouse.chat.dialects.documents import JsonObject, mapping, objects, string, without_nulls
 from lakehouse.chat.dialects.failures import refusal
-from lakehouse.chat.dialects.parameters import WITHOUT_PLACE, Places, Read, Sent, carried, note_unsent, unplaced
+from lakehouse.chat.dialects.parameters import unplaced
 from lakehouse.chat.dialects.parsing import Parser, read_whole
-from lakehouse.chat.dialects.requests import body_of, extra_fields, own_options
+from lakehouse.chat.dialects.requests import body_of, own_options
+from lakehouse.chat.dialects.responses_parameters import parameters, web_search
 from lakehouse.chat.dialects.sse import SseFraming
 from lakehouse.chat.dialects.tools import CallIds
 from lakehouse.chat.request import Delta, ImagePart, Message, Reply, Request
 
-PLACES: Places = {
-    **WITHOUT_PLACE,
-    "frequency_penalty": Sent(("frequency_penalty",)),
-    "logprobs": Read(),
-    "max_tool_calls": Sent(("max_tool_calls",)),
-    "metadata": Sent(("metadata",)),
-    "parallel_tool_calls": Sent(("parallel_tool_calls",)),
-    "presence_penalty": Sent(("presence_penalty",)),
-    "prompt_cache_key": Sent(("prompt_cache_key",)),
-    "prompt_cache_retention": Sent(("prompt_cache_retention",)),
-    "reasoning": Sent(("reasoning",)),
-    "safety_identifier": Sent(("safety_identifier",)),
-    "service_tier": Sent(("service_tier",)),
-    "store": Sent(("store",)),
-    "top_logprobs": Sent(("top_logprobs",)),
-    "truncation": Sent(("truncation",)),
-    "verbosity": Sent(("text", "verbosity")),
-}
-"""Where the fields of OpenAI's chat completions go; the form's own are taken as they are."""
-
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 """The items that are calls of the caller's tools, and what of them says with what."""
-
-SMALLEST_LIMIT = 16
-"""Tokens. A smaller `max_output_tokens` is refused, whatever the model."""
 
 
 class Responses:
@@ -64,25 +42,13 @@ class Responses:
         changes = Changes() if changes is None else changes
         if request.stop is not None:
             raise unplaced("stop", model=model, quirks=quirks)
-        extra = carried(request, PLACES, model=model, quirks=quirks, changes=changes)
         plan = schema.plan(request, quirks, steps=self.schema_steps)
-        text = mapping(extra.pop("text", None)) | ({"format": _format(plan)} if plan and plan.mode else {})
-        known = {
-            "model": model,
-            "input": _input(request, plan, quirks),
-            "stream": stream,
-            "store": extra.pop("store", False),
-            "include": _include(request, quirks) or None,
-            "max_output_tokens": _limit(request, quirks, changes),
-            "temperature": request.temperature if quirks.send_temperature else None,
-            "top_p": request.top_p if quirks.send_temperature else None,
-            "reasoning": _reasoning(thinking.nearest(request, quirks, thinking.RESPONSES_EFFORTS, changes)),
-            "text": text or None,
-            "user": request.user if quirks.send_user else None,
-        }
-        changes.leave_out("seed", request.seed)
-        note_unsent(request, quirks, changes)
-        return body_of(quirks.extra_body, own_options(request), extra, _tools(request, plan, quirks), known)
+        said = parameters(request, model=model, quirks=quirks, changes=changes)
+        if plan and plan.mode:
+            said["text"] = {**mapping(said.get("text")), "format": _format(plan)}
+        tools = _tools(request, plan, quirks, changes)
+        known = {"model": model, "input": _input(request, plan, quirks), "stream": stream}
+        return body_of(quirks.extra_body, own_options(request), said, tools, known)
 
     def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
         """See `Dialect`."""
@@ -93,56 +59,41 @@ class Responses:
         return Parser(SseFraming(), ResponseReader(quirks))
 
 
-def _include(request: Request, quirks: Quirks) -> list[str]:
-    """What the answer is to hold besides: reasoning that may be sent back, and the probabilities of its tokens."""
-    reasoning = ["reasoning.encrypted_content"] if quirks.reasoning_details else []
-    return reasoning + (["message.output_text.logprobs"] if extra_fields(request).get("logprobs") is True else [])
-
-
-def _limit(request: Request, quirks: Quirks, changes: Changes) -> int | None:
-    """The most tokens of an answer. A limit that is too small for the form is raised to the smallest one: the caller
-    who asks for a word gets a few more, and not a refusal."""
-    limit = request.max_tokens or quirks.default_max_tokens
-    if limit is None or limit >= SMALLEST_LIMIT:
-        return limit
-    changes.adjust("max_tokens")
-    return SMALLEST_LIMIT
-
-
-def _reasoning(think: bool | str | None) -> JsonObject | None:
-    """Effort, and a summary, without which no reasoning is shown."""
-    if think is None:
-        return None
-    if think is False or think == "none":
-        return {"effort": "none"}
-    return {"summary": "auto"} if think is True else {"effort": think, "summary": "auto"}
-
-
 def _format(plan: schema.Plan) -> JsonObject:
     if plan.schema is None or plan.level == "json_object":
         return {"type": "json_object"}
     return {"type": "json_schema", **schema.named_schema(plan.schema, plan.label)}
 
 
-def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonObject:
-    """`tools` and `tool_choice`. `strict` is said always: here, and only here, it is on when left out."""
+def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks, changes: Changes) -> JsonObject:
+    """`tools` and `tool_choice`, the search for `web_search_options` among them."""
     tools, chosen = offer(request, quirks)
-    choice: object = {"type": "function", "name": chosen.name} if chosen.name else chosen.mode
-    if chosen.allowed is not None:
-        named = [{"type": "function", "name": tool["function"]["name"]} for tool in chosen.of(tools)]
-        choice = {"type": "allowed_tools", "mode": chosen.mode, "tools": named}
+    asked = choice = _choice(tools, chosen)
     if plan is not None and plan.tool is not None:
         tools = chosen.of(tools)
         forced = "required" if tools else {"type": "function", "name": plan.tool["function"]["name"]}
         choice = "auto" if thinking.wanted(request, quirks) else forced
         tools = [*tools, plan.tool]
-    written = []
-    for tool in tools:
-        function = mapping(tool["function"])
-        parameters = mapping(function.get("parameters")) or {"type": "object", "properties": {}}
-        strict = function.get("strict") is True
-        written.append({"type": "function", **function, "parameters": parameters, "strict": strict})
+    written = [*map(_tool, tools), *web_search(request)]
+    if not written:
+        changes.leave_out("tool_choice", request.tool_choice)
+    elif asked is not None and asked != choice:
+        changes.adjust("tool_choice")
     return without_nulls({"tools": written or None, "tool_choice": choice if written else None})
+
+
+def _choice(tools: list[JsonObject], chosen: Choice) -> object:
+    if chosen.allowed is not None:
+        named = [{"type": "function", "name": tool["function"]["name"]} for tool in chosen.of(tools)]
+        return {"type": "allowed_tools", "mode": chosen.mode, "tools": named}
+    return {"type": "function", "name": chosen.name} if chosen.name else chosen.mode
+
+
+def _tool(tool: JsonObject) -> JsonObject:
+    """A function. `strict` is said always: here, and only here, it is on when left out."""
+    function = mapping(tool["function"])
+    parameters = mapping(function.get("parameters")) or {"type": "object", "properties": {}}
+    return {"type": "function", **function, "parameters": parameters, "strict": function.get("strict") is True}
 
 
 def _input(request: Request, plan: schema.Plan | None, quirks: Quirks) -> list[JsonObject]:

@@ -1,4 +1,4 @@
-"""Claude's models as data: how each is told to think, and whether it takes sampling parameters.
+"""Claude's models as data: how each is told to think, and what it takes of sampling parameters.
 
 Source: Anthropic's pages on adaptive thinking, effort and extended thinking, and on what is new in Claude Opus 4.7.
 """
@@ -26,6 +26,7 @@ def is_claude(model: str) -> bool:
 
 def quirks_of_claude(model: str, base: Quirks) -> Quirks:
     """`base` with what is particular about `model`. A name without a version is the newest of its family."""
+    base = replace(base, web_search=True, either_sampling=True)
     named = _NAME.search(model)
     if named is None:  # claude-3-5-sonnet and older, which have the version first
         return base

@@ -12,6 +12,7 @@ from lakehouse.edge.auth import Tokens
 from lakehouse.edge.listening import tls_context
 from lakehouse.errors import ErrBadRequest
 from lakehouse.extras import OTEL, missing, remedy
+from lakehouse.upstream.proxy import Proxies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,8 @@ def preflight(config: Config, env: Mapping[str, str]) -> Preflight:
         problems.append('chatd.default is "local", but no embedded model is named: set chatd.local.model')
     if config.observe.traces_url and (absent := missing(*OTEL)):
         problems.append(f"observe.traces_url {remedy('otel', absent)}")
+    if config.chatd.proxy_from_env:
+        problems += [f"chatd.proxy_from_env: {problem}" for problem in Proxies(env).problems()]
     problems += _nameless(config)
     if problems or tokens is None:
         raise ConfigError(problems)

@@ -16,6 +16,7 @@ from lakehouse.chat.request import Probed
 from lakehouse.config import Config
 from lakehouse.config.urls import separate
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES
+from lakehouse.upstream.proxy import Proxies, Proxy
 
 # Long enough for a service in the same building, short enough for somebody who waits for the list.
 PATIENCE = 1.0
@@ -52,8 +53,13 @@ def embedded_model(config: Config) -> str | None:
 def known_providers(config: Config, env: Mapping[str, str]) -> list[ProviderSeen]:
     """Every provider, registered or not; nobody is asked."""
     registry = register(config.chatd, env)
+    proxies = Proxies(env if config.chatd.proxy_from_env else {})
     there = [
-        ProviderSeen(name=name, registered=True, where=f"{provider.base_url}{_key(provider.key)}")
+        ProviderSeen(
+            name=name,
+            registered=True,
+            where=f"{provider.base_url}{_key(provider.key)}{_through(proxies.find(provider.base_url))}",
+        )
         for name, provider in registry.providers.items()
     ]
     missing = [ProviderSeen(name=name, registered=False, where=why) for name, why in registry.missing.items()]
@@ -66,6 +72,10 @@ def known_providers(config: Config, env: Mapping[str, str]) -> list[ProviderSeen
 
 def _key(key: Key | None) -> str:
     return "" if key is None else f", {key}"
+
+
+def _through(proxy: Proxy | None) -> str:
+    return "" if proxy is None else f", through {proxy}"
 
 
 async def probe_providers(config: Config, env: Mapping[str, str], dispatcher: Dispatcher) -> list[ProviderSeen]:

@@ -41,11 +41,12 @@ from lakehouse.chat.request import Answer, ModelCard, Probed, ProviderState, Quo
 from lakehouse.chat.routing import Router
 from lakehouse.chat.stream import Stream
 from lakehouse.chat.trail import Trail
-from lakehouse.config import ChatTable, Config
+from lakehouse.config import ChatTable, Config, ConfigError
 from lakehouse.errors import ErrBadRequest
 from lakehouse.local.readiness import Readiness
 from lakehouse.observe.inflight import Flight
 from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.proxy import Proxies
 from lakehouse.upstream.transport import Transport
 from lakehouse.upstream.watch import Watch
 
@@ -205,7 +206,11 @@ async def open_dispatcher(
     given are the giver's to close. `random` spreads the retries. `watch`, which somebody else runs, keeps time more
     cheaply than cancel scopes.
     """
-    registry = register(config.chatd, os.environ if env is None else env, local=_embedded(local) if local else None)
+    env = os.environ if env is None else env
+    registry = register(config.chatd, env, local=_embedded(local) if local else None)
+    proxies = Proxies(env) if config.chatd.proxy_from_env else None
+    if proxies is not None and (problems := proxies.problems()):
+        raise ConfigError([f"chatd.proxy_from_env: {problem}" for problem in problems])
     for warning in registry.warnings:
         logger.warning("%s", warning)
     given = transports or {}
@@ -214,7 +219,7 @@ async def open_dispatcher(
         ours: dict[str, httpx.AsyncBaseTransport] = {}
         for name, provider in registry.providers.items():
             if name not in given:
-                pools.append(_pool(provider, config.chatd, watch))
+                pools.append(_pool(provider, config.chatd, watch, proxies))
                 ours[name] = transport = Transport([pools[-1]])
                 stack.push_async_callback(transport.aclose)
         yield Dispatcher(config, registry, {**given, **ours}, pools=pools, random=random)
@@ -224,8 +229,8 @@ def _embedded(server: LocalServer) -> Local:
     return Local(server.base_url, Key(server.api_key, "the embedded model"), server.readiness)
 
 
-def _pool(provider: Provider, settings: ChatTable, watch: Watch | None) -> Upstream:
-    """No limit on the answer's time: the calls have theirs."""
+def _pool(provider: Provider, settings: ChatTable, watch: Watch | None, proxies: Proxies | None) -> Upstream:
+    """No limit on the answer's time: the calls have theirs. The embedded model is never behind a proxy."""
     return Upstream(
         provider.base_url,
         name=provider.name,
@@ -233,5 +238,6 @@ def _pool(provider: Provider, settings: ChatTable, watch: Watch | None) -> Upstr
         max_waiting=settings.max_waiting,
         keepalive_expiry=provider.keepalive_expiry,
         at_once=AT_ONCE,
+        proxy=None if proxies is None or provider.name == Local.name else proxies.find(provider.base_url),
         watch=watch,
     )

@@ -19,6 +19,7 @@ from lakehouse.config import Config, ConfigError, Loaded
 from lakehouse.local import LocalModelError, check_model
 from lakehouse.preflight import Preflight, preflight
 from lakehouse.survey import ProviderSeen, known_providers, routes_of
+from lakehouse.upstream.proxy import Proxies
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +99,7 @@ def _document(
         },
         "routes": [{"prefix": prefix, "upstream": name, "url": url} for prefix, name, url in routes_of(config)],
         "providers": [{"name": p.name, "registered": p.registered, "where": p.where} for p in providers],
+        "proxies": {"set": Proxies(os.environ).variables, "used": config.chatd.proxy_from_env},
         "tiers": tiers,
     }
 
@@ -125,6 +127,11 @@ def _lines(
     yield style.title("providers")
     for provider in providers:
         yield f"  {style.mark(provider.registered)} {provider.name:<13} {provider.where}"
+    if proxies := Proxies(os.environ).variables:
+        use = "used (NO_PROXY excepted)" if config.chatd.proxy_from_env else "set and not used"
+        verb = "are" if len(proxies) > 1 else "is"
+        setting = str(config.chatd.proxy_from_env).lower()
+        yield f"    {', '.join(proxies)} {verb} {use}: chatd.proxy_from_env = {setting}"
     if tiers:
         yield ""
         yield style.title("tiers")

@@ -8,15 +8,19 @@ import ssl
 
 import trio
 
+from lakehouse.upstream.peer import reason_of
+from lakehouse.upstream.proxy import Proxy, ProxyError, open_tunnel
 
-async def dial(hostname: str, port: int, tls: ssl.SSLContext | None) -> socket.socket:
+
+async def dial(hostname: str, port: int, tls: ssl.SSLContext | None, *, proxy: Proxy | None = None) -> socket.socket:
     """A connected, non-blocking socket; with `tls` its handshake is done and the certificate is that of `hostname`.
 
     Addresses of both families are tried as RFC 8305 says, each a quarter of a second after the one before. Raises
     `OSError` (`ssl.SSLError` among them) or, for a name that cannot be one, `ValueError`. Cancelled, it leaves nothing
-    open.
+    open. With `proxy` that is connected to instead, and asked for a tunnel, whatever the scheme; what it does not do
+    is a `ProxyError`.
     """
-    stream = await trio.open_tcp_stream(hostname, port)
+    stream = await trio.open_tcp_stream(hostname, port) if proxy is None else await _reach(proxy)
     family, kind, proto = stream.socket.family, stream.socket.type, stream.socket.proto
     sock = socket.socket(family, kind, proto, fileno=stream.socket.detach())
     try:
@@ -24,10 +28,19 @@ async def dial(hostname: str, port: int, tls: ssl.SSLContext | None) -> socket.s
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # trio's default of 16 KiB would have us wake up for every 16 KiB of an upload.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 256 * 1024)
+        if proxy is not None:
+            await open_tunnel(sock, proxy, hostname, port)
         return sock if tls is None else await _secure(sock, hostname, tls)
     except BaseException:
         sock.close()
         raise
+
+
+async def _reach(proxy: Proxy) -> trio.SocketStream:
+    try:
+        return await trio.open_tcp_stream(proxy.hostname, proxy.port)
+    except (OSError, ValueError) as error:
+        raise ProxyError(f"the proxy {proxy} could not be connected to: {reason_of(error)}") from error
 
 
 async def _secure(sock: socket.socket, hostname: str, tls: ssl.SSLContext) -> ssl.SSLSocket:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from lakehouse.config.urls import redact
 from lakehouse.errors import ErrUnreached, LakehouseError, failure
+from lakehouse.upstream.proxy import Proxy, ProxyError
 
 Phase = Literal["connect", "response", "idle"]
 
@@ -31,6 +32,7 @@ class Peer:
     connect_timeout: float
     response_timeout: float
     idle_timeout: float
+    proxy: Proxy | None = None
 
     def broken(self, what: str, *, status: int | None = None, retryable: bool | None = None) -> LakehouseError:
         """It failed us; `what` follows its name in the message."""
@@ -53,12 +55,15 @@ class Peer:
 
     def unreachable(self, error: OSError | ValueError) -> LakehouseError:
         """No connection could be made."""
+        if isinstance(error, ProxyError):
+            return self.broken(f"could not be connected to: {error}", retryable=error.retryable)
+        through = "" if self.proxy is None else f" (through the proxy {self.proxy})"
         if isinstance(error, ssl.SSLCertVerificationError):
             why = error.verify_message or str(error)
-            return self.broken(f"showed a certificate that is not trusted: {why}", retryable=False)
+            return self.broken(f"showed a certificate that is not trusted{through}: {why}", retryable=False)
         if isinstance(error, ssl.SSLError):
-            return self.broken(f"could not be spoken to over TLS: {error.reason or error}")
-        message = f"{self.name} could not be connected to: {reason_of(error)}"
+            return self.broken(f"could not be spoken to over TLS{through}: {error.reason or error}")
+        message = f"{self.name} could not be connected to{through}: {reason_of(error)}"
         return ErrUnreached(message, provider=self.name, error_class="upstream_error", retryable=True)
 
 

@@ -20,6 +20,7 @@ from lakehouse.upstream.dialing import default_context, dial
 from lakehouse.upstream.http1 import CHUNKED, IDEMPOTENT, ResponseParser, content_length, request_head
 from lakehouse.upstream.limiter import Limiter
 from lakehouse.upstream.peer import Peer, reason_of, split_base_url
+from lakehouse.upstream.proxy import Proxy
 from lakehouse.upstream.response import Gone, Response
 from lakehouse.upstream.upload import RequestBody, Upload, alongside
 from lakehouse.upstream.watch import Watch
@@ -68,12 +69,13 @@ class Upstream:
         keepalive_expiry: float = 60.0,
         at_once: int = CREDIT * READ_WINDOW,
         ssl_context: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
         watch: Watch | None = None,
     ) -> None:
         """`ssl_context` replaces the default, which verifies certificates as httpx does. `watch` keeps the limits of
         answers at less cost than cancel scopes, as long as somebody runs it. `at_once` is how many bytes one connection
         may give before the others are let run. The `authorization` of a `BaseURL` is sent with each request that has
-        no such header.
+        no such header. Connections are tunnels through `proxy`, if that is given.
 
         Raises `ValueError` for a base URL that is not `http(s)://host[:port][/path]`.
         """
@@ -88,6 +90,7 @@ class Upstream:
             connect_timeout=connect_timeout,
             response_timeout=response_timeout,
             idle_timeout=idle_timeout,
+            proxy=proxy,
         )
         self._limiter = Limiter(name, max_connections, max_waiting)
         self._keepalive_expiry = keepalive_expiry
@@ -317,10 +320,11 @@ class Upstream:
                 if peer.scheme == "https" and self._ssl_context is None:
                     self._ssl_context = await trio.to_thread.run_sync(default_context, abandon_on_cancel=True)
                 tls = self._ssl_context if peer.scheme == "https" else None
-                sock = await dial(peer.hostname, peer.port, tls)
+                sock = await dial(peer.hostname, peer.port, tls, proxy=peer.proxy)
                 if self._window is None:
                     self._window = memoryview(bytearray(self._read_size))
                 return Connection(sock, self._window, self._watch, allowance=self._allowance)
         except (OSError, ValueError) as error:
             raise peer.unreachable(error) from error
-        raise peer.late("connect", "did not accept a connection", peer.connect_timeout)
+        through = "" if peer.proxy is None else f" through the proxy {peer.proxy}"
+        raise peer.late("connect", f"did not accept a connection{through}", peer.connect_timeout)

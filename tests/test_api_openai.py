@@ -18,6 +18,7 @@ from lakehouse.chat.request import (
     ImagePart,
     ImageUrl,
     Message,
+    OpenAIMessage,
     OpenAIRequest,
     ReasoningPiece,
     TextPart,
@@ -297,9 +298,9 @@ async def test_a_defect_is_told_in_the_envelope(client: httpx.AsyncClient, dispa
         ({"model": "m", "messages": [{"role": "function", "content": ""}]}, "messages[0].role", "function"),
         ({"model": "m", "messages": [{"role": "tool", "content": ""}]}, "messages[0]", "`tool_call_id` is required"),
         (
-            {"model": "m", "messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+            {"model": "m", "messages": [{"role": "user", "content": [{"type": "input_video"}]}]},
             "messages[0].content[0].type",
-            "input_audio",
+            "input_video",
         ),
         ({**ASK, "temperature": "warm"}, "temperature", "expected `float | null`, got `str`"),
         ({**ASK, "presence_penalty": "x"}, "presence_penalty", "expected `float | null`, got `str`"),
@@ -407,7 +408,7 @@ async def test_what_a_request_becomes(
                 role="user",
                 name="ann",
                 content=(
-                    TextPart(text="What is it?"),
+                    TextPart(text="What is it?", cache_control={"type": "ephemeral"}),
                     ImagePart(image_url=ImageUrl(url="data:image/png;base64,AA==", detail="low")),
                 ),
             ),
@@ -418,7 +419,7 @@ async def test_what_a_request_becomes(
         ),
         (
             {"role": "assistant", "content": None, "refusal": "No.", "annotations": [], "audio": None},
-            Message(role="assistant", content="No."),
+            Message(role="assistant", refusal="No."),
         ),
         (
             {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
@@ -430,7 +431,7 @@ async def test_what_a_request_becomes(
         ),
         (
             {"role": "assistant", "content": "{", "prefix": True},
-            Message(role="assistant", content="{"),
+            OpenAIMessage(role="assistant", content="{", extra={"prefix": True}),
         ),
     ],
 )

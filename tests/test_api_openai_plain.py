@@ -16,7 +16,13 @@ from lakehouse.errors import ErrBadRequest
 HI = [{"role": "user", "content": "Hi"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "n": 1}}}
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-PARTS = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "https://a/b.png"}}]
+PARTS = [
+    {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}},
+    {"type": "image_url", "image_url": {"url": "https://a/b.png"}},
+    {"type": "file", "file": {"file_data": "data:application/pdf;base64,AA==", "filename": "a.pdf"}},
+    {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}},
+    {"type": "video_url", "video_url": {"url": "https://a/b.mp4"}},
+]
 
 PLAIN: list[dict[str, Any]] = [
     {},
@@ -34,6 +40,8 @@ PLAIN: list[dict[str, Any]] = [
     {
         "messages": [
             {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning": "Hm."},
+            {"role": "assistant", "content": None, "refusal": "No.", "annotations": [{"type": "x"}]},
+            {"role": "assistant", "audio": {"id": "a1"}, "cache_control": {"type": "ephemeral"}},
             {"role": "tool", "tool_call_id": "1", "content": "12"},
         ]
     },
@@ -59,13 +67,24 @@ FIELDS = [
     "think",
     "other",
 ]
-PART = st.sampled_from([*PARTS, {"type": "refusal", "refusal": "No."}, {"type": "text", "text": "a", "more": 1}, 1])
+PART = st.sampled_from(
+    [
+        *PARTS,
+        {"type": "refusal", "refusal": "No."},
+        {"type": "text", "text": "a", "more": 1},
+        {"type": "file", "file": {}},
+        1,
+    ]
+)
 MESSAGE = st.fixed_dictionaries(
     {"role": st.sampled_from(["user", "assistant", "tool", "developer", "system", "x"])},
     optional={
         "content": st.one_of(st.text(max_size=3), st.lists(PART, max_size=2), ODD),
-        "tool_calls": st.sampled_from([None, [], [CALL], [{"id": 1}]]),
-        **dict.fromkeys(["name", "tool_call_id", "refusal", "reasoning_content", "other"], ODD),
+        "tool_calls": st.sampled_from([None, [], [CALL], [{"id": 1}], [{**CALL, "index": 0}], [{**CALL, "more": 1}]]),
+        "annotations": st.sampled_from([None, [], [{"type": "x"}], [1]]),
+        **dict.fromkeys(
+            ["name", "tool_call_id", "refusal", "reasoning_content", "other", "audio", "cache_control"], ODD
+        ),
     },
 )
 BODY = st.fixed_dictionaries(

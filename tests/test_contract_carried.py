@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.house import HELLO, House, house
+from tests.observing import Caught
 
 Table = list[tuple[str, dict[str, Any], dict[str, Any]]]
 
@@ -266,3 +267,319 @@ async def test_a_choice_that_cannot_be_sent_is_refused_by_name(fields: dict[str,
     async with house() as there:
         for model in ALL:
             assert (await refusal(there, form, **{"model": model, **fields})).startswith(f"`{name}` ")
+
+
+# Parts that are neither text nor image, by the models that take them: what they become there. Everywhere else they are
+# refused by name.
+PDF = "data:application/pdf;base64,JVBERi0="
+FILE = {"type": "file", "file": {"filename": "a.pdf", "file_data": PDF}}
+REMOTE = {"type": "file", "file": {"file_data": "https://example.org/a.pdf"}}
+NOTES = {"type": "file", "file": {"filename": "a.txt", "file_data": "data:text/plain;base64,aGVsbG8="}}
+SCAN = {"type": "file", "file": {"filename": "a.png", "file_data": "data:image/png;base64,AA=="}}
+BY_ID = {"type": "file", "file": {"file_id": "file-1"}}
+SOUND = {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}
+VIDEO = {"type": "video_url", "video_url": {"url": "https://example.org/a.mp4"}}
+ROUTER, ZEN, GPT, CLAUDE = "openrouter/v/m", "opencode/m", "opencode/gpt-5", "opencode/claude-5"
+
+
+def as_it_is(part: dict[str, Any], *models: str) -> dict[str, dict[str, Any]]:
+    return dict.fromkeys(models, part)
+
+
+def source(kind: str, **fields: str) -> dict[str, Any]:
+    return {"source": {"type": kind, **fields}}
+
+
+KINDS: list[tuple[dict[str, Any], dict[str, dict[str, Any]]]] = [
+    (
+        FILE,
+        {
+            **as_it_is(FILE, ROUTER, ZEN),
+            GPT: {"type": "input_file", "filename": "a.pdf", "file_data": PDF},
+            CLAUDE: {
+                "type": "document",
+                "title": "a.pdf",
+                **source("base64", media_type="application/pdf", data="JVBERi0="),
+            },
+        },
+    ),
+    (
+        REMOTE,
+        {
+            **as_it_is(REMOTE, ROUTER, ZEN),
+            GPT: {"type": "input_file", "file_url": "https://example.org/a.pdf"},
+            CLAUDE: {"type": "document", **source("url", url="https://example.org/a.pdf")},
+        },
+    ),
+    (
+        NOTES,
+        {
+            **as_it_is(NOTES, ROUTER, ZEN),
+            GPT: {"type": "input_file", **NOTES["file"]},  # type: ignore[dict-item]
+            CLAUDE: {"type": "document", "title": "a.txt", **source("text", media_type="text/plain", data="hello")},
+        },
+    ),
+    (
+        SCAN,
+        {
+            **as_it_is(SCAN, ROUTER, ZEN),
+            GPT: {"type": "input_file", **SCAN["file"]},  # type: ignore[dict-item]
+            CLAUDE: {"type": "image", **source("base64", media_type="image/png", data="AA==")},
+        },
+    ),
+    (BY_ID, {**as_it_is(BY_ID, ROUTER, ZEN), GPT: {"type": "input_file", "file_id": "file-1"}}),
+    (SOUND, as_it_is(SOUND, ROUTER, ZEN, GPT)),
+    (VIDEO, as_it_is(VIDEO, ROUTER, ZEN)),
+]
+
+
+def part_of(body: dict[str, Any]) -> object:
+    """The second part of the first message."""
+    return (body.get("messages") or body["input"])[0]["content"][1]
+
+
+@pytest.mark.parametrize("form", ["native", "openai"])
+@pytest.mark.parametrize(("part", "wanted"), KINDS, ids=[json.dumps(row[0])[:60] for row in KINDS])
+async def test_a_part_arrives_in_the_upstreams_words_or_is_refused(
+    part: dict[str, Any], wanted: dict[str, dict[str, Any]], form: str
+) -> None:
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, part]}]
+    async with house() as there:
+        for model in [*ALL, "opencode/qwen3.7-max"]:
+            if model in wanted:
+                for body in await sent(there, form, model=model, messages=messages):
+                    assert part_of(body) == wanted[model], model
+            else:
+                said = await refusal(there, form, model=model, messages=messages)
+                assert said.startswith("`messages[0].content[1]` cannot be sent: "), said
+        result = [
+            *HELLO,
+            {"role": "assistant", "tool_calls": [CALL]},
+            {**messages[0], "role": "tool", "tool_call_id": "c1"},
+        ]
+        said = await refusal(there, form, model="ollama/m", messages=result)
+        assert said.startswith("`messages[2].content[1]` cannot be sent: "), said
+
+
+async def test_kimi_takes_videos_on_chat_completions_and_no_documents() -> None:
+    async with house(chatd={"kimi": {"wire": "chat"}}) as there:
+        messages = [{"role": "user", "content": [{"type": "text", "text": "a"}, VIDEO]}]
+        for body in await sent(there, "openai", model="kimi/k3", messages=messages):
+            assert body["messages"] == messages
+        messages = [{"role": "user", "content": [FILE]}]
+        assert (await refusal(there, "openai", model="kimi/k3", messages=messages)).startswith(
+            "`messages[0].content[0]` "
+        )
+
+
+WRONG_FILES = [
+    {"file_data": "JVBERi0="},
+    {"file_data": "data:application/pdf;base64,%%"},
+    {"file_data": "data:application/pdf;base64,"},
+    {"file_data": "data:application/zip;base64,AA=="},
+    {"filename": "a.pdf"},
+]
+
+
+@pytest.mark.parametrize("file", WRONG_FILES, ids=json.dumps)
+async def test_a_document_that_the_messages_form_cannot_have_is_refused_by_name(file: dict[str, str]) -> None:
+    messages = [{"role": "user", "content": [{"type": "file", "file": file}]}]
+    async with house() as there:
+        for form in ("native", "openai"):
+            said = await refusal(there, form, model=CLAUDE, messages=messages)
+            assert said.startswith("`messages[0].content[0]` "), said
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "assistant"])
+async def test_an_image_is_refused_where_only_text_can_be_said(role: str) -> None:
+    messages = [*HELLO, {"role": role, "content": [{"type": "text", "text": "a"}, IMAGE]}, *HELLO]
+    async with house() as there:
+        refusing = [CLAUDE, "kimi/m", *([GPT] if role == "assistant" else [])]
+        for model in ALL:
+            for form in ("native", "openai"):
+                if model in refusing:
+                    said = await refusal(there, form, model=model, messages=messages)
+                    assert said.startswith("`messages[1].content[1]` "), said
+                else:
+                    await sent(there, form, model=model, messages=messages)
+
+
+# A hint to cache, wherever clients write one.
+HINT = {"cache_control": {"type": "ephemeral"}}
+HINTED: list[dict[str, Any]] = [
+    {"role": "system", "content": [{"type": "text", "text": "S", **HINT}, {"type": "text", "text": "T"}]},
+    {"role": "user", "content": [{"type": "text", "text": "U", **HINT}, {**IMAGE, **HINT}]},
+    {"role": "assistant", "content": [{"type": "text", "text": "A", **HINT}], "tool_calls": [{**CALL, **HINT}]},
+    {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "R", **HINT}]},
+    {"role": "user", "content": "V", **HINT},
+]
+HINTED_TOOLS: list[dict[str, Any]] = [TOOL, {**OTHER, **HINT}]
+WHERE = [
+    "messages[0].content[0].cache_control",
+    "messages[1].content[0].cache_control",
+    "messages[1].content[1].cache_control",
+    "messages[2].tool_calls[0].cache_control",
+    "messages[2].content[0].cache_control",
+    "messages[3].content[0].cache_control",
+    "messages[4].cache_control",
+    "tools[1].cache_control",
+]
+
+
+def without(value: object) -> object:
+    """A document without hints."""
+    if isinstance(value, list):
+        return [without(inner) for inner in value]
+    if isinstance(value, dict):
+        return {name: without(inner) for name, inner in value.items() if name != "cache_control"}
+    return value
+
+
+@pytest.mark.parametrize("form", ["native", "openai"])
+async def test_a_hint_to_cache_arrives_where_it_has_a_place(form: str) -> None:
+    async with house() as there:
+        for body in await sent(there, form, model=ROUTER, messages=HINTED, tools=HINTED_TOOLS):
+            system, user, assistant, result, last = body["messages"]
+            assert (system, user, result, last) == (HINTED[0], HINTED[1], HINTED[3], HINTED[4])
+            assert (assistant["content"], assistant["tool_calls"]) == (HINTED[2]["content"], HINTED[2]["tool_calls"])
+            assert body["tools"] == HINTED_TOOLS
+        for model in (CLAUDE, "kimi/m", "opencode/qwen3.7-max"):
+            for body in await sent(there, form, model=model, messages=HINTED, tools=HINTED_TOOLS):
+                assert body["system"] == [{"type": "text", "text": "S", **HINT}, {"type": "text", "text": "T"}]
+                image = {"type": "image", **source("base64", media_type="image/png", data="AA=="), **HINT}
+                use = {"type": "tool_use", "id": "c1", "name": "f", "input": {}, **HINT}
+                answered = {"type": "tool_result", "tool_use_id": "c1", "content": "R", **HINT}
+                assert [turn["content"] for turn in body["messages"]] == [
+                    [{"type": "text", "text": "U", **HINT}, image],
+                    [{"type": "text", "text": "A", **HINT}, use],
+                    [answered, {"type": "text", "text": "V", **HINT}],
+                ]
+                assert [tool.get("cache_control") for tool in body["tools"]] == [None, HINT["cache_control"]]
+
+
+async def test_a_hint_to_cache_is_left_out_elsewhere_and_the_log_says_so() -> None:
+    models = ["ollama/m", "ollama_cloud/m", ZEN, "opencode/deepseek-v4", GPT]
+    for form in ("native", "openai"):
+        caught = Caught()
+        async with house(log=caught.log, observe={"log": "json"}) as there:
+            for model in models:
+                hinted = await sent(there, form, model=model, messages=HINTED, tools=HINTED_TOOLS)
+                bare: Any = {"messages": without(HINTED), "tools": without(HINTED_TOOLS)}
+                assert hinted == await sent(there, form, model=model, **bare)
+                assert all(b"cache_control" not in asked.body for asked in there.asked.get("ollama", ()))
+        told = [line.get("left_out") for line in caught.lines if "request_id" in line]
+        assert len(told) == 4 * len(models)
+        for number, names in enumerate(told):
+            wanted = number % 4 < 2
+            assert set(WHERE) <= set(names or ()) if wanted else not set(WHERE) & set(names or ()), (form, number)
+
+
+async def test_a_hint_within_a_function_is_the_tools() -> None:
+    tools = [{**TOOL, "function": {**TOOL["function"], **HINT}}]  # type: ignore[dict-item]
+    async with house() as there:
+        for body in await sent(there, "openai", model=CLAUDE, tools=tools):
+            assert body["tools"] == [{"name": "f", "input_schema": {"type": "object"}, **HINT}]
+        for body in await sent(there, "openai", model="ollama/m", tools=tools):
+            assert body["tools"] == [TOOL]
+
+
+async def test_a_conversation_keeps_its_session_though_its_hints_move_on() -> None:
+    async with house() as there:
+        ids = set()
+        for hint in (HINT, {}):
+            there.forget()
+            part = {"type": "text", "text": "U", **hint}
+            await there.complete(CLAUDE, messages=[{"role": "user", "content": [part]}])
+            ids.add(there.the_one("opencode").headers["x-opencode-session"])
+        assert len(ids) == 1
+
+
+# What else a message may have, as a client's library sends it back. For each form of an upstream: what is sent of it,
+# or None where it is left out, which the log tells.
+NOTE = {"type": "url_citation", "url_citation": {"url": "https://example.org", "title": "E"}}
+HEARD = {"id": "audio_1"}
+FORMS = {"completions": ROUTER, "messages": CLAUDE, "responses": GPT, "ollama": "ollama/m"}
+MEMBERS: list[tuple[str, dict[str, Any], str]] = [
+    ("native openai", {"role": "user", "content": "U", "name": "ann"}, "name"),
+    ("native openai", {"role": "assistant", "content": "A", "annotations": [NOTE]}, "annotations"),
+    ("openai", {"role": "assistant", "content": "{", "prefix": True}, "prefix"),
+]
+
+
+@pytest.mark.parametrize(("forms", "message", "name"), MEMBERS, ids=[row[2] for row in MEMBERS])
+async def test_a_member_of_a_message_arrives_or_is_told_of(forms: str, message: dict[str, Any], name: str) -> None:
+    for form in forms.split():
+        caught = Caught()
+        async with house(log=caught.log, observe={"log": "json"}) as there:
+            for kind, model in FORMS.items():
+                bare = {key: value for key, value in message.items() if key != name}
+                bodies = await sent(there, form, model=model, messages=[*HELLO, message])
+                if kind == "completions":
+                    assert [body["messages"][1] for body in bodies] == [message] * 2
+                else:
+                    assert bodies == await sent(there, form, model=model, messages=[*HELLO, bare])
+        told = [line.get("left_out") for line in caught.lines if "request_id" in line]
+        where = [f"messages[1].{name}"]
+        assert [names and names[:1] for names in told] == [None, None, *([where, where, None, None] * 3)]
+
+
+@pytest.mark.parametrize("form", ["native", "openai"])
+async def test_a_refusal_is_told_as_one_or_as_text(form: str) -> None:
+    refused = {"role": "assistant", "content": None, "refusal": "No."}
+    both = {"role": "assistant", "content": "Well.", "refusal": "No."}
+    async with house() as there:
+        for message in (refused, both):
+            for body in await sent(there, form, model=ROUTER, messages=[*HELLO, message, *HELLO]):
+                assert body["messages"][1] == message
+            for model in ALL:
+                for body in await sent(there, form, model=model, messages=[*HELLO, message, *HELLO]):
+                    assert "No." in json.dumps(body), model
+        for model in (ZEN, "ollama/m"):
+            for body in await sent(there, form, model=model, messages=[*HELLO, refused, *HELLO]):
+                assert body["messages"][1] == {"role": "assistant", "content": "No."}
+
+
+@pytest.mark.parametrize("form", ["native", "openai"])
+async def test_audio_of_an_earlier_answer_is_sent_or_refused_by_name(form: str) -> None:
+    message = {"role": "assistant", "audio": HEARD}
+    async with house() as there:
+        for body in await sent(there, form, model=ROUTER, messages=[*HELLO, message, *HELLO]):
+            assert body["messages"][1] == {**message, "content": None}
+        for model in ALL:
+            if model not in (ROUTER, ZEN):
+                said = await refusal(there, form, model=model, messages=[*HELLO, message, *HELLO])
+                assert said.startswith("`messages[1].audio` "), said
+
+
+async def test_members_of_parts_and_calls_that_nobody_here_knows_reach_completions() -> None:
+    text = {"type": "text", "text": "U", "weight": 2}
+    image = {"type": "image_url", "image_url": {"url": "https://example.org/a.png", "format": "image/png"}}
+    call = {**CALL, "extra_content": {"google": {"thought_signature": "s"}}}
+    messages = [
+        {"role": "user", "content": [text, image]},
+        {"role": "assistant", "content": None, "tool_calls": [{**call, "index": 0}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "R"},
+    ]
+    caught = Caught()
+    async with house(log=caught.log, observe={"log": "json"}) as there:
+        for body in await sent(there, "openai", model=ROUTER, messages=messages):
+            assert body["messages"][0] == messages[0]
+            assert body["messages"][1]["tool_calls"] == [call]
+        await sent(there, "openai", model=GPT, messages=messages)
+    told = [line["left_out"] for line in caught.lines if line.get("left_out")]
+    unknown = [
+        "messages[0].content[0].weight",
+        "messages[0].content[1].image_url",
+        "messages[1].tool_calls[0].extra_content",
+    ]
+    assert [sorted(names) for names in told] == [unknown] * 2
+
+
+async def test_an_old_function_call_is_refused_by_name() -> None:
+    message = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+    async with house() as there:
+        said = await refusal(there, "openai", model=ROUTER, messages=[*HELLO, message])
+        assert said.startswith("`messages[1].function_call` "), said
+        known = {"role": "assistant", "content": "A", "function_call": None, "audio": None, "tool_calls": None}
+        for body in await sent(there, "openai", model=ROUTER, messages=[*HELLO, known]):
+            assert body["messages"][1] == {"role": "assistant", "content": "A"}

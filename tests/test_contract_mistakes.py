@@ -29,7 +29,16 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "tool", "content": "42"}]}, "tool_call_id"),
     ({"messages": [{"role": "assistant", "content": None, "tool_calls": []}]}, "content"),
     ({"messages": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]}, "tool_calls[0].function"),
-    ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0].type"),
+    ({"messages": [{"role": "user", "content": [{"type": "input_video"}]}]}, "messages[0].content[0].type"),
+    ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0].input_audio"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "more": 1}]}]},
+        "messages[0].content[0].more",
+    ),
+    (
+        {"messages": [{"role": "assistant", "tool_calls": [{"id": "1", "index": 0, "function": {"name": "f"}}]}]},
+        "messages[0].tool_calls[0].index",
+    ),
     ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, "messages[0].content[0]"),
     ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]}, "image_url"),

@@ -7,84 +7,37 @@ Tokens are counted by the provider and are None when it counted none; money is U
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
+from lakehouse.chat.parts import AnyToolCall as AnyToolCall
+from lakehouse.chat.parts import Audio as Audio
+from lakehouse.chat.parts import AudioPart as AudioPart
+from lakehouse.chat.parts import Custom as Custom
+from lakehouse.chat.parts import CustomToolCall as CustomToolCall
+from lakehouse.chat.parts import File as File
+from lakehouse.chat.parts import FilePart as FilePart
+from lakehouse.chat.parts import Function as Function
+from lakehouse.chat.parts import ImagePart as ImagePart
+from lakehouse.chat.parts import ImageUrl as ImageUrl
+from lakehouse.chat.parts import JsonObject as JsonObject
+from lakehouse.chat.parts import Part as Part
+from lakehouse.chat.parts import TextPart as TextPart
+from lakehouse.chat.parts import ToolCall as ToolCall
+from lakehouse.chat.parts import VideoPart as VideoPart
+from lakehouse.chat.parts import VideoUrl as VideoUrl
 from lakehouse.errors import Attempt
 
-JsonObject = dict[str, Any]  # a JSON object that we pass on; msgspec has no recursive alias for its values
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 Role = Literal["system", "developer", "user", "assistant", "tool"]
-
-
-class TextPart(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="text", forbid_unknown_fields=True):
-    """A piece of a message that is text."""
-
-    text: str
-
-
-class ImageUrl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Where an image is: a `data:` URL, or a remote one, which is passed on and never fetched by us."""
-
-    url: str
-    detail: str | None = None
-
-
-class ImagePart(
-    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="image_url", forbid_unknown_fields=True
-):
-    """A piece of a message that is an image."""
-
-    image_url: ImageUrl
-
-
-Part = TextPart | ImagePart
-
-
-class Function(msgspec.Struct, frozen=True, kw_only=True):
-    """The function a tool call names; `arguments` is JSON as a string, and may be invalid when `length` cut it."""
-
-    name: str
-    arguments: str = "{}"
-
-
-class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call the model asks for, in OpenAI's shape."""
-
-    id: str
-    function: Function
-    type: Literal["function"] = "function"
-
-
-class Custom(msgspec.Struct, frozen=True, kw_only=True):
-    """The custom tool that a call names; `input` is free text."""
-
-    name: str
-    input: str
-
-
-class CustomToolCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call of a custom tool, in OpenAI's shape. It is only answered: no request of ours carries one."""
-
-    id: str
-    custom: Custom
-    type: Literal["custom"] = "custom"
-
-    @property
-    def function(self) -> Function:
-        """The tool and its input under the names that a call of a function has for them."""
-        return Function(name=self.custom.name, arguments=self.custom.input)
-
-
-AnyToolCall = ToolCall | CustomToolCall
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One message of the conversation.
 
     `reasoning` and `reasoning_details` are what an earlier answer carried; providers that demand their reasoning back
-    get it in their own way, signed blocks unchanged.
+    get it in their own way, signed blocks unchanged. So are `refusal`, `audio` and `annotations`.
     """
 
     role: Role
@@ -94,11 +47,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tool_call_id: str | None = None
     reasoning: str | None = None
     reasoning_details: tuple[JsonObject, ...] = ()
+    refusal: str | None = None
+    audio: JsonObject | None = None
+    annotations: tuple[JsonObject, ...] = ()
+    cache_control: JsonObject | None = None
 
     def __post_init__(self) -> None:
         if self.role == "tool" and self.tool_call_id is None:
             raise ValueError("`tool_call_id` is required in a message of role `tool`")
-        if self.content is None and not self.tool_calls:
+        said = self.tool_calls or (self.role == "assistant" and (self.refusal or self.audio))
+        if self.content is None and not said:
             raise ValueError("`content` is required in a message without `tool_calls`")
 
     @property
@@ -114,6 +72,15 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         if self.content is None or isinstance(self.content, str):
             return ()
         return tuple(part for part in self.content if isinstance(part, ImagePart))
+
+
+class OpenAIMessage(Message, frozen=True, kw_only=True):
+    """A message that came in OpenAI's form with fields that this service does not know: of the message, of the parts of
+    its content and of its tool calls, by their places. They are sent to providers that speak chat completions."""
+
+    extra: JsonObject = {}
+    part_extra: dict[int, JsonObject] = {}
+    call_extra: dict[int, JsonObject] = {}
 
 
 MAX_QUORUM = 16

@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+MODALITIES = {"image_url": "image", "video_url": "video", "input_audio": "audio"}
+"""What the parts are called that are no text."""
+
 
 def asked(messages: object) -> str | None:
     """A list of messages as `gen_ai.input.messages`; None when there is none."""
@@ -54,11 +57,13 @@ def _parts(message: Mapping[str, object]) -> Iterator[dict[str, object]]:
 def _part(part: Mapping[str, object]) -> dict[str, object]:
     if part.get("type") == "text":
         return {"type": "text", "content": part.get("text")}
-    image = part.get("image_url")
-    url = image.get("url") if isinstance(image, dict) else None
+    kind = str(part.get("type"))
+    inner = part.get(kind)
+    known = inner if isinstance(inner, dict) else {}
+    url = known.get("url") or known.get("file_data") or known.get("file_id")
     # An image in line is megabytes: that there was one is what a trace needs.
     shown = url if isinstance(url, str) and not url.startswith("data:") else "data:"
-    return {"type": "uri", "modality": "image", "uri": shown}
+    return {"type": "uri", "modality": MODALITIES.get(kind, kind), "uri": shown}
 
 
 def _objects(value: object) -> list[Mapping[str, object]]:

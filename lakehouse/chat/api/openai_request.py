@@ -1,31 +1,28 @@
 """From a request in OpenAI's form to a `Request` like any other.
 
 What OpenAI documents is checked by type. Fields that we do not know travel on in `extra`, for a provider that speaks
-this form. In messages, whose every word has to be told in other forms too, they are passed over.
+this form; so do those of messages (`openai_messages`).
 
 Most bodies hold nothing that has to be told in other words. Those are read at once (`Plain`); any other, a wrong one
 among them, is read step by step (`Given`), which gives the same for a plain one. Only what is passed over, an unknown
-member of `stream_options` or of a tool call, is not looked at within: bytes there need be no UTF-8.
+member of `stream_options`, is not looked at within: bytes there need be no UTF-8.
 """
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Literal, NamedTuple
 
 import msgspec
 
-from lakehouse.chat.api import body
+from lakehouse.chat.api import body, openai_messages
 from lakehouse.chat.api.openai_shapes import (
     FormatJson,
     FormatSchema,
     Given,
-    GivenImage,
-    GivenMessage,
-    GivenRefusal,
-    GivenText,
     Plain,
 )
-from lakehouse.chat.request import ImagePart, JsonObject, Message, OpenAIRequest, Part, TextPart
+from lakehouse.chat.request import JsonObject, OpenAIRequest
 from lakehouse.errors import ErrBadRequest
 
 CHECKED_ONLY = frozenset(
@@ -108,7 +105,7 @@ def _request(raw: JsonObject, given: Given) -> OpenAIRequest:
     with body.own_checks():
         return OpenAIRequest(
             model=given.model,
-            messages=tuple(_message(place, message) for place, message in enumerate(given.messages)),
+            messages=tuple(map(openai_messages.message, count(), given.messages, raw["messages"])),
             temperature=given.temperature,
             top_p=given.top_p,
             max_tokens=given.max_tokens if given.max_completion_tokens is None else given.max_completion_tokens,
@@ -147,27 +144,3 @@ def _format_label(given: Given) -> JsonObject:
 
 def _travels(name: str, value: object) -> bool:
     return name not in UNDERSTOOD and value is not None and not (name in NONE_WHEN_EMPTY and value == {})
-
-
-def _message(place: int, given: GivenMessage) -> Message:
-    content = tuple(map(_part, given.content)) if isinstance(given.content, list) else given.content
-    if content is None and given.role == "assistant" and not given.tool_calls:
-        content = given.refusal or ""  # an answer that was all reasoning, or a refusal, comes back like this
-    with body.own_checks(f"messages[{place}]"):
-        return Message(
-            role=given.role,
-            content=content,
-            name=given.name,
-            tool_calls=tuple(given.tool_calls or ()),
-            tool_call_id=given.tool_call_id,
-            reasoning=given.reasoning_content or given.reasoning or None,
-            reasoning_details=tuple(given.reasoning_details or ()),
-        )
-
-
-def _part(given: GivenText | GivenImage | GivenRefusal) -> Part:
-    match given:
-        case GivenImage(image_url=image_url):
-            return ImagePart(image_url=image_url)
-        case GivenText(text=text) | GivenRefusal(refusal=text):
-            return TextPart(text=text)

@@ -11,50 +11,9 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from lakehouse.chat.request import (
-    AnyToolCall,
-    Custom,
-    FinishReason,
-    Function,
-    ImageUrl,
-    JsonObject,
-    Message,
-    Role,
-    ToolCall,
-)
+from lakehouse.chat.api.openai_messages import GivenMessage
+from lakehouse.chat.request import AnyToolCall, Custom, FinishReason, Function, JsonObject, Message
 from lakehouse.errors import Attempt
-
-
-class GivenText(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
-    """A text part."""
-
-    text: str
-
-
-class GivenImage(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):
-    """An image part."""
-
-    image_url: ImageUrl
-
-
-class GivenRefusal(msgspec.Struct, frozen=True, tag_field="type", tag="refusal"):
-    """A part of an assistant's message in which it refused; to the model it is text like any other."""
-
-    refusal: str
-
-
-class GivenMessage(msgspec.Struct, frozen=True):
-    """A message. Earlier answers come back with all their fields, most of them null: the SDKs send them so."""
-
-    role: Role
-    content: str | list[GivenText | GivenImage | GivenRefusal] | None = None
-    name: str | None = None
-    refusal: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    reasoning_details: list[JsonObject] | None = None
 
 
 class JsonSchema(msgspec.Struct, frozen=True):

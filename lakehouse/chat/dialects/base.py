@@ -41,6 +41,27 @@ ThinkingStyle = Literal["budget", "adaptive", "always"]
 so is any sampling parameter); adaptively by a model that cannot be told not to think."""
 
 
+Capability = Literal[
+    "file",
+    "input_audio",
+    "video_url",
+    "name",
+    "tool_name",
+    "refusal",
+    "audio",
+    "annotations",
+    "cache_control",
+    "detail",
+    "system_media",
+    "assistant_media",
+    "extra",
+    "part_extra",
+]
+"""What a form may have a place for in a conversation: the kinds of parts; fields of messages (`tool_name` is `name` in
+the result of a tool); `detail` of an image; parts that are no text in what the system or the assistant says; fields
+that this service does not know, of messages and calls, and of parts."""
+
+
 @dataclass(slots=True)
 class Changes:
     """What had to be changed in a request to send it in a provider's form, for the log: names of the caller's fields.
@@ -108,6 +129,8 @@ class Quirks:
     text_parts: Literal["list", "join"] = "list"
     """What becomes of a content that is several text parts: a list of them, or one string with all of it where an
     upstream takes no list."""
+    capabilities: frozenset[Capability] | None = None
+    """What the upstream has a place for in a conversation; None: what its form has."""
     server_tools: bool = False
     """Chat completions: tools of other types than `function` are taken, which the provider runs itself."""
     images: Literal["url", "data", "none"] = "url"
@@ -199,6 +222,10 @@ class Dialect(Protocol):
     @property
     def schema_steps(self) -> tuple[SchemaLevel, ...]:
         """The ways of asking for JSON that the form has words for, the strictest first."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the form has a place for in a conversation."""
 
     def encode(
         self, request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes | None = None

@@ -13,7 +13,7 @@ import msgspec
 
 from lakehouse.chat.dialects import images, reasoning, schema
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel, StreamParser
+from lakehouse.chat.dialects.base import Capability, Changes, Quirks, SchemaLevel, StreamParser
 from lakehouse.chat.dialects.choice import offer
 from lakehouse.chat.dialects.completion import plain_text
 from lakehouse.chat.dialects.documents import JsonObject, first, mapping, objects, string, text, without_nulls
@@ -24,7 +24,7 @@ from lakehouse.chat.dialects.parsing import Parser, read_whole
 from lakehouse.chat.dialects.requests import body_of, extra_fields, own_options
 from lakehouse.chat.dialects.sse import SseFraming
 from lakehouse.chat.dialects.tools import CallIds, fragments_of
-from lakehouse.chat.request import Delta, Message, Reply, Request
+from lakehouse.chat.request import Delta, Message, OpenAIMessage, Reply, Request, TextPart
 
 BESIDE_CONTENT = (*reasoning.FIELDS, "reasoning_details", "refusal", "tool_calls", "function_call")
 """What a message may say besides its content. Most chunks of a stream have none of it, or null."""
@@ -40,6 +40,22 @@ class ChatCompletions:
     path = "/chat/completions"
     framing: Literal["sse", "ndjson"] = "sse"
     schema_steps: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
+    capabilities: frozenset[Capability] = frozenset(
+        {
+            "file",
+            "input_audio",
+            "name",
+            "tool_name",
+            "refusal",
+            "audio",
+            "annotations",
+            "detail",
+            "system_media",
+            "assistant_media",
+            "extra",
+            "part_extra",
+        }
+    )
 
     def encode(
         self, request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes | None = None
@@ -125,56 +141,81 @@ def _messages(request: Request, plan: schema.Plan | None, quirks: Quirks) -> Seq
 def _speaks_for_itself(message: Message) -> bool:
     """Whether it is a role and a text, which are written here as `Message` itself is."""
     return (
-        isinstance(message.content, str)
+        type(message) is Message
+        and isinstance(message.content, str)
         and message.role != "developer"
         and message.name is None
         and not message.tool_calls
         and message.tool_call_id is None
         and message.reasoning is None
         and not message.reasoning_details
+        and message.refusal is None
+        and message.audio is None
+        and not message.annotations
+        and message.cache_control is None
     )
 
 
 def _message(message: Message, ids: CallIds, quirks: Quirks) -> JsonObject:
-    fields: JsonObject = {"role": message.role}
+    extra = message.extra if isinstance(message, OpenAIMessage) else {}
+    fields: JsonObject = {**extra, "role": message.role}
     if message.role == "developer" and not quirks.developer_role:
         fields["role"] = "system"
-    if message.tool_calls and not message.content:
+    if not message.content and (message.tool_calls or message.refusal or message.audio):
         if quirks.empty_content != "omit":
             fields["content"] = None if quirks.empty_content == "null" else ""
     else:
         fields["content"] = _content(message, quirks)
-    if message.name is not None:
+    if message.name:
         fields["name"] = message.name
     if message.tool_call_id is not None:
         fields["tool_call_id"] = ids.result(message.tool_call_id)
     if message.tool_calls:
-        fields["tool_calls"] = [
-            {
-                "id": ids.call(call.id),
-                "type": "function",
-                "function": {"name": call.function.name, "arguments": call.function.arguments or "{}"},
-            }
-            for call in message.tool_calls
-        ]
+        fields["tool_calls"] = _calls(message, ids)
+    if message.cache_control:
+        fields["cache_control"] = message.cache_control
     if message.role == "assistant":
         fields |= _echo(message, quirks)
     return fields
 
 
+def _calls(message: Message, ids: CallIds) -> list[JsonObject]:
+    extra = message.call_extra if isinstance(message, OpenAIMessage) else {}
+    calls: list[JsonObject] = []
+    for place, call in enumerate(message.tool_calls):
+        function = {"name": call.function.name, "arguments": call.function.arguments or "{}"}
+        written = {"id": ids.call(call.id), "type": "function", "function": function}
+        if call.cache_control:
+            written["cache_control"] = call.cache_control
+        calls.append(_merged(written, extra[place]) if place in extra else written)
+    return calls
+
+
 def _content(message: Message, quirks: Quirks) -> object:
     """A string where there is nothing but text and it is one part, or where the upstream takes no list of parts."""
-    if isinstance(message.content, tuple):
-        text_only = not message.images
-        joined = text_only and (len(message.content) < 2 or quirks.text_parts == "join")
-        return message.text if joined else msgspec.to_builtins(message.content)
-    return message.content or ""
+    if not isinstance(message.content, tuple):
+        return message.content or ""
+    extra = message.part_extra if isinstance(message, OpenAIMessage) else {}
+    bare = not extra and all(isinstance(part, TextPart) and not part.cache_control for part in message.content)
+    if bare and (len(message.content) < 2 or quirks.text_parts == "join"):
+        return message.text
+    parts: list[JsonObject] = msgspec.to_builtins(message.content)
+    return [_merged(part, extra[place]) if place in extra else part for place, part in enumerate(parts)]
+
+
+def _merged(part: JsonObject, extra: JsonObject) -> JsonObject:
+    """A part or call with the fields that we do not know, those of the object in it included."""
+    within = {name: {**mapping(value), **part[name]} for name, value in extra.items() if name in part}
+    return {**extra, **part, **within}
 
 
 def _echo(message: Message, quirks: Quirks) -> JsonObject:
     """Reasoning on its way back. With tool calls the details are sent even when there are none: DeepSeek V4 wants the
     empty list that it sent."""
     fields: JsonObject = {}
+    for name in ("refusal", "audio", "annotations"):
+        if value := getattr(message, name):
+            fields[name] = value
     if quirks.reasoning_key and message.reasoning:
         fields[quirks.reasoning_key] = message.reasoning
     elif quirks.reasoning_key and quirks.blank_reasoning and message.tool_calls:

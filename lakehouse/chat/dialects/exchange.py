@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from lakehouse.chat.dialects.base import MAX_ANSWER, Changes, Dialect, Quirks, StreamParser
+from lakehouse.chat.dialects.fitting import fitted
 from lakehouse.chat.dialects.framing import BOM
 from lakehouse.chat.dialects.structured import Check
 from lakehouse.chat.dialects.tools import tool_names
@@ -31,6 +32,7 @@ class Exchange:
         self.changes = Changes()
         try:
             self._check = None if request.format is None else Check(request.format, provider=quirks.provider)
+            request = fitted(request, dialect.capabilities, quirks, self.changes)
             self.body = dialect.encode(request, model=model, stream=stream, quirks=quirks, changes=self.changes)
         except (RecursionError, OverflowError):
             message = "a JSON schema of the request (`format`, `tools`) is too large or nested too deeply"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NoReturn
 
-from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel
+from lakehouse.chat.dialects.base import Capability, Changes, Quirks, SchemaLevel
 from lakehouse.chat.request import Request
 from lakehouse.errors import LakehouseError, failure
 
@@ -15,6 +15,7 @@ class GenerateContent:
     path = "/models"
     framing: Literal["sse", "ndjson"] = "sse"
     schema_steps: tuple[SchemaLevel, ...] = ()
+    capabilities: frozenset[Capability] = frozenset()
 
     def encode(
         self,

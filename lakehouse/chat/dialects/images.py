@@ -7,12 +7,9 @@ import re
 from typing import NamedTuple
 
 from lakehouse.chat.dialects.base import Quirks
+from lakehouse.chat.dialects.files import DATA_URL
 from lakehouse.chat.request import ImagePart, ImageUrl, Message
 from lakehouse.errors import ErrBadRequest
-
-_DATA_URL = re.compile(
-    r"data:(?P<media_type>[\w.+-]+/[\w.+-]+)(?:;[\w.+-]+=[^;,]*)*;base64,(?P<data>.*)", re.DOTALL | re.IGNORECASE
-)
 
 
 class ImageData(NamedTuple):
@@ -53,7 +50,7 @@ def allow(image: ImageUrl, *, where: str, quirks: Quirks) -> ImageData | None:
 
 def data_of(url: str, *, where: str) -> ImageData:
     """What a `data:` URL carries; raises `ErrBadRequest` if it is no image in base64."""
-    found = _DATA_URL.fullmatch(url)
+    found = DATA_URL.fullmatch(url)
     if found is None or not found["media_type"].lower().startswith("image/"):
         raise ErrBadRequest(f"`{where}` is not an image in base64: `data:image/png;base64,…` is expected")
     data = re.sub(r"\s", "", found["data"])

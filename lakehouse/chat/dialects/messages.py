@@ -8,23 +8,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lakehouse.chat.dialects import images, schema, thinking
+from lakehouse.chat.dialects import blocks, schema, thinking
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel, StreamParser
+from lakehouse.chat.dialects.base import Capability, Changes, Quirks, SchemaLevel, StreamParser
 from lakehouse.chat.dialects.choice import Choice, offer
 from lakehouse.chat.dialects.documents import JsonObject, mapping, objects, string, without_nulls
 from lakehouse.chat.dialects.messages_parameters import parameters, web_search
-from lakehouse.chat.dialects.parameters import note_names
 from lakehouse.chat.dialects.parsing import Parser, read_whole
 from lakehouse.chat.dialects.requests import body_of, extra_fields, own_options
 from lakehouse.chat.dialects.sse import SseFraming
-from lakehouse.chat.dialects.tools import CallIds, arguments_object
-from lakehouse.chat.request import Delta, ImagePart, Message, Reply, Request
-from lakehouse.errors import ErrBadRequest
+from lakehouse.chat.request import Delta, Reply, Request
 
 CHOICES = {"none": "none", "auto": "auto", "required": "any"}
-
-THINKING = ("thinking", "redacted_thinking")
 
 
 class Messages:
@@ -33,6 +28,7 @@ class Messages:
     path = "/messages"
     framing: Literal["sse", "ndjson"] = "sse"
     schema_steps: tuple[SchemaLevel, ...] = ("tool", "prompt")
+    capabilities: frozenset[Capability] = frozenset({"file", "cache_control"})
 
     def encode(
         self, request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes | None = None
@@ -43,7 +39,7 @@ class Messages:
         plan = schema.plan(request, quirks, steps=self.schema_steps)
         searches = web_search(request, model=model, quirks=quirks, changes=changes)
         tools = _tools(request, plan, searches, quirks, changes)
-        known = {"model": model, **_conversation(request, plan, quirks, changes), "stream": stream}
+        known = {"model": model, **blocks.conversation(request, plan, quirks, changes), "stream": stream}
         return body_of(quirks.extra_body, own_options(request), said, tools, known)
 
     def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
@@ -53,10 +49,6 @@ class Messages:
     def parser(self, *, quirks: Quirks) -> StreamParser:
         """See `Dialect`."""
         return Parser(SseFraming(), MessagesReader(quirks))
-
-
-def _is_system(message: Message) -> bool:
-    return message.role in ("system", "developer")
 
 
 def _tools(
@@ -73,7 +65,7 @@ def _tools(
         choice = {"type": "auto"} if thinks else forced
         tools = [*tools, plan.tool]
     parallel = extra_fields(request).get("parallel_tool_calls")
-    written = [*[_tool(mapping(tool["function"])) for tool in tools], *searches]
+    written = [*map(blocks.tool, tools), *searches]
     if not written:
         changes.leave_out("tool_choice", request.tool_choice)
         changes.leave_out("parallel_tool_calls", parallel)
@@ -89,88 +81,6 @@ def _choice(chosen: Choice) -> JsonObject | None:
     if chosen.name:
         return {"type": "tool", "name": chosen.name}
     return {"type": CHOICES[chosen.mode]} if chosen.mode else None
-
-
-def _tool(function: JsonObject) -> JsonObject:
-    parameters = mapping(function.get("parameters")) or {"type": "object", "properties": {}}
-    described = without_nulls({"description": function.get("description")})
-    return {"name": function["name"], **described, "input_schema": parameters}
-
-
-def _conversation(request: Request, plan: schema.Plan | None, quirks: Quirks, changes: Changes) -> JsonObject:
-    """`system` and `messages`. What the system says is the user's turn where nobody else says anything, for there must
-    be one."""
-    note_names(request, changes)
-    messages = schema.instructed(request.messages, plan.instruction if plan else "")
-    said = [message.text for message in messages if _is_system(message) and message.text.strip()]
-    system = "\n\n".join(said) or None
-    turns = _turns(messages, len(messages) - len(request.messages), quirks)
-    if not turns and system:
-        return {"messages": [{"role": "user", "content": [{"type": "text", "text": system}]}]}
-    if not turns:
-        raise ErrBadRequest("`messages` must hold more than white space", field="messages")
-    last = turns[-1]["content"][-1]
-    if turns[-1]["role"] == "assistant" and last["type"] == "text":
-        last["text"] = last["text"].rstrip()  # white space at the end of what the model is to go on with is refused
-    return {"system": system, "messages": turns}
-
-
-def _turns(messages: tuple[Message, ...], added: int, quirks: Quirks) -> list[JsonObject]:
-    """The conversation in turns of `user` and `assistant`. Messages that follow each other on one side are one turn,
-    for all results of parallel calls must stand together; one that says nothing, or is white space, which is refused,
-    is left out."""
-    ids = CallIds()
-    turns: list[JsonObject] = []
-    for position, message in enumerate(messages):
-        if _is_system(message):
-            continue
-        role = "assistant" if message.role == "assistant" else "user"
-        blocks = _said(message, ids, quirks) if role == "assistant" else _heard(message, position - added, ids, quirks)
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += blocks
-        elif blocks:
-            turns.append({"role": role, "content": blocks})
-    return turns
-
-
-def _said(message: Message, ids: CallIds, quirks: Quirks) -> list[JsonObject]:
-    """The blocks of an assistant's message: its thinking first, as it came."""
-    blocks: list[JsonObject] = []
-    if quirks.reasoning_details:
-        kept = (entry for entry in message.reasoning_details if entry.get("type") in THINKING)
-        blocks += [{name: value for name, value in entry.items() if name != "index"} for entry in kept]
-    if not blocks and message.reasoning and quirks.unsigned_thinking:
-        blocks.append({"type": "thinking", "thinking": message.reasoning, "signature": ""})
-    if message.text.strip():
-        blocks.append({"type": "text", "text": message.text})
-    for call in message.tool_calls:
-        arguments = arguments_object(call.function.arguments)
-        blocks.append({"type": "tool_use", "id": ids.call(call.id), "name": call.function.name, "input": arguments})
-    return blocks
-
-
-def _heard(message: Message, position: int, ids: CallIds, quirks: Quirks) -> list[JsonObject]:
-    """The blocks of a user's message, or the result of a tool; that must have content, be it empty."""
-    blocks: list[JsonObject] = []
-    if isinstance(message.content, tuple):
-        for index, part in enumerate(message.content):
-            if isinstance(part, ImagePart):
-                blocks.append(_image(part, images.field(position, index), quirks))
-            elif part.text.strip():
-                blocks.append({"type": "text", "text": part.text})
-    elif message.content and message.content.strip():
-        blocks.append({"type": "text", "text": message.content})
-    if message.tool_call_id is None:
-        return blocks
-    content: object = blocks if message.images else message.text
-    return [{"type": "tool_result", "tool_use_id": ids.result(message.tool_call_id), "content": content}]
-
-
-def _image(part: ImagePart, where: str, quirks: Quirks) -> JsonObject:
-    image = images.allow(part.image_url, where=where, quirks=quirks)
-    if image is None:
-        return {"type": "image", "source": {"type": "url", "url": part.image_url.url}}
-    return {"type": "image", "source": {"type": "base64", "media_type": image.media_type, "data": image.data}}
 
 
 class MessagesReader:
@@ -218,7 +128,7 @@ class MessagesReader:
         kind = block.get("type")
         if kind == "text":
             return self.answer.content(string(block.get("text")))
-        if kind in THINKING:
+        if kind in blocks.THINKING:
             self.answer.signed([{**block, "index": index}])
             return self.answer.reasoning(string(block.get("thinking")))
         if kind == "tool_use":

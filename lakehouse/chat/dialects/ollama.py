@@ -11,7 +11,7 @@ from typing import Literal
 
 from lakehouse.chat.dialects import images, reasoning, schema, thinking
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel, StreamParser
+from lakehouse.chat.dialects.base import Capability, Changes, Quirks, SchemaLevel, StreamParser
 from lakehouse.chat.dialects.choice import choice_of, offer
 from lakehouse.chat.dialects.documents import JsonObject, mapping, string, text, without_nulls
 from lakehouse.chat.dialects.flavours import inlined
@@ -67,6 +67,7 @@ class Ollama:
     path = "/api/chat"
     framing: Literal["sse", "ndjson"] = "ndjson"
     schema_steps: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
+    capabilities: frozenset[Capability] = frozenset({"tool_name", "system_media", "assistant_media"})
 
     def encode(
         self, request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes | None = None

@@ -108,13 +108,7 @@ def note_unsent(request: Request, quirks: Quirks, changes: Changes) -> None:
 
 
 def note_names(request: Request, changes: Changes) -> None:
-    """Record what the messages and tools say in fields that only OpenAI's forms have: who of several speaks, how
-    closely an image is to be looked at, and that arguments fit their schema for certain."""
-    for message in request.messages:
-        if message.name is not None and message.role != "tool":
-            changes.leave_out("messages.name")
-        for image in message.images:
-            changes.leave_out("messages.content.image_url.detail", image.image_url.detail)
+    """Record that arguments are to fit their schema for certain, which only OpenAI's forms have a word for."""
     for tool in request.tools or ():
         if mapping(tool.get("function")).get("strict"):
             changes.leave_out("tools.function.strict")

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lakehouse.chat.dialects import images, schema, thinking
+from lakehouse.chat.dialects import files, images, schema, thinking
 from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import Changes, Quirks, SchemaLevel, StreamParser
+from lakehouse.chat.dialects.base import Capability, Changes, Quirks, SchemaLevel, StreamParser
 from lakehouse.chat.dialects.choice import Choice, offer
 from lakehouse.chat.dialects.documents import JsonObject, mapping, objects, string, without_nulls
 from lakehouse.chat.dialects.failures import refusal
@@ -21,7 +21,18 @@ from lakehouse.chat.dialects.requests import body_of, own_options
 from lakehouse.chat.dialects.responses_parameters import parameters, web_search
 from lakehouse.chat.dialects.sse import SseFraming
 from lakehouse.chat.dialects.tools import CallIds
-from lakehouse.chat.request import Delta, ImagePart, Message, Reply, Request
+from lakehouse.chat.request import (
+    AudioPart,
+    Delta,
+    File,
+    FilePart,
+    ImagePart,
+    Message,
+    Reply,
+    Request,
+    TextPart,
+    VideoPart,
+)
 
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 """The items that are calls of the caller's tools, and what of them says with what."""
@@ -34,6 +45,7 @@ class Responses:
     path = "/responses"
     framing: Literal["sse", "ndjson"] = "sse"
     schema_steps: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
+    capabilities: frozenset[Capability] = frozenset({"file", "input_audio", "detail", "system_media"})
 
     def encode(
         self, request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes | None = None
@@ -137,13 +149,26 @@ def _content(message: Message, position: int, quirks: Quirks) -> object:
         return message.content or ""
     parts: list[JsonObject] = []
     for index, part in enumerate(message.content):
-        if isinstance(part, ImagePart):
-            images.allow(part.image_url, where=images.field(position, index), quirks=quirks)
-            detail = part.image_url.detail or "auto"
-            parts.append({"type": "input_image", "image_url": part.image_url.url, "detail": detail})
-        else:
-            parts.append({"type": "input_text", "text": part.text})
+        match part:
+            case ImagePart(image_url=image):
+                images.allow(image, where=images.field(position, index), quirks=quirks)
+                parts.append({"type": "input_image", "image_url": image.url, "detail": image.detail or "auto"})
+            case FilePart(file=file):
+                parts.append(_file(file))
+            case AudioPart(input_audio=sound):
+                parts.append({"type": "input_audio", "input_audio": {"data": sound.data, "format": sound.format}})
+            case TextPart(text=said):
+                parts.append({"type": "input_text", "text": said})
+            case VideoPart():
+                raise files.unplaced(position, index, "video_url", quirks)
     return parts
+
+
+def _file(file: File) -> JsonObject:
+    """A document, which is called by a field of its own where it is a remote one."""
+    remote = files.is_remote(file)
+    data = {"file_url": file.file_data} if remote else {"file_data": file.file_data, "filename": file.filename}
+    return {"type": "input_file", **without_nulls({"file_id": file.file_id, **data})}
 
 
 class ResponseReader:

@@ -19,6 +19,7 @@ MAX_TOKENS = 32768
 
 _MESSAGES = Quirks(
     provider="kimi",
+    capabilities=frozenset({"cache_control"}),
     send_temperature=False,  # any but the model's own value is a 400
     default_max_tokens=MAX_TOKENS,
     reasoning_details=True,  # thinking blocks go back unchanged, with Kimi's own signatures (hermes-agent#17210)
@@ -30,6 +31,7 @@ _MESSAGES = Quirks(
 
 _CHAT = Quirks(
     provider="kimi",
+    capabilities=ChatCompletions.capabilities - {"file", "input_audio", "refusal", "audio"} | {"video_url"},
     max_tokens_field="max_completion_tokens",
     send_temperature=False,
     think="moonshot",

@@ -12,6 +12,7 @@ from lakehouse.local.readiness import Readiness
 _QUIRKS = Quirks(
     provider="local",
     think="template",
+    capabilities=ChatCompletions.capabilities - {"file", "input_audio", "refusal", "audio"},
     developer_role=False,
     images="none",
     schema="native",  # llama.cpp turns it into a grammar

@@ -19,7 +19,7 @@ from lakehouse.chat.dialects.responses import Responses
 from lakehouse.chat.keys import Key
 from lakehouse.chat.providers.base import Endpoint, Headers, Provider
 from lakehouse.chat.providers.opencode_models import GO, ZEN, Served, quirks_of
-from lakehouse.chat.request import Request
+from lakehouse.chat.request import Message, Part, Request
 from lakehouse.config.tables import Endpoint as EndpointName
 
 
@@ -64,7 +64,14 @@ def session(request: Request) -> str:
     """
     opening = []
     for message in request.messages:
-        opening.append((message.role, message.content))
+        opening.append((message.role, _unhinted(message)))
         if message.role == "user":
             break
     return hashlib.sha256(msgspec.json.encode((request.user, opening))).hexdigest()[:32]
+
+
+def _unhinted(message: Message) -> str | tuple[Part, ...] | None:
+    """The content without hints to cache, which move on with each turn."""
+    if not isinstance(message.content, tuple):
+        return message.content
+    return tuple([msgspec.structs.replace(part, cache_control=None) for part in message.content])

@@ -13,6 +13,8 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from lakehouse.chat.dialects.base import Quirks
+from lakehouse.chat.dialects.chat_completions import ChatCompletions
+from lakehouse.chat.dialects.messages import Messages
 from lakehouse.chat.providers.claude import is_claude, quirks_of_claude
 from lakehouse.config.tables import Endpoint as EndpointName
 
@@ -39,6 +41,8 @@ GO: Table = (
 _BASE = Quirks(
     provider="opencode",
     max_tokens_field="max_tokens",  # the models behind the gateway do not all know `max_completion_tokens`
+    # The gateway passes on what a model behind it may know. `part_extra` has no place where a text is one string.
+    capabilities=ChatCompletions.capabilities - {"refusal", "part_extra"} | {"video_url"},
     text_parts="join",  # DeepSeek answers 422 to a list of text parts; a string is taken by all
     reasoning_key="reasoning_content",  # demanded back with tool calls by Kimi and DeepSeek (opencode#25758)
     end_by_usage=True,  # minimax and muse: no end mark, not even a finish reason (opencode#43379, #43882)
@@ -69,11 +73,11 @@ def quirks_of(model: str, endpoint: Served) -> Quirks:
     family = next(quirks for pattern, quirks in FAMILIES if fnmatchcase(model, pattern))
     match endpoint:
         case "messages":
-            quirks = replace(family, schema="tool", reasoning_details=True)
+            quirks = replace(family, schema="tool", reasoning_details=True, capabilities=Messages.capabilities)
             if is_claude(model):
                 return quirks_of_claude(model, quirks)
-            return replace(quirks, sampling_while_thinking=True)
+            return replace(quirks, sampling_while_thinking=True, capabilities=Messages.capabilities - {"file"})
         case "responses":  # nothing is stored there, so reasoning comes encrypted and goes back with the next turn
-            return replace(family, reasoning_details=True)
+            return replace(family, reasoning_details=True, capabilities=None)
         case _:
             return family

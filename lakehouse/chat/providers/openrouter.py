@@ -31,6 +31,7 @@ class OpenRouter(Provider):
             think="openrouter",
             reasoning_key="reasoning",
             reasoning_details=True,
+            capabilities=ChatCompletions.capabilities | {"video_url", "cache_control"},
             server_tools=True,  # `openrouter:web_search` and others
         )
         # Without this, an endpoint that does not know `response_format` drops it in silence.

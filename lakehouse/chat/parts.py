@@ -1,0 +1,158 @@
+"""What a message consists of: parts of its content, and calls of tools, in OpenAI's shapes.
+
+`cache_control` is a hint, of OpenRouter's and of the messages form: what stands before it may be kept by the provider.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+JsonObject = dict[str, Any]  # a JSON object that we pass on; msgspec has no recursive alias for its values
+
+
+class TextPart(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="type",
+    tag="text",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
+    """A piece of a message that is text."""
+
+    text: str
+    cache_control: JsonObject | None = None
+
+
+class ImageUrl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where an image is: a `data:` URL, or a remote one, which is passed on and never fetched by us."""
+
+    url: str
+    detail: str | None = None
+
+
+class ImagePart(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="type",
+    tag="image_url",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
+    """A piece of a message that is an image."""
+
+    image_url: ImageUrl
+    cache_control: JsonObject | None = None
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A document: a `data:` URL or a remote one as `file_data`, or the id of one that the provider has already."""
+
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
+class FilePart(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="type",
+    tag="file",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
+    """A piece of a message that is a document."""
+
+    file: File
+    cache_control: JsonObject | None = None
+
+
+class Audio(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Sound as base64, and its format: `wav` or `mp3`."""
+
+    data: str
+    format: str
+
+
+class AudioPart(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="type",
+    tag="input_audio",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
+    """A piece of a message that is sound."""
+
+    input_audio: Audio
+    cache_control: JsonObject | None = None
+
+
+class VideoUrl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a video is: a `data:` URL, or a remote one."""
+
+    url: str
+
+
+class VideoPart(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="type",
+    tag="video_url",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
+    """A piece of a message that is a video: OpenRouter's and Kimi's."""
+
+    video_url: VideoUrl
+    cache_control: JsonObject | None = None
+
+
+Part = TextPart | ImagePart | FilePart | AudioPart | VideoPart
+
+
+class Function(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The function a tool call names; `arguments` is JSON as a string, and may be invalid when `length` cut it."""
+
+    name: str
+    arguments: str = "{}"
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A call the model asks for, in OpenAI's shape."""
+
+    id: str
+    function: Function
+    type: Literal["function"] = "function"
+    cache_control: JsonObject | UnsetType = UNSET
+
+
+class Custom(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The custom tool that a call names; `input` is free text."""
+
+    name: str
+    input: str
+
+
+class CustomToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call of a custom tool, in OpenAI's shape. It is only answered: no request of ours carries one."""
+
+    id: str
+    custom: Custom
+    type: Literal["custom"] = "custom"
+
+    @property
+    def function(self) -> Function:
+        """The tool and its input under the names that a call of a function has for them."""
+        return Function(name=self.custom.name, arguments=self.custom.input)
+
+
+AnyToolCall = ToolCall | CustomToolCall

@@ -538,6 +538,16 @@ async def test_a_head_that_began_behind_another_request_has_its_time_as_well(
     assert trio.current_time() - began == pytest.approx(20, abs=1)
 
 
+async def test_behind_an_upgrade_that_is_ignored_a_connection_is_idle(autojump_clock: trio.testing.MockClock) -> None:
+    upgrade = post("/", b"body", "Connection: upgrade", "Upgrade: h2c")
+    async with serving(echo) as served, await served.connect() as client:
+        began = trio.current_time()
+        await client.send(upgrade)
+        out = await client.read_all(100)
+    assert out.endswith(b"body<EOF>"), "without a 408, for nothing of a head has come"
+    assert trio.current_time() - began == pytest.approx(75, abs=1)
+
+
 # Draining.
 
 

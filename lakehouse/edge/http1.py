@@ -150,12 +150,12 @@ class RequestParser:
             self._headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
+        self.in_head = False
         if self._replaying:
             return
         llhttp = self._llhttp
         headers = self._headers
         head = Head(llhttp.get_method(), self._target, llhttp.get_http_version(), headers, llhttp.should_keep_alive())
-        self.in_head = False
         self._check_size(head)
         interpret(head, upgrades=llhttp.should_upgrade())
         self._head = head

@@ -8,6 +8,7 @@ Lifeline ── Doorkeeper ── Application ─┬─ gateway   /v1/storage �
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import cast
 
 import trio
@@ -47,6 +48,7 @@ class Application:
         own: Mapping[bytes, App],
         max_body: int,
         timeout: float,
+        idle_timeout: float,
         prefix: str = "/v1",
     ) -> None:
         chat_paths = (CHAT_PATHS if prefix else OLD_CHAT_PATHS) if chat else ()
@@ -60,10 +62,9 @@ class Application:
         self._posts: dict[bytes, App] = {}
         self._quart: App | None = None
         if chat is not None:
-            self._posts[f"{prefix}/chat".encode()] = Post(NativeChat(chat), max_body=max_body, timeout=timeout)
-            self._posts[f"{prefix}/chat/completions".encode()] = Post(
-                OpenAIChat(chat), max_body=max_body, timeout=timeout
-            )
+            post = partial(Post, max_body=max_body, timeout=timeout, idle_timeout=idle_timeout)
+            self._posts[f"{prefix}/chat".encode()] = post(NativeChat(chat))
+            self._posts[f"{prefix}/chat/completions".encode()] = post(OpenAIChat(chat))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: bytes = scope["raw_path"]

@@ -218,10 +218,13 @@ def _furnish(
     views = Views(observer)
     own = dict.fromkeys(HEALTH_PATHS, health) | {path.encode(): views for path in PATHS}
     chat = None if config.gateway.chatd_url else dispatcher
-    max_body, timeout = config.chatd.max_body, config.chatd.timeout
-    whole = Application(gateway=gateway, chat=chat, own=own, max_body=max_body, timeout=timeout)
+    limits = config.chatd
+    application = partial(
+        Application, max_body=limits.max_body, timeout=limits.timeout, idle_timeout=limits.idle_timeout
+    )
+    whole = application(gateway=gateway, chat=chat, own=own)
     old = dict.fromkeys(HEALTH_PATHS, health)
-    alone = Application(gateway=None, chat=dispatcher, own=old, max_body=max_body, timeout=timeout, prefix="")
+    alone = application(gateway=None, chat=dispatcher, own=old, prefix="")
     origins = Origins(config.auth.origins)
     auth = partial(
         Doorkeeper,

@@ -22,7 +22,9 @@ CANCELS = "lakehouse.cancels"
 """The extension by which a server says that it cancels the application when the client leaves, so that nobody needs to
 watch `receive` for it. Its value has an attribute `gone`, which says afterwards whether that happened; one
 `body_is_here`, which says whether the whole body of the request is one `receive` away; and a method `interrupt`, which
-cancels the application and then awaits what it was given, the request's last words, where that is no WebSocket."""
+cancels the application and then awaits what it was given, the request's last words, where that is no WebSocket. The
+application may set `idle_limit`, seconds: how long the client may take nothing of its answer, or send nothing of its
+body."""
 
 WHOLE = "lakehouse.whole"
 """The type of a message that is a whole response, with `status`, `headers` and `body`, where ASGI has two. Lifelines

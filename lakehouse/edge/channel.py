@@ -39,6 +39,7 @@ class Channel:
         "busy",
         "gone",
         "idle",
+        "idle_limit",
         "last_words",
         "limits",
         "parser",
@@ -56,6 +57,9 @@ class Channel:
         self.last_words: Callable[[], Awaitable[None]] | None = None
         self.awaits_head = False  # waiting for a request's head, or for the rest of one
         self.idle = False  # waiting for the first byte of a request
+        self.idle_limit: float | None = None
+        """Seconds between two pieces of the present request's body or of its answer, where the application says so;
+        None: `limits` says it."""
         self.busy = False
         self.gone = False
         self.served = False  # whether this connection has had a request
@@ -129,7 +133,7 @@ class Channel:
             self.parser.feed(data)
 
     async def _await_body(self) -> bytes:
-        limit = self.limits.body_timeout
+        limit = self.limits.body_timeout if self.idle_limit is None else self.idle_limit
         with trio.move_on_after(limit) as patience:
             data = await self.wire.receive(BODY_READ)
         if patience.cancelled_caught:
@@ -140,8 +144,9 @@ class Channel:
 
     async def write(self, pieces: Pieces) -> None:
         """Write all pieces; a client that is gone, or takes nothing for too long, cancels `scope`."""
+        limit = self.limits.write_stall if self.idle_limit is None else self.idle_limit
         try:
-            await self.wire.send(pieces, self.limits.write_stall)
+            await self.wire.send(pieces, limit)
         except (Stalled, trio.BrokenResourceError):
             await self.lost()
 

@@ -77,6 +77,7 @@ class Connection:
                 return
             if not head.target.startswith(b"/"):
                 origin.localise(head)
+            self._channel.idle_limit = None
             if head.websocket:
                 await WebSocket(self._door, self._channel, head, origin).run()
                 return

@@ -34,11 +34,12 @@ class Limits:
     connection that says nothing gets as long, its TLS handshake included."""
 
     body_timeout: float = 60.0
-    """Between two pieces of a request's body while the application waits for one; nginx's `client_body_timeout`."""
+    """Between two pieces of a request's body while the application waits for one, where it names no `idle_limit`;
+    nginx's `client_body_timeout`."""
 
     write_stall: float = 30.0
-    """Without the client taking one byte of what we have for it; half of nginx's `send_timeout`, because a stalled
-    reader holds an upstream's connection as well."""
+    """Without the client taking one byte of what we have for it, where the application names no `idle_limit`; half of
+    nginx's `send_timeout`."""
 
     discard_bytes: int = 256 * KIB
     """Of a body that the application did not want, read and thrown away to keep the connection. A new connection is

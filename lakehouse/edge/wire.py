@@ -17,6 +17,7 @@ from contextlib import suppress
 import trio
 
 from lakehouse.edge.hangups import Hangups
+from lakehouse.pace import Pace, unacknowledged
 
 TURNS = 16
 """Socket operations in a row without a wait, each of at most one read or one message; then the others run."""
@@ -32,7 +33,7 @@ Pieces = Sequence[bytes | memoryview]
 
 
 class Stalled(Exception):
-    """The client took nothing for as long as the limit allows."""
+    """The client took nothing for as long as the limit allows, or too little for longer."""
 
 
 class Wire(ABC):
@@ -41,11 +42,19 @@ class Wire(ABC):
     `broken` is true once a write was cut short, by cancellation or by the client: nothing sensible can follow it.
     """
 
-    __slots__ = ("broken",)
+    __slots__ = ("_pace", "broken")
     secure = False
 
     def __init__(self) -> None:
         self.broken = False
+        self._pace: Pace | None = None  # of a client that has had to be waited for
+
+    def _pace_within(self, limit: float) -> Pace:
+        """The client's account, which goes on from one write to the next."""
+        pace = self._pace
+        if pace is None or pace.limit != limit:
+            self._pace = pace = Pace(limit)
+        return pace
 
     @abstractmethod
     def try_receive(self, size: int) -> bytes | None:
@@ -74,8 +83,9 @@ class Wire(ABC):
     async def send(self, pieces: Pieces, stall: float) -> None:
         """Write all pieces.
 
-        Raises `Stalled` after `stall` seconds without progress and `trio.BrokenResourceError` when the client is gone
-        or the wire is `broken`, as it is when this is cancelled half-way.
+        Raises `Stalled` after `stall` seconds without progress, or less than `Pace` asks for, and
+        `trio.BrokenResourceError` when the client is gone or the wire is `broken`, as it is when this is cancelled
+        half-way.
         """
 
     @abstractmethod
@@ -205,18 +215,24 @@ class SocketWire(Wire):
 
     async def _send_rest(self, data: memoryview, stall: float) -> None:
         self.broken = True  # unless we get to the end
+        pace, sock = self._pace_within(stall), self._socket
+        pace.begin(unacknowledged(sock.fileno()))
         while data:
-            with trio.move_on_after(stall) as patience:
-                await trio.lowlevel.wait_writable(self._socket)
-            if patience.cancelled_caught:
-                raise Stalled
+            sent = 0
+            with trio.move_on_after(pace.step) as patience:
+                await trio.lowlevel.wait_writable(sock)
             self._turns = 0
-            try:
-                data = data[self._socket.send(data) :]
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise trio.BrokenResourceError(str(error)) from error
+            if not patience.cancelled_caught:
+                try:
+                    sent = sock.send(data)
+                except BlockingIOError:
+                    pass
+                except OSError as error:
+                    raise trio.BrokenResourceError(str(error)) from error
+            data = data[sent:]
+            pace.look(unacknowledged(sock.fileno()), sent)
+            if data and pace.exhausted:
+                raise Stalled
         self.broken = False
 
     def finish(self) -> None:
@@ -265,14 +281,43 @@ class StreamWire(Wire):
             raise trio.BrokenResourceError("an earlier write was cut short")
         self.broken = True  # unless we get to the end
         data = memoryview(b"".join(pieces))
+        pace, sock = self._pace_within(stall), self.underlying()
         while data:
             # A stream cannot say how far it got, so progress is counted in steps of this size.
-            with trio.move_on_after(stall) as patience:
-                await self._stream.send_all(data[:JOIN_BELOW])
-            if patience.cancelled_caught:
-                raise Stalled
-            data = data[JOIN_BELOW:]
+            step, data = data[:JOIN_BELOW], data[JOIN_BELOW:]
+            queue = 0 if sock is None else unacknowledged(sock.fileno())
+            pace.begin(queue)
+            if sock is not None and queue > JOIN_BELOW:
+                await self._send_watched(step, pace, sock.fileno())
+            else:
+                with trio.move_on_after(pace.left) as patience:
+                    await self._stream.send_all(step)
+                if patience.cancelled_caught:
+                    raise Stalled
+            pace.moved(len(step))
         self.broken = False
+
+    async def _send_watched(self, step: memoryview, pace: Pace, fd: int) -> None:
+        """Send a step for as long as the client takes some of what was sent before it."""
+        failed: Exception = Stalled()
+        done = False
+
+        async def watch() -> None:
+            while not pace.exhausted:
+                await trio.sleep(pace.step)
+                pace.look(unacknowledged(fd))
+            sending.cancel_scope.cancel()
+
+        async with trio.open_nursery() as sending:
+            sending.start_soon(watch)
+            try:
+                await self._stream.send_all(step)
+                done = True
+            except trio.BrokenResourceError as error:  # raised outside the nursery, which would wrap it in a group
+                failed = error
+            sending.cancel_scope.cancel()
+        if not done:
+            raise failed
 
     def finish(self) -> None:
         """Nothing: TLS has no half-close that trio offers, and the answer says where it ends."""

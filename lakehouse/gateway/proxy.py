@@ -40,6 +40,7 @@ class Gateway:
         self._routes = Routes(routes)
         self.prefixes = {route.prefix.decode(): route.upstream for route in routes}
         self._trusted = Networks(table.trusted_proxies)
+        self._idle_timeout = table.idle_timeout
         self._watch = watch or Watch()  # for its clock
         names = dict.fromkeys(route.upstream for route in routes)
         self._upstreams = {name: _upstream(name, table, watch) for name in names}
@@ -80,6 +81,8 @@ class Gateway:
         if BARE_QUERY in scope:
             target += b"?"
         head = self._request_head(scope, flight)
+        if (server := scope["extensions"].get(CANCELS)) is not None:
+            server.idle_limit = self._idle_timeout
         asked = self._watch.now()
         try:
             if scope["type"] == "websocket":

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import trio
 
+from lakehouse.pace import unacknowledged
 from lakehouse.upstream.watch import Watch
 
 READ_WINDOW = 128 * 1024
@@ -208,6 +209,10 @@ class Connection:
         self._expired = False
         if deadline < self.due:
             watch.keep(self)
+
+    def unacknowledged(self) -> int:
+        """Bytes that were sent and that the other side has not taken yet, as far as that is known."""
+        return unacknowledged(self._fd)
 
     def send_eof(self) -> None:
         """Say that no more will be sent, where that can be said (not over TLS). Raises `OSError`."""

@@ -10,6 +10,7 @@ from typing import Protocol
 import trio
 
 from lakehouse.errors import ErrBadRequest
+from lakehouse.pace import MIN_BYTES, Pace
 from lakehouse.upstream.connection import Connection
 from lakehouse.upstream.peer import Peer
 
@@ -43,6 +44,8 @@ class Upload:
         """When the upstream last took something; `inf` while it is the caller's turn."""
         self._connection = connection
         self._peer = peer
+        self._taking = Pace(peer.idle_timeout)
+        self._giving = Pace(peer.idle_timeout)
         self._first = first
         self._body = body
         self._scope = trio.CancelScope()
@@ -89,24 +92,30 @@ class Upload:
         return piece
 
     async def _take(self, body: RequestBody) -> bytes:
-        patience = self._peer.idle_timeout
-        if patience == inf:
+        pace = self._giving
+        if pace.limit == inf:
             return await body.receive()
-        with trio.CancelScope(relative_deadline=patience):
-            return await body.receive()
-        raise self._peer.late("idle", "was to be sent the next piece of the request's body", patience)
+        pace.begin()
+        with trio.CancelScope(relative_deadline=pace.left):
+            piece = await body.receive()
+            pace.moved(len(piece))
+            return piece
+        owed = "the next piece" if pace.left == pace.limit else f"{MIN_BYTES // 1024} KiB"
+        raise self._peer.late("idle", f"was to be sent {owed} of the request's body", pace.limit)
 
     async def _send(self, data: memoryview) -> None:
-        patience = self._peer.idle_timeout
+        connection, pace = self._connection, self._taking
+        pace.begin(connection.unacknowledged())
         while data:
             try:
-                sent = await self._connection.send_some(data, patience)
+                sent = await connection.send_some(data, pace.step)
             except (OSError, trio.ClosedResourceError):
                 raise _TakesNoMore from None
-            if not sent:
-                raise self._peer.late("idle", "took nothing more of the request", patience)
             data = data[sent:]
-            self.progress = trio.current_time()
+            if pace.look(connection.unacknowledged(), sent) or sent:
+                self.progress = trio.current_time()
+            if data and pace.exhausted:
+                raise self._peer.late("idle", f"took {pace.shortfall} of the request", pace.limit)
 
 
 def _wrong_length(*, longer: bool) -> ErrBadRequest:

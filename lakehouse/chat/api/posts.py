@@ -40,10 +40,11 @@ class Chat(Protocol):
 class Post:
     """The ASGI application of a chat's POST, under a lifeline."""
 
-    def __init__(self, chat: Chat, *, max_body: int, timeout: float) -> None:
+    def __init__(self, chat: Chat, *, max_body: int, timeout: float, idle_timeout: float) -> None:
         self._chat = chat
         self._max_body = max_body
         self._timeout = timeout
+        self._idle_timeout = idle_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a failure becomes its refusal. Cancellation passes."""
@@ -62,6 +63,8 @@ class Post:
             error = to_tell(raised)
             surroundings.note(flight, error)
             answer = self._chat.refusal(error, flight)
+        if (server := (scope.get("extensions") or {}).get(CANCELS)) is not None:
+            server.idle_limit = self._idle_timeout
         await answer.send_to(send)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:

@@ -62,6 +62,10 @@ the result of a tool); `detail` of an image; parts that are no text in what the 
 that this service does not know, of messages and calls, and of parts."""
 
 
+MAX_CHANGES = 100
+"""How many names of fields are kept for the log: clients may make up any number of them."""
+
+
 @dataclass(slots=True)
 class Changes:
     """What had to be changed in a request to send it in a provider's form, for the log: names of the caller's fields.
@@ -75,7 +79,7 @@ class Changes:
 
     def leave_out(self, name: str, value: object = True) -> None:
         """Record that the field `name` is not sent, unless its `value` is None, which is none at all."""
-        if value is not None and name not in self.left_out:
+        if value is not None and name not in self.left_out and len(self.left_out) < MAX_CHANGES:
             self.left_out.append(name)
 
     def adjust(self, name: str) -> None:

@@ -29,6 +29,9 @@ from lakehouse.errors import ErrBadRequest
 
 T = TypeVar("T")
 
+LONGEST_NAME = 64
+"""Characters of a name that a client made up, which are as many as the log shows."""
+
 NAMES: dict[type[Part], Capability] = {FilePart: "file", AudioPart: "input_audio", VideoPart: "video_url"}
 """The parts that not every form has a place for."""
 
@@ -44,7 +47,7 @@ def fitted(request: Request, capabilities: frozenset[Capability], quirks: Quirks
     if not all(map(_is_bare, request.messages)):
         replaced["messages"] = tuple([fitting.message(*numbered) for numbered in enumerate(request.messages)])
     if any("cache_control" in tool or "cache_control" in mapping(tool.get("function")) for tool in request.tools or ()):
-        replaced["tools"] = tuple([fitting.tool(*numbered) for numbered in enumerate(request.tools or ())])
+        replaced["tools"] = tuple(map(fitting.tool, request.tools or ()))
     return msgspec.structs.replace(request, **replaced) if replaced else request
 
 
@@ -75,10 +78,10 @@ class _Fitting:
         where = f"messages[{position}]"
         named = "name" in self._capabilities or (message.role == "tool" and "tool_name" in self._capabilities)
         replaced: dict[str, Any] = {
-            "name": message.name if named else self._without(f"{where}.name", message.name, None),
-            "annotations": self._hint("annotations", f"{where}.annotations", message.annotations, ()),
-            "cache_control": self._hint("cache_control", f"{where}.cache_control", message.cache_control, None),
-            "tool_calls": tuple([self._call(where, *numbered) for numbered in enumerate(message.tool_calls)]),
+            "name": message.name if named else self._without("messages.name", message.name, None),
+            "annotations": self._hint("annotations", "messages.annotations", message.annotations, ()),
+            "cache_control": self._hint("cache_control", "messages.cache_control", message.cache_control, None),
+            "tool_calls": tuple(map(self._call, message.tool_calls)),
         }
         if message.audio and "audio" not in self._capabilities:
             raise self._refusal(f"{where}.audio", "no audio of earlier answers")
@@ -88,7 +91,7 @@ class _Fitting:
         if message.refusal and "refusal" not in self._capabilities:
             replaced |= {"content": _with_refusal(message), "refusal": None}
         if isinstance(message, OpenAIMessage):
-            replaced |= self._extras(where, message)
+            replaced |= self._extras(message)
         return msgspec.structs.replace(message, **replaced)
 
     def _part(self, where: str, part: Part, message: Message) -> Part:
@@ -99,10 +102,10 @@ class _Fitting:
             self._check_role(where, message)
         if isinstance(part, ImagePart) and part.image_url.detail and "detail" not in self._capabilities:
             if part.image_url.detail != "auto":
-                self._changes.leave_out(f"{where}.image_url.detail")
+                self._changes.leave_out("messages.content.image_url.detail")
             part = msgspec.structs.replace(part, image_url=msgspec.structs.replace(part.image_url, detail=None))
         if part.cache_control is not None and "cache_control" not in self._capabilities:
-            self._changes.leave_out(f"{where}.cache_control")
+            self._changes.leave_out("messages.content.cache_control")
             part = msgspec.structs.replace(part, cache_control=None)
         return part
 
@@ -113,36 +116,35 @@ class _Fitting:
         if message.role == "assistant" and "assistant_media" not in self._capabilities:
             raise self._refusal(where, "nothing but text in a message of the assistant")
 
-    def _call(self, where: str, position: int, call: ToolCall) -> ToolCall:
+    def _call(self, call: ToolCall) -> ToolCall:
         if not call.cache_control or "cache_control" in self._capabilities:
             return call
-        self._changes.leave_out(f"{where}.tool_calls[{position}].cache_control")
+        self._changes.leave_out("messages.tool_calls.cache_control")
         return msgspec.structs.replace(call, cache_control=msgspec.UNSET)
 
-    def _extras(self, where: str, message: OpenAIMessage) -> dict[str, Any]:
+    def _extras(self, message: OpenAIMessage) -> dict[str, Any]:
         """Fields that we do not know, of a message and of what is in it."""
         kept: dict[str, Any] = {}
         if "extra" not in self._capabilities:
-            self._unknown(where, message.extra)
-            for place, extra in message.call_extra.items():
-                self._unknown(f"{where}.tool_calls[{place}]", extra)
+            self._unknown("messages", message.extra)
+            self._unknown("messages.tool_calls", *message.call_extra.values())
             kept |= {"extra": {}, "call_extra": {}}
         if "part_extra" not in self._capabilities:
-            for place, extra in message.part_extra.items():
-                self._unknown(f"{where}.content[{place}]", extra)
+            self._unknown("messages.content", *message.part_extra.values())
             kept |= {"part_extra": {}}
         return kept
 
-    def _unknown(self, where: str, extra: JsonObject) -> None:
-        for name in extra:
-            self._changes.leave_out(f"{where}.{name}")
+    def _unknown(self, where: str, *extras: JsonObject) -> None:
+        for extra in extras:
+            for name in extra:
+                self._changes.leave_out(f"{where}.{name[:LONGEST_NAME]}")
 
-    def tool(self, position: int, tool: JsonObject) -> JsonObject:
+    def tool(self, tool: JsonObject) -> JsonObject:
         """One tool, without its hint if there is no place for it."""
         if "cache_control" in self._capabilities:
             return tool
         function = tool.get("function")
-        self._changes.leave_out(f"tools[{position}].cache_control", cached(tool) or None)
+        self._changes.leave_out("tools.cache_control", cached(tool) or None)
         without = {name: value for name, value in tool.items() if name != "cache_control"}
         if isinstance(function, dict):
             without["function"] = {name: value for name, value in function.items() if name != "cache_control"}

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import errno
 import os
-import statistics
+import time
 from dataclasses import replace
+from itertools import count
+from random import Random
 
 import pytest
 import trio
 import trio.testing
 
+from lakehouse.edge.channel import Channel
 from tools.lifetime.aborts import aborts, resident, successes
-from tools.lifetime.leaving import Took, crowd, drain, leave, overtake
+from tools.lifetime.evidence import Sequential, waited_for_cpu
+from tools.lifetime.leaving import crowd, drain, leave, overtake
 from tools.lifetime.limits import DEADLINE, SILENT, STALL, answered_late, healthy_stream, stalled_reader
 from tools.lifetime.phases import PHASES, Phase
 from tools.lifetime.scene import SLOW, Scene, scene
@@ -24,26 +28,49 @@ from tools.lifetime.scene import SLOW, Scene, scene
 MEDIAN, LONGEST = 1e-3, 20e-3
 """Seconds from a client's leaving to the moment in which the upstream sees the end of its connection."""
 
-TRIES = 8
-ROUNDS = 8
-"""A machine that is busy with something else makes everybody late: a promise that is kept is kept in one of them."""
-
 IDS = [phase.name for phase in PHASES]
 
 
-async def rounds(stage: Scene, phase: Phase, how: str) -> list[Took]:
-    """A round in which the promise was kept, or the last one."""
-    for _ in range(ROUNDS):
-        took = [await leave(stage, phase, how) for _ in range(TRIES)]
-        if kept(took):
-            break
-    return took
+class Promise:
+    """Whether clients that leave are noticed in time, measured until the answer is sure (`tools.lifetime.evidence`).
 
+    A measurement is a client's leaving, without the time in which the machine was busy with others. On two cores with a
+    load of ten 6.6 % of the raw measurements were over `MEDIAN`, and 0.2 % of these; none of 975 was over `LONGEST`.
 
-def kept(took: list[Took]) -> bool:
-    """Whether the promise was kept."""
-    seconds = [one.promised for one in took]
-    return statistics.median(seconds) < MEDIAN and max(seconds) < LONGEST
+    * `slow`: over `MEDIAN`. A share of 10 % is noise, and one of 40 % a fault, which passes once in 1,000 verdicts.
+    * `late`: over `LONGEST`. A share of 1 % is noise, and one of 25 % a fault, which passes once in 100 verdicts.
+
+    Noise fails once in a million verdicts. A fault that shows half of the time passes once in 70,000 (slow) or 130,000
+    (late). It takes 18 measurements when none misses. What is not decided after `MOST` misses too often to be noise.
+    """
+
+    MOST = 500
+
+    def __init__(self) -> None:
+        self.slow = Sequential(noise=0.10, fault=0.40, oversight=1e-3)
+        self.late = Sequential(noise=0.01, fault=0.25, oversight=1e-2)
+
+    @property
+    def verdict(self) -> bool | None:
+        """Whether it is kept; None while that is open."""
+        both = {self.slow.verdict, self.late.verdict}
+        return False if False in both else None if None in both else True
+
+    def add(self, seconds: float) -> None:
+        """One more measurement."""
+        self.slow.add(missed=seconds >= MEDIAN)
+        self.late.add(missed=seconds >= LONGEST)
+
+    async def judge(self, stage: Scene, phase: Phase, how: str) -> bool:
+        """Measure until it is known."""
+        for _ in range(self.MOST):
+            self.add((await leave(stage, phase, how)).own)
+            if self.verdict is not None:
+                return self.verdict
+        return False
+
+    def __str__(self) -> str:
+        return f"over {MEDIAN:g} s: {self.slow}; over {LONGEST:g} s: {self.late}"
 
 
 @pytest.mark.parametrize("phase", PHASES, ids=IDS)
@@ -53,9 +80,56 @@ async def test_a_client_that_leaves_ends_everything_at_once(phase: Phase) -> Non
             async with crowd(stage, phase):
                 await leave(stage, phase, how)  # what is made once and kept is made now
                 before = await stage.quiet()
-                took = await rounds(stage, phase, how)
+                promise = Promise()
+                kept = await promise.judge(stage, phase, how)
                 assert await stage.settle(before) == before
-            assert kept(took), (how, took)
+            assert kept, f"{how}: {promise}"
+
+
+@pytest.mark.parametrize(("every", "seconds"), [(2, 0.004), (2, 0.03), (3, 0.03)])
+async def test_a_fault_that_shows_in_some_of_the_cases_fails_the_test(
+    every: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service hears of every second client's leaving late, or of every third one's: the verdict says so."""
+    hear, number = Channel.leave, count()
+
+    async def hear_late(channel: Channel) -> None:
+        await trio.sleep(seconds)
+        hear(channel)
+
+    def leave_late(channel: Channel) -> None:
+        if next(number) % every:
+            hear(channel)
+        else:
+            trio.lowlevel.spawn_system_task(hear_late, channel)
+
+    phase = next(phase for phase in PHASES if phase.name == "chat, waiting")
+    monkeypatch.setattr(Channel, "leave", leave_late)
+    async with scene() as stage:
+        promise = Promise()
+        assert not await promise.judge(stage, phase, "rst"), promise
+    assert promise.slow.tries < Promise.MOST
+
+
+@pytest.mark.parametrize(
+    ("slow", "late", "kept"), [(0.0, 0.0, 1.0), (0.05, 0.005, 1.0), (0.5, 0.0, 0.0), (0.5, 0.5, 0.0), (0.3, 0.3, 0.0)]
+)
+def test_the_verdict_tells_noise_from_a_fault(slow: float, late: float, kept: float) -> None:
+    """Of 2,000 services that miss the promise with this probability, this share is said to keep it, give or take 1 %."""
+    random, passed = Random(7), 0
+    for _ in range(2_000):
+        promise = Promise()
+        while promise.verdict is None:
+            drawn = random.random()
+            promise.add(2 * LONGEST if drawn < late else 2 * MEDIAN if drawn < slow else MEDIAN / 2)
+        passed += promise.verdict
+    assert abs(passed / 2_000 - kept) <= 0.01
+
+
+def test_a_wait_for_a_processor_is_told_from_a_sleep() -> None:
+    before = waited_for_cpu()
+    time.sleep(0.2)
+    assert waited_for_cpu() - before < 0.1  # what is not ready to run waits for no processor
 
 
 @pytest.mark.parametrize("phase", [phase for phase in PHASES if phase.deadline], ids=lambda phase: phase.name)
@@ -109,20 +183,26 @@ async def test_ten_thousand_requests_aborted_at_random_instants_leave_nothing() 
 
 
 async def test_a_deadline_of_300_ms_is_answered_in_time() -> None:
-    """Whatever waits for whom; a few times, for the machine may be busy in some of them."""
+    """Whatever waits for whom; each time, but for what the machine spends on others meanwhile."""
     took: dict[str, list[float]] = {name: [] for name in SILENT}
+    queued: dict[str, list[float]] = {name: [] for name in SILENT}
 
     async def ask(name: str) -> None:
+        before = waited_for_cpu()
         seconds, status = await answered_late(stage, SILENT[name])
         assert status.startswith(b"HTTP/1.1 504 ")
         took[name].append(seconds)
+        queued[name].append(waited_for_cpu() - before)
 
     async with scene() as stage:
         for _ in range(4):
             async with trio.open_nursery() as nursery:
                 for name in SILENT:
                     nursery.start_soon(ask, name)
-    assert all(DEADLINE - 0.01 <= min(seconds) <= DEADLINE + 0.1 for seconds in took.values()), took
+    for name, times in took.items():
+        assert min(times) >= DEADLINE - 0.01, (name, times)
+        own = [seconds - waited for seconds, waited in zip(times, queued[name], strict=True)]
+        assert max(own) <= DEADLINE + 0.1, (name, times, own)
 
 
 @pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.EMFILE])

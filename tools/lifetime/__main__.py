@@ -34,7 +34,7 @@ async def leaving(tries: int = 50) -> bool:
                     await leave(stage, phase, how)
                     took = [await leave(stage, phase, how) for _ in range(tries)]
                 columns = []
-                for times in zip(*took, strict=True):
+                for times in zip(*((one.upstream, one.flight) for one in took), strict=True):
                     middle, longest = statistics.median(times), max(times)
                     columns.append(f"{1e3 * middle:13.2f}{1e3 * longest:7.2f}" if longest else f"{'-':>13}{'-':>7}")
                 print(f"{phase.name:36}{how:5} {''.join(columns)}", flush=True)

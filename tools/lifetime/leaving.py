@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import trio
 
+from tools.lifetime.evidence import waited_for_cpu
 from tools.lifetime.phases import Phase, chat, get
 from tools.lifetime.scene import DRAIN, Client, Scene
 
@@ -23,11 +24,18 @@ class Took(NamedTuple):
 
     upstream: float
     flight: float
+    queued: float = 0.0
+    """Seconds of them in which this thread waited for a processor."""
 
     @property
     def promised(self) -> float:
         """The one that there is a promise for: the upstream's, or where there is none, that of the request."""
         return self.upstream or self.flight
+
+    @property
+    def own(self) -> float:
+        """`promised` without what the machine spent on others."""
+        return max(0.0, self.promised - self.queued)
 
 
 @asynccontextmanager
@@ -54,9 +62,10 @@ async def leave(scene: Scene, phase: Phase, how: str) -> Took:
         async with await scene.client() as client:
             keys = await phase.enter(scene, scene.tag(), client, "")
             await _deep_in_it()
-            began = trio.current_time()
+            queued, began = waited_for_cpu(), trio.current_time()
             client.vanish(how)
-            return await _over(scene, keys, began, before)
+            took = await _over(scene, keys, began, before)
+            return took._replace(queued=waited_for_cpu() - queued)
 
 
 async def overtake(scene: Scene, phase: Phase, seconds: float) -> tuple[Took, Client, float]:

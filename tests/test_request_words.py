@@ -440,18 +440,44 @@ async def test_a_search_that_the_provider_made_is_no_call_for_the_caller(stream:
             assert "tool_calls" not in choice["message"]
 
 
+async def test_how_a_stream_is_padded_is_passed_on() -> None:
+    padded = {"include_usage": True, "include_obfuscation": False}
+    async with house() as there:
+        for model, told in {
+            "openrouter/v/m": {"include_usage": True, "include_obfuscation": False},
+            "opencode/gpt-5.6-sol": {"include_obfuscation": False},
+            "kimi/k3": None,
+            "m": None,
+        }.items():
+            there.forget()
+            answer = await there.complete(model, stream=True, stream_options=padded)
+            assert answer.status_code == 200
+            assert sent(there).get("stream_options") == told
+            assert '"usage":{' in answer.text
+            there.forget()
+            await there.complete(model, stream_options=padded)
+            assert "stream_options" not in sent(there)
+
+
 # What else of a request has no place, and what the log says of it.
 TOLD: list[tuple[str, dict[str, Any], list[str] | None, list[str] | None]] = [
     ("kimi/k3", {"temperature": 0.5, "top_p": 0.5}, ["temperature", "top_p"], None),
     ("m", {"tools": [TOOL], "tool_choice": "required"}, None, ["tool_choice"]),
     ("m", {"tools": [TOOL], "tool_choice": NAMED}, None, ["tool_choice"]),
     ("m", {"tools": [TOOL], "tool_choice": "auto"}, None, None),
-    ("m", {"messages": [{**HELLO[0], "name": "ann"}]}, ["messages.name"], None),
-    ("opencode/gpt-5.6-sol", {"messages": [{**HELLO[0], "name": "ann"}]}, ["messages.name"], None),
+    ("m", {"messages": [{**HELLO[0], "name": "ann"}]}, ["messages[0].name"], None),
+    ("opencode/gpt-5.6-sol", {"messages": [{**HELLO[0], "name": "ann"}]}, ["messages[0].name"], None),
     ("openrouter/v/m", {"messages": [{**HELLO[0], "name": "ann"}]}, None, None),
     ("kimi/k3", {"tool_choice": "auto"}, ["tool_choice"], None),
     ("kimi/k3", {"tools": [{**TOOL, "function": {**TOOL["function"], "strict": True}}]}, ["tools.function.strict"], None),  # type: ignore[dict-item]
     ("opencode/claude-fable-5", {"think": False}, None, ["reasoning_effort"]),
+    ("openrouter/v/m", {"tool_choice": "auto"}, ["tool_choice"], None),
+    ("kimi/k3", {"user": "u", "safety_identifier": "s"}, ["safety_identifier"], None),
+    ("kimi/k3", {"metadata": {"user_id": "u"}}, None, None),
+    ("kimi/k3", {"metadata": {"user_id": "u", "run": "7"}}, ["metadata"], None),
+    ("kimi/k3", {"service_tier": {}}, ["service_tier"], None),
+    ("kimi/k3", {"messages": [*HELLO, {"role": "system", "content": "S"}]}, None, ["messages"]),
+    ("kimi/k3", {"messages": [{"role": "system", "content": "S"}, *HELLO]}, None, None),
 ]  # fmt: skip
 
 

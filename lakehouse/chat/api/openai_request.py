@@ -4,8 +4,7 @@ What OpenAI documents is checked by type. Fields that we do not know travel on i
 this form; so do those of messages (`openai_messages`).
 
 Most bodies hold nothing that has to be told in other words. Those are read at once (`Plain`); any other, a wrong one
-among them, is read step by step (`Given`), which gives the same for a plain one. Only what is passed over, an unknown
-member of `stream_options`, is not looked at within: bytes there need be no UTF-8.
+among them, is read step by step (`Given`), which gives the same for a plain one.
 """
 
 from __future__ import annotations
@@ -119,8 +118,15 @@ def _request(raw: JsonObject, given: Given) -> OpenAIRequest:
             stream=bool(given.stream),
             fallbacks=tuple(given.fallbacks or ()),
             user=given.user,
-            extra={name: value for name, value in raw.items() if _travels(name, value)},
+            extra={name: value for name, value in raw.items() if _travels(name, value)} | _stream_options(raw, given),
         )
+
+
+def _stream_options(raw: JsonObject, given: Given) -> JsonObject:
+    """`stream_options` of a stream without what is ours to say: whether its usage is sent."""
+    given_options = raw.get("stream_options") if given.stream else None
+    options = {name: value for name, value in (given_options or {}).items() if name != "include_usage"}
+    return {"stream_options": options} if options else {}
 
 
 def _format(given: Given) -> JsonObject | Literal["json"] | None:

@@ -45,6 +45,10 @@ class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
+class PlainStreamOptions(StreamOptions, frozen=True, forbid_unknown_fields=True):
+    """The same with no member that has to be passed on."""
+
+
 class Given(msgspec.Struct, frozen=True):
     """The body of `POST /v1/chat/completions`. `fallbacks` is ours: model names to try after `model`."""
 
@@ -89,7 +93,7 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tools: tuple[JsonObject, ...] | None = None
     tool_choice: str | JsonObject | None = None
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: PlainStreamOptions | None = None
     fallbacks: tuple[str, ...] | None = None
     user: str | None = None
 

@@ -10,7 +10,7 @@ from lakehouse.chat.dialects import files, images, schema
 from lakehouse.chat.dialects.base import Changes, Quirks
 from lakehouse.chat.dialects.documents import JsonObject, mapping, without_nulls
 from lakehouse.chat.dialects.fitting import cached
-from lakehouse.chat.dialects.parameters import note_names
+from lakehouse.chat.dialects.parameters import note_strict
 from lakehouse.chat.dialects.tools import CallIds, arguments_object
 from lakehouse.chat.request import AudioPart, File, FilePart, ImagePart, Message, Part, Request, TextPart, VideoPart
 from lakehouse.errors import ErrBadRequest
@@ -29,7 +29,8 @@ def tool(given: JsonObject) -> JsonObject:
 def conversation(request: Request, plan: schema.Plan | None, quirks: Quirks, changes: Changes) -> JsonObject:
     """`system` and `messages`. What the system says is the user's turn where nobody else says anything, for there must
     be one."""
-    note_names(request, changes)
+    note_strict(request, changes)
+    _note_order(request, changes)
     messages = schema.instructed(request.messages, plan.instruction if plan else "")
     system = _system(messages)
     turns = _turns(messages, len(messages) - len(request.messages), quirks)
@@ -42,6 +43,13 @@ def conversation(request: Request, plan: schema.Plan | None, quirks: Quirks, cha
     if turns[-1]["role"] == "assistant" and last["type"] == "text":
         last["text"] = last["text"].rstrip()  # white space at the end of what the model is to go on with is refused
     return {"system": system, "messages": turns}
+
+
+def _note_order(request: Request, changes: Changes) -> None:
+    """Record that what the system says later in the conversation is sent with what it says first: it has one place."""
+    roles = [_is_system(message) for message in request.messages]
+    if any(roles[roles.index(False) :] if False in roles else ()):
+        changes.adjust("messages")
 
 
 def _is_system(message: Message) -> bool:

@@ -23,6 +23,7 @@ from lakehouse.chat.dialects.parameters import note_unsent
 from lakehouse.chat.dialects.parsing import Parser, read_whole
 from lakehouse.chat.dialects.requests import body_of, extra_fields, own_options
 from lakehouse.chat.dialects.sse import SseFraming
+from lakehouse.chat.dialects.thinking import field_of
 from lakehouse.chat.dialects.tools import CallIds, fragments_of
 from lakehouse.chat.request import Delta, Message, OpenAIMessage, Reply, Request, TextPart
 
@@ -61,14 +62,14 @@ class ChatCompletions:
         self, request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes | None = None
     ) -> bytes:
         """See `Dialect`."""
-        if changes is not None:
-            note_unsent(request, quirks, changes)
+        changes = Changes() if changes is None else changes
+        note_unsent(request, quirks, changes)
         plan = None if request.format is None else schema.plan(request, quirks, steps=self.schema_steps)
         known = {
             "model": model,
             "messages": _messages(request, plan, quirks),
             "stream": stream,
-            "stream_options": {"include_usage": True} if stream and quirks.include_usage else None,
+            "stream_options": _stream_options(request, quirks) if stream else None,
             "temperature": request.temperature if quirks.send_temperature else None,
             "top_p": request.top_p if quirks.send_temperature else None,
             quirks.max_tokens_field: request.max_tokens or quirks.default_max_tokens,
@@ -79,7 +80,11 @@ class ChatCompletions:
         }
         think = quirks.default_think if request.think is None else request.think
         thinking = None if think is None else _thinking(think, quirks)
-        tools = _tools(request, plan, quirks)
+        if quirks.think == "none":
+            changes.leave_out(field_of(request), request.think)
+        elif quirks.think == "template" and isinstance(request.think, str) and request.think != "none":
+            changes.adjust(field_of(request))  # it is switched on, and that is all that can be said
+        tools = _tools(request, plan, quirks, changes)
         return body_of(quirks.extra_body, thinking, extra_fields(request), own_options(request), tools, known)
 
     def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
@@ -91,7 +96,13 @@ class ChatCompletions:
         return Parser(SseFraming(), CompletionReader(quirks), Glance())
 
 
-def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonObject | None:
+def _stream_options(request: Request, quirks: Quirks) -> JsonObject | None:
+    """The caller's, and that usage is sent, which is asked for whether or not the caller wants it."""
+    usage = {"include_usage": True} if quirks.include_usage else {}
+    return {**mapping(extra_fields(request).get("stream_options")), **usage} or None
+
+
+def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks, changes: Changes) -> JsonObject | None:
     """`tools` and `tool_choice`. The tool that stands for the answer must be called, unless the caller has tools too or
     asks for thinking, with which some models refuse to be forced (Kimi)."""
     if plan is None and request.tools is None and request.tool_choice is None:
@@ -99,12 +110,16 @@ def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks) -> JsonOb
     tools, choice = offer(request, quirks)
     tools = choice.of(tools)
     if plan is None or plan.tool is None:
+        if not tools:
+            changes.leave_out("tool_choice", request.tool_choice)
         return without_nulls({"tools": tools or None, "tool_choice": choice.in_completions() if tools else None})
     forced: object = {"type": "function", "function": {"name": plan.tool["function"]["name"]}}
     if request.think:
         forced = "auto"
     elif tools:
         forced = "required"
+    if choice.in_completions() not in (None, forced):
+        changes.adjust("tool_choice")
     return {"tools": [*tools, plan.tool], "tool_choice": forced}
 
 

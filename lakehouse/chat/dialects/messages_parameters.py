@@ -6,7 +6,7 @@ from lakehouse.chat.dialects import thinking
 from lakehouse.chat.dialects.base import Changes, Quirks
 from lakehouse.chat.dialects.documents import JsonObject, mapping, string
 from lakehouse.chat.dialects.parameters import WITHOUT_PLACE, Places, Read, Sent, carried, unplaced
-from lakehouse.chat.dialects.requests import extra_fields
+from lakehouse.chat.dialects.requests import extra_fields, own_options
 from lakehouse.chat.request import Request
 
 DEFAULT_MAX_TOKENS = 32_768
@@ -16,6 +16,7 @@ PLACES: Places = {
     **WITHOUT_PLACE,
     "cache_control": Sent(("cache_control",)),
     "context_management": Sent(("context_management",)),
+    "metadata": Read(),
     "output_config": Sent(("output_config",)),
     "parallel_tool_calls": Read(),
     "safety_identifier": Read(),
@@ -73,7 +74,8 @@ def _sampling(request: Request, extra: JsonObject, quirks: Quirks, changes: Chan
     """`temperature`, `top_p` and `top_k`, each None where it may not be sent."""
     given: JsonObject = {"temperature": request.temperature, "top_p": request.top_p, "top_k": extra.get("top_k")}
     sent = dict(given)
-    thinks = mapping(extra.get("thinking")).get("type") in ("enabled", "adaptive")
+    switch = mapping(extra.get("thinking") or own_options(request).get("thinking"))
+    thinks = switch.get("type") in ("enabled", "adaptive")
     if not quirks.send_temperature:
         sent = dict.fromkeys(given)
     elif thinks and not quirks.sampling_while_thinking:
@@ -95,11 +97,15 @@ def _sampling(request: Request, extra: JsonObject, quirks: Quirks, changes: Chan
 
 
 def _metadata(request: Request, quirks: Quirks, changes: Changes) -> JsonObject | None:
-    """The id of the end user: `user`, or `safety_identifier`, which OpenAI has put in its place."""
-    identifier = extra_fields(request).get("safety_identifier")
-    user = (request.user or string(identifier)) if quirks.send_user else None
+    """The id of the end user: `user`, or `safety_identifier`, which OpenAI has put in its place, or the form's own
+    member of `metadata`, of which it knows no other."""
+    extra = extra_fields(request)
+    tags, identifier = mapping(extra.get("metadata")), string(extra.get("safety_identifier"))
+    user = (request.user or identifier or string(tags.get("user_id"))) if quirks.send_user else None
     if user != request.user:
         changes.leave_out("user", request.user)
     if user != identifier:
-        changes.leave_out("safety_identifier", identifier)
+        changes.leave_out("safety_identifier", identifier or None)
+    if tags != {"user_id": user}:
+        changes.leave_out("metadata", extra.get("metadata"))
     return {"user_id": user} if user else None

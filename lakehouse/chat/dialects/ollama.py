@@ -22,7 +22,7 @@ from lakehouse.chat.dialects.parameters import (
     Read,
     Sent,
     carried,
-    note_names,
+    note_strict,
     note_unsent,
     unplaced,
 )
@@ -109,7 +109,7 @@ def _format(plan: schema.Plan | None) -> object:
 def _note(request: Request, quirks: Quirks, changes: Changes) -> None:
     """Record what is not sent: whose request it is, and that a tool must be called."""
     note_unsent(request, quirks, changes)
-    note_names(request, changes)
+    note_strict(request, changes)
     changes.leave_out("user", request.user)
     changes.leave_out("parallel_tool_calls", extra_fields(request).get("parallel_tool_calls"))
     chosen = choice_of(request, quirks)

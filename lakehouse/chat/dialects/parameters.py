@@ -61,6 +61,7 @@ WITHOUT_PLACE: Places = {
     "safety_identifier": LeftOut(),
     "service_tier": LeftOut(),
     "store": LeftOutIf((False,)),
+    "stream_options": LeftOut(),  # how a stream is padded
     "think": Read(),
     "top_logprobs": LeftOutIf((0,)),
     "usage": LeftOut(),  # OpenRouter's switch for the cost
@@ -77,10 +78,11 @@ def carried(request: Request, places: Places, *, model: str, quirks: Quirks, cha
     for name, value in extra_fields(request).items():
         match places.get(name):
             case Sent(path=path, words=words):
-                if words and value not in words:
+                word = words.get(value) if isinstance(value, str) else None
+                if words and word is None:
                     changes.leave_out(name)
                 else:
-                    _put(body, path, words[value] if words else value)
+                    _put(body, path, value if word is None else word)
             case LeftOut():
                 changes.leave_out(name)
             case LeftOutIf(values=values) if any(_same(value, neutral) for neutral in values):
@@ -107,7 +109,7 @@ def note_unsent(request: Request, quirks: Quirks, changes: Changes) -> None:
         changes.leave_out("user", request.user)
 
 
-def note_names(request: Request, changes: Changes) -> None:
+def note_strict(request: Request, changes: Changes) -> None:
     """Record that arguments are to fit their schema for certain, which only OpenAI's forms have a word for."""
     for tool in request.tools or ():
         if mapping(tool.get("function")).get("strict"):

@@ -23,6 +23,7 @@ PLACES: Places = {
     "safety_identifier": Sent(("safety_identifier",)),
     "service_tier": Sent(("service_tier",)),
     "store": Sent(("store",)),
+    "stream_options": Sent(("stream_options",)),
     "top_logprobs": Sent(("top_logprobs",)),
     "truncation": Sent(("truncation",)),
     "verbosity": Sent(("text", "verbosity")),
@@ -39,8 +40,6 @@ def parameters(request: Request, *, model: str, quirks: Quirks, changes: Changes
     extra = carried(request, PLACES, model=model, quirks=quirks, changes=changes)
     changes.leave_out("seed", request.seed)
     note_unsent(request, quirks, changes)
-    if any(message.name is not None and message.role != "tool" for message in request.messages):
-        changes.leave_out("messages.name")
     known = {
         "include": _include(request, quirks) or None,
         "max_output_tokens": _limit(request, quirks, changes),

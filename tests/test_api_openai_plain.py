@@ -16,6 +16,7 @@ from lakehouse.errors import ErrBadRequest
 HI = [{"role": "user", "content": "Hi"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "n": 1}}}
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CUSTOM_CALL = {"id": "2", "type": "custom", "custom": {"name": "c", "input": "x"}}
 PARTS = [
     {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}},
     {"type": "image_url", "image_url": {"url": "https://a/b.png"}},
@@ -39,7 +40,7 @@ PLAIN: list[dict[str, Any]] = [
     {"messages": [{"role": "system", "content": ""}, {"role": "user", "name": "ann", "content": PARTS}]},
     {
         "messages": [
-            {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning": "Hm."},
+            {"role": "assistant", "content": None, "tool_calls": [CALL, CUSTOM_CALL], "reasoning": "Hm."},
             {"role": "assistant", "content": None, "refusal": "No.", "annotations": [{"type": "x"}]},
             {"role": "assistant", "audio": {"id": "a1"}, "cache_control": {"type": "ephemeral"}},
             {"role": "tool", "tool_call_id": "1", "content": "12"},
@@ -80,7 +81,18 @@ MESSAGE = st.fixed_dictionaries(
     {"role": st.sampled_from(["user", "assistant", "tool", "developer", "system", "x"])},
     optional={
         "content": st.one_of(st.text(max_size=3), st.lists(PART, max_size=2), ODD),
-        "tool_calls": st.sampled_from([None, [], [CALL], [{"id": 1}], [{**CALL, "index": 0}], [{**CALL, "more": 1}]]),
+        "tool_calls": st.sampled_from(
+            [
+                None,
+                [],
+                [CALL],
+                [{"id": 1}],
+                [{**CALL, "index": 0}],
+                [{**CALL, "more": 1}],
+                [CUSTOM_CALL],
+                [{"id": "1", "type": "custom"}],
+            ]
+        ),
         "annotations": st.sampled_from([None, [], [{"type": "x"}], [1]]),
         **dict.fromkeys(
             ["name", "tool_call_id", "refusal", "reasoning_content", "other", "audio", "cache_control"], ODD

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.house import HELLO, House, house
+from tests.house import HELLO, House, completion, house, says
 from tests.observing import Caught
 
 Table = list[tuple[str, dict[str, Any], dict[str, Any]]]
@@ -20,6 +20,8 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "
 OTHER_CALL = {"id": "c2", "type": "function", "function": {"name": "g", "arguments": "{}"}}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 OTHER = {"type": "function", "function": {"name": "g", "parameters": {"type": "object"}}}
+
+ROUTER, ZEN, GPT, CLAUDE = "openrouter/v/m", "opencode/m", "opencode/gpt-5", "opencode/claude-5"
 
 ALL = ["ollama/m", "ollama_cloud/m", "openrouter/v/m", "opencode/m", "opencode/gpt-5", "opencode/claude-5", "kimi/m"]
 """A model of every provider, and of every form that is spoken."""
@@ -250,12 +252,14 @@ WRONG_CHOICES: list[tuple[dict[str, Any], str]] = [
     ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}, "tools": BOTH}, f"{ALLOWED}.tools"),
     ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [F, 1]}}, "tools": BOTH}, f"{ALLOWED}.tools[1]"),
     ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [F]}}, "tools": [OTHER]}, f"{ALLOWED}.tools[0]"),
-    ({"tool_choice": {"type": "custom", "custom": {"name": "f"}}, "tools": BOTH}, "tool_choice.type"),
+    ({"tool_choice": {"type": "custom", "custom": {"name": "f"}}, "tools": BOTH}, "tool_choice"),
     ({"tool_choice": {"type": "function", "function": {"name": "h"}}, "tools": BOTH}, "tool_choice"),
     ({"tool_choice": "required"}, "tool_choice"),
     ({"tool_choice": "required", "tools": []}, "tool_choice"),
     ({"tool_choice": F, "tools": []}, "tool_choice"),
-    ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0].type"),
+    ({"tools": [{"type": "custom", "custom": {"name": "f"}}], "model": "kimi/m"}, "tools[0].type"),
+    ({"tools": [{"type": "custom", "custom": {}}], "model": ROUTER}, "tools[0]"),
+    ({"tools": [{"type": "custom", "name": "f"}], "model": ROUTER}, "tools[0]"),
     ({"tools": [TOOL, {"type": "mcp", "server_label": "x"}], "model": "kimi/m"}, "tools[1].type"),
     ({"tools": [{"type": 1}]}, "tools[0]"),
 ]  # fmt: skip
@@ -279,7 +283,6 @@ SCAN = {"type": "file", "file": {"filename": "a.png", "file_data": "data:image/p
 BY_ID = {"type": "file", "file": {"file_id": "file-1"}}
 SOUND = {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}
 VIDEO = {"type": "video_url", "video_url": {"url": "https://example.org/a.mp4"}}
-ROUTER, ZEN, GPT, CLAUDE = "openrouter/v/m", "opencode/m", "opencode/gpt-5", "opencode/claude-5"
 
 
 def as_it_is(part: dict[str, Any], *models: str) -> dict[str, dict[str, Any]]:
@@ -590,3 +593,93 @@ async def test_names_that_a_client_makes_up_do_not_fill_the_log() -> None:
         if "request_id" in line:
             assert len(line["left_out"]) == 100
             assert all(len(name) <= len("messages.") + 64 for name in line["left_out"])
+
+
+# Tools that are called with free text.
+GRAMMAR = {"definition": "start: NUMBER", "syntax": "lark"}
+CUSTOM = {
+    "type": "custom",
+    "custom": {"name": "c", "description": "d", "format": {"type": "grammar", "grammar": GRAMMAR}},
+}
+FREE = {"type": "custom", "custom": {"name": "free", "format": {"type": "text"}}}
+CUSTOM_CALL = {"id": "c1", "type": "custom", "custom": {"name": "c", "input": "4 * 2"}}
+CUSTOM_TALK: list[dict[str, Any]] = [
+    *HELLO,
+    {"role": "assistant", "content": None, "tool_calls": [CUSTOM_CALL, OTHER_CALL]},
+    {"role": "tool", "tool_call_id": "c1", "content": "8"},
+    {"role": "tool", "tool_call_id": "c2", "content": "9"},
+]
+
+
+@pytest.mark.parametrize("form", ["native", "openai"])
+async def test_a_custom_tool_arrives_where_it_has_a_place(form: str) -> None:
+    named = {"type": "custom", "custom": {"name": "c"}}
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [named]}}
+    tools = [TOOL, CUSTOM, FREE]
+    async with house() as there:
+        for body in await sent(there, form, model=ROUTER, tools=tools, tool_choice=named):
+            assert picked(body, {"tools": 0, "tool_choice": 0}) == {"tools": tools, "tool_choice": named}
+        for body in await sent(there, form, model=ROUTER, tools=tools, tool_choice=allowed):
+            assert picked(body, {"tools": 0, "tool_choice": 0}) == {"tools": [CUSTOM], "tool_choice": "required"}
+        for body in await sent(there, form, model=GPT, tools=tools, tool_choice=named):
+            assert body["tools"][1:] == [
+                {"type": "custom", "name": "c", "description": "d", "format": {"type": "grammar", **GRAMMAR}},
+                {"type": "custom", "name": "free", "format": {"type": "text"}},
+            ]
+            assert body["tool_choice"] == {"type": "custom", "name": "c"}
+        for body in await sent(there, form, model=GPT, tools=tools, tool_choice=allowed):
+            listed = [{"type": "custom", "name": "c"}]
+            assert body["tool_choice"] == {"type": "allowed_tools", "mode": "required", "tools": listed}
+        for model in ALL:
+            if model not in (ROUTER, GPT):
+                said = await refusal(there, form, model=model, tools=tools)
+                assert said.startswith("`tools[1].type` "), said
+
+
+@pytest.mark.parametrize("form", ["native", "openai"])
+async def test_a_call_of_a_custom_tool_comes_back_as_what_it_was(form: str) -> None:
+    async with house() as there:
+        for body in await sent(there, form, model=ROUTER, messages=CUSTOM_TALK):
+            assert body["messages"][1]["tool_calls"] == [CUSTOM_CALL, OTHER_CALL]
+        for body in await sent(there, form, model=GPT, messages=CUSTOM_TALK):
+            assert body["input"][1:] == [
+                {"type": "custom_tool_call", "call_id": "c1", "name": "c", "input": "4 * 2"},
+                {"type": "function_call", "call_id": "c2", "name": "g", "arguments": "{}"},
+                {"type": "custom_tool_call_output", "call_id": "c1", "output": "8"},
+                {"type": "function_call_output", "call_id": "c2", "output": "9"},
+            ]
+        for body in await sent(there, form, model=ZEN, messages=CUSTOM_TALK):
+            assert body["messages"][1]["tool_calls"][0]["function"] == {"name": "c", "arguments": '{"input":"4 * 2"}'}
+        for body in await sent(there, form, model=CLAUDE, messages=CUSTOM_TALK):
+            assert body["messages"][1]["content"][0]["input"] == {"input": "4 * 2"}
+
+
+async def test_an_answer_that_calls_a_custom_tool_can_be_sent_back() -> None:
+    answer = completion(None, finish="tool_calls", tool_calls=[CUSTOM_CALL])
+    async with house(scripts={"openrouter": says(answer)}) as there:
+        for form in ("native", "openai"):
+            ask = there.chat if form == "native" else there.complete
+            said = (await ask(ROUTER, tools=[CUSTOM])).json()
+            calls = said["tool_calls"] if form == "native" else said["choices"][0]["message"]["tool_calls"]
+            assert calls == [CUSTOM_CALL]
+            there.forget()
+            message = {"role": "assistant", "content": None, "tool_calls": calls}
+            await ask(ROUTER, messages=[*HELLO, message, {"role": "tool", "tool_call_id": "c1", "content": "8"}])
+            sent_back: Any = there.the_one("openrouter").json["messages"]
+            assert sent_back[1]["tool_calls"] == calls
+
+
+@pytest.mark.parametrize("form", ["native", "openai"])
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        ({"id": "1", "type": "custom"}, "custom"),
+        ({"id": "1", "type": "function"}, "function"),
+        ({"id": "1"}, "function"),
+        ({"id": "1", "type": "custom", "custom": {"name": "c"}}, "custom.input"),
+    ],
+)
+async def test_a_call_without_what_is_called_is_refused_by_name(call: dict[str, Any], name: str, form: str) -> None:
+    async with house() as there:
+        said = await refusal(there, form, model=ROUTER, messages=[{"role": "assistant", "tool_calls": [call]}])
+        assert said == f"`messages[0].tool_calls[0].{name}` is required"

@@ -126,15 +126,6 @@ class Function(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     arguments: str = "{}"
 
 
-class ToolCall(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A call the model asks for, in OpenAI's shape."""
-
-    id: str
-    function: Function
-    type: Literal["function"] = "function"
-    cache_control: JsonObject | UnsetType = UNSET
-
-
 class Custom(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The custom tool that a call names; `input` is free text."""
 
@@ -142,8 +133,31 @@ class Custom(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     input: str
 
 
+_MISSING = Function(name="")
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A call the model asks for, in OpenAI's shape. One of a `custom` tool is a `function` as well, whose one argument
+    is the input: that is what it is told as where there are only functions."""
+
+    id: str
+    function: Function = _MISSING
+    type: Literal["function", "custom"] = "function"
+    custom: Custom | UnsetType = UNSET
+    cache_control: JsonObject | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if self.type == "custom":
+            if isinstance(self.custom, UnsetType):
+                raise ValueError("Object missing required field `custom`")
+            arguments = msgspec.json.encode({"input": self.custom.input}).decode()
+            msgspec.structs.force_setattr(self, "function", Function(name=self.custom.name, arguments=arguments))
+        elif self.function is _MISSING:
+            raise ValueError("Object missing required field `function`")
+
+
 class CustomToolCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call of a custom tool, in OpenAI's shape. It is only answered: no request of ours carries one."""
+    """A call of a custom tool, in OpenAI's shape. It is only answered: what comes back is a `ToolCall`."""
 
     id: str
     custom: Custom

@@ -15,6 +15,7 @@ from lakehouse.chat.api import body
 from lakehouse.chat.request import (
     Audio,
     AudioPart,
+    Custom,
     File,
     FilePart,
     Function,
@@ -112,12 +113,20 @@ class GivenFunction(msgspec.Struct, frozen=True):
     arguments: str = "{}"
 
 
+class GivenCustom(msgspec.Struct, frozen=True):
+    """The custom tool of a tool call."""
+
+    name: str
+    input: str
+
+
 class GivenCall(msgspec.Struct, frozen=True):
     """A tool call of an earlier answer."""
 
     id: str
-    function: GivenFunction
-    type: Literal["function"] = "function"
+    function: GivenFunction | None = None
+    custom: GivenCustom | None = None
+    type: Literal["function", "custom"] = "function"
     cache_control: JsonObject | None = None
 
 
@@ -165,7 +174,7 @@ def message(place: int, given: GivenMessage, raw: JsonObject) -> Message:
         "role": given.role,
         "content": content,
         "name": given.name,
-        "tool_calls": tuple(map(_call, calls)),
+        "tool_calls": tuple([_call(f"{where}.tool_calls[{at}]", call) for at, call in enumerate(calls)]),
         "tool_call_id": given.tool_call_id,
         "reasoning": given.reasoning_content or given.reasoning or None,
         "reasoning_details": tuple(given.reasoning_details or ()),
@@ -197,9 +206,15 @@ def _part(given: GivenPart) -> Part:
             return VideoPart(video_url=VideoUrl(url=video.url), cache_control=hint)
 
 
-def _call(given: GivenCall) -> ToolCall:
-    function = Function(name=given.function.name, arguments=given.function.arguments)
-    return ToolCall(id=given.id, function=function, cache_control=given.cache_control or msgspec.UNSET)
+def _call(where: str, given: GivenCall) -> ToolCall:
+    hint = given.cache_control or msgspec.UNSET
+    if given.type == "custom" and given.custom is not None:
+        custom = Custom(name=given.custom.name, input=given.custom.input)
+        return ToolCall(id=given.id, type="custom", custom=custom, cache_control=hint)
+    if given.type == "function" and given.function is not None:
+        function = Function(name=given.function.name, arguments=given.function.arguments)
+        return ToolCall(id=given.id, function=function, cache_control=hint)
+    raise ErrBadRequest(f"`{where}.{given.type}` is required", field=f"{where}.{given.type}")
 
 
 def _unknown(given: Sequence[GivenPart | GivenCall], raw: Iterable[JsonObject]) -> dict[int, JsonObject]:

@@ -135,6 +135,8 @@ class Quirks:
     upstream takes no list."""
     capabilities: frozenset[Capability] | None = None
     """What the upstream has a place for in a conversation; None: what its form has."""
+    custom_tools: bool = False
+    """Tools of type `custom`, which are called with free text, are taken."""
     server_tools: bool = False
     """Chat completions: tools of other types than `function` are taken, which the provider runs itself."""
     images: Literal["url", "data", "none"] = "url"

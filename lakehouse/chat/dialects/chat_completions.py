@@ -25,7 +25,7 @@ from lakehouse.chat.dialects.requests import body_of, extra_fields, own_options
 from lakehouse.chat.dialects.sse import SseFraming
 from lakehouse.chat.dialects.thinking import field_of
 from lakehouse.chat.dialects.tools import CallIds, fragments_of
-from lakehouse.chat.request import Delta, Message, OpenAIMessage, Reply, Request, TextPart
+from lakehouse.chat.request import Custom, Delta, Message, OpenAIMessage, Reply, Request, TextPart, ToolCall
 
 BESIDE_CONTENT = (*reasoning.FIELDS, "reasoning_details", "refusal", "tool_calls", "function_call")
 """What a message may say besides its content. Most chunks of a stream have none of it, or null."""
@@ -186,7 +186,7 @@ def _message(message: Message, ids: CallIds, quirks: Quirks) -> JsonObject:
     if message.tool_call_id is not None:
         fields["tool_call_id"] = ids.result(message.tool_call_id)
     if message.tool_calls:
-        fields["tool_calls"] = _calls(message, ids)
+        fields["tool_calls"] = _calls(message, ids, quirks)
     if message.cache_control:
         fields["cache_control"] = message.cache_control
     if message.role == "assistant":
@@ -194,16 +194,22 @@ def _message(message: Message, ids: CallIds, quirks: Quirks) -> JsonObject:
     return fields
 
 
-def _calls(message: Message, ids: CallIds) -> list[JsonObject]:
+def _calls(message: Message, ids: CallIds, quirks: Quirks) -> list[JsonObject]:
     extra = message.call_extra if isinstance(message, OpenAIMessage) else {}
     calls: list[JsonObject] = []
     for place, call in enumerate(message.tool_calls):
-        function = {"name": call.function.name, "arguments": call.function.arguments or "{}"}
-        written = {"id": ids.call(call.id), "type": "function", "function": function}
+        written = {"id": ids.call(call.id), "type": "function", "function": _function(call)}
+        if isinstance(call.custom, Custom) and quirks.custom_tools:
+            custom = {"name": call.custom.name, "input": call.custom.input}
+            written = {"id": written["id"], "type": "custom", "custom": custom}
         if call.cache_control:
             written["cache_control"] = call.cache_control
         calls.append(_merged(written, extra[place]) if place in extra else written)
     return calls
+
+
+def _function(call: ToolCall) -> JsonObject:
+    return {"name": call.function.name, "arguments": call.function.arguments or "{}"}
 
 
 def _content(message: Message, quirks: Quirks) -> object:

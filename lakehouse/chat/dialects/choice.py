@@ -23,11 +23,13 @@ Mode = Literal["none", "auto", "required"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A `tool_choice`. `mode` is None where one function must be called, `name`, or one server tool, `server`; all
-    three are None where the caller says nothing. `allowed` are the places in `tools` of those that may be called."""
+    """A `tool_choice`. `mode` is None where one tool must be called: the function, or the `custom` tool, that is called
+    `name`, or a server tool, `server`; all three are None where the caller says nothing. `allowed` are the places in
+    `tools` of those that may be called."""
 
     mode: Mode | None = None
     name: str | None = None
+    custom: bool = False
     server: JsonObject | None = None
     allowed: tuple[int, ...] | None = None
 
@@ -37,7 +39,8 @@ class Choice:
 
     def in_completions(self) -> str | JsonObject | None:
         """`tool_choice` of chat completions, for `of(tools)`."""
-        return {"type": "function", "function": {"name": self.name}} if self.name else self.server or self.mode
+        kind = "custom" if self.custom else "function"
+        return {"type": kind, kind: {"name": self.name}} if self.name else self.server or self.mode
 
 
 def checked_tools(request: Request, quirks: Quirks) -> list[JsonObject]:
@@ -46,13 +49,14 @@ def checked_tools(request: Request, quirks: Quirks) -> list[JsonObject]:
     tools = request.tools or ()
     for position, tool in enumerate(tools):
         kind = tool.get("type", "function")
-        if kind != "function" and isinstance(kind, str) and kind:
-            if quirks.server_tools and kind != "custom":
-                continue
+        takes = quirks.custom_tools if kind == "custom" else quirks.server_tools
+        if kind not in ("function", "custom") and takes and isinstance(kind, str) and kind:
+            continue
+        if kind != "function" and not takes and isinstance(kind, str) and kind:
             message = f"`tools[{position}].type` is {kind[:40]!r}: {quirks.provider} takes functions only"
             raise ErrBadRequest(message, field=f"tools[{position}].type")
-        name = mapping(tool.get("function")).get("name")
-        if kind != "function" or not isinstance(name, str) or not name:
+        name = mapping(tool.get(kind)).get("name") if isinstance(kind, str) else None
+        if not isinstance(name, str) or not name:
             raise ErrBadRequest(f'`tools[{position}]` must be {{"type": "function", "function": {{"name": …}}}}')
         if name in (ANSWER_TOOL, WRAPPED_ANSWER_TOOL):
             raise ErrBadRequest(f"`tools[{position}].function.name` is reserved (got {name!r})")
@@ -66,7 +70,10 @@ def flavoured_tools(request: Request, quirks: Quirks) -> list[JsonObject]:
         return tools
     flavoured = []
     for position, tool in enumerate(tools):
-        function = mapping(tool.get("function"))
+        if "function" not in tool:
+            flavoured.append(tool)
+            continue
+        function = mapping(tool["function"])
         parameters = mapping(function.get("parameters"))
         prepared(parameters, field=f"tools[{position}].function.parameters")
         rewritten = {"parameters": moonshot(parameters)} if parameters else {}
@@ -94,16 +101,16 @@ def choice_of(request: Request, quirks: Quirks) -> Choice:
     kind = given.get("type")
     if kind == "allowed_tools":
         return _allowed(given, tools)
-    if kind not in (None, "function"):
+    if kind not in (None, "function", "custom"):
         if quirks.server_tools and any(tool.get("type") == kind for tool in tools):
             return Choice(server=given)
         raise _wrong(f"`tool_choice.type` is {str(kind)[:40]!r}, which is no tool of `tools` that can be called")
-    name = string(mapping(given.get("function")).get("name")) or string(given.get("name"))
+    name = called(given)
     if not name:
         raise _wrong("`tool_choice` must be none, auto, required or name a function")
-    if not any(_is_called(tool, name) for tool in tools):
+    if not any(_is_the_one(tool, kind or "function", name) for tool in tools):
         raise _wrong(f"`tool_choice` names {name[:64]!r}, which is not in `tools`")
-    return Choice(name=name)
+    return Choice(name=name, custom=kind == "custom")
 
 
 def _allowed(given: JsonObject, tools: Sequence[JsonObject]) -> Choice:
@@ -118,8 +125,7 @@ def _allowed(given: JsonObject, tools: Sequence[JsonObject]) -> Choice:
         raise ErrBadRequest(f"`{where}.tools` must name at least one of `tools`", field=f"{where}.tools")
     places = []
     for position, entry in enumerate(named):
-        kind, function = mapping(entry).get("type", "function"), mapping(mapping(entry).get("function"))
-        name = string(function.get("name")) or string(mapping(entry).get("name"))
+        kind, name = mapping(entry).get("type", "function"), called(mapping(entry))
         found = [place for place, tool in enumerate(tools) if _is_the_one(tool, kind, name)]
         if not found:
             field = f"{where}.tools[{position}]"
@@ -129,11 +135,14 @@ def _allowed(given: JsonObject, tools: Sequence[JsonObject]) -> Choice:
 
 
 def _is_the_one(tool: JsonObject, kind: object, name: str) -> bool:
-    return _is_called(tool, name) if kind == "function" else tool.get("type") == kind
+    return tool.get("type", "function") == kind and (kind not in ("function", "custom") or called(tool) == name)
 
 
-def _is_called(tool: JsonObject, name: str) -> bool:
-    return mapping(tool.get("function")).get("name") == name
+def called(tool: JsonObject) -> str:
+    """The name of a function or custom tool, or of what chooses one: in an object of its own, or, as the responses form
+    writes it, beside the type. Empty if there is none."""
+    inner = mapping(tool.get(string(tool.get("type")) or "function"))
+    return string(inner.get("name")) or string(tool.get("name"))
 
 
 def _wrong(message: str) -> ErrBadRequest:

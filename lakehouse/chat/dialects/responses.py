@@ -12,7 +12,7 @@ from typing import Literal
 from lakehouse.chat.dialects import files, images, schema, thinking
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import Capability, Changes, Quirks, SchemaLevel, StreamParser
-from lakehouse.chat.dialects.choice import Choice, offer
+from lakehouse.chat.dialects.choice import Choice, called, offer
 from lakehouse.chat.dialects.documents import JsonObject, mapping, objects, string, without_nulls
 from lakehouse.chat.dialects.failures import refusal
 from lakehouse.chat.dialects.parameters import unplaced
@@ -23,6 +23,7 @@ from lakehouse.chat.dialects.sse import SseFraming
 from lakehouse.chat.dialects.tools import CallIds
 from lakehouse.chat.request import (
     AudioPart,
+    Custom,
     Delta,
     File,
     FilePart,
@@ -96,13 +97,19 @@ def _tools(request: Request, plan: schema.Plan | None, quirks: Quirks, changes: 
 
 def _choice(tools: list[JsonObject], chosen: Choice) -> object:
     if chosen.allowed is not None:
-        named = [{"type": "function", "name": tool["function"]["name"]} for tool in chosen.of(tools)]
+        named = [{"type": tool.get("type", "function"), "name": called(tool)} for tool in chosen.of(tools)]
         return {"type": "allowed_tools", "mode": chosen.mode, "tools": named}
-    return {"type": "function", "name": chosen.name} if chosen.name else chosen.mode
+    kind = "custom" if chosen.custom else "function"
+    return {"type": kind, "name": chosen.name} if chosen.name else chosen.mode
 
 
 def _tool(tool: JsonObject) -> JsonObject:
-    """A function. `strict` is said always: here, and only here, it is on when left out."""
+    """A function, or a custom tool. `strict` is said always: here, and only here, it is on when left out."""
+    if tool.get("type") == "custom":
+        custom = mapping(tool["custom"])
+        grammar = mapping(mapping(custom.get("format")).get("grammar"))
+        flat = {"format": {"type": "grammar", **grammar}} if grammar else {}
+        return {"type": "custom", **custom, **flat}
     function = mapping(tool["function"])
     parameters = mapping(function.get("parameters")) or {"type": "object", "properties": {}}
     return {"type": "function", **function, "parameters": parameters, "strict": function.get("strict") is True}
@@ -113,14 +120,14 @@ def _input(request: Request, plan: schema.Plan | None, quirks: Quirks) -> list[J
     messages = schema.instructed(request.messages, plan.instruction if plan else "")
     added = len(messages) - len(request.messages)
     items: list[JsonObject] = []
+    customs = {call.id for message in messages for call in message.tool_calls if call.type == "custom"}
     for position, message in enumerate(messages):
         if message.role == "assistant":
             items += _said(message, ids, quirks)
         elif message.tool_call_id is not None:
             output = _content(message, position - added, quirks)
-            items.append(
-                {"type": "function_call_output", "call_id": ids.result(message.tool_call_id), "output": output}
-            )
+            kind = "custom_tool_call_output" if message.tool_call_id in customs else "function_call_output"
+            items.append({"type": kind, "call_id": ids.result(message.tool_call_id), "output": output})
         else:
             role = "system" if message.role == "developer" and not quirks.developer_role else message.role
             items.append({"role": role, "content": _content(message, position - added, quirks)})
@@ -140,7 +147,10 @@ def _said(message: Message, ids: CallIds, quirks: Quirks) -> list[JsonObject]:
         items.append({"role": "assistant", "content": message.text})
     for call in message.tool_calls:
         name, arguments = call.function.name, call.function.arguments or "{}"
-        items.append({"type": "function_call", "call_id": ids.call(call.id), "name": name, "arguments": arguments})
+        item = {"type": "function_call", "call_id": ids.call(call.id), "name": name, "arguments": arguments}
+        if isinstance(call.custom, Custom):
+            item = {"type": "custom_tool_call", "call_id": item["call_id"], "name": name, "input": call.custom.input}
+        items.append(item)
     return items
 
 

@@ -78,6 +78,6 @@ def quirks_of(model: str, endpoint: Served) -> Quirks:
                 return quirks_of_claude(model, quirks)
             return replace(quirks, sampling_while_thinking=True, capabilities=Messages.capabilities - {"file"})
         case "responses":  # nothing is stored there, so reasoning comes encrypted and goes back with the next turn
-            return replace(family, reasoning_details=True, capabilities=None)
+            return replace(family, reasoning_details=True, capabilities=None, custom_tools=True)
         case _:
             return family

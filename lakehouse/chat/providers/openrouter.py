@@ -32,6 +32,7 @@ class OpenRouter(Provider):
             reasoning_key="reasoning",
             reasoning_details=True,
             capabilities=ChatCompletions.capabilities | {"video_url", "cache_control"},
+            custom_tools=True,
             server_tools=True,  # `openrouter:web_search` and others
         )
         # Without this, an endpoint that does not know `response_format` drops it in silence.

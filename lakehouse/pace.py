@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import sys
 import termios
+from collections.abc import Callable
 from math import inf
 
 import trio
@@ -24,6 +25,10 @@ transfer that makes up for them may pause again."""
 LOOKS = 4
 """How often in each limit the kernel is asked how much it still holds."""
 
+SHORT = 64
+"""A wait for room in a socket is short if it is shorter than this part of the limit. A socket has room again when a
+third of its buffer is free, so that whoever makes it wait for so long at most is no slow reader."""
+
 
 class Pace:
     """The account of one side's waiting. `limit` is in seconds, inf for none.
@@ -32,14 +37,14 @@ class Pace:
     bytes put one limit back. It is `exhausted` when nothing is left on it, or when nothing has moved for one limit.
     """
 
-    __slots__ = ("_account", "_queue", "_silent", "_since", "limit")
+    __slots__ = ("_account", "_held", "_silent", "_since", "limit")
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
         self._account = limit * LIMITS
         self._silent = 0.0
         self._since = 0.0
-        self._queue = 0
+        self._held: int | None = None  # by the kernel, when it was last asked
 
     @property
     def left(self) -> float:
@@ -48,8 +53,8 @@ class Pace:
 
     @property
     def step(self) -> float:
-        """Seconds to wait before the kernel is asked again."""
-        return min(self.limit / LOOKS, self.left)
+        """Seconds to wait for the kernel before `look`."""
+        return min(self.limit / (SHORT if self._held is None else LOOKS), self.left)
 
     @property
     def exhausted(self) -> bool:
@@ -61,25 +66,32 @@ class Pace:
         """What did not move, to be followed by what it is a part of."""
         return "nothing more" if self.limit - self._silent <= self._account else f"less than {MIN_BYTES // 1024} KiB"
 
-    def begin(self, queue: int = 0) -> None:
-        """Somebody waits from now on; the kernel holds `queue` bytes that the other side has not taken."""
+    def begin(self) -> None:
+        """Somebody waits from now on."""
         self._since = trio.current_time()
-        self._queue = queue
+        self._held = None
 
     def moved(self, size: int) -> None:
         """So many bytes have gone or come since `begin`, or since the last time that something was told."""
-        self._note(size)
+        now = trio.current_time()
+        self._note(now - self._since, size)
+        self._since = now
 
-    def look(self, queue: int, sent: int = 0) -> bool:
-        """The kernel was given `sent` bytes more and holds `queue` by now; whether the other side has taken some."""
-        taken = max(0, self._queue + sent - queue)
-        self._queue = queue
-        self._note(taken)
-        return taken > 0
-
-    def _note(self, size: int) -> None:
+    def look(self, held: Callable[[], int], sent: int = 0) -> bool:
+        """The kernel was given `sent` bytes more; whether the other side has taken some. `held` asks the kernel how
+        many it holds, which is not done after a short wait that ended with room for more: such a wait does not count.
+        """
         now = trio.current_time()
         waited, self._since = now - self._since, now
+        if sent and waited < self.limit / SHORT:
+            self._held, self._silent = None, 0.0
+            return True
+        before, self._held = self._held, held()
+        taken = sent if before is None else max(0, before + sent - self._held)
+        self._note(waited, taken)
+        return taken > 0
+
+    def _note(self, waited: float, size: int) -> None:
         limit = self.limit
         if limit != inf:
             self._silent = 0.0 if size else self._silent + waited

@@ -61,21 +61,21 @@ async def test_without_a_limit_nothing_is_enough(autojump_clock: trio.testing.Mo
     pace.begin()
     await trio.sleep(10_000)
     pace.moved(0)
-    pace.look(5)
+    pace.look(lambda: 5)
     assert (pace.left, pace.step, pace.exhausted) == (inf, inf, False)
 
 
 async def test_what_the_kernel_still_holds_tells_of_progress(autojump_clock: trio.testing.MockClock) -> None:
     pace = Pace(T)
-    pace.begin(1_000_000)
+    pace.begin()
     for n in range(1, 20):  # less and less of it, although nothing more is accepted
         await trio.sleep(pace.step)
-        pace.look(1_000_000 - n * MIN_BYTES)
+        pace.look(lambda n=n: 1_000_000 - n * MIN_BYTES)  # type: ignore[misc]
         assert not pace.exhausted
     began = trio.current_time()
     while not pace.exhausted:
         await trio.sleep(pace.step)
-        pace.look(1)
+        pace.look(lambda: 1)
     assert trio.current_time() - began == pytest.approx(T, rel=0.3)
     assert pace.shortfall == "nothing more"
 

@@ -216,7 +216,7 @@ class SocketWire(Wire):
     async def _send_rest(self, data: memoryview, stall: float) -> None:
         self.broken = True  # unless we get to the end
         pace, sock = self._pace_within(stall), self._socket
-        pace.begin(unacknowledged(sock.fileno()))
+        pace.begin()
         while data:
             sent = 0
             with trio.move_on_after(pace.step) as patience:
@@ -230,7 +230,7 @@ class SocketWire(Wire):
                 except OSError as error:
                     raise trio.BrokenResourceError(str(error)) from error
             data = data[sent:]
-            pace.look(unacknowledged(sock.fileno()), sent)
+            pace.look(lambda: unacknowledged(sock.fileno()), sent)
             if data and pace.exhausted:
                 raise Stalled
         self.broken = False
@@ -285,9 +285,8 @@ class StreamWire(Wire):
         while data:
             # A stream cannot say how far it got, so progress is counted in steps of this size.
             step, data = data[:JOIN_BELOW], data[JOIN_BELOW:]
-            queue = 0 if sock is None else unacknowledged(sock.fileno())
-            pace.begin(queue)
-            if sock is not None and queue > JOIN_BELOW:
+            pace.begin()
+            if sock is not None and unacknowledged(sock.fileno()) > JOIN_BELOW:
                 await self._send_watched(step, pace, sock.fileno())
             else:
                 with trio.move_on_after(pace.left) as patience:
@@ -305,7 +304,7 @@ class StreamWire(Wire):
         async def watch() -> None:
             while not pace.exhausted:
                 await trio.sleep(pace.step)
-                pace.look(unacknowledged(fd))
+                pace.look(lambda: unacknowledged(fd))
             sending.cancel_scope.cancel()
 
         async with trio.open_nursery() as sending:

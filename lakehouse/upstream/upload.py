@@ -105,14 +105,14 @@ class Upload:
 
     async def _send(self, data: memoryview) -> None:
         connection, pace = self._connection, self._taking
-        pace.begin(connection.unacknowledged())
+        pace.begin()
         while data:
             try:
                 sent = await connection.send_some(data, pace.step)
             except (OSError, trio.ClosedResourceError):
                 raise _TakesNoMore from None
             data = data[sent:]
-            if pace.look(connection.unacknowledged(), sent) or sent:
+            if pace.look(connection.unacknowledged, sent) or sent:
                 self.progress = trio.current_time()
             if data and pace.exhausted:
                 raise self._peer.late("idle", f"took {pace.shortfall} of the request", pace.limit)

@@ -683,3 +683,16 @@ async def test_a_call_without_what_is_called_is_refused_by_name(call: dict[str, 
     async with house() as there:
         said = await refusal(there, form, model=ROUTER, messages=[{"role": "assistant", "tool_calls": [call]}])
         assert said == f"`messages[0].tool_calls[0].{name}` is required"
+
+
+async def test_members_of_a_tool_that_are_null_are_left_out() -> None:
+    nulls = dict.fromkeys(["description", "strict"])
+    tools = [{**TOOL, "function": {**TOOL["function"], **nulls}, "cache_control": None}]  # type: ignore[dict-item]
+    bare = [{"type": "function", "function": {"name": "f", "parameters": None}}]
+    async with house() as there:
+        for model in ALL:
+            for form in ("native", "openai"):
+                assert await sent(there, form, model=model, tools=tools) == await sent(
+                    there, form, model=model, tools=[TOOL]
+                )
+                assert all("null" not in json.dumps(body) for body in await sent(there, form, model=model, tools=bare))

@@ -465,8 +465,8 @@ TOLD: list[tuple[str, dict[str, Any], list[str] | None, list[str] | None]] = [
     ("m", {"tools": [TOOL], "tool_choice": "required"}, None, ["tool_choice"]),
     ("m", {"tools": [TOOL], "tool_choice": NAMED}, None, ["tool_choice"]),
     ("m", {"tools": [TOOL], "tool_choice": "auto"}, None, None),
-    ("m", {"messages": [{**HELLO[0], "name": "ann"}]}, ["messages[0].name"], None),
-    ("opencode/gpt-5.6-sol", {"messages": [{**HELLO[0], "name": "ann"}]}, ["messages[0].name"], None),
+    ("m", {"messages": [{**HELLO[0], "name": "ann"}]}, ["messages.name"], None),
+    ("opencode/gpt-5.6-sol", {"messages": [{**HELLO[0], "name": "ann"}]}, ["messages.name"], None),
     ("openrouter/v/m", {"messages": [{**HELLO[0], "name": "ann"}]}, None, None),
     ("kimi/k3", {"tool_choice": "auto"}, ["tool_choice"], None),
     ("kimi/k3", {"tools": [{**TOOL, "function": {**TOOL["function"], "strict": True}}]}, ["tools.function.strict"], None),  # type: ignore[dict-item]

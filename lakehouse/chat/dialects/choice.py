@@ -60,7 +60,16 @@ def checked_tools(request: Request, quirks: Quirks) -> list[JsonObject]:
             raise ErrBadRequest(f'`tools[{position}]` must be {{"type": "function", "function": {{"name": …}}}}')
         if name in (ANSWER_TOOL, WRAPPED_ANSWER_TOOL):
             raise ErrBadRequest(f"`tools[{position}].function.name` is reserved (got {name!r})")
-    return list(tools)
+    return list(map(_without_nulls, tools))
+
+
+def _without_nulls(tool: JsonObject) -> JsonObject:
+    """A tool without members that are null, as SDKs write what was left out: not every upstream takes them."""
+    written = tool if None not in tool.values() else without_nulls(tool)
+    for kind in ("function", "custom"):
+        if kind in written and None in mapping(written[kind]).values():
+            written = {**written, kind: without_nulls(mapping(written[kind]))}
+    return written
 
 
 def flavoured_tools(request: Request, quirks: Quirks) -> list[JsonObject]:

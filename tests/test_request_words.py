@@ -11,6 +11,7 @@ import pytest
 from tests.house import HELLO, House, events, house, message, pieces, streamed
 from tests.house import says as answers
 from tests.observing import Caught
+from tests.scripted import respond
 
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
@@ -438,6 +439,25 @@ async def test_a_search_that_the_provider_made_is_no_call_for_the_caller(stream:
             (choice,) = got.json()["choices"]
             assert (choice["message"]["content"], choice["finish_reason"]) == ("Found.", "stop")
             assert "tool_calls" not in choice["message"]
+
+
+@BOTH_MODES
+async def test_a_route_without_a_place_for_a_field_is_passed_over_for_the_next(stream: bool) -> None:
+    """It was not asked, so it is no attempt; where nobody has a place the caller is told which field it is."""
+    busy = respond({"error": {"message": "The server is busy."}}, 500)
+    async with house(scripts={"openrouter": answers(busy)}) as there:
+        asked = {"logit_bias": {"5": 1}, "stream": stream}
+        answer = await there.complete("kimi/k3", fallbacks=["opencode/glm-5.2"], **asked)
+        assert answer.status_code == 200
+        assert there.the_one("opencode").json["logit_bias"] == {"5": 1}
+        there.forget()
+        answer = await there.complete("kimi/k3", fallbacks=["m"], **asked)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "logit_bias")
+        assert there.asked == {}
+        answer = await there.complete("openrouter/v/m", fallbacks=["kimi/k3"], **asked)
+        assert answer.status_code == 502
+        assert "busy" in answer.json()["error"]["message"]
+        there.the_one("openrouter")
 
 
 async def test_how_a_stream_is_padded_is_passed_on() -> None:

@@ -14,7 +14,7 @@ import trio
 
 from lakehouse.chat.call import Call
 from lakehouse.chat.own_process import OwnProcess
-from lakehouse.chat.policy import pause_before, rule_for
+from lakehouse.chat.policy import pause_before, rule_for, worth_telling
 from lakehouse.chat.registry import Route
 from lakehouse.chat.trail import TrackedAttempt
 from lakehouse.errors import LakehouseError, failure
@@ -56,7 +56,7 @@ async def walk(call: Call, ask: Ask[Result], why: Why = "first") -> Result:
         except LakehouseError as error:
             if not rule_for(error).onward:
                 raise
-            failed = error
+            failed = worth_telling(failed, error)
         else:
             if won is not None:
                 return won

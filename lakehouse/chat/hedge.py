@@ -13,7 +13,7 @@ import trio
 
 from lakehouse.chat.call import Call
 from lakehouse.chat.dispatch import Ask, Result, ask_route, walk
-from lakehouse.chat.policy import rule_for
+from lakehouse.chat.policy import rule_for, worth_telling
 from lakehouse.errors import LakehouseError
 
 
@@ -87,6 +87,6 @@ class _Race(Generic[Result]):
     def _fail(self, error: LakehouseError) -> None:
         """Remember it. After a refusal that goes back to the caller nobody else is asked."""
         if self._error is None or rule_for(self._error).onward:
-            self._error = error
+            self._error = worth_telling(self._error, error)
         if not rule_for(error).onward:
             self._call.routes.clear()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from lakehouse.chat.dialects.structured import Misfit
 from lakehouse.config import PolicyTable
-from lakehouse.errors import ErrorClass, ErrTimeout, ErrUnavailable, LakehouseError
+from lakehouse.errors import ErrBadRequest, ErrorClass, ErrTimeout, ErrUnavailable, LakehouseError
 
 MAX_BACKOFF = 60.0
 """Seconds. Doubling ends here: a longer pause would outlive the patience of any caller."""
@@ -36,6 +36,7 @@ ONCE_AGAIN = Rule(retries=1)
 LEAVE = Rule()
 CALLERS_MISTAKE = Rule(onward=False, counts=False)
 OUR_OWN_QUEUE = Rule(counts=False)
+NO_PLACE = Rule(counts=False)
 MISFIT = Rule(retries=1, counts=False)
 
 RULES: dict[ErrorClass, Rule] = {
@@ -72,6 +73,8 @@ def rule_for(error: LakehouseError) -> Rule:
     """The rule for a failure. An error that says itself that it is not retryable is not retried."""
     if isinstance(error, Misfit):
         return MISFIT  # the route works; the model did not do as it was told, and may do so the next time
+    if error.error_class is None and isinstance(error, ErrBadRequest):
+        return NO_PLACE  # nothing was sent: the form of the route has no place for it, and the next one's may have
     if error.error_class is None:
         return OUR_OWN_QUEUE if isinstance(error, ErrUnavailable) else CALLERS_MISTAKE
     if isinstance(error, ErrTimeout) and error.upstream_status is None:
@@ -83,6 +86,12 @@ def rule_for(error: LakehouseError) -> Rule:
 def lost_connection(error: LakehouseError) -> bool:
     """Whether the failure is that of a connection, and not an answer of the provider's that says it failed."""
     return error.error_class in ("upstream_error", "incomplete_stream") and (error.upstream_status or 0) < 300
+
+
+def worth_telling(before: LakehouseError | None, error: LakehouseError) -> LakehouseError:
+    """Which of two failures the caller is told of: the later one, except that what a route that was asked failed with
+    says more than that another could not be asked."""
+    return error if before is None or rule_for(error) is not NO_PLACE else before
 
 
 def pause_before(retry: int, error: LakehouseError, policy: PolicyTable, random: Random) -> float | None:

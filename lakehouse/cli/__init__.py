@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from lakehouse import __version__
-from lakehouse.cli.output import OutputError, give_up, only, open_what_is_closed
+from lakehouse.cli.output import OutputError, give_up, only, open_what_is_closed, write_whatever_comes
 from lakehouse.config import ConfigError, values
 from lakehouse.heap import settle
 
@@ -109,6 +109,7 @@ _COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     open_what_is_closed()
+    write_whatever_comes()
     arguments = parser().parse_args(argv)
     try:
         return _command(arguments.command).run(arguments)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from lakehouse.cli.input import clean
 from lakehouse.cli.output import say
 from lakehouse.config import AuthTable, Config
 from lakehouse.edge.auth import read_tokens
@@ -27,7 +28,7 @@ async def ask(config: Config, url: str, question: str) -> bool:
     """Post the question to `/v1/chat`, print request and answer; whether it was answered."""
     body = {
         "model": embedded_model(config) or next(iter(config.models), "default"),
-        "messages": [{"role": "user", "content": question}],
+        "messages": [{"role": "user", "content": clean(question)}],
         "max_tokens": MAX_TOKENS,
     }
     headers = [(b"content-type", b"application/json"), *authorization(config.auth)]
@@ -51,4 +52,4 @@ def authorization(auth: AuthTable) -> list[tuple[bytes, bytes]]:
     token = os.environ.get(auth.token_env, "").split(",")[0].strip()
     if not token and auth.token_file:
         token = read_tokens(Path(auth.token_file).expanduser())[0]
-    return [(b"authorization", b"Bearer " + token.encode())] if token else []
+    return [(b"authorization", b"Bearer " + token.encode("utf-8", "surrogateescape"))] if token else []

@@ -15,6 +15,7 @@ from lakehouse.chat import open_dispatcher
 from lakehouse.chat.dispatcher import Dispatcher, LocalServer
 from lakehouse.chat.request import ContentPiece, Done, Message, Piece, ReasoningPiece, Request, ToolCallPiece
 from lakehouse.chat.routing import Router
+from lakehouse.cli.input import InputError, clean, read_prompt
 from lakehouse.cli.output import only, say
 from lakehouse.cli.settings import settings, with_model
 from lakehouse.cli.style import DIM, PLAIN, harmless
@@ -29,7 +30,11 @@ INTERRUPTED = 128 + signal.SIGINT
 def run(arguments: argparse.Namespace) -> int:
     """Ask once and print the answer; tokens and time go to standard error."""
     config = with_model(settings(arguments).config, None, demo=arguments.demo)
-    prompt = _prompt(arguments.prompt)
+    try:
+        prompt = _prompt(arguments.prompt)
+    except InputError as error:
+        print(f"lakehouse chat: {error}", file=sys.stderr)
+        return 2
     if not prompt.strip():
         print("lakehouse chat: there is no prompt: put it behind the command, or into standard input", file=sys.stderr)
         return 2
@@ -37,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _prompt(words: list[str]) -> str:
-    return sys.stdin.read() if words in ([], ["-"]) else " ".join(words)
+    return read_prompt() if words in ([], ["-"]) else clean(" ".join(words))
 
 
 async def _chat(config: Config, arguments: argparse.Namespace, prompt: str) -> int:
@@ -57,11 +62,11 @@ async def _chat(config: Config, arguments: argparse.Namespace, prompt: str) -> i
 
 
 async def _ask(config: Config, arguments: argparse.Namespace, prompt: str) -> int:
-    named: str | None = arguments.model or next(iter(config.models), None) or embedded_model(config)
+    named: str | None = clean(arguments.model or "") or next(iter(config.models), None) or embedded_model(config)
     try:
         async with _embedded(config, named) as local, open_dispatcher(config, local=local) as dispatcher:
             model = named or await _listed(dispatcher)
-            messages = [Message(role="system", content=arguments.system)] if arguments.system else []
+            messages = [Message(role="system", content=clean(arguments.system))] if arguments.system else []
             request = Request(model=model, messages=(*messages, Message(role="user", content=prompt)))
             if arguments.json:
                 answer = await dispatcher(request)

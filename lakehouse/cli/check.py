@@ -12,6 +12,7 @@ import msgspec
 
 from lakehouse.chat.registry import register
 from lakehouse.chat.routing import Router
+from lakehouse.cli.input import clean
 from lakehouse.cli.output import say
 from lakehouse.cli.settings import settings
 from lakehouse.cli.style import Style
@@ -89,7 +90,7 @@ def _document(
 ) -> dict[str, object]:
     config = loaded.config
     return {
-        "configuration": None if loaded.path is None else str(loaded.path),
+        "configuration": None if loaded.path is None else clean(str(loaded.path)),
         "listeners": {
             "gateway": str(config.gateway.bind),
             "chat": None if config.chatd.bind is None else str(config.chatd.bind),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 
 import msgspec
 import trio
 
 from lakehouse.cli.ask import authorization
+from lakehouse.cli.output import say
 from lakehouse.cli.settings import settings
 from lakehouse.config import Address, Config
 from lakehouse.config.urls import BaseURL, separate
@@ -82,8 +84,11 @@ async def _once(url: str, body: bytes) -> None:
 
     from lakehouse.observe.top import listing, screen
 
-    console = Console()
-    console.print(screen(listing(body), url=url, width=console.width))
+    terminal = Console()
+    with io.StringIO() as written:
+        console = Console(file=written, width=terminal.width, force_terminal=terminal.is_terminal)
+        console.print(screen(listing(body), url=url, width=console.width))
+        say(written.getvalue(), end="")
 
 
 async def _live(url: str, body: bytes, service: Upstream, headers: Headers, interval: float) -> None:

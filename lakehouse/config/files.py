@@ -28,14 +28,18 @@ def read_text(path: str | Path) -> str:
 
 def decode_text(data: bytes) -> str:
     """UTF-8 text without a byte order mark, line ends as they are in text mode. Raises TextError."""
-    for mark, encoding in _OTHER_MARKS:
-        if data.startswith(mark):
-            raise TextError(f"is not UTF-8 text but {encoding}: save it as UTF-8")
+    if (encoding := other_encoding(data)) is not None:
+        raise TextError(f"is not UTF-8 text but {encoding}: save it as UTF-8")
     try:
         text = data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError:
         raise TextError("is not UTF-8 text") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def other_encoding(data: bytes) -> str | None:
+    """The encoding that a byte order mark at the beginning names, if that is not UTF-8."""
+    return next((encoding for mark, encoding in _OTHER_MARKS if data.startswith(mark)), None)
 
 
 def expand(path: str) -> str:

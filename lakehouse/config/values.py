@@ -185,6 +185,10 @@ def address(value: object) -> Address:
     bracketed = host.startswith("[") and host.endswith("]")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535 or (":" in host and not bracketed):
         raise ValueError(f'must be "HOST:PORT" with a port from 0 to 65535 (got {quoted(value)})')
+    try:
+        host.encode("idna" if not host.isascii() else "ascii")
+    except UnicodeError:
+        raise ValueError(f"must have a host name that can be looked up (got {quoted(value)})") from None
     return Address(host[1:-1] if bracketed else host or "0.0.0.0", int(port))  # noqa: S104 - what ":PORT" has always meant; a token is demanded for it
 
 

@@ -29,7 +29,10 @@ class Tokens:
     __slots__ = ("_digests",)
 
     def __init__(self, tokens: Iterable[str] = ()) -> None:
-        self._digests = tuple(blake2s(token.encode()).digest() for token in tokens)
+        self._digests = tuple(
+            blake2s(token.encode("utf-8", "surrogateescape")).digest()
+            for token in tokens  # bytes of the environment
+        )
 
     @classmethod
     def load(cls, auth: AuthTable, env: Mapping[str, str] | None = None) -> Tokens:

@@ -13,7 +13,7 @@ Every failure that a caller can see is one of these, and the service's JSON is m
     ├── ErrTooLarge           413   the body is over its limit
     ├── ErrRateLimited        429   the provider's rate limit or quota
     ├── ErrUpstream           502   any other failure of an upstream, its 401 and its unpaid bill included
-    ├── ErrUnavailable        503   draining, every circuit open, our own queue full, or the embedded model not to be had
+    ├── ErrUnavailable        503   draining, every circuit open, our own queue full, or no embedded model
     └── ErrTimeout            504   our deadline, or the upstream's
 """
 

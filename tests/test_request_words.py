@@ -73,7 +73,7 @@ THINKING: list[tuple[str, bool | str, dict[str, Any]]] = [
     ("claude-opus-4-5", "high", budget(26214)),
     ("claude-sonnet-4-6", "low", budget(6553)),
     ("claude-haiku-4-5-20251001", "minimal", budget(3276)),
-    ("claude-opus-4-20250514", "medium", budget(16384)),
+    ("claude-opus-4-20250514", "medium", budget(16000)),
     ("claude-3-7-sonnet-20250219", "xhigh", budget(31129)),
     ("claude-opus-4-5", False, OFF),
     ("qwen3.7-max", "high", budget(26214)),
@@ -89,7 +89,25 @@ async def test_claude_is_told_to_think_in_the_way_of_its_version(form: str, stre
             assert answer.status_code == 200, answer.text
             body = sent(there)
             assert some(body, "thinking", "output_config") == told, (model, think)
-            assert body["max_tokens"] == 32768
+            assert body["max_tokens"] == (32000 if model == "claude-opus-4-20250514" else 32768)
+
+
+async def test_the_limit_that_the_form_demands_is_one_that_the_model_takes() -> None:
+    limits = {
+        "claude-3-haiku-20240307": 4096,
+        "claude-3-5-haiku-20241022": 8192,
+        "claude-3-7-sonnet-20250219": 32768,
+        "claude-opus-4-1-20250805": 32000,
+        "claude-sonnet-4-20250514": 32768,
+        "claude-opus-4-5": 32768,
+        "claude-opus-5": 32768,
+    }
+    async with house() as there:
+        for model, limit in limits.items():
+            await post(there, "native", f"opencode/{model}")
+            assert sent(there)["max_tokens"] == limit
+            await post(there, "native", f"opencode/{model}", max_tokens=50_000)
+            assert sent(there)["max_tokens"] == 50_000
 
 
 async def test_claude_thinks_without_an_effort_when_none_is_said() -> None:

@@ -10,7 +10,7 @@ from lakehouse.chat.dialects.requests import extra_fields, own_options
 from lakehouse.chat.request import Request
 
 DEFAULT_MAX_TOKENS = 32_768
-"""Tokens. The form demands a limit; this one Kimi recommends, and every model of the form takes."""
+"""Tokens. The form demands a limit; this one Kimi recommends, and all but old models of the form take."""
 
 PLACES: Places = {
     **WITHOUT_PLACE,

@@ -1,4 +1,4 @@
-"""Claude's models as data: how each is told to think, and what it takes of sampling parameters.
+"""Claude's models as data: how each is told to think, and what it takes of sampling parameters and limits.
 
 Source: Anthropic's pages on adaptive thinking, effort and extended thinking, and on what is new in Claude Opus 4.7.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 from lakehouse.chat.dialects.base import Quirks
 
@@ -15,6 +16,16 @@ ADAPTIVE_SINCE = (4, 7)
 
 ALWAYS_THINKING = ("fable", "mythos")
 """Families in which thinking cannot be switched off."""
+
+LIMITS = (
+    ("claude-3-7-*", None),
+    ("claude-3-5-*", 8192),
+    ("claude-3-*", 4096),
+    ("claude-opus-4-1*", 32_000),
+    ("claude-opus-4-2025*", 32_000),
+    ("claude-opus-4", 32_000),
+)
+"""Tokens. The largest `max_tokens` of models that refuse the one that is sent when the caller sets none."""
 
 _NAME = re.compile(r"claude-([a-z]+)(?:-(\d{1,2})(?!\d)(?:[-.](\d{1,2})(?!\d))?)?")
 
@@ -26,7 +37,8 @@ def is_claude(model: str) -> bool:
 
 def quirks_of_claude(model: str, base: Quirks) -> Quirks:
     """`base` with what is particular about `model`. A name without a version is the newest of its family."""
-    base = replace(base, web_search=True, either_sampling=True)
+    limit = next((limit for pattern, limit in LIMITS if fnmatchcase(model, pattern)), None)
+    base = replace(base, web_search=True, either_sampling=True, default_max_tokens=limit)
     named = _NAME.search(model)
     if named is None:  # claude-3-5-sonnet and older, which have the version first
         return base

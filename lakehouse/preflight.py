@@ -5,9 +5,11 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from lakehouse.chat.routing import Router
 from lakehouse.config import AuthTable, Config, ConfigError, ServerTable, values
+from lakehouse.config.files import other_encoding
 from lakehouse.edge.auth import Tokens
 from lakehouse.edge.listening import tls_context
 from lakehouse.errors import ErrBadRequest
@@ -54,6 +56,11 @@ def _tls(server: ServerTable, problems: list[str]) -> ssl.SSLContext | None:
     if not server.certfile:
         return None
     try:
+        for name, path in (("certfile", server.certfile), ("keyfile", server.keyfile)):
+            with Path(path).open("rb") as file:
+                if (encoding := other_encoding(file.read(4))) is not None:
+                    problems.append(f"server.{name} cannot be used: {path} is {encoding} text, and PEM is ASCII")
+                    return None
         return tls_context(server.certfile, server.keyfile)
     except (OSError, ssl.SSLError) as error:
         problems.append(f"server.certfile, server.keyfile cannot be used: {error}")

@@ -13,6 +13,7 @@ from os import getuid
 from pathlib import Path
 
 import pytest
+import trustme
 
 from lakehouse.chat.keys import find_key
 from lakehouse.cli import main
@@ -20,6 +21,7 @@ from lakehouse.config import AuthTable, Config, ConfigError, load, parse, values
 from lakehouse.config.files import TextError, decode_text
 from lakehouse.config.urls import BaseURL, redact, separate
 from lakehouse.edge.auth import Tokens
+from lakehouse.preflight import preflight
 from tests.house import HELLO, MODELS, ollama
 from tests.running import client_of, configured, running
 from tests.scripted import always, respond, upstream
@@ -87,6 +89,22 @@ class TestByteOrderMarks:
         with pytest.raises(ConfigError, match=f"{file}: it is not UTF-8 text but UTF-16"):
             Tokens.load(AuthTable(token_file=str(file)), {})
 
+    @pytest.mark.parametrize(("codec", "key"), [("utf-8-sig", None), ("utf-16", "certfile"), ("utf-32", "keyfile")])
+    def test_a_certificate_and_its_key(self, tmp_path: Path, codec: str, key: str | None) -> None:
+        leaf = trustme.CA().issue_cert("127.0.0.1")
+        files = {"certfile": leaf.cert_chain_pems[0].bytes(), "keyfile": leaf.private_key_pem.bytes()}
+        for name, content in files.items():
+            (tmp_path / name).write_text(content.decode(), encoding=codec if key in (None, name) else "ascii")
+        config = configured(server={name: str(tmp_path / name) for name in files})
+        if key is None:
+            assert preflight(config, {}).tls is not None
+            return
+        with pytest.raises(ConfigError) as caught:
+            preflight(config, {})
+        assert caught.value.problems == [
+            f"server.{key} cannot be used: {tmp_path / key} is {codec.upper()} text, and PEM is ASCII"
+        ]
+
     @pytest.mark.parametrize("path", ["/v1/chat", "/v1/chat/completions"])
     async def test_the_body_of_a_chat(self, path: str) -> None:
         body = codecs.BOM_UTF8 + json.dumps({"model": "ollama/m", "messages": HELLO}).encode()
@@ -95,10 +113,16 @@ class TestByteOrderMarks:
                 answer = await client.post(path, content=body)
                 only_a_mark = await client.post(path, content=codecs.BOM_UTF8)
                 twice = await client.post(path, content=codecs.BOM_UTF8 + body)
+                others = [
+                    await client.post(path, content=body.decode("utf-8-sig").encode(c)) for c in ("utf-16", "utf-32")
+                ]
         assert answer.status_code == 200
         assert len(provider.asked) == 1
         assert (only_a_mark.status_code, twice.status_code) == (400, 400)
         assert "empty" in only_a_mark.text
+        assert [answer.status_code for answer in others] == [400, 400]
+        assert "the body is not UTF-8 but UTF-16: JSON is sent as UTF-8" in others[0].text
+        assert "the body is not UTF-8 but UTF-32" in others[1].text
 
 
 HOME = Path(pwd.getpwuid(getuid()).pw_dir)

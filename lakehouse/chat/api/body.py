@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
+from lakehouse.config.files import other_encoding
 from lakehouse.edge.asgi import Receive, read_body
 from lakehouse.errors import ErrBadRequest, ErrTimeout, ErrTooLarge
 from lakehouse.observe.inflight import Flight
@@ -98,6 +99,8 @@ def decode(body: bytes, shape: type[T]) -> T:
     except msgspec.DecodeError as error:
         if not body.strip():
             raise ErrBadRequest("the body is empty: a JSON object is expected") from None
+        if (encoding := other_encoding(body)) is not None:
+            raise ErrBadRequest(f"the body is not UTF-8 but {encoding}: JSON is sent as UTF-8") from None
         early = "it ends too early"
         if b"\\ud" in body[-16:].lower():  # msgspec looks for the other half behind the end
             early = "a string in it ends with half of a surrogate pair"

@@ -55,14 +55,19 @@ def _is_bare(message: Message) -> bool:
     """Whether it has nothing in it but what every form has a place for."""
     return (
         type(message) is Message
-        and not isinstance(message.content, tuple)
+        and (type(message.content) is not tuple or all(map(_is_text, message.content)))
         and message.name is None
         and message.refusal is None
         and message.audio is None
         and not message.annotations
         and message.cache_control is None
-        and not any(call.cache_control for call in message.tool_calls)
+        and not (message.tool_calls and any(call.cache_control for call in message.tool_calls))
     )
+
+
+def _is_text(part: Part) -> bool:
+    """Whether a part is text and nothing else."""
+    return type(part) is TextPart and part.cache_control is None
 
 
 class _Fitting:
@@ -86,7 +91,10 @@ class _Fitting:
         if message.audio and "audio" not in self._capabilities:
             raise self._refusal(f"{where}.audio", "no audio of earlier answers")
         if isinstance(message.content, tuple):
-            parts = [self._part(f"{where}.content[{at}]", part, message) for at, part in enumerate(message.content)]
+            numbered = enumerate(message.content)
+            parts = [
+                part if _is_text(part) else self._part(f"{where}.content[{at}]", part, message) for at, part in numbered
+            ]
             replaced["content"] = tuple(parts)
         if message.refusal and "refusal" not in self._capabilities:
             replaced |= {"content": _with_refusal(message), "refusal": None}

@@ -16,7 +16,7 @@ from lakehouse.chat.dialects.chat_completions import ChatCompletions
 from lakehouse.chat.dialects.messages import Messages
 from lakehouse.chat.dialects.ollama import Ollama
 from lakehouse.chat.dialects.responses import ResponseReader, Responses
-from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, Reply, ToolCallPiece
+from lakehouse.chat.request import ContentPiece, Delta, DetailedContentPiece, ReasoningPiece, Reply, ToolCallPiece
 from lakehouse.errors import LakehouseError
 from tests import wire_files
 
@@ -169,8 +169,9 @@ def test_a_budget_that_went_into_reasoning_is_an_answer() -> None:
 
 def test_a_refusal_is_told_as_what_it_is() -> None:
     deltas, reply = read(sse(chunk(refusal="I will"), chunk(refusal=" not."), chunk(finish="stop")))
-    assert deltas == [ContentPiece("I will"), ContentPiece(" not.")]
+    assert deltas == [DetailedContentPiece(text, refusal=True) for text in ("I will", " not.")]
     assert (reply.content, reply.finish_reason) == ("I will not.", "content_filter")
+    assert reply.supplements.refusal == "I will not."
 
 
 def test_one_delta_may_have_reasoning_and_text() -> None:

@@ -13,7 +13,7 @@ from lakehouse.chat.dialects.base import Quirks
 from lakehouse.chat.dialects.chat_completions import CompletionReader
 from lakehouse.chat.dialects.completion import plain_text
 from lakehouse.chat.dialects.parsing import read_whole
-from lakehouse.chat.request import Reply, Usage
+from lakehouse.chat.request import Reply, Supplements, Usage
 from lakehouse.errors import LakehouseError
 from tests import wire_files
 
@@ -49,8 +49,28 @@ AT_ONCE: list[tuple[Any, Reply]] = [
         Reply(
             content="Hello.",
             finish_reason="stop",
-            usage=Usage(input_tokens=12, output_tokens=5, cached_tokens=3, reasoning_tokens=2, cost_usd=0.000304),
+            usage=Usage(
+                input_tokens=12,
+                output_tokens=5,
+                cached_tokens=3,
+                reasoning_tokens=2,
+                cost_usd=0.000304,
+                input_details={"audio_tokens": 0},
+            ),
         ),
+    ),
+    (
+        completion(service_tier="default", system_fingerprint="fp_1"),
+        Reply(
+            content="Hello.",
+            finish_reason="stop",
+            supplements=Supplements(service_tier="default", system_fingerprint="fp_1"),
+        ),
+    ),
+    (completion(service_tier="", system_fingerprint=None), Reply(content="Hello.", finish_reason="stop")),
+    (
+        completion(usage={"prompt_cache_hit_tokens": 3, "completion_tokens_details": {"audio_tokens": 1, "x": None}}),
+        Reply(content="Hello.", finish_reason="stop", usage=Usage(cached_tokens=3, output_details={"audio_tokens": 1})),
     ),
     (
         completion(usage={"prompt_tokens": 0, "cached_tokens": 1, "cost": 0}),
@@ -76,6 +96,15 @@ def test_text_and_nothing_else_is_read_at_once(document: Any, reply: Reply) -> N
         completion({"role": "assistant", "content": [{"type": "text", "text": "Hello."}]}),
         completion({"role": "assistant", "content": ""}),
         completion(None, {"error": {"message": "broken"}}),
+        beside(annotations=[{"type": "url_citation"}]),
+        beside(images=[{"type": "image_url"}]),
+        beside(audio={"data": "AA=="}),
+        completion(None, {"logprobs": {"content": []}}),
+        completion(citations=["https://x"]),
+        completion(search_results=[{}]),
+        completion(moderation={"input": {}}),
+        completion(usage={"prompt_tokens_details": {"x": {}}}),
+        completion(usage={"prompt_tokens": 2**53}),
         completion(None, {"usage": {"prompt_tokens": 1}}),
         completion(None, {"finish_reason": "error"}),
         completion(error={"message": "overloaded"}),
@@ -116,11 +145,27 @@ def test_what_providers_really_sent_means_the_same_either_way(entry: dict[str, A
 
 
 ODD = st.sampled_from(
-    [None, "", "x", 0, 1, -1, 1.5, True, [], {}, [None], {"cached_tokens": 4}, {"reasoning_tokens": 2}]
+    [
+        None,
+        "",
+        "x",
+        0,
+        1,
+        -1,
+        1.5,
+        2**60,
+        True,
+        [],
+        {},
+        [None],
+        [{}],
+        {"cached_tokens": 4, "x": 1},
+        {"reasoning_tokens": 2},
+    ]
 )
 MESSAGES = st.fixed_dictionaries(
     {"content": st.one_of(ODD, st.text())},
-    optional=dict.fromkeys([*EMPTY, "thinking", "function_call"], ODD),
+    optional=dict.fromkeys([*EMPTY, "thinking", "function_call", "annotations", "images", "audio"], ODD),
 )
 CHOICES = st.fixed_dictionaries(
     {"message": st.one_of(MESSAGES, ODD)},
@@ -129,16 +174,20 @@ CHOICES = st.fixed_dictionaries(
         "delta": ODD,
         "error": ODD,
         "usage": ODD,
+        "logprobs": st.one_of(ODD, st.just({"content": [{"token": "a", "logprob": -1}], "refusal": None})),
     },
 )
 DOCUMENTS = st.fixed_dictionaries(
     {"choices": st.one_of(st.lists(CHOICES, min_size=1, max_size=2), ODD)},
     optional={
-        "usage": st.one_of(ODD, st.fixed_dictionaries({}, optional=dict.fromkeys(USAGE, ODD))),
+        "usage": st.one_of(
+            ODD, st.fixed_dictionaries({}, optional=dict.fromkeys([*USAGE, "prompt_cache_hit_tokens"], ODD))
+        ),
         "object": st.sampled_from(["chat.completion", "error", None, 1]),
         "type": ODD,
         "error": ODD,
         "cost": ODD,
+        **dict.fromkeys(["service_tier", "system_fingerprint", "moderation", "citations", "search_results"], ODD),
     },
 )
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from lakehouse.chat.call import Call
 from lakehouse.chat.registry import Route
-from lakehouse.chat.request import Answer, Done, FinishReason, Reply
+from lakehouse.chat.request import NO_SUPPLEMENTS, Answer, Done, FinishReason, Reply, Supplements
+
+SAID = Supplements.__struct_fields__
+FACTS = ("service_tier", "system_fingerprint", "moderation", "citations", "search_results")
+"""The supplements that a stream has not told piece by piece."""
 
 
 def answer(call: Call, route: Route, reply: Reply) -> Answer:
@@ -27,6 +33,9 @@ def answer(call: Call, route: Route, reply: Reply) -> Answer:
         latency_ms=call.latency_ms,
         attempts=call.trail.entries(),
         reasoning_details=reply.reasoning_details or msgspec.UNSET,
+        input_details=usage.input_details or msgspec.UNSET,
+        output_details=usage.output_details or msgspec.UNSET,
+        **_supplements(reply, SAID),
     )
 
 
@@ -45,7 +54,15 @@ def done(call: Call, route: Route, reply: Reply) -> Done:
         latency_ms=call.latency_ms,
         attempts=call.trail.entries(),
         reasoning_details=reply.reasoning_details or msgspec.UNSET,
+        input_details=usage.input_details or msgspec.UNSET,
+        output_details=usage.output_details or msgspec.UNSET,
+        **_supplements(reply, FACTS),
     )
+
+
+def _supplements(reply: Reply, names: tuple[str, ...]) -> dict[str, Any]:
+    found = reply.supplements
+    return {} if found is NO_SUPPLEMENTS else {name: getattr(found, name) for name in names}
 
 
 def _finish_reason(reply: Reply) -> FinishReason:

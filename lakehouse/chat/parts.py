@@ -170,3 +170,25 @@ class CustomToolCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 AnyToolCall = ToolCall | CustomToolCall
+
+
+class Supplements(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer may say beside text, reasoning and tool calls, in OpenAI's shapes; what it does not is left out.
+
+    `refusal` is in `content` as well. `images` are parts of type `image_url`. `annotations` are citations. The last
+    five are facts that the provider gives about the answer.
+    """
+
+    refusal: str | msgspec.UnsetType = msgspec.UNSET
+    annotations: tuple[JsonObject, ...] | msgspec.UnsetType = msgspec.UNSET
+    images: tuple[JsonObject, ...] | msgspec.UnsetType = msgspec.UNSET
+    audio: JsonObject | msgspec.UnsetType = msgspec.UNSET
+    logprobs: JsonObject | msgspec.UnsetType = msgspec.UNSET
+    service_tier: str | msgspec.UnsetType = msgspec.UNSET
+    system_fingerprint: str | msgspec.UnsetType = msgspec.UNSET
+    moderation: JsonObject | list[Any] | msgspec.UnsetType = msgspec.UNSET
+    citations: list[Any] | msgspec.UnsetType = msgspec.UNSET
+    search_results: list[Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+NO_SUPPLEMENTS = Supplements()

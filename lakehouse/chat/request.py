@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from lakehouse.chat.parts import NO_SUPPLEMENTS as NO_SUPPLEMENTS
 from lakehouse.chat.parts import AnyToolCall as AnyToolCall
 from lakehouse.chat.parts import Audio as Audio
 from lakehouse.chat.parts import AudioPart as AudioPart
@@ -23,6 +24,7 @@ from lakehouse.chat.parts import ImagePart as ImagePart
 from lakehouse.chat.parts import ImageUrl as ImageUrl
 from lakehouse.chat.parts import JsonObject as JsonObject
 from lakehouse.chat.parts import Part as Part
+from lakehouse.chat.parts import Supplements as Supplements
 from lakehouse.chat.parts import TextPart as TextPart
 from lakehouse.chat.parts import ToolCall as ToolCall
 from lakehouse.chat.parts import VideoPart as VideoPart
@@ -185,6 +187,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost_usd: float | None = None
+    input_details: JsonObject | None = None
+    output_details: JsonObject | None = None
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,10 +204,14 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: FinishReason | None = None
     usage: Usage = Usage()
     reasoning_details: tuple[JsonObject, ...] = ()
+    supplements: Supplements = NO_SUPPLEMENTS
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole answer. `model` is the name the upstream was asked for; `attempts` ends with the one that answered."""
+class Answer(Supplements, frozen=True, kw_only=True):
+    """A whole answer. `model` is the name the upstream was asked for; `attempts` ends with the one that answered.
+
+    `input_details` and `output_details` are what the provider counted of the two besides, under OpenAI's names.
+    """
 
     model: str
     provider: str
@@ -219,12 +227,30 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: float
     attempts: tuple[Attempt, ...]
     reasoning_details: tuple[JsonObject, ...] | msgspec.UnsetType = msgspec.UNSET
+    input_details: JsonObject | msgspec.UnsetType = msgspec.UNSET
+    output_details: JsonObject | msgspec.UnsetType = msgspec.UNSET
 
 
 class ContentPiece(msgspec.Struct, frozen=True, tag_field="type", tag="content"):
     """Some more text of the answer."""
 
     text: str
+
+
+class DetailedContentPiece(ContentPiece, frozen=True, tag_field="type", tag="content"):
+    """Some more text with the probabilities of its tokens, or text of a refusal."""
+
+    logprobs: JsonObject | msgspec.UnsetType = msgspec.UNSET
+    refusal: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class SupplementPiece(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="supplement"):
+    """What the answer says beside text, reasoning and tool calls, see `Supplements`. `audio` is a piece of it."""
+
+    annotations: tuple[JsonObject, ...] | msgspec.UnsetType = msgspec.UNSET
+    images: tuple[JsonObject, ...] | msgspec.UnsetType = msgspec.UNSET
+    audio: JsonObject | msgspec.UnsetType = msgspec.UNSET
+    logprobs: JsonObject | msgspec.UnsetType = msgspec.UNSET
 
 
 class ReasoningPiece(msgspec.Struct, frozen=True, tag_field="type", tag="reasoning"):
@@ -239,7 +265,7 @@ class ToolCallPiece(msgspec.Struct, frozen=True, tag_field="type", tag="tool_cal
     tool_call: AnyToolCall
 
 
-class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="done"):
+class Done(Supplements, frozen=True, kw_only=True, tag_field="type", tag="done"):
     """The last piece of a stream that is whole: an answer's fields without what was already streamed."""
 
     model: str
@@ -253,12 +279,14 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="don
     latency_ms: float
     attempts: tuple[Attempt, ...]
     reasoning_details: tuple[JsonObject, ...] | msgspec.UnsetType = msgspec.UNSET
+    input_details: JsonObject | msgspec.UnsetType = msgspec.UNSET
+    output_details: JsonObject | msgspec.UnsetType = msgspec.UNSET
 
 
-Delta = ContentPiece | ReasoningPiece | ToolCallPiece
+Delta = ContentPiece | ReasoningPiece | ToolCallPiece | SupplementPiece
 """What a dialect's stream parser yields."""
 
-Piece = ContentPiece | ReasoningPiece | ToolCallPiece | Done
+Piece = ContentPiece | ReasoningPiece | ToolCallPiece | SupplementPiece | Done
 """What a caller of `stream` sees: deltas, then exactly one `Done`; a failure is raised."""
 
 

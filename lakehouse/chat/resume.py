@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, ToolCallPiece
+from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, SupplementPiece, ToolCallPiece
 
 
 class Handed:
     """What the client of a stream has so far. Its size has the bound of an answer (`dialects.base.MAX_ANSWER`)."""
 
     def __init__(self) -> None:
-        self._texts: dict[type[Delta], list[str]] = {ContentPiece: [], ReasoningPiece: []}
-        self.calls = 0
+        self._texts: dict[type[ContentPiece | ReasoningPiece], list[str]] = {ContentPiece: [], ReasoningPiece: []}
+        self.calls = 0  # of tools, and images and sounds, which cannot be compared
 
     def add(self, deltas: Iterable[Delta]) -> None:
         """These have been handed over."""
         for delta in deltas:
-            if isinstance(delta, ToolCallPiece):
+            if isinstance(delta, (ContentPiece, ReasoningPiece)):
+                self._texts[_kind(delta)].append(delta.text)
+            elif isinstance(delta, ToolCallPiece) or delta.images or delta.audio:
                 self.calls += 1
-            else:
-                self._texts[type(delta)].append(delta.text)
 
     def repetition(self) -> Repetition | None:
         """What has to be repeated; None if that is beyond proof: another route names its tool calls differently."""
@@ -41,7 +41,7 @@ class Repetition:
     """The part of a new answer that the client already has, text and reasoning each for itself."""
 
     def __init__(self, content: str, reasoning: str) -> None:
-        self._left: dict[type[Delta], str] = {ContentPiece: content, ReasoningPiece: reasoning}
+        self._left: dict[type[ContentPiece | ReasoningPiece], str] = {ContentPiece: content, ReasoningPiece: reasoning}
 
     @property
     def pending(self) -> bool:
@@ -53,16 +53,27 @@ class Repetition:
         return [new for delta in deltas for new in self._new(delta)]
 
     def _new(self, delta: Delta) -> list[Delta]:
-        if isinstance(delta, ToolCallPiece):
-            text, repeated = "", 0
-        else:
-            text, left = delta.text, self._left[type(delta)]
-            repeated = min(len(text), len(left))
-            if text[:repeated] != left[:repeated]:
-                raise Differs
-            self._left[type(delta)] = left[repeated:]
-            if repeated == len(text):
-                return []
+        if isinstance(delta, (ContentPiece, ReasoningPiece)):
+            return self._new_text(delta)
         if self.pending:
+            if isinstance(delta, SupplementPiece) and not delta.images and not delta.audio:
+                return []  # it is about the text that the client has
             raise Differs  # it goes on here, and has not said what the client was told elsewhere
-        return [delta] if isinstance(delta, ToolCallPiece) else [type(delta)(text[repeated:])]
+        return [delta]
+
+    def _new_text(self, delta: ContentPiece | ReasoningPiece) -> list[Delta]:
+        kind, text = _kind(delta), delta.text
+        left = self._left[kind]
+        repeated = min(len(text), len(left))
+        if text[:repeated] != left[:repeated]:
+            raise Differs
+        self._left[kind] = left[repeated:]
+        if repeated == len(text):
+            return []
+        if self.pending:
+            raise Differs
+        return [kind(text[repeated:])] if repeated else [delta]
+
+
+def _kind(delta: ContentPiece | ReasoningPiece) -> type[ContentPiece | ReasoningPiece]:
+    return ContentPiece if isinstance(delta, ContentPiece) else ReasoningPiece

@@ -17,13 +17,11 @@ from lakehouse.chat.api.openai_errors import envelope, headers_of, status_of
 from lakehouse.chat.api.openai_shapes import (
     AnswerChoice,
     AnswerMessage,
-    CachedTokens,
     Chunk,
     ChunkChoice,
     ChunkDelta,
     Completion,
     CompletionUsage,
-    ReasoningTokens,
     ToolCallDelta,
 )
 from lakehouse.chat.request import (
@@ -32,38 +30,67 @@ from lakehouse.chat.request import (
     ContentPiece,
     CustomToolCall,
     Delta,
+    DetailedContentPiece,
     Done,
+    FinishReason,
+    JsonObject,
     Piece,
     ReasoningPiece,
+    SupplementPiece,
     ToolCallPiece,
 )
 from lakehouse.errors import Attempt, LakehouseError
 from lakehouse.observe.inflight import Flight
 
 END = b"data: [DONE]\n\n"
-NOTHING_COUNTED = CompletionUsage()
+FACTS = ("service_tier", "system_fingerprint", "moderation", "citations", "search_results")
+"""What the last chunks of a stream tell about it."""
+
 BLANK = b'"content":""'
 
 _encode = msgspec.json.Encoder().encode
 
 
 def completion(answer: Answer) -> Completion:
-    """A whole answer. `content` is null only where tool calls stand in its place, as with OpenAI."""
+    """A whole answer. `content` is null only where something else stands in its place, as with OpenAI."""
+    refused = answer.refusal or ""
+    content = answer.content.removesuffix(refused)
+    instead = answer.tool_calls or refused or answer.audio or answer.images
     message = AnswerMessage(
-        content=None if answer.tool_calls and not answer.content else answer.content,
+        content=None if instead and not content else content,
+        refusal=refused or None,
         reasoning_content=answer.reasoning or UNSET,
         reasoning_details=answer.reasoning_details,
         tool_calls=answer.tool_calls or UNSET,
+        annotations=answer.annotations,
+        images=answer.images,
+        audio=answer.audio,
+    )
+    choice = AnswerChoice(
+        message=message,
+        logprobs=answer.logprobs or None,
+        finish_reason=_reason(answer.finish_reason, refused=bool(refused)),
     )
     return Completion(
         id=new_id(),
         created=int(time.time()),
         model=answer.model,
         provider=answer.provider,
-        choices=(AnswerChoice(message=message, finish_reason=answer.finish_reason),),
+        choices=(choice,),
         usage=usage(answer),
         attempts=answer.attempts,
+        service_tier=answer.service_tier,
+        system_fingerprint=answer.system_fingerprint,
+        moderation=answer.moderation,
+        citations=answer.citations,
+        search_results=answer.search_results,
     )
+
+
+def _reason(reason: FinishReason, *, refused: bool) -> FinishReason:
+    """An answer in which the model itself refuses came to its end: its clients look into `refusal`, and take the reason
+    `content_filter` for an answer that was withheld."""
+    return "stop" if refused and reason == "content_filter" else reason
 
 
 def new_id() -> str:
@@ -72,20 +99,25 @@ def new_id() -> str:
 
 
 def usage(counted: Answer | Done) -> CompletionUsage | UnsetType:
-    """The counts under OpenAI's names, unset where there are none. OpenAI's clients take each count for an integer, so
-    an unknown one is left out; the total is given only where both its parts are known."""
+    """The counts under OpenAI's names, unset unless both input and output were counted: OpenAI's clients take these two
+    and their total for integers wherever there is usage."""
     read, written = counted.input_tokens, counted.output_tokens
-    found = CompletionUsage(
-        prompt_tokens=UNSET if read is None else read,
-        completion_tokens=UNSET if written is None else written,
-        total_tokens=UNSET if read is None or written is None else read + written,
-        prompt_tokens_details=UNSET if counted.cached_tokens is None else CachedTokens(counted.cached_tokens),
-        completion_tokens_details=(
-            UNSET if counted.reasoning_tokens is None else ReasoningTokens(counted.reasoning_tokens)
-        ),
+    if read is None or written is None:
+        return UNSET
+    return CompletionUsage(
+        prompt_tokens=read,
+        completion_tokens=written,
+        total_tokens=read + written,
+        prompt_tokens_details=_details("cached_tokens", counted.cached_tokens, counted.input_details),
+        completion_tokens_details=_details("reasoning_tokens", counted.reasoning_tokens, counted.output_details),
         cost=UNSET if counted.cost_usd is None else counted.cost_usd,
     )
-    return UNSET if found == NOTHING_COUNTED else found
+
+
+def _details(name: str, count: int | None, others: JsonObject | UnsetType) -> JsonObject | UnsetType:
+    """The details of a count; `name` is the one that has a field of its own in the native form."""
+    own = {} if count is None else {name: count}
+    return {**(others or {}), **own} or UNSET
 
 
 class Chunks:
@@ -98,6 +130,7 @@ class Chunks:
         self._include_usage = include_usage
         self._role: Literal["assistant"] | UnsetType = "assistant"
         self._calls = 0
+        self._refused = False
         self._model = self._provider = ""  # for which the next two were written
         self._before = self._after = b""
 
@@ -107,7 +140,7 @@ class Chunks:
             self._write_around(pieces)
         events: list[bytes] = []
         for piece in batch:
-            if isinstance(piece, ContentPiece) and self._role is UNSET:  # what nearly every piece is
+            if type(piece) is ContentPiece and self._role is UNSET:  # what nearly every piece is
                 text = _encode(piece.text)
                 events += (self._before, text if text.isascii() else sse.escape(text), self._after)
             else:
@@ -128,14 +161,22 @@ class Chunks:
 
     def _more(self, piece: Delta, pieces: Pieces) -> bytes:
         role, self._role = self._role, UNSET
+        logprobs: JsonObject | UnsetType = UNSET
         match piece:
+            case DetailedContentPiece(text=text, logprobs=logprobs, refusal=True):
+                self._refused = True
+                delta = ChunkDelta(role=role, refusal=text)
+            case DetailedContentPiece(text=text, logprobs=logprobs):
+                delta = ChunkDelta(role=role, content=text)
+            case SupplementPiece(annotations=annotations, images=images, audio=audio, logprobs=logprobs):
+                delta = ChunkDelta(role=role, annotations=annotations, images=images, audio=audio)
             case ContentPiece(text=text):
                 delta = ChunkDelta(role=role, content=text)
             case ReasoningPiece(text=text):
                 delta = ChunkDelta(role=role, reasoning_content=text)
             case ToolCallPiece(tool_call=call):
                 delta = ChunkDelta(role=role, tool_calls=(self._numbered(call),))
-        return self._event((ChunkChoice(delta=delta),), pieces)
+        return self._event((ChunkChoice(delta=delta, logprobs=logprobs),), pieces)
 
     def _write_around(self, pieces: Pieces) -> None:
         """All of an event that is more text, but that text: the same for all pieces of one route."""
@@ -152,7 +193,8 @@ class Chunks:
 
     def _end(self, done: Done) -> bytes:
         delta = ChunkDelta(role=self._role, reasoning_details=done.reasoning_details)
-        last = self._event((ChunkChoice(delta=delta, finish_reason=done.finish_reason),), done, attempts=done.attempts)
+        reason = _reason(done.finish_reason, refused=self._refused)
+        last = self._event((ChunkChoice(delta=delta, finish_reason=reason),), done, attempts=done.attempts)
         counted = usage(done) if self._include_usage else UNSET
         last += b"" if counted is UNSET else self._event((), done, usage=counted)
         return last + END
@@ -174,4 +216,6 @@ class Chunks:
             usage=usage if self._include_usage else UNSET,
             attempts=attempts,
         )
+        if isinstance(served, Done):
+            chunk = msgspec.structs.replace(chunk, **{name: getattr(served, name) for name in FACTS})
         return sse.event(msgspec.json.encode(chunk))

@@ -6,7 +6,7 @@ Answers carry what we know besides (`provider`, `attempts`, `cost`): fields that
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -98,26 +98,14 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user: str | None = None
 
 
-class CachedTokens(msgspec.Struct, frozen=True):
-    """Those of the prompt's tokens that a cache had."""
-
-    cached_tokens: int
-
-
-class ReasoningTokens(msgspec.Struct, frozen=True):
-    """Those of the completion's tokens that were reasoning."""
-
-    reasoning_tokens: int
-
-
 class CompletionUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the provider counted; a count that it did not give is left out. `cost` is US dollars."""
+    """What the provider counted; `cost` is US dollars."""
 
-    prompt_tokens: int | UnsetType = UNSET
-    completion_tokens: int | UnsetType = UNSET
-    total_tokens: int | UnsetType = UNSET
-    prompt_tokens_details: CachedTokens | UnsetType = UNSET
-    completion_tokens_details: ReasoningTokens | UnsetType = UNSET
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: JsonObject | UnsetType = UNSET
+    completion_tokens_details: JsonObject | UnsetType = UNSET
     cost: float | UnsetType = UNSET
 
 
@@ -126,10 +114,13 @@ class AnswerMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     role: Literal["assistant"] = "assistant"
     content: str | None
-    refusal: None = None
+    refusal: str | None = None
     reasoning_content: str | UnsetType = UNSET
     reasoning_details: tuple[JsonObject, ...] | UnsetType = UNSET
     tool_calls: tuple[AnyToolCall, ...] | UnsetType = UNSET
+    annotations: tuple[JsonObject, ...] | UnsetType = UNSET
+    images: tuple[JsonObject, ...] | UnsetType = UNSET
+    audio: JsonObject | UnsetType = UNSET
 
 
 class AnswerChoice(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +128,7 @@ class AnswerChoice(msgspec.Struct, frozen=True, kw_only=True):
 
     index: int = 0
     message: AnswerMessage
-    logprobs: None = None
+    logprobs: JsonObject | None = None
     finish_reason: FinishReason
 
 
@@ -152,6 +143,11 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     choices: tuple[AnswerChoice, ...]
     usage: CompletionUsage | UnsetType = UNSET
     attempts: tuple[Attempt, ...]
+    service_tier: str | UnsetType = UNSET
+    system_fingerprint: str | UnsetType = UNSET
+    moderation: JsonObject | list[Any] | UnsetType = UNSET
+    citations: list[Any] | UnsetType = UNSET
+    search_results: list[Any] | UnsetType = UNSET
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,9 +165,13 @@ class ChunkDelta(msgspec.Struct, frozen=True, kw_only=True):
 
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    refusal: str | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
     reasoning_details: tuple[JsonObject, ...] | UnsetType = UNSET
     tool_calls: tuple[ToolCallDelta, ...] | UnsetType = UNSET
+    annotations: tuple[JsonObject, ...] | UnsetType = UNSET
+    images: tuple[JsonObject, ...] | UnsetType = UNSET
+    audio: JsonObject | UnsetType = UNSET
 
 
 class ChunkChoice(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +179,7 @@ class ChunkChoice(msgspec.Struct, frozen=True, kw_only=True):
 
     index: int = 0
     delta: ChunkDelta
+    logprobs: JsonObject | UnsetType = UNSET
     finish_reason: FinishReason | None = None
 
 
@@ -193,6 +194,11 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     choices: tuple[ChunkChoice, ...]
     usage: CompletionUsage | UnsetType | None = UNSET
     attempts: tuple[Attempt, ...] | UnsetType = UNSET
+    service_tier: str | UnsetType = UNSET
+    system_fingerprint: str | UnsetType = UNSET
+    moderation: JsonObject | list[Any] | UnsetType = UNSET
+    citations: list[Any] | UnsetType = UNSET
+    search_results: list[Any] | UnsetType = UNSET
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,13 +6,26 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from io import StringIO
 
+from msgspec import UNSET
+
 from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks
 from lakehouse.chat.dialects.documents import JsonObject, dump
 from lakehouse.chat.dialects.excerpts import excerpt
 from lakehouse.chat.dialects.reasoning import Details, Kind, Split, ThinkSplitter
+from lakehouse.chat.dialects.supplements import Collected
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL, CallAssembler, arguments_object
 from lakehouse.chat.dialects.usage import Meter
-from lakehouse.chat.request import AnyToolCall, ContentPiece, Delta, FinishReason, ReasoningPiece, Reply, ToolCallPiece
+from lakehouse.chat.request import (
+    AnyToolCall,
+    ContentPiece,
+    Delta,
+    DetailedContentPiece,
+    FinishReason,
+    ReasoningPiece,
+    Reply,
+    SupplementPiece,
+    ToolCallPiece,
+)
 from lakehouse.errors import LakehouseError, failure
 
 FINISH_REASONS: dict[str, FinishReason] = {
@@ -37,6 +50,7 @@ class AnswerBuilder:
         self.provider = quirks.provider
         self.meter = Meter()
         self.details = Details()
+        self.supplements = Collected()
         self.finish_reason: FinishReason | None = None
         self.finished = False  # the end mark was seen: only accounting follows
         self.ended_by_usage = False  # the last thing said was the usage, and that is an end here
@@ -58,13 +72,14 @@ class AnswerBuilder:
     @property
     def empty(self) -> bool:
         """Nothing was said yet."""
-        return not (self._size or self._calls or (self._splitter and self._splitter.held))
+        held = self._splitter and self._splitter.held
+        return not (self._size or self._calls or held or self.supplements.shown)
 
     @property
     def said(self) -> int:
         """Characters of everything that was said, what is held back and fragments of tool calls included."""
         held = self._splitter.held if self._splitter else 0
-        return self._size + self._calls.size + self.details.size + held
+        return self._size + self._calls.size + self.details.size + self.supplements.size + held
 
     def content(self, text: str) -> list[Delta]:
         """Some more text."""
@@ -74,7 +89,7 @@ class AnswerBuilder:
         if self._splitter is not None:
             return self._pieces(self._splitter.feed(text))
         self._size += len(text)
-        if self._size + self._calls.size + self.details.size > MAX_ANSWER:
+        if self._size + self._calls.size + self.details.size + self.supplements.size > MAX_ANSWER:
             self._bounded()
         self._content.write(text)
         return [ContentPiece(text)]
@@ -89,8 +104,50 @@ class AnswerBuilder:
 
     def refusal(self, text: str) -> list[Delta]:
         """What the model says instead of an answer that it refuses; OpenAI gives it a field of its own."""
-        self._refused = self._refused or bool(text)
-        return self.content(text)
+        if not text:
+            return []
+        self._refused = True
+        self.supplements.refuse(text)
+        return [
+            DetailedContentPiece(delta.text, refusal=True) if isinstance(delta, ContentPiece) else delta
+            for delta in self.content(text)
+        ]
+
+    def rated(self, deltas: list[Delta], logprobs: JsonObject) -> list[Delta]:
+        """These deltas with the probabilities of their tokens: with the text, if it is one piece, else beside it."""
+        if not logprobs:
+            return deltas
+        self.supplements.rate(logprobs)
+        texts = [index for index, delta in enumerate(deltas) if isinstance(delta, ContentPiece)]
+        if len(texts) != 1:
+            return [*deltas, SupplementPiece(logprobs=logprobs)]
+        text = deltas[texts[0]]
+        refused = text.refusal if isinstance(text, DetailedContentPiece) else UNSET
+        said = text.text if isinstance(text, ContentPiece) else ""
+        deltas[texts[0]] = DetailedContentPiece(said, logprobs=logprobs, refusal=refused)
+        return deltas
+
+    def supplement(
+        self,
+        *,
+        annotations: Iterable[JsonObject] = (),
+        images: Iterable[JsonObject] = (),
+        audio: JsonObject | None = None,
+    ) -> list[Delta]:
+        """What is said beside text; what was said already is not said again."""
+        found = self.supplements
+        new, shown = tuple(found.annotate(annotations)), tuple(found.show(images))
+        sounded = found.sound(audio) if audio else {}
+        self._bounded()
+        if not new and not shown and not sounded:
+            return []
+        self.ended_by_usage = False
+        return [SupplementPiece(annotations=new or UNSET, images=shown or UNSET, audio=sounded or UNSET)]
+
+    @property
+    def place(self) -> int:
+        """Characters of the text so far."""
+        return self._content.tell()
 
     def calls(self, fragments: Iterable[JsonObject]) -> list[Delta]:
         """Fragments of tool calls, or whole ones."""
@@ -159,6 +216,7 @@ class AnswerBuilder:
             finish_reason="tool_calls" if calls else "content_filter" if self._refused else ended,
             usage=self.meter.usage(),
             reasoning_details=tuple(self.details.entries),
+            supplements=self.supplements.all(),
         )
 
     def failure(self, message: str) -> LakehouseError:

@@ -14,6 +14,7 @@ import msgspec
 from lakehouse.chat.dialects import images, reasoning, schema
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import Capability, Changes, Quirks, SchemaLevel, StreamParser
+from lakehouse.chat.dialects.beside import BESIDE_CONTENT
 from lakehouse.chat.dialects.choice import offer
 from lakehouse.chat.dialects.completion import plain_text
 from lakehouse.chat.dialects.documents import JsonObject, first, mapping, objects, string, text, without_nulls
@@ -23,13 +24,10 @@ from lakehouse.chat.dialects.parameters import note_unsent
 from lakehouse.chat.dialects.parsing import Parser, read_whole
 from lakehouse.chat.dialects.requests import body_of, extra_fields, own_options
 from lakehouse.chat.dialects.sse import SseFraming
+from lakehouse.chat.dialects.supplements import annotation_of, audio_in, images_in, logprobs_of
 from lakehouse.chat.dialects.thinking import field_of
 from lakehouse.chat.dialects.tools import CallIds, fragments_of
 from lakehouse.chat.request import Custom, Delta, Message, OpenAIMessage, Reply, Request, TextPart, ToolCall
-
-BESIDE_CONTENT = (*reasoning.FIELDS, "reasoning_details", "refusal", "tool_calls", "function_call")
-"""What a message may say besides its content. Most chunks of a stream have none of it, or null."""
-
 
 BLANK = " "
 """Reasoning where there is none: Kimi and DeepSeek take an empty string for missing (pi#4251, hermes-agent#17341)."""
@@ -271,7 +269,10 @@ class CompletionReader:
         if choice.get("error"):
             raise refusal(choice, provider=self.answer.provider)
         message = mapping(choice.get("delta")) or mapping(choice.get("message"))
+        self.answer.supplements.note(document)
         deltas = self._say(message)
+        if rated := mapping(choice.get("logprobs")):
+            deltas = self.answer.rated(deltas, logprobs_of(rated.get("content"), rated.get("refusal")))
         if reason := string(choice.get("finish_reason")):
             self.answer.finish(reason)
         counted = self.answer.meter.read_completion(document, choice)
@@ -283,7 +284,14 @@ class CompletionReader:
         """Usage is an end until something else is said; counted beside something said it is none."""
         said = text(message.get("content")) or (
             any(map(message.get, BESIDE_CONTENT))
-            and (reasoning.read(message) or message.get("refusal") or fragments_of(message))
+            and (
+                reasoning.read(message)
+                or message.get("refusal")
+                or fragments_of(message)
+                or message.get("annotations")
+                or images_in(message)
+                or audio_in(message)
+            )
         )
         if said or counted:
             self.answer.ended_by_usage = not said
@@ -300,8 +308,16 @@ class CompletionReader:
         if details := objects(message.get("reasoning_details")):
             answer.signed(details)
         deltas = [*answer.reasoning(reasoning.read(message)), *answer.content(text(content))]
-        if refused := string(message.get("refusal")):
+        refused = string(message.get("refusal")) or "".join(
+            string(part.get("refusal")) for part in objects(content) if part.get("type") == "refusal"
+        )
+        if refused:
             deltas += answer.refusal(refused)
+        deltas += answer.supplement(
+            annotations=map(annotation_of, objects(message.get("annotations"))),
+            images=images_in(message),
+            audio=audio_in(message),
+        )
         if fragments := fragments_of(message):
             deltas += answer.calls(fragments)
         return deltas

@@ -6,65 +6,52 @@ that nobody reads this one forgives more: a number there may be beyond all bound
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
 from lakehouse.chat.dialects.answer import BROKEN, FINISH_REASONS
 from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks
-from lakehouse.chat.request import FinishReason, Reply, Usage
+from lakehouse.chat.dialects.beside import ChoiceBeside, DocumentBeside, MessageBeside
+from lakehouse.chat.dialects.documents import MAX_COUNT
+from lakehouse.chat.dialects.usage import OWN_FIELDS
+from lakehouse.chat.request import FinishReason, Reply, Supplements, Usage
 
-Count = Annotated[int, Meta(ge=0)]
-NoText = Literal[""] | None
-Nothing = Annotated[list[None], Meta(max_length=0)] | None
-
-
-class _InputDetails(msgspec.Struct):
-    cached_tokens: Count | None = None
-
-
-class _OutputDetails(msgspec.Struct):
-    reasoning_tokens: Count | None = None
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+Details = dict[str, Count | None]
 
 
 class _Usage(msgspec.Struct):
     prompt_tokens: Count | None = None
     completion_tokens: Count | None = None
     cached_tokens: Count | None = None
-    prompt_tokens_details: _InputDetails | None = None
-    completion_tokens_details: _OutputDetails | None = None
+    prompt_cache_hit_tokens: Count | None = None
+    prompt_tokens_details: Details | None = None
+    completion_tokens_details: Details | None = None
     cost: Annotated[float, Meta(ge=0)] | None = None
 
 
-class _Message(msgspec.Struct):
-    """What is empty here may be said beside the content: then it takes the other reader to put the two together."""
+class _Message(MessageBeside, kw_only=True):
+    """What is empty beside the content may be said in other answers: then it takes the other reader to put the two
+    together."""
 
     content: Annotated[str, Meta(min_length=1)]
-    reasoning_content: NoText = None
-    reasoning: NoText = None
-    thinking: NoText = None
-    reasoning_details: Nothing = None
-    refusal: NoText = None
-    tool_calls: Nothing = None
-    function_call: None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(ChoiceBeside, kw_only=True):
     message: _Message
     finish_reason: str | None = None
     delta: None = None
-    error: None = None
-    usage: None = None
 
 
-class _Completion(msgspec.Struct):
+class _Completion(DocumentBeside, kw_only=True):
     choices: Annotated[list[_Choice], Meta(min_length=1)]
     usage: _Usage | None = None
     object: str | None = None
     type: None = None
-    error: None = None
-    cost: None = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Completion).decode
@@ -89,18 +76,31 @@ def plain_text(body: bytes, quirks: Quirks) -> Reply | None:
         if reason in BROKEN:
             return None
         ended = FINISH_REASONS.get(reason, "stop")
-    return Reply(content=content, finish_reason=ended, usage=_usage(completion.usage))
+    tier, fingerprint = completion.service_tier, completion.system_fingerprint
+    if not tier and not fingerprint:
+        return Reply(content=content, finish_reason=ended, usage=_usage(completion.usage))
+    facts = Supplements(service_tier=tier or UNSET, system_fingerprint=fingerprint or UNSET)
+    return Reply(content=content, finish_reason=ended, usage=_usage(completion.usage), supplements=facts)
 
 
 def _usage(counted: _Usage | None) -> Usage:
     if counted is None:
         return _UNCOUNTED
-    read, written = counted.prompt_tokens_details, counted.completion_tokens_details
-    cached = None if read is None else read.cached_tokens
+    read, written = counted.prompt_tokens_details or {}, counted.completion_tokens_details or {}
+    cached = read.get("cached_tokens")
+    if cached is None:
+        cached = counted.prompt_cache_hit_tokens if counted.cached_tokens is None else counted.cached_tokens
     return Usage(
         input_tokens=counted.prompt_tokens,
         output_tokens=counted.completion_tokens,
-        cached_tokens=counted.cached_tokens if cached is None else cached,
-        reasoning_tokens=None if written is None else written.reasoning_tokens,
+        cached_tokens=cached,
+        reasoning_tokens=written.get("reasoning_tokens"),
         cost_usd=counted.cost,
+        input_details=_others(read),
+        output_details=_others(written),
     )
+
+
+def _others(given: Details) -> dict[str, int] | None:
+    others = {name: tokens for name, tokens in given.items() if tokens is not None and name not in OWN_FIELDS}
+    return others or None

@@ -6,12 +6,24 @@ import re
 from dataclasses import replace
 from typing import Literal
 
+from msgspec import UNSET
+
 from lakehouse.chat.dialects.base import MAX_ANSWER, Changes, Dialect, Quirks, StreamParser
 from lakehouse.chat.dialects.fitting import fitted
 from lakehouse.chat.dialects.framing import BOM
 from lakehouse.chat.dialects.structured import Check
 from lakehouse.chat.dialects.tools import tool_names
-from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, Reply, Request, ToolCallPiece, Usage
+from lakehouse.chat.request import (
+    ContentPiece,
+    Delta,
+    DetailedContentPiece,
+    ReasoningPiece,
+    Reply,
+    Request,
+    SupplementPiece,
+    ToolCallPiece,
+    Usage,
+)
 from lakehouse.errors import ErrBadRequest, failure
 
 STREAM_MARKS = (b"data:", b"event:", b"id:", b"retry:", b":")
@@ -229,7 +241,7 @@ class CheckedParser:
         if self._live:
             return shown
         self._reply = self._check.settled(self._parser.end())
-        return [*shown, *([ContentPiece(self._reply.content)] if self._reply.content else [])]
+        return [*shown, *texts_of(self._reply)]
 
     def end(self) -> Reply:
         """See `StreamParser`."""
@@ -239,13 +251,34 @@ class CheckedParser:
         return self._reply
 
     def _shown(self, deltas: list[Delta]) -> list[Delta]:
-        return deltas if self._live else [delta for delta in deltas if not isinstance(delta, ContentPiece)]
+        return deltas if self._live else [delta for delta in deltas if not _of_text(delta)]
+
+
+def _of_text(delta: Delta) -> bool:
+    """Whether it is text, or is about its tokens."""
+    return isinstance(delta, ContentPiece) or (isinstance(delta, SupplementPiece) and delta.logprobs is not UNSET)
 
 
 def deltas_of(reply: Reply) -> list[Delta]:
     """A whole answer as a stream would have told it."""
+    beside = {name: getattr(reply.supplements, name) for name in ("annotations", "images", "audio")}
     return [
         *([ReasoningPiece(reply.reasoning)] if reply.reasoning else []),
-        *([ContentPiece(reply.content)] if reply.content else []),
+        *texts_of(reply),
         *map(ToolCallPiece, reply.tool_calls),
+        *([SupplementPiece(**beside)] if any(value is not UNSET for value in beside.values()) else []),
     ]
+
+
+def texts_of(reply: Reply) -> list[Delta]:
+    """The text of a whole answer, its refusal, and the probabilities of their tokens."""
+    logprobs, refused = reply.supplements.logprobs, reply.supplements.refusal or ""
+    text = reply.content.removesuffix(refused)
+    deltas: list[Delta] = [ContentPiece(text)] if text else []
+    if refused:
+        deltas.append(DetailedContentPiece(refused, refusal=True))
+    if logprobs is UNSET:
+        return deltas
+    if text and not refused:
+        return [DetailedContentPiece(text, logprobs=logprobs)]
+    return [*deltas, SupplementPiece(logprobs=logprobs)]

@@ -10,11 +10,12 @@ compared with what was around it before, and only the text is decoded.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from lakehouse.chat.dialects.base import MAX_LINE
+from lakehouse.chat.dialects.beside import ChoiceBeside, DocumentBeside, Empty, MessageBeside
 
 LESSONS = 8
 """How often what is around the text is learned. There are streams in which it is different in each chunk (OpenAI's
@@ -24,31 +25,22 @@ _CONTENT = re.compile(rb'"content":\s*("(?:[^"\\]|\\.)*")')
 _PROBE = "\u2318"
 
 
-class _Delta(msgspec.Struct, gc=False):
+class _Delta(MessageBeside, gc=False, kw_only=True):
     content: str | None = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-    thinking: Any = None
-    reasoning_details: Any = None
-    refusal: Any = None
-    tool_calls: Any = None
-    function_call: Any = None
 
 
-class _Choice(msgspec.Struct, gc=False):
+class _Choice(ChoiceBeside, gc=False, kw_only=True):
     delta: _Delta
-    error: Any = None
-    finish_reason: Any = None
-    usage: Any = None
+    finish_reason: Literal[""] | None = None
 
 
-class _Chunk(msgspec.Struct, gc=False):
+class _Chunk(DocumentBeside, gc=False, kw_only=True):
     choices: list[_Choice]
-    error: Any = None
     type: Any = None
     object: Any = None
-    usage: Any = None
-    cost: Any = None
+    usage: Empty = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
@@ -60,6 +52,7 @@ class Glance:
 
     def __init__(self) -> None:
         self._lessons = LESSONS
+        self._tier = self._fingerprint = False  # whether the reader was given them
         self._before = self._after = self._between = b""
         self._around = -1  # bytes of the first two, once there is something to compare with
 
@@ -78,11 +71,23 @@ class Glance:
 
     def text(self, data: bytes) -> str:
         """The text of a chunk that says nothing else; empty for any other."""
-        text = text_alone(data)
-        if text and self._lessons:
+        chunk = _look(data)
+        text = "" if chunk is None else chunk.choices[0].delta.content
+        if not text or chunk is None or self._new(chunk):
+            return ""
+        if self._lessons:
             self._lessons -= 1
             self._learn(data, text)
         return text
+
+    def _new(self, chunk: _Chunk) -> bool:
+        """Whether the chunk carries a fact about the answer that the reader does not have: it keeps the first of
+        each."""
+        tier, fingerprint = bool(chunk.service_tier), bool(chunk.system_fingerprint)
+        if tier <= self._tier and fingerprint <= self._fingerprint:
+            return False
+        self._tier, self._fingerprint = self._tier or tier, self._fingerprint or fingerprint
+        return True
 
     def _learn(self, data: bytes, text: str) -> None:
         """Where the text is in the chunk is found out by putting another into its place."""
@@ -98,32 +103,14 @@ class Glance:
 
 def text_alone(data: bytes) -> str:
     """The text of a chunk that says nothing else; empty for any other."""
+    chunk = _look(data)
+    return "" if chunk is None else chunk.choices[0].delta.content or ""
+
+
+def _look(data: bytes) -> _Chunk | None:
+    """A chunk that says nothing but text, and what it says about itself."""
     try:
         chunk = _decode(data)
     except (ValueError, RecursionError):
-        return ""
-    if (
-        len(chunk.choices) != 1
-        or chunk.usage
-        or chunk.error
-        or chunk.cost is not None
-        or chunk.object == "error"
-        or chunk.type == "error"
-    ):
-        return ""
-    choice = chunk.choices[0]
-    delta = choice.delta
-    if (
-        choice.finish_reason
-        or choice.usage
-        or choice.error
-        or delta.reasoning_content
-        or delta.reasoning
-        or delta.thinking
-        or delta.reasoning_details
-        or delta.refusal
-        or delta.tool_calls
-        or delta.function_call
-    ):
-        return ""
-    return delta.content or ""
+        return None
+    return None if len(chunk.choices) != 1 or "error" in (chunk.object, chunk.type) else chunk

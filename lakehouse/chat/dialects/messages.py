@@ -17,6 +17,7 @@ from lakehouse.chat.dialects.messages_parameters import parameters, web_search
 from lakehouse.chat.dialects.parsing import Parser, read_whole
 from lakehouse.chat.dialects.requests import body_of, extra_fields, own_options
 from lakehouse.chat.dialects.sse import SseFraming
+from lakehouse.chat.dialects.supplements import citation_of
 from lakehouse.chat.request import Delta, Reply, Request
 
 CHOICES = {"none": "none", "auto": "auto", "required": "any"}
@@ -90,6 +91,8 @@ class MessagesReader:
         self.answer = AnswerBuilder(quirks)
         self._reason = ""
         self._theirs: set[object] = set()  # calls that the provider makes and answers itself
+        self._began = 0  # the block of text that is under way: where in the text, and what it cites
+        self._cited: list[JsonObject] = []
 
     def whole(self, document: JsonObject) -> None:
         """See `Reader`."""
@@ -97,6 +100,7 @@ class MessagesReader:
             raise self.answer.not_understood(document)
         for index, block in enumerate(objects(document["content"])):
             self._block(index, block)
+            self._cite()
         self._count(document)
         self.answer.finished = True
         self.answer.finish(string(document.get("stop_reason")) or "stop")
@@ -108,6 +112,8 @@ class MessagesReader:
             return self._block(index, mapping(document.get("content_block")))
         if kind == "content_block_delta":
             return self._delta(index, mapping(document.get("delta")))
+        if kind == "content_block_stop":
+            return self._cite()
         if kind == "message_start":
             self._count(mapping(document.get("message")))
         elif kind == "message_delta":
@@ -115,8 +121,10 @@ class MessagesReader:
             self._reason = string(mapping(document.get("delta")).get("stop_reason")) or self._reason
         elif kind == "message_stop":
             self._count(document)
+            cited = self._cite()
             self.answer.finished = True
             self.answer.finish(self._reason or "stop")
+            return cited
         return []
 
     def account(self, document: JsonObject) -> None:
@@ -127,6 +135,8 @@ class MessagesReader:
         """A block: a whole one, or the beginning of one, which may have something in it already."""
         kind = block.get("type")
         if kind == "text":
+            self._began = self.answer.place
+            self._cited = objects(block.get("citations"))
             return self.answer.content(string(block.get("text")))
         if kind in blocks.THINKING:
             self.answer.signed([{**block, "index": index}])
@@ -142,6 +152,9 @@ class MessagesReader:
         kind = delta.get("type")
         if kind == "text_delta":
             return self.answer.content(string(delta.get("text")))
+        if kind == "citations_delta":
+            self._cited.append(mapping(delta.get("citation")))
+            return []
         if kind == "input_json_delta" and isinstance(index, int) and index in self._theirs:
             return []
         if kind == "input_json_delta":
@@ -152,6 +165,12 @@ class MessagesReader:
             self.answer.signed([{"type": "thinking", "index": index, **changed}])
             return self.answer.reasoning(thought)
         return []
+
+    def _cite(self) -> list[Delta]:
+        """What the block that has ended cites: its text is what the citations are about."""
+        cited, self._cited = self._cited, []
+        end = self.answer.place
+        return self.answer.supplement(annotations=[citation_of(entry, self._began, end) for entry in cited if entry])
 
     def _count(self, document: JsonObject) -> None:
         self.answer.meter.read_message(document.get("usage"))

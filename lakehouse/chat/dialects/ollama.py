@@ -28,6 +28,7 @@ from lakehouse.chat.dialects.parameters import (
 )
 from lakehouse.chat.dialects.parsing import Parser, read_whole
 from lakehouse.chat.dialects.requests import body_of, extra_fields, own_options
+from lakehouse.chat.dialects.supplements import image_of, images_in, logprobs_of
 from lakehouse.chat.dialects.tools import CallIds, arguments_object, fragments_of
 from lakehouse.chat.request import Delta, ImagePart, Message, Reply, Request
 from lakehouse.errors import ErrBadRequest, failure
@@ -221,10 +222,17 @@ class OllamaReader:
             *answer.reasoning(reasoning.read(message)),
             *answer.content(text(message.get("content"))),
             *answer.calls(fragments_of(message)),
+            *answer.supplement(images=self._images(message)),
         ]
+        deltas = answer.rated(deltas, logprobs_of(document.get("logprobs")))
         if document.get("done") is True:
             self._end(document)
         return deltas
+
+    def _images(self, message: JsonObject) -> list[JsonObject]:
+        """The images of a message, and the one that `/api/generate` calls `image`."""
+        image = image_of(string(message.get("image")))
+        return [*images_in(message), *([image] if image else [])]
 
     def account(self, document: JsonObject) -> None:
         """See `Reader`: nothing follows the last line."""

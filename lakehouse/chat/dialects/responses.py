@@ -20,6 +20,7 @@ from lakehouse.chat.dialects.parsing import Parser, read_whole
 from lakehouse.chat.dialects.requests import body_of, own_options
 from lakehouse.chat.dialects.responses_parameters import parameters, web_search
 from lakehouse.chat.dialects.sse import SseFraming
+from lakehouse.chat.dialects.supplements import annotation_of, image_of, logprobs_of
 from lakehouse.chat.dialects.tools import CallIds
 from lakehouse.chat.request import (
     AudioPart,
@@ -188,6 +189,7 @@ class ResponseReader:
         self.answer = AnswerBuilder(quirks)
         self._thought_in = ""  # the event that brings the reasoning: its text or a summary of it, never both
         self._argued: set[object] = set()  # calls whose arguments came in pieces
+        self._places: dict[object, int] = {}  # where in the whole text each part of it begins
 
     def whole(self, document: JsonObject) -> None:
         """See `Reader`."""
@@ -201,7 +203,11 @@ class ResponseReader:
         kind = (string(document.get("type")) or name.decode("utf-8", "replace")).removeprefix("response.")
         text = string(document.get("delta"))
         if kind == "output_text.delta":
-            return self.answer.content(text)
+            self._places.setdefault(_part(document), self.answer.place)
+            return self.answer.rated(self.answer.content(text), logprobs_of(document.get("logprobs")))
+        if kind == "output_text.annotation.added":
+            offset = self._places.get(_part(document), self.answer.place)
+            return self.answer.supplement(annotations=[annotation_of(mapping(document.get("annotation")), offset)])
         if kind == "refusal.delta":
             return self.answer.refusal(text)
         if kind.startswith("reasoning"):
@@ -243,7 +249,14 @@ class ResponseReader:
             return self._call(item, index, whole=done and index not in self._argued)
         if item.get("type") == "reasoning" and done:
             self.answer.signed([item])
-        return []
+        return self._image(item) if done else []
+
+    def _image(self, item: JsonObject) -> list[Delta]:
+        """An image that the model made."""
+        if item.get("type") != "image_generation_call":
+            return []
+        image = image_of(string(item.get("result")), string(item.get("output_format")))
+        return self.answer.supplement(images=[image] if image else [])
 
     def _argued_at_once(self, kind: str, document: JsonObject) -> list[Delta]:
         """The arguments of a call when they are complete, for servers that send no pieces of them."""
@@ -272,15 +285,24 @@ class ResponseReader:
                 deltas += self._call(item, index, whole=True)
             elif kind == "message":
                 for part in objects(item.get("content")):
-                    deltas += self.answer.content(string(part.get("text")))
-                    deltas += self.answer.refusal(string(part.get("refusal")))
+                    deltas += self._part_of_text(part)
+            else:
+                deltas += self._image(item)
         return deltas
+
+    def _part_of_text(self, part: JsonObject) -> list[Delta]:
+        offset, answer = self.answer.place, self.answer
+        deltas = [*answer.content(string(part.get("text"))), *answer.refusal(string(part.get("refusal")))]
+        deltas = answer.rated(deltas, logprobs_of(part.get("logprobs")))
+        annotations = [annotation_of(annotation, offset) for annotation in objects(part.get("annotations"))]
+        return [*deltas, *answer.supplement(annotations=annotations)]
 
     def _end(self, response: JsonObject) -> None:
         """The end, told by the response's status."""
         if response.get("error"):
             raise refusal(response, provider=self.answer.provider)
         self.answer.meter.read_response(response)
+        self.answer.supplements.note(response)
         self.answer.finished = True
         status = string(response.get("status"))
         if status == "incomplete":
@@ -295,3 +317,8 @@ def _index(document: JsonObject) -> object:
     """Which item an event is about; None for what cannot say so."""
     index = document.get("output_index")
     return index if isinstance(index, int | float | str) else None
+
+
+def _part(document: JsonObject) -> object:
+    """Which part of the text an event is about."""
+    return str(document.get("output_index")), str(document.get("content_index"))

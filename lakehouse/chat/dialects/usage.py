@@ -12,6 +12,9 @@ from decimal import Decimal, InvalidOperation
 from lakehouse.chat.dialects.documents import JsonObject, count, mapping
 from lakehouse.chat.request import Usage
 
+OWN_FIELDS = ("cached_tokens", "reasoning_tokens")
+"""Details of input and output that have a field of their own."""
+
 MAX_COST = 1_000_000_000
 """US dollars of one answer. More is no price, and a few that are near the largest float add up to infinity."""
 
@@ -38,6 +41,9 @@ class Meter:
     cost: Decimal | None = None
     beside_input: dict[str, int] = field(default_factory=dict)
     """Parts of the input that `input_tokens` leaves out, in the messages form."""
+    input_details: JsonObject = field(default_factory=dict)
+    output_details: JsonObject = field(default_factory=dict)
+    """What else of the two was counted, under OpenAI's names."""
 
     def usage(self) -> Usage:
         """The counts as they leave the dialect."""
@@ -48,6 +54,8 @@ class Meter:
             cached_tokens=self.cached_tokens,
             reasoning_tokens=self.reasoning_tokens,
             cost_usd=None if self.cost is None else float(self.cost),
+            input_details=self.input_details or None,
+            output_details=self.output_details or None,
         )
 
     def charge(self, cost: object) -> None:
@@ -65,9 +73,9 @@ class Meter:
         for usage in usages:
             self._take("input_tokens", usage.get("prompt_tokens"))
             self._take("output_tokens", usage.get("completion_tokens"))
+            self._take("cached_tokens", usage.get("prompt_cache_hit_tokens"))  # DeepSeek's
             self._take("cached_tokens", usage.get("cached_tokens"))
-            self._take("cached_tokens", mapping(usage.get("prompt_tokens_details")).get("cached_tokens"))
-            self._take("reasoning_tokens", mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"))
+            self._detail(usage.get("prompt_tokens_details"), usage.get("completion_tokens_details"))
             self.charge(usage.get("cost"))
         return bool(usages)
 
@@ -87,16 +95,25 @@ class Meter:
             tokens = count(fields.get(part))
             if tokens is not None:
                 self.beside_input[part] = tokens
+        if (written := count(fields.get("cache_creation_input_tokens"))) is not None:
+            self.input_details["cache_write_tokens"] = written
 
     def read_response(self, document: JsonObject) -> None:
         """A response object of OpenAI's responses form."""
         usage = mapping(document.get("usage"))
         self._take("input_tokens", usage.get("input_tokens"))
         self._take("output_tokens", usage.get("output_tokens"))
-        self._take("cached_tokens", mapping(usage.get("input_tokens_details")).get("cached_tokens"))
-        self._take("reasoning_tokens", mapping(usage.get("output_tokens_details")).get("reasoning_tokens"))
+        self._detail(usage.get("input_tokens_details"), usage.get("output_tokens_details"))
         self.charge(usage.get("cost"))
         self.charge(document.get("cost"))
+
+    def _detail(self, read: object, written: object) -> None:
+        """The details of input and output: whatever is a count in them."""
+        for details, kept in ((mapping(read), self.input_details), (mapping(written), self.output_details)):
+            counted = ((name, count(value)) for name, value in details.items() if name not in OWN_FIELDS)
+            kept.update((name, tokens) for name, tokens in counted if tokens is not None)
+        self._take("cached_tokens", mapping(read).get("cached_tokens"))
+        self._take("reasoning_tokens", mapping(written).get("reasoning_tokens"))
 
     def _take(self, name: str, value: object) -> None:
         tokens = count(value)

@@ -39,7 +39,9 @@ def parameters(request: Request, *, model: str, quirks: Quirks, changes: Changes
     extra = carried(request, PLACES, model=model, quirks=quirks, changes=changes)
     limit = request.max_tokens or quirks.default_max_tokens or DEFAULT_MAX_TOKENS
     switch = thinking.in_messages(request, quirks, limit=limit, changes=changes)
-    extra |= switch | _joined("output_config", extra, switch)
+    if "output_config" in extra:
+        switch = switch | _joined("output_config", extra, switch)
+    extra |= switch
     changes.leave_out("seed", request.seed)
     return {
         **extra,
@@ -72,6 +74,8 @@ def _joined(name: str, *layers: JsonObject) -> JsonObject:
 
 def _sampling(request: Request, extra: JsonObject, quirks: Quirks, changes: Changes) -> JsonObject:
     """`temperature`, `top_p` and `top_k`, each None where it may not be sent."""
+    if request.temperature is None and request.top_p is None and "top_k" not in extra:
+        return {}
     given: JsonObject = {"temperature": request.temperature, "top_p": request.top_p, "top_k": extra.get("top_k")}
     sent = dict(given)
     switch = mapping(extra.get("thinking") or own_options(request).get("thinking"))
@@ -100,6 +104,8 @@ def _metadata(request: Request, quirks: Quirks, changes: Changes) -> JsonObject 
     """The id of the end user: `user`, or `safety_identifier`, which OpenAI has put in its place, or the form's own
     member of `metadata`, of which it knows no other."""
     extra = extra_fields(request)
+    if not (request.user or extra):
+        return None
     tags, identifier = mapping(extra.get("metadata")), string(extra.get("safety_identifier"))
     user = (request.user or identifier or string(tags.get("user_id"))) if quirks.send_user else None
     if user != request.user:

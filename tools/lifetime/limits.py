@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import trio
 
-from lakehouse.edge.limits import Limits
 from tools.lifetime.phases import chat, get
 from tools.lifetime.scene import Scene, scene
 
@@ -40,7 +39,7 @@ async def answered_late(stage: Scene, request: Callable[[str, str], bytes]) -> t
 
 async def stalled_reader() -> float:
     """Seconds from a reader's last reading to the moment in which its upstream was left."""
-    async with scene(limits=Limits(write_stall=STALL)) as stage, await stage.client() as client:
+    async with scene(gateway={"idle_timeout": STALL}) as stage, await stage.client() as client:
         await client.send(get("flood/stalled"))
         await client.until(b"xxx")
         began = trio.current_time()

@@ -12,6 +12,8 @@ import trio
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from lakehouse.chat.request import ContentPiece, Delta, DetailedContentPiece, SupplementPiece
+from lakehouse.chat.resume import Handed
 from tests.house import (
     House,
     chunk,
@@ -557,3 +559,29 @@ async def test_structured_answers_keep_their_logprobs() -> None:
             told = pieces((await there.chat(MODELS[provider], format="json", stream=True)).text)
             assert added(told) == {"logprobs": of(tokens)}
             assert "".join(event.get("text", "") for event in told) == "{}"
+
+
+TOLD = [DetailedContentPiece("Hel", logprobs=of(TOKENS[:1])), SupplementPiece(annotations=(ANNOTATION,))]
+RESUMED: dict[str, tuple[list[Delta], list[Delta], list[Delta] | None]] = {
+    "details of what was repeated are not new": (TOLD, [*TOLD, ContentPiece("lo.")], [ContentPiece("lo.")]),
+    "in other pieces": (
+        TOLD,
+        [ContentPiece("H"), *TOLD[1:], DetailedContentPiece("ello.", logprobs=of(TOKENS))],
+        [ContentPiece("lo.")],
+    ),
+    "details of what is new": (
+        [ContentPiece("Hel")],
+        [ContentPiece("Hel"), DetailedContentPiece("lo.", logprobs=of(TOKENS[1:])), SupplementPiece(images=(IMAGE,))],
+        [DetailedContentPiece("lo.", logprobs=of(TOKENS[1:])), SupplementPiece(images=(IMAGE,))],
+    ),
+    "an image cannot be compared": ([SupplementPiece(images=(IMAGE,))], [], None),
+    "sound cannot be compared": ([SupplementPiece(audio=AUDIO)], [], None),
+}
+
+
+@pytest.mark.parametrize(("handed", "again", "new"), RESUMED.values(), ids=RESUMED)
+def test_a_stream_is_resumed_from_its_text(handed: list[Delta], again: list[Delta], new: list[Delta] | None) -> None:
+    there = Handed()
+    there.add(handed)
+    repetition = there.repetition()
+    assert (None if repetition is None else repetition.pass_on(again)) == new

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, SupplementPiece, ToolCallPiece
+import msgspec
+
+from lakehouse.chat.request import ContentPiece, Delta, JsonObject, ReasoningPiece, SupplementPiece, ToolCallPiece
 
 
 class Handed:
@@ -16,6 +18,7 @@ class Handed:
 
     def __init__(self) -> None:
         self._texts: dict[type[ContentPiece | ReasoningPiece], list[str]] = {ContentPiece: [], ReasoningPiece: []}
+        self._annotations: list[JsonObject] = []
         self.calls = 0  # of tools, and images and sounds, which cannot be compared
 
     def add(self, deltas: Iterable[Delta]) -> None:
@@ -25,12 +28,15 @@ class Handed:
                 self._texts[_kind(delta)].append(delta.text)
             elif isinstance(delta, ToolCallPiece) or delta.images or delta.audio:
                 self.calls += 1
+            else:
+                self._annotations += delta.annotations or ()
 
     def repetition(self) -> Repetition | None:
         """What has to be repeated; None if that is beyond proof: another route names its tool calls differently."""
         if self.calls:
             return None
-        return Repetition(*("".join(self._texts[kind]) for kind in (ContentPiece, ReasoningPiece)))
+        content, reasoning = ("".join(self._texts[kind]) for kind in (ContentPiece, ReasoningPiece))
+        return Repetition(content, reasoning, self._annotations)
 
 
 class Differs(Exception):
@@ -40,7 +46,8 @@ class Differs(Exception):
 class Repetition:
     """The part of a new answer that the client already has, text and reasoning each for itself."""
 
-    def __init__(self, content: str, reasoning: str) -> None:
+    def __init__(self, content: str, reasoning: str, annotations: Iterable[JsonObject] = ()) -> None:
+        self._annotations = list(annotations)
         self._left: dict[type[ContentPiece | ReasoningPiece], str] = {ContentPiece: content, ReasoningPiece: reasoning}
 
     @property
@@ -59,6 +66,9 @@ class Repetition:
             if isinstance(delta, SupplementPiece) and not delta.images and not delta.audio:
                 return []  # it is about the text that the client has
             raise Differs  # it goes on here, and has not said what the client was told elsewhere
+        if isinstance(delta, SupplementPiece) and delta.annotations:
+            new = tuple(found for found in delta.annotations if found not in self._annotations)
+            return [msgspec.structs.replace(delta, annotations=new)] if new else []
         return [delta]
 
     def _new_text(self, delta: ContentPiece | ReasoningPiece) -> list[Delta]:

@@ -102,5 +102,7 @@ def _usage(counted: _Usage | None) -> Usage:
 
 
 def _others(given: Details) -> dict[str, int] | None:
+    if not given:
+        return None
     others = {name: tokens for name, tokens in given.items() if tokens is not None and name not in OWN_FIELDS}
     return others or None

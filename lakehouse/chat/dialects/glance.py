@@ -73,7 +73,9 @@ class Glance:
         """The text of a chunk that says nothing else; empty for any other."""
         chunk = _look(data)
         text = "" if chunk is None else chunk.choices[0].delta.content
-        if not text or chunk is None or self._new(chunk):
+        if not text or chunk is None:
+            return ""
+        if (chunk.service_tier or chunk.system_fingerprint) and self._new(chunk):
             return ""
         if self._lessons:
             self._lessons -= 1

@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lakehouse.chat.dispatcher import Dispatcher, open_dispatcher
-    from lakehouse.chat.request import (
+    from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
+    from lakehouse.chat.model.request import (
         Answer,
         ContentPiece,
         CustomToolCall,
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
         ToolCallPiece,
     )
     from lakehouse.config import Config, ConfigError, load, parse
-    from lakehouse.edge.server import Service
-    from lakehouse.errors import (
+    from lakehouse.core.errors import (
         Attempt,
         ErrBadRequest,
         ErrForbidden,
@@ -47,8 +46,9 @@ if TYPE_CHECKING:
         ErrUpstream,
         LakehouseError,
     )
-    from lakehouse.local import LocalModelError
-    from lakehouse.service import create_app, open_local_server, serve
+    from lakehouse.local_model import LocalModelError
+    from lakehouse.runtime.service import create_app, open_local_server, serve
+    from lakehouse.server.server import Service
 
 __version__ = "0.1.0"
 
@@ -92,8 +92,8 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "lakehouse.chat.dispatcher": ("Dispatcher", "open_dispatcher"),
-    "lakehouse.chat.request": (
+    "lakehouse.chat.dispatch.dispatcher": ("Dispatcher", "open_dispatcher"),
+    "lakehouse.chat.model.request": (
         "Answer",
         "ContentPiece",
         "CustomToolCall",
@@ -108,10 +108,10 @@ _ROOMS = {
         "ToolCallPiece",
     ),
     "lakehouse.config": ("Config", "ConfigError", "load", "parse"),
-    "lakehouse.edge.server": ("Service",),
-    "lakehouse.errors": ("Attempt", "LakehouseError", *(name for name in __all__ if name.startswith("Err"))),
-    "lakehouse.local": ("LocalModelError",),
-    "lakehouse.service": ("create_app", "open_local_server", "serve"),
+    "lakehouse.server.server": ("Service",),
+    "lakehouse.core.errors": ("Attempt", "LakehouseError", *(name for name in __all__ if name.startswith("Err"))),
+    "lakehouse.local_model": ("LocalModelError",),
+    "lakehouse.runtime.service": ("create_app", "open_local_server", "serve"),
 }
 
 

@@ -16,12 +16,12 @@ import hypercorn
 import hypercorn.trio
 import trio
 
-from lakehouse.edge.asgi import App, Receive, Scope, Send
-from lakehouse.edge.connection import serve_connection
-from lakehouse.edge.door import Door, open_door
-from lakehouse.edge.lifeline import Lifeline
-from lakehouse.edge.limits import Limits
-from lakehouse.observe.inflight import Flight, InFlight
+from lakehouse.asgi.middleware.request_lifetime import Lifeline
+from lakehouse.asgi.types import App, Receive, Scope, Send
+from lakehouse.core.context import Flight, InFlight
+from lakehouse.server.connection import serve_connection
+from lakehouse.server.limits import Limits
+from lakehouse.server.server_state import Door, open_door
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -12,15 +12,15 @@ import trio
 from hypercorn.config import Config
 from quart import Blueprint
 
+from lakehouse.asgi.middleware.request_lifetime import Lifeline
+from lakehouse.asgi.types import App
 from lakehouse.chat.api.application import ChatApplication
 from lakehouse.chat.api.interface import ModelCard, ProviderState
-from lakehouse.chat.request import Answer, Done, Function, Piece, Request, ToolCall
-from lakehouse.edge.asgi import App
-from lakehouse.edge.lifeline import Lifeline
-from lakehouse.edge.listening import bound
-from lakehouse.edge.server import Site, run_sites
-from lakehouse.errors import Attempt, LakehouseError
-from lakehouse.observe.inflight import Flight, InFlight
+from lakehouse.chat.model.request import Answer, Done, Function, Piece, Request, ToolCall
+from lakehouse.core.context import Flight, InFlight
+from lakehouse.core.errors import Attempt, LakehouseError
+from lakehouse.server.listening import bound
+from lakehouse.server.server import Site, run_sites
 
 SERVED = Attempt(provider="ollama", model="qwen3:8b", status=200, ms=41.5)
 FACTS = {

@@ -17,11 +17,11 @@ import httpx
 import msgspec
 import trio
 
-from lakehouse.chat.dispatcher import Dispatcher, open_dispatcher
-from lakehouse.chat.request import Answer, ContentPiece, Done, Piece, Request
+from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
+from lakehouse.chat.model.request import Answer, ContentPiece, Done, Piece, Request
 from lakehouse.config import ChatTable, Config, PolicyTable
-from lakehouse.errors import LakehouseError
-from lakehouse.observe.inflight import Flight
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import LakehouseError
 
 KEYS = {
     "OLLAMA_API_KEY": "ok",

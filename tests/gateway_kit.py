@@ -16,13 +16,13 @@ import hypercorn.trio
 import trio
 from hypercorn.config import Config
 
+from lakehouse.asgi.middleware.request_lifetime import Lifeline
+from lakehouse.asgi.types import App
 from lakehouse.config import GatewayTable
-from lakehouse.edge.asgi import App
-from lakehouse.edge.connection import serve_connection
-from lakehouse.edge.door import open_door
-from lakehouse.edge.lifeline import Lifeline
+from lakehouse.core.context import Flight, InFlight
 from lakehouse.gateway.proxy import Gateway
-from lakehouse.observe.inflight import Flight, InFlight
+from lakehouse.server.connection import serve_connection
+from lakehouse.server.server_state import open_door
 from tests.proxy_tables import Pairs
 
 NAMES = ("storaged", "catalogd", "ingestd", "queryd", "vectord", "embedd", "pathwayd", "matrixd", "observerd")

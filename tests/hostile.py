@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 import hpack
 import trio
 
-from lakehouse.edge.asgi import Receive, Scope, Send, read_body
-from lakehouse.edge.limits import Limits
-from lakehouse.errors import ErrBadRequest
+from lakehouse.asgi.types import Receive, Scope, Send, read_body
+from lakehouse.core.errors import ErrBadRequest
+from lakehouse.server.limits import Limits
 from tests.edging import (
     BINARY,
     CLOSE,

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import trio
 
-from lakehouse.edge.server import Service
-from lakehouse.observe.log import Log
+from lakehouse.server.server import Service
+from lakehouse.telemetry.log import Log
 from tests.running import client_of, configured, running
 from tests.scripted import Asked, Script, Upstream, respond, upstream
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import trio
 
-from lakehouse.observe.inflight import Flight
-from lakehouse.observe.log import Form, Log
+from lakehouse.core.context import Flight
+from lakehouse.telemetry.log import Form, Log
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,15 +11,15 @@ from functools import partial
 
 import trio
 
-from lakehouse.edge.asgi import Receive, Scope, Send, answer, read_body
-from lakehouse.edge.auth import Doorkeeper, Tokens
-from lakehouse.edge.lifeline import Lifeline
-from lakehouse.edge.server import Site, run_sites
-from lakehouse.errors import ErrNotFound
-from lakehouse.observe.api import PATHS, SignIn, Views
-from lakehouse.observe.inflight import Flight, InFlight
-from lakehouse.observe.metrics import Names, Sources
-from lakehouse.observe.observer import Observer
+from lakehouse.asgi.middleware.auth import Doorkeeper, Tokens
+from lakehouse.asgi.middleware.request_lifetime import Lifeline
+from lakehouse.asgi.types import Receive, Scope, Send, answer, read_body
+from lakehouse.core.context import Flight, InFlight
+from lakehouse.core.errors import ErrNotFound
+from lakehouse.runtime.console.endpoints import PATHS, SignIn, Views
+from lakehouse.server.server import Site, run_sites
+from lakehouse.telemetry.metrics import Names, Sources
+from lakehouse.telemetry.telemetry import Observer
 from tests.observing import Caught, Pool, Spent
 
 GATEWAY = {

@@ -12,8 +12,8 @@ import trio
 
 import lakehouse
 from lakehouse.config import Config, parse
-from lakehouse.edge.server import Service
-from lakehouse.observe.log import Log
+from lakehouse.server.server import Service
+from lakehouse.telemetry.log import Log
 
 
 def configured(**tables: Any) -> Config:

@@ -16,8 +16,8 @@ import trio
 import trio.lowlevel
 
 import lakehouse
-from lakehouse.chat.dispatcher import open_dispatcher
-from lakehouse.errors import LakehouseError
+from lakehouse.chat.dispatch.dispatcher import open_dispatcher
+from lakehouse.core.errors import LakehouseError
 from lakehouse.upstream.codings import (
     MAX_CODINGS,
     PIECE,

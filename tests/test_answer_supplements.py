@@ -12,8 +12,8 @@ import trio
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from lakehouse.chat.request import ContentPiece, Delta, DetailedContentPiece, SupplementPiece
-from lakehouse.chat.resume import Handed
+from lakehouse.chat.dispatch.resume import Handed
+from lakehouse.chat.model.request import ContentPiece, Delta, DetailedContentPiece, SupplementPiece
 from tests.house import (
     House,
     chunk,

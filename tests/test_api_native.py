@@ -13,11 +13,11 @@ import trio
 from trio.testing import MockClock as Clock
 
 from lakehouse.chat.api.blueprints import native
-from lakehouse.chat.api.events import EventStream
+from lakehouse.chat.api.event_stream import EventStream
 from lakehouse.chat.api.native import NativeEvents
-from lakehouse.chat.request import ContentPiece, Quorum, ReasoningPiece, Request, ToolCallPiece
-from lakehouse.errors import Attempt, ErrTimeout, ErrUpstream, LakehouseError, failure
-from lakehouse.observe.inflight import Flight
+from lakehouse.chat.model.request import ContentPiece, Quorum, ReasoningPiece, Request, ToolCallPiece
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import Attempt, ErrTimeout, ErrUpstream, LakehouseError, failure
 from tests.fake_dispatcher import CALL, FakeDispatcher, answer, application, done, serve
 
 ASK = {"model": "ollama/qwen3:8b", "messages": [{"role": "user", "content": "Hi"}]}

@@ -12,7 +12,7 @@ import trio
 
 from lakehouse.chat.api.blueprints import openai
 from lakehouse.chat.api.interface import ModelCard
-from lakehouse.chat.request import (
+from lakehouse.chat.model.request import (
     ContentPiece,
     Function,
     ImagePart,
@@ -25,7 +25,7 @@ from lakehouse.chat.request import (
     ToolCall,
     ToolCallPiece,
 )
-from lakehouse.errors import (
+from lakehouse.core.errors import (
     Attempt,
     ErrProviderNotFound,
     ErrTimeout,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.chat.api import openai_request
-from lakehouse.chat.api.openai_request import Query, in_steps, parse
-from lakehouse.errors import ErrBadRequest
+from lakehouse.chat.api.openai import request
+from lakehouse.chat.api.openai.request import Query, in_steps, parse
+from lakehouse.core.errors import ErrBadRequest
 
 HI = [{"role": "user", "content": "Hi"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "n": 1}}}
@@ -53,13 +53,13 @@ PLAIN: list[dict[str, Any]] = [
 def test_what_most_clients_send_is_read_at_once(fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     data = json.dumps({"model": "m", "messages": HI, **fields}).encode()
     step_by_step = in_steps(data)
-    monkeypatch.delattr(openai_request, "in_steps")
+    monkeypatch.delattr(request, "in_steps")
     assert parse(data) == step_by_step
 
 
 ODD = st.sampled_from([None, "", "none", "x", 0, 1, -1, 1.5, True, [], {}, ["a"], [1], {"include_usage": False}])
 FIELDS = [
-    *openai_request.Given.__struct_fields__,
+    *request.Given.__struct_fields__,
     "functions",
     "format",
     "options",

@@ -12,10 +12,10 @@ import pytest
 import trio
 
 from lakehouse.chat.api.blueprints import native, openai
-from lakehouse.chat.api.openai_errors import BY_CLASS, status_of
-from lakehouse.chat.dispatcher import open_dispatcher
+from lakehouse.chat.api.openai.errors import BY_CLASS, status_of
+from lakehouse.chat.dispatch.dispatcher import open_dispatcher
 from lakehouse.config import ChatTable, Config, KimiTable, PolicyTable
-from lakehouse.errors import CLASS_FACTS, failure
+from lakehouse.core.errors import CLASS_FACTS, failure
 from tests import wire_files
 from tests.fake_dispatcher import application, serve
 

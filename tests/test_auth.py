@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from lakehouse.asgi.middleware import auth
+from lakehouse.asgi.middleware.auth import Doorkeeper, Tokens
+from lakehouse.asgi.types import Message, Receive, Scope, Send
 from lakehouse.config import AuthTable, ConfigError
-from lakehouse.edge import auth
-from lakehouse.edge.asgi import Message, Receive, Scope, Send
-from lakehouse.edge.auth import Doorkeeper, Tokens
-from lakehouse.errors import ErrForbidden, ErrUnauthorized
+from lakehouse.core.errors import ErrForbidden, ErrUnauthorized
 from tests.gateway_kit import lake
 from tests.house import house
 

@@ -26,11 +26,11 @@ from wsproto.connection import ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
 import lakehouse
-from lakehouse.edge.connection import Connection, serve_connection
-from lakehouse.edge.door import Door, open_door
-from lakehouse.edge.limits import Limits
-from lakehouse.preflight import preflight
-from lakehouse.service import House, open_house
+from lakehouse.runtime.preflight import preflight
+from lakehouse.runtime.service import House, open_house
+from lakehouse.server.connection import Connection, serve_connection
+from lakehouse.server.limits import Limits
+from lakehouse.server.server_state import Door, open_door
 from lakehouse.upstream.pool import Upstream
 from tests import scripted
 from tests.edging import CLOSE, PING, TEXT, Client, frame, websocket

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from lakehouse.asgi.middleware.auth import Tokens
 from lakehouse.cli import main
 from lakehouse.cli.input import InputError, clean, read_prompt
 from lakehouse.cli.output import say, spelt
 from lakehouse.config import AuthTable, values
-from lakehouse.edge.auth import Tokens
 from tests.house import ollama
 from tests.scripted import Upstream, always, respond, upstream
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 import trio
 
-from lakehouse.cli import welcome
+from lakehouse.cli import startup_report
 from lakehouse.config import Config
 
 
@@ -17,9 +17,9 @@ async def test_what_it_meets_while_it_looks_around_does_not_end_the_service(
     async def broken(*_: object) -> list[str]:
         raise RecursionError("whatever a provider may cause")
 
-    monkeypatch.setattr(welcome, "found", broken)
+    monkeypatch.setattr(startup_report, "found", broken)
     told: list[str] = []
     with trio.fail_after(5), caplog.at_level(logging.ERROR, "lakehouse.serve"):
-        await welcome.welcome(Config(), "http://127.0.0.1:1", trio.Event(), told.append)
+        await startup_report.welcome(Config(), "http://127.0.0.1:1", trio.Event(), told.append)
     assert told == []
     assert [record.getMessage() for record in caplog.records] == ["could not look around"]

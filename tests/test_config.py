@@ -171,7 +171,7 @@ def test_where_the_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monkey
     assert find(None, env) == by_variable
     assert find(None, {}) == here
     here.unlink()
-    monkeypatch.setattr("lakehouse.config.reading.SYSTEM_FILE", tmp_path / "etc.toml")
+    monkeypatch.setattr("lakehouse.config.loader.SYSTEM_FILE", tmp_path / "etc.toml")
     assert find(None, {}) is None
     (tmp_path / "etc.toml").write_text("")
     assert find(None, {}) == tmp_path / "etc.toml"

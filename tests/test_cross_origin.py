@@ -9,9 +9,9 @@ import httpx
 import pytest
 import trio
 
+from lakehouse.asgi.middleware.cors import Origins, marked, preflight
 from lakehouse.cli import main
 from lakehouse.config import ConfigError, parse
-from lakehouse.edge.cross_origin import Origins, marked, preflight
 from tests.house import HELLO, chunk, events, line, lines, ollama, streamed
 from tests.running import client_of, configured, running
 from tests.scripted import always, respond, upstream

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from lakehouse.chat.dialects.effort import MAX_EXPANDED, Effort, TooMuch
-from lakehouse.chat.dialects.structured import MAX_CHECKS, MAX_FINDINGS, Check, Misfit, prepared
-from lakehouse.errors import ErrBadRequest
+from lakehouse.chat.dialects.schema.cost import MAX_EXPANDED, Effort, TooMuch
+from lakehouse.chat.dialects.schema.validate import MAX_CHECKS, MAX_FINDINGS, Check, Misfit, prepared
+from lakehouse.core.errors import ErrBadRequest
 
 TREE = {
     "$defs": {"node": {"type": "object", "properties": {"v": {"type": "integer"}, "c": {"type": "array", "items": {"$ref": "#/$defs/node"}}}}},

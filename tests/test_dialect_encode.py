@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from lakehouse.chat.dialects.base import Dialect, Quirks
-from lakehouse.chat.dialects.chat_completions import ChatCompletions
-from lakehouse.chat.dialects.gemini import GenerateContent
-from lakehouse.chat.dialects.messages import Messages
-from lakehouse.chat.dialects.ollama import Ollama
-from lakehouse.chat.dialects.responses import Responses
+from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
+from lakehouse.chat.dialects.messages.dialect import Messages
+from lakehouse.chat.dialects.ollama.dialect import Ollama
+from lakehouse.chat.dialects.responses.dialect import Responses
 from lakehouse.chat.dialects.tools import ANSWER_TOOL
-from lakehouse.chat.request import OpenAIRequest, Request
-from lakehouse.errors import ErrBadRequest, LakehouseError
+from lakehouse.chat.dialects.unsupported import GenerateContent
+from lakehouse.chat.model.request import OpenAIRequest, Request
+from lakehouse.core.errors import ErrBadRequest, LakehouseError
 
 CHAT, OLLAMA, MESSAGES, RESPONSES = ChatCompletions(), Ollama(), Messages(), Responses()
 ALL = [CHAT, OLLAMA, MESSAGES, RESPONSES]

@@ -10,8 +10,8 @@ import pytest
 
 from lakehouse.chat.dialects.base import Quirks, StreamParser
 from lakehouse.chat.dialects.exchange import Exchange, deltas_of
-from lakehouse.chat.request import ContentPiece, Delta, ReasoningPiece, Reply, Request, ToolCallPiece
-from lakehouse.errors import LakehouseError
+from lakehouse.chat.model.request import ContentPiece, Delta, ReasoningPiece, Reply, Request, ToolCallPiece
+from lakehouse.core.errors import LakehouseError
 from tests import wire_files
 
 COUNTS = {

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.dialects.chat_completions import CompletionReader
-from lakehouse.chat.dialects.glance import LESSONS, Glance
+from lakehouse.chat.dialects.chat_completions.chunk_fast_path import LESSONS, Glance
+from lakehouse.chat.dialects.chat_completions.dialect import CompletionReader
+from lakehouse.chat.dialects.framing.sse import SseFraming
 from lakehouse.chat.dialects.parsing import Parser
-from lakehouse.chat.dialects.sse import SseFraming
 from tests.test_dialect_streams import chunk, outcome, sse
 
 USUAL = b'{"id":"1","model":"m","choices":[{"index":0,"delta":{"content":%b},"finish_reason":null}]}'

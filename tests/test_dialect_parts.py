@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse.chat.dialects import fragments
+from lakehouse.chat.dialects import tool_call_assembly
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks, StreamParser
-from lakehouse.chat.dialects.chat_completions import ChatCompletions
-from lakehouse.chat.dialects.documents import count, load
-from lakehouse.chat.dialects.framing import Event, Framing, Lines, LineTooLong
-from lakehouse.chat.dialects.ndjson import NdjsonFraming
-from lakehouse.chat.dialects.ollama import Ollama
+from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
+from lakehouse.chat.dialects.framing.lines import Event, Framing, Lines, LineTooLong
+from lakehouse.chat.dialects.framing.ndjson import NdjsonFraming
+from lakehouse.chat.dialects.framing.sse import SseFraming
+from lakehouse.chat.dialects.lenient_json import count, load
+from lakehouse.chat.dialects.ollama.dialect import Ollama
 from lakehouse.chat.dialects.reasoning import Details, ThinkSplitter, read
-from lakehouse.chat.dialects.sse import SseFraming
 from lakehouse.chat.dialects.tools import MAX_CALLS, CallAssembler, CallIds
 from lakehouse.chat.dialects.usage import money
-from lakehouse.chat.request import ToolCall
-from lakehouse.errors import LakehouseError
+from lakehouse.chat.model.request import ToolCall
+from lakehouse.core.errors import LakehouseError
 
 # Framing
 
@@ -152,7 +152,7 @@ def fragment(
 def assembled(fragments: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     calls = CallAssembler()
     given: list[ToolCall] = []
-    for piece in fragments:
+    for piece in tool_call_assembly:
         given += calls.add([piece])
     given += calls.end()
     assert given == calls.calls
@@ -236,14 +236,14 @@ ASSEMBLIES: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str, str]]]] =
 
 @pytest.mark.parametrize("case", ASSEMBLIES)
 def test_calls_are_put_together(case: str) -> None:
-    fragments, expected = ASSEMBLIES[case]
-    found = assembled(fragments)
+    tool_call_assembly, expected = ASSEMBLIES[case]
+    found = assembled(tool_call_assembly)
     assert [
         (id_ if not id_.startswith("call_") else "call_…", name, arguments) for id_, name, arguments in found
     ] == expected
     assert len({id_ for id_, _, _ in found}) == len(found)
     assert all(id_ for id_, _, _ in found)
-    assert assembled(fragments) == found  # made-up ids are the same each time
+    assert assembled(tool_call_assembly) == found  # made-up ids are the same each time
 
 
 def test_a_call_is_given_out_as_soon_as_it_is_whole_for_certain() -> None:
@@ -264,7 +264,7 @@ def test_an_answer_has_so_many_calls_and_no_more() -> None:
 
 
 def test_arguments_are_looked_at_for_so_long_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fragments, "MAX_LOOKED_AT", 10_000)
+    monkeypatch.setattr(tool_call_assembly, "MAX_LOOKED_AT", 10_000)
     large = fragment(0, name="f", arguments='{"x": "' + "x" * 4000 + "}")
     calls = CallAssembler()
     calls.add([large, *[fragment(1, name="g", arguments=" ")] * 99])  # of the first one all is known

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.chat.dialects.base import Dialect, Quirks, StreamParser
-from lakehouse.chat.dialects.chat_completions import ChatCompletions
-from lakehouse.chat.dialects.messages import Messages
-from lakehouse.chat.dialects.ollama import Ollama
-from lakehouse.chat.dialects.responses import ResponseReader, Responses
-from lakehouse.chat.request import ContentPiece, Delta, DetailedContentPiece, ReasoningPiece, Reply, ToolCallPiece
-from lakehouse.errors import LakehouseError
+from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
+from lakehouse.chat.dialects.messages.dialect import Messages
+from lakehouse.chat.dialects.ollama.dialect import Ollama
+from lakehouse.chat.dialects.responses.dialect import ResponseReader, Responses
+from lakehouse.chat.model.request import ContentPiece, Delta, DetailedContentPiece, ReasoningPiece, Reply, ToolCallPiece
+from lakehouse.core.errors import LakehouseError
 from tests import wire_files
 
 

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.chat.dialects.base import Dialect, Quirks, SchemaLevel
-from lakehouse.chat.dialects.chat_completions import ChatCompletions
+from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
 from lakehouse.chat.dialects.exchange import Exchange
-from lakehouse.chat.dialects.flavours import moonshot
-from lakehouse.chat.dialects.messages import Messages
-from lakehouse.chat.dialects.ollama import Ollama
-from lakehouse.chat.dialects.responses import Responses
-from lakehouse.chat.dialects.structured import prepared
+from lakehouse.chat.dialects.messages.dialect import Messages
+from lakehouse.chat.dialects.ollama.dialect import Ollama
+from lakehouse.chat.dialects.responses.dialect import Responses
+from lakehouse.chat.dialects.schema.subsets import moonshot
+from lakehouse.chat.dialects.schema.validate import prepared
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
-from lakehouse.chat.request import ContentPiece, ReasoningPiece, Reply, Request, ToolCallPiece
-from lakehouse.errors import ErrBadRequest, LakehouseError
+from lakehouse.chat.model.request import ContentPiece, ReasoningPiece, Reply, Request, ToolCallPiece
+from lakehouse.core.errors import ErrBadRequest, LakehouseError
 from tests import wire_files
 
 SCHEMA: dict[str, Any] = {

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.dialects.chat_completions import CompletionReader
-from lakehouse.chat.dialects.completion import plain_text
+from lakehouse.chat.dialects.chat_completions.completion_fast_path import plain_text
+from lakehouse.chat.dialects.chat_completions.dialect import CompletionReader
 from lakehouse.chat.dialects.parsing import read_whole
-from lakehouse.chat.request import Reply, Supplements, Usage
-from lakehouse.errors import LakehouseError
+from lakehouse.chat.model.request import Reply, Supplements, Usage
+from lakehouse.core.errors import LakehouseError
 from tests import wire_files
 
 

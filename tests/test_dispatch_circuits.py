@@ -8,10 +8,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lakehouse.chat.circuit import FORGET_AFTER, MAX_CIRCUITS, Circuits
-from lakehouse.chat.dispatcher import Dispatcher
-from lakehouse.chat.routing import Target
-from lakehouse.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, ErrUpstream, LakehouseError
+from lakehouse.chat.dispatch.circuit_breaker import FORGET_AFTER, MAX_CIRCUITS, Circuits
+from lakehouse.chat.dispatch.dispatcher import Dispatcher
+from lakehouse.chat.providers.routing import Target
+from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, ErrUpstream, LakehouseError
 from tests.fake_providers import (
     OVERLOADED,
     SILENCE,

@@ -8,8 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lakehouse.chat.request import ContentPiece
-from lakehouse.errors import ErrBadRequest, ErrTimeout, ErrUpstream
+from lakehouse.chat.model.request import ContentPiece
+from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUpstream
 from tests.fake_providers import (
     OVERLOADED,
     SILENCE,

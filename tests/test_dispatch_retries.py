@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lakehouse.errors import (
+from lakehouse.core.errors import (
     Attempt,
     ErrBadRequest,
     ErrProviderNotFound,

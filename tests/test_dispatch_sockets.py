@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import trio
 
-from lakehouse.chat import attempt
-from lakehouse.chat import dispatcher as dispatcher_module
-from lakehouse.chat.dispatcher import Dispatcher, open_dispatcher
-from lakehouse.chat.request import ContentPiece, Done, Piece
+from lakehouse.chat.dispatch import attempt
+from lakehouse.chat.dispatch import dispatcher as dispatcher_module
+from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
+from lakehouse.chat.model.request import ContentPiece, Done, Piece
 from lakehouse.config import OpenRouterTable
-from lakehouse.errors import ErrUnavailable, ErrUpstream, LakehouseError
-from lakehouse.upstream.watch import Watch
+from lakehouse.core.errors import ErrUnavailable, ErrUpstream, LakehouseError
+from lakehouse.net.deadline_queue import Watch
 from tests.fake_providers import LAST, ask, event, flight, line, read, settings, whole
 from tests.scripted import Asked, Script, Upstream, always, respond, silent, upstream
 

@@ -10,10 +10,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lakehouse.chat.dispatcher import Dispatcher
-from lakehouse.chat.request import ContentPiece, Done, ReasoningPiece, ToolCallPiece
-from lakehouse.errors import ErrTimeout, ErrUpstream
-from lakehouse.observe.inflight import Flight
+from lakehouse.chat.dispatch.dispatcher import Dispatcher
+from lakehouse.chat.model.request import ContentPiece, Done, ReasoningPiece, ToolCallPiece
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import ErrTimeout, ErrUpstream
 from tests.fake_providers import (
     LAST,
     OVERLOADED,

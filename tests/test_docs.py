@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from lakehouse.edge.server import Service
+from lakehouse.server.server import Service
 from tests.running import configured, running
 
 ROOT = Path(__file__).parent.parent

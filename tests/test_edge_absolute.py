@@ -9,8 +9,8 @@ import pytest
 import trio
 import trustme
 
-from lakehouse.edge.head import Head, to_origin_form
-from lakehouse.edge.server import Service
+from lakehouse.server.request_head import Head, to_origin_form
+from lakehouse.server.server import Service
 from tests.running import configured, running
 from tests.scripted import always, respond, upstream
 

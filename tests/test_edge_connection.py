@@ -20,11 +20,11 @@ import pytest
 import trio
 import trio.testing
 
-from lakehouse.edge.asgi import Message, Receive, Scope, Send
-from lakehouse.edge.connection import serve_connection
-from lakehouse.edge.door import open_door
-from lakehouse.edge.limits import Limits
-from lakehouse.edge.wire import TURNS, SocketWire
+from lakehouse.asgi.types import Message, Receive, Scope, Send
+from lakehouse.server.connection import serve_connection
+from lakehouse.server.limits import Limits
+from lakehouse.server.server_state import open_door
+from lakehouse.server.transport import TURNS, SocketWire
 from tests.edging import (
     BINARY,
     CLOSE,
@@ -321,7 +321,7 @@ async def test_a_failing_application_is_a_500_and_logged(caplog: pytest.LogCaptu
         assert not cut.endswith(b"0\r\n\r\n<EOF>")
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == 4
-    assert {record.name for record in errors} == {"lakehouse.edge"}
+    assert {record.name for record in errors} == {"lakehouse.server"}
 
 
 async def test_a_cut_body_without_a_length_ends_in_a_reset() -> None:
@@ -349,7 +349,7 @@ async def test_one_connections_failure_is_its_own(
         await bystander.send(post("/", b"a"))
         assert await bystander.response() == (200, b"a")
         with monkeypatch.context() as patch:
-            patch.setattr("lakehouse.edge.exchange.Exchange.run", broken)
+            patch.setattr("lakehouse.server.request_cycle.Exchange.run", broken)
             assert await served.talk(GET) in (b"<EOF>", b"<RST>")
         await bystander.send(post("/", b"b"))
         assert await bystander.response() == (200, b"b")

@@ -17,7 +17,7 @@ import trio
 import trio.testing
 import trustme
 
-from lakehouse.edge.server import Service
+from lakehouse.server.server import Service
 from tests.edging import Client, get, post, websocket
 from tests.running import configured, running
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse.edge.head import Head, ProtocolError
-from lakehouse.edge.http1 import END, RequestParser
-from lakehouse.edge.limits import Limits
-from lakehouse.edge.response import Response, ResponseError
+from lakehouse.server.limits import Limits
+from lakehouse.server.request_head import Head, ProtocolError
+from lakehouse.server.request_parser import END, RequestParser
+from lakehouse.server.response_writer import Response, ResponseError
 
 DATE = b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import trio
 
-from lakehouse.edge.asgi import App, Message, Receive, Scope, Send
-from lakehouse.edge.lifeline import Lifeline
-from lakehouse.errors import ErrProviderNotFound, ErrTimeout, ErrUnavailable, ErrUpstream
-from lakehouse.observe.inflight import Flight, InFlight
+from lakehouse.asgi.middleware.request_lifetime import Lifeline
+from lakehouse.asgi.types import App, Message, Receive, Scope, Send
+from lakehouse.core.context import Flight, InFlight
+from lakehouse.core.errors import ErrProviderNotFound, ErrTimeout, ErrUnavailable, ErrUpstream
 from tests.edging import CLOSE, GET, TEXT, Served, body_of, frame, get, hosting, post, reply, serving, websocket
 
 Host = Callable[[App], AbstractAsyncContextManager[Served]]
@@ -252,7 +252,7 @@ async def test_the_unexpected_is_a_500_without_internals_and_logged(
         flights = await settled(served, 3)
     assert {flight.outcome for flight in flights} == {"failed"}
     logged = [
-        record for record in caplog.records if record.name == "lakehouse.edge" and record.levelno == logging.ERROR
+        record for record in caplog.records if record.name == "lakehouse.server" and record.levelno == logging.ERROR
     ]
     assert [flight.id in record.getMessage() for flight, record in zip(flights, logged, strict=True)] == [True] * 3
     assert all(record.exc_info for record in logged)

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from lakehouse.edge.connection import serve_connection
-from lakehouse.edge.door import open_door
-from lakehouse.edge.hangups import Hangups
-from lakehouse.edge.listening import accept_forever, accept_waiting, bound, listen
+from lakehouse.net.disconnect_poller import Hangups
+from lakehouse.server.connection import serve_connection
+from lakehouse.server.listening import accept_forever, accept_waiting, bound, listen
+from lakehouse.server.server_state import open_door
 from tests.edging import GET, hello, serving
 
 LOST = [errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lakehouse.chat.dialects.failures import classify, refusal
-from lakehouse.errors import LakehouseError
+from lakehouse.chat.dialects.errors.classifier import classify, refusal
+from lakehouse.core.errors import LakehouseError
 from tests import wire_files
 
 NOW = 1_795_200_000.0  # unix time, a day on which the free tier of the files is spent

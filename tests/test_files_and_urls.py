@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 import trustme
 
-from lakehouse.chat.keys import find_key
+from lakehouse.asgi.middleware.auth import Tokens
+from lakehouse.chat.providers.keys import find_key
 from lakehouse.cli import main
 from lakehouse.config import AuthTable, Config, ConfigError, load, parse, values
 from lakehouse.config.files import TextError, decode_text
 from lakehouse.config.urls import BaseURL, redact, separate
-from lakehouse.edge.auth import Tokens
-from lakehouse.preflight import preflight
+from lakehouse.runtime.preflight import preflight
 from tests.house import HELLO, MODELS, ollama
 from tests.running import client_of, configured, running
 from tests.scripted import always, respond, upstream

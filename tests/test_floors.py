@@ -90,7 +90,7 @@ def test_one_file_alone_knows_both_groups() -> None:
         if {"chat/api/", "gateway/"}
         <= {room(path)[1] for path in map(path_of, imports(file)) if path and path not in THE_PACKAGE_ITSELF}
     }
-    assert knows == {"lakehouse/app.py"}
+    assert knows == {"lakehouse/runtime/app.py"}
 
 
 def test_the_dispatcher_knows_no_web_framework_and_a_dialect_no_clock() -> None:
@@ -127,7 +127,7 @@ def shields(tree: ast.AST) -> Iterator[ast.Call]:
             yield node
 
 
-BOUNDED_LATER = {"lakehouse/chat/linger.py"}
+BOUNDED_LATER = {"lakehouse/chat/dispatch/disconnect_grace.py"}
 """Its shield gets its deadline with the cancellation that it holds off."""
 
 

@@ -6,8 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from lakehouse.edge.networks import Networks
-from lakehouse.errors import ErrBadRequest
+from lakehouse.core.errors import ErrBadRequest
 from lakehouse.gateway.headers import (
     RequestHead,
     accepts_trailers,
@@ -15,6 +14,7 @@ from lakehouse.gateway.headers import (
     response_headers,
     server_timing,
 )
+from lakehouse.net.networks import Networks
 from tests.proxy_tables import REQUESTS, RESPONSES, Case, Pairs, pairs
 
 ADDED = {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded", b"x-request-id"}

@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from lakehouse.edge.asgi import WHOLE, App, Message, Receive, Scope, Send
+from lakehouse.asgi.types import WHOLE, App, Message, Receive, Scope, Send
 from tests.gateway_kit import NAMES, OK, Answer, Client, Lake, Visit, lake, say_nothing
 from tests.proxy_tables import PATHS, REQUESTS, RESPONSES, Case, Path, pairs
 

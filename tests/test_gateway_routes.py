@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.errors import ErrBadRequest
+from lakehouse.core.errors import ErrBadRequest
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Route, Routes, is_origin_form, leaves, upstream_target
 
 STORAGE = Route(b"/v1/storage", "storaged")

@@ -15,11 +15,11 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-from lakehouse.edge.asgi import Message
-from lakehouse.edge.auth import Doorkeeper, Tokens
+from lakehouse.asgi.middleware.auth import Doorkeeper, Tokens
+from lakehouse.asgi.types import Message
 from lakehouse.gateway import websocket
 from lakehouse.gateway.websocket import Bridge
-from lakehouse.upstream.peer import Peer
+from lakehouse.upstream.endpoint import Peer
 from tests.gateway_kit import Answer, Client, Lake, Visit, Wire, lake
 
 PEER = Peer(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.chat.keys import Key, Search, find_key
+from lakehouse.chat.providers.keys import Key, Search, find_key
 
 SECRET = "sk-or-v1-abc$HOME#def"
 

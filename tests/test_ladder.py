@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from trio.testing import MockClock
 
-from lakehouse.chat.ladder import MAX_MODELS, Ladder
-from lakehouse.chat.routing import Target
-from lakehouse.errors import ErrBadRequest, ErrUpstream, failure
+from lakehouse.chat.dispatch.json_mode_fallback import MAX_MODELS, Ladder
+from lakehouse.chat.providers.routing import Target
+from lakehouse.core.errors import ErrBadRequest, ErrUpstream, failure
 from tests.fake_providers import (
     FakeProvider,
     Script,

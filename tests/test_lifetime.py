@@ -17,7 +17,7 @@ import pytest
 import trio
 import trio.testing
 
-from lakehouse.edge.channel import Channel
+from lakehouse.server.connection_io import Channel
 from tools.lifetime.aborts import aborts, resident, successes
 from tools.lifetime.evidence import Sequential, waited_for_cpu
 from tools.lifetime.leaving import crowd, drain, leave, overtake

@@ -9,8 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lakehouse.chat.listing import FRESH_FOR, PATIENCE
-from lakehouse.chat.request import ModelCard
+from lakehouse.chat.dispatch.model_catalog import FRESH_FOR, PATIENCE
+from lakehouse.chat.model.request import ModelCard
 from tests.fake_providers import SILENCE, FakeProvider, Script, dispatching, json_body, refusal, settings
 
 TAGS = Script(chunks=[(0, json_body({"models": [{"name": "qwen3:8b", "modified_at": "2026-10-01T10:00:00Z"}]}))])

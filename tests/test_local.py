@@ -20,10 +20,11 @@ import msgspec
 import pytest
 import trio
 
-from lakehouse import extras
-from lakehouse.local import Engine, EngineConfig, LocalModelError, open_engine, process
-from lakehouse.local.child import Settings
-from lakehouse.local.engine import Restarts, reserved_port
+from lakehouse.core import extras
+from lakehouse.local_model import Engine, EngineConfig, LocalModelError, open_engine
+from lakehouse.local_model.child import Settings
+from lakehouse.local_model.engine import Restarts, reserved_port
+from lakehouse.process import child
 
 needs_llama = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("xllamacpp", "gguf", "numpy")),
@@ -213,7 +214,7 @@ class TestLife:
             assert (await chat(engine))["model"] == "tiny"
 
             path.rename(away)
-            with caplog.at_level(logging.WARNING, "lakehouse.local"):
+            with caplog.at_level(logging.WARNING, "lakehouse.local_model"):
                 await kill(engine)
                 with trio.fail_after(20):
                     while len(caplog.records) < 2:
@@ -295,7 +296,7 @@ class TestOrphans:
                 os.kill(fork, signal.SIGKILL)
 
     def test_end_of_input_is_the_order_to_go(self) -> None:
-        command = [sys.executable, "-m", "lakehouse.local.child"]
+        command = [sys.executable, "-m", "lakehouse.local_model.child"]
         with (
             reserved_port() as port,
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running,
@@ -366,13 +367,13 @@ class TestWhatIsWrong:
 
     @needs_llama
     async def test_a_child_that_says_it_serves_has_to_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(process, "PROGRAM", ("-c", "print('serving', flush=True); input(); input()"))
+        monkeypatch.setattr(child, "PROGRAM", ("-c", "print('serving', flush=True); input(); input()"))
 
         assert "cannot be served: its port" in await self.failure(None)
 
     @needs_llama
     async def test_loading_has_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(process, "PROGRAM", ("-c", "input(); input()"))
+        monkeypatch.setattr(child, "PROGRAM", ("-c", "input(); input()"))
 
         with pytest.raises(LocalModelError, match=r"it was not ready within 0\.2 s"):
             async with open_engine(EngineConfig(demo=True, start_timeout=0.2)):
@@ -399,7 +400,7 @@ def settings(port: int) -> Settings:
 
 
 def build_demo(path: Path) -> None:
-    from lakehouse.local import demo  # needs the extra
+    from lakehouse.local_model import demo  # needs the extra
 
     demo.build(path)
 
@@ -440,9 +441,9 @@ def test_a_start_that_finds_too_few_descriptors_keeps_none(monkeypatch: pytest.M
         made.extend(pipes[0])
         return pipes.pop(0)
 
-    monkeypatch.setattr(process.os, "pipe", pipe)
+    monkeypatch.setattr(child.os, "pipe", pipe)
     with pytest.raises(OSError, match="too many open files"):
-        process._pipes(3)
+        child._pipes(3)
     for descriptor in made:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(descriptor)

@@ -20,10 +20,10 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from lakehouse.chat.dispatcher import Dispatcher, LocalServer, open_dispatcher
-from lakehouse.errors import ErrTimeout, ErrUnavailable, ErrUnreached, ErrUpstream, failure
-from lakehouse.local import engine as engines
-from lakehouse.local.readiness import NOTICE, Readiness, State, followed, published
+from lakehouse.chat.dispatch.dispatcher import Dispatcher, LocalServer, open_dispatcher
+from lakehouse.core.errors import ErrTimeout, ErrUnavailable, ErrUnreached, ErrUpstream, failure
+from lakehouse.local_model import engine as engines
+from lakehouse.local_model.readiness import NOTICE, Readiness, State, followed, published
 from tests.fake_providers import (
     FakeProvider,
     NoJitter,
@@ -271,7 +271,7 @@ class TestTheProcess:
     async def test_a_model_that_cannot_be_started_again_is_told_and_tried_on(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from lakehouse.local import demo  # needs the extra
+        from lakehouse.local_model import demo  # needs the extra
 
         monkeypatch.setattr(engines, "FIRST_DELAY", 0.05)
         path, away = tmp_path / "tiny.gguf", tmp_path / "away"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lakehouse.observe.exposition import exposition
-from lakehouse.observe.families import FAMILIES
-from lakehouse.observe.tallies import Row
+from lakehouse.telemetry.exposition import exposition
+from lakehouse.telemetry.metric_definitions import FAMILIES
+from lakehouse.telemetry.metric_store import Row
 
 CONF = Path(__file__).parent.parent / "conf"
 ALERTS = (CONF / "alerts.yml").read_text(encoding="utf-8")

@@ -15,10 +15,10 @@ import pytest
 import trio
 import trio.testing
 
-from lakehouse.observe.inflight import Content, Flight
-from lakehouse.observe.line import Clock
-from lakehouse.observe.log import Log, stdlib_to
-from lakehouse.observe.sink import LAST_WORDS, MAX_LINES, Sink, chunks
+from lakehouse.core.context import Content, Flight
+from lakehouse.telemetry.access_log import Clock
+from lakehouse.telemetry.log import Log, stdlib_to
+from lakehouse.telemetry.log_sink import LAST_WORDS, MAX_LINES, Sink, chunks
 from tests.observing import Caught, Spent, flight
 
 

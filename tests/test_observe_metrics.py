@@ -7,12 +7,12 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from lakehouse.observe.exposition import exposition
-from lakehouse.observe.families import FAMILIES
-from lakehouse.observe.inflight import Flight, InFlight
-from lakehouse.observe.metrics import Metrics, Names, Sources
-from lakehouse.observe.observer import Observer
-from lakehouse.observe.tallies import DURATIONS, Snapshot, Tallies, observe, packed, unpacked
+from lakehouse.core.context import Flight, InFlight
+from lakehouse.telemetry.exposition import exposition
+from lakehouse.telemetry.metric_definitions import FAMILIES
+from lakehouse.telemetry.metric_store import DURATIONS, Snapshot, Tallies, observe, packed, unpacked
+from lakehouse.telemetry.metrics import Metrics, Names, Sources
+from lakehouse.telemetry.telemetry import Observer
 from tests.observing import Caught, Pool, Spent, flight
 
 NAMES = Names(

@@ -15,7 +15,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 import lakehouse
-from lakehouse.observe.line import CLIENT_CLOSED_REQUEST
+from lakehouse.telemetry.access_log import CLIENT_CLOSED_REQUEST
 from tests.observing import Caught
 from tests.running import client_of, configured
 from tests.scripted import Asked, Upstream, always, respond, silent, upstream

@@ -16,12 +16,12 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from lakehouse.errors import ErrMethodNotAllowed
-from lakehouse.observe.api import PATHS, Views
-from lakehouse.observe.inflight import Flight, InFlight
-from lakehouse.observe.metrics import Names, Sources
-from lakehouse.observe.observer import Observer
-from lakehouse.observe.siblings import PATIENCE, private_directory
+from lakehouse.core.context import Flight, InFlight
+from lakehouse.core.errors import ErrMethodNotAllowed
+from lakehouse.runtime.console.endpoints import PATHS, Views
+from lakehouse.telemetry.metrics import Names, Sources
+from lakehouse.telemetry.telemetry import Observer
+from lakehouse.telemetry.worker_ipc import PATIENCE, private_directory
 from tests.observing import Caught, flight
 
 NAMES = Names(routes={"/v1/sql": "queryd"}, upstreams=("queryd",))

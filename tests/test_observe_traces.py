@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import trio
 
-from lakehouse.chat.request import Answer, Function, Request, ToolCall
+from lakehouse.chat.model.request import Answer, Function, Request, ToolCall
 from lakehouse.config import ObserveTable
-from lakehouse.observe.content import answered, asked
-from lakehouse.observe.context import begin
-from lakehouse.observe.inflight import Flight
-from lakehouse.observe.metrics import Names, Sources
-from lakehouse.observe.observer import Observer, open_traces
+from lakehouse.core.context import Flight
+from lakehouse.core.trace_context import begin
+from lakehouse.telemetry.genai_messages import answered, asked
+from lakehouse.telemetry.metrics import Names, Sources
+from lakehouse.telemetry.telemetry import Observer, open_traces
 from tests.observing import Caught, Spent, flight
 
 CALLER = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -82,7 +82,7 @@ def test_a_part_of_the_new_traces_is_recorded() -> None:
 
 def test_off_means_not_imported_and_not_there() -> None:
     program = (
-        "import sys, lakehouse.observe.observer as o; from lakehouse.config import ObserveTable;"
+        "import sys, lakehouse.telemetry.telemetry as o; from lakehouse.config import ObserveTable;"
         "assert o.open_traces(ObserveTable()) is None;"
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
@@ -98,7 +98,7 @@ class Recorder:
     """Traces whose spans stay here."""
 
     def __init__(self, *, content: bool = False, ratio: float = 1.0) -> None:
-        from lakehouse.observe.traces import Traces
+        from lakehouse.telemetry.traces import Traces
 
         self.exporter = otel.InMemorySpanExporter()
         self.traces = Traces("", ratio=ratio, content=content, exporter=self.exporter)
@@ -288,7 +288,7 @@ async def asgi(traced: Any, ended: Flight, headers: list[tuple[bytes, bytes]]) -
 
 
 async def test_the_middleware_reads_the_callers_header_and_passes_everything_on() -> None:
-    from lakehouse.observe.api import Traced
+    from lakehouse.runtime.console.endpoints import Traced
 
     seen: list[Any] = []
 
@@ -330,7 +330,7 @@ async def test_spans_go_out_over_http_and_a_collector_that_is_gone_costs_a_bound
         await traces.close()
         nursery.cancel_scope.cancel()
     assert received[0].startswith(b"POST /v1/traces HTTP/1.1\r\n")
-    monkeypatch.setattr("lakehouse.observe.traces.LAST_WORDS", 0.3)
+    monkeypatch.setattr("lakehouse.telemetry.traces.LAST_WORDS", 0.3)
     gone = open_traces(ObserveTable(traces_url=f"http://127.0.0.1:{port}/v1/traces"))
     assert gone is not None
     ended = chat(trio.current_time())

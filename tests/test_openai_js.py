@@ -15,9 +15,9 @@ import trio
 
 from lakehouse.chat.api.blueprints import openai
 from lakehouse.chat.api.interface import ModelCard
-from lakehouse.chat.request import Answer, ContentPiece, Request, ToolCallPiece
-from lakehouse.errors import ERROR_CLASSES, failure
-from lakehouse.observe.inflight import Flight
+from lakehouse.chat.model.request import Answer, ContentPiece, Request, ToolCallPiece
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import ERROR_CLASSES, failure
 from tests.fake_dispatcher import CALL, FakeDispatcher, FakePieces, answer, application, done, serve
 
 JS = Path(__file__).parent / "js"

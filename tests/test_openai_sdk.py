@@ -17,8 +17,8 @@ import trio
 
 from lakehouse.chat.api.blueprints import openai
 from lakehouse.chat.api.interface import ModelCard
-from lakehouse.chat.request import ContentPiece, Message, ReasoningPiece, ToolCallPiece
-from lakehouse.errors import ErrProviderNotFound, ErrTimeout, ErrUnauthorized, ErrUnavailable, failure
+from lakehouse.chat.model.request import ContentPiece, Message, ReasoningPiece, ToolCallPiece
+from lakehouse.core.errors import ErrProviderNotFound, ErrTimeout, ErrUnauthorized, ErrUnavailable, failure
 from tests.fake_dispatcher import CALL, FakeDispatcher, answer, application, done, serve
 
 T = TypeVar("T")

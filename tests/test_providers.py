@@ -10,15 +10,15 @@ import pytest
 from trio.testing import MockClock
 
 from lakehouse import __version__
-from lakehouse.chat.dispatcher import LocalServer, open_dispatcher
-from lakehouse.chat.keys import Key
+from lakehouse.chat.dispatch.dispatcher import LocalServer, open_dispatcher
+from lakehouse.chat.model.request import Request
+from lakehouse.chat.providers.keys import Key
 from lakehouse.chat.providers.kimi import Kimi
 from lakehouse.chat.providers.ollama import Ollama
 from lakehouse.chat.providers.opencode import OpenCode, session
-from lakehouse.chat.request import Request
 from lakehouse.config import KimiTable, OpenCodeTable, OpenRouterTable
-from lakehouse.errors import ErrUpstream
-from lakehouse.observe.context import Trace
+from lakehouse.core.errors import ErrUpstream
+from lakehouse.core.trace_context import Trace
 from tests.fake_providers import (
     KEYS,
     FakeProvider,

@@ -9,9 +9,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lakehouse.chat.quorum import normal
-from lakehouse.chat.request import Quorum, Request
-from lakehouse.errors import ErrBadRequest, ErrProviderNotFound, ErrTimeout, ErrUpstream
+from lakehouse.chat.dispatch.quorum import normal
+from lakehouse.chat.model.request import Quorum, Request
+from lakehouse.core.errors import ErrBadRequest, ErrProviderNotFound, ErrTimeout, ErrUpstream
 from tests.fake_providers import (
     OVERLOADED,
     SILENCE,

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from trio.testing import MockClock
 
-from lakehouse.chat.dispatcher import open_dispatcher
-from lakehouse.chat.registry import register
-from lakehouse.chat.request import ProviderState
-from lakehouse.chat.routing import Target
+from lakehouse.chat.dispatch.dispatcher import open_dispatcher
+from lakehouse.chat.model.request import ProviderState
+from lakehouse.chat.providers.registry import register
+from lakehouse.chat.providers.routing import Target
 from lakehouse.config import ChatTable, KimiTable, OpenRouterTable
-from lakehouse.errors import ErrProviderNotFound
+from lakehouse.core.errors import ErrProviderNotFound
 from tests.fake_providers import KEYS, settings
 
 

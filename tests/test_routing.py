@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lakehouse.chat.routing import Router, Target
-from lakehouse.errors import ErrBadRequest
+from lakehouse.chat.providers.routing import Router, Target
+from lakehouse.core.errors import ErrBadRequest
 
 TABLE = [
     ("ollama/qwen3:8b", Target("ollama", "qwen3:8b")),

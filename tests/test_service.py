@@ -15,7 +15,7 @@ import trustme
 
 import lakehouse
 from lakehouse.config import ConfigError
-from lakehouse.edge.server import Service
+from lakehouse.server.server import Service
 from tests.running import client_of, configured, running
 from tests.scripted import Asked, respond, silent, upstream
 

@@ -20,9 +20,9 @@ import trio
 import trio.testing
 import trustme
 
-from lakehouse.edge.asgi import Receive, Scope, Send
-from lakehouse.edge.limits import Limits
-from lakehouse.pace import LIMITS
+from lakehouse.asgi.types import Receive, Scope, Send
+from lakehouse.net.pace import LIMITS
+from lakehouse.server.limits import Limits
 from tests.edging import GET, Client, Served, serving, websocket
 from tests.gateway_kit import OK, Lake, Visit, Wire, lake
 from tests.house import chunk, house

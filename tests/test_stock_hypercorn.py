@@ -19,7 +19,7 @@ import hypercorn.trio
 import pytest
 import trio
 
-from lakehouse.service import create_app
+from lakehouse.runtime.service import create_app
 from tests.running import configured
 from tools.faults.provider import Provider, provider
 from tools.lifetime.daemon import Daemon, daemon

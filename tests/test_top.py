@@ -23,7 +23,7 @@ pytest.importorskip("rich", reason="the extra `top` is not installed")
 
 from rich.console import Console
 
-from lakehouse.observe.top import listing, screen, seconds
+from lakehouse.cli.request_table import listing, screen, seconds
 
 
 def shown(body: bytes, *, rows: int | None = None, width: int = 140) -> str:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.errors import ErrBadRequest
+from lakehouse.core.errors import ErrBadRequest
 from lakehouse.upstream import http1
 from lakehouse.upstream.http1 import CHUNKED, Cut, Garbage, ResponseParser, content_length, request_head
 

@@ -15,14 +15,14 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lakehouse.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, ErrUpstream
-from lakehouse.observe.inflight import Flight
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, ErrUpstream
+from lakehouse.net.deadline_queue import Watch
 from lakehouse.upstream.connection import CREDIT, Connection
 from lakehouse.upstream.http1 import ResponseParser
 from lakehouse.upstream.pool import UPLOAD_IDLE, Upstream
 from lakehouse.upstream.response import Gone, Response
 from lakehouse.upstream.upload import RequestBody
-from lakehouse.upstream.watch import Watch
 from tests.sockets import HELLO, OK, Wire, hello, listening
 
 

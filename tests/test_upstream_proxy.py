@@ -18,11 +18,11 @@ import trio.testing
 import trustme
 
 import lakehouse
-from lakehouse.chat.dispatcher import LocalServer, open_dispatcher
+from lakehouse.chat.dispatch.dispatcher import LocalServer, open_dispatcher
 from lakehouse.cli import main
 from lakehouse.config import ConfigError
-from lakehouse.errors import ErrTimeout, ErrUpstream
-from lakehouse.preflight import preflight
+from lakehouse.core.errors import ErrTimeout, ErrUpstream
+from lakehouse.runtime.preflight import preflight
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.proxy import Proxies, Proxy
 from tests.house import HELLO, completion, ollama

@@ -12,9 +12,9 @@ import pytest
 import trio
 import trustme
 
+from lakehouse.net.deadline_queue import Watch
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.response import Response
-from lakehouse.upstream.watch import Watch
 from tests.sockets import OK, Wire, listening
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"

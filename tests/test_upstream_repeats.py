@@ -13,9 +13,9 @@ import httpx
 import pytest
 import trio
 
-from lakehouse.errors import ErrUpstream
+from lakehouse.core.errors import ErrUpstream
+from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.transport import Transport
 from tests.fake_providers import LAST, ask
 from tests.gateway_kit import Visit, lake, say_ok
 from tests.house import house, ollama

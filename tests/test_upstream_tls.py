@@ -10,8 +10,8 @@ import trio
 import trio.testing
 import trustme
 
-from lakehouse.errors import ErrUpstream
-from lakehouse.upstream.dialing import default_context
+from lakehouse.core.errors import ErrUpstream
+from lakehouse.upstream.connect import default_context
 from lakehouse.upstream.pool import Upstream
 from tests.sockets import HELLO, OK, Wire, hello, listening
 

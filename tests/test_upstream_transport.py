@@ -11,10 +11,10 @@ import pytest
 import trio
 import trio.testing
 
-from lakehouse.errors import ErrTimeout, ErrUpstream
-from lakehouse.observe.inflight import Flight
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import ErrTimeout, ErrUpstream
+from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.transport import Transport
 from tests.scripted import Asked, respond, upstream
 from tests.sockets import HELLO, OK, Wire, hello, listening
 

@@ -7,7 +7,7 @@ from math import inf
 import trio
 import trio.testing
 
-from lakehouse.upstream.watch import Watch
+from lakehouse.net.deadline_queue import Watch
 
 
 class Waiting:

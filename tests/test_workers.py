@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import trio
 
-from lakehouse.edge import workers
-from lakehouse.edge.workers import Launch, WorkerFailed, supervise
+from lakehouse.process import supervisor
+from lakehouse.process.supervisor import Launch, WorkerFailed, supervise
 
 # Says it is ready, notes its pid in the file it was told of, and leaves on SIGTERM with the status it was told.
 WORKER = """
@@ -114,7 +114,7 @@ async def test_a_worker_that_cannot_be_replaced_yet_takes_nobody_with_it(
 
     await nursery.start(partial(supervise, launch(tmp_path), workers=2, drain=drain, patience=5))
     (victim,), (other,) = pids(tmp_path, 0), pids(tmp_path, 1)
-    monkeypatch.setattr(workers.trio.lowlevel, "open_process", short)
+    monkeypatch.setattr(supervisor.trio.lowlevel, "open_process", short)
     os.kill(victim, signal.SIGKILL)
     await until(lambda: len(pids(tmp_path, 0)) == 2)
     assert tries == 3
@@ -137,11 +137,11 @@ async def test_a_crashing_worker_is_met_with_longer_and_longer_pauses(
     await nursery.start(
         partial(supervise, launch(tmp_path, program=crashing), workers=1, drain=trio.Event(), patience=5)
     )
-    monkeypatch.setattr(workers.trio, "sleep", sleep)
+    monkeypatch.setattr(supervisor.trio, "sleep", sleep)
     with trio.fail_after(20):
         while len(pauses) <= 8:
             await trio.lowlevel.checkpoint()
-    assert pauses[-1] == workers.LONGEST_PAUSE
+    assert pauses[-1] == supervisor.LONGEST_PAUSE
     assert pauses == sorted(pauses)
     nursery.cancel_scope.cancel()
 
@@ -156,7 +156,7 @@ async def test_a_worker_that_does_not_come_up_stops_the_start(tmp_path: Path) ->
 async def test_a_worker_that_will_not_leave_is_killed_when_patience_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "EXIT_GRACE", 0.1)
+    monkeypatch.setattr(supervisor, "EXIT_GRACE", 0.1)
     drain, clean = trio.Event(), []
 
     async def run(task_status: trio.TaskStatus[None]) -> None:

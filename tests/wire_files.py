@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse.chat.dialects.base import Dialect, Quirks
-from lakehouse.chat.dialects.chat_completions import ChatCompletions
-from lakehouse.chat.dialects.messages import Messages
-from lakehouse.chat.dialects.ollama import Ollama
+from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
+from lakehouse.chat.dialects.messages.dialect import Messages
+from lakehouse.chat.dialects.ollama.dialect import Ollama
 
 WIRE = Path(__file__).parent / "wire"
 MANIFEST: list[dict[str, Any]] = json.loads((WIRE / "manifest.json").read_text())["files"]

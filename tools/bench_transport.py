@@ -3,7 +3,7 @@
     python tools/bench_transport.py [REQUESTS]
 
 The same GET with an answer of 1 KiB, over 1, 16 and 64 connections: through `httpx.AsyncHTTPTransport`, through
-`lakehouse.upstream.transport.Transport` behind the same interface, and through `Upstream` itself, as the gateway
+`lakehouse.upstream.httpx_transport.Transport` behind the same interface, and through `Upstream` itself, as the gateway
 calls it. Prints microseconds of CPU a request, the least of five rounds that take turns, and the ratio to httpx's. The
 upstream runs in a process of its own; with two processors or more each has one of them.
 """
@@ -20,8 +20,8 @@ from collections.abc import Awaitable, Callable
 import httpx
 import trio
 
+from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.transport import Transport
 
 ROUNDS = 5
 HEADERS = [

@@ -19,11 +19,11 @@ from functools import partial
 
 import trio
 
-from lakehouse.edge.asgi import Receive, Scope, Send
-from lakehouse.edge.connection import serve_connection
-from lakehouse.edge.door import open_door
-from lakehouse.edge.lifeline import Lifeline
-from lakehouse.observe.inflight import InFlight
+from lakehouse.asgi.middleware.request_lifetime import Lifeline
+from lakehouse.asgi.types import Receive, Scope, Send
+from lakehouse.core.context import InFlight
+from lakehouse.server.connection import serve_connection
+from lakehouse.server.server_state import open_door
 
 GET = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nsome of it"

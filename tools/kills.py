@@ -73,7 +73,7 @@ def engines(parent: int) -> Iterator[int]:
     for task in Path(f"/proc/{parent}/task").iterdir():
         with suppress(FileNotFoundError, ProcessLookupError):
             for pid in (task / "children").read_text().split():
-                if b"lakehouse.local.child" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"lakehouse.local_model.child" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     yield int(pid)
 
 

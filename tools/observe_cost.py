@@ -13,10 +13,10 @@ from typing import TextIO, cast
 
 import trio
 
-from lakehouse.observe.inflight import Flight
-from lakehouse.observe.log import Form, Log
-from lakehouse.observe.metrics import Names, Sources
-from lakehouse.observe.observer import Observer
+from lakehouse.core.context import Flight
+from lakehouse.telemetry.log import Form, Log
+from lakehouse.telemetry.metrics import Names, Sources
+from lakehouse.telemetry.telemetry import Observer
 
 FORMS: tuple[Form, ...] = ("json", "off")
 BATCH, BATCHES = 100, 400

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lakehouse.chat.dispatcher import Dispatcher, LocalServer, open_dispatcher
+    from lakehouse.chat.dispatch.dispatcher import Dispatcher, LocalServer, open_dispatcher
 
 __all__ = ["Dispatcher", "LocalServer", "open_dispatcher"]
 
@@ -15,4 +15,4 @@ def __getattr__(name: str) -> object:
     """The names above, imported when they are asked for: the shapes in `request` need none of what they need."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("lakehouse.chat.dispatcher"), name)
+    return getattr(import_module("lakehouse.chat.dispatch.dispatcher"), name)

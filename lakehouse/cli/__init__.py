@@ -17,7 +17,7 @@ from typing import Protocol, cast
 from lakehouse import __version__
 from lakehouse.cli.output import OutputError, give_up, only, open_what_is_closed, write_whatever_comes
 from lakehouse.config import ConfigError, values
-from lakehouse.heap import settle
+from lakehouse.runtime.gc_tuning import settle
 
 DESCRIPTION = "A language-model gateway and reverse proxy in which everything a request starts ends with it."
 

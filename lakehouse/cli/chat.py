@@ -12,17 +12,17 @@ import msgspec
 import trio
 
 from lakehouse.chat import open_dispatcher
-from lakehouse.chat.dispatcher import Dispatcher, LocalServer
-from lakehouse.chat.request import ContentPiece, Done, Message, Piece, ReasoningPiece, Request, ToolCallPiece
-from lakehouse.chat.routing import Router
+from lakehouse.chat.dispatch.dispatcher import Dispatcher, LocalServer
+from lakehouse.chat.model.request import ContentPiece, Done, Message, Piece, ReasoningPiece, Request, ToolCallPiece
+from lakehouse.chat.providers.routing import Router
+from lakehouse.cli.configuration import settings, with_model
 from lakehouse.cli.input import InputError, clean, read_prompt
 from lakehouse.cli.output import only, say
-from lakehouse.cli.settings import settings, with_model
 from lakehouse.cli.style import DIM, PLAIN, harmless
 from lakehouse.config import Config
-from lakehouse.errors import LakehouseError
-from lakehouse.local import LocalModelError
-from lakehouse.survey import embedded_model
+from lakehouse.core.errors import LakehouseError
+from lakehouse.local_model import LocalModelError
+from lakehouse.runtime.probe import embedded_model
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -102,7 +102,9 @@ async def _embedded(config: Config, model: str | None) -> AsyncIterator[LocalSer
     if embedded_model(config) is None or all(target.provider != "local" for target in chain):
         yield None
         return
-    from lakehouse.service import open_local_server  # with it comes the whole service, which others need not wait for
+    from lakehouse.runtime.service import (
+        open_local_server,  # with it comes the whole service, which others need not wait for
+    )
 
     async with open_local_server(config.chatd.local) as local:
         yield local

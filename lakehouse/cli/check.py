@@ -10,16 +10,16 @@ from pathlib import Path
 
 import msgspec
 
-from lakehouse.chat.registry import register
-from lakehouse.chat.routing import Router
+from lakehouse.chat.providers.registry import register
+from lakehouse.chat.providers.routing import Router
+from lakehouse.cli.configuration import settings
 from lakehouse.cli.input import clean
 from lakehouse.cli.output import say
-from lakehouse.cli.settings import settings
 from lakehouse.cli.style import Style
 from lakehouse.config import Config, ConfigError, Loaded
-from lakehouse.local import LocalModelError, check_model
-from lakehouse.preflight import Preflight, preflight
-from lakehouse.survey import ProviderSeen, known_providers, routes_of
+from lakehouse.local_model import LocalModelError, check_model
+from lakehouse.runtime.preflight import Preflight, preflight
+from lakehouse.runtime.probe import ProviderSeen, known_providers, routes_of
 from lakehouse.upstream.proxy import Proxies
 
 

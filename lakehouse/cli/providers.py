@@ -12,12 +12,12 @@ import sys
 import msgspec
 import trio
 
-from lakehouse.chat.dispatcher import open_dispatcher
+from lakehouse.chat.dispatch.dispatcher import open_dispatcher
+from lakehouse.cli.configuration import settings
 from lakehouse.cli.output import say
-from lakehouse.cli.settings import settings
 from lakehouse.cli.style import Style
 from lakehouse.config import Config
-from lakehouse.survey import ProviderSeen, probe_providers
+from lakehouse.runtime.probe import ProviderSeen, probe_providers
 
 
 def run(arguments: argparse.Namespace) -> int:

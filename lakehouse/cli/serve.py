@@ -10,17 +10,17 @@ from contextlib import suppress
 
 import trio
 
-from lakehouse.cli.ask import ask
+from lakehouse.cli.configuration import settings, with_bind, with_model
 from lakehouse.cli.output import OutputError, give_up, only, say
-from lakehouse.cli.settings import settings, with_bind, with_model
-from lakehouse.cli.welcome import welcome
+from lakehouse.cli.smoke_request import ask
+from lakehouse.cli.startup_report import welcome
 from lakehouse.config import Config
-from lakehouse.crew import serve_with_workers
-from lakehouse.edge.server import Service
-from lakehouse.edge.workers import WorkerFailed
-from lakehouse.local import LocalModelError
-from lakehouse.observe.log import Log, stdlib_to
-from lakehouse.service import serve
+from lakehouse.local_model import LocalModelError
+from lakehouse.process.supervisor import WorkerFailed
+from lakehouse.runtime.multiprocess import serve_with_workers
+from lakehouse.runtime.service import serve
+from lakehouse.server.server import Service
+from lakehouse.telemetry.log import Log, stdlib_to
 
 logger = logging.getLogger("lakehouse.serve")
 

@@ -9,14 +9,14 @@ import sys
 import msgspec
 import trio
 
-from lakehouse.cli.ask import authorization
+from lakehouse.cli.configuration import settings
 from lakehouse.cli.output import say
-from lakehouse.cli.settings import settings
+from lakehouse.cli.smoke_request import authorization
 from lakehouse.config import Address, Config
 from lakehouse.config.urls import BaseURL, separate
-from lakehouse.errors import LakehouseError
-from lakehouse.extras import missing, remedy
-from lakehouse.upstream.peer import split_base_url
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.extras import missing, remedy
+from lakehouse.upstream.endpoint import split_base_url
 from lakehouse.upstream.pool import Upstream
 
 PATIENCE = 5.0
@@ -82,7 +82,7 @@ async def _ask(service: Upstream, headers: Headers) -> bytes:
 async def _once(url: str, body: bytes) -> None:
     from rich.console import Console
 
-    from lakehouse.observe.top import listing, screen
+    from lakehouse.cli.request_table import listing, screen
 
     terminal = Console()
     with io.StringIO() as written:
@@ -94,7 +94,7 @@ async def _once(url: str, body: bytes) -> None:
 async def _live(url: str, body: bytes, service: Upstream, headers: Headers, interval: float) -> None:
     from rich.live import Live
 
-    from lakehouse.observe.top import HEAD_LINES, listing, screen
+    from lakehouse.cli.request_table import HEAD_LINES, listing, screen
 
     with Live(screen=True, auto_refresh=False) as live:
         while True:

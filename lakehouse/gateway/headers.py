@@ -11,7 +11,7 @@ from functools import lru_cache
 from math import inf
 from typing import NamedTuple
 
-from lakehouse.errors import ErrBadRequest
+from lakehouse.core.errors import ErrBadRequest
 
 Headers = Sequence[tuple[bytes, bytes]]
 

@@ -7,19 +7,19 @@ from math import inf
 
 import trio
 
+from lakehouse.asgi.types import BARE_QUERY, CANCELS, WHOLE, Receive, Scope, Send
 from lakehouse.config import GatewayTable
 from lakehouse.config.urls import separate
-from lakehouse.edge.asgi import BARE_QUERY, CANCELS, WHOLE, Receive, Scope, Send
-from lakehouse.edge.networks import Networks
-from lakehouse.errors import ErrBadRequest, ErrNotFound
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import ErrBadRequest, ErrNotFound
 from lakehouse.gateway import websocket
-from lakehouse.gateway.bodies import RequestBody, send_response
+from lakehouse.gateway.body_streaming import RequestBody, send_response
 from lakehouse.gateway.headers import RequestHead, accepts_trailers, request_headers, response_headers, server_timing
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Route, Routes, is_origin_form, upstream_target
-from lakehouse.observe.inflight import Flight
+from lakehouse.net.deadline_queue import Watch
+from lakehouse.net.networks import Networks
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.response import Response
-from lakehouse.upstream.watch import Watch
 
 TRAILERS = "http.response.trailers"
 """The ASGI extension with which a server says that this client may be sent trailers."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lakehouse.errors import ErrBadRequest
+from lakehouse.core.errors import ErrBadRequest
 
 VERSION = b"/v1"
 """What stands before every route and is stripped on the way."""

@@ -18,12 +18,12 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-from lakehouse.edge.asgi import DENIAL, Receive, Scope, Send
-from lakehouse.errors import LakehouseError
-from lakehouse.gateway.bodies import send_response
+from lakehouse.asgi.types import DENIAL, Receive, Scope, Send
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import LakehouseError
+from lakehouse.gateway.body_streaming import send_response
 from lakehouse.gateway.headers import Headers, response_headers
-from lakehouse.observe.inflight import Flight
-from lakehouse.upstream.peer import Peer, reason_of
+from lakehouse.upstream.endpoint import Peer, reason_of
 from lakehouse.upstream.pool import Upstream
 
 MAX_MESSAGE = 16 * 1024 * 1024

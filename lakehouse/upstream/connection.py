@@ -12,8 +12,8 @@ from typing import NoReturn
 
 import trio
 
-from lakehouse.pace import unacknowledged
-from lakehouse.upstream.watch import Watch
+from lakehouse.net.deadline_queue import Watch
+from lakehouse.net.pace import unacknowledged
 
 READ_WINDOW = 128 * 1024
 """Bytes read at once: all that is ever held of a body on its way down, besides what the kernel holds."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from lakehouse.errors import ErrBadRequest
+from lakehouse.core.errors import ErrBadRequest
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from lakehouse.errors import ErrUnavailable
+from lakehouse.core.errors import ErrUnavailable
 
 
 class Limiter:

@@ -13,17 +13,17 @@ import msgspec
 import trio
 
 from lakehouse.config.urls import BaseURL
-from lakehouse.errors import ErrUnavailable
-from lakehouse.observe.inflight import Flight
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import ErrUnavailable
+from lakehouse.net.deadline_queue import Watch
+from lakehouse.upstream.connect import default_context, dial
 from lakehouse.upstream.connection import CREDIT, READ_WINDOW, Connection
-from lakehouse.upstream.dialing import default_context, dial
+from lakehouse.upstream.endpoint import Peer, reason_of, split_base_url
 from lakehouse.upstream.http1 import CHUNKED, IDEMPOTENT, ResponseParser, content_length, request_head
 from lakehouse.upstream.limiter import Limiter
-from lakehouse.upstream.peer import Peer, reason_of, split_base_url
 from lakehouse.upstream.proxy import Proxy
 from lakehouse.upstream.response import Gone, Response
 from lakehouse.upstream.upload import RequestBody, Upload, alongside
-from lakehouse.upstream.watch import Watch
 
 UPLOAD_IDLE = 1.0
 """Seconds that a connection may have been idle to be used for a body that streams. Such a request cannot be sent a

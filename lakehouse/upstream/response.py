@@ -11,11 +11,11 @@ from warnings import warn
 
 import trio
 
-from lakehouse.errors import LakehouseError
+from lakehouse.core.errors import LakehouseError
 from lakehouse.upstream.connection import Connection, Look
+from lakehouse.upstream.endpoint import Peer, reason_of
 from lakehouse.upstream.http1 import Cut, Garbage, Headers, ResponseParser
-from lakehouse.upstream.peer import Peer, reason_of
-from lakehouse.upstream.takeover import Takeover
+from lakehouse.upstream.upgraded_stream import Takeover
 from lakehouse.upstream.upload import Upload
 
 

@@ -9,10 +9,10 @@ from typing import Protocol
 
 import trio
 
-from lakehouse.errors import ErrBadRequest
-from lakehouse.pace import MIN_BYTES, Pace
+from lakehouse.core.errors import ErrBadRequest
+from lakehouse.net.pace import MIN_BYTES, Pace
 from lakehouse.upstream.connection import Connection
-from lakehouse.upstream.peer import Peer
+from lakehouse.upstream.endpoint import Peer
 
 
 class RequestBody(Protocol):

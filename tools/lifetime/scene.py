@@ -17,13 +17,13 @@ import trio
 import trio.testing
 
 from lakehouse.config import parse
-from lakehouse.edge.connection import serve_connection
-from lakehouse.edge.door import open_door
-from lakehouse.edge.limits import Limits
-from lakehouse.edge.listening import bound, listen
-from lakehouse.edge.server import Site, run_sites
-from lakehouse.preflight import preflight
-from lakehouse.service import House, open_house
+from lakehouse.runtime.preflight import preflight
+from lakehouse.runtime.service import House, open_house
+from lakehouse.server.connection import serve_connection
+from lakehouse.server.limits import Limits
+from lakehouse.server.listening import bound, listen
+from lakehouse.server.server import Site, run_sites
+from lakehouse.server.server_state import open_door
 from tools.faults.profiles import FAST
 from tools.faults.provider import Provider, provider
 from tools.faults.visits import Visit

@@ -11,11 +11,11 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioResponse
 
-from lakehouse.chat.api import surroundings
-from lakehouse.chat.api.answers import Whole
-from lakehouse.chat.api.body import PulledBody
-from lakehouse.chat.api.events import EventStream
-from lakehouse.edge.asgi import Receive, Send
+from lakehouse.asgi import request_scope
+from lakehouse.asgi.body import PulledBody
+from lakehouse.asgi.types import Receive, Send
+from lakehouse.chat.api.event_stream import EventStream
+from lakehouse.chat.api.responses import Whole
 
 
 class Answered(TrioResponse):
@@ -41,7 +41,7 @@ class ChatConnection(TrioASGIHTTPConnection):
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Handle the request, up to the last byte of its answer."""
         request = self._create_request_from_scope(send)
-        if surroundings.flight(request) is None:
+        if request_scope.flight(request) is None:
             await super().__call__(receive, send)
             return
         request.body = cast("Body", PulledBody(cast("Receive", receive), self.app.config["MAX_CONTENT_LENGTH"]))

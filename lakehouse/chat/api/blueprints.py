@@ -10,17 +10,18 @@ from quart import Blueprint, request
 from quart.blueprints import BlueprintSetupState
 from werkzeug.exceptions import InternalServerError, RequestEntityTooLarge
 
-from lakehouse.chat.api import answers, surroundings
+from lakehouse.asgi import request_scope
+from lakehouse.asgi.body import acceptable, read_in_time, too_large
+from lakehouse.asgi.sse import KEEP_ALIVE
+from lakehouse.chat.api import responses
 from lakehouse.chat.api.application import Answered
-from lakehouse.chat.api.body import acceptable, read_in_time, too_large
-from lakehouse.chat.api.failures import defect, one_failure
+from lakehouse.chat.api.endpoint import Asked, Chat
+from lakehouse.chat.api.errors import defect, one_failure
 from lakehouse.chat.api.interface import Dispatcher
 from lakehouse.chat.api.native import NativeChat
-from lakehouse.chat.api.openai import OpenAIChat, as_model
-from lakehouse.chat.api.openai_shapes import ModelList
-from lakehouse.chat.api.posts import Asked, Chat
-from lakehouse.chat.api.sse import KEEP_ALIVE
-from lakehouse.errors import ErrTooLarge, LakehouseError, failure
+from lakehouse.chat.api.openai.format import OpenAIChat, as_model
+from lakehouse.chat.api.openai.types import ModelList
+from lakehouse.core.errors import ErrTooLarge, LakehouseError, failure
 
 
 def native(
@@ -45,7 +46,7 @@ def native(
     async def providers() -> Answered:
         known = dispatcher.providers()
         default = next((provider.name for provider in known if provider.default), None)
-        return Answered(answers.document({"providers": known, "default": default}))
+        return Answered(responses.document({"providers": known, "default": default}))
 
     _tell_failures(blueprint, chat)
     return blueprint
@@ -73,7 +74,7 @@ def openai(
     async def models() -> Answered:
         with one_failure():
             cards = await dispatcher.models()
-        return Answered(answers.document(ModelList(data=tuple(map(as_model, cards)))))
+        return Answered(responses.document(ModelList(data=tuple(map(as_model, cards)))))
 
     @blueprint.get("/models/<path:name>")
     async def model(name: str) -> Answered:
@@ -82,7 +83,7 @@ def openai(
         card = next((card for card in cards if card.id == name), None)
         if card is None:
             raise failure("model_not_found", f"the model {name} is not in the listing of any registered provider")
-        return Answered(answers.document(as_model(card)))
+        return Answered(responses.document(as_model(card)))
 
     _tell_failures(blueprint, chat)
     return blueprint
@@ -101,10 +102,10 @@ def _view(chat: Chat, *, max_body: int, timeout: float) -> Callable[[], Awaitabl
     """A chat's POST, as `posts.Post` answers it, for Quart."""
 
     async def post() -> Answered:
-        flight = surroundings.flight(request)
+        flight = request_scope.flight(request)
         data = await read_in_time(partial(_body, max_body), timeout, flight)
         with one_failure():
-            answer = await chat.answer(Asked(data, flight, surroundings.stream_begins(request)))
+            answer = await chat.answer(Asked(data, flight, request_scope.stream_begins(request)))
         return Answered(answer)
 
     return post
@@ -128,8 +129,8 @@ def _tell_failures(blueprint: Blueprint, chat: Chat) -> None:
 
     @blueprint.errorhandler(LakehouseError)
     async def refuse(error: LakehouseError) -> Answered:
-        flight = surroundings.flight(request)
-        surroundings.note(flight, error)
+        flight = request_scope.flight(request)
+        request_scope.note(flight, error)
         return Answered(chat.refusal(error, flight))
 
     @blueprint.errorhandler(InternalServerError)

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from lakehouse.chat.request import Answer, ModelCard, Piece, ProviderState, Request
-from lakehouse.errors import Attempt
-from lakehouse.observe.inflight import Flight
+from lakehouse.chat.model.request import Answer, ModelCard, Piece, ProviderState, Request
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import Attempt
 
 __all__ = ["Dispatcher", "ModelCard", "Pieces", "ProviderState"]
 

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from lakehouse.chat.api import answers, body, sse, surroundings
-from lakehouse.chat.api.answers import Whole
-from lakehouse.chat.api.events import EventStream
+from lakehouse.asgi import body, request_scope, sse
+from lakehouse.chat.api import responses
+from lakehouse.chat.api.endpoint import Asked
+from lakehouse.chat.api.event_stream import EventStream
 from lakehouse.chat.api.interface import Dispatcher, Pieces
-from lakehouse.chat.api.posts import Asked
-from lakehouse.chat.request import Piece, Request
-from lakehouse.errors import LakehouseError
-from lakehouse.observe.inflight import Flight
+from lakehouse.chat.api.responses import Whole
+from lakehouse.chat.model.request import Piece, Request
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import LakehouseError
 
 
 class NativeChat:
@@ -37,7 +38,7 @@ class NativeChat:
                 write=asked.write,
             )
         answer = await self._dispatcher(query, flight=flight)
-        return answers.answered(answer, answer.attempts)
+        return responses.answered(answer, answer.attempts)
 
     def refusal(self, error: LakehouseError, flight: Flight | None) -> Whole:
         """See `Chat`."""
@@ -63,7 +64,7 @@ class NativeEvents:
 
     def refusal(self, error: LakehouseError) -> Whole:
         """The error's document with its status."""
-        return answers.refusal(error, self._document(error))
+        return responses.refusal(error, self._document(error))
 
     def _document(self, error: LakehouseError) -> dict[str, object]:
-        return error.document(surroundings.request_id(self._flight))
+        return error.document(request_scope.request_id(self._flight))

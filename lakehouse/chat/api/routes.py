@@ -8,12 +8,13 @@ from __future__ import annotations
 from quart import request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from lakehouse.chat.api import answers, surroundings
+from lakehouse.asgi import request_scope
+from lakehouse.chat.api import responses
 from lakehouse.chat.api.application import Answered, ChatApplication
 from lakehouse.chat.api.blueprints import native, openai
 from lakehouse.chat.api.interface import Dispatcher
-from lakehouse.chat.api.openai_errors import OPENAI_PATHS, envelope, headers_of, status_of
-from lakehouse.errors import ErrMethodNotAllowed, ErrNotFound, LakehouseError
+from lakehouse.chat.api.openai.errors import OPENAI_PATHS, envelope, headers_of, status_of
+from lakehouse.core.errors import ErrMethodNotAllowed, ErrNotFound, LakehouseError
 
 
 def routes(chat: Dispatcher | None, *, max_body: int, timeout: float, prefix: str) -> ChatApplication:
@@ -31,8 +32,8 @@ async def _refuse(error: HTTPException) -> Answered:
     failure: LakehouseError = ErrNotFound("nothing is served at this path")
     if isinstance(error, MethodNotAllowed):
         failure = ErrMethodNotAllowed("this path does not take this method", allowed=error.valid_methods or ())
-    flight = surroundings.flight(request)
+    flight = request_scope.flight(request)
     if request.path.startswith(OPENAI_PATHS):
-        document = envelope(failure, surroundings.request_id(flight))
-        return Answered(answers.refusal(failure, document, status_of(failure), headers_of(failure)))
-    return Answered(answers.refusal(failure, failure.document(surroundings.request_id(flight))))
+        document = envelope(failure, request_scope.request_id(flight))
+        return Answered(responses.refusal(failure, document, status_of(failure), headers_of(failure)))
+    return Answered(responses.refusal(failure, failure.document(request_scope.request_id(flight))))

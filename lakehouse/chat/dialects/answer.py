@@ -8,14 +8,14 @@ from io import StringIO
 
 from msgspec import UNSET
 
+from lakehouse.chat.dialects.answer_extras import Collected
 from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks
-from lakehouse.chat.dialects.documents import JsonObject, dump
-from lakehouse.chat.dialects.excerpts import excerpt
+from lakehouse.chat.dialects.errors.redaction import excerpt
+from lakehouse.chat.dialects.lenient_json import JsonObject, dump
 from lakehouse.chat.dialects.reasoning import Details, Kind, Split, ThinkSplitter
-from lakehouse.chat.dialects.supplements import Collected
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL, CallAssembler, arguments_object
 from lakehouse.chat.dialects.usage import Meter
-from lakehouse.chat.request import (
+from lakehouse.chat.model.request import (
     AnyToolCall,
     ContentPiece,
     Delta,
@@ -26,7 +26,7 @@ from lakehouse.chat.request import (
     SupplementPiece,
     ToolCallPiece,
 )
-from lakehouse.errors import LakehouseError, failure
+from lakehouse.core.errors import LakehouseError, failure
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "length": "length",

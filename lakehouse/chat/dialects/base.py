@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from lakehouse.chat.request import Delta, Reply, Request, Usage
+from lakehouse.chat.model.request import Delta, Reply, Request, Usage
 
 MAX_LINE = 8 * 1024 * 1024
 """Bytes of one line or event of a stream. Ollama sends a tool call in one line, and its own client allows 8 MB."""

@@ -9,11 +9,11 @@ from typing import Literal
 from msgspec import UNSET
 
 from lakehouse.chat.dialects.base import MAX_ANSWER, Changes, Dialect, Quirks, StreamParser
-from lakehouse.chat.dialects.fitting import fitted
-from lakehouse.chat.dialects.framing import BOM
-from lakehouse.chat.dialects.structured import Check
+from lakehouse.chat.dialects.conversation import fitted
+from lakehouse.chat.dialects.framing.lines import BOM
+from lakehouse.chat.dialects.schema.validate import Check
 from lakehouse.chat.dialects.tools import tool_names
-from lakehouse.chat.request import (
+from lakehouse.chat.model.request import (
     ContentPiece,
     Delta,
     DetailedContentPiece,
@@ -24,7 +24,7 @@ from lakehouse.chat.request import (
     ToolCallPiece,
     Usage,
 )
-from lakehouse.errors import ErrBadRequest, failure
+from lakehouse.core.errors import ErrBadRequest, failure
 
 STREAM_MARKS = (b"data:", b"event:", b"id:", b"retry:", b":")
 """How server-sent events begin. JSON never does, so an answer shows its form whatever its content type says."""

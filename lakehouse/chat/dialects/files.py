@@ -7,8 +7,8 @@ import re
 from typing import NamedTuple
 
 from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.request import File
-from lakehouse.errors import ErrBadRequest
+from lakehouse.chat.model.request import File
+from lakehouse.core.errors import ErrBadRequest
 
 DATA_URL = re.compile(
     r"data:(?P<media_type>[\w.+-]+/[\w.+-]+)(?:;[\w.+-]+=[^;,]*)*;base64,(?P<data>.*)", re.DOTALL | re.IGNORECASE

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from lakehouse.chat.dialects.base import Quirks
 from lakehouse.chat.dialects.files import DATA_URL
-from lakehouse.chat.request import ImagePart, ImageUrl, Message
-from lakehouse.errors import ErrBadRequest
+from lakehouse.chat.model.request import ImagePart, ImageUrl, Message
+from lakehouse.core.errors import ErrBadRequest
 
 
 class ImageData(NamedTuple):

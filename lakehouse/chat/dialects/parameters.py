@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lakehouse.chat.dialects.base import Changes, Quirks
-from lakehouse.chat.dialects.documents import JsonObject, mapping
-from lakehouse.chat.dialects.requests import extra_fields
-from lakehouse.chat.request import Request
-from lakehouse.errors import ErrBadRequest
+from lakehouse.chat.dialects.lenient_json import JsonObject, mapping
+from lakehouse.chat.dialects.request_fields import extra_fields
+from lakehouse.chat.model.request import Request
+from lakehouse.core.errors import ErrBadRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from typing import Protocol
 
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import MAX_ANSWER, StreamParser
-from lakehouse.chat.dialects.documents import JsonObject, load_object
-from lakehouse.chat.dialects.excerpts import excerpt
-from lakehouse.chat.dialects.failures import refusal
-from lakehouse.chat.dialects.framing import BOM, Framing, LineTooLong
-from lakehouse.chat.dialects.glance import Glance
-from lakehouse.chat.request import Delta, Reply, Usage
-from lakehouse.errors import LakehouseError, failure
+from lakehouse.chat.dialects.chat_completions.chunk_fast_path import Glance
+from lakehouse.chat.dialects.errors.classifier import refusal
+from lakehouse.chat.dialects.errors.redaction import excerpt
+from lakehouse.chat.dialects.framing.lines import BOM, Framing, LineTooLong
+from lakehouse.chat.dialects.lenient_json import JsonObject, load_object
+from lakehouse.chat.model.request import Delta, Reply, Usage
+from lakehouse.core.errors import LakehouseError, failure
 
 END_MARK = b"[DONE]"
 

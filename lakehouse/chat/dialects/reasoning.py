@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from lakehouse.chat.dialects.documents import JsonObject, objects, string
+from lakehouse.chat.dialects.lenient_json import JsonObject, objects, string
 
 FIELDS = ("reasoning_content", "reasoning", "thinking")
 """Where the text is, in the order in which to look: the first that is a string and not empty."""

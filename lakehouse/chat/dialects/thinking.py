@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lakehouse.chat.dialects.base import Changes, Quirks
-from lakehouse.chat.dialects.documents import JsonObject
-from lakehouse.chat.dialects.requests import extra_fields
-from lakehouse.chat.request import OpenAIRequest, Request
-from lakehouse.errors import ErrBadRequest
+from lakehouse.chat.dialects.lenient_json import JsonObject
+from lakehouse.chat.dialects.request_fields import extra_fields
+from lakehouse.chat.model.request import OpenAIRequest, Request
+from lakehouse.core.errors import ErrBadRequest
 
 SHARES = {"minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95, "max": 0.95}
 """What of `max_tokens` may go into thinking at each level: the shares that OpenRouter uses where there are budgets

@@ -11,9 +11,9 @@ import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from lakehouse.chat.dialects.documents import JsonObject, load, mapping, objects, string
-from lakehouse.chat.dialects.fragments import Fragment, OpenCall, begins_a_name, begins_another
-from lakehouse.chat.request import AnyToolCall, Custom, CustomToolCall, Function, ToolCall
+from lakehouse.chat.dialects.lenient_json import JsonObject, load, mapping, objects, string
+from lakehouse.chat.dialects.tool_call_assembly import Fragment, OpenCall, begins_a_name, begins_another
+from lakehouse.chat.model.request import AnyToolCall, Custom, CustomToolCall, Function, ToolCall
 
 ANSWER_TOOL = "structured_answer"
 """The tool whose arguments are a structured answer (`schema`). No tool of a caller may have this name."""

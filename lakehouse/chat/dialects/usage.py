@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
-from lakehouse.chat.dialects.documents import JsonObject, count, mapping
-from lakehouse.chat.request import Usage
+from lakehouse.chat.dialects.lenient_json import JsonObject, count, mapping
+from lakehouse.chat.model.request import Usage
 
 OWN_FIELDS = ("cached_tokens", "reasoning_tokens")
 """Details of input and output that have a field of their own."""

@@ -14,10 +14,10 @@ import msgspec
 
 from lakehouse import __version__
 from lakehouse.chat.dialects.base import Dialect, Quirks
-from lakehouse.chat.keys import Key
-from lakehouse.chat.request import Request
+from lakehouse.chat.model.request import Request
+from lakehouse.chat.providers.keys import Key
 from lakehouse.config.urls import separate
-from lakehouse.local.readiness import Readiness
+from lakehouse.local_model.readiness import Readiness
 
 Headers = tuple[tuple[bytes, bytes], ...]
 

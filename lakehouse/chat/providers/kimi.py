@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Literal
 
 from lakehouse.chat.dialects.base import Dialect, Quirks
-from lakehouse.chat.dialects.chat_completions import ChatCompletions
-from lakehouse.chat.dialects.messages import Messages
-from lakehouse.chat.keys import Key
+from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
+from lakehouse.chat.dialects.messages.dialect import Messages
+from lakehouse.chat.model.request import Request
 from lakehouse.chat.providers.base import Endpoint, Provider
-from lakehouse.chat.request import Request
+from lakehouse.chat.providers.keys import Key
 
 MAX_TOKENS = 32768
 """Tokens. The output limit that the provider recommends; the messages form demands one."""

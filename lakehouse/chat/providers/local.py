@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.dialects.chat_completions import ChatCompletions
-from lakehouse.chat.keys import Key
+from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
+from lakehouse.chat.model.request import Request
 from lakehouse.chat.providers.base import Endpoint, Provider
-from lakehouse.chat.request import Request
-from lakehouse.local.readiness import Readiness
+from lakehouse.chat.providers.keys import Key
+from lakehouse.local_model.readiness import Readiness
 
 _QUIRKS = Quirks(
     provider="local",

@@ -9,11 +9,11 @@ from datetime import datetime
 
 import msgspec
 
-from lakehouse.chat.dialects import ollama as dialect
 from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.keys import Key
+from lakehouse.chat.dialects.ollama import dialect as dialect
+from lakehouse.chat.model.request import Request
 from lakehouse.chat.providers.base import Endpoint, Listed, Provider
-from lakehouse.chat.request import Request
+from lakehouse.chat.providers.keys import Key
 
 
 class _Model(msgspec.Struct):

@@ -12,14 +12,14 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.dialects.chat_completions import ChatCompletions
-from lakehouse.chat.dialects.gemini import GenerateContent
-from lakehouse.chat.dialects.messages import Messages
-from lakehouse.chat.dialects.responses import Responses
-from lakehouse.chat.keys import Key
+from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
+from lakehouse.chat.dialects.messages.dialect import Messages
+from lakehouse.chat.dialects.responses.dialect import Responses
+from lakehouse.chat.dialects.unsupported import GenerateContent
+from lakehouse.chat.model.request import Message, Part, Request
 from lakehouse.chat.providers.base import Endpoint, Headers, Provider
+from lakehouse.chat.providers.keys import Key
 from lakehouse.chat.providers.opencode_models import GO, ZEN, Served, quirks_of
-from lakehouse.chat.request import Message, Part, Request
 from lakehouse.config.tables import Endpoint as EndpointName
 
 

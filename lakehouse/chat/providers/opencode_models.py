@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.dialects.chat_completions import ChatCompletions
-from lakehouse.chat.dialects.messages import Messages
+from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
+from lakehouse.chat.dialects.messages.dialect import Messages
 from lakehouse.chat.providers.claude import is_claude, quirks_of_claude
 from lakehouse.config.tables import Endpoint as EndpointName
 

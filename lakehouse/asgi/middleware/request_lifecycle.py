@@ -1,0 +1,308 @@
+"""One request's line: the scope around the application, and what is said when it ends before its answer does."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import Any
+
+import trio
+
+from lakehouse.asgi.middleware.receive_forwarder import Pump
+from lakehouse.asgi.middleware.standard_headers import seconds_allowed, with_id, with_timing
+from lakehouse.asgi.types import CANCELS, WHOLE, App, LastEvent, Message, Receive, Scope, Send, answer
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import ErrTimeout, LakehouseError
+from lakehouse.server.response_writer import ResponseError
+
+logger = logging.getLogger("lakehouse.server")
+
+Refusal = Callable[[Flight, LakehouseError], tuple[int, object, list[tuple[str, str]]]]
+"""How a failure is told when there is no answer yet: its status, its document, its headers."""
+
+LAST_MESSAGE = 30.0
+"""Seconds that a foreign server has for the last message, in which it must not be cancelled; as many as our own
+connection gives a stalled client."""
+
+
+ATTEMPTS = "x-lakehouse-attempts"
+"""The response header with the number of tries that were made, where any were."""
+
+
+def plainly(flight: Flight, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
+    """A failure in the service's own form."""
+    return failure.status, failure.document(flight.id), failure.headers()
+
+
+class _Gone:
+    """A client that has left."""
+
+    gone = True
+
+
+class Line(ABC):
+    """What the lines of both kinds of requests have in common.
+
+    `cancelled_by_server` says whether the server cancels when the client leaves.
+
+    `run`, or `run_watched`, may be called once. It raises only what should end the connection: a `LakehouseError` when
+    the response that has begun must not look complete, and cancellation from outside, for the client having left
+    (`gone`) or the server.
+    """
+
+    __slots__ = (
+        "_ended_by",
+        "_last_event",
+        "_left",
+        "_limit",
+        "_refusal",
+        "_send",
+        "_server",
+        "cancelled_by_server",
+        "flight",
+    )
+
+    # The scope is not kept: it refers to the line, and a circle would have to wait for the garbage collector.
+
+    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: Flight, refusal: Refusal) -> None:
+        self.flight = flight
+        self._send = send
+        self._refusal = refusal
+        self._server = flight.caller = extensions.get(CANCELS)
+        self.cancelled_by_server = self._server is not None
+        self._left = False
+        self._limit: trio.CancelScope | None = None
+        self._ended_by: tuple[LakehouseError, str] | None = None
+        self._last_event: LastEvent | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client left before its answer was complete."""
+        return self._left if self._server is None else bool(self._server.gone)
+
+    def stream_begins(self, last_event: LastEvent) -> None:
+        """The caller's deadline holds no longer, and what ends the stream early is told in it, by `last_event`'s
+        bytes."""
+        self._last_event = last_event
+        self.flight.deadline = inf
+        if self._limit is not None:
+            self._limit.deadline = inf
+
+    def end(self, error: LakehouseError, outcome: str) -> None:
+        """Stop the application; `error` is what the client gets, where it can get anything."""
+        if self._ended_by is None:
+            self._ended_by = error, outcome
+            if self._limit is not None:
+                self._limit.cancel()
+            elif self._server is not None:
+                self._server.interrupt(self._last_words)
+
+    async def run_watched(self, app: App, scope: Scope, receive: Receive, timeout: bytes | None) -> None:
+        """`run` under a server that does not cancel: find out by `receive` that the client leaves."""
+        cut = None
+        async with trio.open_nursery() as nursery:
+            pump = self._pump(receive, nursery.cancel_scope)
+            nursery.start_soon(pump.run)
+            try:
+                await self.run(app, scope, pump.receive, timeout)
+            except LakehouseError as error:
+                cut = error
+            nursery.cancel_scope.cancel()
+        if cut is not None:
+            raise cut
+
+    def _pump(self, receive: Receive, scope: trio.CancelScope) -> Pump:
+        def leave() -> None:
+            self._left = True
+            self.flight.caller = _Gone()
+            scope.cancel()
+
+        return Pump(receive, leave)
+
+    async def run(self, app: App, scope: Scope, receive: Receive, timeout: bytes | None) -> None:
+        """Run the application to its end or to that of its time; `timeout` is what the caller allows, if it does."""
+        try:
+            if timeout is None and self.interruptible and self.cancelled_by_server:
+                await app(scope, receive, self.send)
+            else:
+                if timeout is not None:
+                    self.flight.deadline = self.flight.started + seconds_allowed(timeout)
+                self._limit = trio.CancelScope(deadline=self.flight.deadline)
+                with self._limit:
+                    await app(scope, receive, self.send)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it becomes this request's answer
+            failure, outcome = self._explain(error)
+        else:
+            if self.fulfilled:
+                self.flight.outcome = "answered"
+                return
+            if self._limit is not None and self._limit.cancelled_caught:
+                failure, outcome = self._timeout()
+            else:
+                failure, outcome = self._unexpected(RuntimeError("the application left without a whole answer"))
+        self._note(failure, outcome)
+        if not self.complete:
+            await self._say(failure)
+
+    def _note(self, failure: LakehouseError, outcome: str) -> None:
+        self.flight.outcome = outcome
+        self.flight.error = self.flight.error or failure.error_class or failure.code
+
+    def ended_from_outside(self) -> bool:
+        """Whether a cancellation that passes is `end`'s work; the flight knows then how it ended."""
+        if self._ended_by is None or self.gone:
+            return False
+        failure, outcome = self._timeout()
+        self._note(failure, outcome)
+        if not self.head_out:
+            self.flight.status = failure.status
+        return True
+
+    async def _last_words(self) -> None:
+        if not self.complete:
+            await self._say(self._timeout()[0])
+
+    def _timeout(self) -> tuple[LakehouseError, str]:
+        flight = self.flight
+        if self._ended_by is not None:
+            error, outcome = self._ended_by
+            error.attempts = flight.trail()
+            return error, outcome
+        seconds = flight.deadline - flight.started
+        doing = flight.phase + (f", {flight.upstream}" if flight.upstream else "")
+        message = f"the {seconds:g} s that X-Request-Timeout-Ms allows have passed ({doing})"
+        attempts = flight.trail(left="timeout")
+        return ErrTimeout(message, error_class="timeout", retryable=True, attempts=attempts), "deadline"
+
+    def _explain(self, error: Exception) -> tuple[LakehouseError, str]:
+        known = _known(error)
+        if known is not None:
+            return known, "failed" if self.head_out else "answered"
+        ended = self._ended_by is not None or (self._limit is not None and self._limit.cancel_called)
+        if ended:  # what an application makes of being cancelled is not news
+            logger.debug("request %s failed while it was cancelled", self.flight.id, exc_info=error)
+            return self._timeout()
+        return self._unexpected(error)
+
+    def _unexpected(self, error: Exception) -> tuple[LakehouseError, str]:
+        flight = self.flight
+        logger.error("request %s failed: %s %s", flight.id, flight.method, flight.path, exc_info=error)
+        return LakehouseError("internal error; the log has it under this request_id"), "failed"
+
+    @property
+    def fulfilled(self) -> bool:
+        """Whether the application may leave now."""
+        return self.complete
+
+    interruptible = False
+    """Whether the server can end the application and let us speak afterwards, so that no scope of ours is needed around
+    it: a scope costs a request of the gateway a tenth."""
+
+    head_out: bool  # whether anything of the answer may have reached the client
+    complete: bool  # whether all of it was handed to the server
+
+    @abstractmethod
+    async def send(self, message: Message) -> None:
+        """The application's `send`."""
+
+    @abstractmethod
+    async def _say(self, failure: LakehouseError) -> None:
+        """Answer with it, or raise it when it is too late for that."""
+
+
+class HttpLine(Line):
+    """The line of an `http` scope.
+
+    The head is held until something of the body follows: until then a failure can still become an answer.
+    """
+
+    interruptible = True
+    __slots__ = ("_head", "_pumped", "_trailers", "complete", "head_out")
+
+    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: Flight, refusal: Refusal) -> None:
+        super().__init__(extensions, send, flight, refusal)
+        self.head_out = False
+        self.complete = False
+        self._head: Message | None = None
+        self._trailers = False
+        self._pumped: Pump | None = None
+
+    def _pump(self, receive: Receive, scope: trio.CancelScope) -> Pump:
+        self._pumped = pump = super()._pump(receive, scope)
+        return pump
+
+    async def send(self, message: Message) -> None:
+        """The application's `send`: adds `X-Request-Id`, and knows what is out."""
+        kind = message["type"]
+        if kind == WHOLE:
+            await self._send_whole(message)
+            return
+        if kind == "http.response.start":
+            self._head = {**message, "headers": with_id(message, self.flight)}
+            return
+        head = self._head
+        if head is not None:
+            if not message.get("more_body", False):
+                head = with_timing(head, self.flight)
+            await self._send(head)
+            self._head = None
+            self.head_out = True
+            self.flight.status = head["status"]
+            self._trailers = head.get("trailers", False)
+        if kind == "http.response.body":
+            last = not message.get("more_body", False) and not self._trailers
+        else:
+            last = kind == "http.response.trailers" and not message.get("more_trailers", False)
+        if not last:
+            await self._send(message)
+        elif self._pumped is None:
+            await self._send(message)
+            self.complete = True
+        else:
+            await self._send_last(message, self._pumped)
+
+    async def _send_whole(self, message: Message) -> None:
+        message["headers"].append((b"x-request-id", self.flight.id.encode()))
+        if self._server is None:
+            await self.send({**message, "type": "http.response.start"})
+            await self.send({"type": "http.response.body", "body": message["body"], "more_body": False})
+            return
+        self._head, self.head_out = None, True
+        self.flight.status = message["status"]
+        try:
+            await self._send(message)
+        except ResponseError:
+            self.head_out = False  # nothing of it was sent
+            raise
+        self.complete = True
+
+    async def _send_last(self, message: Message, pump: Pump) -> None:
+        """The safe ending: a foreign server that is cancelled here may keep the connection for ever unattended."""
+        pump.finish()
+        with trio.CancelScope(shield=True, relative_deadline=LAST_MESSAGE):
+            await self._send(message)
+            self.complete = True
+
+    async def _say(self, failure: LakehouseError) -> None:
+        if self.head_out:
+            if self._last_event is None:
+                raise failure
+            await self.send({"type": "http.response.body", "body": self._last_event(failure), "more_body": False})
+            return
+        self._head = None
+        status, document, headers = self._refusal(self.flight, failure)
+        if failure.attempts:
+            headers = [*headers, (ATTEMPTS, str(len(failure.attempts)))]
+        await answer(self.send, status, document, [(name.encode(), value.encode()) for name, value in headers])
+
+
+def _known(error: Exception) -> LakehouseError | None:
+    """The failure that an application raised, also from within nurseries; None when anything else is with it."""
+    if isinstance(error, LakehouseError):
+        return error
+    if isinstance(error, ExceptionGroup):
+        known = [_known(inner) for inner in error.exceptions]
+        return known[0] if all(known) else None
+    return None

@@ -1,0 +1,76 @@
+"""A chat's POST: what it is asked with, and how it is answered as plain ASGI, under a lifeline.
+
+Quart's request, contexts and response are a fifth of what a whole chat costs, and a chat needs nothing of them but the
+body. Where there is no lifeline it is a view of Quart's like any other, see `blueprints`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from lakehouse.asgi import body, request_scope
+from lakehouse.asgi.types import CANCELS, WRITES, Receive, Scope, Send, StreamBegins, Write
+from lakehouse.chat.api.errors import to_tell
+from lakehouse.chat.api.event_stream import EventStream
+from lakehouse.chat.api.responses import Whole
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import LakehouseError
+
+
+class Asked(NamedTuple):
+    """What a chat is asked with. `stream_begins` is the lifeline's, `write` the server's `WRITES`."""
+
+    body: bytes
+    flight: Flight | None
+    stream_begins: StreamBegins | None
+    write: Write | None = None
+
+
+class Chat(Protocol):
+    """One of the two forms of a chat."""
+
+    async def answer(self, asked: Asked) -> Whole | EventStream:
+        """Have it answered. Raises a `LakehouseError`, or a group of them."""
+
+    def refusal(self, error: LakehouseError, flight: Flight | None) -> Whole:
+        """How this form tells a failure."""
+
+
+class Post:
+    """The ASGI application of a chat's POST, under a lifeline."""
+
+    def __init__(self, chat: Chat, *, max_body: int, timeout: float, idle_timeout: float) -> None:
+        self._chat = chat
+        self._max_body = max_body
+        self._timeout = timeout
+        self._idle_timeout = idle_timeout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; a failure becomes its refusal. Cancellation passes."""
+        flight: Flight = scope["lakehouse"]
+        answer: Whole | EventStream
+        try:
+            answer = await self._chat.answer(
+                Asked(  # without a name: a stream would keep the body for as long as it lasts
+                    await self._body(scope, receive),
+                    flight,
+                    scope["lakehouse.stream_begins"],
+                    scope.get(WRITES),
+                )
+            )
+        except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_tell` raises, tells or logs it
+            error = to_tell(raised)
+            request_scope.note(flight, error)
+            answer = self._chat.refusal(error, flight)
+        if (server := (scope.get("extensions") or {}).get(CANCELS)) is not None:
+            server.idle_limit = self._idle_timeout
+        await answer.send_to(send)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """The request's body, under the deadline of the whole call. No deadline is needed for a body that is here."""
+        read = partial(body.pull, scope["headers"], receive, self._max_body)
+        server = (scope.get("extensions") or {}).get(CANCELS)
+        if server is not None and server.body_is_here:
+            return await read()
+        return await body.read_in_time(read, self._timeout, scope["lakehouse"])

@@ -1,0 +1,102 @@
+"""A streamed answer: whatever fails before its first piece is a plain answer, and after it there is one last event."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from lakehouse.asgi import request_scope
+from lakehouse.asgi.sse import EventWriter, open_writer
+from lakehouse.asgi.types import Send, StreamBegins, Write
+from lakehouse.chat.api import responses
+from lakehouse.chat.api.errors import to_tell
+from lakehouse.chat.api.interface import Pieces
+from lakehouse.chat.api.responses import Whole
+from lakehouse.chat.model.request import Done, Piece
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import LakehouseError, failure
+
+HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold pieces back
+)
+
+
+class Form(Protocol):
+    """How one of the two APIs writes a stream. Made for one stream, so it may remember what it has written."""
+
+    def events(self, batch: Sequence[Piece], pieces: Pieces) -> bytes:
+        """The events for pieces that arrived together."""
+
+    def last_words(self, error: LakehouseError) -> bytes:
+        """The event that ends a stream which broke."""
+
+    def refusal(self, error: LakehouseError) -> Whole:
+        """The answer in place of a stream that never began."""
+
+
+class EventStream:
+    """An answer that asks the dispatcher while it is sent.
+
+    The dispatcher's stream is entered and left in one block of one task, so a client that leaves, a deadline or a
+    shutdown ends it like any other block: there is nothing to clean up here, and nothing is shielded.
+    """
+
+    def __init__(
+        self,
+        stream: AbstractAsyncContextManager[Pieces],
+        form: Form,
+        *,
+        keep_alive: float,
+        flight: Flight | None = None,
+        begun: StreamBegins | None = None,
+        write: Write | None = None,
+    ) -> None:
+        """`begun` is called once, when the first piece is there and before the head is sent, with what the last event
+        is for a failure that cannot be told here. `write` is the server's `WRITES`."""
+        self._stream = stream
+        self._form = form
+        self._keep_alive = keep_alive
+        self._flight = flight
+        self._begun = begun
+        self._write = write
+
+    async def send_to(self, send: Send) -> None:
+        """Ask, and send what comes as it comes. After a cancellation the last event is the lifeline's to send."""
+        async with open_writer(send, keep_alive=self._keep_alive, write=self._write) as writer:
+            try:
+                await self._pour(writer)
+            except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_tell` raises, tells or logs it
+                error = to_tell(raised)
+                request_scope.note(self._flight, error)
+                if not writer.started:
+                    await self._form.refusal(error).send_to(send)
+                else:
+                    await writer.write(self._form.last_words(error), last=True)
+
+    async def _pour(self, writer: EventWriter) -> None:
+        last = None
+        async with self._stream as pieces:
+            form = self._form
+
+            def pass_on(batch: Sequence[Piece]) -> Awaitable[None] | None:
+                return writer.put(form.events(batch, pieces))
+
+            async for batch in pieces.batches(pass_on):
+                if not writer.started:
+                    await self._begin(writer, pieces)
+                events = form.events(batch, pieces)
+                if isinstance(batch[-1], Done):
+                    last = events  # said when all that the call started has ended: a server may cancel us after it
+                elif (rest := writer.put(events)) is not None:
+                    await rest
+        if last is None:
+            raise failure("incomplete_stream", "the stream ended without its end")
+        await writer.write(last, last=True)
+
+    async def _begin(self, writer: EventWriter, pieces: Pieces) -> None:
+        if self._begun is not None:
+            self._begun(self._form.last_words)
+        await writer.start([*HEADERS, (responses.ATTEMPTS.lower().encode(), b"%d" % len(pieces.attempts))])

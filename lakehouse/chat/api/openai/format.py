@@ -1,0 +1,49 @@
+"""OpenAI's form of a chat, for any OpenAI client: `POST /v1/chat/completions`, whole or streamed."""
+
+from __future__ import annotations
+
+from lakehouse.asgi import sse
+from lakehouse.chat.api import responses
+from lakehouse.chat.api.endpoint import Asked
+from lakehouse.chat.api.event_stream import EventStream
+from lakehouse.chat.api.interface import Dispatcher, ModelCard
+from lakehouse.chat.api.openai import request
+from lakehouse.chat.api.openai.response import Chunks, completion
+from lakehouse.chat.api.openai.types import Model
+from lakehouse.chat.api.responses import Whole
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import LakehouseError
+
+
+class OpenAIChat:
+    """`POST /chat/completions`, see `Chat`."""
+
+    def __init__(self, dispatcher: Dispatcher, *, keep_alive: float = sse.KEEP_ALIVE) -> None:
+        self._dispatcher = dispatcher
+        self._keep_alive = keep_alive
+
+    async def answer(self, asked: Asked) -> Whole | EventStream:
+        """See `Chat`."""
+        query, flight = request.parse(asked.body), asked.flight
+        if query.request.stream:
+            form = Chunks(flight, include_usage=query.include_usage)
+            stream = self._dispatcher.stream(query.request, flight=flight)
+            return EventStream(
+                stream,
+                form,
+                keep_alive=self._keep_alive,
+                flight=flight,
+                begun=asked.stream_begins,
+                write=asked.write,
+            )
+        answer = await self._dispatcher(query.request, flight=flight)
+        return responses.answered(completion(answer), answer.attempts)
+
+    def refusal(self, error: LakehouseError, flight: Flight | None) -> Whole:
+        """See `Chat`."""
+        return Chunks(flight).refusal(error)
+
+
+def as_model(card: ModelCard) -> Model:
+    """One line of the listing."""
+    return Model(id=card.id, created=card.created, owned_by=card.owned_by)

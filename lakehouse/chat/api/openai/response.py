@@ -1,0 +1,222 @@
+"""From an answer, or the pieces of one, to OpenAI's form."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from lakehouse.asgi import request_scope, sse
+from lakehouse.chat.api import responses
+from lakehouse.chat.api.interface import Pieces
+from lakehouse.chat.api.openai.errors import envelope, headers_of, status_of
+from lakehouse.chat.api.openai.types import (
+    AnswerChoice,
+    AnswerMessage,
+    Chunk,
+    ChunkChoice,
+    ChunkDelta,
+    Completion,
+    CompletionUsage,
+    ToolCallDelta,
+)
+from lakehouse.chat.api.responses import Whole
+from lakehouse.chat.model.request import (
+    Answer,
+    AnyToolCall,
+    ContentPiece,
+    CustomToolCall,
+    Delta,
+    DetailedContentPiece,
+    Done,
+    FinishReason,
+    JsonObject,
+    Piece,
+    ReasoningPiece,
+    SupplementPiece,
+    ToolCallPiece,
+)
+from lakehouse.core.context import Flight
+from lakehouse.core.errors import Attempt, LakehouseError
+
+END = b"data: [DONE]\n\n"
+FACTS = ("service_tier", "system_fingerprint", "moderation", "citations", "search_results")
+"""What the last chunks of a stream tell about it."""
+
+BLANK = b'"content":""'
+
+_encode = msgspec.json.Encoder().encode
+
+
+def completion(answer: Answer) -> Completion:
+    """A whole answer. `content` is null only where something else stands in its place, as with OpenAI."""
+    refused = answer.refusal or ""
+    content = answer.content.removesuffix(refused)
+    instead = answer.tool_calls or refused or answer.audio or answer.images
+    message = AnswerMessage(
+        content=None if instead and not content else content,
+        refusal=refused or None,
+        reasoning_content=answer.reasoning or UNSET,
+        reasoning_details=answer.reasoning_details,
+        tool_calls=answer.tool_calls or UNSET,
+        annotations=answer.annotations,
+        images=answer.images,
+        audio=answer.audio,
+    )
+    choice = AnswerChoice(
+        message=message,
+        logprobs=answer.logprobs or None,
+        finish_reason=_reason(answer.finish_reason, refused=bool(refused)),
+    )
+    return Completion(
+        id=new_id(),
+        created=int(time.time()),
+        model=answer.model,
+        provider=answer.provider,
+        choices=(choice,),
+        usage=usage(answer),
+        attempts=answer.attempts,
+        service_tier=answer.service_tier,
+        system_fingerprint=answer.system_fingerprint,
+        moderation=answer.moderation,
+        citations=answer.citations,
+        search_results=answer.search_results,
+    )
+
+
+def _reason(reason: FinishReason, *, refused: bool) -> FinishReason:
+    """An answer in which the model itself refuses came to its end: its clients look into `refusal`, and take the reason
+    `content_filter` for an answer that was withheld."""
+    return "stop" if refused and reason == "content_filter" else reason
+
+
+def new_id() -> str:
+    """A name for one answer, like no other."""
+    return f"chatcmpl-{secrets.token_hex(14)}"
+
+
+def usage(counted: Answer | Done) -> CompletionUsage | UnsetType:
+    """The counts under OpenAI's names, unset unless both input and output were counted: OpenAI's clients take these two
+    and their total for integers wherever there is usage."""
+    read, written = counted.input_tokens, counted.output_tokens
+    if read is None or written is None:
+        return UNSET
+    return CompletionUsage(
+        prompt_tokens=read,
+        completion_tokens=written,
+        total_tokens=read + written,
+        prompt_tokens_details=_details("cached_tokens", counted.cached_tokens, counted.input_details),
+        completion_tokens_details=_details("reasoning_tokens", counted.reasoning_tokens, counted.output_details),
+        cost=UNSET if counted.cost_usd is None else counted.cost_usd,
+    )
+
+
+def _details(name: str, count: int | None, others: JsonObject | UnsetType) -> JsonObject | UnsetType:
+    """The details of a count; `name` is the one that has a field of its own in the native form."""
+    own = {} if count is None else {name: count}
+    return {**(others or {}), **own} or UNSET
+
+
+class Chunks:
+    """The events of one stream: the role in the first delta, tool calls numbered, usage at the end if it was wanted."""
+
+    def __init__(self, flight: Flight | None, *, include_usage: bool = False) -> None:
+        self._flight = flight
+        self._id = new_id()
+        self._created = int(time.time())
+        self._include_usage = include_usage
+        self._role: Literal["assistant"] | UnsetType = "assistant"
+        self._calls = 0
+        self._refused = False
+        self._model = self._provider = ""  # for which the next two were written
+        self._before = self._after = b""
+
+    def events(self, batch: Sequence[Piece], pieces: Pieces) -> bytes:
+        """A chunk for each piece; `Done` becomes the finish reason, the usage, and the end mark."""
+        if pieces.model != self._model or pieces.provider != self._provider:
+            self._write_around(pieces)
+        events: list[bytes] = []
+        for piece in batch:
+            if type(piece) is ContentPiece and self._role is UNSET:  # what nearly every piece is
+                text = _encode(piece.text)
+                events += (self._before, text if text.isascii() else sse.escape(text), self._after)
+            else:
+                events.append(self._end(piece) if isinstance(piece, Done) else self._more(piece, pieces))
+        return b"".join(events)
+
+    def last_words(self, error: LakehouseError) -> bytes:
+        """The error's envelope, and no end mark after it."""
+        return sse.event(msgspec.json.encode(self._envelope(error)))
+
+    def refusal(self, error: LakehouseError) -> Whole:
+        """The error's envelope with its status."""
+        headers = headers_of(error)
+        return responses.refusal(error, self._envelope(error), status_of(error), headers)
+
+    def _envelope(self, error: LakehouseError) -> dict[str, object]:
+        return envelope(error, request_scope.request_id(self._flight))
+
+    def _more(self, piece: Delta, pieces: Pieces) -> bytes:
+        role, self._role = self._role, UNSET
+        logprobs: JsonObject | UnsetType = UNSET
+        match piece:
+            case DetailedContentPiece(text=text, logprobs=logprobs, refusal=True):
+                self._refused = True
+                delta = ChunkDelta(role=role, refusal=text)
+            case DetailedContentPiece(text=text, logprobs=logprobs):
+                delta = ChunkDelta(role=role, content=text)
+            case SupplementPiece(annotations=annotations, images=images, audio=audio, logprobs=logprobs):
+                delta = ChunkDelta(role=role, annotations=annotations, images=images, audio=audio)
+            case ContentPiece(text=text):
+                delta = ChunkDelta(role=role, content=text)
+            case ReasoningPiece(text=text):
+                delta = ChunkDelta(role=role, reasoning_content=text)
+            case ToolCallPiece(tool_call=call):
+                delta = ChunkDelta(role=role, tool_calls=(self._numbered(call),))
+        return self._event((ChunkChoice(delta=delta, logprobs=logprobs),), pieces)
+
+    def _write_around(self, pieces: Pieces) -> None:
+        """All of an event that is more text, but that text: the same for all pieces of one route."""
+        blank = self._event((ChunkChoice(delta=ChunkDelta(content="")),), pieces)
+        before, _, self._after = blank.rpartition(BLANK)  # within a name its quotes would be escaped
+        self._before = before + BLANK[:-2]
+        self._model, self._provider = pieces.model, pieces.provider
+
+    def _numbered(self, call: AnyToolCall) -> ToolCallDelta:
+        index, self._calls = self._calls, self._calls + 1
+        if isinstance(call, CustomToolCall):
+            return ToolCallDelta(index=index, id=call.id, type="custom", custom=call.custom)
+        return ToolCallDelta(index=index, id=call.id, function=call.function)
+
+    def _end(self, done: Done) -> bytes:
+        delta = ChunkDelta(role=self._role, reasoning_details=done.reasoning_details)
+        reason = _reason(done.finish_reason, refused=self._refused)
+        last = self._event((ChunkChoice(delta=delta, finish_reason=reason),), done, attempts=done.attempts)
+        counted = usage(done) if self._include_usage else UNSET
+        last += b"" if counted is UNSET else self._event((), done, usage=counted)
+        return last + END
+
+    def _event(
+        self,
+        choices: tuple[ChunkChoice, ...],
+        served: Pieces | Done,
+        *,
+        usage: CompletionUsage | None = None,
+        attempts: tuple[Attempt, ...] | UnsetType = UNSET,
+    ) -> bytes:
+        chunk = Chunk(
+            id=self._id,
+            created=self._created,
+            model=served.model,
+            provider=served.provider,
+            choices=choices,
+            usage=usage if self._include_usage else UNSET,
+            attempts=attempts,
+        )
+        if isinstance(served, Done):
+            chunk = msgspec.structs.replace(chunk, **{name: getattr(served, name) for name in FACTS})
+        return sse.event(msgspec.json.encode(chunk))

@@ -1,0 +1,58 @@
+"""Whole answers: a JSON document with its status and headers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
+
+from lakehouse.asgi.types import Send
+from lakehouse.core.errors import Attempt, LakehouseError
+
+Headers = Sequence[tuple[str, str]]
+
+ATTEMPTS = "X-Lakehouse-Attempts"
+"""The response header with the number of tries that were made at providers."""
+
+
+class Whole(NamedTuple):
+    """An answer at hand, with `headers` beside those that say what it is and how long."""
+
+    body: bytes
+    status: int
+    headers: Headers
+
+    async def send_to(self, send: Send) -> None:
+        """Send it in two messages."""
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.body))]
+        headers += [_encoded(header) for header in self.headers]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+@lru_cache(64)
+def _encoded(header: tuple[str, str]) -> tuple[bytes, bytes]:
+    name, value = header
+    return name.lower().encode(), value.encode("latin-1", "replace")
+
+
+def document(content: object, status: int = 200, headers: Headers = ()) -> Whole:
+    """`content` as JSON."""
+    return Whole(msgspec.json.encode(content), status, headers)
+
+
+def answered(content: object, attempts: Sequence[Attempt]) -> Whole:
+    """A model's whole answer, with how many tries it took."""
+    return document(content, headers=[_tries(attempts)])
+
+
+def refusal(error: LakehouseError, content: object, status: int | None = None, headers: Headers | None = None) -> Whole:
+    """A failure's answer; `status` and `headers` are the failure's own unless given."""
+    headers = error.headers() if headers is None else headers
+    return document(content, status or error.status, [*headers, _tries(error.attempts)])
+
+
+def _tries(attempts: Sequence[Attempt]) -> tuple[str, str]:
+    return ATTEMPTS, str(len(attempts))

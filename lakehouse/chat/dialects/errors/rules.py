@@ -1,0 +1,223 @@
+"""What upstreams' error types, texts and statuses mean, as tables.
+
+Types that mean one thing decide by themselves (`TYPES`). Others a provider uses for several things, as Kimi does with
+`access_terminated_error` for its client gate, a spent quota and a closed account: those decide only where the text says
+nothing (`VAGUE_TYPES`). Sources: ollama/ollama server/, OpenRouter's OpenAPI and error pages, the OpenCode gateway's
+code, Kimi Code's error reference, OpenAI's and Anthropic's error pages, llama.cpp's server; live reports where a bug is
+named.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from lakehouse.core.errors import ErrorClass
+
+TYPES: dict[str, ErrorClass] = {
+    # OpenRouter: metadata.limit_source (seen live in September 2026)
+    "openrouter_free_tier_per_minute": "rate_limit",
+    "openrouter_free_tier_daily": "quota",
+    "upstream_provider_shared_pool": "rate_limit",
+    # OpenRouter: metadata.error_type
+    "context_length_exceeded": "context_overflow",
+    "token_limit_exceeded": "context_overflow",
+    "payload_too_large": "context_overflow",
+    "max_tokens_exceeded": "bad_request",
+    "string_too_long": "bad_request",
+    "precondition_failed": "bad_request",
+    "unprocessable": "bad_request",
+    "invalid_image": "bad_request",
+    "image_too_large": "bad_request",
+    "image_too_small": "bad_request",
+    "unsupported_image_format": "bad_request",
+    "image_not_found": "bad_request",
+    "image_download_failed": "bad_request",
+    "authentication": "auth",
+    "payment_required": "billing",
+    "provider_overloaded": "overloaded",
+    "provider_unavailable": "upstream_error",
+    "content_policy_violation": "content_policy",
+    "refusal": "content_policy",
+    "server": "server_error",
+    "timeout": "timeout",
+    # OpenRouter: error.availability.code
+    "model_not_found": "model_not_found",
+    "no_endpoints": "model_not_found",
+    "model_deprecated": "model_not_found",
+    "constraint_filtered": "model_not_found",
+    "free_variant_ended": "model_not_found",
+    "wrong_endpoint": "wrong_endpoint",
+    "model_unavailable_upstream": "upstream_error",
+    "privacy_restricted": "forbidden",
+    "region_restricted": "forbidden",
+    "capacity_exhausted": "overloaded",
+    "temporarily_unavailable": "overloaded",
+    # OpenCode
+    "AuthError": "auth",
+    "CreditsError": "billing",
+    "MonthlyLimitError": "quota",
+    "UserLimitError": "quota",
+    "FreeUsageLimitError": "quota",
+    "GoUsageLimitError": "quota",
+    "BlackUsageLimitError": "quota",
+    "RateLimitError": "rate_limit",
+    "provider_rate_limit_exceeded": "rate_limit",
+    "MissingSessionID": "missing_header",
+    "RegionError": "forbidden",
+    "DataPolicyError": "forbidden",
+    "FreeTierError": "client_not_allowed",
+    "EntitlementError": "entitlement",
+    # Kimi
+    "invalid_authentication_error": "auth",
+    "engine_overloaded_error": "overloaded",
+    "exceeded_current_quota_error": "quota",
+    # OpenAI
+    "invalid_api_key": "auth",
+    "account_deactivated": "auth",
+    "insufficient_quota": "quota",
+    "billing_hard_limit_reached": "billing",
+    "content_filter": "content_policy",
+    "unsupported_parameter": "unsupported_parameter",
+    "unsupported_value": "unsupported_parameter",
+    # Anthropic
+    "authentication_error": "auth",
+    "billing_error": "billing",
+    "overloaded_error": "overloaded",
+    "timeout_error": "timeout",
+    "request_too_large": "context_overflow",
+    # llama.cpp
+    "exceed_context_size_error": "context_overflow",
+    "unavailable_error": "overloaded",
+    "not_supported_error": "unsupported_parameter",
+}
+
+VAGUE_TYPES: dict[str, ErrorClass] = {
+    "access_terminated_error": "forbidden",
+    "membership_error": "billing",
+    "permission_error": "forbidden",
+    "permission_denied": "forbidden",
+    "rate_limit_reached_error": "rate_limit",
+    "rate_limit_exceeded": "rate_limit",
+    "rate_limit_error": "rate_limit",
+    "ModelError": "model_not_found",
+    "not_found": "model_not_found",
+    "not_found_error": "model_not_found",
+    "resource_not_found_error": "model_not_found",
+    "server_error": "server_error",
+    "api_error": "server_error",
+}
+
+
+class Rule(NamedTuple):
+    """A text that means something. `provider`: of this one only; `advice` tells the reader what to do."""
+
+    pattern: re.Pattern[str]
+    error_class: ErrorClass
+    retryable: bool | None = None
+    provider: str = ""
+    advice: str = ""
+
+
+def _rule(
+    pattern: str, error_class: ErrorClass, *, retryable: bool | None = None, provider: str = "", advice: str = ""
+) -> Rule:
+    return Rule(re.compile(pattern, re.IGNORECASE | re.DOTALL), error_class, retryable, provider, advice)
+
+
+RULES: tuple[Rule, ...] = (
+    # Who may call, and what is paid for. These come first: they are told under types and statuses of something else.
+    _rule(
+        r"only available for coding agents",
+        "client_not_allowed",
+        advice="Kimi's messages form takes every client, its chat completions only those on its list",
+    ),
+    _rule(r"agentic harnesses|can only be used from within", "client_not_allowed"),
+    _rule(r"requires a subscription", "entitlement"),
+    _rule(r"unable to verify your membership", "billing", retryable=True),  # documented as mostly temporary
+    _rule(r"usage limit|free-models-per-day|key limit exceeded|exceeded your (current )?quota", "quota"),
+    # The balance of OpenCode's own account at its upstream, not the caller's (opencode#27593).
+    _rule(r"insufficient balance", "upstream_error", retryable=True, provider="opencode"),
+    _rule(
+        r"requires more credits|can only afford",
+        "billing",
+        advice="a lower `max_tokens` may be affordable: without one, the model's maximum is reckoned with",
+    ),
+    _rule(r"insufficient (credits|balance|funds)|credit balance is too low", "billing"),
+    _rule(r"access terminated", "auth"),
+    _rule(
+        r"api key appears to be invalid|(invalid|incorrect|missing|no) (api key|authentication|cookie auth)"
+        r"|user not found|^unauthorized|need to be signed in",
+        "auth",
+    ),
+    _rule(r"cloud is disabled|data policy|privacy settings|not available in your (region|country)", "forbidden"),
+    # Load. Kimi tells the limit of concurrent requests as a permission error (rosclaw#560).
+    _rule(r"overloaded|server busy|at capacity|loading model", "overloaded"),
+    _rule(r"concurren|too many requests|rate.?limit", "rate_limit"),
+    # The request
+    _rule(
+        r"maximum context length|context length exceeded|exceeds? the (available )?context|token limit: \d+"
+        r"|total message size \d+ exceeds|(prompt|input|request) is too (long|large)|prompt is longer than the context"
+        r"|context window",
+        "context_overflow",
+    ),
+    _rule(
+        r"not supported for format",
+        "wrong_endpoint",
+        advice="the model is served at another endpoint; the table of models and endpoints can be overridden",
+    ),
+    _rule(r"method not found|404 page not found|^(file )?not found\.?$", "wrong_endpoint"),
+    _rule(r"x-opencode-session", "missing_header"),
+    _rule(r"does not support (chat|generate|completion|insert|embed)", "bad_request"),
+    _rule(
+        r"does not support \w+|think value|invalid temperature|response_format"
+        r"|unsupported (parameter|value)|unknown parameter|unrecognized request argument",
+        "unsupported_parameter",
+    ),
+    _rule(r"high risk|\bflagged\b|content.(policy|filter)|moderation", "content_policy"),
+    _rule(
+        r"reasoning_content is missing|unsupported image url|is duplicated|moonshot flavored|must be of type"
+        r"|cannot unmarshal|illegal base64|missing request body|model is required|use either :local or :cloud"
+        r"|invalid input type|text content is empty",
+        "bad_request",
+    ),
+    _rule(
+        r"\bmodel\b.* (not found|does not exist|is not supported|retired|no longer available)|not found the model"
+        r"|not a valid model id|no endpoints found|unknown model",
+        "model_not_found",
+    ),
+    # The machine
+    _rule(r"request timed out", "timeout"),
+    _rule(r"re(quest|sponse) cancell?ed|context cancell?ed", "upstream_error"),
+    _rule(r"runner has unexpectedly stopped|system memory|out of memory|internal server error", "server_error"),
+)
+
+STATUSES: dict[int, ErrorClass] = {
+    401: "auth",
+    402: "billing",
+    403: "forbidden",
+    404: "model_not_found",
+    405: "wrong_endpoint",
+    408: "timeout",
+    409: "upstream_error",
+    410: "model_not_found",
+    413: "context_overflow",
+    425: "upstream_error",
+    429: "rate_limit",
+    499: "upstream_error",
+    502: "upstream_error",
+    503: "overloaded",
+    504: "timeout",
+    522: "timeout",
+    524: "timeout",
+    529: "overloaded",
+}
+
+
+def by_status(status: int) -> ErrorClass:
+    """What the number means by itself, when nothing else is known."""
+    if status in STATUSES:
+        return STATUSES[status]
+    if 400 <= status < 500:
+        return "bad_request"
+    return "server_error" if 500 <= status < 600 else "upstream_error"

@@ -1,0 +1,58 @@
+"""Server-sent events, from bytes.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream, with two differences: lines end
+at LF or CRLF only, and an event that the end of the stream leaves without its blank line is an event. Servers do end
+so, and whether the answer is whole is decided from what the events say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lakehouse.chat.dialects.base import MAX_LINE
+from lakehouse.chat.dialects.framing.lines import Event, Lines, LineTooLong
+
+
+class SseFraming:
+    """Joins the `data:` lines of an event with LF and keeps its `event:` name; comments, `id:` and `retry:` say
+    nothing."""
+
+    def __init__(self, limit: int = MAX_LINE) -> None:
+        self._limit = limit
+        self._lines = Lines(limit)
+        self._data: list[bytes] = []
+        self._size = 0
+        self._name = b""
+
+    @property
+    def idle(self) -> bool:
+        """See `Framing`."""
+        return self._lines.fresh and not self._data and not self._name
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """The events that these bytes complete."""
+        for line in self._lines.feed(data):
+            if line:
+                self._field(line)
+            elif (self._data or self._name) and (event := self._take()):
+                yield event
+
+    def end(self) -> Iterator[Event]:
+        """What the stream ended with."""
+        return self.feed(b"\n\n")
+
+    def _field(self, line: bytes) -> None:
+        field, _, value = line.partition(b":")  # of a comment the field is empty
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            self._size += len(value) + 1
+            if self._size > self._limit + 1:
+                raise LineTooLong
+            self._data.append(value)
+        elif field == b"event":
+            self._name = value
+
+    def _take(self) -> Event | None:
+        event = Event(b"\n".join(self._data), self._name)
+        self._data, self._size, self._name = [], 0, b""
+        return event if event.data.strip() else None

@@ -1,0 +1,191 @@
+"""The trail of a call: one entry for each attempt, the answer's being the last."""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+from typing import Literal, Self
+
+import trio
+
+from lakehouse.chat.dialects.base import SchemaLevel
+from lakehouse.chat.dispatch.circuit_breaker import Pass
+from lakehouse.chat.dispatch.policy import lost_connection, rule_for
+from lakehouse.chat.providers.registry import Route
+from lakehouse.core.context import Flight, Try, Why
+from lakehouse.core.errors import Attempt, ErrBadRequest, ErrorClass, LakehouseError
+
+logger = logging.getLogger("lakehouse.chat")
+
+State = Literal["failed", "dropped", "answered", "under way"]
+
+_ORDER: dict[State, int] = {"failed": 0, "dropped": 0, "answered": 1, "under way": 2}
+
+ROUNDING = 0.001
+"""Seconds. The deadline that ends an attempt may be the very limit of its silence, computed in another order."""
+
+
+class TrackedAttempt:
+    """One attempt under way. It is settled once: answered, failed, or dropped because nobody waits for it any more.
+
+    As a context manager it is settled by how the block ends; a block that hands it on calls `keep`. Settling tells the
+    route's circuit, the flight's record, and the operator when only the operator can mend it. `heard` is whether
+    something of the answer came, `unsent` whether the request could not even be said in the provider's form,
+    `schema_step` how JSON was asked for if it was.
+    """
+
+    def __init__(self, route: Route, passing: Pass, record: Try, flight: Flight, *, patience: float) -> None:
+        self.route = route
+        self.record = record
+        self.state: State = "under way"
+        self.error: ErrorClass | None = None
+        self.heard = False
+        self.unsent = False
+        self.schema_step: SchemaLevel | None = None
+        self._flight = flight
+        self._pass = passing
+        self._patience = patience
+        self._kept = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if error is None:
+            if not self._kept:
+                self.answered()
+        elif isinstance(error, LakehouseError):
+            self.failed(error)
+        else:
+            self.dropped()
+
+    def hear(self) -> None:
+        """Something of the answer is here."""
+        self.heard = True
+
+    def keep(self) -> None:
+        """The attempt goes on after the block, and somebody else settles it."""
+        self._kept = True
+
+    def begun(self) -> None:
+        """The first piece of the answer is here."""
+        self.heard = True
+        self.record.first_piece = trio.current_time()
+        self._pass.answering()
+
+    def answered(self) -> None:
+        """The answer is whole."""
+        if self._settle("answered"):
+            self._pass.succeeded()
+
+    def failed(self, error: LakehouseError) -> None:
+        """The attempt ended in `error`, which learns here whom it is about."""
+        if not self._settle("failed"):
+            return
+        error.provider = error.provider or self.route.provider.name
+        self.record.status = self.record.status or error.upstream_status
+        self.record.error = error.error_class or error.code
+        self.error = error.error_class
+        self.unsent = isinstance(error, ErrBadRequest) and error.error_class is None
+        rule = rule_for(error)
+        if self.route.provider.readiness is not None and lost_connection(error):
+            self._pass.dropped()  # the supervisor of that process knows how it is, and a circuit would guess
+        elif rule.counts and error.error_class:
+            self._pass.failed(error.error_class)
+        elif error.upstream_status is not None:
+            self._pass.succeeded()  # the route answered; what it said speaks of the request
+        else:
+            self._pass.dropped()
+        if rule.notice:
+            self._tell_operator(rule.notice)
+
+    def dropped(self) -> None:
+        """Nobody waits for it any more. A route that was silent for as long as it may be has failed all the same."""
+        if not self._settle("dropped"):
+            return
+        self.record.error = "cancelled"
+        if not self.heard and self._seconds >= self._patience - ROUNDING:
+            self._pass.failed("timeout")
+        else:
+            self._pass.dropped()
+
+    def _settle(self, state: State) -> bool:
+        if self.state != "under way":
+            return False
+        self.state = state
+        record = self.record
+        record.ended = ended = trio.current_time()
+        if state != "dropped" or self._alone():
+            self._flight.upstream_seconds += ended - record.started
+        return True
+
+    def _alone(self) -> bool:
+        """Whether no other attempt was made meanwhile, whose time it would be."""
+        began = self.record.started
+        others = (made.ended for made in self._flight.tries if made is not self.record)
+        return all(ended is not None and ended <= began for ended in others)
+
+    def _tell_operator(self, what: str) -> None:
+        key = self.route.provider.key
+        source = f"; its key is from {key.source}" if key else ""
+        logger.error("%s: the provider %s (%s, HTTP %s)%s", self.route, what, self.error, self.record.status, source)
+
+    @property
+    def _seconds(self) -> float:
+        ended = self.record.ended
+        return (trio.current_time() if ended is None else ended) - self.record.started
+
+    def entry(self) -> Attempt:
+        """As the caller sees it."""
+        record = self.record
+        return Attempt(
+            provider=record.upstream,
+            model=record.model,
+            status=record.status,
+            error=self.error,
+            ms=round(self._seconds * 1000, 3),
+        )
+
+
+class Trail:
+    """All attempts of one call, which are also written down in its flight."""
+
+    def __init__(self, flight: Flight) -> None:
+        self._flight = flight
+        self._attempts: list[TrackedAttempt] = []
+
+    def begin(self, route: Route, passing: Pass, why: Why, *, now: float, patience: float) -> TrackedAttempt:
+        """A new attempt, which must be settled; `patience` is how many seconds of silence are a failure."""
+        flight = self._flight
+        provider = flight.upstream = flight.provider = route.provider.name
+        flight.model = route.model
+        record = flight.attempt(provider, route.model, now=now, why=why)
+        attempt = TrackedAttempt(route, passing, record, flight, patience=patience)
+        self._attempts.append(attempt)
+        return attempt
+
+    def __len__(self) -> int:
+        return len(self._attempts)
+
+    def timed_out(self) -> None:
+        """The call's deadline has passed: what was given up was given up for that."""
+        for attempt in self._attempts:
+            if attempt.state == "dropped":
+                attempt.error = "timeout"
+                attempt.record.error = "timeout"
+
+    def entries(self) -> tuple[Attempt, ...]:
+        """The attempts so far: those that came to nothing in the order in which they ended, and then the answer's.
+
+        What was never sent is none.
+        """
+
+        attempts = self._attempts
+        if len(attempts) == 1 and not attempts[0].unsent:
+            return (attempts[0].entry(),)
+        made = [attempt for attempt in attempts if not attempt.unsent]
+        return tuple([attempt.entry() for attempt in sorted(made, key=_place)])
+
+
+def _place(attempt: TrackedAttempt) -> tuple[int, float]:
+    return _ORDER[attempt.state], attempt.record.ended or 0.0

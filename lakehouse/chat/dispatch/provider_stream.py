@@ -1,0 +1,182 @@
+"""A stream under way, from its first pieces to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+import trio
+
+from lakehouse.chat.dialects.base import StreamParser
+from lakehouse.chat.dispatch.attempts import TrackedAttempt
+from lakehouse.chat.dispatch.call import Call
+from lakehouse.chat.dispatch.provider_response import Incoming
+from lakehouse.chat.model.request import Delta, Reply
+from lakehouse.chat.providers.registry import Route
+from lakehouse.config import ChatTable
+from lakehouse.core.errors import LakehouseError, failure
+
+AFTERWORD = 2.0
+"""Seconds after the end mark for what may still follow it: OpenCode sends the cost there, and a body that was read to
+its end gives its connection back."""
+
+
+def silent(route: Route, settings: ChatTable, *, heard: bool) -> LakehouseError:
+    """The failure of a route that said nothing for too long; `heard`: after it had begun."""
+    if heard:
+        message = f"idle_timeout: {route} stopped in its answer and was silent for {settings.idle_timeout:g} s"
+    else:
+        message = f"first_token_timeout: {route} sent no piece of an answer within {settings.first_token_timeout:g} s"
+    return failure("timeout", message, provider=route.provider.name)
+
+
+class Live:
+    """`take` gives the pieces that are here; when it gives none, the answer is whole and `reply` is there.
+
+    It settles its attempt. Somebody must close it.
+    """
+
+    def __init__(
+        self, call: Call, route: Route, attempt: TrackedAttempt, incoming: Incoming, parser: StreamParser
+    ) -> None:
+        self.route = route
+        self.closed = False
+        self.ended = False  # the answer is whole
+        self._call = call
+        self._attempt = attempt
+        self._incoming = incoming
+        self._body = incoming.body
+        self._parser = parser
+        self._now = trio.lowlevel.current_clock().current_time
+        self._patience = call.settings.idle_timeout
+        self._deadline = inf
+        self._moved = False  # the answer has gone on, so that the deadline runs anew from the next wait
+        self._afterword: float | None = None
+        self._cut_off = False  # nothing more is read
+        self._first: list[Delta] = []
+        self._reply: Reply | None = None
+
+    @property
+    def reply(self) -> Reply:
+        """The whole answer."""
+        if self._reply is None:
+            raise RuntimeError("the stream has not ended")
+        return self._reply
+
+    @property
+    def failing(self) -> bool:
+        """Whether the next `take` raises, though nothing more arrives: an error came right behind the last pieces."""
+        return self._parser.broken
+
+    async def begin(self, deadline: float) -> None:
+        """Wait for the first pieces until `deadline`; `take` gives them then. Closes itself if there are none."""
+        self._deadline = deadline
+        try:
+            self._first = await self.receive()
+        except BaseException:
+            await self._incoming.aclose()
+            raise
+        self._attempt.begun()
+        self._parser = self._parser.settled
+
+    async def receive(self) -> list[Delta]:
+        """The next pieces, none at the end: `take`, as soon as there is something. Raises the same, and `arrival`'s."""
+        while (deltas := self.take()) is None:
+            await self.arrival()
+        return deltas
+
+    def take(self) -> list[Delta] | None:
+        """The next pieces, those that arrived together; none at the end; None: `arrival` is to be awaited first.
+
+        Raises what breaks the stream.
+        """
+        if self._first:
+            first, self._first = self._first, []
+            return first
+        parser = self._parser
+        try:
+            while not self.ended:
+                try:
+                    data = b"" if parser.broken or self._cut_off else self._body.take()
+                except LakehouseError as error:
+                    if not parser.complete:
+                        cut = self._cut(error)
+                        raise cut from cut.__cause__
+                    data = b""
+                if data is None:
+                    return None
+                if deltas := parser.feed(data) if data else self._end():
+                    self._moved = True
+                    return deltas
+                if data and parser.stirred:
+                    self._moved = self._attempt.heard = True
+                    self._call.lift()
+        except LakehouseError as error:
+            self._attempt.failed(error)
+            raise
+        return []
+
+    async def arrival(self, look: Callable[[], float | None] | None = None) -> None:
+        """Wait until `take` may have something to give. Raises `ErrTimeout` after `idle_timeout` without a sign of the
+        answer, such as a part of a tool call, which is a piece only when it is whole; what says nothing, such as a
+        comment, is no sign. What follows a whole answer, or fails to, does not spoil it.
+
+        `look` is called meanwhile where the connection allows that, see `Body.attend`; it says what `due` says."""
+        due, body, attended = self.due(), self._body, None
+        try:
+            if look is not None:
+                attended = body.attend(look, due)
+            if await (attended or body.arrival(due)):
+                return
+            failed = silent(self.route, self._call.settings, heard=self._attempt.heard)
+        except LakehouseError as error:
+            failed = self._cut(error)
+        if not self._parser.complete:
+            self._attempt.failed(failed)
+            raise failed
+        self._cut_off = True
+
+    def due(self) -> float:
+        """Until when to wait for more."""
+        if self._moved:
+            self._moved = False
+            self._deadline = self._now() + self._patience
+        if not self._parser.finished:
+            return self._deadline
+        self._afterword = self._afterword or self._now() + AFTERWORD
+        return min(self._deadline, self._afterword)
+
+    async def drain(self) -> None:
+        """Read to the end for the sake of the usage, and close."""
+        try:
+            while await self.receive():
+                pass
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let go of the connection. An attempt that has not ended is dropped. Twice is harmless."""
+        if self.closed:
+            return
+        self.closed = True
+        if not self.ended:
+            self._call.learned(self._parser.usage)
+        self._attempt.dropped()
+        await self._incoming.aclose()
+
+    def _cut(self, error: LakehouseError) -> LakehouseError:
+        """Before the first piece it is whatever it is, after that a stream that broke."""
+        if not self._attempt.heard or error.error_class == "timeout":
+            return error
+        message = f"the stream of {self.route} was cut: {error.message}"
+        cut = failure("incomplete_stream", message, upstream_status=200)
+        cut.__cause__ = error
+        return cut
+
+    def _end(self) -> list[Delta]:
+        deltas = self._parser.flush()
+        self._reply = self._parser.end()
+        self.ended = True
+        self._attempt.answered()
+        self._call.learned(self._reply.usage)
+        return deltas

@@ -1,0 +1,80 @@
+"""What a first run says: what was found, and the one command to try next."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+
+import trio
+
+from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
+from lakehouse.config import Config
+from lakehouse.runtime.probe import ProviderSeen, UpstreamSeen, embedded_model, probe_providers, probe_upstreams
+
+logger = logging.getLogger("lakehouse.serve")
+
+
+async def welcome(config: Config, url: str, stopping: trio.Event, tell: Callable[[str], None]) -> None:
+    """Look around and tell it, a line at a time, unless the service is stopped before. Nothing that is found there
+    comes out of it."""
+    async with trio.open_nursery() as nursery:
+
+        async def say() -> None:
+            try:
+                for line in await found(config, url):
+                    tell(line)
+            except Exception:  # whatever it is, whoever only looks around must not end what runs beside it
+                logger.exception("could not look around")
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(say)
+        await stopping.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def found(config: Config, url: str) -> list[str]:
+    """The lines: providers, upstreams, what to try."""
+    async with open_dispatcher(config) as dispatcher:
+        providers = await probe_providers(config, os.environ, dispatcher)
+        upstreams = await probe_upstreams(config)
+        return [*map(_provider, providers), _upstreams(upstreams), *await _next_step(config, url, dispatcher)]
+
+
+def _provider(seen: ProviderSeen) -> str:
+    if not seen.registered:
+        state = f"not registered: {seen.where}"
+    elif seen.probed is None:
+        state = seen.where
+    else:
+        state = f"{'answers' if seen.probed.answers else 'does not answer'} ({seen.where}; {seen.probed.detail})"
+    return f"  {seen.name:<13}{state}"
+
+
+def _upstreams(upstreams: Sequence[UpstreamSeen]) -> str:
+    there = [seen.name for seen in upstreams if seen.answers]
+    absent = [seen.name for seen in upstreams if not seen.answers]
+    parts = [f"{', '.join(there)} answer"] if there else []
+    parts += [f"{', '.join(absent)} do not answer"] if absent else []
+    return f"  {'upstreams':<13}{'; '.join(parts)}"
+
+
+async def _next_step(config: Config, url: str, dispatcher: Dispatcher) -> list[str]:
+    """The one command that will work."""
+    model = await _some_model(config, dispatcher)
+    if model is not None:
+        body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "hello"}}]}}'
+        token = (
+            f" -H 'authorization: Bearer '\"${config.auth.token_env}\"" if os.environ.get(config.auth.token_env) else ""
+        )
+        return [f"try:  curl {url}/v1/chat{token} -H 'content-type: application/json' -d '{body}'"]
+    return ["no model answers yet; try:  lakehouse serve --demo   (or start Ollama: `ollama pull qwen3:8b`)"]
+
+
+async def _some_model(config: Config, dispatcher: Dispatcher) -> str | None:
+    """A model that can be asked: the embedded one, a tier, or the first that a provider lists."""
+    if embedded := embedded_model(config):
+        return embedded
+    cards = await dispatcher.models()
+    listed = [card.id for card in cards if card.owned_by != "lakehouse"]
+    return next(iter(config.models), listed[0]) if listed else None

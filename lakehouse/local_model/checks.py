@@ -1,0 +1,51 @@
+"""What can be known before a process is started: that there is something to start, and something to serve."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from lakehouse.core.extras import missing, remedy
+
+MAGIC = b"GGUF"  # the first four bytes of the format
+
+
+class LocalModelError(Exception):
+    """The embedded model cannot be started. The message is a sentence that says what is wrong and what to do."""
+
+
+def check_model(path: Path | None) -> None:
+    """Check that the extra is installed and that `path` can be a model; None stands for the demonstration model.
+
+    Reads four bytes of the file and imports nothing. Raises LocalModelError.
+    """
+    if sys.platform != "linux":
+        raise LocalModelError(
+            "the embedded model runs on Linux only: use a local Ollama instead, `ollama_url` in [chatd]"
+        )
+    needed = ("xllamacpp",) if path is not None else ("xllamacpp", "gguf", "numpy")
+    if absent := missing(*needed):
+        raise LocalModelError(f"the embedded model {remedy('local', absent)}")
+    if path is not None:
+        _check_file(path)
+
+
+def _check_file(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(len(MAGIC))
+    except FileNotFoundError:
+        raise LocalModelError(
+            f"there is no file {path}: --model, or `model` in [chatd.local], takes the path of a GGUF file"
+        ) from None
+    except IsADirectoryError:
+        raise LocalModelError(f"{path} is a directory: name the GGUF file in it") from None
+    except OSError as error:
+        raise LocalModelError(
+            f"{path} cannot be read ({error.strerror}): make it readable for the user of this service"
+        ) from None
+    if beginning != MAGIC:
+        raise LocalModelError(
+            f"{path} is no GGUF file (it begins with {beginning!r}, not {MAGIC!r}): "
+            "download the model in GGUF format, or convert it with llama.cpp's convert_hf_to_gguf.py"
+        )

@@ -1,0 +1,132 @@
+"""The child process: llama.cpp and nothing else, `python -m lakehouse.local_model.child`.
+
+It is a process of its own because llama.cpp ends its process when it meets a bug (`GGML_ABORT`), and because loading
+a model holds the interpreter for as long as it takes. Three pipes lead to the parent: the first line of standard input
+is the `Settings`, and its end of file the order to go; standard output carries one line when the model is served;
+standard error is llama.cpp's log.
+
+The child lives exactly as long as its parent wants it to. Signals that are meant for the service stay blocked, so that
+the parent can drain although a terminal or systemd has signalled every process of it; SIGKILL ends the child alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    import xllamacpp
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+FOR_THE_SERVICE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# Generation for the demonstration model is a millisecond a token on one thread; more would only spin.
+DEMO_THREADS = 1
+
+# llama.cpp keeps the state of earlier prompts in memory to save reading them again; by itself it takes 8 GiB.
+PROMPT_CACHE_MIB = 512
+
+ERRORS_ONLY = 1  # of llama.cpp's log levels
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What to serve, where, and for whom.
+
+    `model` is a path, or None for the demonstration model; `name` is what /v1/models calls it; `context` is tokens for
+    each of `parallel` conversations; `parent` is a process id.
+    """
+
+    parent: int
+    port: int
+    api_key: str
+    name: str
+    model: str | None
+    context: int
+    parallel: int
+
+
+def main() -> None:
+    """Serve until standard input ends, or until the parent is gone."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_SERVICE)  # llama.cpp's threads inherit it
+    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=Settings)
+    die_with(settings.parent)
+    threading.Thread(target=leave_at_end_of_input, daemon=True).start()
+    report = os.dup(1)
+    os.dup2(2, 1)  # what any library prints belongs in the log
+    try:
+        _server = serve(settings)  # serves as long as somebody holds it
+    except RuntimeError:
+        os._exit(1)  # llama.cpp has written the reason
+    os.write(report, b"serving\n")
+    threading.Event().wait()
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, however it ends.
+
+    End of file on standard input says the same, but nobody reads it while a model is being loaded.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before we asked
+        os._exit(1)
+
+
+def leave_at_end_of_input() -> None:
+    """Wait for the parent to close its end, then end the process at once: there is nothing to save."""
+    while os.read(0, 4096):
+        pass
+    os._exit(0)
+
+
+def serve(settings: Settings) -> xllamacpp.Server:
+    """Load the model and start llama.cpp's HTTP server.
+
+    When this returns the model is loaded and the server accepts. Raises RuntimeError when llama.cpp refuses, for a
+    reason that it writes to standard error alone.
+    """
+    import xllamacpp  # a hundred megabytes, which the parent, who reads `Settings` here, can do without
+
+    params = xllamacpp.CommonParams()
+    params.model.path = settings.model or demo_model()
+    params.model_alias = {settings.name}
+    params.n_parallel = settings.parallel
+    params.n_ctx = settings.context * settings.parallel
+    params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.verbosity = ERRORS_ONLY
+    if settings.model is None:
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = DEMO_THREADS
+    close_to_the_world(params, settings)
+    return xllamacpp.Server(params)
+
+
+def close_to_the_world(params: xllamacpp.CommonParams, settings: Settings) -> None:
+    """Loopback only, for the parent only, without the routes and downloads that nobody here asks for."""
+    params.hostnames = ["127.0.0.1"]
+    params.port = settings.port
+    params.reuse_port = True  # the parent holds the port while no child listens
+    params.api_keys = [settings.api_key]  # other users of the machine, and web pages in their browsers, can connect too
+    params.cors_origins = ""
+    params.cors_credentials = False
+    params.offline = True
+    params.ui = False
+    params.endpoint_slots = False  # would show one caller's prompt to another
+
+
+def demo_model() -> str:
+    """The path of a fresh demonstration model, in memory: nothing to clean up, not even after SIGKILL."""
+    from lakehouse.local_model import demo  # numpy is not needed to serve a file
+
+    path = Path(f"/proc/self/fd/{os.memfd_create(demo.NAME)}")
+    demo.build(path)
+    return str(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""What can only be judged where the service is to run: tokens, certificates, who could reach us, what is installed."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lakehouse.asgi.middleware.auth import Tokens
+from lakehouse.chat.providers.routing import Router
+from lakehouse.config import AuthTable, Config, ConfigError, ServerTable, values
+from lakehouse.config.files import other_encoding
+from lakehouse.core.errors import ErrBadRequest
+from lakehouse.core.extras import OTEL, missing, remedy
+from lakehouse.server.listening import tls_context
+from lakehouse.upstream.proxy import Proxies
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """What the checks brought: the tokens that open the door, and the TLS context, None for plain HTTP."""
+
+    tokens: Tokens
+    tls: ssl.SSLContext | None
+
+
+def preflight(config: Config, env: Mapping[str, str]) -> Preflight:
+    """Check everything that does not need a socket or a process. Raises ConfigError with every problem."""
+    problems: list[str] = []
+    tokens = _tokens(config.auth, env, problems)
+    tls = _tls(config.server, problems)
+    if tokens is not None and not tokens and not config.auth.insecure:
+        problems += _exposed(config)
+    if config.chatd.default == "local" and not config.chatd.local.configured:
+        problems.append('chatd.default is "local", but no embedded model is named: set chatd.local.model')
+    if config.observe.traces_url and (absent := missing(*OTEL)):
+        problems.append(f"observe.traces_url {remedy('otel', absent)}")
+    if config.chatd.proxy_from_env:
+        problems += [f"chatd.proxy_from_env: {problem}" for problem in Proxies(env).problems()]
+    problems += _nameless(config)
+    if problems or tokens is None:
+        raise ConfigError(problems)
+    return Preflight(tokens=tokens, tls=tls)
+
+
+def _tokens(auth: AuthTable, env: Mapping[str, str], problems: list[str]) -> Tokens | None:
+    try:
+        return Tokens.load(auth, env)
+    except ConfigError as error:
+        problems += error.problems
+        return None
+
+
+def _tls(server: ServerTable, problems: list[str]) -> ssl.SSLContext | None:
+    if not server.certfile:
+        return None
+    try:
+        for name, path in (("certfile", server.certfile), ("keyfile", server.keyfile)):
+            with Path(path).open("rb") as file:
+                if (encoding := other_encoding(file.read(4))) is not None:
+                    problems.append(f"server.{name} cannot be used: {path} is {encoding} text, and PEM is ASCII")
+                    return None
+        return tls_context(server.certfile, server.keyfile)
+    except (OSError, ssl.SSLError) as error:
+        problems.append(f"server.certfile, server.keyfile cannot be used: {error}")
+        return None
+
+
+def _nameless(config: Config) -> Iterator[str]:
+    router = Router(default=config.chatd.default)
+    for tier, models in config.models.items():
+        for model in models:
+            try:
+                router.target(model)
+            except ErrBadRequest:
+                yield f"models.{tier} must name a model behind the provider (got {values.quoted(model)})"
+
+
+def _exposed(config: Config) -> Iterator[str]:
+    for key, address in (("gateway.bind", config.gateway.bind), ("chatd.bind", config.chatd.bind)):
+        if address is not None and not address.is_loopback:
+            yield (
+                f"{key} {address} can be reached from other machines and no token is set: put one into "
+                f"${config.auth.token_env or 'LAKEHOUSE_TOKEN'} or auth.token_file, or say auth.insecure = true"
+            )

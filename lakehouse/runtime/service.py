@@ -1,0 +1,297 @@
+"""The service as a whole: what it opens, where it listens, how it starts and ends.
+
+    addresses                 sockets are bound: an address that is taken is known before a model is loaded
+      └─ open_house           resources: embedded model, dispatcher, gateway, observer
+           └─ run_sites       connections are accepted, no longer refused, and drained at the end
+
+`serve` does all of it in the caller's nursery. `create_app` gives the application alone, for `hypercorn -k trio`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from lakehouse.asgi.middleware.auth import HEALTH_PATHS, Doorkeeper
+from lakehouse.asgi.middleware.cors import CrossOrigin, Origins
+from lakehouse.asgi.middleware.request_lifetime import Lifeline
+from lakehouse.asgi.types import App, Receive, Scope, Send, answer
+from lakehouse.chat.dispatch.dispatcher import Dispatcher, LocalServer, open_dispatcher
+from lakehouse.config import Config, LocalTable, load
+from lakehouse.core.errors import ErrMethodNotAllowed, ErrUnavailable
+from lakehouse.gateway.proxy import Gateway
+from lakehouse.local_model import EngineConfig, open_engine
+from lakehouse.local_model.readiness import SOCKET, followed
+from lakehouse.net.deadline_queue import Watch
+from lakehouse.runtime.app import CHAT_PATHS, OLD_CHAT_PATHS, Application, refusal
+from lakehouse.runtime.console.endpoints import PATHS, SignIn, Views, traced
+from lakehouse.runtime.preflight import Preflight, preflight
+from lakehouse.server.listening import bound
+from lakehouse.server.server import Service, Site, run_sites
+from lakehouse.server.server_state import Mark
+from lakehouse.telemetry.log import Log
+from lakehouse.telemetry.metrics import Names, Sources
+from lakehouse.telemetry.telemetry import Observer, open_traces
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """A worker's place under a supervisor, which already has the sockets and the embedded model."""
+
+    sockets: tuple[socket.socket, ...] | None = None
+    local: LocalServer | None = None
+    directory: Path | None = None
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """Everything that is open while the service runs, and its applications: all of it, and the chat group alone."""
+
+    dispatcher: Dispatcher
+    gateway: Gateway
+    sources: Sources
+    stopping: trio.Event
+    lifelines: tuple[Lifeline, Lifeline]
+    origins: Origins
+
+    @property
+    def whole(self) -> App:
+        """Both groups."""
+        return self._readable(self.lifelines[0])
+
+    @property
+    def chat(self) -> App:
+        """The chat group at /chat, as on the daemon of old."""
+        return self._readable(self.lifelines[1])
+
+    def _readable(self, app: App) -> App:
+        """The application with its answers marked for the pages that may call it, if there are any."""
+        return CrossOrigin(app, self.origins) if self.origins else app
+
+    @property
+    def mark(self) -> Mark | None:
+        """The same for what a connection answers by itself."""
+        return self.origins.mark if self.origins else None
+
+    def count_connections_with(self, count: Callable[[], int]) -> None:
+        """Show in the metrics how many connections of clients are open."""
+        self.sources.connections = count
+
+    def expire(self) -> None:
+        """End the requests that are still here."""
+        for lifeline in self.lifelines:
+            lifeline.drain()
+
+
+async def serve(
+    config: Config | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    log: Log | None = None,
+    seat: Seat | None = None,
+    task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the service in the caller's nursery: `service = await nursery.start(serve, config)`, then `service.urls`.
+
+    Returns after `service.stop()`, when every request has ended or `[server] drain_timeout` has passed. A start that
+    fails raises from `nursery.start` with nothing bound: ConfigError, LocalModelError, or OSError for an address that
+    cannot be had. When cancelled, every request ends at once and everything is closed. Signals are the caller's
+    business. `env` is where keys and tokens are looked for, the process's environment by default; `seat` is for
+    `lakehouse serve --workers`.
+    """
+    config = Config() if config is None else config
+    env = os.environ if env is None else env
+    seat = Seat() if seat is None else seat
+    checked = preflight(config, env)
+    with addresses(config, seat.sockets) as sockets:
+        async with open_house(config, checked, env=env, log=log, seat=seat) as house:
+            apps = (house.whole, house.chat)
+            sites = [Site(app, sock, checked.tls, house.mark) for app, sock in zip(apps, sockets, strict=False)]
+            await run_sites(
+                sites,
+                stopping=house.stopping,
+                drain_timeout=config.server.drain_timeout,
+                expire=house.expire,
+                count_with=house.count_connections_with,
+                task_status=task_status,
+            )
+
+
+@contextmanager
+def addresses(config: Config, given: Sequence[socket.socket] | None = None) -> Iterator[Sequence[socket.socket]]:
+    """A socket for each address, the gateway's first: those that were given, or new ones. Closed with the block."""
+    binds = [config.gateway.bind, *([config.chatd.bind] if config.chatd.bind else [])]
+    with ExitStack() as stack:
+        if given is None:
+            yield [stack.enter_context(bound(*address)) for address in binds]
+        else:
+            yield [stack.enter_context(sock) for sock in given]
+
+
+@asynccontextmanager
+async def open_house(
+    config: Config, checked: Preflight, *, env: Mapping[str, str], log: Log | None = None, seat: Seat | None = None
+) -> AsyncIterator[House]:
+    """Open everything and close it with the block."""
+    seat = Seat() if seat is None else seat
+    watch = Watch()
+    async with (
+        _local_server(config, seat) as local,
+        open_dispatcher(config, env=env, local=local, watch=watch) as dispatcher,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(watch.run)
+        gateway = Gateway(config.gateway, watch=watch)
+        sources = Sources(
+            pools=lambda: (*gateway.upstreams.values(), *dispatcher.pools), circuits=dispatcher.open_circuits
+        )
+        names = Names(
+            routes=gateway.prefixes | dict.fromkeys(_own_paths(config), ""),
+            providers=dispatcher.names,
+            tiers=tuple(config.models),
+            upstreams=tuple(gateway.upstreams),
+        )
+        observer = Observer(
+            names,
+            sources,
+            log=log or Log(config.observe.log),
+            traces=open_traces(config.observe),
+            directory=seat.directory,
+            worker=seat.index,
+        )
+        await nursery.start(observer.run)
+        try:
+            yield _furnish(config, checked, dispatcher, gateway, observer, sources)
+        finally:
+            gateway.close()
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_local_server(table: LocalTable) -> AsyncIterator[LocalServer]:
+    """The embedded model that the configuration names, for as long as the block runs. Raises LocalModelError."""
+    path = Path(table.model) if table.model else None
+    async with open_engine(EngineConfig(model_path=path, demo=table.demo, context=table.context)) as engine:
+        yield LocalServer(
+            base_url=engine.base_url, api_key=engine.api_key, model=engine.name, readiness=engine.readiness
+        )
+
+
+@asynccontextmanager
+async def _local_server(config: Config, seat: Seat) -> AsyncIterator[LocalServer | None]:
+    """The embedded model: the supervisor's, which says in the workers' directory how it is, our own, or none."""
+    table = config.chatd.local
+    if seat.local is not None and seat.directory is not None:
+        async with followed(seat.directory / SOCKET) as readiness:
+            yield replace(seat.local, readiness=readiness)
+    elif seat.local is None and table.configured:
+        async with open_local_server(table) as local:
+            yield local
+    else:
+        yield seat.local
+
+
+def _own_paths(config: Config) -> tuple[str, ...]:
+    """The routes that have no upstream behind them."""
+    chat = () if config.gateway.chatd_url else CHAT_PATHS
+    return (*chat, *OLD_CHAT_PATHS, *PATHS, *(path.decode() for path in HEALTH_PATHS))
+
+
+def _furnish(
+    config: Config,
+    checked: Preflight,
+    dispatcher: Dispatcher,
+    gateway: Gateway,
+    observer: Observer,
+    sources: Sources,
+) -> House:
+    stopping = trio.Event()
+    health = Health(stopping)
+    views = Views(observer)
+    own = dict.fromkeys(HEALTH_PATHS, health) | {path.encode(): views for path in PATHS}
+    chat = None if config.gateway.chatd_url else dispatcher
+    limits = config.chatd
+    application = partial(
+        Application, max_body=limits.max_body, timeout=limits.timeout, idle_timeout=limits.idle_timeout
+    )
+    whole = application(gateway=gateway, chat=chat, own=own)
+    old = dict.fromkeys(HEALTH_PATHS, health)
+    alone = application(gateway=None, chat=dispatcher, own=old, prefix="")
+    origins = Origins(config.auth.origins)
+    auth = partial(
+        Doorkeeper,
+        tokens=checked.tokens,
+        allow=config.auth.allow,
+        trusted=config.gateway.trusted_proxies,
+        origins=origins,
+    )
+    line = partial(Lifeline, flights=sources.flights, on_end=observer.on_end)
+    lifelines = (
+        line(traced(auth(whole, sign_in=SignIn()), observer.traces), refusal=refusal),
+        line(traced(auth(alone), observer.traces), refusal=refusal),
+    )
+    return House(
+        dispatcher=dispatcher,
+        gateway=gateway,
+        sources=sources,
+        stopping=stopping,
+        lifelines=lifelines,
+        origins=origins,
+    )
+
+
+class Health:
+    """`/healthz` and `/readyz`: alive, and ready to take requests.
+
+    Raises ErrUnavailable while draining, and ErrMethodNotAllowed for anything but GET and HEAD.
+    """
+
+    def __init__(self, stopping: trio.Event) -> None:
+        self._stopping = stopping
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        if scope["method"] not in ("GET", "HEAD"):
+            raise ErrMethodNotAllowed(f"{scope['path']} is read with GET", allowed=("GET", "HEAD"))
+        ready = scope["path"] == "/readyz"
+        if ready and self._stopping.is_set():
+            raise ErrUnavailable("draining: the service is about to stop", retry_after=1)
+        await answer(send, 200, {"status": "ready" if ready else "alive"})
+
+
+def create_app(config: Config | None = None) -> App:
+    """The application for another ASGI server: `hypercorn -k trio 'lakehouse.runtime.service:create_app()'`.
+
+    Its resources are opened and closed by the server's lifespan; the configuration is found as `lakehouse serve` does.
+    """
+    return _Hosted(load().config if config is None else config)
+
+
+class _Hosted:
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._house: House | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif self._house is None:
+            raise RuntimeError("the server has not run the lifespan's startup, which opens what the application needs")
+        else:
+            await self._house.whole(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with open_house(self._config, preflight(self._config, os.environ), env=os.environ) as self._house:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            self._house.stopping.set()
+        self._house = None
+        await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,130 @@
+"""One HTTP/1.1 connection on a trio stream, in one task: read a head, call the application, finish, and again.
+
+    bytes ──> RequestParser ──> Exchange ──> application
+    bytes <────── Response <─────┘
+
+There is no reader task and no queue: a body is read when the application asks for it, so back-pressure is the
+kernel's. That the client has gone is told by `Hangups`, whatever still waits in the buffers, and cancels the scope in
+which the application runs. Nothing that happens here reaches another connection.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+
+from lakehouse.server.connection_io import Channel
+from lakehouse.server.request_cycle import Exchange, Origin
+from lakehouse.server.request_head import ProtocolError
+from lakehouse.server.response_writer import refusal
+from lakehouse.server.server_state import Door
+from lakehouse.server.transport import wire_for
+from lakehouse.server.websocket import WebSocket
+
+logger = logging.getLogger("lakehouse.server")
+
+LAST_WORDS = 1.0
+"""Seconds to get a short error answer out to a client whose connection ends anyway."""
+
+
+async def serve_connection(door: Door, stream: trio.abc.Stream) -> None:
+    """Serve one connection to its end; a handler for `trio.serve_listeners`. Nothing but cancellation comes out."""
+    await Connection(door, stream).run()
+
+
+class Connection:
+    """One client's connection. The stream is closed when `run` returns, however it does."""
+
+    def __init__(self, door: Door, stream: trio.abc.Stream) -> None:
+        self._door = door
+        self._channel = Channel(wire_for(stream), door)
+        self._exchange: Exchange | None = None
+
+    async def run(self) -> None:
+        """Answer requests until client or service has enough. Cancelled, it closes the connection at once."""
+        channel, door = self._channel, self._door
+        door.guests.add(self)
+        try:
+            channel.wire.watch(door.hangups, channel.leave)
+            with channel.scope:
+                await self._serve()
+            if channel.scope.cancelled_caught and not channel.gone:
+                await (self._too_slow() if self._exchange is None else self._interrupted(self._exchange))
+        except (OSError, trio.BrokenResourceError) as error:
+            logger.debug("a connection ended: %r", error)
+        except Exception:  # whatever it is, it ends this connection only
+            logger.exception("a connection failed")
+        finally:
+            door.guests.discard(self)
+            channel.wire.unwatch(door.hangups)
+            await channel.wire.close()
+
+    def drain(self) -> None:
+        """End now unless a request is under way; half a head is none, and a whole one that has arrived is answered."""
+        if self._channel.awaits_head:
+            self._channel.wire.wake()
+
+    async def _serve(self) -> None:
+        origin = Origin(self._channel)
+        while True:
+            try:
+                head = await self._channel.read_head()
+            except ProtocolError as error:
+                await self._refuse(error)
+                return
+            if head is None:
+                return
+            if not head.target.startswith(b"/"):
+                origin.localise(head)
+            self._channel.idle_limit = None
+            if head.websocket:
+                await WebSocket(self._door, self._channel, head, origin).run()
+                return
+            self._exchange = exchange = Exchange(self._door, self._channel, head, origin)
+            await exchange.run()
+            if not await self._goes_on(exchange):
+                return
+            self._exchange = None
+
+    async def _interrupted(self, exchange: Exchange) -> None:
+        await exchange.say_last_words()
+        await self._goes_on(exchange)
+
+    async def _goes_on(self, exchange: Exchange) -> bool:
+        """Clear the way for the next request, or see to it that the client gets what was sent before the end."""
+        channel, response = self._channel, exchange.response
+        if channel.wire.broken or not response.complete:
+            if response.until_close:
+                channel.wire.abort()
+            return False
+        try:
+            clear = exchange.read or channel.parser.take_body()[1]
+            if response.close or self._door.draining:
+                if not clear or not channel.parser.empty:
+                    await channel.linger()
+                return False
+            if clear or await channel.discard_body():
+                return True
+        except ProtocolError:
+            pass  # in a body that nobody wanted
+        await channel.linger()
+        return False
+
+    async def _refuse(self, error: ProtocolError) -> None:
+        logger.debug("refused what is no request: %s", error)
+        await self._channel.write(self._refusal(error))
+        await self._channel.linger()
+
+    async def _too_slow(self) -> None:
+        """A head that took too long gets an answer; a connection that was only idle does not."""
+        if not self._channel.idle:
+            limit = self._door.limits.head_timeout
+            error = ProtocolError(f"the request's head took longer than {limit:g} seconds", 408)
+            with trio.move_on_after(LAST_WORDS):
+                await self._channel.write(self._refusal(error))
+
+    def _refusal(self, error: ProtocolError) -> list[bytes]:
+        door = self._door
+        marks = () if door.mark is None else door.mark(self._channel.parser.latest_headers)
+        return refusal(error, door.date(), marks=marks)[1]

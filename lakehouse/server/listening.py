@@ -1,0 +1,142 @@
+"""Listening sockets: bound and accepted from by us, TLS contexts from Hypercorn's configuration."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import trio
+
+Accept = Callable[[trio.SocketStream], None]
+
+logger = logging.getLogger("lakehouse.server")
+
+# Connections that the kernel finishes while every worker is busy or still starting; the kernel caps it (somaxconn).
+BACKLOG = 4096
+# A peer that vanished without a FIN is noticed after 30 + 3 x 10 seconds; accepted sockets inherit all of this.
+KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+# Out of file descriptors or memory: closing something else may help, so we try again soon.
+_SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_SHORTAGE_PAUSE = 0.1
+_ADVICE = {
+    errno.EADDRINUSE: "stop what listens there, or take another port with --bind HOST:PORT (port 0: a free one)",
+    errno.EACCES: "ports below 1024 are for privileged processes; take a higher one with --bind HOST:PORT",
+    errno.EADDRNOTAVAIL: "no interface of this machine has this address; name one that has with --bind HOST:PORT",
+}
+# What befell the connection that was to be accepted, and not the socket that listens; Linux tells the network's errors
+# here as well (accept(2), "Error handling"), and EPERM when a firewall forbids it.
+_LOST = frozenset(
+    {
+        errno.EPERM,
+        errno.ECONNABORTED,
+        errno.ECONNRESET,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.ETIMEDOUT,
+    }
+)
+
+
+def tls_context(certfile: str, keyfile: str) -> ssl.SSLContext:
+    """The server's context, as Hypercorn makes it, offering HTTP/1.1 alone; both files are in PEM.
+
+    Raises OSError or ssl.SSLError.
+    """
+    from hypercorn.config import Config  # 1 MB, and few serve TLS themselves
+
+    config = Config()
+    config.certfile, config.keyfile, config.alpn_protocols = certfile, keyfile, ["http/1.1"]
+    context = config.create_ssl_context()
+    if context is None:
+        raise ValueError("TLS needs a certificate and its key")
+    return context
+
+
+class AddressError(OSError):
+    """An address cannot be had. The message says which, why, and what to do."""
+
+    def __init__(self, host: str, port: int, cause: OSError) -> None:
+        super().__init__(cause.errno, f"cannot listen on {f'[{host}]' if ':' in host else host}:{port}")
+        self.reason = cause.strerror if isinstance(cause, socket.gaierror) else os.strerror(cause.errno or 0)
+
+    def __str__(self) -> str:
+        advice = _ADVICE.get(self.errno or 0, "name another address with --bind HOST:PORT")
+        return f"{self.strerror}: {self.reason}: {advice}"
+
+
+@contextmanager
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket with this address, which refuses connections until `listen`; closed at the end. Raises AddressError."""
+    # Not Hypercorn's create_sockets: it leaves the socket open when the address cannot be had.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as sock:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what an earlier process left in TIME_WAIT
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            sock.bind((host, port))
+        except OSError as error:
+            raise AddressError(host, port, error) from None
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in KEEPALIVE.items():
+            if option := getattr(socket, name, None):  # Linux and most others have them; none is vital
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        yield sock
+
+
+def listen(sock: socket.socket) -> None:
+    """From now on the kernel takes connections for us. Raises AddressError when another listens here by now."""
+    try:
+        sock.listen(BACKLOG)
+    except OSError as error:
+        host, port = sock.getsockname()[:2]
+        raise AddressError(host, port, error) from None
+
+
+def url_of(sock: socket.socket, *, secure: bool) -> str:
+    """Where a client on this machine reaches this socket."""
+    host, port = sock.getsockname()[:2]
+    return f"{'https' if secure else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+async def accept_forever(sock: socket.socket, start: Accept) -> None:
+    """Hand every new connection to `start`. A shortage of descriptors is waited out; cancellation loses none.
+
+    A connection that is lost before it is accepted is nobody else's business. Raises OSError for any other failure.
+    """
+    listener = trio.socket.from_stdlib_socket(sock)
+    while True:
+        try:
+            connection, _ = await listener.accept()
+        except OSError as error:
+            if error.errno in _LOST:
+                continue
+            if error.errno not in _SHORTAGE:
+                raise
+            logger.error("cannot accept a connection: %s; trying again in %s s", error, _SHORTAGE_PAUSE)
+            await trio.sleep(_SHORTAGE_PAUSE)
+        else:
+            start(trio.SocketStream(connection))
+
+
+def accept_waiting(sock: socket.socket, start: Accept) -> None:
+    """Take what the kernel has already accepted for us: closing the listener would reset it."""
+    while True:
+        try:
+            connection, _ = sock.accept()
+        except OSError as error:
+            if error.errno in _LOST:
+                continue
+            return  # nothing waits (BlockingIOError), or we are out of descriptors
+        start(trio.SocketStream(trio.socket.from_stdlib_socket(connection)))

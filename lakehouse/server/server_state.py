@@ -1,0 +1,78 @@
+"""What the connections of one service share: the application, the limits, who is here, and whether we are leaving."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from typing import Protocol
+
+import trio
+
+from lakehouse.asgi.types import App
+from lakehouse.net.disconnect_poller import Hangups
+from lakehouse.net.timeout_queue import Patience
+from lakehouse.server.limits import Limits
+
+Mark = Callable[[Iterable[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]]
+"""From a request's headers, as far as they are known, to headers for the answer by which a connection refuses it."""
+
+
+class Guest(Protocol):
+    """A connection, as the door knows it."""
+
+    def drain(self) -> None:
+        """End soon: at once when no request is under way, else with its response."""
+
+
+class Door:
+    """One service's door; made by `open_door`.
+
+    `draining` is read by every connection: from then on responses carry `Connection: close`.
+    """
+
+    def __init__(self, app: App, limits: Limits, hangups: Hangups, mark: Mark | None = None) -> None:
+        self.app = app
+        self.mark = mark
+        self.limits = limits
+        self.hangups = hangups
+        self.between = Patience(limits.idle_timeout)  # with clients that have had an answer
+        self.for_head = Patience(limits.head_timeout)  # with those whose first or next head has begun, or should have
+        self.draining = False
+        self.guests: set[Guest] = set()
+        self._date = b""
+        self._second = 0
+
+    def drain(self) -> None:
+        """Close connections without a request now and every other one after its response. There is no way back."""
+        self.draining = True
+        for guest in tuple(self.guests):
+            guest.drain()
+
+    def date(self) -> bytes:
+        """The `Date` header line of this second."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._date = b"date: %b\r\n" % formatdate(second, usegmt=True).encode()
+        return self._date
+
+
+@asynccontextmanager
+async def open_door(app: App, limits: Limits | None = None, *, mark: Mark | None = None) -> AsyncIterator[Door]:
+    """A door for the length of the block, which must outlive the connections: in it, clients that leave or
+    keep us waiting are noticed.
+
+    Serve it with `trio.serve_listeners(partial(serve_connection, door), listeners)`.
+    """
+    hangups = Hangups()
+    try:
+        async with trio.open_nursery() as nursery:
+            door = Door(app, limits or Limits(), hangups, mark)
+            for watch in (hangups, door.between, door.for_head):
+                nursery.start_soon(watch.run)
+            yield door
+            nursery.cancel_scope.cancel()
+    finally:
+        hangups.close()

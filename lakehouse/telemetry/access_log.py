@@ -1,0 +1,135 @@
+"""What the log says of one request. No content and no secret is ever in it: neither path, query, headers nor bodies."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from lakehouse.core.context import Flight
+
+CLIENT_CLOSED_REQUEST = 499
+"""The status that is logged for a client that left before its answer, as nginx logs it. Nobody receives it."""
+
+LOOKS = frozenset({"/", "/healthz", "/readyz", "/metrics", "/v1/requests", "/v1/chat/providers"})
+"""Routes on which load balancers, Prometheus and the page look at us every other second."""
+
+NAME_LIMIT = 120
+"""Characters of a model's name that are logged: callers choose it, so it may be anything."""
+
+
+class Line(msgspec.Struct, omit_defaults=True, gc=False):
+    """One request, ended. Times are milliseconds, `own_ms` is what was not spent waiting for an upstream.
+
+    `left_out` names the fields of a chat's request that the upstream's form has no place for, and `adjusted` those that
+    were sent with the nearest value that it has.
+    """
+
+    time: str
+    level: str
+    event: str
+    request_id: str
+    method: str
+    route: str
+    status: int | None
+    outcome: str | None
+    total_ms: float
+    upstream_ms: float
+    own_ms: float
+    attempts: int = 0
+    first_piece_ms: float | None = None
+    upstream: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    tier: str | None = None
+    error: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    trace_id: str | None = None
+    left_out: tuple[str, ...] | None = None
+    adjusted: tuple[str, ...] | None = None
+
+
+def line(flight: Flight, *, ended: float, when: str) -> Line:
+    """The line of a flight that ended at `ended` (trio's clock), which is `when` for people."""
+    status = logged_status(flight)
+    total = ended - flight.started
+    waiting = flight.upstream_seconds
+    said = Line(  # by position, for this is done for every request and names take their time
+        when,
+        level(flight, status),
+        "request",
+        flight.id,
+        flight.method,
+        flight.route,
+        status,
+        flight.outcome,
+        _ms(total),
+        _ms(waiting),
+        _ms(total - waiting) if total > waiting else 0.0,
+        flight.attempts,
+        None if flight.first_piece is None else _ms(flight.first_piece - flight.started),
+        flight.upstream,
+        flight.provider,
+        None if flight.model is None else printable(flight.model),
+        flight.tier,
+        flight.error,
+    )
+    if (usage := flight.usage) is not None:
+        said.input_tokens, said.output_tokens, said.cost_usd = usage.input_tokens, usage.output_tokens, usage.cost_usd
+    if flight.trace is not None:
+        said.trace_id = f"{flight.trace.trace_id:032x}"
+    if flight.left_out:
+        said.left_out = flight.left_out
+    if flight.adjusted:
+        said.adjusted = flight.adjusted
+    return said
+
+
+def logged_status(flight: Flight) -> int | None:
+    """The status for logs and metrics: 499 for a client that left, whatever had been sent to it."""
+    return CLIENT_CLOSED_REQUEST if flight.outcome == "client left" else flight.status
+
+
+def level(flight: Flight, status: int | None) -> str:
+    """How loud: a request that we or an upstream failed is a warning, who only looks at us is a whisper (`debug`)."""
+    if flight.outcome in ("failed", "deadline") or (status is not None and status >= 500 and flight.outcome != "drain"):
+        return "warning"
+    return "debug" if flight.route in LOOKS and status == 200 else "info"
+
+
+def printable(name: str) -> str:
+    """A name as it may be shown: short, and escaped."""
+    return escaped(name if len(name) <= NAME_LIMIT else name[: NAME_LIMIT - 1] + "…")
+
+
+def escaped(text: str) -> str:
+    """With control characters spelt out, so that no terminal obeys them and no line becomes two."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+class Clock:
+    """The time of day for log lines, ISO 8601 in UTC with milliseconds; the lines of one millisecond share a string."""
+
+    __slots__ = ("_millisecond", "_prefix", "_second", "_text")
+
+    def __init__(self) -> None:
+        self._millisecond = self._second = -1
+        self._prefix = self._text = ""
+
+    def __call__(self, now: float | None = None) -> str:
+        """`now` is in seconds since 1970; by default the system's clock."""
+        millisecond = int((time.time() if now is None else now) * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            second, rest = divmod(millisecond, 1000)
+            if second != self._second:
+                self._second = second
+                self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+            self._text = f"{self._prefix}{rest:03d}Z"
+        return self._text
+
+
+def _ms(seconds: float) -> float:
+    return int(seconds * 1_000_000 + 0.5) / 1000

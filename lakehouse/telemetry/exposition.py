@@ -1,0 +1,60 @@
+"""The workers' counts, added up, as Prometheus reads them: written by `prometheus-client`, from no global registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import inf
+
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from lakehouse.telemetry.metric_definitions import FAMILIES
+from lakehouse.telemetry.metric_store import Cell, Family, Snapshot, Tallies
+
+
+def exposition(snapshots: Iterable[Snapshot], accept: str = "") -> tuple[bytes, str]:
+    """The sums as text, in the format that the `Accept` header asks for, and its content type."""
+    total = Tallies(FAMILIES)
+    for snapshot in snapshots:
+        total.add(snapshot)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Sums(total.snapshot()))
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
+
+
+class _Sums(Collector):
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        for family in FAMILIES:
+            metric = _metric(family)
+            for row in sorted(self._snapshot[family.name], key=lambda row: row.labels):
+                _add(metric, family, row.labels, row.cell)
+            yield metric
+
+
+_AnyFamily = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+_KINDS: dict[str, type[_AnyFamily]] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
+
+
+def _metric(family: Family) -> _AnyFamily:
+    return _KINDS[family.kind](f"lakehouse_{family.name}", family.help, labels=family.labels)
+
+
+def _add(metric: _AnyFamily, family: Family, labels: tuple[str, ...], cell: Cell) -> None:
+    if not isinstance(metric, HistogramMetricFamily):
+        metric.add_metric(labels, cell[0])
+        return
+    buckets, seen = [], 0.0
+    for bound, count in zip((*family.buckets, inf), cell, strict=False):
+        seen += count
+        buckets.append(("+Inf" if bound == inf else repr(bound), seen))
+    metric.add_metric(labels, buckets, sum_value=cell[-1])

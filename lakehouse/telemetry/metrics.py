@@ -1,0 +1,191 @@
+"""What a worker counts, and how each request adds to it.
+
+Labels come from the configuration's tables. A route, provider or upstream that is in none of them is counted under
+`other`, so that no caller can make series, whatever it asks for.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from lakehouse.core.context import Flight, InFlight, Try, Usage
+from lakehouse.core.errors import ERROR_CLASSES
+from lakehouse.telemetry.access_log import logged_status
+from lakehouse.telemetry.metric_definitions import FAMILIES
+from lakehouse.telemetry.metric_store import DURATIONS, OVERHEADS, Cell, Snapshot, Tallies, observe
+
+OTHER = "other"
+OUTCOMES = frozenset({"answered", "client left", "deadline", "drain", "cancelled", "failed"})
+_RESULTS = frozenset({"ok", "cancelled", *ERROR_CLASSES})
+_WHY = {"retry": "retries", "fallback": "fallbacks", "hedge": "hedges", "resume": "resumes"}
+_SWITCHING_PROTOCOLS = 101
+_GAUGES = {family.name for family in FAMILIES if family.kind == "gauge"}
+
+
+class Pool(Protocol):
+    """What is asked of an upstream's pool of connections."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def in_use(self) -> int: ...
+    @property
+    def idle(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def max_connections(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Names:
+    """The values that labels may take. Routes are given with the upstream behind each, an empty string for our own."""
+
+    routes: Mapping[str, str] = field(default_factory=dict)
+    providers: Collection[str] = ()
+    tiers: Collection[str] = ()
+    upstreams: Collection[str] = ()
+
+
+def _no_pools() -> Iterable[Pool]:
+    return ()
+
+
+@dataclass(kw_only=True, slots=True)
+class Sources:
+    """Whom to ask, at the moment of the question, for what is a state and not a count. The service fills it in.
+
+    `circuits` gives for each provider how many of its routes have an open circuit.
+    """
+
+    flights: InFlight = field(default_factory=InFlight)
+    pools: Callable[[], Iterable[Pool]] = _no_pools
+    circuits: Callable[[], Mapping[str, int]] = dict
+    connections: Callable[[], int] = int
+    lines_dropped: Callable[[], int] = int
+
+
+class _Cells(NamedTuple):
+    requests: Cell
+    total: Cell
+    upstream: Cell
+    own: Cell
+    first_piece: Cell
+
+
+class Metrics:
+    """One worker's counts. `worker` is its place among the workers."""
+
+    def __init__(self, names: Names, sources: Sources, *, worker: int = 0) -> None:
+        self._routes, self._providers = dict(names.routes), frozenset(names.providers)
+        self._tiers, self._upstreams = frozenset(names.tiers), frozenset(names.upstreams)
+        self._sources = sources
+        self._worker = str(worker)
+        self._tallies = Tallies(family for family in FAMILIES if family.name not in _GAUGES)
+        self._cells: dict[tuple[str, str | None, int], _Cells] = {}
+        self._cpu_before = 0.0
+        self._dropped_before = 0
+
+    def flight_ended(self, flight: Flight, ended: float) -> None:
+        """Count a flight that ended at `ended` (trio's clock)."""
+        status = logged_status(flight) or 0
+        try:
+            cells = self._cells[flight.route, flight.outcome, status // 100]
+        except KeyError:
+            cells = self._resolve(flight.route, flight.outcome, status // 100)
+        cells.requests[0] += 1
+        if status != _SWITCHING_PROTOCOLS:  # a WebSocket lasts as long as its users like: no duration of ours
+            total = ended - flight.started
+            upstream = flight.upstream_seconds
+            observe(cells.total, DURATIONS, total)
+            observe(cells.own, OVERHEADS, total - upstream if total > upstream else 0.0)
+            if upstream:
+                observe(cells.upstream, DURATIONS, upstream)
+            if flight.first_piece is not None:
+                observe(cells.first_piece, DURATIONS, flight.first_piece - flight.started)
+        for made in flight.tries:
+            self._attempted(made, ended)
+        if flight.usage is not None:
+            self._spent(flight.provider, flight.tier, flight.usage)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from what the worker before this one in the same place had counted."""
+        self._tallies.add(snapshot)
+
+    def counted(self) -> Snapshot:
+        """What was counted so far: what must not be lost when this worker ends."""
+        self._measure()
+        return self._tallies.snapshot()
+
+    def snapshot(self) -> Snapshot:
+        """What was counted, and how things stand."""
+        return self.counted() | self._states()
+
+    def _resolve(self, route: str, outcome: str | None, hundreds: int) -> _Cells:
+        known = route in self._routes and outcome in OUTCOMES and 0 <= hundreds <= 5
+        label = route if route in self._routes else OTHER
+        ended_by = outcome if outcome in OUTCOMES else OTHER
+        cell = self._tallies.cell
+        cells = _Cells(
+            cell("requests", label, ended_by, f"{hundreds}xx" if 1 <= hundreds <= 5 else "none"),
+            cell("request_seconds", label),
+            cell("upstream_seconds", label),
+            cell("overhead_seconds", label),
+            cell("first_piece_seconds", label),
+        )
+        if known:  # what is unknown is looked up each time: remembering it would let strangers fill our memory
+            self._cells[route, outcome, hundreds] = cells
+        return cells
+
+    def _attempted(self, made: Try, ended: float) -> None:
+        cell = self._tallies.cell
+        provider = made.upstream if made.upstream in self._providers else OTHER
+        result = "cancelled" if made.ended is None else made.error or "ok"
+        cell("attempts", provider, result if result in _RESULTS else OTHER)[0] += 1
+        observe(cell("attempt_seconds", provider), DURATIONS, (made.ended or ended) - made.started)
+        if made.why in _WHY:
+            cell(_WHY[made.why], provider)[0] += 1
+
+    def _spent(self, provider: str | None, tier: str | None, usage: Usage) -> None:
+        cell = self._tallies.cell
+        provider = provider if provider in self._providers else OTHER
+        tier = tier if tier in self._tiers else ""
+        cell("tokens", provider, tier, "input")[0] += usage.input_tokens or 0
+        cell("tokens", provider, tier, "output")[0] += usage.output_tokens or 0
+        cell("cached_tokens", provider, tier)[0] += usage.cached_tokens or 0
+        cell("reasoning_tokens", provider, tier)[0] += usage.reasoning_tokens or 0
+        cell("cost_usd", provider, tier)[0] += usage.cost_usd or 0.0
+
+    def _measure(self) -> None:
+        """Counters that others keep: add what came since the last look, so that a restored count goes on."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        cpu, dropped = used.ru_utime + used.ru_stime, self._sources.lines_dropped()
+        self._tallies.cell("worker_cpu_seconds", self._worker)[0] += cpu - self._cpu_before
+        self._tallies.cell("log_lines_dropped")[0] += dropped - self._dropped_before
+        self._cpu_before, self._dropped_before = cpu, dropped
+
+    def _states(self) -> Snapshot:
+        states = Tallies(family for family in FAMILIES if family.name in _GAUGES)
+        for flight in self._sources.flights:
+            states.cell("requests_in_flight", flight.route if flight.route in self._routes else OTHER)[0] += 1
+        states.cell("connections")[0] = self._sources.connections()
+        for pool in self._sources.pools():
+            name = pool.name if pool.name in self._upstreams or pool.name in self._providers else OTHER
+            states.cell("upstream_in_use", name)[0] += pool.in_use
+            states.cell("upstream_idle", name)[0] += pool.idle
+            states.cell("upstream_waiting", name)[0] += pool.waiting
+            states.cell("upstream_limit", name)[0] += pool.max_connections
+        for provider, count in self._sources.circuits().items():
+            states.cell("circuits_open", provider if provider in self._providers else OTHER)[0] += count
+        states.cell("worker_resident_bytes", self._worker)[0] = _resident()
+        states.cell("worker_open_files", self._worker)[0] = sum(1 for _ in Path("/proc/self/fd").iterdir())
+        return states.snapshot()
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()

@@ -1,0 +1,192 @@
+"""One worker's observer: what a request's end is told to, and what is asked how things stand, over all workers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import trio
+
+from lakehouse.config import ObserveTable
+from lakehouse.core.context import Flight
+from lakehouse.telemetry.log import Log
+from lakehouse.telemetry.metric_store import Row, Snapshot, packed, unpacked
+from lakehouse.telemetry.metrics import Metrics, Names, Sources
+from lakehouse.telemetry.worker_ipc import Answer, Siblings
+
+logger = logging.getLogger("lakehouse.telemetry")
+
+KEEP_EVERY = 5.0
+"""Seconds between two writes of the counts: what a crash may lose that no scrape has seen."""
+
+
+GATHERED = 256
+"""Flights that are looked at together at the most: under a millisecond in which nobody else can run."""
+
+
+class InFlightNow(msgspec.Struct, frozen=True, kw_only=True):
+    """The requests in flight over all workers, the oldest first, and how many workers did and did not answer."""
+
+    requests: Sequence[dict[str, object]]
+    workers: int
+    silent: int
+
+
+class Traces(Protocol):
+    """What is needed of `traces.Traces`, which is imported only where traces are wanted."""
+
+    def begin(self, flight: Flight, traceparent: bytes | None) -> None: ...
+    def flight_ended(self, flight: Flight, ended: float) -> None: ...
+    async def close(self) -> None: ...
+
+
+def open_traces(table: ObserveTable) -> Traces | None:
+    """Traces as the configuration says, None when they are off; `preflight` sees that the extra `otel` is here."""
+    if not table.traces_url:
+        return None
+    traces = import_module("lakehouse.telemetry.traces")
+    opened: Traces = traces.Traces(table.traces_url, ratio=table.trace_ratio, content=table.trace_content)
+    return opened
+
+
+class Observer:
+    """Log, metrics and traces of one worker, and its voice among its siblings.
+
+    `directory` is the supervisor's (`siblings.private_directory`), None for a single process; `worker` is this
+    worker's place. `sources.flights` are the requests in flight.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        sources: Sources,
+        *,
+        log: Log,
+        traces: Traces | None = None,
+        directory: Path | None = None,
+        worker: int = 0,
+    ) -> None:
+        sources.lines_dropped = lambda: log.sink.dropped
+        self.log = log
+        self.traces = traces
+        self.metrics = Metrics(names, sources, worker=worker)
+        self._names = names
+        self._flights = sources.flights
+        self._ended: list[Flight] = []
+        self._now: Callable[[], float] = trio.current_time
+        self._running = False
+        self.siblings = Siblings(directory, worker, {"metrics": self._counts, "requests": self._requests})
+        if (left := self.siblings.kept(worker)) is not None:
+            self.metrics.restore(_snapshot(left))
+
+    def on_end(self, flight: Flight) -> None:
+        """A request has ended: count it, log it, and send its spans off. Costs a microsecond, never waits.
+
+        While `run` runs, flights are gathered for as long as the log gathers lines, and looked at together: it takes
+        a third of the time to do the same thing many times at once. Whoever asks for counts has them in full.
+        """
+        ended = flight.ended
+        if ended is None:
+            ended = flight.ended = self._now()
+        if self.traces is not None and flight.trace is not None:
+            self.traces.flight_ended(flight, ended)
+        self._ended.append(flight)
+        if not self._running or len(self._ended) >= GATHERED:
+            self._settle()
+        elif len(self._ended) == 1:
+            self.log.sink.expect()
+
+    def _settle(self) -> None:
+        flights, self._ended = self._ended, []
+        epoch = time.time() - trio.current_time()
+        for flight in flights:
+            if flight.ended is not None:
+                try:
+                    self.metrics.flight_ended(flight, flight.ended)
+                    self.log.flight_ended(flight, flight.ended, epoch=epoch)
+                except Exception:  # whatever it is, it is not to harm the others, nor whoever looks at them together
+                    logger.exception("request %s could not be counted and logged", flight.id)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Write the log, answer the siblings and keep the counts until cancelled. Nothing is lost at the end."""
+        self._running = True
+        self._now = trio.lowlevel.current_clock().current_time
+        self.log.sink.sources.add(self._settle)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.log.sink.run)
+                await nursery.start(self.siblings.serve)
+                task_status.started()
+                while True:
+                    await trio.sleep(KEEP_EVERY)
+                    self._keep()
+        finally:
+            self._running = False
+            self._settle()
+            self.log.sink.sources.discard(self._settle)
+            self._keep()
+            if self.traces is not None:
+                await self.traces.close()
+
+    async def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """`/metrics` over all workers: the text and its content type. A worker that does not answer counts as it was
+        last seen."""
+        from lakehouse.telemetry.exposition import exposition  # prometheus-client is wanted here only: 10 ms, 1 MB
+
+        answers = await self.siblings.ask("metrics")
+        snapshots = [self._answered(answer) for answer in answers]
+        return exposition([*snapshots, self._once(answers)], accept)
+
+    async def in_flight(self) -> InFlightNow:
+        """`/v1/requests` over all workers."""
+        answers = await self.siblings.ask("requests")
+        requests: list[dict[str, object]] = []
+        for answer in answers:
+            if answer.data is not None:
+                requests += [{"worker": answer.worker} | row for row in _REQUESTS.decode(answer.data)]
+        requests.sort(key=lambda row: -_age(row))
+        silent = sum(answer.data is None for answer in answers)
+        return InFlightNow(requests=requests, workers=len(answers) - silent, silent=silent)
+
+    def _answered(self, answer: Answer) -> Snapshot:
+        data = answer.data if answer.data is not None else self.siblings.kept(answer.worker)
+        return {} if data is None else _snapshot(data)
+
+    def _once(self, answers: Sequence[Answer]) -> Snapshot:
+        """What is true of the service as a whole, and so is not added up."""
+        silent = float(sum(answer.data is None for answer in answers))
+        routes = [Row(route, [1.0]) for route in self._names.routes.items()]
+        workers = [Row(("yes",), [len(answers) - silent]), Row(("no",), [silent])]
+        return {"route_info": routes, "workers": workers}
+
+    def _counts(self) -> bytes:
+        self._keep()
+        return packed(self.metrics.snapshot())
+
+    def _keep(self) -> None:
+        self._settle()
+        self.siblings.keep(packed(self.metrics.counted()))
+
+    def _requests(self) -> bytes:
+        now = trio.current_time()
+        return msgspec.json.encode([flight.describe(now) for flight in self._flights])
+
+
+_REQUESTS = msgspec.json.Decoder(list[dict[str, object]])
+
+
+def _age(row: dict[str, object]) -> float:
+    age = row.get("age")
+    return age if isinstance(age, float | int) else 0.0
+
+
+def _snapshot(data: bytes) -> Snapshot:
+    try:
+        return unpacked(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # half of a file, when the disk was full, or something else's
+        return {}

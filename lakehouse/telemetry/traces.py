@@ -1,0 +1,205 @@
+"""Traces as OpenTelemetry has them (extra `otel`). Imported only where `[observe] traces_url` is set.
+
+A request is a span of kind server; each attempt at a provider, or the call of a gateway upstream, is a span of kind
+client below it, named and described by the semantic conventions for generative AI and for HTTP
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/). Spans are made when the request has ended, from what its flight
+wrote down: nothing is done while it runs but to choose the ids that travel in `traceparent`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import trio
+from opentelemetry import context, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from lakehouse import __version__
+from lakehouse.config.urls import separate
+from lakehouse.core.context import Content, Flight, Try
+from lakehouse.core.trace_context import Trace, begin, new_id
+from lakehouse.telemetry.access_log import printable
+from lakehouse.telemetry.genai_messages import answered, asked
+
+LAST_WORDS = 3.0
+"""Seconds that the end of the service waits for the collector to take the last spans."""
+
+Attributes = dict[str, str | int | float | tuple[str, ...]]
+
+
+class Traces:
+    """Sends the spans of ended flights to a collector, from a thread of its own, in batches of bounded number."""
+
+    def __init__(
+        self, url: str, *, ratio: float = 1.0, content: bool = False, exporter: SpanExporter | None = None
+    ) -> None:
+        self._ratio = ratio
+        self._content = content
+        self._ids = _Chosen()
+        name = os.environ.get("OTEL_SERVICE_NAME") or "lakehouse"
+        resource = Resource.create({"service.name": name, "service.version": __version__})
+        # Which requests are recorded is decided when they begin, so that the decision travels with them.
+        self._provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False, id_generator=self._ids)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter or _exporter(url)))
+        self._tracer = self._provider.get_tracer("lakehouse", __version__)
+
+    def begin(self, flight: Flight, traceparent: bytes | None) -> None:
+        """Make a flight part of the caller's trace or of a new one; ask for its content if that is switched on."""
+        flight.trace = begin(traceparent, ratio=self._ratio)
+        if self._content and flight.trace.sampled:
+            flight.content = Content()
+
+    def flight_ended(self, flight: Flight, ended: float) -> None:
+        """Send the spans of a flight, if it is recorded. Must be called in the task of a trio program."""
+        traced = flight.trace
+        if traced is None or not traced.sampled:
+            return
+        since = time.time() - trio.current_time()
+        self._server_span(flight, traced, since, ended)
+        for attempt in flight.tries:
+            self._attempt_span(flight, traced, attempt, since, ended)
+        if traced.call_id:
+            self._call_span(flight, traced, since, ended)
+
+    async def close(self) -> None:
+        """Send what is left, waiting `LAST_WORDS` seconds for the collector at most."""
+        # Bounded: a collector that does not answer must not hold up the end; its thread is a daemon's.
+        with trio.move_on_after(LAST_WORDS, shield=True):
+            await trio.to_thread.run_sync(self._provider.shutdown, abandon_on_cancel=True)
+
+    def _server_span(self, flight: Flight, traced: Trace, since: float, ended: float) -> None:
+        attributes: Attributes = {
+            "http.request.method": flight.method,
+            "http.route": flight.route,
+            "lakehouse.request_id": flight.id,
+            "lakehouse.outcome": flight.outcome or "",
+            "lakehouse.attempts": flight.attempts,
+        }
+        _add(attributes, "http.response.status_code", flight.status)
+        _add(attributes, "lakehouse.tier", flight.tier)
+        name = f"{flight.method} {flight.route}".rstrip()
+        parent = None if traced.parent_id is None else _context(traced, traced.parent_id, remote=True)
+        span = self._start(name, SpanKind.SERVER, traced, traced.span_id, parent, since + flight.started, attributes)
+        _end(span, since + ended, _failure(flight))
+
+    def _attempt_span(self, flight: Flight, traced: Trace, attempt: Try, since: float, ended: float) -> None:
+        model = printable(attempt.model)
+        attributes: Attributes = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": attempt.upstream,
+            "gen_ai.request.model": model,
+            "lakehouse.attempt.why": attempt.why,
+        }
+        _add(attributes, "http.response.status_code", attempt.status)
+        if attempt.first_piece is not None:
+            attributes["gen_ai.response.time_to_first_chunk"] = attempt.first_piece - attempt.started
+        error = attempt.error or (None if attempt.ended is not None else "cancelled")
+        if error is None and attempt is _served(flight):
+            attributes |= self._answer(flight, model)
+        parent = _context(traced, traced.span_id)
+        span_id = attempt.span_id or new_id(64)
+        began, over = since + attempt.started, since + (ended if attempt.ended is None else attempt.ended)
+        _end(self._start(f"chat {model}", SpanKind.CLIENT, traced, span_id, parent, began, attributes), over, error)
+
+    def _answer(self, flight: Flight, model: str) -> Attributes:
+        attributes: Attributes = {"gen_ai.response.model": model}
+        if flight.finish_reason is not None:
+            attributes["gen_ai.response.finish_reasons"] = (flight.finish_reason,)
+        if (usage := flight.usage) is not None:
+            _add(attributes, "gen_ai.usage.input_tokens", usage.input_tokens)
+            _add(attributes, "gen_ai.usage.output_tokens", usage.output_tokens)
+            _add(attributes, "gen_ai.usage.cache_read.input_tokens", usage.cached_tokens)
+            _add(attributes, "gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens)
+            _add(attributes, "lakehouse.cost_usd", usage.cost_usd)
+        if self._content and flight.content is not None:
+            _add(attributes, "gen_ai.input.messages", asked(flight.content.asked))
+            _add(attributes, "gen_ai.output.messages", answered(flight.content.answered))
+        return attributes
+
+    def _call_span(self, flight: Flight, traced: Trace, since: float, ended: float) -> None:
+        attributes: Attributes = {"http.request.method": flight.method, "lakehouse.upstream": flight.upstream or ""}
+        _add(attributes, "http.response.status_code", flight.status)
+        parent = _context(traced, traced.span_id)
+        began = since + flight.started
+        span = self._start(flight.method, SpanKind.CLIENT, traced, traced.call_id, parent, began, attributes)
+        _end(span, since + ended, flight.error)
+
+    def _start(
+        self,
+        name: str,
+        kind: SpanKind,
+        traced: Trace,
+        span_id: int,
+        parent: SpanContext | None,
+        started: float,
+        attributes: Attributes,
+    ) -> trace.Span:
+        self._ids.choose(traced.trace_id, span_id)
+        around = context.Context()
+        if parent is not None:
+            around = trace.set_span_in_context(trace.NonRecordingSpan(parent), around)
+        return self._tracer.start_span(name, around, kind, attributes, start_time=_ns(started))
+
+
+class _Chosen(IdGenerator):
+    """Gives the SDK the ids that were chosen when the request began: they have travelled already."""
+
+    def __init__(self) -> None:
+        self._trace_id = self._span_id = 0
+
+    def choose(self, trace_id: int, span_id: int) -> None:
+        self._trace_id, self._span_id = trace_id, span_id
+
+    def generate_trace_id(self) -> int:
+        return self._trace_id
+
+    def generate_span_id(self) -> int:
+        return self._span_id
+
+
+def _context(traced: Trace, span_id: int, *, remote: bool = False) -> SpanContext:
+    return SpanContext(traced.trace_id, span_id, is_remote=remote, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+
+def _exporter(url: str) -> OTLPSpanExporter:
+    """An exporter whose endpoint, which appears in its errors, has no password."""
+    endpoint = separate(url)
+    headers = {"authorization": endpoint.authorization} if endpoint.authorization else None
+    return OTLPSpanExporter(endpoint=endpoint, headers=headers)
+
+
+def _served(flight: Flight) -> Try | None:
+    """The attempt that answered."""
+    return next((made for made in reversed(flight.tries) if made.ended is not None and made.error is None), None)
+
+
+def _failure(flight: Flight) -> str | None:
+    """What to call a failure of ours or of an upstream; None for what the caller did, or where all is well."""
+    if flight.outcome in ("failed", "deadline"):
+        return flight.error or flight.outcome
+    if flight.status is not None and flight.status >= 500:
+        return flight.error or str(flight.status)
+    return None
+
+
+def _add(attributes: Attributes, name: str, value: str | float | None) -> None:
+    if value is not None:
+        attributes[name] = value
+
+
+def _end(span: trace.Span, at: float, error: str | None) -> None:
+    if error is not None:
+        span.set_attribute("error.type", error)
+        span.set_status(Status(StatusCode.ERROR))
+    span.end(_ns(at))
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * 1e9)

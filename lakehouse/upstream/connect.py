@@ -1,0 +1,77 @@
+"""Making a connection: addresses, happy eyeballs, TLS."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+
+import trio
+
+from lakehouse.upstream.endpoint import reason_of
+from lakehouse.upstream.proxy import Proxy, ProxyError, open_tunnel
+
+
+async def dial(hostname: str, port: int, tls: ssl.SSLContext | None, *, proxy: Proxy | None = None) -> socket.socket:
+    """A connected, non-blocking socket; with `tls` its handshake is done and the certificate is that of `hostname`.
+
+    Addresses of both families are tried as RFC 8305 says, each a quarter of a second after the one before. Raises
+    `OSError` (`ssl.SSLError` among them) or, for a name that cannot be one, `ValueError`. Cancelled, it leaves nothing
+    open. With `proxy` that is connected to instead, and asked for a tunnel, whatever the scheme; what it does not do
+    is a `ProxyError`.
+    """
+    stream = await trio.open_tcp_stream(hostname, port) if proxy is None else await _reach(proxy)
+    family, kind, proto = stream.socket.family, stream.socket.type, stream.socket.proto
+    sock = socket.socket(family, kind, proto, fileno=stream.socket.detach())
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # trio's default of 16 KiB would have us wake up for every 16 KiB of an upload.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 256 * 1024)
+        if proxy is not None:
+            await open_tunnel(sock, proxy, hostname, port)
+        return sock if tls is None else await _secure(sock, hostname, tls)
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _reach(proxy: Proxy) -> trio.SocketStream:
+    try:
+        return await trio.open_tcp_stream(proxy.hostname, proxy.port)
+    except (OSError, ValueError) as error:
+        raise ProxyError(f"the proxy {proxy} could not be connected to: {reason_of(error)}") from error
+
+
+async def _secure(sock: socket.socket, hostname: str, tls: ssl.SSLContext) -> ssl.SSLSocket:
+    # Ragged ends are kept apart from real ones: a body without a length ends with the connection, and anybody on the
+    # way can end a TCP connection.
+    secure = tls.wrap_socket(sock, server_hostname=hostname, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+    try:
+        while True:
+            try:
+                secure.do_handshake()
+            except ssl.SSLWantReadError:
+                await trio.lowlevel.wait_readable(secure)
+            except ssl.SSLWantWriteError:
+                await trio.lowlevel.wait_writable(secure)
+            else:
+                return secure
+    except BaseException:
+        secure.close()
+        raise
+
+
+def default_context() -> ssl.SSLContext:
+    """Certificates are verified as httpx does it: `SSL_CERT_FILE` or `SSL_CERT_DIR` if set, else certifi's bundle.
+
+    Reads a file of 300 KB and takes some 20 ms; raises `OSError` if there is none.
+    """
+    file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if not file and not directory:
+        import certifi  # here, for most services never speak TLS to an upstream
+
+        file = certifi.where()
+    context = ssl.create_default_context(cafile=file or None, capath=None if file else directory)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

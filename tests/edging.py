@@ -18,7 +18,7 @@ import trio
 
 from lakehouse.asgi.middleware.request_lifetime import Lifeline
 from lakehouse.asgi.types import App, Receive, Scope, Send
-from lakehouse.core.context import Flight, InFlight
+from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.limits import Limits
 from lakehouse.server.server_state import Door, open_door
@@ -64,8 +64,8 @@ class Served:
     door: Door | None
     port: int
     lifeline: Lifeline | None = None
-    flights: InFlight = field(default_factory=InFlight)
-    ended: list[Flight] = field(default_factory=list)
+    flights: ActiveRequests = field(default_factory=ActiveRequests)
+    ended: list[RequestContext] = field(default_factory=list)
 
     async def connect(self) -> Client:
         return Client(await trio.open_tcp_stream("127.0.0.1", self.port))
@@ -154,8 +154,8 @@ async def serving(
     app: App, limits: Limits | None = None, *, lifeline: bool = False, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Served]:
     """The application behind a door on a port of its own, for the length of the block."""
-    ended: list[Flight] = []
-    flights = InFlight()
+    ended: list[RequestContext] = []
+    flights = ActiveRequests()
     line = Lifeline(app, flights=flights, on_end=ended.append) if lifeline else None
     async with open_door(line or app, limits) as door, trio.open_nursery() as nursery:
         handler = partial(serve_connection, door)
@@ -172,8 +172,8 @@ async def serving(
 @asynccontextmanager
 async def hosting(app: App) -> AsyncIterator[Served]:
     """The application and its lifeline under stock Hypercorn's trio worker, for the length of the block."""
-    ended: list[Flight] = []
-    flights = InFlight()
+    ended: list[RequestContext] = []
+    flights = ActiveRequests()
     line = Lifeline(app, flights=flights, on_end=ended.append)
     config = hypercorn.Config()
     config.bind = ["127.0.0.1:0"]

@@ -17,7 +17,7 @@ from lakehouse.asgi.types import App
 from lakehouse.chat.api.application import ChatApplication
 from lakehouse.chat.api.interface import ModelCard, ProviderState
 from lakehouse.chat.model.request import Answer, Done, Function, Piece, Request, ToolCall
-from lakehouse.core.context import Flight, InFlight
+from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import Attempt, LakehouseError
 from lakehouse.server.listening import bound
 from lakehouse.server.server import Site, run_sites
@@ -88,13 +88,13 @@ class FakeDispatcher:
         self.reply = reply if reply is not None else answer()
         self.script = script
         self.asked: list[Request] = []
-        self.flights: list[Flight | None] = []
+        self.flights: list[RequestContext | None] = []
         self.under_way = 0
         self.begun = trio.Event()
         self.closed = trio.Event()
         self.cards: list[ModelCard] | LakehouseError = []
 
-    async def __call__(self, request: Request, *, flight: Flight | None = None) -> Answer:
+    async def __call__(self, request: Request, *, flight: RequestContext | None = None) -> Answer:
         with self._call(request, flight):
             await trio.lowlevel.checkpoint()
             if isinstance(self.reply, Exception):
@@ -105,13 +105,13 @@ class FakeDispatcher:
             return self.reply
 
     @asynccontextmanager
-    async def stream(self, request: Request, *, flight: Flight | None = None) -> AsyncIterator[FakePieces]:
+    async def stream(self, request: Request, *, flight: RequestContext | None = None) -> AsyncIterator[FakePieces]:
         with self._call(request, flight):
             async with trio.open_nursery():  # as the real one: failures come in groups, scopes must nest
                 yield FakePieces(self.script)
 
     @contextmanager
-    def _call(self, request: Request, flight: Flight | None) -> Iterator[None]:
+    def _call(self, request: Request, flight: RequestContext | None) -> Iterator[None]:
         self.asked.append(request)
         self.flights.append(flight)
         self.under_way += 1
@@ -149,7 +149,7 @@ Server = Literal["ours", "hypercorn", "bare hypercorn"]
 async def serve(nursery: trio.Nursery, app: App, server: Server = "ours") -> str:
     """Serve the application in the nursery, on a free port of the loopback; gives its URL."""
     if server != "bare hypercorn":
-        app = Lifeline(app, flights=InFlight())
+        app = Lifeline(app, flights=ActiveRequests())
     if server == "ours":
         return str(await nursery.start(_serve_ours, app))
     config = Config()

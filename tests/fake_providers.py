@@ -20,7 +20,7 @@ import trio
 from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
 from lakehouse.chat.model.request import Answer, ContentPiece, Done, Piece, Request
 from lakehouse.config import ChatTable, Config, PolicyTable
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 
 KEYS = {
@@ -255,9 +255,9 @@ def ask(model: str = "m", *fallbacks: str, **fields: Any) -> Request:
     return Request(model=model, fallbacks=fallbacks, messages=messages, **fields)
 
 
-def flight(**fields: Any) -> Flight:
+def flight(**fields: Any) -> RequestContext:
     """A request in flight."""
-    return Flight(id="1", method="POST", path="/v1/chat", started=trio.current_time(), **fields)
+    return RequestContext(id="1", method="POST", path="/v1/chat", started=trio.current_time(), **fields)
 
 
 async def answer_of(dispatcher: Dispatcher, request: Request, mode: str) -> tuple[str, Answer | Done]:

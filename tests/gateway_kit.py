@@ -19,7 +19,7 @@ from hypercorn.config import Config
 from lakehouse.asgi.middleware.request_lifetime import Lifeline
 from lakehouse.asgi.types import App
 from lakehouse.config import GatewayTable
-from lakehouse.core.context import Flight, InFlight
+from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.gateway.proxy import Gateway
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.server_state import open_door
@@ -237,8 +237,8 @@ class Lake:
 
     services: dict[str, Service]
     gateway: Gateway
-    flights: InFlight
-    ended: list[Flight]
+    flights: ActiveRequests
+    ended: list[RequestContext]
     address: tuple[str, int]
 
     def __getattr__(self, name: str) -> Service:
@@ -299,8 +299,8 @@ async def lake(
             await nursery.start(service.serve)
         urls = {f"{name}_url": service.url for name, service in services.items()}
         gateway = Gateway(replace(GatewayTable(), **{**urls, **settings}))  # type: ignore[arg-type]
-        flights = InFlight()
-        ended: list[Flight] = []
+        flights = ActiveRequests()
+        ended: list[RequestContext] = []
         app = Lifeline(wrap(gateway), flights=flights, on_end=ended.append)
         try:
             with trio.fail_after(PATIENCE):

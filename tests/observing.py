@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.telemetry.log import Form, Log
 
 
@@ -35,7 +35,7 @@ class Pool:
     max_connections: int = 64
 
 
-def flight(**facts: Any) -> Flight:
+def make_context(**facts: Any) -> RequestContext:
     """A proxied request that took 12 ms, 10 of them the upstream's."""
     usual: dict[str, Any] = {
         "id": "r-1",
@@ -50,7 +50,7 @@ def flight(**facts: Any) -> Flight:
         "upstream_seconds": 0.010,
         "first_piece": 100.011,
     }
-    return Flight(**usual | facts)
+    return RequestContext(**usual | facts)
 
 
 class Caught:

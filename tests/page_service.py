@@ -14,7 +14,7 @@ import trio
 from lakehouse.asgi.middleware.auth import Doorkeeper, Tokens
 from lakehouse.asgi.middleware.request_lifetime import Lifeline
 from lakehouse.asgi.types import Receive, Scope, Send, answer, read_body
-from lakehouse.core.context import Flight, InFlight
+from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import ErrNotFound
 from lakehouse.runtime.console.endpoints import PATHS, SignIn, Views
 from lakehouse.server.server import Site, run_sites
@@ -78,7 +78,7 @@ class PageService:
     """What a test sets: requests in flight, how full the pools are, which circuits are open, what has ended."""
 
     def __init__(self, *tokens: str) -> None:
-        self.flights = InFlight()
+        self.flights = ActiveRequests()
         self.pools = {name: Pool(name) for name in (*GATEWAY.values(), *PROVIDERS)}
         self.circuits: dict[str, int] = {}
         self.model = Model()
@@ -110,10 +110,10 @@ class PageService:
 
     def takes_off(
         self, route: str, *, ago: float, phase: str = "waiting", left: float = 30.0, **facts: object
-    ) -> Flight:
+    ) -> RequestContext:
         """A request begins; it has run for `ago` seconds."""
         now = trio.current_time()
-        flight = Flight(
+        flight = RequestContext(
             id=f"{random.randrange(16**8):08x}-{len(self.flights):06x}",
             method="POST",
             path=route,
@@ -134,7 +134,7 @@ class PageService:
         """A request has ended; `provider` makes it a chat."""
         now = trio.current_time()
         own = random.uniform(0.0001, 0.0006)
-        flight = Flight(
+        flight = RequestContext(
             id="x", method="POST", path=route, route=route, started=now - seconds, ended=now, status=status,
             outcome="answered", upstream_seconds=seconds - own, first_piece=now - seconds * 0.6, error=error,
         )  # fmt: skip

@@ -16,7 +16,7 @@ from lakehouse.chat.api.blueprints import native
 from lakehouse.chat.api.event_stream import EventStream
 from lakehouse.chat.api.native import NativeEvents
 from lakehouse.chat.model.request import ContentPiece, Quorum, ReasoningPiece, Request, ToolCallPiece
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt, ErrTimeout, ErrUpstream, LakehouseError, failure
 from tests.fake_dispatcher import CALL, FakeDispatcher, answer, application, done, serve
 
@@ -366,7 +366,7 @@ async def test_a_client_that_leaves_ends_what_it_started(url: str, dispatcher: F
 
 
 async def test_the_layers_around_the_application_are_used(dispatcher: FakeDispatcher, nursery: trio.Nursery) -> None:
-    flight = Flight(id="req-7", method="POST", path="/v1/chat", started=0.0)
+    flight = RequestContext(id="req-7", method="POST", path="/v1/chat", started=0.0)
     app = application(native(dispatcher, max_body=LIMIT))
     begun = []
     last_words = []

@@ -247,7 +247,7 @@ async def test_a_loser_says_nothing_of_its_route(autojump_clock: MockClock) -> N
         here = flight()
         await dispatcher(ask(*CHAIN), flight=here)
         assert all(state.available for state in dispatcher.providers())
-    assert [(made.why, made.error) for made in here.tries] == [("first", "cancelled"), ("hedge", None)]
+    assert [(made.why, made.error) for made in here.attempts] == [("first", "cancelled"), ("hedge", None)]
 
 
 async def test_when_both_answer_in_the_same_moment_one_wins_and_the_other_is_closed(

@@ -484,7 +484,7 @@ async def test_time_with_an_upstream_that_did_not_answer_is_the_upstreams(autoju
     async with dispatching(ollama=FakeProvider(OVERLOADED.after(1.0), SILENCE)) as dispatcher:
         with trio.move_on_after(5.0):
             await dispatcher(ask(), flight=here)
-    pause = here.tries[1].started - 1.0
+    pause = here.attempts[1].started - 1.0
     assert here.upstream_seconds == pytest.approx(5.0 - pause)
 
 
@@ -495,7 +495,7 @@ async def test_a_flight_is_told_what_its_call_is_doing(autojump_clock: MockClock
     class Watching(FakeProvider):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             assert request.extensions["flight"] is here
-            seen.append((here.phase, here.upstream, here.model, here.attempts))
+            seen.append((here.phase, here.upstream, here.model, here.attempt_count))
             return await super().handle_async_request(request)
 
     ollama, openrouter = Watching(OVERLOADED), Watching(theirs("Hello.", mode))
@@ -512,7 +512,7 @@ async def test_a_flight_is_told_what_its_call_is_doing(autojump_clock: MockClock
         ("backoff", "ollama", "m", 2),
         ("backoff", "openrouter", "v/m", 3),
     ]
-    assert [(made.upstream, made.why, made.error) for made in here.tries] == [
+    assert [(made.upstream, made.why, made.error) for made in here.attempts] == [
         ("ollama", "first", "overloaded"),
         ("ollama", "retry", "overloaded"),
         ("openrouter", "fallback", None),

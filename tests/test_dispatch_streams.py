@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from lakehouse.chat.dispatch.dispatcher import Dispatcher
 from lakehouse.chat.model.request import ContentPiece, Done, ReasoningPiece, ToolCallPiece
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrTimeout, ErrUpstream
 from tests.fake_providers import (
     LAST,
@@ -275,7 +275,7 @@ async def test_leaving_early_closes_the_connection_at_once(autojump_clock: MockC
             await anext(pieces)
         assert ollama.open == 0
         assert trio.current_time() == 1.0
-    assert [made.error for made in here.tries] == ["cancelled"]
+    assert [made.error for made in here.attempts] == ["cancelled"]
 
 
 async def test_a_stream_that_its_client_leaves_still_tells_what_was_known_of_its_cost(
@@ -426,7 +426,7 @@ class Client:
     gone: bool = False
 
 
-async def left(dispatcher: Dispatcher, after: float, *, mode: str, gone: bool = True) -> Flight:
+async def left(dispatcher: Dispatcher, after: float, *, mode: str, gone: bool = True) -> RequestContext:
     """Ask, and be cancelled after so many seconds, because the client is `gone` or not; returns the flight."""
     here = flight()
     with trio.CancelScope() as scope:

@@ -17,7 +17,7 @@ import trio
 
 from lakehouse.asgi.middleware.request_lifetime import Lifeline
 from lakehouse.asgi.types import App, Message, Receive, Scope, Send
-from lakehouse.core.context import Flight, InFlight
+from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import ErrProviderNotFound, ErrTimeout, ErrUnavailable, ErrUpstream
 from tests.edging import CLOSE, GET, TEXT, Served, body_of, frame, get, hosting, post, reply, serving, websocket
 
@@ -50,7 +50,7 @@ def app(handle: App) -> App:
     return whole
 
 
-async def settled(served: Served, flights: int = 1) -> list[Flight]:
+async def settled(served: Served, flights: int = 1) -> list[RequestContext]:
     """The flights that have ended, once there are so many and none is left."""
     with trio.fail_after(2):
         while len(served.ended) < flights or len(served.flights):
@@ -396,8 +396,8 @@ async def test_a_foreign_servers_last_message_is_not_cancelled(autojump_clock: t
         sent.append(message)
 
     received: list[Message] = []
-    ended: list[Flight] = []
-    line = Lifeline(hello, flights=InFlight(), on_end=ended.append)
+    ended: list[RequestContext] = []
+    line = Lifeline(hello, flights=ActiveRequests(), on_end=ended.append)
     headers = [(b"x-request-timeout-ms", b"3000")]
     await line({"type": "http", "method": "GET", "path": "/", "headers": headers, "extensions": {}}, receive, slow)
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
@@ -551,5 +551,5 @@ async def test_lifespan_passes_through() -> None:
     async def nothing(*_: object) -> Any:
         raise AssertionError
 
-    await Lifeline(inner, flights=InFlight())({"type": "lifespan"}, nothing, nothing)
+    await Lifeline(inner, flights=ActiveRequests())({"type": "lifespan"}, nothing, nothing)
     assert seen == ["lifespan"]

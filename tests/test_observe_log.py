@@ -15,16 +15,16 @@ import pytest
 import trio
 import trio.testing
 
-from lakehouse.core.context import Content, Flight
+from lakehouse.core.context import Content, RequestContext
 from lakehouse.telemetry.access_log import Clock
 from lakehouse.telemetry.log import Log, stdlib_to
 from lakehouse.telemetry.log_sink import LAST_WORDS, MAX_LINES, Sink, chunks
-from tests.observing import Caught, Spent, flight
+from tests.observing import Caught, Spent, make_context
 
 
 def logged(**facts: Any) -> dict[str, Any]:
     caught = Caught()
-    ended = flight(**facts)
+    ended = make_context(**facts)
     assert ended.ended is not None
     caught.log.flight_ended(ended, ended.ended)
     (line,) = caught.lines
@@ -52,7 +52,7 @@ def test_a_line_says_who_what_how_it_ended_and_where_the_time_went() -> None:
 
 def test_a_line_of_a_chat_says_which_model_answered_and_what_it_cost() -> None:
     usage = Spent(input_tokens=100, output_tokens=20, cost_usd=0.0125)
-    chat = flight(route="/v1/chat", provider="ollama", model="qwen3:8b", tier="local_hot", usage=usage)
+    chat = make_context(route="/v1/chat", provider="ollama", model="qwen3:8b", tier="local_hot", usage=usage)
     chat.attempt("kimi", "k2", now=100.0)
     chat.attempt("ollama", "qwen3:8b", now=100.005, why="fallback")
     caught = Caught()
@@ -93,7 +93,7 @@ def test_who_only_looks_at_us_is_not_loud() -> None:
 
 def test_no_content_and_no_secret_is_in_any_line() -> None:
     secret, content = "sk-0123456789", "the patient's name is Ada"
-    told: Flight = flight(
+    told: RequestContext = make_context(
         path=f"/v1/storage/{secret}?token={secret}",
         content=Content(asked={"authorization": f"Bearer {secret}", "prompt": content}, answered=content),
     )
@@ -125,7 +125,7 @@ def test_a_hostile_model_name_is_one_short_harmless_line() -> None:
     name = "\x1b[2J\nGET /forged 200\r" + "x" * 1000
     for form in ("json", "console"):
         caught = Caught(form)
-        caught.log.flight_ended(flight(model=name), 100.012)
+        caught.log.flight_ended(make_context(model=name), 100.012)
         assert len(caught.text.splitlines()) == 1
         assert "\x1b" not in caught.text
         assert len(caught.text) < 600
@@ -134,12 +134,12 @@ def test_a_hostile_model_name_is_one_short_harmless_line() -> None:
 
 def test_the_console_form_is_for_people_and_the_rest_is_json() -> None:
     console = Caught("console")
-    console.log.flight_ended(flight(), 100.012)
+    console.log.flight_ended(make_context(), 100.012)
     assert "POST /v1/sql 200" in console.text
     assert "outcome=answered" in console.text
     assert Caught("auto").log.form == "json"  # no terminal
     off = Caught("off")
-    off.log.flight_ended(flight(), 100.012)
+    off.log.flight_ended(make_context(), 100.012)
     assert off.text == ""
 
 
@@ -319,5 +319,5 @@ def test_a_reader_that_is_gone_is_no_failure_of_ours() -> None:
     with pipe() as (reader, stream):
         log = Log("json", stream=stream)
         reader.close()
-        log.flight_ended(flight(), 100.012)
+        log.flight_ended(make_context(), 100.012)
         assert log.sink.dropped == 1

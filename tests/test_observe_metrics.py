@@ -7,13 +7,13 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from lakehouse.core.context import Flight, InFlight
+from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.telemetry.exposition import exposition
 from lakehouse.telemetry.metric_definitions import FAMILIES
 from lakehouse.telemetry.metric_store import DURATIONS, Snapshot, Tallies, observe, packed, unpacked
 from lakehouse.telemetry.metrics import Metrics, Names, Sources
 from lakehouse.telemetry.telemetry import Observer
-from tests.observing import Caught, Pool, Spent, flight
+from tests.observing import Caught, Pool, Spent, make_context
 
 NAMES = Names(
     routes={"/v1/sql": "queryd", "/v1/chat": ""},
@@ -24,7 +24,7 @@ NAMES = Names(
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def counted(*flights: Flight, sources: Sources | None = None) -> Metrics:
+def counted(*flights: RequestContext, sources: Sources | None = None) -> Metrics:
     metrics = Metrics(NAMES, sources or Sources())
     for ended in flights:
         assert ended.ended is not None
@@ -46,14 +46,18 @@ def value(read: Series, name: str, **labels: str) -> float | None:
 
 
 def test_a_request_is_counted_by_route_and_what_ended_it() -> None:
-    read = series(counted(flight(), flight(), flight(status=502), flight(outcome="client left")).snapshot())
+    read = series(
+        counted(
+            make_context(), make_context(), make_context(status=502), make_context(outcome="client left")
+        ).snapshot()
+    )
     assert value(read, "requests_total", route="/v1/sql", outcome="answered", status="2xx") == 2
     assert value(read, "requests_total", route="/v1/sql", outcome="answered", status="5xx") == 1
     assert value(read, "requests_total", route="/v1/sql", outcome="client left", status="4xx") == 1
 
 
 def test_its_time_is_taken_apart_into_histograms() -> None:
-    read = series(counted(flight()).snapshot())
+    read = series(counted(make_context()).snapshot())
     for name, seconds in {"request": 0.012, "upstream": 0.010, "overhead": 0.002, "first_piece": 0.011}.items():
         assert value(read, f"{name}_seconds_count", route="/v1/sql") == 1
         assert value(read, f"{name}_seconds_sum", route="/v1/sql") == pytest.approx(seconds)
@@ -71,21 +75,21 @@ def test_a_value_beyond_every_bucket_is_in_the_last_and_a_bound_belongs_to_its_b
 
 
 def test_what_never_went_upstream_and_had_no_piece_is_not_in_their_histograms() -> None:
-    read = series(counted(flight(upstream_seconds=0.0, first_piece=None)).snapshot())
+    read = series(counted(make_context(upstream_seconds=0.0, first_piece=None)).snapshot())
     assert value(read, "request_seconds_count", route="/v1/sql") == 1
     assert value(read, "upstream_seconds_count", route="/v1/sql") == 0
     assert value(read, "first_piece_seconds_count", route="/v1/sql") == 0
 
 
 def test_an_hour_of_websocket_is_no_latency() -> None:
-    read = series(counted(flight(status=101, ended=3700.0)).snapshot())
+    read = series(counted(make_context(status=101, ended=3700.0)).snapshot())
     assert value(read, "requests_total", route="/v1/sql", outcome="answered", status="1xx") == 1
     assert value(read, "request_seconds_count", route="/v1/sql") == 0
 
 
 def test_a_chats_attempts_tokens_and_cost_are_counted_by_provider_and_tier() -> None:
     usage = Spent(input_tokens=100, output_tokens=20, cached_tokens=64, reasoning_tokens=8, cost_usd=0.5)
-    chat = flight(route="/v1/chat", provider="ollama", model="q", tier="judge", usage=usage)
+    chat = make_context(route="/v1/chat", provider="ollama", model="q", tier="judge", usage=usage)
     failed = chat.attempt("kimi", "k2", now=100.0)
     failed.ended, failed.error, failed.status = 100.002, "overloaded", 529
     again = chat.attempt("kimi", "k2", now=100.003, why="retry")
@@ -113,9 +117,9 @@ def test_a_chats_attempts_tokens_and_cost_are_counted_by_provider_and_tier() -> 
 def test_hostile_names_make_no_series_and_take_no_memory() -> None:
     metrics = Metrics(NAMES, Sources())
 
-    def strange(number: int) -> Flight:
+    def strange(number: int) -> RequestContext:
         name = f"evil-{number}"
-        made = flight(route=name, outcome=name, status=900 + number % 99, provider=name, tier=name, usage=Spent())
+        made = make_context(route=name, outcome=name, status=900 + number % 99, provider=name, tier=name, usage=Spent())
         made.upstream = made.model = name
         made.attempt(name, name, now=100.0).error = name
         return made
@@ -133,9 +137,9 @@ def test_hostile_names_make_no_series_and_take_no_memory() -> None:
 
 
 def test_how_things_stand_is_asked_at_the_moment_of_the_question() -> None:
-    flights = InFlight()
-    flights.add(flight())
-    flights.add(flight(route="evil"))
+    flights = ActiveRequests()
+    flights.add(make_context())
+    flights.add(make_context(route="evil"))
     sources = Sources(
         flights=flights,
         pools=lambda: [Pool("queryd", 3, 4, 5, 256), Pool("evil", 1)],
@@ -162,7 +166,7 @@ def test_how_things_stand_is_asked_at_the_moment_of_the_question() -> None:
 
 
 def test_several_workers_are_added_up() -> None:
-    one, two = counted(flight()), counted(flight(), flight(outcome="deadline", status=504))
+    one, two = counted(make_context()), counted(make_context(), make_context(outcome="deadline", status=504))
     read = series(one.snapshot(), two.snapshot())
     assert value(read, "requests_total", route="/v1/sql", outcome="answered", status="2xx") == 2
     assert value(read, "requests_total", route="/v1/sql", outcome="deadline", status="5xx") == 1
@@ -170,11 +174,11 @@ def test_several_workers_are_added_up() -> None:
 
 
 def test_counts_survive_the_way_from_one_process_to_another() -> None:
-    metrics = counted(flight())
+    metrics = counted(make_context())
     assert unpacked(packed(metrics.snapshot())).keys() == metrics.snapshot().keys()
     successor = Metrics(NAMES, Sources())
     successor.restore(unpacked(packed(metrics.counted())))
-    successor.flight_ended(flight(), 100.012)
+    successor.flight_ended(make_context(), 100.012)
     read = series(successor.snapshot())
     assert value(read, "requests_total", route="/v1/sql", outcome="answered", status="2xx") == 2
     assert value(read, "request_seconds_sum", route="/v1/sql") == pytest.approx(0.024)
@@ -190,7 +194,7 @@ def test_rows_of_another_version_are_passed_over() -> None:
 
 
 def test_whoever_asks_for_openmetrics_gets_it() -> None:
-    snapshot = counted(flight()).snapshot()
+    snapshot = counted(make_context()).snapshot()
     plain, plain_type = exposition([snapshot], "text/plain")
     modern, modern_type = exposition([snapshot], "application/openmetrics-text; version=1.0.0")
     assert plain_type.startswith("text/plain")
@@ -205,7 +209,7 @@ def test_every_label_that_is_missing_is_noticed() -> None:
 
 
 def test_two_services_in_one_process_count_apart() -> None:
-    one, two = counted(flight()), counted()
+    one, two = counted(make_context()), counted()
     assert value(series(one.snapshot()), "requests_total", route="/v1/sql", outcome="answered", status="2xx") == 1
     assert value(series(two.snapshot()), "requests_total", route="/v1/sql", outcome="answered", status="2xx") is None
 
@@ -215,7 +219,7 @@ async def test_a_request_that_cannot_be_counted_harms_no_other(nursery: trio.Nur
     observer = Observer(NAMES, Sources(), log=caught.log)
     await nursery.start(observer.run)
     for usage in (None, Spent(input_tokens=10**400), None):
-        observer.on_end(flight(usage=usage))
+        observer.on_end(make_context(usage=usage))
     await trio.sleep(0.2)
     assert len(caught.lines) == 2
     text, _ = await observer.exposition()

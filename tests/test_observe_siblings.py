@@ -16,19 +16,19 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from lakehouse.core.context import Flight, InFlight
+from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import ErrMethodNotAllowed
 from lakehouse.runtime.console.endpoints import PATHS, Views
 from lakehouse.telemetry.metrics import Names, Sources
 from lakehouse.telemetry.telemetry import Observer
 from lakehouse.telemetry.worker_ipc import PATIENCE, private_directory
-from tests.observing import Caught, flight
+from tests.observing import Caught, make_context
 
 NAMES = Names(routes={"/v1/sql": "queryd"}, upstreams=("queryd",))
 
 
-def observer(directory: Path | None, worker: int = 0, *in_flight: Flight) -> Observer:
-    flights = InFlight()
+def observer(directory: Path | None, worker: int = 0, *in_flight: RequestContext) -> Observer:
+    flights = ActiveRequests()
     for one in in_flight:
         flights.add(one)
     return Observer(NAMES, Sources(flights=flights), log=Caught().log, directory=directory, worker=worker)
@@ -75,9 +75,9 @@ def test_a_long_temporary_path_leaves_room_for_a_sockets_name(monkeypatch: pytes
 async def test_whichever_worker_is_asked_gives_the_sum(directory: Path) -> None:
     one, two = observer(directory, 0), observer(directory, 1)
     async with running(one, two):
-        one.on_end(flight())
-        two.on_end(flight())
-        two.on_end(flight())
+        one.on_end(make_context())
+        two.on_end(make_context())
+        two.on_end(make_context())
         for asked in (one, two):
             assert await shown(asked, "requests_total", route="/v1/sql") == 3
             assert await shown(asked, "request_seconds_count", route="/v1/sql") == 3
@@ -87,7 +87,7 @@ async def test_whichever_worker_is_asked_gives_the_sum(directory: Path) -> None:
 
 async def test_whichever_worker_is_asked_gives_all_requests_in_flight(directory: Path) -> None:
     now = trio.current_time()
-    old, new = flight(id="old", started=now - 60), flight(id="new", started=now - 1, deadline=now + 9)
+    old, new = make_context(id="old", started=now - 60), make_context(id="new", started=now - 1, deadline=now + 9)
     old.attempt("kimi", "k2", now=now - 50).error = "overloaded"
     one, two = observer(directory, 0, new), observer(directory, 1, old)
     async with running(one, two):
@@ -107,7 +107,7 @@ async def test_whichever_worker_is_asked_gives_all_requests_in_flight(directory:
 async def test_alone_and_without_a_directory_it_answers_for_itself() -> None:
     alone = observer(None)
     async with running(alone):
-        alone.on_end(flight())
+        alone.on_end(make_context())
         assert await shown(alone, "requests_total", route="/v1/sql") == 1
         assert await shown(alone, "workers", answered="yes") == 1
 
@@ -117,10 +117,10 @@ async def test_a_crashed_workers_counts_stay_and_its_successor_goes_on_from_them
     async with running(survivor):
         async with running(crashed):
             for _ in range(5):
-                crashed.on_end(flight())
+                crashed.on_end(make_context())
             assert await shown(survivor, "requests_total", route="/v1/sql") == 5
             kept = (directory / "1.counts").read_bytes()
-            crashed.on_end(flight())  # nobody has seen this one yet
+            crashed.on_end(make_context())  # nobody has seen this one yet
         (directory / "1.counts").write_bytes(kept)  # as a crash leaves it: what was shown, and a socket
         with socket.socket(socket.AF_UNIX) as orphan:
             orphan.bind(str(directory / "1.sock"))
@@ -129,7 +129,7 @@ async def test_a_crashed_workers_counts_stay_and_its_successor_goes_on_from_them
         successor = observer(directory, 1)
         assert await shown(survivor, "requests_total", route="/v1/sql") == 5  # between its birth and its first word
         async with running(successor):
-            successor.on_end(flight())
+            successor.on_end(make_context())
             for asked in (survivor, successor):
                 assert await shown(asked, "requests_total", route="/v1/sql") == 6
             assert await shown(survivor, "workers", answered="no") == 0
@@ -139,7 +139,7 @@ async def test_a_worker_that_leaves_in_good_order_loses_nothing(directory: Path)
     stays, leaves = observer(directory, 0), observer(directory, 1)
     async with running(stays):
         async with running(leaves):
-            leaves.on_end(flight())
+            leaves.on_end(make_context())
         assert not (directory / "1.sock").exists()
         assert await shown(stays, "requests_total", route="/v1/sql") == 1
 
@@ -148,7 +148,7 @@ async def test_a_stuck_worker_is_waited_for_only_so_long_and_counts_as_last_seen
     asked, stuck = observer(directory, 0), observer(directory, 1)
     async with running(asked):
         async with running(stuck):
-            stuck.on_end(flight())
+            stuck.on_end(make_context())
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(directory / "1.sock"))
             listener.listen()
@@ -199,7 +199,7 @@ async def test_a_worker_that_cannot_answer_goes_on_and_counts_as_last_seen(
 
     asked, short = observer(directory, 0), observer(directory, 1)
     async with running(asked, short):
-        short.on_end(flight())
+        short.on_end(make_context())
         monkeypatch.setattr(short.metrics, "_states", out_of_files)
         for _ in range(2):
             assert await shown(asked, "requests_total", route="/v1/sql") == 1
@@ -235,7 +235,7 @@ async def get(views: Views, path: str, method: str = "GET", **headers: str) -> t
 
 
 async def test_the_views_answer_over_asgi() -> None:
-    views = Views(observer(None, 0, flight(id="here", started=trio.current_time())))
+    views = Views(observer(None, 0, make_context(id="here", started=trio.current_time())))
     status, headers, body = await get(views, "/v1/requests")
     assert (status, headers["content-type"]) == (200, "application/json")
     document = json.loads(body)

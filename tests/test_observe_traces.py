@@ -14,12 +14,12 @@ import trio
 
 from lakehouse.chat.model.request import Answer, Function, Request, ToolCall
 from lakehouse.config import ObserveTable
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.trace_context import begin
 from lakehouse.telemetry.genai_messages import answered, asked
 from lakehouse.telemetry.metrics import Names, Sources
 from lakehouse.telemetry.telemetry import Observer, open_traces
-from tests.observing import Caught, Spent, flight
+from tests.observing import Caught, Spent, make_context
 
 CALLER = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACE_ID, PARENT_ID = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
@@ -36,7 +36,7 @@ def test_the_callers_trace_goes_on() -> None:
 
 
 def test_each_attempt_has_an_id_of_its_own_and_keeps_it() -> None:
-    traced = flight()
+    traced = make_context()
     assert traced.traceparent() is None
     traced.trace = begin(CALLER)
     first, second = traced.attempt("kimi", "k2", now=0.0), traced.attempt("ollama", "q", now=1.0)
@@ -103,7 +103,7 @@ class Recorder:
         self.exporter = otel.InMemorySpanExporter()
         self.traces = Traces("", ratio=ratio, content=content, exporter=self.exporter)
 
-    async def spans(self, *ended: Flight) -> Sequence[Any]:
+    async def spans(self, *ended: RequestContext) -> Sequence[Any]:
         for one in ended:
             assert one.ended is not None
             self.traces.flight_ended(one, one.ended)
@@ -111,9 +111,9 @@ class Recorder:
         return self.exporter.get_finished_spans()
 
 
-def chat(now: float) -> Flight:
+def chat(now: float) -> RequestContext:
     usage = Spent(input_tokens=100, output_tokens=20, cached_tokens=64, cost_usd=0.5)
-    made = flight(
+    made = make_context(
         started=now - 3, ended=now, route="/v1/chat", provider="ollama", model="q", tier="judge", usage=usage, finish_reason="stop"
     )  # fmt: skip
     failed = made.attempt("kimi", "k2", now=now - 3)
@@ -128,7 +128,7 @@ async def test_a_chat_is_a_span_with_one_for_each_attempt_below_it() -> None:
     ended = chat(trio.current_time())
     recorder.traces.begin(ended, CALLER)
     assert ended.trace is not None
-    sent = [ended.traceparent(attempt) for attempt in ended.tries]
+    sent = [ended.traceparent(attempt) for attempt in ended.attempts]
     server, failed, good = await recorder.spans(ended)
     assert {span.context.trace_id for span in (server, failed, good)} == {TRACE_ID}
     assert (server.name, server.kind.name) == ("POST /v1/chat", "SERVER")
@@ -165,7 +165,7 @@ async def test_a_chat_is_a_span_with_one_for_each_attempt_below_it() -> None:
 async def test_a_relayed_request_has_one_span_for_its_upstream() -> None:
     recorder = Recorder()
     now = trio.current_time()
-    ended = flight(started=now - 1, ended=now, method="GET", status=502, error="upstream_error")
+    ended = make_context(started=now - 1, ended=now, method="GET", status=502, error="upstream_error")
     recorder.traces.begin(ended, None)
     header = ended.traceparent()
     server, call = await recorder.spans(ended)
@@ -186,7 +186,7 @@ async def test_what_we_failed_is_an_error_and_what_the_caller_did_is_not(
 ) -> None:
     recorder = Recorder()
     now = trio.current_time()
-    ended = flight(started=now - 1, ended=now, outcome=outcome, status=status)
+    ended = make_context(started=now - 1, ended=now, outcome=outcome, status=status)
     recorder.traces.begin(ended, None)
     (server,) = await recorder.spans(ended)
     assert server.attributes.get("error.type") == error
@@ -196,7 +196,7 @@ async def test_what_we_failed_is_an_error_and_what_the_caller_did_is_not(
 async def test_an_attempt_that_was_given_up_ends_with_its_request() -> None:
     recorder = Recorder()
     now = trio.current_time()
-    ended = flight(started=now - 2, ended=now)
+    ended = make_context(started=now - 2, ended=now)
     ended.attempt("kimi", "k2", now=now - 1, why="hedge")
     recorder.traces.begin(ended, None)
     server, loser = await recorder.spans(ended)
@@ -207,7 +207,7 @@ async def test_an_attempt_that_was_given_up_ends_with_its_request() -> None:
 SECRET = "the patient's name is Ada"
 
 
-async def ended_with_content(recorder: Recorder) -> Flight:
+async def ended_with_content(recorder: Recorder) -> RequestContext:
     ended = chat(trio.current_time())
     recorder.traces.begin(ended, CALLER)
     if ended.content is not None:
@@ -281,7 +281,7 @@ async def test_the_observer_sends_spans_and_names_the_trace_in_the_log() -> None
     assert [line["trace_id"] for line in caught.lines] == [f"{TRACE_ID:032x}"]
 
 
-async def asgi(traced: Any, ended: Flight, headers: list[tuple[bytes, bytes]]) -> None:
+async def asgi(traced: Any, ended: RequestContext, headers: list[tuple[bytes, bytes]]) -> None:
     async def nothing(*_: Any) -> None: ...
 
     await traced({"type": "http", "lakehouse": ended, "headers": headers}, nothing, nothing)
@@ -297,7 +297,7 @@ async def test_the_middleware_reads_the_callers_header_and_passes_everything_on(
 
     recorder = Recorder()
     traced = Traced(app, recorder.traces)
-    one, two = flight(), flight()
+    one, two = make_context(), make_context()
     await asgi(traced, one, [(b"traceparent", CALLER)])
     await asgi(traced, two, [(b"traceparent", CALLER), (b"traceparent", CALLER)])
     await traced({"type": "lifespan"}, None, None)

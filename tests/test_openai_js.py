@@ -16,7 +16,7 @@ import trio
 from lakehouse.chat.api.blueprints import openai
 from lakehouse.chat.api.interface import ModelCard
 from lakehouse.chat.model.request import Answer, ContentPiece, Request, ToolCallPiece
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ERROR_CLASSES, failure
 from tests.fake_dispatcher import CALL, FakeDispatcher, FakePieces, answer, application, done, serve
 
@@ -26,7 +26,7 @@ JS = Path(__file__).parent / "js"
 class ByModel(FakeDispatcher):
     """Does what the model's name says."""
 
-    async def __call__(self, request: Request, *, flight: Flight | None = None) -> Answer:
+    async def __call__(self, request: Request, *, flight: RequestContext | None = None) -> Answer:
         match request.model:
             case "whole":
                 self.reply = answer("Hello!", reasoning="Hm.")
@@ -44,7 +44,7 @@ class ByModel(FakeDispatcher):
         return await super().__call__(request, flight=flight)
 
     @asynccontextmanager
-    async def stream(self, request: Request, *, flight: Flight | None = None) -> AsyncIterator[FakePieces]:
+    async def stream(self, request: Request, *, flight: RequestContext | None = None) -> AsyncIterator[FakePieces]:
         match request.model:
             case "stream":
                 self.script = [[ContentPiece(text="Hel")], [ContentPiece(text="lo"), done()]]

@@ -257,7 +257,7 @@ async def test_a_traced_request_is_traced_on(autojump_clock: MockClock) -> None:
         async for _ in pieces:
             pass
     header = ollama.asked[0].request.headers["traceparent"]
-    assert header == f"00-{1:032x}-{here.tries[0].span_id:016x}-01"
+    assert header == f"00-{1:032x}-{here.attempts[0].span_id:016x}-01"
 
 
 # ----- their lists of models

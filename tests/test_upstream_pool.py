@@ -15,7 +15,7 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, ErrUpstream
 from lakehouse.net.deadline_queue import Watch
 from lakehouse.upstream.connection import CREDIT, Connection
@@ -888,7 +888,7 @@ class TestQueue:
         async with listening(script) as port:
             upstream = at(port, max_connections=2, max_waiting=3)
             finished: list[int] = []
-            flights = [Flight(id=str(i), method="GET", path="/", started=0) for i in range(5)]
+            flights = [RequestContext(id=str(i), method="GET", path="/", started=0) for i in range(5)]
 
             async def one(number: int) -> None:
                 with await upstream.request(b"GET", b"/", [], flight=flights[number]) as response:

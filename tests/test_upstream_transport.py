@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrTimeout, ErrUpstream
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
@@ -187,7 +187,7 @@ async def test_failures_are_ours(autojump_clock: trio.testing.MockClock) -> None
 
 async def test_the_flight_is_kept_up_to_date() -> None:
     phases: list[str] = []
-    flight = Flight(id="1", method="POST", path="/", started=0)
+    flight = RequestContext(id="1", method="POST", path="/", started=0)
 
     async def script(wire: Wire) -> None:
         await wire.head()

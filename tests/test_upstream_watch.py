@@ -14,7 +14,7 @@ class Waiting:
     """Somebody who waits, until it is told."""
 
     def __init__(self) -> None:
-        self.deadline = self.due = inf
+        self.deadline = self.scheduled_deadline = inf
         self.ended: list[float] = []
 
     def expire(self) -> None:

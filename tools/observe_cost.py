@@ -13,7 +13,7 @@ from typing import TextIO, cast
 
 import trio
 
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.telemetry.log import Form, Log
 from lakehouse.telemetry.metrics import Names, Sources
 from lakehouse.telemetry.telemetry import Observer
@@ -29,9 +29,9 @@ class Usage:
     input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost_usd = 100, 20, None, None, None
 
 
-def proxied() -> Flight:
+def proxied() -> RequestContext:
     """A gateway request that took 1.2 ms."""
-    return Flight(
+    return RequestContext(
         id="0123456789abcdef",
         method="POST",
         path="/v1/sql/run",
@@ -46,7 +46,7 @@ def proxied() -> Flight:
     )
 
 
-def chatted() -> Flight:
+def chatted() -> RequestContext:
     """A chat with one attempt, and usage."""
     flight = proxied()
     flight.route, flight.provider, flight.model, flight.usage = "/v1/chat", "ollama", "qwen3:8b", Usage()
@@ -54,7 +54,7 @@ def chatted() -> Flight:
     return flight
 
 
-def cost(make: Callable[[], Flight], form: Form) -> float:
+def cost(make: Callable[[], RequestContext], form: Form) -> float:
     """Microseconds of all threads for one request's end, the making of the flight taken off."""
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as reader:
         assert reader.stdin is not None
@@ -63,7 +63,7 @@ def cost(make: Callable[[], Flight], form: Form) -> float:
     return spent / (BATCH * BATCHES) * 1e6
 
 
-async def _cost(make: Callable[[], Flight], observer: Observer) -> float:
+async def _cost(make: Callable[[], RequestContext], observer: Observer) -> float:
     async with trio.open_nursery() as nursery:
         await nursery.start(observer.run)
         spent = await _spend(make, observer.on_end) - await _spend(make, lambda _: None)
@@ -71,7 +71,7 @@ async def _cost(make: Callable[[], Flight], observer: Observer) -> float:
     return spent
 
 
-async def _spend(make: Callable[[], Flight], end: Callable[[Flight], None]) -> float:
+async def _spend(make: Callable[[], RequestContext], end: Callable[[RequestContext], None]) -> float:
     began = time.process_time()
     for _ in range(BATCHES):
         for _ in range(BATCH):

@@ -19,7 +19,7 @@ import trio
 
 from lakehouse.asgi.types import Receive, read_body
 from lakehouse.config.files import other_encoding
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrTooLarge
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ async def pull(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: 
         raise too_large(limit) from None
 
 
-async def read_in_time(read: Callable[[], Awaitable[bytes]], timeout: float, flight: Flight | None) -> bytes:
+async def read_in_time(read: Callable[[], Awaitable[bytes]], timeout: float, flight: RequestContext | None) -> bytes:
     """What `read` gives, a request's body, within the deadline of the whole call: `timeout` seconds from the beginning
     of the flight, from now without one. Raises `ErrTimeout`, and what `read` raises."""
     began = trio.current_time() if flight is None else flight.started

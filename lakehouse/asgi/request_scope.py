@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from lakehouse.asgi.types import StreamBegins
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 
 if TYPE_CHECKING:
     from quart import Request
 
 
-def flight(request: Request) -> Flight | None:
+def flight(request: Request) -> RequestContext | None:
     """The request's flight."""
     return cast("Flight | None", _scope(request).get("lakehouse"))
 
 
-def request_id(known: Flight | None) -> str | None:
+def request_id(known: RequestContext | None) -> str | None:
     """What `X-Request-Id` says of a flight."""
     return None if known is None else known.id
 
@@ -28,7 +28,7 @@ def stream_begins(request: Request) -> StreamBegins | None:
     return cast("StreamBegins | None", _scope(request).get("lakehouse.stream_begins"))
 
 
-def note(known: Flight | None, error: LakehouseError) -> None:
+def note(known: RequestContext | None, error: LakehouseError) -> None:
     """Write down in the flight what went wrong, unless a deeper room has."""
     if known is not None and known.error is None:
         known.error = error.error_class or error.code

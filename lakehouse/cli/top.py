@@ -15,7 +15,7 @@ from lakehouse.cli.smoke_request import authorization
 from lakehouse.config import Address, Config
 from lakehouse.config.urls import BaseURL, separate
 from lakehouse.core.errors import LakehouseError
-from lakehouse.core.extras import missing, remedy
+from lakehouse.core.extras import install_hint, missing_modules
 from lakehouse.upstream.endpoint import split_base_url
 from lakehouse.upstream.pool import Upstream
 
@@ -30,8 +30,8 @@ Headers = list[tuple[bytes, bytes]]
 
 def run(arguments: argparse.Namespace) -> int:
     """Show until interrupted, or once when the output is no terminal. 1 when the service does not answer."""
-    if absent := missing("rich"):
-        print(f"lakehouse top {remedy('top', absent)}", file=sys.stderr)
+    if absent := missing_modules("rich"):
+        print(f"lakehouse top {install_hint('top', absent)}", file=sys.stderr)
         return 1
     config = settings(arguments).config
     url = arguments.url or where(config)

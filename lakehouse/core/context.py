@@ -14,7 +14,7 @@ from lakehouse.core.errors import ERROR_CLASSES, Attempt, ErrorClass
 if TYPE_CHECKING:
     from lakehouse.core.trace_context import Trace
 
-Why = Literal["first", "retry", "fallback", "hedge", "resume"]
+AttemptReason = Literal["first", "retry", "fallback", "hedge", "resume"]
 """Why a try was made: `resume` goes on with a stream that broke half-way."""
 
 
@@ -42,17 +42,17 @@ class Usage(Protocol):
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Try:
+class AttemptRecord:
     """One attempt of a flight at one provider, while it runs (`ended` is None) and after.
 
     Times are of trio's clock, in seconds; `status` is the provider's HTTP status, `error` a class of failure, None for
-    the try that answered. `parent_id` in a `traceparent` sent with it names this try: see `Flight.traceparent`.
+    the try that answered. `parent_id` in a `traceparent` sent with it names this try: see `RequestContext.traceparent`.
     """
 
     upstream: str
     model: str
     started: float
-    why: Why = "first"
+    why: AttemptReason = "first"
     ended: float | None = None
     first_piece: float | None = None
     status: int | None = None
@@ -91,7 +91,7 @@ class Content:
     answered: object = None
 
 
-class Flight(msgspec.Struct, eq=False, kw_only=True):
+class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     """One request from its head to its end; the rooms it passes through write down what they are doing for it.
 
     Times are of trio's clock, in seconds. `phase` is one of `received`, `queued`, `connecting`, `sending`, `waiting`,
@@ -111,7 +111,7 @@ class Flight(msgspec.Struct, eq=False, kw_only=True):
     phase: str = "received"
     upstream: str | None = None
     model: str | None = None
-    attempts: int = 0
+    attempt_count: int = 0
     status: int | None = None
     outcome: str | None = None
     first_piece: float | None = None
@@ -122,7 +122,7 @@ class Flight(msgspec.Struct, eq=False, kw_only=True):
     tier: str | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
-    tries: tuple[Try, ...] = ()
+    attempts: tuple[AttemptRecord, ...] = ()
     trace: Trace | None = None
     content: Content | None = None
     caller: Caller | None = None
@@ -136,18 +136,18 @@ class Flight(msgspec.Struct, eq=False, kw_only=True):
         if adjusted:
             self.adjusted = tuple(dict.fromkeys((*self.adjusted, *adjusted)))
 
-    def attempt(self, upstream: str, model: str, *, now: float, why: Why = "first") -> Try:
+    def attempt(self, upstream: str, model: str, *, now: float, why: AttemptReason = "first") -> AttemptRecord:
         """Write down that a try begins; whoever makes it fills in how it ended."""
-        made = Try(upstream=upstream, model=model, started=now, why=why)
-        self.tries += (made,)
-        self.attempts += 1
+        made = AttemptRecord(upstream=upstream, model=model, started=now, why=why)
+        self.attempts += (made,)
+        self.attempt_count += 1
         return made
 
     def trail(self, *, left: ErrorClass | None = None) -> tuple[Attempt, ...]:
         """The tries as an error carries them; `left` is the class of those that were given up with the request."""
-        return tuple(made.entry(left) for made in self.tries)
+        return tuple(made.entry(left) for made in self.attempts)
 
-    def traceparent(self, attempt: Try | None = None) -> bytes | None:
+    def traceparent(self, attempt: AttemptRecord | None = None) -> bytes | None:
         """The W3C header to send with a call made for this flight, or None when it is not traced."""
         return None if self.trace is None else self.trace.header(attempt)
 
@@ -164,27 +164,27 @@ class Flight(msgspec.Struct, eq=False, kw_only=True):
             "model": self.model,
             "age": round(now - self.started, 3),
             "time_left": None if self.deadline == inf else round(self.deadline - now, 3),
-            "attempts": self.attempts,
-            "tries": [made.describe(now) for made in self.tries],
+            "attempts": self.attempt_count,
+            "tries": [made.describe(now) for made in self.attempts],
         }
 
 
-class InFlight:
+class ActiveRequests:
     """The set of flights of one service."""
 
     def __init__(self) -> None:
-        self._flights: dict[int, Flight] = {}
+        self._flights: dict[int, RequestContext] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
 
-    def __iter__(self) -> Iterator[Flight]:
+    def __iter__(self) -> Iterator[RequestContext]:
         return iter(tuple(self._flights.values()))
 
-    def add(self, flight: Flight) -> None:
+    def add(self, flight: RequestContext) -> None:
         """Begin to show this flight."""
         self._flights[id(flight)] = flight
 
-    def remove(self, flight: Flight) -> None:
+    def remove(self, flight: RequestContext) -> None:
         """Stop showing it; once is enough, twice is harmless."""
         self._flights.pop(id(flight), None)

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 OTEL = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 
-def missing(*modules: str) -> list[str]:
+def missing_modules(*modules: str) -> list[str]:
     """Those of these modules that cannot be found. Imports none of them, at the most the packages they are in."""
     return [name for name in modules if not _there(name)]
 
@@ -19,7 +19,7 @@ def _there(name: str) -> bool:
         return False
 
 
-def remedy(extra: str, absent: list[str]) -> str:
+def install_hint(extra: str, absent: list[str]) -> str:
     """The end of a sentence about something that needs this extra.
 
     Never `pip install lakehouse[...]`: under that name the package index has another project.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lakehouse.core.context import Try
+    from lakehouse.core.context import AttemptRecord
 
 _HEADER = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
@@ -30,7 +30,7 @@ class Trace:
     sampled: bool = True
     call_id: int = 0
 
-    def header(self, attempt: Try | None = None) -> bytes:
+    def header(self, attempt: AttemptRecord | None = None) -> bytes:
         """`traceparent` for a call made on behalf of the request: its parent is the attempt's span."""
         if attempt is not None:
             span_id = attempt.span_id = attempt.span_id or new_id(64)

@@ -10,7 +10,7 @@ import trio
 from lakehouse.asgi.types import BARE_QUERY, CANCELS, WHOLE, Receive, Scope, Send
 from lakehouse.config import GatewayTable
 from lakehouse.config.urls import separate
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest, ErrNotFound
 from lakehouse.gateway import websocket
 from lakehouse.gateway.body_streaming import RequestBody, send_response
@@ -26,7 +26,7 @@ TRAILERS = "http.response.trailers"
 
 
 class Gateway:
-    """The gateway group as an ASGI application; `http` and `websocket` scopes with a `Flight` in ``lakehouse``.
+    """The gateway group as an ASGI application; `http` and `websocket` scopes with a `RequestContext` in ``lakehouse``.
 
     It has one `Upstream` for every service, with its own connections and limits, so a slow one takes nothing from the
     others. What fails before the response's head is out is raised as a LakehouseError with the upstream's name; after
@@ -74,8 +74,8 @@ class Gateway:
 
     async def answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request whose route was found."""
-        flight: Flight = scope["lakehouse"]
-        flight.route, flight.upstream, flight.attempts = route.name, route.upstream, 1
+        flight: RequestContext = scope["lakehouse"]
+        flight.route, flight.upstream, flight.attempt_count = route.name, route.upstream, 1
         upstream = self._upstreams[route.upstream]
         target = upstream.base_path + upstream_target(route, scope["raw_path"], scope["query_string"])
         if BARE_QUERY in scope:
@@ -92,7 +92,7 @@ class Gateway:
         finally:  # the whole exchange was the upstream's, also when it failed or the client left
             flight.upstream_seconds = self._watch.now() - asked
 
-    def _request_head(self, scope: Scope, flight: Flight) -> RequestHead:
+    def _request_head(self, scope: Scope, flight: RequestContext) -> RequestHead:
         client = scope.get("client")
         peer = client[0] if client else ""
         headers = scope["headers"]
@@ -137,7 +137,7 @@ async def relay(
 
     `asked` is when that began, by `watch`.
     """
-    flight: Flight = scope["lakehouse"]
+    flight: RequestContext = scope["lakehouse"]
     method: bytes = scope["method"].encode()
     trailers = accepts_trailers(head.noted) and TRAILERS in scope["extensions"]
     if trailers:
@@ -164,7 +164,14 @@ async def _body(scope: Scope, receive: Receive, length: int | None) -> RequestBo
 
 
 async def _answer(
-    response: Response, method: bytes, asked: float, answered: float, flight: Flight, send: Send, *, trailers: bool
+    response: Response,
+    method: bytes,
+    asked: float,
+    answered: float,
+    flight: RequestContext,
+    send: Send,
+    *,
+    trailers: bool,
 ) -> None:
     flight.first_piece = answered
     has_body = method != b"HEAD" and response.status not in (204, 304)

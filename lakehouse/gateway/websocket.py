@@ -19,7 +19,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessa
 from wsproto.frame_protocol import CloseReason
 
 from lakehouse.asgi.types import DENIAL, Receive, Scope, Send
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 from lakehouse.gateway.body_streaming import send_response
 from lakehouse.gateway.headers import Headers, response_headers
@@ -83,7 +83,7 @@ async def relay(
     await receive()  # websocket.connect
     offered: Sequence[str] = scope["subprotocols"]
     key, fields = handshake(offered)
-    flight: Flight = scope["lakehouse"]
+    flight: RequestContext = scope["lakehouse"]
     with await upstream.request(b"GET", target, [*headers, *fields], None, flight=flight) as response:
         answer = response_headers(response.headers, status=response.status, has_body=True)
         if response.status != 101:

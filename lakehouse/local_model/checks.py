@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from lakehouse.core.extras import missing, remedy
+from lakehouse.core.extras import install_hint, missing_modules
 
 MAGIC = b"GGUF"  # the first four bytes of the format
 
@@ -24,8 +24,8 @@ def check_model(path: Path | None) -> None:
             "the embedded model runs on Linux only: use a local Ollama instead, `ollama_url` in [chatd]"
         )
     needed = ("xllamacpp",) if path is not None else ("xllamacpp", "gguf", "numpy")
-    if absent := missing(*needed):
-        raise LocalModelError(f"the embedded model {remedy('local', absent)}")
+    if absent := missing_modules(*needed):
+        raise LocalModelError(f"the embedded model {install_hint('local', absent)}")
     if path is not None:
         _check_file(path)
 

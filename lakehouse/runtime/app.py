@@ -20,7 +20,7 @@ from lakehouse.chat.api.native import NativeChat
 from lakehouse.chat.api.openai.errors import OPENAI_PATHS, envelope, headers_of, status_of
 from lakehouse.chat.api.openai.format import OpenAIChat
 from lakehouse.chat.dispatch.dispatcher import Dispatcher
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrNotFound, LakehouseError
 from lakehouse.gateway.proxy import Gateway
 
@@ -71,7 +71,7 @@ class Application:
         app = None
         if scope["type"] == "http":
             if scope["path"] in self._paths:
-                flight: Flight = scope["lakehouse"]
+                flight: RequestContext = scope["lakehouse"]
                 flight.route = scope["path"]
             if scope["method"] == "POST":
                 app = self._posts.get(path)
@@ -92,7 +92,7 @@ class Application:
         return cast("App", routes(self._chat, max_body=self._max_body, timeout=self._timeout, prefix=self._prefix))
 
 
-def refusal(flight: Flight, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
+def refusal(flight: RequestContext, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
     """How a failure is told that meets a request outside of its route: at the door, at its deadline, while draining.
 
     OpenAI's clients find OpenAI's envelope around it.

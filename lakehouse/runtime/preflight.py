@@ -12,7 +12,7 @@ from lakehouse.chat.providers.routing import Router
 from lakehouse.config import AuthTable, Config, ConfigError, ServerTable, values
 from lakehouse.config.files import other_encoding
 from lakehouse.core.errors import ErrBadRequest
-from lakehouse.core.extras import OTEL, missing, remedy
+from lakehouse.core.extras import OTEL, install_hint, missing_modules
 from lakehouse.server.listening import tls_context
 from lakehouse.upstream.proxy import Proxies
 
@@ -34,8 +34,8 @@ def preflight(config: Config, env: Mapping[str, str]) -> Preflight:
         problems += _exposed(config)
     if config.chatd.default == "local" and not config.chatd.local.configured:
         problems.append('chatd.default is "local", but no embedded model is named: set chatd.local.model')
-    if config.observe.traces_url and (absent := missing(*OTEL)):
-        problems.append(f"observe.traces_url {remedy('otel', absent)}")
+    if config.observe.traces_url and (absent := missing_modules(*OTEL)):
+        problems.append(f"observe.traces_url {install_hint('otel', absent)}")
     if config.chatd.proxy_from_env:
         problems += [f"chatd.proxy_from_env: {problem}" for problem in Proxies(env).problems()]
     problems += _nameless(config)

@@ -6,7 +6,7 @@ import time
 
 import msgspec
 
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 
 CLIENT_CLOSED_REQUEST = 499
 """The status that is logged for a client that left before its answer, as nginx logs it. Nobody receives it."""
@@ -51,7 +51,7 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     adjusted: tuple[str, ...] | None = None
 
 
-def line(flight: Flight, *, ended: float, when: str) -> Line:
+def line(flight: RequestContext, *, ended: float, when: str) -> Line:
     """The line of a flight that ended at `ended` (trio's clock), which is `when` for people."""
     status = logged_status(flight)
     total = ended - flight.started
@@ -68,7 +68,7 @@ def line(flight: Flight, *, ended: float, when: str) -> Line:
         _ms(total),
         _ms(waiting),
         _ms(total - waiting) if total > waiting else 0.0,
-        flight.attempts,
+        flight.attempt_count,
         None if flight.first_piece is None else _ms(flight.first_piece - flight.started),
         flight.upstream,
         flight.provider,
@@ -87,12 +87,12 @@ def line(flight: Flight, *, ended: float, when: str) -> Line:
     return said
 
 
-def logged_status(flight: Flight) -> int | None:
+def logged_status(flight: RequestContext) -> int | None:
     """The status for logs and metrics: 499 for a client that left, whatever had been sent to it."""
     return CLIENT_CLOSED_REQUEST if flight.outcome == "client left" else flight.status
 
 
-def level(flight: Flight, status: int | None) -> str:
+def level(flight: RequestContext, status: int | None) -> str:
     """How loud: a request that we or an upstream failed is a warning, who only looks at us is a whisper (`debug`)."""
     if flight.outcome in ("failed", "deadline") or (status is not None and status >= 500 and flight.outcome != "drain"):
         return "warning"

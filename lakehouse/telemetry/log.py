@@ -15,7 +15,7 @@ from typing import Any, Literal, TextIO
 import msgspec
 import structlog
 
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.telemetry.access_log import Clock, Line, escaped, line
 from lakehouse.telemetry.log_sink import Sink
 
@@ -41,7 +41,7 @@ class Log:
             exception_formatter=structlog.dev.plain_traceback,
         )
 
-    def flight_ended(self, flight: Flight, ended: float, *, epoch: float | None = None) -> None:
+    def flight_ended(self, flight: RequestContext, ended: float, *, epoch: float | None = None) -> None:
         """Write the line of a flight that ended at `ended` (trio's clock). That is now, unless `epoch` says when trio's
         clock began, in seconds since 1970."""
         if self.form == "off":

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from lakehouse.core.context import Flight, InFlight, Try, Usage
+from lakehouse.core.context import ActiveRequests, AttemptRecord, RequestContext, Usage
 from lakehouse.core.errors import ERROR_CLASSES
 from lakehouse.telemetry.access_log import logged_status
 from lakehouse.telemetry.metric_definitions import FAMILIES
@@ -62,7 +62,7 @@ class Sources:
     `circuits` gives for each provider how many of its routes have an open circuit.
     """
 
-    flights: InFlight = field(default_factory=InFlight)
+    flights: ActiveRequests = field(default_factory=ActiveRequests)
     pools: Callable[[], Iterable[Pool]] = _no_pools
     circuits: Callable[[], Mapping[str, int]] = dict
     connections: Callable[[], int] = int
@@ -90,7 +90,7 @@ class Metrics:
         self._cpu_before = 0.0
         self._dropped_before = 0
 
-    def flight_ended(self, flight: Flight, ended: float) -> None:
+    def flight_ended(self, flight: RequestContext, ended: float) -> None:
         """Count a flight that ended at `ended` (trio's clock)."""
         status = logged_status(flight) or 0
         try:
@@ -107,7 +107,7 @@ class Metrics:
                 observe(cells.upstream, DURATIONS, upstream)
             if flight.first_piece is not None:
                 observe(cells.first_piece, DURATIONS, flight.first_piece - flight.started)
-        for made in flight.tries:
+        for made in flight.attempts:
             self._attempted(made, ended)
         if flight.usage is not None:
             self._spent(flight.provider, flight.tier, flight.usage)
@@ -141,7 +141,7 @@ class Metrics:
             self._cells[route, outcome, hundreds] = cells
         return cells
 
-    def _attempted(self, made: Try, ended: float) -> None:
+    def _attempted(self, made: AttemptRecord, ended: float) -> None:
         cell = self._tallies.cell
         provider = made.upstream if made.upstream in self._providers else OTHER
         result = "cancelled" if made.ended is None else made.error or "ok"

@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from lakehouse.config import ObserveTable
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.telemetry.log import Log
 from lakehouse.telemetry.metric_store import Row, Snapshot, packed, unpacked
 from lakehouse.telemetry.metrics import Metrics, Names, Sources
@@ -40,8 +40,8 @@ class InFlightNow(msgspec.Struct, frozen=True, kw_only=True):
 class Traces(Protocol):
     """What is needed of `traces.Traces`, which is imported only where traces are wanted."""
 
-    def begin(self, flight: Flight, traceparent: bytes | None) -> None: ...
-    def flight_ended(self, flight: Flight, ended: float) -> None: ...
+    def begin(self, flight: RequestContext, traceparent: bytes | None) -> None: ...
+    def flight_ended(self, flight: RequestContext, ended: float) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -77,14 +77,14 @@ class Observer:
         self.metrics = Metrics(names, sources, worker=worker)
         self._names = names
         self._flights = sources.flights
-        self._ended: list[Flight] = []
+        self._ended: list[RequestContext] = []
         self._now: Callable[[], float] = trio.current_time
         self._running = False
         self.siblings = Siblings(directory, worker, {"metrics": self._counts, "requests": self._requests})
         if (left := self.siblings.kept(worker)) is not None:
             self.metrics.restore(_snapshot(left))
 
-    def on_end(self, flight: Flight) -> None:
+    def on_end(self, flight: RequestContext) -> None:
         """A request has ended: count it, log it, and send its spans off. Costs a microsecond, never waits.
 
         While `run` runs, flights are gathered for as long as the log gathers lines, and looked at together: it takes

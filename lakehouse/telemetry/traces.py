@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from lakehouse import __version__
 from lakehouse.config.urls import separate
-from lakehouse.core.context import Content, Flight, Try
+from lakehouse.core.context import AttemptRecord, Content, RequestContext
 from lakehouse.core.trace_context import Trace, begin, new_id
 from lakehouse.telemetry.access_log import printable
 from lakehouse.telemetry.genai_messages import answered, asked
@@ -50,20 +50,20 @@ class Traces:
         self._provider.add_span_processor(BatchSpanProcessor(exporter or _exporter(url)))
         self._tracer = self._provider.get_tracer("lakehouse", __version__)
 
-    def begin(self, flight: Flight, traceparent: bytes | None) -> None:
+    def begin(self, flight: RequestContext, traceparent: bytes | None) -> None:
         """Make a flight part of the caller's trace or of a new one; ask for its content if that is switched on."""
         flight.trace = begin(traceparent, ratio=self._ratio)
         if self._content and flight.trace.sampled:
             flight.content = Content()
 
-    def flight_ended(self, flight: Flight, ended: float) -> None:
+    def flight_ended(self, flight: RequestContext, ended: float) -> None:
         """Send the spans of a flight, if it is recorded. Must be called in the task of a trio program."""
         traced = flight.trace
         if traced is None or not traced.sampled:
             return
         since = time.time() - trio.current_time()
         self._server_span(flight, traced, since, ended)
-        for attempt in flight.tries:
+        for attempt in flight.attempts:
             self._attempt_span(flight, traced, attempt, since, ended)
         if traced.call_id:
             self._call_span(flight, traced, since, ended)
@@ -74,13 +74,13 @@ class Traces:
         with trio.move_on_after(LAST_WORDS, shield=True):
             await trio.to_thread.run_sync(self._provider.shutdown, abandon_on_cancel=True)
 
-    def _server_span(self, flight: Flight, traced: Trace, since: float, ended: float) -> None:
+    def _server_span(self, flight: RequestContext, traced: Trace, since: float, ended: float) -> None:
         attributes: Attributes = {
             "http.request.method": flight.method,
             "http.route": flight.route,
             "lakehouse.request_id": flight.id,
             "lakehouse.outcome": flight.outcome or "",
-            "lakehouse.attempts": flight.attempts,
+            "lakehouse.attempts": flight.attempt_count,
         }
         _add(attributes, "http.response.status_code", flight.status)
         _add(attributes, "lakehouse.tier", flight.tier)
@@ -89,7 +89,9 @@ class Traces:
         span = self._start(name, SpanKind.SERVER, traced, traced.span_id, parent, since + flight.started, attributes)
         _end(span, since + ended, _failure(flight))
 
-    def _attempt_span(self, flight: Flight, traced: Trace, attempt: Try, since: float, ended: float) -> None:
+    def _attempt_span(
+        self, flight: RequestContext, traced: Trace, attempt: AttemptRecord, since: float, ended: float
+    ) -> None:
         model = printable(attempt.model)
         attributes: Attributes = {
             "gen_ai.operation.name": "chat",
@@ -108,7 +110,7 @@ class Traces:
         began, over = since + attempt.started, since + (ended if attempt.ended is None else attempt.ended)
         _end(self._start(f"chat {model}", SpanKind.CLIENT, traced, span_id, parent, began, attributes), over, error)
 
-    def _answer(self, flight: Flight, model: str) -> Attributes:
+    def _answer(self, flight: RequestContext, model: str) -> Attributes:
         attributes: Attributes = {"gen_ai.response.model": model}
         if flight.finish_reason is not None:
             attributes["gen_ai.response.finish_reasons"] = (flight.finish_reason,)
@@ -123,7 +125,7 @@ class Traces:
             _add(attributes, "gen_ai.output.messages", answered(flight.content.answered))
         return attributes
 
-    def _call_span(self, flight: Flight, traced: Trace, since: float, ended: float) -> None:
+    def _call_span(self, flight: RequestContext, traced: Trace, since: float, ended: float) -> None:
         attributes: Attributes = {"http.request.method": flight.method, "lakehouse.upstream": flight.upstream or ""}
         _add(attributes, "http.response.status_code", flight.status)
         parent = _context(traced, traced.span_id)
@@ -175,12 +177,12 @@ def _exporter(url: str) -> OTLPSpanExporter:
     return OTLPSpanExporter(endpoint=endpoint, headers=headers)
 
 
-def _served(flight: Flight) -> Try | None:
+def _served(flight: RequestContext) -> AttemptRecord | None:
     """The attempt that answered."""
-    return next((made for made in reversed(flight.tries) if made.ended is not None and made.error is None), None)
+    return next((made for made in reversed(flight.attempts) if made.ended is not None and made.error is None), None)
 
 
-def _failure(flight: Flight) -> str | None:
+def _failure(flight: RequestContext) -> str | None:
     """What to call a failure of ours or of an upstream; None for what the caller did, or where all is well."""
     if flight.outcome in ("failed", "deadline"):
         return flight.error or flight.outcome

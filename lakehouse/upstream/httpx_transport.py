@@ -7,7 +7,7 @@ from typing import cast
 
 import httpx
 
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrUpstream
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.response import Response

@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from lakehouse.config.urls import BaseURL
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrUnavailable
 from lakehouse.net.deadline_queue import Watch
 from lakehouse.upstream.connect import default_context, dial
@@ -41,7 +41,7 @@ class _Call(msgspec.Struct, kw_only=True):
     wire: bytes
     body: RequestBody | None
     upgrade: bool
-    flight: Flight | None
+    flight: RequestContext | None
     repeatable: bool
     """Whether it may be sent again after bytes of it have been written: its method is idempotent, or it carries an
     `Idempotency-Key`, and its body is still here. How soon the connection ended makes no difference: a server may have
@@ -129,7 +129,7 @@ class Upstream:
         headers: Sequence[tuple[bytes, bytes]],
         body: bytes | RequestBody | None = None,
         *,
-        flight: Flight | None = None,
+        flight: RequestContext | None = None,
     ) -> Response:
         """Send a request and return the answer as soon as its head is here, body unread.
 
@@ -169,7 +169,7 @@ class Upstream:
         headers: Sequence[tuple[bytes, bytes]],
         body: bytes | RequestBody | None = None,
         *,
-        flight: Flight | None = None,
+        flight: RequestContext | None = None,
     ) -> AsyncIterator[Response]:
         """`request`, with both directions under way at once: the answer is here while the body may still go up.
 
@@ -208,7 +208,7 @@ class Upstream:
         target: bytes,
         headers: Sequence[tuple[bytes, bytes]],
         body: bytes | RequestBody | None,
-        flight: Flight | None,
+        flight: RequestContext | None,
     ) -> _Call:
         if self._authorization and not any(name.lower() == b"authorization" for name, _ in headers):
             headers = [*headers, (b"Authorization", self._authorization)]
@@ -311,7 +311,7 @@ class Upstream:
             connection.close()
         return None
 
-    async def _connect(self, flight: Flight | None) -> Connection:
+    async def _connect(self, flight: RequestContext | None) -> Connection:
         peer = self.peer
         if flight is not None:
             flight.phase = "connecting"

@@ -13,13 +13,13 @@ import trio
 from lakehouse.asgi.middleware.receive_forwarder import Pump
 from lakehouse.asgi.middleware.standard_headers import seconds_allowed, with_id, with_timing
 from lakehouse.asgi.types import CANCELS, WHOLE, App, LastEvent, Message, Receive, Scope, Send, answer
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrTimeout, LakehouseError
 from lakehouse.server.response_writer import ResponseError
 
 logger = logging.getLogger("lakehouse.server")
 
-Refusal = Callable[[Flight, LakehouseError], tuple[int, object, list[tuple[str, str]]]]
+Refusal = Callable[[RequestContext, LakehouseError], tuple[int, object, list[tuple[str, str]]]]
 """How a failure is told when there is no answer yet: its status, its document, its headers."""
 
 LAST_MESSAGE = 30.0
@@ -31,7 +31,7 @@ ATTEMPTS = "x-lakehouse-attempts"
 """The response header with the number of tries that were made, where any were."""
 
 
-def plainly(flight: Flight, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
+def plainly(flight: RequestContext, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
     """A failure in the service's own form."""
     return failure.status, failure.document(flight.id), failure.headers()
 
@@ -66,7 +66,7 @@ class Line(ABC):
 
     # The scope is not kept: it refers to the line, and a circle would have to wait for the garbage collector.
 
-    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: Flight, refusal: Refusal) -> None:
+    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: RequestContext, refusal: Refusal) -> None:
         self.flight = flight
         self._send = send
         self._refusal = refusal
@@ -221,7 +221,7 @@ class HttpLine(Line):
     interruptible = True
     __slots__ = ("_head", "_pumped", "_trailers", "complete", "head_out")
 
-    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: Flight, refusal: Refusal) -> None:
+    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: RequestContext, refusal: Refusal) -> None:
         super().__init__(extensions, send, flight, refusal)
         self.head_out = False
         self.complete = False

@@ -22,7 +22,7 @@ import trio
 from lakehouse.asgi.middleware.request_lifecycle import HttpLine, Line, Refusal, plainly
 from lakehouse.asgi.middleware.websocket_lifecycle import WebSocketLine
 from lakehouse.asgi.types import App, Receive, Scope, Send
-from lakehouse.core.context import Flight, InFlight
+from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import ErrUnavailable
 
 CLIENT_LEFT = 499
@@ -34,7 +34,7 @@ _LINES: dict[str, type[Line]] = {"http": HttpLine, "websocket": WebSocketLine}
 
 
 class Lifeline:
-    """ASGI middleware around everything: gives each request its `Flight` and its end.
+    """ASGI middleware around everything: gives each request its `RequestContext` and its end.
 
     `scope["lakehouse"]` is the flight, `scope["lakehouse.stream_begins"](last_event)` takes the caller's deadline away
     once an answer that may go on for long has begun, and has what ends it early told in it; `send` takes `asgi.WHOLE`
@@ -46,8 +46,8 @@ class Lifeline:
         self,
         app: App,
         *,
-        flights: InFlight,
-        on_end: Callable[[Flight], None] | None = None,
+        flights: ActiveRequests,
+        on_end: Callable[[RequestContext], None] | None = None,
         refusal: Refusal = plainly,
     ) -> None:
         self._app = app
@@ -92,9 +92,9 @@ class Lifeline:
             if self._on_end is not None:
                 self._on_end(flight)
 
-    def _flight(self, scope: Scope, headers: dict[bytes, bytes]) -> Flight:
+    def _flight(self, scope: Scope, headers: dict[bytes, bytes]) -> RequestContext:
         asked = headers.get(b"x-request-id")
         sane = asked is not None and _SANE_ID.fullmatch(asked)
         name = asked.decode() if asked is not None and sane else f"{self._prefix}-{next(self._numbers):06x}"
         method = scope.get("method", "GET")  # a websocket scope has none
-        return Flight(id=name, method=method, path=scope["path"], started=trio.current_time())
+        return RequestContext(id=name, method=method, path=scope["path"], started=trio.current_time())

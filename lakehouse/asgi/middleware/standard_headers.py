@@ -5,18 +5,18 @@ from __future__ import annotations
 import trio
 
 from lakehouse.asgi.types import Message
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest
 
 
-def with_id(message: Message, flight: Flight) -> list[tuple[bytes, bytes]]:
+def with_id(message: Message, flight: RequestContext) -> list[tuple[bytes, bytes]]:
     """The headers of a message with ours as the only `X-Request-Id`: an upstream's own may be among them."""
     headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"x-request-id"]
     headers.append((b"x-request-id", flight.id.encode()))
     return headers
 
 
-def with_timing(head: Message, flight: Flight) -> Message:
+def with_timing(head: Message, flight: RequestContext) -> Message:
     """A whole response's head with where the time went, in milliseconds, unless it says so already.
 
     A stream that happens to end with its first piece is none: it has no length, or says that it is an event stream.

@@ -8,7 +8,7 @@ from typing import Any
 from lakehouse.asgi.middleware.request_lifecycle import Line, Refusal
 from lakehouse.asgi.middleware.standard_headers import with_id
 from lakehouse.asgi.types import DENIAL, Message, Send, answer
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrUnavailable, LakehouseError
 
 GOING_AWAY = 1001
@@ -21,7 +21,7 @@ class WebSocketLine(Line):
 
     __slots__ = ("_denials", "complete", "head_out")
 
-    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: Flight, refusal: Refusal) -> None:
+    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: RequestContext, refusal: Refusal) -> None:
         super().__init__(extensions, send, flight, refusal)
         self.head_out = False
         self.complete = False

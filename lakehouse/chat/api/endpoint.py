@@ -14,7 +14,7 @@ from lakehouse.asgi.types import CANCELS, WRITES, Receive, Scope, Send, StreamBe
 from lakehouse.chat.api.errors import to_tell
 from lakehouse.chat.api.event_stream import EventStream
 from lakehouse.chat.api.responses import Whole
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 
 
@@ -22,7 +22,7 @@ class Asked(NamedTuple):
     """What a chat is asked with. `stream_begins` is the lifeline's, `write` the server's `WRITES`."""
 
     body: bytes
-    flight: Flight | None
+    flight: RequestContext | None
     stream_begins: StreamBegins | None
     write: Write | None = None
 
@@ -33,7 +33,7 @@ class Chat(Protocol):
     async def answer(self, asked: Asked) -> Whole | EventStream:
         """Have it answered. Raises a `LakehouseError`, or a group of them."""
 
-    def refusal(self, error: LakehouseError, flight: Flight | None) -> Whole:
+    def refusal(self, error: LakehouseError, flight: RequestContext | None) -> Whole:
         """How this form tells a failure."""
 
 
@@ -48,7 +48,7 @@ class Post:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a failure becomes its refusal. Cancellation passes."""
-        flight: Flight = scope["lakehouse"]
+        flight: RequestContext = scope["lakehouse"]
         answer: Whole | EventStream
         try:
             answer = await self._chat.answer(

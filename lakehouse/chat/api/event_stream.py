@@ -14,7 +14,7 @@ from lakehouse.chat.api.errors import to_tell
 from lakehouse.chat.api.interface import Pieces
 from lakehouse.chat.api.responses import Whole
 from lakehouse.chat.model.request import Done, Piece
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError, failure
 
 HEADERS = (
@@ -50,7 +50,7 @@ class EventStream:
         form: Form,
         *,
         keep_alive: float,
-        flight: Flight | None = None,
+        flight: RequestContext | None = None,
         begun: StreamBegins | None = None,
         write: Write | None = None,
     ) -> None:

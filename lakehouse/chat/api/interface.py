@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from lakehouse.chat.model.request import Answer, ModelCard, Piece, ProviderState, Request
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt
 
 __all__ = ["Dispatcher", "ModelCard", "Pieces", "ProviderState"]
@@ -37,9 +37,11 @@ class Pieces(Protocol):
 class Dispatcher(Protocol):
     """Asks models. Whatever a call starts has ended when it returns, raises or is cancelled."""
 
-    async def __call__(self, request: Request, /, *, flight: Flight | None = None) -> Answer: ...
+    async def __call__(self, request: Request, /, *, flight: RequestContext | None = None) -> Answer: ...
 
-    def stream(self, request: Request, /, *, flight: Flight | None = None) -> AbstractAsyncContextManager[Pieces]: ...
+    def stream(
+        self, request: Request, /, *, flight: RequestContext | None = None
+    ) -> AbstractAsyncContextManager[Pieces]: ...
 
     def providers(self) -> Sequence[ProviderState]: ...
 

@@ -13,7 +13,7 @@ from lakehouse.chat.api.event_stream import EventStream
 from lakehouse.chat.api.interface import Dispatcher, Pieces
 from lakehouse.chat.api.responses import Whole
 from lakehouse.chat.model.request import Piece, Request
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 
 
@@ -40,7 +40,7 @@ class NativeChat:
         answer = await self._dispatcher(query, flight=flight)
         return responses.answered(answer, answer.attempts)
 
-    def refusal(self, error: LakehouseError, flight: Flight | None) -> Whole:
+    def refusal(self, error: LakehouseError, flight: RequestContext | None) -> Whole:
         """See `Chat`."""
         return NativeEvents(flight).refusal(error)
 
@@ -51,7 +51,7 @@ _encode = msgspec.json.Encoder().encode
 class NativeEvents:
     """Pieces as they are, each an event."""
 
-    def __init__(self, flight: Flight | None) -> None:
+    def __init__(self, flight: RequestContext | None) -> None:
         self._flight = flight
 
     def events(self, batch: Sequence[Piece], _: Pieces) -> bytes:

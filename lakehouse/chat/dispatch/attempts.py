@@ -12,7 +12,7 @@ from lakehouse.chat.dialects.base import SchemaLevel
 from lakehouse.chat.dispatch.circuit_breaker import Pass
 from lakehouse.chat.dispatch.policy import lost_connection, rule_for
 from lakehouse.chat.providers.registry import Route
-from lakehouse.core.context import Flight, Try, Why
+from lakehouse.core.context import AttemptReason, AttemptRecord, RequestContext
 from lakehouse.core.errors import Attempt, ErrBadRequest, ErrorClass, LakehouseError
 
 logger = logging.getLogger("lakehouse.chat")
@@ -34,7 +34,9 @@ class TrackedAttempt:
     `schema_step` how JSON was asked for if it was.
     """
 
-    def __init__(self, route: Route, passing: Pass, record: Try, flight: Flight, *, patience: float) -> None:
+    def __init__(
+        self, route: Route, passing: Pass, record: AttemptRecord, flight: RequestContext, *, patience: float
+    ) -> None:
         self.route = route
         self.record = record
         self.state: State = "under way"
@@ -122,7 +124,7 @@ class TrackedAttempt:
     def _alone(self) -> bool:
         """Whether no other attempt was made meanwhile, whose time it would be."""
         began = self.record.started
-        others = (made.ended for made in self._flight.tries if made is not self.record)
+        others = (made.ended for made in self._flight.attempts if made is not self.record)
         return all(ended is not None and ended <= began for ended in others)
 
     def _tell_operator(self, what: str) -> None:
@@ -150,11 +152,11 @@ class TrackedAttempt:
 class Trail:
     """All attempts of one call, which are also written down in its flight."""
 
-    def __init__(self, flight: Flight) -> None:
+    def __init__(self, flight: RequestContext) -> None:
         self._flight = flight
         self._attempts: list[TrackedAttempt] = []
 
-    def begin(self, route: Route, passing: Pass, why: Why, *, now: float, patience: float) -> TrackedAttempt:
+    def begin(self, route: Route, passing: Pass, why: AttemptReason, *, now: float, patience: float) -> TrackedAttempt:
         """A new attempt, which must be settled; `patience` is how many seconds of silence are a failure."""
         flight = self._flight
         provider = flight.upstream = flight.provider = route.provider.name

@@ -18,7 +18,7 @@ from lakehouse.chat.dispatch.json_mode_fallback import Ladder
 from lakehouse.chat.model.request import Reply, Request, Usage
 from lakehouse.chat.providers.registry import Route
 from lakehouse.config import ChatTable
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrUnavailable, LakehouseError
 from lakehouse.upstream.pool import Upstream
 
@@ -48,7 +48,7 @@ class Call:
     means: Means
     request: Request
     routes: deque[Route]
-    flight: Flight
+    flight: RequestContext
     linger: Linger
     trail: Trail
     streams: bool

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import trio
 
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 
 Result = TypeVar("Result")
 
@@ -24,7 +24,7 @@ UNSENT = ("queued", "connecting", "sending")
 class Linger:
     """For one request: whether to read on, and until when. `seconds` None: never, and `allowed` is false."""
 
-    def __init__(self, flight: Flight, seconds: float | None) -> None:
+    def __init__(self, flight: RequestContext, seconds: float | None) -> None:
         self._flight = flight
         self._seconds = seconds
         self._until = inf

@@ -42,7 +42,7 @@ from lakehouse.chat.providers.local import Local
 from lakehouse.chat.providers.registry import Registry, Route, register
 from lakehouse.chat.providers.routing import Router
 from lakehouse.config import ChatTable, Config, ConfigError
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.local_model.readiness import Readiness
 from lakehouse.net.deadline_queue import Watch
@@ -109,7 +109,7 @@ class Dispatcher:
         self.pools = tuple(pools)
         """The connection pools, for those who count."""
 
-    async def __call__(self, request: Request, /, *, flight: Flight | None = None) -> Answer:
+    async def __call__(self, request: Request, /, *, flight: RequestContext | None = None) -> Answer:
         """Ask for a whole answer. Raises a `LakehouseError` with its `attempts`."""
         call = self._call(request, flight, streams=False)
         ask = partial(hedged_walk, call, whole) if request.quorum is None else partial(self._vote, call, request.quorum)
@@ -117,7 +117,7 @@ class Dispatcher:
         call.answered(won.route, won.reply)
         return answer(call, won.route, won.reply)
 
-    def stream(self, request: Request, /, *, flight: Flight | None = None) -> Stream:
+    def stream(self, request: Request, /, *, flight: RequestContext | None = None) -> Stream:
         """Ask for a stream: to be entered with `async with`, which waits for the first pieces. See `Stream`.
 
         Raises ErrProviderNotFound and ErrBadRequest at once.
@@ -157,12 +157,12 @@ class Dispatcher:
     def _vote(self, call: Call, wanted: Quorum) -> Awaitable[Whole]:
         return ask_quorum([(name, self._member(call, name)) for name in wanted.of], wanted.agree)
 
-    def _call(self, request: Request, flight: Flight | None, *, streams: bool) -> Call:
+    def _call(self, request: Request, flight: RequestContext | None, *, streams: bool) -> Call:
         """Raises ErrProviderNotFound when a name leads to a provider that is not registered, whatever its place."""
         lingers = None if flight is None else self._settings.policy.on_disconnect
         began = None if flight is None else flight.started
         if flight is None:
-            flight = Flight(id="", method="", path="", started=trio.current_time())
+            flight = RequestContext(id="", method="", path="", started=trio.current_time())
         flight.tier = request.model if request.model in self._router.tiers else None
         if request.quorum:
             routes = self._routes(request.quorum.of)

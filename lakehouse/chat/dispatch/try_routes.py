@@ -17,7 +17,7 @@ from lakehouse.chat.dispatch.call import Call
 from lakehouse.chat.dispatch.own_process import OwnProcess
 from lakehouse.chat.dispatch.policy import pause_before, rule_for, worth_telling
 from lakehouse.chat.providers.registry import Route
-from lakehouse.core.context import Why
+from lakehouse.core.context import AttemptReason
 from lakehouse.core.errors import LakehouseError, failure
 
 
@@ -41,7 +41,7 @@ class Ask(Protocol[Result_co]):
     async def __call__(self, call: Call, route: Route, attempt: TrackedAttempt, *, last: bool) -> Result_co: ...
 
 
-async def walk(call: Call, ask: Ask[Result], why: Why = "first") -> Result:
+async def walk(call: Call, ask: Ask[Result], why: AttemptReason = "first") -> Result:
     """Ask one route after the other until one answers. `why` says what the first of them is asked for.
 
     Raises a failure that goes back to the caller, the last one when no route or no time is left, and `ErrUnavailable`
@@ -64,7 +64,9 @@ async def walk(call: Call, ask: Ask[Result], why: Why = "first") -> Result:
     raise failed or call.blocked()
 
 
-async def ask_route(call: Call, route: Route, ask: Ask[Result], why: Why, *, once: bool = False) -> Result | None:
+async def ask_route(
+    call: Call, route: Route, ask: Ask[Result], why: AttemptReason, *, once: bool = False
+) -> Result | None:
     """Ask one route, again as often as the policy and the time allow (or `once`); None: its circuit is open.
 
     Raises the last attempt's failure. A provider that does not take the way in which JSON was asked for is asked in the

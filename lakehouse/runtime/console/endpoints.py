@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrMethodNotAllowed
 from lakehouse.telemetry.telemetry import Observer, Traces
 
@@ -95,7 +95,7 @@ class Traced:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         flight = scope.get("lakehouse")
-        if isinstance(flight, Flight):
+        if isinstance(flight, RequestContext):
             came = [value for name, value in scope["headers"] if name == b"traceparent"]
             self._traces.begin(flight, came[0] if len(came) == 1 else None)
         await self._app(scope, receive, send)

@@ -11,7 +11,7 @@ from lakehouse.chat.api.openai import request
 from lakehouse.chat.api.openai.response import Chunks, completion
 from lakehouse.chat.api.openai.types import Model
 from lakehouse.chat.api.responses import Whole
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 
 
@@ -39,7 +39,7 @@ class OpenAIChat:
         answer = await self._dispatcher(query.request, flight=flight)
         return responses.answered(completion(answer), answer.attempts)
 
-    def refusal(self, error: LakehouseError, flight: Flight | None) -> Whole:
+    def refusal(self, error: LakehouseError, flight: RequestContext | None) -> Whole:
         """See `Chat`."""
         return Chunks(flight).refusal(error)
 

@@ -40,7 +40,7 @@ from lakehouse.chat.model.request import (
     SupplementPiece,
     ToolCallPiece,
 )
-from lakehouse.core.context import Flight
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt, LakehouseError
 
 END = b"data: [DONE]\n\n"
@@ -124,7 +124,7 @@ def _details(name: str, count: int | None, others: JsonObject | UnsetType) -> Js
 class Chunks:
     """The events of one stream: the role in the first delta, tool calls numbered, usage at the end if it was wanted."""
 
-    def __init__(self, flight: Flight | None, *, include_usage: bool = False) -> None:
+    def __init__(self, flight: RequestContext | None, *, include_usage: bool = False) -> None:
         self._flight = flight
         self._id = new_id()
         self._created = int(time.time())

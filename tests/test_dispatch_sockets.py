@@ -16,7 +16,7 @@ from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
 from lakehouse.chat.model.request import ContentPiece, Done, Piece
 from lakehouse.config import OpenRouterTable
 from lakehouse.core.errors import ErrUnavailable, ErrUpstream, LakehouseError
-from lakehouse.net.deadline_queue import Watch
+from lakehouse.net.deadline_queue import DeadlineQueue
 from tests.fake_providers import LAST, ask, event, flight, line, read, settings, whole
 from tests.scripted import Asked, Script, Upstream, always, respond, silent, upstream
 
@@ -264,7 +264,7 @@ async def slowly(*chunks: bytes, end: bytes = b"", **chatd: Any) -> AsyncIterato
         await trio.sleep(0.01)
         await (stream.send_all(end) if end else silent(asked, stream))
 
-    watch = Watch()
+    watch = DeadlineQueue()
     with trio.fail_after(20):
         async with upstream(script) as ollama, trio.open_nursery() as nursery:
             nursery.start_soon(watch.run)

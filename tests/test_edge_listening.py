@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from lakehouse.net.disconnect_poller import Hangups
+from lakehouse.net.disconnect_poller import DisconnectPoller
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.listening import accept_forever, accept_waiting, bound, listen
 from lakehouse.server.server_state import open_door
@@ -143,14 +143,14 @@ def no_descriptors() -> Iterator[None]:
 
 async def test_a_connection_that_cannot_be_watched_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel may have no more room for watches (`fs.epoll.max_user_watches`)."""
-    add = Hangups.add
+    add = DisconnectPoller.add
     failures = [OSError(errno.ENOSPC, "No space left on device")]
 
-    def cramped(hangups: Hangups, fd: int, callback: Callable[[], None]) -> None:
+    def cramped(hangups: DisconnectPoller, fd: int, callback: Callable[[], None]) -> None:
         monkeypatch.setattr(hangups, "_epoll", Cramped(hangups._epoll, failures))
         add(hangups, fd, callback)
 
-    monkeypatch.setattr(Hangups, "add", cramped)
+    monkeypatch.setattr(DisconnectPoller, "add", cramped)
     async with serving(hello) as served:
         assert await served.talk(GET) in (b"<EOF>", b"<RST>")
         assert (await served.talk(GET)).endswith(b"hello")

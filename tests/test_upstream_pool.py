@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, ErrUpstream
-from lakehouse.net.deadline_queue import Watch
+from lakehouse.net.deadline_queue import DeadlineQueue
 from lakehouse.upstream.connection import CREDIT, Connection
 from lakehouse.upstream.http1 import ResponseParser
 from lakehouse.upstream.pool import UPLOAD_IDLE, Upstream
@@ -501,7 +501,7 @@ class TestTime:
     async def timekeeper(self, request: pytest.FixtureRequest, nursery: trio.Nursery) -> AsyncIterator[None]:
         """Limits are kept by cancel scopes, and by a watch, alike."""
         if request.param == "watch":
-            watch = Watch()
+            watch = DeadlineQueue()
             nursery.start_soon(watch.run)
             by_default["watch"] = watch
         yield

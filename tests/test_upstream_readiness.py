@@ -12,7 +12,7 @@ import pytest
 import trio
 import trustme
 
-from lakehouse.net.deadline_queue import Watch
+from lakehouse.net.deadline_queue import DeadlineQueue
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.response import Response
 from tests.sockets import OK, Wire, listening
@@ -21,9 +21,9 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture
-async def watch(nursery: trio.Nursery) -> Watch:
+async def watch(nursery: trio.Nursery) -> DeadlineQueue:
     """One that runs."""
-    watch = Watch()
+    watch = DeadlineQueue()
     nursery.start_soon(watch.run)
     await trio.testing.wait_all_tasks_blocked()
     return watch
@@ -35,7 +35,9 @@ async def no_waiting_for_ever() -> AsyncIterator[None]:
         yield
 
 
-async def asked(port: int, watch: Watch | None, context: ssl.SSLContext | None = None) -> tuple[Upstream, Response]:
+async def asked(
+    port: int, watch: DeadlineQueue | None, context: ssl.SSLContext | None = None
+) -> tuple[Upstream, Response]:
     scheme = "https" if context else "http"
     upstream = Upstream(f"{scheme}://127.0.0.1:{port}", name="kimi", ssl_context=context, watch=watch)
     response = await upstream.request(b"GET", b"/", [])
@@ -83,7 +85,7 @@ def sending(
     return script
 
 
-async def test_what_comes_is_looked_at_in_another_task_until_it_says_enough(watch: Watch) -> None:
+async def test_what_comes_is_looked_at_in_another_task_until_it_says_enough(watch: DeadlineQueue) -> None:
     async with listening(sending(piece(b"a"), piece(b"b"), piece(b"c"))) as port:
         upstream, response = await asked(port, watch)
         look = Looking(response, last=b"c")
@@ -94,7 +96,7 @@ async def test_what_comes_is_looked_at_in_another_task_until_it_says_enough(watc
         assert (upstream.in_use, upstream.idle) == (0, 0)
 
 
-async def test_an_answer_that_ends_ends_the_wait_and_its_connection_is_free(watch: Watch) -> None:
+async def test_an_answer_that_ends_ends_the_wait_and_its_connection_is_free(watch: DeadlineQueue) -> None:
     async with listening(sending(piece(b"a"), piece(b"b") + b"0\r\n\r\n")) as port:
         upstream, response = await asked(port, watch)
         look = Looking(response)
@@ -105,7 +107,7 @@ async def test_an_answer_that_ends_ends_the_wait_and_its_connection_is_free(watc
         upstream.close()
 
 
-async def test_a_connection_that_is_cut_is_looked_at(watch: Watch) -> None:
+async def test_a_connection_that_is_cut_is_looked_at(watch: DeadlineQueue) -> None:
     async def nothing() -> None:
         pass
 
@@ -125,7 +127,7 @@ async def test_a_connection_that_is_cut_is_looked_at(watch: Watch) -> None:
         assert [str(error) for error in raised] == ["kimi closed the connection in the middle of the body"]
 
 
-async def test_its_deadline_is_the_one_that_was_said_last(watch: Watch) -> None:
+async def test_its_deadline_is_the_one_that_was_said_last(watch: DeadlineQueue) -> None:
     async with listening(sending(*[piece(b"a")] * 10)) as port:
         _, response = await asked(port, watch)
         began = trio.current_time()
@@ -139,7 +141,7 @@ async def test_its_deadline_is_the_one_that_was_said_last(watch: Watch) -> None:
         response.close()
 
 
-async def test_cancelled_it_is_forgotten_and_nothing_is_lost(watch: Watch) -> None:
+async def test_cancelled_it_is_forgotten_and_nothing_is_lost(watch: DeadlineQueue) -> None:
     more = trio.Event()
 
     async def script(wire: Wire) -> None:
@@ -163,7 +165,7 @@ async def test_cancelled_it_is_forgotten_and_nothing_is_lost(watch: Watch) -> No
 
 
 async def test_a_socket_that_cannot_be_looked_after_harms_nobody_else(
-    watch: Watch, monkeypatch: pytest.MonkeyPatch
+    watch: DeadlineQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def add(fd: int, attended: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -177,7 +179,7 @@ async def test_a_socket_that_cannot_be_looked_after_harms_nobody_else(
         await trio.sleep(0.01)  # from which nobody wakes us early
 
 
-async def test_every_record_of_tls_is_looked_at(watch: Watch) -> None:
+async def test_every_record_of_tls_is_looked_at(watch: DeadlineQueue) -> None:
     authority, ours = trustme.CA(), ssl.create_default_context()
     authority.configure_trust(ours)
     theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -193,7 +195,7 @@ async def test_every_record_of_tls_is_looked_at(watch: Watch) -> None:
 
 async def test_without_anybody_who_looks_there_is_nothing_to_await() -> None:
     async with listening(sending()) as port:
-        for watch in (None, Watch()):
+        for watch in (None, DeadlineQueue()):
             _, response = await asked(port, watch)
             assert response.attend(lambda: None) is None
             response.close()

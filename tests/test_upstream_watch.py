@@ -7,7 +7,7 @@ from math import inf
 import trio
 import trio.testing
 
-from lakehouse.net.deadline_queue import Watch
+from lakehouse.net.deadline_queue import DeadlineQueue
 
 
 class Waiting:
@@ -23,15 +23,15 @@ class Waiting:
         self.deadline = inf
 
 
-def wait(watch: Watch, deadline: float, who: Waiting | None = None) -> Waiting:
+def wait(watch: DeadlineQueue, deadline: float, who: Waiting | None = None) -> Waiting:
     who = who or Waiting()
     who.deadline = deadline
-    watch.keep(who)
+    watch.schedule(who)
     return who
 
 
 async def test_each_is_told_in_its_time(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
-    watch = Watch()
+    watch = DeadlineQueue()
     nursery.start_soon(watch.run)
     start = trio.current_time()
     await trio.sleep(1)
@@ -44,7 +44,7 @@ async def test_each_is_told_in_its_time(autojump_clock: trio.testing.MockClock, 
 
 
 async def test_a_deadline_that_moves(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
-    watch = Watch()
+    watch = DeadlineQueue()
     nursery.start_soon(watch.run)
     start = trio.current_time()
     moving, gone, nearer = wait(watch, start + 10), wait(watch, start + 10), wait(watch, start + 50)
@@ -60,7 +60,7 @@ async def test_a_deadline_that_moves(autojump_clock: trio.testing.MockClock, nur
 
 
 async def test_waits_cost_one_entry_each(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
-    watch = Watch()
+    watch = DeadlineQueue()
     nursery.start_soon(watch.run)
     who = Waiting()
     for _ in range(1000):

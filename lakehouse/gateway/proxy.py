@@ -16,7 +16,7 @@ from lakehouse.gateway import websocket
 from lakehouse.gateway.body_streaming import RequestBody, send_response
 from lakehouse.gateway.headers import RequestHead, accepts_trailers, request_headers, response_headers, server_timing
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Route, Routes, is_origin_form, upstream_target
-from lakehouse.net.deadline_queue import Watch
+from lakehouse.net.deadline_queue import DeadlineQueue
 from lakehouse.net.networks import Networks
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.response import Response
@@ -34,14 +34,14 @@ class Gateway:
     it closes the upstream's socket and leaves nothing. `prefixes` are the routes, each with the name of its upstream.
     """
 
-    def __init__(self, table: GatewayTable, *, watch: Watch | None = None) -> None:
+    def __init__(self, table: GatewayTable, *, watch: DeadlineQueue | None = None) -> None:
         """`watch`, which somebody else runs, keeps the upstreams' limits at less cost than cancel scopes."""
         routes = ROUTES + CHAT_ROUTES if table.chatd_url else ROUTES
         self._routes = Routes(routes)
         self.prefixes = {route.prefix.decode(): route.upstream for route in routes}
         self._trusted = Networks(table.trusted_proxies)
         self._idle_timeout = table.idle_timeout
-        self._watch = watch or Watch()  # for its clock
+        self._watch = watch or DeadlineQueue()  # for its clock
         names = dict.fromkeys(route.upstream for route in routes)
         self._upstreams = {name: _upstream(name, table, watch) for name in names}
 
@@ -109,7 +109,7 @@ class Gateway:
         )
 
 
-def _upstream(name: str, table: GatewayTable, watch: Watch | None) -> Upstream:
+def _upstream(name: str, table: GatewayTable, watch: DeadlineQueue | None) -> Upstream:
     return Upstream(
         separate(getattr(table, f"{name}_url")),
         name=name,
@@ -131,7 +131,7 @@ async def relay(
     send: Send,
     *,
     asked: float,
-    watch: Watch,
+    watch: DeadlineQueue,
 ) -> None:
     """Put one HTTP request to the upstream and send its answer, which may begin while the body still goes up.
 

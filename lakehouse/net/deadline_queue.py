@@ -15,29 +15,29 @@ from typing import NoReturn, Protocol
 
 import trio
 
-from lakehouse.net.read_poller import Readiness
+from lakehouse.net.read_poller import ReadPoller
 
 
-class Watched(Protocol):
+class HasDeadline(Protocol):
     """Who waits. `deadline` is inf while it does not; `due` is the watch's own."""
 
     deadline: float
-    due: float
+    scheduled_deadline: float
 
     def expire(self) -> None:
         """The deadline has come: wake up."""
 
 
-class Watch:
+class DeadlineQueue:
     """Calls `expire` on those whose deadline has come, for as long as `run` runs. A service has one.
 
     While it runs, so does `readiness`, and `now` is the run's clock itself: trio's own way to it is three calls long.
     """
 
     def __init__(self) -> None:
-        self.readiness = Readiness()
+        self.readiness = ReadPoller()
         self.now: Callable[[], float] = trio.current_time
-        self._heap: list[tuple[float, int, Watched]] = []
+        self._heap: list[tuple[float, int, HasDeadline]] = []
         self._order = count()
         self._next = inf  # what `run` sleeps until
         self._nearer = trio.Event()
@@ -46,13 +46,13 @@ class Watch:
         """Entries: at most one or two for each that waits."""
         return len(self._heap)
 
-    def keep(self, watched: Watched) -> None:
+    def schedule(self, watched: HasDeadline) -> None:
         """Have an eye on its deadline, which may be moved further away without telling."""
-        if watched.due <= watched.deadline:
+        if watched.scheduled_deadline <= watched.deadline:
             return
-        watched.due = watched.deadline
-        heappush(self._heap, (watched.due, next(self._order), watched))
-        if watched.due < self._next:
+        watched.scheduled_deadline = watched.deadline
+        heappush(self._heap, (watched.scheduled_deadline, next(self._order), watched))
+        if watched.scheduled_deadline < self._next:
             self._nearer.set()
 
     async def run(self) -> None:
@@ -70,12 +70,12 @@ class Watch:
             self._nearer = trio.Event()
             while self._heap and self._heap[0][0] <= trio.current_time():
                 due, _, watched = heappop(self._heap)
-                if due == watched.due:  # else a nearer entry was made after this one
-                    watched.due = inf
+                if due == watched.scheduled_deadline:  # else a nearer entry was made after this one
+                    watched.scheduled_deadline = inf
                     self._look_at(watched)
 
-    def _look_at(self, watched: Watched) -> None:
+    def _look_at(self, watched: HasDeadline) -> None:
         if watched.deadline <= trio.current_time():
             watched.expire()
         elif watched.deadline < inf:
-            self.keep(watched)
+            self.schedule(watched)

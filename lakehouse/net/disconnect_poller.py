@@ -14,7 +14,7 @@ from typing import NoReturn
 import trio
 
 
-class Hangups:
+class DisconnectPoller:
     """A set of sockets and what to call when their client has gone; `run` does the calling."""
 
     def __init__(self) -> None:

@@ -18,26 +18,26 @@ AT_ONCE = 64
 would do in its turn."""
 
 
-class Attended(Protocol):
+class ReadListener(Protocol):
     """Who has a socket looked after."""
 
     def ready(self) -> None:
         """There may be something to receive. Must not raise, for that would end the service of all others."""
 
 
-class Readiness:
+class ReadPoller:
     """Calls `ready` on those whose sockets have something to receive, for as long as `run` runs."""
 
     def __init__(self) -> None:
         self._epoll: select.epoll | None = None
-        self._attended: dict[int, Attended] = {}
+        self._attended: dict[int, ReadListener] = {}
 
     @property
     def running(self) -> bool:
         """Whether anybody is looking."""
         return self._epoll is not None
 
-    def add(self, fd: int, attended: Attended) -> None:
+    def add(self, fd: int, attended: ReadListener) -> None:
         """Look after socket `fd` until `remove`; while it has something, `ready` is called again and again."""
         if self._epoll is None:
             raise RuntimeError("nobody is looking")

@@ -13,7 +13,7 @@ from typing import NoReturn
 import trio
 
 
-class Patience:
+class TimeoutQueue:
     """Calls `lost` of each that waits for longer than `seconds`; `run` does the calling."""
 
     def __init__(self, seconds: float) -> None:
@@ -22,13 +22,13 @@ class Patience:
         self._waiting: dict[Callable[[], None], float] = {}
         self._some = trio.Event()
 
-    def begin(self, lost: Callable[[], None]) -> None:
+    def arm(self, lost: Callable[[], None]) -> None:
         """Call `lost` once `seconds` have passed, unless `end` comes before. What it raises ends `run`."""
         self._waiting[lost] = self._now() + self._seconds
         if len(self._waiting) == 1:
             self._some.set()
 
-    def end(self, lost: Callable[[], None]) -> None:
+    def disarm(self, lost: Callable[[], None]) -> None:
         """The wait is over. Harmless when it was lost already."""
         self._waiting.pop(lost, None)
 

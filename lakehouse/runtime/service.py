@@ -29,7 +29,7 @@ from lakehouse.core.errors import ErrMethodNotAllowed, ErrUnavailable
 from lakehouse.gateway.proxy import Gateway
 from lakehouse.local_model import EngineConfig, open_engine
 from lakehouse.local_model.readiness import SOCKET, followed
-from lakehouse.net.deadline_queue import Watch
+from lakehouse.net.deadline_queue import DeadlineQueue
 from lakehouse.runtime.app import CHAT_PATHS, OLD_CHAT_PATHS, Application, refusal
 from lakehouse.runtime.console.endpoints import PATHS, SignIn, Views, traced
 from lakehouse.runtime.preflight import Preflight, preflight
@@ -142,7 +142,7 @@ async def open_house(
 ) -> AsyncIterator[House]:
     """Open everything and close it with the block."""
     seat = Seat() if seat is None else seat
-    watch = Watch()
+    watch = DeadlineQueue()
     async with (
         _local_server(config, seat) as local,
         open_dispatcher(config, env=env, local=local, watch=watch) as dispatcher,

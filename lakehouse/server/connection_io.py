@@ -96,7 +96,7 @@ class Channel:
         self.idle = not self.parser.in_head  # a part of it may have come with the request before
         patience = door.between if self.served and self.idle else door.for_head
         lost = self.scope.cancel
-        patience.begin(lost)
+        patience.arm(lost)
         try:
             while True:
                 data = self.wire.try_receive(HEAD_READ) if door.draining else await self.wire.receive(HEAD_READ)
@@ -108,12 +108,12 @@ class Channel:
                     return True
                 if self.idle:
                     self.idle = False
-                    patience.end(lost)
+                    patience.disarm(lost)
                     patience = door.for_head
-                    patience.begin(lost)
+                    patience.arm(lost)
         finally:
             self.awaits_head = False
-            patience.end(lost)
+            patience.disarm(lost)
 
     @property
     def body_is_here(self) -> bool:

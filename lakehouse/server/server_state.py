@@ -11,8 +11,8 @@ from typing import Protocol
 import trio
 
 from lakehouse.asgi.types import App
-from lakehouse.net.disconnect_poller import Hangups
-from lakehouse.net.timeout_queue import Patience
+from lakehouse.net.disconnect_poller import DisconnectPoller
+from lakehouse.net.timeout_queue import TimeoutQueue
 from lakehouse.server.limits import Limits
 
 Mark = Callable[[Iterable[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]]
@@ -32,13 +32,15 @@ class Door:
     `draining` is read by every connection: from then on responses carry `Connection: close`.
     """
 
-    def __init__(self, app: App, limits: Limits, hangups: Hangups, mark: Mark | None = None) -> None:
+    def __init__(self, app: App, limits: Limits, hangups: DisconnectPoller, mark: Mark | None = None) -> None:
         self.app = app
         self.mark = mark
         self.limits = limits
         self.hangups = hangups
-        self.between = Patience(limits.idle_timeout)  # with clients that have had an answer
-        self.for_head = Patience(limits.head_timeout)  # with those whose first or next head has begun, or should have
+        self.between = TimeoutQueue(limits.idle_timeout)  # with clients that have had an answer
+        self.for_head = TimeoutQueue(
+            limits.head_timeout
+        )  # with those whose first or next head has begun, or should have
         self.draining = False
         self.guests: set[Guest] = set()
         self._date = b""
@@ -66,7 +68,7 @@ async def open_door(app: App, limits: Limits | None = None, *, mark: Mark | None
 
     Serve it with `trio.serve_listeners(partial(serve_connection, door), listeners)`.
     """
-    hangups = Hangups()
+    hangups = DisconnectPoller()
     try:
         async with trio.open_nursery() as nursery:
             door = Door(app, limits or Limits(), hangups, mark)

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import trio
 
-from lakehouse.net.disconnect_poller import Hangups
+from lakehouse.net.disconnect_poller import DisconnectPoller
 from lakehouse.net.pace import Pace, unacknowledged
 
 TURNS = 16
@@ -105,7 +105,7 @@ class Wire(ABC):
 
     @abstractmethod
     def underlying(self) -> socket.socket | trio.socket.SocketType | None:
-        """The socket underneath, if there is one: for its addresses and for `Hangups`."""
+        """The socket underneath, if there is one: for its addresses and for `DisconnectPoller`."""
 
     def addresses(self) -> tuple[Address | None, tuple[str, int | None] | None]:
         """Client and server as ASGI has them; a Unix socket is a server of a path, with clients of no name."""
@@ -116,13 +116,13 @@ class Wire(ABC):
             return None, (str(sock.getsockname()), None)
         return sock.getpeername()[:2], sock.getsockname()[:2]
 
-    def watch(self, hangups: Hangups, callback: Callable[[], None]) -> None:
+    def watch(self, hangups: DisconnectPoller, callback: Callable[[], None]) -> None:
         """Have `callback` called when the client goes; over a stream without a socket it is noticed by reading only."""
         sock = self.underlying()
         if sock is not None:
             hangups.add(sock.fileno(), callback)
 
-    def unwatch(self, hangups: Hangups) -> None:
+    def unwatch(self, hangups: DisconnectPoller) -> None:
         """End what `watch` began."""
         sock = self.underlying()
         if sock is not None:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import trio
 
-from lakehouse.net.deadline_queue import Watch
+from lakehouse.net.deadline_queue import DeadlineQueue
 from lakehouse.net.pace import unacknowledged
 
 READ_WINDOW = 128 * 1024
@@ -61,7 +61,7 @@ class Connection:
     )
 
     def __init__(
-        self, sock: socket.socket, window: memoryview, watch: Watch | None = None, *, allowance: int = CREDIT
+        self, sock: socket.socket, window: memoryview, watch: DeadlineQueue | None = None, *, allowance: int = CREDIT
     ) -> None:
         """Deadlines are kept by `watch` if there is one, else by cancel scopes. `allowance` stands for `CREDIT`."""
         self._socket = sock
@@ -162,7 +162,7 @@ class Connection:
             return None
         return self._attended(look, deadline, watch)
 
-    async def _attended(self, look: Look, deadline: float, watch: Watch) -> bool:
+    async def _attended(self, look: Look, deadline: float, watch: DeadlineQueue) -> bool:
         watch.readiness.add(self._fd, self)  # may fail, and then nobody sleeps who could be woken
         self._look = look
         self._task = trio.lowlevel.current_task()
@@ -171,7 +171,7 @@ class Connection:
         return not self._expired
 
     def ready(self) -> None:
-        """See `Attended`."""
+        """See `ReadListener`."""
         look, watch = self._look, self._watch
         self._credit = self._allowance
         self._emptied = False
@@ -185,7 +185,7 @@ class Connection:
         elif self._task is not None:
             self.deadline = deadline
             if deadline < self.due:
-                watch.keep(self)
+                watch.schedule(self)
 
     def dismiss(self) -> None:
         """End the wait of whoever has us attended, if somebody has."""
@@ -204,11 +204,11 @@ class Connection:
         if self._watch is not None:
             self._watch.readiness.remove(self._fd)
 
-    def _keep(self, deadline: float, watch: Watch) -> None:
+    def _keep(self, deadline: float, watch: DeadlineQueue) -> None:
         self.deadline = deadline
         self._expired = False
         if deadline < self.due:
-            watch.keep(self)
+            watch.schedule(self)
 
     def unacknowledged(self) -> int:
         """Bytes that were sent and that the other side has not taken yet, as far as that is known."""
@@ -261,7 +261,7 @@ class Connection:
         return True
 
     def expire(self) -> None:
-        """Wake the task that waits: its time is over. For `Watch`."""
+        """Wake the task that waits: its time is over. For `DeadlineQueue`."""
         self._expired = True
         if self._task is not None:
             self.dismiss()

@@ -15,7 +15,7 @@ import trio
 from lakehouse.config.urls import BaseURL
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrUnavailable
-from lakehouse.net.deadline_queue import Watch
+from lakehouse.net.deadline_queue import DeadlineQueue
 from lakehouse.upstream.connect import default_context, dial
 from lakehouse.upstream.connection import CREDIT, READ_WINDOW, Connection
 from lakehouse.upstream.endpoint import Peer, reason_of, split_base_url
@@ -70,7 +70,7 @@ class Upstream:
         at_once: int = CREDIT * READ_WINDOW,
         ssl_context: ssl.SSLContext | None = None,
         proxy: Proxy | None = None,
-        watch: Watch | None = None,
+        watch: DeadlineQueue | None = None,
     ) -> None:
         """`ssl_context` replaces the default, which verifies certificates as httpx does. `watch` keeps the limits of
         answers at less cost than cancel scopes, as long as somebody runs it. `at_once` is how many bytes one connection

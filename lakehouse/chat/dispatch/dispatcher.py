@@ -45,7 +45,7 @@ from lakehouse.config import ChatTable, Config, ConfigError
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.local_model.readiness import Readiness
-from lakehouse.net.deadline_queue import Watch
+from lakehouse.net.deadline_queue import DeadlineQueue
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.proxy import Proxies
@@ -197,7 +197,7 @@ async def open_dispatcher(
     local: LocalServer | None = None,
     transports: Mapping[str, httpx.AsyncBaseTransport] | None = None,
     random: Random | None = None,
-    watch: Watch | None = None,
+    watch: DeadlineQueue | None = None,
 ) -> AsyncIterator[Dispatcher]:
     """A dispatcher for as long as the block runs.
 
@@ -229,7 +229,7 @@ def _embedded(server: LocalServer) -> Local:
     return Local(server.base_url, Key(server.api_key, "the embedded model"), server.readiness)
 
 
-def _pool(provider: Provider, settings: ChatTable, watch: Watch | None, proxies: Proxies | None) -> Upstream:
+def _pool(provider: Provider, settings: ChatTable, watch: DeadlineQueue | None, proxies: Proxies | None) -> Upstream:
     """No limit on the answer's time: the calls have theirs. The embedded model is never behind a proxy."""
     return Upstream(
         provider.base_url,

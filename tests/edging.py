@@ -21,7 +21,7 @@ from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.limits import Limits
-from lakehouse.server.server_state import Door, open_door
+from lakehouse.server.server_state import ServerState, open_server_state
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -61,7 +61,7 @@ TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 class Served:
     """A door, its port, and the flights that ended behind it, if there is a lifeline."""
 
-    door: Door | None
+    door: ServerState | None
     port: int
     lifeline: Lifeline | None = None
     flights: ActiveRequests = field(default_factory=ActiveRequests)
@@ -157,7 +157,7 @@ async def serving(
     ended: list[RequestContext] = []
     flights = ActiveRequests()
     line = Lifeline(app, flights=flights, on_end=ended.append) if lifeline else None
-    async with open_door(line or app, limits) as door, trio.open_nursery() as nursery:
+    async with open_server_state(line or app, limits) as door, trio.open_nursery() as nursery:
         handler = partial(serve_connection, door)
         if tls is None:
             serve = partial(trio.serve_tcp, handler, 0, host="127.0.0.1")

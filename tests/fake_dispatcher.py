@@ -19,8 +19,8 @@ from lakehouse.chat.api.interface import ModelCard, ProviderState
 from lakehouse.chat.model.request import Answer, Done, Function, Piece, Request, ToolCall
 from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import Attempt, LakehouseError
-from lakehouse.server.listening import bound
-from lakehouse.server.server import Site, run_sites
+from lakehouse.server.listening import bind_socket
+from lakehouse.server.server import BoundApp, serve_listeners
 
 SERVED = Attempt(provider="ollama", model="qwen3:8b", status=200, ms=41.5)
 FACTS = {
@@ -160,9 +160,11 @@ async def serve(nursery: trio.Nursery, app: App, server: Server = "ours") -> str
 
 
 async def _serve_ours(app: App, *, task_status: trio.TaskStatus[str]) -> None:
-    with bound("127.0.0.1", 0) as sock:
-        site = Site(app, sock)
+    with bind_socket("127.0.0.1", 0) as sock:
+        site = BoundApp(app, sock)
         async with trio.open_nursery() as nursery:
-            drain = partial(run_sites, stopping=trio.Event(), drain_timeout=1.0, expire=nursery.cancel_scope.cancel)
+            drain = partial(
+                serve_listeners, stopping=trio.Event(), drain_timeout=1.0, expire=nursery.cancel_scope.cancel
+            )
             await nursery.start(drain, [site])
             task_status.started(site.url)

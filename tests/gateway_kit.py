@@ -22,7 +22,7 @@ from lakehouse.config import GatewayTable
 from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.gateway.proxy import Gateway
 from lakehouse.server.connection import serve_connection
-from lakehouse.server.server_state import open_door
+from lakehouse.server.server_state import open_server_state
 from tests.proxy_tables import Pairs
 
 NAMES = ("storaged", "catalogd", "ingestd", "queryd", "vectord", "embedd", "pathwayd", "matrixd", "observerd")
@@ -267,7 +267,7 @@ Server = Callable[[App, trio.Nursery], AbstractAsyncContextManager[tuple[str, in
 @asynccontextmanager
 async def our_own(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str, int]]:
     """The service's own server."""
-    async with open_door(app) as door:
+    async with open_server_state(app) as door:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         await nursery.start(partial(trio.serve_listeners, partial(serve_connection, door), listeners))
         yield listeners[0].socket.getsockname()[:2]

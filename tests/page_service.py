@@ -17,7 +17,7 @@ from lakehouse.asgi.types import Receive, Scope, Send, answer, read_body
 from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import ErrNotFound
 from lakehouse.runtime.console.endpoints import PATHS, SignIn, Views
-from lakehouse.server.server import Site, run_sites
+from lakehouse.server.server import BoundApp, serve_listeners
 from lakehouse.telemetry.metrics import Names, Sources
 from lakehouse.telemetry.telemetry import Observer
 from tests.observing import Caught, Pool, Spent
@@ -183,7 +183,11 @@ async def page_service(*tokens: str) -> AsyncIterator[PageService]:
             await nursery.start(service.observer.run)
             stopping = trio.Event()
             run = partial(
-                run_sites, [Site(service.app, listener)], stopping=stopping, drain_timeout=0.1, expire=service.app.drain
+                serve_listeners,
+                [BoundApp(service.app, listener)],
+                stopping=stopping,
+                drain_timeout=0.1,
+                expire=service.app.drain,
             )
             running = await nursery.start(run)
             service.url = running.urls[0]

@@ -30,7 +30,7 @@ from lakehouse.runtime.preflight import preflight
 from lakehouse.runtime.service import House, open_house
 from lakehouse.server.connection import Connection, serve_connection
 from lakehouse.server.limits import Limits
-from lakehouse.server.server_state import Door, open_door
+from lakehouse.server.server_state import ServerState, open_server_state
 from lakehouse.upstream.pool import Upstream
 from tests import scripted
 from tests.edging import CLOSE, PING, TEXT, Client, frame, websocket
@@ -77,7 +77,7 @@ class Stage:
     """A service whose upstreams are scripted, and whose clients come in one at a time."""
 
     house: House
-    door: Door
+    door: ServerState
     services: dict[str, Service]
     providers: dict[str, scripted.Upstream]
     listener: trio.SocketListener
@@ -145,7 +145,7 @@ End = Callable[[Stage, trio.CancelScope], None]
 def the_client_leaves(stage: Stage, connections: trio.CancelScope) -> None:
     for guest in tuple(stage.door.guests):
         assert isinstance(guest, Connection)
-        guest._channel.leave()  # what `Hangups` calls when the kernel says so: a real reset would come a moment later
+        guest._channel.client_disconnected()  # what `Hangups` calls when the kernel says so: a real reset would come a moment later
 
 
 def the_drain_ends(stage: Stage, connections: trio.CancelScope) -> None:
@@ -203,7 +203,7 @@ async def stage(
         env = {"OPENROUTER_API_KEY": KEYS["OPENROUTER_API_KEY"]}
         house = await stack.enter_async_context(open_house(config, preflight(config, env), env=env))
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        async with listener, open_door(house.whole, LIMITS) as door:
+        async with listener, open_server_state(house.whole, LIMITS) as door:
             yield Stage(house, door, behind, there, listener)
         nursery.cancel_scope.cancel()
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trustme
 
-from lakehouse.server.request_head import Head, to_origin_form
+from lakehouse.server.request_head import RequestHead, to_origin_form
 from lakehouse.server.server import Service
 from tests.running import configured, running
 from tests.scripted import always, respond, upstream
@@ -68,8 +68,8 @@ FOREIGN = [
 ]
 
 
-def head(target: bytes, method: bytes = b"GET") -> Head:
-    return Head(method, target, "1.1", [(b"accept", b"*/*"), HOST], True)
+def head(target: bytes, method: bytes = b"GET") -> RequestHead:
+    return RequestHead(method, target, "1.1", [(b"accept", b"*/*"), HOST], True)
 
 
 @pytest.mark.parametrize(("target", "server", "path", "host"), OURS)

@@ -23,8 +23,8 @@ import trio.testing
 from lakehouse.asgi.types import Message, Receive, Scope, Send
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.limits import Limits
-from lakehouse.server.server_state import open_door
-from lakehouse.server.transport import TURNS, SocketWire
+from lakehouse.server.server_state import open_server_state
+from lakehouse.server.transport import FAIRNESS_BUDGET, SocketTransport
 from tests.edging import (
     BINARY,
     CLOSE,
@@ -215,7 +215,7 @@ class Spy(trio.abc.HalfCloseableStream):
 async def test_head_and_body_leave_in_one_write() -> None:
     client, below = trio.testing.memory_stream_pair()
     server = Spy(below)
-    async with open_door(hello) as door, trio.open_nursery() as nursery:
+    async with open_server_state(hello) as door, trio.open_nursery() as nursery:
         nursery.start_soon(serve_connection, door, server)
         await client.send_all(GET)
         await client.receive_some(1000)
@@ -386,7 +386,7 @@ async def test_after_an_early_answer_a_large_body_is_read_until_the_client_has_s
 
 async def test_the_discarding_has_an_end_in_bytes_and_in_time(autojump_clock: trio.testing.MockClock) -> None:
     limits = Limits(linger_bytes=1_000_000, linger_timeout=5)
-    async with open_door(refuse, limits) as door:
+    async with open_server_state(refuse, limits) as door:
         for send_on in (True, False):
             client, server = trio.testing.lockstep_stream_pair()
             began = trio.current_time()
@@ -412,7 +412,7 @@ async def test_what_is_no_request_is_read_on_until_the_client_has_seen_its_answe
 
 
 async def test_a_small_body_that_never_ends_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_door(refuse, Limits(linger_timeout=5)) as door, trio.open_nursery() as nursery:
+    async with open_server_state(refuse, Limits(linger_timeout=5)) as door, trio.open_nursery() as nursery:
         client, server = trio.testing.memory_stream_pair()
         nursery.start_soon(serve_connection, door, server)
         waiting = Waiting(client)
@@ -444,7 +444,7 @@ class Waiting:
 
 
 async def test_a_new_connection_that_says_nothing_is_closed(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_door(hello, Limits(head_timeout=20)) as door, trio.open_nursery() as nursery:
+    async with open_server_state(hello, Limits(head_timeout=20)) as door, trio.open_nursery() as nursery:
         client, server = trio.testing.memory_stream_pair()
         nursery.start_soon(serve_connection, door, server)
         out, seconds = await Waiting(client).end()
@@ -459,7 +459,7 @@ async def test_an_idle_connection_is_closed_and_each_request_moves_its_deadline(
         await trio.sleep(200)  # longer than any limit, and none of theirs
         await reply(send, b"hello")
 
-    async with open_door(slow, Limits(idle_timeout=75)) as door, trio.open_nursery() as nursery:
+    async with open_server_state(slow, Limits(idle_timeout=75)) as door, trio.open_nursery() as nursery:
         client, server = trio.testing.memory_stream_pair()
         nursery.start_soon(serve_connection, door, server)
         waiting = Waiting(client)
@@ -473,7 +473,7 @@ async def test_an_idle_connection_is_closed_and_each_request_moves_its_deadline(
 
 
 async def test_a_head_has_its_time_however_steadily_it_drips(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_door(hello, Limits(head_timeout=20)) as door, trio.open_nursery() as nursery:
+    async with open_server_state(hello, Limits(head_timeout=20)) as door, trio.open_nursery() as nursery:
         client, server = trio.testing.memory_stream_pair()
         nursery.start_soon(serve_connection, door, server)
         await client.send_all(GET)
@@ -495,7 +495,7 @@ async def test_a_head_has_its_time_however_steadily_it_drips(autojump_clock: tri
 
 
 async def test_a_body_may_take_its_time_but_not_stop(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_door(echo, Limits(body_timeout=60)) as door, trio.open_nursery() as nursery:
+    async with open_server_state(echo, Limits(body_timeout=60)) as door, trio.open_nursery() as nursery:
         client, server = trio.testing.memory_stream_pair()
         nursery.start_soon(serve_connection, door, server)
         waiting = Waiting(client)
@@ -516,7 +516,7 @@ async def test_a_healthy_stream_has_no_end_in_time(autojump_clock: trio.testing.
             await trio.sleep(3600)
         await send({"type": "http.response.body", "body": b""})
 
-    async with open_door(stream) as door, trio.open_nursery() as nursery:
+    async with open_server_state(stream) as door, trio.open_nursery() as nursery:
         client, server = trio.testing.memory_stream_pair()
         nursery.start_soon(serve_connection, door, server)
         waiting = Waiting(client)
@@ -591,7 +591,7 @@ async def test_a_request_that_has_arrived_when_the_drain_begins_is_answered() ->
     assert b"connection: close" in out
 
 
-@pytest.mark.parametrize("before", range(TURNS - 2, TURNS + 2))
+@pytest.mark.parametrize("before", range(FAIRNESS_BUDGET - 2, FAIRNESS_BUDGET + 2))
 async def test_so_it_is_behind_many_in_a_row(before: int) -> None:
     """A connection that has had its turns in a row, and then waits, has them anew."""
     async with serving(hello) as served, await served.connect() as client:
@@ -737,7 +737,7 @@ async def test_cancelling_the_server_closes_every_connection_at_once() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await trio.sleep_forever()
 
-    async with open_door(app) as door, trio.open_nursery() as nursery:
+    async with open_server_state(app) as door, trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, partial(serve_connection, door), 0, host="127.0.0.1"))
         client = await trio.testing.open_stream_to_socket_listener(listeners[0])
         await client.send_all(GET)
@@ -771,10 +771,10 @@ async def test_a_connection_that_never_waits_lets_the_others_run() -> None:
 async def test_a_reader_that_never_waits_lets_the_others_run() -> None:
     ours, theirs = trio.socket.socketpair()
     with theirs:
-        wire = SocketWire(trio.SocketStream(ours))
+        wire = SocketTransport(trio.SocketStream(ours))
         await theirs.send(bytes(100))
-        reads = [wire.try_receive(1) for _ in range(TURNS + 1)]
-        assert reads == [b"\0"] * TURNS + [None]
+        reads = [wire.try_receive(1) for _ in range(FAIRNESS_BUDGET + 1)]
+        assert reads == [b"\0"] * FAIRNESS_BUDGET + [None]
         assert await wire.receive(1) == b"\0"  # which went through the scheduler
         assert wire.try_receive(1) == b"\0"
         await wire.close()

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.server.limits import Limits
-from lakehouse.server.request_head import Head, ProtocolError
+from lakehouse.server.request_head import ProtocolError, RequestHead
 from lakehouse.server.request_parser import END, RequestParser
-from lakehouse.server.response_writer import Response, ResponseError
+from lakehouse.server.response_writer import ResponseError, ResponseWriter
 
 DATE = b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
 
@@ -25,7 +25,7 @@ def events(*parts: bytes, limits: Limits | None = None) -> list[object]:
         parser.feed(part)
         try:
             while (event := parser.next_event()) is not None:
-                if isinstance(event, Head):
+                if isinstance(event, RequestHead):
                     out.append((event.method, event.target, event.version, tuple(event.headers), event.length))
                 elif isinstance(event, bytes) and out and isinstance(out[-1], bytes):
                     out[-1] += event
@@ -33,7 +33,7 @@ def events(*parts: bytes, limits: Limits | None = None) -> list[object]:
                     out.append(event)
         except ProtocolError as error:
             return [*out, error.status]
-    rest = parser.take_rest()
+    rest = parser.trailing_data()
     return [*out, rest] if rest else out
 
 
@@ -243,7 +243,7 @@ def test_after_an_error_nothing_is_kept() -> None:
     for _ in range(2):
         with pytest.raises(ProtocolError):
             parser.next_event()
-    assert parser.take_rest() == b""
+    assert parser.trailing_data() == b""
 
 
 STREAMS = [data for data, _ in [*GOOD.values(), *BAD.values()]]
@@ -303,14 +303,14 @@ def test_h11_agrees_about_the_length_of_what_we_accept(data: bytes) -> None:
 # The response.
 
 
-def head(method: bytes = b"GET", version: str = "1.1", *, keep_alive: bool = True, te: bool = False) -> Head:
-    made = Head(method, b"/", version, [], keep_alive)
+def head(method: bytes = b"GET", version: str = "1.1", *, keep_alive: bool = True, te: bool = False) -> RequestHead:
+    made = RequestHead(method, b"/", version, [], keep_alive)
     made.te_trailers = te
     return made
 
 
 def written(
-    response: Response, status: int, headers: list[tuple[bytes, bytes]], *bodies: bytes, trailers: bool = False
+    response: ResponseWriter, status: int, headers: list[tuple[bytes, bytes]], *bodies: bytes, trailers: bool = False
 ) -> bytes:
     """The bytes of a whole response, without its date."""
     response.start(status, headers, DATE, trailers=trailers)
@@ -401,7 +401,7 @@ FRAMED = {
 @pytest.mark.parametrize("name", FRAMED)
 def test_a_response_is_framed(name: str) -> None:
     request, status, headers, bodies, expected = FRAMED[name]
-    response = Response(request)
+    response = ResponseWriter(request)
     assert written(response, status, headers, *bodies) == expected
     assert response.complete
     assert response.close == (b"connection: close" in expected)
@@ -430,7 +430,7 @@ UNFIT = {
 
 @pytest.mark.parametrize("name", UNFIT)
 def test_what_cannot_be_sent_is_refused_and_something_else_may_follow(name: str) -> None:
-    response = Response(head())
+    response = ResponseWriter(head())
     status, headers = UNFIT[name]
     with pytest.raises(ResponseError):
         response.start(status, headers, DATE)  # type: ignore[arg-type]
@@ -448,7 +448,7 @@ WRONG_LENGTH = {
 
 @pytest.mark.parametrize("name", WRONG_LENGTH)
 def test_a_body_of_another_length_than_declared_never_looks_complete(name: str) -> None:
-    response = Response(head())
+    response = ResponseWriter(head())
     response.start(200, [(b"content-length", b"5")], DATE)
     *bodies, last = WRONG_LENGTH[name]
     out = b"".join(piece for body in bodies for piece in response.body(body, more=True))
@@ -459,7 +459,7 @@ def test_a_body_of_another_length_than_declared_never_looks_complete(name: str) 
 
 
 def test_the_head_can_be_sent_before_any_body() -> None:
-    response = Response(head())
+    response = ResponseWriter(head())
     response.start(200, [], DATE)
     assert b"".join(response.body(b"", more=True)).endswith(b"transfer-encoding: chunked\r\n\r\n")
     assert b"".join(response.body(b"a", more=True)) == b"1\r\na\r\n"
@@ -467,7 +467,7 @@ def test_the_head_can_be_sent_before_any_body() -> None:
 
 @pytest.mark.parametrize(("te", "end"), [(True, b"0\r\nx-t: 1\r\n\r\n"), (False, b"0\r\n\r\n")])
 def test_trailers_go_to_clients_that_accept_them(te: bool, end: bytes) -> None:
-    response = Response(head(te=te))
+    response = ResponseWriter(head(te=te))
     response.start(200, [], DATE, trailers=True)
     out = b"".join(response.body(b"abc", more=False))
     assert out.endswith(b"3\r\nabc\r\n")
@@ -478,7 +478,7 @@ def test_trailers_go_to_clients_that_accept_them(te: bool, end: bytes) -> None:
 
 @pytest.mark.parametrize("field", [(b"x", b"a\r\nb: c"), (b"x y", b"a"), (b"content-length", b"3")])
 def test_trailers_are_checked(field: tuple[bytes, bytes]) -> None:
-    response = Response(head(te=True))
+    response = ResponseWriter(head(te=True))
     response.start(200, [], DATE, trailers=True)
     response.body(b"", more=False)
     with pytest.raises(ResponseError):
@@ -498,7 +498,7 @@ def test_a_client_reads_what_the_application_said(
 ) -> None:
     """h11 as the client: whatever the framing, the body is the application's, and it knows where it ends."""
     body = b"".join(bodies)
-    response = Response(head(method, version))
+    response = ResponseWriter(head(method, version))
     out = written(response, status, [(b"content-length", b"%d" % len(body))] if declared else [], *bodies)
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
@@ -518,7 +518,7 @@ def test_a_client_reads_what_the_application_said(
 @given(st.lists(st.tuples(st.binary(max_size=12), st.binary(max_size=12)), max_size=4))
 @settings(max_examples=300, deadline=None)
 def test_no_header_adds_a_line(headers: list[tuple[bytes, bytes]]) -> None:
-    response = Response(head())
+    response = ResponseWriter(head())
     try:
         out = written(response, 200, headers, b"")
     except ResponseError:

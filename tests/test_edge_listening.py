@@ -17,8 +17,8 @@ import trio
 
 from lakehouse.net.disconnect_poller import DisconnectPoller
 from lakehouse.server.connection import serve_connection
-from lakehouse.server.listening import accept_forever, accept_waiting, bound, listen
-from lakehouse.server.server_state import open_door
+from lakehouse.server.listening import accept_forever, accept_waiting, bind_socket, listen
+from lakehouse.server.server_state import open_server_state
 from tests.edging import GET, hello, serving
 
 LOST = [errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT]
@@ -95,16 +95,16 @@ async def test_so_it_is_for_those_that_wait_when_the_drain_begins() -> None:
 
 
 async def test_a_listener_that_is_broken_is_an_error() -> None:
-    with bound("127.0.0.1", 0) as sock:
+    with bind_socket("127.0.0.1", 0) as sock:
         with pytest.raises(OSError, match="Invalid argument"):  # nobody said `listen`
             await accept_forever(sock, print)
 
 
 async def test_who_comes_while_there_are_no_descriptors_is_served_later(caplog: pytest.LogCaptureFixture) -> None:
     """And who is here already, at once."""
-    with bound("127.0.0.1", 0) as sock:
+    with bind_socket("127.0.0.1", 0) as sock:
         listen(sock)
-        async with open_door(hello) as door, trio.open_nursery() as nursery:
+        async with open_server_state(hello) as door, trio.open_nursery() as nursery:
             nursery.start_soon(accept_forever, sock, partial(nursery.start_soon, serve_connection, door))
             early, late = trio.socket.socket(), trio.socket.socket()
             with early, late, trio.fail_after(5):

@@ -17,7 +17,7 @@ import pytest
 import trio
 import trio.testing
 
-from lakehouse.server.connection_io import Channel
+from lakehouse.server.connection_io import ConnectionIO
 from tools.lifetime.aborts import aborts, resident, successes
 from tools.lifetime.evidence import Sequential, waited_for_cpu
 from tools.lifetime.leaving import crowd, drain, leave, overtake
@@ -91,20 +91,20 @@ async def test_a_fault_that_shows_in_some_of_the_cases_fails_the_test(
     every: int, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The service hears of every second client's leaving late, or of every third one's: the verdict says so."""
-    hear, number = Channel.leave, count()
+    hear, number = ConnectionIO.client_disconnected, count()
 
-    async def hear_late(channel: Channel) -> None:
+    async def hear_late(channel: ConnectionIO) -> None:
         await trio.sleep(seconds)
         hear(channel)
 
-    def leave_late(channel: Channel) -> None:
+    def leave_late(channel: ConnectionIO) -> None:
         if next(number) % every:
             hear(channel)
         else:
             trio.lowlevel.spawn_system_task(hear_late, channel)
 
     phase = next(phase for phase in PHASES if phase.name == "chat, waiting")
-    monkeypatch.setattr(Channel, "leave", leave_late)
+    monkeypatch.setattr(ConnectionIO, "client_disconnected", leave_late)
     async with scene() as stage:
         promise = Promise()
         assert not await promise.judge(stage, phase, "rst"), promise

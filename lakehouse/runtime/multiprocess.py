@@ -19,7 +19,7 @@ from lakehouse.runtime.preflight import preflight
 from lakehouse.runtime.service import addresses, open_local_server
 from lakehouse.runtime.worker import Orders
 from lakehouse.server.listening import listen, url_of
-from lakehouse.server.server import LAST_WORDS, Service
+from lakehouse.server.server import ABORT_TIMEOUT, Service
 from lakehouse.telemetry.worker_ipc import private_directory
 
 
@@ -61,7 +61,7 @@ async def serve_with_workers(
                     launch,
                     workers=workers,
                     drain=service.stopping,
-                    patience=config.server.drain_timeout + LAST_WORDS,
+                    patience=config.server.drain_timeout + ABORT_TIMEOUT,
                     task_status=task_status,
                 )
 

@@ -33,8 +33,8 @@ from lakehouse.net.deadline_queue import DeadlineQueue
 from lakehouse.runtime.app import CHAT_PATHS, OLD_CHAT_PATHS, Application, refusal
 from lakehouse.runtime.console.endpoints import PATHS, SignIn, Views, traced
 from lakehouse.runtime.preflight import Preflight, preflight
-from lakehouse.server.listening import bound
-from lakehouse.server.server import Service, Site, run_sites
+from lakehouse.server.listening import bind_socket
+from lakehouse.server.server import BoundApp, Service, serve_listeners
 from lakehouse.server.server_state import Mark
 from lakehouse.telemetry.log import Log
 from lakehouse.telemetry.metrics import Names, Sources
@@ -114,8 +114,8 @@ async def serve(
     with addresses(config, seat.sockets) as sockets:
         async with open_house(config, checked, env=env, log=log, seat=seat) as house:
             apps = (house.whole, house.chat)
-            sites = [Site(app, sock, checked.tls, house.mark) for app, sock in zip(apps, sockets, strict=False)]
-            await run_sites(
+            sites = [BoundApp(app, sock, checked.tls, house.mark) for app, sock in zip(apps, sockets, strict=False)]
+            await serve_listeners(
                 sites,
                 stopping=house.stopping,
                 drain_timeout=config.server.drain_timeout,
@@ -131,7 +131,7 @@ def addresses(config: Config, given: Sequence[socket.socket] | None = None) -> I
     binds = [config.gateway.bind, *([config.chatd.bind] if config.chatd.bind else [])]
     with ExitStack() as stack:
         if given is None:
-            yield [stack.enter_context(bound(*address)) for address in binds]
+            yield [stack.enter_context(bind_socket(*address)) for address in binds]
         else:
             yield [stack.enter_context(sock) for sock in given]
 

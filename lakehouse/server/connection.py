@@ -14,21 +14,21 @@ import logging
 
 import trio
 
-from lakehouse.server.connection_io import Channel
-from lakehouse.server.request_cycle import Exchange, Origin
+from lakehouse.server.connection_io import ConnectionIO
+from lakehouse.server.request_cycle import RequestCycle, ScopeTemplate
 from lakehouse.server.request_head import ProtocolError
-from lakehouse.server.response_writer import refusal
-from lakehouse.server.server_state import Door
-from lakehouse.server.transport import wire_for
+from lakehouse.server.response_writer import error_response_bytes
+from lakehouse.server.server_state import ServerState
+from lakehouse.server.transport import transport_for
 from lakehouse.server.websocket import WebSocket
 
 logger = logging.getLogger("lakehouse.server")
 
-LAST_WORDS = 1.0
+FINAL_WRITE_TIMEOUT = 1.0
 """Seconds to get a short error answer out to a client whose connection ends anyway."""
 
 
-async def serve_connection(door: Door, stream: trio.abc.Stream) -> None:
+async def serve_connection(door: ServerState, stream: trio.abc.Stream) -> None:
     """Serve one connection to its end; a handler for `trio.serve_listeners`. Nothing but cancellation comes out."""
     await Connection(door, stream).run()
 
@@ -36,21 +36,21 @@ async def serve_connection(door: Door, stream: trio.abc.Stream) -> None:
 class Connection:
     """One client's connection. The stream is closed when `run` returns, however it does."""
 
-    def __init__(self, door: Door, stream: trio.abc.Stream) -> None:
+    def __init__(self, door: ServerState, stream: trio.abc.Stream) -> None:
         self._door = door
-        self._channel = Channel(wire_for(stream), door)
-        self._exchange: Exchange | None = None
+        self._channel = ConnectionIO(transport_for(stream), door)
+        self._exchange: RequestCycle | None = None
 
     async def run(self) -> None:
         """Answer requests until client or service has enough. Cancelled, it closes the connection at once."""
         channel, door = self._channel, self._door
         door.guests.add(self)
         try:
-            channel.wire.watch(door.hangups, channel.leave)
+            channel.wire.watch(door.hangups, channel.client_disconnected)
             with channel.scope:
                 await self._serve()
             if channel.scope.cancelled_caught and not channel.gone:
-                await (self._too_slow() if self._exchange is None else self._interrupted(self._exchange))
+                await (self._reply_header_timeout() if self._exchange is None else self._interrupted(self._exchange))
         except (OSError, trio.BrokenResourceError) as error:
             logger.debug("a connection ended: %r", error)
         except Exception:  # whatever it is, it ends this connection only
@@ -63,10 +63,10 @@ class Connection:
     def drain(self) -> None:
         """End now unless a request is under way; half a head is none, and a whole one that has arrived is answered."""
         if self._channel.awaits_head:
-            self._channel.wire.wake()
+            self._channel.wire.interrupt_read()
 
     async def _serve(self) -> None:
-        origin = Origin(self._channel)
+        origin = ScopeTemplate(self._channel)
         while True:
             try:
                 head = await self._channel.read_head()
@@ -81,17 +81,17 @@ class Connection:
             if head.websocket:
                 await WebSocket(self._door, self._channel, head, origin).run()
                 return
-            self._exchange = exchange = Exchange(self._door, self._channel, head, origin)
+            self._exchange = exchange = RequestCycle(self._door, self._channel, head, origin)
             await exchange.run()
-            if not await self._goes_on(exchange):
+            if not await self._prepare_next_request(exchange):
                 return
             self._exchange = None
 
-    async def _interrupted(self, exchange: Exchange) -> None:
-        await exchange.say_last_words()
-        await self._goes_on(exchange)
+    async def _interrupted(self, exchange: RequestCycle) -> None:
+        await exchange.send_final_response()
+        await self._prepare_next_request(exchange)
 
-    async def _goes_on(self, exchange: Exchange) -> bool:
+    async def _prepare_next_request(self, exchange: RequestCycle) -> bool:
         """Clear the way for the next request, or see to it that the client gets what was sent before the end."""
         channel, response = self._channel, exchange.response
         if channel.wire.broken or not response.complete:
@@ -116,15 +116,15 @@ class Connection:
         await self._channel.write(self._refusal(error))
         await self._channel.linger()
 
-    async def _too_slow(self) -> None:
+    async def _reply_header_timeout(self) -> None:
         """A head that took too long gets an answer; a connection that was only idle does not."""
         if not self._channel.idle:
             limit = self._door.limits.head_timeout
             error = ProtocolError(f"the request's head took longer than {limit:g} seconds", 408)
-            with trio.move_on_after(LAST_WORDS):
+            with trio.move_on_after(FINAL_WRITE_TIMEOUT):
                 await self._channel.write(self._refusal(error))
 
     def _refusal(self, error: ProtocolError) -> list[bytes]:
         door = self._door
         marks = () if door.mark is None else door.mark(self._channel.parser.latest_headers)
-        return refusal(error, door.date(), marks=marks)[1]
+        return error_response_bytes(error, door.date(), marks=marks)[1]

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from lakehouse.core.errors import ErrTimeout
-from lakehouse.server.request_head import Head
+from lakehouse.server.request_head import RequestHead
 from lakehouse.server.request_parser import RequestParser
-from lakehouse.server.server_state import Door
-from lakehouse.server.transport import Pieces, Stalled, Wire
+from lakehouse.server.server_state import ServerState
+from lakehouse.server.transport import Pieces, Transport, WriteTimeout
 
 HEAD_READ = 16 * 1024
 """Bytes asked for while waiting for a head: few heads are larger, and what is behind it is parsed with it."""
@@ -25,7 +25,7 @@ class ErrSlowBody(ErrTimeout):
     status = 408
 
 
-class Channel:
+class ConnectionIO:
     """What an exchange sees of its connection.
 
     `scope` is the connection's cancel scope. It is cancelled when a head is awaited for too long, when the client
@@ -37,10 +37,10 @@ class Channel:
         "_door",
         "awaits_head",
         "busy",
+        "final_response",
         "gone",
         "idle",
         "idle_limit",
-        "last_words",
         "limits",
         "parser",
         "scope",
@@ -48,13 +48,13 @@ class Channel:
         "wire",
     )
 
-    def __init__(self, wire: Wire, door: Door) -> None:
+    def __init__(self, wire: Transport, door: ServerState) -> None:
         self.wire = wire
         self._door = door
         self.limits = door.limits
         self.parser = RequestParser(door.limits)
         self.scope = trio.CancelScope()
-        self.last_words: Callable[[], Awaitable[None]] | None = None
+        self.final_response: Callable[[], Awaitable[None]] | None = None
         self.awaits_head = False  # waiting for a request's head, or for the rest of one
         self.idle = False  # waiting for the first byte of a request
         self.idle_limit: float | None = None
@@ -64,19 +64,19 @@ class Channel:
         self.gone = False
         self.served = False  # whether this connection has had a request
 
-    def leave(self) -> None:
+    def client_disconnected(self) -> None:
         """The client is gone: whatever is done for it ends now."""
         self.gone = True
         if self.busy:
             self.scope.cancel()
 
     def interrupt(self, last_words: Callable[[], Awaitable[None]]) -> None:
-        """End the request under way, and the connection with it. `last_words` may still answer, when all that the
+        """End the request under way, and the connection with it. `final_response` may still answer, when all that the
         request started has ended."""
-        self.last_words = last_words
+        self.final_response = last_words
         self.scope.cancel()
 
-    async def read_head(self) -> Head | None:
+    async def read_head(self) -> RequestHead | None:
         """The next request's head, or None when there will be none. Raises `ProtocolError`.
 
         While the door drains, only a head that has arrived whole by now is one. Cancels `scope` when the wait is too
@@ -94,7 +94,7 @@ class Channel:
         door = self._door
         self.awaits_head = True
         self.idle = not self.parser.in_head  # a part of it may have come with the request before
-        patience = door.between if self.served and self.idle else door.for_head
+        patience = door.keep_alive_timeouts if self.served and self.idle else door.header_timeouts
         lost = self.scope.cancel
         patience.arm(lost)
         try:
@@ -109,7 +109,7 @@ class Channel:
                 if self.idle:
                     self.idle = False
                     patience.disarm(lost)
-                    patience = door.for_head
+                    patience = door.header_timeouts
                     patience.arm(lost)
         finally:
             self.awaits_head = False
@@ -118,7 +118,7 @@ class Channel:
     @property
     def body_is_here(self) -> bool:
         """Whether the request's body has arrived to its end: all of it is one `receive` away."""
-        return self.parser.settled
+        return self.parser.request_complete
 
     async def read_body(self) -> tuple[bytes, bool]:
         """What has arrived of the body, at least a byte unless it ends, and whether there is more to come.
@@ -139,7 +139,7 @@ class Channel:
         if patience.cancelled_caught:
             raise ErrSlowBody(f"nothing of the request's body arrived for {limit:g} seconds")
         if not data:
-            await self.lost()
+            await self.raise_disconnected()
         return data
 
     async def write(self, pieces: Pieces) -> None:
@@ -147,12 +147,12 @@ class Channel:
         limit = self.limits.write_stall if self.idle_limit is None else self.idle_limit
         try:
             await self.wire.send(pieces, limit)
-        except (Stalled, trio.BrokenResourceError):
-            await self.lost()
+        except (WriteTimeout, trio.BrokenResourceError):
+            await self.raise_disconnected()
 
-    async def lost(self) -> None:
+    async def raise_disconnected(self) -> None:
         """Leave, and let the cancellation arrive here; where it is shielded, `BrokenResourceError` is the answer."""
-        self.leave()
+        self.client_disconnected()
         await trio.lowlevel.checkpoint()
         raise trio.BrokenResourceError("the client is gone")
 
@@ -163,7 +163,7 @@ class Channel:
         """
         with trio.move_on_after(self.limits.linger_timeout):
             while not self.parser.take_body()[1]:
-                data = await self.read_raw()
+                data = await self.read_unparsed()
                 if not data:
                     return False
                 self.parser.feed(data)
@@ -172,16 +172,16 @@ class Channel:
 
     async def linger(self) -> None:
         """Before closing on a client that may still send: read on within bounds, lest a reset overtake our answer."""
-        self.wire.finish()
+        self.wire.send_eof()
         left = self.limits.linger_bytes
         with trio.move_on_after(self.limits.linger_timeout):
             while left > 0:
-                data = await self.read_raw()
+                data = await self.read_unparsed()
                 if not data:
                     return
                 left -= len(data)
 
-    async def read_raw(self) -> bytes:
+    async def read_unparsed(self) -> bytes:
         """Bytes past the parser, b"" at the end; for what is no HTTP, or not wanted."""
         data = self.wire.try_receive(BODY_READ)
         return await self.wire.receive(BODY_READ) if data is None else data

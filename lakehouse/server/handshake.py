@@ -6,8 +6,8 @@ import base64
 import binascii
 import hashlib
 
-from lakehouse.server.request_head import Head, ProtocolError
-from lakehouse.server.response_writer import CONNECTION_HEADERS, TOKEN_BYTES, HeaderPairs, ResponseError, header_block
+from lakehouse.server.request_head import ProtocolError, RequestHead
+from lakehouse.server.response_writer import CONNECTION_HEADERS, TOKEN_BYTES, HeaderPairs, ResponseError, encode_headers
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -23,7 +23,7 @@ class _WrongVersion(ProtocolError):
 class Handshake:
     """What a client asked for: `subprotocols` in its order of preference. Raises `ProtocolError` when malformed."""
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: RequestHead) -> None:
         fields = [pair for pair in head.headers if pair[0].startswith(b"sec-websocket-")]
         if [value for name, value in fields if name == b"sec-websocket-version"] != [b"13"]:
             raise _WrongVersion("the WebSocket version spoken here is 13")
@@ -43,7 +43,7 @@ class Handshake:
                 raise ResponseError(f"the client did not offer the subprotocol {subprotocol!r}")
             ours.append((b"sec-websocket-protocol", subprotocol.encode()))
         ours += [header for header in headers if header[0].lower() not in _OURS]
-        return b"HTTP/1.1 101 Switching Protocols\r\n" + header_block(ours, "header", date) + b"\r\n"
+        return b"HTTP/1.1 101 Switching Protocols\r\n" + encode_headers(ours, "header", date) + b"\r\n"
 
 
 def _is_key(value: bytes) -> bool:

@@ -21,7 +21,7 @@ BACKLOG = 4096
 # A peer that vanished without a FIN is noticed after 30 + 3 x 10 seconds; accepted sockets inherit all of this.
 KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 # Out of file descriptors or memory: closing something else may help, so we try again soon.
-_SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+ACCEPT_CAPACITY_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _SHORTAGE_PAUSE = 0.1
 _ADVICE = {
     errno.EADDRINUSE: "stop what listens there, or take another port with --bind HOST:PORT (port 0: a free one)",
@@ -30,7 +30,7 @@ _ADVICE = {
 }
 # What befell the connection that was to be accepted, and not the socket that listens; Linux tells the network's errors
 # here as well (accept(2), "Error handling"), and EPERM when a firewall forbids it.
-_LOST = frozenset(
+_CONNECTION_ERRNOS = frozenset(
     {
         errno.EPERM,
         errno.ECONNABORTED,
@@ -75,7 +75,7 @@ class AddressError(OSError):
 
 
 @contextmanager
-def bound(host: str, port: int) -> Iterator[socket.socket]:
+def bind_socket(host: str, port: int) -> Iterator[socket.socket]:
     """A socket with this address, which refuses connections until `listen`; closed at the end. Raises AddressError."""
     # Not Hypercorn's create_sockets: it leaves the socket open when the address cannot be had.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -120,9 +120,9 @@ async def accept_forever(sock: socket.socket, start: Accept) -> None:
         try:
             connection, _ = await listener.accept()
         except OSError as error:
-            if error.errno in _LOST:
+            if error.errno in _CONNECTION_ERRNOS:
                 continue
-            if error.errno not in _SHORTAGE:
+            if error.errno not in ACCEPT_CAPACITY_ERRNOS:
                 raise
             logger.error("cannot accept a connection: %s; trying again in %s s", error, _SHORTAGE_PAUSE)
             await trio.sleep(_SHORTAGE_PAUSE)
@@ -136,7 +136,7 @@ def accept_waiting(sock: socket.socket, start: Accept) -> None:
         try:
             connection, _ = sock.accept()
         except OSError as error:
-            if error.errno in _LOST:
+            if error.errno in _CONNECTION_ERRNOS:
                 continue
             return  # nothing waits (BlockingIOError), or we are out of descriptors
         start(trio.SocketStream(trio.socket.from_stdlib_socket(connection)))

@@ -11,21 +11,21 @@ import trio
 
 from lakehouse.asgi.types import BARE_QUERY, CANCELS, WHOLE, WRITES, Message, Scope
 from lakehouse.core.errors import LakehouseError
-from lakehouse.server.connection_io import Channel, ErrSlowBody
-from lakehouse.server.request_head import Head, to_origin_form
-from lakehouse.server.response_writer import CONTINUE, Response, ResponseError, refusal
-from lakehouse.server.server_state import Door
-from lakehouse.server.transport import JOIN_BELOW
+from lakehouse.server.connection_io import ConnectionIO, ErrSlowBody
+from lakehouse.server.request_head import RequestHead, to_origin_form
+from lakehouse.server.response_writer import CONTINUE, ResponseError, ResponseWriter, error_response_bytes
+from lakehouse.server.server_state import ServerState
+from lakehouse.server.transport import COALESCE_BELOW
 
 logger = logging.getLogger("lakehouse.server")
 
 _INTERNAL = LakehouseError("internal error")
 
 
-class Origin:
+class ScopeTemplate:
     """What a connection's scopes have in common, which is most of each."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: ConnectionIO) -> None:
         client, server = channel.wire.addresses()
         self._secure = channel.wire.secure
         self._server = server
@@ -45,11 +45,11 @@ class Origin:
             "extensions": {CANCELS: channel},
         }
 
-    def localise(self, head: Head) -> None:
+    def localise(self, head: RequestHead) -> None:
         """Take a target that is a URL of this listener for its path."""
         to_origin_form(head, secure=self._secure, server=self._server)
 
-    def scope(self, head: Head) -> Scope:
+    def scope(self, head: RequestHead) -> Scope:
         """An ASGI scope of type `http`.
 
         `raw_path` is as it was sent, so a foreign URL or an asterisk does not begin with a slash.
@@ -67,7 +67,7 @@ class Origin:
         scope["headers"] = head.headers
         return scope
 
-    def websocket_scope(self, head: Head, subprotocols: list[str]) -> Scope:
+    def websocket_scope(self, head: RequestHead, subprotocols: list[str]) -> Scope:
         """One of type `websocket`, in which ASGI has no method."""
         scope = self.scope(head)
         del scope["method"]
@@ -76,7 +76,7 @@ class Origin:
         return scope
 
 
-class Exchange:
+class RequestCycle:
     """One request and its response; `receive` and `send` are what the application gets.
 
     The connection's next request begins when the application has returned, not when its response is complete.
@@ -84,11 +84,11 @@ class Exchange:
 
     __slots__ = ("_channel", "_continued", "_door", "_origin", "_over", "_received", "head", "read", "response")
 
-    def __init__(self, door: Door, channel: Channel, head: Head, origin: Origin) -> None:
+    def __init__(self, door: ServerState, channel: ConnectionIO, head: RequestHead, origin: ScopeTemplate) -> None:
         self._door = door
         self._channel = channel
         self.head = head
-        self.response = Response(head)
+        self.response = ResponseWriter(head)
         self.read = False  # whether the application has had the whole body
         self._received = 0
         self._continued = not head.expects_continue
@@ -119,9 +119,9 @@ class Exchange:
         finally:
             self._end()
 
-    async def say_last_words(self) -> None:
+    async def send_final_response(self) -> None:
         """After an interruption: what there is to say instead of the response that is not whole."""
-        last_words = self._channel.last_words
+        last_words = self._channel.final_response
         if last_words is not None and not self.response.complete:
             try:
                 await last_words()
@@ -144,7 +144,7 @@ class Exchange:
             await self._wait_until_over()
             return {"type": "http.disconnect"}
         if not self._continued:
-            await self._continue()
+            await self._send_100_continue()
         try:
             data, more = await self._channel.read_body()
         except ErrSlowBody:
@@ -169,7 +169,7 @@ class Exchange:
             if kind != WHOLE:
                 return
             pieces = response.body(message["body"], False)
-            left = self._channel.wire.send_in_turn(b"".join(pieces)) if len(message["body"]) < JOIN_BELOW else None
+            left = self._channel.wire.try_send_fair(b"".join(pieces)) if len(message["body"]) < COALESCE_BELOW else None
             if left is None:
                 await self._channel.write(pieces)
             elif left:
@@ -193,10 +193,10 @@ class Exchange:
         if not response.chunked or response.complete or not data:
             return self.send({"type": "http.response.body", "body": data, "more_body": True})
         channel = self._channel
-        left = channel.wire.send_at_once(b"%x\r\n%b\r\n" % (len(data), data))
+        left = channel.wire.try_send(b"%x\r\n%b\r\n" % (len(data), data))
         return channel.write([left]) if left else None
 
-    async def _continue(self) -> None:
+    async def _send_100_continue(self) -> None:
         """Ask for the body that the client holds back until it is wanted."""
         self._continued = True
         if self._channel.parser.empty and not self.response.head_out:
@@ -206,7 +206,7 @@ class Exchange:
         """Whether the connection cannot go on after this response: we leave, or too much unread body is in the way."""
         if self._door.draining:
             return True
-        if self.read or self._channel.parser.settled:
+        if self.read or self._channel.parser.request_complete:
             return False
         length = self.head.length
         return not self._continued or length is None or length - self._received > self._door.limits.discard_bytes
@@ -215,7 +215,7 @@ class Exchange:
         """An error when nothing of a response is out; otherwise the connection will be cut."""
         if self.response.head_out or self._channel.wire.broken:
             return
-        self.response, pieces = refusal(error, self._door.date(), self.head)
+        self.response, pieces = error_response_bytes(error, self._door.date(), self.head)
         await self._channel.write(pieces)
 
     def _end(self) -> None:

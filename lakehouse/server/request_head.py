@@ -19,7 +19,7 @@ class ProtocolError(ErrBadRequest):
         self.status = status  # type: ignore[misc]  # 400, 408, 414, 417, 431, 501 or 505, where the class says 400
 
 
-class Head:
+class RequestHead:
     """A request's head. Header names are lower case, in their order, duplicates kept.
 
     `length` is the declared body size in bytes, None for a chunked body. `keep_alive` is what the client wants.
@@ -60,7 +60,7 @@ _REFUSED_METHODS = frozenset(
 )
 
 
-def interpret(head: Head, *, upgrades: bool) -> None:
+def validate_head(head: RequestHead, *, upgrades: bool) -> None:
     """Fill in what the headers say about the message; `upgrades` when they ask for another protocol.
 
     Raises `ProtocolError` for what llhttp lets pass and we do not.
@@ -79,10 +79,10 @@ def interpret(head: Head, *, upgrades: bool) -> None:
         _check_coding(head)
         head.length = None
     if head.version == "1.1":
-        _interpret_wishes(head, fields, upgrades)
+        _parse_expect_te_upgrade(head, fields, upgrades)
 
 
-def _check_host(head: Head, fields: dict[bytes, bytes]) -> None:
+def _check_host(head: RequestHead, fields: dict[bytes, bytes]) -> None:
     host = fields.get(b"host")
     if host is None:
         if head.version == "1.1":
@@ -94,7 +94,7 @@ def _check_host(head: Head, fields: dict[bytes, bytes]) -> None:
         raise ProtocolError("the request has more than one Host header")
 
 
-def _check_coding(head: Head) -> None:
+def _check_coding(head: RequestHead) -> None:
     if head.version == "1.0":
         raise ProtocolError("HTTP/1.0 has no Transfer-Encoding")  # whoever passed it on may have ignored it
     # All lines are one list (RFC 9110, 5.3): llhttp looks only at whether `chunked` is the last in it.
@@ -102,7 +102,7 @@ def _check_coding(head: Head) -> None:
         raise ProtocolError("the only transfer coding supported is `chunked`", 501)
 
 
-def _interpret_wishes(head: Head, fields: dict[bytes, bytes], upgrades: bool) -> None:
+def _parse_expect_te_upgrade(head: RequestHead, fields: dict[bytes, bytes], upgrades: bool) -> None:
     """What HTTP/1.1 lets a client ask of the connection; a 1.0 client's wishes of this kind are ignored."""
     if b"expect" in fields:
         if fields[b"expect"].lower() != b"100-continue":
@@ -121,7 +121,7 @@ _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{0,5}))?")
 _DEFAULT_PORTS = {b"http": 80, b"https": 443}
 
 
-def to_origin_form(head: Head, *, secure: bool, server: tuple[str, int | None] | None) -> None:
+def to_origin_form(head: RequestHead, *, secure: bool, server: tuple[str, int | None] | None) -> None:
     """Turn a target in absolute form (RFC 9112, 3.2.2) into a path; its authority replaces the `Host` header.
 
     `server` is the address at which the connection came in. A target that is not a URL of this listener stays as it

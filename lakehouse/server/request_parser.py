@@ -15,7 +15,7 @@ from typing import Final, Literal
 import httptools
 
 from lakehouse.server.limits import Limits
-from lakehouse.server.request_head import Head, Headers, ProtocolError, interpret
+from lakehouse.server.request_head import Headers, ProtocolError, RequestHead, validate_head
 
 
 class _End(Enum):
@@ -26,8 +26,8 @@ END: Final = _End.END
 """The event after a request's last body byte; trailers were counted and dropped, for ASGI has no place for them."""
 
 
-Event = Head | bytes | Literal[_End.END]
-"""A request is a `Head`, its body in pieces, and `END`."""
+Event = RequestHead | bytes | Literal[_End.END]
+"""A request is a `RequestHead`, its body in pieces, and `END`."""
 
 
 class RequestParser:
@@ -44,7 +44,7 @@ class RequestParser:
         self._llhttp = httptools.HttpRequestParser(self)
         self._stopped = False  # after an error or a WebSocket upgrade: bytes are no longer ours to parse
         self._rest: bytes | None = None  # those behind a WebSocket upgrade
-        self._head: Head | None = None  # the last head, while its body is under way
+        self._head: RequestHead | None = None  # the last head, while its body is under way
         self._replaying = False
         self.in_head = False
         """Whether a part of a head has arrived, and not all of it."""
@@ -87,10 +87,10 @@ class RequestParser:
         self._events.popleft()
         return event
 
-    def take_head(self) -> Head:
+    def take_head(self) -> RequestHead:
         """The next event where it can only be a head, or what `next_event` raises."""
-        event = self._events.popleft() if self._events and type(self._events[0]) is Head else self.next_event()
-        if not isinstance(event, Head):
+        event = self._events.popleft() if self._events and type(self._events[0]) is RequestHead else self.next_event()
+        if not isinstance(event, RequestHead):
             raise TypeError(f"a head was expected where {event!r} is")  # a defect of ours, not of the client
         return event
 
@@ -100,7 +100,7 @@ class RequestParser:
         return not self._events
 
     @property
-    def settled(self) -> bool:
+    def request_complete(self) -> bool:
         """Whether the last request whose head was seen has arrived to its end."""
         return self._head is None
 
@@ -130,7 +130,7 @@ class RequestParser:
         """The headers of the last head, as far as they have arrived."""
         return self._headers
 
-    def take_rest(self) -> bytes:
+    def trailing_data(self) -> bytes:
         """The bytes right behind a WebSocket upgrade, which are no HTTP."""
         rest, self._rest = self._rest, b""
         return rest or b""
@@ -155,9 +155,11 @@ class RequestParser:
             return
         llhttp = self._llhttp
         headers = self._headers
-        head = Head(llhttp.get_method(), self._target, llhttp.get_http_version(), headers, llhttp.should_keep_alive())
+        head = RequestHead(
+            llhttp.get_method(), self._target, llhttp.get_http_version(), headers, llhttp.should_keep_alive()
+        )
         self._check_size(head)
-        interpret(head, upgrades=llhttp.should_upgrade())
+        validate_head(head, upgrades=llhttp.should_upgrade())
         self._head = head
         self._events.append(head)
         self._overhead = -self._fed  # counted from the next call on: where in this one the head ends is not known
@@ -179,7 +181,7 @@ class RequestParser:
 
     # Our own rules.
 
-    def _check_size(self, head: Head) -> None:
+    def _check_size(self, head: RequestHead) -> None:
         limits = self._limits
         if len(head.target) > limits.target_bytes:
             raise ProtocolError(f"the request target is longer than {limits.target_bytes} bytes", 414)
@@ -216,7 +218,7 @@ class RequestParser:
             self._stopped = True
             self._rest = b""
 
-    def _replay(self, head: Head) -> None:
+    def _replay(self, head: RequestHead) -> None:
         """Tell llhttp the head again without the upgrade, for it has skipped the body, whose bytes come next."""
         framing = b"transfer-encoding: chunked" if head.length is None else b"content-length: %d" % head.length
         self._replaying = True

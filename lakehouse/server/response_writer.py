@@ -12,7 +12,7 @@ from http import HTTPStatus
 import msgspec
 
 from lakehouse.core.errors import LakehouseError
-from lakehouse.server.request_head import Head
+from lakehouse.server.request_head import RequestHead
 
 HeaderPairs = Iterable[tuple[bytes, bytes]]
 
@@ -39,7 +39,7 @@ class ResponseError(ValueError):
     """What the application said cannot be sent: nothing of this message was."""
 
 
-class Response:
+class ResponseWriter:
     """One response. `start` and `body` follow ASGI's messages; `body` gives the bytes to write, in pieces.
 
     The head is held until the first body message, so that both leave in one write and a lone message gets a
@@ -48,8 +48,8 @@ class Response:
     """
 
     __slots__ = (
-        "_coded",
-        "_declared",
+        "_declared_length",
+        "_force_chunked",
         "_headers",
         "_held",
         "_left",
@@ -64,18 +64,18 @@ class Response:
         "status",
     )
 
-    def __init__(self, request: Head) -> None:
+    def __init__(self, request: RequestHead) -> None:
         self.request = request
         self.status = 0
         self.close = not request.keep_alive
         self.head_out = False
         self.complete = False
         self._headers = b""
-        self._declared: int | None = None  # the Content-Length the application gave
+        self._declared_length: int | None = None  # the Content-Length the application gave
         self._left: int | None = None  # bytes of it still to come; None: not counted
         self._held = b""  # the last bytes of a counted body, until the application says that they are the last
         self._no_body = False
-        self._coded = False  # the application wants chunks, however little there is
+        self._force_chunked = False  # the application wants chunks, however little there is
         self.chunked = False
         self._with_trailers = False
         self._trailers = b""
@@ -92,7 +92,7 @@ class Response:
         if not isinstance(status, int) or not 200 <= status <= 999:
             raise ResponseError(f"{status!r} is no status of a response")
         kept: list[tuple[bytes, bytes]] = []
-        self._declared = None
+        self._declared_length = None
         coded = False
         for pair in headers:
             lower = pair[0].lower()
@@ -102,10 +102,10 @@ class Response:
                 kept.append(pair)
                 if lower == b"date":
                     date = b""
-        self._headers = header_block(kept, "header", date)
+        self._headers = encode_headers(kept, "header", date)
         if coded:
-            self._declared = None
-        self._coded = coded
+            self._declared_length = None
+        self._force_chunked = coded
         self._with_trailers = trailers
         self._no_body = status in (204, 304) or self.request.method == b"HEAD"
         self.status = status
@@ -116,9 +116,9 @@ class Response:
             if not value.isdigit():
                 raise ResponseError(f"{value!r} is no Content-Length")
             length = int(value)
-            if self._declared not in (None, length):
+            if self._declared_length not in (None, length):
                 raise ResponseError("the response has two different lengths")
-            self._declared = length
+            self._declared_length = length
         elif name == b"connection" and b"close" in value.lower():
             self.close = True
         return name == b"transfer-encoding"
@@ -150,9 +150,9 @@ class Response:
     def _count(self, left: int, out: list[bytes], data: bytes, more: bool) -> None:
         self._left = left
         if left < 0:
-            raise ResponseError(f"the body is longer than its Content-Length of {self._declared}")
+            raise ResponseError(f"the body is longer than its Content-Length of {self._declared_length}")
         if not more and left:
-            raise ResponseError(f"the body is {left} bytes shorter than its Content-Length of {self._declared}")
+            raise ResponseError(f"the body is {left} bytes shorter than its Content-Length of {self._declared_length}")
         if left == 0 and more:
             # Were these sent now, a byte too many could no longer make the response incomplete.
             self._held += data
@@ -172,7 +172,7 @@ class Response:
             if name.lower() in CONNECTION_HEADERS:
                 raise ResponseError(f"{name!r} is no name of a trailer")
             kept.append((name, value))
-        self._trailers += header_block(kept, "trailer")
+        self._trailers += encode_headers(kept, "trailer")
         if more:
             return []
         self.complete = True
@@ -184,15 +184,15 @@ class Response:
         """The head, now that it is known whether `size` bytes are all of the body."""
         status = self.status
         out = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, self._headers]
-        declared = self._declared
-        alone = not more and not self._with_trailers and not self._coded
+        declared = self._declared_length
+        alone = not more and not self._with_trailers and not self._force_chunked
         if declared is None and alone and (size or not self._no_body):
             declared = size  # an empty answer to HEAD says nothing about the size of the answer to GET
-        if status == 204 or (status == 304 and self._declared is None):
+        if status == 204 or (status == 304 and self._declared_length is None):
             pass  # RFC 9110 section 8.6: no length in a 204, and in a 304 only that of the answer it stands for
         elif declared is not None:
             out.append(b"content-length: %d\r\n" % declared)
-            self._declared = self._left = declared
+            self._declared_length = self._left = declared
         elif not self._no_body:
             if self.request.version == "1.1":
                 self.chunked = True
@@ -207,7 +207,7 @@ class Response:
         return out
 
 
-def header_block(headers: list[tuple[bytes, bytes]], kind: str, date: bytes = b"") -> bytes:
+def encode_headers(headers: list[tuple[bytes, bytes]], kind: str, date: bytes = b"") -> bytes:
     """Headers as lines, and the line `date`, all in one.
 
     Raises `ResponseError` for a name that is none, and for any CR, LF or NUL but the ends of the lines.
@@ -223,14 +223,14 @@ def header_block(headers: list[tuple[bytes, bytes]], kind: str, date: bytes = b"
     return block
 
 
-def refusal(
-    error: LakehouseError, date: bytes, request: Head | None = None, marks: HeaderPairs = ()
-) -> tuple[Response, list[bytes]]:
+def error_response_bytes(
+    error: LakehouseError, date: bytes, request: RequestHead | None = None, marks: HeaderPairs = ()
+) -> tuple[ResponseWriter, list[bytes]]:
     """The response by which the connection itself refuses a request, and its bytes; the connection ends with it.
 
     `marks` are further headers of it.
     """
-    response = Response(request or Head(b"GET", b"", "1.1", [], keep_alive=False))
+    response = ResponseWriter(request or RequestHead(b"GET", b"", "1.1", [], keep_alive=False))
     response.close = True
     extra = [(name.encode(), value.encode()) for name, value in error.headers()]
     response.start(error.status, [(b"content-type", b"application/json"), *extra, *marks], date)

@@ -18,14 +18,14 @@ import trio
 from lakehouse.asgi.types import App
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.listening import accept_forever, accept_waiting, listen, url_of
-from lakehouse.server.server_state import Door, Mark, open_door
+from lakehouse.server.server_state import Mark, ServerState, open_server_state
 
-LAST_WORDS = 1.0
+ABORT_TIMEOUT = 1.0
 """Seconds for the last 503s to reach their clients; whoever does not read them by then is cut."""
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class BoundApp:
     """An application and the bound socket it is served on; `tls` is None for plain HTTP.
 
     `mark` gives the headers of answers that a connection gives without the application.
@@ -54,8 +54,8 @@ class Service:
         self.stopping.set()
 
 
-async def run_sites(
-    sites: Sequence[Site],
+async def serve_listeners(
+    sites: Sequence[BoundApp],
     *,
     stopping: trio.Event,
     drain_timeout: float,
@@ -73,7 +73,7 @@ async def run_sites(
     async with AsyncExitStack() as stack:
         for site in sites:
             listen(stack.enter_context(site.sock))
-        doors = [await stack.enter_async_context(open_door(site.app, mark=site.mark)) for site in sites]
+        doors = [await stack.enter_async_context(open_server_state(site.app, mark=site.mark)) for site in sites]
         if count_with is not None:
             count_with(lambda: sum(len(door.guests) for door in doors))
         async with trio.open_nursery() as clock:
@@ -82,13 +82,13 @@ async def run_sites(
                 await _accept_until(stopping, sites, starts, task_status)
                 for door in doors:
                     door.drain()
-                clock.start_soon(_expire, drain_timeout, expire, connections.cancel_scope)
+                clock.start_soon(_abort_after, drain_timeout, expire, connections.cancel_scope)
             clock.cancel_scope.cancel(reason="drained")
 
 
 async def _accept_until(
     stopping: trio.Event,
-    sites: Sequence[Site],
+    sites: Sequence[BoundApp],
     starts: Sequence[Callable[[trio.SocketStream], None]],
     task_status: trio.TaskStatus[Service],
 ) -> None:
@@ -104,14 +104,14 @@ async def _accept_until(
         site.sock.close()
 
 
-async def _expire(timeout: float, expire: Callable[[], None], connections: trio.CancelScope) -> None:
+async def _abort_after(timeout: float, expire: Callable[[], None], connections: trio.CancelScope) -> None:
     await trio.sleep(timeout)
     expire()
-    await trio.sleep(LAST_WORDS)
+    await trio.sleep(ABORT_TIMEOUT)
     connections.cancel(reason="drain timeout")
 
 
-def _start(connections: trio.Nursery, site: Site, door: Door, stream: trio.SocketStream) -> None:
+def _start(connections: trio.Nursery, site: BoundApp, door: ServerState, stream: trio.SocketStream) -> None:
     if site.tls is None:
         connections.start_soon(serve_connection, door, stream)
     else:

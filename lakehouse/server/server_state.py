@@ -19,15 +19,15 @@ Mark = Callable[[Iterable[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]]
 """From a request's headers, as far as they are known, to headers for the answer by which a connection refuses it."""
 
 
-class Guest(Protocol):
+class ConnectionHandle(Protocol):
     """A connection, as the door knows it."""
 
     def drain(self) -> None:
         """End soon: at once when no request is under way, else with its response."""
 
 
-class Door:
-    """One service's door; made by `open_door`.
+class ServerState:
+    """One service's door; made by `open_server_state`.
 
     `draining` is read by every connection: from then on responses carry `Connection: close`.
     """
@@ -37,12 +37,12 @@ class Door:
         self.mark = mark
         self.limits = limits
         self.hangups = hangups
-        self.between = TimeoutQueue(limits.idle_timeout)  # with clients that have had an answer
-        self.for_head = TimeoutQueue(
+        self.keep_alive_timeouts = TimeoutQueue(limits.idle_timeout)  # with clients that have had an answer
+        self.header_timeouts = TimeoutQueue(
             limits.head_timeout
         )  # with those whose first or next head has begun, or should have
         self.draining = False
-        self.guests: set[Guest] = set()
+        self.guests: set[ConnectionHandle] = set()
         self._date = b""
         self._second = 0
 
@@ -62,7 +62,9 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door(app: App, limits: Limits | None = None, *, mark: Mark | None = None) -> AsyncIterator[Door]:
+async def open_server_state(
+    app: App, limits: Limits | None = None, *, mark: Mark | None = None
+) -> AsyncIterator[ServerState]:
     """A door for the length of the block, which must outlive the connections: in it, clients that leave or
     keep us waiting are noticed.
 
@@ -71,8 +73,8 @@ async def open_door(app: App, limits: Limits | None = None, *, mark: Mark | None
     hangups = DisconnectPoller()
     try:
         async with trio.open_nursery() as nursery:
-            door = Door(app, limits or Limits(), hangups, mark)
-            for watch in (hangups, door.between, door.for_head):
+            door = ServerState(app, limits or Limits(), hangups, mark)
+            for watch in (hangups, door.keep_alive_timeouts, door.header_timeouts):
                 nursery.start_soon(watch.run)
             yield door
             nursery.cancel_scope.cancel()

@@ -1,7 +1,7 @@
 """What a connection's bytes travel on: a socket used directly, or any trio stream (TLS) behind the same face.
 
 A plain socket is tried first and waited for only when the kernel says so: most writes need no turn of trio's scheduler.
-The price is that a busy connection might never let the others run, so after `TURNS` operations in a row without a
+The price is that a busy connection might never let the others run, so after `FAIRNESS_BUDGET` operations in a row without a
 wait it yields.
 """
 
@@ -19,10 +19,10 @@ import trio
 from lakehouse.net.disconnect_poller import DisconnectPoller
 from lakehouse.net.pace import Pace, unacknowledged
 
-TURNS = 16
+FAIRNESS_BUDGET = 16
 """Socket operations in a row without a wait, each of at most one read or one message; then the others run."""
 
-JOIN_BELOW = 16 * 1024
+COALESCE_BELOW = 16 * 1024
 """Pieces smaller than this together are copied into one buffer; larger ones leave by `sendmsg`, uncopied."""
 
 CLOSE_NOTIFY = 1.0
@@ -32,11 +32,11 @@ Address = tuple[str, int]
 Pieces = Sequence[bytes | memoryview]
 
 
-class Stalled(Exception):
+class WriteTimeout(Exception):
     """The client took nothing for as long as the limit allows, or too little for longer."""
 
 
-class Wire(ABC):
+class Transport(ABC):
     """A connection's transport, for one reader and one writer at a time.
 
     `broken` is true once a write was cut short, by cancellation or by the client: nothing sensible can follow it.
@@ -62,40 +62,40 @@ class Wire(ABC):
 
     @abstractmethod
     async def receive(self, size: int) -> bytes:
-        """Wait for at most `size` bytes; b"" at the end, after a reset, or after `wake`. Cancelling loses nothing."""
+        """Wait for at most `size` bytes; b"" at the end, after a reset, or after `interrupt_read`. Cancelling loses nothing."""
 
     @abstractmethod
-    def wake(self) -> None:
+    def interrupt_read(self) -> None:
         """Make a waiting `receive` return what is there at this moment, or b""."""
 
-    def send_at_once(self, data: bytes) -> bytes | memoryview:
+    def try_send(self, data: bytes) -> bytes | memoryview:
         """Write what can be written without waiting. What is left has to follow by `send`, with nothing in between.
 
-        It is not counted in `TURNS`: what is written so has come from somewhere else, and there it was counted.
+        It is not counted in `FAIRNESS_BUDGET`: what is written so has come from somewhere else, and there it was counted.
         """
         return data
 
-    def send_in_turn(self, data: bytes) -> bytes | memoryview:
-        """`send_at_once`, but counted: what is left may be all of it, so that the others run."""
+    def try_send_fair(self, data: bytes) -> bytes | memoryview:
+        """`try_send`, but counted: what is left may be all of it, so that the others run."""
         return data
 
     @abstractmethod
     async def send(self, pieces: Pieces, stall: float) -> None:
         """Write all pieces.
 
-        Raises `Stalled` after `stall` seconds without progress, or less than `Pace` asks for, and
+        Raises `WriteTimeout` after `stall` seconds without progress, or less than `Pace` asks for, and
         `trio.BrokenResourceError` when the client is gone or the wire is `broken`, as it is when this is cancelled
         half-way.
         """
 
     @abstractmethod
-    def finish(self) -> None:
+    def send_eof(self) -> None:
         """Tell the client that nothing more will come, while it may still send."""
 
     def abort(self) -> None:
         """Have the coming `close` look like the failure that it is, where an orderly end would look like success."""
         self.broken = True
-        sock = self.underlying()
+        sock = self.socket()
         if sock is not None and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
 
@@ -104,12 +104,12 @@ class Wire(ABC):
         """Close without waiting for anything to be delivered; at once when cancelled."""
 
     @abstractmethod
-    def underlying(self) -> socket.socket | trio.socket.SocketType | None:
+    def socket(self) -> socket.socket | trio.socket.SocketType | None:
         """The socket underneath, if there is one: for its addresses and for `DisconnectPoller`."""
 
     def addresses(self) -> tuple[Address | None, tuple[str, int | None] | None]:
         """Client and server as ASGI has them; a Unix socket is a server of a path, with clients of no name."""
-        sock = self.underlying()
+        sock = self.socket()
         if sock is None:
             return None, None
         if sock.family == socket.AF_UNIX:
@@ -118,18 +118,18 @@ class Wire(ABC):
 
     def watch(self, hangups: DisconnectPoller, callback: Callable[[], None]) -> None:
         """Have `callback` called when the client goes; over a stream without a socket it is noticed by reading only."""
-        sock = self.underlying()
+        sock = self.socket()
         if sock is not None:
             hangups.add(sock.fileno(), callback)
 
     def unwatch(self, hangups: DisconnectPoller) -> None:
         """End what `watch` began."""
-        sock = self.underlying()
+        sock = self.socket()
         if sock is not None:
             hangups.remove(sock.fileno())
 
 
-class SocketWire(Wire):
+class SocketTransport(Transport):
     """A plain TCP or Unix socket, taken out of its `trio.SocketStream`, which is an empty shell from then on."""
 
     __slots__ = ("_socket", "_turns")
@@ -140,11 +140,11 @@ class SocketWire(Wire):
         self._socket.setblocking(False)
         self._turns = 0
 
-    def underlying(self) -> socket.socket:
+    def socket(self) -> socket.socket:
         return self._socket
 
     def try_receive(self, size: int) -> bytes | None:
-        if self._turns >= TURNS:
+        if self._turns >= FAIRNESS_BUDGET:
             return None  # `receive` will have the others run
         try:
             data = self._socket.recv(size)
@@ -159,7 +159,7 @@ class SocketWire(Wire):
         while True:
             try:
                 await trio.lowlevel.wait_readable(self._socket)
-            except trio.ClosedResourceError:  # `wake`
+            except trio.ClosedResourceError:  # `interrupt_read`
                 self._turns = 0
                 return self.try_receive(size) or b""
             self._turns = 0
@@ -167,16 +167,16 @@ class SocketWire(Wire):
             if data is not None:
                 return data
 
-    def wake(self) -> None:
+    def interrupt_read(self) -> None:
         trio.lowlevel.notify_closing(self._socket)
 
-    def send_in_turn(self, data: bytes) -> bytes | memoryview:
-        if self._turns >= TURNS:
+    def try_send_fair(self, data: bytes) -> bytes | memoryview:
+        if self._turns >= FAIRNESS_BUDGET:
             return data
         self._turns += 1
-        return self.send_at_once(data)
+        return self.try_send(data)
 
-    def send_at_once(self, data: bytes) -> bytes | memoryview:
+    def try_send(self, data: bytes) -> bytes | memoryview:
         if self.broken:
             return data  # for `send` to say so
         try:
@@ -194,13 +194,13 @@ class SocketWire(Wire):
     async def send(self, pieces: Pieces, stall: float) -> None:
         if self.broken:
             raise trio.BrokenResourceError("an earlier write was cut short")
-        if self._turns >= TURNS:
+        if self._turns >= FAIRNESS_BUDGET:
             self._turns = 0
             await trio.lowlevel.checkpoint()
         self._turns += 1
         size = sum(map(len, pieces))
         try:
-            if size < JOIN_BELOW:
+            if size < COALESCE_BELOW:
                 pieces = [b"".join(pieces)]
                 sent = self._socket.send(pieces[0])
             else:
@@ -232,10 +232,10 @@ class SocketWire(Wire):
             data = data[sent:]
             pace.look(lambda: unacknowledged(sock.fileno()), sent)
             if data and pace.exhausted:
-                raise Stalled
+                raise WriteTimeout
         self.broken = False
 
-    def finish(self) -> None:
+    def send_eof(self) -> None:
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
@@ -246,7 +246,7 @@ class SocketWire(Wire):
         self._socket.close()
 
 
-class StreamWire(Wire):
+class StreamTransport(Transport):
     """Any trio stream: TLS in the product, memory streams in tests."""
 
     __slots__ = ("_reading", "_stream", "secure")
@@ -257,7 +257,7 @@ class StreamWire(Wire):
         self._reading: trio.CancelScope | None = None
         self.secure = isinstance(stream, trio.SSLStream)
 
-    def underlying(self) -> trio.socket.SocketType | None:
+    def socket(self) -> trio.socket.SocketType | None:
         below = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
         return below.socket if isinstance(below, trio.SocketStream) else None
 
@@ -272,7 +272,7 @@ class StreamWire(Wire):
                 pass
         return b""
 
-    def wake(self) -> None:
+    def interrupt_read(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
 
@@ -281,24 +281,24 @@ class StreamWire(Wire):
             raise trio.BrokenResourceError("an earlier write was cut short")
         self.broken = True  # unless we get to the end
         data = memoryview(b"".join(pieces))
-        pace, sock = self._pace_within(stall), self.underlying()
+        pace, sock = self._pace_within(stall), self.socket()
         while data:
             # A stream cannot say how far it got, so progress is counted in steps of this size.
-            step, data = data[:JOIN_BELOW], data[JOIN_BELOW:]
+            step, data = data[:COALESCE_BELOW], data[COALESCE_BELOW:]
             pace.begin()
-            if sock is not None and unacknowledged(sock.fileno()) > JOIN_BELOW:
+            if sock is not None and unacknowledged(sock.fileno()) > COALESCE_BELOW:
                 await self._send_watched(step, pace, sock.fileno())
             else:
                 with trio.move_on_after(pace.left) as patience:
                     await self._stream.send_all(step)
                 if patience.cancelled_caught:
-                    raise Stalled
+                    raise WriteTimeout
             pace.moved(len(step))
         self.broken = False
 
     async def _send_watched(self, step: memoryview, pace: Pace, fd: int) -> None:
         """Send a step for as long as the client takes some of what was sent before it."""
-        failed: Exception = Stalled()
+        failed: Exception = WriteTimeout()
         done = False
 
         async def watch() -> None:
@@ -318,7 +318,7 @@ class StreamWire(Wire):
         if not done:
             raise failed
 
-    def finish(self) -> None:
+    def send_eof(self) -> None:
         """Nothing: TLS has no half-close that trio offers, and the answer says where it ends."""
 
     async def close(self) -> None:
@@ -330,6 +330,6 @@ class StreamWire(Wire):
                 await self._stream.aclose()
 
 
-def wire_for(stream: trio.abc.Stream) -> Wire:
+def transport_for(stream: trio.abc.Stream) -> Transport:
     """The fastest wire for a stream."""
-    return SocketWire(stream) if isinstance(stream, trio.SocketStream) else StreamWire(stream)
+    return SocketTransport(stream) if isinstance(stream, trio.SocketStream) else StreamTransport(stream)

@@ -17,12 +17,12 @@ from wsproto.frame_protocol import CloseReason
 
 from lakehouse.asgi.types import DENIAL, Message
 from lakehouse.core.errors import ErrForbidden, LakehouseError
-from lakehouse.server.connection_io import Channel
+from lakehouse.server.connection_io import ConnectionIO
 from lakehouse.server.handshake import Handshake
-from lakehouse.server.request_cycle import Origin
-from lakehouse.server.request_head import Head, ProtocolError
-from lakehouse.server.response_writer import Response, ResponseError, refusal
-from lakehouse.server.server_state import Door
+from lakehouse.server.request_cycle import ScopeTemplate
+from lakehouse.server.request_head import ProtocolError, RequestHead
+from lakehouse.server.response_writer import ResponseError, ResponseWriter, error_response_bytes
+from lakehouse.server.server_state import ServerState
 
 logger = logging.getLogger("lakehouse.server")
 
@@ -41,14 +41,14 @@ class WebSocket:
     take; one that vanishes cancels it at once.
     """
 
-    def __init__(self, door: Door, channel: Channel, head: Head, origin: Origin) -> None:
+    def __init__(self, door: ServerState, channel: ConnectionIO, head: RequestHead, origin: ScopeTemplate) -> None:
         self._door = door
         self._channel = channel
         self._head = head
         self._origin = origin
         self._protocol = Connection(ConnectionType.SERVER)
         self._handshake: Handshake | None = None  # until it is answered
-        self._denial: Response | None = None
+        self._denial: ResponseWriter | None = None
         self._connected = False  # whether the application has seen `websocket.connect`
         self._queue: deque[Message] = deque()
         self._queued = 0  # bytes or characters in it, and what holding them costs
@@ -129,7 +129,7 @@ class WebSocket:
             if self._nursery is not None:
                 self._nursery.start_soon(self._read)
         elif kind == f"{DENIAL}.start":
-            response = Response(self._head)
+            response = ResponseWriter(self._head)
             response.close = True
             response.start(message["status"], headers, date)
             self._handshake, self._denial = None, response
@@ -140,7 +140,7 @@ class WebSocket:
 
     async def _refuse(self, error: LakehouseError) -> None:
         self._handshake = None
-        self._denial, pieces = refusal(error, self._door.date(), self._head)
+        self._denial, pieces = error_response_bytes(error, self._door.date(), self._head)
         await self._channel.write(pieces)
 
     # Frames out.
@@ -182,7 +182,7 @@ class WebSocket:
 
     async def _read(self) -> None:
         """Feed the protocol until the close; what the application does not take in time stays with the kernel."""
-        data = self._channel.parser.take_rest()
+        data = self._channel.parser.trailing_data()
         while True:
             self._protocol.receive_data(data)
             for event in self._protocol.events():
@@ -196,9 +196,9 @@ class WebSocket:
                     return
             while self._queued >= self._door.limits.websocket_window:
                 await self._taken.park()
-            data = await self._channel.read_raw()
+            data = await self._channel.read_unparsed()
             if not data:
-                self._channel.leave()
+                self._channel.client_disconnected()
                 self._arrived.unpark_all()
                 return
 

@@ -21,9 +21,9 @@ from lakehouse.runtime.preflight import preflight
 from lakehouse.runtime.service import House, open_house
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.limits import Limits
-from lakehouse.server.listening import bound, listen
-from lakehouse.server.server import Site, run_sites
-from lakehouse.server.server_state import open_door
+from lakehouse.server.listening import bind_socket, listen
+from lakehouse.server.server import BoundApp, serve_listeners
+from lakehouse.server.server_state import open_server_state
 from tools.faults.profiles import FAST
 from tools.faults.provider import Provider, provider
 from tools.faults.visits import Visit
@@ -197,10 +197,10 @@ async def scene(*, limits: Limits | None = None, **tables: dict[str, Any]) -> As
 @asynccontextmanager
 async def _served(house: House) -> AsyncIterator[int]:
     """As `lakehouse.serve` does it."""
-    with bound("127.0.0.1", 0) as sock:
+    with bind_socket("127.0.0.1", 0) as sock:
         serve = partial(
-            run_sites,
-            [Site(house.whole, sock)],
+            serve_listeners,
+            [BoundApp(house.whole, sock)],
             stopping=house.stopping,
             drain_timeout=DRAIN,
             expire=house.expire,
@@ -216,7 +216,7 @@ async def _served(house: House) -> AsyncIterator[int]:
 @asynccontextmanager
 async def _served_within(house: House, limits: Limits) -> AsyncIterator[int]:
     """With other limits than the service's, which nobody can wait for."""
-    async with open_door(house.whole, limits) as door, trio.open_nursery() as nursery:
+    async with open_server_state(house.whole, limits) as door, trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, partial(serve_connection, door), 0, host="127.0.0.1"))
         yield listeners[0].socket.getsockname()[1]
         nursery.cancel_scope.cancel()

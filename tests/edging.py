@@ -16,7 +16,7 @@ import hypercorn
 import hypercorn.trio
 import trio
 
-from lakehouse.asgi.middleware.request_lifetime import Lifeline
+from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.server.connection import serve_connection
@@ -63,7 +63,7 @@ class Served:
 
     door: ServerState | None
     port: int
-    lifeline: Lifeline | None = None
+    lifeline: RequestLifetimeMiddleware | None = None
     flights: ActiveRequests = field(default_factory=ActiveRequests)
     ended: list[RequestContext] = field(default_factory=list)
 
@@ -156,7 +156,7 @@ async def serving(
     """The application behind a door on a port of its own, for the length of the block."""
     ended: list[RequestContext] = []
     flights = ActiveRequests()
-    line = Lifeline(app, flights=flights, on_end=ended.append) if lifeline else None
+    line = RequestLifetimeMiddleware(app, flights=flights, on_end=ended.append) if lifeline else None
     async with open_server_state(line or app, limits) as door, trio.open_nursery() as nursery:
         handler = partial(serve_connection, door)
         if tls is None:
@@ -174,7 +174,7 @@ async def hosting(app: App) -> AsyncIterator[Served]:
     """The application and its lifeline under stock Hypercorn's trio worker, for the length of the block."""
     ended: list[RequestContext] = []
     flights = ActiveRequests()
-    line = Lifeline(app, flights=flights, on_end=ended.append)
+    line = RequestLifetimeMiddleware(app, flights=flights, on_end=ended.append)
     config = hypercorn.Config()
     config.bind = ["127.0.0.1:0"]
     config.keep_alive_timeout = 0.3

@@ -12,7 +12,7 @@ import trio
 from hypercorn.config import Config
 from quart import Blueprint
 
-from lakehouse.asgi.middleware.request_lifetime import Lifeline
+from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.types import App
 from lakehouse.chat.api.application import ChatApplication
 from lakehouse.chat.api.interface import ModelCard, ProviderState
@@ -149,7 +149,7 @@ Server = Literal["ours", "hypercorn", "bare hypercorn"]
 async def serve(nursery: trio.Nursery, app: App, server: Server = "ours") -> str:
     """Serve the application in the nursery, on a free port of the loopback; gives its URL."""
     if server != "bare hypercorn":
-        app = Lifeline(app, flights=ActiveRequests())
+        app = RequestLifetimeMiddleware(app, flights=ActiveRequests())
     if server == "ours":
         return str(await nursery.start(_serve_ours, app))
     config = Config()

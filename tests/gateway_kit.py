@@ -16,7 +16,7 @@ import hypercorn.trio
 import trio
 from hypercorn.config import Config
 
-from lakehouse.asgi.middleware.request_lifetime import Lifeline
+from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.types import App
 from lakehouse.config import GatewayTable
 from lakehouse.core.context import ActiveRequests, RequestContext
@@ -301,7 +301,7 @@ async def lake(
         gateway = Gateway(replace(GatewayTable(), **{**urls, **settings}))  # type: ignore[arg-type]
         flights = ActiveRequests()
         ended: list[RequestContext] = []
-        app = Lifeline(wrap(gateway), flights=flights, on_end=ended.append)
+        app = RequestLifetimeMiddleware(wrap(gateway), flights=flights, on_end=ended.append)
         try:
             with trio.fail_after(PATIENCE):
                 async with server(app, nursery) as address:

@@ -11,9 +11,9 @@ from functools import partial
 
 import trio
 
-from lakehouse.asgi.middleware.auth import Doorkeeper, Tokens
-from lakehouse.asgi.middleware.request_lifetime import Lifeline
-from lakehouse.asgi.types import Receive, Scope, Send, answer, read_body
+from lakehouse.asgi.middleware.auth import AuthMiddleware, Tokens
+from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
+from lakehouse.asgi.types import Receive, Scope, Send, read_body, send_json
 from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import ErrNotFound
 from lakehouse.runtime.console.endpoints import PATHS, SignIn, Views
@@ -86,8 +86,8 @@ class PageService:
         names = Names(routes=ROUTES, providers=PROVIDERS, tiers=("judge",), upstreams=tuple(GATEWAY.values()))
         self.observer = Observer(names, sources, log=Caught().log)
         self._views = Views(self.observer)
-        door = Doorkeeper(self._app, tokens=Tokens(tokens), sign_in=SignIn())
-        self.app = Lifeline(door, flights=self.flights, on_end=self.observer.on_end)
+        door = AuthMiddleware(self._app, tokens=Tokens(tokens), sign_in=SignIn())
+        self.app = RequestLifetimeMiddleware(door, flights=self.flights, on_end=self.observer.on_end)
         self.url = ""
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,9 +102,9 @@ class PageService:
                 {"name": name, "available": not self.circuits.get(name), "default": name == "ollama"}
                 for name in PROVIDERS
             ]
-            await answer(send, 200, {"providers": rows, "default": "ollama"})
+            await send_json(send, 200, {"providers": rows, "default": "ollama"})
         elif path == "/v1/models":
-            await answer(send, 200, {"object": "list", "data": [{"id": "qwen3:8b"}, {"id": "judge"}]})
+            await send_json(send, 200, {"object": "list", "data": [{"id": "qwen3:8b"}, {"id": "judge"}]})
         else:
             raise ErrNotFound("nothing is served at this path")
 

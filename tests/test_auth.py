@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lakehouse.asgi.middleware import auth
-from lakehouse.asgi.middleware.auth import Doorkeeper, Tokens
+from lakehouse.asgi.middleware.auth import AuthMiddleware, Tokens
 from lakehouse.asgi.types import Message, Receive, Scope, Send
 from lakehouse.config import AuthTable, ConfigError
 from lakehouse.core.errors import ErrForbidden, ErrUnauthorized
@@ -50,7 +50,7 @@ async def knock(
     kind: str = "http",
 ) -> bool:
     inside = Inside()
-    door = Doorkeeper(inside, tokens=Tokens(tokens), allow=[ip_network(network) for network in allow])
+    door = AuthMiddleware(inside, tokens=Tokens(tokens), allow=[ip_network(network) for network in allow])
     scope: dict[str, Any] = {
         "type": kind,
         "raw_path": path,
@@ -186,7 +186,7 @@ def test_tokens_do_not_show() -> None:
 async def test_the_door_in_front_of_the_gateway(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     tokens = Tokens(["s3cret-token"])
-    async with lake(wrap=lambda app: Doorkeeper(app, tokens=tokens)) as up:
+    async with lake(wrap=lambda app: AuthMiddleware(app, tokens=tokens)) as up:
         for headers in ("", "authorization: Bearer wr0ng-token", "authorization: Basic s3cret-token"):
             answer = await up.ask("/v1/sql", method="POST", headers=f"content-length: 2\n{headers}", body=b"hi")
             document = json.loads(answer.body)["error"]
@@ -203,7 +203,7 @@ async def test_the_door_in_front_of_the_gateway(caplog: pytest.LogCaptureFixture
 
 async def test_a_network_that_may_not_connect_gets_a_403() -> None:
     allow = [ip_network("10.0.0.0/8")]
-    async with lake(wrap=lambda app: Doorkeeper(app, tokens=Tokens(), allow=allow)) as up:
+    async with lake(wrap=lambda app: AuthMiddleware(app, tokens=Tokens(), allow=allow)) as up:
         answer = await up.ask("/v1/sql", headers="x-forwarded-for: 10.1.1.1\nforwarded: for=10.1.1.1")
         assert (answer.status, json.loads(answer.body)["error"]["code"]) == (403, "ErrForbidden")
         assert not up.queryd.visits
@@ -225,7 +225,7 @@ async def visit(
     trusted: tuple[str, ...] = (),
 ) -> bool:
     inside = Inside()
-    door = Doorkeeper(inside, tokens=Tokens(tokens), trusted=[ip_network(network) for network in trusted])
+    door = AuthMiddleware(inside, tokens=Tokens(tokens), trusted=[ip_network(network) for network in trusted])
     scope: dict[str, Any] = {
         "type": kind,
         "raw_path": b"/v1/sql",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import trio
 
-from lakehouse.asgi.middleware.request_lifetime import Lifeline
+from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.types import App, Message, Receive, Scope, Send
 from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import ErrProviderNotFound, ErrTimeout, ErrUnavailable, ErrUpstream
@@ -397,7 +397,7 @@ async def test_a_foreign_servers_last_message_is_not_cancelled(autojump_clock: t
 
     received: list[Message] = []
     ended: list[RequestContext] = []
-    line = Lifeline(hello, flights=ActiveRequests(), on_end=ended.append)
+    line = RequestLifetimeMiddleware(hello, flights=ActiveRequests(), on_end=ended.append)
     headers = [(b"x-request-timeout-ms", b"3000")]
     await line({"type": "http", "method": "GET", "path": "/", "headers": headers, "extensions": {}}, receive, slow)
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
@@ -551,5 +551,5 @@ async def test_lifespan_passes_through() -> None:
     async def nothing(*_: object) -> Any:
         raise AssertionError
 
-    await Lifeline(inner, flights=ActiveRequests())({"type": "lifespan"}, nothing, nothing)
+    await RequestLifetimeMiddleware(inner, flights=ActiveRequests())({"type": "lifespan"}, nothing, nothing)
     assert seen == ["lifespan"]

@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from lakehouse.asgi.types import WHOLE, App, Message, Receive, Scope, Send
+from lakehouse.asgi.types import FULL_RESPONSE_MESSAGE, App, Message, Receive, Scope, Send
 from tests.gateway_kit import NAMES, OK, Answer, Client, Lake, Visit, lake, say_nothing
 from tests.proxy_tables import PATHS, REQUESTS, RESPONSES, Case, Path, pairs
 
@@ -263,7 +263,7 @@ async def test_what_arrived_together_leaves_together(wire: bytes) -> None:
     def watched(app: App) -> App:
         async def watching(scope: Scope, receive: Receive, send: Send) -> None:
             async def watch(message: Message) -> None:
-                if message["type"] in ("http.response.body", WHOLE):
+                if message["type"] in ("http.response.body", FULL_RESPONSE_MESSAGE):
                     bodies.append((message["body"], message.get("more_body", False)))
                 await send(message)
 

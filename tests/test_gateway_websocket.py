@@ -15,7 +15,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-from lakehouse.asgi.middleware.auth import Doorkeeper, Tokens
+from lakehouse.asgi.middleware.auth import AuthMiddleware, Tokens
 from lakehouse.asgi.types import Message
 from lakehouse.gateway import websocket
 from lakehouse.gateway.websocket import Bridge
@@ -430,7 +430,7 @@ async def test_what_is_wrong_without_a_service_is_told_before_the_handshake(targ
 
 
 async def test_the_door_is_in_front_of_websockets() -> None:
-    async with lake(wrap=lambda app: Doorkeeper(app, tokens=Tokens(["one"]))) as up:
+    async with lake(wrap=lambda app: AuthMiddleware(app, tokens=Tokens(["one"]))) as up:
         up.observerd.script = echo
         async with await up.connect() as client:
             answer = await knock(client)

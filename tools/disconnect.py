@@ -19,7 +19,7 @@ from functools import partial
 
 import trio
 
-from lakehouse.asgi.middleware.request_lifetime import Lifeline
+from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.core.context import ActiveRequests
 from lakehouse.server.connection import serve_connection
@@ -84,7 +84,10 @@ async def once(probe: Probe, port: int, data: bytes, how: str) -> float:
 async def main(tries: int) -> None:
     """Print a line for each phase and way of leaving."""
     probe = Probe()
-    async with open_server_state(Lifeline(probe, flights=ActiveRequests())) as door, trio.open_nursery() as nursery:
+    async with (
+        open_server_state(RequestLifetimeMiddleware(probe, flights=ActiveRequests())) as door,
+        trio.open_nursery() as nursery,
+    ):
         handler = partial(serve_connection, door)
         listeners = await nursery.start(partial(trio.serve_tcp, handler, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]

@@ -42,7 +42,7 @@ class PulledBody:
         """Nothing is kept."""
 
 
-async def pull(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
+async def read_json_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
     """The whole body, at most `limit` bytes of it; raises `ErrTooLarge` as soon as it is known to be longer.
 
     `headers` have lower-case names.
@@ -95,7 +95,7 @@ def decode(body: bytes, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
-        raise misfit(str(error)) from None
+        raise validation_error(str(error)) from None
     except msgspec.DecodeError as error:
         if not body.strip():
             raise ErrBadRequest("the body is empty: a JSON object is expected") from None
@@ -117,18 +117,18 @@ def fit(value: object, shape: type[T]) -> T:
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
-        raise misfit(str(error)) from None
+        raise validation_error(str(error)) from None
     except RecursionError:
         raise too_deep() from None
 
 
 @contextmanager
-def own_checks(path: str = "") -> Iterator[None]:
+def validation_errors(path: str = "") -> Iterator[None]:
     """Inside, a shape is made in code: what it finds wrong with itself is the caller's mistake, at `path`."""
     try:
         yield
     except ValueError as error:
-        raise misfit(f"{error} - at `$.{path}`" if path else str(error)) from None
+        raise validation_error(f"{error} - at `$.{path}`" if path else str(error)) from None
 
 
 def too_deep() -> ErrBadRequest:
@@ -143,7 +143,7 @@ _MEMBER = re.compile(r"Object (?P<what>missing required|contains unknown) field 
 _OWN_WORD = re.compile(r"`(?P<path>[^`]+)` .*", re.DOTALL)  # the shapes' own checks name their field first
 
 
-def misfit(found: str) -> ErrBadRequest:
+def validation_error(found: str) -> ErrBadRequest:
     """What msgspec found, in our words and with the field's path in front: `messages[0].role`."""
     what, _, path = found.rpartition(" - at `$") if found.endswith("`") and " - at `$" in found else (found, "", "")
     path = path.removesuffix("`").removeprefix(".")

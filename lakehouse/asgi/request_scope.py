@@ -28,7 +28,7 @@ def stream_begins(request: Request) -> StreamBegins | None:
     return cast("StreamBegins | None", _scope(request).get("lakehouse.stream_begins"))
 
 
-def note(known: RequestContext | None, error: LakehouseError) -> None:
+def record_error(known: RequestContext | None, error: LakehouseError) -> None:
     """Write down in the flight what went wrong, unless a deeper room has."""
     if known is not None and known.error is None:
         known.error = error.error_class or error.code

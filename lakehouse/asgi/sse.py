@@ -67,7 +67,7 @@ class EventWriter:
         self._spoke = self._now()
         self._under_way = self._shorter
 
-    def put(self, events: bytes) -> Awaitable[None] | None:
+    def try_write(self, events: bytes) -> Awaitable[None] | None:
         """`write` of events that are not the last, without a message where the server takes them so. None if there is
         nothing to wait for, else what to await at once."""
         if self._under_way is None or self._commented is not None:
@@ -84,7 +84,7 @@ class EventWriter:
         self._sending = False
         self._spoke = self._now()
 
-    async def comment(self, interval: float) -> None:
+    async def keep_alive(self, interval: float) -> None:
         """Send a comment whenever the started stream has been silent for `interval` seconds; runs until cancelled."""
         while True:
             due = self._spoke + interval
@@ -105,9 +105,9 @@ class EventWriter:
 
 @asynccontextmanager
 async def open_writer(send: Send, *, keep_alive: float, write: Write | None = None) -> AsyncIterator[EventWriter]:
-    """A writer whose comments end with the block. `write` is the server's `WRITES`."""
+    """A writer whose comments end with the block. `write` is the server's `DIRECT_WRITE_EXTENSION`."""
     async with trio.open_nursery() as nursery:
         writer = EventWriter(send, write)
-        nursery.start_soon(writer.comment, keep_alive)
+        nursery.start_soon(writer.keep_alive, keep_alive)
         yield writer
         nursery.cancel_scope.cancel()

@@ -18,7 +18,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LastEvent = Callable[[LakehouseError], bytes]  # how a failure is told at the end of a stream
 StreamBegins = Callable[[LastEvent], None]
 
-CANCELS = "lakehouse.cancels"
+SERVER_CONTROL_EXTENSION = "lakehouse.cancels"
 """The extension by which a server says that it cancels the application when the client leaves, so that nobody needs to
 watch `receive` for it. Its value has an attribute `gone`, which says afterwards whether that happened; one
 `body_is_here`, which says whether the whole body of the request is one `receive` away; and a method `interrupt`, which
@@ -26,11 +26,11 @@ cancels the application and then awaits what it was given, the request's last wo
 application may set `idle_limit`, seconds: how long the client may take nothing of its answer, or send nothing of its
 body."""
 
-WHOLE = "lakehouse.whole"
+FULL_RESPONSE_MESSAGE = "lakehouse.whole"
 """The type of a message that is a whole response, with `status`, `headers` and `body`, where ASGI has two. Lifelines
-take it, and servers that say `CANCELS`. `headers` is a list that the sender gives away, without an `X-Request-Id`."""
+take it, and servers that say `SERVER_CONTROL_EXTENSION`. `headers` is a list that the sender gives away, without an `X-Request-Id`."""
 
-WRITES = "lakehouse.writes"
+DIRECT_WRITE_EXTENSION = "lakehouse.writes"
 """The key of a scope under which a server has a `Write`, which takes pieces of a body without messages: it is `send` of
 a message with these bytes and more to come, after at least one such message. It returns None when there is nothing to
 wait for; else what it returns is to be awaited at once, and raises what `send` does."""
@@ -45,7 +45,7 @@ DENIAL = "websocket.http.response"
 _encoder = msgspec.json.Encoder()
 
 
-async def answer(send: Send, status: int, document: object, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+async def send_json(send: Send, status: int, document: object, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
     """Send a whole response: `document` as JSON, its length, and `headers` after ours."""
     body: bytes = _encoder.encode(document)
     fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]

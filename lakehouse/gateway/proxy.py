@@ -7,7 +7,7 @@ from math import inf
 
 import trio
 
-from lakehouse.asgi.types import BARE_QUERY, CANCELS, WHOLE, Receive, Scope, Send
+from lakehouse.asgi.types import BARE_QUERY, FULL_RESPONSE_MESSAGE, SERVER_CONTROL_EXTENSION, Receive, Scope, Send
 from lakehouse.config import GatewayTable
 from lakehouse.config.urls import separate
 from lakehouse.core.context import RequestContext
@@ -81,7 +81,7 @@ class Gateway:
         if BARE_QUERY in scope:
             target += b"?"
         head = self._request_head(scope, flight)
-        if (server := scope["extensions"].get(CANCELS)) is not None:
+        if (server := scope["extensions"].get(SERVER_CONTROL_EXTENSION)) is not None:
             server.idle_limit = self._idle_timeout
         asked = self._watch.now()
         try:
@@ -157,7 +157,7 @@ async def relay(
 async def _body(scope: Scope, receive: Receive, length: int | None) -> RequestBody | bytes:
     """What to send along: a small body that came with its head leaves with it, any other as it arrives."""
     body = RequestBody(receive, length)
-    server = scope["extensions"].get(CANCELS)
+    server = scope["extensions"].get(SERVER_CONTROL_EXTENSION)
     if length is not None and server is not None and server.body_is_here:
         return await body.receive()
     return body
@@ -182,6 +182,6 @@ async def _answer(
     if trailers:
         head.headers.append((b"trailer", head.trailers))
     elif (body := response.take_whole()) is not None:
-        await send({"type": WHOLE, "status": response.status, "headers": head.headers, "body": body})
+        await send({"type": FULL_RESPONSE_MESSAGE, "status": response.status, "headers": head.headers, "body": body})
         return
     await send_response(response, head.headers, send, trailers=trailers)

@@ -13,7 +13,7 @@ from typing import cast
 
 import trio
 
-from lakehouse.asgi.middleware.request_lifecycle import plainly
+from lakehouse.asgi.middleware.request_lifecycle import native_error_response
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.chat.api.endpoint import Post
 from lakehouse.chat.api.native import NativeChat
@@ -99,4 +99,4 @@ def refusal(flight: RequestContext, failure: LakehouseError) -> tuple[int, objec
     """
     if flight.path.startswith(OPENAI_PATHS):
         return status_of(failure), envelope(failure, flight.id), headers_of(failure)
-    return plainly(flight, failure)
+    return native_error_response(flight, failure)

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import trio
 
-from lakehouse.asgi.middleware.auth import HEALTH_PATHS, Doorkeeper
+from lakehouse.asgi.middleware.auth import HEALTH_PATHS, AuthMiddleware
 from lakehouse.asgi.middleware.cors import CrossOrigin, Origins
-from lakehouse.asgi.middleware.request_lifetime import Lifeline
-from lakehouse.asgi.types import App, Receive, Scope, Send, answer
+from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
+from lakehouse.asgi.types import App, Receive, Scope, Send, send_json
 from lakehouse.chat.dispatch.dispatcher import Dispatcher, LocalServer, open_dispatcher
 from lakehouse.config import Config, LocalTable, load
 from lakehouse.core.errors import ErrMethodNotAllowed, ErrUnavailable
@@ -59,7 +59,7 @@ class House:
     gateway: Gateway
     sources: Sources
     stopping: trio.Event
-    lifelines: tuple[Lifeline, Lifeline]
+    lifelines: tuple[RequestLifetimeMiddleware, RequestLifetimeMiddleware]
     origins: Origins
 
     @property
@@ -227,13 +227,13 @@ def _furnish(
     alone = application(gateway=None, chat=dispatcher, own=old, prefix="")
     origins = Origins(config.auth.origins)
     auth = partial(
-        Doorkeeper,
+        AuthMiddleware,
         tokens=checked.tokens,
         allow=config.auth.allow,
         trusted=config.gateway.trusted_proxies,
         origins=origins,
     )
-    line = partial(Lifeline, flights=sources.flights, on_end=observer.on_end)
+    line = partial(RequestLifetimeMiddleware, flights=sources.flights, on_end=observer.on_end)
     lifelines = (
         line(traced(auth(whole, sign_in=SignIn()), observer.traces), refusal=refusal),
         line(traced(auth(alone), observer.traces), refusal=refusal),
@@ -263,7 +263,7 @@ class Health:
         ready = scope["path"] == "/readyz"
         if ready and self._stopping.is_set():
             raise ErrUnavailable("draining: the service is about to stop", retry_after=1)
-        await answer(send, 200, {"status": "ready" if ready else "alive"})
+        await send_json(send, 200, {"status": "ready" if ready else "alive"})
 
 
 def create_app(config: Config | None = None) -> App:

@@ -9,7 +9,14 @@ from urllib.parse import unquote
 
 import trio
 
-from lakehouse.asgi.types import BARE_QUERY, CANCELS, WHOLE, WRITES, Message, Scope
+from lakehouse.asgi.types import (
+    BARE_QUERY,
+    DIRECT_WRITE_EXTENSION,
+    FULL_RESPONSE_MESSAGE,
+    SERVER_CONTROL_EXTENSION,
+    Message,
+    Scope,
+)
 from lakehouse.core.errors import LakehouseError
 from lakehouse.server.connection_io import ConnectionIO, ErrSlowBody
 from lakehouse.server.request_head import RequestHead, to_origin_form
@@ -42,7 +49,7 @@ class ScopeTemplate:
             "headers": [],
             "client": client,
             "server": server,
-            "extensions": {CANCELS: channel},
+            "extensions": {SERVER_CONTROL_EXTENSION: channel},
         }
 
     def localise(self, head: RequestHead) -> None:
@@ -130,7 +137,7 @@ class RequestCycle:
 
     def _scope(self) -> Scope:
         scope = self._origin.scope(self.head)
-        scope[WRITES] = self.write
+        scope[DIRECT_WRITE_EXTENSION] = self.write
         if self.head.te_trailers:
             scope["extensions"] = {**scope["extensions"], "http.response.trailers": {}}
         return scope
@@ -161,12 +168,12 @@ class RequestCycle:
         """
         kind = message["type"]
         response = self.response
-        if kind == WHOLE or kind == "http.response.start":
+        if kind == FULL_RESPONSE_MESSAGE or kind == "http.response.start":
             if self._must_close():
                 response.close = True
             trailers = message.get("trailers", False)
             response.start(message["status"], message.get("headers", ()), self._door.date(), trailers=trailers)
-            if kind != WHOLE:
+            if kind != FULL_RESPONSE_MESSAGE:
                 return
             pieces = response.body(message["body"], False)
             left = self._channel.wire.try_send_fair(b"".join(pieces)) if len(message["body"]) < COALESCE_BELOW else None
@@ -188,7 +195,7 @@ class RequestCycle:
             self._end()
 
     def write(self, data: bytes) -> Awaitable[None] | None:
-        """A piece of a body that is under way, see `WRITES`."""
+        """A piece of a body that is under way, see `DIRECT_WRITE_EXTENSION`."""
         response = self.response
         if not response.chunked or response.complete or not data:
             return self.send({"type": "http.response.body", "body": data, "more_body": True})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from lakehouse.asgi.middleware.cross_site import is_loopback, may_be_rebound
+from lakehouse.asgi.middleware.cross_site import is_loopback, is_rebindable_host
 from lakehouse.core.errors import ErrBadRequest
 
 Headers = list[tuple[bytes, bytes]]
@@ -155,7 +155,7 @@ def _is_ours(host: str, port: int, server: tuple[str, int | None]) -> bool:
     try:
         literal = ip_address(host.strip("[]"))
     except ValueError:
-        return not may_be_rebound(host.encode())
+        return not is_rebindable_host(host.encode())
     if listening is None:
         return literal.is_loopback
     return literal == ip_address(address.partition("%")[0]) or (literal.is_loopback and is_loopback(address))

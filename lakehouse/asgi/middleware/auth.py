@@ -10,7 +10,7 @@ from hashlib import blake2s
 from pathlib import Path
 
 from lakehouse.asgi.middleware.cors import PREFLIGHT, Origins
-from lakehouse.asgi.middleware.cross_site import is_loopback, is_strangers, may_be_a_page, may_be_rebound
+from lakehouse.asgi.middleware.cross_site import is_cross_site, is_loopback, is_rebindable_host, may_be_browser
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.config import AuthTable, ConfigError
 from lakehouse.config.files import read_text
@@ -79,7 +79,7 @@ def read_tokens(path: Path) -> list[str]:
 SignIn = Callable[[Scope, Send], Awaitable[bool]]
 
 
-class Doorkeeper:
+class AuthMiddleware:
     """ASGI middleware in front of both groups, WebSockets included.
 
     Raises ErrForbidden (403) for a peer outside `allow` and ErrUnauthorized (401) for one without a token of ours,
@@ -128,7 +128,7 @@ class Doorkeeper:
         if self._allow and (peer is None or peer[0] not in self._allow):
             raise ErrForbidden("your network may not connect here")
         if not self._tokens:
-            self._check_page(scope)
+            self._check_cross_site(scope)
             self._check_host(scope)
             return
         if PREFLIGHT in scope:  # which a browser sends without a token
@@ -139,12 +139,12 @@ class Doorkeeper:
         if not self._tokens.admits(presented[0]):
             raise ErrUnauthorized("the bearer token is not one of ours")
 
-    def _check_page(self, scope: Scope) -> None:
+    def _check_cross_site(self, scope: Scope) -> None:
         """A token is what no page of another site has; without one, pages are told by what they cannot hide."""
         headers = scope["headers"]
         if self._origins and self._origins.caller(headers) is not None:
             return
-        if is_strangers(headers, reads=scope.get("method") in ("GET", "HEAD")):
+        if is_cross_site(headers, reads=scope.get("method") in ("GET", "HEAD")):
             raise ErrForbidden(
                 "a page of another site may not use this service while it has no token (auth.token_env), "
                 "unless its origin is in auth.origins"
@@ -157,7 +157,7 @@ class Doorkeeper:
         if server is None or not is_loopback(server[0]) or (peer is not None and peer[0] in self._trusted):
             return
         host = next((value for name, value in headers if name == b"host"), b"")
-        if may_be_rebound(host) and may_be_a_page(headers):
+        if is_rebindable_host(host) and may_be_browser(headers):
             raise ErrForbidden(
                 f"{host[:80].decode('latin-1')!r} is not a name of this machine: set a token (auth.token_env), or, "
                 "if a proxy of yours passes this name on, put the proxy's address into gateway.trusted_proxies"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from lakehouse.asgi.types import DENIAL, WHOLE, App, Message, Receive, Scope, Send
+from lakehouse.asgi.types import DENIAL, FULL_RESPONSE_MESSAGE, App, Message, Receive, Scope, Send
 from lakehouse.config import values
 from lakehouse.server.response_writer import TOKEN_BYTES
 
@@ -39,7 +39,7 @@ _READABLE = frozenset(
     b"cache-control content-language content-length content-type expires last-modified pragma "  # always readable
     b"set-cookie set-cookie2 connection transfer-encoding vary date".split()  # never readable, or of no use
 )
-_STARTS = frozenset({"http.response.start", WHOLE, f"{DENIAL}.start"})
+_STARTS = frozenset({"http.response.start", FULL_RESPONSE_MESSAGE, f"{DENIAL}.start"})
 _OURS = b"access-control-"
 
 

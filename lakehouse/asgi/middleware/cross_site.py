@@ -21,7 +21,7 @@ _PORT = re.compile(r":\d*$")
 _PRIVATE = (".localhost", ".local", ".internal")
 
 
-def is_strangers(headers: Sequence[tuple[bytes, bytes]], *, reads: bool) -> bool:
+def is_cross_site(headers: Sequence[tuple[bytes, bytes]], *, reads: bool) -> bool:
     """Whether another site's page asks. Following a link is not asking: that is the person (`reads`: it is a GET).
 
     Browsers say so in `Sec-Fetch-Site`; those that do not, and WebSockets, in `Origin`, which is then not our `Host`.
@@ -46,13 +46,13 @@ def is_strangers(headers: Sequence[tuple[bytes, bytes]], *, reads: bool) -> bool
     return origin.partition(b"://")[2] != host
 
 
-def may_be_a_page(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+def may_be_browser(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     """Whether a browser may have sent this. Each names its languages, which a page can change but not leave out."""
     return any(name in _BROWSERS_SAY for name, _ in headers)
 
 
 @lru_cache(maxsize=256)
-def may_be_rebound(host: bytes) -> bool:
+def is_rebindable_host(host: bytes) -> bool:
     """Whether somebody on the Internet may own this name, and so have pointed it at us.
 
     Nobody owns addresses, `localhost`, names without a dot, and names in `.localhost`, `.local` and `.internal`.

@@ -17,7 +17,7 @@ ABNORMAL = 1006
 """The code of a WebSocket that ended without a close frame. One that was closed is the application's to read of."""
 
 
-class Pump:
+class ReceiveForwarder:
     """The only reader of a server's `receive`; the application reads from here.
 
     Between the two is room for one message: a request without a body never blocks the pump, while a body is taken from

@@ -10,19 +10,29 @@ from typing import Any
 
 import trio
 
-from lakehouse.asgi.middleware.receive_forwarder import Pump
-from lakehouse.asgi.middleware.standard_headers import seconds_allowed, with_id, with_timing
-from lakehouse.asgi.types import CANCELS, WHOLE, App, LastEvent, Message, Receive, Scope, Send, answer
+from lakehouse.asgi.middleware.receive_forwarder import ReceiveForwarder
+from lakehouse.asgi.middleware.standard_headers import add_request_id, add_server_timing, parse_timeout_header
+from lakehouse.asgi.types import (
+    FULL_RESPONSE_MESSAGE,
+    SERVER_CONTROL_EXTENSION,
+    App,
+    LastEvent,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    send_json,
+)
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrTimeout, LakehouseError
 from lakehouse.server.response_writer import ResponseError
 
 logger = logging.getLogger("lakehouse.server")
 
-Refusal = Callable[[RequestContext, LakehouseError], tuple[int, object, list[tuple[str, str]]]]
+ErrorRenderer = Callable[[RequestContext, LakehouseError], tuple[int, object, list[tuple[str, str]]]]
 """How a failure is told when there is no answer yet: its status, its document, its headers."""
 
-LAST_MESSAGE = 30.0
+FINAL_SEND_TIMEOUT = 30.0
 """Seconds that a foreign server has for the last message, in which it must not be cancelled; as many as our own
 connection gives a stalled client."""
 
@@ -31,18 +41,18 @@ ATTEMPTS = "x-lakehouse-attempts"
 """The response header with the number of tries that were made, where any were."""
 
 
-def plainly(flight: RequestContext, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
+def native_error_response(flight: RequestContext, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
     """A failure in the service's own form."""
     return failure.status, failure.document(flight.id), failure.headers()
 
 
-class _Gone:
+class DisconnectedClient:
     """A client that has left."""
 
     gone = True
 
 
-class Line(ABC):
+class RequestLifecycle(ABC):
     """What the lines of both kinds of requests have in common.
 
     `cancelled_by_server` says whether the server cancels when the client leaves.
@@ -66,11 +76,13 @@ class Line(ABC):
 
     # The scope is not kept: it refers to the line, and a circle would have to wait for the garbage collector.
 
-    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: RequestContext, refusal: Refusal) -> None:
+    def __init__(
+        self, extensions: Mapping[str, Any], send: Send, flight: RequestContext, refusal: ErrorRenderer
+    ) -> None:
         self.flight = flight
         self._send = send
         self._refusal = refusal
-        self._server = flight.caller = extensions.get(CANCELS)
+        self._server = flight.caller = extensions.get(SERVER_CONTROL_EXTENSION)
         self.cancelled_by_server = self._server is not None
         self._left = False
         self._limit: trio.CancelScope | None = None
@@ -97,7 +109,7 @@ class Line(ABC):
             if self._limit is not None:
                 self._limit.cancel()
             elif self._server is not None:
-                self._server.interrupt(self._last_words)
+                self._server.interrupt(self._send_final_error)
 
     async def run_watched(self, app: App, scope: Scope, receive: Receive, timeout: bytes | None) -> None:
         """`run` under a server that does not cancel: find out by `receive` that the client leaves."""
@@ -113,40 +125,40 @@ class Line(ABC):
         if cut is not None:
             raise cut
 
-    def _pump(self, receive: Receive, scope: trio.CancelScope) -> Pump:
+    def _pump(self, receive: Receive, scope: trio.CancelScope) -> ReceiveForwarder:
         def leave() -> None:
             self._left = True
-            self.flight.caller = _Gone()
+            self.flight.caller = DisconnectedClient()
             scope.cancel()
 
-        return Pump(receive, leave)
+        return ReceiveForwarder(receive, leave)
 
     async def run(self, app: App, scope: Scope, receive: Receive, timeout: bytes | None) -> None:
         """Run the application to its end or to that of its time; `timeout` is what the caller allows, if it does."""
         try:
-            if timeout is None and self.interruptible and self.cancelled_by_server:
+            if timeout is None and self.server_can_interrupt and self.cancelled_by_server:
                 await app(scope, receive, self.send)
             else:
                 if timeout is not None:
-                    self.flight.deadline = self.flight.started + seconds_allowed(timeout)
+                    self.flight.deadline = self.flight.started + parse_timeout_header(timeout)
                 self._limit = trio.CancelScope(deadline=self.flight.deadline)
                 with self._limit:
                     await app(scope, receive, self.send)
         except Exception as error:  # noqa: BLE001  # whatever it is, it becomes this request's answer
             failure, outcome = self._explain(error)
         else:
-            if self.fulfilled:
+            if self.may_return:
                 self.flight.outcome = "answered"
                 return
             if self._limit is not None and self._limit.cancelled_caught:
                 failure, outcome = self._timeout()
             else:
                 failure, outcome = self._unexpected(RuntimeError("the application left without a whole answer"))
-        self._note(failure, outcome)
+        self._record_outcome(failure, outcome)
         if not self.complete:
-            await self._say(failure)
+            await self._send_error(failure)
 
-    def _note(self, failure: LakehouseError, outcome: str) -> None:
+    def _record_outcome(self, failure: LakehouseError, outcome: str) -> None:
         self.flight.outcome = outcome
         self.flight.error = self.flight.error or failure.error_class or failure.code
 
@@ -155,14 +167,14 @@ class Line(ABC):
         if self._ended_by is None or self.gone:
             return False
         failure, outcome = self._timeout()
-        self._note(failure, outcome)
+        self._record_outcome(failure, outcome)
         if not self.head_out:
             self.flight.status = failure.status
         return True
 
-    async def _last_words(self) -> None:
+    async def _send_final_error(self) -> None:
         if not self.complete:
-            await self._say(self._timeout()[0])
+            await self._send_error(self._timeout()[0])
 
     def _timeout(self) -> tuple[LakehouseError, str]:
         flight = self.flight
@@ -192,11 +204,11 @@ class Line(ABC):
         return LakehouseError("internal error; the log has it under this request_id"), "failed"
 
     @property
-    def fulfilled(self) -> bool:
+    def may_return(self) -> bool:
         """Whether the application may leave now."""
         return self.complete
 
-    interruptible = False
+    server_can_interrupt = False
     """Whether the server can end the application and let us speak afterwards, so that no scope of ours is needed around
     it: a scope costs a request of the gateway a tenth."""
 
@@ -208,44 +220,46 @@ class Line(ABC):
         """The application's `send`."""
 
     @abstractmethod
-    async def _say(self, failure: LakehouseError) -> None:
+    async def _send_error(self, failure: LakehouseError) -> None:
         """Answer with it, or raise it when it is too late for that."""
 
 
-class HttpLine(Line):
+class HttpRequestLifecycle(RequestLifecycle):
     """The line of an `http` scope.
 
     The head is held until something of the body follows: until then a failure can still become an answer.
     """
 
-    interruptible = True
+    server_can_interrupt = True
     __slots__ = ("_head", "_pumped", "_trailers", "complete", "head_out")
 
-    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: RequestContext, refusal: Refusal) -> None:
+    def __init__(
+        self, extensions: Mapping[str, Any], send: Send, flight: RequestContext, refusal: ErrorRenderer
+    ) -> None:
         super().__init__(extensions, send, flight, refusal)
         self.head_out = False
         self.complete = False
         self._head: Message | None = None
         self._trailers = False
-        self._pumped: Pump | None = None
+        self._pumped: ReceiveForwarder | None = None
 
-    def _pump(self, receive: Receive, scope: trio.CancelScope) -> Pump:
+    def _pump(self, receive: Receive, scope: trio.CancelScope) -> ReceiveForwarder:
         self._pumped = pump = super()._pump(receive, scope)
         return pump
 
     async def send(self, message: Message) -> None:
         """The application's `send`: adds `X-Request-Id`, and knows what is out."""
         kind = message["type"]
-        if kind == WHOLE:
+        if kind == FULL_RESPONSE_MESSAGE:
             await self._send_whole(message)
             return
         if kind == "http.response.start":
-            self._head = {**message, "headers": with_id(message, self.flight)}
+            self._head = {**message, "headers": add_request_id(message, self.flight)}
             return
         head = self._head
         if head is not None:
             if not message.get("more_body", False):
-                head = with_timing(head, self.flight)
+                head = add_server_timing(head, self.flight)
             await self._send(head)
             self._head = None
             self.head_out = True
@@ -278,14 +292,14 @@ class HttpLine(Line):
             raise
         self.complete = True
 
-    async def _send_last(self, message: Message, pump: Pump) -> None:
+    async def _send_last(self, message: Message, pump: ReceiveForwarder) -> None:
         """The safe ending: a foreign server that is cancelled here may keep the connection for ever unattended."""
         pump.finish()
-        with trio.CancelScope(shield=True, relative_deadline=LAST_MESSAGE):
+        with trio.CancelScope(shield=True, relative_deadline=FINAL_SEND_TIMEOUT):
             await self._send(message)
             self.complete = True
 
-    async def _say(self, failure: LakehouseError) -> None:
+    async def _send_error(self, failure: LakehouseError) -> None:
         if self.head_out:
             if self._last_event is None:
                 raise failure
@@ -295,7 +309,7 @@ class HttpLine(Line):
         status, document, headers = self._refusal(self.flight, failure)
         if failure.attempts:
             headers = [*headers, (ATTEMPTS, str(len(failure.attempts)))]
-        await answer(self.send, status, document, [(name.encode(), value.encode()) for name, value in headers])
+        await send_json(self.send, status, document, [(name.encode(), value.encode()) for name, value in headers])
 
 
 def _known(error: Exception) -> LakehouseError | None:

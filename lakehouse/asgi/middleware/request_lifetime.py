@@ -7,7 +7,7 @@
 Then there is an answer if the head is not out (504, 503, the error's own JSON, or a plain 500). If it is, a stream of
 events has a last one that says so, and anything else is cut, for a response that broke off must not look complete.
 
-Under our own connection the server cancels when the client leaves. Under any other, a `Pump` finds out.
+Under our own connection the server cancels when the client leaves. Under any other, a `ReceiveForwarder` finds out.
 """
 
 from __future__ import annotations
@@ -19,8 +19,13 @@ from itertools import count
 
 import trio
 
-from lakehouse.asgi.middleware.request_lifecycle import HttpLine, Line, Refusal, plainly
-from lakehouse.asgi.middleware.websocket_lifecycle import WebSocketLine
+from lakehouse.asgi.middleware.request_lifecycle import (
+    ErrorRenderer,
+    HttpRequestLifecycle,
+    RequestLifecycle,
+    native_error_response,
+)
+from lakehouse.asgi.middleware.websocket_lifecycle import WebSocketLifecycle
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import ErrUnavailable
@@ -30,14 +35,14 @@ CLIENT_LEFT = 499
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._~:+/=@-]{1,128}")
 
-_LINES: dict[str, type[Line]] = {"http": HttpLine, "websocket": WebSocketLine}
+_LINES: dict[str, type[RequestLifecycle]] = {"http": HttpRequestLifecycle, "websocket": WebSocketLifecycle}
 
 
-class Lifeline:
+class RequestLifetimeMiddleware:
     """ASGI middleware around everything: gives each request its `RequestContext` and its end.
 
     `scope["lakehouse"]` is the flight, `scope["lakehouse.stream_begins"](last_event)` takes the caller's deadline away
-    once an answer that may go on for long has begun, and has what ends it early told in it; `send` takes `asgi.WHOLE`
+    once an answer that may go on for long has begun, and has what ends it early told in it; `send` takes `asgi.FULL_RESPONSE_MESSAGE`
     as well. `on_end` is called with every flight that has ended, its `status` and `outcome` filled in; it must not
     raise. `refusal` says how a failure is told in place of an answer.
     """
@@ -48,13 +53,13 @@ class Lifeline:
         *,
         flights: ActiveRequests,
         on_end: Callable[[RequestContext], None] | None = None,
-        refusal: Refusal = plainly,
+        refusal: ErrorRenderer = native_error_response,
     ) -> None:
         self._app = app
         self._flights = flights
         self._on_end = on_end
         self._refusal = refusal
-        self._lines: set[Line] = set()
+        self._lines: set[RequestLifecycle] = set()
         self._prefix = secrets.token_hex(4)  # with a number behind it: unique, short, in order, and no secret
         self._numbers = count(1)
 

@@ -9,14 +9,14 @@ from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest
 
 
-def with_id(message: Message, flight: RequestContext) -> list[tuple[bytes, bytes]]:
+def add_request_id(message: Message, flight: RequestContext) -> list[tuple[bytes, bytes]]:
     """The headers of a message with ours as the only `X-Request-Id`: an upstream's own may be among them."""
     headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"x-request-id"]
     headers.append((b"x-request-id", flight.id.encode()))
     return headers
 
 
-def with_timing(head: Message, flight: RequestContext) -> Message:
+def add_server_timing(head: Message, flight: RequestContext) -> Message:
     """A whole response's head with where the time went, in milliseconds, unless it says so already.
 
     A stream that happens to end with its first piece is none: it has no length, or says that it is an event stream.
@@ -31,7 +31,7 @@ def with_timing(head: Message, flight: RequestContext) -> Message:
     return {**head, "headers": [*head["headers"], (b"server-timing", timing)]}
 
 
-def seconds_allowed(timeout: bytes) -> float:
+def parse_timeout_header(timeout: bytes) -> float:
     """What `X-Request-Timeout-Ms` says, in seconds. Raises ErrBadRequest."""
     milliseconds = float(timeout) if timeout.isdigit() else 0.0  # a float takes any number of digits
     if not milliseconds:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lakehouse.asgi.middleware.request_lifecycle import Line, Refusal
-from lakehouse.asgi.middleware.standard_headers import with_id
-from lakehouse.asgi.types import DENIAL, Message, Send, answer
+from lakehouse.asgi.middleware.request_lifecycle import ErrorRenderer, RequestLifecycle
+from lakehouse.asgi.middleware.standard_headers import add_request_id
+from lakehouse.asgi.types import DENIAL, Message, Send, send_json
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrUnavailable, LakehouseError
 
@@ -15,20 +15,22 @@ GOING_AWAY = 1001
 INTERNAL_ERROR = 1011
 
 
-class WebSocketLine(Line):
+class WebSocketLifecycle(RequestLifecycle):
     """The line of a `websocket` scope: before the handshake is answered a failure is a denial with its status, after
     it a close frame."""
 
     __slots__ = ("_denials", "complete", "head_out")
 
-    def __init__(self, extensions: Mapping[str, Any], send: Send, flight: RequestContext, refusal: Refusal) -> None:
+    def __init__(
+        self, extensions: Mapping[str, Any], send: Send, flight: RequestContext, refusal: ErrorRenderer
+    ) -> None:
         super().__init__(extensions, send, flight, refusal)
         self.head_out = False
         self.complete = False
         self._denials = DENIAL in extensions
 
     @property
-    def fulfilled(self) -> bool:
+    def may_return(self) -> bool:
         """An application that leaves has said all; the server closes for it."""
         return self.head_out and self._limit is not None and not self._limit.cancelled_caught
 
@@ -36,7 +38,7 @@ class WebSocketLine(Line):
         """The application's `send`: adds `X-Request-Id` to the handshake's answer, and knows what is out."""
         kind = message["type"]
         if kind in ("websocket.accept", f"{DENIAL}.start"):
-            message = {**message, "headers": with_id(message, self.flight)}
+            message = {**message, "headers": add_request_id(message, self.flight)}
             self.flight.status = message.get("status", 101)
         elif kind == "websocket.close" and not self.head_out:
             self.flight.status = 403
@@ -45,14 +47,14 @@ class WebSocketLine(Line):
         if kind == "websocket.close" or (kind == f"{DENIAL}.body" and not message.get("more_body", False)):
             self.complete = True
 
-    async def _say(self, failure: LakehouseError) -> None:
+    async def _send_error(self, failure: LakehouseError) -> None:
         if self.head_out:
             code = GOING_AWAY if isinstance(failure, ErrUnavailable) else INTERNAL_ERROR
             # A close frame's reason has room for 123 bytes.
             await self.send({"type": "websocket.close", "code": code, "reason": failure.code})
         elif self._denials:
             status, document, headers = self._refusal(self.flight, failure)
-            await answer(self._deny, status, document, [(name.encode(), value.encode()) for name, value in headers])
+            await send_json(self._deny, status, document, [(name.encode(), value.encode()) for name, value in headers])
         else:
             await self.send({"type": "websocket.close"})
 

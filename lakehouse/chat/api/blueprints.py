@@ -130,7 +130,7 @@ def _tell_failures(blueprint: Blueprint, chat: Chat) -> None:
     @blueprint.errorhandler(LakehouseError)
     async def refuse(error: LakehouseError) -> Answered:
         flight = request_scope.flight(request)
-        request_scope.note(flight, error)
+        request_scope.record_error(flight, error)
         return Answered(chat.refusal(error, flight))
 
     @blueprint.errorhandler(InternalServerError)

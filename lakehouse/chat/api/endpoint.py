@@ -10,7 +10,15 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from lakehouse.asgi import body, request_scope
-from lakehouse.asgi.types import CANCELS, WRITES, Receive, Scope, Send, StreamBegins, Write
+from lakehouse.asgi.types import (
+    DIRECT_WRITE_EXTENSION,
+    SERVER_CONTROL_EXTENSION,
+    Receive,
+    Scope,
+    Send,
+    StreamBegins,
+    Write,
+)
 from lakehouse.chat.api.errors import to_tell
 from lakehouse.chat.api.event_stream import EventStream
 from lakehouse.chat.api.responses import Whole
@@ -19,7 +27,7 @@ from lakehouse.core.errors import LakehouseError
 
 
 class Asked(NamedTuple):
-    """What a chat is asked with. `stream_begins` is the lifeline's, `write` the server's `WRITES`."""
+    """What a chat is asked with. `stream_begins` is the lifeline's, `write` the server's `DIRECT_WRITE_EXTENSION`."""
 
     body: bytes
     flight: RequestContext | None
@@ -56,21 +64,21 @@ class Post:
                     await self._body(scope, receive),
                     flight,
                     scope["lakehouse.stream_begins"],
-                    scope.get(WRITES),
+                    scope.get(DIRECT_WRITE_EXTENSION),
                 )
             )
         except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_tell` raises, tells or logs it
             error = to_tell(raised)
-            request_scope.note(flight, error)
+            request_scope.record_error(flight, error)
             answer = self._chat.refusal(error, flight)
-        if (server := (scope.get("extensions") or {}).get(CANCELS)) is not None:
+        if (server := (scope.get("extensions") or {}).get(SERVER_CONTROL_EXTENSION)) is not None:
             server.idle_limit = self._idle_timeout
         await answer.send_to(send)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """The request's body, under the deadline of the whole call. No deadline is needed for a body that is here."""
-        read = partial(body.pull, scope["headers"], receive, self._max_body)
-        server = (scope.get("extensions") or {}).get(CANCELS)
+        read = partial(body.read_json_body, scope["headers"], receive, self._max_body)
+        server = (scope.get("extensions") or {}).get(SERVER_CONTROL_EXTENSION)
         if server is not None and server.body_is_here:
             return await read()
         return await body.read_in_time(read, self._timeout, scope["lakehouse"])

@@ -55,7 +55,7 @@ class EventStream:
         write: Write | None = None,
     ) -> None:
         """`begun` is called once, when the first piece is there and before the head is sent, with what the last event
-        is for a failure that cannot be told here. `write` is the server's `WRITES`."""
+        is for a failure that cannot be told here. `write` is the server's `DIRECT_WRITE_EXTENSION`."""
         self._stream = stream
         self._form = form
         self._keep_alive = keep_alive
@@ -70,7 +70,7 @@ class EventStream:
                 await self._pour(writer)
             except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_tell` raises, tells or logs it
                 error = to_tell(raised)
-                request_scope.note(self._flight, error)
+                request_scope.record_error(self._flight, error)
                 if not writer.started:
                     await self._form.refusal(error).send_to(send)
                 else:
@@ -82,7 +82,7 @@ class EventStream:
             form = self._form
 
             def pass_on(batch: Sequence[Piece]) -> Awaitable[None] | None:
-                return writer.put(form.events(batch, pieces))
+                return writer.try_write(form.events(batch, pieces))
 
             async for batch in pieces.batches(pass_on):
                 if not writer.started:
@@ -90,7 +90,7 @@ class EventStream:
                 events = form.events(batch, pieces)
                 if isinstance(batch[-1], Done):
                     last = events  # said when all that the call started has ended: a server may cancel us after it
-                elif (rest := writer.put(events)) is not None:
+                elif (rest := writer.try_write(events)) is not None:
                     await rest
         if last is None:
             raise failure("incomplete_stream", "the stream ended without its end")

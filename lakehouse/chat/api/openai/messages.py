@@ -183,7 +183,7 @@ def message(place: int, given: GivenMessage, raw: JsonObject) -> Message:
         "annotations": tuple(given.annotations or ()),
         "cache_control": given.cache_control,
     }
-    with body.own_checks(where):
+    with body.validation_errors(where):
         if extra or of_parts or of_calls:
             return OpenAIMessage(**fields, extra=extra, part_extra=of_parts, call_extra=of_calls)
         return Message(**fields)

@@ -97,7 +97,7 @@ def in_steps(data: bytes) -> Query:
 
 
 def _request(raw: JsonObject, given: Given) -> OpenAIRequest:
-    with body.own_checks():
+    with body.validation_errors():
         return OpenAIRequest(
             model=given.model,
             messages=tuple(map(messages.message, count(), given.messages, raw["messages"])),

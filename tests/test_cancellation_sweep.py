@@ -552,7 +552,7 @@ async def test_nothing_is_left_of_an_upstreams_connection(secure: bool, anew: bo
                 assert await response.read(99) == b"hello"
 
         async def both_at_once() -> None:
-            async with upstream.exchange(b"PUT", b"/", [], Pieces()) as response:
+            async with upstream.send_pooled(b"PUT", b"/", [], Pieces()) as response:
                 assert await response.read(99) == b"hello"
 
         def left_over() -> object:

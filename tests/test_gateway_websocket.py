@@ -19,10 +19,10 @@ from lakehouse.asgi.middleware.auth import AuthMiddleware, Tokens
 from lakehouse.asgi.types import Message
 from lakehouse.gateway import websocket
 from lakehouse.gateway.websocket import Bridge
-from lakehouse.upstream.endpoint import Peer
+from lakehouse.upstream.endpoint import Endpoint
 from tests.gateway_kit import Answer, Client, Lake, Visit, Wire, lake
 
-PEER = Peer(
+PEER = Endpoint(
     name="observerd",
     scheme="http",
     hostname="127.0.0.1",

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.upstream import http1
-from lakehouse.upstream.http1 import CHUNKED, Cut, Garbage, ResponseParser, content_length, request_head
+from lakehouse.upstream.http1 import (
+    CHUNKED,
+    IncompleteMessage,
+    RemoteProtocolError,
+    ResponseParser,
+    content_length,
+    request_head,
+)
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -230,10 +237,10 @@ def test_a_cut_answer_is_never_whole(name: str) -> None:
         parser.feed(answer.raw[:length])
         assert not parser.done
         if answer.ends_with_connection and parser.head:
-            with pytest.raises(Cut):
+            with pytest.raises(IncompleteMessage):
                 parser.end(clean=False)  # over TLS, where a real end says so
         else:
-            with pytest.raises(Cut):
+            with pytest.raises(IncompleteMessage):
                 parser.end()
 
 
@@ -253,10 +260,10 @@ def test_bytes_behind_the_end_spoil_the_connection_and_not_the_answer(name: str)
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused(name: str) -> None:
     raw, why = REFUSED[name]
-    with pytest.raises(Garbage, match=why):
+    with pytest.raises(RemoteProtocolError, match=why):
         ResponseParser().feed(raw)
     parser = ResponseParser()
-    with pytest.raises(Garbage, match=why):
+    with pytest.raises(RemoteProtocolError, match=why):
         feed_all(parser, [raw[i : i + 1] for i in range(len(raw))])
     assert not parser.done
 
@@ -266,7 +273,7 @@ def test_a_protocol_switch_hands_over_what_came_behind_it() -> None:
     parser = ResponseParser(may_upgrade=True)
     parser.feed(raw)
     assert (parser.status, parser.upgraded, parser.leftover, parser.reusable) == (101, True, b"\x81\x02hi", False)
-    with pytest.raises(Garbage, match="101"):
+    with pytest.raises(RemoteProtocolError, match="101"):
         ResponseParser(may_upgrade=True).feed(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
 
 
@@ -275,11 +282,11 @@ def test_heads_have_limits() -> None:
         return OK + b"".join(line + b"\r\n" for line in lines) + b"Content-Length: 0\r\n\r\n"
 
     ResponseParser().feed(head(*[b"X-%d: y" % i for i in range(http1.MAX_HEADERS - 1)]))
-    with pytest.raises(Garbage, match="256 headers"):
+    with pytest.raises(RemoteProtocolError, match="256 headers"):
         ResponseParser().feed(head(*[b"X-%d: y" % i for i in range(http1.MAX_HEADERS)]))
     room = http1.MAX_HEAD - len("X: \r\nContent-Length: 0\r\n")
     ResponseParser().feed(head(b"X: " + b"y" * room))
-    with pytest.raises(Garbage, match="bytes of headers"):
+    with pytest.raises(RemoteProtocolError, match="bytes of headers"):
         ResponseParser().feed(head(b"X: " + b"y" * (room + 1)))
 
 
@@ -297,7 +304,7 @@ def test_nothing_is_endless(start: bytes) -> None:
     parser = ResponseParser()
     parser.feed(start)
     parser.take()
-    with pytest.raises(Garbage, match="more than"):
+    with pytest.raises(RemoteProtocolError, match="more than"):
         feed_all(parser, [b"a" * 1000] * 300)
 
 
@@ -308,7 +315,7 @@ def test_rubbish_is_refused_or_awaited(rubbish: bytes, to_head: bool) -> None:
         try:
             parser.feed(raw)
             parser.end()
-        except (Garbage, Cut):
+        except (RemoteProtocolError, IncompleteMessage):
             assert not parser.done
 
 
@@ -328,7 +335,7 @@ def test_a_damaged_answer_is_an_answer_or_refused_however_it_is_split(
                 parser.feed(piece)
                 body += parser.take()
             parser.end()
-        except (Garbage, Cut) as error:
+        except (RemoteProtocolError, IncompleteMessage) as error:
             return (type(error),)
         return parser.status, parser.headers, body, parser.trailers
 

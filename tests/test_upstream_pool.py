@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, ErrUpstream
 from lakehouse.net.deadline_queue import DeadlineQueue
-from lakehouse.upstream.connection import CREDIT, Connection
+from lakehouse.upstream.connection import FAIRNESS_BUDGET, UpstreamConnection
 from lakehouse.upstream.http1 import ResponseParser
 from lakehouse.upstream.pool import UPLOAD_IDLE, Upstream
-from lakehouse.upstream.response import Gone, Response
+from lakehouse.upstream.response import StaleConnection, UpstreamResponse
 from lakehouse.upstream.upload import RequestBody
 from tests.sockets import HELLO, OK, Wire, hello, listening
 
@@ -65,7 +65,7 @@ async def get(upstream: Upstream, method: bytes = b"GET", body: bytes | RequestB
 
 
 async def exchange(upstream: Upstream, body: RequestBody, error: Exception | None = None) -> None:
-    async with upstream.exchange(b"POST", b"/", [], body) as response:
+    async with upstream.send_pooled(b"POST", b"/", [], body) as response:
         if error is not None:
             raise error
         await response.read(10_000)
@@ -367,14 +367,14 @@ class TestFailures:
             theirs.sendall(raw[:place] + splinter + raw[place + lost :])
         kept: list[bool] = []
 
-        def release(connection: Connection, keep: bool) -> None:
+        def release(connection: UpstreamConnection, keep: bool) -> None:
             connection.close()
             kept.append(keep)
 
-        connection = Connection(ours, memoryview(bytearray(1000)))
+        connection = UpstreamConnection(ours, memoryview(bytearray(1000)))
         with (
-            Response(connection, ResponseParser(), at(9).peer, release, None, trio.current_time()) as response,
-            suppress(ErrUpstream, Gone),
+            UpstreamResponse(connection, ResponseParser(), at(9).peer, release, None, trio.current_time()) as response,
+            suppress(ErrUpstream, StaleConnection),
         ):
             await response.read_head()
             await response.read(1000)
@@ -647,7 +647,7 @@ class TestBothWays:
 
         async with listening(script) as port:
             upstream = at(port)
-            async with upstream.exchange(b"POST", b"/", [], Conversation()) as response:
+            async with upstream.send_pooled(b"POST", b"/", [], Conversation()) as response:
                 for word in (b"one", b"two", b"three"):
                     await said.send(word)
                     assert await response.receive() == word
@@ -672,7 +672,7 @@ class TestBothWays:
                 with await upstream.request(b"POST", b"/", [], body) as response:
                     assert (response.status, await response.read(99)) == (413, b"big")
             else:
-                async with upstream.exchange(b"POST", b"/", [], body) as response:
+                async with upstream.send_pooled(b"POST", b"/", [], body) as response:
                     assert (response.status, await response.read(99)) == (413, b"big")
                     with trio.move_on_after(0.05):
                         while response.upload is not None and not response.upload.ended.is_set():
@@ -783,7 +783,7 @@ class TestBothWays:
         async with listening(script) as port:
             upstream = at(port)
             body = Pieces([b"abc"], length=3, then=trio.Event())
-            async with upstream.exchange(b"POST", b"/", [], body) as response:
+            async with upstream.send_pooled(b"POST", b"/", [], body) as response:
                 assert await response.read(99) == b"hello"
             assert (upstream.in_use, upstream.idle) == (0, 1), "whether or not the caller says so, it has ended"
 
@@ -804,7 +804,7 @@ class TestBothWays:
         async with listening(hello) as port:
             upstream = at(port)
             before = len(trio.lowlevel.current_task().child_nurseries)
-            async with upstream.exchange(b"GET", b"/", []) as response:
+            async with upstream.send_pooled(b"GET", b"/", []) as response:
                 assert len(trio.lowlevel.current_task().child_nurseries) == before, "no task for it"
                 assert await response.read(99) == b"hello"
 
@@ -964,7 +964,7 @@ class Flaky:
         longest = self.chance.choice((0.002, 0.002, 0.03))
         with trio.move_on_after(self.chance.random() * longest) as scope:
             if number % 3 == 0:
-                async with upstream.exchange(b"POST", b"/", [], Trickle()) as response:
+                async with upstream.send_pooled(b"POST", b"/", [], Trickle()) as response:
                     assert len(await response.read(99)) == 20
             else:
                 assert len(await get(upstream, b"POST", b"x")) == 20
@@ -1056,7 +1056,7 @@ class TestFairness:
         with ours, theirs:
             ours.setblocking(False)
             theirs.sendall(b"x" * 50_000)
-            connection = Connection(ours, memoryview(bytearray(50)))
+            connection = UpstreamConnection(ours, memoryview(bytearray(50)))
             turns = 0
 
             async def other() -> None:
@@ -1079,7 +1079,7 @@ class TestFairness:
                     longest = max(longest, run)
                 nursery.cancel_scope.cancel()
             # One turn may follow another directly, for trio shuffles the tasks of each round.
-            assert 1 < longest <= 2 * CREDIT + 2
+            assert 1 < longest <= 2 * FAIRNESS_BUDGET + 2
 
 
 class TestAddresses:

@@ -14,7 +14,7 @@ import trustme
 
 from lakehouse.net.deadline_queue import DeadlineQueue
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.response import Response
+from lakehouse.upstream.response import UpstreamResponse
 from tests.sockets import OK, Wire, listening
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -37,7 +37,7 @@ async def no_waiting_for_ever() -> AsyncIterator[None]:
 
 async def asked(
     port: int, watch: DeadlineQueue | None, context: ssl.SSLContext | None = None
-) -> tuple[Upstream, Response]:
+) -> tuple[Upstream, UpstreamResponse]:
     scheme = "https" if context else "http"
     upstream = Upstream(f"{scheme}://127.0.0.1:{port}", name="kimi", ssl_context=context, watch=watch)
     response = await upstream.request(b"GET", b"/", [])
@@ -57,7 +57,7 @@ def piece(data: bytes) -> bytes:
 class Looking:
     """Takes what comes, and ends the wait with `last`."""
 
-    def __init__(self, response: Response, last: bytes = b"") -> None:
+    def __init__(self, response: UpstreamResponse, last: bytes = b"") -> None:
         self.seen: list[bytes] = []
         self.tasks: set[trio.lowlevel.Task] = set()
         self._response = response
@@ -89,7 +89,7 @@ async def test_what_comes_is_looked_at_in_another_task_until_it_says_enough(watc
     async with listening(sending(piece(b"a"), piece(b"b"), piece(b"c"))) as port:
         upstream, response = await asked(port, watch)
         look = Looking(response, last=b"c")
-        assert await attended(response.attend(look))
+        assert await attended(response.subscribe(look))
         assert look.seen == [b"a", b"b", b"c"]
         assert trio.lowlevel.current_task() not in look.tasks
         response.close()
@@ -100,7 +100,7 @@ async def test_an_answer_that_ends_ends_the_wait_and_its_connection_is_free(watc
     async with listening(sending(piece(b"a"), piece(b"b") + b"0\r\n\r\n")) as port:
         upstream, response = await asked(port, watch)
         look = Looking(response)
-        assert await attended(response.attend(look))
+        assert await attended(response.subscribe(look))
         assert look.seen == [b"a", b"b"]
         assert response.take() == b""
         assert (upstream.in_use, upstream.idle) == (0, 1)
@@ -123,7 +123,7 @@ async def test_a_connection_that_is_cut_is_looked_at(watch: DeadlineQueue) -> No
                 return None
             return inf
 
-        assert await attended(response.attend(look))
+        assert await attended(response.subscribe(look))
         assert [str(error) for error in raised] == ["kimi closed the connection in the middle of the body"]
 
 
@@ -136,7 +136,7 @@ async def test_its_deadline_is_the_one_that_was_said_last(watch: DeadlineQueue) 
             response.take()
             return trio.current_time() + 0.1
 
-        assert not await attended(response.attend(look, began + 0.1))
+        assert not await attended(response.subscribe(look, began + 0.1))
         assert trio.current_time() - began > 0.19
         response.close()
 
@@ -155,7 +155,7 @@ async def test_cancelled_it_is_forgotten_and_nothing_is_lost(watch: DeadlineQueu
         _, response = await asked(port, watch)
         look = Looking(response)
         with trio.move_on_after(0.02) as scope:
-            await attended(response.attend(look))
+            await attended(response.subscribe(look))
         assert scope.cancelled_caught
         more.set()
         await trio.sleep(0.02)
@@ -174,7 +174,7 @@ async def test_a_socket_that_cannot_be_looked_after_harms_nobody_else(
         _, response = await asked(port, watch)
         monkeypatch.setattr(watch.readiness, "add", add)
         with pytest.raises(OSError, match="No space left"):
-            await attended(response.attend(lambda: inf))
+            await attended(response.subscribe(lambda: inf))
         response.close()
         await trio.sleep(0.01)  # from which nobody wakes us early
 
@@ -188,7 +188,7 @@ async def test_every_record_of_tls_is_looked_at(watch: DeadlineQueue) -> None:
     async with listening(sending(piece(b"a"), piece(large), piece(b"z")), tls=theirs) as port:
         _, response = await asked(port, watch, ours)
         look = Looking(response, last=b"z")
-        assert await attended(response.attend(look))
+        assert await attended(response.subscribe(look))
         assert b"".join(look.seen) == b"a" + large + b"z"
         response.close()
 
@@ -197,5 +197,5 @@ async def test_without_anybody_who_looks_there_is_nothing_to_await() -> None:
     async with listening(sending()) as port:
         for watch in (None, DeadlineQueue()):
             _, response = await asked(port, watch)
-            assert response.attend(lambda: None) is None
+            assert response.subscribe(lambda: None) is None
             response.close()

@@ -168,7 +168,7 @@ async def test_many_bytes_both_ways_at_once(authority: trustme.CA, ours: ssl.SSL
 
     async with listening(script, tls=theirs(authority, "127.0.0.1")) as port:
         upstream = Upstream(f"https://127.0.0.1:{port}", name="kimi", ssl_context=ours)
-        async with upstream.exchange(b"POST", b"/", [], Body()) as response:
+        async with upstream.send_pooled(b"POST", b"/", [], Body()) as response:
             echoed = await response.read(4_000_000)
         assert echoed == b"".join(bytes([i]) * 100_000 for i in range(1, 41))
         assert (upstream.in_use, upstream.idle) == (0, 1)

@@ -95,7 +95,7 @@ class Aborts:
     async def _one(self, number: int) -> None:
         with trio.move_on_after(random.random() * random.choice((0.002, 0.002, 0.03))) as scope:
             if number % 3 == 0:
-                async with self._upstream.exchange(b"POST", b"/", [], Trickle()) as response:
+                async with self._upstream.send_pooled(b"POST", b"/", [], Trickle()) as response:
                     await response.read(99)
             else:
                 await get(self._upstream)

@@ -11,7 +11,7 @@ import trio
 from lakehouse.asgi.types import Receive, Send
 from lakehouse.gateway.headers import trailers as trailers_of
 from lakehouse.upstream.http1 import Headers
-from lakehouse.upstream.response import Response
+from lakehouse.upstream.response import UpstreamResponse
 
 
 class RequestBody:
@@ -37,12 +37,12 @@ class RequestBody:
 
 
 async def send_response(
-    response: Response, headers: Headers, send: Send, *, kind: str = "http.response", trailers: bool = False
+    response: UpstreamResponse, headers: Headers, send: Send, *, kind: str = "http.response", trailers: bool = False
 ) -> None:
     """Send a response's head with these headers, and its body as it arrives, each piece in one write.
 
     What has arrived together leaves together: a small answer is one write, its end included. Raises what
-    `Response.receive` raises; the client's response is then incomplete.
+    `UpstreamResponse.receive` raises; the client's response is then incomplete.
     """
     body = kind + ".body"
     await send({"type": kind + ".start", "status": response.status, "headers": headers, "trailers": trailers})

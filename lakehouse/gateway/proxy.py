@@ -19,7 +19,7 @@ from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Route, Routes, is_orig
 from lakehouse.net.deadline_queue import DeadlineQueue
 from lakehouse.net.networks import Networks
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.response import Response
+from lakehouse.upstream.response import UpstreamResponse
 
 TRAILERS = "http.response.trailers"
 """The ASGI extension with which a server says that this client may be sent trailers."""
@@ -144,7 +144,7 @@ async def relay(
         head.headers.extend(((b"connection", b"te"), (b"te", b"trailers")))
     body = None if head.length == 0 else await _body(scope, receive, head.length)
     if isinstance(body, RequestBody):
-        async with upstream.exchange(method, target, head.headers, body, flight=flight) as response:
+        async with upstream.send_pooled(method, target, head.headers, body, flight=flight) as response:
             await _answer(response, method, asked, watch.now(), flight, send, trailers=trailers)
     else:
         response = await upstream.request(method, target, head.headers, body, flight=flight)
@@ -164,7 +164,7 @@ async def _body(scope: Scope, receive: Receive, length: int | None) -> RequestBo
 
 
 async def _answer(
-    response: Response,
+    response: UpstreamResponse,
     method: bytes,
     asked: float,
     answered: float,

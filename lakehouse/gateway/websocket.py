@@ -23,7 +23,7 @@ from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 from lakehouse.gateway.body_streaming import send_response
 from lakehouse.gateway.headers import Headers, response_headers
-from lakehouse.upstream.endpoint import Peer, reason_of
+from lakehouse.upstream.endpoint import Endpoint, reason_of
 from lakehouse.upstream.pool import Upstream
 
 MAX_MESSAGE = 16 * 1024 * 1024
@@ -53,7 +53,7 @@ def handshake(subprotocols: Sequence[str]) -> tuple[bytes, list[tuple[bytes, byt
     return key, headers
 
 
-def accepted(headers: Headers, key: bytes, offered: Sequence[str], peer: Peer) -> str | None:
+def accepted(headers: Headers, key: bytes, offered: Sequence[str], peer: Endpoint) -> str | None:
     """The subprotocol that an upstream's 101 agrees to, if any. Raises ErrUpstream if it is no answer to ours."""
     fields = {name.lower(): value for name, value in headers}
     digest = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
@@ -68,7 +68,7 @@ def accepted(headers: Headers, key: bytes, offered: Sequence[str], peer: Peer) -
     elif subprotocol is not None and subprotocol.decode("latin-1") not in offered:
         problem = "chose a subprotocol that was not offered"
     if problem is not None:
-        raise peer.broken(f"{problem} in its answer to the WebSocket handshake")
+        raise peer.upstream_error(f"{problem} in its answer to the WebSocket handshake")
     return None if subprotocol is None else subprotocol.decode("latin-1")
 
 
@@ -107,7 +107,7 @@ class Bridge:
     a ping, so that only one that is dead, or does not speak the protocol, is given up.
     """
 
-    def __init__(self, stream: trio.abc.Stream, receive: Receive, send: Send, *, peer: Peer) -> None:
+    def __init__(self, stream: trio.abc.Stream, receive: Receive, send: Send, *, peer: Endpoint) -> None:
         self._stream = stream
         self._receive = receive
         self._send = send
@@ -136,7 +136,7 @@ class Bridge:
             self._broke = self._broke or error
         except trio.BrokenResourceError as error:
             if not self._client_closed:
-                self._broke = self._broke or self._peer.broken(f"broke the WebSocket: {reason_of(error)}")
+                self._broke = self._broke or self._peer.upstream_error(f"broke the WebSocket: {reason_of(error)}")
         both.cancel()
 
     async def _to_upstream(self) -> None:
@@ -162,7 +162,7 @@ class Bridge:
             elif self._client_closed:
                 return None
             else:
-                raise self._peer.broken("broke the WebSocket off without closing it")
+                raise self._peer.upstream_error("broke the WebSocket off without closing it")
 
     async def _next(self) -> bytes:
         patience = self._peer.idle_timeout
@@ -171,7 +171,7 @@ class Bridge:
                 return bytes(await self._stream.receive_some(WINDOW))
             if attempt == 1:
                 await self._write(Ping())
-        raise self._peer.late("idle", "said nothing over the WebSocket, nor answered a ping,", patience)
+        raise self._peer.timeout_error("idle", "said nothing over the WebSocket, nor answered a ping,", patience)
 
     async def _write(self, event: Event) -> None:
         patience = self._peer.idle_timeout
@@ -183,7 +183,7 @@ class Bridge:
                 if state is ConnectionState.OPEN or closes:
                     await self._stream.send_all(self._frames.send(event))
             return
-        raise self._peer.late("idle", "took nothing more over the WebSocket", patience)
+        raise self._peer.timeout_error("idle", "took nothing more over the WebSocket", patience)
 
     async def _collect(self, event: TextMessage | BytesMessage) -> bool:
         """Add a piece to its message, and pass that on when it is whole. False: it became too large, all is over."""
@@ -208,7 +208,7 @@ class Bridge:
         was_a_frame = self._frames.state is ConnectionState.REMOTE_CLOSING
         await self._write(event.response() if was_a_frame else _close(event.code, event.reason))
         if not was_a_frame:  # wsproto's way to say that it cannot read on
-            raise self._peer.broken(f"sent what is no WebSocket frame: {event.reason}")
+            raise self._peer.upstream_error(f"sent what is no WebSocket frame: {event.reason}")
         await self._close_client(event.code, event.reason)
 
     async def _close_client(self, code: int, reason: str | None) -> None:

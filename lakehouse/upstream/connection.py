@@ -18,13 +18,13 @@ from lakehouse.net.pace import unacknowledged
 READ_WINDOW = 128 * 1024
 """Bytes read at once: all that is ever held of a body on its way down, besides what the kernel holds."""
 
-CREDIT = 16
+FAIRNESS_BUDGET = 16
 """Reads and writes that may succeed at once, one after the other, before the other tasks are let run: what one busy
 connection can take from the rest is 16 windows, two MiB, which is a millisecond or two."""
 
-Look = Callable[[], float | None]
+ReadinessCallback = Callable[[], float | None]
 
-FEW = 16 * 1024
+SHORT_READ = 16 * 1024
 """Bytes. A read of fewer has emptied the socket, so that the next one waits before it asks: it would nearly always be
 told "not yet", which costs as much as the read itself. Behind as many or more is often more on its way, and of TLS
 they are a whole record, with the next one right behind it."""
@@ -33,7 +33,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-class Connection:
+class UpstreamConnection:
     """A socket that is asked first and waited for only when it says "not yet".
 
     `window` is the buffer it reads into. One serves all connections of an upstream: what is read is parsed before
@@ -54,33 +54,38 @@ class Connection:
         "_watch",
         "_window",
         "deadline",
-        "due",
         "idle_since",
+        "scheduled_deadline",
         "shared",
         "used",
     )
 
     def __init__(
-        self, sock: socket.socket, window: memoryview, watch: DeadlineQueue | None = None, *, allowance: int = CREDIT
+        self,
+        sock: socket.socket,
+        window: memoryview,
+        watch: DeadlineQueue | None = None,
+        *,
+        allowance: int = FAIRNESS_BUDGET,
     ) -> None:
-        """Deadlines are kept by `watch` if there is one, else by cancel scopes. `allowance` stands for `CREDIT`."""
+        """Deadlines are kept by `watch` if there is one, else by cancel scopes. `allowance` stands for `FAIRNESS_BUDGET`."""
         self._socket = sock
         self._fd = sock.fileno()
-        self._look: Look | None = None
+        self._look: ReadinessCallback | None = None
         self._task: trio.lowlevel.Task | None = None  # whose wait is attended
         self._window = window
         self._watch = watch
         self._expired = False
         self._emptied = True  # nothing comes before it was asked for
         self._awaited: Callable[[socket.socket], Awaitable[None]] = trio.lowlevel.wait_readable
-        self.deadline = self.due = inf
+        self.deadline = self.scheduled_deadline = inf
         self._allowance = self._credit = allowance
         self.idle_since = 0.0
         self.used = False  # has answered a request before
         self.shared = False  # another task may be waiting for this socket
         self._probe: select.poll | None = None  # made when the connection is first asked whether it is quiet
 
-    def is_quiet(self) -> bool:
+    def has_no_pending_data(self) -> bool:
         """Nothing has come since the last answer ended.
 
         An end of file, or an answer to a question that was not asked yet (a server's farewell, or an attempt to
@@ -110,12 +115,12 @@ class Connection:
         """Send at least one byte, or say 0 after `patience` seconds. Raises `OSError`, `trio.ClosedResourceError`."""
         self._credit -= 1
         if self._credit < 0:
-            await self._pay()
+            await self._yield_and_refill()
         while True:
             try:
                 return self._socket.send(data)
             except _NOT_YET as not_yet:
-                wait = _what_for(not_yet, trio.lowlevel.wait_writable)
+                wait = _wait_function_for(not_yet, trio.lowlevel.wait_writable)
             if not await self._wait(wait, trio.current_time() + patience):
                 return 0
 
@@ -125,13 +130,13 @@ class Connection:
         They are good until the next checkpoint. Raises `OSError`, `trio.ClosedResourceError`.
         """
         while (data := self.receive_at_once()) is None:
-            if not await self.arrival(deadline):
+            if not await self.wait_readable(deadline):
                 return None
         return data
 
     def receive_at_once(self) -> memoryview | None:
         """`receive` without waiting: None when there is nothing yet, or the others have to be let run first; then
-        `arrival` is to be awaited."""
+        `wait_readable` is to be awaited."""
         if self._emptied or self._credit <= 0:
             return None
         self._credit -= 1
@@ -140,20 +145,20 @@ class Connection:
             size = sock.recv_into(self._window)
         except _NOT_YET as not_yet:
             self._emptied = True
-            self._awaited = _what_for(not_yet, trio.lowlevel.wait_readable)
+            self._awaited = _wait_function_for(not_yet, trio.lowlevel.wait_readable)
             return None
-        self._emptied = size < FEW and not (isinstance(sock, ssl.SSLSocket) and sock.pending())
+        self._emptied = size < SHORT_READ and not (isinstance(sock, ssl.SSLSocket) and sock.pending())
         return self._window[:size]
 
-    def arrival(self, deadline: float = inf) -> Awaitable[bool]:
+    def wait_readable(self, deadline: float = inf) -> Awaitable[bool]:
         """Wait until there may be something to receive; false if the deadline came first. Cancelled, it loses nothing.
 
         Raises `trio.ClosedResourceError`.
         """
-        return self._wait(self._awaited, deadline) if self._emptied else self._pay()
+        return self._wait(self._awaited, deadline) if self._emptied else self._yield_and_refill()
 
-    def attend(self, look: Look, deadline: float) -> Awaitable[bool] | None:
-        """Wait as `arrival` does, but have `look` called, in the watch's task, each time that there may be something to
+    def subscribe(self, look: ReadinessCallback, deadline: float) -> Awaitable[bool] | None:
+        """Wait as `wait_readable` does, but have `look` called, in the watch's task, each time that there may be something to
         receive. It says until when to go on so, or None to end the wait: when there is something that needs the waiting
         task. None in place of a wait where that cannot be done."""
         watch = self._watch
@@ -162,11 +167,11 @@ class Connection:
             return None
         return self._attended(look, deadline, watch)
 
-    async def _attended(self, look: Look, deadline: float, watch: DeadlineQueue) -> bool:
+    async def _attended(self, look: ReadinessCallback, deadline: float, watch: DeadlineQueue) -> bool:
         watch.readiness.add(self._fd, self)  # may fail, and then nobody sleeps who could be woken
         self._look = look
         self._task = trio.lowlevel.current_task()
-        self._keep(deadline, watch)
+        self._set_deadline(deadline, watch)
         await trio.lowlevel.wait_task_rescheduled(self._abort)
         return not self._expired
 
@@ -181,13 +186,13 @@ class Connection:
             if deadline is None or self._task is None:
                 break
         if deadline is None or watch is None or not self._emptied or self._awaited is not trio.lowlevel.wait_readable:
-            self.dismiss()
+            self.unsubscribe()
         elif self._task is not None:
             self.deadline = deadline
-            if deadline < self.due:
+            if deadline < self.scheduled_deadline:
                 watch.schedule(self)
 
-    def dismiss(self) -> None:
+    def unsubscribe(self) -> None:
         """End the wait of whoever has us attended, if somebody has."""
         task = self._task
         if task is not None:
@@ -204,10 +209,10 @@ class Connection:
         if self._watch is not None:
             self._watch.readiness.remove(self._fd)
 
-    def _keep(self, deadline: float, watch: DeadlineQueue) -> None:
+    def _set_deadline(self, deadline: float, watch: DeadlineQueue) -> None:
         self.deadline = deadline
         self._expired = False
-        if deadline < self.due:
+        if deadline < self.scheduled_deadline:
             watch.schedule(self)
 
     def unacknowledged(self) -> int:
@@ -225,12 +230,12 @@ class Connection:
 
     def close(self) -> None:
         """Close at once, whatever is under way; a task that waits for the socket gets `trio.ClosedResourceError`."""
-        self.dismiss()
+        self.unsubscribe()
         if self.shared:
             trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 
-    async def _pay(self) -> bool:
+    async def _yield_and_refill(self) -> bool:
         self._credit = self._allowance
         await trio.lowlevel.checkpoint()
         return True
@@ -246,7 +251,7 @@ class Connection:
             if scope.cancelled_caught:
                 return False
         else:
-            self._keep(deadline, watch)
+            self._set_deadline(deadline, watch)
             try:
                 await wait(self._socket)
             except trio.ClosedResourceError:
@@ -264,12 +269,12 @@ class Connection:
         """Wake the task that waits: its time is over. For `DeadlineQueue`."""
         self._expired = True
         if self._task is not None:
-            self.dismiss()
+            self.unsubscribe()
         else:
             trio.lowlevel.notify_closing(self._socket)
 
 
-def _what_for(
+def _wait_function_for(
     not_yet: OSError, usual: Callable[[socket.socket], Awaitable[None]]
 ) -> Callable[[socket.socket], Awaitable[None]]:
     """TLS may have to write before it can read, and the other way round."""

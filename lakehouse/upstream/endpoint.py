@@ -17,7 +17,7 @@ Phase = Literal["connect", "response", "idle"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class Endpoint:
     """One upstream as its connections see it. The limits are seconds, `inf` for none.
 
     `response_timeout` runs from the moment the request is sent, or from the last piece of its body that the upstream
@@ -34,7 +34,7 @@ class Peer:
     idle_timeout: float
     proxy: Proxy | None = None
 
-    def broken(self, what: str, *, status: int | None = None, retryable: bool | None = None) -> LakehouseError:
+    def upstream_error(self, what: str, *, status: int | None = None, retryable: bool | None = None) -> LakehouseError:
         """It failed us; `what` follows its name in the message."""
         return failure(
             "upstream_error",
@@ -44,11 +44,11 @@ class Peer:
             retryable=retryable,
         )
 
-    def cut(self, what: str, *, status: int) -> LakehouseError:
+    def incomplete_error(self, what: str, *, status: int) -> LakehouseError:
         """The head of its answer arrived and the end of the body did not."""
         return failure("incomplete_stream", f"{self.name} {what}", provider=self.name, upstream_status=status)
 
-    def late(self, phase: Phase, what: str, seconds: float, *, status: int | None = None) -> LakehouseError:
+    def timeout_error(self, phase: Phase, what: str, seconds: float, *, status: int | None = None) -> LakehouseError:
         """It let one of the limits pass."""
         message = f"{self.name} {what} within {seconds:g} s (its {phase} timeout)"
         return failure("timeout", message, provider=self.name, upstream_status=status)
@@ -56,13 +56,13 @@ class Peer:
     def unreachable(self, error: OSError | ValueError) -> LakehouseError:
         """No connection could be made."""
         if isinstance(error, ProxyError):
-            return self.broken(f"could not be connected to: {error}", retryable=error.retryable)
+            return self.upstream_error(f"could not be connected to: {error}", retryable=error.retryable)
         through = "" if self.proxy is None else f" (through the proxy {self.proxy})"
         if isinstance(error, ssl.SSLCertVerificationError):
             why = error.verify_message or str(error)
-            return self.broken(f"showed a certificate that is not trusted{through}: {why}", retryable=False)
+            return self.upstream_error(f"showed a certificate that is not trusted{through}: {why}", retryable=False)
         if isinstance(error, ssl.SSLError):
-            return self.broken(f"could not be spoken to over TLS{through}: {error.reason or error}")
+            return self.upstream_error(f"could not be spoken to over TLS{through}: {error.reason or error}")
         message = f"{self.name} could not be connected to{through}: {reason_of(error)}"
         return ErrUnreached(message, provider=self.name, error_class="upstream_error", retryable=True)
 

@@ -25,7 +25,7 @@ MAX_HEADERS = 256
 MAX_INTERIM = 16
 """Interim answers (1xx) before the real one. A server sends one or two; Go gave up at five."""
 
-MAX_BARREN = 256 * 1024
+MAX_UNPRODUCTIVE_BYTES = 256 * 1024
 """Bytes in a row that complete neither a head nor a piece of a body: an endless header, chunk extension or trailer."""
 
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # RFC 9110, 5.6.2
@@ -35,11 +35,11 @@ IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"
 """Methods of which a second sending changes nothing more (RFC 9110, 9.2.2)."""
 
 
-class Garbage(Exception):
+class RemoteProtocolError(Exception):
     """What came is not an answer that we accept; the text says why, fit to follow "answered"."""
 
 
-class Cut(Exception):
+class IncompleteMessage(Exception):
     """The answer broke off before its end."""
 
 
@@ -111,7 +111,7 @@ class ResponseParser:
         "_interim",
         "_llhttp",
         "_may_upgrade",
-        "_opening",
+        "_protocol_prefix",
         "_room",
         "begun",
         "done",
@@ -133,7 +133,7 @@ class ResponseParser:
         self.status = 0
         self.http_version = "1.1"
         self.reason = self.leftover = b""
-        self._opening: bytes | None = b""
+        self._protocol_prefix: bytes | None = b""
         self.headers: Headers = []
         self.trailers: Headers = []
         self.parts: list[bytes] = []
@@ -147,7 +147,7 @@ class ResponseParser:
         llhttp.set_dangerous_leniencies(lenient_chunked_length=True)
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Take the next bytes, which may be overwritten afterwards. Raises `Garbage`."""
+        """Take the next bytes, which may be overwritten afterwards. Raises `RemoteProtocolError`."""
         if not self._head_only:
             self._feed(data)
             return
@@ -158,7 +158,7 @@ class ResponseParser:
             self._feed(line)
 
     def _feed(self, data: bytes | memoryview) -> None:
-        if self._opening is not None and (data := self._check_opening(data)) == b"":
+        if self._protocol_prefix is not None and (data := self._check_opening(data)) == b"":
             return
         try:
             self._llhttp.feed_data(data)
@@ -167,26 +167,34 @@ class ResponseParser:
         except HttpParserError as error:
             if not self.done:
                 why = error.__context__  # what one of our own callbacks raised
-                raise why if isinstance(why, Garbage) else Garbage(f"with what is not HTTP ({error})") from None
+                raise (
+                    why
+                    if isinstance(why, RemoteProtocolError)
+                    else RemoteProtocolError(f"with what is not HTTP ({error})")
+                ) from None
             self.reusable = False  # bytes behind the end: this answer is whole, but the connection is out of step
         if self.parts or self.done:
             self._barren = 0
         else:
             self._barren += len(data)
-            if self._barren > MAX_BARREN:
-                raise Garbage(f"with more than {MAX_BARREN} bytes of head, trailer or chunk extension")
+            if self._barren > MAX_UNPRODUCTIVE_BYTES:
+                raise RemoteProtocolError(
+                    f"with more than {MAX_UNPRODUCTIVE_BYTES} bytes of head, trailer or chunk extension"
+                )
 
     def end(self, *, clean: bool = True) -> None:
         """The upstream has closed; `clean` is false if anybody could have done that (TLS without its goodbye).
 
-        Raises `Cut` unless the answer is whole, which one without any length is exactly now.
+        Raises `IncompleteMessage` unless the answer is whole, which one without any length is exactly now.
         """
         if self.done:
             return
         if not self.head:
-            raise Cut("closed the connection in the middle of the head" if self.begun else "closed the connection")
+            raise IncompleteMessage(
+                "closed the connection in the middle of the head" if self.begun else "closed the connection"
+            )
         if self._framed or not clean:
-            raise Cut("closed the connection in the middle of the body")
+            raise IncompleteMessage("closed the connection in the middle of the body")
         self.done = True
         self.reusable = False
 
@@ -202,22 +210,22 @@ class ResponseParser:
     def _check_opening(self, data: bytes | memoryview) -> bytes | memoryview:
         """Refuse RTSP and ICE, which llhttp would take for HTTP; b"" as long as it is too early to say."""
         self.begun = True
-        if self._opening:
-            data = self._opening + data
+        if self._protocol_prefix:
+            data = self._protocol_prefix + data
         opening = bytes(data[:5])
         if not b"HTTP/".startswith(opening):
-            raise Garbage("with what is not HTTP")
+            raise RemoteProtocolError("with what is not HTTP")
         if len(opening) < 5:
-            self._opening = opening
+            self._protocol_prefix = opening
             return b""
-        self._opening = None
+        self._protocol_prefix = None
         return data
 
     # What llhttp calls, in this order.
 
     def on_message_begin(self) -> None:
         if self.done:
-            raise Garbage("twice")
+            raise RemoteProtocolError("twice")
 
     def on_status(self, reason: bytes) -> None:
         self.reason += reason
@@ -225,22 +233,22 @@ class ResponseParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         self._room -= len(name) + len(value) + 4  # the colon, the space and the line break
         if self._room < 0:
-            raise Garbage(f"with more than {MAX_HEAD} bytes of headers")
+            raise RemoteProtocolError(f"with more than {MAX_HEAD} bytes of headers")
         self._fields.append((name, value.rstrip(b" \t")))  # llhttp strips the space before a value, not the one after
 
     def on_headers_complete(self) -> None:
         llhttp = self._llhttp
         status = llhttp.get_status_code()
         if len(self.headers) > MAX_HEADERS:
-            raise Garbage(f"with more than {MAX_HEADERS} headers")
+            raise RemoteProtocolError(f"with more than {MAX_HEADERS} headers")
         if status < 200 and status != 101:
-            self._swallow(status)
+            self._discard_interim(status)
             return
         version = llhttp.get_http_version()
         if version not in ("1.1", "1.0"):
-            raise Garbage(f"in HTTP/{version}")
+            raise RemoteProtocolError(f"in HTTP/{version}")
         if status == 101 and not (self._may_upgrade and llhttp.should_upgrade()):
-            raise Garbage("101 (switching protocols) without being asked to, or without saying to which")
+            raise RemoteProtocolError("101 (switching protocols) without being asked to, or without saying to which")
         self.status = status
         self.http_version = version
         self.reusable = self._read_framing()
@@ -257,17 +265,17 @@ class ResponseParser:
         if not self.head or self.done:
             return
         if len(self.trailers) > MAX_HEADERS:
-            raise Garbage(f"with more than {MAX_HEADERS} trailers")
+            raise RemoteProtocolError(f"with more than {MAX_HEADERS} trailers")
         self.done = True
         self.upgraded = self.status == 101
         self.reusable &= not self.upgraded and self._llhttp.should_keep_alive()
 
-    def _swallow(self, status: int) -> None:
+    def _discard_interim(self, status: int) -> None:
         self._interim += 1
         if status < 100:
-            raise Garbage(f"with status {status}")
+            raise RemoteProtocolError(f"with status {status}")
         if self._interim > MAX_INTERIM:
-            raise Garbage(f"with more than {MAX_INTERIM} interim answers")
+            raise RemoteProtocolError(f"with more than {MAX_INTERIM} interim answers")
         self.headers.clear()
         self.reason = b""
 
@@ -277,7 +285,7 @@ class ResponseParser:
         for name, value in self.headers:
             if len(name) == 17 and name.lower() == b"transfer-encoding":
                 if value.lower() != b"chunked" or chunked:  # our requests offer no other (RFC 9112, 7.4)
-                    raise Garbage("with a transfer coding that was not asked for")
+                    raise RemoteProtocolError("with a transfer coding that was not asked for")
                 chunked = True
             elif len(name) == 14 and name.lower() == b"content-length":
                 sized = True

@@ -10,7 +10,7 @@ import httpx
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrUpstream
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.response import Response
+from lakehouse.upstream.response import UpstreamResponse
 
 _SET_BY_UPSTREAM = frozenset((b"host", b"content-length", b"transfer-encoding"))
 
@@ -67,7 +67,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 class ResponseStream(httpx.AsyncByteStream):
     """The body of an answer. A class, not a generator: leaving it early leaves nothing to the garbage collector."""
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: UpstreamResponse) -> None:
         self.response = response
 
     def __aiter__(self) -> ResponseStream:

@@ -27,14 +27,14 @@ class Limiter:
         """How many are in the queue."""
         return len(self._lot)
 
-    def take_now(self) -> bool:
+    def acquire_nowait(self) -> bool:
         """Take a slot if one is free. While anybody waits, none is."""
         if self.in_use < self.size:
             self.in_use += 1
             return True
         return False
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Wait for a slot. Cancelled, it leaves the queue. Raises `ErrUnavailable` if the queue is full."""
         if len(self._lot) >= self._max_waiting:
             raise ErrUnavailable(
@@ -45,7 +45,7 @@ class Limiter:
             )
         await self._lot.park()  # who wakes us hands over a slot: nobody takes it in between, and no cancellation
 
-    def give(self) -> None:
+    def release(self) -> None:
         """Give a slot back: to the next in the queue, if there is one."""
         if self._lot:
             self._lot.unpark()

@@ -17,13 +17,13 @@ from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrUnavailable
 from lakehouse.net.deadline_queue import DeadlineQueue
 from lakehouse.upstream.connect import default_context, dial
-from lakehouse.upstream.connection import CREDIT, READ_WINDOW, Connection
-from lakehouse.upstream.endpoint import Peer, reason_of, split_base_url
+from lakehouse.upstream.connection import FAIRNESS_BUDGET, READ_WINDOW, UpstreamConnection
+from lakehouse.upstream.endpoint import Endpoint, reason_of, split_base_url
 from lakehouse.upstream.http1 import CHUNKED, IDEMPOTENT, ResponseParser, content_length, request_head
 from lakehouse.upstream.limiter import Limiter
 from lakehouse.upstream.proxy import Proxy
-from lakehouse.upstream.response import Gone, Response
-from lakehouse.upstream.upload import RequestBody, Upload, alongside
+from lakehouse.upstream.response import StaleConnection, UpstreamResponse
+from lakehouse.upstream.upload import RequestBody, Upload, run_upload
 
 UPLOAD_IDLE = 1.0
 """Seconds that a connection may have been idle to be used for a body that streams. Such a request cannot be sent a
@@ -52,7 +52,7 @@ class Upstream:
     """One base URL and the connections to it: at most `max_connections`, idle ones used last in, first out.
 
     It needs no nursery and opens nothing before it is asked. Acquiring and giving back take constant time. Expired idle
-    connections are closed when the next request comes by. All limits are seconds; `Peer` says what they run from.
+    connections are closed when the next request comes by. All limits are seconds; `Endpoint` says what they run from.
     Requests beyond `max_connections` wait in a queue of at most `max_waiting`, in order, and leave it when cancelled.
     """
 
@@ -67,7 +67,7 @@ class Upstream:
         response_timeout: float = inf,
         idle_timeout: float = inf,
         keepalive_expiry: float = 60.0,
-        at_once: int = CREDIT * READ_WINDOW,
+        at_once: int = FAIRNESS_BUDGET * READ_WINDOW,
         ssl_context: ssl.SSLContext | None = None,
         proxy: Proxy | None = None,
         watch: DeadlineQueue | None = None,
@@ -82,7 +82,7 @@ class Upstream:
         self.name = name
         scheme, hostname, port, self.host, self.base_path = split_base_url(base_url)
         self._authorization = base_url.authorization.encode() if isinstance(base_url, BaseURL) else b""
-        self.peer = Peer(
+        self.peer = Endpoint(
             name=name,
             scheme=scheme,
             hostname=hostname,
@@ -99,7 +99,7 @@ class Upstream:
         self._read_size = min(at_once, READ_WINDOW)
         self._allowance = at_once // self._read_size
         self._window: memoryview | None = None  # made with the first connection
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[UpstreamConnection] = deque()
         self._closed = False
 
     @property
@@ -130,13 +130,13 @@ class Upstream:
         body: bytes | RequestBody | None = None,
         *,
         flight: RequestContext | None = None,
-    ) -> Response:
+    ) -> UpstreamResponse:
         """Send a request and return the answer as soon as its head is here, body unread.
 
         `target` is sent as it is (`base_path` is the caller's to put before it), and so are `headers`; `Host` and the
         body's framing are added. A body that does not leave in one piece is sent to its end first, unless the
         upstream answers with an error before: then it is stopped. For an upstream whose answer is to be read while the
-        body is still going up, or it takes no more of it, there is `exchange`. When a reused connection ends without an
+        body is still going up, or it takes no more of it, there is `send_pooled`. When a reused connection ends without an
         answer, an idempotent request, or one with an `Idempotency-Key`, is sent once more, on a new connection.
 
         Raises `ErrUpstream`, `ErrTimeout` (its message names the limit), `ErrUnavailable` (queue full, or closed),
@@ -151,10 +151,10 @@ class Upstream:
                 if response.upload is None:
                     await response.read_head()
                 else:
-                    await self._read_head_beside(response.upload, response)
-            except Gone as gone:
+                    await self._read_head_during_upload(response.upload, response)
+            except StaleConnection as gone:
                 if not (response.reused and call.repeatable):
-                    raise self.peer.broken(str(gone)) from gone
+                    raise self.peer.upstream_error(str(gone)) from gone
                 anew = True  # the last time: a new connection cannot have been closed for being idle
                 continue
             if flight is not None:
@@ -162,7 +162,7 @@ class Upstream:
             return response
 
     @asynccontextmanager
-    async def exchange(
+    async def send_pooled(
         self,
         method: bytes,
         target: bytes,
@@ -170,7 +170,7 @@ class Upstream:
         body: bytes | RequestBody | None = None,
         *,
         flight: RequestContext | None = None,
-    ) -> AsyncIterator[Response]:
+    ) -> AsyncIterator[UpstreamResponse]:
         """`request`, with both directions under way at once: the answer is here while the body may still go up.
 
         The upload is a task of this block: it is stopped when the upstream answers with an error (400 and up) or the
@@ -184,12 +184,12 @@ class Upstream:
             return
         call = self._prepare(method, target, headers, body, flight)
         response = await self._begin(call)
-        async with alongside(response.upload):
+        async with run_upload(response.upload):
             with response:
                 try:
                     await response.read_head()
-                except Gone as gone:
-                    raise self.peer.broken(str(gone)) from gone
+                except StaleConnection as gone:
+                    raise self.peer.upstream_error(str(gone)) from gone
                 if response.upload is not None and response.status >= 400:
                     response.upload.stop()
                 if flight is not None:
@@ -228,7 +228,7 @@ class Upstream:
             repeatable=repeatable,
         )
 
-    async def _begin(self, call: _Call, *, anew: bool = False) -> Response:
+    async def _begin(self, call: _Call, *, anew: bool = False) -> UpstreamResponse:
         """Take a slot and a connection, and send what leaves at once; the rest is the response's upload."""
         flight = call.flight
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -236,14 +236,14 @@ class Upstream:
             raise ErrUnavailable(f"{self.name} is closed: the service is stopping", provider=self.name)
         if flight is not None:
             flight.upstream = self.name
-        if not self._limiter.take_now():
+        if not self._limiter.acquire_nowait():
             if flight is not None:
                 flight.phase = "queued"
-            await self._limiter.take()
+            await self._limiter.acquire()
         try:
             connection, sent, now = (None if anew else self._send_on_idle(call)) or await self._send_on_new(call)
         except BaseException:
-            self._limiter.give()
+            self._limiter.release()
             raise
         upload = None
         if sent < len(call.wire) or call.body is not None:
@@ -251,12 +251,12 @@ class Upstream:
         if flight is not None:
             flight.phase = "waiting" if upload is None else "sending"
         parser = ResponseParser(head_only=call.method == b"HEAD", may_upgrade=call.upgrade)
-        return Response(connection, parser, self.peer, self._release, upload, now)
+        return UpstreamResponse(connection, parser, self.peer, self._release, upload, now)
 
     def _now(self) -> float:
         return trio.current_time() if self._watch is None else self._watch.now()
 
-    def _send_on_idle(self, call: _Call) -> tuple[Connection, int, float] | None:
+    def _send_on_idle(self, call: _Call) -> tuple[UpstreamConnection, int, float] | None:
         """The idle connection that took the beginning of it, how many bytes of it, and when; None: there is none."""
         now = self._now()
         connection = self._pop_idle(now, inf if call.body is None else UPLOAD_IDLE)
@@ -268,18 +268,18 @@ class Upstream:
             connection.close()
             return None  # nothing was sent, so nothing is repeated on a new one
 
-    async def _send_on_new(self, call: _Call) -> tuple[Connection, int, float]:
+    async def _send_on_new(self, call: _Call) -> tuple[UpstreamConnection, int, float]:
         connection = await self._connect(call.flight)
         try:
             return connection, connection.send_at_once(call.wire), trio.current_time()
         except OSError as error:
             connection.close()
-            raise self.peer.broken(f"broke the connection: {reason_of(error)}") from error
+            raise self.peer.upstream_error(f"broke the connection: {reason_of(error)}") from error
 
-    async def _read_head_beside(self, upload: Upload, response: Response) -> None:
+    async def _read_head_during_upload(self, upload: Upload, response: UpstreamResponse) -> None:
         """Read the head while the rest of the body goes up, which no error's answer has to wait for."""
         try:
-            async with alongside(upload):
+            async with run_upload(upload):
                 await response.read_head()
                 if response.status >= 400:
                     upload.stop()
@@ -289,7 +289,7 @@ class Upstream:
             response.close()
             raise
 
-    def _release(self, connection: Connection, keep: bool) -> None:
+    def _release(self, connection: UpstreamConnection, keep: bool) -> None:
         if keep and not self._closed:
             connection.used = True
             connection.shared = False
@@ -297,21 +297,21 @@ class Upstream:
             self._idle.append(connection)
         else:
             connection.close()
-        self._limiter.give()
+        self._limiter.release()
 
-    def _pop_idle(self, now: float, longest: float) -> Connection | None:
+    def _pop_idle(self, now: float, longest: float) -> UpstreamConnection | None:
         """The connection that was used last, if it has not been idle for longer than that, in seconds."""
         idle = self._idle
         while idle and idle[0].idle_since <= now - self._keepalive_expiry:  # the oldest are at the bottom
             idle.popleft().close()
         while idle:
             connection = idle.pop()
-            if connection.idle_since >= now - longest and connection.is_quiet():
+            if connection.idle_since >= now - longest and connection.has_no_pending_data():
                 return connection
             connection.close()
         return None
 
-    async def _connect(self, flight: RequestContext | None) -> Connection:
+    async def _connect(self, flight: RequestContext | None) -> UpstreamConnection:
         peer = self.peer
         if flight is not None:
             flight.phase = "connecting"
@@ -323,8 +323,8 @@ class Upstream:
                 sock = await dial(peer.hostname, peer.port, tls, proxy=peer.proxy)
                 if self._window is None:
                     self._window = memoryview(bytearray(self._read_size))
-                return Connection(sock, self._window, self._watch, allowance=self._allowance)
+                return UpstreamConnection(sock, self._window, self._watch, allowance=self._allowance)
         except (OSError, ValueError) as error:
             raise peer.unreachable(error) from error
         through = "" if peer.proxy is None else f" through the proxy {peer.proxy}"
-        raise peer.late("connect", f"did not accept a connection{through}", peer.connect_timeout)
+        raise peer.timeout_error("connect", f"did not accept a connection{through}", peer.connect_timeout)

@@ -7,18 +7,20 @@ from math import inf
 
 import trio
 
-from lakehouse.upstream.connection import READ_WINDOW, Connection
+from lakehouse.upstream.connection import READ_WINDOW, UpstreamConnection
 
 
-class Takeover(trio.abc.HalfCloseableStream):
+class UpgradedStream(trio.abc.HalfCloseableStream):
     """The raw connection as a trio stream. Closing it gives the upstream's slot back.
 
     One task may send while another receives. There are no time limits: who took it over has a protocol to keep alive.
     """
 
-    def __init__(self, connection: Connection, leftover: bytes, release: Callable[[Connection, bool], None]) -> None:
+    def __init__(
+        self, connection: UpstreamConnection, leftover: bytes, release: Callable[[UpstreamConnection, bool], None]
+    ) -> None:
         connection.shared = True
-        self._connection: Connection | None = connection
+        self._connection: UpstreamConnection | None = connection
         self._leftover = leftover
         self._release = release
 
@@ -69,7 +71,7 @@ class Takeover(trio.abc.HalfCloseableStream):
         self.close()
         await trio.lowlevel.checkpoint()
 
-    def _open(self) -> Connection:
+    def _open(self) -> UpstreamConnection:
         if self._connection is None:
             raise trio.ClosedResourceError("this stream was closed")
         return self._connection

@@ -11,8 +11,8 @@ import trio
 
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.net.pace import MIN_BYTES, Pace
-from lakehouse.upstream.connection import Connection
-from lakehouse.upstream.endpoint import Peer
+from lakehouse.upstream.connection import UpstreamConnection
+from lakehouse.upstream.endpoint import Endpoint
 
 
 class RequestBody(Protocol):
@@ -26,7 +26,7 @@ class RequestBody(Protocol):
         ...
 
 
-class _TakesNoMore(Exception):
+class UploadRefused(Exception):
     """The connection is broken or closed, for sending at least."""
 
 
@@ -36,7 +36,9 @@ class Upload:
     The next piece is asked for when the kernel has taken the one before: a stalled upstream stops the sender.
     """
 
-    def __init__(self, connection: Connection, peer: Peer, first: memoryview, body: RequestBody | None) -> None:
+    def __init__(
+        self, connection: UpstreamConnection, peer: Endpoint, first: memoryview, body: RequestBody | None
+    ) -> None:
         connection.shared = True
         self.complete = False
         self.ended = trio.Event()
@@ -59,7 +61,7 @@ class Upload:
                 if self._body is not None:
                     await self._send_body(self._body)
                 self.complete = True
-        except _TakesNoMore:
+        except UploadRefused:
             pass
         finally:
             self.ended.set()
@@ -101,7 +103,7 @@ class Upload:
             pace.moved(len(piece))
             return piece
         owed = "the next piece" if pace.left == pace.limit else f"{MIN_BYTES // 1024} KiB"
-        raise self._peer.late("idle", f"was to be sent {owed} of the request's body", pace.limit)
+        raise self._peer.timeout_error("idle", f"was to be sent {owed} of the request's body", pace.limit)
 
     async def _send(self, data: memoryview) -> None:
         connection, pace = self._connection, self._taking
@@ -110,12 +112,12 @@ class Upload:
             try:
                 sent = await connection.send_some(data, pace.step)
             except (OSError, trio.ClosedResourceError):
-                raise _TakesNoMore from None
+                raise UploadRefused from None
             data = data[sent:]
             if pace.look(connection.unacknowledged, sent) or sent:
                 self.progress = trio.current_time()
             if data and pace.exhausted:
-                raise self._peer.late("idle", f"took {pace.shortfall} of the request", pace.limit)
+                raise self._peer.timeout_error("idle", f"took {pace.shortfall} of the request", pace.limit)
 
 
 def _wrong_length(*, longer: bool) -> ErrBadRequest:
@@ -123,7 +125,7 @@ def _wrong_length(*, longer: bool) -> ErrBadRequest:
 
 
 @asynccontextmanager
-async def alongside(upload: Upload | None) -> AsyncIterator[None]:
+async def run_upload(upload: Upload | None) -> AsyncIterator[None]:
     """Run the upload during the block, and no longer. An error of either comes out as it is, not in a group."""
     if upload is None:
         yield
@@ -135,7 +137,7 @@ async def alongside(upload: Upload | None) -> AsyncIterator[None]:
             yield
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        failed = _only(group)
+        failed = unwrap_single(group)
     try:
         if failed is not None:
             raise failed
@@ -143,7 +145,7 @@ async def alongside(upload: Upload | None) -> AsyncIterator[None]:
         del failed  # its traceback refers to this frame
 
 
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def unwrap_single(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one failure in the group; a cancellation beside it is its consequence."""
     failures = group.split(trio.Cancelled)[1]
     if failures is None:

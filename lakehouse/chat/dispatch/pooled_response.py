@@ -8,10 +8,10 @@ import httpx
 
 from lakehouse.chat.dispatch.provider_response import Body, Decoded, Incoming
 from lakehouse.upstream.codings import codings_of
-from lakehouse.upstream.response import Response
+from lakehouse.upstream.response import UpstreamResponse
 
 
-def direct(answer: Response, provider: str) -> Incoming:
+def direct(answer: UpstreamResponse, provider: str) -> Incoming:
     """An upstream's answer as what comes in."""
     for name, _ in answer.headers:
         if len(name) == 16 and name.lower() == b"content-encoding":
@@ -22,7 +22,7 @@ def direct(answer: Response, provider: str) -> Incoming:
 class Direct(Incoming):
     """`Incoming` over an upstream's answer, which closes without waiting."""
 
-    def __init__(self, answer: Response, provider: str) -> None:
+    def __init__(self, answer: UpstreamResponse, provider: str) -> None:
         self.status = answer.status
         self._answer = answer
         self.body: Body = answer
@@ -57,7 +57,7 @@ class Direct(Incoming):
 class _Encoded(Direct):
     """An answer with content codings, or with a `Content-Encoding` that names none."""
 
-    def __init__(self, answer: Response, provider: str) -> None:
+    def __init__(self, answer: UpstreamResponse, provider: str) -> None:
         super().__init__(answer, provider)
         named = (value.decode("latin-1") for name, value in answer.headers if name.lower() == b"content-encoding")
         if codings := codings_of(named):

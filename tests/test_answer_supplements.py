@@ -12,7 +12,7 @@ import trio
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from lakehouse.chat.dispatch.resume import Handed
+from lakehouse.chat.dispatch.resume import DeliveredText
 from lakehouse.chat.model.request import ContentPiece, Delta, DetailedContentPiece, SupplementPiece
 from tests.house import (
     House,
@@ -581,7 +581,7 @@ RESUMED: dict[str, tuple[list[Delta], list[Delta], list[Delta] | None]] = {
 
 @pytest.mark.parametrize(("handed", "again", "new"), RESUMED.values(), ids=RESUMED)
 def test_a_stream_is_resumed_from_its_text(handed: list[Delta], again: list[Delta], new: list[Delta] | None) -> None:
-    there = Handed()
+    there = DeliveredText()
     there.add(handed)
     repetition = there.repetition()
     assert (None if repetition is None else repetition.pass_on(again)) == new

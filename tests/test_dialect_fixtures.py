@@ -10,7 +10,7 @@ import pytest
 
 from lakehouse.chat.dialects.base import Quirks, StreamParser
 from lakehouse.chat.dialects.exchange import Exchange, deltas_of
-from lakehouse.chat.model.request import ContentPiece, Delta, ReasoningPiece, Reply, Request, ToolCallPiece
+from lakehouse.chat.model.request import ContentPiece, Delta, ProviderAnswer, ReasoningPiece, Request, ToolCallPiece
 from lakehouse.core.errors import LakehouseError
 from tests import wire_files
 
@@ -32,7 +32,7 @@ def expects_error(entry: dict[str, Any]) -> bool:
     return "error_class" in entry["expect"]
 
 
-def check(reply: Reply, expect: dict[str, Any]) -> None:
+def check(reply: ProviderAnswer, expect: dict[str, Any]) -> None:
     assert set(expect) <= CHECKED, "the manifest expects something that is not looked at here"
     for key, field in COUNTS.items():
         if key in expect:
@@ -134,6 +134,6 @@ def feed(parser: StreamParser, body: bytes, size: int) -> Iterator[list[Delta]]:
     yield parser.flush()
 
 
-def run(parser: StreamParser, body: bytes, size: int) -> tuple[list[Delta], Reply]:
+def run(parser: StreamParser, body: bytes, size: int) -> tuple[list[Delta], ProviderAnswer]:
     deltas = [delta for piece in feed(parser, body, size) for delta in piece]
     return deltas, parser.end()

@@ -16,7 +16,14 @@ from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
 from lakehouse.chat.dialects.messages.dialect import Messages
 from lakehouse.chat.dialects.ollama.dialect import Ollama
 from lakehouse.chat.dialects.responses.dialect import ResponseReader, Responses
-from lakehouse.chat.model.request import ContentPiece, Delta, DetailedContentPiece, ReasoningPiece, Reply, ToolCallPiece
+from lakehouse.chat.model.request import (
+    ContentPiece,
+    Delta,
+    DetailedContentPiece,
+    ProviderAnswer,
+    ReasoningPiece,
+    ToolCallPiece,
+)
 from lakehouse.core.errors import LakehouseError
 from tests import wire_files
 
@@ -43,7 +50,7 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 4}
 DONE = "[DONE]"
 
 
-def read(body: bytes, dialect: Dialect | None = None, **quirks: Any) -> tuple[list[Delta], Reply]:
+def read(body: bytes, dialect: Dialect | None = None, **quirks: Any) -> tuple[list[Delta], ProviderAnswer]:
     parser = (dialect or ChatCompletions()).parser(quirks=Quirks(provider="p", **quirks))
     deltas = [*parser.feed(body), *parser.flush()]
     return deltas, parser.end()
@@ -468,7 +475,7 @@ def corpus() -> list[tuple[str, Dialect, bytes, Quirks]]:
 CORPUS = corpus()
 
 
-def outcome(parser: StreamParser, pieces: list[bytes]) -> tuple[list[Delta], Reply | str | None]:
+def outcome(parser: StreamParser, pieces: list[bytes]) -> tuple[list[Delta], ProviderAnswer | str | None]:
     """The deltas, and the reply or the class of the failure."""
     deltas: list[Delta] = []
     try:
@@ -502,8 +509,8 @@ def test_no_truncation_ends_honestly_before_the_answer_is_proven_whole(
     for end in range(len(body)):
         parser = dialect.parser(quirks=quirks)
         deltas, cut = outcome(parser, [body[:end]])
-        if isinstance(cut, Reply):
-            assert isinstance(whole, Reply)
+        if isinstance(cut, ProviderAnswer):
+            assert isinstance(whole, ProviderAnswer)
             assert parser.complete
             assert said(cut) == said(whole)
         else:
@@ -511,7 +518,7 @@ def test_no_truncation_ends_honestly_before_the_answer_is_proven_whole(
             assert deltas == pieces[: len(deltas)]
 
 
-def said(reply: Reply) -> tuple[object, ...]:
+def said(reply: ProviderAnswer) -> tuple[object, ...]:
     return reply.content, reply.reasoning, reply.tool_calls, reply.finish_reason
 
 

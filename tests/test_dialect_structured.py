@@ -19,7 +19,7 @@ from lakehouse.chat.dialects.responses.dialect import Responses
 from lakehouse.chat.dialects.schema.subsets import moonshot
 from lakehouse.chat.dialects.schema.validate import prepared
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
-from lakehouse.chat.model.request import ContentPiece, ReasoningPiece, Reply, Request, ToolCallPiece
+from lakehouse.chat.model.request import ContentPiece, ProviderAnswer, ReasoningPiece, Request, ToolCallPiece
 from lakehouse.core.errors import ErrBadRequest, LakehouseError
 from tests import wire_files
 
@@ -367,7 +367,7 @@ def test_reasoning_streams_while_the_answer_is_held_back() -> None:
 # One body in place of a stream, and a stream in place of a body
 
 
-def either(dialect: Dialect, data: bytes, size: int) -> tuple[list[Any], Reply]:
+def either(dialect: Dialect, data: bytes, size: int) -> tuple[list[Any], ProviderAnswer]:
     parser = Exchange(
         dialect, Request(model="m", messages=HELLO), model="m", stream=True, quirks=Quirks(provider="p")
     ).parser()  # type: ignore[arg-type]

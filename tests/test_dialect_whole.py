@@ -13,7 +13,7 @@ from lakehouse.chat.dialects.base import Quirks
 from lakehouse.chat.dialects.chat_completions.completion_fast_path import plain_text
 from lakehouse.chat.dialects.chat_completions.dialect import CompletionReader
 from lakehouse.chat.dialects.parsing import read_whole
-from lakehouse.chat.model.request import Reply, Supplements, Usage
+from lakehouse.chat.model.request import ProviderAnswer, Supplements, Usage
 from lakehouse.core.errors import LakehouseError
 from tests import wire_files
 
@@ -38,15 +38,15 @@ USAGE = {
     "cost": 0.000304,
 }
 
-AT_ONCE: list[tuple[Any, Reply]] = [
-    (completion(), Reply(content="Hello.", finish_reason="stop")),
-    (beside(**EMPTY, annotations=[]), Reply(content="Hello.", finish_reason="stop")),
-    (completion(None, {"finish_reason": None}), Reply(content="Hello.", finish_reason="stop")),
-    (completion(None, {"finish_reason": "LENGTH"}), Reply(content="Hello.", finish_reason="length")),
-    (completion(None, {"finish_reason": "eos"}), Reply(content="Hello.", finish_reason="stop")),
+AT_ONCE: list[tuple[Any, ProviderAnswer]] = [
+    (completion(), ProviderAnswer(content="Hello.", finish_reason="stop")),
+    (beside(**EMPTY, annotations=[]), ProviderAnswer(content="Hello.", finish_reason="stop")),
+    (completion(None, {"finish_reason": None}), ProviderAnswer(content="Hello.", finish_reason="stop")),
+    (completion(None, {"finish_reason": "LENGTH"}), ProviderAnswer(content="Hello.", finish_reason="length")),
+    (completion(None, {"finish_reason": "eos"}), ProviderAnswer(content="Hello.", finish_reason="stop")),
     (
         completion(usage=USAGE, object="chat.completion", provider="DeepInfra"),
-        Reply(
+        ProviderAnswer(
             content="Hello.",
             finish_reason="stop",
             usage=Usage(
@@ -61,26 +61,30 @@ AT_ONCE: list[tuple[Any, Reply]] = [
     ),
     (
         completion(service_tier="default", system_fingerprint="fp_1"),
-        Reply(
+        ProviderAnswer(
             content="Hello.",
             finish_reason="stop",
             supplements=Supplements(service_tier="default", system_fingerprint="fp_1"),
         ),
     ),
-    (completion(service_tier="", system_fingerprint=None), Reply(content="Hello.", finish_reason="stop")),
+    (completion(service_tier="", system_fingerprint=None), ProviderAnswer(content="Hello.", finish_reason="stop")),
     (
         completion(usage={"prompt_cache_hit_tokens": 3, "completion_tokens_details": {"audio_tokens": 1, "x": None}}),
-        Reply(content="Hello.", finish_reason="stop", usage=Usage(cached_tokens=3, output_details={"audio_tokens": 1})),
+        ProviderAnswer(
+            content="Hello.", finish_reason="stop", usage=Usage(cached_tokens=3, output_details={"audio_tokens": 1})
+        ),
     ),
     (
         completion(usage={"prompt_tokens": 0, "cached_tokens": 1, "cost": 0}),
-        Reply(content="Hello.", finish_reason="stop", usage=Usage(input_tokens=0, cached_tokens=1, cost_usd=0.0)),
+        ProviderAnswer(
+            content="Hello.", finish_reason="stop", usage=Usage(input_tokens=0, cached_tokens=1, cost_usd=0.0)
+        ),
     ),
 ]
 
 
 @pytest.mark.parametrize(("document", "reply"), AT_ONCE)
-def test_text_and_nothing_else_is_read_at_once(document: Any, reply: Reply) -> None:
+def test_text_and_nothing_else_is_read_at_once(document: Any, reply: ProviderAnswer) -> None:
     body = json.dumps(document).encode()
     assert plain_text(body, Quirks()) == reply
     assert read_whole(body, CompletionReader(Quirks())) == reply
@@ -133,7 +137,7 @@ def test_reasoning_that_may_leak_into_the_text_is_left_to_it_too(inline: Any) ->
     assert (
         plain_text(body, leaky)
         == read_whole(body, CompletionReader(leaky))
-        == Reply(content="  <th", finish_reason="stop")
+        == ProviderAnswer(content="  <th", finish_reason="stop")
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lakehouse.chat.dispatch.circuit_breaker import FORGET_AFTER, MAX_CIRCUITS, Circuits
+from lakehouse.chat.dispatch.circuit_breaker import FORGET_AFTER, MAX_CIRCUITS, CircuitBreakerRegistry
 from lakehouse.chat.dispatch.dispatcher import Dispatcher
 from lakehouse.chat.providers.routing import Target
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, ErrUpstream, LakehouseError
@@ -286,7 +286,7 @@ async def test_the_log_says_when_it_opens_and_closes(
 
 
 def test_there_is_a_bound_to_what_is_remembered() -> None:
-    circuits = Circuits(failures=1, cooldown=1.0, clock=lambda: 0.0)
+    circuits = CircuitBreakerRegistry(failures=1, cooldown=1.0, clock=lambda: 0.0)
     first = circuits[Target("ollama", "first")]
     for number in range(MAX_CIRCUITS):
         circuits[Target("ollama", f"{number}")]
@@ -295,7 +295,7 @@ def test_there_is_a_bound_to_what_is_remembered() -> None:
 
 def test_an_open_circuit_that_nobody_asks_for_is_forgotten() -> None:
     now = [0.0]
-    circuits = Circuits(failures=1, cooldown=1.0, clock=lambda: now[0])
+    circuits = CircuitBreakerRegistry(failures=1, cooldown=1.0, clock=lambda: now[0])
     passing = circuits[Target("ollama", "m")].admit()
     assert passing is not None
     passing.failed("server_error")

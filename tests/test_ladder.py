@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from trio.testing import MockClock
 
-from lakehouse.chat.dispatch.json_mode_fallback import MAX_MODELS, Ladder
+from lakehouse.chat.dispatch.json_mode_fallback import MAX_MODELS, JsonModeFallback
 from lakehouse.chat.providers.routing import Target
 from lakehouse.core.errors import ErrBadRequest, ErrUpstream, failure
 from tests.fake_providers import (
@@ -154,18 +154,18 @@ async def test_ollama_enforces_the_schema_and_is_told_it_as_well(autojump_clock:
 
 
 def test_there_is_a_bound_to_what_is_remembered() -> None:
-    ladder = Ladder()
+    ladder = JsonModeFallback()
     refused = failure("bad_request", "no json_schema here", upstream_status=400)
     first = Target("openrouter", "first")
-    assert ladder.step_down(first, "native", refused)
-    assert ladder.step(first, "native") == "json_object"
+    assert ladder.downgrade(first, "native", refused)
+    assert ladder.current_level(first, "native") == "json_object"
     for number in range(MAX_MODELS):
-        ladder.step_down(Target("openrouter", f"{number}"), "native", refused)
-    assert ladder.step(first, "native") == "native"
+        ladder.downgrade(Target("openrouter", f"{number}"), "native", refused)
+    assert ladder.current_level(first, "native") == "native"
 
 
 def test_nobody_is_put_above_the_step_on_which_its_provider_begins() -> None:
-    ladder = Ladder()
+    ladder = JsonModeFallback()
     target = Target("kimi", "k3")
-    ladder.step_down(target, "native", failure("bad_request", "no json_schema here", upstream_status=400))
-    assert ladder.step(target, "prompt") == "prompt"
+    ladder.downgrade(target, "native", failure("bad_request", "no json_schema here", upstream_status=400))
+    assert ladder.current_level(target, "prompt") == "prompt"

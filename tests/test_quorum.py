@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lakehouse.chat.dispatch.quorum import normal
+from lakehouse.chat.dispatch.quorum import canonical_form
 from lakehouse.chat.model.request import Quorum, Request
 from lakehouse.core.errors import ErrBadRequest, ErrProviderNotFound, ErrTimeout, ErrUpstream
 from tests.fake_providers import (
@@ -162,9 +162,9 @@ DIFFERENT = [
 
 @pytest.mark.parametrize(("one", "other"), SAME)
 def test_what_agrees(one: str, other: str) -> None:
-    assert normal(one) == normal(other)
+    assert canonical_form(one) == canonical_form(other)
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
 def test_what_does_not(one: str, other: str) -> None:
-    assert normal(one) != normal(other)
+    assert canonical_form(one) != canonical_form(other)

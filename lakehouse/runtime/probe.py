@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import trio
 
 from lakehouse.chat.dispatch.dispatcher import Dispatcher
-from lakehouse.chat.model.request import Probed
+from lakehouse.chat.model.request import ProbeResult
 from lakehouse.chat.providers.keys import Key
 from lakehouse.chat.providers.registry import register
 from lakehouse.config import Config
@@ -29,7 +29,7 @@ class ProviderSeen:
     name: str
     registered: bool
     where: str
-    probed: Probed | None = None
+    probed: ProbeResult | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

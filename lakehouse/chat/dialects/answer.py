@@ -21,8 +21,8 @@ from lakehouse.chat.model.request import (
     Delta,
     DetailedContentPiece,
     FinishReason,
+    ProviderAnswer,
     ReasoningPiece,
-    Reply,
     SupplementPiece,
     ToolCallPiece,
 )
@@ -196,7 +196,7 @@ class AnswerBuilder:
             raise self.failure(str(error)) from None
         return [*held, *self._called(calls)]
 
-    def reply(self) -> Reply:
+    def reply(self) -> ProviderAnswer:
         """The answer, which has ended. Raises `incomplete_stream` or `empty_response` if it is none."""
         if self.empty and (self.complete or self.finished):
             raise self._nothing_said()
@@ -209,7 +209,7 @@ class AnswerBuilder:
             )
         calls = self._calls_of_caller
         ended: FinishReason = self.finish_reason or "stop"
-        return Reply(
+        return ProviderAnswer(
             content=self._content.getvalue(),
             reasoning=self._reasoning.getvalue(),
             tool_calls=tuple(calls),

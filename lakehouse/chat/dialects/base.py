@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from lakehouse.chat.model.request import Delta, Reply, Request, Usage
+from lakehouse.chat.model.request import Delta, ProviderAnswer, Request, Usage
 
 MAX_LINE = 8 * 1024 * 1024
 """Bytes of one line or event of a stream. Ollama sends a tool call in one line, and its own client allows 8 MB."""
@@ -206,7 +206,7 @@ class StreamParser(Protocol):
         """At the end of the body: what was held back, a last event without its blank line included. Raises as
         `feed`."""
 
-    def end(self) -> Reply:
+    def end(self) -> ProviderAnswer:
         """The whole answer, its deltas added up. Calls `flush` if that was not done.
 
         Raises `incomplete_stream` when the stream ended before the answer was proven whole, `empty_response` when there
@@ -242,7 +242,7 @@ class Dialect(Protocol):
         Raises `ErrBadRequest` naming the field for what this form or this provider cannot be asked.
         """
 
-    def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
+    def decode(self, body: bytes, *, quirks: Quirks) -> ProviderAnswer:
         """A whole answer. Raises what the provider's error means, `empty_response` for one that says nothing, and
         `upstream_error` for one that is not understood."""
 

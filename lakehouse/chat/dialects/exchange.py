@@ -17,8 +17,8 @@ from lakehouse.chat.model.request import (
     ContentPiece,
     Delta,
     DetailedContentPiece,
+    ProviderAnswer,
     ReasoningPiece,
-    Reply,
     Request,
     SupplementPiece,
     ToolCallPiece,
@@ -52,7 +52,7 @@ class Exchange:
         if request.tools:
             self._quirks = replace(quirks, tool_names=tool_names(request.tools))
 
-    def decode(self, body: bytes) -> Reply:
+    def decode(self, body: bytes) -> ProviderAnswer:
         """A whole answer, and the fold of a stream that came although none was asked for. Raises as `Dialect.decode`,
         and `upstream_error` for an answer that does not fit `format`."""
         whole = not self._comes_in_pieces(body)
@@ -77,7 +77,7 @@ class Exchange:
             return False
         return _form(start, self._dialect) == "stream"
 
-    def _fold(self, body: bytes) -> Reply:
+    def _fold(self, body: bytes) -> ProviderAnswer:
         parser = self._dialect.parser(quirks=self._quirks)
         parser.feed(body)
         return parser.end()
@@ -113,7 +113,7 @@ class EitherParser:
         self._stream = dialect.parser(quirks=quirks)
         self._kept = bytearray()  # of a body all, of what is not known yet the beginning
         self._grown = False  # whether more of it was kept
-        self._reply: Reply | None = None
+        self._reply: ProviderAnswer | None = None
 
     @property
     def settled(self) -> StreamParser:
@@ -172,7 +172,7 @@ class EitherParser:
         self._reply = self._dialect.decode(bytes(self._kept), quirks=self._quirks)
         return deltas_of(self._reply)
 
-    def end(self) -> Reply:
+    def end(self) -> ProviderAnswer:
         """See `StreamParser`."""
         self.flush()
         return self._reply or self._stream.end()
@@ -197,7 +197,7 @@ class CheckedParser:
         self._parser = parser
         self._check = check
         self._live = live
-        self._reply: Reply | None = None
+        self._reply: ProviderAnswer | None = None
 
     @property
     def settled(self) -> StreamParser:
@@ -243,7 +243,7 @@ class CheckedParser:
         self._reply = self._check.settled(self._parser.end())
         return [*shown, *texts_of(self._reply)]
 
-    def end(self) -> Reply:
+    def end(self) -> ProviderAnswer:
         """See `StreamParser`."""
         self.flush()
         if self._reply is None:
@@ -259,7 +259,7 @@ def _of_text(delta: Delta) -> bool:
     return isinstance(delta, ContentPiece) or (isinstance(delta, SupplementPiece) and delta.logprobs is not UNSET)
 
 
-def deltas_of(reply: Reply) -> list[Delta]:
+def deltas_of(reply: ProviderAnswer) -> list[Delta]:
     """A whole answer as a stream would have told it."""
     beside = {name: getattr(reply.supplements, name) for name in ("annotations", "images", "audio")}
     return [
@@ -270,7 +270,7 @@ def deltas_of(reply: Reply) -> list[Delta]:
     ]
 
 
-def texts_of(reply: Reply) -> list[Delta]:
+def texts_of(reply: ProviderAnswer) -> list[Delta]:
     """The text of a whole answer, its refusal, and the probabilities of their tokens."""
     logprobs, refused = reply.supplements.logprobs, reply.supplements.refusal or ""
     text = reply.content.removesuffix(refused)

@@ -18,7 +18,7 @@ from lakehouse.chat.dialects.errors.classifier import refusal
 from lakehouse.chat.dialects.errors.redaction import excerpt
 from lakehouse.chat.dialects.framing.lines import BOM, Framing, LineTooLong
 from lakehouse.chat.dialects.lenient_json import JsonObject, load_object
-from lakehouse.chat.model.request import Delta, Reply, Usage
+from lakehouse.chat.model.request import Delta, ProviderAnswer, Usage
 from lakehouse.core.errors import LakehouseError, failure
 
 END_MARK = b"[DONE]"
@@ -86,7 +86,7 @@ class Parser:
         self._flushed = True
         return self._deltas(starmap(self._read, self._framing.end()), last=True)
 
-    def end(self) -> Reply:
+    def end(self) -> ProviderAnswer:
         """See `StreamParser`."""
         self.flush()
         if self._error is not None:
@@ -144,7 +144,7 @@ class Parser:
         raise failure("incomplete_stream", message, provider=self._answer.provider, upstream_status=200)
 
 
-def read_whole(body: bytes, reader: Reader) -> Reply:
+def read_whole(body: bytes, reader: Reader) -> ProviderAnswer:
     """A whole answer. Raises the error that it is, and `upstream_error` for what is no answer."""
     answer = reader.answer
     if not body.strip():

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from lakehouse.chat.dispatch.call import Call
-from lakehouse.chat.model.request import NO_SUPPLEMENTS, Answer, Done, FinishReason, Reply, Supplements
+from lakehouse.chat.dispatch.call import ChatCall
+from lakehouse.chat.model.request import NO_SUPPLEMENTS, Answer, Done, FinishReason, ProviderAnswer, Supplements
 from lakehouse.chat.providers.registry import Route
 
 SAID = Supplements.__struct_fields__
@@ -15,7 +15,7 @@ FACTS = ("service_tier", "system_fingerprint", "moderation", "citations", "searc
 """The supplements that a stream has not told piece by piece."""
 
 
-def answer(call: Call, route: Route, reply: Reply) -> Answer:
+def build_answer(call: ChatCall, route: Route, reply: ProviderAnswer) -> Answer:
     """A whole answer."""
     usage = reply.usage
     return Answer(
@@ -31,7 +31,7 @@ def answer(call: Call, route: Route, reply: Reply) -> Answer:
         reasoning_tokens=usage.reasoning_tokens,
         cost_usd=usage.cost_usd,
         latency_ms=call.latency_ms,
-        attempts=call.trail.entries(),
+        attempts=call.attempt_log.entries(),
         reasoning_details=reply.reasoning_details or msgspec.UNSET,
         input_details=usage.input_details or msgspec.UNSET,
         output_details=usage.output_details or msgspec.UNSET,
@@ -39,7 +39,7 @@ def answer(call: Call, route: Route, reply: Reply) -> Answer:
     )
 
 
-def done(call: Call, route: Route, reply: Reply) -> Done:
+def build_done(call: ChatCall, route: Route, reply: ProviderAnswer) -> Done:
     """The last piece of a stream."""
     usage = reply.usage
     return Done(
@@ -52,7 +52,7 @@ def done(call: Call, route: Route, reply: Reply) -> Done:
         reasoning_tokens=usage.reasoning_tokens,
         cost_usd=usage.cost_usd,
         latency_ms=call.latency_ms,
-        attempts=call.trail.entries(),
+        attempts=call.attempt_log.entries(),
         reasoning_details=reply.reasoning_details or msgspec.UNSET,
         input_details=usage.input_details or msgspec.UNSET,
         output_details=usage.output_details or msgspec.UNSET,
@@ -60,11 +60,11 @@ def done(call: Call, route: Route, reply: Reply) -> Done:
     )
 
 
-def _supplements(reply: Reply, names: tuple[str, ...]) -> dict[str, Any]:
+def _supplements(reply: ProviderAnswer, names: tuple[str, ...]) -> dict[str, Any]:
     found = reply.supplements
     return {} if found is NO_SUPPLEMENTS else {name: getattr(found, name) for name in names}
 
 
-def _finish_reason(reply: Reply) -> FinishReason:
+def _finish_reason(reply: ProviderAnswer) -> FinishReason:
     """A call for tools is one whatever the provider called it; an end without a reason is a stop."""
     return "tool_calls" if reply.tool_calls else reply.finish_reason or "stop"

@@ -16,21 +16,21 @@ import trio
 
 from lakehouse.chat.dialects.base import MAX_ANSWER
 from lakehouse.chat.dialects.exchange import Exchange
-from lakehouse.chat.dispatch.attempts import TrackedAttempt
-from lakehouse.chat.dispatch.call import Call
+from lakehouse.chat.dispatch.attempts import ActiveAttempt
+from lakehouse.chat.dispatch.call import ChatCall
 from lakehouse.chat.dispatch.pooled_response import direct
-from lakehouse.chat.dispatch.provider_response import Incoming, answered_by
-from lakehouse.chat.dispatch.provider_stream import Live, silent
-from lakehouse.chat.model.request import Reply
+from lakehouse.chat.dispatch.provider_response import ProviderResponse, send_via_httpx
+from lakehouse.chat.dispatch.provider_stream import ProviderStream, timeout_error
+from lakehouse.chat.model.request import ProviderAnswer
 from lakehouse.chat.providers.registry import Route
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class CompleteResult:
     """A whole answer, and who gave it."""
 
     route: Route
-    reply: Reply
+    reply: ProviderAnswer
 
     async def drain(self) -> None:
         """It was read to its end."""
@@ -39,7 +39,7 @@ class Whole:
         """There is nothing to let go of."""
 
 
-async def whole(call: Call, route: Route, attempt: TrackedAttempt, *, last: bool) -> Whole:
+async def request_complete(call: ChatCall, route: Route, attempt: ActiveAttempt, *, last: bool) -> CompleteResult:
     """Ask for a whole answer.
 
     A route that is not the last one is left when nothing of the answer came by `first_token_timeout`, or when it stalls
@@ -50,27 +50,27 @@ async def whole(call: Call, route: Route, attempt: TrackedAttempt, *, last: bool
     else:
         exchange = _exchange(call, route, attempt, stream=False)
         if last:  # which nearly every one is: no scope, for it has no limit of its own
-            body = await (await _send(call, route, attempt, exchange)).whole(MAX_ANSWER, attempt.hear)
+            body = await (await _send(call, route, attempt, exchange)).whole(MAX_ANSWER, attempt.mark_progress)
         else:
-            body = await _before_others(call, route, attempt, exchange)
+            body = await _with_attempt_timeout(call, route, attempt, exchange)
         reply = exchange.decode(body)
-    call.learned(reply.usage)
-    return Whole(route, reply)
+    call.record_usage(reply.usage)
+    return CompleteResult(route, reply)
 
 
-async def _before_others(call: Call, route: Route, attempt: TrackedAttempt, exchange: Exchange) -> bytes:
+async def _with_attempt_timeout(call: ChatCall, route: Route, attempt: ActiveAttempt, exchange: Exchange) -> bytes:
     settings = call.settings
     with trio.CancelScope(relative_deadline=settings.first_token_timeout) as limit:
 
         def heard() -> None:
-            attempt.hear()
+            attempt.mark_progress()
             limit.deadline = trio.current_time() + settings.idle_timeout
 
         return await (await _send(call, route, attempt, exchange)).whole(MAX_ANSWER, heard)
-    raise silent(route, settings, heard=attempt.heard)
+    raise timeout_error(route, settings, heard=attempt.heard)
 
 
-async def _from_stream(call: Call, route: Route, attempt: TrackedAttempt, *, last: bool) -> Reply:
+async def _from_stream(call: ChatCall, route: Route, attempt: ActiveAttempt, *, last: bool) -> ProviderAnswer:
     live = await _open(call, route, attempt, patience=inf if last else call.settings.first_token_timeout)
     try:
         while await live.receive():
@@ -80,7 +80,7 @@ async def _from_stream(call: Call, route: Route, attempt: TrackedAttempt, *, las
     return live.reply
 
 
-async def open_stream(call: Call, route: Route, attempt: TrackedAttempt, *, last: bool) -> Live:  # noqa: ARG001 - as `whole`
+async def open_stream(call: ChatCall, route: Route, attempt: ActiveAttempt, *, last: bool) -> ProviderStream:  # noqa: ARG001 - as `request_complete`
     """Ask for a stream and wait for its first pieces, on every route until `first_token_timeout`.
 
     The attempt is kept: it ends with the stream, which somebody must close.
@@ -88,45 +88,45 @@ async def open_stream(call: Call, route: Route, attempt: TrackedAttempt, *, last
     return await _open(call, route, attempt, patience=call.settings.first_token_timeout)
 
 
-async def _open(call: Call, route: Route, attempt: TrackedAttempt, *, patience: float) -> Live:
+async def _open(call: ChatCall, route: Route, attempt: ActiveAttempt, *, patience: float) -> ProviderStream:
     exchange = _exchange(call, route, attempt, stream=True)
     deadline = trio.current_time() + patience
     with trio.CancelScope(deadline=deadline) as limit:
         incoming = await _send(call, route, attempt, exchange)
     if limit.cancelled_caught:
-        raise silent(route, call.settings, heard=False)
-    live = Live(call, route, attempt, incoming, exchange.parser())
+        raise timeout_error(route, call.settings, heard=False)
+    live = ProviderStream(call, route, attempt, incoming, exchange.parser())
     await live.begin(deadline)
-    attempt.keep()
+    attempt.detach()
     return live
 
 
-def _exchange(call: Call, route: Route, attempt: TrackedAttempt, *, stream: bool) -> Exchange:
+def _exchange(call: ChatCall, route: Route, attempt: ActiveAttempt, *, stream: bool) -> Exchange:
     """What is sent to `route`, and how what comes back is read."""
     provider, request = route.provider, call.request
     quirks = provider.quirks(route.model, request)
     if request.format is not None:
-        attempt.schema_step = step = call.means.ladder.step(route.target, quirks.schema)
+        attempt.schema_step = step = call.resources.json_modes.current_level(route.target, quirks.schema)
         quirks = quirks if step == quirks.schema else replace(quirks, schema=step)
     exchange = Exchange(route.endpoint.dialect, request, model=route.model, stream=stream, quirks=quirks)
     call.flight.changed(left_out=exchange.changes.left_out, adjusted=exchange.changes.adjusted)
     return exchange
 
 
-async def _send(call: Call, route: Route, attempt: TrackedAttempt, exchange: Exchange) -> Incoming:
+async def _send(call: ChatCall, route: Route, attempt: ActiveAttempt, exchange: Exchange) -> ProviderResponse:
     """Send it and wait for the head. Raises what an answer that is no success means."""
     provider, endpoint, flight = route.provider, route.endpoint, call.flight
     headers = (*endpoint.headers, *provider.request_headers(call.request))
     if flight.trace is not None and (trace := flight.traceparent(attempt.record)):
         headers = (*headers, (b"traceparent", trace))
-    incoming: Incoming
-    if upstream := call.means.upstreams.get(provider.name):
+    incoming: ProviderResponse
+    if upstream := call.resources.upstreams.get(provider.name):
         answer = await upstream.request(b"POST", endpoint.target, headers, exchange.body, flight=flight)
         incoming = direct(answer, provider.name)
     else:
         extensions = {"flight": flight}
         request = httpx.Request("POST", endpoint.url, headers=headers, content=exchange.body, extensions=extensions)
-        incoming = await answered_by(call.means.transports[provider.name], request, provider=provider.name)
+        incoming = await send_via_httpx(call.resources.transports[provider.name], request, provider=provider.name)
     status = attempt.record.status = incoming.status
     if not 200 <= status < 300:
         async with incoming:

@@ -9,7 +9,7 @@ from typing import Literal, Self
 import trio
 
 from lakehouse.chat.dialects.base import SchemaLevel
-from lakehouse.chat.dispatch.circuit_breaker import Pass
+from lakehouse.chat.dispatch.circuit_breaker import CircuitPermit
 from lakehouse.chat.dispatch.policy import lost_connection, rule_for
 from lakehouse.chat.providers.registry import Route
 from lakehouse.core.context import AttemptReason, AttemptRecord, RequestContext
@@ -25,17 +25,17 @@ ROUNDING = 0.001
 """Seconds. The deadline that ends an attempt may be the very limit of its silence, computed in another order."""
 
 
-class TrackedAttempt:
+class ActiveAttempt:
     """One attempt under way. It is settled once: answered, failed, or dropped because nobody waits for it any more.
 
-    As a context manager it is settled by how the block ends; a block that hands it on calls `keep`. Settling tells the
+    As a context manager it is settled by how the block ends; a block that hands it on calls `detach`. Settling tells the
     route's circuit, the flight's record, and the operator when only the operator can mend it. `heard` is whether
     something of the answer came, `unsent` whether the request could not even be said in the provider's form,
     `schema_step` how JSON was asked for if it was.
     """
 
     def __init__(
-        self, route: Route, passing: Pass, record: AttemptRecord, flight: RequestContext, *, patience: float
+        self, route: Route, passing: CircuitPermit, record: AttemptRecord, flight: RequestContext, *, patience: float
     ) -> None:
         self.route = route
         self.record = record
@@ -59,13 +59,13 @@ class TrackedAttempt:
         elif isinstance(error, LakehouseError):
             self.failed(error)
         else:
-            self.dropped()
+            self.abandoned()
 
-    def hear(self) -> None:
+    def mark_progress(self) -> None:
         """Something of the answer is here."""
         self.heard = True
 
-    def keep(self) -> None:
+    def detach(self) -> None:
         """The attempt goes on after the block, and somebody else settles it."""
         self._kept = True
 
@@ -73,7 +73,7 @@ class TrackedAttempt:
         """The first piece of the answer is here."""
         self.heard = True
         self.record.first_piece = trio.current_time()
-        self._pass.answering()
+        self._pass.half_close()
 
     def answered(self) -> None:
         """The answer is whole."""
@@ -91,17 +91,17 @@ class TrackedAttempt:
         self.unsent = isinstance(error, ErrBadRequest) and error.error_class is None
         rule = rule_for(error)
         if self.route.provider.readiness is not None and lost_connection(error):
-            self._pass.dropped()  # the supervisor of that process knows how it is, and a circuit would guess
+            self._pass.abandoned()  # the supervisor of that process knows how it is, and a circuit would guess
         elif rule.counts and error.error_class:
             self._pass.failed(error.error_class)
         elif error.upstream_status is not None:
             self._pass.succeeded()  # the route answered; what it said speaks of the request
         else:
-            self._pass.dropped()
+            self._pass.abandoned()
         if rule.notice:
             self._tell_operator(rule.notice)
 
-    def dropped(self) -> None:
+    def abandoned(self) -> None:
         """Nobody waits for it any more. A route that was silent for as long as it may be has failed all the same."""
         if not self._settle("dropped"):
             return
@@ -109,7 +109,7 @@ class TrackedAttempt:
         if not self.heard and self._seconds >= self._patience - ROUNDING:
             self._pass.failed("timeout")
         else:
-            self._pass.dropped()
+            self._pass.abandoned()
 
     def _settle(self, state: State) -> bool:
         if self.state != "under way":
@@ -117,11 +117,11 @@ class TrackedAttempt:
         self.state = state
         record = self.record
         record.ended = ended = trio.current_time()
-        if state != "dropped" or self._alone():
+        if state != "dropped" or self._no_overlap():
             self._flight.upstream_seconds += ended - record.started
         return True
 
-    def _alone(self) -> bool:
+    def _no_overlap(self) -> bool:
         """Whether no other attempt was made meanwhile, whose time it would be."""
         began = self.record.started
         others = (made.ended for made in self._flight.attempts if made is not self.record)
@@ -149,20 +149,22 @@ class TrackedAttempt:
         )
 
 
-class Trail:
+class AttemptLog:
     """All attempts of one call, which are also written down in its flight."""
 
     def __init__(self, flight: RequestContext) -> None:
         self._flight = flight
-        self._attempts: list[TrackedAttempt] = []
+        self._attempts: list[ActiveAttempt] = []
 
-    def begin(self, route: Route, passing: Pass, why: AttemptReason, *, now: float, patience: float) -> TrackedAttempt:
+    def begin(
+        self, route: Route, passing: CircuitPermit, why: AttemptReason, *, now: float, patience: float
+    ) -> ActiveAttempt:
         """A new attempt, which must be settled; `patience` is how many seconds of silence are a failure."""
         flight = self._flight
         provider = flight.upstream = flight.provider = route.provider.name
         flight.model = route.model
         record = flight.attempt(provider, route.model, now=now, why=why)
-        attempt = TrackedAttempt(route, passing, record, flight, patience=patience)
+        attempt = ActiveAttempt(route, passing, record, flight, patience=patience)
         self._attempts.append(attempt)
         return attempt
 
@@ -189,5 +191,5 @@ class Trail:
         return tuple([attempt.entry() for attempt in sorted(made, key=_place)])
 
 
-def _place(attempt: TrackedAttempt) -> tuple[int, float]:
+def _place(attempt: ActiveAttempt) -> tuple[int, float]:
     return _ORDER[attempt.state], attempt.record.ended or 0.0

@@ -11,11 +11,11 @@ from random import Random
 import httpx
 import trio
 
-from lakehouse.chat.dispatch.attempts import TrackedAttempt, Trail
-from lakehouse.chat.dispatch.circuit_breaker import Circuit, Circuits
-from lakehouse.chat.dispatch.disconnect_grace import Linger
-from lakehouse.chat.dispatch.json_mode_fallback import Ladder
-from lakehouse.chat.model.request import Reply, Request, Usage
+from lakehouse.chat.dispatch.attempts import ActiveAttempt, AttemptLog
+from lakehouse.chat.dispatch.circuit_breaker import CircuitBreaker, CircuitBreakerRegistry
+from lakehouse.chat.dispatch.disconnect_grace import DisconnectGrace
+from lakehouse.chat.dispatch.json_mode_fallback import JsonModeFallback
+from lakehouse.chat.model.request import ProviderAnswer, Request, Usage
 from lakehouse.chat.providers.registry import Route
 from lakehouse.config import ChatTable
 from lakehouse.core.context import RequestContext
@@ -24,33 +24,33 @@ from lakehouse.upstream.pool import Upstream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class DispatcherResources:
     """What all calls of a dispatcher share. `upstreams` are ours, by their providers' names; the providers that have
     none are asked through their transport."""
 
     settings: ChatTable
     upstreams: Mapping[str, Upstream]
     transports: Mapping[str, httpx.AsyncBaseTransport]
-    circuits: Circuits
-    ladder: Ladder
+    circuits: CircuitBreakerRegistry
+    json_modes: JsonModeFallback
     random: Random
-    patience: float = field(init=False)
+    silence_limit: float = field(init=False)
     """Seconds of silence that are a failure, whatever ended them."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "patience", min(self.settings.first_token_timeout, self.settings.timeout))
+        object.__setattr__(self, "silence_limit", min(self.settings.first_token_timeout, self.settings.timeout))
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Call:
+class ChatCall:
     """A request under way. `routes` are those not yet tried, in order; times are of trio's clock, in seconds."""
 
-    means: Means
+    resources: DispatcherResources
     request: Request
     routes: deque[Route]
     flight: RequestContext
-    linger: Linger
-    trail: Trail
+    disconnect_grace: DisconnectGrace
+    attempt_log: AttemptLog
     streams: bool
     started: float = field(default_factory=trio.current_time)
     began: float | None = None
@@ -59,13 +59,13 @@ class Call:
     limit: trio.CancelScope | None = None
     route_began: float = -inf
     """When the route that was asked last had its turn."""
-    refused: list[Circuit] = field(default_factory=list)
+    refused: list[CircuitBreaker] = field(default_factory=list)
     """Circuits that were open when their route's turn came."""
 
     @property
     def settings(self) -> ChatTable:
         """`[chatd]`."""
-        return self.means.settings
+        return self.resources.settings
 
     @property
     def waited_for(self) -> str:
@@ -80,28 +80,28 @@ class Call:
     @property
     def on_last_route(self) -> bool:
         """Whether nobody else could be asked."""
-        return not any(self.means.circuits[route.target].admits for route in self.routes)
+        return not any(self.resources.circuits[route.target].admits for route in self.routes)
 
-    def fits(self, pause: float) -> bool:
+    def fits_before_deadline(self, pause: float) -> bool:
         """Whether what begins in `pause` seconds begins before the deadline."""
         return trio.current_time() + pause < self.deadline
 
-    def lift(self) -> None:
+    def lift_deadline(self) -> None:
         """The answer of a stream has begun, though there is no piece yet: the deadline ends as with the first piece."""
         if self.streams and self.limit is not None:
             self.limit.deadline = inf
 
-    def step_down(self, attempt: TrackedAttempt, error: LakehouseError) -> bool:
+    def step_down(self, attempt: ActiveAttempt, error: LakehouseError) -> bool:
         """Whether the failed attempt asked for JSON in a way that does not work there, and another way is left."""
-        step, ladder = attempt.schema_step, self.means.ladder
+        step, ladder = attempt.schema_step, self.resources.json_modes
         tools = bool(self.request.tools)
-        return step is not None and ladder.step_down(attempt.route.target, step, error, tools=tools)
+        return step is not None and ladder.downgrade(attempt.route.target, step, error, tools=tools)
 
-    def learned(self, usage: Usage) -> None:
+    def record_usage(self, usage: Usage) -> None:
         """What is known of the cost so far, for the log."""
         self.flight.usage = usage
 
-    def answered(self, route: Route, reply: Reply) -> None:
+    def answered(self, route: Route, reply: ProviderAnswer) -> None:
         """This is the answer: write it down where the observer looks."""
         flight = self.flight
         flight.upstream = flight.provider = route.provider.name
@@ -111,13 +111,13 @@ class Call:
         if flight.content is not None:
             flight.content.asked, flight.content.answered = self.request.messages, reply
 
-    def ended_in(self, error: LakehouseError) -> LakehouseError:
+    def finalize_error(self, error: LakehouseError) -> LakehouseError:
         """The failure that the caller gets, with the trail that led to it."""
-        error.attempts = self.trail.entries()
+        error.attempts = self.attempt_log.entries()
         self.flight.error = error.error_class or error.code
         return error
 
-    def blocked(self) -> LakehouseError:
+    def circuits_open_error(self) -> LakehouseError:
         """The failure of a call whose routes were all left alone because their circuits are open."""
         names = ", ".join(map(str, self.refused))
         wait = min((circuit.retry_after for circuit in self.refused), default=1.0)

@@ -3,7 +3,7 @@
     closed --failures in a row--> open --cooldown passed, one probe goes--> probing --success--> closed
                                     ^-------------------------- failure ------------'
 
-Whoever wants to make an attempt asks for a `Pass` and ends it in exactly one way. Nothing here waits, so a circuit
+Whoever wants to make an attempt asks for a `CircuitPermit` and ends it in exactly one way. Nothing here waits, so a circuit
 needs no task and no lock.
 """
 
@@ -28,16 +28,16 @@ FORGET_AFTER = 600.0
 """Seconds (or ten cooldowns, if that is more) after which an open circuit that nobody asked for is forgotten."""
 
 
-class Pass:
-    """The permission to make one attempt. It ends with `succeeded`, `failed` or `dropped`; later ends are ignored."""
+class CircuitPermit:
+    """The permission to make one attempt. It ends with `succeeded`, `failed` or `abandoned`; later ends are ignored."""
 
     __slots__ = ("_circuit", "probe")
 
-    def __init__(self, circuit: Circuit, *, probe: bool) -> None:
-        self._circuit: Circuit | None = circuit
+    def __init__(self, circuit: CircuitBreaker, *, probe: bool) -> None:
+        self._circuit: CircuitBreaker | None = circuit
         self.probe = probe
 
-    def answering(self) -> None:
+    def half_close(self) -> None:
         """The answer has begun: a probe has shown enough to let others in, but one more failure opens again."""
         if self._circuit is not None and self.probe:
             self._circuit._half_close()
@@ -54,17 +54,17 @@ class Pass:
         if circuit := self._end():
             circuit._count(reason, probe=self.probe)
 
-    def dropped(self) -> None:
+    def abandoned(self) -> None:
         """It was given up before it showed anything: the client left, or another route was faster."""
         if (circuit := self._end()) and self.probe:
             circuit._release()
 
-    def _end(self) -> Circuit | None:
+    def _end(self) -> CircuitBreaker | None:
         circuit, self._circuit = self._circuit, None
         return circuit
 
 
-class Circuit:
+class CircuitBreaker:
     """The circuit of one route. `limit` consecutive failures open it; one probe goes `cooldown` seconds later."""
 
     __slots__ = ("_clock", "_cooldown", "_failures", "_limit", "_opened", "_reason", "state", "target")
@@ -79,14 +79,14 @@ class Circuit:
         self._opened = -inf
         self._reason = ""
 
-    def admit(self) -> Pass | None:
+    def admit(self) -> CircuitPermit | None:
         """A pass for one attempt, or None: the circuit is open, or its probe is under way."""
         if self.state == "closed":
-            return Pass(self, probe=False)
+            return CircuitPermit(self, probe=False)
         if not self.admits:
             return None
         self.state = "probing"
-        return Pass(self, probe=True)
+        return CircuitPermit(self, probe=True)
 
     @property
     def admits(self) -> bool:
@@ -141,19 +141,19 @@ class Circuit:
             self.state = "open"  # its cooldown has passed, so the next request is the probe
 
 
-class Circuits:
+class CircuitBreakerRegistry:
     """The circuits of all routes, made when they are first asked for. `failures` 0: no circuit ever opens."""
 
     def __init__(self, *, failures: int, cooldown: float, clock: Callable[[], float]) -> None:
         self._limit = failures or inf
         self._cooldown = cooldown
         self._clock = clock
-        self._circuits: OrderedDict[Target, Circuit] = OrderedDict()
+        self._circuits: OrderedDict[Target, CircuitBreaker] = OrderedDict()
 
-    def __getitem__(self, target: Target) -> Circuit:
+    def __getitem__(self, target: Target) -> CircuitBreaker:
         circuit = self._circuits.get(target)
         if circuit is None or (circuit.state == "open" and circuit.stale):
-            circuit = Circuit(target, limit=self._limit, cooldown=self._cooldown, clock=self._clock)
+            circuit = CircuitBreaker(target, limit=self._limit, cooldown=self._cooldown, clock=self._clock)
             self._circuits[target] = circuit
             if len(self._circuits) > MAX_CIRCUITS:
                 self._circuits.popitem(last=False)

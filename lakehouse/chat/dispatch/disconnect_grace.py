@@ -21,7 +21,7 @@ UNSENT = ("queued", "connecting", "sending")
 """Phases in which nothing has been generated yet, so that there is nothing to learn."""
 
 
-class Linger:
+class DisconnectGrace:
     """For one request: whether to read on, and until when. `seconds` None: never, and `allowed` is false."""
 
     def __init__(self, flight: RequestContext, seconds: float | None) -> None:
@@ -38,7 +38,7 @@ class Linger:
         return self._seconds is not None and left and self._flight.phase not in UNSENT
 
     @property
-    def never(self) -> bool:
+    def disabled(self) -> bool:
         """Whether nobody ever reads on."""
         return self._seconds is None
 
@@ -49,7 +49,7 @@ class Linger:
             self._until = trio.current_time() + self._seconds
         return self._until
 
-    def protect(
+    def run_shielded(
         self, work: Callable[[], Awaitable[Result]], lost: Callable[[Result], Awaitable[None]]
     ) -> Awaitable[Result]:
         """Do `work`; when the client leaves meanwhile, let it go on until `until` before the cancellation passes.
@@ -86,7 +86,7 @@ class Linger:
 
 
 class _Shielded(Generic[Result]):
-    """The task that `protect` owns. Its shield is bounded by the deadline that `protect` sets on any cancellation."""
+    """The task that `run_shielded` owns. Its shield is bounded by the deadline that `run_shielded` sets on any cancellation."""
 
     def __init__(self, work: Callable[[], Awaitable[Result]]) -> None:
         self.done = trio.Event()

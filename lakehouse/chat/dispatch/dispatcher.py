@@ -23,19 +23,19 @@ from random import Random
 import httpx
 import trio
 
-from lakehouse.chat.dispatch.answer import answer
-from lakehouse.chat.dispatch.attempt import Whole, whole
-from lakehouse.chat.dispatch.attempts import Trail
-from lakehouse.chat.dispatch.call import Call, Means
-from lakehouse.chat.dispatch.circuit_breaker import Circuits
-from lakehouse.chat.dispatch.disconnect_grace import Linger
-from lakehouse.chat.dispatch.hedging import hedged_walk
-from lakehouse.chat.dispatch.json_mode_fallback import Ladder
-from lakehouse.chat.dispatch.model_catalog import Listing
+from lakehouse.chat.dispatch.answer import build_answer
+from lakehouse.chat.dispatch.attempt import CompleteResult, request_complete
+from lakehouse.chat.dispatch.attempts import AttemptLog
+from lakehouse.chat.dispatch.call import ChatCall, DispatcherResources
+from lakehouse.chat.dispatch.circuit_breaker import CircuitBreakerRegistry
+from lakehouse.chat.dispatch.disconnect_grace import DisconnectGrace
+from lakehouse.chat.dispatch.hedging import try_routes_hedged
+from lakehouse.chat.dispatch.json_mode_fallback import JsonModeFallback
+from lakehouse.chat.dispatch.model_catalog import ModelCatalog
 from lakehouse.chat.dispatch.quorum import ask_quorum
 from lakehouse.chat.dispatch.stream import Stream
-from lakehouse.chat.dispatch.try_routes import in_time
-from lakehouse.chat.model.request import Answer, ModelCard, Probed, ProviderState, Quorum, Request
+from lakehouse.chat.dispatch.try_routes import with_deadline
+from lakehouse.chat.model.request import Answer, ModelCard, ProbeResult, ProviderState, Quorum, Request
 from lakehouse.chat.providers.base import Provider
 from lakehouse.chat.providers.keys import Key
 from lakehouse.chat.providers.local import Local
@@ -93,29 +93,33 @@ class Dispatcher:
         self._settings = config.chatd
         self._registry = registry
         self._router = Router(default=config.chatd.default, tiers=config.models)
-        self._circuits = Circuits(
+        self._circuits = CircuitBreakerRegistry(
             failures=policy.breaker_failures, cooldown=policy.breaker_cooldown, clock=trio.current_time
         )
-        self._means = Means(
+        self._means = DispatcherResources(
             settings=config.chatd,
             upstreams={pool.name: pool for pool in pools},
             transports=transports,
             circuits=self._circuits,
-            ladder=Ladder(),
+            json_modes=JsonModeFallback(),
             random=random or Random(),  # noqa: S311 - spreads retries, guards nothing
         )
         self._routes_of = lru_cache(NAMES)(lambda name: self._routes((name,)))
-        self._listing = Listing(registry.providers, transports, config.models)
+        self._listing = ModelCatalog(registry.providers, transports, config.models)
         self.pools = tuple(pools)
         """The connection pools, for those who count."""
 
     async def __call__(self, request: Request, /, *, flight: RequestContext | None = None) -> Answer:
         """Ask for a whole answer. Raises a `LakehouseError` with its `attempts`."""
         call = self._call(request, flight, streams=False)
-        ask = partial(hedged_walk, call, whole) if request.quorum is None else partial(self._vote, call, request.quorum)
-        won = await in_time(call, ask, since=call.began)
+        ask = (
+            partial(try_routes_hedged, call, request_complete)
+            if request.quorum is None
+            else partial(self._vote, call, request.quorum)
+        )
+        won = await with_deadline(call, ask, since=call.began)
         call.answered(won.route, won.reply)
-        return answer(call, won.route, won.reply)
+        return build_answer(call, won.route, won.reply)
 
     def stream(self, request: Request, /, *, flight: RequestContext | None = None) -> Stream:
         """Ask for a stream: to be entered with `async with`, which waits for the first pieces. See `Stream`.
@@ -141,7 +145,7 @@ class Dispatcher:
         """The tiers, then the models that the registered providers list; asked for anew once a minute."""
         return await self._listing.models()
 
-    async def probe(self) -> Sequence[Probed]:
+    async def probe(self) -> Sequence[ProbeResult]:
         """Whether each registered provider answers."""
         return await self._listing.probe()
 
@@ -154,10 +158,10 @@ class Dispatcher:
         """For each registered provider, how many of its routes are left alone at the moment."""
         return {name: self._circuits.open(name) for name in self._registry.providers}
 
-    def _vote(self, call: Call, wanted: Quorum) -> Awaitable[Whole]:
+    def _vote(self, call: ChatCall, wanted: Quorum) -> Awaitable[CompleteResult]:
         return ask_quorum([(name, self._member(call, name)) for name in wanted.of], wanted.agree)
 
-    def _call(self, request: Request, flight: RequestContext | None, *, streams: bool) -> Call:
+    def _call(self, request: Request, flight: RequestContext | None, *, streams: bool) -> ChatCall:
         """Raises ErrProviderNotFound when a name leads to a provider that is not registered, whatever its place."""
         lingers = None if flight is None else self._settings.policy.on_disconnect
         began = None if flight is None else flight.started
@@ -170,18 +174,18 @@ class Dispatcher:
             routes = self._routes((request.model, *request.fallbacks))
         else:
             routes = self._routes_of(request.model)
-        return Call(
-            means=self._means,
+        return ChatCall(
+            resources=self._means,
             request=request,
             routes=deque(routes),
             flight=flight,
-            linger=Linger(flight, lingers),
-            trail=Trail(flight),
+            disconnect_grace=DisconnectGrace(flight, lingers),
+            attempt_log=AttemptLog(flight),
             streams=streams,
             began=began,
         )
 
-    def _member(self, call: Call, name: str) -> Call:
+    def _member(self, call: ChatCall, name: str) -> ChatCall:
         """A part of `call` that asks what one name stands for."""
         return replace(call, routes=deque(self._routes((name,))))
 

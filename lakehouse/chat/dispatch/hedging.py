@@ -11,22 +11,22 @@ from typing import Generic
 
 import trio
 
-from lakehouse.chat.dispatch.call import Call
+from lakehouse.chat.dispatch.call import ChatCall
 from lakehouse.chat.dispatch.policy import rule_for, worth_telling
-from lakehouse.chat.dispatch.try_routes import Ask, Result, ask_route, walk
+from lakehouse.chat.dispatch.try_routes import AttemptFunction, Result, try_route, try_routes
 from lakehouse.core.errors import LakehouseError
 
 
-def hedged_walk(call: Call, ask: Ask[Result]) -> Awaitable[Result]:
-    """`walk`, hedged if the policy says so and there is somebody to hedge with."""
-    hedge_after = call.means.settings.policy.hedge_after
+def try_routes_hedged(call: ChatCall, ask: AttemptFunction[Result]) -> Awaitable[Result]:
+    """`try_routes`, hedged if the policy says so and there is somebody to hedge with."""
+    hedge_after = call.resources.settings.policy.hedge_after
     if hedge_after is None or len(call.routes) < 2:
-        return walk(call, ask)
-    return _Race(call, ask, hedge_after).run()
+        return try_routes(call, ask)
+    return HedgedRequest(call, ask, hedge_after).run()
 
 
-class _Race(Generic[Result]):
-    def __init__(self, call: Call, ask: Ask[Result], hedge_after: float) -> None:
+class HedgedRequest(Generic[Result]):
+    def __init__(self, call: ChatCall, ask: AttemptFunction[Result], hedge_after: float) -> None:
         self._call = call
         self._ask = ask
         self._hedge_after = hedge_after
@@ -47,11 +47,11 @@ class _Race(Generic[Result]):
             raise
         if self._won is not None:
             return self._won
-        raise self._error or self._call.blocked()
+        raise self._error or self._call.circuits_open_error()
 
     async def _walk(self) -> None:
         try:
-            await self._win(await walk(self._call, self._ask))
+            await self._win(await try_routes(self._call, self._ask))
         except LakehouseError as error:
             self._fail(error)
             if not self._hedging or not rule_for(error).onward:
@@ -70,7 +70,7 @@ class _Race(Generic[Result]):
     async def _ask_next(self) -> None:
         self._call.route_began = trio.current_time()
         try:
-            won = await ask_route(self._call, self._call.routes.popleft(), self._ask, "hedge", once=True)
+            won = await try_route(self._call, self._call.routes.popleft(), self._ask, "hedge", once=True)
         except LakehouseError as error:
             self._fail(error)
         else:

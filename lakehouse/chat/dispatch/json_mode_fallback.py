@@ -29,13 +29,13 @@ _ABOUT_FORMAT = re.compile(
 _ABOUT_TOOLS = re.compile(r"\btools?\b|\bfunctions?\b", re.IGNORECASE)
 
 
-class Ladder:
+class JsonModeFallback:
     """The step on which each model stands that has left its first one."""
 
     def __init__(self) -> None:
         self._steps: OrderedDict[Target, SchemaLevel] = OrderedDict()
 
-    def step(self, target: Target, first: SchemaLevel) -> SchemaLevel:
+    def current_level(self, target: Target, first: SchemaLevel) -> SchemaLevel:
         """Where `target` stands; `first` is where its provider begins."""
         known = self._steps.get(target)
         if known is None:
@@ -43,8 +43,8 @@ class Ladder:
         self._steps.move_to_end(target)
         return known if STEPS.index(known) > STEPS.index(first) else first
 
-    def step_down(self, target: Target, step: SchemaLevel, error: LakehouseError, *, tools: bool = False) -> bool:
-        """Whether `error` says that `step` does not work for `target` and there is a lower one. It stands there now.
+    def downgrade(self, target: Target, step: SchemaLevel, error: LakehouseError, *, tools: bool = False) -> bool:
+        """Whether `error` says that `current_level` does not work for `target` and there is a lower one. It stands there now.
 
         `tools`: the caller brought tools, so that a refusal of a tool's schema is about those.
         """

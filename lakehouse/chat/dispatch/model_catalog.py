@@ -10,8 +10,8 @@ import httpx
 import msgspec
 import trio
 
-from lakehouse.chat.dispatch.provider_response import answered_by
-from lakehouse.chat.model.request import ModelCard, Probed
+from lakehouse.chat.dispatch.provider_response import send_via_httpx
+from lakehouse.chat.model.request import ModelCard, ProbeResult
 from lakehouse.chat.providers.base import Listed, Provider
 from lakehouse.core.errors import LakehouseError, failure
 
@@ -27,7 +27,7 @@ MAX_LISTING = 16 * 1024 * 1024
 """Bytes. OpenRouter's list has half a megabyte."""
 
 
-class Listing:
+class ModelCatalog:
     """The models of all providers, asked for again when the last answer is older than `FRESH_FOR`.
 
     Those who ask meanwhile wait for the one who asks the providers, and whoever is cancelled leaves that to the next.
@@ -44,14 +44,14 @@ class Listing:
         self._tiers = [ModelCard(id=tier, owned_by="lakehouse") for tier in tiers]
         self._models: dict[str, list[Listed]] = {}
         self._asked = -inf
-        self._asking = trio.Lock()
+        self._refresh_lock = trio.Lock()
 
     async def models(self) -> list[ModelCard]:
         """Tiers first, then every provider's models under the names that lead to them.
 
         A provider that does not answer is missing, or keeps the list that it gave last.
         """
-        async with self._asking:
+        async with self._refresh_lock:
             if trio.current_time() >= self._asked + FRESH_FOR:
                 await self._ask_all()
                 self._asked = trio.current_time()
@@ -62,9 +62,9 @@ class Listing:
         )
         return [*self._tiers, *cards]
 
-    async def probe(self) -> list[Probed]:
+    async def probe(self) -> list[ProbeResult]:
         """Ask every provider for something small, all at once."""
-        probed: dict[str, Probed] = {}
+        probed: dict[str, ProbeResult] = {}
         async with trio.open_nursery() as nursery:
             for name, provider in self._providers.items():
                 nursery.start_soon(self._probe, name, provider, probed)
@@ -84,14 +84,14 @@ class Listing:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             logger.warning("%s lists its models in a way that is not understood: %s", name, error)
 
-    async def _probe(self, name: str, provider: Provider, probed: dict[str, Probed]) -> None:
+    async def _probe(self, name: str, provider: Provider, probed: dict[str, ProbeResult]) -> None:
         began = trio.current_time()
         try:
             await self._get(provider, provider.probe)
             answers, detail = True, "answers"
         except LakehouseError as error:
             answers, detail = error.upstream_status is not None and error.upstream_status < 500, error.message
-        probed[name] = Probed(
+        probed[name] = ProbeResult(
             name=name, answers=answers, detail=detail, ms=round((trio.current_time() - began) * 1000, 3)
         )
 
@@ -100,7 +100,9 @@ class Listing:
         with trio.move_on_after(PATIENCE):
             if provider.readiness is not None:
                 await provider.readiness.served()
-            async with await answered_by(self._transports[provider.name], request, provider=provider.name) as incoming:
+            async with await send_via_httpx(
+                self._transports[provider.name], request, provider=provider.name
+            ) as incoming:
                 if incoming.status != 200:
                     raise await incoming.refusal(secrets=provider.secrets)
                 return await incoming.read(MAX_LISTING, _nothing)

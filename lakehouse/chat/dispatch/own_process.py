@@ -6,9 +6,9 @@ from math import inf
 
 import trio
 
-from lakehouse.chat.dispatch.attempts import TrackedAttempt
-from lakehouse.chat.dispatch.call import Call
-from lakehouse.chat.dispatch.circuit_breaker import Circuit, Pass
+from lakehouse.chat.dispatch.attempts import ActiveAttempt
+from lakehouse.chat.dispatch.call import ChatCall
+from lakehouse.chat.dispatch.circuit_breaker import CircuitBreaker, CircuitPermit
 from lakehouse.chat.dispatch.policy import lost_connection
 from lakehouse.chat.providers.registry import Route
 from lakehouse.core.errors import ErrUnreached, LakehouseError, failure
@@ -18,7 +18,7 @@ from lakehouse.local_model.readiness import Readiness
 class OwnProcess:
     """What one walk over such a route knows of its process. The wait is no part of an attempt."""
 
-    def __init__(self, call: Call, route: Route, readiness: Readiness) -> None:
+    def __init__(self, call: ChatCall, route: Route, readiness: Readiness) -> None:
         self._call = call
         self._route = route
         self._readiness = readiness
@@ -26,8 +26,8 @@ class OwnProcess:
         self._lost = 0  # the life to which a connection broke
         self._missed = 0  # the life that could not be connected to
 
-    async def admit(self, circuit: Circuit) -> Pass | None:
-        """`Circuit.admit`, once the process serves.
+    async def admit(self, circuit: CircuitBreaker) -> CircuitPermit | None:
+        """`CircuitBreaker.admit`, once the process serves.
 
         Waits until the call's deadline, or for `first_token_timeout` where another route could be asked. Raises
         `ErrTimeout` then, and `ErrUnavailable` when the process cannot be started.
@@ -51,7 +51,7 @@ class OwnProcess:
         message = f"first_token_timeout: the process of {route} was not ready within {patience:g} s"
         raise failure("timeout", message, provider=route.provider.name)
 
-    def ended(self, attempt: TrackedAttempt, error: LakehouseError) -> bool:
+    def ended(self, attempt: ActiveAttempt, error: LakehouseError) -> bool:
         """Whether the attempt that ended in `error` is made again as if it had not been made: the process had just
         ended, so nothing was sent. Once in each life, for a process that serves can be connected to.
         """

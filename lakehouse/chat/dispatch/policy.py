@@ -17,7 +17,7 @@ MAX_BACKOFF = 60.0
 """Seconds. Doubling ends here: a longer pause would outlive the patience of any caller."""
 
 
-class Rule(NamedTuple):
+class FailureRule(NamedTuple):
     """What follows from a failure of one class.
 
     `retries`: how often the same route may be asked again, in addition to what the policy allows. `onward`: the next
@@ -31,15 +31,15 @@ class Rule(NamedTuple):
     notice: str = ""
 
 
-AGAIN = Rule(retries=inf)
-ONCE_AGAIN = Rule(retries=1)
-LEAVE = Rule()
-CALLERS_MISTAKE = Rule(onward=False, counts=False)
-OUR_OWN_QUEUE = Rule(counts=False)
-NO_PLACE = Rule(counts=False)
-MISFIT = Rule(retries=1, counts=False)
+AGAIN = FailureRule(retries=inf)
+RETRY_ONCE = FailureRule(retries=1)
+LEAVE = FailureRule()
+CLIENT_ERROR = FailureRule(onward=False, counts=False)
+LOCAL_OVERLOAD = FailureRule(counts=False)
+NO_PLACE = FailureRule(counts=False)
+MISFIT = FailureRule(retries=1, counts=False)
 
-RULES: dict[ErrorClass, Rule] = {
+FAILURE_RULES: dict[ErrorClass, FailureRule] = {
     # Passing troubles: the same route may do better in a moment.
     "rate_limit": AGAIN,
     "overloaded": AGAIN,
@@ -47,39 +47,39 @@ RULES: dict[ErrorClass, Rule] = {
     "server_error": AGAIN,
     "timeout": AGAIN,
     # An answer was made and lost. Making it costs money, so it is asked for only once more.
-    "empty_response": ONCE_AGAIN,
-    "incomplete_stream": ONCE_AGAIN,
+    "empty_response": RETRY_ONCE,
+    "incomplete_stream": RETRY_ONCE,
     # The provider will not serve us, however often we ask.
-    "auth": Rule(notice="refused the key"),
-    "billing": Rule(notice="wants to be paid first"),
-    "quota": Rule(notice="has no quota left for us"),
-    "entitlement": Rule(notice="does not include this model in our plan"),
-    "client_not_allowed": Rule(notice="does not allow this client"),
-    "forbidden": Rule(notice="forbids this"),
-    "missing_header": Rule(counts=False, notice="misses a header"),
-    "wrong_endpoint": Rule(counts=False, notice="serves this model on another endpoint"),
+    "auth": FailureRule(notice="refused the key"),
+    "billing": FailureRule(notice="wants to be paid first"),
+    "quota": FailureRule(notice="has no quota left for us"),
+    "entitlement": FailureRule(notice="does not include this model in our plan"),
+    "client_not_allowed": FailureRule(notice="does not allow this client"),
+    "forbidden": FailureRule(notice="forbids this"),
+    "missing_header": FailureRule(counts=False, notice="misses a header"),
+    "wrong_endpoint": FailureRule(counts=False, notice="serves this model on another endpoint"),
     # The name came from the caller; another route may know it.
-    "model_not_found": Rule(counts=False),
+    "model_not_found": FailureRule(counts=False),
     # Another model may have more room.
-    "context_overflow": Rule(counts=False),
+    "context_overflow": FailureRule(counts=False),
     # Another model would be asked the same wrong thing, or would be a way around a refusal.
-    "bad_request": CALLERS_MISTAKE,
-    "unsupported_parameter": CALLERS_MISTAKE,
-    "content_policy": CALLERS_MISTAKE,
+    "bad_request": CLIENT_ERROR,
+    "unsupported_parameter": CLIENT_ERROR,
+    "content_policy": CLIENT_ERROR,
 }
 
 
-def rule_for(error: LakehouseError) -> Rule:
+def rule_for(error: LakehouseError) -> FailureRule:
     """The rule for a failure. An error that says itself that it is not retryable is not retried."""
     if isinstance(error, Misfit):
         return MISFIT  # the route works; the model did not do as it was told, and may do so the next time
     if error.error_class is None and isinstance(error, ErrBadRequest):
         return NO_PLACE  # nothing was sent: the form of the route has no place for it, and the next one's may have
     if error.error_class is None:
-        return OUR_OWN_QUEUE if isinstance(error, ErrUnavailable) else CALLERS_MISTAKE
+        return LOCAL_OVERLOAD if isinstance(error, ErrUnavailable) else CLIENT_ERROR
     if isinstance(error, ErrTimeout) and error.upstream_status is None:
         return LEAVE  # silence, not an answer that says "timeout": asking again would be as silent
-    rule = RULES[error.error_class]
+    rule = FAILURE_RULES[error.error_class]
     return rule if error.retryable or not rule.retries else rule._replace(retries=0)
 
 
@@ -94,7 +94,7 @@ def worth_telling(before: LakehouseError | None, error: LakehouseError) -> Lakeh
     return error if before is None or rule_for(error) is not NO_PLACE else before
 
 
-def pause_before(retry: int, error: LakehouseError, policy: PolicyTable, random: Random) -> float | None:
+def backoff_delay(retry: int, error: LakehouseError, policy: PolicyTable, random: Random) -> float | None:
     """How long to wait, in seconds, before retry number `retry` (from 1) on the same route; None: leave the route.
 
     The back-off doubles and is fully jittered. A `Retry-After` is waited out in full with the jitter on top, for

@@ -6,21 +6,21 @@ from collections.abc import Callable
 
 import httpx
 
-from lakehouse.chat.dispatch.provider_response import Body, Decoded, Incoming
+from lakehouse.chat.dispatch.provider_response import Body, Decoded, ProviderResponse
 from lakehouse.upstream.codings import codings_of
 from lakehouse.upstream.response import UpstreamResponse
 
 
-def direct(answer: UpstreamResponse, provider: str) -> Incoming:
+def direct(answer: UpstreamResponse, provider: str) -> ProviderResponse:
     """An upstream's answer as what comes in."""
     for name, _ in answer.headers:
         if len(name) == 16 and name.lower() == b"content-encoding":
             return _Encoded(answer, provider)
-    return Direct(answer, provider)
+    return PooledResponse(answer, provider)
 
 
-class Direct(Incoming):
-    """`Incoming` over an upstream's answer, which closes without waiting."""
+class PooledResponse(ProviderResponse):
+    """`ProviderResponse` over an upstream's answer, which closes without waiting."""
 
     def __init__(self, answer: UpstreamResponse, provider: str) -> None:
         self.status = answer.status
@@ -29,11 +29,11 @@ class Direct(Incoming):
         self._provider = provider
 
     async def receive(self) -> bytes:
-        """See `Incoming`."""
+        """See `ProviderResponse`."""
         return await self._answer.receive()
 
     async def whole(self, limit: int, heard: Callable[[], None]) -> bytes:
-        """See `Incoming`."""
+        """See `ProviderResponse`."""
         answer = self._answer
         try:
             body = answer.take_whole()
@@ -46,15 +46,15 @@ class Direct(Incoming):
         return body
 
     def headers(self) -> list[tuple[str, str]]:
-        """See `Incoming`."""
+        """See `ProviderResponse`."""
         return httpx.Headers(self._answer.headers).multi_items()
 
     async def aclose(self) -> None:
-        """See `Incoming`."""
+        """See `ProviderResponse`."""
         self._answer.close()
 
 
-class _Encoded(Direct):
+class _Encoded(PooledResponse):
     """An answer with content codings, or with a `Content-Encoding` that names none."""
 
     def __init__(self, answer: UpstreamResponse, provider: str) -> None:
@@ -64,9 +64,9 @@ class _Encoded(Direct):
             self.body = Decoded(answer, codings, provider=provider, status=self.status)
 
     async def receive(self) -> bytes:
-        """See `Incoming`."""
-        return await Incoming.receive(self)
+        """See `ProviderResponse`."""
+        return await ProviderResponse.receive(self)
 
     async def whole(self, limit: int, heard: Callable[[], None]) -> bytes:
-        """See `Incoming`."""
-        return await Incoming.whole(self, limit, heard)
+        """See `ProviderResponse`."""
+        return await ProviderResponse.whole(self, limit, heard)

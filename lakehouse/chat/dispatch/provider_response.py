@@ -25,20 +25,22 @@ CLOSE_PATIENCE = 1.0
 MAX_REFUSAL = 65536
 """Bytes of a refusal's body that are looked at."""
 
-REFUSAL_PATIENCE = 2.0
+ERROR_BODY_TIMEOUT = 2.0
 """Seconds for them to arrive: the status has said the most important thing already."""
 
 
-async def answered_by(transport: httpx.AsyncBaseTransport, request: httpx.Request, *, provider: str) -> Incoming:
+async def send_via_httpx(
+    transport: httpx.AsyncBaseTransport, request: httpx.Request, *, provider: str
+) -> ProviderResponse:
     """Send `request` and wait for the head of its answer."""
     try:
         response = await transport.handle_async_request(request)
     except httpx.HTTPError as error:
-        raise ours(error, provider) from error
-    return Incoming(response, provider)
+        raise map_httpx_error(error, provider) from error
+    return ProviderResponse(response, provider)
 
 
-def ours(error: httpx.HTTPError, provider: str) -> LakehouseError:
+def map_httpx_error(error: httpx.HTTPError, provider: str) -> LakehouseError:
     """httpx's failure as one of ours."""
     if isinstance(error, httpx.TimeoutException):
         return failure("timeout", f"{provider} did not answer in time ({type(error).__name__})", provider=provider)
@@ -58,15 +60,15 @@ class Body(Protocol):
     def take(self) -> bytes | None:
         """The next bytes, none at the end, None while there is nothing. Raises what the body breaks off with."""
 
-    def arrival(self, deadline: float = inf) -> Awaitable[bool]:
+    def wait_readable(self, deadline: float = inf) -> Awaitable[bool]:
         """Wait until `take` may have something; false once `deadline` has passed. Raises as `take`."""
 
-    def attend(self, look: Callable[[], float | None], deadline: float = inf) -> Awaitable[bool] | None:
-        """`arrival`, except that `look` is called meanwhile, in another task, whenever `take` may have something. It
+    def subscribe(self, look: Callable[[], float | None], deadline: float = inf) -> Awaitable[bool] | None:
+        """`wait_readable`, except that `look` is called meanwhile, in another task, whenever `take` may have something. It
         says until when to go on so, or None to end the wait. None in place of a wait where that cannot be done."""
 
 
-class _Foreign:
+class HttpxBody:
     """The body that somebody else's transport gives. It knows only one way of asking: to wait for the next part."""
 
     def __init__(self, response: httpx.Response, provider: str) -> None:
@@ -79,14 +81,14 @@ class _Foreign:
         data, self._next = self._next, None
         return data
 
-    async def arrival(self, deadline: float = inf) -> bool:
+    async def wait_readable(self, deadline: float = inf) -> bool:
         """See `Body`. Cancelled, it may have lost what was on its way."""
         with trio.CancelScope(deadline=deadline):
             self._next = await self._chunk()
             return True
         return False
 
-    def attend(self, look: Callable[[], float | None], deadline: float = inf) -> None:
+    def subscribe(self, look: Callable[[], float | None], deadline: float = inf) -> None:
         """See `Body`."""
 
     async def _chunk(self) -> bytes:
@@ -95,7 +97,7 @@ class _Foreign:
                 if chunk:
                     return chunk
         except httpx.HTTPError as error:
-            raise ours(error, self._provider) from error
+            raise map_httpx_error(error, self._provider) from error
         return b""
 
 
@@ -134,15 +136,15 @@ class Decoded:
         self._look_ahead()
         return part
 
-    async def arrival(self, deadline: float = inf) -> bool:
+    async def wait_readable(self, deadline: float = inf) -> bool:
         """See `Body`."""
         self._credit = CREDIT
         if self._ahead is None:
-            return await self._body.arrival(deadline)
+            return await self._body.wait_readable(deadline)
         await trio.lowlevel.checkpoint()
         return True
 
-    def attend(self, look: Callable[[], float | None], deadline: float = inf) -> Awaitable[bool] | None:
+    def subscribe(self, look: Callable[[], float | None], deadline: float = inf) -> Awaitable[bool] | None:
         """See `Body`. The bytes of one arrival may decode to more than one look takes."""
 
         def look_at_all() -> float | None:
@@ -153,7 +155,7 @@ class Decoded:
                 due = look()
             return due
 
-        return None if self._ahead is not None else self._body.attend(look_at_all, deadline)
+        return None if self._ahead is not None else self._body.subscribe(look_at_all, deadline)
 
     def _feed(self, data: bytes) -> Iterator[bytes]:
         if self._decoder is None:
@@ -189,7 +191,7 @@ class Decoded:
         )
 
 
-class Incoming:
+class ProviderResponse:
     """The head of an answer, and its body to come. Used as a context manager, it is closed at the end."""
 
     def __init__(self, response: httpx.Response, provider: str) -> None:
@@ -197,7 +199,7 @@ class Incoming:
         self._response = response
         self._provider = provider
         stream = response.stream
-        self.body: Body = stream.response if isinstance(stream, ResponseStream) else _Foreign(response, provider)
+        self.body: Body = stream.response if isinstance(stream, ResponseStream) else HttpxBody(response, provider)
         if codings := codings_of(response.headers.get_list("content-encoding")):
             self.body = Decoded(self.body, codings, provider=provider, status=self.status)
 
@@ -210,7 +212,7 @@ class Incoming:
     async def receive(self) -> bytes:
         """The next bytes, or none at the end of the body."""
         while (data := self.body.take()) is None:
-            await self.body.arrival()
+            await self.body.wait_readable()
         return data
 
     async def read(self, limit: int, heard: Callable[[], None], *, first: bytes = b"") -> bytes:
@@ -245,7 +247,7 @@ class Incoming:
     async def refusal(self, *, secrets: Iterable[str] = ()) -> LakehouseError:
         """What an answer that is no success means. Its body may be missing, endless or slow."""
         body = b""
-        with trio.move_on_after(REFUSAL_PATIENCE):
+        with trio.move_on_after(ERROR_BODY_TIMEOUT):
             try:
                 while len(body) < MAX_REFUSAL and (part := await self.receive()):
                     body += part

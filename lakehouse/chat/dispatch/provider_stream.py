@@ -8,20 +8,20 @@ from math import inf
 import trio
 
 from lakehouse.chat.dialects.base import StreamParser
-from lakehouse.chat.dispatch.attempts import TrackedAttempt
-from lakehouse.chat.dispatch.call import Call
-from lakehouse.chat.dispatch.provider_response import Incoming
-from lakehouse.chat.model.request import Delta, Reply
+from lakehouse.chat.dispatch.attempts import ActiveAttempt
+from lakehouse.chat.dispatch.call import ChatCall
+from lakehouse.chat.dispatch.provider_response import ProviderResponse
+from lakehouse.chat.model.request import Delta, ProviderAnswer
 from lakehouse.chat.providers.registry import Route
 from lakehouse.config import ChatTable
 from lakehouse.core.errors import LakehouseError, failure
 
-AFTERWORD = 2.0
+TRAILING_USAGE_TIMEOUT = 2.0
 """Seconds after the end mark for what may still follow it: OpenCode sends the cost there, and a body that was read to
 its end gives its connection back."""
 
 
-def silent(route: Route, settings: ChatTable, *, heard: bool) -> LakehouseError:
+def timeout_error(route: Route, settings: ChatTable, *, heard: bool) -> LakehouseError:
     """The failure of a route that said nothing for too long; `heard`: after it had begun."""
     if heard:
         message = f"idle_timeout: {route} stopped in its answer and was silent for {settings.idle_timeout:g} s"
@@ -30,14 +30,14 @@ def silent(route: Route, settings: ChatTable, *, heard: bool) -> LakehouseError:
     return failure("timeout", message, provider=route.provider.name)
 
 
-class Live:
+class ProviderStream:
     """`take` gives the pieces that are here; when it gives none, the answer is whole and `reply` is there.
 
     It settles its attempt. Somebody must close it.
     """
 
     def __init__(
-        self, call: Call, route: Route, attempt: TrackedAttempt, incoming: Incoming, parser: StreamParser
+        self, call: ChatCall, route: Route, attempt: ActiveAttempt, incoming: ProviderResponse, parser: StreamParser
     ) -> None:
         self.route = route
         self.closed = False
@@ -54,17 +54,17 @@ class Live:
         self._afterword: float | None = None
         self._cut_off = False  # nothing more is read
         self._first: list[Delta] = []
-        self._reply: Reply | None = None
+        self._reply: ProviderAnswer | None = None
 
     @property
-    def reply(self) -> Reply:
+    def reply(self) -> ProviderAnswer:
         """The whole answer."""
         if self._reply is None:
             raise RuntimeError("the stream has not ended")
         return self._reply
 
     @property
-    def failing(self) -> bool:
+    def has_pending_error(self) -> bool:
         """Whether the next `take` raises, though nothing more arrives: an error came right behind the last pieces."""
         return self._parser.broken
 
@@ -80,13 +80,13 @@ class Live:
         self._parser = self._parser.settled
 
     async def receive(self) -> list[Delta]:
-        """The next pieces, none at the end: `take`, as soon as there is something. Raises the same, and `arrival`'s."""
+        """The next pieces, none at the end: `take`, as soon as there is something. Raises the same, and `wait_readable`'s."""
         while (deltas := self.take()) is None:
-            await self.arrival()
+            await self.wait_readable()
         return deltas
 
     def take(self) -> list[Delta] | None:
-        """The next pieces, those that arrived together; none at the end; None: `arrival` is to be awaited first.
+        """The next pieces, those that arrived together; none at the end; None: `wait_readable` is to be awaited first.
 
         Raises what breaks the stream.
         """
@@ -110,25 +110,25 @@ class Live:
                     return deltas
                 if data and parser.stirred:
                     self._moved = self._attempt.heard = True
-                    self._call.lift()
+                    self._call.lift_deadline()
         except LakehouseError as error:
             self._attempt.failed(error)
             raise
         return []
 
-    async def arrival(self, look: Callable[[], float | None] | None = None) -> None:
+    async def wait_readable(self, look: Callable[[], float | None] | None = None) -> None:
         """Wait until `take` may have something to give. Raises `ErrTimeout` after `idle_timeout` without a sign of the
         answer, such as a part of a tool call, which is a piece only when it is whole; what says nothing, such as a
         comment, is no sign. What follows a whole answer, or fails to, does not spoil it.
 
-        `look` is called meanwhile where the connection allows that, see `Body.attend`; it says what `due` says."""
-        due, body, attended = self.due(), self._body, None
+        `look` is called meanwhile where the connection allows that, see `Body.subscribe`; it says what `due` says."""
+        due, body, attended = self.next_deadline(), self._body, None
         try:
             if look is not None:
-                attended = body.attend(look, due)
-            if await (attended or body.arrival(due)):
+                attended = body.subscribe(look, due)
+            if await (attended or body.wait_readable(due)):
                 return
-            failed = silent(self.route, self._call.settings, heard=self._attempt.heard)
+            failed = timeout_error(self.route, self._call.settings, heard=self._attempt.heard)
         except LakehouseError as error:
             failed = self._cut(error)
         if not self._parser.complete:
@@ -136,14 +136,14 @@ class Live:
             raise failed
         self._cut_off = True
 
-    def due(self) -> float:
+    def next_deadline(self) -> float:
         """Until when to wait for more."""
         if self._moved:
             self._moved = False
             self._deadline = self._now() + self._patience
         if not self._parser.finished:
             return self._deadline
-        self._afterword = self._afterword or self._now() + AFTERWORD
+        self._afterword = self._afterword or self._now() + TRAILING_USAGE_TIMEOUT
         return min(self._deadline, self._afterword)
 
     async def drain(self) -> None:
@@ -160,8 +160,8 @@ class Live:
             return
         self.closed = True
         if not self.ended:
-            self._call.learned(self._parser.usage)
-        self._attempt.dropped()
+            self._call.record_usage(self._parser.usage)
+        self._attempt.abandoned()
         await self._incoming.aclose()
 
     def _cut(self, error: LakehouseError) -> LakehouseError:
@@ -178,5 +178,5 @@ class Live:
         self._reply = self._parser.end()
         self.ended = True
         self._attempt.answered()
-        self._call.learned(self._reply.usage)
+        self._call.record_usage(self._reply.usage)
         return deltas

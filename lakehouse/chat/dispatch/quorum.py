@@ -14,21 +14,21 @@ from dataclasses import dataclass, field
 import msgspec
 import trio
 
-from lakehouse.chat.dispatch.attempt import Whole, whole
-from lakehouse.chat.dispatch.call import Call
-from lakehouse.chat.dispatch.try_routes import walk
+from lakehouse.chat.dispatch.attempt import CompleteResult, request_complete
+from lakehouse.chat.dispatch.call import ChatCall
+from lakehouse.chat.dispatch.try_routes import try_routes
 from lakehouse.core.errors import LakehouseError, failure
 
 SHOWN = 100
 """Characters of a vote that an error shows."""
 
 
-async def ask_quorum(members: Sequence[tuple[str, Call]], agree: int) -> Whole:
+async def ask_quorum(members: Sequence[tuple[str, ChatCall]], agree: int) -> CompleteResult:
     """Ask the `members`, names and their calls; returns the answer that made `agree` of them say the same.
 
     Raises `ErrUpstream` with the votes when they do not.
     """
-    ballot = _Ballot(agree, len(members))
+    ballot = VoteTally(agree, len(members))
     async with trio.open_nursery() as nursery:
         for name, call in members:
             nursery.start_soon(_vote, name, call, ballot, nursery.cancel_scope)
@@ -37,9 +37,9 @@ async def ask_quorum(members: Sequence[tuple[str, Call]], agree: int) -> Whole:
     return ballot.elected
 
 
-async def _vote(name: str, call: Call, ballot: _Ballot, election: trio.CancelScope) -> None:
+async def _vote(name: str, call: ChatCall, ballot: VoteTally, election: trio.CancelScope) -> None:
     try:
-        ballot.count(name, await walk(call, whole))
+        ballot.count(name, await try_routes(call, request_complete))
     except LakehouseError as error:
         ballot.spoil(name, error)
     if ballot.decided:
@@ -47,17 +47,17 @@ async def _vote(name: str, call: Call, ballot: _Ballot, election: trio.CancelSco
 
 
 @dataclass(slots=True)
-class _Ballot:
+class VoteTally:
     agree: int
     members: int
-    elected: Whole | None = None
+    elected: CompleteResult | None = None
     _votes: Counter[str] = field(default_factory=Counter)
     _said: list[str] = field(default_factory=list)
 
-    def count(self, name: str, vote: Whole) -> None:
+    def count(self, name: str, vote: CompleteResult) -> None:
         """A vote. The one that makes enough is the answer: its attempt ended last."""
         self._said.append(f"{name} said {_shown(vote.reply.content)}")
-        same = normal(vote.reply.content)
+        same = canonical_form(vote.reply.content)
         self._votes[same] += 1
         if self.elected is None and self._votes[same] >= self.agree:
             self.elected = vote
@@ -80,7 +80,7 @@ class _Ballot:
         )
 
 
-def normal(text: str) -> str:
+def canonical_form(text: str) -> str:
     """What is the same for answers that are equal as JSON, or if they are none, as text with folded white space."""
     try:
         value = msgspec.json.decode(text.encode("utf-8", "replace"))

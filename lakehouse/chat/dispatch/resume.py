@@ -13,7 +13,7 @@ import msgspec
 from lakehouse.chat.model.request import ContentPiece, Delta, JsonObject, ReasoningPiece, SupplementPiece, ToolCallPiece
 
 
-class Handed:
+class DeliveredText:
     """What the client of a stream has so far. Its size has the bound of an answer (`dialects.base.MAX_ANSWER`)."""
 
     def __init__(self) -> None:
@@ -31,19 +31,19 @@ class Handed:
             else:
                 self._annotations += delta.annotations or ()
 
-    def repetition(self) -> Repetition | None:
+    def repetition(self) -> PrefixMatcher | None:
         """What has to be repeated; None if that is beyond proof: another route names its tool calls differently."""
         if self.calls:
             return None
         content, reasoning = ("".join(self._texts[kind]) for kind in (ContentPiece, ReasoningPiece))
-        return Repetition(content, reasoning, self._annotations)
+        return PrefixMatcher(content, reasoning, self._annotations)
 
 
-class Differs(Exception):
+class PrefixMismatch(Exception):
     """The other answer is not the one that the client has."""
 
 
-class Repetition:
+class PrefixMatcher:
     """The part of a new answer that the client already has, text and reasoning each for itself."""
 
     def __init__(self, content: str, reasoning: str, annotations: Iterable[JsonObject] = ()) -> None:
@@ -65,7 +65,7 @@ class Repetition:
         if self.pending:
             if isinstance(delta, SupplementPiece) and not delta.images and not delta.audio:
                 return []  # it is about the text that the client has
-            raise Differs  # it goes on here, and has not said what the client was told elsewhere
+            raise PrefixMismatch  # it goes on here, and has not said what the client was told elsewhere
         if isinstance(delta, SupplementPiece) and delta.annotations:
             new = tuple(found for found in delta.annotations if found not in self._annotations)
             return [msgspec.structs.replace(delta, annotations=new)] if new else []
@@ -76,12 +76,12 @@ class Repetition:
         left = self._left[kind]
         repeated = min(len(text), len(left))
         if text[:repeated] != left[:repeated]:
-            raise Differs
+            raise PrefixMismatch
         self._left[kind] = left[repeated:]
         if repeated == len(text):
             return []
         if self.pending:
-            raise Differs
+            raise PrefixMismatch
         return [kind(text[repeated:])] if repeated else [delta]
 
 

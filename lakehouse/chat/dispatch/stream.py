@@ -9,19 +9,19 @@ from typing import Self
 
 import trio
 
-from lakehouse.chat.dispatch.answer import done
+from lakehouse.chat.dispatch.answer import build_done
 from lakehouse.chat.dispatch.attempt import open_stream
-from lakehouse.chat.dispatch.call import Call
-from lakehouse.chat.dispatch.hedging import hedged_walk
+from lakehouse.chat.dispatch.call import ChatCall
+from lakehouse.chat.dispatch.hedging import try_routes_hedged
 from lakehouse.chat.dispatch.policy import rule_for
-from lakehouse.chat.dispatch.provider_stream import Live
-from lakehouse.chat.dispatch.resume import Differs, Handed, Repetition
-from lakehouse.chat.dispatch.try_routes import in_time, walk
+from lakehouse.chat.dispatch.provider_stream import ProviderStream
+from lakehouse.chat.dispatch.resume import DeliveredText, PrefixMatcher, PrefixMismatch
+from lakehouse.chat.dispatch.try_routes import try_routes, with_deadline
 from lakehouse.chat.model.request import Delta, Piece
 from lakehouse.core.errors import Attempt, LakehouseError, failure
 
 NOTHING = (None, None, None, None)
-Meanwhile = Callable[[Sequence[Piece]], Awaitable[None] | None]
+PieceSink = Callable[[Sequence[Piece]], Awaitable[None] | None]
 
 
 class Stream:
@@ -33,29 +33,31 @@ class Stream:
     asked for) and `attempts` are those of the route that serves.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: ChatCall) -> None:
         self._call = call
         self.provider = self.model = ""
-        self._live: Live | None = None
-        self._handed = Handed() if call.settings.policy.on_cut == "resume" else None
-        self._repetition: Repetition | None = None
+        self._live: ProviderStream | None = None
+        self._handed = DeliveredText() if call.settings.policy.on_cut == "resume" else None
+        self._repetition: PrefixMatcher | None = None
         self._cut: LakehouseError | None = None  # what broke the stream, until it is resumed
-        self._meanwhile: Meanwhile | None = None
-        self._held: list[Delta] | None = None  # by `_relay`, as are the next two
-        self._rest: Awaitable[None] | None = None
+        self._meanwhile: PieceSink | None = None
+        self._pending_deltas: list[Delta] | None = None  # by `_deliver_from_poller`, as are the next two
+        self._pending_write: Awaitable[None] | None = None
         self._failed: Exception | None = None
         self._pieces: Iterator[Piece] = iter(())
         self._over = False
 
     async def __aenter__(self) -> Self:
-        self._serve(await in_time(self._call, partial(hedged_walk, self._call, open_stream), since=self._call.began))
+        self._serve(
+            await with_deadline(self._call, partial(try_routes_hedged, self._call, open_stream), since=self._call.began)
+        )
         self._call.flight.first_piece = trio.current_time()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         live = self._serving
-        if not live.closed and not live.ended and self._call.linger.wanted:
-            bounded = trio.CancelScope(shield=True, deadline=self._call.linger.until)  # by `on_disconnect`
+        if not live.closed and not live.ended and self._call.disconnect_grace.wanted:
+            bounded = trio.CancelScope(shield=True, deadline=self._call.disconnect_grace.until)  # by `on_disconnect`
             with bounded, suppress(LakehouseError):  # a failure is noted in the attempt; nobody is left to be told
                 await live.drain()
         await live.aclose()
@@ -63,15 +65,15 @@ class Stream:
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """The trail so far; the last one is the serving route's."""
-        return self._call.trail.entries()
+        return self._call.attempt_log.entries()
 
-    def batches(self, meanwhile: Meanwhile | None = None) -> Batches:
+    def batches(self, meanwhile: PieceSink | None = None) -> Batches:
         """Pieces that arrived together, as they arrive; the very last piece is `Done`.
 
         `meanwhile` may be given what arrives while the iterator waits, the end excepted, in place of its being waited
         for: another task calls it then, at no cost to speak of. It returns None, or what the iterator is to await.
         """
-        self._meanwhile = meanwhile if self._call.linger.never else None
+        self._meanwhile = meanwhile if self._call.disconnect_grace.disabled else None
         return Batches(self)
 
     def __aiter__(self) -> AsyncIterator[Piece]:
@@ -87,35 +89,35 @@ class Stream:
         """The next pieces, at least one. Raises StopAsyncIteration after the last, and what breaks the stream."""
         if self._over:
             raise StopAsyncIteration
-        linger = self._call.linger
+        linger = self._call.disconnect_grace
         try:
             while (deltas := self._take(self._serving)) is None:
-                await linger.protect(self._wait, _nothing)
+                await linger.run_shielded(self._wait, _nothing)
         except LakehouseError as error:
             self._over = True
             await self._serving.aclose()
-            raise self._call.ended_in(error) from error.__cause__
+            raise self._call.finalize_error(error) from error.__cause__
         live = self._serving
         if not live.ended:
             return deltas
         self._over = True
         self._call.answered(live.route, live.reply)
-        return [*deltas, done(self._call, live.route, live.reply)]
+        return [*deltas, build_done(self._call, live.route, live.reply)]
 
     @property
-    def _serving(self) -> Live:
+    def _serving(self) -> ProviderStream:
         if self._live is None:
             raise RuntimeError("the stream has not been entered: use `async with`")
         return self._live
 
-    def _serve(self, live: Live) -> None:
+    def _serve(self, live: ProviderStream) -> None:
         self._live = live
         self.provider, self.model = live.route.provider.name, live.route.model
 
-    def _take(self, live: Live) -> list[Delta] | None:
+    def _take(self, live: ProviderStream) -> list[Delta] | None:
         """The next deltas that the client does not have yet; none only if the answer has ended; None: `_wait` first."""
-        if self._held is not None:
-            held, self._held = self._held, None
+        if self._pending_deltas is not None:
+            held, self._pending_deltas = self._pending_deltas, None
             return held
         while True:
             try:
@@ -136,33 +138,33 @@ class Stream:
         """Until `_take` may have something: more of the answer, or another route's when this one was cut."""
         if self._cut is None:
             try:
-                await self._serving.arrival(self._relay if self._meanwhile is not None else None)
+                await self._serving.wait_readable(self._deliver_from_poller if self._meanwhile is not None else None)
             except LakehouseError as error:
                 self._cut = error
         cut, self._cut = self._cut, None
         if cut is not None:
             await self._resume(cut)
-        rest, self._rest = self._rest, None
+        rest, self._pending_write = self._pending_write, None
         if rest is not None:
             await rest
         failed, self._failed = self._failed, None
         if failed is not None:
             raise failed
 
-    def _relay(self) -> float | None:
+    def _deliver_from_poller(self) -> float | None:
         """Hand on what has arrived, in the place of the task that waits for it. Says until when that is to wait on, or
         None when it has to do the next thing itself: end, resume, wait until a client takes its pieces, or fail."""
         live = self._serving
         try:
             deltas = self._take(live)
             if deltas is not None and live.ended:
-                self._held = deltas
+                self._pending_deltas = deltas
             elif deltas is not None and self._meanwhile is not None:
-                self._rest = self._meanwhile(deltas)
+                self._pending_write = self._meanwhile(deltas)
         except Exception as error:  # noqa: BLE001 - raised in the task
             self._failed = error
-        left_over = (self._cut, self._held, self._rest, self._failed)
-        return live.due() if left_over == NOTHING and not live.failing else None
+        left_over = (self._cut, self._pending_deltas, self._pending_write, self._failed)
+        return live.next_deadline() if left_over == NOTHING and not live.has_pending_error else None
 
     async def _resume(self, cut: LakehouseError) -> None:
         """Have the next route answer the question again. Raises `cut` when it may not, or when nobody is left."""
@@ -172,15 +174,15 @@ class Stream:
             raise cut
         await live.aclose()
         try:
-            self._serve(await in_time(call, partial(walk, call, open_stream, "resume")))
+            self._serve(await with_deadline(call, partial(try_routes, call, open_stream, "resume")))
         except LakehouseError as error:
             raise cut from error
         self._repetition = repetition
 
-    def _new_in(self, deltas: list[Delta], repetition: Repetition) -> list[Delta]:
+    def _new_in(self, deltas: list[Delta], repetition: PrefixMatcher) -> list[Delta]:
         try:
             new = repetition.pass_on(deltas)
-        except Differs:
+        except PrefixMismatch:
             pass
         else:
             if not (self._serving.ended and repetition.pending):

@@ -12,16 +12,16 @@ from typing import Protocol, TypeVar
 
 import trio
 
-from lakehouse.chat.dispatch.attempts import TrackedAttempt
-from lakehouse.chat.dispatch.call import Call
+from lakehouse.chat.dispatch.attempts import ActiveAttempt
+from lakehouse.chat.dispatch.call import ChatCall
 from lakehouse.chat.dispatch.own_process import OwnProcess
-from lakehouse.chat.dispatch.policy import pause_before, rule_for, worth_telling
+from lakehouse.chat.dispatch.policy import backoff_delay, rule_for, worth_telling
 from lakehouse.chat.providers.registry import Route
 from lakehouse.core.context import AttemptReason
 from lakehouse.core.errors import LakehouseError, failure
 
 
-class Won(Protocol):
+class AttemptResult(Protocol):
     """What an attempt that worked gives: a whole answer, or a stream that has begun."""
 
     async def drain(self) -> None:
@@ -31,28 +31,28 @@ class Won(Protocol):
         """Let go of it at once."""
 
 
-Result = TypeVar("Result", bound=Won)
-Result_co = TypeVar("Result_co", bound=Won, covariant=True)
+Result = TypeVar("Result", bound=AttemptResult)
+Result_co = TypeVar("Result_co", bound=AttemptResult, covariant=True)
 
 
-class Ask(Protocol[Result_co]):
+class AttemptFunction(Protocol[Result_co]):
     """How one attempt is made: `attempt.whole`, or `attempt.open_stream`."""
 
-    async def __call__(self, call: Call, route: Route, attempt: TrackedAttempt, *, last: bool) -> Result_co: ...
+    async def __call__(self, call: ChatCall, route: Route, attempt: ActiveAttempt, *, last: bool) -> Result_co: ...
 
 
-async def walk(call: Call, ask: Ask[Result], why: AttemptReason = "first") -> Result:
+async def try_routes(call: ChatCall, ask: AttemptFunction[Result], why: AttemptReason = "first") -> Result:
     """Ask one route after the other until one answers. `why` says what the first of them is asked for.
 
     Raises a failure that goes back to the caller, the last one when no route or no time is left, and `ErrUnavailable`
     when the circuits of all routes are open.
     """
     failed: LakehouseError | None = None
-    while call.routes and (failed is None or call.fits(0)):
+    while call.routes and (failed is None or call.fits_before_deadline(0)):
         if failed is not None:
             call.route_began = trio.current_time()
         try:
-            won = await ask_route(call, call.routes.popleft(), ask, why)
+            won = await try_route(call, call.routes.popleft(), ask, why)
         except LakehouseError as error:
             if not rule_for(error).onward:
                 raise
@@ -61,11 +61,11 @@ async def walk(call: Call, ask: Ask[Result], why: AttemptReason = "first") -> Re
             if won is not None:
                 return won
         why = "fallback"
-    raise failed or call.blocked()
+    raise failed or call.circuits_open_error()
 
 
-async def ask_route(
-    call: Call, route: Route, ask: Ask[Result], why: AttemptReason, *, once: bool = False
+async def try_route(
+    call: ChatCall, route: Route, ask: AttemptFunction[Result], why: AttemptReason, *, once: bool = False
 ) -> Result | None:
     """Ask one route, again as often as the policy and the time allow (or `once`); None: its circuit is open.
 
@@ -73,7 +73,7 @@ async def ask_route(
     next way at once: that is another request, not a second try of the refused one.
     """
     began = call.route_began
-    circuit = call.means.circuits[route.target]
+    circuit = call.resources.circuits[route.target]
     failed: LakehouseError | None = None
     retry = 0
     own = None if (ready := route.provider.readiness) is None else OwnProcess(call, route, ready)
@@ -82,20 +82,22 @@ async def ask_route(
             why = "retry"
         if failed is not None or own is not None:
             began = trio.current_time()
-        attempt = call.trail.begin(route, passing, why, now=began, patience=call.means.patience)
+        attempt = call.attempt_log.begin(route, passing, why, now=began, patience=call.resources.silence_limit)
         try:
             with attempt:
                 last = not call.routes or call.on_last_route
-                if not call.linger.allowed:
+                if not call.disconnect_grace.allowed:
                     return await ask(call, route, attempt, last=last)
-                return await call.linger.protect(partial(ask, call, route, attempt, last=last), lambda won: won.drain())
+                return await call.disconnect_grace.run_shielded(
+                    partial(ask, call, route, attempt, last=last), lambda won: won.drain()
+                )
         except LakehouseError as error:
             failed = error
             if (own is not None and own.ended(attempt, error)) or call.step_down(attempt, error):
                 continue
         retry += 1
-        pause = None if once else pause_before(retry, failed, call.settings.policy, call.means.random)
-        if pause is None or not call.fits(pause) or not circuit.admits:
+        pause = None if once else backoff_delay(retry, failed, call.settings.policy, call.resources.random)
+        if pause is None or not call.fits_before_deadline(pause) or not circuit.admits:
             raise failed
         call.flight.phase = "backoff"
         await trio.sleep(pause)
@@ -105,10 +107,10 @@ async def ask_route(
     return None
 
 
-async def in_time(call: Call, work: Callable[[], Awaitable[Result]], *, since: float | None = None) -> Result:
+async def with_deadline(call: ChatCall, work: Callable[[], Awaitable[Result]], *, since: float | None = None) -> Result:
     """Do `work` within `timeout` (counted from now, or from the moment `since`), or what is left of a nearer deadline
     around it. Failures learn the call's trail."""
-    timeout, flight = call.means.settings.timeout, call.flight
+    timeout, flight = call.resources.settings.timeout, call.flight
     now = trio.current_time()
     before = flight.deadline
     # A flight whose caller is known comes from a lifeline, which keeps the nearest deadline around us.
@@ -120,9 +122,9 @@ async def in_time(call: Call, work: Callable[[], Awaitable[Result]], *, since: f
         try:
             return await work()
         except LakehouseError as error:
-            raise call.ended_in(error) from error.__cause__
+            raise call.finalize_error(error) from error.__cause__
         finally:
             flight.deadline = before
-    call.trail.timed_out()
+    call.attempt_log.timed_out()
     message = f"timeout: {call.waited_for} did not come within {timeout:g} s"
-    raise call.ended_in(failure("timeout", message, provider=call.flight.provider))
+    raise call.finalize_error(failure("timeout", message, provider=call.flight.provider))

@@ -191,7 +191,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     output_details: JsonObject | None = None
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
+class ProviderAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What one provider answered, decoded from its dialect, before the dispatcher adds who and how long.
 
     `finish_reason` is None when the provider gave none. `extra_content` of a provider is dropped, signed reasoning
@@ -306,7 +306,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     created: int = 0
 
 
-class Probed(msgspec.Struct, frozen=True, kw_only=True):
+class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a provider answers; `detail` says how, `ms` how fast."""
 
     name: str

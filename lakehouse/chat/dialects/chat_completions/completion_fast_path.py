@@ -16,7 +16,7 @@ from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks
 from lakehouse.chat.dialects.lenient_json import MAX_COUNT
 from lakehouse.chat.dialects.text_only_fields import ChoiceBeside, DocumentBeside, MessageBeside
 from lakehouse.chat.dialects.usage import OWN_FIELDS
-from lakehouse.chat.model.request import FinishReason, Reply, Supplements, Usage
+from lakehouse.chat.model.request import FinishReason, ProviderAnswer, Supplements, Usage
 
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 Details = dict[str, Count | None]
@@ -58,7 +58,7 @@ _decode = msgspec.json.Decoder(_Completion).decode
 _UNCOUNTED = Usage()
 
 
-def plain_text(body: bytes, quirks: Quirks) -> Reply | None:
+def plain_text(body: bytes, quirks: Quirks) -> ProviderAnswer | None:
     """The answer in `body`, or None if it is for the other reader."""
     if len(body) > MAX_ANSWER:
         return None
@@ -78,9 +78,9 @@ def plain_text(body: bytes, quirks: Quirks) -> Reply | None:
         ended = FINISH_REASONS.get(reason, "stop")
     tier, fingerprint = completion.service_tier, completion.system_fingerprint
     if not tier and not fingerprint:
-        return Reply(content=content, finish_reason=ended, usage=_usage(completion.usage))
+        return ProviderAnswer(content=content, finish_reason=ended, usage=_usage(completion.usage))
     facts = Supplements(service_tier=tier or UNSET, system_fingerprint=fingerprint or UNSET)
-    return Reply(content=content, finish_reason=ended, usage=_usage(completion.usage), supplements=facts)
+    return ProviderAnswer(content=content, finish_reason=ended, usage=_usage(completion.usage), supplements=facts)
 
 
 def _usage(counted: _Usage | None) -> Usage:

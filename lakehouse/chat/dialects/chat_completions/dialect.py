@@ -28,7 +28,16 @@ from lakehouse.chat.dialects.text_only_fields import BESIDE_CONTENT
 from lakehouse.chat.dialects.thinking import field_of
 from lakehouse.chat.dialects.tool_choice import offer
 from lakehouse.chat.dialects.tools import CallIds, fragments_of
-from lakehouse.chat.model.request import Custom, Delta, Message, OpenAIMessage, Reply, Request, TextPart, ToolCall
+from lakehouse.chat.model.request import (
+    Custom,
+    Delta,
+    Message,
+    OpenAIMessage,
+    ProviderAnswer,
+    Request,
+    TextPart,
+    ToolCall,
+)
 
 BLANK = " "
 """Reasoning where there is none: Kimi and DeepSeek take an empty string for missing (pi#4251, hermes-agent#17341)."""
@@ -86,7 +95,7 @@ class ChatCompletions:
         tools = _tools(request, plan, quirks, changes)
         return body_of(quirks.extra_body, thinking, extra_fields(request), own_options(request), tools, known)
 
-    def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
+    def decode(self, body: bytes, *, quirks: Quirks) -> ProviderAnswer:
         """See `Dialect`."""
         return plain_text(body, quirks) or read_whole(body, CompletionReader(quirks))
 

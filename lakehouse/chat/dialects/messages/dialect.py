@@ -20,7 +20,7 @@ from lakehouse.chat.dialects.parsing import Parser, read_whole
 from lakehouse.chat.dialects.request_fields import body_of, extra_fields, own_options
 from lakehouse.chat.dialects.schema import structured_output
 from lakehouse.chat.dialects.tool_choice import Choice, offer
-from lakehouse.chat.model.request import Delta, Reply, Request
+from lakehouse.chat.model.request import Delta, ProviderAnswer, Request
 
 CHOICES = {"none": "none", "auto": "auto", "required": "any"}
 
@@ -45,7 +45,7 @@ class Messages:
         known = {"model": model, **blocks.conversation(request, plan, quirks, changes), "stream": stream}
         return body_of(quirks.extra_body, own_options(request), said, tools, known)
 
-    def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
+    def decode(self, body: bytes, *, quirks: Quirks) -> ProviderAnswer:
         """See `Dialect`."""
         return read_whole(body, MessagesReader(quirks))
 

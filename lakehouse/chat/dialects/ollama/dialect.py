@@ -31,7 +31,7 @@ from lakehouse.chat.dialects.schema import structured_output
 from lakehouse.chat.dialects.schema.subsets import inlined
 from lakehouse.chat.dialects.tool_choice import choice_of, offer
 from lakehouse.chat.dialects.tools import CallIds, arguments_object, fragments_of
-from lakehouse.chat.model.request import Delta, ImagePart, Message, Reply, Request
+from lakehouse.chat.model.request import Delta, ImagePart, Message, ProviderAnswer, Request
 from lakehouse.core.errors import ErrBadRequest, failure
 
 OPTIONS = (
@@ -93,7 +93,7 @@ class Ollama:
             raise unplaced("parallel_tool_calls", model=model, quirks=quirks)
         return body_of(quirks.extra_body, extra, known)
 
-    def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
+    def decode(self, body: bytes, *, quirks: Quirks) -> ProviderAnswer:
         """See `Dialect`."""
         return read_whole(body, OllamaReader(quirks))
 

@@ -31,7 +31,7 @@ from lakehouse.chat.model.request import (
     FilePart,
     ImagePart,
     Message,
-    Reply,
+    ProviderAnswer,
     Request,
     TextPart,
     VideoPart,
@@ -65,7 +65,7 @@ class Responses:
         known = {"model": model, "input": _input(request, plan, quirks), "stream": stream}
         return body_of(quirks.extra_body, own_options(request), said, tools, known)
 
-    def decode(self, body: bytes, *, quirks: Quirks) -> Reply:
+    def decode(self, body: bytes, *, quirks: Quirks) -> ProviderAnswer:
         """See `Dialect`."""
         return read_whole(body, ResponseReader(quirks))
 

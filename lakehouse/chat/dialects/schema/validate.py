@@ -16,7 +16,7 @@ import msgspec
 from lakehouse.chat.dialects.lenient_json import JsonObject, load
 from lakehouse.chat.dialects.reasoning import ThinkSplitter
 from lakehouse.chat.dialects.schema.cost import Effort
-from lakehouse.chat.model.request import Reply
+from lakehouse.chat.model.request import ProviderAnswer
 from lakehouse.core.errors import ErrBadRequest, ErrUpstream, LakehouseError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Check:
         self._schema = None if isinstance(wanted, str) else prepared(wanted)
         self._provider = provider
 
-    def settled(self, reply: Reply, *, as_it_is: bool = False) -> Reply:
+    def settled(self, reply: ProviderAnswer, *, as_it_is: bool = False) -> ProviderAnswer:
         """The reply with nothing but the JSON as its content. Raises `upstream_error` saying where it does not fit;
         `as_it_is`: also if anything stands around the JSON, for the text was given out already.
 

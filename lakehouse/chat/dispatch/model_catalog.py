@@ -12,7 +12,7 @@ import trio
 
 from lakehouse.chat.dispatch.provider_response import send_via_httpx
 from lakehouse.chat.model.request import ModelCard, ProbeResult
-from lakehouse.chat.providers.base import Listed, Provider
+from lakehouse.chat.providers.base import ListedModel, Provider
 from lakehouse.core.errors import LakehouseError, failure
 
 logger = logging.getLogger("lakehouse.chat")
@@ -42,7 +42,7 @@ class ModelCatalog:
         self._providers = providers
         self._transports = transports
         self._tiers = [ModelCard(id=tier, owned_by="lakehouse") for tier in tiers]
-        self._models: dict[str, list[Listed]] = {}
+        self._models: dict[str, list[ListedModel]] = {}
         self._asked = -inf
         self._refresh_lock = trio.Lock()
 

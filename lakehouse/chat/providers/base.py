@@ -32,7 +32,7 @@ COMMON: Headers = (
 )
 
 
-class Listed(msgspec.Struct, frozen=True):
+class ListedModel(msgspec.Struct, frozen=True):
     """A model as its provider lists it: its own name for it, and unix seconds, 0 if it says nothing."""
 
     model: str
@@ -96,7 +96,7 @@ class Provider:
         """Headers of a GET: listing and probe."""
         return (*COMMON, (b"Accept", b"application/json"), *self.bearer)
 
-    def parse_listing(self, body: bytes) -> list[Listed]:
+    def parse_listing(self, body: bytes) -> list[ListedModel]:
         """The provider's own list of models. Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError`
         for one that is not understood."""
         return parse_openai_listing(body)
@@ -143,9 +143,9 @@ class _OpenAIListing(msgspec.Struct):
 _read_openai_listing: Callable[[bytes], _OpenAIListing] = msgspec.json.Decoder(_OpenAIListing).decode
 
 
-def parse_openai_listing(body: bytes) -> list[Listed]:
+def parse_openai_listing(body: bytes) -> list[ListedModel]:
     """`{"data":[{"id","created"}]}`, as OpenAI, OpenRouter, OpenCode, Kimi and llama.cpp answer."""
     return [
-        Listed(item.id, int(item.created) if isinstance(item.created, int | float) else 0)
+        ListedModel(item.id, int(item.created) if isinstance(item.created, int | float) else 0)
         for item in _read_openai_listing(body).data
     ]

@@ -12,7 +12,7 @@ import msgspec
 from lakehouse.chat.dialects.base import Quirks
 from lakehouse.chat.dialects.ollama import dialect as dialect
 from lakehouse.chat.model.request import Request
-from lakehouse.chat.providers.base import Endpoint, Listed, Provider
+from lakehouse.chat.providers.base import Endpoint, ListedModel, Provider
 from lakehouse.chat.providers.keys import Key
 
 
@@ -58,9 +58,11 @@ class Ollama(Provider):
     def quirks(self, model: str, request: Request) -> Quirks:  # noqa: ARG002
         return self._quirks
 
-    def parse_listing(self, body: bytes) -> list[Listed]:
+    def parse_listing(self, body: bytes) -> list[ListedModel]:
         """`{"models":[{"name","modified_at"}]}`."""
-        return [Listed(item.name, _unix_seconds(item.modified_at or "")) for item in _decoder.decode(body).models or ()]
+        return [
+            ListedModel(item.name, _unix_seconds(item.modified_at or "")) for item in _decoder.decode(body).models or ()
+        ]
 
 
 def _unix_seconds(written: str) -> int:

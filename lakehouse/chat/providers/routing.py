@@ -26,7 +26,7 @@ class Target(NamedTuple):
         return f"{self.provider}/{self.model}"
 
 
-class Rule(NamedTuple):
+class PrefixRule(NamedTuple):
     """Names with this prefix or suffix go to `provider` without it."""
 
     provider: str
@@ -45,14 +45,14 @@ class Rule(NamedTuple):
         return Target(self.provider, name.removeprefix(self.prefix).removesuffix(self.suffix))
 
 
-RULES = (
-    Rule("ollama", prefix="ollama/"),
-    Rule("ollama_cloud", prefix="ollama_cloud/"),
-    Rule("openrouter", prefix="openrouter/"),
-    Rule("opencode", prefix="opencode/"),
-    Rule("kimi", prefix="kimi/"),
-    Rule("local", prefix="local/"),
-    Rule("ollama_cloud", suffix=":cloud"),
+PREFIX_RULES = (
+    PrefixRule("ollama", prefix="ollama/"),
+    PrefixRule("ollama_cloud", prefix="ollama_cloud/"),
+    PrefixRule("openrouter", prefix="openrouter/"),
+    PrefixRule("opencode", prefix="opencode/"),
+    PrefixRule("kimi", prefix="kimi/"),
+    PrefixRule("local", prefix="local/"),
+    PrefixRule("ollama_cloud", suffix=":cloud"),
 )
 
 
@@ -70,7 +70,7 @@ class Router:
             raise ErrBadRequest(
                 f"`model` must be at most {LONGEST_NAME} characters long (got {len(name)})", field="model"
             )
-        rule = next((rule for rule in RULES if rule.fits(name)), None)
+        rule = next((rule for rule in PREFIX_RULES if rule.fits(name)), None)
         target = Target(self.default, name) if rule is None else rule.target(name)
         if not target.model.strip():
             raise ErrBadRequest(

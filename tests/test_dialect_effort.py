@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
-from lakehouse.chat.dialects.schema.cost import MAX_EXPANDED, Effort, TooMuch
-from lakehouse.chat.dialects.schema.validate import MAX_CHECKS, MAX_FINDINGS, Check, Misfit, prepared
+from lakehouse.chat.dialects.schema.cost import MAX_EXPANDED, SchemaCost, SchemaTooComplex
+from lakehouse.chat.dialects.schema.validate import (
+    MAX_CHECKS,
+    MAX_FINDINGS,
+    AnswerValidator,
+    SchemaMismatch,
+    compile_schema,
+)
 from lakehouse.core.errors import ErrBadRequest
 
 TREE = {
@@ -39,8 +45,8 @@ def chain(names: str, *, length: int = 20) -> dict[str, Any]:
 @pytest.mark.parametrize("names", ["#/$defs/a{}", "#n{}"])
 def test_a_schema_that_explodes_is_refused_however_it_refers(names: str) -> None:
     with pytest.raises(ErrBadRequest, match=f"`format` .* more than {MAX_EXPANDED} schemas with its references"):
-        prepared(chain(names))
-    assert Effort(chain(names, length=3)).expanded > 4**3
+        compile_schema(chain(names))
+    assert SchemaCost(chain(names, length=3)).expanded > 4**3
 
 
 @pytest.mark.parametrize(
@@ -62,21 +68,21 @@ def test_a_schema_that_explodes_is_refused_however_it_refers(names: str) -> None
     ],
 )
 def test_references_that_lead_somewhere_are_followed(schema: dict[str, Any], fitting: object) -> None:
-    assert Check(schema, provider="p").json_in(json.dumps(fitting)) == json.dumps(fitting)
+    assert AnswerValidator(schema, provider="p").json_in(json.dumps(fitting)) == json.dumps(fitting)
 
 
 @pytest.mark.parametrize("reference", ["#nowhere", "other.json", "https://example.com/schema#/a"])
 def test_a_reference_that_leads_nowhere_is_named(reference: str) -> None:
-    with pytest.raises(TooMuch, match=f"'{reference}' is no path in it"):
-        Effort({"$ref": reference})
+    with pytest.raises(SchemaTooComplex, match=f"'{reference}' is no path in it"):
+        SchemaCost({"$ref": reference})
 
 
 @pytest.mark.parametrize(
     "schema", [{"items": nested(10**4, {})}, chain("#/$defs/a{}", length=2000)], ids=["lists", "references"]
 )
 def test_a_schema_that_nests_without_end_is_refused(schema: dict[str, Any]) -> None:
-    with pytest.raises(TooMuch, match="nested too deeply"):
-        Effort(schema)
+    with pytest.raises(SchemaTooComplex, match="nested too deeply"):
+        SchemaCost(schema)
 
 
 PARTS = chain("#/$defs/a{}", length=6)["$defs"]
@@ -93,53 +99,53 @@ PARTS = chain("#/$defs/a{}", length=6)["$defs"]
     ],
 )
 def test_what_a_schema_comes_to_is_not_hidden_by_names(schema: dict[str, Any]) -> None:
-    assert Effort(schema).expanded > 4**6
+    assert SchemaCost(schema).expanded > 4**6
 
 
 @pytest.mark.parametrize("keyword", ["const", "default", "examples", "x-ours"])
 def test_what_is_no_schema_refers_to_nothing(keyword: str) -> None:
-    assert Effort({keyword: {"$ref": "nowhere"}}).expanded == 1
+    assert SchemaCost({keyword: {"$ref": "nowhere"}}).expanded == 1
 
 
 def test_schemas_that_depend_on_each_other_are_looked_at_once() -> None:
     schema: dict[str, Any] = {}
     for _ in range(100):
         schema = {"dependentSchemas": {"a": schema}}
-    assert Effort(schema).expanded == 101
+    assert SchemaCost(schema).expanded == 101
 
 
 def test_numbers_beyond_every_float_are_only_too_many() -> None:
     wide = {"anyOf": [{"type": "array", "minItems": 1, "items": {"$ref": "#"}}] * 9}
-    assert Effort(wide).findings(nested(400, [])) > 10**308
-    with pytest.raises(Misfit, match="to say where"):
-        Check(wide, provider="p").json_in(json.dumps(nested(400, [])))
+    assert SchemaCost(wide).findings(nested(400, [])) > 10**308
+    with pytest.raises(SchemaMismatch, match="to say where"):
+        AnswerValidator(wide, provider="p").json_in(json.dumps(nested(400, [])))
 
 
 @pytest.mark.parametrize("depth", [4, 20, 400])
 def test_an_answer_is_checked_in_no_time_though_to_say_where_it_is_wrong_would_take_for_ever(depth: int) -> None:
     """Whoever tries it without the bound does not see the end of the second."""
-    with pytest.raises(Misfit, match="not valid under any" if depth < 5 else "to say where"):
-        Check(BRANCHING, provider="p").json_in(json.dumps(nested(depth, [])))
+    with pytest.raises(SchemaMismatch, match="not valid under any" if depth < 5 else "to say where"):
+        AnswerValidator(BRANCHING, provider="p").json_in(json.dumps(nested(depth, [])))
 
 
 def test_where_an_honest_answer_is_wrong_is_said() -> None:
     value: Any = {"v": "x"}
     for _ in range(8):
         value = {"v": 1, "c": [{"v": 1}, value]}
-    with pytest.raises(Misfit, match=r"at `\$(\.c\[1\]){8}\.v`: \"x\" is not of type \"integer\""):
-        Check(TREE, provider="p").json_in(json.dumps(value))
+    with pytest.raises(SchemaMismatch, match=r"at `\$(\.c\[1\]){8}\.v`: \"x\" is not of type \"integer\""):
+        AnswerValidator(TREE, provider="p").json_in(json.dumps(value))
 
 
 def test_a_large_flat_answer_is_cheap() -> None:
     field = {"anyOf": [{"type": "string"}, {"type": "null"}]}
     schema = {"items": {"properties": {f"p{number}": field for number in range(300)}}}
     value = [{f"p{number}": "x" for number in range(300)}] * 300
-    effort = Effort(schema)
+    effort = SchemaCost(schema)
     assert effort.checks(value) < MAX_CHECKS / 10
     assert effort.findings(value[:10]) < MAX_FINDINGS / 10
 
 
 def test_an_answer_too_large_for_its_schema_is_none_that_fits() -> None:
     schema = {"items": {"anyOf": [{"pattern": f"^{number}$"} for number in range(5000)]}}
-    with pytest.raises(Misfit, match="to be checked"):
-        Check(schema, provider="p").json_in(json.dumps(["4999"] * 5000))
+    with pytest.raises(SchemaMismatch, match="to be checked"):
+        AnswerValidator(schema, provider="p").json_in(json.dumps(["4999"] * 5000))

@@ -13,7 +13,7 @@ from lakehouse.chat.dialects.messages.dialect import Messages
 from lakehouse.chat.dialects.ollama.dialect import Ollama
 from lakehouse.chat.dialects.responses.dialect import Responses
 from lakehouse.chat.dialects.tools import ANSWER_TOOL
-from lakehouse.chat.dialects.unsupported import GenerateContent
+from lakehouse.chat.dialects.unsupported import UnsupportedDialect
 from lakehouse.chat.model.request import OpenAIRequest, Request
 from lakehouse.core.errors import ErrBadRequest, LakehouseError
 
@@ -508,5 +508,5 @@ def test_the_place_of_an_image_is_named_as_the_caller_counts() -> None:
 
 def test_gemini_is_another_endpoint() -> None:
     with pytest.raises(LakehouseError, match=r"m of opencode .*generateContent") as caught:
-        body(GenerateContent(), quirks=Quirks(provider="opencode"))
+        body(UnsupportedDialect(), quirks=Quirks(provider="opencode"))
     assert caught.value.error_class == "wrong_endpoint"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lakehouse.chat.dialects.base import Quirks, StreamParser
-from lakehouse.chat.dialects.exchange import Exchange, deltas_of
+from lakehouse.chat.dialects.exchange import CallCodec, deltas_of
 from lakehouse.chat.model.request import ContentPiece, Delta, ProviderAnswer, ReasoningPiece, Request, ToolCallPiece
 from lakehouse.core.errors import LakehouseError
 from tests import wire_files
@@ -123,9 +123,11 @@ def test_a_model_that_was_only_loaded_has_said_nothing() -> None:
     assert caught.value.error_class == "empty_response"
 
 
-def exchange(entry: dict[str, Any], *, stream: bool) -> Exchange:
+def exchange(entry: dict[str, Any], *, stream: bool) -> CallCodec:
     request = Request(model="m", messages=({"role": "user", "content": "Hello"},))  # type: ignore[arg-type]
-    return Exchange(wire_files.dialect_of(entry), request, model="m", stream=stream, quirks=wire_files.quirks_of(entry))
+    return CallCodec(
+        wire_files.dialect_of(entry), request, model="m", stream=stream, quirks=wire_files.quirks_of(entry)
+    )
 
 
 def feed(parser: StreamParser, body: bytes, size: int) -> Iterator[list[Delta]]:

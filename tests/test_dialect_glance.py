@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.dialects.chat_completions.chunk_fast_path import LESSONS, Glance
+from lakehouse.chat.dialects.chat_completions.chunk_fast_path import MAX_TEMPLATES, ChunkFastPath
 from lakehouse.chat.dialects.chat_completions.dialect import CompletionReader
 from lakehouse.chat.dialects.framing.sse import SseFraming
 from lakehouse.chat.dialects.parsing import Parser
@@ -25,17 +25,17 @@ def events(*texts: bytes) -> bytes:
     return b"".join(b"data: " + USUAL % text + b"\n\n" for text in texts)
 
 
-def taught(document: bytes = USUAL % b'"Hello"') -> Glance:
+def taught(document: bytes = USUAL % b'"Hello"') -> ChunkFastPath:
     """A glance that has seen one chunk."""
-    glance = Glance()
+    glance = ChunkFastPath()
     glance.text(document)
     return glance
 
 
 def test_once_taught_it_sees_the_texts_of_any_number_of_events() -> None:
     glance = taught()
-    assert glance.texts(events(b'" there"')) == [" there"]
-    assert glance.texts(events(b'"a"', b'""', b'"\\"},\\u00e4\\n"')) == ["a", "", '"},ä\n']
+    assert glance.match_events(events(b'" there"')) == [" there"]
+    assert glance.match_events(events(b'"a"', b'""', b'"\\"},\\u00e4\\n"')) == ["a", "", '"},ä\n']
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_once_taught_it_sees_the_texts_of_any_number_of_events() -> None:
     ],
 )
 def test_what_is_in_any_way_different_is_left_to_be_read(data: bytes) -> None:
-    assert taught().texts(data) is None
+    assert taught().match_events(data) is None
 
 
 @pytest.mark.parametrize(
@@ -73,28 +73,28 @@ def test_what_is_in_any_way_different_is_left_to_be_read(data: bytes) -> None:
 )
 def test_it_learns_nothing_where_the_text_is_not_what_it_seems(document: bytes) -> None:
     glance = taught(document)
-    assert glance.texts(b"data: " + document + b"\n\n") is None
+    assert glance.match_events(b"data: " + document + b"\n\n") is None
 
 
 @pytest.mark.parametrize("leak", ["never", "unopened"])
 def test_what_it_sees_stirs_as_what_is_read(leak: Any) -> None:
-    def stirred(glance: Glance | None) -> list[bool]:
+    def stirred(glance: ChunkFastPath | None) -> list[bool]:
         parser = Parser(SseFraming(), CompletionReader(Quirks(inline_think=leak)), glance)
         stirs = []
         for data in (events(b'"a"'), events(b'""'), b": comment\n\n", events(b'"b"'), events(b'""', b'""')):
             parser.feed(data)
-            stirs.append(parser.stirred)
+            stirs.append(parser.made_progress)
         return stirs
 
-    assert stirred(Glance()) == stirred(None) == [True, False, False, True, False]
+    assert stirred(ChunkFastPath()) == stirred(None) == [True, False, False, True, False]
 
 
 def test_it_does_not_learn_for_ever() -> None:
-    glance = Glance()
-    for _ in range(LESSONS):
+    glance = ChunkFastPath()
+    for _ in range(MAX_TEMPLATES):
         assert glance.text(b'{"choices":[{"delta":{"content":"a"}}]}') == "a"
     assert glance.text(USUAL % b'"a"') == "a"
-    assert glance.texts(events(b'"a"')) is None
+    assert glance.match_events(events(b'"a"')) is None
 
 
 CHUNKS: list[object] = [
@@ -150,7 +150,7 @@ def test_it_never_changes_what_is_told(said: list[object], cuts: list[int], by_u
     quirks = Quirks(provider="p", end_by_usage=by_usage, inline_think=leak)
     told = [
         outcome(Parser(SseFraming(), CompletionReader(quirks), glance), fed)
-        for glance in (None, Glance())
+        for glance in (None, ChunkFastPath())
         for fed in (pieces, [body], [sse(event) for event in said])
     ]
     assert told.count(told[0]) == len(told), json.dumps(said)

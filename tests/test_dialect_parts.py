@@ -15,13 +15,13 @@ from lakehouse.chat.dialects import tool_call_assembly
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks, StreamParser
 from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
-from lakehouse.chat.dialects.framing.lines import Event, Framing, Lines, LineTooLong
+from lakehouse.chat.dialects.framing.lines import Event, Framing, LineSplitter, LineTooLong
 from lakehouse.chat.dialects.framing.ndjson import NdjsonFraming
 from lakehouse.chat.dialects.framing.sse import SseFraming
 from lakehouse.chat.dialects.lenient_json import count, load
 from lakehouse.chat.dialects.ollama.dialect import Ollama
 from lakehouse.chat.dialects.reasoning import Details, ThinkSplitter, read
-from lakehouse.chat.dialects.tools import MAX_CALLS, CallAssembler, CallIds
+from lakehouse.chat.dialects.tools import MAX_CALLS, CallAssembler, ToolCallIdMap
 from lakehouse.chat.dialects.usage import money
 from lakehouse.chat.model.request import ToolCall
 from lakehouse.core.errors import LakehouseError
@@ -93,7 +93,7 @@ def test_what_came_before_a_line_that_is_too_long_is_not_lost(framing: Any, data
 
 
 def test_a_line_of_exactly_the_bound_is_read() -> None:
-    assert list(Lines(4).feed(b"1234\n12345"[:9])) == [b"1234"]
+    assert list(LineSplitter(4).feed(b"1234\n12345"[:9])) == [b"1234"]
 
 
 @pytest.mark.parametrize("dialect", [ChatCompletions(), Ollama()])
@@ -273,9 +273,9 @@ def test_arguments_are_looked_at_for_so_long_and_no_longer(monkeypatch: pytest.M
 
 
 QUADRATIC = {
-    "ids of calls that are sent back": lambda: [*map(CallIds().call, ["a"] * 30_000)],
+    "ids of calls that are sent back": lambda: [*map(ToolCallIdMap().call, ["a"] * 30_000)],
     "ids with the same beginning": lambda: [
-        *map(CallIds().call, [f"{'x' * 58}{n % 15_000:06}" for n in range(30_000)])
+        *map(ToolCallIdMap().call, [f"{'x' * 58}{n % 15_000:06}" for n in range(30_000)])
     ],
     "entries of reasoning": lambda: Details().add({"type": "t", "index": n} for n in range(30_000)),
     "white space for arguments": lambda: CallAssembler().add([fragment(0, name="f", arguments=" ")] * 30_000),
@@ -308,7 +308,7 @@ def test_the_call_of_an_old_server() -> None:
 
 
 def test_ids_that_are_sent_back_are_unique_and_fit_everywhere() -> None:
-    ids = CallIds()
+    ids = ToolCallIdMap()
     assert ids.call("call_1") == "call_1"
     assert ids.result("call_1") == "call_1"
     assert ids.call("functions.read:0") == "functions_read_0"
@@ -325,7 +325,7 @@ def test_ids_that_are_sent_back_are_unique_and_fit_everywhere() -> None:
 
 @given(st.lists(st.text(max_size=80), max_size=12))
 def test_every_id_becomes_a_good_one(given_ids: list[str]) -> None:
-    ids = CallIds()
+    ids = ToolCallIdMap()
     sent = [ids.call(id_) for id_ in given_ids]
     assert len(set(sent)) == len(sent)
     assert all(

@@ -205,7 +205,7 @@ def test_an_error_after_text_comes_with_the_next_call_whatever_came_together() -
     body = sse(chunk("Hi"), {"error": {"message": "x", "code": 503}}, chunk("lost"))
     parser = ChatCompletions().parser(quirks=Quirks())
     assert parser.feed(body) == [ContentPiece("Hi")]
-    assert parser.broken
+    assert parser.has_pending_error
     for call in (parser.flush, parser.end, lambda: parser.feed(b"")):
         with pytest.raises(LakehouseError, match="x"):
             call()

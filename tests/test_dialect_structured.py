@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from lakehouse.chat.dialects.base import Dialect, Quirks, SchemaLevel
 from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
-from lakehouse.chat.dialects.exchange import Exchange
+from lakehouse.chat.dialects.exchange import CallCodec
 from lakehouse.chat.dialects.messages.dialect import Messages
 from lakehouse.chat.dialects.ollama.dialect import Ollama
 from lakehouse.chat.dialects.responses.dialect import Responses
 from lakehouse.chat.dialects.schema.subsets import moonshot
-from lakehouse.chat.dialects.schema.validate import prepared
+from lakehouse.chat.dialects.schema.validate import compile_schema
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
 from lakehouse.chat.model.request import ContentPiece, ProviderAnswer, ReasoningPiece, Request, ToolCallPiece
 from lakehouse.core.errors import ErrBadRequest, LakehouseError
@@ -45,10 +45,10 @@ def exchange(
     stream: bool = False,
     quirks: dict[str, Any] | None = None,
     **fields: Any,
-) -> Exchange:
+) -> CallCodec:
     fields = {"format": SCHEMA, "messages": HELLO, **fields}
     request = Request(model="m", **fields)
-    return Exchange(
+    return CallCodec(
         dialect, request, model="m", stream=stream, quirks=Quirks(provider="p", schema=level, **(quirks or {}))
     )
 
@@ -368,7 +368,7 @@ def test_reasoning_streams_while_the_answer_is_held_back() -> None:
 
 
 def either(dialect: Dialect, data: bytes, size: int) -> tuple[list[Any], ProviderAnswer]:
-    parser = Exchange(
+    parser = CallCodec(
         dialect, Request(model="m", messages=HELLO), model="m", stream=True, quirks=Quirks(provider="p")
     ).parser()  # type: ignore[arg-type]
     deltas = [delta for start in range(0, len(data), size) for delta in parser.feed(data[start : start + size])]
@@ -446,7 +446,7 @@ def test_a_completion_that_does_not_say_why_it_ended_has_ended() -> None:
 
 
 def test_a_body_in_place_of_a_stream_is_bounded() -> None:
-    parser = Exchange(CHAT, Request(model="m", messages=HELLO), model="m", stream=True, quirks=Quirks()).parser()  # type: ignore[arg-type]
+    parser = CallCodec(CHAT, Request(model="m", messages=HELLO), model="m", stream=True, quirks=Quirks()).parser()  # type: ignore[arg-type]
     parser.feed(b"{")
     for _ in range(511):
         parser.feed(b" " * 65536)
@@ -565,7 +565,7 @@ def laughing(levels: int) -> dict[str, Any]:
 
 def test_a_schema_that_grows_without_measure_is_refused_before_it_holds_up_everybody() -> None:
     with pytest.raises(ErrBadRequest, match="with its references followed"):
-        prepared(laughing(20))
+        compile_schema(laughing(20))
     node = {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"}}}}
-    assert prepared(node)[0].is_valid({"children": [{"children": []}]})
-    assert not prepared(laughing(3))[0].is_valid(1)
+    assert compile_schema(node)[0].is_valid({"children": [{"children": []}]})
+    assert not compile_schema(laughing(3))[0].is_valid(1)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.dialects.chat_completions.completion_fast_path import plain_text
+from lakehouse.chat.dialects.chat_completions.completion_fast_path import decode_text_only
 from lakehouse.chat.dialects.chat_completions.dialect import CompletionReader
 from lakehouse.chat.dialects.parsing import read_whole
 from lakehouse.chat.model.request import ProviderAnswer, Supplements, Usage
@@ -86,7 +86,7 @@ AT_ONCE: list[tuple[Any, ProviderAnswer]] = [
 @pytest.mark.parametrize(("document", "reply"), AT_ONCE)
 def test_text_and_nothing_else_is_read_at_once(document: Any, reply: ProviderAnswer) -> None:
     body = json.dumps(document).encode()
-    assert plain_text(body, Quirks()) == reply
+    assert decode_text_only(body, Quirks()) == reply
     assert read_whole(body, CompletionReader(Quirks())) == reply
 
 
@@ -126,16 +126,16 @@ def test_text_and_nothing_else_is_read_at_once(document: Any, reply: ProviderAns
     ],
 )
 def test_whatever_else_is_said_is_left_to_the_other_reader(document: Any) -> None:
-    assert plain_text(json.dumps(document).encode(), Quirks()) is None
+    assert decode_text_only(json.dumps(document).encode(), Quirks()) is None
 
 
 @pytest.mark.parametrize("inline", ["tagged", "unopened"])
 def test_reasoning_that_may_leak_into_the_text_is_left_to_it_too(inline: Any) -> None:
     leaky = Quirks(inline_think=inline)
-    assert plain_text(json.dumps(completion({"content": "<think>Hm.</think>Hello."})).encode(), leaky) is None
+    assert decode_text_only(json.dumps(completion({"content": "<think>Hm.</think>Hello."})).encode(), leaky) is None
     body = json.dumps(completion({"content": "  <th"})).encode()
     assert (
-        plain_text(body, leaky)
+        decode_text_only(body, leaky)
         == read_whole(body, CompletionReader(leaky))
         == ProviderAnswer(content="  <th", finish_reason="stop")
     )
@@ -144,7 +144,7 @@ def test_reasoning_that_may_leak_into_the_text_is_left_to_it_too(inline: Any) ->
 @pytest.mark.parametrize("entry", wire_files.chats(".json"), ids=lambda entry: entry["file"])
 def test_what_providers_really_sent_means_the_same_either_way(entry: dict[str, Any]) -> None:
     body, quirks = wire_files.body_of(entry), wire_files.quirks_of(entry)
-    if (reply := plain_text(body, quirks)) is not None:
+    if (reply := decode_text_only(body, quirks)) is not None:
         assert reply == read_whole(body, CompletionReader(quirks))
 
 
@@ -199,7 +199,7 @@ DOCUMENTS = st.fixed_dictionaries(
 @given(DOCUMENTS, st.sampled_from(["never", "tagged", "unopened"]))
 def test_no_answer_means_something_else_for_being_read_at_once(document: Any, inline: Any) -> None:
     body, quirks = json.dumps(document).encode(), Quirks(inline_think=inline)
-    reply = plain_text(body, quirks)
+    reply = decode_text_only(body, quirks)
     if reply is None:
         return
     try:

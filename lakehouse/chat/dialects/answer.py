@@ -10,11 +10,11 @@ from msgspec import UNSET
 
 from lakehouse.chat.dialects.answer_extras import Collected
 from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks
-from lakehouse.chat.dialects.errors.redaction import excerpt
+from lakehouse.chat.dialects.errors.redaction import redact_and_truncate
 from lakehouse.chat.dialects.lenient_json import JsonObject, dump
 from lakehouse.chat.dialects.reasoning import Details, Kind, Split, ThinkSplitter
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL, CallAssembler, arguments_object
-from lakehouse.chat.dialects.usage import Meter
+from lakehouse.chat.dialects.usage import UsageCounter
 from lakehouse.chat.model.request import (
     AnyToolCall,
     ContentPiece,
@@ -48,7 +48,7 @@ class AnswerBuilder:
 
     def __init__(self, quirks: Quirks) -> None:
         self.provider = quirks.provider
-        self.meter = Meter()
+        self.meter = UsageCounter()
         self.details = Details()
         self.supplements = Collected()
         self.finish_reason: FinishReason | None = None
@@ -76,7 +76,7 @@ class AnswerBuilder:
         return not (self._size or self._calls or held or self.supplements.shown)
 
     @property
-    def said(self) -> int:
+    def size(self) -> int:
         """Characters of everything that was said, what is held back and fragments of tool calls included."""
         held = self._splitter.held if self._splitter else 0
         return self._size + self._calls.size + self.details.size + self.supplements.size + held
@@ -173,7 +173,7 @@ class AnswerBuilder:
         self._bounded()
         return self._called(given)
 
-    def signed(self, entries: Iterable[JsonObject]) -> None:
+    def add_reasoning_details(self, entries: Iterable[JsonObject]) -> None:
         """Reasoning that is to be sent back verbatim, whole or as deltas."""
         self.details.add(entries)
         self._bounded()
@@ -231,14 +231,14 @@ class AnswerBuilder:
 
     def not_understood(self, document: JsonObject) -> LakehouseError:
         """The failure that a whole answer is which has another form."""
-        return self.failure(f"the answer is not understood: {excerpt(dump(document))}")
+        return self.failure(f"the answer is not understood: {redact_and_truncate(dump(document))}")
 
     def _called(self, calls: Iterable[AnyToolCall]) -> list[Delta]:
         """Calls as deltas. The call of the tool that stands for a structured answer is its text."""
         deltas: list[Delta] = []
         for call in calls:
             if call.function.name in (ANSWER_TOOL, WRAPPED_ANSWER_TOOL):
-                deltas.append(self._piece("content", _unwrapped(call)))
+                deltas.append(self._piece("content", _unwrap_answer_tool(call)))
             else:
                 self._calls_of_caller.append(call)
                 deltas.append(ToolCallPiece(call))
@@ -264,11 +264,11 @@ class AnswerBuilder:
         return ReasoningPiece(text)
 
     def _bounded(self) -> None:
-        if self.said > MAX_ANSWER:
+        if self.size > MAX_ANSWER:
             raise self.too_large(f"the answer is over the bound of {MAX_ANSWER} characters")
 
 
-def _unwrapped(call: AnyToolCall) -> str:
+def _unwrap_answer_tool(call: AnyToolCall) -> str:
     arguments = call.function.arguments
     if call.function.name == ANSWER_TOOL:
         return arguments

@@ -8,7 +8,7 @@ down as `Quirks`, never as a branch on a provider's name.
     decode(body, quirks=...)                           -> Reply           (whole)
     parser(quirks=...)                                 -> StreamParser    (streamed)
 
-`exchange.Exchange` joins the three for one call and adds what no dialect has to know: answers in the other mode than
+`exchange.CallCodec` joins the three for one call and adds what no dialect has to know: answers in the other mode than
 the one asked for, and answers that have to fit a JSON schema. Every failure is a `LakehouseError` with a class.
 """
 
@@ -168,7 +168,7 @@ class StreamParser(Protocol):
     """
 
     @property
-    def settled(self) -> StreamParser:
+    def resolved(self) -> StreamParser:
         """What reads the rest as this would: itself, or what it has found out to be right for this answer. To be asked
         between two calls."""
 
@@ -178,7 +178,7 @@ class StreamParser(Protocol):
         cut."""
 
     @property
-    def broken(self) -> bool:
+    def has_pending_error(self) -> bool:
         """An error was met after the deltas that `feed` has just returned; the next call raises it."""
 
     @property
@@ -186,7 +186,7 @@ class StreamParser(Protocol):
         """The end mark has been read. Only accounting may follow, for which it is worth waiting a moment, not more."""
 
     @property
-    def stirred(self) -> bool:
+    def made_progress(self) -> bool:
         """Whether what was fed last held some part of the answer, be it one that is no delta yet: a fragment of a tool
         call, text that is held back. Comments and empty events hold none. To be asked when it gave no deltas."""
 

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from lakehouse.chat.dialects.base import MAX_ANSWER, Changes, Dialect, Quirks, StreamParser
 from lakehouse.chat.dialects.conversation import fitted
 from lakehouse.chat.dialects.framing.lines import BOM
-from lakehouse.chat.dialects.schema.validate import Check
+from lakehouse.chat.dialects.schema.validate import AnswerValidator
 from lakehouse.chat.dialects.tools import tool_names
 from lakehouse.chat.model.request import (
     ContentPiece,
@@ -30,7 +30,7 @@ STREAM_MARKS = (b"data:", b"event:", b"id:", b"retry:", b":")
 """How server-sent events begin. JSON never does, so an answer shows its form whatever its content type says."""
 
 
-class Exchange:
+class CallCodec:
     """One request in one dialect, and the reading of its answer.
 
     `body` is what to post to `path`, `changes` what of the request is not in it as the caller wrote it. Raises
@@ -43,7 +43,7 @@ class Exchange:
         self._quirks = quirks
         self.changes = Changes()
         try:
-            self._check = None if request.format is None else Check(request.format, provider=quirks.provider)
+            self._check = None if request.format is None else AnswerValidator(request.format, provider=quirks.provider)
             request = fitted(request, dialect.capabilities, quirks, self.changes)
             self.body = dialect.encode(request, model=model, stream=stream, quirks=quirks, changes=self.changes)
         except (RecursionError, OverflowError):
@@ -57,16 +57,16 @@ class Exchange:
         and `upstream_error` for an answer that does not fit `format`."""
         whole = not self._comes_in_pieces(body)
         reply = self._dialect.decode(body, quirks=self._quirks) if whole else self._fold(body)
-        return reply if self._check is None else self._check.settled(reply)
+        return reply if self._check is None else self._check.validated(reply)
 
     def parser(self) -> StreamParser:
         """A reader of the stream, and of a whole answer that came instead. Raises as `StreamParser`, and at the end
         `upstream_error` for an answer that does not fit `format`."""
-        parser: StreamParser = EitherParser(self._dialect, self._quirks)
+        parser: StreamParser = StreamOrBodyParser(self._dialect, self._quirks)
         if self._check is None:
             return parser
         enforced = self._quirks.schema == "native" and "native" in self._dialect.schema_steps
-        return CheckedParser(parser, self._check, live=enforced)
+        return ValidatingParser(parser, self._check, live=enforced)
 
     def _comes_in_pieces(self, body: bytes) -> bool:
         """Whether a body is a stream. Of Ollama's, one line is the same whole and streamed."""
@@ -103,7 +103,7 @@ def _beginning(data: bytes) -> bytes:
     return data.lstrip().removeprefix(BOM).lstrip()
 
 
-class EitherParser:
+class StreamOrBodyParser:
     """Reads a stream, unless what comes is one body: then that is kept, up to its bound, and read at the end."""
 
     def __init__(self, dialect: Dialect, quirks: Quirks) -> None:
@@ -116,7 +116,7 @@ class EitherParser:
         self._reply: ProviderAnswer | None = None
 
     @property
-    def settled(self) -> StreamParser:
+    def resolved(self) -> StreamParser:
         """See `StreamParser`."""
         return self._stream if self._form == "stream" else self
 
@@ -126,9 +126,9 @@ class EitherParser:
         return self._stream.complete or self._reply is not None
 
     @property
-    def broken(self) -> bool:
+    def has_pending_error(self) -> bool:
         """See `StreamParser`."""
-        return self._stream.broken
+        return self._stream.has_pending_error
 
     @property
     def finished(self) -> bool:
@@ -136,9 +136,9 @@ class EitherParser:
         return self._stream.finished
 
     @property
-    def stirred(self) -> bool:
+    def made_progress(self) -> bool:
         """See `StreamParser`."""
-        return self._grown or self._stream.stirred
+        return self._grown or self._stream.made_progress
 
     @property
     def usage(self) -> Usage:
@@ -186,21 +186,21 @@ class EitherParser:
         self._grown = True
 
 
-class CheckedParser:
+class ValidatingParser:
     """Reads an answer that has to fit `format`.
 
     `live`: its text is given out as it arrives, for the provider enforces the schema, and checked at the end. Else text
     is held back and only what is left of it without prose and fence is given out, in one piece, at the end.
     """
 
-    def __init__(self, parser: StreamParser, check: Check, *, live: bool) -> None:
+    def __init__(self, parser: StreamParser, check: AnswerValidator, *, live: bool) -> None:
         self._parser = parser
         self._check = check
         self._live = live
         self._reply: ProviderAnswer | None = None
 
     @property
-    def settled(self) -> StreamParser:
+    def resolved(self) -> StreamParser:
         """See `StreamParser`."""
         return self
 
@@ -210,9 +210,9 @@ class CheckedParser:
         return self._parser.complete
 
     @property
-    def broken(self) -> bool:
+    def has_pending_error(self) -> bool:
         """See `StreamParser`."""
-        return self._parser.broken
+        return self._parser.has_pending_error
 
     @property
     def finished(self) -> bool:
@@ -220,9 +220,9 @@ class CheckedParser:
         return self._parser.finished
 
     @property
-    def stirred(self) -> bool:
+    def made_progress(self) -> bool:
         """See `StreamParser`."""
-        return self._parser.stirred
+        return self._parser.made_progress
 
     @property
     def usage(self) -> Usage:
@@ -240,14 +240,14 @@ class CheckedParser:
         shown = self._shown(self._parser.flush())
         if self._live:
             return shown
-        self._reply = self._check.settled(self._parser.end())
+        self._reply = self._check.validated(self._parser.end())
         return [*shown, *texts_of(self._reply)]
 
     def end(self) -> ProviderAnswer:
         """See `StreamParser`."""
         self.flush()
         if self._reply is None:
-            self._reply = self._check.settled(self._parser.end(), as_it_is=True)
+            self._reply = self._check.validated(self._parser.end(), as_it_is=True)
         return self._reply
 
     def _shown(self, deltas: list[Delta]) -> list[Delta]:

@@ -32,10 +32,10 @@ def load(data: bytes) -> object:
     except (msgspec.DecodeError, UnicodeDecodeError):
         if b"\\ud" not in data and b"\\uD" not in data and data.isascii():
             raise
-    return _load_with_scars(data)
+    return _load_lossy(data)
 
 
-def _load_with_scars(data: bytes) -> object:
+def _load_lossy(data: bytes) -> object:
     try:
         value = json.loads(data.decode("utf-8", "replace"), parse_constant=_refuse_constant)
         text = json.dumps(value, ensure_ascii=False)

@@ -13,9 +13,9 @@ from typing import Protocol
 
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.base import MAX_ANSWER, StreamParser
-from lakehouse.chat.dialects.chat_completions.chunk_fast_path import Glance
+from lakehouse.chat.dialects.chat_completions.chunk_fast_path import ChunkFastPath
 from lakehouse.chat.dialects.errors.classifier import refusal
-from lakehouse.chat.dialects.errors.redaction import excerpt
+from lakehouse.chat.dialects.errors.redaction import redact_and_truncate
 from lakehouse.chat.dialects.framing.lines import BOM, Framing, LineTooLong
 from lakehouse.chat.dialects.lenient_json import JsonObject, load_object
 from lakehouse.chat.model.request import Delta, ProviderAnswer, Usage
@@ -42,8 +42,8 @@ class Reader(Protocol):
 class Parser:
     """A `StreamParser` made of a framing and a reader; `glance` sees at less cost what the reader would mostly read."""
 
-    def __init__(self, framing: Framing, reader: Reader, glance: Glance | None = None) -> None:
-        self.broken = self.finished = self.stirred = False
+    def __init__(self, framing: Framing, reader: Reader, glance: ChunkFastPath | None = None) -> None:
+        self.has_pending_error = self.finished = self.made_progress = False
         self._framing = framing
         self._reader = reader
         self._glance = glance
@@ -53,7 +53,7 @@ class Parser:
         self._error: LakehouseError | None = None
 
     @property
-    def settled(self) -> StreamParser:
+    def resolved(self) -> StreamParser:
         """See `StreamParser`."""
         return self
 
@@ -69,14 +69,14 @@ class Parser:
 
     def feed(self, data: bytes) -> list[Delta]:
         """See `StreamParser`."""
-        said = self._answer.said
-        if self._glancing and self._glance is not None and (texts := self._glance.texts(data)) is not None:
+        said = self._answer.size
+        if self._glancing and self._glance is not None and (texts := self._glance.match_events(data)) is not None:
             deltas = self._deltas(map(self._answer.content, texts))
         else:
             deltas = self._deltas(starmap(self._read, self._framing.feed(data)))
             self.finished = self._answer.finished
             self._glancing = self._framing.idle and not self.finished
-        self.stirred = self._answer.said > said
+        self.made_progress = self._answer.size > said
         return deltas
 
     def flush(self) -> list[Delta]:
@@ -108,7 +108,7 @@ class Parser:
             self._error = self._answer.too_large("a line of the answer is over its bound")
         except LakehouseError as error:
             self._error = error
-        self.broken = self._error is not None
+        self.has_pending_error = self._error is not None
         if self._error is not None and not deltas:
             raise self._error
         return deltas
@@ -140,7 +140,9 @@ class Parser:
     def _unreadable(self, data: bytes) -> list[Delta]:
         if self._answer.complete or not data.lstrip().startswith((b"{", b"[")):
             return []
-        message = f"the answer of {self._answer.provider} was cut: an event could not be read: {excerpt(data)}"
+        message = (
+            f"the answer of {self._answer.provider} was cut: an event could not be read: {redact_and_truncate(data)}"
+        )
         raise failure("incomplete_stream", message, provider=self._answer.provider, upstream_status=200)
 
 
@@ -155,7 +157,7 @@ def read_whole(body: bytes, reader: Reader) -> ProviderAnswer:
     try:
         document = load_object(body.lstrip().removeprefix(BOM))
     except ValueError:
-        raise answer.failure(f"the answer is not a JSON object: {excerpt(body)}") from None
+        raise answer.failure(f"the answer is not a JSON object: {redact_and_truncate(body)}") from None
     refuse_error(document, provider=answer.provider)
     reader.whole(document)
     answer.flush()

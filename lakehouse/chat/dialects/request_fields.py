@@ -10,7 +10,7 @@ from lakehouse.chat.dialects.lenient_json import JsonObject
 from lakehouse.chat.model.request import OpenAIRequest, Request
 from lakehouse.core.errors import ErrBadRequest
 
-OURS = ("model", "messages", "stream")
+RESERVED_FIELDS = ("model", "messages", "stream")
 """Fields that `options` may not set: which provider answers, and how it is read, hangs on them."""
 
 
@@ -25,12 +25,12 @@ def body_of(*layers: Mapping[str, object] | None) -> bytes:
     return msgspec.json.encode(body)
 
 
-def own_options(request: Request) -> JsonObject:
+def checked_options(request: Request) -> JsonObject:
     """`options`, which go to the provider as they are; raises `ErrBadRequest` for one that would undo the request."""
     options = request.options
     if not options:
         return {}
-    for name in OURS:
+    for name in RESERVED_FIELDS:
         if name in options:
             raise ErrBadRequest(f"`options.{name}` cannot be set: it is a field of the request itself")
     return options

@@ -13,7 +13,7 @@ from typing import Literal
 from lakehouse.chat.dialects.base import Quirks
 from lakehouse.chat.dialects.lenient_json import JsonObject, mapping, string, without_nulls
 from lakehouse.chat.dialects.schema.subsets import moonshot
-from lakehouse.chat.dialects.schema.validate import prepared
+from lakehouse.chat.dialects.schema.validate import compile_schema
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
 from lakehouse.chat.model.request import Request
 from lakehouse.core.errors import ErrBadRequest
@@ -84,7 +84,7 @@ def flavoured_tools(request: Request, quirks: Quirks) -> list[JsonObject]:
             continue
         function = mapping(tool["function"])
         parameters = mapping(function.get("parameters"))
-        prepared(parameters, field=f"tools[{position}].function.parameters")
+        compile_schema(parameters, field=f"tools[{position}].function.parameters")
         rewritten = {"parameters": moonshot(parameters)} if parameters else {}
         flavoured.append({**tool, "function": {**without_nulls({**function, "strict": None}), **rewritten}})
     return flavoured

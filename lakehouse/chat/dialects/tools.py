@@ -157,7 +157,7 @@ def arguments_object(arguments: str) -> JsonObject:
     return value if isinstance(value, dict) else {"invalid_arguments": arguments}
 
 
-class CallIds:
+class ToolCallIdMap:
     """Ids for calls that are sent back: unique within the conversation and such as every provider takes.
 
     `[a-zA-Z0-9_-]`, at most 64 characters. An id that is so already is kept. Results must follow in the order of the

@@ -9,7 +9,7 @@ from lakehouse.chat.model.request import Request
 from lakehouse.core.errors import LakehouseError, failure
 
 
-class GenerateContent:
+class UnsupportedDialect:
     """Stands where a model is served in this form only, and says so: every use raises `wrong_endpoint`."""
 
     path = "/models"

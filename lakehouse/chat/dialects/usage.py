@@ -31,7 +31,7 @@ def money(value: object) -> Decimal | None:
 
 
 @dataclass(slots=True)
-class Meter:
+class UsageCounter:
     """What one answer was counted at, so far. Tokens; US dollars."""
 
     input_tokens: int | None = None

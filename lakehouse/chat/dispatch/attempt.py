@@ -15,7 +15,7 @@ import httpx
 import trio
 
 from lakehouse.chat.dialects.base import MAX_ANSWER
-from lakehouse.chat.dialects.exchange import Exchange
+from lakehouse.chat.dialects.exchange import CallCodec
 from lakehouse.chat.dispatch.attempts import ActiveAttempt
 from lakehouse.chat.dispatch.call import ChatCall
 from lakehouse.chat.dispatch.pooled_response import direct
@@ -58,7 +58,7 @@ async def request_complete(call: ChatCall, route: Route, attempt: ActiveAttempt,
     return CompleteResult(route, reply)
 
 
-async def _with_attempt_timeout(call: ChatCall, route: Route, attempt: ActiveAttempt, exchange: Exchange) -> bytes:
+async def _with_attempt_timeout(call: ChatCall, route: Route, attempt: ActiveAttempt, exchange: CallCodec) -> bytes:
     settings = call.settings
     with trio.CancelScope(relative_deadline=settings.first_token_timeout) as limit:
 
@@ -101,19 +101,19 @@ async def _open(call: ChatCall, route: Route, attempt: ActiveAttempt, *, patienc
     return live
 
 
-def _exchange(call: ChatCall, route: Route, attempt: ActiveAttempt, *, stream: bool) -> Exchange:
+def _exchange(call: ChatCall, route: Route, attempt: ActiveAttempt, *, stream: bool) -> CallCodec:
     """What is sent to `route`, and how what comes back is read."""
     provider, request = route.provider, call.request
     quirks = provider.quirks(route.model, request)
     if request.format is not None:
         attempt.schema_step = step = call.resources.json_modes.current_level(route.target, quirks.schema)
         quirks = quirks if step == quirks.schema else replace(quirks, schema=step)
-    exchange = Exchange(route.endpoint.dialect, request, model=route.model, stream=stream, quirks=quirks)
+    exchange = CallCodec(route.endpoint.dialect, request, model=route.model, stream=stream, quirks=quirks)
     call.flight.changed(left_out=exchange.changes.left_out, adjusted=exchange.changes.adjusted)
     return exchange
 
 
-async def _send(call: ChatCall, route: Route, attempt: ActiveAttempt, exchange: Exchange) -> ProviderResponse:
+async def _send(call: ChatCall, route: Route, attempt: ActiveAttempt, exchange: CallCodec) -> ProviderResponse:
     """Send it and wait for the head. Raises what an answer that is no success means."""
     provider, endpoint, flight = route.provider, route.endpoint, call.flight
     headers = (*endpoint.headers, *provider.request_headers(call.request))

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import get_args
 
 from lakehouse.chat.dialects.base import SchemaLevel
-from lakehouse.chat.dialects.schema.validate import Misfit
+from lakehouse.chat.dialects.schema.validate import SchemaMismatch
 from lakehouse.chat.providers.routing import Target
 from lakehouse.core.errors import ErrorClass, LakehouseError
 
@@ -48,7 +48,7 @@ class JsonModeFallback:
 
         `tools`: the caller brought tools, so that a refusal of a tool's schema is about those.
         """
-        if step == STEPS[-1] or not (isinstance(error, Misfit) or _refuses_format(error, tools=tools)):
+        if step == STEPS[-1] or not (isinstance(error, SchemaMismatch) or _refuses_format(error, tools=tools)):
             return False
         self._steps[target] = STEPS[STEPS.index(step) + 1]
         self._steps.move_to_end(target)

@@ -9,7 +9,7 @@ from math import inf
 from random import Random
 from typing import NamedTuple
 
-from lakehouse.chat.dialects.schema.validate import Misfit
+from lakehouse.chat.dialects.schema.validate import SchemaMismatch
 from lakehouse.config import PolicyTable
 from lakehouse.core.errors import ErrBadRequest, ErrorClass, ErrTimeout, ErrUnavailable, LakehouseError
 
@@ -71,7 +71,7 @@ FAILURE_RULES: dict[ErrorClass, FailureRule] = {
 
 def rule_for(error: LakehouseError) -> FailureRule:
     """The rule for a failure. An error that says itself that it is not retryable is not retried."""
-    if isinstance(error, Misfit):
+    if isinstance(error, SchemaMismatch):
         return MISFIT  # the route works; the model did not do as it was told, and may do so the next time
     if error.error_class is None and isinstance(error, ErrBadRequest):
         return NO_PLACE  # nothing was sent: the form of the route has no place for it, and the next one's may have

@@ -66,7 +66,7 @@ class ProviderStream:
     @property
     def has_pending_error(self) -> bool:
         """Whether the next `take` raises, though nothing more arrives: an error came right behind the last pieces."""
-        return self._parser.broken
+        return self._parser.has_pending_error
 
     async def begin(self, deadline: float) -> None:
         """Wait for the first pieces until `deadline`; `take` gives them then. Closes itself if there are none."""
@@ -77,7 +77,7 @@ class ProviderStream:
             await self._incoming.aclose()
             raise
         self._attempt.begun()
-        self._parser = self._parser.settled
+        self._parser = self._parser.resolved
 
     async def receive(self) -> list[Delta]:
         """The next pieces, none at the end: `take`, as soon as there is something. Raises the same, and `wait_readable`'s."""
@@ -97,7 +97,7 @@ class ProviderStream:
         try:
             while not self.ended:
                 try:
-                    data = b"" if parser.broken or self._cut_off else self._body.take()
+                    data = b"" if parser.has_pending_error or self._cut_off else self._body.take()
                 except LakehouseError as error:
                     if not parser.complete:
                         cut = self._cut(error)
@@ -108,7 +108,7 @@ class ProviderStream:
                 if deltas := parser.feed(data) if data else self._end():
                     self._moved = True
                     return deltas
-                if data and parser.stirred:
+                if data and parser.made_progress:
                     self._moved = self._attempt.heard = True
                     self._call.lift_deadline()
         except LakehouseError as error:

@@ -15,7 +15,7 @@ from lakehouse.chat.dialects.base import Quirks
 from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
 from lakehouse.chat.dialects.messages.dialect import Messages
 from lakehouse.chat.dialects.responses.dialect import Responses
-from lakehouse.chat.dialects.unsupported import GenerateContent
+from lakehouse.chat.dialects.unsupported import UnsupportedDialect
 from lakehouse.chat.model.request import Message, Part, Request
 from lakehouse.chat.providers.base import Endpoint, Headers, Provider
 from lakehouse.chat.providers.keys import Key
@@ -39,7 +39,7 @@ class OpenCode(Provider):
             "chat_completions": self.make_endpoint(ChatCompletions(), self.bearer),
             "responses": self.make_endpoint(Responses(), self.bearer),
             "messages": self.make_endpoint(Messages(), self.api_key),
-            "generate_content": self.make_endpoint(GenerateContent()),
+            "generate_content": self.make_endpoint(UnsupportedDialect()),
         }
 
     def endpoint_name(self, model: str) -> Served:

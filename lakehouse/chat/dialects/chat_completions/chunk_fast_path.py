@@ -17,7 +17,7 @@ import msgspec
 from lakehouse.chat.dialects.base import MAX_LINE
 from lakehouse.chat.dialects.text_only_fields import ChoiceBeside, DocumentBeside, Empty, MessageBeside
 
-LESSONS = 8
+MAX_TEMPLATES = 8
 """How often what is around the text is learned. There are streams in which it is different in each chunk (OpenAI's
 `obfuscation`), and some begin with other chunks than they go on with."""
 
@@ -47,16 +47,16 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 _string = msgspec.json.Decoder(str).decode
 
 
-class Glance:
+class ChunkFastPath:
     """A look at the chunks of one stream of server-sent events. Where it sees nothing, they are to be read."""
 
     def __init__(self) -> None:
-        self._lessons = LESSONS
+        self._lessons = MAX_TEMPLATES
         self._tier = self._fingerprint = False  # whether the reader was given them
         self._before = self._after = self._between = b""
         self._around = -1  # bytes of the first two, once there is something to compare with
 
-    def texts(self, data: bytes) -> list[str] | None:
+    def match_events(self, data: bytes) -> list[str] | None:
         """The texts of these bytes, if they are whole events like the one that was learned from."""
         middle = data.removeprefix(self._before).removesuffix(self._after)
         if len(data) - len(middle) != self._around or len(data) > MAX_LINE:
@@ -79,7 +79,7 @@ class Glance:
             return ""
         if self._lessons:
             self._lessons -= 1
-            self._learn(data, text)
+            self._learn_template(data, text)
         return text
 
     def _new(self, chunk: _Chunk) -> bool:
@@ -91,7 +91,7 @@ class Glance:
         self._tier, self._fingerprint = self._tier or tier, self._fingerprint or fingerprint
         return True
 
-    def _learn(self, data: bytes, text: str) -> None:
+    def _learn_template(self, data: bytes, text: str) -> None:
         """Where the text is in the chunk is found out by putting another into its place."""
         found = _CONTENT.search(data)
         if found is None or b"\n" in data or b"\r" in data or text == _PROBE:

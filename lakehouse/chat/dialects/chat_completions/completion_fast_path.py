@@ -58,7 +58,7 @@ _decode = msgspec.json.Decoder(_Completion).decode
 _UNCOUNTED = Usage()
 
 
-def plain_text(body: bytes, quirks: Quirks) -> ProviderAnswer | None:
+def decode_text_only(body: bytes, quirks: Quirks) -> ProviderAnswer | None:
     """The answer in `body`, or None if it is for the other reader."""
     if len(body) > MAX_ANSWER:
         return None

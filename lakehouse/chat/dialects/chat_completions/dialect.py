@@ -15,19 +15,19 @@ from lakehouse.chat.dialects import images, reasoning
 from lakehouse.chat.dialects.answer import AnswerBuilder
 from lakehouse.chat.dialects.answer_extras import annotation_of, audio_in, images_in, logprobs_of
 from lakehouse.chat.dialects.base import Capability, Changes, Quirks, SchemaLevel, StreamParser
-from lakehouse.chat.dialects.chat_completions.chunk_fast_path import Glance
-from lakehouse.chat.dialects.chat_completions.completion_fast_path import plain_text
+from lakehouse.chat.dialects.chat_completions.chunk_fast_path import ChunkFastPath
+from lakehouse.chat.dialects.chat_completions.completion_fast_path import decode_text_only
 from lakehouse.chat.dialects.errors.classifier import refusal
 from lakehouse.chat.dialects.framing.sse import SseFraming
 from lakehouse.chat.dialects.lenient_json import JsonObject, first, mapping, objects, string, text, without_nulls
 from lakehouse.chat.dialects.parameters import note_unsent
 from lakehouse.chat.dialects.parsing import Parser, read_whole
-from lakehouse.chat.dialects.request_fields import body_of, extra_fields, own_options
+from lakehouse.chat.dialects.request_fields import body_of, checked_options, extra_fields
 from lakehouse.chat.dialects.schema import structured_output
 from lakehouse.chat.dialects.text_only_fields import BESIDE_CONTENT
 from lakehouse.chat.dialects.thinking import field_of
 from lakehouse.chat.dialects.tool_choice import offer
-from lakehouse.chat.dialects.tools import CallIds, fragments_of
+from lakehouse.chat.dialects.tools import ToolCallIdMap, fragments_of
 from lakehouse.chat.model.request import (
     Custom,
     Delta,
@@ -93,15 +93,15 @@ class ChatCompletions:
         elif quirks.think == "template" and isinstance(request.think, str) and request.think != "none":
             changes.adjust(field_of(request))  # it is switched on, and that is all that can be said
         tools = _tools(request, plan, quirks, changes)
-        return body_of(quirks.extra_body, thinking, extra_fields(request), own_options(request), tools, known)
+        return body_of(quirks.extra_body, thinking, extra_fields(request), checked_options(request), tools, known)
 
     def decode(self, body: bytes, *, quirks: Quirks) -> ProviderAnswer:
         """See `Dialect`."""
-        return plain_text(body, quirks) or read_whole(body, CompletionReader(quirks))
+        return decode_text_only(body, quirks) or read_whole(body, CompletionReader(quirks))
 
     def parser(self, *, quirks: Quirks) -> StreamParser:
         """See `Dialect`."""
-        return Parser(SseFraming(), CompletionReader(quirks), Glance())
+        return Parser(SseFraming(), CompletionReader(quirks), ChunkFastPath())
 
 
 def _stream_options(request: Request, quirks: Quirks) -> JsonObject | None:
@@ -154,10 +154,12 @@ def _thinking(think: bool | str, quirks: Quirks) -> JsonObject:
 
 
 def _messages(request: Request, plan: structured_output.Plan | None, quirks: Quirks) -> Sequence[JsonObject | Message]:
-    messages = request.messages if plan is None else structured_output.instructed(request.messages, plan.instruction)
+    messages = (
+        request.messages if plan is None else structured_output.add_instruction(request.messages, plan.instruction)
+    )
     if all(map(_speaks_for_itself, messages)):
         return messages
-    ids = CallIds()
+    ids = ToolCallIdMap()
     for position, message in enumerate(request.messages):
         images.check(message, position, quirks)
     return [_message(message, ids, quirks) for message in messages]
@@ -181,7 +183,7 @@ def _speaks_for_itself(message: Message) -> bool:
     )
 
 
-def _message(message: Message, ids: CallIds, quirks: Quirks) -> JsonObject:
+def _message(message: Message, ids: ToolCallIdMap, quirks: Quirks) -> JsonObject:
     extra = message.extra if isinstance(message, OpenAIMessage) else {}
     fields: JsonObject = {**extra, "role": message.role}
     if message.role == "developer" and not quirks.developer_role:
@@ -204,7 +206,7 @@ def _message(message: Message, ids: CallIds, quirks: Quirks) -> JsonObject:
     return fields
 
 
-def _calls(message: Message, ids: CallIds, quirks: Quirks) -> list[JsonObject]:
+def _calls(message: Message, ids: ToolCallIdMap, quirks: Quirks) -> list[JsonObject]:
     extra = message.call_extra if isinstance(message, OpenAIMessage) else {}
     calls: list[JsonObject] = []
     for place, call in enumerate(message.tool_calls):
@@ -318,7 +320,7 @@ class CompletionReader:
         if isinstance(content, str) and not any(map(message.get, BESIDE_CONTENT)):
             return answer.content(content)
         if details := objects(message.get("reasoning_details")):
-            answer.signed(details)
+            answer.add_reasoning_details(details)
         deltas = [*answer.reasoning(reasoning.read(message)), *answer.content(text(content))]
         refused = string(message.get("refusal")) or "".join(
             string(part.get("refusal")) for part in objects(content) if part.get("type") == "refusal"

@@ -16,17 +16,17 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from lakehouse.chat.dialects.errors import rules
-from lakehouse.chat.dialects.errors.redaction import excerpt, message_of
+from lakehouse.chat.dialects.errors.redaction import message_of, redact_and_truncate
 from lakehouse.chat.dialects.errors.retry_after import retry_after
 from lakehouse.chat.dialects.lenient_json import JsonObject, dump, mapping, string
 from lakehouse.core.errors import ErrorClass, LakehouseError, failure
 
-LONGEST_WAIT = 300.0
+MAX_RATE_LIMIT_WAIT = 300.0
 """Seconds. A rate limit that lasts longer is a quota in all but name: OpenCode's can last for days, and nobody waits in
 a request for them. Well above a minute, which is the window of the rate limits proper, whatever the clocks say."""
 
 
-class Verdict(NamedTuple):
+class Classification(NamedTuple):
     """What a failure is. `retryable` None: what its class says."""
 
     error_class: ErrorClass
@@ -52,11 +52,11 @@ def classify(
     lowered = {name.lower(): value for name, value in headers}
     wait = retry_after(lowered, error, now=time.time() if now is None else now)
     verdict = _judge(status, said, error, provider)
-    if verdict.error_class == "rate_limit" and wait is not None and wait > LONGEST_WAIT:
-        verdict = Verdict("quota")
+    if verdict.error_class == "rate_limit" and wait is not None and wait > MAX_RATE_LIMIT_WAIT:
+        verdict = Classification("quota")
     return failure(
         verdict.error_class,
-        _sentence(provider, status, excerpt(said, secrets=secrets), lowered, verdict.advice),
+        _sentence(provider, status, redact_and_truncate(said, secrets=secrets), lowered, verdict.advice),
         provider=provider,
         upstream_status=status,
         retryable=verdict.retryable,
@@ -69,26 +69,26 @@ def refusal(document: JsonObject, *, provider: str) -> LakehouseError:
     return classify(200, (), dump(document).encode(), provider=provider)
 
 
-def _judge(status: int, said: str, error: JsonObject, provider: str) -> Verdict:
+def _judge(status: int, said: str, error: JsonObject, provider: str) -> Classification:
     types = _types(error)
     availability = mapping(error.get("availability")).get("retryable")
     retryable = availability if isinstance(availability, bool) else None
     if (found := _by_metadata(mapping(error.get("metadata")))) is not None:
-        return Verdict(found, retryable)
+        return Classification(found, retryable)
     for name in types:
         if name in rules.TYPES:
-            return Verdict(rules.TYPES[name], retryable)
+            return Classification(rules.TYPES[name], retryable)
     for rule in rules.RULES:
         if rule.provider in ("", provider) and rule.pattern.search(said):
-            return Verdict(rule.error_class, rule.retryable if retryable is None else retryable, rule.advice)
+            return Classification(rule.error_class, rule.retryable if retryable is None else retryable, rule.advice)
     for name in types:
         if name in rules.VAGUE_TYPES:
-            return Verdict(rules.VAGUE_TYPES[name], retryable)
+            return Classification(rules.VAGUE_TYPES[name], retryable)
     if 300 <= status < 400:
-        return Verdict("upstream_error", False, "redirects are not followed: is the base URL right?")
+        return Classification("upstream_error", False, "redirects are not followed: is the base URL right?")
     if status == 404 and said.lstrip().startswith("<"):
-        return Verdict("wrong_endpoint", retryable, "a page instead of an error: is the base URL right?")
-    return Verdict(rules.by_status(_number(status, error)), retryable)
+        return Classification("wrong_endpoint", retryable, "a page instead of an error: is the base URL right?")
+    return Classification(rules.by_status(_number(status, error)), retryable)
 
 
 def _types(error: JsonObject) -> list[str]:
@@ -123,6 +123,6 @@ def _number(status: int, error: JsonObject) -> int:
 def _sentence(provider: str, status: int, said: str, headers: Mapping[str, str], advice: str) -> str:
     who = f"{provider} answered {status}" if status >= 300 else f"{provider} reported an error"
     if 300 <= status < 400:
-        said = f"a redirect to {excerpt(headers['location'])}" if "location" in headers else "a redirect"
+        said = f"a redirect to {redact_and_truncate(headers['location'])}" if "location" in headers else "a redirect"
     what = f"{who}: {said}" if said else f"{who} with an empty body" if status >= 300 else f"{who} without a word"
     return f"{what} ({advice})" if advice else what

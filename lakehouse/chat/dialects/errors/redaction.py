@@ -22,7 +22,7 @@ _SECRETS = (
 )
 
 
-def excerpt(said: str | bytes, *, secrets: Iterable[str] = ()) -> str:
+def redact_and_truncate(said: str | bytes, *, secrets: Iterable[str] = ()) -> str:
     """At most `LONGEST` characters of it. `secrets` are masked wherever they stand, and whatever looks like a key."""
     text = said[:_LOOKED_AT].decode("utf-8", "replace") if isinstance(said, bytes) else said[:_LOOKED_AT]
     if len(said) > _LOOKED_AT:
@@ -64,4 +64,4 @@ def message_of(body: bytes) -> tuple[str, JsonObject]:
     # "Provider returned error" is OpenRouter's own sentence; what the provider said is beside it.
     raw = string(mapping(error.get("metadata")).get("raw"))
     said = said[: 2 * _LOOKED_AT]
-    return (f"{said}: {excerpt(raw)}" if raw else said), error
+    return (f"{said}: {redact_and_truncate(raw)}" if raw else said), error

@@ -109,7 +109,7 @@ VAGUE_TYPES: dict[str, ErrorClass] = {
 }
 
 
-class Rule(NamedTuple):
+class ErrorRule(NamedTuple):
     """A text that means something. `provider`: of this one only; `advice` tells the reader what to do."""
 
     pattern: re.Pattern[str]
@@ -121,11 +121,11 @@ class Rule(NamedTuple):
 
 def _rule(
     pattern: str, error_class: ErrorClass, *, retryable: bool | None = None, provider: str = "", advice: str = ""
-) -> Rule:
-    return Rule(re.compile(pattern, re.IGNORECASE | re.DOTALL), error_class, retryable, provider, advice)
+) -> ErrorRule:
+    return ErrorRule(re.compile(pattern, re.IGNORECASE | re.DOTALL), error_class, retryable, provider, advice)
 
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[ErrorRule, ...] = (
     # Who may call, and what is paid for. These come first: they are told under types and statuses of something else.
     _rule(
         r"only available for coding agents",

@@ -39,7 +39,7 @@ class Framing(Protocol):
         """At the end of the stream: the event that was not terminated, if there is one."""
 
 
-class Lines:
+class LineSplitter:
     """Splits at LF, takes off one CR before it, and drops a byte order mark at the very beginning.
 
     Never at anything else: U+2028, U+0085 and other ends of lines for `str.splitlines` are legal inside JSON strings.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lakehouse.chat.dialects.base import MAX_LINE
-from lakehouse.chat.dialects.framing.lines import Event, Lines
+from lakehouse.chat.dialects.framing.lines import Event, LineSplitter
 
 
 class NdjsonFraming:
     """Every line that is not blank is an event; so is the last one without its LF."""
 
     def __init__(self, limit: int = MAX_LINE) -> None:
-        self._lines = Lines(limit)
+        self._lines = LineSplitter(limit)
 
     @property
     def idle(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lakehouse.chat.dialects.base import MAX_LINE
-from lakehouse.chat.dialects.framing.lines import Event, Lines, LineTooLong
+from lakehouse.chat.dialects.framing.lines import Event, LineSplitter, LineTooLong
 
 
 class SseFraming:
@@ -19,7 +19,7 @@ class SseFraming:
 
     def __init__(self, limit: int = MAX_LINE) -> None:
         self._limit = limit
-        self._lines = Lines(limit)
+        self._lines = LineSplitter(limit)
         self._data: list[bytes] = []
         self._size = 0
         self._name = b""

@@ -12,7 +12,7 @@ from lakehouse.chat.dialects.conversation import cached
 from lakehouse.chat.dialects.lenient_json import JsonObject, mapping, without_nulls
 from lakehouse.chat.dialects.parameters import note_strict
 from lakehouse.chat.dialects.schema import structured_output
-from lakehouse.chat.dialects.tools import CallIds, arguments_object
+from lakehouse.chat.dialects.tools import ToolCallIdMap, arguments_object
 from lakehouse.chat.model.request import (
     AudioPart,
     File,
@@ -42,7 +42,7 @@ def conversation(request: Request, plan: structured_output.Plan | None, quirks: 
     be one."""
     note_strict(request, changes)
     _note_order(request, changes)
-    messages = structured_output.instructed(request.messages, plan.instruction if plan else "")
+    messages = structured_output.add_instruction(request.messages, plan.instruction if plan else "")
     system = _system(messages)
     turns = _turns(messages, len(messages) - len(request.messages), quirks)
     if not turns and system:
@@ -105,7 +105,7 @@ def _turns(messages: tuple[Message, ...], added: int, quirks: Quirks) -> list[Js
     """The conversation in turns of `user` and `assistant`. Messages that follow each other on one side are one turn,
     for all results of parallel calls must stand together; one that says nothing, or is white space, which is refused,
     is left out."""
-    ids = CallIds()
+    ids = ToolCallIdMap()
     turns: list[JsonObject] = []
     for position, message in enumerate(messages):
         if _is_system(message):
@@ -119,7 +119,7 @@ def _turns(messages: tuple[Message, ...], added: int, quirks: Quirks) -> list[Js
     return turns
 
 
-def _said(message: Message, ids: CallIds, quirks: Quirks) -> list[JsonObject]:
+def _said(message: Message, ids: ToolCallIdMap, quirks: Quirks) -> list[JsonObject]:
     """The blocks of an assistant's message: its thinking first, as it came."""
     blocks: list[JsonObject] = []
     if quirks.reasoning_details:
@@ -135,7 +135,7 @@ def _said(message: Message, ids: CallIds, quirks: Quirks) -> list[JsonObject]:
     return _marked(blocks, message.cache_control) if message.tool_calls else blocks
 
 
-def _heard(message: Message, position: int, ids: CallIds, quirks: Quirks) -> list[JsonObject]:
+def _heard(message: Message, position: int, ids: ToolCallIdMap, quirks: Quirks) -> list[JsonObject]:
     """The blocks of a user's message, or the result of a tool; that must have content, be it empty."""
     parts: tuple[Part, ...] = (TextPart(text=message.text),)
     if isinstance(message.content, tuple):

@@ -17,7 +17,7 @@ from lakehouse.chat.dialects.lenient_json import JsonObject, mapping, objects, s
 from lakehouse.chat.dialects.messages import blocks
 from lakehouse.chat.dialects.messages.parameters import parameters, web_search
 from lakehouse.chat.dialects.parsing import Parser, read_whole
-from lakehouse.chat.dialects.request_fields import body_of, extra_fields, own_options
+from lakehouse.chat.dialects.request_fields import body_of, checked_options, extra_fields
 from lakehouse.chat.dialects.schema import structured_output
 from lakehouse.chat.dialects.tool_choice import Choice, offer
 from lakehouse.chat.model.request import Delta, ProviderAnswer, Request
@@ -43,7 +43,7 @@ class Messages:
         searches = web_search(request, model=model, quirks=quirks, changes=changes)
         tools = _tools(request, plan, searches, quirks, changes)
         known = {"model": model, **blocks.conversation(request, plan, quirks, changes), "stream": stream}
-        return body_of(quirks.extra_body, own_options(request), said, tools, known)
+        return body_of(quirks.extra_body, checked_options(request), said, tools, known)
 
     def decode(self, body: bytes, *, quirks: Quirks) -> ProviderAnswer:
         """See `Dialect`."""
@@ -141,7 +141,7 @@ class MessagesReader:
             self._cited = objects(block.get("citations"))
             return self.answer.content(string(block.get("text")))
         if kind in blocks.THINKING:
-            self.answer.signed([{**block, "index": index}])
+            self.answer.add_reasoning_details([{**block, "index": index}])
             return self.answer.reasoning(string(block.get("thinking")))
         if kind == "tool_use":
             name, given = string(block.get("name")), block.get("input")
@@ -164,7 +164,7 @@ class MessagesReader:
         if kind in ("thinking_delta", "signature_delta"):
             thought = string(delta.get("thinking"))
             changed = {"thinking": thought} if thought else {"signature": string(delta.get("signature"))}
-            self.answer.signed([{"type": "thinking", "index": index, **changed}])
+            self.answer.add_reasoning_details([{"type": "thinking", "index": index, **changed}])
             return self.answer.reasoning(thought)
         return []
 

@@ -6,7 +6,7 @@ from lakehouse.chat.dialects import thinking
 from lakehouse.chat.dialects.base import Changes, Quirks
 from lakehouse.chat.dialects.lenient_json import JsonObject, mapping, string
 from lakehouse.chat.dialects.parameters import WITHOUT_PLACE, Places, Read, Sent, carried, unplaced
-from lakehouse.chat.dialects.request_fields import extra_fields, own_options
+from lakehouse.chat.dialects.request_fields import checked_options, extra_fields
 from lakehouse.chat.model.request import Request
 
 DEFAULT_MAX_TOKENS = 32_768
@@ -78,7 +78,7 @@ def _sampling(request: Request, extra: JsonObject, quirks: Quirks, changes: Chan
         return {}
     given: JsonObject = {"temperature": request.temperature, "top_p": request.top_p, "top_k": extra.get("top_k")}
     sent = dict(given)
-    switch = mapping(extra.get("thinking") or own_options(request).get("thinking"))
+    switch = mapping(extra.get("thinking") or checked_options(request).get("thinking"))
     thinks = switch.get("type") in ("enabled", "adaptive")
     if not quirks.send_temperature:
         sent = dict.fromkeys(given)

@@ -26,11 +26,11 @@ from lakehouse.chat.dialects.parameters import (
     unplaced,
 )
 from lakehouse.chat.dialects.parsing import Parser, read_whole
-from lakehouse.chat.dialects.request_fields import body_of, extra_fields, own_options
+from lakehouse.chat.dialects.request_fields import body_of, checked_options, extra_fields
 from lakehouse.chat.dialects.schema import structured_output
 from lakehouse.chat.dialects.schema.subsets import inlined
 from lakehouse.chat.dialects.tool_choice import choice_of, offer
-from lakehouse.chat.dialects.tools import CallIds, arguments_object, fragments_of
+from lakehouse.chat.dialects.tools import ToolCallIdMap, arguments_object, fragments_of
 from lakehouse.chat.model.request import Delta, ImagePart, Message, ProviderAnswer, Request
 from lakehouse.core.errors import ErrBadRequest, failure
 
@@ -131,7 +131,7 @@ def _options(request: Request, sampling: JsonObject, quirks: Quirks) -> JsonObje
         "seed": request.seed,
         "stop": [request.stop] if isinstance(request.stop, str) else request.stop,
     }
-    return {**sampling, **given, **own_options(request), **without_nulls(known)}
+    return {**sampling, **given, **checked_options(request), **without_nulls(known)}
 
 
 def _tools(request: Request, plan: structured_output.Plan | None, quirks: Quirks) -> list[JsonObject]:
@@ -153,10 +153,10 @@ def _tools(request: Request, plan: structured_output.Plan | None, quirks: Quirks
 
 
 def _messages(request: Request, plan: structured_output.Plan | None, quirks: Quirks) -> list[JsonObject]:
-    ids = CallIds()
+    ids = ToolCallIdMap()
     names = {call.id: call.function.name for message in request.messages for call in message.tool_calls}
     carried = [_images(message, position, quirks) for position, message in enumerate(request.messages)]
-    messages = structured_output.instructed(request.messages, plan.instruction if plan else "")
+    messages = structured_output.add_instruction(request.messages, plan.instruction if plan else "")
     added = len(messages) - len(request.messages)
     written = []
     for position, message in enumerate(messages):
@@ -167,7 +167,7 @@ def _messages(request: Request, plan: structured_output.Plan | None, quirks: Qui
     return written
 
 
-def _message(message: Message, ids: CallIds, names: dict[str, str], quirks: Quirks) -> JsonObject:
+def _message(message: Message, ids: ToolCallIdMap, names: dict[str, str], quirks: Quirks) -> JsonObject:
     """One message: `content` must be a string, arguments must be an object, a result names its tool."""
     fields: JsonObject = {"role": "system" if message.role == "developer" else message.role, "content": message.text}
     if message.tool_call_id is not None:

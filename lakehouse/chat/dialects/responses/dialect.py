@@ -18,11 +18,11 @@ from lakehouse.chat.dialects.framing.sse import SseFraming
 from lakehouse.chat.dialects.lenient_json import JsonObject, mapping, objects, string, without_nulls
 from lakehouse.chat.dialects.parameters import unplaced
 from lakehouse.chat.dialects.parsing import Parser, read_whole
-from lakehouse.chat.dialects.request_fields import body_of, own_options
+from lakehouse.chat.dialects.request_fields import body_of, checked_options
 from lakehouse.chat.dialects.responses.parameters import parameters, web_search
 from lakehouse.chat.dialects.schema import structured_output
 from lakehouse.chat.dialects.tool_choice import Choice, called, offer
-from lakehouse.chat.dialects.tools import CallIds
+from lakehouse.chat.dialects.tools import ToolCallIdMap
 from lakehouse.chat.model.request import (
     AudioPart,
     Custom,
@@ -63,7 +63,7 @@ class Responses:
             said["text"] = {**mapping(said.get("text")), "format": _format(plan)}
         tools = _tools(request, plan, quirks, changes)
         known = {"model": model, "input": _input(request, plan, quirks), "stream": stream}
-        return body_of(quirks.extra_body, own_options(request), said, tools, known)
+        return body_of(quirks.extra_body, checked_options(request), said, tools, known)
 
     def decode(self, body: bytes, *, quirks: Quirks) -> ProviderAnswer:
         """See `Dialect`."""
@@ -118,8 +118,8 @@ def _tool(tool: JsonObject) -> JsonObject:
 
 
 def _input(request: Request, plan: structured_output.Plan | None, quirks: Quirks) -> list[JsonObject]:
-    ids = CallIds()
-    messages = structured_output.instructed(request.messages, plan.instruction if plan else "")
+    ids = ToolCallIdMap()
+    messages = structured_output.add_instruction(request.messages, plan.instruction if plan else "")
     added = len(messages) - len(request.messages)
     items: list[JsonObject] = []
     customs = {call.id for message in messages for call in message.tool_calls if call.type == "custom"}
@@ -136,7 +136,7 @@ def _input(request: Request, plan: structured_output.Plan | None, quirks: Quirks
     return items
 
 
-def _said(message: Message, ids: CallIds, quirks: Quirks) -> list[JsonObject]:
+def _said(message: Message, ids: ToolCallIdMap, quirks: Quirks) -> list[JsonObject]:
     """An assistant's message as items. Reasoning without its encrypted content is only known to who stored it."""
     items: list[JsonObject] = []
     if quirks.reasoning_details:
@@ -249,7 +249,7 @@ class ResponseReader:
         if item.get("type") in CALLS:
             return self._call(item, index, whole=done and index not in self._argued)
         if item.get("type") == "reasoning" and done:
-            self.answer.signed([item])
+            self.answer.add_reasoning_details([item])
         return self._image(item) if done else []
 
     def _image(self, item: JsonObject) -> list[Delta]:
@@ -279,7 +279,7 @@ class ResponseReader:
         for index, item in enumerate(objects(response.get("output"))):
             kind = item.get("type")
             if kind == "reasoning":
-                self.answer.signed([item])
+                self.answer.add_reasoning_details([item])
                 parts = objects(item.get("summary")) or objects(item.get("content"))
                 deltas += self.answer.reasoning("\n\n".join(string(part.get("text")) for part in parts))
             elif kind in CALLS:

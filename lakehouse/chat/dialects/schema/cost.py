@@ -47,16 +47,16 @@ DRAFT = _Size(200, 100, 10)
 """A schema of schemas, roughly: who means one refers to its address."""
 
 
-class TooMuch(ValueError):
+class SchemaTooComplex(ValueError):
     """A schema that is not worth beginning with."""
 
 
-class Effort:
+class SchemaCost:
     """What a schema comes to.
 
     `expanded` is how many objects it has with its references followed; what refers to itself counts once, and
     `recursive` says that there is such a thing. One value is tried against `ways` of its schemas at the most before
-    what is in it is; `through` of these look into it. Raises `TooMuch`.
+    what is in it is; `through` of these look into it. Raises `SchemaTooComplex`.
     """
 
     def __init__(self, schema: JsonObject) -> None:
@@ -69,9 +69,9 @@ class Effort:
         try:
             self.expanded = self._measure(schema).objects
         except RecursionError:
-            raise TooMuch("it is nested too deeply") from None
+            raise SchemaTooComplex("it is nested too deeply") from None
         if self.expanded > MAX_EXPANDED:
-            raise TooMuch(f"it comes to more than {MAX_EXPANDED} schemas with its references followed")
+            raise SchemaTooComplex(f"it comes to more than {MAX_EXPANDED} schemas with its references followed")
 
     def checks(self, value: object) -> int:
         """How many checks it takes at most to say whether `value` fits: what refers to itself is remembered then."""
@@ -95,7 +95,7 @@ class Effort:
             return _Size()
         self._steps += 1
         if self._steps > MAX_STEPS:
-            raise TooMuch(f"it takes more than {MAX_STEPS} steps to follow its references")
+            raise SchemaTooComplex(f"it takes more than {MAX_STEPS} steps to follow its references")
         size = _Size(1, 1, not _WITHIN.isdisjoint(schema))
         for key, inner in schema.items():
             if key in _REFERENCES:
@@ -134,7 +134,7 @@ class Effort:
             found = [target for base in self._bases if (target := _at(base, steps)) is not None]
         self._steps += len(self._bases)
         if not found:
-            raise TooMuch(f"{reference[:200]!r} is no path in it, such as '#/$defs/name', and nothing's name")
+            raise SchemaTooComplex(f"{reference[:200]!r} is no path in it, such as '#/$defs/name', and nothing's name")
         return found
 
 

@@ -90,7 +90,7 @@ def _answer_tool(schema: JsonObject, description: str) -> JsonObject:
     return {"type": "function", "function": function}
 
 
-def instructed(messages: tuple[Message, ...], instruction: str) -> tuple[Message, ...]:
+def add_instruction(messages: tuple[Message, ...], instruction: str) -> tuple[Message, ...]:
     """The messages with one more thing said by the system: in its first message if that is text, else before them."""
     if not instruction:
         return messages

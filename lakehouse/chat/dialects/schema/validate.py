@@ -15,7 +15,7 @@ import msgspec
 
 from lakehouse.chat.dialects.lenient_json import JsonObject, load
 from lakehouse.chat.dialects.reasoning import ThinkSplitter
-from lakehouse.chat.dialects.schema.cost import Effort
+from lakehouse.chat.dialects.schema.cost import SchemaCost
 from lakehouse.chat.model.request import ProviderAnswer
 from lakehouse.core.errors import ErrBadRequest, ErrUpstream, LakehouseError
 
@@ -34,7 +34,7 @@ MAX_FINDINGS = 200_000
 _FENCE = re.compile(r"```[\w-]*[ \t]*\r?\n(.*?)(?:\r?\n)?```", re.DOTALL)
 
 
-def prepared(schema: JsonObject, *, field: str = "format") -> tuple[Validator, Effort]:
+def compile_schema(schema: JsonObject, *, field: str = "format") -> tuple[Validator, SchemaCost]:
     """What checks values against `schema`, and what that takes; raises `ErrBadRequest` naming the field if it is no
     JSON schema, or one that no answer could be checked against in reasonable time.
 
@@ -43,25 +43,25 @@ def prepared(schema: JsonObject, *, field: str = "format") -> tuple[Validator, E
     import jsonschema_rs  # 15 ms, and only structured answers need it
 
     try:
-        effort = Effort(schema)  # first, for the other would put in the place of each reference what it refers to
+        effort = SchemaCost(schema)  # first, for the other would put in the place of each reference what it refers to
         return jsonschema_rs.validator_for(schema, offline=True), effort
     except (ValueError, RecursionError) as error:
         said = str(error).partition("\n")[0][:200]
         raise ErrBadRequest(f"`{field}` is not a JSON schema that can be used: {said}") from None
 
 
-class Misfit(ErrUpstream):
+class SchemaMismatch(ErrUpstream):
     """An answer that is whole and is not what `format` asks for. It speaks of the model, not of the route to it."""
 
 
-class Check:
+class AnswerValidator:
     """What an answer has to be: JSON (`wanted` is `"json"`), or JSON that fits the schema `wanted`."""
 
     def __init__(self, wanted: JsonObject | str, *, provider: str) -> None:
-        self._schema = None if isinstance(wanted, str) else prepared(wanted)
+        self._schema = None if isinstance(wanted, str) else compile_schema(wanted)
         self._provider = provider
 
-    def settled(self, reply: ProviderAnswer, *, as_it_is: bool = False) -> ProviderAnswer:
+    def validated(self, reply: ProviderAnswer, *, as_it_is: bool = False) -> ProviderAnswer:
         """The reply with nothing but the JSON as its content. Raises `upstream_error` saying where it does not fit;
         `as_it_is`: also if anything stands around the JSON, for the text was given out already.
 
@@ -108,7 +108,7 @@ class Check:
         return f"at `${place}`: {error.message[:200]}"
 
     def _failure(self, what: str) -> LakehouseError:
-        return Misfit(
+        return SchemaMismatch(
             f"the answer of {self._provider} does not fit `format`: {what}",
             provider=self._provider,
             upstream_status=200,

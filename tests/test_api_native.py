@@ -14,7 +14,7 @@ from trio.testing import MockClock as Clock
 
 from lakehouse.chat.api.blueprints import native
 from lakehouse.chat.api.event_stream import EventStream
-from lakehouse.chat.api.native import NativeEvents
+from lakehouse.chat.api.native import NativeEncoder
 from lakehouse.chat.model.request import ContentPiece, Quorum, ReasoningPiece, Request, ToolCallPiece
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt, ErrTimeout, ErrUpstream, LakehouseError, failure
@@ -407,7 +407,7 @@ async def test_silence_between_pieces_is_filled_with_comments(autojump_clock: Cl
             sent.append((trio.current_time(), "comment" if text.startswith(":") else events(text)[0]["type"]))
 
     start = trio.current_time()
-    stream = EventStream(dispatcher.stream(Request(**ASK)), NativeEvents(None), keep_alive=15.0)
+    stream = EventStream(dispatcher.stream(Request(**ASK)), NativeEncoder(None), keep_alive=15.0)
     await stream.send_to(send)
     assert [(at - start, what) for at, what in sent] == [
         (40.0, "content"),  # nothing before the first piece, for the status is not known yet
@@ -431,7 +431,7 @@ async def test_a_comment_never_lands_inside_an_event(autojump_clock: Clock) -> N
         under_way -= 1
         sent.append(message.get("body", b"head"))
 
-    stream = EventStream(dispatcher.stream(Request(**ASK)), NativeEvents(None), keep_alive=2.0)
+    stream = EventStream(dispatcher.stream(Request(**ASK)), NativeEncoder(None), keep_alive=2.0)
     await stream.send_to(send)
     assert [message[:4] for message in sent] == [b"head", b"data", b": ke", b"data", b"data"]
 

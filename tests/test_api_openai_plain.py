@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.chat.api.openai import request
-from lakehouse.chat.api.openai.request import Query, in_steps, parse
+from lakehouse.chat.api.openai.request import Query, parse, parse_full
 from lakehouse.core.errors import ErrBadRequest
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -52,14 +52,14 @@ PLAIN: list[dict[str, Any]] = [
 @pytest.mark.parametrize("fields", PLAIN)
 def test_what_most_clients_send_is_read_at_once(fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     data = json.dumps({"model": "m", "messages": HI, **fields}).encode()
-    step_by_step = in_steps(data)
+    step_by_step = parse_full(data)
     monkeypatch.delattr(request, "in_steps")
     assert parse(data) == step_by_step
 
 
 ODD = st.sampled_from([None, "", "none", "x", 0, 1, -1, 1.5, True, [], {}, ["a"], [1], {"include_usage": False}])
 FIELDS = [
-    *request.Given.__struct_fields__,
+    *request.ChatCompletionRequest.__struct_fields__,
     "functions",
     "format",
     "options",
@@ -107,7 +107,7 @@ BODY = st.fixed_dictionaries(
 
 def outcome(data: bytes, *, steps: bool) -> Query | tuple[str, str | None]:
     try:
-        return in_steps(data) if steps else parse(data)
+        return parse_full(data) if steps else parse(data)
     except ErrBadRequest as error:
         return error.message, error.field
 

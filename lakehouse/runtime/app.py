@@ -15,7 +15,7 @@ import trio
 
 from lakehouse.asgi.middleware.request_lifecycle import native_error_response
 from lakehouse.asgi.types import App, Receive, Scope, Send
-from lakehouse.chat.api.endpoint import Post
+from lakehouse.chat.api.endpoint import ChatEndpoint
 from lakehouse.chat.api.native import NativeChat
 from lakehouse.chat.api.openai.errors import OPENAI_PATHS, envelope, headers_of, status_of
 from lakehouse.chat.api.openai.format import OpenAIChat
@@ -62,7 +62,7 @@ class Application:
         self._posts: dict[bytes, App] = {}
         self._quart: App | None = None
         if chat is not None:
-            post = partial(Post, max_body=max_body, timeout=timeout, idle_timeout=idle_timeout)
+            post = partial(ChatEndpoint, max_body=max_body, timeout=timeout, idle_timeout=idle_timeout)
             self._posts[f"{prefix}/chat".encode()] = post(NativeChat(chat))
             self._posts[f"{prefix}/chat/completions".encode()] = post(OpenAIChat(chat))
 

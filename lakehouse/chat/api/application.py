@@ -15,10 +15,10 @@ from lakehouse.asgi import request_scope
 from lakehouse.asgi.body import PulledBody
 from lakehouse.asgi.types import Receive, Send
 from lakehouse.chat.api.event_stream import EventStream
-from lakehouse.chat.api.responses import Whole
+from lakehouse.chat.api.responses import JsonResponse
 
 
-class Answered(TrioResponse):
+class DirectQuartResponse(TrioResponse):
     """What our views return to Quart: an answer that `ChatConnection` has send itself.
 
     Quart sends a response's head before it asks for the body, and asks for the body outside of the view. A stream
@@ -26,7 +26,7 @@ class Answered(TrioResponse):
     leaves in two messages instead of Quart's three, the last of which is empty.
     """
 
-    def __init__(self, answer: Whole | EventStream) -> None:
+    def __init__(self, answer: JsonResponse | EventStream) -> None:
         super().__init__()
         self.answer = answer
 
@@ -48,7 +48,7 @@ class ChatConnection(TrioASGIHTTPConnection):
         await self._send_response(send, await self.app.handle_request(request))
 
     async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
-        if isinstance(response, Answered):
+        if isinstance(response, DirectQuartResponse):
             await response.answer.send_to(cast("Send", send))
         else:
             await super()._send_response(send, response)

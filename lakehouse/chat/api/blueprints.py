@@ -14,9 +14,9 @@ from lakehouse.asgi import request_scope
 from lakehouse.asgi.body import acceptable, read_in_time, too_large
 from lakehouse.asgi.sse import KEEP_ALIVE
 from lakehouse.chat.api import responses
-from lakehouse.chat.api.application import Answered
-from lakehouse.chat.api.endpoint import Asked, Chat
-from lakehouse.chat.api.errors import defect, one_failure
+from lakehouse.chat.api.application import DirectQuartResponse
+from lakehouse.chat.api.endpoint import ApiFormat, ParsedChat
+from lakehouse.chat.api.errors import flatten_group, internal_error
 from lakehouse.chat.api.interface import Dispatcher
 from lakehouse.chat.api.native import NativeChat
 from lakehouse.chat.api.openai.format import OpenAIChat, as_model
@@ -43,10 +43,10 @@ def native(
     blueprint.post("", endpoint="chat")(_view(chat, max_body=max_body, timeout=timeout))
 
     @blueprint.get("/providers")
-    async def providers() -> Answered:
+    async def providers() -> DirectQuartResponse:
         known = dispatcher.providers()
         default = next((provider.name for provider in known if provider.default), None)
-        return Answered(responses.document({"providers": known, "default": default}))
+        return DirectQuartResponse(responses.json_response({"providers": known, "default": default}))
 
     _tell_failures(blueprint, chat)
     return blueprint
@@ -71,19 +71,19 @@ def openai(
     blueprint.post("/chat/completions", endpoint="complete")(_view(chat, max_body=max_body, timeout=timeout))
 
     @blueprint.get("/models")
-    async def models() -> Answered:
-        with one_failure():
+    async def models() -> DirectQuartResponse:
+        with flatten_group():
             cards = await dispatcher.models()
-        return Answered(responses.document(ModelList(data=tuple(map(as_model, cards)))))
+        return DirectQuartResponse(responses.json_response(ModelList(data=tuple(map(as_model, cards)))))
 
     @blueprint.get("/models/<path:name>")
-    async def model(name: str) -> Answered:
-        with one_failure():
+    async def model(name: str) -> DirectQuartResponse:
+        with flatten_group():
             cards = await dispatcher.models()
         card = next((card for card in cards if card.id == name), None)
         if card is None:
             raise failure("model_not_found", f"the model {name} is not in the listing of any registered provider")
-        return Answered(responses.document(as_model(card)))
+        return DirectQuartResponse(responses.json_response(as_model(card)))
 
     _tell_failures(blueprint, chat)
     return blueprint
@@ -98,15 +98,15 @@ def _bounded(limit: int) -> Callable[[BlueprintSetupState], None]:
     return setup
 
 
-def _view(chat: Chat, *, max_body: int, timeout: float) -> Callable[[], Awaitable[Answered]]:
-    """A chat's POST, as `posts.Post` answers it, for Quart."""
+def _view(chat: ApiFormat, *, max_body: int, timeout: float) -> Callable[[], Awaitable[DirectQuartResponse]]:
+    """A chat's POST, as `posts.ChatEndpoint` answers it, for Quart."""
 
-    async def post() -> Answered:
+    async def post() -> DirectQuartResponse:
         flight = request_scope.flight(request)
         data = await read_in_time(partial(_body, max_body), timeout, flight)
-        with one_failure():
-            answer = await chat.answer(Asked(data, flight, request_scope.stream_begins(request)))
-        return Answered(answer)
+        with flatten_group():
+            answer = await chat.answer(ParsedChat(data, flight, request_scope.stream_begins(request)))
+        return DirectQuartResponse(answer)
 
     return post
 
@@ -124,15 +124,15 @@ async def _body(limit: int) -> bytes:
     return body
 
 
-def _tell_failures(blueprint: Blueprint, chat: Chat) -> None:
+def _tell_failures(blueprint: Blueprint, chat: ApiFormat) -> None:
     """Whatever fails in a view of this blueprint is told in the form of `chat`."""
 
     @blueprint.errorhandler(LakehouseError)
-    async def refuse(error: LakehouseError) -> Answered:
+    async def refuse(error: LakehouseError) -> DirectQuartResponse:
         flight = request_scope.flight(request)
         request_scope.record_error(flight, error)
-        return Answered(chat.refusal(error, flight))
+        return DirectQuartResponse(chat.refusal(error, flight))
 
     @blueprint.errorhandler(InternalServerError)
-    async def apologise(_: InternalServerError) -> Answered:
-        return await refuse(defect())
+    async def apologise(_: InternalServerError) -> DirectQuartResponse:
+        return await refuse(internal_error())

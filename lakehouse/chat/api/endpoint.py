@@ -19,14 +19,14 @@ from lakehouse.asgi.types import (
     StreamBegins,
     Write,
 )
-from lakehouse.chat.api.errors import to_tell
+from lakehouse.chat.api.errors import to_client_error
 from lakehouse.chat.api.event_stream import EventStream
-from lakehouse.chat.api.responses import Whole
+from lakehouse.chat.api.responses import JsonResponse
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 
 
-class Asked(NamedTuple):
+class ParsedChat(NamedTuple):
     """What a chat is asked with. `stream_begins` is the lifeline's, `write` the server's `DIRECT_WRITE_EXTENSION`."""
 
     body: bytes
@@ -35,20 +35,20 @@ class Asked(NamedTuple):
     write: Write | None = None
 
 
-class Chat(Protocol):
+class ApiFormat(Protocol):
     """One of the two forms of a chat."""
 
-    async def answer(self, asked: Asked) -> Whole | EventStream:
+    async def answer(self, asked: ParsedChat) -> JsonResponse | EventStream:
         """Have it answered. Raises a `LakehouseError`, or a group of them."""
 
-    def refusal(self, error: LakehouseError, flight: RequestContext | None) -> Whole:
+    def refusal(self, error: LakehouseError, flight: RequestContext | None) -> JsonResponse:
         """How this form tells a failure."""
 
 
-class Post:
+class ChatEndpoint:
     """The ASGI application of a chat's POST, under a lifeline."""
 
-    def __init__(self, chat: Chat, *, max_body: int, timeout: float, idle_timeout: float) -> None:
+    def __init__(self, chat: ApiFormat, *, max_body: int, timeout: float, idle_timeout: float) -> None:
         self._chat = chat
         self._max_body = max_body
         self._timeout = timeout
@@ -57,18 +57,18 @@ class Post:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a failure becomes its refusal. Cancellation passes."""
         flight: RequestContext = scope["lakehouse"]
-        answer: Whole | EventStream
+        answer: JsonResponse | EventStream
         try:
             answer = await self._chat.answer(
-                Asked(  # without a name: a stream would keep the body for as long as it lasts
+                ParsedChat(  # without a name: a stream would keep the body for as long as it lasts
                     await self._body(scope, receive),
                     flight,
                     scope["lakehouse.stream_begins"],
                     scope.get(DIRECT_WRITE_EXTENSION),
                 )
             )
-        except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_tell` raises, tells or logs it
-            error = to_tell(raised)
+        except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_client_error` raises, tells or logs it
+            error = to_client_error(raised)
             request_scope.record_error(flight, error)
             answer = self._chat.refusal(error, flight)
         if (server := (scope.get("extensions") or {}).get(SERVER_CONTROL_EXTENSION)) is not None:

@@ -13,7 +13,7 @@ from lakehouse.core.errors import LakehouseError
 _log = logging.getLogger("lakehouse.chat")
 
 
-def told(raised: BaseException) -> LakehouseError | None:
+def single_failure(raised: BaseException) -> LakehouseError | None:
     """The failure to tell when `raised` is one or is a group of nothing else; None when something else is in it.
 
     Nurseries raise groups. A `Cancelled` in one does not count: the scope that it is from is still cancelled and says
@@ -28,24 +28,24 @@ def told(raised: BaseException) -> LakehouseError | None:
     return failures[0] if failures and len(failures) == len(leaves) else None
 
 
-def to_tell(raised: Exception | BaseExceptionGroup[BaseException]) -> LakehouseError:
+def to_client_error(raised: Exception | BaseExceptionGroup[BaseException]) -> LakehouseError:
     """The failure that the client hears of; a defect goes to the log, and an interrupt of the program goes on."""
-    error = told(raised)
+    error = single_failure(raised)
     if error is not None:
         return error
     if not isinstance(raised, Exception):
         raise raised
     _log.error("a chat failed through a defect", exc_info=raised)
-    return defect()
+    return internal_error()
 
 
-def defect() -> LakehouseError:
+def internal_error() -> LakehouseError:
     """What a caller is told when the fault is in this program; the log has the rest."""
     return LakehouseError("the gateway failed on this request through a fault of its own; its log says how")
 
 
 @contextmanager
-def one_failure() -> Iterator[None]:
+def flatten_group() -> Iterator[None]:
     """Inside, a group of nothing but `LakehouseError`s becomes the first of them, and any other group loses them.
 
     For Quart-Trio answers a group with its first member that has an error handler, and forgets the rest.
@@ -53,7 +53,7 @@ def one_failure() -> Iterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        raise told(group) or group.split(LakehouseError)[1] or group from group
+        raise single_failure(group) or group.split(LakehouseError)[1] or group from group
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

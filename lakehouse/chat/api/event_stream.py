@@ -10,9 +10,9 @@ from lakehouse.asgi import request_scope
 from lakehouse.asgi.sse import EventWriter, open_writer
 from lakehouse.asgi.types import Send, StreamBegins, Write
 from lakehouse.chat.api import responses
-from lakehouse.chat.api.errors import to_tell
+from lakehouse.chat.api.errors import to_client_error
 from lakehouse.chat.api.interface import Pieces
-from lakehouse.chat.api.responses import Whole
+from lakehouse.chat.api.responses import JsonResponse
 from lakehouse.chat.model.request import Done, Piece
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError, failure
@@ -24,16 +24,16 @@ HEADERS = (
 )
 
 
-class Form(Protocol):
+class StreamFormat(Protocol):
     """How one of the two APIs writes a stream. Made for one stream, so it may remember what it has written."""
 
     def events(self, batch: Sequence[Piece], pieces: Pieces) -> bytes:
         """The events for pieces that arrived together."""
 
-    def last_words(self, error: LakehouseError) -> bytes:
+    def error_event(self, error: LakehouseError) -> bytes:
         """The event that ends a stream which broke."""
 
-    def refusal(self, error: LakehouseError) -> Whole:
+    def refusal(self, error: LakehouseError) -> JsonResponse:
         """The answer in place of a stream that never began."""
 
 
@@ -47,7 +47,7 @@ class EventStream:
     def __init__(
         self,
         stream: AbstractAsyncContextManager[Pieces],
-        form: Form,
+        form: StreamFormat,
         *,
         keep_alive: float,
         flight: RequestContext | None = None,
@@ -67,16 +67,16 @@ class EventStream:
         """Ask, and send what comes as it comes. After a cancellation the last event is the lifeline's to send."""
         async with open_writer(send, keep_alive=self._keep_alive, write=self._write) as writer:
             try:
-                await self._pour(writer)
-            except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_tell` raises, tells or logs it
-                error = to_tell(raised)
+                await self._stream_events(writer)
+            except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_client_error` raises, tells or logs it
+                error = to_client_error(raised)
                 request_scope.record_error(self._flight, error)
                 if not writer.started:
                     await self._form.refusal(error).send_to(send)
                 else:
-                    await writer.write(self._form.last_words(error), last=True)
+                    await writer.write(self._form.error_event(error), last=True)
 
-    async def _pour(self, writer: EventWriter) -> None:
+    async def _stream_events(self, writer: EventWriter) -> None:
         last = None
         async with self._stream as pieces:
             form = self._form
@@ -98,5 +98,5 @@ class EventStream:
 
     async def _begin(self, writer: EventWriter, pieces: Pieces) -> None:
         if self._begun is not None:
-            self._begun(self._form.last_words)
+            self._begun(self._form.error_event)
         await writer.start([*HEADERS, (responses.ATTEMPTS.lower().encode(), b"%d" % len(pieces.attempts))])

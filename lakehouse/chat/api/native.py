@@ -8,47 +8,47 @@ import msgspec
 
 from lakehouse.asgi import body, request_scope, sse
 from lakehouse.chat.api import responses
-from lakehouse.chat.api.endpoint import Asked
+from lakehouse.chat.api.endpoint import ParsedChat
 from lakehouse.chat.api.event_stream import EventStream
 from lakehouse.chat.api.interface import Dispatcher, Pieces
-from lakehouse.chat.api.responses import Whole
+from lakehouse.chat.api.responses import JsonResponse
 from lakehouse.chat.model.request import Piece, Request
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 
 
 class NativeChat:
-    """`POST /chat`, see `Chat`."""
+    """`POST /chat`, see `ApiFormat`."""
 
     def __init__(self, dispatcher: Dispatcher, *, keep_alive: float = sse.KEEP_ALIVE) -> None:
         self._dispatcher = dispatcher
         self._keep_alive = keep_alive
 
-    async def answer(self, asked: Asked) -> Whole | EventStream:
-        """See `Chat`."""
+    async def answer(self, asked: ParsedChat) -> JsonResponse | EventStream:
+        """See `ApiFormat`."""
         query, flight = body.decode(asked.body, Request), asked.flight
         if query.stream:
             stream = self._dispatcher.stream(query, flight=flight)
             return EventStream(
                 stream,
-                NativeEvents(flight),
+                NativeEncoder(flight),
                 keep_alive=self._keep_alive,
                 flight=flight,
                 begun=asked.stream_begins,
                 write=asked.write,
             )
         answer = await self._dispatcher(query, flight=flight)
-        return responses.answered(answer, answer.attempts)
+        return responses.completion_response(answer, answer.attempts)
 
-    def refusal(self, error: LakehouseError, flight: RequestContext | None) -> Whole:
-        """See `Chat`."""
-        return NativeEvents(flight).refusal(error)
+    def refusal(self, error: LakehouseError, flight: RequestContext | None) -> JsonResponse:
+        """See `ApiFormat`."""
+        return NativeEncoder(flight).refusal(error)
 
 
 _encode = msgspec.json.Encoder().encode
 
 
-class NativeEvents:
+class NativeEncoder:
     """Pieces as they are, each an event."""
 
     def __init__(self, flight: RequestContext | None) -> None:
@@ -58,13 +58,13 @@ class NativeEvents:
         """One event for each piece; `Done` is the last of a stream."""
         return b"".join([sse.event(_encode(piece)) for piece in batch])
 
-    def last_words(self, error: LakehouseError) -> bytes:
+    def error_event(self, error: LakehouseError) -> bytes:
         """The event of type `error`."""
         return sse.event(msgspec.json.encode({"type": "error", **self._document(error)}))
 
-    def refusal(self, error: LakehouseError) -> Whole:
+    def refusal(self, error: LakehouseError) -> JsonResponse:
         """The error's document with its status."""
-        return responses.refusal(error, self._document(error))
+        return responses.error_response(error, self._document(error))
 
     def _document(self, error: LakehouseError) -> dict[str, object]:
         return error.document(request_scope.request_id(self._flight))

@@ -17,7 +17,7 @@ ATTEMPTS = "X-Lakehouse-Attempts"
 """The response header with the number of tries that were made at providers."""
 
 
-class Whole(NamedTuple):
+class JsonResponse(NamedTuple):
     """An answer at hand, with `headers` beside those that say what it is and how long."""
 
     body: bytes
@@ -38,20 +38,22 @@ def _encoded(header: tuple[str, str]) -> tuple[bytes, bytes]:
     return name.lower().encode(), value.encode("latin-1", "replace")
 
 
-def document(content: object, status: int = 200, headers: Headers = ()) -> Whole:
+def json_response(content: object, status: int = 200, headers: Headers = ()) -> JsonResponse:
     """`content` as JSON."""
-    return Whole(msgspec.json.encode(content), status, headers)
+    return JsonResponse(msgspec.json.encode(content), status, headers)
 
 
-def answered(content: object, attempts: Sequence[Attempt]) -> Whole:
+def completion_response(content: object, attempts: Sequence[Attempt]) -> JsonResponse:
     """A model's whole answer, with how many tries it took."""
-    return document(content, headers=[_tries(attempts)])
+    return json_response(content, headers=[_tries(attempts)])
 
 
-def refusal(error: LakehouseError, content: object, status: int | None = None, headers: Headers | None = None) -> Whole:
+def error_response(
+    error: LakehouseError, content: object, status: int | None = None, headers: Headers | None = None
+) -> JsonResponse:
     """A failure's answer; `status` and `headers` are the failure's own unless given."""
     headers = error.headers() if headers is None else headers
-    return document(content, status or error.status, [*headers, _tries(error.attempts)])
+    return json_response(content, status or error.status, [*headers, _tries(error.attempts)])
 
 
 def _tries(attempts: Sequence[Attempt]) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from lakehouse.asgi import request_scope
 from lakehouse.chat.api import responses
-from lakehouse.chat.api.application import Answered, ChatApplication
+from lakehouse.chat.api.application import ChatApplication, DirectQuartResponse
 from lakehouse.chat.api.blueprints import native, openai
 from lakehouse.chat.api.interface import Dispatcher
 from lakehouse.chat.api.openai.errors import OPENAI_PATHS, envelope, headers_of, status_of
@@ -27,7 +27,7 @@ def routes(chat: Dispatcher | None, *, max_body: int, timeout: float, prefix: st
     return application
 
 
-async def _refuse(error: HTTPException) -> Answered:
+async def _refuse(error: HTTPException) -> DirectQuartResponse:
     """What Quart itself refuses, in our words."""
     failure: LakehouseError = ErrNotFound("nothing is served at this path")
     if isinstance(error, MethodNotAllowed):
@@ -35,5 +35,5 @@ async def _refuse(error: HTTPException) -> Answered:
     flight = request_scope.flight(request)
     if request.path.startswith(OPENAI_PATHS):
         document = envelope(failure, request_scope.request_id(flight))
-        return Answered(responses.refusal(failure, document, status_of(failure), headers_of(failure)))
-    return Answered(responses.refusal(failure, failure.document(request_scope.request_id(flight))))
+        return DirectQuartResponse(responses.error_response(failure, document, status_of(failure), headers_of(failure)))
+    return DirectQuartResponse(responses.error_response(failure, failure.document(request_scope.request_id(flight))))

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from lakehouse.asgi import sse
 from lakehouse.chat.api import responses
-from lakehouse.chat.api.endpoint import Asked
+from lakehouse.chat.api.endpoint import ParsedChat
 from lakehouse.chat.api.event_stream import EventStream
 from lakehouse.chat.api.interface import Dispatcher, ModelCard
 from lakehouse.chat.api.openai import request
-from lakehouse.chat.api.openai.response import Chunks, completion
+from lakehouse.chat.api.openai.response import ChunkEncoder, completion
 from lakehouse.chat.api.openai.types import Model
-from lakehouse.chat.api.responses import Whole
+from lakehouse.chat.api.responses import JsonResponse
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 
 
 class OpenAIChat:
-    """`POST /chat/completions`, see `Chat`."""
+    """`POST /chat/completions`, see `ApiFormat`."""
 
     def __init__(self, dispatcher: Dispatcher, *, keep_alive: float = sse.KEEP_ALIVE) -> None:
         self._dispatcher = dispatcher
         self._keep_alive = keep_alive
 
-    async def answer(self, asked: Asked) -> Whole | EventStream:
-        """See `Chat`."""
+    async def answer(self, asked: ParsedChat) -> JsonResponse | EventStream:
+        """See `ApiFormat`."""
         query, flight = request.parse(asked.body), asked.flight
         if query.request.stream:
-            form = Chunks(flight, include_usage=query.include_usage)
+            form = ChunkEncoder(flight, include_usage=query.include_usage)
             stream = self._dispatcher.stream(query.request, flight=flight)
             return EventStream(
                 stream,
@@ -37,11 +37,11 @@ class OpenAIChat:
                 write=asked.write,
             )
         answer = await self._dispatcher(query.request, flight=flight)
-        return responses.answered(completion(answer), answer.attempts)
+        return responses.completion_response(completion(answer), answer.attempts)
 
-    def refusal(self, error: LakehouseError, flight: RequestContext | None) -> Whole:
-        """See `Chat`."""
-        return Chunks(flight).refusal(error)
+    def refusal(self, error: LakehouseError, flight: RequestContext | None) -> JsonResponse:
+        """See `ApiFormat`."""
+        return ChunkEncoder(flight).refusal(error)
 
 
 def as_model(card: ModelCard) -> Model:

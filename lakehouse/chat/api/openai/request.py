@@ -3,8 +3,8 @@
 What OpenAI documents is checked by type. Fields that we do not know travel on in `extra`, for a provider that speaks
 this form; so do those of messages (`openai_messages`).
 
-Most bodies hold nothing that has to be told in other words. Those are read at once (`Plain`); any other, a wrong one
-among them, is read step by step (`Given`), which gives the same for a plain one.
+Most bodies hold nothing that has to be told in other words. Those are read at once (`FastChatCompletionRequest`); any other, a wrong one
+among them, is read step by step (`ChatCompletionRequest`), which gives the same for a plain one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 from lakehouse.asgi import body
 from lakehouse.chat.api.openai import messages
-from lakehouse.chat.api.openai.types import FormatJson, FormatSchema, Given, Plain
+from lakehouse.chat.api.openai.types import ChatCompletionRequest, FastChatCompletionRequest, FormatJson, FormatSchema
 from lakehouse.chat.model.request import JsonObject, OpenAIRequest
 from lakehouse.core.errors import ErrBadRequest
 
@@ -32,7 +32,7 @@ CHECKED_ONLY = frozenset(
 )
 """Fields whose type is checked here and which otherwise travel like unknown ones."""
 
-UNDERSTOOD = frozenset(Given.__struct_fields__) - CHECKED_ONLY
+UNDERSTOOD = frozenset(ChatCompletionRequest.__struct_fields__) - CHECKED_ONLY
 
 NONE_WHEN_EMPTY = frozenset({"metadata", "logit_bias"})
 """Fields whose empty object is the same as none at all."""
@@ -48,7 +48,7 @@ class Query(NamedTuple):
     include_usage: bool
 
 
-_decode_plain = msgspec.json.Decoder(Plain).decode
+_decode_plain = msgspec.json.Decoder(FastChatCompletionRequest).decode
 
 
 def parse(data: bytes) -> Query:
@@ -56,10 +56,10 @@ def parse(data: bytes) -> Query:
     try:
         return _plain(_decode_plain(data))
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return in_steps(data)
+        return parse_full(data)
 
 
-def _plain(given: Plain) -> Query:
+def _plain(given: FastChatCompletionRequest) -> Query:
     options, effort = given.stream_options, given.reasoning_effort
     request = OpenAIRequest(
         model=given.model,
@@ -79,14 +79,16 @@ def _plain(given: Plain) -> Query:
     return Query(request, options is not None and options.include_usage is True)
 
 
-def in_steps(data: bytes) -> Query:
+def parse_full(data: bytes) -> Query:
     """`parse` for any body."""
     try:
         raw = body.decode(data, dict)
     except ErrBadRequest:
-        body.decode(data, Given)  # which knows the name of the field that has a number beyond all bounds
+        body.decode(
+            data, ChatCompletionRequest
+        )  # which knows the name of the field that has a number beyond all bounds
         raise
-    given = body.fit(raw, Given)
+    given = body.fit(raw, ChatCompletionRequest)
     for old, new in SUPERSEDED.items():
         if raw.get(old) is not None:
             raise ErrBadRequest(f"`{old}` is not supported: use `{new}`", field=old)
@@ -96,7 +98,7 @@ def in_steps(data: bytes) -> Query:
     return Query(_request(raw, given), include_usage=bool(options and options.include_usage))
 
 
-def _request(raw: JsonObject, given: Given) -> OpenAIRequest:
+def _request(raw: JsonObject, given: ChatCompletionRequest) -> OpenAIRequest:
     with body.validation_errors():
         return OpenAIRequest(
             model=given.model,
@@ -118,14 +120,14 @@ def _request(raw: JsonObject, given: Given) -> OpenAIRequest:
         )
 
 
-def _stream_options(raw: JsonObject, given: Given) -> JsonObject:
+def _stream_options(raw: JsonObject, given: ChatCompletionRequest) -> JsonObject:
     """`stream_options` of a stream without what is ours to say: whether its usage is sent."""
     given_options = raw.get("stream_options") if given.stream else None
     options = {name: value for name, value in (given_options or {}).items() if name != "include_usage"}
     return {"stream_options": options} if options else {}
 
 
-def _format(given: Given) -> JsonObject | Literal["json"] | None:
+def _format(given: ChatCompletionRequest) -> JsonObject | Literal["json"] | None:
     match given.response_format:
         case FormatSchema(json_schema=described):
             return described.schema
@@ -135,7 +137,7 @@ def _format(given: Given) -> JsonObject | Literal["json"] | None:
             return None
 
 
-def _format_label(given: Given) -> JsonObject:
+def _format_label(given: ChatCompletionRequest) -> JsonObject:
     match given.response_format:
         case FormatSchema(json_schema=described):
             label = {"name": described.name, "description": described.description, "strict": described.strict}

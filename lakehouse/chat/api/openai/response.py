@@ -24,7 +24,7 @@ from lakehouse.chat.api.openai.types import (
     CompletionUsage,
     ToolCallDelta,
 )
-from lakehouse.chat.api.responses import Whole
+from lakehouse.chat.api.responses import JsonResponse
 from lakehouse.chat.model.request import (
     Answer,
     AnyToolCall,
@@ -89,7 +89,7 @@ def completion(answer: Answer) -> Completion:
 
 
 def _reason(reason: FinishReason, *, refused: bool) -> FinishReason:
-    """An answer in which the model itself refuses came to its end: its clients look into `refusal`, and take the reason
+    """An answer in which the model itself refuses came to its end: its clients look into `error_response`, and take the reason
     `content_filter` for an answer that was withheld."""
     return "stop" if refused and reason == "content_filter" else reason
 
@@ -121,7 +121,7 @@ def _details(name: str, count: int | None, others: JsonObject | UnsetType) -> Js
     return {**(others or {}), **own} or UNSET
 
 
-class Chunks:
+class ChunkEncoder:
     """The events of one stream: the role in the first delta, tool calls numbered, usage at the end if it was wanted."""
 
     def __init__(self, flight: RequestContext | None, *, include_usage: bool = False) -> None:
@@ -148,14 +148,14 @@ class Chunks:
                 events.append(self._end(piece) if isinstance(piece, Done) else self._more(piece, pieces))
         return b"".join(events)
 
-    def last_words(self, error: LakehouseError) -> bytes:
+    def error_event(self, error: LakehouseError) -> bytes:
         """The error's envelope, and no end mark after it."""
         return sse.event(msgspec.json.encode(self._envelope(error)))
 
-    def refusal(self, error: LakehouseError) -> Whole:
+    def refusal(self, error: LakehouseError) -> JsonResponse:
         """The error's envelope with its status."""
         headers = headers_of(error)
-        return responses.refusal(error, self._envelope(error), status_of(error), headers)
+        return responses.error_response(error, self._envelope(error), status_of(error), headers)
 
     def _envelope(self, error: LakehouseError) -> dict[str, object]:
         return envelope(error, request_scope.request_id(self._flight))

@@ -49,7 +49,7 @@ class PlainStreamOptions(StreamOptions, frozen=True, forbid_unknown_fields=True)
     """The same with no member that has to be passed on."""
 
 
-class Given(msgspec.Struct, frozen=True):
+class ChatCompletionRequest(msgspec.Struct, frozen=True):
     """The body of `POST /v1/chat/completions`. `fallbacks` is ours: model names to try after `model`."""
 
     model: str
@@ -78,8 +78,8 @@ class Given(msgspec.Struct, frozen=True):
     top_logprobs: int | None = None
 
 
-class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A body as most clients write it: `Given` without what has to be told in other words, its messages as our own."""
+class FastChatCompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A body as most clients write it: `ChatCompletionRequest` without what has to be told in other words, its messages as our own."""
 
     model: str
     messages: tuple[Message, ...]

@@ -153,8 +153,8 @@ def test_no_deadline_no_header() -> None:
 
 @pytest.mark.parametrize(("te", "accepts"), [("trailers", True), ("deflate, Trailers;q=1", True), ("gzip", False)])
 def test_whether_the_caller_takes_trailers(te: str, *, accepts: bool) -> None:
-    assert accepts_trailers(sent(f"te: {te}").noted) is accepts
-    assert not accepts_trailers(sent("").noted)
+    assert accepts_trailers(sent(f"te: {te}").dropped_headers) is accepts
+    assert not accepts_trailers(sent("").dropped_headers)
 
 
 def received(headers: str, *, status: int = 200, has_body: bool = True) -> Pairs:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.core.errors import ErrBadRequest
-from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Route, Routes, is_origin_form, leaves, upstream_target
+from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Route, Routes, escapes_prefix, is_origin_form, upstream_target
 
 STORAGE = Route(b"/v1/storage", "storaged")
 
@@ -151,7 +151,7 @@ def test_dot_segments_that_lead_out_are_refused(below: bytes) -> None:
     ],
 )
 def test_dot_segments_that_stay_inside_do_not(below: bytes) -> None:
-    assert not leaves(below)
+    assert not escapes_prefix(below)
 
 
 def _cleaned(path: bytes, *, decode_slashes: bool) -> list[bytes]:

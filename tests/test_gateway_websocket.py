@@ -18,7 +18,7 @@ from wsproto.frame_protocol import CloseReason
 from lakehouse.asgi.middleware.auth import AuthMiddleware, Tokens
 from lakehouse.asgi.types import Message
 from lakehouse.gateway import websocket
-from lakehouse.gateway.websocket import Bridge
+from lakehouse.gateway.websocket import WebSocketRelay
 from lakehouse.upstream.endpoint import Endpoint
 from tests.gateway_kit import Answer, Client, Lake, Visit, Wire, lake
 
@@ -263,7 +263,7 @@ async def test_what_crosses_the_clients_close_goes_nowhere() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer)
         with trio.fail_after(1):
-            await Bridge(ours, receive, send, peer=PEER).run()
+            await WebSocketRelay(ours, receive, send, peer=PEER).run()
     assert told == []
 
 

@@ -28,7 +28,7 @@ _OF_THE_HOP = frozenset(
     b"host content-length expect authorization "  # the upstream has its own host and framing; the token is for our door
     b"sec-websocket-key sec-websocket-version sec-websocket-extensions sec-websocket-protocol".split()
 )
-_HEARSAY = frozenset(
+_UNTRUSTED_FORWARDING_HEADERS = frozenset(
     b"x-forwarded-port x-forwarded-prefix x-forwarded-server x-forwarded-scheme x-forwarded-ssl x-forwarded-by "
     b"x-real-ip".split()
 )
@@ -38,7 +38,7 @@ LONG_HOST = 256
 """Bytes of a Host header from which on nothing is remembered of it: a name has fewer, and memory must stay bounded."""
 
 _FROM_A_PROXY = HOP_BY_HOP | _WRITTEN_HERE | _OF_THE_HOP
-_FROM_ANYBODY = _FROM_A_PROXY | _HEARSAY
+_FROM_ANYBODY = _FROM_A_PROXY | _UNTRUSTED_FORWARDING_HEADERS
 
 _RESPONSE_NOTED = HOP_BY_HOP | frozenset(b"content-length content-type x-request-id".split())
 _NEVER_TRAILERS = HOP_BY_HOP | frozenset(b"content-length host x-request-id".split())
@@ -50,7 +50,7 @@ class RequestHead(NamedTuple):
 
     headers: list[tuple[bytes, bytes]]
     length: int | None
-    noted: dict[bytes, bytes]
+    dropped_headers: dict[bytes, bytes]
 
 
 def request_headers(
@@ -58,7 +58,7 @@ def request_headers(
 ) -> RequestHead:
     """What the upstream is sent for a request with these (lower-case) headers.
 
-    `peer` is the address that connected to us, `time_left` what remains of the caller's deadline, in seconds. `noted`
+    `peer` is the address that connected to us, `time_left` what remains of the caller's deadline, in seconds. `dropped_headers`
     holds what did not go on as it came; a repeated one is joined by commas.
     """
     dropped = _FROM_A_PROXY if trusted else _FROM_ANYBODY

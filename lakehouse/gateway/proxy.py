@@ -139,7 +139,7 @@ async def relay(
     """
     flight: RequestContext = scope["lakehouse"]
     method: bytes = scope["method"].encode()
-    trailers = accepts_trailers(head.noted) and TRAILERS in scope["extensions"]
+    trailers = accepts_trailers(head.dropped_headers) and TRAILERS in scope["extensions"]
     if trailers:
         head.headers.extend(((b"connection", b"te"), (b"te", b"trailers")))
     body = None if head.length == 0 else await _body(scope, receive, head.length)

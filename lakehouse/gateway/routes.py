@@ -73,7 +73,7 @@ def upstream_target(route: Route, path: bytes, query: bytes) -> bytes:
 
     Raises ErrBadRequest if the path has dot segments with which it could leave the route's prefix.
     """
-    if (b".." in path or b"%2" in path) and leaves(path[len(route.prefix) :]):
+    if (b".." in path or b"%2" in path) and escapes_prefix(path[len(route.prefix) :]):
         raise ErrBadRequest(f"the path must stay below {route.prefix.decode()}: its dot segments lead out of it")
     return path[len(VERSION) :] + b"?" + query if query else path[len(VERSION) :]
 
@@ -84,17 +84,17 @@ _STAY = re.compile(rb"(?:\.|%2e)?(?:;.*)?", re.IGNORECASE)
 _UP = re.compile(rb"(?:\.|%2e){2}(?:;.*)?", re.IGNORECASE)
 
 
-def leaves(below: bytes) -> bool:
+def escapes_prefix(below: bytes) -> bool:
     r"""Whether the path below a prefix climbs out of it in any reading that an upstream may have of it.
 
     Upstreams differ in whether an encoded slash separates segments, so both readings count; all the rest is read to
     our disadvantage: ``%2e`` is a dot, a backslash is a slash (WHATWG URLs), parameters of a segment do not matter
     (``..;x``, servlet containers), and an empty segment is no level to climb from (Go's and nginx's cleaning).
     """
-    return _climbs_out(_SLASH.split(below)) or _climbs_out(_ANY_SLASH.split(below))
+    return _escapes(_SLASH.split(below)) or _escapes(_ANY_SLASH.split(below))
 
 
-def _climbs_out(segments: list[bytes]) -> bool:
+def _escapes(segments: list[bytes]) -> bool:
     depth = 0
     for segment in segments:
         if _UP.fullmatch(segment):

@@ -97,10 +97,10 @@ async def relay(
         await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": told})
         flight.phase = "streaming"
         async with response.upgrade() as stream:
-            await Bridge(stream, receive, send, peer=upstream.peer).run()
+            await WebSocketRelay(stream, receive, send, peer=upstream.peer).run()
 
 
-class Bridge:
+class WebSocketRelay:
     """Two open WebSockets that are one. Ends when either side closes or is gone; holds one message each way at most.
 
     The upstream may say nothing, or take nothing, for the peer's `idle_timeout`. Half-way through a silence it is sent

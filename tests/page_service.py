@@ -18,8 +18,8 @@ from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import ErrNotFound
 from lakehouse.runtime.console.endpoints import PATHS, SignIn, Views
 from lakehouse.server.server import BoundApp, serve_listeners
-from lakehouse.telemetry.metrics import Names, Sources
-from lakehouse.telemetry.telemetry import Observer
+from lakehouse.telemetry.metrics import GaugeSources, LabelValues
+from lakehouse.telemetry.telemetry import Telemetry
 from tests.observing import Caught, Pool, Spent
 
 GATEWAY = {
@@ -82,9 +82,9 @@ class PageService:
         self.pools = {name: Pool(name) for name in (*GATEWAY.values(), *PROVIDERS)}
         self.circuits: dict[str, int] = {}
         self.model = Model()
-        sources = Sources(flights=self.flights, pools=self.pools.values, circuits=lambda: self.circuits)
-        names = Names(routes=ROUTES, providers=PROVIDERS, tiers=("judge",), upstreams=tuple(GATEWAY.values()))
-        self.observer = Observer(names, sources, log=Caught().log)
+        sources = GaugeSources(flights=self.flights, pools=self.pools.values, circuits=lambda: self.circuits)
+        names = LabelValues(routes=ROUTES, providers=PROVIDERS, tiers=("judge",), upstreams=tuple(GATEWAY.values()))
+        self.observer = Telemetry(names, sources, log=Caught().log)
         self._views = Views(self.observer)
         door = AuthMiddleware(self._app, tokens=Tokens(tokens), sign_in=SignIn())
         self.app = RequestLifetimeMiddleware(door, flights=self.flights, on_end=self.observer.on_end)

@@ -18,7 +18,7 @@ import trio.testing
 from lakehouse.core.context import Content, RequestContext
 from lakehouse.telemetry.access_log import Clock
 from lakehouse.telemetry.log import Log, stdlib_to
-from lakehouse.telemetry.log_sink import LAST_WORDS, MAX_LINES, Sink, chunks
+from lakehouse.telemetry.log_sink import CLOSE_TIMEOUT, MAX_LINES, Sink, chunks
 from tests.observing import Caught, Spent, make_context
 
 
@@ -308,7 +308,7 @@ async def test_the_end_waits_for_a_stuck_reader_only_so_long() -> None:
                 log.sink.write(b"x" * 1023)
             await trio.sleep(0.1)
             nursery.cancel_scope.cancel()
-        assert trio.current_time() - started < LAST_WORDS + 2
+        assert trio.current_time() - started < CLOSE_TIMEOUT + 2
         for _ in range(20):  # let the thread that was left behind go
             await trio.to_thread.run_sync(reader.read, 1 << 16)
             if log.sink._writing.acquire(blocking=False):

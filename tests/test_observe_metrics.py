@@ -10,12 +10,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.telemetry.exposition import exposition
 from lakehouse.telemetry.metric_definitions import FAMILIES
-from lakehouse.telemetry.metric_store import DURATIONS, Snapshot, Tallies, observe, packed, unpacked
-from lakehouse.telemetry.metrics import Metrics, Names, Sources
-from lakehouse.telemetry.telemetry import Observer
+from lakehouse.telemetry.metric_store import DURATIONS, MetricStore, Snapshot, observe, packed, unpacked
+from lakehouse.telemetry.metrics import GaugeSources, LabelValues, Metrics
+from lakehouse.telemetry.telemetry import Telemetry
 from tests.observing import Caught, Pool, Spent, make_context
 
-NAMES = Names(
+NAMES = LabelValues(
     routes={"/v1/sql": "queryd", "/v1/chat": ""},
     providers=("ollama", "kimi"),
     tiers=("judge",),
@@ -24,8 +24,8 @@ NAMES = Names(
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def counted(*flights: RequestContext, sources: Sources | None = None) -> Metrics:
-    metrics = Metrics(NAMES, sources or Sources())
+def counted(*flights: RequestContext, sources: GaugeSources | None = None) -> Metrics:
+    metrics = Metrics(NAMES, sources or GaugeSources())
     for ended in flights:
         assert ended.ended is not None
         metrics.flight_ended(ended, ended.ended)
@@ -68,7 +68,7 @@ def test_its_time_is_taken_apart_into_histograms() -> None:
 
 
 def test_a_value_beyond_every_bucket_is_in_the_last_and_a_bound_belongs_to_its_bucket() -> None:
-    cell = Tallies(FAMILIES).cell("request_seconds", "/")
+    cell = MetricStore(FAMILIES).cell("request_seconds", "/")
     observe(cell, DURATIONS, 1e6)
     observe(cell, DURATIONS, 0.001)
     assert (cell[0], cell[len(DURATIONS)], sum(cell[:-1])) == (1, 1, 2)
@@ -115,7 +115,7 @@ def test_a_chats_attempts_tokens_and_cost_are_counted_by_provider_and_tier() -> 
 
 
 def test_hostile_names_make_no_series_and_take_no_memory() -> None:
-    metrics = Metrics(NAMES, Sources())
+    metrics = Metrics(NAMES, GaugeSources())
 
     def strange(number: int) -> RequestContext:
         name = f"evil-{number}"
@@ -140,7 +140,7 @@ def test_how_things_stand_is_asked_at_the_moment_of_the_question() -> None:
     flights = ActiveRequests()
     flights.add(make_context())
     flights.add(make_context(route="evil"))
-    sources = Sources(
+    sources = GaugeSources(
         flights=flights,
         pools=lambda: [Pool("queryd", 3, 4, 5, 256), Pool("evil", 1)],
         circuits=lambda: {"kimi": 2, "evil": 1},
@@ -176,7 +176,7 @@ def test_several_workers_are_added_up() -> None:
 def test_counts_survive_the_way_from_one_process_to_another() -> None:
     metrics = counted(make_context())
     assert unpacked(packed(metrics.snapshot())).keys() == metrics.snapshot().keys()
-    successor = Metrics(NAMES, Sources())
+    successor = Metrics(NAMES, GaugeSources())
     successor.restore(unpacked(packed(metrics.counted())))
     successor.flight_ended(make_context(), 100.012)
     read = series(successor.snapshot())
@@ -205,7 +205,7 @@ def test_whoever_asks_for_openmetrics_gets_it() -> None:
 
 def test_every_label_that_is_missing_is_noticed() -> None:
     with pytest.raises(ValueError, match="requests has the labels"):
-        Tallies(FAMILIES).cell("requests", "/v1/sql")
+        MetricStore(FAMILIES).cell("requests", "/v1/sql")
 
 
 def test_two_services_in_one_process_count_apart() -> None:
@@ -216,7 +216,7 @@ def test_two_services_in_one_process_count_apart() -> None:
 
 async def test_a_request_that_cannot_be_counted_harms_no_other(nursery: trio.Nursery) -> None:
     caught = Caught()
-    observer = Observer(NAMES, Sources(), log=caught.log)
+    observer = Telemetry(NAMES, GaugeSources(), log=caught.log)
     await nursery.start(observer.run)
     for usage in (None, Spent(input_tokens=10**400), None):
         observer.on_end(make_context(usage=usage))

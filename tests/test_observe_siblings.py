@@ -19,23 +19,23 @@ from prometheus_client.parser import text_string_to_metric_families
 from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import ErrMethodNotAllowed
 from lakehouse.runtime.console.endpoints import PATHS, Views
-from lakehouse.telemetry.metrics import Names, Sources
-from lakehouse.telemetry.telemetry import Observer
+from lakehouse.telemetry.metrics import GaugeSources, LabelValues
+from lakehouse.telemetry.telemetry import Telemetry
 from lakehouse.telemetry.worker_ipc import PATIENCE, private_directory
 from tests.observing import Caught, make_context
 
-NAMES = Names(routes={"/v1/sql": "queryd"}, upstreams=("queryd",))
+NAMES = LabelValues(routes={"/v1/sql": "queryd"}, upstreams=("queryd",))
 
 
-def observer(directory: Path | None, worker: int = 0, *in_flight: RequestContext) -> Observer:
+def observer(directory: Path | None, worker: int = 0, *in_flight: RequestContext) -> Telemetry:
     flights = ActiveRequests()
     for one in in_flight:
         flights.add(one)
-    return Observer(NAMES, Sources(flights=flights), log=Caught().log, directory=directory, worker=worker)
+    return Telemetry(NAMES, GaugeSources(flights=flights), log=Caught().log, directory=directory, worker=worker)
 
 
 @asynccontextmanager
-async def running(*observers: Observer) -> AsyncIterator[None]:
+async def running(*observers: Telemetry) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
         for each in observers:
             await nursery.start(each.run)
@@ -43,7 +43,7 @@ async def running(*observers: Observer) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-async def shown(asked: Observer, name: str, **labels: str) -> float | None:
+async def shown(asked: Telemetry, name: str, **labels: str) -> float | None:
     text, _ = await asked.exposition()
     for family in text_string_to_metric_families(text.decode()):
         for sample in family.samples:
@@ -209,8 +209,8 @@ async def test_a_worker_that_cannot_answer_goes_on_and_counts_as_last_seen(
 
 def test_a_full_disk_does_not_stop_the_service(directory: Path) -> None:
     asked = observer(directory / "gone", 0)
-    asked.siblings.keep(b"counts")
-    assert asked.siblings.kept(0) is None
+    asked.siblings.persist(b"counts")
+    assert asked.siblings.load_persisted(0) is None
 
 
 @pytest.mark.parametrize("left", [b'{"requests":[[["/v1/s', b'{"requests":[[["\xff","a","b"],[1]]]}', b"\0" * 99])

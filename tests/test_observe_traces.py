@@ -16,9 +16,9 @@ from lakehouse.chat.model.request import Answer, Function, Request, ToolCall
 from lakehouse.config import ObserveTable
 from lakehouse.core.context import RequestContext
 from lakehouse.core.trace_context import begin
-from lakehouse.telemetry.genai_messages import answered, asked
-from lakehouse.telemetry.metrics import Names, Sources
-from lakehouse.telemetry.telemetry import Observer, open_traces
+from lakehouse.telemetry.genai_messages import input_messages, output_messages
+from lakehouse.telemetry.metrics import GaugeSources, LabelValues
+from lakehouse.telemetry.telemetry import Telemetry, open_traces
 from tests.observing import Caught, Spent, make_context
 
 CALLER = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -241,7 +241,7 @@ def test_all_that_a_conversation_holds_has_its_part() -> None:
             {"role": "tool", "content": "rain", "tool_call_id": "c1"},
         ],
     )
-    said = asked(request.messages)
+    said = input_messages(request.messages)
     assert said is not None
     assert [message["parts"] for message in json.loads(said)] == [
         [{"type": "text", "content": "what is this"}, {"type": "uri", "modality": "image", "uri": "data:"}],
@@ -255,10 +255,10 @@ def test_all_that_a_conversation_holds_has_its_part() -> None:
         model="q", provider="p", content="", reasoning="", tool_calls=(call,), finish_reason="tool_calls", input_tokens=1,
         output_tokens=1, cached_tokens=None, reasoning_tokens=None, cost_usd=None, latency_ms=1.0, attempts=(),
     )  # fmt: skip
-    (message,) = json.loads(answered(answer) or "")
+    (message,) = json.loads(output_messages(answer) or "")
     assert message["parts"] == [{"type": "tool_call", "id": "c1", "name": "weather", "arguments": '{"city":"Ulm"}'}]
-    assert asked(None) is None
-    assert answered(None) is None
+    assert input_messages(None) is None
+    assert output_messages(None) is None
 
 
 async def test_what_is_not_recorded_makes_no_span() -> None:
@@ -270,7 +270,7 @@ async def test_what_is_not_recorded_makes_no_span() -> None:
 
 async def test_the_observer_sends_spans_and_names_the_trace_in_the_log() -> None:
     recorder, caught = Recorder(), Caught()
-    observer = Observer(Names(), Sources(), log=caught.log, traces=recorder.traces)
+    observer = Telemetry(LabelValues(), GaugeSources(), log=caught.log, traces=recorder.traces)
     ended = chat(trio.current_time())
     recorder.traces.begin(ended, CALLER)
     async with trio.open_nursery() as nursery:

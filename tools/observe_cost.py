@@ -15,12 +15,12 @@ import trio
 
 from lakehouse.core.context import RequestContext
 from lakehouse.telemetry.log import Form, Log
-from lakehouse.telemetry.metrics import Names, Sources
-from lakehouse.telemetry.telemetry import Observer
+from lakehouse.telemetry.metrics import GaugeSources, LabelValues
+from lakehouse.telemetry.telemetry import Telemetry
 
 FORMS: tuple[Form, ...] = ("json", "off")
 BATCH, BATCHES = 100, 400
-NAMES = Names(routes={"/v1/sql": "queryd", "/v1/chat": ""}, providers=("ollama",), upstreams=("queryd",))
+NAMES = LabelValues(routes={"/v1/sql": "queryd", "/v1/chat": ""}, providers=("ollama",), upstreams=("queryd",))
 
 
 class Usage:
@@ -59,11 +59,11 @@ def cost(make: Callable[[], RequestContext], form: Form) -> float:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as reader:
         assert reader.stdin is not None
         log = Log(form, stream=cast("TextIO", reader.stdin))
-        spent = trio.run(_cost, make, Observer(NAMES, Sources(), log=log))
+        spent = trio.run(_cost, make, Telemetry(NAMES, GaugeSources(), log=log))
     return spent / (BATCH * BATCHES) * 1e6
 
 
-async def _cost(make: Callable[[], RequestContext], observer: Observer) -> float:
+async def _cost(make: Callable[[], RequestContext], observer: Telemetry) -> float:
     async with trio.open_nursery() as nursery:
         await nursery.start(observer.run)
         spent = await _spend(make, observer.on_end) - await _spend(make, lambda _: None)

@@ -37,8 +37,8 @@ from lakehouse.server.listening import bind_socket
 from lakehouse.server.server import BoundApp, Service, serve_listeners
 from lakehouse.server.server_state import Mark
 from lakehouse.telemetry.log import Log
-from lakehouse.telemetry.metrics import Names, Sources
-from lakehouse.telemetry.telemetry import Observer, open_traces
+from lakehouse.telemetry.metrics import GaugeSources, LabelValues
+from lakehouse.telemetry.telemetry import Telemetry, open_traces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class House:
 
     dispatcher: Dispatcher
     gateway: Gateway
-    sources: Sources
+    sources: GaugeSources
     stopping: trio.Event
     lifelines: tuple[RequestLifetimeMiddleware, RequestLifetimeMiddleware]
     origins: Origins
@@ -150,16 +150,16 @@ async def open_house(
     ):
         nursery.start_soon(watch.run)
         gateway = Gateway(config.gateway, watch=watch)
-        sources = Sources(
+        sources = GaugeSources(
             pools=lambda: (*gateway.upstreams.values(), *dispatcher.pools), circuits=dispatcher.open_circuits
         )
-        names = Names(
+        names = LabelValues(
             routes=gateway.prefixes | dict.fromkeys(_own_paths(config), ""),
             providers=dispatcher.names,
             tiers=tuple(config.models),
             upstreams=tuple(gateway.upstreams),
         )
-        observer = Observer(
+        observer = Telemetry(
             names,
             sources,
             log=log or Log(config.observe.log),
@@ -210,8 +210,8 @@ def _furnish(
     checked: Preflight,
     dispatcher: Dispatcher,
     gateway: Gateway,
-    observer: Observer,
-    sources: Sources,
+    observer: Telemetry,
+    sources: GaugeSources,
 ) -> House:
     stopping = trio.Event()
     health = Health(stopping)

@@ -26,7 +26,7 @@ from lakehouse.runtime.gc_tuning import settle
 from lakehouse.runtime.service import Seat, serve
 from lakehouse.server.server import Service
 from lakehouse.telemetry.log import Log, stdlib_to
-from lakehouse.telemetry.worker_ipc import leave
+from lakehouse.telemetry.worker_ipc import remove_if_unused
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +59,7 @@ def main() -> None:
     with stdlib_to(log):
         orphaned = trio.run(_work, orders, log)
     if orphaned:
-        leave(orders.directory)
+        remove_if_unused(orders.directory)
 
 
 async def _work(orders: Orders, log: Log) -> bool:

@@ -11,14 +11,14 @@ from lakehouse.core.context import RequestContext
 CLIENT_CLOSED_REQUEST = 499
 """The status that is logged for a client that left before its answer, as nginx logs it. Nobody receives it."""
 
-LOOKS = frozenset({"/", "/healthz", "/readyz", "/metrics", "/v1/requests", "/v1/chat/providers"})
+MONITORING_ROUTES = frozenset({"/", "/healthz", "/readyz", "/metrics", "/v1/requests", "/v1/chat/providers"})
 """Routes on which load balancers, Prometheus and the page look at us every other second."""
 
 NAME_LIMIT = 120
 """Characters of a model's name that are logged: callers choose it, so it may be anything."""
 
 
-class Line(msgspec.Struct, omit_defaults=True, gc=False):
+class AccessLogRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """One request, ended. Times are milliseconds, `own_ms` is what was not spent waiting for an upstream.
 
     `left_out` names the fields of a chat's request that the upstream's form has no place for, and `adjusted` those that
@@ -51,12 +51,12 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     adjusted: tuple[str, ...] | None = None
 
 
-def line(flight: RequestContext, *, ended: float, when: str) -> Line:
+def access_log_record(flight: RequestContext, *, ended: float, when: str) -> AccessLogRecord:
     """The line of a flight that ended at `ended` (trio's clock), which is `when` for people."""
     status = logged_status(flight)
     total = ended - flight.started
     waiting = flight.upstream_seconds
-    said = Line(  # by position, for this is done for every request and names take their time
+    said = AccessLogRecord(  # by position, for this is done for every request and names take their time
         when,
         level(flight, status),
         "request",
@@ -96,7 +96,7 @@ def level(flight: RequestContext, status: int | None) -> str:
     """How loud: a request that we or an upstream failed is a warning, who only looks at us is a whisper (`debug`)."""
     if flight.outcome in ("failed", "deadline") or (status is not None and status >= 500 and flight.outcome != "drain"):
         return "warning"
-    return "debug" if flight.route in LOOKS and status == 200 else "info"
+    return "debug" if flight.route in MONITORING_ROUTES and status == 200 else "info"
 
 
 def printable(name: str) -> str:

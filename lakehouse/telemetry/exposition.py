@@ -11,12 +11,12 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from lakehouse.telemetry.metric_definitions import FAMILIES
-from lakehouse.telemetry.metric_store import Cell, Family, Snapshot, Tallies
+from lakehouse.telemetry.metric_store import Family, MetricStore, MetricValue, Snapshot
 
 
 def exposition(snapshots: Iterable[Snapshot], accept: str = "") -> tuple[bytes, str]:
     """The sums as text, in the format that the `Accept` header asks for, and its content type."""
-    total = Tallies(FAMILIES)
+    total = MetricStore(FAMILIES)
     for snapshot in snapshots:
         total.add(snapshot)
     registry = CollectorRegistry(auto_describe=False)
@@ -49,7 +49,7 @@ def _metric(family: Family) -> _AnyFamily:
     return _KINDS[family.kind](f"lakehouse_{family.name}", family.help, labels=family.labels)
 
 
-def _add(metric: _AnyFamily, family: Family, labels: tuple[str, ...], cell: Cell) -> None:
+def _add(metric: _AnyFamily, family: Family, labels: tuple[str, ...], cell: MetricValue) -> None:
     if not isinstance(metric, HistogramMetricFamily):
         metric.add_metric(labels, cell[0])
         return

@@ -14,7 +14,7 @@ MODALITIES = {"image_url": "image", "video_url": "video", "input_audio": "audio"
 """What the parts are called that are no text."""
 
 
-def asked(messages: object) -> str | None:
+def input_messages(messages: object) -> str | None:
     """A list of messages as `gen_ai.input.messages`; None when there is none."""
     built = msgspec.to_builtins(messages)
     said = [{"role": message.get("role", ""), "parts": list(_parts(message))} for message in _objects(built)]
@@ -23,7 +23,7 @@ def asked(messages: object) -> str | None:
     return msgspec.json.encode(said).decode()
 
 
-def answered(answer: object) -> str | None:
+def output_messages(answer: object) -> str | None:
     """An answer (`content`, `reasoning`, `tool_calls`, `finish_reason`) as `gen_ai.output.messages`."""
     built = msgspec.to_builtins(answer)
     if not isinstance(built, dict):

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from lakehouse.core.context import RequestContext
-from lakehouse.telemetry.access_log import Clock, Line, escaped, line
+from lakehouse.telemetry.access_log import AccessLogRecord, Clock, access_log_record, escaped
 from lakehouse.telemetry.log_sink import Sink
 
 Form = Literal["auto", "json", "console", "off"]
@@ -46,7 +46,7 @@ class Log:
         clock began, in seconds since 1970."""
         if self.form == "off":
             return
-        said = line(flight, ended=ended, when=self._clock(None if epoch is None else epoch + ended))
+        said = access_log_record(flight, ended=ended, when=self._clock(None if epoch is None else epoch + ended))
         self.sink.write(self._encode(said) if self.form == "json" else self._for_terminal(said))
 
     def timed(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -59,7 +59,7 @@ class Log:
             return self._console(None, "", {**event, "event": escaped(str(event.get("event", "")))})
         return msgspec.json.encode(event, enc_hook=repr).decode()
 
-    def _for_terminal(self, said: Line) -> bytes:
+    def _for_terminal(self, said: AccessLogRecord) -> bytes:
         shown = {name: value for name, value in msgspec.structs.asdict(said).items() if value is not None}
         event = f"{shown.pop('method')} {shown.pop('route', '') or '(no route)'} {shown.pop('status', '-')}"
         request_id = shown.pop("request_id")

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import trio
 
-GATHER = 0.05
+FLUSH_INTERVAL = 0.05
 """Seconds that a line may wait for company: unnoticeable to a reader, and at 10,000 lines/s one write for 500."""
 
 MAX_LINES = 20_000
@@ -23,7 +23,7 @@ MAX_LINES = 20_000
 CHUNK = 4096
 """Bytes of one write. Up to PIPE_BUF a write to a pipe is atomic: lines of several workers never mix."""
 
-LAST_WORDS = 1.0
+CLOSE_TIMEOUT = 1.0
 """Seconds that the end of the service waits for a reader to take the last lines."""
 
 
@@ -37,7 +37,7 @@ class Writer(Protocol):
 class Sink:
     """Takes lines at any time, from any thread; without `run` it writes each at once.
 
-    `sources` are called before lines are gathered: each may `write` what it had announced by `expect`.
+    `sources` are called before lines are gathered: each may `write` what it had announced by `wake`.
     """
 
     def __init__(self, writer: Writer, *, report: Callable[[int], bytes], max_lines: int = MAX_LINES) -> None:
@@ -63,7 +63,7 @@ class Sink:
         else:
             self._drop(1)
 
-    def expect(self) -> None:
+    def wake(self) -> None:
         """Say that a source has something. Nobody needs to know while it does not run."""
         self._some.set()
 
@@ -79,12 +79,12 @@ class Sink:
         self._write_now([line])
 
     async def run(self) -> None:
-        """Write what comes until cancelled; then what is left, waiting `LAST_WORDS` seconds for it at most."""
+        """Write what comes until cancelled; then what is left, waiting `CLOSE_TIMEOUT` seconds for it at most."""
         self._token = trio.lowlevel.current_trio_token()
         try:
             while True:
                 await self._some.wait()
-                await trio.sleep(GATHER)
+                await trio.sleep(FLUSH_INTERVAL)
                 self._some = trio.Event()
                 await self._flush()
         finally:
@@ -92,7 +92,7 @@ class Sink:
                 source()
             self._token = None
             # Bounded, because whoever reads the log may be stuck for good.
-            with trio.move_on_after(LAST_WORDS, shield=True):
+            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await self._flush()
 
     async def _flush(self) -> None:
@@ -111,7 +111,7 @@ class Sink:
                 self._drop(len(lines))
 
     def _write_now(self, lines: list[bytes]) -> None:
-        if not self._writing.acquire(timeout=LAST_WORDS):
+        if not self._writing.acquire(timeout=CLOSE_TIMEOUT):
             self._drop(len(lines))
             return
         try:

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 Labels = tuple[str, ...]
-Cell = list[float]
+MetricValue = list[float]
 
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0)
 """Seconds: a proxied request takes one millisecond, a chat as long as three minutes."""
@@ -32,7 +32,7 @@ class Family(msgspec.Struct, frozen=True):
     labels: Labels = ()
     buckets: tuple[float, ...] = ()
 
-    def cell(self) -> Cell:
+    def cell(self) -> MetricValue:
         """A cell of this family in which nothing was counted."""
         return [0.0] * (len(self.buckets) + 2 if self.buckets else 1)
 
@@ -41,21 +41,21 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     """One series: the values of its labels and its cell."""
 
     labels: Labels
-    cell: Cell
+    cell: MetricValue
 
 
 Snapshot = dict[str, list[Row]]
 """Rows by the name of their family: all that was counted up to a moment."""
 
 
-class Tallies:
+class MetricStore:
     """The cells of one worker."""
 
     def __init__(self, families: Iterable[Family]) -> None:
         self._families = {family.name: family for family in families}
-        self._cells: dict[str, dict[Labels, Cell]] = {name: {} for name in self._families}
+        self._cells: dict[str, dict[Labels, MetricValue]] = {name: {} for name in self._families}
 
-    def cell(self, name: str, *labels: str) -> Cell:
+    def cell(self, name: str, *labels: str) -> MetricValue:
         """The cell to count in. Keep it: it is the same list for as long as this worker lives."""
         cells = self._cells[name]
         try:
@@ -82,7 +82,7 @@ class Tallies:
                     cell[:] = map(float.__add__, cell, row.cell)
 
 
-def observe(cell: Cell, bounds: tuple[float, ...], value: float) -> None:
+def observe(cell: MetricValue, bounds: tuple[float, ...], value: float) -> None:
     """Count a value in a histogram's cell; a bucket holds what is up to its bound, the bound included."""
     cell[bisect_left(bounds, value)] += 1
     cell[-1] += value

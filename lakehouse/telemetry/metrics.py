@@ -16,7 +16,7 @@ from lakehouse.core.context import ActiveRequests, AttemptRecord, RequestContext
 from lakehouse.core.errors import ERROR_CLASSES
 from lakehouse.telemetry.access_log import logged_status
 from lakehouse.telemetry.metric_definitions import FAMILIES
-from lakehouse.telemetry.metric_store import DURATIONS, OVERHEADS, Cell, Snapshot, Tallies, observe
+from lakehouse.telemetry.metric_store import DURATIONS, OVERHEADS, MetricStore, MetricValue, Snapshot, observe
 
 OTHER = "other"
 OUTCOMES = frozenset({"answered", "client left", "deadline", "drain", "cancelled", "failed"})
@@ -42,7 +42,7 @@ class Pool(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Names:
+class LabelValues:
     """The values that labels may take. Routes are given with the upstream behind each, an empty string for our own."""
 
     routes: Mapping[str, str] = field(default_factory=dict)
@@ -56,7 +56,7 @@ def _no_pools() -> Iterable[Pool]:
 
 
 @dataclass(kw_only=True, slots=True)
-class Sources:
+class GaugeSources:
     """Whom to ask, at the moment of the question, for what is a state and not a count. The service fills it in.
 
     `circuits` gives for each provider how many of its routes have an open circuit.
@@ -70,22 +70,22 @@ class Sources:
 
 
 class _Cells(NamedTuple):
-    requests: Cell
-    total: Cell
-    upstream: Cell
-    own: Cell
-    first_piece: Cell
+    requests: MetricValue
+    total: MetricValue
+    upstream: MetricValue
+    own: MetricValue
+    first_piece: MetricValue
 
 
 class Metrics:
     """One worker's counts. `worker` is its place among the workers."""
 
-    def __init__(self, names: Names, sources: Sources, *, worker: int = 0) -> None:
+    def __init__(self, names: LabelValues, sources: GaugeSources, *, worker: int = 0) -> None:
         self._routes, self._providers = dict(names.routes), frozenset(names.providers)
         self._tiers, self._upstreams = frozenset(names.tiers), frozenset(names.upstreams)
         self._sources = sources
         self._worker = str(worker)
-        self._tallies = Tallies(family for family in FAMILIES if family.name not in _GAUGES)
+        self._tallies = MetricStore(family for family in FAMILIES if family.name not in _GAUGES)
         self._cells: dict[tuple[str, str | None, int], _Cells] = {}
         self._cpu_before = 0.0
         self._dropped_before = 0
@@ -110,7 +110,7 @@ class Metrics:
         for made in flight.attempts:
             self._attempted(made, ended)
         if flight.usage is not None:
-            self._spent(flight.provider, flight.tier, flight.usage)
+            self._count_usage(flight.provider, flight.tier, flight.usage)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from what the worker before this one in the same place had counted."""
@@ -150,7 +150,7 @@ class Metrics:
         if made.why in _WHY:
             cell(_WHY[made.why], provider)[0] += 1
 
-    def _spent(self, provider: str | None, tier: str | None, usage: Usage) -> None:
+    def _count_usage(self, provider: str | None, tier: str | None, usage: Usage) -> None:
         cell = self._tallies.cell
         provider = provider if provider in self._providers else OTHER
         tier = tier if tier in self._tiers else ""
@@ -169,7 +169,7 @@ class Metrics:
         self._cpu_before, self._dropped_before = cpu, dropped
 
     def _states(self) -> Snapshot:
-        states = Tallies(family for family in FAMILIES if family.name in _GAUGES)
+        states = MetricStore(family for family in FAMILIES if family.name in _GAUGES)
         for flight in self._sources.flights:
             states.cell("requests_in_flight", flight.route if flight.route in self._routes else OTHER)[0] += 1
         states.cell("connections")[0] = self._sources.connections()

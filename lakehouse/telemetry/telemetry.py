@@ -16,8 +16,8 @@ from lakehouse.config import ObserveTable
 from lakehouse.core.context import RequestContext
 from lakehouse.telemetry.log import Log
 from lakehouse.telemetry.metric_store import Row, Snapshot, packed, unpacked
-from lakehouse.telemetry.metrics import Metrics, Names, Sources
-from lakehouse.telemetry.worker_ipc import Answer, Siblings
+from lakehouse.telemetry.metrics import GaugeSources, LabelValues, Metrics
+from lakehouse.telemetry.worker_ipc import WorkerAnswer, WorkerIPC
 
 logger = logging.getLogger("lakehouse.telemetry")
 
@@ -25,7 +25,7 @@ KEEP_EVERY = 5.0
 """Seconds between two writes of the counts: what a crash may lose that no scrape has seen."""
 
 
-GATHERED = 256
+MAX_BATCH = 256
 """Flights that are looked at together at the most: under a millisecond in which nobody else can run."""
 
 
@@ -54,7 +54,7 @@ def open_traces(table: ObserveTable) -> Traces | None:
     return opened
 
 
-class Observer:
+class Telemetry:
     """Log, metrics and traces of one worker, and its voice among its siblings.
 
     `directory` is the supervisor's (`siblings.private_directory`), None for a single process; `worker` is this
@@ -63,8 +63,8 @@ class Observer:
 
     def __init__(
         self,
-        names: Names,
-        sources: Sources,
+        names: LabelValues,
+        sources: GaugeSources,
         *,
         log: Log,
         traces: Traces | None = None,
@@ -80,8 +80,8 @@ class Observer:
         self._ended: list[RequestContext] = []
         self._now: Callable[[], float] = trio.current_time
         self._running = False
-        self.siblings = Siblings(directory, worker, {"metrics": self._counts, "requests": self._requests})
-        if (left := self.siblings.kept(worker)) is not None:
+        self.siblings = WorkerIPC(directory, worker, {"metrics": self._counts, "requests": self._requests})
+        if (left := self.siblings.load_persisted(worker)) is not None:
             self.metrics.restore(_snapshot(left))
 
     def on_end(self, flight: RequestContext) -> None:
@@ -96,12 +96,12 @@ class Observer:
         if self.traces is not None and flight.trace is not None:
             self.traces.flight_ended(flight, ended)
         self._ended.append(flight)
-        if not self._running or len(self._ended) >= GATHERED:
-            self._settle()
+        if not self._running or len(self._ended) >= MAX_BATCH:
+            self._flush()
         elif len(self._ended) == 1:
-            self.log.sink.expect()
+            self.log.sink.wake()
 
-    def _settle(self) -> None:
+    def _flush(self) -> None:
         flights, self._ended = self._ended, []
         epoch = time.time() - trio.current_time()
         for flight in flights:
@@ -116,7 +116,7 @@ class Observer:
         """Write the log, answer the siblings and keep the counts until cancelled. Nothing is lost at the end."""
         self._running = True
         self._now = trio.lowlevel.current_clock().current_time
-        self.log.sink.sources.add(self._settle)
+        self.log.sink.sources.add(self._flush)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.log.sink.run)
@@ -127,8 +127,8 @@ class Observer:
                     self._keep()
         finally:
             self._running = False
-            self._settle()
-            self.log.sink.sources.discard(self._settle)
+            self._flush()
+            self.log.sink.sources.discard(self._flush)
             self._keep()
             if self.traces is not None:
                 await self.traces.close()
@@ -153,11 +153,11 @@ class Observer:
         silent = sum(answer.data is None for answer in answers)
         return InFlightNow(requests=requests, workers=len(answers) - silent, silent=silent)
 
-    def _answered(self, answer: Answer) -> Snapshot:
-        data = answer.data if answer.data is not None else self.siblings.kept(answer.worker)
+    def _answered(self, answer: WorkerAnswer) -> Snapshot:
+        data = answer.data if answer.data is not None else self.siblings.load_persisted(answer.worker)
         return {} if data is None else _snapshot(data)
 
-    def _once(self, answers: Sequence[Answer]) -> Snapshot:
+    def _once(self, answers: Sequence[WorkerAnswer]) -> Snapshot:
         """What is true of the service as a whole, and so is not added up."""
         silent = float(sum(answer.data is None for answer in answers))
         routes = [Row(route, [1.0]) for route in self._names.routes.items()]
@@ -169,8 +169,8 @@ class Observer:
         return packed(self.metrics.snapshot())
 
     def _keep(self) -> None:
-        self._settle()
-        self.siblings.keep(packed(self.metrics.counted()))
+        self._flush()
+        self.siblings.persist(packed(self.metrics.counted()))
 
     def _requests(self) -> bytes:
         now = trio.current_time()

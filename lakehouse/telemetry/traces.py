@@ -26,9 +26,9 @@ from lakehouse.config.urls import separate
 from lakehouse.core.context import AttemptRecord, Content, RequestContext
 from lakehouse.core.trace_context import Trace, begin, new_id
 from lakehouse.telemetry.access_log import printable
-from lakehouse.telemetry.genai_messages import answered, asked
+from lakehouse.telemetry.genai_messages import input_messages, output_messages
 
-LAST_WORDS = 3.0
+EXPORT_TIMEOUT = 3.0
 """Seconds that the end of the service waits for the collector to take the last spans."""
 
 Attributes = dict[str, str | int | float | tuple[str, ...]]
@@ -42,7 +42,7 @@ class Traces:
     ) -> None:
         self._ratio = ratio
         self._content = content
-        self._ids = _Chosen()
+        self._ids = PresetIdGenerator()
         name = os.environ.get("OTEL_SERVICE_NAME") or "lakehouse"
         resource = Resource.create({"service.name": name, "service.version": __version__})
         # Which requests are recorded is decided when they begin, so that the decision travels with them.
@@ -69,9 +69,9 @@ class Traces:
             self._call_span(flight, traced, since, ended)
 
     async def close(self) -> None:
-        """Send what is left, waiting `LAST_WORDS` seconds for the collector at most."""
+        """Send what is left, waiting `CLOSE_TIMEOUT` seconds for the collector at most."""
         # Bounded: a collector that does not answer must not hold up the end; its thread is a daemon's.
-        with trio.move_on_after(LAST_WORDS, shield=True):
+        with trio.move_on_after(EXPORT_TIMEOUT, shield=True):
             await trio.to_thread.run_sync(self._provider.shutdown, abandon_on_cancel=True)
 
     def _server_span(self, flight: RequestContext, traced: Trace, since: float, ended: float) -> None:
@@ -121,8 +121,8 @@ class Traces:
             _add(attributes, "gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens)
             _add(attributes, "lakehouse.cost_usd", usage.cost_usd)
         if self._content and flight.content is not None:
-            _add(attributes, "gen_ai.input.messages", asked(flight.content.asked))
-            _add(attributes, "gen_ai.output.messages", answered(flight.content.answered))
+            _add(attributes, "gen_ai.input.messages", input_messages(flight.content.asked))
+            _add(attributes, "gen_ai.output.messages", output_messages(flight.content.answered))
         return attributes
 
     def _call_span(self, flight: RequestContext, traced: Trace, since: float, ended: float) -> None:
@@ -150,7 +150,7 @@ class Traces:
         return self._tracer.start_span(name, around, kind, attributes, start_time=_ns(started))
 
 
-class _Chosen(IdGenerator):
+class PresetIdGenerator(IdGenerator):
     """Gives the SDK the ids that were chosen when the request began: they have travelled already."""
 
     def __init__(self) -> None:

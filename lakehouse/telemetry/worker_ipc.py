@@ -32,14 +32,14 @@ _QUESTION_LIMIT = 64
 _PARENT_LIMIT = 70  # a Unix socket's name may have 107 bytes
 
 
-class Answer(NamedTuple):
+class WorkerAnswer(NamedTuple):
     """What one worker answered; None when it did not."""
 
     worker: int
     data: bytes | None
 
 
-class Siblings:
+class WorkerIPC:
     """This worker's place among the workers of a service. Without a directory it is the only one."""
 
     def __init__(self, directory: Path | None, worker: int, answers: Mapping[str, Callable[[], bytes]]) -> None:
@@ -57,7 +57,7 @@ class Siblings:
                 task_status.started()  # it listens: what comes now waits in its backlog
                 await trio.serve_listeners(self._answer, [listener])
 
-    async def ask(self, question: str) -> list[Answer]:
+    async def ask(self, question: str) -> list[WorkerAnswer]:
         """Every worker's answer, in the order of their places; takes `PATIENCE` seconds at the most."""
         answers: dict[int, bytes | None] = {self.worker: self._answers[question]()}
 
@@ -67,9 +67,9 @@ class Siblings:
         async with trio.open_nursery() as nursery:
             for worker in self._known() - {self.worker}:
                 nursery.start_soon(collect, worker)
-        return [Answer(worker, data) for worker, data in sorted(answers.items())]
+        return [WorkerAnswer(worker, data) for worker, data in sorted(answers.items())]
 
-    def keep(self, counts: bytes) -> None:
+    def persist(self, counts: bytes) -> None:
         """Put this worker's counts where they outlive it. A full disk is no reason to stop serving."""
         if self._directory is None:
             return
@@ -78,7 +78,7 @@ class Siblings:
             draft.write_bytes(counts)
             draft.replace(self._counts(self.worker))
 
-    def kept(self, worker: int) -> bytes | None:
+    def load_persisted(self, worker: int) -> bytes | None:
         """The counts that a worker of this place left behind, or None."""
         if self._directory is None:
             return None
@@ -153,7 +153,7 @@ def private_directory() -> Iterator[Path]:
         yield Path(name)
 
 
-def leave(directory: Path) -> None:
+def remove_if_unused(directory: Path) -> None:
     """Remove the directory if no worker listens in it any more: for workers whose supervisor was killed."""
     if not any(directory.glob("*.sock")):
         shutil.rmtree(directory, ignore_errors=True)  # or a sibling that leaves at the same time has done it

@@ -20,7 +20,7 @@ import msgspec
 
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrMethodNotAllowed
-from lakehouse.telemetry.telemetry import Observer, Traces
+from lakehouse.telemetry.telemetry import Telemetry, Traces
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -47,7 +47,7 @@ class Response:
 class Views:
     """The ASGI application of `PATHS`. Raises ErrMethodNotAllowed for anything but GET and HEAD."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Telemetry) -> None:
         self._observer = observer
         self._html = Html()
         self._views: Mapping[str, Callable[[Scope], Awaitable[Response]]] = {

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         ToolCall,
         ToolCallPiece,
     )
-    from lakehouse.config import Config, ConfigError, load, parse
+    from lakehouse.config import Config, ConfigError, load_config, parse_config
     from lakehouse.core.errors import (
         Attempt,
         ErrBadRequest,
@@ -84,10 +84,10 @@ __all__ = [
     "ToolCall",
     "ToolCallPiece",
     "create_app",
-    "load",
+    "load_config",
     "open_dispatcher",
     "open_local_server",
-    "parse",
+    "parse_config",
     "serve",
 ]
 

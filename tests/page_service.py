@@ -16,7 +16,7 @@ from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.types import Receive, Scope, Send, read_body, send_json
 from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import ErrNotFound
-from lakehouse.runtime.console.endpoints import PATHS, SignIn, Views
+from lakehouse.runtime.console.endpoints import PATHS, ObservabilityEndpoints, SignIn
 from lakehouse.server.server import BoundApp, serve_listeners
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry
@@ -85,7 +85,7 @@ class PageService:
         sources = GaugeSources(flights=self.flights, pools=self.pools.values, circuits=lambda: self.circuits)
         names = LabelValues(routes=ROUTES, providers=PROVIDERS, tiers=("judge",), upstreams=tuple(GATEWAY.values()))
         self.observer = Telemetry(names, sources, log=Caught().log)
-        self._views = Views(self.observer)
+        self._views = ObservabilityEndpoints(self.observer)
         door = AuthMiddleware(self._app, tokens=Tokens(tokens), sign_in=SignIn())
         self.app = RequestLifetimeMiddleware(door, flights=self.flights, on_end=self.observer.on_end)
         self.url = ""

@@ -11,7 +11,7 @@ import httpx
 import trio
 
 import lakehouse
-from lakehouse.config import Config, parse
+from lakehouse.config import Config, parse_config
 from lakehouse.server.server import Service
 from lakehouse.telemetry.log import Log
 
@@ -24,7 +24,7 @@ def configured(**tables: Any) -> Config:
         "chatd": {"ollama_url": ""} | tables.get("chatd", {}),
         "observe": {"log": "off"} | tables.get("observe", {}),
     }
-    return parse(document)[0]
+    return parse_config(document)[0]
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from wsproto.events import CloseConnection, TextMessage
 
 import lakehouse
 from lakehouse.runtime.preflight import preflight
-from lakehouse.runtime.service import House, open_house
+from lakehouse.runtime.service import Runtime, open_runtime
 from lakehouse.server.connection import Connection, serve_connection
 from lakehouse.server.limits import Limits
 from lakehouse.server.server_state import ServerState, open_server_state
@@ -76,7 +76,7 @@ class Guillotine(trio.abc.Instrument):
 class Stage:
     """A service whose upstreams are scripted, and whose clients come in one at a time."""
 
-    house: House
+    house: Runtime
     door: ServerState
     services: dict[str, Service]
     providers: dict[str, scripted.Upstream]
@@ -149,7 +149,7 @@ def the_client_leaves(stage: Stage, connections: trio.CancelScope) -> None:
 
 
 def the_drain_ends(stage: Stage, connections: trio.CancelScope) -> None:
-    stage.house.expire()
+    stage.house.abort_remaining()
 
 
 def the_server_is_cancelled(stage: Stage, connections: trio.CancelScope) -> None:
@@ -201,9 +201,9 @@ async def stage(
             models=models or {},
         )
         env = {"OPENROUTER_API_KEY": KEYS["OPENROUTER_API_KEY"]}
-        house = await stack.enter_async_context(open_house(config, preflight(config, env), env=env))
+        house = await stack.enter_async_context(open_runtime(config, preflight(config, env), env=env))
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        async with listener, open_server_state(house.whole, LIMITS) as door:
+        async with listener, open_server_state(house.main_app, LIMITS) as door:
             yield Stage(house, door, behind, there, listener)
         nursery.cancel_scope.cancel()
 

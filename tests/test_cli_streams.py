@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from lakehouse.cli.output import only
+from lakehouse.cli.output import unwrap_single
 
 ROOT = Path(__file__).parent.parent
 
@@ -121,7 +121,7 @@ async def test_ctrl_c_while_a_model_loads_is_no_traceback(tmp_path: Path) -> Non
 
 def test_what_is_wrong_is_found_in_groups_of_groups() -> None:
     one, same, other = OSError(2, "gone"), OSError(2, "gone"), ValueError("gone")
-    assert only(one) is one
-    assert only(ExceptionGroup("", [ExceptionGroup("", [one]), same])) is one
+    assert unwrap_single(one) is one
+    assert unwrap_single(ExceptionGroup("", [ExceptionGroup("", [one]), same])) is one
     both = ExceptionGroup("", [one, other])
-    assert only(both) is both
+    assert unwrap_single(both) is both

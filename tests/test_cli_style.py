@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from lakehouse.cli.style import harmless
+from lakehouse.cli.style import escape_control_chars
 
 
 class Terminal(io.StringIO):
@@ -25,8 +25,8 @@ class Terminal(io.StringIO):
     ],
 )
 def test_control_characters_do_nothing_on_a_terminal(said: str, shown: str) -> None:
-    assert harmless(said, Terminal()) == shown
+    assert escape_control_chars(said, Terminal()) == shown
 
 
 def test_a_pipe_gets_what_was_said() -> None:
-    assert harmless("\x1b[2J", io.StringIO()) == "\x1b[2J"
+    assert escape_control_chars("\x1b[2J", io.StringIO()) == "\x1b[2J"

@@ -20,6 +20,6 @@ async def test_what_it_meets_while_it_looks_around_does_not_end_the_service(
     monkeypatch.setattr(startup_report, "found", broken)
     told: list[str] = []
     with trio.fail_after(5), caplog.at_level(logging.ERROR, "lakehouse.serve"):
-        await startup_report.welcome(Config(), "http://127.0.0.1:1", trio.Event(), told.append)
+        await startup_report.startup_report(Config(), "http://127.0.0.1:1", trio.Event(), told.append)
     assert told == []
     assert [record.getMessage() for record in caplog.records] == ["could not look around"]

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.config import Address, Config, ConfigError, find, load, parse, values
+from lakehouse.config import Address, Config, ConfigError, find, load_config, parse_config, values
 
 ROOT = Path(__file__).parent.parent
 
 
 def problems(text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        parse(tomllib.loads(text))
+        parse_config(tomllib.loads(text))
     return caught.value.problems
 
 
 def test_the_shipped_file_names_every_key_with_its_default() -> None:
     document = tomllib.loads((ROOT / "conf/lakehouse.toml").read_text())
-    config, warnings = parse(document)
+    config, warnings = parse_config(document)
     assert config == Config()
     assert warnings == []
 
@@ -43,7 +43,7 @@ def test_the_shipped_file_names_every_key_with_its_default() -> None:
 
 
 def test_an_empty_file_is_the_defaults() -> None:
-    assert parse({}) == (Config(), [])
+    assert parse_config({}) == (Config(), [])
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_all_problems_are_reported_together() -> None:
 
 
 def test_tables_of_the_other_daemons_are_ignored_with_one_warning() -> None:
-    config, warnings = parse({"storaged": {"anything": 1}, "queryd": {}, "models": {"fast": "m"}})
+    config, warnings = parse_config({"storaged": {"anything": 1}, "queryd": {}, "models": {"fast": "m"}})
     assert config.models == {"fast": ("m",)}
     assert warnings == ["tables that are not ours are ignored: queryd, storaged"]
 
@@ -144,7 +144,7 @@ def test_addresses(written: str, read: Address, loopback: bool) -> None:
 
 
 def test_policy_words_become_values() -> None:
-    config, _ = parse(
+    config, _ = parse_config(
         tomllib.loads(
             '[chatd.policy]\nhedge_after = "2s"\non_disconnect = "10s"\n[auth]\nallow = ["10.0.0.0/8", "::1"]'
         )
@@ -157,7 +157,7 @@ def test_policy_words_become_values() -> None:
 
 
 def test_a_configuration_can_be_handed_to_another_process() -> None:
-    config, _ = parse({"models": {"fast": ["a", "b"]}, "chatd": {"opencode": {"endpoints": {"m": "messages"}}}})
+    config, _ = parse_config({"models": {"fast": ["a", "b"]}, "chatd": {"opencode": {"endpoints": {"m": "messages"}}}})
     assert pickle.loads(pickle.dumps(config)) == config
 
 
@@ -188,5 +188,5 @@ def test_a_file_that_is_no_toml_says_where(tmp_path: Path, content: bytes) -> No
     file = tmp_path / "lakehouse.toml"
     file.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
-        load(file, env={})
+        load_config(file, env={})
     assert str(file) in caught.value.problems[0]

@@ -11,7 +11,7 @@ import trio
 
 from lakehouse.asgi.middleware.cors import Origins, marked, preflight
 from lakehouse.cli import main
-from lakehouse.config import ConfigError, parse
+from lakehouse.config import ConfigError, parse_config
 from tests.house import HELLO, chunk, events, line, lines, ollama, streamed
 from tests.running import client_of, configured, running
 from tests.scripted import always, respond, upstream
@@ -62,12 +62,12 @@ NO_ORIGINS = [
 class TestConfiguration:
     @pytest.mark.parametrize(("written", "meant"), READ_AS.items())
     def test_what_is_an_origin(self, written: str, meant: str) -> None:
-        assert parse({"auth": {"origins": [written]}})[0].auth.origins == (meant,)
+        assert parse_config({"auth": {"origins": [written]}})[0].auth.origins == (meant,)
 
     @pytest.mark.parametrize("written", NO_ORIGINS)
     def test_what_is_none(self, written: str) -> None:
         with pytest.raises(ConfigError) as caught:
-            parse({"auth": {"origins": [APP, written]}})
+            parse_config({"auth": {"origins": [APP, written]}})
         (problem,) = caught.value.problems
         assert problem.startswith("auth.origins must be a list of web origins")
         assert "word" not in problem
@@ -75,7 +75,7 @@ class TestConfiguration:
     @pytest.mark.parametrize("written", [APP, 1, [1], {"a": 1}, True])
     def test_what_is_no_list(self, written: object) -> None:
         with pytest.raises(ConfigError, match=r"auth\.origins must be a list of web origins"):
-            parse({"auth": {"origins": written}})
+            parse_config({"auth": {"origins": written}})
 
     def test_check_shows_them(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         file = tmp_path / "it.toml"

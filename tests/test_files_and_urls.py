@@ -18,7 +18,7 @@ import trustme
 from lakehouse.asgi.middleware.auth import Tokens
 from lakehouse.chat.providers.keys import find_key
 from lakehouse.cli import main
-from lakehouse.config import AuthTable, Config, ConfigError, load, parse, values
+from lakehouse.config import AuthTable, Config, ConfigError, load_config, parse_config, values
 from lakehouse.config.files import TextError, decode_text
 from lakehouse.config.urls import BaseURL, redact, separate
 from lakehouse.runtime.preflight import preflight
@@ -49,14 +49,14 @@ class TestByteOrderMarks:
     def test_a_configuration(self, tmp_path: Path) -> None:
         file = tmp_path / "lakehouse.toml"
         file.write_text(f'{BOM}[gateway]\r\nbind = "127.0.0.1:1"\r\n', newline="")
-        assert load(file, env={}).config.gateway.bind.port == 1
+        assert load_config(file, env={}).config.gateway.bind.port == 1
 
     @pytest.mark.parametrize("codec", ["utf-16", "utf-32-le"])
     def test_a_configuration_in_another_encoding(self, tmp_path: Path, codec: str) -> None:
         file = tmp_path / "lakehouse.toml"
         file.write_bytes(MARKS[codec] + '[gateway]\nbind = "127.0.0.1:1"\n'.encode(codec))
         with pytest.raises(ConfigError) as caught:
-            load(file, env={})
+            load_config(file, env={})
         assert caught.value.problems == [f"{file} is not UTF-8 text but {codec[:6].upper()}: save it as UTF-8"]
 
     @pytest.mark.parametrize("line", ["KEY=secret", "export KEY=secret", "KEY='secret'", "KEY = secret  # mine"])
@@ -155,7 +155,7 @@ class TestHomes:
             document = {name: document}
         if table == "server":
             document = {"server": {"certfile": "~/it", "keyfile": "~/it"}}
-        found: object = parse(document)[0]
+        found: object = parse_config(document)[0]
         for name in (*table.split("."), key):
             found = getattr(found, name)
         assert found == f"{home}/it"
@@ -170,15 +170,15 @@ class TestHomes:
     @pytest.mark.parametrize("written", ["~nobody-of-this-name/x", "a\0b", 3])
     def test_what_is_no_path(self, written: object) -> None:
         with pytest.raises(ConfigError) as caught:
-            parse({"auth": {"token_file": written}})
+            parse_config({"auth": {"token_file": written}})
         assert caught.value.problems[0].startswith("auth.token_file ")
 
     def test_the_configuration_itself(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (home / "mine.toml").write_text("[gateway]\n")
-        assert load("~/mine.toml", env={}).path == home / "mine.toml"
-        assert load(env={"LAKEHOUSE_CONFIG": "~/mine.toml"}).path == home / "mine.toml"
+        assert load_config("~/mine.toml", env={}).path == home / "mine.toml"
+        assert load_config(env={"LAKEHOUSE_CONFIG": "~/mine.toml"}).path == home / "mine.toml"
         with pytest.raises(ConfigError, match=f"-c: there is no file {home}/other.toml"):
-            load("~/other.toml", env={})
+            load_config("~/other.toml", env={})
 
     def test_check_shows_it_expanded(self, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (home / "k.toml").write_text('[chatd.kimi]\nkey_file = "~/kimi.env"\n[chatd.opencode]\nkey_file = "~/o.env"\n')
@@ -247,13 +247,13 @@ class TestPasswordsInUrls:
     @pytest.mark.parametrize(("table", "key"), [("gateway", "storaged_url"), ("chatd", "ollama_url")])
     def test_a_mistake_does_not_show_them(self, url: str, table: str, key: str) -> None:
         with pytest.raises(ConfigError) as caught:
-            parse({table: {key: url}})
+            parse_config({table: {key: url}})
         problem = caught.value.problems[0]
         assert problem.startswith(f"{table}.{key} ")
         assert not [part for part in ("hid", "den", "user:") if part in problem]
 
     def test_nothing_that_shows_a_configuration_shows_them(self) -> None:
-        config = parse({"gateway": {"storaged_url": "http://user:hidden@h"}})[0]
+        config = parse_config({"gateway": {"storaged_url": "http://user:hidden@h"}})[0]
         assert "hidden" not in repr(config)
         assert "hidden" not in redact("http://user:hidden@h/x")
         assert repr(separate("http://user:hidden@h")) == "'http://h'"

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import ErrMethodNotAllowed
-from lakehouse.runtime.console.endpoints import PATHS, Views
+from lakehouse.runtime.console.endpoints import PATHS, ObservabilityEndpoints
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry
 from lakehouse.telemetry.worker_ipc import PATIENCE, private_directory
@@ -219,7 +219,9 @@ def test_a_file_of_counts_that_cannot_be_read_is_passed_over(directory: Path, le
     assert observer(directory, 0).metrics.counted()["requests"] == []
 
 
-async def get(views: Views, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+async def get(
+    views: ObservabilityEndpoints, path: str, method: str = "GET", **headers: str
+) -> tuple[int, dict[str, str], bytes]:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -235,7 +237,7 @@ async def get(views: Views, path: str, method: str = "GET", **headers: str) -> t
 
 
 async def test_the_views_answer_over_asgi() -> None:
-    views = Views(observer(None, 0, make_context(id="here", started=trio.current_time())))
+    views = ObservabilityEndpoints(observer(None, 0, make_context(id="here", started=trio.current_time())))
     status, headers, body = await get(views, "/v1/requests")
     assert (status, headers["content-type"]) == (200, "application/json")
     document = json.loads(body)

@@ -15,9 +15,15 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from lakehouse import __version__
-from lakehouse.cli.output import OutputError, give_up, only, open_what_is_closed, write_whatever_comes
+from lakehouse.cli.output import (
+    OutputError,
+    ensure_standard_streams,
+    redirect_to_devnull,
+    unwrap_single,
+    write_whatever_comes,
+)
 from lakehouse.config import ConfigError, values
-from lakehouse.runtime.gc_tuning import settle
+from lakehouse.runtime.gc_tuning import tune_gc
 
 DESCRIPTION = "A language-model gateway and reverse proxy in which everything a request starts ends with it."
 
@@ -108,19 +114,19 @@ _COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    open_what_is_closed()
+    ensure_standard_streams()
     write_whatever_comes()
     arguments = parser().parse_args(argv)
     try:
         return _command(arguments.command).run(arguments)
     except (ConfigError, OutputError, BrokenPipeError, KeyboardInterrupt, BaseExceptionGroup) as error:
-        return _ended_by(only(error))
+        return _ended_by(unwrap_single(error))
 
 
 def _command(name: str) -> Command:
     gc.disable()  # what is imported stays: looking for garbage in it takes a tenth of the time to start
     command = cast("Command", import_module(f"lakehouse.cli.{name}"))
-    settle()
+    tune_gc()
     return command
 
 
@@ -132,10 +138,10 @@ def _ended_by(error: BaseException) -> int:
             return 2
         case OutputError():
             print(f"lakehouse: {error}", file=sys.stderr)
-            give_up(1)
+            redirect_to_devnull(1)
             return 1
         case BrokenPipeError():  # whoever read our output has seen enough
-            give_up(1, 2)
+            redirect_to_devnull(1, 2)
             return 1
         case KeyboardInterrupt():
             return 130

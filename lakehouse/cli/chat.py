@@ -17,8 +17,8 @@ from lakehouse.chat.model.request import ContentPiece, Done, Message, Piece, Rea
 from lakehouse.chat.providers.routing import Router
 from lakehouse.cli.configuration import settings, with_model
 from lakehouse.cli.input import InputError, clean, read_prompt
-from lakehouse.cli.output import only, say
-from lakehouse.cli.style import DIM, PLAIN, harmless
+from lakehouse.cli.output import say, unwrap_single
+from lakehouse.cli.style import DIM, PLAIN, escape_control_chars
 from lakehouse.config import Config
 from lakehouse.core.errors import LakehouseError
 from lakehouse.local_model import LocalModelError
@@ -76,7 +76,7 @@ async def _ask(config: Config, arguments: argparse.Namespace, prompt: str) -> in
                     async for piece in pieces:
                         _show(piece)
     except (LakehouseError, LocalModelError, NoModelError, BaseExceptionGroup) as caught:
-        said = _said(only(caught))
+        said = _said(unwrap_single(caught))
         if said is None:
             raise
         print(f"lakehouse: {said}", file=sys.stderr)
@@ -128,10 +128,10 @@ def _show(piece: Piece) -> None:
     """Text to standard output; what is about the answer rather than in it to standard error."""
     match piece:
         case ContentPiece(text):
-            say(harmless(text, sys.stdout), end="")
+            say(escape_control_chars(text, sys.stdout), end="")
         case ReasoningPiece(text):
             if sys.stderr.isatty():
-                print(f"{DIM}{harmless(text, sys.stderr)}{PLAIN}", end="", file=sys.stderr, flush=True)
+                print(f"{DIM}{escape_control_chars(text, sys.stderr)}{PLAIN}", end="", file=sys.stderr, flush=True)
         case ToolCallPiece(tool_call):
             say(msgspec.json.encode(tool_call).decode())
         case Done():

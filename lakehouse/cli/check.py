@@ -19,7 +19,7 @@ from lakehouse.cli.style import Style
 from lakehouse.config import Config, ConfigError, Loaded
 from lakehouse.local_model import LocalModelError, check_model
 from lakehouse.runtime.preflight import Preflight, preflight
-from lakehouse.runtime.probe import ProviderSeen, known_providers, routes_of
+from lakehouse.runtime.probe import ProviderStatus, known_providers, routes_of
 from lakehouse.upstream.proxy import Proxies
 
 
@@ -86,7 +86,7 @@ def _tiers(config: Config, env: Mapping[str, str]) -> Iterator[Tier]:
 
 
 def _document(
-    loaded: Loaded, checked: Preflight, providers: list[ProviderSeen], tiers: list[Tier]
+    loaded: Loaded, checked: Preflight, providers: list[ProviderStatus], tiers: list[Tier]
 ) -> dict[str, object]:
     config = loaded.config
     return {
@@ -106,7 +106,7 @@ def _document(
 
 
 def _lines(
-    loaded: Loaded, checked: Preflight, providers: list[ProviderSeen], tiers: list[Tier], style: Style
+    loaded: Loaded, checked: Preflight, providers: list[ProviderStatus], tiers: list[Tier], style: Style
 ) -> Iterator[str]:
     config = loaded.config
     yield f"configuration  {loaded.path or 'built-in defaults'}"

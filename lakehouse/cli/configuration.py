@@ -6,12 +6,12 @@ import argparse
 import sys
 from dataclasses import replace
 
-from lakehouse.config import Config, ConfigError, Loaded, load, values
+from lakehouse.config import Config, ConfigError, Loaded, load_config, values
 
 
 def settings(arguments: argparse.Namespace) -> Loaded:
     """The configuration that this command line asks for. Raises ConfigError."""
-    loaded = load(arguments.config)
+    loaded = load_config(arguments.config)
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return loaded

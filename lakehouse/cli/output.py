@@ -44,7 +44,7 @@ def _spelt(character: str, encoding: str) -> str:
     return character
 
 
-def only(error: BaseException) -> BaseException:
+def unwrap_single(error: BaseException) -> BaseException:
     """What a group holds, however deep, if that is one thing, or the same thing several times; else what was given."""
     leaves = list(_leaves(error))
     return leaves[0] if len({(type(leaf), str(leaf)) for leaf in leaves}) == 1 else error
@@ -58,7 +58,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def open_what_is_closed() -> None:
+def ensure_standard_streams() -> None:
     """Put /dev/null where a standard stream was closed before the start: the first socket would take its number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -78,7 +78,7 @@ def write_whatever_comes() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def give_up(*numbers: int) -> None:
+def redirect_to_devnull(*numbers: int) -> None:
     """Put /dev/null in the place of these descriptors, or Python fails once more when it flushes at its exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     for number in numbers:

@@ -17,7 +17,7 @@ from lakehouse.cli.configuration import settings
 from lakehouse.cli.output import say
 from lakehouse.cli.style import Style
 from lakehouse.config import Config
-from lakehouse.runtime.probe import ProviderSeen, probe_providers
+from lakehouse.runtime.probe import ProviderStatus, probe_providers
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,12 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if asked and all(probed.answers for probed in asked) else 1
 
 
-async def _ask(config: Config) -> list[ProviderSeen]:
+async def _ask(config: Config) -> list[ProviderStatus]:
     async with open_dispatcher(config) as dispatcher:
         return await probe_providers(config, os.environ, dispatcher)
 
 
-def _row(provider: ProviderSeen) -> dict[str, object]:
+def _row(provider: ProviderStatus) -> dict[str, object]:
     probed = provider.probed
     return {
         "name": provider.name,
@@ -55,7 +55,7 @@ def _row(provider: ProviderSeen) -> dict[str, object]:
     }
 
 
-def _line(provider: ProviderSeen, style: Style) -> str:
+def _line(provider: ProviderStatus, style: Style) -> str:
     probed = provider.probed
     if probed is None:
         return f"{style.dim('·')} {provider.name:<13} {style.dim(provider.where)}"

@@ -18,7 +18,7 @@ HEAD_LINES = 6
 _PHASES = {"streaming": "green", "waiting": "cyan", "backoff": "yellow", "queued": "yellow", "received": "dim"}
 
 
-class Tried(msgspec.Struct, frozen=True, kw_only=True):
+class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt, as `GET /v1/requests` gives it."""
 
     upstream: str
@@ -44,7 +44,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     time_left: float | None
     attempts: int
     worker: int
-    tries: tuple[Tried, ...] = ()
+    tries: tuple[AttemptRow, ...] = ()
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):

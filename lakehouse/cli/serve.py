@@ -11,13 +11,13 @@ from contextlib import suppress
 import trio
 
 from lakehouse.cli.configuration import settings, with_bind, with_model
-from lakehouse.cli.output import OutputError, give_up, only, say
-from lakehouse.cli.smoke_request import ask
-from lakehouse.cli.startup_report import welcome
+from lakehouse.cli.output import OutputError, redirect_to_devnull, say, unwrap_single
+from lakehouse.cli.smoke_request import smoke_request
+from lakehouse.cli.startup_report import startup_report
 from lakehouse.config import Config
 from lakehouse.local_model import LocalModelError
 from lakehouse.process.supervisor import WorkerFailed
-from lakehouse.runtime.multiprocess import serve_with_workers
+from lakehouse.runtime.multiprocess import serve_multiprocess
 from lakehouse.runtime.service import serve
 from lakehouse.server.server import Service
 from lakehouse.telemetry.log import Log, stdlib_to
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             return trio.run(_Run(config, log, arguments).main)
         except BaseExceptionGroup as group:
-            error = only(group)
+            error = unwrap_single(group)
             if isinstance(error, BrokenPipeError) or not isinstance(error, LocalModelError | WorkerFailed | OSError):
                 raise
         except (LocalModelError, WorkerFailed, OSError) as caught:
@@ -61,7 +61,7 @@ class _Run:
             for url in service.urls:
                 self._announce(f"listening on {url}")
             if self._question is None:
-                nursery.start_soon(welcome, self._config, service.urls[0], service.stopping, self._tell)
+                nursery.start_soon(startup_report, self._config, service.urls[0], service.stopping, self._tell)
             else:
                 nursery.start_soon(self._ask, service, self._question)
         return self._status
@@ -71,7 +71,7 @@ class _Run:
         try:
             say(text)
         except (OutputError, BrokenPipeError) as error:
-            give_up(1)
+            redirect_to_devnull(1)
             logger.warning("%s; this was to be said there: %s", error, text)
 
     def _tell(self, line: str) -> None:
@@ -110,10 +110,10 @@ class _Run:
     async def _serve(self, *, task_status: trio.TaskStatus[Service]) -> None:
         if self._workers == 1:
             await serve(self._config, log=self._log, task_status=task_status)
-        elif not await serve_with_workers(self._config, self._workers, task_status=task_status):
+        elif not await serve_multiprocess(self._config, self._workers, task_status=task_status):
             self._status = 1
 
     async def _ask(self, service: Service, question: str) -> None:
-        if not await ask(self._config, service.urls[0], question):
+        if not await smoke_request(self._config, service.urls[0], question):
             self._status = 1
         service.stop()

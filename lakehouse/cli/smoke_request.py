@@ -24,7 +24,7 @@ MAX_TOKENS = 48
 MAX_ANSWER = 1 << 20
 
 
-async def ask(config: Config, url: str, question: str) -> bool:
+async def smoke_request(config: Config, url: str, question: str) -> bool:
     """Post the question to `/v1/chat`, print request and answer; whether it was answered."""
     body = {
         "model": embedded_model(config) or next(iter(config.models), "default"),

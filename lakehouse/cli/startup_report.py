@@ -10,19 +10,19 @@ import trio
 
 from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
 from lakehouse.config import Config
-from lakehouse.runtime.probe import ProviderSeen, UpstreamSeen, embedded_model, probe_providers, probe_upstreams
+from lakehouse.runtime.probe import ProviderStatus, UpstreamStatus, embedded_model, probe_providers, probe_upstreams
 
 logger = logging.getLogger("lakehouse.serve")
 
 
-async def welcome(config: Config, url: str, stopping: trio.Event, tell: Callable[[str], None]) -> None:
+async def startup_report(config: Config, url: str, stopping: trio.Event, tell: Callable[[str], None]) -> None:
     """Look around and tell it, a line at a time, unless the service is stopped before. Nothing that is found there
     comes out of it."""
     async with trio.open_nursery() as nursery:
 
         async def say() -> None:
             try:
-                for line in await found(config, url):
+                for line in await collect_status(config, url):
                     tell(line)
             except Exception:  # whatever it is, whoever only looks around must not end what runs beside it
                 logger.exception("could not look around")
@@ -33,7 +33,7 @@ async def welcome(config: Config, url: str, stopping: trio.Event, tell: Callable
         nursery.cancel_scope.cancel()
 
 
-async def found(config: Config, url: str) -> list[str]:
+async def collect_status(config: Config, url: str) -> list[str]:
     """The lines: providers, upstreams, what to try."""
     async with open_dispatcher(config) as dispatcher:
         providers = await probe_providers(config, os.environ, dispatcher)
@@ -41,7 +41,7 @@ async def found(config: Config, url: str) -> list[str]:
         return [*map(_provider, providers), _upstreams(upstreams), *await _next_step(config, url, dispatcher)]
 
 
-def _provider(seen: ProviderSeen) -> str:
+def _provider(seen: ProviderStatus) -> str:
     if not seen.registered:
         state = f"not registered: {seen.where}"
     elif seen.probed is None:
@@ -51,7 +51,7 @@ def _provider(seen: ProviderSeen) -> str:
     return f"  {seen.name:<13}{state}"
 
 
-def _upstreams(upstreams: Sequence[UpstreamSeen]) -> str:
+def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
     there = [seen.name for seen in upstreams if seen.answers]
     absent = [seen.name for seen in upstreams if not seen.answers]
     parts = [f"{', '.join(there)} answer"] if there else []

@@ -13,7 +13,7 @@ _VISIBLE = {code: 0x2400 + code if code < 0x20 else 0xFFFD for code in (*range(0
 del _VISIBLE[ord("\n")], _VISIBLE[ord("\t")]
 
 
-def harmless(text: str, stream: TextIO) -> str:
+def escape_control_chars(text: str, stream: TextIO) -> str:
     """Text of a stranger's: on a terminal without what a terminal would obey, elsewhere as it is."""
     return text.translate(_VISIBLE) if stream.isatty() else text
 

@@ -1,6 +1,6 @@
 """The configuration: what can be said (`tables`), how values are written (`values`), how a file is read (`reading`)."""
 
-from lakehouse.config.loader import ConfigError, Loaded, find, load, parse
+from lakehouse.config.loader import ConfigError, Loaded, find, load_config, parse_config
 from lakehouse.config.tables import (
     AuthTable,
     ChatTable,
@@ -34,6 +34,6 @@ __all__ = [
     "ProviderTable",
     "ServerTable",
     "find",
-    "load",
-    "parse",
+    "load_config",
+    "parse_config",
 ]

@@ -78,7 +78,7 @@ def _named(name: str, source: str) -> Path:
     return path
 
 
-def load(path: str | Path | None = None, *, env: Mapping[str, str] | None = None) -> Loaded:
+def load_config(path: str | Path | None = None, *, env: Mapping[str, str] | None = None) -> Loaded:
     """Find and read the configuration. Raises ConfigError with every problem."""
     found = find(path, os.environ if env is None else env)
     if found is None:
@@ -91,11 +91,11 @@ def load(path: str | Path | None = None, *, env: Mapping[str, str] | None = None
         raise ConfigError([f"{found} {error}"]) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{found}: {error}"]) from None
-    config, warnings = parse(document)
+    config, warnings = parse_config(document)
     return Loaded(config=config, path=found, warnings=tuple(warnings))
 
 
-def parse(document: Mapping[str, object]) -> tuple[Config, list[str]]:
+def parse_config(document: Mapping[str, object]) -> tuple[Config, list[str]]:
     """A TOML document as a Config, with warnings. Raises ConfigError with every problem."""
     known = {field.name for field in fields(Config)}
     foreign = sorted(set(document) - known)
@@ -104,7 +104,7 @@ def parse(document: Mapping[str, object]) -> tuple[Config, list[str]]:
         warnings.append(f"tables that are not ours are ignored: {', '.join(foreign)}")
     problems: list[str] = []
     config = _read_table(Config, {k: v for k, v in document.items() if k in known}, "", problems)
-    problems += _across(config)
+    problems += _check_across_fields(config)
     if problems:
         raise ConfigError(problems, readable=config)
     return config, warnings
@@ -172,7 +172,7 @@ def _suggest(name: str, known: Mapping[str, object]) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def _across(config: Config) -> list[str]:
+def _check_across_fields(config: Config) -> list[str]:
     """What can only be judged when several keys are known."""
     problems = []
     if bool(config.server.certfile) != bool(config.server.keyfile):

@@ -16,74 +16,74 @@ from lakehouse.config.values import Address, Network
 Endpoint = Literal["chat_completions", "messages", "responses"]
 
 
-def read_by(reader: Callable[[object], object], default: object) -> Any:  # noqa: ANN401 - as dataclasses.field itself
+def parsed_field(reader: Callable[[object], object], default: object) -> Any:  # noqa: ANN401 - as dataclasses.field itself
     """A field whose TOML value is read by `reader`."""
     return field(default=default, metadata={"reader": reader})
 
 
 def _limit(default: float) -> Any:  # noqa: ANN401
-    return read_by(values.positive_duration, default)
+    return parsed_field(values.positive_duration, default)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GatewayTable:
     """`[gateway]`: the listener and the nine services behind it."""
 
-    bind: Address = read_by(values.address, Address("127.0.0.1", 3110))
-    storaged_url: str = read_by(values.url, "http://127.0.0.1:3211")
-    catalogd_url: str = read_by(values.url, "http://127.0.0.1:3212")
-    ingestd_url: str = read_by(values.url, "http://127.0.0.1:3213")
-    queryd_url: str = read_by(values.url, "http://127.0.0.1:3214")
-    vectord_url: str = read_by(values.url, "http://127.0.0.1:3215")
-    embedd_url: str = read_by(values.url, "http://127.0.0.1:3216")
-    pathwayd_url: str = read_by(values.url, "http://127.0.0.1:3217")
-    matrixd_url: str = read_by(values.url, "http://127.0.0.1:3218")
-    observerd_url: str = read_by(values.url, "http://127.0.0.1:3219")
-    chatd_url: str = read_by(values.optional_url, "")
+    bind: Address = parsed_field(values.address, Address("127.0.0.1", 3110))
+    storaged_url: str = parsed_field(values.url, "http://127.0.0.1:3211")
+    catalogd_url: str = parsed_field(values.url, "http://127.0.0.1:3212")
+    ingestd_url: str = parsed_field(values.url, "http://127.0.0.1:3213")
+    queryd_url: str = parsed_field(values.url, "http://127.0.0.1:3214")
+    vectord_url: str = parsed_field(values.url, "http://127.0.0.1:3215")
+    embedd_url: str = parsed_field(values.url, "http://127.0.0.1:3216")
+    pathwayd_url: str = parsed_field(values.url, "http://127.0.0.1:3217")
+    matrixd_url: str = parsed_field(values.url, "http://127.0.0.1:3218")
+    observerd_url: str = parsed_field(values.url, "http://127.0.0.1:3219")
+    chatd_url: str = parsed_field(values.optional_url, "")
     connect_timeout: float = _limit(5.0)
     response_timeout: float = _limit(60.0)
     idle_timeout: float = _limit(300.0)
     max_connections: int = 256
     max_waiting: int = 1024
-    trusted_proxies: tuple[Network, ...] = read_by(values.networks, ())
+    trusted_proxies: tuple[Network, ...] = parsed_field(values.networks, ())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProviderTable:
     """A provider that needs a key: where it is and where its key is looked for."""
 
-    base_url: str = read_by(values.url, "")
+    base_url: str = parsed_field(values.url, "")
     key_env: str = ""
-    key_file: str = read_by(values.path, "")
+    key_file: str = parsed_field(values.path, "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OllamaCloudTable(ProviderTable):
     """`[chatd.ollama_cloud]`"""
 
-    base_url: str = read_by(values.url, "https://ollama.com")
+    base_url: str = parsed_field(values.url, "https://ollama.com")
     key_env: str = "OLLAMA_API_KEY"
-    key_file: str = read_by(values.path, "/etc/lakehouse/ollama_cloud.env")
+    key_file: str = parsed_field(values.path, "/etc/lakehouse/ollama_cloud.env")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenRouterTable(ProviderTable):
     """`[chatd.openrouter]`: `referer` and `title` are sent when not empty."""
 
-    base_url: str = read_by(values.url, "https://openrouter.ai/api/v1")
+    base_url: str = parsed_field(values.url, "https://openrouter.ai/api/v1")
     key_env: str = "OPENROUTER_API_KEY"
-    key_file: str = read_by(values.path, "/etc/lakehouse/openrouter.env")
-    referer: str = read_by(values.header, "")
-    title: str = read_by(values.header, "Lakehouse")
+    key_file: str = parsed_field(values.path, "/etc/lakehouse/openrouter.env")
+    referer: str = parsed_field(values.header, "")
+    title: str = parsed_field(values.header, "Lakehouse")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenCodeTable(ProviderTable):
     """`[chatd.opencode]`: `endpoints` overrides which endpoint a model is called on."""
 
-    base_url: str = read_by(values.url, "https://opencode.ai/zen/v1")
+    base_url: str = parsed_field(values.url, "https://opencode.ai/zen/v1")
     key_env: str = "OPENCODE_API_KEY"
-    key_file: str = read_by(values.path, "/etc/lakehouse/opencode.env")
+    key_file: str = parsed_field(values.path, "/etc/lakehouse/opencode.env")
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
 
 
@@ -91,9 +91,9 @@ class OpenCodeTable(ProviderTable):
 class KimiTable(ProviderTable):
     """`[chatd.kimi]`: `wire` is the form it is spoken to in."""
 
-    base_url: str = read_by(values.url, "https://api.kimi.com/coding/v1")
+    base_url: str = parsed_field(values.url, "https://api.kimi.com/coding/v1")
     key_env: str = "KIMI_API_KEY"
-    key_file: str = read_by(values.path, "/etc/lakehouse/kimi.env")
+    key_file: str = parsed_field(values.path, "/etc/lakehouse/kimi.env")
     wire: Literal["messages", "chat"] = "messages"
 
 
@@ -101,7 +101,7 @@ class KimiTable(ProviderTable):
 class LocalTable:
     """`[chatd.local]`: the embedded model, a file or the demonstration's random weights; `context` is in tokens."""
 
-    model: str = read_by(values.path, "")
+    model: str = parsed_field(values.path, "")
     demo: bool = False
     context: int = 4096
 
@@ -116,13 +116,13 @@ class PolicyTable:
     """`[chatd.policy]`: what happens when an attempt fails. `on_disconnect` is None for "cancel"."""
 
     retries: int = 2
-    backoff: float = read_by(values.duration, 0.25)
-    max_retry_after: float = read_by(values.duration, 30.0)
+    backoff: float = parsed_field(values.duration, 0.25)
+    max_retry_after: float = parsed_field(values.duration, 30.0)
     breaker_failures: int = 5
     breaker_cooldown: float = _limit(15.0)
-    hedge_after: float | None = read_by(values.optional_duration, None)
+    hedge_after: float | None = parsed_field(values.optional_duration, None)
     on_cut: Literal["error", "resume"] = "error"
-    on_disconnect: float | None = read_by(values.disconnect, None)
+    on_disconnect: float | None = parsed_field(values.disconnect, None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,15 +132,15 @@ class ChatTable:
     With `proxy_from_env` the providers are called through the proxy that `HTTPS_PROXY` and its family name.
     """
 
-    bind: Address | None = read_by(values.optional_address, None)
-    ollama_url: str = read_by(values.optional_url, "http://127.0.0.1:11434")
+    bind: Address | None = parsed_field(values.optional_address, None)
+    ollama_url: str = parsed_field(values.optional_url, "http://127.0.0.1:11434")
     timeout: float = _limit(180.0)
     first_token_timeout: float = _limit(60.0)
     idle_timeout: float = _limit(60.0)
     max_connections: int = 64
     max_waiting: int = 1024
     proxy_from_env: bool = False
-    max_body: int = read_by(values.size, 8_000_000)
+    max_body: int = parsed_field(values.size, 8_000_000)
     think: bool = False
     default: Literal["ollama", "local"] = "ollama"
     local: LocalTable = LocalTable()
@@ -155,9 +155,9 @@ class ChatTable:
 class ServerTable:
     """`[server]`: draining, and TLS when both files are named."""
 
-    drain_timeout: float = read_by(values.duration, 30.0)
-    certfile: str = read_by(values.path, "")
-    keyfile: str = read_by(values.path, "")
+    drain_timeout: float = parsed_field(values.duration, 30.0)
+    certfile: str = parsed_field(values.path, "")
+    keyfile: str = parsed_field(values.path, "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,9 +165,9 @@ class AuthTable:
     """`[auth]`: who may come in. `origins` are the web origins whose pages may call (CORS)."""
 
     token_env: str = "LAKEHOUSE_TOKEN"  # noqa: S105 - the name of a variable
-    token_file: str = read_by(values.path, "")
-    allow: tuple[Network, ...] = read_by(values.networks, ())
-    origins: tuple[str, ...] = read_by(values.origins, ())
+    token_file: str = parsed_field(values.path, "")
+    allow: tuple[Network, ...] = parsed_field(values.networks, ())
+    origins: tuple[str, ...] = parsed_field(values.origins, ())
     insecure: bool = False
 
 
@@ -179,8 +179,8 @@ class ObserveTable:
     """
 
     log: Literal["auto", "json", "console", "off"] = "auto"
-    traces_url: str = read_by(values.optional_url, "")
-    trace_ratio: float = read_by(values.ratio, 1.0)
+    traces_url: str = parsed_field(values.optional_url, "")
+    trace_ratio: float = parsed_field(values.ratio, 1.0)
     trace_content: bool = False
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import xllamacpp
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-FOR_THE_SERVICE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+BLOCKED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Generation for the demonstration model is a millisecond a token on one thread; more would only spin.
 DEMO_THREADS = 1
@@ -54,9 +54,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def main() -> None:
     """Serve until standard input ends, or until the parent is gone."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_SERVICE)  # llama.cpp's threads inherit it
+    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)  # llama.cpp's threads inherit it
     settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=Settings)
-    die_with(settings.parent)
+    set_parent_death_signal(settings.parent)
     threading.Thread(target=leave_at_end_of_input, daemon=True).start()
     report = os.dup(1)
     os.dup2(2, 1)  # what any library prints belongs in the log
@@ -68,7 +68,7 @@ def main() -> None:
     threading.Event().wait()
 
 
-def die_with(parent: int) -> None:
+def set_parent_death_signal(parent: int) -> None:
     """Have the kernel kill this process when its parent ends, however it ends.
 
     End of file on standard input says the same, but nobody reads it while a model is being loaded.
@@ -102,11 +102,11 @@ def serve(settings: Settings) -> xllamacpp.Server:
     params.verbosity = ERRORS_ONLY
     if settings.model is None:
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = DEMO_THREADS
-    close_to_the_world(params, settings)
+    restrict_server(params, settings)
     return xllamacpp.Server(params)
 
 
-def close_to_the_world(params: xllamacpp.CommonParams, settings: Settings) -> None:
+def restrict_server(params: xllamacpp.CommonParams, settings: Settings) -> None:
     """Loopback only, for the parent only, without the routes and downloads that nobody here asks for."""
     params.hostnames = ["127.0.0.1"]
     params.port = settings.port

@@ -91,7 +91,7 @@ class Engine:
         restarts = Restarts()
         answered = False
         while True:
-            served, ending = await self._one_life(trio.TASK_STATUS_IGNORED if answered else task_status)
+            served, ending = await self._run_once(trio.TASK_STATUS_IGNORED if answered else task_status)
             if served is None and not answered:
                 task_status.started(ending)
                 return
@@ -102,7 +102,7 @@ class Engine:
             log.warning("the embedded model is gone: %s; starting it again in %g s", ending, delay)
             await trio.sleep(delay)
 
-    async def _one_life(self, task_status: trio.TaskStatus[None]) -> tuple[float | None, str]:
+    async def _run_once(self, task_status: trio.TaskStatus[None]) -> tuple[float | None, str]:
         """From a child's start to its end: how many seconds it served (None: it never did), and how it ended."""
         try:
             async with open_child(self._settings) as child:

@@ -75,10 +75,10 @@ class Child:
         how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
         with trio.move_on_after(LOG_LIMIT):  # what it wrote last is on its way, unless somebody else holds the pipe
             await self._log_read.wait()
-        last_words = self._last_words()
+        last_words = self._last_log_line()
         return f"{how} ({last_words})" if last_words else how
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         causes = (CAUSE.search(line) for line in self._log)
         cause = next((found["cause"] for found in causes if found), None)
         return cause or next((line for line in reversed(self._log) if line.strip()), "")

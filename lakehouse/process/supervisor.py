@@ -25,7 +25,7 @@ READY = b"ready\n"
 # Importing everything takes a third of a second; a machine under load may need many times that.
 START_TIMEOUT = 30.0
 # A worker that lived for this long was well: the next crash is met with the first pause again.
-WELL_AFTER = 5.0
+HEALTHY_AFTER = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
 # Beyond the drain timeout and its last words: time to close files and leave.
 EXIT_GRACE = 3.0
@@ -47,7 +47,7 @@ class Launch:
 
 
 @dataclass(slots=True)
-class _Crew:
+class SupervisorState:
     launch: Launch
     drain: trio.Event
     processes: dict[int, trio.Process] = field(default_factory=dict)
@@ -68,12 +68,12 @@ async def supervise(
     come up at first; one that dies later is replaced, after a pause that doubles up to five seconds. When cancelled,
     the workers are killed and reaped.
     """
-    crew = _Crew(launch, drain)
+    crew = SupervisorState(launch, drain)
     failures: list[WorkerFailed] = []
 
     async def start(index: int) -> None:
         try:
-            await nursery.start(_keep, crew, index)
+            await nursery.start(_supervise_slot, crew, index)
         except WorkerFailed as failure:
             failures.append(failure)
 
@@ -94,7 +94,7 @@ async def supervise(
     return crew.clean and not nursery.cancel_scope.cancelled_caught
 
 
-async def _keep(crew: _Crew, index: int, *, task_status: trio.TaskStatus[None]) -> None:
+async def _supervise_slot(crew: SupervisorState, index: int, *, task_status: trio.TaskStatus[None]) -> None:
     """One place in the crew, from its first worker to the drain."""
     pause = FIRST_PAUSE
     first = True
@@ -107,12 +107,12 @@ async def _keep(crew: _Crew, index: int, *, task_status: trio.TaskStatus[None]) 
         if crew.drain.is_set():
             crew.clean = crew.clean and code == 0
             return
-        pause = FIRST_PAUSE if trio.current_time() - began > WELL_AFTER else min(2 * pause, LONGEST_PAUSE)
+        pause = FIRST_PAUSE if trio.current_time() - began > HEALTHY_AFTER else min(2 * pause, LONGEST_PAUSE)
         logger.error("worker %d ended with status %s; a new one starts in %.2f s", index, code, pause)
         await trio.sleep(pause)
 
 
-async def _run(crew: _Crew, index: int, task_status: trio.TaskStatus[None]) -> int | None:
+async def _run(crew: SupervisorState, index: int, task_status: trio.TaskStatus[None]) -> int | None:
     """One worker from start to end: its exit status, or None when it never got ready."""
     try:
         process = await trio.lowlevel.open_process(
@@ -125,7 +125,7 @@ async def _run(crew: _Crew, index: int, task_status: trio.TaskStatus[None]) -> i
         logger.error("worker %d cannot be started: %s", index, error)
         return None
     try:
-        if not await _comes_up(process, crew.launch.orders(index)):
+        if not await _wait_ready(process, crew.launch.orders(index)):
             return None
         crew.processes[index] = process
         if crew.drain.is_set():  # the drain began while this one was starting and has not told it
@@ -137,7 +137,7 @@ async def _run(crew: _Crew, index: int, task_status: trio.TaskStatus[None]) -> i
         await _reap(process)
 
 
-async def _comes_up(process: trio.Process, orders: bytes) -> bool:
+async def _wait_ready(process: trio.Process, orders: bytes) -> bool:
     assert process.stdin is not None  # noqa: S101 - both were asked for as pipes
     assert process.stdout is not None  # noqa: S101
     said = b""

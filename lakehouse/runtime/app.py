@@ -25,7 +25,7 @@ from lakehouse.core.errors import ErrNotFound, LakehouseError
 from lakehouse.gateway.proxy import Gateway
 
 CHAT_PATHS = ("/v1/chat", "/v1/chat/providers", "/v1/chat/completions", "/v1/models")
-OLD_CHAT_PATHS = ("/chat", "/chat/providers", "/chat/completions", "/models")
+LEGACY_CHAT_PATHS = ("/chat", "/chat/providers", "/chat/completions", "/models")
 """On the second listener, which serves the chat group alone, as the daemon of old did."""
 
 
@@ -51,7 +51,7 @@ class Application:
         idle_timeout: float,
         prefix: str = "/v1",
     ) -> None:
-        chat_paths = (CHAT_PATHS if prefix else OLD_CHAT_PATHS) if chat else ()
+        chat_paths = (CHAT_PATHS if prefix else LEGACY_CHAT_PATHS) if chat else ()
         self._paths = frozenset((*chat_paths, *(path.decode() for path in own)))
         self._gateway = gateway
         self._chat = chat
@@ -92,7 +92,7 @@ class Application:
         return cast("App", routes(self._chat, max_body=self._max_body, timeout=self._timeout, prefix=self._prefix))
 
 
-def refusal(flight: RequestContext, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
+def error_response(flight: RequestContext, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
     """How a failure is told that meets a request outside of its route: at the door, at its deadline, while draining.
 
     OpenAI's clients find OpenAI's envelope around it.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 
-YOUNG = 10_000
+GC_GEN0_THRESHOLD = 10_000
 """New containers before the collector looks through the young ones. Python's 700 are there all the time while many
 streams wait, and looking cost a sixth of them. What a circle can hold until then is a few megabytes."""
 
 
-def settle() -> None:
+def tune_gc() -> None:
     """Once all is imported: leave that out of every later look for garbage, and look less often."""
     gc.freeze()
-    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
+    gc.set_threshold(GC_GEN0_THRESHOLD, *gc.get_threshold()[1:])
     gc.enable()

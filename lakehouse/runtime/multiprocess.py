@@ -17,13 +17,13 @@ from lakehouse.local_model.readiness import SOCKET, published
 from lakehouse.process.supervisor import Launch, supervise
 from lakehouse.runtime.preflight import preflight
 from lakehouse.runtime.service import addresses, open_local_server
-from lakehouse.runtime.worker import Orders
+from lakehouse.runtime.worker import WorkerConfig
 from lakehouse.server.listening import listen, url_of
 from lakehouse.server.server import ABORT_TIMEOUT, Service
 from lakehouse.telemetry.worker_ipc import private_directory
 
 
-async def serve_with_workers(
+async def serve_multiprocess(
     config: Config, workers: int, *, task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED
 ) -> bool:
     """`service.serve` in `workers` processes on the same sockets. True if all of them left in good order.
@@ -43,7 +43,7 @@ async def serve_with_workers(
         descriptors = tuple(sock.fileno() for sock in sockets)
 
         def orders(index: int) -> bytes:
-            return Orders(
+            return WorkerConfig(
                 config=config, descriptors=descriptors, index=index, directory=directory, local=local
             ).encode()
 

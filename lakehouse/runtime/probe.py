@@ -19,11 +19,11 @@ from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES
 from lakehouse.upstream.proxy import Proxies, Proxy
 
 # Long enough for a service in the same building, short enough for somebody who waits for the list.
-PATIENCE = 1.0
+PROBE_TIMEOUT = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderSeen:
+class ProviderStatus:
     """A provider: where it is and where its key came from, or why it is not registered; `probed` once it was asked."""
 
     name: str
@@ -33,7 +33,7 @@ class ProviderSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamSeen:
+class UpstreamStatus:
     """One of the gateway's services, and whether something accepts connections there."""
 
     name: str
@@ -50,23 +50,23 @@ def embedded_model(config: Config) -> str | None:
     return name if config.chatd.default == "local" else f"local/{name}"
 
 
-def known_providers(config: Config, env: Mapping[str, str]) -> list[ProviderSeen]:
+def known_providers(config: Config, env: Mapping[str, str]) -> list[ProviderStatus]:
     """Every provider, registered or not; nobody is asked."""
     registry = register(config.chatd, env)
     proxies = Proxies(env if config.chatd.proxy_from_env else {})
     there = [
-        ProviderSeen(
+        ProviderStatus(
             name=name,
             registered=True,
             where=f"{provider.base_url}{_key(provider.key)}{_through(proxies.find(provider.base_url))}",
         )
         for name, provider in registry.providers.items()
     ]
-    missing = [ProviderSeen(name=name, registered=False, where=why) for name, why in registry.missing.items()]
+    missing = [ProviderStatus(name=name, registered=False, where=why) for name, why in registry.missing.items()]
     if config.chatd.local.configured:
         which = config.chatd.local.model or "random weights"
         missing = [seen for seen in missing if seen.name != "local"]
-        there.append(ProviderSeen(name="local", registered=True, where=f"embedded model: {which}"))
+        there.append(ProviderStatus(name="local", registered=True, where=f"embedded model: {which}"))
     return there + missing
 
 
@@ -78,11 +78,11 @@ def _through(proxy: Proxy | None) -> str:
     return "" if proxy is None else f", through {proxy}"
 
 
-async def probe_providers(config: Config, env: Mapping[str, str], dispatcher: Dispatcher) -> list[ProviderSeen]:
+async def probe_providers(config: Config, env: Mapping[str, str], dispatcher: Dispatcher) -> list[ProviderStatus]:
     """The same, with the registered ones asked through `dispatcher` whether they are there."""
     probed = {answer.name: answer for answer in await dispatcher.probe()}
     return [
-        ProviderSeen(name=seen.name, registered=seen.registered, where=seen.where, probed=probed.get(seen.name))
+        ProviderStatus(name=seen.name, registered=seen.registered, where=seen.where, probed=probed.get(seen.name))
         for seen in known_providers(config, env)
     ]
 
@@ -96,15 +96,15 @@ def routes_of(config: Config) -> list[tuple[str, str, str]]:
     ]
 
 
-async def probe_upstreams(config: Config) -> Sequence[UpstreamSeen]:
-    """Whether each upstream accepts a connection within `PATIENCE`; all are asked at once."""
+async def probe_upstreams(config: Config) -> Sequence[UpstreamStatus]:
+    """Whether each upstream accepts a connection within `PROBE_TIMEOUT`; all are asked at once."""
     urls = {upstream: url for _, upstream, url in routes_of(config)}
     accepting: set[str] = set()
 
     async def knock(name: str, url: str) -> None:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(PROBE_TIMEOUT):
             try:
                 stream = await trio.open_tcp_stream(parts.hostname or "", port)
             except OSError:
@@ -115,4 +115,4 @@ async def probe_upstreams(config: Config) -> Sequence[UpstreamSeen]:
     async with trio.open_nursery() as nursery:
         for name, url in urls.items():
             nursery.start_soon(knock, name, url)
-    return [UpstreamSeen(name=name, url=url, answers=name in accepting) for name, url in urls.items()]
+    return [UpstreamStatus(name=name, url=url, answers=name in accepting) for name, url in urls.items()]

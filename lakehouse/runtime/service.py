@@ -24,14 +24,14 @@ from lakehouse.asgi.middleware.cors import CrossOrigin, Origins
 from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.types import App, Receive, Scope, Send, send_json
 from lakehouse.chat.dispatch.dispatcher import Dispatcher, LocalServer, open_dispatcher
-from lakehouse.config import Config, LocalTable, load
+from lakehouse.config import Config, LocalTable, load_config
 from lakehouse.core.errors import ErrMethodNotAllowed, ErrUnavailable
 from lakehouse.gateway.proxy import Gateway
 from lakehouse.local_model import EngineConfig, open_engine
 from lakehouse.local_model.readiness import SOCKET, followed
 from lakehouse.net.deadline_queue import DeadlineQueue
-from lakehouse.runtime.app import CHAT_PATHS, OLD_CHAT_PATHS, Application, refusal
-from lakehouse.runtime.console.endpoints import PATHS, SignIn, Views, traced
+from lakehouse.runtime.app import CHAT_PATHS, LEGACY_CHAT_PATHS, Application, error_response
+from lakehouse.runtime.console.endpoints import PATHS, ObservabilityEndpoints, SignIn, traced
 from lakehouse.runtime.preflight import Preflight, preflight
 from lakehouse.server.listening import bind_socket
 from lakehouse.server.server import BoundApp, Service, serve_listeners
@@ -42,7 +42,7 @@ from lakehouse.telemetry.telemetry import Telemetry, open_traces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seat:
+class WorkerSlot:
     """A worker's place under a supervisor, which already has the sockets and the embedded model."""
 
     sockets: tuple[socket.socket, ...] | None = None
@@ -52,7 +52,7 @@ class Seat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class House:
+class Runtime:
     """Everything that is open while the service runs, and its applications: all of it, and the chat group alone."""
 
     dispatcher: Dispatcher
@@ -63,7 +63,7 @@ class House:
     origins: Origins
 
     @property
-    def whole(self) -> App:
+    def main_app(self) -> App:
         """Both groups."""
         return self._readable(self.lifelines[0])
 
@@ -81,11 +81,11 @@ class House:
         """The same for what a connection answers by itself."""
         return self.origins.mark if self.origins else None
 
-    def count_connections_with(self, count: Callable[[], int]) -> None:
+    def set_connection_counter(self, count: Callable[[], int]) -> None:
         """Show in the metrics how many connections of clients are open."""
         self.sources.connections = count
 
-    def expire(self) -> None:
+    def abort_remaining(self) -> None:
         """End the requests that are still here."""
         for lifeline in self.lifelines:
             lifeline.drain()
@@ -96,7 +96,7 @@ async def serve(
     *,
     env: Mapping[str, str] | None = None,
     log: Log | None = None,
-    seat: Seat | None = None,
+    seat: WorkerSlot | None = None,
     task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the service in the caller's nursery: `service = await nursery.start(serve, config)`, then `service.urls`.
@@ -109,18 +109,18 @@ async def serve(
     """
     config = Config() if config is None else config
     env = os.environ if env is None else env
-    seat = Seat() if seat is None else seat
+    seat = WorkerSlot() if seat is None else seat
     checked = preflight(config, env)
     with addresses(config, seat.sockets) as sockets:
-        async with open_house(config, checked, env=env, log=log, seat=seat) as house:
-            apps = (house.whole, house.chat)
+        async with open_runtime(config, checked, env=env, log=log, seat=seat) as house:
+            apps = (house.main_app, house.chat)
             sites = [BoundApp(app, sock, checked.tls, house.mark) for app, sock in zip(apps, sockets, strict=False)]
             await serve_listeners(
                 sites,
                 stopping=house.stopping,
                 drain_timeout=config.server.drain_timeout,
-                expire=house.expire,
-                count_with=house.count_connections_with,
+                expire=house.abort_remaining,
+                count_with=house.set_connection_counter,
                 task_status=task_status,
             )
 
@@ -137,11 +137,16 @@ def addresses(config: Config, given: Sequence[socket.socket] | None = None) -> I
 
 
 @asynccontextmanager
-async def open_house(
-    config: Config, checked: Preflight, *, env: Mapping[str, str], log: Log | None = None, seat: Seat | None = None
-) -> AsyncIterator[House]:
+async def open_runtime(
+    config: Config,
+    checked: Preflight,
+    *,
+    env: Mapping[str, str],
+    log: Log | None = None,
+    seat: WorkerSlot | None = None,
+) -> AsyncIterator[Runtime]:
     """Open everything and close it with the block."""
-    seat = Seat() if seat is None else seat
+    seat = WorkerSlot() if seat is None else seat
     watch = DeadlineQueue()
     async with (
         _local_server(config, seat) as local,
@@ -169,7 +174,7 @@ async def open_house(
         )
         await nursery.start(observer.run)
         try:
-            yield _furnish(config, checked, dispatcher, gateway, observer, sources)
+            yield _build_apps(config, checked, dispatcher, gateway, observer, sources)
         finally:
             gateway.close()
             nursery.cancel_scope.cancel()
@@ -186,7 +191,7 @@ async def open_local_server(table: LocalTable) -> AsyncIterator[LocalServer]:
 
 
 @asynccontextmanager
-async def _local_server(config: Config, seat: Seat) -> AsyncIterator[LocalServer | None]:
+async def _local_server(config: Config, seat: WorkerSlot) -> AsyncIterator[LocalServer | None]:
     """The embedded model: the supervisor's, which says in the workers' directory how it is, our own, or none."""
     table = config.chatd.local
     if seat.local is not None and seat.directory is not None:
@@ -202,20 +207,20 @@ async def _local_server(config: Config, seat: Seat) -> AsyncIterator[LocalServer
 def _own_paths(config: Config) -> tuple[str, ...]:
     """The routes that have no upstream behind them."""
     chat = () if config.gateway.chatd_url else CHAT_PATHS
-    return (*chat, *OLD_CHAT_PATHS, *PATHS, *(path.decode() for path in HEALTH_PATHS))
+    return (*chat, *LEGACY_CHAT_PATHS, *PATHS, *(path.decode() for path in HEALTH_PATHS))
 
 
-def _furnish(
+def _build_apps(
     config: Config,
     checked: Preflight,
     dispatcher: Dispatcher,
     gateway: Gateway,
     observer: Telemetry,
     sources: GaugeSources,
-) -> House:
+) -> Runtime:
     stopping = trio.Event()
     health = Health(stopping)
-    views = Views(observer)
+    views = ObservabilityEndpoints(observer)
     own = dict.fromkeys(HEALTH_PATHS, health) | {path.encode(): views for path in PATHS}
     chat = None if config.gateway.chatd_url else dispatcher
     limits = config.chatd
@@ -235,10 +240,10 @@ def _furnish(
     )
     line = partial(RequestLifetimeMiddleware, flights=sources.flights, on_end=observer.on_end)
     lifelines = (
-        line(traced(auth(whole, sign_in=SignIn()), observer.traces), refusal=refusal),
-        line(traced(auth(alone), observer.traces), refusal=refusal),
+        line(traced(auth(whole, sign_in=SignIn()), observer.traces), refusal=error_response),
+        line(traced(auth(alone), observer.traces), refusal=error_response),
     )
-    return House(
+    return Runtime(
         dispatcher=dispatcher,
         gateway=gateway,
         sources=sources,
@@ -271,13 +276,13 @@ def create_app(config: Config | None = None) -> App:
 
     Its resources are opened and closed by the server's lifespan; the configuration is found as `lakehouse serve` does.
     """
-    return _Hosted(load().config if config is None else config)
+    return LifespanApp(load_config().config if config is None else config)
 
 
-class _Hosted:
+class LifespanApp:
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._house: House | None = None
+        self._house: Runtime | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -285,11 +290,11 @@ class _Hosted:
         elif self._house is None:
             raise RuntimeError("the server has not run the lifespan's startup, which opens what the application needs")
         else:
-            await self._house.whole(scope, receive, send)
+            await self._house.main_app(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        async with open_house(self._config, preflight(self._config, os.environ), env=os.environ) as self._house:
+        async with open_runtime(self._config, preflight(self._config, os.environ), env=os.environ) as self._house:
             await send({"type": "lifespan.startup.complete"})
             await receive()
             self._house.stopping.set()

@@ -22,15 +22,15 @@ import trio
 from lakehouse.chat.dispatch.dispatcher import LocalServer
 from lakehouse.config import Config
 from lakehouse.process.supervisor import READY
-from lakehouse.runtime.gc_tuning import settle
-from lakehouse.runtime.service import Seat, serve
+from lakehouse.runtime.gc_tuning import tune_gc
+from lakehouse.runtime.service import WorkerSlot, serve
 from lakehouse.server.server import Service
 from lakehouse.telemetry.log import Log, stdlib_to
 from lakehouse.telemetry.worker_ipc import remove_if_unused
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Orders:
+class WorkerConfig:
     """What a worker is told. `local` is where the embedded model answers, for the parent owns it."""
 
     config: Config
@@ -43,26 +43,26 @@ class Orders:
         """For the worker's standard input: from our own parent to us, never from a stranger."""
         return pickle.dumps(self)
 
-    def seat(self) -> Seat:
+    def worker_slot(self) -> WorkerSlot:
         """The worker's place, with the sockets that it has inherited."""
         sockets = tuple(socket.socket(fileno=descriptor) for descriptor in self.descriptors)
-        return Seat(sockets=sockets, local=self.local, directory=self.directory, index=self.index)
+        return WorkerSlot(sockets=sockets, local=self.local, directory=self.directory, index=self.index)
 
 
 def main() -> None:
     """Read the orders and follow them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     length = int.from_bytes(sys.stdin.buffer.read(4), "big")
-    orders = pickle.loads(sys.stdin.buffer.read(length))  # noqa: S301 - written by our parent, see `Orders.encode`
+    orders = pickle.loads(sys.stdin.buffer.read(length))  # noqa: S301 - written by our parent, see `WorkerConfig.encode`
     log = Log(orders.config.observe.log)
-    settle()
+    tune_gc()
     with stdlib_to(log):
-        orphaned = trio.run(_work, orders, log)
+        orphaned = trio.run(run_worker, orders, log)
     if orphaned:
         remove_if_unused(orders.directory)
 
 
-async def _work(orders: Orders, log: Log) -> bool:
+async def run_worker(orders: WorkerConfig, log: Log) -> bool:
     """Serve; drain on SIGTERM or at the end of standard input. Says that it is ready when it can be told to stop.
 
     Whether the parent is gone.
@@ -71,7 +71,7 @@ async def _work(orders: Orders, log: Log) -> bool:
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with trio.open_nursery() as watching:
             async with trio.open_nursery() as serving:
-                service = await serving.start(partial(serve, orders.config, log=log, seat=orders.seat()))
+                service = await serving.start(partial(serve, orders.config, log=log, seat=orders.worker_slot()))
                 watching.start_soon(_stop_at_signal, service, signals)
                 watching.start_soon(_stop_when_orphaned, service, orphaned)
                 os.write(sys.stdout.fileno(), READY)

@@ -11,7 +11,7 @@ from typing import Any
 import trio
 
 import lakehouse
-from lakehouse.config import parse
+from lakehouse.config import parse_config
 from tools.faults.cases import Case, Gateway
 from tools.faults.profiles import Profile
 
@@ -76,7 +76,7 @@ async def our_services(profile: Profile, provider: str, cases: Sequence[Case]) -
         services = []
         for gateway in ("plain", "hedged"):
             tables = lakehouse_tables(profile, provider, cases, gateway)  # type: ignore[arg-type]
-            config = parse({**tables, **quiet})[0]
+            config = parse_config({**tables, **quiet})[0]
             services.append(await nursery.start(partial(lakehouse.serve, config, env=KEYS)))
             urls[gateway] = f"{services[-1].urls[0]}/v1"  # type: ignore[index]
         yield urls

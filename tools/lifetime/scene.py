@@ -16,9 +16,9 @@ from typing import Any, NamedTuple, Self
 import trio
 import trio.testing
 
-from lakehouse.config import parse
+from lakehouse.config import parse_config
 from lakehouse.runtime.preflight import preflight
-from lakehouse.runtime.service import House, open_house
+from lakehouse.runtime.service import Runtime, open_runtime
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.limits import Limits
 from lakehouse.server.listening import bind_socket, listen
@@ -57,7 +57,7 @@ class Census(NamedTuple):
 class Scene:
     """A service at `port`, and what is around it."""
 
-    house: House
+    house: Runtime
     provider: Provider
     daemon: Daemon
     port: int
@@ -187,24 +187,24 @@ async def scene(*, limits: Limits | None = None, **tables: dict[str, Any]) -> As
             "chatd": {**chatd, **tables.get("chatd", {})},
             "observe": {"log": "off"},
         }
-        config = parse(document)[0]
-        async with open_house(config, preflight(config, {}), env={}) as house:
+        config = parse_config(document)[0]
+        async with open_runtime(config, preflight(config, {}), env={}) as house:
             served = _served(house) if limits is None else _served_within(house, limits)
             async with served as port:
                 yield Scene(house, models, there, port)
 
 
 @asynccontextmanager
-async def _served(house: House) -> AsyncIterator[int]:
+async def _served(house: Runtime) -> AsyncIterator[int]:
     """As `lakehouse.serve` does it."""
     with bind_socket("127.0.0.1", 0) as sock:
         serve = partial(
             serve_listeners,
-            [BoundApp(house.whole, sock)],
+            [BoundApp(house.main_app, sock)],
             stopping=house.stopping,
             drain_timeout=DRAIN,
-            expire=house.expire,
-            count_with=house.count_connections_with,
+            expire=house.abort_remaining,
+            count_with=house.set_connection_counter,
         )
         listen(sock)
         async with trio.open_nursery() as nursery:
@@ -214,9 +214,9 @@ async def _served(house: House) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def _served_within(house: House, limits: Limits) -> AsyncIterator[int]:
+async def _served_within(house: Runtime, limits: Limits) -> AsyncIterator[int]:
     """With other limits than the service's, which nobody can wait for."""
-    async with open_server_state(house.whole, limits) as door, trio.open_nursery() as nursery:
+    async with open_server_state(house.main_app, limits) as door, trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, partial(serve_connection, door), 0, host="127.0.0.1"))
         yield listeners[0].socket.getsockname()[1]
         nursery.cancel_scope.cancel()

@@ -29,7 +29,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PATHS = ("/", "/metrics", "/v1/requests")
-"""The paths that `Views` answers."""
+"""The paths that `ObservabilityEndpoints` answers."""
 
 _HTML = "text/html; charset=utf-8"
 
@@ -44,12 +44,12 @@ class Response:
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 
-class Views:
+class ObservabilityEndpoints:
     """The ASGI application of `PATHS`. Raises ErrMethodNotAllowed for anything but GET and HEAD."""
 
     def __init__(self, observer: Telemetry) -> None:
         self._observer = observer
-        self._html = Html()
+        self._html = StaticPages()
         self._views: Mapping[str, Callable[[Scope], Awaitable[Response]]] = {
             "/": self._page,
             "/metrics": self._metrics,
@@ -76,7 +76,7 @@ class SignIn:
     """For the door: a browser that opens `/` without a token is asked for one."""
 
     def __init__(self) -> None:
-        self._html = Html()
+        self._html = StaticPages()
 
     async def __call__(self, scope: Scope, send: Send) -> bool:
         """Answer such a request; false for any other, which is not answered."""
@@ -106,19 +106,19 @@ def traced(app: App, traces: Traces | None) -> App:
     return app if traces is None else Traced(app, traces)
 
 
-class Html:
+class StaticPages:
     """The two documents, read from the package when first asked for."""
 
     @cached_property
     def page(self) -> Response:
         """The page itself."""
-        return Response(_HTML, self._page, headers=_guarded(self._page))
+        return Response(_HTML, self._page, headers=_csp_headers(self._page))
 
     @cached_property
     def sign_in(self) -> Response:
         """The form. It becomes the page once that is fetched, so it allows the page's scripts and styles as well."""
         form = _read("sign_in.html")
-        headers = [*_guarded(form, self._page), (b"www-authenticate", b'Bearer realm="lakehouse"')]
+        headers = [*_csp_headers(form, self._page), (b"www-authenticate", b'Bearer realm="lakehouse"')]
         return Response(_HTML, form, status=401, headers=headers)
 
     @cached_property
@@ -139,7 +139,7 @@ async def respond(send: Send, response: Response, *, head: bool = False) -> None
     await send({"type": "http.response.body", "body": b"" if head else response.body, "more_body": False})
 
 
-def _guarded(*documents: bytes) -> list[tuple[bytes, bytes]]:
+def _csp_headers(*documents: bytes) -> list[tuple[bytes, bytes]]:
     """Headers that let these documents run what is written in them, talk to us, and do nothing else."""
     scripts, styles = (
         b" ".join(

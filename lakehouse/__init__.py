@@ -107,7 +107,7 @@ _ROOMS = {
         "ToolCall",
         "ToolCallPiece",
     ),
-    "lakehouse.config": ("Config", "ConfigError", "load", "parse"),
+    "lakehouse.config": ("Config", "ConfigError", "load_config", "parse_config"),
     "lakehouse.server.server": ("Service",),
     "lakehouse.core.errors": ("Attempt", "LakehouseError", *(name for name in __all__ if name.startswith("Err"))),
     "lakehouse.local_model": ("LocalModelError",),

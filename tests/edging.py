@@ -61,10 +61,10 @@ TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 class Served:
     """A door, its port, and the flights that ended behind it, if there is a lifeline."""
 
-    door: ServerState | None
+    server_state: ServerState | None
     port: int
-    lifeline: RequestLifetimeMiddleware | None = None
-    flights: ActiveRequests = field(default_factory=ActiveRequests)
+    lifetime: RequestLifetimeMiddleware | None = None
+    active_requests: ActiveRequests = field(default_factory=ActiveRequests)
     ended: list[RequestContext] = field(default_factory=list)
 
     async def connect(self) -> Client:
@@ -72,8 +72,8 @@ class Served:
 
     def drain(self) -> None:
         """What the end of a drain's time does."""
-        assert self.lifeline is not None
-        self.lifeline.drain()
+        assert self.lifetime is not None
+        self.lifetime.drain()
 
     async def talk(self, *parts: bytes, seconds: float = 1.0) -> bytes:
         """Send the parts, each when the one before has been taken, and read to the end, or as long as that is."""
@@ -151,21 +151,21 @@ class Client:
 
 @asynccontextmanager
 async def serving(
-    app: App, limits: Limits | None = None, *, lifeline: bool = False, tls: ssl.SSLContext | None = None
+    app: App, limits: Limits | None = None, *, lifetime: bool = False, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Served]:
     """The application behind a door on a port of its own, for the length of the block."""
     ended: list[RequestContext] = []
-    flights = ActiveRequests()
-    line = RequestLifetimeMiddleware(app, flights=flights, on_end=ended.append) if lifeline else None
-    async with open_server_state(line or app, limits) as door, trio.open_nursery() as nursery:
-        handler = partial(serve_connection, door)
+    active_requests = ActiveRequests()
+    line = RequestLifetimeMiddleware(app, active_requests=active_requests, on_end=ended.append) if lifetime else None
+    async with open_server_state(line or app, limits) as server_state, trio.open_nursery() as nursery:
+        handler = partial(serve_connection, server_state)
         if tls is None:
             serve = partial(trio.serve_tcp, handler, 0, host="127.0.0.1")
         else:
             serve = partial(trio.serve_ssl_over_tcp, handler, 0, tls, host="127.0.0.1", https_compatible=True)
         listeners = await nursery.start(serve)
         below = listeners[0].transport_listener if tls else listeners[0]
-        yield Served(door, below.socket.getsockname()[1], line, flights, ended)
+        yield Served(server_state, below.socket.getsockname()[1], line, active_requests, ended)
         nursery.cancel_scope.cancel()
 
 
@@ -173,8 +173,8 @@ async def serving(
 async def hosting(app: App) -> AsyncIterator[Served]:
     """The application and its lifeline under stock Hypercorn's trio worker, for the length of the block."""
     ended: list[RequestContext] = []
-    flights = ActiveRequests()
-    line = RequestLifetimeMiddleware(app, flights=flights, on_end=ended.append)
+    active_requests = ActiveRequests()
+    line = RequestLifetimeMiddleware(app, active_requests=active_requests, on_end=ended.append)
     config = hypercorn.Config()
     config.bind = ["127.0.0.1:0"]
     config.keep_alive_timeout = 0.3
@@ -184,7 +184,7 @@ async def hosting(app: App) -> AsyncIterator[Served]:
     async with trio.open_nursery() as nursery:
         serve: Any = partial(hypercorn.trio.serve, line, config, shutdown_trigger=stop.wait)
         (url,) = await nursery.start(serve)
-        yield Served(None, int(url.rpartition(":")[2]), line, flights, ended)
+        yield Served(None, int(url.rpartition(":")[2]), line, active_requests, ended)
         stop.set()
 
 

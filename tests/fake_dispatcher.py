@@ -88,14 +88,14 @@ class FakeDispatcher:
         self.reply = reply if reply is not None else answer()
         self.script = script
         self.asked: list[Request] = []
-        self.flights: list[RequestContext | None] = []
+        self.active_requests: list[RequestContext | None] = []
         self.under_way = 0
         self.begun = trio.Event()
         self.closed = trio.Event()
         self.cards: list[ModelCard] | LakehouseError = []
 
-    async def __call__(self, request: Request, *, flight: RequestContext | None = None) -> Answer:
-        with self._call(request, flight):
+    async def __call__(self, request: Request, *, context: RequestContext | None = None) -> Answer:
+        with self._call(request, context):
             await trio.lowlevel.checkpoint()
             if isinstance(self.reply, Exception):
                 raise self.reply
@@ -105,15 +105,15 @@ class FakeDispatcher:
             return self.reply
 
     @asynccontextmanager
-    async def stream(self, request: Request, *, flight: RequestContext | None = None) -> AsyncIterator[FakePieces]:
-        with self._call(request, flight):
+    async def stream(self, request: Request, *, context: RequestContext | None = None) -> AsyncIterator[FakePieces]:
+        with self._call(request, context):
             async with trio.open_nursery():  # as the real one: failures come in groups, scopes must nest
                 yield FakePieces(self.script)
 
     @contextmanager
-    def _call(self, request: Request, flight: RequestContext | None) -> Iterator[None]:
+    def _call(self, request: Request, context: RequestContext | None) -> Iterator[None]:
         self.asked.append(request)
-        self.flights.append(flight)
+        self.active_requests.append(context)
         self.under_way += 1
         self.begun.set()
         try:
@@ -149,7 +149,7 @@ Server = Literal["ours", "hypercorn", "bare hypercorn"]
 async def serve(nursery: trio.Nursery, app: App, server: Server = "ours") -> str:
     """Serve the application in the nursery, on a free port of the loopback; gives its URL."""
     if server != "bare hypercorn":
-        app = RequestLifetimeMiddleware(app, flights=ActiveRequests())
+        app = RequestLifetimeMiddleware(app, active_requests=ActiveRequests())
     if server == "ours":
         return str(await nursery.start(_serve_ours, app))
     config = Config()

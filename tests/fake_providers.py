@@ -255,7 +255,7 @@ def ask(model: str = "m", *fallbacks: str, **fields: Any) -> Request:
     return Request(model=model, fallbacks=fallbacks, messages=messages, **fields)
 
 
-def flight(**fields: Any) -> RequestContext:
+def context(**fields: Any) -> RequestContext:
     """A request in flight."""
     return RequestContext(id="1", method="POST", path="/v1/chat", started=trio.current_time(), **fields)
 

@@ -237,7 +237,7 @@ class Lake:
 
     services: dict[str, Service]
     gateway: Gateway
-    flights: ActiveRequests
+    active_requests: ActiveRequests
     ended: list[RequestContext]
     address: tuple[str, int]
 
@@ -258,7 +258,7 @@ class Lake:
     def is_quiet(self) -> bool:
         """Nothing is left of any request: no flight, no slot, nobody waiting."""
         upstreams = self.gateway.upstreams.values()
-        return not len(self.flights) and not any(upstream.in_use or upstream.waiting for upstream in upstreams)
+        return not len(self.active_requests) and not any(upstream.in_use or upstream.waiting for upstream in upstreams)
 
 
 Server = Callable[[App, trio.Nursery], AbstractAsyncContextManager[tuple[str, int]]]
@@ -267,9 +267,9 @@ Server = Callable[[App, trio.Nursery], AbstractAsyncContextManager[tuple[str, in
 @asynccontextmanager
 async def our_own(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str, int]]:
     """The service's own server."""
-    async with open_server_state(app) as door:
+    async with open_server_state(app) as server_state:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        await nursery.start(partial(trio.serve_listeners, partial(serve_connection, door), listeners))
+        await nursery.start(partial(trio.serve_listeners, partial(serve_connection, server_state), listeners))
         yield listeners[0].socket.getsockname()[:2]
         nursery.cancel_scope.cancel()
 
@@ -299,12 +299,12 @@ async def lake(
             await nursery.start(service.serve)
         urls = {f"{name}_url": service.url for name, service in services.items()}
         gateway = Gateway(replace(GatewayTable(), **{**urls, **settings}))  # type: ignore[arg-type]
-        flights = ActiveRequests()
+        active_requests = ActiveRequests()
         ended: list[RequestContext] = []
-        app = RequestLifetimeMiddleware(wrap(gateway), flights=flights, on_end=ended.append)
+        app = RequestLifetimeMiddleware(wrap(gateway), active_requests=active_requests, on_end=ended.append)
         try:
             with trio.fail_after(PATIENCE):
                 async with server(app, nursery) as address:
-                    yield Lake(services, gateway, flights, ended, address)
+                    yield Lake(services, gateway, active_requests, ended, address)
         finally:
             gateway.close()

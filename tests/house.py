@@ -220,7 +220,7 @@ class House:
 
 
 @asynccontextmanager
-async def house(
+async def runtime(
     *,
     env: Mapping[str, str] | None = None,
     chatd: Mapping[str, Any] | None = None,

@@ -78,16 +78,20 @@ class PageService:
     """What a test sets: requests in flight, how full the pools are, which circuits are open, what has ended."""
 
     def __init__(self, *tokens: str) -> None:
-        self.flights = ActiveRequests()
+        self.active_requests = ActiveRequests()
         self.pools = {name: Pool(name) for name in (*GATEWAY.values(), *PROVIDERS)}
         self.circuits: dict[str, int] = {}
         self.model = Model()
-        sources = GaugeSources(flights=self.flights, pools=self.pools.values, circuits=lambda: self.circuits)
+        sources = GaugeSources(
+            active_requests=self.active_requests, pools=self.pools.values, circuits=lambda: self.circuits
+        )
         names = LabelValues(routes=ROUTES, providers=PROVIDERS, tiers=("judge",), upstreams=tuple(GATEWAY.values()))
         self.observer = Telemetry(names, sources, log=Caught().log)
         self._views = ObservabilityEndpoints(self.observer)
-        door = AuthMiddleware(self._app, tokens=Tokens(tokens), sign_in=SignIn())
-        self.app = RequestLifetimeMiddleware(door, flights=self.flights, on_end=self.observer.on_end)
+        server_state = AuthMiddleware(self._app, tokens=Tokens(tokens), sign_in=SignIn())
+        self.app = RequestLifetimeMiddleware(
+            server_state, active_requests=self.active_requests, on_end=self.observer.on_end
+        )
         self.url = ""
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,8 +117,8 @@ class PageService:
     ) -> RequestContext:
         """A request begins; it has run for `ago` seconds."""
         now = trio.current_time()
-        flight = RequestContext(
-            id=f"{random.randrange(16**8):08x}-{len(self.flights):06x}",
+        context = RequestContext(
+            id=f"{random.randrange(16**8):08x}-{len(self.active_requests):06x}",
             method="POST",
             path=route,
             route=route,
@@ -124,9 +128,9 @@ class PageService:
             upstream=ROUTES[route] or None,
         )
         for name, value in facts.items():
-            setattr(flight, name, value)
-        self.flights.add(flight)
-        return flight
+            setattr(context, name, value)
+        self.active_requests.add(context)
+        return context
 
     def has_served(
         self, route: str, seconds: float, *, status: int = 200, provider: str = "", error: str | None = None
@@ -134,20 +138,20 @@ class PageService:
         """A request has ended; `provider` makes it a chat."""
         now = trio.current_time()
         own = random.uniform(0.0001, 0.0006)
-        flight = RequestContext(
+        context = RequestContext(
             id="x", method="POST", path=route, route=route, started=now - seconds, ended=now, status=status,
             outcome="answered", upstream_seconds=seconds - own, first_piece=now - seconds * 0.6, error=error,
         )  # fmt: skip
         if provider:
-            flight.provider = provider
-            tried = flight.attempt(provider, "m", now=now - seconds)
+            context.provider = provider
+            tried = context.attempt(provider, "m", now=now - seconds)
             tried.ended, tried.error = now, error
-            flight.usage = (
+            context.usage = (
                 None
                 if error
                 else Spent(input_tokens=random.randrange(200, 900), output_tokens=random.randrange(50, 300))
             )
-        self.observer.on_end(flight)
+        self.observer.on_end(context)
 
     async def work(self, *dead: str) -> None:
         """Serve a mixed load until cancelled; upstreams and providers that are `dead` fail all they get."""

@@ -8,7 +8,7 @@ import openai as sdk
 import pytest
 import trio
 
-from tests.house import chunk, completion, events, house, pieces, response, says, streamed
+from tests.house import chunk, completion, events, pieces, response, runtime, says, streamed
 from tests.scripted import respond
 
 TOOLS = [
@@ -156,7 +156,7 @@ def body_of(fragments: list[Any]) -> bytes:
 @pytest.mark.parametrize(("fragments", "expected"), STREAMS.values(), ids=STREAMS)
 async def test_a_call_is_one_with_the_right_name(fragments: list[Any], expected: list[tuple[str, str, str]]) -> None:
     body = streamed(body_of(fragments))
-    async with house(scripts={"openrouter": says(body), "opencode": says(body)}) as there:
+    async with runtime(scripts={"openrouter": says(body), "opencode": says(body)}) as there:
         for model in ("openrouter/v/m", "opencode/m"):
             for tools in ({"tools": TOOLS},) if (fragments, expected) in ONLY_KNOWN else ({}, {"tools": TOOLS}):
                 whole = (await there.chat(model, **tools)).json()
@@ -182,7 +182,7 @@ LEGACY: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("fragments", LEGACY.values(), ids=LEGACY)
 async def test_the_function_call_of_old_servers(fragments: list[dict[str, Any]]) -> None:
     body = events(*(chunk(function_call=fragment) for fragment in fragments), chunk("function_call"))
-    async with house(scripts={"openrouter": says(streamed(body))}) as there:
+    async with runtime(scripts={"openrouter": says(streamed(body))}) as there:
         answer = (await there.chat("openrouter/v/m")).json()
         assert shown(answer["tool_calls"]) == [("call_…", *WEATHER)]
 
@@ -191,7 +191,7 @@ CUSTOM = {"id": "a", "type": "custom", "custom": {"name": "run", "input": "print
 
 
 async def test_a_custom_call_of_a_whole_answer() -> None:
-    async with house(scripts={"openrouter": says(completion(None, tool_calls=[CUSTOM]))}) as there:
+    async with runtime(scripts={"openrouter": says(completion(None, tool_calls=[CUSTOM]))}) as there:
         assert (await there.chat("openrouter/v/m")).json()["tool_calls"] == [CUSTOM]
         message = (await there.complete("openrouter/v/m")).json()["choices"][0]["message"]
         assert (message["tool_calls"], message["content"]) == ([CUSTOM], None)
@@ -265,7 +265,7 @@ async def test_calls_of_the_responses_form(told: list[dict[str, Any]], expected:
     if expected[1] != "run":
         whole = {**response(), "output": [item("function_call", name=expected[1], arguments=expected[2])]}
     script = says(streamed(events(*told, done, end=b"")), respond(whole))
-    async with house(scripts={"opencode": script}) as there:
+    async with runtime(scripts={"opencode": script}) as there:
         events_told = pieces((await there.chat("opencode/gpt-5.4", stream=True)).text)
         assert shown([event["tool_call"] for event in events_told if event["type"] == "tool_call"]) == [expected]
         assert shown((await there.chat("opencode/gpt-5.4")).json()["tool_calls"]) == [expected]

@@ -366,7 +366,7 @@ async def test_a_client_that_leaves_ends_what_it_started(url: str, dispatcher: F
 
 
 async def test_the_layers_around_the_application_are_used(dispatcher: FakeDispatcher, nursery: trio.Nursery) -> None:
-    flight = RequestContext(id="req-7", method="POST", path="/v1/chat", started=0.0)
+    context = RequestContext(id="req-7", method="POST", path="/v1/chat", started=0.0)
     app = application(native(dispatcher, max_body=LIMIT))
     begun = []
     last_words = []
@@ -375,25 +375,25 @@ async def test_the_layers_around_the_application_are_used(dispatcher: FakeDispat
         begun.append(len(dispatcher.asked))
         last_words.append(last_event(ErrUpstream("from outside")))
 
-    async def lifeline(scope: Any, receive: Any, send: Any) -> None:
-        around = {"lakehouse": flight, "lakehouse.stream_begins": stream_begins}
+    async def lifetime(scope: Any, receive: Any, send: Any) -> None:
+        around = {"lakehouse": context, "lakehouse.stream_begins": stream_begins}
         await app({**scope, **around}, receive, send)
 
-    url = await serve(nursery, lifeline, "bare hypercorn")
+    url = await serve(nursery, lifetime, "bare hypercorn")
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         await client.post("/v1/chat", json=ASK)
-        assert (dispatcher.flights, begun) == ([flight], [])
+        assert (dispatcher.active_requests, begun) == ([context], [])
         dispatcher.script = [ErrUpstream("no")]
         refused = await client.post("/v1/chat", json=STREAM)
-        assert (refused.json()["error"]["request_id"], begun, flight.error) == ("req-7", [], "ErrUpstream")
+        assert (refused.json()["error"]["request_id"], begun, context.error) == ("req-7", [], "ErrUpstream")
         dispatcher.script = [PIECES[:1], PIECES[1:2], ErrUpstream("no")]
         broken = await client.post("/v1/chat", json=STREAM)
         assert (events(broken.text)[-1]["error"]["request_id"], begun) == ("req-7", [3])
         assert events(last_words[0].decode())[-1]["error"]["message"] == "from outside"
-        assert dispatcher.flights == [flight] * 3
-        flight.error = None
+        assert dispatcher.active_requests == [context] * 3
+        context.error = None
         await client.post("/v1/chat", content=b"nonsense")
-        assert flight.error == "ErrBadRequest"
+        assert context.error == "ErrBadRequest"
 
 
 async def test_silence_between_pieces_is_filled_with_comments(autojump_clock: Clock) -> None:

@@ -53,7 +53,7 @@ PLAIN: list[dict[str, Any]] = [
 def test_what_most_clients_send_is_read_at_once(fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     data = json.dumps({"model": "m", "messages": HI, **fields}).encode()
     step_by_step = parse_full(data)
-    monkeypatch.delattr(request, "in_steps")
+    monkeypatch.delattr(request, "parse_full")
     assert parse(data) == step_by_step
 
 

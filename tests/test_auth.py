@@ -17,7 +17,7 @@ from lakehouse.asgi.types import Message, Receive, Scope, Send
 from lakehouse.config import AuthTable, ConfigError
 from lakehouse.core.errors import ErrForbidden, ErrUnauthorized
 from tests.gateway_kit import lake
-from tests.house import house
+from tests.house import runtime
 
 LOCAL = "127.0.0.1"
 
@@ -50,14 +50,14 @@ async def knock(
     kind: str = "http",
 ) -> bool:
     inside = Inside()
-    door = AuthMiddleware(inside, tokens=Tokens(tokens), allow=[ip_network(network) for network in allow])
+    server_state = AuthMiddleware(inside, tokens=Tokens(tokens), allow=[ip_network(network) for network in allow])
     scope: dict[str, Any] = {
         "type": kind,
         "raw_path": path,
         "client": None if peer is None else (peer, 50000),
         "headers": [(b"authorization", header) for header in headers],
     }
-    await door(scope, _no_receive, _no_send)
+    await server_state(scope, _no_receive, _no_send)
     return inside.let_in == [kind]
 
 
@@ -225,7 +225,7 @@ async def visit(
     trusted: tuple[str, ...] = (),
 ) -> bool:
     inside = Inside()
-    door = AuthMiddleware(inside, tokens=Tokens(tokens), trusted=[ip_network(network) for network in trusted])
+    server_state = AuthMiddleware(inside, tokens=Tokens(tokens), trusted=[ip_network(network) for network in trusted])
     scope: dict[str, Any] = {
         "type": kind,
         "raw_path": b"/v1/sql",
@@ -235,7 +235,7 @@ async def visit(
     }
     if kind == "http":
         scope["method"] = method
-    await door(scope, _no_receive, _no_send)
+    await server_state(scope, _no_receive, _no_send)
     return inside.let_in == [kind]
 
 
@@ -314,7 +314,7 @@ async def test_a_name_that_somebody_pointed_at_us_is_refused(host: str) -> None:
 async def test_a_page_of_another_site_gets_through_to_nothing() -> None:
     """The whole service as it comes: no token, on loopback."""
     rebound = {"host": "evil.example", "accept-language": "en"}
-    async with house() as here:
+    async with runtime() as here:
         for path in ("/v1/chat", "/v1/chat/completions", "/v1/sql", "/v1/storage/x"):
             answer = await here.client.post(path, content=b"{}", headers={**PAGE, "content-type": "text/plain"})
             assert (answer.status_code, answer.json()["error"]["message"].startswith("a page of")) == (403, True)

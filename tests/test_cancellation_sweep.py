@@ -76,8 +76,8 @@ class Guillotine(trio.abc.Instrument):
 class Stage:
     """A service whose upstreams are scripted, and whose clients come in one at a time."""
 
-    house: Runtime
-    door: ServerState
+    runtime: Runtime
+    server_state: ServerState
     services: dict[str, Service]
     providers: dict[str, scripted.Upstream]
     listener: trio.SocketListener
@@ -86,7 +86,7 @@ class Stage:
 
     @property
     def pools(self) -> list[Upstream]:
-        return [*self.house.gateway.upstreams.values(), *self.house.dispatcher.pools]
+        return [*self.runtime.gateway.upstreams.values(), *self.runtime.dispatcher.pools]
 
     @property
     def idle(self) -> int:
@@ -101,8 +101,8 @@ class Stage:
         found: dict[str, object] = {
             "in use": sum(pool.in_use for pool in self.pools),
             "waiting": sum(pool.waiting for pool in self.pools),
-            "flights": len(self.house.sources.flights),
-            "connections": len(self.door.guests),
+            "flights": len(self.runtime.sources.active_requests),
+            "connections": len(self.server_state.handles),
             "tasks": count_tasks() - self.idle - self.tasks,
             "descriptors": count_descriptors() - 2 * self.idle - self.descriptors,
         }
@@ -127,7 +127,7 @@ class Stage:
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as connections:
                 client = Client(await trio.open_tcp_stream("127.0.0.1", self.listener.socket.getsockname()[1]))
-                connections.start_soon(serve_connection, self.door, await self.listener.accept())
+                connections.start_soon(serve_connection, self.server_state, await self.listener.accept())
                 blade = Guillotine(at, partial(end, self, connections.cancel_scope))
                 trio.lowlevel.add_instrument(blade)
                 try:
@@ -143,13 +143,13 @@ End = Callable[[Stage, trio.CancelScope], None]
 
 
 def the_client_leaves(stage: Stage, connections: trio.CancelScope) -> None:
-    for guest in tuple(stage.door.guests):
-        assert isinstance(guest, Connection)
-        guest._channel.client_disconnected()  # what `Hangups` calls when the kernel says so: a real reset would come a moment later
+    for handle in tuple(stage.server_state.handles):
+        assert isinstance(handle, Connection)
+        handle._connection_io.client_disconnected()  # what `DisconnectPoller` calls when the kernel says so: a real reset would come a moment later
 
 
 def the_drain_ends(stage: Stage, connections: trio.CancelScope) -> None:
-    stage.house.abort_remaining()
+    stage.runtime.abort_remaining()
 
 
 def the_server_is_cancelled(stage: Stage, connections: trio.CancelScope) -> None:
@@ -201,10 +201,10 @@ async def stage(
             models=models or {},
         )
         env = {"OPENROUTER_API_KEY": KEYS["OPENROUTER_API_KEY"]}
-        house = await stack.enter_async_context(open_runtime(config, preflight(config, env), env=env))
+        runtime = await stack.enter_async_context(open_runtime(config, preflight(config, env), env=env))
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        async with listener, open_server_state(house.main_app, LIMITS) as door:
-            yield Stage(house, door, behind, there, listener)
+        async with listener, open_server_state(runtime.main_app, LIMITS) as server_state:
+            yield Stage(runtime, server_state, behind, there, listener)
         nursery.cancel_scope.cancel()
 
 

@@ -17,7 +17,7 @@ async def test_what_it_meets_while_it_looks_around_does_not_end_the_service(
     async def broken(*_: object) -> list[str]:
         raise RecursionError("whatever a provider may cause")
 
-    monkeypatch.setattr(startup_report, "found", broken)
+    monkeypatch.setattr(startup_report, "collect_status", broken)
     told: list[str] = []
     with trio.fail_after(5), caplog.at_level(logging.ERROR, "lakehouse.serve"):
         await startup_report.startup_report(Config(), "http://127.0.0.1:1", trio.Event(), told.append)

@@ -14,12 +14,12 @@ from tests.house import (
     chunk,
     completion,
     events,
-    house,
     line,
     lines,
     message,
     ollama,
     pieces,
+    runtime,
     says,
     streamed,
 )
@@ -44,7 +44,7 @@ DONE = ["type", *(name for name in ANSWER if name not in ("content", "reasoning"
 
 
 async def test_an_answer_has_exactly_these_fields_whoever_gave_it() -> None:
-    async with house() as there:
+    async with runtime() as there:
         for provider, model in MODELS.items():
             answer = await there.chat(model)
             assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
@@ -77,7 +77,7 @@ async def test_an_answer_has_exactly_these_fields_whoever_gave_it() -> None:
 
 
 async def test_a_stream_is_pieces_and_exactly_one_end() -> None:
-    async with house() as there:
+    async with runtime() as there:
         for provider, model in MODELS.items():
             answer = await there.chat(model, stream=True)
             assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
@@ -155,7 +155,7 @@ async def test_a_tool_call_is_openais_whoever_made_it(model: str) -> None:
     provider = model.partition("/")[0]
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     script = {provider: says(whole, streamed(stream), whole, streamed(stream))}
-    async with house(scripts=script) as there:
+    async with runtime(scripts=script) as there:
         answer = (await there.chat(model, tools=tools)).json()
         assert (answer["content"], answer["reasoning"], answer["finish_reason"]) == ("", "Hm.", "tool_calls")
         assert parsed(answer["tool_calls"]) == parsed([CALL])
@@ -233,7 +233,7 @@ async def test_a_conversation_with_tools_goes_back_in_each_providers_way() -> No
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "42"}]},
         ],
     }
-    async with house() as there:
+    async with runtime() as there:
         for model, messages in wanted.items():
             for ask, history in ((there.chat, native), (there.complete, openai)):
                 there.forget()
@@ -259,7 +259,7 @@ NO_WORDS: dict[str, tuple[dict[str, object], bytes]] = {
 @pytest.mark.parametrize("model", NO_WORDS)
 async def test_a_budget_that_went_into_reasoning_is_an_answer(model: str) -> None:
     whole, stream = NO_WORDS[model]
-    async with house(scripts={model.partition("/")[0]: says(whole, streamed(stream))}) as there:
+    async with runtime(scripts={model.partition("/")[0]: says(whole, streamed(stream))}) as there:
         answer = (await there.chat(model)).json()
         assert (answer["content"], answer["reasoning"], answer["finish_reason"]) == ("", "Hm", "length")
         reasoning, done = pieces((await there.chat(model, stream=True)).text)
@@ -278,7 +278,7 @@ EMPTY: dict[str, tuple[dict[str, object], bytes]] = {
 @pytest.mark.parametrize("model", EMPTY)
 async def test_an_answer_that_says_nothing_is_an_error(model: str) -> None:
     whole, stream = EMPTY[model]
-    async with house(scripts={model.partition("/")[0]: says(whole, streamed(stream))}) as there:
+    async with runtime(scripts={model.partition("/")[0]: says(whole, streamed(stream))}) as there:
         for mode in (False, True):
             answer = await there.chat(model, stream=mode)
             error = answer.json()["error"]
@@ -306,7 +306,7 @@ async def test_counts_and_money_are_the_providers_own_and_null_when_it_gave_none
         ),
     }
     scripts = {model.partition("/")[0]: says(whole) for model, (whole, _) in wanted.items()}
-    async with house(scripts=scripts) as there:
+    async with runtime(scripts=scripts) as there:
         for model, (_, counts) in wanted.items():
             answer = (await there.chat(model)).json()
             assert tuple(answer[name] for name in ANSWER[6:11]) == counts, model
@@ -325,7 +325,7 @@ async def test_each_piece_leaves_as_it_arrives() -> None:
         await stream.aclose()
 
     with trio.fail_after(5):
-        async with house(scripts={"ollama": slowly}) as there:
+        async with runtime(scripts={"ollama": slowly}) as there:
             body = {"model": "m", "messages": HELLO, "stream": True}
             async with there.client.stream("POST", "/v1/chat", json=body) as answer:
                 parts = answer.aiter_text()
@@ -338,7 +338,7 @@ async def test_each_piece_leaves_as_it_arrives() -> None:
 
 async def test_a_whole_answer_to_a_stream_and_a_stream_for_a_whole_answer_are_both_understood() -> None:
     stream = streamed(events(chunk(content="Hello."), chunk("stop")))
-    async with house(scripts={"openrouter": says(respond(completion()), stream)}) as there:
+    async with runtime(scripts={"openrouter": says(respond(completion()), stream)}) as there:
         *said, done = pieces((await there.chat("openrouter/v/m", stream=True)).text)
         assert "".join(piece["text"] for piece in said) == "Hello."
         assert done["type"] == "done"
@@ -349,7 +349,7 @@ async def test_a_whole_answer_to_a_stream_and_a_stream_for_a_whole_answer_are_bo
 
 
 async def test_openais_form_of_a_whole_answer() -> None:
-    async with house(models={"hot": "openrouter/v/m"}) as there:
+    async with runtime(models={"hot": "openrouter/v/m"}) as there:
         for provider, model in {**MODELS, "openrouter": "hot"}.items():
             answer = await there.complete(model)
             assert answer.headers["content-type"] == "application/json"
@@ -368,7 +368,7 @@ async def test_openais_form_of_a_whole_answer() -> None:
 @pytest.mark.parametrize("include", [None, False, True])
 async def test_openais_form_of_a_stream(include: bool | None) -> None:
     options = {} if include is None else {"stream_options": {"include_usage": include}}
-    async with house() as there:
+    async with runtime() as there:
         for provider, model in MODELS.items():
             answer = await there.complete(model, stream=True, **options)
             assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -408,7 +408,7 @@ SAMPLING = {
 
 
 async def test_openais_fields_are_taken_and_those_we_do_not_know_go_on_untouched() -> None:
-    async with house() as there:
+    async with runtime() as there:
         for model in ("openrouter/v/m", "opencode/m"):
             there.forget()
             assert (await there.complete(model, n=1, **SAMPLING)).status_code == 200
@@ -437,7 +437,7 @@ async def test_openais_names_for_what_we_have() -> None:
         "stream": False,
         "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
     }
-    async with house(scripts={"ollama": says(ollama('{"a": 1}'))}) as there:
+    async with runtime(scripts={"ollama": says(ollama('{"a": 1}'))}) as there:
         answer = await there.complete("ollama/m", **asked_for)
         assert json.loads(answer.json()["choices"][0]["message"]["content"]) == {"a": 1}
         asked = there.the_one("ollama").json
@@ -447,7 +447,7 @@ async def test_openais_names_for_what_we_have() -> None:
 
 @pytest.mark.parametrize("n", [2, 0, 100, "2"])
 async def test_more_than_one_choice_is_400(n: object) -> None:
-    async with house() as there:
+    async with runtime() as there:
         answer = await there.complete("m", n=n)
         assert answer.status_code == 400
         error = answer.json()["error"]
@@ -456,7 +456,7 @@ async def test_more_than_one_choice_is_400(n: object) -> None:
 
 
 async def test_models_are_the_registered_providers_own_and_tiers_come_first() -> None:
-    async with house(models={"hot": "qwen3:8b", "judge": ["m:cloud", "kimi/m"]}) as there:
+    async with runtime(models={"hot": "qwen3:8b", "judge": ["m:cloud", "kimi/m"]}) as there:
         answer = await there.client.get("/v1/models")
         assert answer.status_code == 200
         assert answer.json()["object"] == "list"
@@ -481,19 +481,19 @@ async def test_one_dead_provider_does_not_spoil_the_list() -> None:
     async def broken(_: Asked, stream: trio.SocketStream) -> None:
         await stream.aclose()
 
-    async with house(scripts={"openrouter": broken, "kimi": says(respond(b"<html>", 500))}) as there:
+    async with runtime(scripts={"openrouter": broken, "kimi": says(respond(b"<html>", 500))}) as there:
         listed = {card["id"] for card in (await there.client.get("/v1/models")).json()["data"]}
         assert listed == {"ollama/m", "ollama_cloud/m", "opencode/m"}
 
 
 async def test_the_providers_are_exactly_the_registered_ones() -> None:
-    async with house() as there:
+    async with runtime() as there:
         body = (await there.client.get("/v1/chat/providers")).json()
         assert body == {
             "providers": [{"name": name, "available": True, "default": name == "ollama"} for name in MODELS],
             "default": "ollama",
         }
-    async with house(env={"KIMI_API_KEY": "sk-kimi-xxxxxxxx"}) as there:
+    async with runtime(env={"KIMI_API_KEY": "sk-kimi-xxxxxxxx"}) as there:
         body = (await there.client.get("/v1/chat/providers")).json()
         assert [provider["name"] for provider in body["providers"]] == ["ollama", "kimi"]
         assert there.asked == {}
@@ -501,7 +501,7 @@ async def test_the_providers_are_exactly_the_registered_ones() -> None:
 
 async def test_a_provider_with_an_open_circuit_is_not_available() -> None:
     policy = {"breaker_failures": 2, "breaker_cooldown": "60s"}
-    async with house(scripts={"kimi": says(respond(b"{}", 500))}, policy=policy) as there:
+    async with runtime(scripts={"kimi": says(respond(b"{}", 500))}, policy=policy) as there:
         for _ in range(2):
             assert (await there.chat("kimi/m")).status_code == 502
         there.forget()

@@ -18,9 +18,9 @@ from tests.fake_providers import (
     answer_of,
     ask,
     completion,
+    context,
     dispatching,
     event,
-    flight,
     line,
     ours,
     refusal,
@@ -54,10 +54,10 @@ async def test_the_next_route_is_asked_as_well_and_wins(autojump_clock: MockCloc
 
 
 async def test_the_time_of_a_hedge_that_lost_is_not_counted_beside_the_answers(autojump_clock: MockClock) -> None:
-    here = flight()
+    here = context()
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(completion().after(1.5))
     async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
-        await dispatcher(ask(*CHAIN), flight=here)
+        await dispatcher(ask(*CHAIN), context=here)
     assert here.upstream_seconds == 1.5
 
 
@@ -244,8 +244,8 @@ async def test_a_loser_says_nothing_of_its_route(autojump_clock: MockClock) -> N
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(completion("From the other."))
     config = settings(policy={**POLICY, "breaker_failures": 1})
     async with dispatching(config, ollama=ollama, openrouter=openrouter) as dispatcher:
-        here = flight()
-        await dispatcher(ask(*CHAIN), flight=here)
+        here = context()
+        await dispatcher(ask(*CHAIN), context=here)
         assert all(state.available for state in dispatcher.providers())
     assert [(made.why, made.error) for made in here.attempts] == [("first", "cancelled"), ("hedge", None)]
 

@@ -29,8 +29,8 @@ from tests.fake_providers import (
     answer_of,
     ask,
     completion,
+    context,
     dispatching,
-    flight,
     json_body,
     line,
     ours,
@@ -480,16 +480,16 @@ async def test_cancelled_in_any_phase_nothing_is_left(
 
 
 async def test_time_with_an_upstream_that_did_not_answer_is_the_upstreams(autojump_clock: MockClock) -> None:
-    here = flight()
+    here = context()
     async with dispatching(ollama=FakeProvider(OVERLOADED.after(1.0), SILENCE)) as dispatcher:
         with trio.move_on_after(5.0):
-            await dispatcher(ask(), flight=here)
+            await dispatcher(ask(), context=here)
     pause = here.attempts[1].started - 1.0
     assert here.upstream_seconds == pytest.approx(5.0 - pause)
 
 
 async def test_a_flight_is_told_what_its_call_is_doing(autojump_clock: MockClock, mode: str) -> None:
-    here = flight()
+    here = context()
     seen = []
 
     class Watching(FakeProvider):
@@ -502,9 +502,9 @@ async def test_a_flight_is_told_what_its_call_is_doing(autojump_clock: MockClock
     async with dispatching(settings(policy={"retries": 1}), ollama=ollama, openrouter=openrouter) as dispatcher:
         request = ask("ollama/m", "openrouter/v/m")
         if mode == "whole":
-            await dispatcher(request, flight=here)
+            await dispatcher(request, context=here)
         else:
-            async with dispatcher.stream(request, flight=here) as pieces:
+            async with dispatcher.stream(request, context=here) as pieces:
                 async for _ in pieces:
                     pass
     assert seen == [

@@ -29,7 +29,7 @@ class Slow:
         streamed = asked.json["stream"]
         await stream.send_all(HEAD + (chunk(line("a")) if streamed else b""))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, stream, nursery.cancel_scope)
+            nursery.start_soon(self._deadlines, stream, nursery.cancel_scope)
             await self.go_on.wait()
             await stream.send_all(
                 chunk(LAST if streamed else LAST.replace(b'"content":""', b'"content":"a"')) + b"0\r\n\r\n"
@@ -37,7 +37,7 @@ class Slow:
             self.ended.set()
             nursery.cancel_scope.cancel()
 
-    async def _watch(self, stream: trio.SocketStream, rest: trio.CancelScope) -> None:
+    async def _deadlines(self, stream: trio.SocketStream, rest: trio.CancelScope) -> None:
         if await trio.lowlevel.wait_readable(stream.socket) is None and not await stream.receive_some():
             self.left.set()
             rest.cancel()

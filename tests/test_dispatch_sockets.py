@@ -17,7 +17,7 @@ from lakehouse.chat.model.request import ContentPiece, Done, Piece
 from lakehouse.config import OpenRouterTable
 from lakehouse.core.errors import ErrUnavailable, ErrUpstream, LakehouseError
 from lakehouse.net.deadline_queue import DeadlineQueue
-from tests.fake_providers import LAST, ask, event, flight, line, read, settings, whole
+from tests.fake_providers import LAST, ask, context, event, line, read, settings, whole
 from tests.scripted import Asked, Script, Upstream, always, respond, silent, upstream
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -170,9 +170,9 @@ async def test_one_who_waits_in_the_queue_leaves_it_when_cancelled_and_the_fligh
         nursery.start_soon(dispatcher, ask())
         while not ollama.asked:
             await trio.sleep(0.005)
-        here = flight()
+        here = context()
         with trio.move_on_after(0.05) as scope:
-            await dispatcher(ask(), flight=here)
+            await dispatcher(ask(), context=here)
         assert scope.cancelled_caught
         assert here.phase == "queued"
         assert (dispatcher.pools[0].waiting, dispatcher.pools[0].in_use) == (0, 1)
@@ -264,11 +264,13 @@ async def slowly(*chunks: bytes, end: bytes = b"", **chatd: Any) -> AsyncIterato
         await trio.sleep(0.01)
         await (stream.send_all(end) if end else silent(asked, stream))
 
-    watch = DeadlineQueue()
+    deadlines = DeadlineQueue()
     with trio.fail_after(20):
         async with upstream(script) as ollama, trio.open_nursery() as nursery:
-            nursery.start_soon(watch.run)
-            async with open_dispatcher(settings(ollama_url=ollama.url, **chatd), env={}, watch=watch) as dispatcher:
+            nursery.start_soon(deadlines.run)
+            async with open_dispatcher(
+                settings(ollama_url=ollama.url, **chatd), env={}, deadlines=deadlines
+            ) as dispatcher:
                 yield dispatcher, ollama
                 assert [pool.in_use for pool in dispatcher.pools] == [0]
             nursery.cancel_scope.cancel()

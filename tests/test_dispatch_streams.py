@@ -20,9 +20,9 @@ from tests.fake_providers import (
     FakeProvider,
     Script,
     ask,
+    context,
     dispatching,
     event,
-    flight,
     line,
     read,
     refusal,
@@ -269,9 +269,9 @@ async def test_time_that_the_client_takes_is_not_the_upstreams_silence(autojump_
 
 async def test_leaving_early_closes_the_connection_at_once(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(stream(*"abc", gap=1.0))
-    here = flight()
+    here = context()
     async with dispatching(ollama=ollama) as dispatcher:
-        async with dispatcher.stream(ask(), flight=here) as pieces:
+        async with dispatcher.stream(ask(), context=here) as pieces:
             await anext(pieces)
         assert ollama.open == 0
         assert trio.current_time() == 1.0
@@ -283,10 +283,10 @@ async def test_a_stream_that_its_client_leaves_still_tells_what_was_known_of_its
 ) -> None:
     counted = event({"content": "Hel"})[:-3] + b',"usage":{"prompt_tokens":11,"completion_tokens":1}}\n\n'
     openrouter = FakeProvider(Script(chunks=[(0, counted), (inf, b"")]))
-    here = flight()
+    here = context()
     async with (
         dispatching(openrouter=openrouter) as dispatcher,
-        dispatcher.stream(ask("openrouter/v/m"), flight=here) as pieces,
+        dispatcher.stream(ask("openrouter/v/m"), context=here) as pieces,
     ):
         await anext(pieces)
     assert here.usage is not None
@@ -428,7 +428,7 @@ class Client:
 
 async def left(dispatcher: Dispatcher, after: float, *, mode: str, gone: bool = True) -> RequestContext:
     """Ask, and be cancelled after so many seconds, because the client is `gone` or not; returns the flight."""
-    here = flight()
+    here = context()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
 
@@ -439,9 +439,9 @@ async def left(dispatcher: Dispatcher, after: float, *, mode: str, gone: bool = 
 
             nursery.start_soon(leave)
             if mode == "whole":
-                await dispatcher(ask(), flight=here)
+                await dispatcher(ask(), context=here)
             else:
-                async with dispatcher.stream(ask(), flight=here) as pieces:
+                async with dispatcher.stream(ask(), context=here) as pieces:
                     async for _ in pieces:
                         pass
                     await trio.sleep_forever()
@@ -532,6 +532,6 @@ async def test_reading_on_costs_a_patient_client_nothing(autojump_clock: MockClo
     config = settings(policy={"on_disconnect": 10.0, "retries": 1})
     async with (
         dispatching(config, ollama=ollama) as dispatcher,
-        dispatcher.stream(ask(), flight=flight()) as pieces,
+        dispatcher.stream(ask(), context=context()) as pieces,
     ):
         assert [type(piece) async for piece in pieces] == [ContentPiece, ContentPiece, Done]

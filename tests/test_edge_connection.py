@@ -215,8 +215,8 @@ class Spy(trio.abc.HalfCloseableStream):
 async def test_head_and_body_leave_in_one_write() -> None:
     client, below = trio.testing.memory_stream_pair()
     server = Spy(below)
-    async with open_server_state(hello) as door, trio.open_nursery() as nursery:
-        nursery.start_soon(serve_connection, door, server)
+    async with open_server_state(hello) as server_state, trio.open_nursery() as nursery:
+        nursery.start_soon(serve_connection, server_state, server)
         await client.send_all(GET)
         await client.receive_some(1000)
         await client.aclose()
@@ -270,17 +270,17 @@ async def test_a_stalled_reader_is_cut_within_its_limit() -> None:
         with trio.fail_after(3):
             await over.wait()
         assert 0.15 < ended[0] < 1
-        assert len(served.door.guests) <= 1
+        assert len(served.server_state.handles) <= 1
         assert not (await client.read_all(3)).endswith(b"0\r\n\r\n<EOF>")
 
 
 async def test_a_write_can_be_cancelled_and_then_the_connection_is_cut() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100000000")]})
-        with trio.move_on_after(0.1) as patience:
+        with trio.move_on_after(0.1) as timeout:
             while True:
                 await send({"type": "http.response.body", "body": bytes(1_000_000), "more_body": True})
-        cancelled.append(patience.cancelled_caught)
+        cancelled.append(timeout.cancelled_caught)
         with pytest.raises(trio.Cancelled):  # what was cut short is as good as a client that is gone
             await send({"type": "http.response.body", "body": b"more", "more_body": True})
 
@@ -349,7 +349,7 @@ async def test_one_connections_failure_is_its_own(
         await bystander.send(post("/", b"a"))
         assert await bystander.response() == (200, b"a")
         with monkeypatch.context() as patch:
-            patch.setattr("lakehouse.server.request_cycle.Exchange.run", broken)
+            patch.setattr("lakehouse.server.request_cycle.RequestCycle.run", broken)
             assert await served.talk(GET) in (b"<EOF>", b"<RST>")
         await bystander.send(post("/", b"b"))
         assert await bystander.response() == (200, b"b")
@@ -386,12 +386,12 @@ async def test_after_an_early_answer_a_large_body_is_read_until_the_client_has_s
 
 async def test_the_discarding_has_an_end_in_bytes_and_in_time(autojump_clock: trio.testing.MockClock) -> None:
     limits = Limits(linger_bytes=1_000_000, linger_timeout=5)
-    async with open_server_state(refuse, limits) as door:
+    async with open_server_state(refuse, limits) as server_state:
         for send_on in (True, False):
             client, server = trio.testing.lockstep_stream_pair()
             began = trio.current_time()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(serve_connection, door, server)
+                nursery.start_soon(serve_connection, server_state, server)
                 await client.send_all(post("/", b"", length=10**12))
                 await client.receive_some(1000)
                 sent = 0
@@ -412,9 +412,9 @@ async def test_what_is_no_request_is_read_on_until_the_client_has_seen_its_answe
 
 
 async def test_a_small_body_that_never_ends_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_server_state(refuse, Limits(linger_timeout=5)) as door, trio.open_nursery() as nursery:
+    async with open_server_state(refuse, Limits(linger_timeout=5)) as server_state, trio.open_nursery() as nursery:
         client, server = trio.testing.memory_stream_pair()
-        nursery.start_soon(serve_connection, door, server)
+        nursery.start_soon(serve_connection, server_state, server)
         waiting = Waiting(client)
         await waiting.send(post("/", b"abc", length=10))
         out, seconds = await waiting.end()
@@ -444,9 +444,9 @@ class Waiting:
 
 
 async def test_a_new_connection_that_says_nothing_is_closed(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_server_state(hello, Limits(head_timeout=20)) as door, trio.open_nursery() as nursery:
+    async with open_server_state(hello, Limits(head_timeout=20)) as server_state, trio.open_nursery() as nursery:
         client, server = trio.testing.memory_stream_pair()
-        nursery.start_soon(serve_connection, door, server)
+        nursery.start_soon(serve_connection, server_state, server)
         out, seconds = await Waiting(client).end()
     assert out == b""
     assert seconds == pytest.approx(20)
@@ -459,9 +459,9 @@ async def test_an_idle_connection_is_closed_and_each_request_moves_its_deadline(
         await trio.sleep(200)  # longer than any limit, and none of theirs
         await reply(send, b"hello")
 
-    async with open_server_state(slow, Limits(idle_timeout=75)) as door, trio.open_nursery() as nursery:
+    async with open_server_state(slow, Limits(idle_timeout=75)) as server_state, trio.open_nursery() as nursery:
         client, server = trio.testing.memory_stream_pair()
-        nursery.start_soon(serve_connection, door, server)
+        nursery.start_soon(serve_connection, server_state, server)
         waiting = Waiting(client)
         for _ in range(3):
             await waiting.send(GET)
@@ -473,9 +473,9 @@ async def test_an_idle_connection_is_closed_and_each_request_moves_its_deadline(
 
 
 async def test_a_head_has_its_time_however_steadily_it_drips(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_server_state(hello, Limits(head_timeout=20)) as door, trio.open_nursery() as nursery:
+    async with open_server_state(hello, Limits(head_timeout=20)) as server_state, trio.open_nursery() as nursery:
         client, server = trio.testing.memory_stream_pair()
-        nursery.start_soon(serve_connection, door, server)
+        nursery.start_soon(serve_connection, server_state, server)
         await client.send_all(GET)
         await client.receive_some(1000)
         await trio.sleep(50)  # the head's time begins with its first byte
@@ -495,9 +495,9 @@ async def test_a_head_has_its_time_however_steadily_it_drips(autojump_clock: tri
 
 
 async def test_a_body_may_take_its_time_but_not_stop(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_server_state(echo, Limits(body_timeout=60)) as door, trio.open_nursery() as nursery:
+    async with open_server_state(echo, Limits(body_timeout=60)) as server_state, trio.open_nursery() as nursery:
         client, server = trio.testing.memory_stream_pair()
-        nursery.start_soon(serve_connection, door, server)
+        nursery.start_soon(serve_connection, server_state, server)
         waiting = Waiting(client)
         await waiting.send(post("/", b"", length=10))
         for _ in range(5):
@@ -516,9 +516,9 @@ async def test_a_healthy_stream_has_no_end_in_time(autojump_clock: trio.testing.
             await trio.sleep(3600)
         await send({"type": "http.response.body", "body": b""})
 
-    async with open_server_state(stream) as door, trio.open_nursery() as nursery:
+    async with open_server_state(stream) as server_state, trio.open_nursery() as nursery:
         client, server = trio.testing.memory_stream_pair()
-        nursery.start_soon(serve_connection, door, server)
+        nursery.start_soon(serve_connection, server_state, server)
         waiting = Waiting(client)
         await waiting.send(get("/", "Connection: close"))
         out, seconds = await waiting.end()
@@ -570,7 +570,7 @@ async def test_a_drain_closes_idle_connections_and_the_others_after_their_respon
         await busy.send(get("/wait") + GET)
         await begun.wait()
         await trio.testing.wait_all_tasks_blocked()
-        served.door.drain()
+        served.server_state.drain()
         assert await idle.read_all() == b"<EOF>"
         assert await new.read_all() == b"<EOF>"
         go.set()
@@ -585,7 +585,7 @@ async def test_a_request_that_has_arrived_when_the_drain_begins_is_answered() ->
         await client.response()
         await trio.testing.wait_all_tasks_blocked()
         os.write(client.socket.fileno(), GET)  # the server's task has not run since
-        served.door.drain()
+        served.server_state.drain()
         out = await client.read_all()
     assert out.startswith(b"HTTP/1.1 200")
     assert b"connection: close" in out
@@ -600,13 +600,13 @@ async def test_so_it_is_behind_many_in_a_row(before: int) -> None:
             await client.response()
         await trio.testing.wait_all_tasks_blocked()
         os.write(client.socket.fileno(), GET)
-        served.door.drain()
+        served.server_state.drain()
         assert (await client.read_all()).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_connection_that_comes_during_the_drain_is_answered_if_it_speaks_at_once() -> None:
     async with serving(hello) as served:
-        served.door.drain()
+        served.server_state.drain()
         silent = await served.talk()
         assert silent == b"<EOF>"
 
@@ -660,7 +660,7 @@ async def test_a_client_that_leaves_cancels_its_request_at_once(phase: str, how:
                     await over[0].wait()
             took.append(ended[-1] - left)
         with trio.fail_after(2):
-            while served.door.guests:
+            while served.server_state.handles:
                 await trio.sleep(0.001)
     assert min(took) < 0.020
     assert statistics.median(took) < 0.100
@@ -730,20 +730,22 @@ async def test_nothing_is_left_of_a_thousand_aborted_requests() -> None:
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert trio.lowlevel.current_statistics().tasks_living == tasks
         assert descriptors() == open_files
-        assert not served.door.guests
+        assert not served.server_state.handles
 
 
 async def test_cancelling_the_server_closes_every_connection_at_once() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await trio.sleep_forever()
 
-    async with open_server_state(app) as door, trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, partial(serve_connection, door), 0, host="127.0.0.1"))
+    async with open_server_state(app) as server_state, trio.open_nursery() as nursery:
+        listeners = await nursery.start(
+            partial(trio.serve_tcp, partial(serve_connection, server_state), 0, host="127.0.0.1")
+        )
         client = await trio.testing.open_stream_to_socket_listener(listeners[0])
         await client.send_all(GET)
         await trio.testing.wait_all_tasks_blocked(0.01)
         nursery.cancel_scope.cancel()
-    assert not door.guests
+    assert not server_state.handles
     with suppress(trio.BrokenResourceError):
         assert await client.receive_some(10) == b""
     await client.aclose()
@@ -962,7 +964,7 @@ async def test_an_application_that_does_not_take_the_hint_is_cancelled() -> None
         out = await served.talk(websocket() + frame(CLOSE, b"\x03\xe8"))
         assert answered(CLOSE, b"\x03\xe8") in out
         with trio.fail_after(1):
-            while served.door.guests:
+            while served.server_state.handles:
                 await trio.sleep(0.01)
 
 
@@ -980,10 +982,10 @@ async def test_messages_that_nobody_takes_stay_with_the_client(size: int) -> Non
     async with serving(deaf, Limits(websocket_window=64 * 1024)) as served, await served.connect() as client:
         await client.send(websocket())
         while sent < total:
-            with trio.move_on_after(0.3) as patience:
+            with trio.move_on_after(0.3) as timeout:
                 await client.stream.send_all(messages)
                 sent += len(messages)
-            if patience.cancelled_caught:
+            if timeout.cancelled_caught:
                 break
     assert sent < total / 2
 

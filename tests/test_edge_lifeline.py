@@ -26,7 +26,7 @@ Host = Callable[[App], AbstractAsyncContextManager[Served]]
 
 @asynccontextmanager
 async def owned(app: App) -> AsyncIterator[Served]:
-    async with serving(app, lifeline=True) as served:
+    async with serving(app, lifetime=True) as served:
         yield served
 
 
@@ -50,10 +50,10 @@ def app(handle: App) -> App:
     return whole
 
 
-async def settled(served: Served, flights: int = 1) -> list[RequestContext]:
+async def settled(served: Served, active_requests: int = 1) -> list[RequestContext]:
     """The flights that have ended, once there are so many and none is left."""
     with trio.fail_after(2):
-        while len(served.ended) < flights or len(served.flights):
+        while len(served.ended) < active_requests or len(served.active_requests):
             await trio.sleep(0.001)
     return served.ended
 
@@ -81,15 +81,15 @@ CLOSING = "Connection: close"
 
 async def test_a_request_is_in_flight_while_it_runs(host: Host) -> None:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-        flight = scope["lakehouse"]
-        assert list(served.flights) == [flight]
-        assert (flight.method, flight.path, flight.outcome) == ("POST", "/a b", None)
+        context = scope["lakehouse"]
+        assert list(served.active_requests) == [context]
+        assert (context.method, context.path, context.outcome) == ("POST", "/a b", None)
         await reply(send, await body_of(receive), 201)
 
     async with host(app(handle)) as served:
         assert (await served.talk(post("/a%20b", b"abc", CLOSING))).startswith(b"HTTP/1.1 201")
-        (flight,) = await settled(served)
-    assert (flight.status, flight.outcome) == (201, "answered")
+        (context,) = await settled(served)
+    assert (context.status, context.outcome) == (201, "answered")
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ async def test_a_request_id_is_echoed_when_it_is_sane_and_made_up_otherwise(
 ) -> None:
     async with host(app(hello)) as served:
         out = await served.talk(get("/", *([f"X-Request-Id: {sent}"] if sent else []), CLOSING))
-        (flight,) = await settled(served)
+        (context,) = await settled(served)
     (line,) = [line for line in out.split(b"\r\n") if line.lower().startswith(b"x-request-id: ")]
-    assert line.partition(b": ")[2].decode() == flight.id
-    assert (flight.id == sent) == echoed
-    assert flight.id
+    assert line.partition(b": ")[2].decode() == context.id
+    assert (context.id == sent) == echoed
+    assert context.id
 
 
 async def test_an_upstreams_request_id_gives_way_to_ours(host: Host) -> None:
@@ -143,12 +143,12 @@ async def test_a_deadline_before_the_head_is_a_504_in_time(host: Host) -> None:
             began = time.perf_counter()
             out = await served.talk(get("/", "X-Request-Timeout-Ms: 300", CLOSING))
             took.append(time.perf_counter() - began)
-        flight = (await settled(served, 3))[-1]
+        context = (await settled(served, 3))[-1]
     assert out.startswith(b"HTTP/1.1 504 ")
     error = error_of(out)
-    assert (error["code"], error["request_id"]) == ("ErrTimeout", flight.id)
+    assert (error["code"], error["request_id"]) == ("ErrTimeout", context.id)
     assert "waiting, queryd" in error["message"]
-    assert (flight.status, flight.outcome, flight.error) == (504, "deadline", "timeout")
+    assert (context.status, context.outcome, context.error) == (504, "deadline", "timeout")
     assert 0.290 < min(took) < 0.400
 
 
@@ -159,11 +159,11 @@ async def test_a_deadline_after_the_head_cuts_the_connection(host: Host) -> None
 
     async with host(app(handle)) as served:
         out = await served.talk(get("/", "X-Request-Timeout-Ms: 100"))
-        (flight,) = await settled(served)
+        (context,) = await settled(served)
     assert b"half" in out
     assert out.endswith((b"<EOF>", b"<RST>"))
     assert not out.endswith(b"0\r\n\r\n<EOF>")
-    assert (flight.status, flight.outcome) == (200, "deadline")
+    assert (context.status, context.outcome) == (200, "deadline")
 
 
 async def test_a_deadline_holds_against_a_client_that_stops_reading() -> None:
@@ -177,9 +177,9 @@ async def test_a_deadline_holds_against_a_client_that_stops_reading() -> None:
     async with owned(handle) as served, await served.connect() as client:
         began = time.perf_counter()
         await client.send(get("/", "X-Request-Timeout-Ms: 200"))
-        (flight,) = await settled(served)
+        (context,) = await settled(served)
         assert 0.190 < time.perf_counter() - began < 0.400
-    assert (flight.status, flight.outcome) == (200, "deadline")
+    assert (context.status, context.outcome) == (200, "deadline")
 
 
 async def test_a_deadline_can_be_lifted(host: Host) -> None:
@@ -191,9 +191,9 @@ async def test_a_deadline_can_be_lifted(host: Host) -> None:
 
     async with host(app(handle)) as served:
         out = await served.talk(get("/", "X-Request-Timeout-Ms: 50", CLOSING))
-        (flight,) = await settled(served)
+        (context,) = await settled(served)
     assert out.endswith(b"0\r\n\r\n<EOF>")
-    assert flight.outcome == "answered"
+    assert context.outcome == "answered"
 
 
 async def test_an_application_that_turns_its_cancellation_into_an_error_still_timed_out(host: Host) -> None:
@@ -249,12 +249,14 @@ async def test_the_unexpected_is_a_500_without_internals_and_logged(
             assert out.startswith(b"HTTP/1.1 500 ")
             assert error_of(out)["code"] == "ErrInternal"
             assert b"secret" not in out
-        flights = await settled(served, 3)
-    assert {flight.outcome for flight in flights} == {"failed"}
+        active_requests = await settled(served, 3)
+    assert {context.outcome for context in active_requests} == {"failed"}
     logged = [
         record for record in caplog.records if record.name == "lakehouse.server" and record.levelno == logging.ERROR
     ]
-    assert [flight.id in record.getMessage() for flight, record in zip(flights, logged, strict=True)] == [True] * 3
+    assert [context.id in record.getMessage() for context, record in zip(active_requests, logged, strict=True)] == [
+        True
+    ] * 3
     assert all(record.exc_info for record in logged)
 
 
@@ -265,10 +267,10 @@ async def test_a_failure_after_the_head_cuts_the_connection(host: Host) -> None:
 
     async with host(app(handle)) as served:
         out = await served.talk(GET)
-        (flight,) = await settled(served)
+        (context,) = await settled(served)
     assert b"half" in out
     assert not out.endswith((b"0\r\n\r\n<EOF>", b"0\r\n\r\n"))
-    assert (flight.status, flight.outcome, flight.error) == (200, "failed", "upstream_error")
+    assert (context.status, context.outcome, context.error) == (200, "failed", "upstream_error")
 
 
 async def test_a_failure_after_the_end_changes_nothing_for_the_client(
@@ -319,8 +321,8 @@ async def test_a_client_that_leaves_ends_its_request(host: Host, phase: str, how
                 client.vanish(how)
                 await settled(served, len(took) + 1)
             took.append(ended[-1] - left)
-        flights = await settled(served, 7)
-    assert {(flight.status, flight.outcome) for flight in flights} == {(499, "client left")}
+        active_requests = await settled(served, 7)
+    assert {(context.status, context.outcome) for context in active_requests} == {(499, "client left")}
     assert min(took) < 0.020
 
 
@@ -336,8 +338,8 @@ async def test_a_client_that_leaves_with_a_second_request_in_the_pipe_ends_the_f
         await client.send(GET + GET)
         await begun.wait()
         client.vanish("fin")
-        (flight,) = await settled(served)
-    assert flight.outcome == "client left"
+        (context,) = await settled(served)
+    assert context.outcome == "client left"
 
 
 async def test_a_server_that_stops_at_once_is_an_outcome_of_its_own() -> None:
@@ -351,7 +353,7 @@ async def test_a_server_that_stops_at_once_is_an_outcome_of_its_own() -> None:
         await client.send(GET)
         await begun.wait()
     await trio.aclose_forcefully(client.stream)
-    assert [(flight.status, flight.outcome) for flight in served.ended] == [(None, "cancelled")]
+    assert [(context.status, context.outcome) for context in served.ended] == [(None, "cancelled")]
 
 
 # The safe ending.
@@ -366,9 +368,9 @@ async def test_an_answer_before_a_large_body_does_not_hang(host: Host) -> None:
         nursery.start_soon(client.send, post("/", bytes(5_000_000)))
         with trio.fail_after(2):
             assert (await client.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 413")
-            (flight,) = await settled(served)
+            (context,) = await settled(served)
         nursery.cancel_scope.cancel()
-    assert (flight.status, flight.outcome) == (413, "answered")
+    assert (context.status, context.outcome) == (413, "answered")
 
 
 async def test_an_idle_connection_is_still_closed_in_time_under_hypercorn() -> None:
@@ -397,7 +399,7 @@ async def test_a_foreign_servers_last_message_is_not_cancelled(autojump_clock: t
 
     received: list[Message] = []
     ended: list[RequestContext] = []
-    line = RequestLifetimeMiddleware(hello, flights=ActiveRequests(), on_end=ended.append)
+    line = RequestLifetimeMiddleware(hello, active_requests=ActiveRequests(), on_end=ended.append)
     headers = [(b"x-request-timeout-ms", b"3000")]
     await line({"type": "http", "method": "GET", "path": "/", "headers": headers, "extensions": {}}, receive, slow)
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
@@ -437,13 +439,13 @@ async def test_a_drain_is_a_503_before_the_head_and_a_cut_after_it(host: Host) -
         await begun.send(get("/begun"))
         await begun.read_until(b"half")
         with trio.fail_after(1):
-            while len(served.flights) < 2:
+            while len(served.active_requests) < 2:
                 await trio.sleep(0.001)
         served.drain()
         assert b" 503 " in await waiting.read_until(b"\r\n\r\n")
         assert not (await begun.read_all(0.5)).endswith(b"0\r\n\r\n<EOF>")
-        flights = await settled(served, 2)
-    assert sorted((flight.status, flight.outcome) for flight in flights) == [(200, "drain"), (503, "drain")]
+        active_requests = await settled(served, 2)
+    assert sorted((context.status, context.outcome) for context in active_requests) == [(200, "drain"), (503, "drain")]
 
 
 async def test_a_stream_has_a_last_event_at_the_drain_and_where_the_application_fails(host: Host) -> None:
@@ -460,10 +462,10 @@ async def test_a_stream_has_a_last_event_at_the_drain_and_where_the_application_
         await draining.read_until(b"half")
         served.drain()
         drained = await draining.read_until(b"0\r\n\r\n")
-        flights = await settled(served, 2)
+        active_requests = await settled(served, 2)
     assert b"last: ErrInternal" in failed
     assert b"last: ErrUnavailable" in drained
-    assert [flight.outcome for flight in flights] == ["failed", "drain"]
+    assert [context.outcome for context in active_requests] == ["failed", "drain"]
 
 
 # WebSockets.
@@ -488,13 +490,13 @@ async def test_a_websocket_has_a_flight_and_an_id(host: Host) -> None:
         head = await client.read_until(b"\r\n\r\n")
         assert b"x-request-id: abc\r\n" in head.lower()
         assert b"x-other: kept" in head
-        assert [flight.path for flight in served.flights] == ["/ws"]
+        assert [context.path for context in served.active_requests] == ["/ws"]
         await client.send(frame(TEXT, b"hi"))
         await client.read_until(b"hi")
         await client.send(frame(CLOSE, b"\x03\xe8"))
         await client.read_all()
-        (flight,) = await settled(served)
-    assert (flight.status, flight.outcome) == (101, "answered")
+        (context,) = await settled(served)
+    assert (context.status, context.outcome) == (101, "answered")
 
 
 async def test_a_websocket_is_denied_before_its_handshake_is_answered(host: Host) -> None:
@@ -505,13 +507,13 @@ async def test_a_websocket_is_denied_before_its_handshake_is_answered(host: Host
         async with await served.connect() as client:
             await client.send(websocket("/before"))
             with trio.fail_after(1):
-                while not len(served.flights):
+                while not len(served.active_requests):
                     await trio.sleep(0.001)
             served.drain()
             drained = await client.read_all(0.5)
-        flights = await settled(served, 4)
+        active_requests = await settled(served, 4)
     assert [int(out[9:12]) for out in (late, refused, bad, drained)] == [504, 502, 400, 503]
-    assert [flight.status for flight in flights] == [504, 502, 400, 503]
+    assert [context.status for context in active_requests] == [504, 502, 400, 503]
     assert b"ErrTimeout" in late
 
 
@@ -524,11 +526,11 @@ async def test_an_open_websocket_is_closed_with_the_reason(host: Host) -> None:
             await client.read_until(b"\r\n\r\n")
             served.drain()
             drained = await client.read_until(b"ErrUnavailable")
-        flights = await settled(served, 3)
+        active_requests = await settled(served, 3)
     assert b"\x03\xf3ErrInternal" in crashed
     assert b"\x03\xf3ErrTimeout" in late
     assert b"\x03\xe9ErrUnavailable" in drained
-    assert [flight.outcome for flight in flights] == ["failed", "deadline", "drain"]
+    assert [context.outcome for context in active_requests] == ["failed", "deadline", "drain"]
 
 
 async def test_a_websocket_whose_client_vanishes_ends(host: Host) -> None:
@@ -551,5 +553,5 @@ async def test_lifespan_passes_through() -> None:
     async def nothing(*_: object) -> Any:
         raise AssertionError
 
-    await RequestLifetimeMiddleware(inner, flights=ActiveRequests())({"type": "lifespan"}, nothing, nothing)
+    await RequestLifetimeMiddleware(inner, active_requests=ActiveRequests())({"type": "lifespan"}, nothing, nothing)
     assert seen == ["lifespan"]

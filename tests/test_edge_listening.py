@@ -104,8 +104,8 @@ async def test_who_comes_while_there_are_no_descriptors_is_served_later(caplog: 
     """And who is here already, at once."""
     with bind_socket("127.0.0.1", 0) as sock:
         listen(sock)
-        async with open_server_state(hello) as door, trio.open_nursery() as nursery:
-            nursery.start_soon(accept_forever, sock, partial(nursery.start_soon, serve_connection, door))
+        async with open_server_state(hello) as server_state, trio.open_nursery() as nursery:
+            nursery.start_soon(accept_forever, sock, partial(nursery.start_soon, serve_connection, server_state))
             early, late = trio.socket.socket(), trio.socket.socket()
             with early, late, trio.fail_after(5):
                 await early.connect(sock.getsockname())
@@ -146,9 +146,9 @@ async def test_a_connection_that_cannot_be_watched_ends_alone(monkeypatch: pytes
     add = DisconnectPoller.add
     failures = [OSError(errno.ENOSPC, "No space left on device")]
 
-    def cramped(hangups: DisconnectPoller, fd: int, callback: Callable[[], None]) -> None:
-        monkeypatch.setattr(hangups, "_epoll", Cramped(hangups._epoll, failures))
-        add(hangups, fd, callback)
+    def cramped(disconnects: DisconnectPoller, fd: int, callback: Callable[[], None]) -> None:
+        monkeypatch.setattr(disconnects, "_epoll", Cramped(disconnects._epoll, failures))
+        add(disconnects, fd, callback)
 
     monkeypatch.setattr(DisconnectPoller, "add", cramped)
     async with serving(hello) as served:

@@ -262,12 +262,12 @@ async def test_what_arrived_together_leaves_together(wire: bytes) -> None:
 
     def watched(app: App) -> App:
         async def watching(scope: Scope, receive: Receive, send: Send) -> None:
-            async def watch(message: Message) -> None:
+            async def deadlines(message: Message) -> None:
                 if message["type"] in ("http.response.body", FULL_RESPONSE_MESSAGE):
                     bodies.append((message["body"], message.get("more_body", False)))
                 await send(message)
 
-            await app(scope, receive, watch)
+            await app(scope, receive, deadlines)
 
         return watching
 
@@ -702,4 +702,4 @@ async def test_a_client_that_leaves_the_queue_leaves_nothing_in_it() -> None:
             assert up.gateway.upstreams["storaged"].waiting == 1
         await wait_all_tasks_blocked(0.005)
         assert up.gateway.upstreams["storaged"].waiting == 0
-        assert len(up.flights) == 1
+        assert len(up.active_requests) == 1

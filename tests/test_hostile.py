@@ -49,22 +49,22 @@ def test_the_table_is_long() -> None:
 
 @pytest.mark.parametrize("name", TABLE)
 async def test_a_hostile_client_gets_its_due_and_the_next_one_an_answer(name: str) -> None:
-    async with serving(application, LIMITS, lifeline=True) as served:
+    async with serving(application, LIMITS, lifetime=True) as served:
         assert await play(served, name) in expected(name)
         await next_client_is_answered(served)
         with trio.fail_after(2):
-            while len(served.door.guests) > 1 or len(served.flights):
+            while len(served.server_state.handles) > 1 or len(served.active_requests):
                 await trio.sleep(0.01)
 
 
 async def test_all_of_them_at_once_are_no_worse() -> None:
     """On one door, which serves well-behaved clients meanwhile and has nothing left of the others in the end."""
-    async with serving(application, LIMITS, lifeline=True) as served:
+    async with serving(application, LIMITS, lifetime=True) as served:
         async with trio.open_nursery() as nursery:
             for name in TABLE:
                 nursery.start_soon(play, served, name)
             await next_client_is_answered(served)
         await next_client_is_answered(served)
         with trio.fail_after(2):
-            while served.door.guests or len(served.flights):
+            while served.server_state.handles or len(served.active_requests):
                 await trio.sleep(0.01)

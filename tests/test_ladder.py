@@ -154,18 +154,18 @@ async def test_ollama_enforces_the_schema_and_is_told_it_as_well(autojump_clock:
 
 
 def test_there_is_a_bound_to_what_is_remembered() -> None:
-    ladder = JsonModeFallback()
+    json_modes = JsonModeFallback()
     refused = failure("bad_request", "no json_schema here", upstream_status=400)
     first = Target("openrouter", "first")
-    assert ladder.downgrade(first, "native", refused)
-    assert ladder.current_level(first, "native") == "json_object"
+    assert json_modes.downgrade(first, "native", refused)
+    assert json_modes.current_level(first, "native") == "json_object"
     for number in range(MAX_MODELS):
-        ladder.downgrade(Target("openrouter", f"{number}"), "native", refused)
-    assert ladder.current_level(first, "native") == "native"
+        json_modes.downgrade(Target("openrouter", f"{number}"), "native", refused)
+    assert json_modes.current_level(first, "native") == "native"
 
 
 def test_nobody_is_put_above_the_step_on_which_its_provider_begins() -> None:
-    ladder = JsonModeFallback()
+    json_modes = JsonModeFallback()
     target = Target("kimi", "k3")
-    ladder.downgrade(target, "native", failure("bad_request", "no json_schema here", upstream_status=400))
-    assert ladder.current_level(target, "prompt") == "prompt"
+    json_modes.downgrade(target, "native", failure("bad_request", "no json_schema here", upstream_status=400))
+    assert json_modes.current_level(target, "prompt") == "prompt"

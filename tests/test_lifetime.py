@@ -93,15 +93,15 @@ async def test_a_fault_that_shows_in_some_of_the_cases_fails_the_test(
     """The service hears of every second client's leaving late, or of every third one's: the verdict says so."""
     hear, number = ConnectionIO.client_disconnected, count()
 
-    async def hear_late(channel: ConnectionIO) -> None:
+    async def hear_late(connection_io: ConnectionIO) -> None:
         await trio.sleep(seconds)
-        hear(channel)
+        hear(connection_io)
 
-    def leave_late(channel: ConnectionIO) -> None:
+    def leave_late(connection_io: ConnectionIO) -> None:
         if next(number) % every:
-            hear(channel)
+            hear(connection_io)
         else:
-            trio.lowlevel.spawn_system_task(hear_late, channel)
+            trio.lowlevel.spawn_system_task(hear_late, connection_io)
 
     phase = next(phase for phase in PHASES if phase.name == "chat, waiting")
     monkeypatch.setattr(ConnectionIO, "client_disconnected", leave_late)
@@ -155,7 +155,7 @@ async def test_the_end_of_draining_ends_everything(phase: Phase) -> None:
     """503 when nothing of the answer is out; an answer that has begun is cut, or told its end if it is a stream."""
     async with scene() as stage, crowd(stage, phase):
         took, client = await drain(stage, phase)
-    after = await stage.settle(stage.census()._replace(in_use=0, waiting=0, flights=0, clients=0, strays=0))
+    after = await stage.settle(stage.census()._replace(in_use=0, waiting=0, active_requests=0, clients=0, strays=0))
     assert after[2:] == (0, 0, 0, 0, 0)
     assert max(took) < 0.25
     if phase.head_out:
@@ -177,7 +177,7 @@ async def test_ten_thousand_requests_aborted_at_random_instants_leave_nothing() 
         assert resident() - memory < 10
         assert await successes(stage, 1_000, clients=10) == 1_000
         assert await stage.settle(before) == before
-        busy = [pool for pool in stage.house.sources.pools() if pool.idle]
+        busy = [pool for pool in stage.runtime.sources.pools() if pool.idle]
         assert {pool.name for pool in busy} == {"storaged", "ollama"}
         assert all(pool.idle <= 10 for pool in busy)
 

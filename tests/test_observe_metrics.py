@@ -24,9 +24,9 @@ NAMES = LabelValues(
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def counted(*flights: RequestContext, sources: GaugeSources | None = None) -> Metrics:
+def counted(*active_requests: RequestContext, sources: GaugeSources | None = None) -> Metrics:
     metrics = Metrics(NAMES, sources or GaugeSources())
-    for ended in flights:
+    for ended in active_requests:
         assert ended.ended is not None
         metrics.flight_ended(ended, ended.ended)
     return metrics
@@ -137,11 +137,11 @@ def test_hostile_names_make_no_series_and_take_no_memory() -> None:
 
 
 def test_how_things_stand_is_asked_at_the_moment_of_the_question() -> None:
-    flights = ActiveRequests()
-    flights.add(make_context())
-    flights.add(make_context(route="evil"))
+    active_requests = ActiveRequests()
+    active_requests.add(make_context())
+    active_requests.add(make_context(route="evil"))
     sources = GaugeSources(
-        flights=flights,
+        active_requests=active_requests,
         pools=lambda: [Pool("queryd", 3, 4, 5, 256), Pool("evil", 1)],
         circuits=lambda: {"kimi": 2, "evil": 1},
         connections=lambda: 17,

@@ -28,10 +28,12 @@ NAMES = LabelValues(routes={"/v1/sql": "queryd"}, upstreams=("queryd",))
 
 
 def observer(directory: Path | None, worker: int = 0, *in_flight: RequestContext) -> Telemetry:
-    flights = ActiveRequests()
+    active_requests = ActiveRequests()
     for one in in_flight:
-        flights.add(one)
-    return Telemetry(NAMES, GaugeSources(flights=flights), log=Caught().log, directory=directory, worker=worker)
+        active_requests.add(one)
+    return Telemetry(
+        NAMES, GaugeSources(active_requests=active_requests), log=Caught().log, directory=directory, worker=worker
+    )
 
 
 @asynccontextmanager

@@ -330,7 +330,7 @@ async def test_spans_go_out_over_http_and_a_collector_that_is_gone_costs_a_bound
         await traces.close()
         nursery.cancel_scope.cancel()
     assert received[0].startswith(b"POST /v1/traces HTTP/1.1\r\n")
-    monkeypatch.setattr("lakehouse.telemetry.traces.LAST_WORDS", 0.3)
+    monkeypatch.setattr("lakehouse.telemetry.traces.EXPORT_TIMEOUT", 0.3)
     gone = open_traces(ObserveTable(traces_url=f"http://127.0.0.1:{port}/v1/traces"))
     assert gone is not None
     ended = chat(trio.current_time())

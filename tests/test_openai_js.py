@@ -26,7 +26,7 @@ JS = Path(__file__).parent / "js"
 class ByModel(FakeDispatcher):
     """Does what the model's name says."""
 
-    async def __call__(self, request: Request, *, flight: RequestContext | None = None) -> Answer:
+    async def __call__(self, request: Request, *, context: RequestContext | None = None) -> Answer:
         match request.model:
             case "whole":
                 self.reply = answer("Hello!", reasoning="Hm.")
@@ -41,10 +41,10 @@ class ByModel(FakeDispatcher):
             case error_class:
                 assert error_class in ERROR_CLASSES
                 self.reply = failure(error_class, "as you wished")
-        return await super().__call__(request, flight=flight)
+        return await super().__call__(request, context=context)
 
     @asynccontextmanager
-    async def stream(self, request: Request, *, flight: RequestContext | None = None) -> AsyncIterator[FakePieces]:
+    async def stream(self, request: Request, *, context: RequestContext | None = None) -> AsyncIterator[FakePieces]:
         match request.model:
             case "stream":
                 self.script = [[ContentPiece(text="Hel")], [ContentPiece(text="lo"), done()]]
@@ -55,7 +55,7 @@ class ByModel(FakeDispatcher):
             case "endless":
                 self.closed = trio.Event()
                 self.script = [[ContentPiece(text="Hel")], trio.Event()]
-        async with super().stream(request, flight=flight) as pieces:
+        async with super().stream(request, context=context) as pieces:
             yield pieces
 
 

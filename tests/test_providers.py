@@ -25,8 +25,8 @@ from tests.fake_providers import (
     Script,
     ask,
     completion,
+    context,
     dispatching,
-    flight,
     json_body,
     settings,
     sse,
@@ -251,9 +251,9 @@ async def test_a_key_goes_to_its_own_provider_and_to_no_other(autojump_clock: Mo
 
 
 async def test_a_traced_request_is_traced_on(autojump_clock: MockClock) -> None:
-    here = flight(trace=Trace(trace_id=1, span_id=2))
+    here = context(trace=Trace(trace_id=1, span_id=2))
     ollama = FakeProvider(stream("Hello."))
-    async with dispatching(ollama=ollama) as dispatcher, dispatcher.stream(ask(), flight=here) as pieces:
+    async with dispatching(ollama=ollama) as dispatcher, dispatcher.stream(ask(), context=here) as pieces:
         async for _ in pieces:
             pass
     header = ollama.asked[0].request.headers["traceparent"]

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.house import House, house
+from tests.house import House, runtime
 from tests.observing import Caught
 
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
@@ -112,7 +112,7 @@ def sent(there: House) -> dict[str, Any]:
 @pytest.mark.parametrize("form", ROUTES)
 async def test_a_field_of_openais_arrives_or_is_refused_or_is_told_of(form: str, stream: bool) -> None:
     caught, told = Caught(), {}
-    async with house(log=caught.log, observe={"log": "json"}) as there:
+    async with runtime(log=caught.log, observe={"log": "json"}) as there:
         await ask(there, form, stream=stream)
         plain = sent(there)
         for row, (name, value, outcomes) in enumerate(FIELDS):

@@ -25,7 +25,7 @@ from lakehouse.net.pace import LIMITS
 from lakehouse.server.limits import Limits
 from tests.edging import GET, Client, Served, serving, websocket
 from tests.gateway_kit import OK, Lake, Visit, Wire, lake
-from tests.house import chunk, house
+from tests.house import chunk, runtime
 from tests.scripted import Asked
 
 T = 0.4
@@ -335,8 +335,8 @@ async def test_over_tls_a_reader_that_crawls_is_let_go_as_well(
 ) -> None:
     async with flooded(secure=secure) as (served, client):
         began = trio.current_time()
-        assert served.door is not None
-        while served.door.guests:
+        assert served.server_state is not None
+        while served.server_state.handles:
             await trio.sleep(0.3 * T)
             if size:
                 await client.stream.receive_some(size)
@@ -395,7 +395,7 @@ async def test_a_chat_that_is_not_read_lets_go_of_its_provider(path: str) -> Non
             ended.set()
 
     with trio.fail_after(10):
-        async with house(scripts={"openrouter": long}, chatd={"idle_timeout": "100ms"}) as there:
+        async with runtime(scripts={"openrouter": long}, chatd={"idle_timeout": "100ms"}) as there:
             port = int(there.service.urls[0].rpartition(":")[2])
             body = b'{"model": "openrouter/v/m", "stream": true, "messages": [{"role": "user", "content": "x"}]}'
             async with await trio.open_tcp_stream("127.0.0.1", port) as client:

@@ -501,9 +501,9 @@ class TestTime:
     async def timekeeper(self, request: pytest.FixtureRequest, nursery: trio.Nursery) -> AsyncIterator[None]:
         """Limits are kept by cancel scopes, and by a watch, alike."""
         if request.param == "watch":
-            watch = DeadlineQueue()
-            nursery.start_soon(watch.run)
-            by_default["watch"] = watch
+            deadlines = DeadlineQueue()
+            nursery.start_soon(deadlines.run)
+            by_default["watch"] = deadlines
         yield
         by_default.clear()
 
@@ -888,10 +888,10 @@ class TestQueue:
         async with listening(script) as port:
             upstream = at(port, max_connections=2, max_waiting=3)
             finished: list[int] = []
-            flights = [RequestContext(id=str(i), method="GET", path="/", started=0) for i in range(5)]
+            active_requests = [RequestContext(id=str(i), method="GET", path="/", started=0) for i in range(5)]
 
             async def one(number: int) -> None:
-                with await upstream.request(b"GET", b"/", [], flight=flights[number]) as response:
+                with await upstream.request(b"GET", b"/", [], context=active_requests[number]) as response:
                     await response.read(99)
                 finished.append(number)
 
@@ -901,8 +901,8 @@ class TestQueue:
                     scopes.append(await nursery.start(in_scope, one, number))
                     await trio.testing.wait_all_tasks_blocked()
                 assert (upstream.in_use, upstream.waiting) == (2, 3)
-                assert [flight.phase for flight in flights] == ["waiting"] * 2 + ["queued"] * 3
-                assert {flight.upstream for flight in flights} == {"storaged"}
+                assert [context.phase for context in active_requests] == ["waiting"] * 2 + ["queued"] * 3
+                assert {context.upstream for context in active_requests} == {"storaged"}
                 with pytest.raises(ErrUnavailable, match="2 requests under way and 3 waiting") as caught:
                     await get(upstream)
                 assert caught.value.retry_after == 1
@@ -913,7 +913,7 @@ class TestQueue:
             assert sorted(finished[:2]) == [0, 1]
             assert sorted(finished) == [0, 1, 2, 4]
             assert (upstream.in_use, upstream.waiting, upstream.idle) == (0, 0, 2)
-            assert {flight.phase for flight in flights} == {"streaming", "queued"}
+            assert {context.phase for context in active_requests} == {"streaming", "queued"}
 
     async def test_a_slot_handed_to_who_is_cancelled_at_that_moment_is_not_lost(self) -> None:
         async with listening(hello) as port:

@@ -21,12 +21,12 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture
-async def watch(nursery: trio.Nursery) -> DeadlineQueue:
+async def deadlines(nursery: trio.Nursery) -> DeadlineQueue:
     """One that runs."""
-    watch = DeadlineQueue()
-    nursery.start_soon(watch.run)
+    deadlines = DeadlineQueue()
+    nursery.start_soon(deadlines.run)
     await trio.testing.wait_all_tasks_blocked()
-    return watch
+    return deadlines
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +36,10 @@ async def no_waiting_for_ever() -> AsyncIterator[None]:
 
 
 async def asked(
-    port: int, watch: DeadlineQueue | None, context: ssl.SSLContext | None = None
+    port: int, deadlines: DeadlineQueue | None, context: ssl.SSLContext | None = None
 ) -> tuple[Upstream, UpstreamResponse]:
     scheme = "https" if context else "http"
-    upstream = Upstream(f"{scheme}://127.0.0.1:{port}", name="kimi", ssl_context=context, watch=watch)
+    upstream = Upstream(f"{scheme}://127.0.0.1:{port}", name="kimi", ssl_context=context, deadlines=deadlines)
     response = await upstream.request(b"GET", b"/", [])
     assert response.take() is None
     return upstream, response
@@ -85,9 +85,9 @@ def sending(
     return script
 
 
-async def test_what_comes_is_looked_at_in_another_task_until_it_says_enough(watch: DeadlineQueue) -> None:
+async def test_what_comes_is_looked_at_in_another_task_until_it_says_enough(deadlines: DeadlineQueue) -> None:
     async with listening(sending(piece(b"a"), piece(b"b"), piece(b"c"))) as port:
-        upstream, response = await asked(port, watch)
+        upstream, response = await asked(port, deadlines)
         look = Looking(response, last=b"c")
         assert await attended(response.subscribe(look))
         assert look.seen == [b"a", b"b", b"c"]
@@ -96,9 +96,9 @@ async def test_what_comes_is_looked_at_in_another_task_until_it_says_enough(watc
         assert (upstream.in_use, upstream.idle) == (0, 0)
 
 
-async def test_an_answer_that_ends_ends_the_wait_and_its_connection_is_free(watch: DeadlineQueue) -> None:
+async def test_an_answer_that_ends_ends_the_wait_and_its_connection_is_free(deadlines: DeadlineQueue) -> None:
     async with listening(sending(piece(b"a"), piece(b"b") + b"0\r\n\r\n")) as port:
-        upstream, response = await asked(port, watch)
+        upstream, response = await asked(port, deadlines)
         look = Looking(response)
         assert await attended(response.subscribe(look))
         assert look.seen == [b"a", b"b"]
@@ -107,12 +107,12 @@ async def test_an_answer_that_ends_ends_the_wait_and_its_connection_is_free(watc
         upstream.close()
 
 
-async def test_a_connection_that_is_cut_is_looked_at(watch: DeadlineQueue) -> None:
+async def test_a_connection_that_is_cut_is_looked_at(deadlines: DeadlineQueue) -> None:
     async def nothing() -> None:
         pass
 
     async with listening(sending(piece(b"a"), then=nothing)) as port:
-        _, response = await asked(port, watch)
+        _, response = await asked(port, deadlines)
         raised: list[Exception] = []
 
         def look() -> float | None:
@@ -127,9 +127,9 @@ async def test_a_connection_that_is_cut_is_looked_at(watch: DeadlineQueue) -> No
         assert [str(error) for error in raised] == ["kimi closed the connection in the middle of the body"]
 
 
-async def test_its_deadline_is_the_one_that_was_said_last(watch: DeadlineQueue) -> None:
+async def test_its_deadline_is_the_one_that_was_said_last(deadlines: DeadlineQueue) -> None:
     async with listening(sending(*[piece(b"a")] * 10)) as port:
-        _, response = await asked(port, watch)
+        _, response = await asked(port, deadlines)
         began = trio.current_time()
 
         def look() -> float:
@@ -141,7 +141,7 @@ async def test_its_deadline_is_the_one_that_was_said_last(watch: DeadlineQueue) 
         response.close()
 
 
-async def test_cancelled_it_is_forgotten_and_nothing_is_lost(watch: DeadlineQueue) -> None:
+async def test_cancelled_it_is_forgotten_and_nothing_is_lost(deadlines: DeadlineQueue) -> None:
     more = trio.Event()
 
     async def script(wire: Wire) -> None:
@@ -152,7 +152,7 @@ async def test_cancelled_it_is_forgotten_and_nothing_is_lost(watch: DeadlineQueu
         await trio.sleep_forever()
 
     async with listening(script) as port:
-        _, response = await asked(port, watch)
+        _, response = await asked(port, deadlines)
         look = Looking(response)
         with trio.move_on_after(0.02) as scope:
             await attended(response.subscribe(look))
@@ -165,28 +165,28 @@ async def test_cancelled_it_is_forgotten_and_nothing_is_lost(watch: DeadlineQueu
 
 
 async def test_a_socket_that_cannot_be_looked_after_harms_nobody_else(
-    watch: DeadlineQueue, monkeypatch: pytest.MonkeyPatch
+    deadlines: DeadlineQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def add(fd: int, attended: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     async with listening(sending()) as port:
-        _, response = await asked(port, watch)
-        monkeypatch.setattr(watch.readiness, "add", add)
+        _, response = await asked(port, deadlines)
+        monkeypatch.setattr(deadlines.poller, "add", add)
         with pytest.raises(OSError, match="No space left"):
             await attended(response.subscribe(lambda: inf))
         response.close()
         await trio.sleep(0.01)  # from which nobody wakes us early
 
 
-async def test_every_record_of_tls_is_looked_at(watch: DeadlineQueue) -> None:
+async def test_every_record_of_tls_is_looked_at(deadlines: DeadlineQueue) -> None:
     authority, ours = trustme.CA(), ssl.create_default_context()
     authority.configure_trust(ours)
     theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(theirs)
     large = b"x" * 40_000  # three records
     async with listening(sending(piece(b"a"), piece(large), piece(b"z")), tls=theirs) as port:
-        _, response = await asked(port, watch, ours)
+        _, response = await asked(port, deadlines, ours)
         look = Looking(response, last=b"z")
         assert await attended(response.subscribe(look))
         assert b"".join(look.seen) == b"a" + large + b"z"
@@ -195,7 +195,7 @@ async def test_every_record_of_tls_is_looked_at(watch: DeadlineQueue) -> None:
 
 async def test_without_anybody_who_looks_there_is_nothing_to_await() -> None:
     async with listening(sending()) as port:
-        for watch in (None, DeadlineQueue()):
-            _, response = await asked(port, watch)
+        for deadlines in (None, DeadlineQueue()):
+            _, response = await asked(port, deadlines)
             assert response.subscribe(lambda: None) is None
             response.close()

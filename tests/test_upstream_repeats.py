@@ -18,7 +18,7 @@ from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
 from tests.fake_providers import LAST, ask
 from tests.gateway_kit import Visit, lake, say_ok
-from tests.house import house, ollama
+from tests.house import ollama, runtime
 from tests.scripted import Asked, respond
 from tests.sockets import HELLO, Wire, listening
 from tests.test_dispatch_sockets import asking, body, chunked, line
@@ -301,7 +301,7 @@ async def test_the_caller_of_a_chat_sees_the_second_attempt() -> None:
             raise trio.BrokenResourceError
         await stream.send_all(respond(ollama()))
 
-    async with house(scripts={"ollama": once}, policy={"retries": 2, "backoff": "1ms"}) as there:
+    async with runtime(scripts={"ollama": once}, policy={"retries": 2, "backoff": "1ms"}) as there:
         assert (await there.chat("m")).headers["x-lakehouse-attempts"] == "1"
         answer = await there.chat("m")
         assert [attempt["error"] for attempt in answer.json()["attempts"]] == ["upstream_error", None]

@@ -187,19 +187,19 @@ async def test_failures_are_ours(autojump_clock: trio.testing.MockClock) -> None
 
 async def test_the_flight_is_kept_up_to_date() -> None:
     phases: list[str] = []
-    flight = RequestContext(id="1", method="POST", path="/", started=0)
+    context = RequestContext(id="1", method="POST", path="/", started=0)
 
     async def script(wire: Wire) -> None:
         await wire.head()
         await trio.testing.wait_all_tasks_blocked()
-        phases.append(flight.phase)
+        phases.append(context.phase)
         await wire.send(HELLO)
         await wire.receive()
 
     async with listening(script) as port:
-        request = httpx.Request("GET", f"http://127.0.0.1:{port}/", extensions={"flight": flight})
+        request = httpx.Request("GET", f"http://127.0.0.1:{port}/", extensions={"flight": context})
         await (await to(f"http://127.0.0.1:{port}").handle_async_request(request)).aread()
-        assert (phases, flight.phase, flight.upstream) == (["waiting"], "streaming", "provider0")
+        assert (phases, context.phase, context.upstream) == (["waiting"], "streaming", "provider0")
 
 
 async def test_a_cancelled_call_leaves_nothing() -> None:

@@ -62,7 +62,7 @@ async def test_workers_start_drain_and_leave_a_clean_status(tmp_path: Path, nurs
     drain, clean = trio.Event(), []
 
     async def run(task_status: trio.TaskStatus[None]) -> None:
-        clean.append(await supervise(launch(tmp_path), workers=2, drain=drain, patience=5, task_status=task_status))
+        clean.append(await supervise(launch(tmp_path), workers=2, drain=drain, timeout=5, task_status=task_status))
 
     await nursery.start(run)
     started = pids(tmp_path, 0) + pids(tmp_path, 1)
@@ -78,7 +78,7 @@ async def test_a_worker_that_leaves_badly_makes_the_status_bad(tmp_path: Path, n
 
     async def run(task_status: trio.TaskStatus[None]) -> None:
         clean.append(
-            await supervise(launch(tmp_path, status=3), workers=1, drain=drain, patience=5, task_status=task_status)
+            await supervise(launch(tmp_path, status=3), workers=1, drain=drain, timeout=5, task_status=task_status)
         )
 
     await nursery.start(run)
@@ -89,7 +89,7 @@ async def test_a_worker_that_leaves_badly_makes_the_status_bad(tmp_path: Path, n
 
 async def test_a_killed_worker_is_replaced_and_the_others_go_on(tmp_path: Path, nursery: trio.Nursery) -> None:
     drain = trio.Event()
-    await nursery.start(partial(supervise, launch(tmp_path), workers=2, drain=drain, patience=5))
+    await nursery.start(partial(supervise, launch(tmp_path), workers=2, drain=drain, timeout=5))
     (victim,), (other,) = pids(tmp_path, 0), pids(tmp_path, 1)
     os.kill(victim, signal.SIGKILL)
     await until(lambda: len(pids(tmp_path, 0)) == 2)
@@ -112,7 +112,7 @@ async def test_a_worker_that_cannot_be_replaced_yet_takes_nobody_with_it(
             raise shortage
         return await open_process(*args, **options)
 
-    await nursery.start(partial(supervise, launch(tmp_path), workers=2, drain=drain, patience=5))
+    await nursery.start(partial(supervise, launch(tmp_path), workers=2, drain=drain, timeout=5))
     (victim,), (other,) = pids(tmp_path, 0), pids(tmp_path, 1)
     monkeypatch.setattr(supervisor.trio.lowlevel, "open_process", short)
     os.kill(victim, signal.SIGKILL)
@@ -135,7 +135,7 @@ async def test_a_crashing_worker_is_met_with_longer_and_longer_pauses(
     real_sleep_forever = trio.sleep_forever
     crashing = WORKER.replace("sys.stdin.buffer.read()   #", "os._exit(7) #")
     await nursery.start(
-        partial(supervise, launch(tmp_path, program=crashing), workers=1, drain=trio.Event(), patience=5)
+        partial(supervise, launch(tmp_path, program=crashing), workers=1, drain=trio.Event(), timeout=5)
     )
     monkeypatch.setattr(supervisor.trio, "sleep", sleep)
     with trio.fail_after(20):
@@ -150,7 +150,7 @@ async def test_a_worker_that_does_not_come_up_stops_the_start(tmp_path: Path) ->
     with pytest.RaisesGroup(WorkerFailed, flatten_subgroups=True):
         async with trio.open_nursery() as nursery:
             broken = launch(tmp_path, program="raise SystemExit('no')")
-            await nursery.start(partial(supervise, broken, workers=2, drain=trio.Event(), patience=5))
+            await nursery.start(partial(supervise, broken, workers=2, drain=trio.Event(), timeout=5))
 
 
 async def test_a_worker_that_will_not_leave_is_killed_when_patience_ends(
@@ -161,7 +161,7 @@ async def test_a_worker_that_will_not_leave_is_killed_when_patience_ends(
 
     async def run(task_status: trio.TaskStatus[None]) -> None:
         stubborn = launch(tmp_path, program=WORKER.replace("lambda *_: os._exit(int(status))", "signal.SIG_IGN"))
-        clean.append(await supervise(stubborn, workers=1, drain=drain, patience=0.1, task_status=task_status))
+        clean.append(await supervise(stubborn, workers=1, drain=drain, timeout=0.1, task_status=task_status))
 
     async with trio.open_nursery() as nursery:
         await nursery.start(run)
@@ -173,7 +173,7 @@ async def test_a_worker_that_will_not_leave_is_killed_when_patience_ends(
 
 async def test_cancelled_the_supervisor_leaves_no_worker(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(supervise, launch(tmp_path), workers=2, drain=trio.Event(), patience=5))
+        await nursery.start(partial(supervise, launch(tmp_path), workers=2, drain=trio.Event(), timeout=5))
         started = pids(tmp_path, 0) + pids(tmp_path, 1)
         nursery.cancel_scope.cancel()
     assert not any(alive(pid) for pid in started)

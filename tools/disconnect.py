@@ -75,20 +75,20 @@ async def once(probe: Probe, port: int, data: bytes, how: str) -> float:
         if how == "rst":
             stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         stream.socket.close()
-    with trio.move_on_after(1) as patience:
+    with trio.move_on_after(1) as timeout:
         await probe.over.wait()
     await trio.aclose_forcefully(stream)
-    return float("inf") if patience.cancelled_caught else probe.ended - left
+    return float("inf") if timeout.cancelled_caught else probe.ended - left
 
 
 async def main(tries: int) -> None:
     """Print a line for each phase and way of leaving."""
     probe = Probe()
     async with (
-        open_server_state(RequestLifetimeMiddleware(probe, flights=ActiveRequests())) as door,
+        open_server_state(RequestLifetimeMiddleware(probe, active_requests=ActiveRequests())) as server_state,
         trio.open_nursery() as nursery,
     ):
-        handler = partial(serve_connection, door)
+        handler = partial(serve_connection, server_state)
         listeners = await nursery.start(partial(trio.serve_tcp, handler, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]
         print(f"{'client leaves while':28}{'how':6}{'p50 us':>9}{'max us':>9}")

@@ -48,10 +48,10 @@ def proxied() -> RequestContext:
 
 def chatted() -> RequestContext:
     """A chat with one attempt, and usage."""
-    flight = proxied()
-    flight.route, flight.provider, flight.model, flight.usage = "/v1/chat", "ollama", "qwen3:8b", Usage()
-    flight.attempt("ollama", "qwen3:8b", now=100.0).ended = 100.001
-    return flight
+    context = proxied()
+    context.route, context.provider, context.model, context.usage = "/v1/chat", "ollama", "qwen3:8b", Usage()
+    context.attempt("ollama", "qwen3:8b", now=100.0).ended = 100.001
+    return context
 
 
 def cost(make: Callable[[], RequestContext], form: Form) -> float:

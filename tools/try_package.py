@@ -26,7 +26,9 @@ def try_one(archive: Path) -> None:
         run(binaries / "lakehouse", "check", cwd=away)
         answer = run(binaries / "lakehouse", "serve", "--demo", "--bind", "127.0.0.1:0", "--ask", "Hello", cwd=away)
         assert '"provider": "local"' in answer, answer
-        page = "from importlib.resources import files; print((files('lakehouse.telemetry') / 'page.html').is_file())"
+        page = (
+            "from importlib.resources import files; print((files('lakehouse.runtime.console') / 'page.html').is_file())"
+        )
         assert run(binaries / "python", "-c", page, cwd=away).strip() == "True"
 
 

@@ -56,19 +56,19 @@ async def read_json_body(headers: Iterable[tuple[bytes, bytes]], receive: Receiv
         raise too_large(limit) from None
 
 
-async def read_in_time(read: Callable[[], Awaitable[bytes]], timeout: float, flight: RequestContext | None) -> bytes:
+async def read_in_time(read: Callable[[], Awaitable[bytes]], timeout: float, context: RequestContext | None) -> bytes:
     """What `read` gives, a request's body, within the deadline of the whole call: `timeout` seconds from the beginning
     of the flight, from now without one. Raises `ErrTimeout`, and what `read` raises."""
-    began = trio.current_time() if flight is None else flight.started
-    around = inf if flight is None else flight.deadline
+    began = trio.current_time() if context is None else context.started
+    around = inf if context is None else context.deadline
     with trio.CancelScope(deadline=began + timeout):
-        if flight is not None:
-            flight.deadline = min(around, began + timeout)  # for those who look at the flight
+        if context is not None:
+            context.deadline = min(around, began + timeout)  # for those who look at the flight
         try:
             return await read()
         finally:
-            if flight is not None:
-                flight.deadline = around
+            if context is not None:
+                context.deadline = around
     message = f"timeout: the body of the request did not arrive within {timeout:g} s (chatd.timeout)"
     raise ErrTimeout(message, error_class="timeout", retryable=True)
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from quart import Request
 
 
-def flight(request: Request) -> RequestContext | None:
+def context(request: Request) -> RequestContext | None:
     """The request's flight."""
-    return cast("Flight | None", _scope(request).get("lakehouse"))
+    return cast("RequestContext | None", _scope(request).get("lakehouse"))
 
 
 def request_id(known: RequestContext | None) -> str | None:

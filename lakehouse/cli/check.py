@@ -111,8 +111,8 @@ def _lines(
     config = loaded.config
     yield f"configuration  {loaded.path or 'built-in defaults'}"
     scheme = "http" if checked.tls is None else "https"
-    door = f"{len(checked.tokens)} tokens" if checked.tokens else "open: no token is set"
-    yield f"listens on     {scheme}://{config.gateway.bind}  ({door})"
+    listener = f"{len(checked.tokens)} tokens" if checked.tokens else "open: no token is set"
+    yield f"listens on     {scheme}://{config.gateway.bind}  ({listener})"
     if config.chatd.bind is not None:
         yield f"               {scheme}://{config.chatd.bind}  (chat alone, at /chat)"
     for number, origin in enumerate(config.auth.origins):

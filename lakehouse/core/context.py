@@ -173,18 +173,18 @@ class ActiveRequests:
     """The set of flights of one service."""
 
     def __init__(self) -> None:
-        self._flights: dict[int, RequestContext] = {}
+        self._active_requests: dict[int, RequestContext] = {}
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._active_requests)
 
     def __iter__(self) -> Iterator[RequestContext]:
-        return iter(tuple(self._flights.values()))
+        return iter(tuple(self._active_requests.values()))
 
-    def add(self, flight: RequestContext) -> None:
+    def add(self, context: RequestContext) -> None:
         """Begin to show this flight."""
-        self._flights[id(flight)] = flight
+        self._active_requests[id(context)] = context
 
-    def remove(self, flight: RequestContext) -> None:
+    def remove(self, context: RequestContext) -> None:
         """Stop showing it; once is enough, twice is harmless."""
-        self._flights.pop(id(flight), None)
+        self._active_requests.pop(id(context), None)

@@ -34,16 +34,16 @@ class Gateway:
     it closes the upstream's socket and leaves nothing. `prefixes` are the routes, each with the name of its upstream.
     """
 
-    def __init__(self, table: GatewayTable, *, watch: DeadlineQueue | None = None) -> None:
-        """`watch`, which somebody else runs, keeps the upstreams' limits at less cost than cancel scopes."""
+    def __init__(self, table: GatewayTable, *, deadlines: DeadlineQueue | None = None) -> None:
+        """`deadlines`, which somebody else runs, keeps the upstreams' limits at less cost than cancel scopes."""
         routes = ROUTES + CHAT_ROUTES if table.chatd_url else ROUTES
         self._routes = Routes(routes)
         self.prefixes = {route.prefix.decode(): route.upstream for route in routes}
         self._trusted = Networks(table.trusted_proxies)
         self._idle_timeout = table.idle_timeout
-        self._watch = watch or DeadlineQueue()  # for its clock
+        self._deadlines = deadlines or DeadlineQueue()  # for its clock
         names = dict.fromkeys(route.upstream for route in routes)
-        self._upstreams = {name: _upstream(name, table, watch) for name in names}
+        self._upstreams = {name: _upstream(name, table, deadlines) for name in names}
 
     @property
     def upstreams(self) -> Mapping[str, Upstream]:
@@ -74,29 +74,29 @@ class Gateway:
 
     async def answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request whose route was found."""
-        flight: RequestContext = scope["lakehouse"]
-        flight.route, flight.upstream, flight.attempt_count = route.name, route.upstream, 1
+        context: RequestContext = scope["lakehouse"]
+        context.route, context.upstream, context.attempt_count = route.name, route.upstream, 1
         upstream = self._upstreams[route.upstream]
         target = upstream.base_path + upstream_target(route, scope["raw_path"], scope["query_string"])
         if BARE_QUERY in scope:
             target += b"?"
-        head = self._request_head(scope, flight)
+        head = self._request_head(scope, context)
         if (server := scope["extensions"].get(SERVER_CONTROL_EXTENSION)) is not None:
             server.idle_limit = self._idle_timeout
-        asked = self._watch.now()
+        asked = self._deadlines.now()
         try:
             if scope["type"] == "websocket":
                 await websocket.relay(upstream, target, head.headers, scope, receive, send)
             else:
-                await relay(upstream, target, head, scope, receive, send, asked=asked, watch=self._watch)
+                await relay(upstream, target, head, scope, receive, send, asked=asked, deadlines=self._deadlines)
         finally:  # the whole exchange was the upstream's, also when it failed or the client left
-            flight.upstream_seconds = self._watch.now() - asked
+            context.upstream_seconds = self._deadlines.now() - asked
 
-    def _request_head(self, scope: Scope, flight: RequestContext) -> RequestHead:
+    def _request_head(self, scope: Scope, context: RequestContext) -> RequestHead:
         client = scope.get("client")
         peer = client[0] if client else ""
         headers = scope["headers"]
-        if (traceparent := flight.traceparent()) is not None:
+        if (traceparent := context.traceparent()) is not None:
             headers = [pair for pair in headers if pair[0] != b"traceparent"]
             headers.append((b"traceparent", traceparent))
         return request_headers(
@@ -104,12 +104,12 @@ class Gateway:
             peer=peer,
             scheme=scope["scheme"],
             trusted=peer in self._trusted,
-            request_id=flight.id,
-            time_left=inf if flight.deadline == inf else flight.deadline - trio.current_time(),
+            request_id=context.id,
+            time_left=inf if context.deadline == inf else context.deadline - trio.current_time(),
         )
 
 
-def _upstream(name: str, table: GatewayTable, watch: DeadlineQueue | None) -> Upstream:
+def _upstream(name: str, table: GatewayTable, deadlines: DeadlineQueue | None) -> Upstream:
     return Upstream(
         separate(getattr(table, f"{name}_url")),
         name=name,
@@ -118,7 +118,7 @@ def _upstream(name: str, table: GatewayTable, watch: DeadlineQueue | None) -> Up
         connect_timeout=table.connect_timeout,
         response_timeout=table.response_timeout,
         idle_timeout=table.idle_timeout,
-        watch=watch,
+        deadlines=deadlines,
     )
 
 
@@ -131,25 +131,25 @@ async def relay(
     send: Send,
     *,
     asked: float,
-    watch: DeadlineQueue,
+    deadlines: DeadlineQueue,
 ) -> None:
     """Put one HTTP request to the upstream and send its answer, which may begin while the body still goes up.
 
-    `asked` is when that began, by `watch`.
+    `asked` is when that began, by `deadlines`.
     """
-    flight: RequestContext = scope["lakehouse"]
+    context: RequestContext = scope["lakehouse"]
     method: bytes = scope["method"].encode()
     trailers = accepts_trailers(head.dropped_headers) and TRAILERS in scope["extensions"]
     if trailers:
         head.headers.extend(((b"connection", b"te"), (b"te", b"trailers")))
     body = None if head.length == 0 else await _body(scope, receive, head.length)
     if isinstance(body, RequestBody):
-        async with upstream.send_pooled(method, target, head.headers, body, flight=flight) as response:
-            await _answer(response, method, asked, watch.now(), flight, send, trailers=trailers)
+        async with upstream.send_pooled(method, target, head.headers, body, context=context) as response:
+            await _answer(response, method, asked, deadlines.now(), context, send, trailers=trailers)
     else:
-        response = await upstream.request(method, target, head.headers, body, flight=flight)
+        response = await upstream.request(method, target, head.headers, body, context=context)
         try:
-            await _answer(response, method, asked, watch.now(), flight, send, trailers=trailers)
+            await _answer(response, method, asked, deadlines.now(), context, send, trailers=trailers)
         finally:
             response.close()
 
@@ -168,16 +168,16 @@ async def _answer(
     method: bytes,
     asked: float,
     answered: float,
-    flight: RequestContext,
+    context: RequestContext,
     send: Send,
     *,
     trailers: bool,
 ) -> None:
-    flight.first_piece = answered
+    context.first_piece = answered
     has_body = method != b"HEAD" and response.status not in (204, 304)
     head = response_headers(response.headers, status=response.status, has_body=has_body)
     if not head.streamed:
-        head.headers.append(server_timing(answered - asked, asked - flight.started))
+        head.headers.append(server_timing(answered - asked, asked - context.started))
     trailers = trailers and head.trailers != b""
     if trailers:
         head.headers.append((b"trailer", head.trailers))

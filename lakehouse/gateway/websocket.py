@@ -83,8 +83,8 @@ async def relay(
     await receive()  # websocket.connect
     offered: Sequence[str] = scope["subprotocols"]
     key, fields = handshake(offered)
-    flight: RequestContext = scope["lakehouse"]
-    with await upstream.request(b"GET", target, [*headers, *fields], None, flight=flight) as response:
+    context: RequestContext = scope["lakehouse"]
+    with await upstream.request(b"GET", target, [*headers, *fields], None, context=context) as response:
         answer = response_headers(response.headers, status=response.status, has_body=True)
         if response.status != 101:
             if DENIAL in scope["extensions"]:
@@ -95,7 +95,7 @@ async def relay(
         subprotocol = accepted(response.headers, key, offered, upstream.peer)
         told = [(name, value) for name, value in answer.headers if not name.startswith(b"sec-websocket-")]
         await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": told})
-        flight.phase = "streaming"
+        context.phase = "streaming"
         async with response.upgrade() as stream:
             await WebSocketRelay(stream, receive, send, peer=upstream.peer).run()
 
@@ -165,17 +165,17 @@ class WebSocketRelay:
                 raise self._peer.upstream_error("broke the WebSocket off without closing it")
 
     async def _next(self) -> bytes:
-        patience = self._peer.idle_timeout
+        timeout = self._peer.idle_timeout
         for attempt in (1, 2):
-            with trio.move_on_after(patience / 2):
+            with trio.move_on_after(timeout / 2):
                 return bytes(await self._stream.receive_some(WINDOW))
             if attempt == 1:
                 await self._write(Ping())
-        raise self._peer.timeout_error("idle", "said nothing over the WebSocket, nor answered a ping,", patience)
+        raise self._peer.timeout_error("idle", "said nothing over the WebSocket, nor answered a ping,", timeout)
 
     async def _write(self, event: Event) -> None:
-        patience = self._peer.idle_timeout
-        with trio.move_on_after(patience):
+        timeout = self._peer.idle_timeout
+        with trio.move_on_after(timeout):
             async with self._writing:
                 # One that is closing takes nothing more but the answer to its own close (wsproto would raise).
                 state = self._frames.state
@@ -183,7 +183,7 @@ class WebSocketRelay:
                 if state is ConnectionState.OPEN or closes:
                     await self._stream.send_all(self._frames.send(event))
             return
-        raise self._peer.timeout_error("idle", "took nothing more over the WebSocket", patience)
+        raise self._peer.timeout_error("idle", "took nothing more over the WebSocket", timeout)
 
     async def _collect(self, event: TextMessage | BytesMessage) -> bool:
         """Add a piece to its message, and pass that on when it is whole. False: it became too large, all is over."""

@@ -54,7 +54,7 @@ class EngineConfig:
 
 
 class Engine:
-    """The running model. Every attribute but `pid` stays as it is through restarts; `readiness` is told of each.
+    """The running model. Every attribute but `pid` stays as it is through restarts; `poller` is told of each.
 
     Ask it for streams, and put whole answers together from them: closing the connection of a stream ends its generation
     at the next token, whereas llama.cpp looks after the client of a whole answer only when no other answer has had a
@@ -66,7 +66,7 @@ class Engine:
         self.base_url = f"http://127.0.0.1:{port}/v1"
         self.api_key = secrets.token_urlsafe()
         self.pid: int | None = None
-        self.readiness = Readiness()
+        self.poller = Readiness()
         self._start_timeout = config.start_timeout
         self._settings = Settings(
             parent=os.getpid(),
@@ -98,7 +98,7 @@ class Engine:
             answered = True
             delay = restarts.delay_after(served)
             if restarts.hopeless:
-                self.readiness.failed(retry_after=delay)
+                self.poller.failed(retry_after=delay)
             log.warning("the embedded model is gone: %s; starting it again in %g s", ending, delay)
             await trio.sleep(delay)
 
@@ -110,13 +110,13 @@ class Engine:
                 if problem is not None:
                     return None, problem
                 self.pid, began = child.pid, trio.current_time()
-                self.readiness.serving()
+                self.poller.serving()
                 task_status.started(None)
                 try:
                     await child.ended()
                 finally:
                     self.pid = None
-                    self.readiness.starting()
+                    self.poller.starting()
                 return trio.current_time() - began, f"its process {await child.exited()}"
         except OSError as error:  # too many processes or files
             return None, f"no process can be started: {error}"

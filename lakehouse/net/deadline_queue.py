@@ -31,11 +31,11 @@ class HasDeadline(Protocol):
 class DeadlineQueue:
     """Calls `expire` on those whose deadline has come, for as long as `run` runs. A service has one.
 
-    While it runs, so does `readiness`, and `now` is the run's clock itself: trio's own way to it is three calls long.
+    While it runs, so does `poller`, and `now` is the run's clock itself: trio's own way to it is three calls long.
     """
 
     def __init__(self) -> None:
-        self.readiness = ReadPoller()
+        self.poller = ReadPoller()
         self.now: Callable[[], float] = trio.current_time
         self._heap: list[tuple[float, int, HasDeadline]] = []
         self._order = count()
@@ -59,7 +59,7 @@ class DeadlineQueue:
         """Watch until cancelled."""
         self.now = trio.lowlevel.current_clock().current_time
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.readiness.run)
+            nursery.start_soon(self.poller.run)
             await self._keep_time()
 
     async def _keep_time(self) -> NoReturn:

@@ -59,21 +59,21 @@ async def supervise(
     *,
     workers: int,
     drain: trio.Event,
-    patience: float,
+    timeout: float,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> bool:
     """Keep `workers` processes running until `drain` is set, then let them drain. True if all of them left with 0.
 
-    `patience` is how many seconds a drain may take before workers are killed. Raises WorkerFailed when one does not
+    `timeout` is how many seconds a drain may take before workers are killed. Raises WorkerFailed when one does not
     come up at first; one that dies later is replaced, after a pause that doubles up to five seconds. When cancelled,
     the workers are killed and reaped.
     """
-    crew = SupervisorState(launch, drain)
+    state = SupervisorState(launch, drain)
     failures: list[WorkerFailed] = []
 
     async def start(index: int) -> None:
         try:
-            await nursery.start(_supervise_slot, crew, index)
+            await nursery.start(_supervise_slot, state, index)
         except WorkerFailed as failure:
             failures.append(failure)
 
@@ -86,54 +86,54 @@ async def supervise(
         else:
             task_status.started()
         await drain.wait()
-        for process in crew.processes.values():
+        for process in state.processes.values():
             process.send_signal(signal.SIGTERM)
-        nursery.cancel_scope.deadline = trio.current_time() + patience + EXIT_GRACE
+        nursery.cancel_scope.deadline = trio.current_time() + timeout + EXIT_GRACE
     if failures:
         raise failures[0]
-    return crew.clean and not nursery.cancel_scope.cancelled_caught
+    return state.clean and not nursery.cancel_scope.cancelled_caught
 
 
-async def _supervise_slot(crew: SupervisorState, index: int, *, task_status: trio.TaskStatus[None]) -> None:
+async def _supervise_slot(state: SupervisorState, index: int, *, task_status: trio.TaskStatus[None]) -> None:
     """One place in the crew, from its first worker to the drain."""
     pause = FIRST_PAUSE
     first = True
-    while not crew.drain.is_set():
+    while not state.drain.is_set():
         began = trio.current_time()
-        code = await _run(crew, index, task_status if first else trio.TASK_STATUS_IGNORED)
+        code = await _run(state, index, task_status if first else trio.TASK_STATUS_IGNORED)
         if first and code is None:
             raise WorkerFailed(f"worker {index} did not start")
         first = False
-        if crew.drain.is_set():
-            crew.clean = crew.clean and code == 0
+        if state.drain.is_set():
+            state.clean = state.clean and code == 0
             return
         pause = FIRST_PAUSE if trio.current_time() - began > HEALTHY_AFTER else min(2 * pause, LONGEST_PAUSE)
         logger.error("worker %d ended with status %s; a new one starts in %.2f s", index, code, pause)
         await trio.sleep(pause)
 
 
-async def _run(crew: SupervisorState, index: int, task_status: trio.TaskStatus[None]) -> int | None:
+async def _run(state: SupervisorState, index: int, task_status: trio.TaskStatus[None]) -> int | None:
     """One worker from start to end: its exit status, or None when it never got ready."""
     try:
         process = await trio.lowlevel.open_process(
-            list(crew.launch.command),
+            list(state.launch.command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pass_fds=crew.launch.descriptors,
+            pass_fds=state.launch.descriptors,
         )
     except (OSError, RuntimeError) as error:  # too many files, processes or threads: the other workers go on
         logger.error("worker %d cannot be started: %s", index, error)
         return None
     try:
-        if not await _wait_ready(process, crew.launch.orders(index)):
+        if not await _wait_ready(process, state.launch.orders(index)):
             return None
-        crew.processes[index] = process
-        if crew.drain.is_set():  # the drain began while this one was starting and has not told it
+        state.processes[index] = process
+        if state.drain.is_set():  # the drain began while this one was starting and has not told it
             process.send_signal(signal.SIGTERM)
         task_status.started()
         return await process.wait()
     finally:
-        crew.processes.pop(index, None)
+        state.processes.pop(index, None)
         await _reap(process)
 
 

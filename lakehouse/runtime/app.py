@@ -1,6 +1,6 @@
 """Composition: which path belongs to whom. The only file that knows both route groups.
 
-Lifeline ── Doorkeeper ── Application ─┬─ gateway   /v1/storage … /v1/observer
+RequestLifetimeMiddleware ── AuthMiddleware ── Application ─┬─ gateway   /v1/storage … /v1/observer
                                        ├─ chat      /v1/chat, /v1/chat/completions, /v1/models
                                        └─ our own   /healthz, /readyz, /metrics, /v1/requests, /
 """
@@ -71,8 +71,8 @@ class Application:
         app = None
         if scope["type"] == "http":
             if scope["path"] in self._paths:
-                flight: RequestContext = scope["lakehouse"]
-                flight.route = scope["path"]
+                context: RequestContext = scope["lakehouse"]
+                context.route = scope["path"]
             if scope["method"] == "POST":
                 app = self._posts.get(path)
         if app is None:
@@ -92,11 +92,11 @@ class Application:
         return cast("App", routes(self._chat, max_body=self._max_body, timeout=self._timeout, prefix=self._prefix))
 
 
-def error_response(flight: RequestContext, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
+def error_response(context: RequestContext, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
     """How a failure is told that meets a request outside of its route: at the door, at its deadline, while draining.
 
     OpenAI's clients find OpenAI's envelope around it.
     """
-    if flight.path.startswith(OPENAI_PATHS):
-        return status_of(failure), envelope(failure, flight.id), headers_of(failure)
-    return native_error_response(flight, failure)
+    if context.path.startswith(OPENAI_PATHS):
+        return status_of(failure), envelope(failure, context.id), headers_of(failure)
+    return native_error_response(context, failure)

@@ -61,7 +61,7 @@ async def serve_multiprocess(
                     launch,
                     workers=workers,
                     drain=service.stopping,
-                    patience=config.server.drain_timeout + ABORT_TIMEOUT,
+                    timeout=config.server.drain_timeout + ABORT_TIMEOUT,
                     task_status=task_status,
                 )
 
@@ -77,6 +77,6 @@ async def serve_multiprocess(
 async def _local_server(table: LocalTable, directory: Path) -> AsyncIterator[LocalServer]:
     """The embedded model as the workers are told of it: how it is, is published in their directory."""
     async with open_local_server(table) as local:
-        assert local.readiness is not None  # noqa: S101 - the engine is our own
-        async with published(local.readiness, directory / SOCKET):
-            yield replace(local, readiness=None)
+        assert local.poller is not None  # noqa: S101 - the engine is our own
+        async with published(local.poller, directory / SOCKET):
+            yield replace(local, poller=None)

@@ -87,8 +87,8 @@ class Runtime:
 
     def abort_remaining(self) -> None:
         """End the requests that are still here."""
-        for lifeline in self.lifelines:
-            lifeline.drain()
+        for lifetime in self.lifelines:
+            lifetime.drain()
 
 
 async def serve(
@@ -96,7 +96,7 @@ async def serve(
     *,
     env: Mapping[str, str] | None = None,
     log: Log | None = None,
-    seat: WorkerSlot | None = None,
+    slot: WorkerSlot | None = None,
     task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the service in the caller's nursery: `service = await nursery.start(serve, config)`, then `service.urls`.
@@ -104,23 +104,23 @@ async def serve(
     Returns after `service.stop()`, when every request has ended or `[server] drain_timeout` has passed. A start that
     fails raises from `nursery.start` with nothing bound: ConfigError, LocalModelError, or OSError for an address that
     cannot be had. When cancelled, every request ends at once and everything is closed. Signals are the caller's
-    business. `env` is where keys and tokens are looked for, the process's environment by default; `seat` is for
+    business. `env` is where keys and tokens are looked for, the process's environment by default; `slot` is for
     `lakehouse serve --workers`.
     """
     config = Config() if config is None else config
     env = os.environ if env is None else env
-    seat = WorkerSlot() if seat is None else seat
+    slot = WorkerSlot() if slot is None else slot
     checked = preflight(config, env)
-    with addresses(config, seat.sockets) as sockets:
-        async with open_runtime(config, checked, env=env, log=log, seat=seat) as house:
-            apps = (house.main_app, house.chat)
-            sites = [BoundApp(app, sock, checked.tls, house.mark) for app, sock in zip(apps, sockets, strict=False)]
+    with addresses(config, slot.sockets) as sockets:
+        async with open_runtime(config, checked, env=env, log=log, slot=slot) as runtime:
+            apps = (runtime.main_app, runtime.chat)
+            sites = [BoundApp(app, sock, checked.tls, runtime.mark) for app, sock in zip(apps, sockets, strict=False)]
             await serve_listeners(
                 sites,
-                stopping=house.stopping,
+                stopping=runtime.stopping,
                 drain_timeout=config.server.drain_timeout,
-                expire=house.abort_remaining,
-                count_with=house.set_connection_counter,
+                expire=runtime.abort_remaining,
+                count_with=runtime.set_connection_counter,
                 task_status=task_status,
             )
 
@@ -143,18 +143,18 @@ async def open_runtime(
     *,
     env: Mapping[str, str],
     log: Log | None = None,
-    seat: WorkerSlot | None = None,
+    slot: WorkerSlot | None = None,
 ) -> AsyncIterator[Runtime]:
     """Open everything and close it with the block."""
-    seat = WorkerSlot() if seat is None else seat
-    watch = DeadlineQueue()
+    slot = WorkerSlot() if slot is None else slot
+    deadlines = DeadlineQueue()
     async with (
-        _local_server(config, seat) as local,
-        open_dispatcher(config, env=env, local=local, watch=watch) as dispatcher,
+        _local_server(config, slot) as local,
+        open_dispatcher(config, env=env, local=local, deadlines=deadlines) as dispatcher,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(watch.run)
-        gateway = Gateway(config.gateway, watch=watch)
+        nursery.start_soon(deadlines.run)
+        gateway = Gateway(config.gateway, deadlines=deadlines)
         sources = GaugeSources(
             pools=lambda: (*gateway.upstreams.values(), *dispatcher.pools), circuits=dispatcher.open_circuits
         )
@@ -169,8 +169,8 @@ async def open_runtime(
             sources,
             log=log or Log(config.observe.log),
             traces=open_traces(config.observe),
-            directory=seat.directory,
-            worker=seat.index,
+            directory=slot.directory,
+            worker=slot.index,
         )
         await nursery.start(observer.run)
         try:
@@ -185,23 +185,21 @@ async def open_local_server(table: LocalTable) -> AsyncIterator[LocalServer]:
     """The embedded model that the configuration names, for as long as the block runs. Raises LocalModelError."""
     path = Path(table.model) if table.model else None
     async with open_engine(EngineConfig(model_path=path, demo=table.demo, context=table.context)) as engine:
-        yield LocalServer(
-            base_url=engine.base_url, api_key=engine.api_key, model=engine.name, readiness=engine.readiness
-        )
+        yield LocalServer(base_url=engine.base_url, api_key=engine.api_key, model=engine.name, poller=engine.poller)
 
 
 @asynccontextmanager
-async def _local_server(config: Config, seat: WorkerSlot) -> AsyncIterator[LocalServer | None]:
+async def _local_server(config: Config, slot: WorkerSlot) -> AsyncIterator[LocalServer | None]:
     """The embedded model: the supervisor's, which says in the workers' directory how it is, our own, or none."""
     table = config.chatd.local
-    if seat.local is not None and seat.directory is not None:
-        async with followed(seat.directory / SOCKET) as readiness:
-            yield replace(seat.local, readiness=readiness)
-    elif seat.local is None and table.configured:
+    if slot.local is not None and slot.directory is not None:
+        async with followed(slot.directory / SOCKET) as poller:
+            yield replace(slot.local, poller=poller)
+    elif slot.local is None and table.configured:
         async with open_local_server(table) as local:
             yield local
     else:
-        yield seat.local
+        yield slot.local
 
 
 def _own_paths(config: Config) -> tuple[str, ...]:
@@ -238,7 +236,7 @@ def _build_apps(
         trusted=config.gateway.trusted_proxies,
         origins=origins,
     )
-    line = partial(RequestLifetimeMiddleware, flights=sources.flights, on_end=observer.on_end)
+    line = partial(RequestLifetimeMiddleware, active_requests=sources.active_requests, on_end=observer.on_end)
     lifelines = (
         line(traced(auth(whole, sign_in=SignIn()), observer.traces), refusal=error_response),
         line(traced(auth(alone), observer.traces), refusal=error_response),
@@ -282,21 +280,21 @@ def create_app(config: Config | None = None) -> App:
 class LifespanApp:
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._house: Runtime | None = None
+        self._runtime: Runtime | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        elif self._house is None:
+        elif self._runtime is None:
             raise RuntimeError("the server has not run the lifespan's startup, which opens what the application needs")
         else:
-            await self._house.main_app(scope, receive, send)
+            await self._runtime.main_app(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        async with open_runtime(self._config, preflight(self._config, os.environ), env=os.environ) as self._house:
+        async with open_runtime(self._config, preflight(self._config, os.environ), env=os.environ) as self._runtime:
             await send({"type": "lifespan.startup.complete"})
             await receive()
-            self._house.stopping.set()
-        self._house = None
+            self._runtime.stopping.set()
+        self._runtime = None
         await send({"type": "lifespan.shutdown.complete"})

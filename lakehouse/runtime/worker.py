@@ -71,7 +71,7 @@ async def run_worker(orders: WorkerConfig, log: Log) -> bool:
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with trio.open_nursery() as watching:
             async with trio.open_nursery() as serving:
-                service = await serving.start(partial(serve, orders.config, log=log, seat=orders.worker_slot()))
+                service = await serving.start(partial(serve, orders.config, log=log, slot=orders.worker_slot()))
                 watching.start_soon(_stop_at_signal, service, signals)
                 watching.start_soon(_stop_when_orphaned, service, orphaned)
                 os.write(sys.stdout.fileno(), READY)

@@ -4,7 +4,7 @@
     bytes <────── Response <─────┘
 
 There is no reader task and no queue: a body is read when the application asks for it, so back-pressure is the
-kernel's. That the client has gone is told by `Hangups`, whatever still waits in the buffers, and cancels the scope in
+kernel's. That the client has gone is told by `DisconnectPoller`, whatever still waits in the buffers, and cancels the scope in
 which the application runs. Nothing that happens here reaches another connection.
 """
 
@@ -28,60 +28,60 @@ FINAL_WRITE_TIMEOUT = 1.0
 """Seconds to get a short error answer out to a client whose connection ends anyway."""
 
 
-async def serve_connection(door: ServerState, stream: trio.abc.Stream) -> None:
+async def serve_connection(server_state: ServerState, stream: trio.abc.Stream) -> None:
     """Serve one connection to its end; a handler for `trio.serve_listeners`. Nothing but cancellation comes out."""
-    await Connection(door, stream).run()
+    await Connection(server_state, stream).run()
 
 
 class Connection:
     """One client's connection. The stream is closed when `run` returns, however it does."""
 
-    def __init__(self, door: ServerState, stream: trio.abc.Stream) -> None:
-        self._door = door
-        self._channel = ConnectionIO(transport_for(stream), door)
+    def __init__(self, server_state: ServerState, stream: trio.abc.Stream) -> None:
+        self._server_state = server_state
+        self._connection_io = ConnectionIO(transport_for(stream), server_state)
         self._exchange: RequestCycle | None = None
 
     async def run(self) -> None:
         """Answer requests until client or service has enough. Cancelled, it closes the connection at once."""
-        channel, door = self._channel, self._door
-        door.guests.add(self)
+        connection_io, server_state = self._connection_io, self._server_state
+        server_state.handles.add(self)
         try:
-            channel.wire.watch(door.hangups, channel.client_disconnected)
-            with channel.scope:
+            connection_io.transport.deadlines(server_state.disconnects, connection_io.client_disconnected)
+            with connection_io.scope:
                 await self._serve()
-            if channel.scope.cancelled_caught and not channel.gone:
+            if connection_io.scope.cancelled_caught and not connection_io.gone:
                 await (self._reply_header_timeout() if self._exchange is None else self._interrupted(self._exchange))
         except (OSError, trio.BrokenResourceError) as error:
             logger.debug("a connection ended: %r", error)
         except Exception:  # whatever it is, it ends this connection only
             logger.exception("a connection failed")
         finally:
-            door.guests.discard(self)
-            channel.wire.unwatch(door.hangups)
-            await channel.wire.close()
+            server_state.handles.discard(self)
+            connection_io.transport.unschedule(server_state.disconnects)
+            await connection_io.transport.close()
 
     def drain(self) -> None:
         """End now unless a request is under way; half a head is none, and a whole one that has arrived is answered."""
-        if self._channel.awaits_head:
-            self._channel.wire.interrupt_read()
+        if self._connection_io.awaits_head:
+            self._connection_io.transport.interrupt_read()
 
     async def _serve(self) -> None:
-        origin = ScopeTemplate(self._channel)
+        scope_template = ScopeTemplate(self._connection_io)
         while True:
             try:
-                head = await self._channel.read_head()
+                head = await self._connection_io.read_head()
             except ProtocolError as error:
                 await self._refuse(error)
                 return
             if head is None:
                 return
             if not head.target.startswith(b"/"):
-                origin.localise(head)
-            self._channel.idle_limit = None
+                scope_template.localise(head)
+            self._connection_io.idle_limit = None
             if head.websocket:
-                await WebSocket(self._door, self._channel, head, origin).run()
+                await WebSocket(self._server_state, self._connection_io, head, scope_template).run()
                 return
-            self._exchange = exchange = RequestCycle(self._door, self._channel, head, origin)
+            self._exchange = exchange = RequestCycle(self._server_state, self._connection_io, head, scope_template)
             await exchange.run()
             if not await self._prepare_next_request(exchange):
                 return
@@ -93,38 +93,38 @@ class Connection:
 
     async def _prepare_next_request(self, exchange: RequestCycle) -> bool:
         """Clear the way for the next request, or see to it that the client gets what was sent before the end."""
-        channel, response = self._channel, exchange.response
-        if channel.wire.broken or not response.complete:
+        connection_io, response = self._connection_io, exchange.response
+        if connection_io.transport.broken or not response.complete:
             if response.until_close:
-                channel.wire.abort()
+                connection_io.transport.abort()
             return False
         try:
-            clear = exchange.read or channel.parser.take_body()[1]
-            if response.close or self._door.draining:
-                if not clear or not channel.parser.empty:
-                    await channel.linger()
+            clear = exchange.read or connection_io.parser.take_body()[1]
+            if response.close or self._server_state.draining:
+                if not clear or not connection_io.parser.empty:
+                    await connection_io.linger()
                 return False
-            if clear or await channel.discard_body():
+            if clear or await connection_io.discard_body():
                 return True
         except ProtocolError:
             pass  # in a body that nobody wanted
-        await channel.linger()
+        await connection_io.linger()
         return False
 
     async def _refuse(self, error: ProtocolError) -> None:
         logger.debug("refused what is no request: %s", error)
-        await self._channel.write(self._refusal(error))
-        await self._channel.linger()
+        await self._connection_io.write(self._refusal(error))
+        await self._connection_io.linger()
 
     async def _reply_header_timeout(self) -> None:
         """A head that took too long gets an answer; a connection that was only idle does not."""
-        if not self._channel.idle:
-            limit = self._door.limits.head_timeout
+        if not self._connection_io.idle:
+            limit = self._server_state.limits.head_timeout
             error = ProtocolError(f"the request's head took longer than {limit:g} seconds", 408)
             with trio.move_on_after(FINAL_WRITE_TIMEOUT):
-                await self._channel.write(self._refusal(error))
+                await self._connection_io.write(self._refusal(error))
 
     def _refusal(self, error: ProtocolError) -> list[bytes]:
-        door = self._door
-        marks = () if door.mark is None else door.mark(self._channel.parser.latest_headers)
-        return error_response_bytes(error, door.date(), marks=marks)[1]
+        server_state = self._server_state
+        marks = () if server_state.mark is None else server_state.mark(self._connection_io.parser.latest_headers)
+        return error_response_bytes(error, server_state.date(), marks=marks)[1]

@@ -34,7 +34,7 @@ class ConnectionIO:
     """
 
     __slots__ = (
-        "_door",
+        "_server_state",
         "awaits_head",
         "busy",
         "final_response",
@@ -45,14 +45,14 @@ class ConnectionIO:
         "parser",
         "scope",
         "served",
-        "wire",
+        "transport",
     )
 
-    def __init__(self, wire: Transport, door: ServerState) -> None:
-        self.wire = wire
-        self._door = door
-        self.limits = door.limits
-        self.parser = RequestParser(door.limits)
+    def __init__(self, transport: Transport, server_state: ServerState) -> None:
+        self.transport = transport
+        self._server_state = server_state
+        self.limits = server_state.limits
+        self.parser = RequestParser(server_state.limits)
         self.scope = trio.CancelScope()
         self.final_response: Callable[[], Awaitable[None]] | None = None
         self.awaits_head = False  # waiting for a request's head, or for the rest of one
@@ -91,15 +91,19 @@ class ConnectionIO:
         return head
 
     async def _await_head(self) -> bool:
-        door = self._door
+        server_state = self._server_state
         self.awaits_head = True
         self.idle = not self.parser.in_head  # a part of it may have come with the request before
-        patience = door.keep_alive_timeouts if self.served and self.idle else door.header_timeouts
+        timeout = server_state.keep_alive_timeouts if self.served and self.idle else server_state.header_timeouts
         lost = self.scope.cancel
-        patience.arm(lost)
+        timeout.arm(lost)
         try:
             while True:
-                data = self.wire.try_receive(HEAD_READ) if door.draining else await self.wire.receive(HEAD_READ)
+                data = (
+                    self.transport.try_receive(HEAD_READ)
+                    if server_state.draining
+                    else await self.transport.receive(HEAD_READ)
+                )
                 if not data:
                     return False
                 self.parser.feed(data)
@@ -108,12 +112,12 @@ class ConnectionIO:
                     return True
                 if self.idle:
                     self.idle = False
-                    patience.disarm(lost)
-                    patience = door.header_timeouts
-                    patience.arm(lost)
+                    timeout.disarm(lost)
+                    timeout = server_state.header_timeouts
+                    timeout.arm(lost)
         finally:
             self.awaits_head = False
-            patience.disarm(lost)
+            timeout.disarm(lost)
 
     @property
     def body_is_here(self) -> bool:
@@ -129,14 +133,14 @@ class ConnectionIO:
             data, ended = self.parser.take_body()
             if data or ended:
                 return data, not ended
-            data = self.wire.try_receive(BODY_READ) or await self._await_body()
+            data = self.transport.try_receive(BODY_READ) or await self._await_body()
             self.parser.feed(data)
 
     async def _await_body(self) -> bytes:
         limit = self.limits.body_timeout if self.idle_limit is None else self.idle_limit
-        with trio.move_on_after(limit) as patience:
-            data = await self.wire.receive(BODY_READ)
-        if patience.cancelled_caught:
+        with trio.move_on_after(limit) as timeout:
+            data = await self.transport.receive(BODY_READ)
+        if timeout.cancelled_caught:
             raise ErrSlowBody(f"nothing of the request's body arrived for {limit:g} seconds")
         if not data:
             await self.raise_disconnected()
@@ -146,7 +150,7 @@ class ConnectionIO:
         """Write all pieces; a client that is gone, or takes nothing for too long, cancels `scope`."""
         limit = self.limits.write_stall if self.idle_limit is None else self.idle_limit
         try:
-            await self.wire.send(pieces, limit)
+            await self.transport.send(pieces, limit)
         except (WriteTimeout, trio.BrokenResourceError):
             await self.raise_disconnected()
 
@@ -172,7 +176,7 @@ class ConnectionIO:
 
     async def linger(self) -> None:
         """Before closing on a client that may still send: read on within bounds, lest a reset overtake our answer."""
-        self.wire.send_eof()
+        self.transport.send_eof()
         left = self.limits.linger_bytes
         with trio.move_on_after(self.limits.linger_timeout):
             while left > 0:
@@ -183,5 +187,5 @@ class ConnectionIO:
 
     async def read_unparsed(self) -> bytes:
         """Bytes past the parser, b"" at the end; for what is no HTTP, or not wanted."""
-        data = self.wire.try_receive(BODY_READ)
-        return await self.wire.receive(BODY_READ) if data is None else data
+        data = self.transport.try_receive(BODY_READ)
+        return await self.transport.receive(BODY_READ) if data is None else data

@@ -32,9 +32,9 @@ _INTERNAL = LakehouseError("internal error")
 class ScopeTemplate:
     """What a connection's scopes have in common, which is most of each."""
 
-    def __init__(self, channel: ConnectionIO) -> None:
-        client, server = channel.wire.addresses()
-        self._secure = channel.wire.secure
+    def __init__(self, connection_io: ConnectionIO) -> None:
+        client, server = connection_io.transport.addresses()
+        self._secure = connection_io.transport.secure
         self._server = server
         self._common: dict[str, Any] = {
             "type": "http",
@@ -49,7 +49,7 @@ class ScopeTemplate:
             "headers": [],
             "client": client,
             "server": server,
-            "extensions": {SERVER_CONTROL_EXTENSION: channel},
+            "extensions": {SERVER_CONTROL_EXTENSION: connection_io},
         }
 
     def localise(self, head: RequestHead) -> None:
@@ -89,36 +89,48 @@ class RequestCycle:
     The connection's next request begins when the application has returned, not when its response is complete.
     """
 
-    __slots__ = ("_channel", "_continued", "_door", "_origin", "_over", "_received", "head", "read", "response")
+    __slots__ = (
+        "_connection_io",
+        "_continued",
+        "_over",
+        "_received",
+        "_scope_template",
+        "_server_state",
+        "head",
+        "read",
+        "response",
+    )
 
-    def __init__(self, door: ServerState, channel: ConnectionIO, head: RequestHead, origin: ScopeTemplate) -> None:
-        self._door = door
-        self._channel = channel
+    def __init__(
+        self, server_state: ServerState, connection_io: ConnectionIO, head: RequestHead, scope_template: ScopeTemplate
+    ) -> None:
+        self._server_state = server_state
+        self._connection_io = connection_io
         self.head = head
         self.response = ResponseWriter(head)
         self.read = False  # whether the application has had the whole body
         self._received = 0
         self._continued = not head.expects_continue
         self._over: trio.Event | None = None
-        self._origin = origin
+        self._scope_template = scope_template
 
     async def run(self) -> None:
         """Have the application answer. What it raises becomes the answer, or a cut when the head is out.
 
         A `LakehouseError` speaks for itself, anything else is logged and a 500.
         """
-        channel = self._channel
-        channel.busy = True
+        connection_io = self._connection_io
+        connection_io.busy = True
         try:
-            await self._door.app(self._scope(), self.receive, self.send)
-            if not self.response.complete and not channel.gone:
+            await self._server_state.app(self._scope(), self.receive, self.send)
+            if not self.response.complete and not connection_io.gone:
                 logger.error("the application left %s without a whole response", self._name())
                 await self._fail()
         except LakehouseError as error:  # its own words, or a lifeline's that the answer must not look complete
             logger.debug("%s failed: %s", self._name(), error)
             await self._fail(error)
         except Exception:  # whatever it is, it ends this exchange only
-            if channel.gone:
+            if connection_io.gone:
                 logger.debug("the application failed behind a client that left %s", self._name(), exc_info=True)
             else:
                 logger.exception("the application failed at %s", self._name())
@@ -128,7 +140,7 @@ class RequestCycle:
 
     async def send_final_response(self) -> None:
         """After an interruption: what there is to say instead of the response that is not whole."""
-        last_words = self._channel.final_response
+        last_words = self._connection_io.final_response
         if last_words is not None and not self.response.complete:
             try:
                 await last_words()
@@ -136,7 +148,7 @@ class RequestCycle:
                 logger.debug("%s was interrupted: %s", self._name(), error)
 
     def _scope(self) -> Scope:
-        scope = self._origin.scope(self.head)
+        scope = self._scope_template.scope(self.head)
         scope[DIRECT_WRITE_EXTENSION] = self.write
         if self.head.te_trailers:
             scope["extensions"] = {**scope["extensions"], "http.response.trailers": {}}
@@ -153,7 +165,7 @@ class RequestCycle:
         if not self._continued:
             await self._send_100_continue()
         try:
-            data, more = await self._channel.read_body()
+            data, more = await self._connection_io.read_body()
         except ErrSlowBody:
             self.response.close = True  # the rest will hardly come, and the next request is behind it
             raise
@@ -172,15 +184,19 @@ class RequestCycle:
             if self._must_close():
                 response.close = True
             trailers = message.get("trailers", False)
-            response.start(message["status"], message.get("headers", ()), self._door.date(), trailers=trailers)
+            response.start(message["status"], message.get("headers", ()), self._server_state.date(), trailers=trailers)
             if kind != FULL_RESPONSE_MESSAGE:
                 return
             pieces = response.body(message["body"], False)
-            left = self._channel.wire.try_send_fair(b"".join(pieces)) if len(message["body"]) < COALESCE_BELOW else None
+            left = (
+                self._connection_io.transport.try_send_fair(b"".join(pieces))
+                if len(message["body"]) < COALESCE_BELOW
+                else None
+            )
             if left is None:
-                await self._channel.write(pieces)
+                await self._connection_io.write(pieces)
             elif left:
-                await self._channel.write([left])
+                await self._connection_io.write([left])
             self._end()
             return
         if kind == "http.response.body":
@@ -190,7 +206,7 @@ class RequestCycle:
         else:
             raise ResponseError(f"unknown message {kind!r}")
         if pieces:
-            await self._channel.write(pieces)
+            await self._connection_io.write(pieces)
         if response.complete:
             self._end()
 
@@ -199,34 +215,36 @@ class RequestCycle:
         response = self.response
         if not response.chunked or response.complete or not data:
             return self.send({"type": "http.response.body", "body": data, "more_body": True})
-        channel = self._channel
-        left = channel.wire.try_send(b"%x\r\n%b\r\n" % (len(data), data))
-        return channel.write([left]) if left else None
+        connection_io = self._connection_io
+        left = connection_io.transport.try_send(b"%x\r\n%b\r\n" % (len(data), data))
+        return connection_io.write([left]) if left else None
 
     async def _send_100_continue(self) -> None:
         """Ask for the body that the client holds back until it is wanted."""
         self._continued = True
-        if self._channel.parser.empty and not self.response.head_out:
-            await self._channel.write([CONTINUE])
+        if self._connection_io.parser.empty and not self.response.head_out:
+            await self._connection_io.write([CONTINUE])
 
     def _must_close(self) -> bool:
         """Whether the connection cannot go on after this response: we leave, or too much unread body is in the way."""
-        if self._door.draining:
+        if self._server_state.draining:
             return True
-        if self.read or self._channel.parser.request_complete:
+        if self.read or self._connection_io.parser.request_complete:
             return False
         length = self.head.length
-        return not self._continued or length is None or length - self._received > self._door.limits.discard_bytes
+        return (
+            not self._continued or length is None or length - self._received > self._server_state.limits.discard_bytes
+        )
 
     async def _fail(self, error: LakehouseError = _INTERNAL) -> None:
         """An error when nothing of a response is out; otherwise the connection will be cut."""
-        if self.response.head_out or self._channel.wire.broken:
+        if self.response.head_out or self._connection_io.transport.broken:
             return
-        self.response, pieces = error_response_bytes(error, self._door.date(), self.head)
-        await self._channel.write(pieces)
+        self.response, pieces = error_response_bytes(error, self._server_state.date(), self.head)
+        await self._connection_io.write(pieces)
 
     def _end(self) -> None:
-        self._channel.busy = False
+        self._connection_io.busy = False
         if self._over is not None:
             self._over.set()
 

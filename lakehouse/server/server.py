@@ -75,13 +75,13 @@ async def serve_listeners(
             listen(stack.enter_context(site.sock))
         doors = [await stack.enter_async_context(open_server_state(site.app, mark=site.mark)) for site in sites]
         if count_with is not None:
-            count_with(lambda: sum(len(door.guests) for door in doors))
+            count_with(lambda: sum(len(server_state.handles) for server_state in doors))
         async with trio.open_nursery() as clock:
             async with trio.open_nursery() as connections:
                 starts = [partial(_start, connections, *pair) for pair in zip(sites, doors, strict=True)]
                 await _accept_until(stopping, sites, starts, task_status)
-                for door in doors:
-                    door.drain()
+                for server_state in doors:
+                    server_state.drain()
                 clock.start_soon(_abort_after, drain_timeout, expire, connections.cancel_scope)
             clock.cancel_scope.cancel(reason="drained")
 
@@ -111,9 +111,9 @@ async def _abort_after(timeout: float, expire: Callable[[], None], connections: 
     connections.cancel(reason="drain timeout")
 
 
-def _start(connections: trio.Nursery, site: BoundApp, door: ServerState, stream: trio.SocketStream) -> None:
+def _start(connections: trio.Nursery, site: BoundApp, server_state: ServerState, stream: trio.SocketStream) -> None:
     if site.tls is None:
-        connections.start_soon(serve_connection, door, stream)
+        connections.start_soon(serve_connection, server_state, stream)
     else:
         secure = trio.SSLStream(stream, site.tls, server_side=True, https_compatible=True)
-        connections.start_soon(serve_connection, door, secure)
+        connections.start_soon(serve_connection, server_state, secure)

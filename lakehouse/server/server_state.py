@@ -32,25 +32,25 @@ class ServerState:
     `draining` is read by every connection: from then on responses carry `Connection: close`.
     """
 
-    def __init__(self, app: App, limits: Limits, hangups: DisconnectPoller, mark: Mark | None = None) -> None:
+    def __init__(self, app: App, limits: Limits, disconnects: DisconnectPoller, mark: Mark | None = None) -> None:
         self.app = app
         self.mark = mark
         self.limits = limits
-        self.hangups = hangups
+        self.disconnects = disconnects
         self.keep_alive_timeouts = TimeoutQueue(limits.idle_timeout)  # with clients that have had an answer
         self.header_timeouts = TimeoutQueue(
             limits.head_timeout
         )  # with those whose first or next head has begun, or should have
         self.draining = False
-        self.guests: set[ConnectionHandle] = set()
+        self.handles: set[ConnectionHandle] = set()
         self._date = b""
         self._second = 0
 
     def drain(self) -> None:
         """Close connections without a request now and every other one after its response. There is no way back."""
         self.draining = True
-        for guest in tuple(self.guests):
-            guest.drain()
+        for handle in tuple(self.handles):
+            handle.drain()
 
     def date(self) -> bytes:
         """The `Date` header line of this second."""
@@ -70,13 +70,13 @@ async def open_server_state(
 
     Serve it with `trio.serve_listeners(partial(serve_connection, door), listeners)`.
     """
-    hangups = DisconnectPoller()
+    disconnects = DisconnectPoller()
     try:
         async with trio.open_nursery() as nursery:
-            door = ServerState(app, limits or Limits(), hangups, mark)
-            for watch in (hangups, door.keep_alive_timeouts, door.header_timeouts):
-                nursery.start_soon(watch.run)
-            yield door
+            server_state = ServerState(app, limits or Limits(), disconnects, mark)
+            for deadlines in (disconnects, server_state.keep_alive_timeouts, server_state.header_timeouts):
+                nursery.start_soon(deadlines.run)
+            yield server_state
             nursery.cancel_scope.cancel()
     finally:
-        hangups.close()
+        disconnects.close()

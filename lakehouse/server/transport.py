@@ -116,17 +116,17 @@ class Transport(ABC):
             return None, (str(sock.getsockname()), None)
         return sock.getpeername()[:2], sock.getsockname()[:2]
 
-    def watch(self, hangups: DisconnectPoller, callback: Callable[[], None]) -> None:
+    def deadlines(self, disconnects: DisconnectPoller, callback: Callable[[], None]) -> None:
         """Have `callback` called when the client goes; over a stream without a socket it is noticed by reading only."""
         sock = self.socket()
         if sock is not None:
-            hangups.add(sock.fileno(), callback)
+            disconnects.add(sock.fileno(), callback)
 
-    def unwatch(self, hangups: DisconnectPoller) -> None:
-        """End what `watch` began."""
+    def unschedule(self, disconnects: DisconnectPoller) -> None:
+        """End what `deadlines` began."""
         sock = self.socket()
         if sock is not None:
-            hangups.remove(sock.fileno())
+            disconnects.remove(sock.fileno())
 
 
 class SocketTransport(Transport):
@@ -219,10 +219,10 @@ class SocketTransport(Transport):
         pace.begin()
         while data:
             sent = 0
-            with trio.move_on_after(pace.step) as patience:
+            with trio.move_on_after(pace.step) as timeout:
                 await trio.lowlevel.wait_writable(sock)
             self._turns = 0
-            if not patience.cancelled_caught:
+            if not timeout.cancelled_caught:
                 try:
                     sent = sock.send(data)
                 except BlockingIOError:
@@ -289,9 +289,9 @@ class StreamTransport(Transport):
             if sock is not None and unacknowledged(sock.fileno()) > COALESCE_BELOW:
                 await self._send_watched(step, pace, sock.fileno())
             else:
-                with trio.move_on_after(pace.left) as patience:
+                with trio.move_on_after(pace.left) as timeout:
                     await self._stream.send_all(step)
-                if patience.cancelled_caught:
+                if timeout.cancelled_caught:
                     raise WriteTimeout
             pace.moved(len(step))
         self.broken = False
@@ -301,14 +301,14 @@ class StreamTransport(Transport):
         failed: Exception = WriteTimeout()
         done = False
 
-        async def watch() -> None:
+        async def deadlines() -> None:
             while not pace.exhausted:
                 await trio.sleep(pace.step)
                 pace.look(lambda: unacknowledged(fd))
             sending.cancel_scope.cancel()
 
         async with trio.open_nursery() as sending:
-            sending.start_soon(watch)
+            sending.start_soon(deadlines)
             try:
                 await self._stream.send_all(step)
                 done = True

@@ -41,11 +41,13 @@ class WebSocket:
     take; one that vanishes cancels it at once.
     """
 
-    def __init__(self, door: ServerState, channel: ConnectionIO, head: RequestHead, origin: ScopeTemplate) -> None:
-        self._door = door
-        self._channel = channel
+    def __init__(
+        self, server_state: ServerState, connection_io: ConnectionIO, head: RequestHead, scope_template: ScopeTemplate
+    ) -> None:
+        self._server_state = server_state
+        self._connection_io = connection_io
         self._head = head
-        self._origin = origin
+        self._scope_template = scope_template
         self._protocol = Connection(ConnectionType.SERVER)
         self._handshake: Handshake | None = None  # until it is answered
         self._denial: ResponseWriter | None = None
@@ -62,25 +64,25 @@ class WebSocket:
 
     async def run(self) -> None:
         """Shake hands, run the application, close. The connection ends with it."""
-        channel = self._channel
+        connection_io = self._connection_io
         try:
             self._handshake = handshake = Handshake(self._head)
         except ProtocolError as error:
             await self._refuse(error)
-            await channel.linger()
+            await connection_io.linger()
             return
-        scope = self._origin.websocket_scope(self._head, handshake.subprotocols)
+        scope = self._scope_template.websocket_scope(self._head, handshake.subprotocols)
         scope["extensions"] = {**scope["extensions"], DENIAL: {}}
-        channel.busy = True
+        connection_io.busy = True
         try:
             async with trio.open_nursery() as self._nursery:
                 code = NORMAL
                 try:
-                    await self._door.app(scope, self.receive, self.send)
+                    await self._server_state.app(scope, self.receive, self.send)
                 except Exception:
                     logger.exception("the application failed in the WebSocket %s", scope["path"])
                     code = INTERNAL_ERROR
-                channel.busy = False
+                connection_io.busy = False
                 await self._finish(code)
                 self._nursery.cancel_scope.cancel()
         except* trio.BrokenResourceError:
@@ -109,7 +111,7 @@ class WebSocket:
             if kind != f"{DENIAL}.body":
                 raise ResponseError(f"{kind!r} after the handshake was refused")
             pieces = self._denial.body(message.get("body", b""), message.get("more_body", False))
-            await self._channel.write(pieces)
+            await self._connection_io.write(pieces)
         elif kind == "websocket.send":
             text = message.get("text")
             await self._transmit(BytesMessage(data=message["bytes"]) if text is None else TextMessage(data=text))
@@ -121,11 +123,11 @@ class WebSocket:
     # The handshake's answer.
 
     async def _answer(self, handshake: Handshake, kind: str, message: Message) -> None:
-        headers, date = message.get("headers", ()), self._door.date()
+        headers, date = message.get("headers", ()), self._server_state.date()
         if kind == "websocket.accept":
             head = handshake.accept(message.get("subprotocol"), headers, date)
             self._handshake = None
-            await self._channel.write([head])
+            await self._connection_io.write([head])
             if self._nursery is not None:
                 self._nursery.start_soon(self._read)
         elif kind == f"{DENIAL}.start":
@@ -140,8 +142,8 @@ class WebSocket:
 
     async def _refuse(self, error: LakehouseError) -> None:
         self._handshake = None
-        self._denial, pieces = error_response_bytes(error, self._door.date(), self._head)
-        await self._channel.write(pieces)
+        self._denial, pieces = error_response_bytes(error, self._server_state.date(), self._head)
+        await self._connection_io.write(pieces)
 
     # Frames out.
 
@@ -150,7 +152,7 @@ class WebSocket:
             state = self._protocol.state
             answers = state is ConnectionState.REMOTE_CLOSING and isinstance(event, CloseConnection)
             if state is ConnectionState.OPEN or answers:
-                await self._channel.write([self._protocol.send(event)])
+                await self._connection_io.write([self._protocol.send(event)])
 
     async def _close(self, code: int, reason: str | None) -> None:
         """Send our close; the client has a while to answer it."""
@@ -159,7 +161,7 @@ class WebSocket:
         await self._transmit(_close(code, reason))
 
     async def _await_close(self) -> None:
-        await trio.sleep(self._door.limits.websocket_close)
+        await trio.sleep(self._server_state.limits.websocket_close)
         if self._disconnect is None:
             self._disconnect = {"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""}
         self._arrived.unpark_all()
@@ -170,19 +172,19 @@ class WebSocket:
             await self._refuse(LakehouseError("internal error"))
         if self._denial is not None:
             if self._denial.complete:
-                await self._channel.linger()
+                await self._connection_io.linger()
             return
         await self._close(code, None)
-        while self._disconnect is None and not self._channel.gone:
+        while self._disconnect is None and not self._connection_io.gone:
             await self._arrived.park()
         if self._mistaken:
-            await self._channel.linger()
+            await self._connection_io.linger()
 
     # Frames in.
 
     async def _read(self) -> None:
         """Feed the protocol until the close; what the application does not take in time stays with the kernel."""
-        data = self._channel.parser.trailing_data()
+        data = self._connection_io.parser.trailing_data()
         while True:
             self._protocol.receive_data(data)
             for event in self._protocol.events():
@@ -194,11 +196,11 @@ class WebSocket:
                 elif isinstance(event, TextMessage | BytesMessage) and not self._take(event):
                     await self._on_close(CloseConnection(code=TOO_BIG, reason="message too big"))
                     return
-            while self._queued >= self._door.limits.websocket_window:
+            while self._queued >= self._server_state.limits.websocket_window:
                 await self._taken.park()
-            data = await self._channel.read_unparsed()
+            data = await self._connection_io.read_unparsed()
             if not data:
-                self._channel.client_disconnected()
+                self._connection_io.client_disconnected()
                 self._arrived.unpark_all()
                 return
 
@@ -210,7 +212,7 @@ class WebSocket:
         if partial is None:
             self._partial = partial = io.StringIO() if isinstance(event, TextMessage) else io.BytesIO()
         partial.write(event.data)  # type: ignore[arg-type]  # wsproto keeps a message to one kind
-        if partial.tell() > self._door.limits.websocket_message:
+        if partial.tell() > self._server_state.limits.websocket_message:
             return False
         if event.message_finished:
             self._partial = None
@@ -223,17 +225,17 @@ class WebSocket:
 
     async def _on_close(self, event: CloseConnection) -> None:
         """The client's close, its answer to ours, or the close that its mistake calls for."""
-        self._channel.busy = False  # that the connection goes now is no surprise
+        self._connection_io.busy = False  # that the connection goes now is no surprise
         code = NO_CODE if event.code is None else int(event.code)
         if self._disconnect is None:
             self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": event.reason or ""}
         self._arrived.unpark_all()
         self._mistaken = self._protocol.state is ConnectionState.OPEN
         await self._transmit(CloseConnection(code=event.code, reason=event.reason))
-        await trio.sleep(self._door.limits.websocket_close)
+        await trio.sleep(self._server_state.limits.websocket_close)
         # The application did not take the hint.
-        self._channel.gone = True
-        self._channel.scope.cancel()
+        self._connection_io.gone = True
+        self._connection_io.scope.cancel()
 
 
 def _size(message: Message) -> int:

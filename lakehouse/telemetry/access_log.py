@@ -51,52 +51,54 @@ class AccessLogRecord(msgspec.Struct, omit_defaults=True, gc=False):
     adjusted: tuple[str, ...] | None = None
 
 
-def access_log_record(flight: RequestContext, *, ended: float, when: str) -> AccessLogRecord:
+def access_log_record(context: RequestContext, *, ended: float, when: str) -> AccessLogRecord:
     """The line of a flight that ended at `ended` (trio's clock), which is `when` for people."""
-    status = logged_status(flight)
-    total = ended - flight.started
-    waiting = flight.upstream_seconds
+    status = logged_status(context)
+    total = ended - context.started
+    waiting = context.upstream_seconds
     said = AccessLogRecord(  # by position, for this is done for every request and names take their time
         when,
-        level(flight, status),
+        level(context, status),
         "request",
-        flight.id,
-        flight.method,
-        flight.route,
+        context.id,
+        context.method,
+        context.route,
         status,
-        flight.outcome,
+        context.outcome,
         _ms(total),
         _ms(waiting),
         _ms(total - waiting) if total > waiting else 0.0,
-        flight.attempt_count,
-        None if flight.first_piece is None else _ms(flight.first_piece - flight.started),
-        flight.upstream,
-        flight.provider,
-        None if flight.model is None else printable(flight.model),
-        flight.tier,
-        flight.error,
+        context.attempt_count,
+        None if context.first_piece is None else _ms(context.first_piece - context.started),
+        context.upstream,
+        context.provider,
+        None if context.model is None else printable(context.model),
+        context.tier,
+        context.error,
     )
-    if (usage := flight.usage) is not None:
+    if (usage := context.usage) is not None:
         said.input_tokens, said.output_tokens, said.cost_usd = usage.input_tokens, usage.output_tokens, usage.cost_usd
-    if flight.trace is not None:
-        said.trace_id = f"{flight.trace.trace_id:032x}"
-    if flight.left_out:
-        said.left_out = flight.left_out
-    if flight.adjusted:
-        said.adjusted = flight.adjusted
+    if context.trace is not None:
+        said.trace_id = f"{context.trace.trace_id:032x}"
+    if context.left_out:
+        said.left_out = context.left_out
+    if context.adjusted:
+        said.adjusted = context.adjusted
     return said
 
 
-def logged_status(flight: RequestContext) -> int | None:
+def logged_status(context: RequestContext) -> int | None:
     """The status for logs and metrics: 499 for a client that left, whatever had been sent to it."""
-    return CLIENT_CLOSED_REQUEST if flight.outcome == "client left" else flight.status
+    return CLIENT_CLOSED_REQUEST if context.outcome == "client left" else context.status
 
 
-def level(flight: RequestContext, status: int | None) -> str:
+def level(context: RequestContext, status: int | None) -> str:
     """How loud: a request that we or an upstream failed is a warning, who only looks at us is a whisper (`debug`)."""
-    if flight.outcome in ("failed", "deadline") or (status is not None and status >= 500 and flight.outcome != "drain"):
+    if context.outcome in ("failed", "deadline") or (
+        status is not None and status >= 500 and context.outcome != "drain"
+    ):
         return "warning"
-    return "debug" if flight.route in MONITORING_ROUTES and status == 200 else "info"
+    return "debug" if context.route in MONITORING_ROUTES and status == 200 else "info"
 
 
 def printable(name: str) -> str:

@@ -41,12 +41,12 @@ class Log:
             exception_formatter=structlog.dev.plain_traceback,
         )
 
-    def flight_ended(self, flight: RequestContext, ended: float, *, epoch: float | None = None) -> None:
+    def flight_ended(self, context: RequestContext, ended: float, *, epoch: float | None = None) -> None:
         """Write the line of a flight that ended at `ended` (trio's clock). That is now, unless `epoch` says when trio's
         clock began, in seconds since 1970."""
         if self.form == "off":
             return
-        said = access_log_record(flight, ended=ended, when=self._clock(None if epoch is None else epoch + ended))
+        said = access_log_record(context, ended=ended, when=self._clock(None if epoch is None else epoch + ended))
         self.sink.write(self._encode(said) if self.form == "json" else self._for_terminal(said))
 
     def timed(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -62,7 +62,7 @@ class GaugeSources:
     `circuits` gives for each provider how many of its routes have an open circuit.
     """
 
-    flights: ActiveRequests = field(default_factory=ActiveRequests)
+    active_requests: ActiveRequests = field(default_factory=ActiveRequests)
     pools: Callable[[], Iterable[Pool]] = _no_pools
     circuits: Callable[[], Mapping[str, int]] = dict
     connections: Callable[[], int] = int
@@ -90,27 +90,27 @@ class Metrics:
         self._cpu_before = 0.0
         self._dropped_before = 0
 
-    def flight_ended(self, flight: RequestContext, ended: float) -> None:
+    def flight_ended(self, context: RequestContext, ended: float) -> None:
         """Count a flight that ended at `ended` (trio's clock)."""
-        status = logged_status(flight) or 0
+        status = logged_status(context) or 0
         try:
-            cells = self._cells[flight.route, flight.outcome, status // 100]
+            cells = self._cells[context.route, context.outcome, status // 100]
         except KeyError:
-            cells = self._resolve(flight.route, flight.outcome, status // 100)
+            cells = self._resolve(context.route, context.outcome, status // 100)
         cells.requests[0] += 1
         if status != _SWITCHING_PROTOCOLS:  # a WebSocket lasts as long as its users like: no duration of ours
-            total = ended - flight.started
-            upstream = flight.upstream_seconds
+            total = ended - context.started
+            upstream = context.upstream_seconds
             observe(cells.total, DURATIONS, total)
             observe(cells.own, OVERHEADS, total - upstream if total > upstream else 0.0)
             if upstream:
                 observe(cells.upstream, DURATIONS, upstream)
-            if flight.first_piece is not None:
-                observe(cells.first_piece, DURATIONS, flight.first_piece - flight.started)
-        for made in flight.attempts:
+            if context.first_piece is not None:
+                observe(cells.first_piece, DURATIONS, context.first_piece - context.started)
+        for made in context.attempts:
             self._attempted(made, ended)
-        if flight.usage is not None:
-            self._count_usage(flight.provider, flight.tier, flight.usage)
+        if context.usage is not None:
+            self._count_usage(context.provider, context.tier, context.usage)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from what the worker before this one in the same place had counted."""
@@ -170,8 +170,8 @@ class Metrics:
 
     def _states(self) -> Snapshot:
         states = MetricStore(family for family in FAMILIES if family.name in _GAUGES)
-        for flight in self._sources.flights:
-            states.cell("requests_in_flight", flight.route if flight.route in self._routes else OTHER)[0] += 1
+        for context in self._sources.active_requests:
+            states.cell("requests_in_flight", context.route if context.route in self._routes else OTHER)[0] += 1
         states.cell("connections")[0] = self._sources.connections()
         for pool in self._sources.pools():
             name = pool.name if pool.name in self._upstreams or pool.name in self._providers else OTHER

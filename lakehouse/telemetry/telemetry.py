@@ -40,8 +40,8 @@ class InFlightNow(msgspec.Struct, frozen=True, kw_only=True):
 class Traces(Protocol):
     """What is needed of `traces.Traces`, which is imported only where traces are wanted."""
 
-    def begin(self, flight: RequestContext, traceparent: bytes | None) -> None: ...
-    def flight_ended(self, flight: RequestContext, ended: float) -> None: ...
+    def begin(self, context: RequestContext, traceparent: bytes | None) -> None: ...
+    def flight_ended(self, context: RequestContext, ended: float) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -76,7 +76,7 @@ class Telemetry:
         self.traces = traces
         self.metrics = Metrics(names, sources, worker=worker)
         self._names = names
-        self._flights = sources.flights
+        self._active_requests = sources.active_requests
         self._ended: list[RequestContext] = []
         self._now: Callable[[], float] = trio.current_time
         self._running = False
@@ -84,33 +84,33 @@ class Telemetry:
         if (left := self.siblings.load_persisted(worker)) is not None:
             self.metrics.restore(_snapshot(left))
 
-    def on_end(self, flight: RequestContext) -> None:
+    def on_end(self, context: RequestContext) -> None:
         """A request has ended: count it, log it, and send its spans off. Costs a microsecond, never waits.
 
         While `run` runs, flights are gathered for as long as the log gathers lines, and looked at together: it takes
         a third of the time to do the same thing many times at once. Whoever asks for counts has them in full.
         """
-        ended = flight.ended
+        ended = context.ended
         if ended is None:
-            ended = flight.ended = self._now()
-        if self.traces is not None and flight.trace is not None:
-            self.traces.flight_ended(flight, ended)
-        self._ended.append(flight)
+            ended = context.ended = self._now()
+        if self.traces is not None and context.trace is not None:
+            self.traces.flight_ended(context, ended)
+        self._ended.append(context)
         if not self._running or len(self._ended) >= MAX_BATCH:
             self._flush()
         elif len(self._ended) == 1:
             self.log.sink.wake()
 
     def _flush(self) -> None:
-        flights, self._ended = self._ended, []
+        active_requests, self._ended = self._ended, []
         epoch = time.time() - trio.current_time()
-        for flight in flights:
-            if flight.ended is not None:
+        for context in active_requests:
+            if context.ended is not None:
                 try:
-                    self.metrics.flight_ended(flight, flight.ended)
-                    self.log.flight_ended(flight, flight.ended, epoch=epoch)
+                    self.metrics.flight_ended(context, context.ended)
+                    self.log.flight_ended(context, context.ended, epoch=epoch)
                 except Exception:  # whatever it is, it is not to harm the others, nor whoever looks at them together
-                    logger.exception("request %s could not be counted and logged", flight.id)
+                    logger.exception("request %s could not be counted and logged", context.id)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write the log, answer the siblings and keep the counts until cancelled. Nothing is lost at the end."""
@@ -174,7 +174,7 @@ class Telemetry:
 
     def _requests(self) -> bytes:
         now = trio.current_time()
-        return msgspec.json.encode([flight.describe(now) for flight in self._flights])
+        return msgspec.json.encode([context.describe(now) for context in self._active_requests])
 
 
 _REQUESTS = msgspec.json.Decoder(list[dict[str, object]])

@@ -50,23 +50,23 @@ class Traces:
         self._provider.add_span_processor(BatchSpanProcessor(exporter or _exporter(url)))
         self._tracer = self._provider.get_tracer("lakehouse", __version__)
 
-    def begin(self, flight: RequestContext, traceparent: bytes | None) -> None:
+    def begin(self, request: RequestContext, traceparent: bytes | None) -> None:
         """Make a flight part of the caller's trace or of a new one; ask for its content if that is switched on."""
-        flight.trace = begin(traceparent, ratio=self._ratio)
-        if self._content and flight.trace.sampled:
-            flight.content = Content()
+        request.trace = begin(traceparent, ratio=self._ratio)
+        if self._content and request.trace.sampled:
+            request.content = Content()
 
-    def flight_ended(self, flight: RequestContext, ended: float) -> None:
+    def flight_ended(self, request: RequestContext, ended: float) -> None:
         """Send the spans of a flight, if it is recorded. Must be called in the task of a trio program."""
-        traced = flight.trace
+        traced = request.trace
         if traced is None or not traced.sampled:
             return
         since = time.time() - trio.current_time()
-        self._server_span(flight, traced, since, ended)
-        for attempt in flight.attempts:
-            self._attempt_span(flight, traced, attempt, since, ended)
+        self._server_span(request, traced, since, ended)
+        for attempt in request.attempts:
+            self._attempt_span(request, traced, attempt, since, ended)
         if traced.call_id:
-            self._call_span(flight, traced, since, ended)
+            self._call_span(request, traced, since, ended)
 
     async def close(self) -> None:
         """Send what is left, waiting `CLOSE_TIMEOUT` seconds for the collector at most."""
@@ -74,23 +74,23 @@ class Traces:
         with trio.move_on_after(EXPORT_TIMEOUT, shield=True):
             await trio.to_thread.run_sync(self._provider.shutdown, abandon_on_cancel=True)
 
-    def _server_span(self, flight: RequestContext, traced: Trace, since: float, ended: float) -> None:
+    def _server_span(self, request: RequestContext, traced: Trace, since: float, ended: float) -> None:
         attributes: Attributes = {
-            "http.request.method": flight.method,
-            "http.route": flight.route,
-            "lakehouse.request_id": flight.id,
-            "lakehouse.outcome": flight.outcome or "",
-            "lakehouse.attempts": flight.attempt_count,
+            "http.request.method": request.method,
+            "http.route": request.route,
+            "lakehouse.request_id": request.id,
+            "lakehouse.outcome": request.outcome or "",
+            "lakehouse.attempts": request.attempt_count,
         }
-        _add(attributes, "http.response.status_code", flight.status)
-        _add(attributes, "lakehouse.tier", flight.tier)
-        name = f"{flight.method} {flight.route}".rstrip()
+        _add(attributes, "http.response.status_code", request.status)
+        _add(attributes, "lakehouse.tier", request.tier)
+        name = f"{request.method} {request.route}".rstrip()
         parent = None if traced.parent_id is None else _context(traced, traced.parent_id, remote=True)
-        span = self._start(name, SpanKind.SERVER, traced, traced.span_id, parent, since + flight.started, attributes)
-        _end(span, since + ended, _failure(flight))
+        span = self._start(name, SpanKind.SERVER, traced, traced.span_id, parent, since + request.started, attributes)
+        _end(span, since + ended, _failure(request))
 
     def _attempt_span(
-        self, flight: RequestContext, traced: Trace, attempt: AttemptRecord, since: float, ended: float
+        self, request: RequestContext, traced: Trace, attempt: AttemptRecord, since: float, ended: float
     ) -> None:
         model = printable(attempt.model)
         attributes: Attributes = {
@@ -103,35 +103,35 @@ class Traces:
         if attempt.first_piece is not None:
             attributes["gen_ai.response.time_to_first_chunk"] = attempt.first_piece - attempt.started
         error = attempt.error or (None if attempt.ended is not None else "cancelled")
-        if error is None and attempt is _served(flight):
-            attributes |= self._answer(flight, model)
+        if error is None and attempt is _served(request):
+            attributes |= self._answer(request, model)
         parent = _context(traced, traced.span_id)
         span_id = attempt.span_id or new_id(64)
         began, over = since + attempt.started, since + (ended if attempt.ended is None else attempt.ended)
         _end(self._start(f"chat {model}", SpanKind.CLIENT, traced, span_id, parent, began, attributes), over, error)
 
-    def _answer(self, flight: RequestContext, model: str) -> Attributes:
+    def _answer(self, request: RequestContext, model: str) -> Attributes:
         attributes: Attributes = {"gen_ai.response.model": model}
-        if flight.finish_reason is not None:
-            attributes["gen_ai.response.finish_reasons"] = (flight.finish_reason,)
-        if (usage := flight.usage) is not None:
+        if request.finish_reason is not None:
+            attributes["gen_ai.response.finish_reasons"] = (request.finish_reason,)
+        if (usage := request.usage) is not None:
             _add(attributes, "gen_ai.usage.input_tokens", usage.input_tokens)
             _add(attributes, "gen_ai.usage.output_tokens", usage.output_tokens)
             _add(attributes, "gen_ai.usage.cache_read.input_tokens", usage.cached_tokens)
             _add(attributes, "gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens)
             _add(attributes, "lakehouse.cost_usd", usage.cost_usd)
-        if self._content and flight.content is not None:
-            _add(attributes, "gen_ai.input.messages", input_messages(flight.content.asked))
-            _add(attributes, "gen_ai.output.messages", output_messages(flight.content.answered))
+        if self._content and request.content is not None:
+            _add(attributes, "gen_ai.input.messages", input_messages(request.content.asked))
+            _add(attributes, "gen_ai.output.messages", output_messages(request.content.answered))
         return attributes
 
-    def _call_span(self, flight: RequestContext, traced: Trace, since: float, ended: float) -> None:
-        attributes: Attributes = {"http.request.method": flight.method, "lakehouse.upstream": flight.upstream or ""}
-        _add(attributes, "http.response.status_code", flight.status)
+    def _call_span(self, request: RequestContext, traced: Trace, since: float, ended: float) -> None:
+        attributes: Attributes = {"http.request.method": request.method, "lakehouse.upstream": request.upstream or ""}
+        _add(attributes, "http.response.status_code", request.status)
         parent = _context(traced, traced.span_id)
-        began = since + flight.started
-        span = self._start(flight.method, SpanKind.CLIENT, traced, traced.call_id, parent, began, attributes)
-        _end(span, since + ended, flight.error)
+        began = since + request.started
+        span = self._start(request.method, SpanKind.CLIENT, traced, traced.call_id, parent, began, attributes)
+        _end(span, since + ended, request.error)
 
     def _start(
         self,
@@ -177,17 +177,17 @@ def _exporter(url: str) -> OTLPSpanExporter:
     return OTLPSpanExporter(endpoint=endpoint, headers=headers)
 
 
-def _served(flight: RequestContext) -> AttemptRecord | None:
+def _served(request: RequestContext) -> AttemptRecord | None:
     """The attempt that answered."""
-    return next((made for made in reversed(flight.attempts) if made.ended is not None and made.error is None), None)
+    return next((made for made in reversed(request.attempts) if made.ended is not None and made.error is None), None)
 
 
-def _failure(flight: RequestContext) -> str | None:
+def _failure(request: RequestContext) -> str | None:
     """What to call a failure of ours or of an upstream; None for what the caller did, or where all is well."""
-    if flight.outcome in ("failed", "deadline"):
-        return flight.error or flight.outcome
-    if flight.status is not None and flight.status >= 500:
-        return flight.error or str(flight.status)
+    if request.outcome in ("failed", "deadline"):
+        return request.error or request.outcome
+    if request.status is not None and request.status >= 500:
+        return request.error or str(request.status)
     return None
 
 

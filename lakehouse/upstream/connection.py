@@ -44,6 +44,7 @@ class UpstreamConnection:
         "_allowance",
         "_awaited",
         "_credit",
+        "_deadlines",
         "_emptied",
         "_expired",
         "_fd",
@@ -51,7 +52,6 @@ class UpstreamConnection:
         "_probe",
         "_socket",
         "_task",
-        "_watch",
         "_window",
         "deadline",
         "idle_since",
@@ -64,17 +64,17 @@ class UpstreamConnection:
         self,
         sock: socket.socket,
         window: memoryview,
-        watch: DeadlineQueue | None = None,
+        deadlines: DeadlineQueue | None = None,
         *,
         allowance: int = FAIRNESS_BUDGET,
     ) -> None:
-        """Deadlines are kept by `watch` if there is one, else by cancel scopes. `allowance` stands for `FAIRNESS_BUDGET`."""
+        """Deadlines are kept by `deadlines` if there is one, else by cancel scopes. `allowance` stands for `FAIRNESS_BUDGET`."""
         self._socket = sock
         self._fd = sock.fileno()
         self._look: ReadinessCallback | None = None
         self._task: trio.lowlevel.Task | None = None  # whose wait is attended
         self._window = window
-        self._watch = watch
+        self._deadlines = deadlines
         self._expired = False
         self._emptied = True  # nothing comes before it was asked for
         self._awaited: Callable[[socket.socket], Awaitable[None]] = trio.lowlevel.wait_readable
@@ -111,8 +111,8 @@ class UpstreamConnection:
         except _NOT_YET:
             return 0
 
-    async def send_some(self, data: memoryview, patience: float) -> int:
-        """Send at least one byte, or say 0 after `patience` seconds. Raises `OSError`, `trio.ClosedResourceError`."""
+    async def send_some(self, data: memoryview, timeout: float) -> int:
+        """Send at least one byte, or say 0 after `timeout` seconds. Raises `OSError`, `trio.ClosedResourceError`."""
         self._credit -= 1
         if self._credit < 0:
             await self._yield_and_refill()
@@ -121,7 +121,7 @@ class UpstreamConnection:
                 return self._socket.send(data)
             except _NOT_YET as not_yet:
                 wait = _wait_function_for(not_yet, trio.lowlevel.wait_writable)
-            if not await self._wait(wait, trio.current_time() + patience):
+            if not await self._wait(wait, trio.current_time() + timeout):
                 return 0
 
     async def receive(self, deadline: float = inf) -> memoryview | None:
@@ -161,23 +161,23 @@ class UpstreamConnection:
         """Wait as `wait_readable` does, but have `look` called, in the watch's task, each time that there may be something to
         receive. It says until when to go on so, or None to end the wait: when there is something that needs the waiting
         task. None in place of a wait where that cannot be done."""
-        watch = self._watch
+        deadlines = self._deadlines
         reads = self._emptied and self._awaited is trio.lowlevel.wait_readable
-        if watch is None or not watch.readiness.running or self.shared or not reads:
+        if deadlines is None or not deadlines.poller.running or self.shared or not reads:
             return None
-        return self._attended(look, deadline, watch)
+        return self._attended(look, deadline, deadlines)
 
-    async def _attended(self, look: ReadinessCallback, deadline: float, watch: DeadlineQueue) -> bool:
-        watch.readiness.add(self._fd, self)  # may fail, and then nobody sleeps who could be woken
+    async def _attended(self, look: ReadinessCallback, deadline: float, deadlines: DeadlineQueue) -> bool:
+        deadlines.poller.add(self._fd, self)  # may fail, and then nobody sleeps who could be woken
         self._look = look
         self._task = trio.lowlevel.current_task()
-        self._set_deadline(deadline, watch)
+        self._set_deadline(deadline, deadlines)
         await trio.lowlevel.wait_task_rescheduled(self._abort)
         return not self._expired
 
     def ready(self) -> None:
         """See `ReadListener`."""
-        look, watch = self._look, self._watch
+        look, deadlines = self._look, self._deadlines
         self._credit = self._allowance
         self._emptied = False
         deadline = None
@@ -185,12 +185,17 @@ class UpstreamConnection:
             deadline = look()
             if deadline is None or self._task is None:
                 break
-        if deadline is None or watch is None or not self._emptied or self._awaited is not trio.lowlevel.wait_readable:
+        if (
+            deadline is None
+            or deadlines is None
+            or not self._emptied
+            or self._awaited is not trio.lowlevel.wait_readable
+        ):
             self.unsubscribe()
         elif self._task is not None:
             self.deadline = deadline
             if deadline < self.scheduled_deadline:
-                watch.schedule(self)
+                deadlines.schedule(self)
 
     def unsubscribe(self) -> None:
         """End the wait of whoever has us attended, if somebody has."""
@@ -206,14 +211,14 @@ class UpstreamConnection:
     def _leave(self) -> None:
         self._task = self._look = None
         self.deadline = inf
-        if self._watch is not None:
-            self._watch.readiness.remove(self._fd)
+        if self._deadlines is not None:
+            self._deadlines.poller.remove(self._fd)
 
-    def _set_deadline(self, deadline: float, watch: DeadlineQueue) -> None:
+    def _set_deadline(self, deadline: float, deadlines: DeadlineQueue) -> None:
         self.deadline = deadline
         self._expired = False
         if deadline < self.scheduled_deadline:
-            watch.schedule(self)
+            deadlines.schedule(self)
 
     def unacknowledged(self) -> int:
         """Bytes that were sent and that the other side has not taken yet, as far as that is known."""
@@ -242,16 +247,16 @@ class UpstreamConnection:
 
     async def _wait(self, wait: Callable[[socket.socket], Awaitable[None]], deadline: float) -> bool:
         """Wait for the socket; false if the deadline came first. Waiting is a checkpoint, which pays all debts."""
-        watch = self._watch
+        deadlines = self._deadlines
         if deadline == inf:
             await wait(self._socket)
-        elif watch is None or self.shared:
+        elif deadlines is None or self.shared:
             with trio.CancelScope(deadline=deadline) as scope:
                 await wait(self._socket)
             if scope.cancelled_caught:
                 return False
         else:
-            self._set_deadline(deadline, watch)
+            self._set_deadline(deadline, deadlines)
             try:
                 await wait(self._socket)
             except trio.ClosedResourceError:

@@ -46,7 +46,7 @@ class Transport(httpx.AsyncBaseTransport):
             url.raw_path,
             [header for header in request.headers.raw if header[0].lower() not in _SET_BY_UPSTREAM],
             b"".join(stream) if isinstance(stream, httpx.ByteStream) else _Body(request),
-            flight=cast("Flight | None", request.extensions.get("flight")),
+            context=cast("RequestContext | None", request.extensions.get("flight")),
         )
         return httpx.Response(
             response.status,

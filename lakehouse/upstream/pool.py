@@ -41,7 +41,7 @@ class _Call(msgspec.Struct, kw_only=True):
     wire: bytes
     body: RequestBody | None
     upgrade: bool
-    flight: RequestContext | None
+    context: RequestContext | None
     repeatable: bool
     """Whether it may be sent again after bytes of it have been written: its method is idempotent, or it carries an
     `Idempotency-Key`, and its body is still here. How soon the connection ended makes no difference: a server may have
@@ -70,9 +70,9 @@ class Upstream:
         at_once: int = FAIRNESS_BUDGET * READ_WINDOW,
         ssl_context: ssl.SSLContext | None = None,
         proxy: Proxy | None = None,
-        watch: DeadlineQueue | None = None,
+        deadlines: DeadlineQueue | None = None,
     ) -> None:
-        """`ssl_context` replaces the default, which verifies certificates as httpx does. `watch` keeps the limits of
+        """`ssl_context` replaces the default, which verifies certificates as httpx does. `deadlines` keeps the limits of
         answers at less cost than cancel scopes, as long as somebody runs it. `at_once` is how many bytes one connection
         may give before the others are let run. The `authorization` of a `BaseURL` is sent with each request that has
         no such header. Connections are tunnels through `proxy`, if that is given.
@@ -95,7 +95,7 @@ class Upstream:
         self._limiter = Limiter(name, max_connections, max_waiting)
         self._keepalive_expiry = keepalive_expiry
         self._ssl_context = ssl_context
-        self._watch = watch
+        self._deadlines = deadlines
         self._read_size = min(at_once, READ_WINDOW)
         self._allowance = at_once // self._read_size
         self._window: memoryview | None = None  # made with the first connection
@@ -129,7 +129,7 @@ class Upstream:
         headers: Sequence[tuple[bytes, bytes]],
         body: bytes | RequestBody | None = None,
         *,
-        flight: RequestContext | None = None,
+        context: RequestContext | None = None,
     ) -> UpstreamResponse:
         """Send a request and return the answer as soon as its head is here, body unread.
 
@@ -143,7 +143,7 @@ class Upstream:
         `ErrBadRequest` (a header or target that HTTP does not allow), and what the body raises. Whatever it
         raises, a cancellation included, leaves no connection open, no slot taken and nobody in the queue.
         """
-        call = self._prepare(method, target, headers, body, flight)
+        call = self._prepare(method, target, headers, body, context)
         anew = False
         while True:
             response = await self._begin(call, anew=anew)
@@ -157,8 +157,8 @@ class Upstream:
                     raise self.peer.upstream_error(str(gone)) from gone
                 anew = True  # the last time: a new connection cannot have been closed for being idle
                 continue
-            if flight is not None:
-                flight.phase = "streaming"
+            if context is not None:
+                context.phase = "streaming"
             return response
 
     @asynccontextmanager
@@ -169,7 +169,7 @@ class Upstream:
         headers: Sequence[tuple[bytes, bytes]],
         body: bytes | RequestBody | None = None,
         *,
-        flight: RequestContext | None = None,
+        context: RequestContext | None = None,
     ) -> AsyncIterator[UpstreamResponse]:
         """`request`, with both directions under way at once: the answer is here while the body may still go up.
 
@@ -179,10 +179,10 @@ class Upstream:
         then. An upload cannot be repeated, so there is no second try after a reused connection has ended.
         """
         if body is None or isinstance(body, bytes):
-            with await self.request(method, target, headers, body, flight=flight) as response:
+            with await self.request(method, target, headers, body, context=context) as response:
                 yield response
             return
-        call = self._prepare(method, target, headers, body, flight)
+        call = self._prepare(method, target, headers, body, context)
         response = await self._begin(call)
         async with run_upload(response.upload):
             with response:
@@ -192,8 +192,8 @@ class Upstream:
                     raise self.peer.upstream_error(str(gone)) from gone
                 if response.upload is not None and response.status >= 400:
                     response.upload.stop()
-                if flight is not None:
-                    flight.phase = "streaming"
+                if context is not None:
+                    context.phase = "streaming"
                 yield response
 
     def close(self) -> None:
@@ -208,7 +208,7 @@ class Upstream:
         target: bytes,
         headers: Sequence[tuple[bytes, bytes]],
         body: bytes | RequestBody | None,
-        flight: RequestContext | None,
+        context: RequestContext | None,
     ) -> _Call:
         if self._authorization and not any(name.lower() == b"authorization" for name, _ in headers):
             headers = [*headers, (b"Authorization", self._authorization)]
@@ -224,21 +224,21 @@ class Upstream:
             wire=head + content,
             body=streamed,
             upgrade=upgrade,
-            flight=flight,
+            context=context,
             repeatable=repeatable,
         )
 
     async def _begin(self, call: _Call, *, anew: bool = False) -> UpstreamResponse:
         """Take a slot and a connection, and send what leaves at once; the rest is the response's upload."""
-        flight = call.flight
+        context = call.context
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._closed:
             raise ErrUnavailable(f"{self.name} is closed: the service is stopping", provider=self.name)
-        if flight is not None:
-            flight.upstream = self.name
+        if context is not None:
+            context.upstream = self.name
         if not self._limiter.acquire_nowait():
-            if flight is not None:
-                flight.phase = "queued"
+            if context is not None:
+                context.phase = "queued"
             await self._limiter.acquire()
         try:
             connection, sent, now = (None if anew else self._send_on_idle(call)) or await self._send_on_new(call)
@@ -248,13 +248,13 @@ class Upstream:
         upload = None
         if sent < len(call.wire) or call.body is not None:
             upload = Upload(connection, self.peer, memoryview(call.wire)[sent:], call.body)
-        if flight is not None:
-            flight.phase = "waiting" if upload is None else "sending"
+        if context is not None:
+            context.phase = "waiting" if upload is None else "sending"
         parser = ResponseParser(head_only=call.method == b"HEAD", may_upgrade=call.upgrade)
         return UpstreamResponse(connection, parser, self.peer, self._release, upload, now)
 
     def _now(self) -> float:
-        return trio.current_time() if self._watch is None else self._watch.now()
+        return trio.current_time() if self._deadlines is None else self._deadlines.now()
 
     def _send_on_idle(self, call: _Call) -> tuple[UpstreamConnection, int, float] | None:
         """The idle connection that took the beginning of it, how many bytes of it, and when; None: there is none."""
@@ -269,7 +269,7 @@ class Upstream:
             return None  # nothing was sent, so nothing is repeated on a new one
 
     async def _send_on_new(self, call: _Call) -> tuple[UpstreamConnection, int, float]:
-        connection = await self._connect(call.flight)
+        connection = await self._connect(call.context)
         try:
             return connection, connection.send_at_once(call.wire), trio.current_time()
         except OSError as error:
@@ -311,10 +311,10 @@ class Upstream:
             connection.close()
         return None
 
-    async def _connect(self, flight: RequestContext | None) -> UpstreamConnection:
+    async def _connect(self, context: RequestContext | None) -> UpstreamConnection:
         peer = self.peer
-        if flight is not None:
-            flight.phase = "connecting"
+        if context is not None:
+            context.phase = "connecting"
         try:
             with trio.CancelScope(relative_deadline=peer.connect_timeout):
                 if peer.scheme == "https" and self._ssl_context is None:
@@ -323,7 +323,7 @@ class Upstream:
                 sock = await dial(peer.hostname, peer.port, tls, proxy=peer.proxy)
                 if self._window is None:
                     self._window = memoryview(bytearray(self._read_size))
-                return UpstreamConnection(sock, self._window, self._watch, allowance=self._allowance)
+                return UpstreamConnection(sock, self._window, self._deadlines, allowance=self._allowance)
         except (OSError, ValueError) as error:
             raise peer.unreachable(error) from error
         through = "" if peer.proxy is None else f" through the proxy {peer.proxy}"

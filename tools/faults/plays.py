@@ -55,10 +55,10 @@ def leaving(member: int, visits: int = 1) -> Play:
             )  # into the stream, or the back-off
             before = len(await stage.visits(model))
             nursery.cancel_scope.cancel()
-        with trio.move_on_after(LEAVING) as patience:
+        with trio.move_on_after(LEAVING) as timeout:
             while any(visit.left is None and not visit.ended for visit in await stage.visits(model)):
                 await trio.sleep(0.01)
-        if patience.cancelled_caught:
+        if timeout.cancelled_caught:
             played.problems.append(f"the provider was still at work {LEAVING:g} s after the caller had left")
         await trio.sleep(stage.profile.retry_after + stage.profile.backoff)  # when a retry would have come
         if len(await stage.visits(model)) > before:

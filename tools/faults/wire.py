@@ -76,7 +76,7 @@ class Wire:
         """Do the work, but not a moment longer than the client stays. Raises `Left` then, or `HangUp` as it does."""
         end: HangUp | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, nursery.cancel_scope)
+            nursery.start_soon(self._deadlines, nursery.cancel_scope)
             try:
                 await work()
             except HangUp as ours:
@@ -132,7 +132,7 @@ class Wire:
             raise Left
         self._buffer += data
 
-    async def _watch(self, work: trio.CancelScope) -> None:
+    async def _deadlines(self, work: trio.CancelScope) -> None:
         try:
             while True:
                 await self._read()

@@ -34,7 +34,7 @@ async def leaving(tries: int = 50) -> bool:
                     await leave(stage, phase, how)
                     took = [await leave(stage, phase, how) for _ in range(tries)]
                 columns = []
-                for times in zip(*((one.upstream, one.flight) for one in took), strict=True):
+                for times in zip(*((one.upstream, one.context) for one in took), strict=True):
                     middle, longest = statistics.median(times), max(times)
                     columns.append(f"{1e3 * middle:13.2f}{1e3 * longest:7.2f}" if longest else f"{'-':>13}{'-':>7}")
                 print(f"{phase.name:36}{how:5} {''.join(columns)}", flush=True)
@@ -88,9 +88,9 @@ async def hostile() -> bool:
     """The table of hostile inputs, thrown at the whole service; what each gets, and how long the next client waits."""
     worst = 0.0
     async with scene(limits=LIMITS) as stage:
-        door = Served(None, stage.port)
+        server_state = Served(None, stage.port)
         for name in TABLE:
-            got = await play(door, name)
+            got = await play(server_state, name)
             began = time.perf_counter()
             with trio.move_on_after(1):
                 async with Client(await trio.open_tcp_stream("127.0.0.1", stage.port)) as client:

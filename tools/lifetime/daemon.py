@@ -73,14 +73,14 @@ class Daemon:
             return buffer
         async with trio.open_nursery() as nursery:
 
-            async def watch() -> None:
+            async def deadlines() -> None:
                 with suppress(Left):
                     while what != "deaf":
                         await _some(stream)
                     await _hang_up(stream)
                 nursery.cancel_scope.cancel()
 
-            nursery.start_soon(watch)
+            nursery.start_soon(deadlines)
             await self._speak(what, stream, head)
             await trio.sleep_forever()
         raise Left

@@ -23,14 +23,14 @@ class Took(NamedTuple):
     the phase, the first is 0."""
 
     upstream: float
-    flight: float
+    context: float
     queued: float = 0.0
     """Seconds of them in which this thread waited for a processor."""
 
     @property
     def promised(self) -> float:
         """The one that there is a promise for: the upstream's, or where there is none, that of the request."""
-        return self.upstream or self.flight
+        return self.upstream or self.context
 
     @property
     def own(self) -> float:
@@ -58,7 +58,7 @@ async def crowd(scene: Scene, phase: Phase) -> AsyncIterator[None]:
 async def leave(scene: Scene, phase: Phase, how: str) -> Took:
     """A client gets into the phase and is gone: by `fin` or `rst`."""
     with trio.fail_after(PATIENCE):
-        before = scene.flights
+        before = scene.active_requests
         async with await scene.client() as client:
             keys = await phase.enter(scene, scene.tag(), client, "")
             await _deep_in_it()
@@ -74,7 +74,7 @@ async def overtake(scene: Scene, phase: Phase, seconds: float) -> tuple[Took, Cl
     Gives the client and when it had all it would get, in seconds from its request.
     """
     with trio.fail_after(PATIENCE):
-        before = scene.flights
+        before = scene.active_requests
         began = trio.current_time()
         async with await scene.client() as client:
             more = f"X-Request-Timeout-Ms: {round(seconds * 1000)}\r\nConnection: close\r\n"
@@ -92,7 +92,7 @@ async def drain(scene: Scene, phase: Phase) -> tuple[Took, Client]:
             keys = await phase.enter(scene, scene.tag(), client, "")
             await _deep_in_it()
             began = trio.current_time() + DRAIN
-            scene.house.stopping.set()
+            scene.runtime.stopping.set()
             took = await _over(scene, keys, began, 0)
             with trio.move_on_after(LAST_WORDS):
                 await client.rest()
@@ -105,8 +105,8 @@ async def _deep_in_it() -> None:
 
 
 async def _over(scene: Scene, keys: list[str], began: float, before: int) -> Took:
-    while scene.flights > before:
+    while scene.active_requests > before:
         await trio.lowlevel.checkpoint()
-    flight = trio.current_time() - began
+    context = trio.current_time() - began
     left = await scene.left(*keys)
-    return Took(max(0.0, left - began) if left else 0.0, flight)
+    return Took(max(0.0, left - began) if left else 0.0, context)

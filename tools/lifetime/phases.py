@@ -116,7 +116,7 @@ async def back_off(scene: Scene, tag: str, client: Client, more: str) -> list[st
     key = f"429-patient.{tag}"
     await client.send(chat(key, more))
     await scene.visited(key)
-    while {flight.phase for flight in scene.house.sources.flights} != {"backoff"}:
+    while {context.phase for context in scene.runtime.sources.active_requests} != {"backoff"}:
         await trio.sleep(0.0005)
     return [key]
 
@@ -134,7 +134,7 @@ def queued(request: Callable[[str, str], bytes]) -> Enter:
 
     async def enter(scene: Scene, tag: str, client: Client, more: str) -> list[str]:
         await client.send(request(tag, more))
-        while not any(pool.waiting for pool in scene.house.sources.pools()):
+        while not any(pool.waiting for pool in scene.runtime.sources.pools()):
             await trio.sleep(0.0005)
         return []
 

@@ -47,7 +47,7 @@ class Census(NamedTuple):
     descriptors: int
     in_use: int
     waiting: int
-    flights: int
+    active_requests: int
     clients: int
     strays: int
     """Connections that an upstream holds on to and that are not in the pool of idle ones."""
@@ -57,7 +57,7 @@ class Census(NamedTuple):
 class Scene:
     """A service at `port`, and what is around it."""
 
-    house: Runtime
+    runtime: Runtime
     provider: Provider
     daemon: Daemon
     port: int
@@ -74,9 +74,9 @@ class Scene:
         return Client(await trio.open_tcp_stream("127.0.0.1", self.port))
 
     @property
-    def flights(self) -> int:
+    def active_requests(self) -> int:
         """Requests in flight."""
-        return len(self.house.sources.flights)
+        return len(self.runtime.sources.active_requests)
 
     def visits(self, key: str) -> list[Visit]:
         """Of a model, or of a path of the daemon's."""
@@ -95,7 +95,7 @@ class Scene:
 
     def census(self) -> Census:
         """What there is now."""
-        pools = list(self.house.sources.pools())
+        pools = list(self.runtime.sources.pools())
         outside = self.provider.open + self.daemon.open
         idle = sum(pool.idle for pool in pools)
         return Census(
@@ -103,8 +103,8 @@ class Scene:
             descriptors=len(list(Path("/proc/self/fd").iterdir())) - idle - outside,
             in_use=sum(pool.in_use for pool in pools),
             waiting=sum(pool.waiting for pool in pools),
-            flights=self.flights,
-            clients=self.house.sources.connections(),
+            active_requests=self.active_requests,
+            clients=self.runtime.sources.connections(),
             strays=outside - idle,
         )
 
@@ -144,9 +144,9 @@ class Client:
     async def push(self, piece: bytes) -> None:
         """The same piece again and again, until nobody takes any more of it."""
         while True:
-            with trio.move_on_after(0.03) as patience:
+            with trio.move_on_after(0.03) as timeout:
                 await self.stream.send_all(piece)
-            if patience.cancelled_caught:
+            if timeout.cancelled_caught:
                 return
 
     async def until(self, mark: bytes) -> None:
@@ -188,35 +188,37 @@ async def scene(*, limits: Limits | None = None, **tables: dict[str, Any]) -> As
             "observe": {"log": "off"},
         }
         config = parse_config(document)[0]
-        async with open_runtime(config, preflight(config, {}), env={}) as house:
-            served = _served(house) if limits is None else _served_within(house, limits)
+        async with open_runtime(config, preflight(config, {}), env={}) as runtime:
+            served = _served(runtime) if limits is None else _served_within(runtime, limits)
             async with served as port:
-                yield Scene(house, models, there, port)
+                yield Scene(runtime, models, there, port)
 
 
 @asynccontextmanager
-async def _served(house: Runtime) -> AsyncIterator[int]:
+async def _served(runtime: Runtime) -> AsyncIterator[int]:
     """As `lakehouse.serve` does it."""
     with bind_socket("127.0.0.1", 0) as sock:
         serve = partial(
             serve_listeners,
-            [BoundApp(house.main_app, sock)],
-            stopping=house.stopping,
+            [BoundApp(runtime.main_app, sock)],
+            stopping=runtime.stopping,
             drain_timeout=DRAIN,
-            expire=house.abort_remaining,
-            count_with=house.set_connection_counter,
+            expire=runtime.abort_remaining,
+            count_with=runtime.set_connection_counter,
         )
         listen(sock)
         async with trio.open_nursery() as nursery:
             await nursery.start(serve)
             yield sock.getsockname()[1]
-            house.stopping.set()
+            runtime.stopping.set()
 
 
 @asynccontextmanager
-async def _served_within(house: Runtime, limits: Limits) -> AsyncIterator[int]:
+async def _served_within(runtime: Runtime, limits: Limits) -> AsyncIterator[int]:
     """With other limits than the service's, which nobody can wait for."""
-    async with open_server_state(house.main_app, limits) as door, trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, partial(serve_connection, door), 0, host="127.0.0.1"))
+    async with open_server_state(runtime.main_app, limits) as server_state, trio.open_nursery() as nursery:
+        listeners = await nursery.start(
+            partial(trio.serve_tcp, partial(serve_connection, server_state), 0, host="127.0.0.1")
+        )
         yield listeners[0].socket.getsockname()[1]
         nursery.cancel_scope.cancel()

@@ -41,9 +41,11 @@ ATTEMPTS = "x-lakehouse-attempts"
 """The response header with the number of tries that were made, where any were."""
 
 
-def native_error_response(flight: RequestContext, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
+def native_error_response(
+    context: RequestContext, failure: LakehouseError
+) -> tuple[int, object, list[tuple[str, str]]]:
     """A failure in the service's own form."""
-    return failure.status, failure.document(flight.id), failure.headers()
+    return failure.status, failure.document(context.id), failure.headers()
 
 
 class DisconnectedClient:
@@ -71,18 +73,18 @@ class RequestLifecycle(ABC):
         "_send",
         "_server",
         "cancelled_by_server",
-        "flight",
+        "context",
     )
 
     # The scope is not kept: it refers to the line, and a circle would have to wait for the garbage collector.
 
     def __init__(
-        self, extensions: Mapping[str, Any], send: Send, flight: RequestContext, refusal: ErrorRenderer
+        self, extensions: Mapping[str, Any], send: Send, context: RequestContext, refusal: ErrorRenderer
     ) -> None:
-        self.flight = flight
+        self.context = context
         self._send = send
         self._refusal = refusal
-        self._server = flight.caller = extensions.get(SERVER_CONTROL_EXTENSION)
+        self._server = context.caller = extensions.get(SERVER_CONTROL_EXTENSION)
         self.cancelled_by_server = self._server is not None
         self._left = False
         self._limit: trio.CancelScope | None = None
@@ -98,7 +100,7 @@ class RequestLifecycle(ABC):
         """The caller's deadline holds no longer, and what ends the stream early is told in it, by `last_event`'s
         bytes."""
         self._last_event = last_event
-        self.flight.deadline = inf
+        self.context.deadline = inf
         if self._limit is not None:
             self._limit.deadline = inf
 
@@ -115,20 +117,20 @@ class RequestLifecycle(ABC):
         """`run` under a server that does not cancel: find out by `receive` that the client leaves."""
         cut = None
         async with trio.open_nursery() as nursery:
-            pump = self._pump(receive, nursery.cancel_scope)
-            nursery.start_soon(pump.run)
+            forwarder = self._make_forwarder(receive, nursery.cancel_scope)
+            nursery.start_soon(forwarder.run)
             try:
-                await self.run(app, scope, pump.receive, timeout)
+                await self.run(app, scope, forwarder.receive, timeout)
             except LakehouseError as error:
                 cut = error
             nursery.cancel_scope.cancel()
         if cut is not None:
             raise cut
 
-    def _pump(self, receive: Receive, scope: trio.CancelScope) -> ReceiveForwarder:
+    def _make_forwarder(self, receive: Receive, scope: trio.CancelScope) -> ReceiveForwarder:
         def leave() -> None:
             self._left = True
-            self.flight.caller = DisconnectedClient()
+            self.context.caller = DisconnectedClient()
             scope.cancel()
 
         return ReceiveForwarder(receive, leave)
@@ -140,15 +142,15 @@ class RequestLifecycle(ABC):
                 await app(scope, receive, self.send)
             else:
                 if timeout is not None:
-                    self.flight.deadline = self.flight.started + parse_timeout_header(timeout)
-                self._limit = trio.CancelScope(deadline=self.flight.deadline)
+                    self.context.deadline = self.context.started + parse_timeout_header(timeout)
+                self._limit = trio.CancelScope(deadline=self.context.deadline)
                 with self._limit:
                     await app(scope, receive, self.send)
         except Exception as error:  # noqa: BLE001  # whatever it is, it becomes this request's answer
             failure, outcome = self._explain(error)
         else:
             if self.may_return:
-                self.flight.outcome = "answered"
+                self.context.outcome = "answered"
                 return
             if self._limit is not None and self._limit.cancelled_caught:
                 failure, outcome = self._timeout()
@@ -159,8 +161,8 @@ class RequestLifecycle(ABC):
             await self._send_error(failure)
 
     def _record_outcome(self, failure: LakehouseError, outcome: str) -> None:
-        self.flight.outcome = outcome
-        self.flight.error = self.flight.error or failure.error_class or failure.code
+        self.context.outcome = outcome
+        self.context.error = self.context.error or failure.error_class or failure.code
 
     def ended_from_outside(self) -> bool:
         """Whether a cancellation that passes is `end`'s work; the flight knows then how it ended."""
@@ -169,7 +171,7 @@ class RequestLifecycle(ABC):
         failure, outcome = self._timeout()
         self._record_outcome(failure, outcome)
         if not self.head_out:
-            self.flight.status = failure.status
+            self.context.status = failure.status
         return True
 
     async def _send_final_error(self) -> None:
@@ -177,15 +179,15 @@ class RequestLifecycle(ABC):
             await self._send_error(self._timeout()[0])
 
     def _timeout(self) -> tuple[LakehouseError, str]:
-        flight = self.flight
+        context = self.context
         if self._ended_by is not None:
             error, outcome = self._ended_by
-            error.attempts = flight.trail()
+            error.attempts = context.trail()
             return error, outcome
-        seconds = flight.deadline - flight.started
-        doing = flight.phase + (f", {flight.upstream}" if flight.upstream else "")
+        seconds = context.deadline - context.started
+        doing = context.phase + (f", {context.upstream}" if context.upstream else "")
         message = f"the {seconds:g} s that X-Request-Timeout-Ms allows have passed ({doing})"
-        attempts = flight.trail(left="timeout")
+        attempts = context.trail(left="timeout")
         return ErrTimeout(message, error_class="timeout", retryable=True, attempts=attempts), "deadline"
 
     def _explain(self, error: Exception) -> tuple[LakehouseError, str]:
@@ -194,13 +196,13 @@ class RequestLifecycle(ABC):
             return known, "failed" if self.head_out else "answered"
         ended = self._ended_by is not None or (self._limit is not None and self._limit.cancel_called)
         if ended:  # what an application makes of being cancelled is not news
-            logger.debug("request %s failed while it was cancelled", self.flight.id, exc_info=error)
+            logger.debug("request %s failed while it was cancelled", self.context.id, exc_info=error)
             return self._timeout()
         return self._unexpected(error)
 
     def _unexpected(self, error: Exception) -> tuple[LakehouseError, str]:
-        flight = self.flight
-        logger.error("request %s failed: %s %s", flight.id, flight.method, flight.path, exc_info=error)
+        context = self.context
+        logger.error("request %s failed: %s %s", context.id, context.method, context.path, exc_info=error)
         return LakehouseError("internal error; the log has it under this request_id"), "failed"
 
     @property
@@ -231,21 +233,21 @@ class HttpRequestLifecycle(RequestLifecycle):
     """
 
     server_can_interrupt = True
-    __slots__ = ("_head", "_pumped", "_trailers", "complete", "head_out")
+    __slots__ = ("_forwarder", "_head", "_trailers", "complete", "head_out")
 
     def __init__(
-        self, extensions: Mapping[str, Any], send: Send, flight: RequestContext, refusal: ErrorRenderer
+        self, extensions: Mapping[str, Any], send: Send, context: RequestContext, refusal: ErrorRenderer
     ) -> None:
-        super().__init__(extensions, send, flight, refusal)
+        super().__init__(extensions, send, context, refusal)
         self.head_out = False
         self.complete = False
         self._head: Message | None = None
         self._trailers = False
-        self._pumped: ReceiveForwarder | None = None
+        self._forwarder: ReceiveForwarder | None = None
 
-    def _pump(self, receive: Receive, scope: trio.CancelScope) -> ReceiveForwarder:
-        self._pumped = pump = super()._pump(receive, scope)
-        return pump
+    def _make_forwarder(self, receive: Receive, scope: trio.CancelScope) -> ReceiveForwarder:
+        self._forwarder = forwarder = super()._make_forwarder(receive, scope)
+        return forwarder
 
     async def send(self, message: Message) -> None:
         """The application's `send`: adds `X-Request-Id`, and knows what is out."""
@@ -254,16 +256,16 @@ class HttpRequestLifecycle(RequestLifecycle):
             await self._send_whole(message)
             return
         if kind == "http.response.start":
-            self._head = {**message, "headers": add_request_id(message, self.flight)}
+            self._head = {**message, "headers": add_request_id(message, self.context)}
             return
         head = self._head
         if head is not None:
             if not message.get("more_body", False):
-                head = add_server_timing(head, self.flight)
+                head = add_server_timing(head, self.context)
             await self._send(head)
             self._head = None
             self.head_out = True
-            self.flight.status = head["status"]
+            self.context.status = head["status"]
             self._trailers = head.get("trailers", False)
         if kind == "http.response.body":
             last = not message.get("more_body", False) and not self._trailers
@@ -271,20 +273,20 @@ class HttpRequestLifecycle(RequestLifecycle):
             last = kind == "http.response.trailers" and not message.get("more_trailers", False)
         if not last:
             await self._send(message)
-        elif self._pumped is None:
+        elif self._forwarder is None:
             await self._send(message)
             self.complete = True
         else:
-            await self._send_last(message, self._pumped)
+            await self._send_last(message, self._forwarder)
 
     async def _send_whole(self, message: Message) -> None:
-        message["headers"].append((b"x-request-id", self.flight.id.encode()))
+        message["headers"].append((b"x-request-id", self.context.id.encode()))
         if self._server is None:
             await self.send({**message, "type": "http.response.start"})
             await self.send({"type": "http.response.body", "body": message["body"], "more_body": False})
             return
         self._head, self.head_out = None, True
-        self.flight.status = message["status"]
+        self.context.status = message["status"]
         try:
             await self._send(message)
         except ResponseError:
@@ -292,9 +294,9 @@ class HttpRequestLifecycle(RequestLifecycle):
             raise
         self.complete = True
 
-    async def _send_last(self, message: Message, pump: ReceiveForwarder) -> None:
+    async def _send_last(self, message: Message, forwarder: ReceiveForwarder) -> None:
         """The safe ending: a foreign server that is cancelled here may keep the connection for ever unattended."""
-        pump.finish()
+        forwarder.finish()
         with trio.CancelScope(shield=True, relative_deadline=FINAL_SEND_TIMEOUT):
             await self._send(message)
             self.complete = True
@@ -306,7 +308,7 @@ class HttpRequestLifecycle(RequestLifecycle):
             await self.send({"type": "http.response.body", "body": self._last_event(failure), "more_body": False})
             return
         self._head = None
-        status, document, headers = self._refusal(self.flight, failure)
+        status, document, headers = self._refusal(self.context, failure)
         if failure.attempts:
             headers = [*headers, (ATTEMPTS, str(len(failure.attempts)))]
         await send_json(self.send, status, document, [(name.encode(), value.encode()) for name, value in headers])

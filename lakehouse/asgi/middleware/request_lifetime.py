@@ -51,12 +51,12 @@ class RequestLifetimeMiddleware:
         self,
         app: App,
         *,
-        flights: ActiveRequests,
+        active_requests: ActiveRequests,
         on_end: Callable[[RequestContext], None] | None = None,
         refusal: ErrorRenderer = native_error_response,
     ) -> None:
         self._app = app
-        self._flights = flights
+        self._active_requests = active_requests
         self._on_end = on_end
         self._refusal = refusal
         self._lines: set[RequestLifecycle] = set()
@@ -78,26 +78,26 @@ class RequestLifetimeMiddleware:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        flight = self._flight(scope, headers)
-        line = kind(scope.get("extensions") or {}, send, flight, self._refusal)
-        scope["lakehouse"] = flight
+        context = self._context(scope, headers)
+        line = kind(scope.get("extensions") or {}, send, context, self._refusal)
+        scope["lakehouse"] = context
         scope["lakehouse.stream_begins"] = line.stream_begins
-        self._flights.add(flight)
+        self._active_requests.add(context)
         self._lines.add(line)
         run = line.run if line.cancelled_by_server else line.run_watched
         try:
             await run(self._app, scope, receive, headers.get(b"x-request-timeout-ms"))
         finally:
             self._lines.discard(line)
-            self._flights.remove(flight)
-            if flight.outcome is None and not line.ended_from_outside():
-                flight.outcome = "client left" if line.gone else "cancelled"
+            self._active_requests.remove(context)
+            if context.outcome is None and not line.ended_from_outside():
+                context.outcome = "client left" if line.gone else "cancelled"
                 if line.gone:
-                    flight.status = CLIENT_LEFT
+                    context.status = CLIENT_LEFT
             if self._on_end is not None:
-                self._on_end(flight)
+                self._on_end(context)
 
-    def _flight(self, scope: Scope, headers: dict[bytes, bytes]) -> RequestContext:
+    def _context(self, scope: Scope, headers: dict[bytes, bytes]) -> RequestContext:
         asked = headers.get(b"x-request-id")
         sane = asked is not None and _SANE_ID.fullmatch(asked)
         name = asked.decode() if asked is not None and sane else f"{self._prefix}-{next(self._numbers):06x}"

@@ -22,9 +22,9 @@ class WebSocketLifecycle(RequestLifecycle):
     __slots__ = ("_denials", "complete", "head_out")
 
     def __init__(
-        self, extensions: Mapping[str, Any], send: Send, flight: RequestContext, refusal: ErrorRenderer
+        self, extensions: Mapping[str, Any], send: Send, context: RequestContext, refusal: ErrorRenderer
     ) -> None:
-        super().__init__(extensions, send, flight, refusal)
+        super().__init__(extensions, send, context, refusal)
         self.head_out = False
         self.complete = False
         self._denials = DENIAL in extensions
@@ -38,10 +38,10 @@ class WebSocketLifecycle(RequestLifecycle):
         """The application's `send`: adds `X-Request-Id` to the handshake's answer, and knows what is out."""
         kind = message["type"]
         if kind in ("websocket.accept", f"{DENIAL}.start"):
-            message = {**message, "headers": add_request_id(message, self.flight)}
-            self.flight.status = message.get("status", 101)
+            message = {**message, "headers": add_request_id(message, self.context)}
+            self.context.status = message.get("status", 101)
         elif kind == "websocket.close" and not self.head_out:
-            self.flight.status = 403
+            self.context.status = 403
         await self._send(message)
         self.head_out = True
         if kind == "websocket.close" or (kind == f"{DENIAL}.body" and not message.get("more_body", False)):
@@ -53,7 +53,7 @@ class WebSocketLifecycle(RequestLifecycle):
             # A close frame's reason has room for 123 bytes.
             await self.send({"type": "websocket.close", "code": code, "reason": failure.code})
         elif self._denials:
-            status, document, headers = self._refusal(self.flight, failure)
+            status, document, headers = self._refusal(self.context, failure)
             await send_json(self._deny, status, document, [(name.encode(), value.encode()) for name, value in headers])
         else:
             await self.send({"type": "websocket.close"})

@@ -41,7 +41,7 @@ class ChatConnection(TrioASGIHTTPConnection):
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Handle the request, up to the last byte of its answer."""
         request = self._create_request_from_scope(send)
-        if request_scope.flight(request) is None:
+        if request_scope.context(request) is None:
             await super().__call__(receive, send)
             return
         request.body = cast("Body", PulledBody(cast("Receive", receive), self.app.config["MAX_CONTENT_LENGTH"]))

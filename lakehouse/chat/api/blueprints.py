@@ -102,10 +102,10 @@ def _view(chat: ApiFormat, *, max_body: int, timeout: float) -> Callable[[], Awa
     """A chat's POST, as `posts.ChatEndpoint` answers it, for Quart."""
 
     async def post() -> DirectQuartResponse:
-        flight = request_scope.flight(request)
-        data = await read_in_time(partial(_body, max_body), timeout, flight)
+        context = request_scope.context(request)
+        data = await read_in_time(partial(_body, max_body), timeout, context)
         with flatten_group():
-            answer = await chat.answer(ParsedChat(data, flight, request_scope.stream_begins(request)))
+            answer = await chat.answer(ParsedChat(data, context, request_scope.stream_begins(request)))
         return DirectQuartResponse(answer)
 
     return post
@@ -129,9 +129,9 @@ def _tell_failures(blueprint: Blueprint, chat: ApiFormat) -> None:
 
     @blueprint.errorhandler(LakehouseError)
     async def refuse(error: LakehouseError) -> DirectQuartResponse:
-        flight = request_scope.flight(request)
-        request_scope.record_error(flight, error)
-        return DirectQuartResponse(chat.refusal(error, flight))
+        context = request_scope.context(request)
+        request_scope.record_error(context, error)
+        return DirectQuartResponse(chat.refusal(error, context))
 
     @blueprint.errorhandler(InternalServerError)
     async def apologise(_: InternalServerError) -> DirectQuartResponse:

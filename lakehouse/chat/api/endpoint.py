@@ -30,7 +30,7 @@ class ParsedChat(NamedTuple):
     """What a chat is asked with. `stream_begins` is the lifeline's, `write` the server's `DIRECT_WRITE_EXTENSION`."""
 
     body: bytes
-    flight: RequestContext | None
+    context: RequestContext | None
     stream_begins: StreamBegins | None
     write: Write | None = None
 
@@ -41,7 +41,7 @@ class ApiFormat(Protocol):
     async def answer(self, asked: ParsedChat) -> JsonResponse | EventStream:
         """Have it answered. Raises a `LakehouseError`, or a group of them."""
 
-    def refusal(self, error: LakehouseError, flight: RequestContext | None) -> JsonResponse:
+    def refusal(self, error: LakehouseError, context: RequestContext | None) -> JsonResponse:
         """How this form tells a failure."""
 
 
@@ -56,21 +56,21 @@ class ChatEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a failure becomes its refusal. Cancellation passes."""
-        flight: RequestContext = scope["lakehouse"]
+        context: RequestContext = scope["lakehouse"]
         answer: JsonResponse | EventStream
         try:
             answer = await self._chat.answer(
                 ParsedChat(  # without a name: a stream would keep the body for as long as it lasts
                     await self._body(scope, receive),
-                    flight,
+                    context,
                     scope["lakehouse.stream_begins"],
                     scope.get(DIRECT_WRITE_EXTENSION),
                 )
             )
         except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_client_error` raises, tells or logs it
             error = to_client_error(raised)
-            request_scope.record_error(flight, error)
-            answer = self._chat.refusal(error, flight)
+            request_scope.record_error(context, error)
+            answer = self._chat.refusal(error, context)
         if (server := (scope.get("extensions") or {}).get(SERVER_CONTROL_EXTENSION)) is not None:
             server.idle_limit = self._idle_timeout
         await answer.send_to(send)

@@ -50,7 +50,7 @@ class EventStream:
         form: StreamFormat,
         *,
         keep_alive: float,
-        flight: RequestContext | None = None,
+        context: RequestContext | None = None,
         begun: StreamBegins | None = None,
         write: Write | None = None,
     ) -> None:
@@ -59,7 +59,7 @@ class EventStream:
         self._stream = stream
         self._form = form
         self._keep_alive = keep_alive
-        self._flight = flight
+        self._context = context
         self._begun = begun
         self._write = write
 
@@ -70,7 +70,7 @@ class EventStream:
                 await self._stream_events(writer)
             except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_client_error` raises, tells or logs it
                 error = to_client_error(raised)
-                request_scope.record_error(self._flight, error)
+                request_scope.record_error(self._context, error)
                 if not writer.started:
                     await self._form.refusal(error).send_to(send)
                 else:

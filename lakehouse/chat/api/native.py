@@ -26,23 +26,23 @@ class NativeChat:
 
     async def answer(self, asked: ParsedChat) -> JsonResponse | EventStream:
         """See `ApiFormat`."""
-        query, flight = body.decode(asked.body, Request), asked.flight
+        query, context = body.decode(asked.body, Request), asked.context
         if query.stream:
-            stream = self._dispatcher.stream(query, flight=flight)
+            stream = self._dispatcher.stream(query, context=context)
             return EventStream(
                 stream,
-                NativeEncoder(flight),
+                NativeEncoder(context),
                 keep_alive=self._keep_alive,
-                flight=flight,
+                context=context,
                 begun=asked.stream_begins,
                 write=asked.write,
             )
-        answer = await self._dispatcher(query, flight=flight)
+        answer = await self._dispatcher(query, context=context)
         return responses.completion_response(answer, answer.attempts)
 
-    def refusal(self, error: LakehouseError, flight: RequestContext | None) -> JsonResponse:
+    def refusal(self, error: LakehouseError, context: RequestContext | None) -> JsonResponse:
         """See `ApiFormat`."""
-        return NativeEncoder(flight).refusal(error)
+        return NativeEncoder(context).refusal(error)
 
 
 _encode = msgspec.json.Encoder().encode
@@ -51,8 +51,8 @@ _encode = msgspec.json.Encoder().encode
 class NativeEncoder:
     """Pieces as they are, each an event."""
 
-    def __init__(self, flight: RequestContext | None) -> None:
-        self._flight = flight
+    def __init__(self, context: RequestContext | None) -> None:
+        self._context = context
 
     def events(self, batch: Sequence[Piece], _: Pieces) -> bytes:
         """One event for each piece; `Done` is the last of a stream."""
@@ -67,4 +67,4 @@ class NativeEncoder:
         return responses.error_response(error, self._document(error))
 
     def _document(self, error: LakehouseError) -> dict[str, object]:
-        return error.document(request_scope.request_id(self._flight))
+        return error.document(request_scope.request_id(self._context))

@@ -32,8 +32,8 @@ async def _refuse(error: HTTPException) -> DirectQuartResponse:
     failure: LakehouseError = ErrNotFound("nothing is served at this path")
     if isinstance(error, MethodNotAllowed):
         failure = ErrMethodNotAllowed("this path does not take this method", allowed=error.valid_methods or ())
-    flight = request_scope.flight(request)
+    context = request_scope.context(request)
     if request.path.startswith(OPENAI_PATHS):
-        document = envelope(failure, request_scope.request_id(flight))
+        document = envelope(failure, request_scope.request_id(context))
         return DirectQuartResponse(responses.error_response(failure, document, status_of(failure), headers_of(failure)))
-    return DirectQuartResponse(responses.error_response(failure, failure.document(request_scope.request_id(flight))))
+    return DirectQuartResponse(responses.error_response(failure, failure.document(request_scope.request_id(context))))

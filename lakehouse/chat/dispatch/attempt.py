@@ -71,7 +71,7 @@ async def _with_attempt_timeout(call: ChatCall, route: Route, attempt: ActiveAtt
 
 
 async def _from_stream(call: ChatCall, route: Route, attempt: ActiveAttempt, *, last: bool) -> ProviderAnswer:
-    live = await _open(call, route, attempt, patience=inf if last else call.settings.first_token_timeout)
+    live = await _open(call, route, attempt, timeout=inf if last else call.settings.first_token_timeout)
     try:
         while await live.receive():
             pass
@@ -85,12 +85,12 @@ async def open_stream(call: ChatCall, route: Route, attempt: ActiveAttempt, *, l
 
     The attempt is kept: it ends with the stream, which somebody must close.
     """
-    return await _open(call, route, attempt, patience=call.settings.first_token_timeout)
+    return await _open(call, route, attempt, timeout=call.settings.first_token_timeout)
 
 
-async def _open(call: ChatCall, route: Route, attempt: ActiveAttempt, *, patience: float) -> ProviderStream:
+async def _open(call: ChatCall, route: Route, attempt: ActiveAttempt, *, timeout: float) -> ProviderStream:
     exchange = _exchange(call, route, attempt, stream=True)
-    deadline = trio.current_time() + patience
+    deadline = trio.current_time() + timeout
     with trio.CancelScope(deadline=deadline) as limit:
         incoming = await _send(call, route, attempt, exchange)
     if limit.cancelled_caught:
@@ -109,22 +109,22 @@ def _exchange(call: ChatCall, route: Route, attempt: ActiveAttempt, *, stream: b
         attempt.schema_step = step = call.resources.json_modes.current_level(route.target, quirks.schema)
         quirks = quirks if step == quirks.schema else replace(quirks, schema=step)
     exchange = CallCodec(route.endpoint.dialect, request, model=route.model, stream=stream, quirks=quirks)
-    call.flight.changed(left_out=exchange.changes.left_out, adjusted=exchange.changes.adjusted)
+    call.context.changed(left_out=exchange.changes.left_out, adjusted=exchange.changes.adjusted)
     return exchange
 
 
 async def _send(call: ChatCall, route: Route, attempt: ActiveAttempt, exchange: CallCodec) -> ProviderResponse:
     """Send it and wait for the head. Raises what an answer that is no success means."""
-    provider, endpoint, flight = route.provider, route.endpoint, call.flight
+    provider, endpoint, context = route.provider, route.endpoint, call.context
     headers = (*endpoint.headers, *provider.request_headers(call.request))
-    if flight.trace is not None and (trace := flight.traceparent(attempt.record)):
+    if context.trace is not None and (trace := context.traceparent(attempt.record)):
         headers = (*headers, (b"traceparent", trace))
     incoming: ProviderResponse
     if upstream := call.resources.upstreams.get(provider.name):
-        answer = await upstream.request(b"POST", endpoint.target, headers, exchange.body, flight=flight)
+        answer = await upstream.request(b"POST", endpoint.target, headers, exchange.body, context=context)
         incoming = direct(answer, provider.name)
     else:
-        extensions = {"flight": flight}
+        extensions = {"flight": context}
         request = httpx.Request("POST", endpoint.url, headers=headers, content=exchange.body, extensions=extensions)
         incoming = await send_via_httpx(call.resources.transports[provider.name], request, provider=provider.name)
     status = attempt.record.status = incoming.status

@@ -35,7 +35,7 @@ class ActiveAttempt:
     """
 
     def __init__(
-        self, route: Route, passing: CircuitPermit, record: AttemptRecord, flight: RequestContext, *, patience: float
+        self, route: Route, passing: CircuitPermit, record: AttemptRecord, context: RequestContext, *, timeout: float
     ) -> None:
         self.route = route
         self.record = record
@@ -44,9 +44,9 @@ class ActiveAttempt:
         self.heard = False
         self.unsent = False
         self.schema_step: SchemaLevel | None = None
-        self._flight = flight
+        self._context = context
         self._pass = passing
-        self._patience = patience
+        self._timeout = timeout
         self._kept = False
 
     def __enter__(self) -> Self:
@@ -90,7 +90,7 @@ class ActiveAttempt:
         self.error = error.error_class
         self.unsent = isinstance(error, ErrBadRequest) and error.error_class is None
         rule = rule_for(error)
-        if self.route.provider.readiness is not None and lost_connection(error):
+        if self.route.provider.poller is not None and lost_connection(error):
             self._pass.abandoned()  # the supervisor of that process knows how it is, and a circuit would guess
         elif rule.counts and error.error_class:
             self._pass.failed(error.error_class)
@@ -106,7 +106,7 @@ class ActiveAttempt:
         if not self._settle("dropped"):
             return
         self.record.error = "cancelled"
-        if not self.heard and self._seconds >= self._patience - ROUNDING:
+        if not self.heard and self._seconds >= self._timeout - ROUNDING:
             self._pass.failed("timeout")
         else:
             self._pass.abandoned()
@@ -118,13 +118,13 @@ class ActiveAttempt:
         record = self.record
         record.ended = ended = trio.current_time()
         if state != "dropped" or self._no_overlap():
-            self._flight.upstream_seconds += ended - record.started
+            self._context.upstream_seconds += ended - record.started
         return True
 
     def _no_overlap(self) -> bool:
         """Whether no other attempt was made meanwhile, whose time it would be."""
         began = self.record.started
-        others = (made.ended for made in self._flight.attempts if made is not self.record)
+        others = (made.ended for made in self._context.attempts if made is not self.record)
         return all(ended is not None and ended <= began for ended in others)
 
     def _tell_operator(self, what: str) -> None:
@@ -152,19 +152,19 @@ class ActiveAttempt:
 class AttemptLog:
     """All attempts of one call, which are also written down in its flight."""
 
-    def __init__(self, flight: RequestContext) -> None:
-        self._flight = flight
+    def __init__(self, context: RequestContext) -> None:
+        self._context = context
         self._attempts: list[ActiveAttempt] = []
 
     def begin(
-        self, route: Route, passing: CircuitPermit, why: AttemptReason, *, now: float, patience: float
+        self, route: Route, passing: CircuitPermit, why: AttemptReason, *, now: float, timeout: float
     ) -> ActiveAttempt:
-        """A new attempt, which must be settled; `patience` is how many seconds of silence are a failure."""
-        flight = self._flight
-        provider = flight.upstream = flight.provider = route.provider.name
-        flight.model = route.model
-        record = flight.attempt(provider, route.model, now=now, why=why)
-        attempt = ActiveAttempt(route, passing, record, flight, patience=patience)
+        """A new attempt, which must be settled; `timeout` is how many seconds of silence are a failure."""
+        context = self._context
+        provider = context.upstream = context.provider = route.provider.name
+        context.model = route.model
+        record = context.attempt(provider, route.model, now=now, why=why)
+        attempt = ActiveAttempt(route, passing, record, context, timeout=timeout)
         self._attempts.append(attempt)
         return attempt
 

@@ -48,7 +48,7 @@ class ChatCall:
     resources: DispatcherResources
     request: Request
     routes: deque[Route]
-    flight: RequestContext
+    context: RequestContext
     disconnect_grace: DisconnectGrace
     attempt_log: AttemptLog
     streams: bool
@@ -93,28 +93,28 @@ class ChatCall:
 
     def step_down(self, attempt: ActiveAttempt, error: LakehouseError) -> bool:
         """Whether the failed attempt asked for JSON in a way that does not work there, and another way is left."""
-        step, ladder = attempt.schema_step, self.resources.json_modes
+        step, json_modes = attempt.schema_step, self.resources.json_modes
         tools = bool(self.request.tools)
-        return step is not None and ladder.downgrade(attempt.route.target, step, error, tools=tools)
+        return step is not None and json_modes.downgrade(attempt.route.target, step, error, tools=tools)
 
     def record_usage(self, usage: Usage) -> None:
         """What is known of the cost so far, for the log."""
-        self.flight.usage = usage
+        self.context.usage = usage
 
     def answered(self, route: Route, reply: ProviderAnswer) -> None:
         """This is the answer: write it down where the observer looks."""
-        flight = self.flight
-        flight.upstream = flight.provider = route.provider.name
-        flight.model = route.model
-        flight.finish_reason = reply.finish_reason
-        flight.usage = reply.usage
-        if flight.content is not None:
-            flight.content.asked, flight.content.answered = self.request.messages, reply
+        context = self.context
+        context.upstream = context.provider = route.provider.name
+        context.model = route.model
+        context.finish_reason = reply.finish_reason
+        context.usage = reply.usage
+        if context.content is not None:
+            context.content.asked, context.content.answered = self.request.messages, reply
 
     def finalize_error(self, error: LakehouseError) -> LakehouseError:
         """The failure that the caller gets, with the trail that led to it."""
         error.attempts = self.attempt_log.entries()
-        self.flight.error = error.error_class or error.code
+        self.context.error = error.error_class or error.code
         return error
 
     def circuits_open_error(self) -> LakehouseError:

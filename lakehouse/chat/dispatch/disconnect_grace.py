@@ -24,8 +24,8 @@ UNSENT = ("queued", "connecting", "sending")
 class DisconnectGrace:
     """For one request: whether to read on, and until when. `seconds` None: never, and `allowed` is false."""
 
-    def __init__(self, flight: RequestContext, seconds: float | None) -> None:
-        self._flight = flight
+    def __init__(self, context: RequestContext, seconds: float | None) -> None:
+        self._context = context
         self._seconds = seconds
         self._until = inf
         self.allowed = seconds is not None
@@ -33,9 +33,9 @@ class DisconnectGrace:
     @property
     def wanted(self) -> bool:
         """Whether the client has left while there was something to learn."""
-        caller = self._flight.caller
+        caller = self._context.caller
         left = caller is not None and caller.gone
-        return self._seconds is not None and left and self._flight.phase not in UNSENT
+        return self._seconds is not None and left and self._context.phase not in UNSENT
 
     @property
     def disabled(self) -> bool:

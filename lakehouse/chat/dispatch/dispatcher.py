@@ -65,13 +65,13 @@ forgotten."""
 class LocalServer:
     """Where the embedded model is served: a base URL that ends in `/v1`, and what it takes to be let in.
 
-    `readiness` says whether it is served at the moment; without one it is taken to be.
+    `poller` says whether it is served at the moment; without one it is taken to be.
     """
 
     base_url: str
     api_key: str
     model: str
-    readiness: Readiness | None = None
+    poller: Readiness | None = None
 
 
 class Dispatcher:
@@ -96,7 +96,7 @@ class Dispatcher:
         self._circuits = CircuitBreakerRegistry(
             failures=policy.breaker_failures, cooldown=policy.breaker_cooldown, clock=trio.current_time
         )
-        self._means = DispatcherResources(
+        self._resources = DispatcherResources(
             settings=config.chatd,
             upstreams={pool.name: pool for pool in pools},
             transports=transports,
@@ -109,9 +109,9 @@ class Dispatcher:
         self.pools = tuple(pools)
         """The connection pools, for those who count."""
 
-    async def __call__(self, request: Request, /, *, flight: RequestContext | None = None) -> Answer:
+    async def __call__(self, request: Request, /, *, context: RequestContext | None = None) -> Answer:
         """Ask for a whole answer. Raises a `LakehouseError` with its `attempts`."""
-        call = self._call(request, flight, streams=False)
+        call = self._call(request, context, streams=False)
         ask = (
             partial(try_routes_hedged, call, request_complete)
             if request.quorum is None
@@ -121,14 +121,14 @@ class Dispatcher:
         call.answered(won.route, won.reply)
         return build_answer(call, won.route, won.reply)
 
-    def stream(self, request: Request, /, *, flight: RequestContext | None = None) -> Stream:
+    def stream(self, request: Request, /, *, context: RequestContext | None = None) -> Stream:
         """Ask for a stream: to be entered with `async with`, which waits for the first pieces. See `Stream`.
 
         Raises ErrProviderNotFound and ErrBadRequest at once.
         """
         if request.quorum is not None:
             raise ErrBadRequest("`quorum` is for whole answers", field="quorum")
-        return Stream(self._call(request, flight, streams=True))
+        return Stream(self._call(request, context, streams=True))
 
     def providers(self) -> tuple[ProviderState, ...]:
         """The registered providers, the default one marked."""
@@ -138,7 +138,7 @@ class Dispatcher:
         )
 
     def _available(self, provider: Provider) -> bool:
-        failed = provider.readiness is not None and provider.readiness.state.phase == "failed"
+        failed = provider.poller is not None and provider.poller.state.phase == "failed"
         return not failed and not self._circuits.open(provider.name)
 
     async def models(self) -> Sequence[ModelCard]:
@@ -161,13 +161,13 @@ class Dispatcher:
     def _vote(self, call: ChatCall, wanted: Quorum) -> Awaitable[CompleteResult]:
         return ask_quorum([(name, self._member(call, name)) for name in wanted.of], wanted.agree)
 
-    def _call(self, request: Request, flight: RequestContext | None, *, streams: bool) -> ChatCall:
+    def _call(self, request: Request, context: RequestContext | None, *, streams: bool) -> ChatCall:
         """Raises ErrProviderNotFound when a name leads to a provider that is not registered, whatever its place."""
-        lingers = None if flight is None else self._settings.policy.on_disconnect
-        began = None if flight is None else flight.started
-        if flight is None:
-            flight = RequestContext(id="", method="", path="", started=trio.current_time())
-        flight.tier = request.model if request.model in self._router.tiers else None
+        lingers = None if context is None else self._settings.policy.on_disconnect
+        began = None if context is None else context.started
+        if context is None:
+            context = RequestContext(id="", method="", path="", started=trio.current_time())
+        context.tier = request.model if request.model in self._router.tiers else None
         if request.quorum:
             routes = self._routes(request.quorum.of)
         elif request.fallbacks:
@@ -175,12 +175,12 @@ class Dispatcher:
         else:
             routes = self._routes_of(request.model)
         return ChatCall(
-            resources=self._means,
+            resources=self._resources,
             request=request,
             routes=deque(routes),
-            flight=flight,
-            disconnect_grace=DisconnectGrace(flight, lingers),
-            attempt_log=AttemptLog(flight),
+            context=context,
+            disconnect_grace=DisconnectGrace(context, lingers),
+            attempt_log=AttemptLog(context),
             streams=streams,
             began=began,
         )
@@ -201,13 +201,13 @@ async def open_dispatcher(
     local: LocalServer | None = None,
     transports: Mapping[str, httpx.AsyncBaseTransport] | None = None,
     random: Random | None = None,
-    watch: DeadlineQueue | None = None,
+    deadlines: DeadlineQueue | None = None,
 ) -> AsyncIterator[Dispatcher]:
     """A dispatcher for as long as the block runs.
 
     `env` is where keys are looked for, the process's environment by default. `local` is the embedded model, if one
     runs. `transports` puts an httpx transport in the place of ours for the providers that it names; those that are
-    given are the giver's to close. `random` spreads the retries. `watch`, which somebody else runs, keeps time more
+    given are the giver's to close. `random` spreads the retries. `deadlines`, which somebody else runs, keeps time more
     cheaply than cancel scopes.
     """
     env = os.environ if env is None else env
@@ -223,17 +223,19 @@ async def open_dispatcher(
         ours: dict[str, httpx.AsyncBaseTransport] = {}
         for name, provider in registry.providers.items():
             if name not in given:
-                pools.append(_pool(provider, config.chatd, watch, proxies))
+                pools.append(_pool(provider, config.chatd, deadlines, proxies))
                 ours[name] = transport = Transport([pools[-1]])
                 stack.push_async_callback(transport.aclose)
         yield Dispatcher(config, registry, {**given, **ours}, pools=pools, random=random)
 
 
 def _embedded(server: LocalServer) -> Local:
-    return Local(server.base_url, Key(server.api_key, "the embedded model"), server.readiness)
+    return Local(server.base_url, Key(server.api_key, "the embedded model"), server.poller)
 
 
-def _pool(provider: Provider, settings: ChatTable, watch: DeadlineQueue | None, proxies: Proxies | None) -> Upstream:
+def _pool(
+    provider: Provider, settings: ChatTable, deadlines: DeadlineQueue | None, proxies: Proxies | None
+) -> Upstream:
     """No limit on the answer's time: the calls have theirs. The embedded model is never behind a proxy."""
     return Upstream(
         provider.base_url,
@@ -243,5 +245,5 @@ def _pool(provider: Provider, settings: ChatTable, watch: DeadlineQueue | None, 
         keepalive_expiry=provider.keepalive_expiry,
         at_once=AT_ONCE,
         proxy=None if proxies is None or provider.name == Local.name else proxies.find(provider.base_url),
-        watch=watch,
+        deadlines=deadlines,
     )

@@ -48,7 +48,7 @@ class ProviderStream:
         self._body = incoming.body
         self._parser = parser
         self._now = trio.lowlevel.current_clock().current_time
-        self._patience = call.settings.idle_timeout
+        self._timeout = call.settings.idle_timeout
         self._deadline = inf
         self._moved = False  # the answer has gone on, so that the deadline runs anew from the next wait
         self._afterword: float | None = None
@@ -140,7 +140,7 @@ class ProviderStream:
         """Until when to wait for more."""
         if self._moved:
             self._moved = False
-            self._deadline = self._now() + self._patience
+            self._deadline = self._now() + self._timeout
         if not self._parser.finished:
             return self._deadline
         self._afterword = self._afterword or self._now() + TRAILING_USAGE_TIMEOUT

@@ -51,7 +51,7 @@ class Stream:
         self._serve(
             await with_deadline(self._call, partial(try_routes_hedged, self._call, open_stream), since=self._call.began)
         )
-        self._call.flight.first_piece = trio.current_time()
+        self._call.context.first_piece = trio.current_time()
         return self
 
     async def __aexit__(self, *_: object) -> None:

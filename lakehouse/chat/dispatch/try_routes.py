@@ -76,13 +76,13 @@ async def try_route(
     circuit = call.resources.circuits[route.target]
     failed: LakehouseError | None = None
     retry = 0
-    own = None if (ready := route.provider.readiness) is None else OwnProcess(call, route, ready)
+    own = None if (ready := route.provider.poller) is None else OwnProcess(call, route, ready)
     while passing := circuit.admit() if own is None else await own.admit(circuit):
         if failed is not None:
             why = "retry"
         if failed is not None or own is not None:
             began = trio.current_time()
-        attempt = call.attempt_log.begin(route, passing, why, now=began, patience=call.resources.silence_limit)
+        attempt = call.attempt_log.begin(route, passing, why, now=began, timeout=call.resources.silence_limit)
         try:
             with attempt:
                 last = not call.routes or call.on_last_route
@@ -99,7 +99,7 @@ async def try_route(
         pause = None if once else backoff_delay(retry, failed, call.settings.policy, call.resources.random)
         if pause is None or not call.fits_before_deadline(pause) or not circuit.admits:
             raise failed
-        call.flight.phase = "backoff"
+        call.context.phase = "backoff"
         await trio.sleep(pause)
     if failed is not None:
         raise failed
@@ -110,21 +110,21 @@ async def try_route(
 async def with_deadline(call: ChatCall, work: Callable[[], Awaitable[Result]], *, since: float | None = None) -> Result:
     """Do `work` within `timeout` (counted from now, or from the moment `since`), or what is left of a nearer deadline
     around it. Failures learn the call's trail."""
-    timeout, flight = call.resources.settings.timeout, call.flight
+    timeout, context = call.resources.settings.timeout, call.context
     now = trio.current_time()
-    before = flight.deadline
+    before = context.deadline
     # A flight whose caller is known comes from a lifeline, which keeps the nearest deadline around us.
-    around = before if flight.caller is not None else trio.current_effective_deadline()
+    around = before if context.caller is not None else trio.current_effective_deadline()
     call.route_began = now
     with trio.CancelScope(deadline=(now if since is None else since) + timeout) as limit:
         call.limit = limit
-        call.deadline = flight.deadline = min(around, limit.deadline)  # who looks at the flight sees ours
+        call.deadline = context.deadline = min(around, limit.deadline)  # who looks at the flight sees ours
         try:
             return await work()
         except LakehouseError as error:
             raise call.finalize_error(error) from error.__cause__
         finally:
-            flight.deadline = before
+            context.deadline = before
     call.attempt_log.timed_out()
     message = f"timeout: {call.waited_for} did not come within {timeout:g} s"
-    raise call.finalize_error(failure("timeout", message, provider=call.flight.provider))
+    raise call.finalize_error(failure("timeout", message, provider=call.context.provider))

@@ -94,10 +94,10 @@ class Traced:
         self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        flight = scope.get("lakehouse")
-        if isinstance(flight, RequestContext):
+        context = scope.get("lakehouse")
+        if isinstance(context, RequestContext):
             came = [value for name, value in scope["headers"] if name == b"traceparent"]
-            self._traces.begin(flight, came[0] if len(came) == 1 else None)
+            self._traces.begin(context, came[0] if len(came) == 1 else None)
         await self._app(scope, receive, send)
 
 
@@ -157,7 +157,7 @@ def _csp_headers(*documents: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _read(name: str) -> bytes:
-    return files("lakehouse.telemetry").joinpath(name).read_bytes()
+    return files("lakehouse.runtime.console").joinpath(name).read_bytes()
 
 
 def _header(scope: Scope, name: bytes) -> str:

@@ -24,24 +24,24 @@ class OpenAIChat:
 
     async def answer(self, asked: ParsedChat) -> JsonResponse | EventStream:
         """See `ApiFormat`."""
-        query, flight = request.parse(asked.body), asked.flight
+        query, context = request.parse(asked.body), asked.context
         if query.request.stream:
-            form = ChunkEncoder(flight, include_usage=query.include_usage)
-            stream = self._dispatcher.stream(query.request, flight=flight)
+            form = ChunkEncoder(context, include_usage=query.include_usage)
+            stream = self._dispatcher.stream(query.request, context=context)
             return EventStream(
                 stream,
                 form,
                 keep_alive=self._keep_alive,
-                flight=flight,
+                context=context,
                 begun=asked.stream_begins,
                 write=asked.write,
             )
-        answer = await self._dispatcher(query.request, flight=flight)
+        answer = await self._dispatcher(query.request, context=context)
         return responses.completion_response(completion(answer), answer.attempts)
 
-    def refusal(self, error: LakehouseError, flight: RequestContext | None) -> JsonResponse:
+    def refusal(self, error: LakehouseError, context: RequestContext | None) -> JsonResponse:
         """See `ApiFormat`."""
-        return ChunkEncoder(flight).refusal(error)
+        return ChunkEncoder(context).refusal(error)
 
 
 def as_model(card: ModelCard) -> Model:

@@ -124,8 +124,8 @@ def _details(name: str, count: int | None, others: JsonObject | UnsetType) -> Js
 class ChunkEncoder:
     """The events of one stream: the role in the first delta, tool calls numbered, usage at the end if it was wanted."""
 
-    def __init__(self, flight: RequestContext | None, *, include_usage: bool = False) -> None:
-        self._flight = flight
+    def __init__(self, context: RequestContext | None, *, include_usage: bool = False) -> None:
+        self._context = context
         self._id = new_id()
         self._created = int(time.time())
         self._include_usage = include_usage
@@ -158,7 +158,7 @@ class ChunkEncoder:
         return responses.error_response(error, self._envelope(error), status_of(error), headers)
 
     def _envelope(self, error: LakehouseError) -> dict[str, object]:
-        return envelope(error, request_scope.request_id(self._flight))
+        return envelope(error, request_scope.request_id(self._context))
 
     def _more(self, piece: Delta, pieces: Pieces) -> bytes:
         role, self._role = self._role, UNSET

@@ -29,7 +29,7 @@ def tests(session: nox.Session) -> None:
 def smoke(session: nox.Session) -> None:
     """The six acceptance gates over real HTTP, and a chat through the embedded model."""
     install(session, "test", extras="local")
-    session.run("python", "-m", "pytest", "-v", "tests/test_smoke.py", *session.posargs)
+    session.run("python", "-m", "pytest", "-v", "tests/http_api/test_smoke.py", *session.posargs)
 
 
 @nox.session
@@ -51,7 +51,7 @@ def types(session: nox.Session) -> None:
 def contract(session: nox.Session) -> None:
     """What we rely on in others: Hypercorn's and Quart-Trio's seams, and trio-typing's names at run time."""
     install(session, "test", "contract")
-    session.run("python", "-m", "pytest", "-v", "tests/contract", *session.posargs)
+    session.run("python", "-m", "pytest", "-v", "tests/stack", *session.posargs)
 
 
 @nox.session

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import trio
 
-from tests.gateway_kit import Service, Visit, say_ok
-from tests.proxy_tables import PATHS, REQUESTS, RESPONSES, Case, Pairs
+from tools.kit.gateway_services import Service, Visit, say_ok
+from tools.kit.proxy_tables import PATHS, REQUESTS, RESPONSES, Case, Pairs
 from tools.proxies import Proxy, in_front_of_one_service
 from tools.reasons import ABOUT_WHO_ASKS, HEAD, NO_TYPE, WHY
 

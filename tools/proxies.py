@@ -14,7 +14,7 @@ from pathlib import Path
 
 import trio
 
-from tests.gateway_kit import Answer, Client, Service, lake
+from tools.kit.gateway_services import Answer, Client, Service, lake
 
 NGINX = """
 daemon off; master_process off; pid {home}/pid; error_log /dev/null; events {{}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.proxy_tables import Case
+from tools.kit.proxy_tables import Case
 
 HEAD = """
 # Where Lakehouse, nginx and Caddy differ as reverse proxies

@@ -10,9 +10,9 @@ from functools import partial
 
 import trio
 
-from tests.edging import GET, Client, Served
-from tests.hostile import LIMITS, TABLE
-from tests.test_hostile import play
+from tests.hostile.test_hostile_requests import play
+from tools.kit.hostile_requests import LIMITS, TABLE
+from tools.kit.raw_http import GET, Client, Served
 from tools.lifetime.aborts import aborts, resident, successes
 from tools.lifetime.leaving import crowd, leave
 from tools.lifetime.limits import DEADLINE, SILENT, STALL, answered_late, healthy_stream, stalled_reader

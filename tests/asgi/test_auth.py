@@ -1,0 +1,324 @@
+"""Our own door: tokens from the environment and a file, networks, the open paths, and WebSockets behind it."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lakehouse.asgi.middleware import auth
+from lakehouse.asgi.middleware.auth import AuthMiddleware, Tokens
+from lakehouse.asgi.types import Message, Receive, Scope, Send
+from lakehouse.config import AuthTable, ConfigError
+from lakehouse.core.errors import ErrForbidden, ErrUnauthorized
+from tools.kit.gateway_services import lake
+from tools.kit.service_with_providers import runtime
+
+LOCAL = "127.0.0.1"
+
+
+class Inside:
+    """The application behind the door; remembers who came in."""
+
+    def __init__(self) -> None:
+        self.let_in: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del receive, send
+        self.let_in.append(scope["type"])
+
+
+async def _no_receive() -> Message:
+    raise AssertionError("the door must not read")
+
+
+async def _no_send(message: Message) -> None:
+    raise AssertionError(f"the door must not answer by itself: {message}")
+
+
+async def knock(
+    *headers: bytes,
+    tokens: tuple[str, ...] = ("one", "two"),
+    allow: tuple[str, ...] = (),
+    peer: str | None = LOCAL,
+    path: bytes = b"/v1/sql",
+    kind: str = "http",
+) -> bool:
+    inside = Inside()
+    server_state = AuthMiddleware(inside, tokens=Tokens(tokens), allow=[ip_network(network) for network in allow])
+    scope: dict[str, Any] = {
+        "type": kind,
+        "raw_path": path,
+        "client": None if peer is None else (peer, 50000),
+        "headers": [(b"authorization", header) for header in headers],
+    }
+    await server_state(scope, _no_receive, _no_send)
+    return inside.let_in == [kind]
+
+
+@pytest.mark.parametrize(
+    "header", [b"Bearer one", b"Bearer two", b"bearer one", b"BEARER  one", b" Bearer one ", b"Bearer\tone"]
+)
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_one_of_the_tokens_opens(header: bytes, kind: str) -> None:
+    assert await knock(header, kind=kind)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        (b"",),
+        (b"Bearer",),
+        (b"Bearer ",),
+        (b"Bearer three",),
+        (b"Bearer on",),
+        (b"Bearer onetwo",),
+        (b"Bearer one,two",),
+        (b"one",),
+        (b"Basic one",),
+        (b"Token one",),
+        (b"Bearer \xff",),
+        (b"Bearer one", b"Bearer one"),
+        (b"Bearer three", b"Bearer one"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_nothing_else_does(headers: tuple[bytes, ...], kind: str) -> None:
+    with pytest.raises(ErrUnauthorized) as refused:
+        await knock(*headers, kind=kind)
+    assert ("www-authenticate", "Bearer") in refused.value.headers()
+
+
+async def test_without_tokens_the_door_is_open() -> None:
+    assert await knock(tokens=())
+
+
+@pytest.mark.parametrize("path", [b"/healthz", b"/readyz"])
+async def test_health_is_open_to_everybody(path: bytes) -> None:
+    assert await knock(path=path)
+    assert await knock(path=path, allow=("10.0.0.0/8",))
+
+
+@pytest.mark.parametrize(
+    "path", [b"/healthz/", b"/healthz/x", b"/%68ealthz", b"//healthz", b"/readyz%2f..", b"/metrics"]
+)
+async def test_what_only_looks_like_health_is_not(path: bytes) -> None:
+    with pytest.raises(ErrUnauthorized):
+        await knock(path=path)
+
+
+async def test_a_websocket_to_an_open_path_is_not_open() -> None:
+    with pytest.raises(ErrUnauthorized):
+        await knock(path=b"/healthz", kind="websocket")
+
+
+@pytest.mark.parametrize("peer", ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1"])
+async def test_allowed_networks_may_connect(peer: str) -> None:
+    assert await knock(b"Bearer one", allow=("10.0.0.0/8", "2001:db8::/32"), peer=peer)
+
+
+@pytest.mark.parametrize("peer", ["11.1.2.3", "127.0.0.1", "2001:db9::1", "::1", "", None])
+@pytest.mark.parametrize("tokens", [(), ("one",)])
+async def test_other_networks_may_not_with_or_without_a_token(peer: str | None, tokens: tuple[str, ...]) -> None:
+    with pytest.raises(ErrForbidden):
+        await knock(b"Bearer one", tokens=tokens, allow=("10.0.0.0/8", "2001:db8::/32"), peer=peer)
+
+
+async def test_networks_alone_need_no_token() -> None:
+    assert await knock(tokens=(), allow=("127.0.0.0/8",))
+
+
+def test_tokens_come_from_the_environment_and_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("# for the importer\nthree\n\n  four  \r\nfive,six\n")
+    tokens = Tokens.load(AuthTable(token_file=str(file)), {"LAKEHOUSE_TOKEN": " one ,two,,"})
+    assert len(tokens) == 5
+    for token in (b"one", b"two", b"three", b"four", b"five,six"):
+        assert tokens.admits(b"Bearer " + token)
+    assert not tokens.admits(b"Bearer # for the importer")
+    assert not tokens.admits(b"Bearer five")
+
+
+def test_the_variables_name_is_configurable() -> None:
+    assert len(Tokens.load(AuthTable(token_env="MINE"), {"LAKEHOUSE_TOKEN": "a", "MINE": "b,c"})) == 2
+    assert not Tokens.load(AuthTable(token_env=""), {"": "a"})
+    assert not Tokens.load(AuthTable(), {})
+
+
+def test_a_file_that_gives_no_token_stops_the_start(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("\n# nothing\n")
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    for path, why in ((tmp_path / "none", "No such file"), (empty, "no token in it"), (binary, "not UTF-8")):
+        with pytest.raises(ConfigError, match=r"auth\.token_file") as raised:
+            Tokens.load(AuthTable(token_file=str(path)), {"LAKEHOUSE_TOKEN": "one"})
+        assert why in str(raised.value)
+
+
+def test_every_token_is_compared_by_digest_and_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[int, int]] = []
+    original = hmac.compare_digest
+
+    def watched(left: bytes, right: bytes) -> bool:
+        compared.append((len(left), len(right)))
+        return original(left, right)
+
+    tokens = Tokens(["a", "bb", "ccc"])
+    monkeypatch.setattr(auth.hmac, "compare_digest", watched)
+    for presented in (b"a", b"ccc", b"none of them, and of another length"):
+        compared.clear()
+        tokens.admits(b"Bearer " + presented)
+        assert compared == [(32, 32)] * 3
+
+
+def test_tokens_do_not_show() -> None:
+    assert "secret" not in repr(Tokens(["secret"]))
+    assert b"secret" not in b"".join(Tokens(["secret"])._digests)
+
+
+async def test_the_door_in_front_of_the_gateway(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    tokens = Tokens(["s3cret-token"])
+    async with lake(wrap=lambda app: AuthMiddleware(app, tokens=tokens)) as up:
+        for headers in ("", "authorization: Bearer wr0ng-token", "authorization: Basic s3cret-token"):
+            answer = await up.ask("/v1/sql", method="POST", headers=f"content-length: 2\n{headers}", body=b"hi")
+            document = json.loads(answer.body)["error"]
+            assert (answer.status, answer["www-authenticate"]) == (401, "Bearer")
+            assert (document["code"], document["class"]) == ("ErrUnauthorized", None)
+            assert b"s3cret" not in answer.body
+            assert b"wr0ng" not in answer.body
+        assert not up.queryd.visits
+        assert (await up.ask("/v1/sql", headers="authorization: Bearer s3cret-token")).status == 200
+        assert b"authorization" not in dict(up.queryd.last.headers)
+    assert "s3cret-token" not in caplog.text
+    assert "wr0ng-token" not in caplog.text
+
+
+async def test_a_network_that_may_not_connect_gets_a_403() -> None:
+    allow = [ip_network("10.0.0.0/8")]
+    async with lake(wrap=lambda app: AuthMiddleware(app, tokens=Tokens(), allow=allow)) as up:
+        answer = await up.ask("/v1/sql", headers="x-forwarded-for: 10.1.1.1\nforwarded: for=10.1.1.1")
+        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (403, "ErrForbidden")
+        assert not up.queryd.visits
+
+
+# A door without a token, and the pages that a browser shows on the same machine.
+
+PAGE = {"origin": "https://evil.example", "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
+OURS = "127.0.0.1:3110"
+
+
+async def visit(
+    headers: dict[str, str],
+    *,
+    method: str = "POST",
+    kind: str = "http",
+    server: str | None = LOCAL,
+    tokens: tuple[str, ...] = (),
+    trusted: tuple[str, ...] = (),
+) -> bool:
+    inside = Inside()
+    server_state = AuthMiddleware(inside, tokens=Tokens(tokens), trusted=[ip_network(network) for network in trusted])
+    scope: dict[str, Any] = {
+        "type": kind,
+        "raw_path": b"/v1/sql",
+        "client": (LOCAL, 50000),
+        "server": None if server is None else (server, 3110),
+        "headers": [(name.encode(), value.encode()) for name, value in ({"host": OURS} | headers).items()],
+    }
+    if kind == "http":
+        scope["method"] = method
+    await server_state(scope, _no_receive, _no_send)
+    return inside.let_in == [kind]
+
+
+@pytest.mark.parametrize(
+    ("headers", "method"),
+    [
+        ({}, "POST"),  # curl, every SDK
+        ({"sec-fetch-mode": "cors"}, "POST"),  # Node's fetch
+        ({"sec-fetch-site": "same-origin", "origin": f"http://{OURS}"}, "POST"),  # the page at `/`
+        ({"sec-fetch-site": "none", "sec-fetch-mode": "navigate"}, "GET"),  # typed in
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, "GET"),  # a link in somebody's README
+        ({"origin": f"http://{OURS}"}, "POST"),  # a browser before 2023
+        ({"origin": "vscode-webview://x", "sec-fetch-site": "cross-site"}, "POST"),  # a program that is built on one
+        ({"origin": "app://obsidian.md"}, "POST"),
+    ],
+)
+async def test_without_a_token_programs_and_our_own_page_come_in(headers: dict[str, str], method: str) -> None:
+    assert await visit(headers, method=method)
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        PAGE,
+        {**PAGE, "sec-fetch-site": "same-site"},  # http://localhost:8080 against http://localhost:3110
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},  # a form that sends itself
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},  # an image's GET has no Origin
+        {"origin": "https://evil.example"},  # a WebSocket, and a browser that says no more than that
+        {"origin": "http://127.0.0.1:8080"},
+        {"origin": "null"},  # a sandboxed frame, or a file
+    ],
+)
+async def test_without_a_token_the_pages_of_other_sites_do_not(headers: dict[str, str], kind: str) -> None:
+    with pytest.raises(ErrForbidden, match="another site"):
+        await visit(headers, kind=kind)
+    assert await visit(headers | {"authorization": "Bearer one"}, kind=kind, tokens=("one",)), "they have no token"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.0.0.1:3110",
+        "[::1]:3110",
+        "192.0.2.7:1",
+        "localhost",
+        "LocalHost.:3110",
+        "a.localhost",
+        "lakehouse:3110",
+        "box.local",
+        "host.docker.internal:3110",
+        "",
+    ],
+)
+async def test_without_a_token_nobody_may_own_the_name_that_was_asked_for(host: str) -> None:
+    assert await visit({"host": host})
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:3110", "127.0.0.1.evil.example", "localhost.evil.example."]
+)
+async def test_a_name_that_somebody_pointed_at_us_is_refused(host: str) -> None:
+    rebound = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
+    with pytest.raises(ErrForbidden, match="is not a name of this machine"):
+        await visit(rebound)
+    with pytest.raises(ErrForbidden, match="is not a name of this machine"):
+        await visit({"host": host, "accept-language": "en"}, method="GET")  # over HTTP a browser says no more
+    assert await visit({"host": host, "user-agent": "curl/8"}), "no page, so nobody is behind its back"
+    assert await visit(rebound, server="192.0.2.7"), "whoever listens beyond loopback has a name, and said `insecure`"
+    assert await visit(rebound, server=None)
+    assert await visit(rebound, trusted=("127.0.0.0/8",)), "a proxy of ours passes on what it was asked for"
+    assert await visit(rebound | {"authorization": "Bearer one"}, tokens=("one",))
+
+
+async def test_a_page_of_another_site_gets_through_to_nothing() -> None:
+    """The whole service as it comes: no token, on loopback."""
+    rebound = {"host": "evil.example", "accept-language": "en"}
+    async with runtime() as here:
+        for path in ("/v1/chat", "/v1/chat/completions", "/v1/sql", "/v1/storage/x"):
+            answer = await here.client.post(path, content=b"{}", headers={**PAGE, "content-type": "text/plain"})
+            assert (answer.status_code, answer.json()["error"]["message"].startswith("a page of")) == (403, True)
+        assert (await here.client.get("/metrics", headers=rebound)).status_code == 403
+        assert (await here.client.get("/healthz", headers=rebound)).status_code == 200
+        assert (await here.chat("ollama/m")).status_code == 200
+        assert len(here.asked["ollama"]) == 1

@@ -1,0 +1,141 @@
+"""Every answer in `wire/` means what its manifest says, whole and streamed, however its bytes arrive."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lakehouse.chat.dialects.base import Quirks, StreamParser
+from lakehouse.chat.dialects.exchange import CallCodec, deltas_of
+from lakehouse.chat.model.request import ContentPiece, Delta, ProviderAnswer, ReasoningPiece, Request, ToolCallPiece
+from lakehouse.core.errors import LakehouseError
+from tools.kit import wire_files
+
+COUNTS = {
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+    "cached_tokens": "cached_tokens",
+    "reasoning_tokens": "reasoning_tokens",
+    "cost": "cost_usd",
+}
+CHECKED = {*COUNTS, "content", "reasoning", "finish", "tool_calls", "total_seconds", "schema_valid", "complete"}
+
+
+def name(entry: dict[str, Any]) -> str:
+    return entry["file"]
+
+
+def expects_error(entry: dict[str, Any]) -> bool:
+    return "error_class" in entry["expect"]
+
+
+def check(reply: ProviderAnswer, expect: dict[str, Any]) -> None:
+    assert set(expect) <= CHECKED, "the manifest expects something that is not looked at here"
+    for key, field in COUNTS.items():
+        if key in expect:
+            assert getattr(reply.usage, field) == pytest.approx(expect[key]), key
+    for key in ("content", "reasoning"):
+        if key in expect:
+            assert getattr(reply, key) == expect[key]
+    calls = [[call.function.name, json.loads(call.function.arguments)] for call in reply.tool_calls]
+    assert calls == expect.get("tool_calls", [])
+    # A tool call is what finished the answer, whatever the provider called it.
+    assert reply.finish_reason == ("tool_calls" if calls else expect["finish"])
+
+
+WHOLE = [entry for entry in wire_files.chats(".json") if not expects_error(entry)]
+
+
+def test_the_collection_is_there() -> None:
+    assert len(WHOLE) >= 15
+    assert len(wire_files.streams()) >= 10
+    assert len(wire_files.errors()) >= 40
+
+
+@pytest.mark.parametrize("entry", WHOLE, ids=name)
+def test_a_whole_answer(entry: dict[str, Any]) -> None:
+    reply = wire_files.dialect_of(entry).decode(wire_files.body_of(entry), quirks=wire_files.quirks_of(entry))
+    check(reply, entry["expect"])
+
+
+@pytest.mark.parametrize("entry", WHOLE, ids=name)
+@pytest.mark.parametrize("size", [1, 7, 4096])
+def test_a_whole_answer_where_a_stream_was_asked_for(entry: dict[str, Any], size: int) -> None:
+    deltas, reply = run(exchange(entry, stream=True).parser(), wire_files.body_of(entry), size)
+    check(reply, entry["expect"])
+    assert deltas == deltas_of(reply)
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096])
+@pytest.mark.parametrize("entry", [entry for entry in wire_files.streams() if not expects_error(entry)], ids=name)
+def test_a_stream(entry: dict[str, Any], size: int) -> None:
+    parser = wire_files.dialect_of(entry).parser(quirks=wire_files.quirks_of(entry))
+    deltas, reply = run(parser, wire_files.body_of(entry), size)
+    check(reply, entry["expect"])
+    assert "".join(delta.text for delta in deltas if isinstance(delta, ContentPiece)) == reply.content
+    assert "".join(delta.text for delta in deltas if isinstance(delta, ReasoningPiece)) == reply.reasoning
+    assert tuple(delta.tool_call for delta in deltas if isinstance(delta, ToolCallPiece)) == reply.tool_calls
+    assert parser.complete
+
+
+@pytest.mark.parametrize("entry", [entry for entry in wire_files.streams() if not expects_error(entry)], ids=name)
+def test_a_stream_where_a_whole_answer_was_asked_for(entry: dict[str, Any]) -> None:
+    check(exchange(entry, stream=False).decode(wire_files.body_of(entry)), entry["expect"])
+
+
+@pytest.mark.parametrize("entry", [entry for entry in wire_files.chats(".json") if expects_error(entry)], ids=name)
+def test_an_error_with_status_200(entry: dict[str, Any]) -> None:
+    for read in (
+        lambda body: wire_files.dialect_of(entry).decode(body, quirks=wire_files.quirks_of(entry)),
+        lambda body: run(exchange(entry, stream=True).parser(), body, 7),
+    ):
+        with pytest.raises(LakehouseError) as caught:
+            read(wire_files.body_of(entry))
+        assert caught.value.error_class == entry["expect"]["error_class"]
+        assert caught.value.upstream_status == 200
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096])
+@pytest.mark.parametrize("entry", [entry for entry in wire_files.streams() if expects_error(entry)], ids=name)
+def test_an_error_in_a_stream_comes_after_what_was_said_before_it(entry: dict[str, Any], size: int) -> None:
+    deltas: list[Delta] = []
+    parser = wire_files.dialect_of(entry).parser(quirks=wire_files.quirks_of(entry))
+
+    def read_to_the_end() -> None:
+        for piece in feed(parser, wire_files.body_of(entry), size):
+            deltas.extend(piece)
+        parser.end()
+
+    with pytest.raises(LakehouseError) as caught:
+        read_to_the_end()
+    assert caught.value.error_class == entry["expect"]["error_class"]
+    assert deltas == [ContentPiece(entry["expect"]["partial_content"])]
+
+
+def test_a_model_that_was_only_loaded_has_said_nothing() -> None:
+    body = (wire_files.WIRE / "ollama_chat_load.json").read_bytes()
+    entry = {"file": "ollama_chat_load.json", "provider": "ollama"}
+    with pytest.raises(LakehouseError) as caught:
+        wire_files.dialect_of(entry).decode(body, quirks=Quirks(provider="ollama"))
+    assert caught.value.error_class == "empty_response"
+
+
+def exchange(entry: dict[str, Any], *, stream: bool) -> CallCodec:
+    request = Request(model="m", messages=({"role": "user", "content": "Hello"},))  # type: ignore[arg-type]
+    return CallCodec(
+        wire_files.dialect_of(entry), request, model="m", stream=stream, quirks=wire_files.quirks_of(entry)
+    )
+
+
+def feed(parser: StreamParser, body: bytes, size: int) -> Iterator[list[Delta]]:
+    for start in range(0, len(body), size):
+        yield parser.feed(body[start : start + size])
+    yield parser.flush()
+
+
+def run(parser: StreamParser, body: bytes, size: int) -> tuple[list[Delta], ProviderAnswer]:
+    deltas = [delta for piece in feed(parser, body, size) for delta in piece]
+    return deltas, parser.end()

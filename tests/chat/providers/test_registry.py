@@ -1,0 +1,78 @@
+"""Exactly the providers whose keys were found are registered, and the others say why they are not."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from trio.testing import MockClock
+
+from lakehouse.chat.dispatch.dispatcher import open_dispatcher
+from lakehouse.chat.model.request import ProviderState
+from lakehouse.chat.providers.registry import register
+from lakehouse.chat.providers.routing import Target
+from lakehouse.config import ChatTable, KimiTable, OpenRouterTable
+from lakehouse.core.errors import ErrProviderNotFound
+from tools.kit.fake_providers import KEYS, settings
+
+
+def test_with_no_keys_there_is_local_ollama_alone() -> None:
+    assert list(register(ChatTable(), {}).providers) == ["ollama"]
+
+
+def test_with_all_keys_there_are_all() -> None:
+    registry = register(ChatTable(), KEYS)
+    assert list(registry.providers) == ["ollama", "ollama_cloud", "openrouter", "opencode", "kimi"]
+
+
+def test_without_a_url_there_is_no_local_ollama() -> None:
+    registry = register(ChatTable(ollama_url=""), {})
+    assert list(registry.providers) == []
+    with pytest.raises(
+        ErrProviderNotFound, match=r"ollama is not registered: chatd\.ollama_url is empty \(registered: none\)"
+    ):
+        registry.route(Target("ollama", "m"))
+
+
+def test_a_key_in_a_file_registers_as_well_and_base_urls_are_the_configurations(tmp_path: Path) -> None:
+    file = tmp_path / "kimi.env"
+    file.write_text("MY_KEY=sk-kimi-1\n")
+    kimi = KimiTable(base_url="https://api.kimi.ai/coding/v1", key_env="MY_KEY", key_file=str(file))
+    registry = register(ChatTable(kimi=kimi), {})
+    route = registry.route(Target("kimi", "k3"))
+    assert route.provider.base_url == "https://api.kimi.ai/coding/v1"
+    assert route.provider.key is not None
+    assert (route.provider.key.value, route.provider.key.source) == ("sk-kimi-1", f"MY_KEY in {file}")
+    assert (route.target, str(route)) == (Target("kimi", "k3"), "kimi/k3")
+
+
+def test_a_provider_that_is_not_registered_says_what_would_register_it() -> None:
+    with pytest.raises(ErrProviderNotFound) as raised:
+        register(ChatTable(), {}).route(Target("openrouter", "v/m"))
+    assert raised.value.message == (
+        "the provider openrouter is not registered: no key was found in $OPENROUTER_API_KEY or "
+        "/etc/lakehouse/openrouter.env (registered: ollama)"
+    )
+    with pytest.raises(ErrProviderNotFound, match="--demo"):
+        register(ChatTable(), {}).route(Target("local", "demo"))
+
+
+async def test_a_key_file_that_cannot_be_read_is_a_warning_and_no_key(
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = settings(openrouter=OpenRouterTable(key_file=str(tmp_path)))
+    with caplog.at_level(logging.WARNING, "lakehouse.chat"):
+        async with open_dispatcher(config, env={}) as dispatcher:
+            assert dispatcher.names == ("ollama",)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the key file {tmp_path} cannot be read: Is a directory"
+    ]
+
+
+async def test_the_providers_are_told_in_order_and_the_default_is_marked(autojump_clock: MockClock) -> None:
+    async with open_dispatcher(settings(), env={"KIMI_API_KEY": "k"}) as dispatcher:
+        assert dispatcher.providers() == (
+            ProviderState(name="ollama", available=True, default=True),
+            ProviderState(name="kimi", available=True, default=False),
+        )

@@ -1,0 +1,16 @@
+"""Large bodies through the service in a process of its own: the same bytes arrive, and its memory stays flat."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_96_mib_each_way_at_flat_memory() -> None:
+    command = [sys.executable, "-m", "tools.bigbody", "--mib", "96", "--limit", "20"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.count("digests match") == 2

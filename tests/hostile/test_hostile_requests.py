@@ -1,0 +1,70 @@
+"""After each row of the table the service answers the next client within a second, and the row's own client got what
+the table says; and so it is when all rows come at once."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from tools.kit.hostile_requests import LIMITS, TABLE, application, summary
+from tools.kit.raw_http import GET, Served, serving
+
+PATIENCE = 0.7
+"""Seconds to wait for the end of a connection: longer than any limit that ends one."""
+
+
+async def play(served: Served, name: str) -> str:
+    """A row's client, and what it got; one that has vanished gets what its own socket says: nothing more."""
+    script, _ = TABLE[name]
+    async with await served.connect() as client:
+        if isinstance(script, bytes):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.send, script)
+                out = await client.read_all(PATIENCE)
+                nursery.cancel_scope.cancel()
+        else:
+            await script(client)
+            try:
+                out = await client.read_all(PATIENCE)
+            except trio.ClosedResourceError:
+                out = b"<RST>"
+    return summary(out)
+
+
+async def next_client_is_answered(served: Served) -> None:
+    with trio.fail_after(1):
+        async with await served.connect() as client:
+            await client.send(GET)
+            assert await client.response() == (200, b"hello")
+
+
+def expected(name: str) -> tuple[str, ...]:
+    _, ends = TABLE[name]
+    return (ends,) if isinstance(ends, str) else ends
+
+
+def test_the_table_is_long() -> None:
+    assert len(TABLE) >= 60
+
+
+@pytest.mark.parametrize("name", TABLE)
+async def test_a_hostile_client_gets_its_due_and_the_next_one_an_answer(name: str) -> None:
+    async with serving(application, LIMITS, lifetime=True) as served:
+        assert await play(served, name) in expected(name)
+        await next_client_is_answered(served)
+        with trio.fail_after(2):
+            while len(served.server_state.handles) > 1 or len(served.active_requests):
+                await trio.sleep(0.01)
+
+
+async def test_all_of_them_at_once_are_no_worse() -> None:
+    """On one door, which serves well-behaved clients meanwhile and has nothing left of the others in the end."""
+    async with serving(application, LIMITS, lifetime=True) as served:
+        async with trio.open_nursery() as nursery:
+            for name in TABLE:
+                nursery.start_soon(play, served, name)
+            await next_client_is_answered(served)
+        await next_client_is_answered(served)
+        with trio.fail_after(2):
+            while served.server_state.handles or len(served.active_requests):
+                await trio.sleep(0.01)

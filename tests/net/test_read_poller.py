@@ -1,0 +1,201 @@
+"""Sockets that are looked after by one task, while those who own them sleep."""
+
+from __future__ import annotations
+
+import errno
+import os
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from math import inf
+
+import pytest
+import trio
+import trustme
+
+from lakehouse.net.deadline_queue import DeadlineQueue
+from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.response import UpstreamResponse
+from tools.kit.socket_upstream import OK, Wire, listening
+
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture
+async def deadlines(nursery: trio.Nursery) -> DeadlineQueue:
+    """One that runs."""
+    deadlines = DeadlineQueue()
+    nursery.start_soon(deadlines.run)
+    await trio.testing.wait_all_tasks_blocked()
+    return deadlines
+
+
+@pytest.fixture(autouse=True)
+async def no_waiting_for_ever() -> AsyncIterator[None]:
+    with trio.fail_after(20):
+        yield
+
+
+async def asked(
+    port: int, deadlines: DeadlineQueue | None, context: ssl.SSLContext | None = None
+) -> tuple[Upstream, UpstreamResponse]:
+    scheme = "https" if context else "http"
+    upstream = Upstream(f"{scheme}://127.0.0.1:{port}", name="kimi", ssl_context=context, deadlines=deadlines)
+    response = await upstream.request(b"GET", b"/", [])
+    assert response.take() is None
+    return upstream, response
+
+
+async def attended(wait: Awaitable[bool] | None) -> bool:
+    assert wait is not None
+    return await wait
+
+
+def piece(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Looking:
+    """Takes what comes, and ends the wait with `last`."""
+
+    def __init__(self, response: UpstreamResponse, last: bytes = b"") -> None:
+        self.seen: list[bytes] = []
+        self.tasks: set[trio.lowlevel.Task] = set()
+        self._response = response
+        self._last = last
+
+    def __call__(self) -> float | None:
+        self.tasks.add(trio.lowlevel.current_task())
+        data = self._response.take()
+        if data is not None:
+            self.seen.append(data)
+        return None if data == self._last else inf
+
+
+def sending(
+    *pieces: bytes, then: Callable[[], Awaitable[None]] = trio.sleep_forever
+) -> Callable[[Wire], Awaitable[None]]:
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.send(CHUNKED)
+        for data in pieces:
+            await trio.sleep(0.01)
+            await wire.send(data)
+        await then()
+
+    return script
+
+
+async def test_what_comes_is_looked_at_in_another_task_until_it_says_enough(deadlines: DeadlineQueue) -> None:
+    async with listening(sending(piece(b"a"), piece(b"b"), piece(b"c"))) as port:
+        upstream, response = await asked(port, deadlines)
+        look = Looking(response, last=b"c")
+        assert await attended(response.subscribe(look))
+        assert look.seen == [b"a", b"b", b"c"]
+        assert trio.lowlevel.current_task() not in look.tasks
+        response.close()
+        assert (upstream.in_use, upstream.idle) == (0, 0)
+
+
+async def test_an_answer_that_ends_ends_the_wait_and_its_connection_is_free(deadlines: DeadlineQueue) -> None:
+    async with listening(sending(piece(b"a"), piece(b"b") + b"0\r\n\r\n")) as port:
+        upstream, response = await asked(port, deadlines)
+        look = Looking(response)
+        assert await attended(response.subscribe(look))
+        assert look.seen == [b"a", b"b"]
+        assert response.take() == b""
+        assert (upstream.in_use, upstream.idle) == (0, 1)
+        upstream.close()
+
+
+async def test_a_connection_that_is_cut_is_looked_at(deadlines: DeadlineQueue) -> None:
+    async def nothing() -> None:
+        pass
+
+    async with listening(sending(piece(b"a"), then=nothing)) as port:
+        _, response = await asked(port, deadlines)
+        raised: list[Exception] = []
+
+        def look() -> float | None:
+            try:
+                response.take()
+            except Exception as error:  # noqa: BLE001
+                raised.append(error)
+                return None
+            return inf
+
+        assert await attended(response.subscribe(look))
+        assert [str(error) for error in raised] == ["kimi closed the connection in the middle of the body"]
+
+
+async def test_its_deadline_is_the_one_that_was_said_last(deadlines: DeadlineQueue) -> None:
+    async with listening(sending(*[piece(b"a")] * 10)) as port:
+        _, response = await asked(port, deadlines)
+        began = trio.current_time()
+
+        def look() -> float:
+            response.take()
+            return trio.current_time() + 0.1
+
+        assert not await attended(response.subscribe(look, began + 0.1))
+        assert trio.current_time() - began > 0.19
+        response.close()
+
+
+async def test_cancelled_it_is_forgotten_and_nothing_is_lost(deadlines: DeadlineQueue) -> None:
+    more = trio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.send(CHUNKED)
+        await more.wait()
+        await wire.send(piece(b"a"))
+        await trio.sleep_forever()
+
+    async with listening(script) as port:
+        _, response = await asked(port, deadlines)
+        look = Looking(response)
+        with trio.move_on_after(0.02) as scope:
+            await attended(response.subscribe(look))
+        assert scope.cancelled_caught
+        more.set()
+        await trio.sleep(0.02)
+        assert look.seen == []
+        assert await response.receive() == b"a"
+        response.close()
+
+
+async def test_a_socket_that_cannot_be_looked_after_harms_nobody_else(
+    deadlines: DeadlineQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(fd: int, attended: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with listening(sending()) as port:
+        _, response = await asked(port, deadlines)
+        monkeypatch.setattr(deadlines.poller, "add", add)
+        with pytest.raises(OSError, match="No space left"):
+            await attended(response.subscribe(lambda: inf))
+        response.close()
+        await trio.sleep(0.01)  # from which nobody wakes us early
+
+
+async def test_every_record_of_tls_is_looked_at(deadlines: DeadlineQueue) -> None:
+    authority, ours = trustme.CA(), ssl.create_default_context()
+    authority.configure_trust(ours)
+    theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(theirs)
+    large = b"x" * 40_000  # three records
+    async with listening(sending(piece(b"a"), piece(large), piece(b"z")), tls=theirs) as port:
+        _, response = await asked(port, deadlines, ours)
+        look = Looking(response, last=b"z")
+        assert await attended(response.subscribe(look))
+        assert b"".join(look.seen) == b"a" + large + b"z"
+        response.close()
+
+
+async def test_without_anybody_who_looks_there_is_nothing_to_await() -> None:
+    async with listening(sending()) as port:
+        for deadlines in (None, DeadlineQueue()):
+            _, response = await asked(port, deadlines)
+            assert response.subscribe(lambda: None) is None
+            response.close()

@@ -1,0 +1,70 @@
+"""The programs in the documentation do what the documentation says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from lakehouse.server.server import Service
+from tools.kit.in_process_service import configured, running
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = (ROOT / "docs/library.md").read_text()
+BLOCKS = re.findall(r"^## (.*?)$|^```(python|sh)\n(.*?)^```", LIBRARY, re.MULTILINE | re.DOTALL)
+
+EXPECTED = {
+    "Ask a model 1": r"local \d+ \w+\n.* \(\d+ tokens\)\n",
+    "Ask a model 2": r"cancelled\n",
+    "Ask a model 3": r"upstream_error ollama 1\n",
+    "The service inside a trio program 1": r"listening on http://127\.0\.0\.1:\d+\n",
+    "From anyio 1": r"listening on http://127\.0\.0\.1:\d+\n",
+    "In a Quart-Trio application of one's own 1": r"200\n",
+    "With the OpenAI SDK 1": r"tokens: \d+\n",
+    "With curl 1": r'(data: \{"type":"content".*\n\n)+data: \{"type":"done".*\n\n',
+}
+
+
+def programs() -> dict[str, tuple[str, str]]:
+    """Every block of code by its heading and number."""
+    found: dict[str, tuple[str, str]] = {}
+    heading, number = "", 0
+    for title, language, code in BLOCKS:
+        if title:
+            heading, number = title, 0
+        else:
+            number += 1
+            found[f"{heading} {number}"] = (language, code)
+    return found
+
+
+def test_every_program_is_run_here() -> None:
+    assert programs().keys() == EXPECTED.keys()
+
+
+def run(language: str, code: str, url: str) -> str:
+    command = [sys.executable, "-W", "error", "-c", code] if language == "python" else ["bash", "-euc", code]
+    env = {**os.environ, "LAKEHOUSE_URL": url, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", programs())
+async def test_a_program_of_the_documentation(name: str, demo_service: Service) -> None:
+    language, code = programs()[name]
+    printed = await trio.to_thread.run_sync(partial(run, language, code, demo_service.urls[0]))
+    assert re.fullmatch(EXPECTED[name], printed, re.DOTALL), printed
+
+
+@pytest.fixture
+async def demo_service(nursery: trio.Nursery):  # type: ignore[no-untyped-def] # noqa: ANN201 - pytest-trio's fixture
+    pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
+    async with running(configured(chatd={"default": "local", "local": {"demo": True}})) as service:
+        yield service

@@ -1,0 +1,147 @@
+"""The rules of the house that a machine can check: who imports whom, and what no file may have in it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "lakehouse"
+FILES = sorted(PACKAGE.rglob("*.py"))
+THE_PACKAGE_ITSELF = ("lakehouse/__init__.py", "lakehouse/__main__.py")
+
+FRAMEWORKS = {"quart", "quart_trio", "hypercorn", "werkzeug", "flask"}
+MACHINERY = {"trio", "httpx", "socket", "ssl", "time", "asyncio", "anyio", "threading"}
+
+
+def floors() -> list[list[str]]:
+    """The rooms of each floor, from the top: the first column of the README's table."""
+    table = (ROOT / "README.md").read_text().partition("## Architecture")[2].split("```")[1]
+    return [line[:36].split() for line in table.strip().split("\n")]
+
+
+@cache
+def tree_of(file: Path) -> ast.AST:
+    """A file, parsed."""
+    return ast.parse(file.read_text())
+
+
+FLOORS = floors()
+
+
+def room(path: str) -> tuple[int, str]:
+    """The floor and the room that a file is in: the longest name that fits."""
+    found = [(len(name), floor, name) for floor, names in enumerate(FLOORS) for name in names if fits(path, name)]
+    assert found, f"{path} is in no room of the README's table"
+    _, floor, name = max(found)
+    return floor, name
+
+
+def fits(path: str, name: str) -> bool:
+    """Whether a file is in the room of that name: a directory, or the file itself."""
+    return path == f"lakehouse/{name}" or (name.endswith("/") and path.startswith(f"lakehouse/{name}"))
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The modules that a file imports, wherever in it, as they are written."""
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports are absolute"
+            module = node.module or ""
+            parts = [f"{module}.{alias.name}" for alias in node.names]
+            yield from (part if path_of(part) else module for part in parts)
+
+
+def path_of(module: str) -> str | None:
+    """Where a module of ours is, or None."""
+    place = ROOT / module.replace(".", "/")
+    for path in (place.with_suffix(".py"), place / "__init__.py"):
+        if module.startswith("lakehouse") and path.is_file():
+            return str(path.relative_to(ROOT))
+    return None
+
+
+def name_of(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if name_of(file) not in THE_PACKAGE_ITSELF], ids=name_of)
+def test_a_room_imports_only_from_floors_below(file: Path) -> None:
+    floor, here = room(name_of(file))
+    for module in imports(file):
+        path = path_of(module)
+        if path is None or path in THE_PACKAGE_ITSELF:
+            continue
+        below, there = room(path)
+        assert here == there or floor < below, f"{here} imports {there} ({module}), which is not below it"
+
+
+def test_one_file_alone_knows_both_groups() -> None:
+    knows = {
+        name_of(file)
+        for file in FILES
+        if {"chat/api/", "gateway/"}
+        <= {room(path)[1] for path in map(path_of, imports(file)) if path and path not in THE_PACKAGE_ITSELF}
+    }
+    assert knows == {"lakehouse/runtime/app.py"}
+
+
+def test_the_dispatcher_knows_no_web_framework_and_a_dialect_no_clock() -> None:
+    for file in FILES:
+        tops = {module.partition(".")[0] for module in imports(file)}
+        name = room(name_of(file))[1] if name_of(file) not in THE_PACKAGE_ITSELF else ""
+        if name.startswith("chat/") and name != "chat/api/":
+            assert not tops & (FRAMEWORKS | {"socket"}), file
+        if (
+            name == "chat/dialects/" and file.name != "failures.py"
+        ):  # a date in `Retry-After` has to be compared with now
+            assert not tops & MACHINERY, file
+
+
+def handlers(tree: ast.AST) -> Iterator[ast.ExceptHandler]:
+    """Those that catch everything, cancellation included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler):
+            kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+            if any(kind is None or (isinstance(kind, ast.Name) and kind.id == "BaseException") for kind in kinds):
+                yield node
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_what_catches_everything_raises_it_again(file: Path) -> None:
+    for handler in handlers(tree_of(file)):
+        assert isinstance(handler.body[-1], ast.Raise), f"{file}:{handler.lineno}"
+
+
+def shields(tree: ast.AST) -> Iterator[ast.Call]:
+    """The cancel scopes that are shields from the beginning."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and any(word.arg == "shield" for word in node.keywords):
+            yield node
+
+
+BOUNDED_LATER = {"lakehouse/chat/dispatch/disconnect_grace.py"}
+"""Its shield gets its deadline with the cancellation that it holds off."""
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_a_shield_carries_its_bound(file: Path) -> None:
+    for call in shields(tree_of(file)):
+        bounds = {word.arg for word in call.keywords} & {"deadline", "relative_deadline"}
+        named = ast.unparse(call.func).endswith(("move_on_after", "move_on_at", "fail_after", "fail_at"))
+        assert bounds or named or name_of(file) in BOUNDED_LATER, f"{file}:{call.lineno}"
+
+
+FORBIDDEN = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|/work/|\bsession of the project\b|\bissue #?\d+\b", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("file", [*FILES, *sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"], ids=name_of)  # fmt: skip
+def test_nothing_is_left_to_do_and_the_project_speaks_of_itself_alone(file: Path) -> None:
+    assert FORBIDDEN.findall(file.read_text()) == []

@@ -1,0 +1,323 @@
+"""The log: what a line says, what no line ever says, and that nobody waits for whoever reads it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import pytest
+import trio
+import trio.testing
+
+from lakehouse.core.context import Content, RequestContext
+from lakehouse.telemetry.access_log import Clock
+from lakehouse.telemetry.log import Log, stdlib_to
+from lakehouse.telemetry.log_sink import CLOSE_TIMEOUT, MAX_LINES, Sink, chunks
+from tools.kit.telemetry_fixtures import Caught, Spent, make_context
+
+
+def logged(**facts: Any) -> dict[str, Any]:
+    caught = Caught()
+    ended = make_context(**facts)
+    assert ended.ended is not None
+    caught.log.flight_ended(ended, ended.ended)
+    (line,) = caught.lines
+    return line
+
+
+def test_a_line_says_who_what_how_it_ended_and_where_the_time_went() -> None:
+    line = logged()
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "level": "info",
+        "event": "request",
+        "request_id": "r-1",
+        "method": "POST",
+        "route": "/v1/sql",
+        "status": 200,
+        "outcome": "answered",
+        "total_ms": 12.0,
+        "upstream_ms": 10.0,
+        "own_ms": 2.0,
+        "first_piece_ms": 11.0,
+        "upstream": "queryd",
+    }
+
+
+def test_a_line_of_a_chat_says_which_model_answered_and_what_it_cost() -> None:
+    usage = Spent(input_tokens=100, output_tokens=20, cost_usd=0.0125)
+    chat = make_context(route="/v1/chat", provider="ollama", model="qwen3:8b", tier="local_hot", usage=usage)
+    chat.attempt("kimi", "k2", now=100.0)
+    chat.attempt("ollama", "qwen3:8b", now=100.005, why="fallback")
+    caught = Caught()
+    caught.log.flight_ended(chat, 100.012)
+    (line,) = caught.lines
+    said = {name: line[name] for name in ("provider", "model", "tier", "attempts")}
+    assert said == {"provider": "ollama", "model": "qwen3:8b", "tier": "local_hot", "attempts": 2}
+    assert (line["input_tokens"], line["output_tokens"], line["cost_usd"]) == (100, 20, 0.0125)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "sent", "status", "level"),
+    [
+        ("answered", 200, 200, "info"),
+        ("answered", 404, 404, "info"),
+        ("answered", 502, 502, "warning"),
+        ("client left", None, 499, "info"),
+        ("client left", 200, 499, "info"),
+        ("deadline", 504, 504, "warning"),
+        ("drain", 503, 503, "info"),
+        ("failed", 200, 200, "warning"),
+        ("cancelled", None, None, "info"),
+    ],
+)
+def test_the_status_and_the_level_follow_from_what_ended_it(
+    outcome: str, sent: int | None, status: int | None, level: str
+) -> None:
+    line = logged(outcome=outcome, status=sent)
+    assert (line["outcome"], line["status"], line["level"]) == (outcome, status, level)
+
+
+def test_who_only_looks_at_us_is_not_loud() -> None:
+    assert logged(route="/metrics")["level"] == "debug"
+    assert logged(route="/healthz")["level"] == "debug"
+    assert logged(route="/metrics", status=401)["level"] == "info"
+    assert logged(route="/readyz", status=503)["level"] == "warning"
+
+
+def test_no_content_and_no_secret_is_in_any_line() -> None:
+    secret, content = "sk-0123456789", "the patient's name is Ada"
+    told: RequestContext = make_context(
+        path=f"/v1/storage/{secret}?token={secret}",
+        content=Content(asked={"authorization": f"Bearer {secret}", "prompt": content}, answered=content),
+    )
+    for form in ("json", "console"):
+        caught = Caught(form)
+        caught.log.flight_ended(told, 100.012)
+        assert told.id in caught.text
+        assert secret not in caught.text
+        assert content not in caught.text
+        assert "patient" not in caught.text
+
+
+def test_an_exceptions_local_variables_stay_out_of_both_forms() -> None:
+    def fail(key: str) -> None:
+        raise RuntimeError(f"a key of {len(key)} letters")
+
+    for form in ("json", "console"):
+        caught = Caught(form)
+        with stdlib_to(caught.log):
+            try:
+                fail("sk-" + "0123456789")
+            except RuntimeError:
+                logging.getLogger("lakehouse.test").exception("it failed")
+        assert "a key of 13 letters" in caught.text
+        assert "sk-0123456789" not in caught.text
+
+
+def test_a_hostile_model_name_is_one_short_harmless_line() -> None:
+    name = "\x1b[2J\nGET /forged 200\r" + "x" * 1000
+    for form in ("json", "console"):
+        caught = Caught(form)
+        caught.log.flight_ended(make_context(model=name), 100.012)
+        assert len(caught.text.splitlines()) == 1
+        assert "\x1b" not in caught.text
+        assert len(caught.text) < 600
+    assert len(logged(model=name)["model"]) < 140
+
+
+def test_the_console_form_is_for_people_and_the_rest_is_json() -> None:
+    console = Caught("console")
+    console.log.flight_ended(make_context(), 100.012)
+    assert "POST /v1/sql 200" in console.text
+    assert "outcome=answered" in console.text
+    assert Caught("auto").log.form == "json"  # no terminal
+    off = Caught("off")
+    off.log.flight_ended(make_context(), 100.012)
+    assert off.text == ""
+
+
+def test_the_clock_formats_milliseconds_in_utc() -> None:
+    clock = Clock()
+    assert clock(0.0) == "1970-01-01T00:00:00.000Z"
+    assert clock(1.9996) == "1970-01-01T00:00:01.999Z"
+    assert clock(1735689600.25) == "2025-01-01T00:00:00.250Z"
+
+
+@pytest.fixture
+def loggers() -> Iterator[None]:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    assert (root.handlers, root.level) == (before[0], before[1])
+
+
+@pytest.mark.usefixtures("loggers")
+def test_other_loggers_speak_in_the_same_form_while_they_are_routed() -> None:
+    caught = Caught()
+    with stdlib_to(caught.log):
+        logging.getLogger("lakehouse.workers").info("worker %d is up", 3)
+        logging.getLogger("hypercorn.error").info("chatter")
+        logging.getLogger("quart.app").error("Exception on request")
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("an odd thing", stacklevel=1)
+    logging.getLogger("lakehouse.workers").warning("after")
+    lines = caught.lines
+    assert [(line["logger"], line["level"]) for line in lines] == [
+        ("lakehouse.workers", "info"),
+        ("quart.app", "error"),
+        ("py.warnings", "warning"),
+    ]
+    assert lines[0]["event"] == "worker 3 is up"
+    assert all(line["time"] for line in lines)
+
+
+def test_writes_are_whole_lines_of_at_most_a_pipes_atom() -> None:
+    lines = [b"x" * size for size in (1000, 2000, 1093, 1, 5000, 10)]
+    made = list(chunks(lines))
+    assert b"\n".join(chunk for chunk, _ in made) == b"\n".join(lines)
+    assert [count for _, count in made] == [3, 1, 1, 1]
+    assert all(len(chunk) + 1 <= 4096 for chunk, count in made if count > 1)
+
+
+class Gathered:
+    """A writer that remembers each write."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+
+    def msg(self, message: bytes) -> None:
+        self.writes.append(message)
+
+
+def report(count: int) -> bytes:
+    return b"dropped %d" % count
+
+
+async def test_lines_of_the_same_moment_leave_in_one_write() -> None:
+    writer = Gathered()
+    sink = Sink(writer, report=report)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run)
+        await trio.testing.wait_all_tasks_blocked()
+        for number in range(5):
+            sink.write(b"%d" % number)
+        assert writer.writes == []
+        with trio.fail_after(5):
+            while not writer.writes:
+                await trio.sleep(0.01)
+        assert writer.writes == [b"0\n1\n2\n3\n4"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_was_said_before_the_end_is_written_at_the_end() -> None:
+    writer = Gathered()
+    sink = Sink(writer, report=report)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run)
+        await trio.testing.wait_all_tasks_blocked()
+        sink.write(b"last words")
+        nursery.cancel_scope.cancel()
+    assert writer.writes == [b"last words"]
+    sink.write(b"after")
+    assert writer.writes[1:] == [b"after"]
+
+
+async def test_a_line_from_another_thread_needs_no_request_to_be_written() -> None:
+    writer = Gathered()
+    sink = Sink(writer, report=report)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run)
+        await trio.testing.wait_all_tasks_blocked()
+        thread = threading.Thread(target=sink.write_from_thread, args=(b"from afar",))
+        thread.start()
+        with trio.fail_after(5):
+            while not writer.writes:
+                await trio.sleep(0.01)
+        thread.join()
+        nursery.cancel_scope.cancel()
+    assert writer.writes == [b"from afar"]
+
+
+@contextmanager
+def pipe() -> Iterator[tuple[io.FileIO, TextIO]]:
+    read_end, write_end = os.pipe()
+    with io.FileIO(read_end) as reader, io.TextIOWrapper(io.FileIO(write_end, "w")) as stream:
+        yield reader, stream
+
+
+async def test_a_reader_that_stops_stops_nobody_and_what_was_lost_is_said() -> None:
+    with pipe() as (reader, stream):
+        log = Log("json", stream=stream)
+        line = b"x" * 1023
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(log.sink.run)
+            await trio.testing.wait_all_tasks_blocked()
+            for _ in range(200):  # more than a pipe holds: the writing thread is stuck from here on
+                log.sink.write(line)
+            await trio.sleep(0.2)
+            for _ in range(MAX_LINES + 7):
+                log.sink.write(line)
+            assert log.sink.dropped == 7
+            received = b""
+            with trio.fail_after(20):
+                while b"7 log lines were dropped" not in received:
+                    received += await trio.to_thread.run_sync(reader.read, 1 << 20)
+                    received = received[-2000:] if b"dropped" not in received else received
+            nursery.cancel_scope.cancel()
+
+
+async def test_where_no_thread_can_be_started_lines_are_lost_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_thread(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    caught = Caught()
+    sink = caught.log.sink
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run)
+        await trio.testing.wait_all_tasks_blocked()
+        with monkeypatch.context() as shortage:
+            shortage.setattr("trio.to_thread.run_sync", no_thread)
+            sink.write(b"lost")
+            with trio.fail_after(5):
+                while not sink.dropped:
+                    await trio.sleep(0.01)
+        sink.write(b'{"event": "kept"}')
+        with trio.fail_after(5):
+            while not caught.text:
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert [line["event"][:21] for line in caught.lines] == ["kept", "1 log lines were drop"]
+
+
+async def test_the_end_waits_for_a_stuck_reader_only_so_long() -> None:
+    with pipe() as (reader, stream):
+        log = Log("json", stream=stream)
+        started = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(log.sink.run)
+            await trio.testing.wait_all_tasks_blocked()
+            for _ in range(200):
+                log.sink.write(b"x" * 1023)
+            await trio.sleep(0.1)
+            nursery.cancel_scope.cancel()
+        assert trio.current_time() - started < CLOSE_TIMEOUT + 2
+        for _ in range(20):  # let the thread that was left behind go
+            await trio.to_thread.run_sync(reader.read, 1 << 16)
+            if log.sink._writing.acquire(blocking=False):
+                break
+
+
+def test_a_reader_that_is_gone_is_no_failure_of_ours() -> None:
+    with pipe() as (reader, stream):
+        log = Log("json", stream=stream)
+        reader.close()
+        log.flight_ended(make_context(), 100.012)
+        assert log.sink.dropped == 1

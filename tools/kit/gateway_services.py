@@ -1,0 +1,310 @@
+"""The gateway between real sockets: nine scripted services behind it, and clients that speak bytes.
+
+Rules for the tests that use it: loopback and port 0 only; services and the door live in the test's own nursery; what a
+service does is written in the test, in the order in which it happens; nobody sleeps to wait for something to be so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Self
+
+import hypercorn.trio
+import trio
+from hypercorn.config import Config
+
+from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
+from lakehouse.asgi.types import App
+from lakehouse.config import GatewayTable
+from lakehouse.core.context import ActiveRequests, RequestContext
+from lakehouse.gateway.proxy import Gateway
+from lakehouse.server.connection import serve_connection
+from lakehouse.server.server_state import open_server_state
+from tools.kit.proxy_tables import Pairs
+
+NAMES = ("storaged", "catalogd", "ingestd", "queryd", "vectord", "embedd", "pathwayd", "matrixd", "observerd")
+
+PATIENCE = 20.0
+"""Seconds for a whole test: one that hangs fails, and says where."""
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Wire:
+    """A socket that is read in HTTP's units."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self._buffer = b""
+
+    async def send(self, data: bytes) -> None:
+        await self.stream.send_all(data)
+
+    @property
+    def waiting(self) -> bytes:
+        """What has come and was not read."""
+        return self._buffer
+
+    async def some(self) -> bytes:
+        """What has come, or the next that comes; b"" at the end."""
+        data, self._buffer = self._buffer, b""
+        return data or await self.stream.receive_some(65536)
+
+    async def until(self, mark: bytes) -> bytes:
+        """Everything up to and with the mark. Raises EOFError at the end of the stream."""
+        while mark not in self._buffer:
+            data = await self.stream.receive_some(65536)
+            if not data:
+                raise EOFError(self._buffer)
+            self._buffer += data
+        found, _, self._buffer = self._buffer.partition(mark)
+        return found + mark
+
+    async def exactly(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            data = await self.stream.receive_some(65536)
+            if not data:
+                raise EOFError(self._buffer)
+            self._buffer += data
+        found, self._buffer = self._buffer[:size], self._buffer[size:]
+        return found
+
+    async def head(self) -> tuple[bytes, Pairs]:
+        """A start line, and headers with lower-case names."""
+        start, *lines = (await self.until(b"\r\n\r\n"))[:-4].split(b"\r\n")
+        parts = [line.partition(b":") for line in lines]
+        return start, [(name.lower(), value.strip()) for name, _, value in parts]
+
+    async def body(self, headers: Pairs, *, until_close: bool = False) -> bytes:
+        """The body that these headers announce. Raises EOFError if it breaks off."""
+        self.trailers = b""
+        fields = dict(headers)
+        if fields.get(b"transfer-encoding") == b"chunked":
+            assert b"content-length" not in fields, "two lengths"
+            chunks = []
+            while chunk := await self.chunk():
+                chunks.append(chunk)
+            return b"".join(chunks)
+        if b"content-length" in fields:
+            return await self.exactly(int(fields[b"content-length"]))
+        if not until_close:
+            return b""
+        pieces = []
+        while data := await self.some():
+            pieces.append(data)
+        return b"".join(pieces)
+
+    async def chunk(self) -> bytes:
+        """The next chunk; b"" after the last, with what followed it in `trailers`."""
+        size = int((await self.until(b"\r\n")).split(b";")[0], 16)
+        if size:
+            return (await self.exactly(size + 2))[:-2]
+        self.trailers = b""
+        while (line := await self.until(b"\r\n")) != b"\r\n":
+            self.trailers += line
+        return b""
+
+    trailers = b""
+
+    async def is_over(self) -> bool:
+        """Whether the other side has ended the connection, sending nothing more."""
+        try:
+            return not await self.some()
+        except trio.BrokenResourceError:
+            return True
+
+
+@dataclass
+class Answer:
+    """A response as a client got it."""
+
+    status: int
+    headers: Pairs
+    body: bytes = b""
+
+    def __getitem__(self, name: str) -> str:
+        return dict(self.headers)[name.encode()].decode()
+
+    def __contains__(self, name: str) -> bool:
+        return name.encode() in dict(self.headers)
+
+
+class Client(Wire):
+    """A client's connection to the door."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await trio.aclose_forcefully(self.stream)
+
+    async def ask(self, target: bytes | str, *, method: str = "GET", headers: str = "", body: bytes = b"") -> Answer:
+        """Send a request in one piece and read the whole answer."""
+        if isinstance(target, str):
+            target = target.encode()
+        lines = "".join(f"{line.strip()}\r\n" for line in headers.strip().splitlines() if line.strip())
+        await self.send(b"%b %b HTTP/1.1\r\nhost: door\r\n%b\r\n%b" % (method.encode(), target, lines.encode(), body))
+        answer = await self.answer_head()
+        if method != "HEAD" and answer.status not in (204, 304):
+            answer.body = await self.body(answer.headers)
+        return answer
+
+    async def answer_head(self) -> Answer:
+        """The head of an answer; whoever waits for 100 reads a `head` before."""
+        start, headers = await self.head()
+        while start.startswith(b"HTTP/1.1 100"):
+            start, headers = await self.head()
+        return Answer(int(start.split()[1]), headers)
+
+
+class Visit(Wire):
+    """A request as a service sees it, and the means to answer it."""
+
+    start: bytes
+    headers: Pairs
+
+    @property
+    def target(self) -> bytes:
+        return self.start.split(b" ")[1]
+
+    @property
+    def method(self) -> bytes:
+        return self.start.split(b" ")[0]
+
+
+Script = Callable[[Visit], Awaitable[None]]
+
+
+async def say_ok(visit: Visit) -> None:
+    """Read the body and answer "ok"."""
+    await visit.body(visit.headers)
+    await visit.send(OK)
+
+
+async def say_nothing(visit: Visit) -> None:
+    """Never answer; end when the gateway leaves."""
+    while await visit.some():
+        pass
+    raise EOFError
+
+
+@dataclass
+class Service:
+    """One upstream on a real socket. `script` answers its requests; `visits` is what it was asked."""
+
+    name: str
+    script: Script = say_ok
+    visits: list[Visit] = field(default_factory=list)
+    opened: int = 0
+    open: int = 0
+    url: str = ""
+    gone: trio.Event = field(default_factory=trio.Event)
+
+    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        await trio.serve_listeners(self._connection, listeners, task_status=task_status)  # type: ignore[arg-type]
+
+    async def _connection(self, stream: trio.SocketStream) -> None:
+        self.opened += 1
+        self.open += 1
+        visit = Visit(stream)
+        try:
+            async with stream:
+                while True:
+                    visit.start, visit.headers = await visit.head()
+                    seen = Visit(stream)
+                    seen.start, seen.headers = visit.start, visit.headers
+                    self.visits.append(seen)
+                    await self.script(visit)
+        except (EOFError, trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            self.open -= 1
+            self.gone.set()
+
+    @property
+    def last(self) -> Visit:
+        return self.visits[-1]
+
+
+@dataclass
+class Lake:
+    """The gateway with its nine services."""
+
+    services: dict[str, Service]
+    gateway: Gateway
+    active_requests: ActiveRequests
+    ended: list[RequestContext]
+    address: tuple[str, int]
+
+    def __getattr__(self, name: str) -> Service:
+        try:
+            return self.services[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    async def connect(self) -> Client:
+        return Client(await trio.open_tcp_stream(*self.address))
+
+    async def ask(self, target: bytes | str, **more: object) -> Answer:
+        """One request on a connection of its own."""
+        async with await self.connect() as client:
+            return await client.ask(target, **more)  # type: ignore[arg-type]
+
+    def is_quiet(self) -> bool:
+        """Nothing is left of any request: no flight, no slot, nobody waiting."""
+        upstreams = self.gateway.upstreams.values()
+        return not len(self.active_requests) and not any(upstream.in_use or upstream.waiting for upstream in upstreams)
+
+
+Server = Callable[[App, trio.Nursery], AbstractAsyncContextManager[tuple[str, int]]]
+
+
+@asynccontextmanager
+async def our_own(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str, int]]:
+    """The service's own server."""
+    async with open_server_state(app) as server_state:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        await nursery.start(partial(trio.serve_listeners, partial(serve_connection, server_state), listeners))
+        yield listeners[0].socket.getsockname()[:2]
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def stock(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str, int]]:
+    """Hypercorn as it comes."""
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    config.accesslog = config.errorlog = None
+    stop = trio.Event()
+    serve = partial(hypercorn.trio.serve, app, config, shutdown_trigger=stop.wait, mode="asgi")  # type: ignore[arg-type]
+    urls = await nursery.start(serve)
+    host, _, port = urls[0].rpartition("/")[2].rpartition(":")
+    yield host, int(port)
+    nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def lake(
+    *, server: Server = our_own, wrap: Callable[[App], App] = lambda app: app, **settings: object
+) -> AsyncIterator[Lake]:
+    """The gateway on a port of its own, for the block. `settings` replace the defaults of `[gateway]`."""
+    async with trio.open_nursery() as nursery:
+        services = {name: Service(name) for name in NAMES}
+        for service in services.values():
+            await nursery.start(service.serve)
+        urls = {f"{name}_url": service.url for name, service in services.items()}
+        gateway = Gateway(replace(GatewayTable(), **{**urls, **settings}))  # type: ignore[arg-type]
+        active_requests = ActiveRequests()
+        ended: list[RequestContext] = []
+        app = RequestLifetimeMiddleware(wrap(gateway), active_requests=active_requests, on_end=ended.append)
+        try:
+            with trio.fail_after(PATIENCE):
+                async with server(app, nursery) as address:
+                    yield Lake(services, gateway, active_requests, ended, address)
+        finally:
+            gateway.close()

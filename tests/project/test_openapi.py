@@ -1,0 +1,104 @@
+"""The OpenAPI document is up to date, has every route, and is true of what the service answers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import pytest
+
+from lakehouse.asgi.middleware.auth import HEALTH_PATHS
+from lakehouse.core.errors import ERROR_CLASSES, Attempt, failure
+from lakehouse.gateway.routes import ROUTES
+from lakehouse.runtime.app import CHAT_PATHS
+from lakehouse.runtime.console.endpoints import PATHS
+from tools.kit.service_with_providers import HELLO, pieces, runtime
+from tools.openapi.document import PAGE, document, documented, render
+from tools.openapi.operations import FIXED
+
+DOCUMENT = document()
+SCHEMAS = DOCUMENT["components"]["schemas"]
+
+
+def validate(schema: dict[str, Any], value: object) -> None:
+    """Raise unless `value` fits a schema of the document."""
+    jsonschema_rs.validate({**schema, "components": {"schemas": SCHEMAS}}, value)
+
+
+def test_the_file_is_up_to_date() -> None:
+    assert PAGE.read_text() == render(), "run `python -m tools.openapi`"
+
+
+def test_every_schema_is_valid_and_every_reference_leads_somewhere() -> None:
+    for name in SCHEMAS:
+        jsonschema_rs.validator_for({"$ref": f"#/components/schemas/{name}", "components": {"schemas": SCHEMAS}})
+    for reference in set(find_references(DOCUMENT)):
+        found: Any = DOCUMENT
+        for part in reference.removeprefix("#/").split("/"):
+            found = found[part]
+
+
+def find_references(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        here = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+        return here + [reference for inner in value.values() for reference in find_references(inner)]
+    return [reference for inner in value for reference in find_references(inner)] if isinstance(value, list) else []
+
+
+def test_every_route_that_is_served_is_in_it() -> None:
+    paths = {path for _, path in documented()}
+    own = {*CHAT_PATHS, *PATHS, *(path.decode() for path in HEALTH_PATHS)}
+    below = {f"{route.name}/{{path}}" for route in ROUTES}
+    exact = {route.name for route in ROUTES if route.exact}
+    assert paths == {*own, *below, *exact, "/v1/models/{model}"}
+
+
+@pytest.mark.parametrize("error_class", ERROR_CLASSES)
+def test_every_error_fits_its_schema(error_class: Any) -> None:
+    error = failure(error_class, "it failed", provider="kimi", upstream_status=500, retry_after=1)
+    error.attempts = (Attempt(provider="kimi", model="m", status=500, error=error_class, ms=1.5),)
+    validate(SCHEMAS["Error"], error.document("id"))
+
+
+def schema_of(operation: Any, answer: httpx.Response) -> dict[str, Any] | None:
+    """The schema that the document has for this answer; KeyError for a status or content type that it has not."""
+    response = DOCUMENT["paths"][operation.path][operation.method]["responses"][str(answer.status_code)]
+    if "$ref" in response:
+        response = DOCUMENT["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    kind = answer.headers["content-type"].partition(";")[0]
+    schema: dict[str, Any] | None = response["content"][kind].get("schema")
+    return schema
+
+
+@pytest.mark.parametrize("operation", FIXED, ids=lambda operation: operation.id)
+async def test_each_operation_answers_as_it_says(operation: Any) -> None:
+    async with runtime() as there:
+        body = {"model": "ollama/m", "messages": HELLO} if operation.request else None
+        path = operation.path.replace("{model}", "ollama/m")
+        answer = await there.client.request(operation.method, path, json=body)
+        assert answer.status_code == 200, answer.text
+        if schema := schema_of(operation, answer):
+            validate(schema, answer.json())
+        if operation.request:
+            refused = await there.client.request(operation.method, path, json={})
+            validate(schema_of(operation, refused) or {}, refused.json())
+            events = await there.client.request(operation.method, path, json={**(body or {}), "stream": True})
+            for event in pieces(events.text):
+                validate(schema_of(operation, events) or {}, event)
+
+
+async def test_the_requests_in_flight_fit_their_schema() -> None:
+    async with runtime() as there, there.client.stream("GET", "/v1/requests") as answer:
+        listed = json.loads(await answer.aread())
+        assert [request["path"] for request in listed["requests"]] == ["/v1/requests"]
+        validate(SCHEMAS["RequestsInFlight"], listed)
+
+
+async def test_a_gateway_whose_service_is_down_answers_as_it_says() -> None:
+    async with runtime(gateway={"queryd_url": "http://127.0.0.1:9"}) as there:
+        answer = await there.client.post("/v1/sql", content=b"select 1")
+        assert answer.status_code == 502
+        validate(SCHEMAS["Error"], answer.json())
+        assert "502" in DOCUMENT["paths"]["/v1/sql"]["post"]["responses"]

@@ -1,0 +1,136 @@
+"""The document itself: operations and schemas put together."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from lakehouse import __version__
+from tools.openapi.operations import METHODS, Operation, operations
+from tools.openapi.schemas import components, error_types, reference
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/openapi.json"
+
+TAGS = {
+    "chat": "The native form of a chat.",
+    "openai": "OpenAI's form, for any OpenAI client with `base_url` ending in `/v1`.",
+    "gateway": "Services behind the gateway: path (less `/v1`), query and body are passed on byte for byte, also for "
+    "WebSockets.",
+    "observability": "Health, metrics and the requests in flight.",
+}
+
+REQUEST_HEADERS = {
+    "X-Request-Id": "An id for the request, 1 to 128 characters of `A-Za-z0-9._~:+/=@-`; one is made up otherwise.",
+    "X-Request-Timeout-Ms": "A deadline in milliseconds, counted from the request's head; it can only shorten the "
+    "service's own.",
+}
+
+RESPONSE_HEADERS = {"X-Request-Id": "The request's id."}
+
+REASONS = {
+    400: "the request is wrong, here or according to the provider",
+    401: "no valid bearer token",
+    403: "this network, or a page of this origin, may not connect",
+    404: "no such path, provider or model",
+    405: "the path does not take this method",
+    408: "the request's body stopped arriving",
+    413: "the body is too large",
+    429: "the provider's rate limit or quota; see `Retry-After`",
+    500: "an internal error",
+    502: "the upstream failed, or its answer is empty, cut or not understood",
+    503: "draining, all circuit breakers open, or the queue is full; see `Retry-After`",
+    504: "a deadline passed: the caller's, the service's or the upstream's",
+}
+
+
+def error_response(status: int, schema: str) -> dict[str, Any]:
+    """The response of an error status; its description names the codes that have it."""
+    codes = sorted({kind.code for kind in error_types() if kind.status == status})
+    named = f" ({', '.join(f'`{code}`' for code in codes)})" if codes else ""
+    return {
+        "description": REASONS[status] + named,
+        "content": {"application/json": {"schema": reference(schema)}},
+    }
+
+
+def responses(operation: Operation) -> dict[str, Any]:
+    """The responses of an operation by status."""
+    content = {kind: {"schema": reference(name)} if name else {} for kind, name in operation.answers.items()}
+    headers = {name: {"schema": {"type": "string"}, "description": about} for name, about in RESPONSE_HEADERS.items()}
+    found: dict[str, Any] = {"200": {"description": "the answer", "headers": headers, "content": content}}
+    if operation.tag == "gateway":
+        found = {"default": {"description": "the upstream's own answer, status and headers included"}}
+    for status in sorted(operation.errors):
+        found[str(status)] = {"$ref": f"#/components/responses/{operation.error}{status}"}
+    return found
+
+
+def shared_responses() -> dict[str, Any]:
+    """The error responses of all operations by their names."""
+    used = sorted({(operation.error, status) for operation in operations() for status in operation.errors})
+    return {f"{schema}{status}": error_response(status, schema) for schema, status in used}
+
+
+def parameters_of(path: str) -> list[dict[str, Any]]:
+    """The parameters of all operations of a path."""
+    about = {"in": "path", "required": True, "schema": {"type": "string"}, "description": "may contain slashes"}
+    places = [{"name": name, **about} for name in re.findall(r"{(\w+)}", path)]
+    return [*places, *({"$ref": f"#/components/parameters/{name}"} for name in REQUEST_HEADERS)]
+
+
+def described(operation: Operation) -> dict[str, Any]:
+    """An operation as OpenAPI has it."""
+    document: dict[str, Any] = {"operationId": operation.id, "tags": [operation.tag], "summary": operation.summary}
+    if operation.description:
+        document["description"] = operation.description
+    if operation.request is not None:
+        content = {"application/json": {"schema": reference(operation.request)}}
+        document["requestBody"] = {"required": True, "content": content}
+    document["responses"] = responses(operation)
+    if operation.open:
+        document["security"] = []
+    return document
+
+
+def document() -> dict[str, Any]:
+    """The whole document."""
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations():
+        item = paths.setdefault(operation.path, {"parameters": parameters_of(operation.path)})
+        item[operation.method] = described(operation)
+    parameters = {
+        name: {"name": name, "in": "header", "schema": {"type": "string"}, "description": about}
+        for name, about in REQUEST_HEADERS.items()
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Lakehouse",
+            "version": __version__,
+            "description": "A language-model gateway and reverse proxy. See http-api.md for the whole contract.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "http://127.0.0.1:3110", "description": "the default address"}],
+        "security": [{"token": []}, {}],
+        "tags": [{"name": name, "description": about} for name, about in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "parameters": parameters,
+            "responses": shared_responses(),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": components(),
+        },
+    }
+
+
+def render() -> str:
+    """The document as text."""
+    return json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
+
+
+def documented() -> set[tuple[str, str]]:
+    """Every method and path of the document."""
+    return {(method, path) for path, methods in document()["paths"].items() for method in METHODS if method in methods}

@@ -1,0 +1,171 @@
+"""The operations of the document: every route that the service serves, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from lakehouse.gateway.routes import ROUTES
+
+JSON, EVENTS, TEXT, HTML = "application/json", "text/event-stream", "text/plain", "text/html"
+
+OUR_DOOR = (401, 403)
+"""Statuses of the service's own authentication."""
+
+CHAT_ERRORS = (400, *OUR_DOOR, 404, 408, 413, 429, 500, 502, 503, 504)
+READ_ERRORS = (*OUR_DOOR, 405, 503)
+GATEWAY_ERRORS = (400, *OUR_DOOR, 408, 413, 500, 502, 503, 504)
+
+METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
+"""Methods of a gateway route that are written down; any other is passed on as well."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operation:
+    """One method of one path. `answers` has the schema of each content type of a 200, None for any content."""
+
+    method: str
+    path: str
+    id: str
+    tag: str
+    summary: str
+    description: str = ""
+    request: str | None = None
+    answers: Mapping[str, str | None] = field(default_factory=dict)
+    errors: tuple[int, ...] = ()
+    error: str = "Error"
+    open: bool = False
+    """Whether it needs no token."""
+
+
+STREAM = (
+    "With `stream: true` the answer is an event stream: each event is one line `data: {json}`, and comments "
+    "(`: keep-alive`) are sent while there is nothing else. A failure before the first piece is a JSON error with its "
+    "status."
+)
+
+FIXED = (
+    Operation(
+        method="post",
+        path="/v1/chat",
+        id="chat",
+        tag="chat",
+        summary="Ask a model",
+        description=f"{STREAM} The stream ends with exactly one event of type `done` or `error`.",
+        request="Request",
+        answers={JSON: "Answer", EVENTS: "Event"},
+        errors=CHAT_ERRORS,
+    ),
+    Operation(
+        method="get",
+        path="/v1/chat/providers",
+        id="providers",
+        tag="chat",
+        summary="List the registered providers",
+        answers={JSON: "Providers"},
+        errors=READ_ERRORS,
+    ),
+    Operation(
+        method="post",
+        path="/v1/chat/completions",
+        id="chat_completions",
+        tag="openai",
+        summary="Ask a model in OpenAI's form",
+        description=f"{STREAM} A complete stream ends with `data: [DONE]`; a stream that broke ends with an error and "
+        "without it.",
+        request="ChatCompletionRequest",
+        answers={JSON: "Completion", EVENTS: "Chunk"},
+        errors=CHAT_ERRORS,
+        error="OpenAIError",
+    ),
+    Operation(
+        method="get",
+        path="/v1/models",
+        id="models",
+        tag="openai",
+        summary="List tiers and models",
+        answers={JSON: "ModelList"},
+        errors=READ_ERRORS,
+        error="OpenAIError",
+    ),
+    Operation(
+        method="get",
+        path="/v1/models/{model}",
+        id="model",
+        tag="openai",
+        summary="Look up one model; its name may contain slashes",
+        answers={JSON: "Model"},
+        errors=(*READ_ERRORS, 404),
+        error="OpenAIError",
+    ),
+    Operation(
+        method="get",
+        path="/healthz",
+        id="alive",
+        tag="observability",
+        summary="Whether the process lives",
+        answers={JSON: "Health"},
+        errors=(405,),
+        open=True,
+    ),
+    Operation(
+        method="get",
+        path="/readyz",
+        id="ready",
+        tag="observability",
+        summary="Whether the service takes requests; 503 while it drains",
+        answers={JSON: "Health"},
+        errors=(405, 503),
+        open=True,
+    ),
+    Operation(
+        method="get",
+        path="/metrics",
+        id="metrics",
+        tag="observability",
+        summary="Metrics in the format of Prometheus, or OpenMetrics if the client accepts it",
+        answers={TEXT: None, "application/openmetrics-text": None},
+        errors=READ_ERRORS,
+    ),
+    Operation(
+        method="get",
+        path="/v1/requests",
+        id="requests",
+        tag="observability",
+        summary="List the requests in flight over all workers",
+        answers={JSON: "RequestsInFlight"},
+        errors=READ_ERRORS,
+    ),
+    Operation(
+        method="get",
+        path="/",
+        id="page",
+        tag="observability",
+        summary="The page; without a token, a browser gets a sign-in form with 401",
+        answers={HTML: None},
+        errors=READ_ERRORS,
+    ),
+)
+
+
+def gateway() -> Iterator[Operation]:
+    """The routes that lead to other services, each with the usual methods."""
+    for route in ROUTES:
+        paths = [f"{route.name}/{{path}}", *([route.name] if route.exact else [])]
+        for path in paths:
+            for method in METHODS:
+                suffix = "_at_prefix" if path == route.name else ""
+                yield Operation(
+                    method=method,
+                    path=path,
+                    id=f"{method}_{route.upstream}{suffix}",
+                    tag="gateway",
+                    summary=f"Passed on to {route.upstream}, `/v1` stripped",
+                    answers={"*/*": None},
+                    errors=GATEWAY_ERRORS,
+                )
+
+
+def operations() -> tuple[Operation, ...]:
+    """Every operation of the service."""
+    return (*FIXED, *gateway())

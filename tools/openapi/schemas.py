@@ -20,7 +20,7 @@ TYPES = (Request, Answer, Piece, ProviderState, ChatCompletionRequest, Completio
 ABOUT: Mapping[str, str] = {
     "Request": "A chat. A field that is left out is not sent to the provider; unknown fields are an error.",
     "Answer": "A whole answer. Token counts are the provider's, null where it gave none; money is US dollars.",
-    "Attempt": "One call of a provider: HTTP status (null if no response arrived), error class if it failed, milliseconds.",
+    "Attempt": "One call of a provider: status (null if no response arrived), error class if it failed, milliseconds.",
     "ContentPiece": "More text of the answer.",
     "ReasoningPiece": "More of the model's reasoning.",
     "ToolCallPiece": "A complete tool call.",

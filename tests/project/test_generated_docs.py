@@ -1,11 +1,20 @@
-"""The generated pages are those that the code would generate now."""
+"""The generated pages are those that the code would generate now, and the page of the HTTP API leaves nothing out."""
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from lakehouse.asgi.middleware.auth import HEALTH_PATHS
+from lakehouse.chat.model.request import Answer, Request
+from lakehouse.core.errors import ERROR_CLASSES
+from lakehouse.gateway.routes import ROUTES
+from lakehouse.runtime.app import CHAT_PATHS
+from lakehouse.runtime.console.endpoints import PATHS
 from tools import configuration_reference
-from tools.configuration_reference import COMMENTED, PAGE, read_comments
+from tools.configuration_reference import COMMENTED, PAGE, ROOT, read_comments
+from tools.openapi.schemas import error_types
 
 
 def test_the_configuration_reference_is_up_to_date() -> None:
@@ -32,3 +41,12 @@ def test_a_file_that_disagrees_with_the_tables_is_an_error(old: str, new: str, p
     assert old in text
     with pytest.raises(LookupError, match=problem):
         configuration_reference.render(text.replace(old, new))
+
+
+def test_the_page_of_the_http_api_has_every_error_and_every_route() -> None:
+    page = (ROOT / "docs/http-api.md").read_text()
+    codes = {kind.code for kind in error_types()}
+    names = {*codes, *ERROR_CLASSES, *CHAT_PATHS, *PATHS, *(route.name for route in ROUTES)}
+    names |= {path.decode() for path in HEALTH_PATHS}
+    names |= set(Request.__struct_fields__) | set(Answer.__struct_fields__)
+    assert [name for name in sorted(names) if not re.search(rf"[`\s\"/]{re.escape(name)}[`\"/\s*]", page)] == []

@@ -1,4 +1,4 @@
-"""The rules of the house that a machine can check: who imports whom, and what no file may have in it."""
+"""The rules of CONTRIBUTING.md that a machine can check: which package imports which, and what no file may have in it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.floors import PAGE, insert, read_floors
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "lakehouse"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -19,31 +21,25 @@ FRAMEWORKS = {"quart", "quart_trio", "hypercorn", "werkzeug", "flask"}
 MACHINERY = {"trio", "httpx", "socket", "ssl", "time", "asyncio", "anyio", "threading"}
 
 
-def floors() -> list[list[str]]:
-    """The rooms of each floor, from the top: the first column of the README's table."""
-    table = (ROOT / "README.md").read_text().partition("## Architecture")[2].split("```")[1]
-    return [line[:36].split() for line in table.strip().split("\n")]
-
-
 @cache
 def tree_of(file: Path) -> ast.AST:
     """A file, parsed."""
     return ast.parse(file.read_text())
 
 
-FLOORS = floors()
+FLOORS, ABOUT = read_floors()
 
 
 def room(path: str) -> tuple[int, str]:
-    """The floor and the room that a file is in: the longest name that fits."""
+    """The floor and the package of a file: the longest prefix that fits."""
     found = [(len(name), floor, name) for floor, names in enumerate(FLOORS) for name in names if fits(path, name)]
-    assert found, f"{path} is in no room of the README's table"
+    assert found, f"{path} is on no floor of [tool.lakehouse.floors]"
     _, floor, name = max(found)
     return floor, name
 
 
 def fits(path: str, name: str) -> bool:
-    """Whether a file is in the room of that name: a directory, or the file itself."""
+    """Whether a file belongs to a package of that name: a directory, or the file itself."""
     return path == f"lakehouse/{name}" or (name.endswith("/") and path.startswith(f"lakehouse/{name}"))
 
 
@@ -60,7 +56,7 @@ def imports(file: Path) -> Iterator[str]:
 
 
 def path_of(module: str) -> str | None:
-    """Where a module of ours is, or None."""
+    """The file of a module of this project, or None for any other module."""
     place = ROOT / module.replace(".", "/")
     for path in (place.with_suffix(".py"), place / "__init__.py"):
         if module.startswith("lakehouse") and path.is_file():
@@ -72,8 +68,19 @@ def name_of(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
+def test_every_floor_is_described_and_exists() -> None:
+    names = [name for floor in FLOORS for name in floor]
+    assert sorted(names) == sorted(ABOUT)
+    assert [name for name in names if not (PACKAGE / name).exists()] == []
+
+
+def test_the_picture_of_the_floors_is_up_to_date() -> None:
+    page = PAGE.read_text()
+    assert page == insert(page), "run `python -m tools.floors`"
+
+
 @pytest.mark.parametrize("file", [file for file in FILES if name_of(file) not in THE_PACKAGE_ITSELF], ids=name_of)
-def test_a_room_imports_only_from_floors_below(file: Path) -> None:
+def test_a_package_imports_only_from_floors_below(file: Path) -> None:
     floor, here = room(name_of(file))
     for module in imports(file):
         path = path_of(module)
@@ -83,14 +90,14 @@ def test_a_room_imports_only_from_floors_below(file: Path) -> None:
         assert here == there or floor < below, f"{here} imports {there} ({module}), which is not below it"
 
 
-def test_one_file_alone_knows_both_groups() -> None:
-    knows = {
+def test_one_file_alone_imports_both_groups_of_routes() -> None:
+    importers = {
         name_of(file)
         for file in FILES
         if {"chat/api/", "gateway/"}
         <= {room(path)[1] for path in map(path_of, imports(file)) if path and path not in THE_PACKAGE_ITSELF}
     }
-    assert knows == {"lakehouse/runtime/app.py"}
+    assert importers == {"lakehouse/runtime/app.py"}
 
 
 def test_the_dispatcher_knows_no_web_framework_and_a_dialect_no_clock() -> None:
@@ -99,9 +106,7 @@ def test_the_dispatcher_knows_no_web_framework_and_a_dialect_no_clock() -> None:
         name = room(name_of(file))[1] if name_of(file) not in THE_PACKAGE_ITSELF else ""
         if name.startswith("chat/") and name != "chat/api/":
             assert not tops & (FRAMEWORKS | {"socket"}), file
-        if (
-            name == "chat/dialects/" and file.name != "failures.py"
-        ):  # a date in `Retry-After` has to be compared with now
+        if name == "chat/dialects/" and file.name != "classifier.py":  # it compares the date in `Retry-After` with now
             assert not tops & MACHINERY, file
 
 

@@ -50,7 +50,7 @@ def names_in(file: Path) -> Iterator[Named]:
 
 def words_of(name: str) -> set[str]:
     """The words of a name in snake case, capitals or camel case, in lower case."""
-    usual = re.sub(r"in_?flight", "", name, flags=re.IGNORECASE)
+    usual = re.sub(r"in[\s_-]?flight", "", name, flags=re.IGNORECASE)
     return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", usual)}
 
 

@@ -19,7 +19,7 @@ def install(session: nox.Session, *groups: str, extras: str = "") -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The whole suite; arguments go to pytest: `nox -s tests -- -k lifeline`."""
+    """The whole suite; arguments go to pytest: `nox -s tests -- -k lifetime`."""
     install(session, "test", extras="local,otel,top")
     # The allocator's own checks are left out: they are for C, and take a tenth of the time.
     session.run("python", "-X", "dev", "-m", "pytest", *session.posargs, env={"PYTHONMALLOC": "pymalloc"})
@@ -52,6 +52,14 @@ def contract(session: nox.Session) -> None:
     """What we rely on in others: Hypercorn's and Quart-Trio's seams, and trio-typing's names at run time."""
     install(session, "test", "contract")
     session.run("python", "-m", "pytest", "-v", "tests/stack", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Write the generated pages: the configuration reference, the OpenAPI document, the picture of the floors."""
+    install(session)
+    for page in ("configuration_reference", "openapi", "floors"):
+        session.run("python", "-m", f"tools.{page}")
 
 
 @nox.session

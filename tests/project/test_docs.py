@@ -25,7 +25,7 @@ EXPECTED = {
     "Ask a model 3": r"upstream_error ollama 1\n",
     "The service inside a trio program 1": r"listening on http://127\.0\.0\.1:\d+\n",
     "From anyio 1": r"listening on http://127\.0\.0\.1:\d+\n",
-    "In a Quart-Trio application of one's own 1": r"200\n",
+    "In another Quart-Trio application 1": r"200\n",
     "With the OpenAI SDK 1": r"tokens: \d+\n",
     "With curl 1": r'(data: \{"type":"content".*\n\n)+data: \{"type":"done".*\n\n',
 }

@@ -69,7 +69,7 @@ class Table:
 TABLES: Sequence[Table] = (
     Table(
         title="Whole chats, about 1 KB each way",
-        note="us are microseconds; CPU is the gateway's, for one request",
+        note="us: microseconds; CPU: the gateway's CPU time for one request",
         columns={
             "chat_1_rate": "req/s alone",
             "chat_16_rate": "req/s, 16",
@@ -98,7 +98,7 @@ TABLES: Sequence[Table] = (
     ),
     Table(
         title="Streamed chats",
-        note="first piece: alone; pieces: 16 streams of 200 pieces at once, again and again",
+        note="first piece: one stream alone; pieces: 16 streams of 200 pieces at a time, repeated",
         columns={
             "first_piece": "first piece us",
             "first_piece_added": "added us",
@@ -126,8 +126,8 @@ TABLES: Sequence[Table] = (
         columns={"down": "down MB/s", "up": "up MB/s", "start": "start to ready ms", "idle": "idle MB"},
     ),
     Table(
-        title="Client gone -> upstream gone",
-        note="share of tries in which the upstream connection ended within two seconds, and after how long",
+        title="Client disconnect to upstream disconnect",
+        note="share of tries in which the upstream connection was closed within two seconds, and after how long",
         columns={
             "gone_waiting_share": "waiting %",
             "gone_waiting": "ms",
@@ -156,7 +156,7 @@ TABLES: Sequence[Table] = (
         },
     ),
     Table(
-        title="Workers: two on both cores, one of them shared with the load",
+        title="Two workers on both cores, one of which the load shares",
         columns={
             f"workers_{count}_{kind}_{figure}": f"{kind}, {count}: {title}"
             for kind in ("get", "chat")

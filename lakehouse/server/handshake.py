@@ -6,8 +6,9 @@ import base64
 import binascii
 import hashlib
 
+from lakehouse.asgi.types import TOKEN_BYTES, ResponseError
 from lakehouse.server.request_head import ProtocolError, RequestHead
-from lakehouse.server.response_writer import CONNECTION_HEADERS, TOKEN_BYTES, HeaderPairs, ResponseError, encode_headers
+from lakehouse.server.response_writer import CONNECTION_HEADERS, HeaderPairs, encode_headers
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 

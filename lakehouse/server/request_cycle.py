@@ -15,12 +15,13 @@ from lakehouse.asgi.types import (
     FULL_RESPONSE_MESSAGE,
     SERVER_CONTROL_EXTENSION,
     Message,
+    ResponseError,
     Scope,
 )
 from lakehouse.core.errors import LakehouseError
 from lakehouse.server.connection_io import ConnectionIO, ErrSlowBody
 from lakehouse.server.request_head import RequestHead, to_origin_form
-from lakehouse.server.response_writer import CONTINUE, ResponseError, ResponseWriter, error_response_bytes
+from lakehouse.server.response_writer import CONTINUE, ResponseWriter, error_response_bytes
 from lakehouse.server.server_state import ServerState
 from lakehouse.server.transport import COALESCE_BELOW
 

@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 import msgspec
 
+from lakehouse.asgi.types import TOKEN_BYTES, ResponseError
 from lakehouse.core.errors import LakehouseError
 from lakehouse.server.request_head import RequestHead
 
@@ -18,7 +19,6 @@ HeaderPairs = Iterable[tuple[bytes, bytes]]
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"")) for status in range(200, 600)}
-TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 # Names that say how a message is framed or how long the connection lives; `start` writes them itself.
 CONNECTION_HEADERS = frozenset(
@@ -33,10 +33,6 @@ CONNECTION_HEADERS = frozenset(
 )
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class ResponseError(ValueError):
-    """What the application said cannot be sent: nothing of this message was."""
 
 
 class ResponseWriter:

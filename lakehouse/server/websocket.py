@@ -15,13 +15,13 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-from lakehouse.asgi.types import DENIAL, Message
+from lakehouse.asgi.types import DENIAL, Message, ResponseError
 from lakehouse.core.errors import ErrForbidden, LakehouseError
 from lakehouse.server.connection_io import ConnectionIO
 from lakehouse.server.handshake import Handshake
 from lakehouse.server.request_cycle import ScopeTemplate
 from lakehouse.server.request_head import ProtocolError, RequestHead
-from lakehouse.server.response_writer import ResponseError, ResponseWriter, error_response_bytes
+from lakehouse.server.response_writer import ResponseWriter, error_response_bytes
 from lakehouse.server.server_state import ServerState
 
 logger = logging.getLogger("lakehouse.server")

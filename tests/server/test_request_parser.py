@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakehouse.asgi.types import ResponseError
 from lakehouse.server.limits import Limits
 from lakehouse.server.request_head import ProtocolError, RequestHead
 from lakehouse.server.request_parser import END, RequestParser
-from lakehouse.server.response_writer import ResponseError, ResponseWriter
+from lakehouse.server.response_writer import ResponseWriter
 
 DATE = b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from lakehouse import __version__
 from tools.openapi.operations import METHODS, Operation, operations
-from tools.openapi.schemas import components, error_types, reference
+from tools.openapi.schemas import components, error_types
+from tools.openapi.translate import reference
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/openapi.json"

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
-
-import msgspec
+from typing import get_args
 
 from lakehouse.chat.api.openai.types import ChatCompletionRequest, Chunk, Completion, Model, ModelList
 from lakehouse.chat.model.request import Answer, Piece, ProviderState, Request
 from lakehouse.core import errors
 from lakehouse.core.context import AttemptReason
 from lakehouse.core.errors import ERROR_CLASSES, Attempt, LakehouseError
-
-REF = "#/components/schemas/{name}"
+from tools.openapi.translate import Schema, Translator, reference
 
 TYPES = (Request, Answer, Piece, ProviderState, ChatCompletionRequest, Completion, Chunk, ModelList, Model, Attempt)
 
@@ -24,6 +21,7 @@ ABOUT: Mapping[str, str] = {
     "ContentPiece": "More text of the answer.",
     "ReasoningPiece": "More of the model's reasoning.",
     "ToolCallPiece": "A complete tool call.",
+    "SupplementPiece": "Citations, images, sound or token probabilities; `audio` is a piece of it.",
     "Done": "The last event of a complete stream: the fields of an answer without its content.",
     "ProviderState": "A registered provider. `available`: none of its circuit breakers is open.",
     "ChatCompletionRequest": "OpenAI's request. Every optional field may be null; unknown fields are passed on to "
@@ -36,8 +34,6 @@ ABOUT: Mapping[str, str] = {
 
 STRING, NUMBER, INTEGER, BOOLEAN = ({"type": name} for name in ("string", "number", "integer", "boolean"))
 
-Schema = dict[str, Any]
-
 
 def nullable(schema: Schema) -> Schema:
     """The schema or null."""
@@ -49,11 +45,6 @@ def struct(properties: Mapping[str, Schema], about: str = "", *, optional: Seque
     required = [name for name in properties if name not in optional]
     described = {"description": about} if about else {}
     return {"type": "object", **described, "properties": dict(properties), "required": required}
-
-
-def reference(name: str) -> Schema:
-    """A reference to the schema of that name."""
-    return {"$ref": REF.format(name=name)}
 
 
 def error_types() -> list[type[LakehouseError]]:
@@ -141,10 +132,9 @@ def handwritten() -> dict[str, Schema]:
 
 def components() -> dict[str, Schema]:
     """Every schema by its name."""
-    _, generated = msgspec.json.schema_components(TYPES, ref_template=REF)
-    for name, schema in generated.items():
-        schema.pop("title", None)
-        schema.pop("description", None)  # written for readers of the code
-        if name in ABOUT:
-            schema["description"] = ABOUT[name]
+    translator = Translator()
+    for annotation in TYPES:
+        translator.add(annotation)
+    described = {name: {"description": ABOUT[name]} if name in ABOUT else {} for name in translator.schemas}
+    generated = {name: described[name] | schema for name, schema in translator.schemas.items()}
     return dict(sorted({**generated, **handwritten()}.items()))

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from lakehouse.asgi.types import DENIAL, FULL_RESPONSE_MESSAGE, App, Message, Receive, Scope, Send
+from lakehouse.asgi.types import DENIAL, FULL_RESPONSE_MESSAGE, TOKEN_BYTES, App, Message, Receive, Scope, Send
 from lakehouse.config import values
-from lakehouse.server.response_writer import TOKEN_BYTES
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -19,13 +19,13 @@ from lakehouse.asgi.types import (
     LastEvent,
     Message,
     Receive,
+    ResponseError,
     Scope,
     Send,
     send_json,
 )
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrTimeout, LakehouseError
-from lakehouse.server.response_writer import ResponseError
 
 logger = logging.getLogger("lakehouse.server")
 

@@ -168,17 +168,25 @@ async def friendly(asked: Asked, stream: trio.SocketStream) -> None:
 
 
 def says(*answers: bytes | Mapping[str, object]) -> Script:
-    """Give the answers in order, the last one for ever: documents, or whole responses as bytes, which end their
-    connection."""
+    """Give the answers in order, the last one for ever: documents, or whole responses as bytes, which close their
+    connection and announce it, so that no client sends its next request on a connection that is about to close."""
     remaining = list(answers)
 
     async def script(_: Asked, stream: trio.SocketStream) -> None:
         answer = remaining.pop(0) if len(remaining) > 1 else remaining[0]
-        await stream.send_all(answer if isinstance(answer, bytes) else respond(dict(answer)))
+        await stream.send_all(_closing(answer) if isinstance(answer, bytes) else respond(dict(answer)))
         if isinstance(answer, bytes):
             await stream.aclose()
 
     return script
+
+
+def _closing(response: bytes) -> bytes:
+    """The response with `Connection: close` as its first header; unchanged if it has no HTTP/1.1 status line."""
+    status_line, end, rest = response.partition(b"\r\n")
+    if not end or not status_line.startswith(b"HTTP/1.1 "):
+        return response
+    return status_line + b"\r\nconnection: close\r\n" + rest
 
 
 @dataclass

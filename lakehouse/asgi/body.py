@@ -100,7 +100,7 @@ def decode(body: bytes, shape: type[T]) -> T:
         if not body.strip():
             raise ErrBadRequest("the body is empty: a JSON object is expected") from None
         if (encoding := other_encoding(body)) is not None:
-            raise ErrBadRequest(f"the body is not UTF-8 but {encoding}: JSON is sent as UTF-8") from None
+            raise ErrBadRequest(f"the body is not JSON: it is {encoding}, and JSON is sent as UTF-8") from None
         early = "it ends too early"
         if b"\\ud" in body[-16:].lower():  # msgspec looks for the other half behind the end
             early = "a string in it ends with half of a surrogate pair"

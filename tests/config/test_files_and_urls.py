@@ -121,7 +121,7 @@ class TestByteOrderMarks:
         assert (only_a_mark.status_code, twice.status_code) == (400, 400)
         assert "empty" in only_a_mark.text
         assert [answer.status_code for answer in others] == [400, 400]
-        assert "the body is not UTF-8 but UTF-16: JSON is sent as UTF-8" in others[0].text
+        assert "the body is not JSON: it is UTF-16, and JSON is sent as UTF-8" in others[0].text
         assert "the body is not UTF-8 but UTF-32" in others[1].text
 
 

@@ -264,7 +264,7 @@ class TestLife:
 
 PARENT = """
 import os, sys, trio
-from lakehouse.local.engine import EngineConfig, open_engine
+from lakehouse.local_model.engine import EngineConfig, open_engine
 
 async def main():
     async with open_engine(EngineConfig(demo=True)) as engine:

@@ -152,7 +152,7 @@ def fragment(
 def assembled(fragments: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     calls = CallAssembler()
     given: list[ToolCall] = []
-    for piece in tool_call_assembly:
+    for piece in fragments:
         given += calls.add([piece])
     given += calls.end()
     assert given == calls.calls
@@ -236,14 +236,14 @@ ASSEMBLIES: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str, str]]]] =
 
 @pytest.mark.parametrize("case", ASSEMBLIES)
 def test_calls_are_put_together(case: str) -> None:
-    tool_call_assembly, expected = ASSEMBLIES[case]
-    found = assembled(tool_call_assembly)
+    fragments, expected = ASSEMBLIES[case]
+    found = assembled(fragments)
     assert [
         (id_ if not id_.startswith("call_") else "call_…", name, arguments) for id_, name, arguments in found
     ] == expected
     assert len({id_ for id_, _, _ in found}) == len(found)
     assert all(id_ for id_, _, _ in found)
-    assert assembled(tool_call_assembly) == found  # made-up ids are the same each time
+    assert assembled(fragments) == found  # made-up ids are the same each time
 
 
 def test_a_call_is_given_out_as_soon_as_it_is_whole_for_certain() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from math import inf
 
 import pytest
 
 from lakehouse.asgi.middleware.auth import HEALTH_PATHS
+from lakehouse.chat.dispatch.policy import FAILURE_RULES
 from lakehouse.chat.model.request import Answer, Request
-from lakehouse.core.errors import ERROR_CLASSES
+from lakehouse.core.errors import CLASS_FACTS, ERROR_CLASSES
 from lakehouse.gateway.routes import ROUTES
 from lakehouse.runtime.app import CHAT_PATHS
 from lakehouse.runtime.console.endpoints import PATHS
@@ -50,3 +52,17 @@ def test_the_page_of_the_http_api_has_every_error_and_every_route() -> None:
     names |= {path.decode() for path in HEALTH_PATHS}
     names |= set(Request.__struct_fields__) | set(Answer.__struct_fields__)
     assert [name for name in sorted(names) if not re.search(rf"[`\s\"/]{re.escape(name)}[`\"/\s*]", page)] == []
+
+
+def test_the_table_of_error_classes_is_true() -> None:
+    page = (ROOT / "docs/http-api.md").read_text()
+    table = page.partition("| class | status |")[2].partition("\n\n")[0]
+    told = {}
+    for row in table.split("\n")[2:]:
+        classes, status, retried, onward = (cell.strip() for cell in row.strip("|").split("|"))
+        told |= {name: (int(status), retried.partition(",")[0], onward) for name in re.findall(r"`(\w+)`", classes)}
+    retries = {inf: "yes", 1: "once", 0: "no"}
+    assert told == {
+        name: (CLASS_FACTS[name].error.status, retries[rule.retries], "yes" if rule.onward else "no")
+        for name, rule in FAILURE_RULES.items()
+    }

@@ -122,7 +122,7 @@ class TestByteOrderMarks:
         assert "empty" in only_a_mark.text
         assert [answer.status_code for answer in others] == [400, 400]
         assert "the body is not JSON: it is UTF-16, and JSON is sent as UTF-8" in others[0].text
-        assert "the body is not UTF-8 but UTF-32" in others[1].text
+        assert "the body is not JSON: it is UTF-32" in others[1].text
 
 
 HOME = Path(pwd.getpwuid(getuid()).pw_dir)

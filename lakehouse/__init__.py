@@ -16,20 +16,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
-    from lakehouse.chat.model.request import (
-        Answer,
+    from lakehouse.chat.model.answer import Answer
+    from lakehouse.chat.model.pieces import (
         ContentPiece,
-        CustomToolCall,
         DetailedContentPiece,
         Done,
-        Message,
         Piece,
         ReasoningPiece,
-        Request,
         SupplementPiece,
-        ToolCall,
         ToolCallPiece,
     )
+    from lakehouse.chat.model.request import Message, Request
+    from lakehouse.chat.model.tool_calls import CustomToolCall, ToolCall
     from lakehouse.config import Config, ConfigError, load_config, parse_config
     from lakehouse.core.errors import (
         Attempt,
@@ -93,20 +91,18 @@ __all__ = [
 
 _ROOMS = {
     "lakehouse.chat.dispatch.dispatcher": ("Dispatcher", "open_dispatcher"),
-    "lakehouse.chat.model.request": (
-        "Answer",
+    "lakehouse.chat.model.answer": ("Answer",),
+    "lakehouse.chat.model.pieces": (
         "ContentPiece",
-        "CustomToolCall",
         "DetailedContentPiece",
         "Done",
-        "Message",
         "Piece",
         "ReasoningPiece",
-        "Request",
         "SupplementPiece",
-        "ToolCall",
         "ToolCallPiece",
     ),
+    "lakehouse.chat.model.request": ("Message", "Request"),
+    "lakehouse.chat.model.tool_calls": ("CustomToolCall", "ToolCall"),
     "lakehouse.config": ("Config", "ConfigError", "load_config", "parse_config"),
     "lakehouse.server.server": ("Service",),
     "lakehouse.core.errors": ("Attempt", "LakehouseError", *(name for name in __all__ if name.startswith("Err"))),

@@ -13,7 +13,8 @@ import trio
 
 from lakehouse.chat import open_dispatcher
 from lakehouse.chat.dispatch.dispatcher import Dispatcher, LocalServer
-from lakehouse.chat.model.request import ContentPiece, Done, Message, Piece, ReasoningPiece, Request, ToolCallPiece
+from lakehouse.chat.model.pieces import ContentPiece, Done, Piece, ReasoningPiece, ToolCallPiece
+from lakehouse.chat.model.request import Message, Request
 from lakehouse.chat.providers.routing import Router
 from lakehouse.cli.configuration import settings, with_model
 from lakehouse.cli.input import InputError, clean, read_prompt

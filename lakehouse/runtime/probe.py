@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import trio
 
 from lakehouse.chat.dispatch.dispatcher import Dispatcher
-from lakehouse.chat.model.request import ProbeResult
+from lakehouse.chat.model.listing import ProbeResult
 from lakehouse.chat.providers.keys import Key
 from lakehouse.chat.providers.registry import register
 from lakehouse.config import Config

@@ -15,7 +15,9 @@ import trio
 
 from lakehouse.chat.api.blueprints import openai
 from lakehouse.chat.api.interface import ModelCard
-from lakehouse.chat.model.request import Answer, ContentPiece, Request, ToolCallPiece
+from lakehouse.chat.model.answer import Answer
+from lakehouse.chat.model.pieces import ContentPiece, ToolCallPiece
+from lakehouse.chat.model.request import Request
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ERROR_CLASSES, failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, FakePieces, answer, application, done, serve

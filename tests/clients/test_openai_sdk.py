@@ -17,7 +17,8 @@ import trio
 
 from lakehouse.chat.api.blueprints import openai
 from lakehouse.chat.api.interface import ModelCard
-from lakehouse.chat.model.request import ContentPiece, Message, ReasoningPiece, ToolCallPiece
+from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
+from lakehouse.chat.model.request import Message
 from lakehouse.core.errors import ErrProviderNotFound, ErrTimeout, ErrUnauthorized, ErrUnavailable, failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, application, done, serve
 

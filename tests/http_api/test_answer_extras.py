@@ -13,7 +13,7 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from lakehouse.chat.dispatch.resume import DeliveredText
-from lakehouse.chat.model.request import ContentPiece, Delta, DetailedContentPiece, SupplementPiece
+from lakehouse.chat.model.pieces import ContentPiece, Delta, DetailedContentPiece, SupplementPiece
 from tools.kit.scripted_upstream import Asked, respond
 from tools.kit.service_with_providers import (
     House,

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import trio
 
-from lakehouse.chat.model.request import Answer, Function, Request, ToolCall
+from lakehouse.chat.model.answer import Answer
+from lakehouse.chat.model.request import Request
+from lakehouse.chat.model.tool_calls import Function, ToolCall
 from lakehouse.config import ObserveTable
 from lakehouse.core.context import RequestContext
 from lakehouse.core.trace_context import begin

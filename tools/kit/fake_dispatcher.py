@@ -16,7 +16,10 @@ from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.types import App
 from lakehouse.chat.api.application import ChatApplication
 from lakehouse.chat.api.interface import ModelCard, ProviderState
-from lakehouse.chat.model.request import Answer, Done, Function, Piece, Request, ToolCall
+from lakehouse.chat.model.answer import Answer
+from lakehouse.chat.model.pieces import Done, Piece
+from lakehouse.chat.model.request import Request
+from lakehouse.chat.model.tool_calls import Function, ToolCall
 from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import Attempt, LakehouseError
 from lakehouse.server.listening import bind_socket

@@ -18,7 +18,9 @@ import msgspec
 import trio
 
 from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
-from lakehouse.chat.model.request import Answer, ContentPiece, Done, Piece, Request
+from lakehouse.chat.model.answer import Answer
+from lakehouse.chat.model.pieces import ContentPiece, Done, Piece
+from lakehouse.chat.model.request import Request
 from lakehouse.config import ChatTable, Config, PolicyTable
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError

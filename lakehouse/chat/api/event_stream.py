@@ -13,7 +13,7 @@ from lakehouse.chat.api import responses
 from lakehouse.chat.api.errors import to_client_error
 from lakehouse.chat.api.interface import Pieces
 from lakehouse.chat.api.responses import JsonResponse
-from lakehouse.chat.model.request import Done, Piece
+from lakehouse.chat.model.pieces import Done, Piece
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError, failure
 

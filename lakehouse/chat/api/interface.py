@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from lakehouse.chat.model.request import Answer, ModelCard, Piece, ProviderState, Request
+from lakehouse.chat.model.answer import Answer
+from lakehouse.chat.model.listing import ModelCard, ProviderState
+from lakehouse.chat.model.pieces import Piece
+from lakehouse.chat.model.request import Request
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt
 

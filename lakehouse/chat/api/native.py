@@ -12,7 +12,8 @@ from lakehouse.chat.api.endpoint import ParsedChat
 from lakehouse.chat.api.event_stream import EventStream
 from lakehouse.chat.api.interface import Dispatcher, Pieces
 from lakehouse.chat.api.responses import JsonResponse
-from lakehouse.chat.model.request import Piece, Request
+from lakehouse.chat.model.pieces import Piece
+from lakehouse.chat.model.request import Request
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 

@@ -15,17 +15,16 @@ from lakehouse.chat.dialects.lenient_json import JsonObject, dump
 from lakehouse.chat.dialects.reasoning import Details, Kind, Split, ThinkSplitter
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL, CallAssembler, arguments_object
 from lakehouse.chat.dialects.usage import UsageCounter
-from lakehouse.chat.model.request import (
-    AnyToolCall,
+from lakehouse.chat.model.answer import FinishReason, ProviderAnswer
+from lakehouse.chat.model.pieces import (
     ContentPiece,
     Delta,
     DetailedContentPiece,
-    FinishReason,
-    ProviderAnswer,
     ReasoningPiece,
     SupplementPiece,
     ToolCallPiece,
 )
+from lakehouse.chat.model.tool_calls import AnyToolCall
 from lakehouse.core.errors import LakehouseError, failure
 
 FINISH_REASONS: dict[str, FinishReason] = {

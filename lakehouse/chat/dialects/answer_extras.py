@@ -14,7 +14,7 @@ import msgspec
 
 from lakehouse.chat.dialects.base import MAX_ANSWER
 from lakehouse.chat.dialects.lenient_json import JsonObject, dump, mapping, objects, string
-from lakehouse.chat.model.request import NO_SUPPLEMENTS, Supplements
+from lakehouse.chat.model.answer import NO_SUPPLEMENTS, Supplements
 
 FACTS = ("service_tier", "system_fingerprint")
 """Strings that an answer, and each chunk of one, carries about itself. The first of each holds."""

@@ -18,7 +18,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from lakehouse.chat.model.request import Delta, ProviderAnswer, Request, Usage
+from lakehouse.chat.model.answer import ProviderAnswer
+from lakehouse.chat.model.pieces import Delta
+from lakehouse.chat.model.request import Request
+from lakehouse.chat.model.usage import Usage
 
 MAX_LINE = 8 * 1024 * 1024
 """Bytes of one line or event of a stream. Ollama sends a tool call in one line, and its own client allows 8 MB."""

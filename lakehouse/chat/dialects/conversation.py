@@ -13,18 +13,9 @@ import msgspec
 
 from lakehouse.chat.dialects.base import Capability, Changes, Quirks
 from lakehouse.chat.dialects.lenient_json import JsonObject, mapping
-from lakehouse.chat.model.request import (
-    AudioPart,
-    FilePart,
-    ImagePart,
-    Message,
-    OpenAIMessage,
-    Part,
-    Request,
-    TextPart,
-    ToolCall,
-    VideoPart,
-)
+from lakehouse.chat.model.parts import AudioPart, FilePart, ImagePart, Part, TextPart, VideoPart
+from lakehouse.chat.model.request import Message, OpenAIMessage, Request
+from lakehouse.chat.model.tool_calls import ToolCall
 from lakehouse.core.errors import ErrBadRequest
 
 T = TypeVar("T")

@@ -13,17 +13,17 @@ from lakehouse.chat.dialects.conversation import fitted
 from lakehouse.chat.dialects.framing.lines import BOM
 from lakehouse.chat.dialects.schema.validate import AnswerValidator
 from lakehouse.chat.dialects.tools import tool_names
-from lakehouse.chat.model.request import (
+from lakehouse.chat.model.answer import ProviderAnswer
+from lakehouse.chat.model.pieces import (
     ContentPiece,
     Delta,
     DetailedContentPiece,
-    ProviderAnswer,
     ReasoningPiece,
-    Request,
     SupplementPiece,
     ToolCallPiece,
-    Usage,
 )
+from lakehouse.chat.model.request import Request
+from lakehouse.chat.model.usage import Usage
 from lakehouse.core.errors import ErrBadRequest, failure
 
 STREAM_MARKS = (b"data:", b"event:", b"id:", b"retry:", b":")

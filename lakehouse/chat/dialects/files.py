@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.model.request import File
+from lakehouse.chat.model.parts import File
 from lakehouse.core.errors import ErrBadRequest
 
 DATA_URL = re.compile(

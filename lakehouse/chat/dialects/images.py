@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from lakehouse.chat.dialects.base import Quirks
 from lakehouse.chat.dialects.files import DATA_URL
-from lakehouse.chat.model.request import ImagePart, ImageUrl, Message
+from lakehouse.chat.model.parts import ImagePart, ImageUrl
+from lakehouse.chat.model.request import Message
 from lakehouse.core.errors import ErrBadRequest
 
 

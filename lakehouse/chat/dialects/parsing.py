@@ -18,7 +18,9 @@ from lakehouse.chat.dialects.errors.classifier import refusal
 from lakehouse.chat.dialects.errors.redaction import redact_and_truncate
 from lakehouse.chat.dialects.framing.lines import BOM, Framing, LineTooLong
 from lakehouse.chat.dialects.lenient_json import JsonObject, load_object
-from lakehouse.chat.model.request import Delta, ProviderAnswer, Usage
+from lakehouse.chat.model.answer import ProviderAnswer
+from lakehouse.chat.model.pieces import Delta
+from lakehouse.chat.model.usage import Usage
 from lakehouse.core.errors import LakehouseError, failure
 
 END_MARK = b"[DONE]"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from lakehouse.chat.dialects.lenient_json import JsonObject, load, mapping, objects, string
 from lakehouse.chat.dialects.tool_call_assembly import Fragment, OpenCall, begins_a_name, begins_another
-from lakehouse.chat.model.request import AnyToolCall, Custom, CustomToolCall, Function, ToolCall
+from lakehouse.chat.model.tool_calls import AnyToolCall, Custom, CustomToolCall, Function, ToolCall
 
 ANSWER_TOOL = "structured_answer"
 """The tool whose arguments are a structured answer (`schema`). No tool of a caller may have this name."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
 from lakehouse.chat.dialects.lenient_json import JsonObject, count, mapping
-from lakehouse.chat.model.request import Usage
+from lakehouse.chat.model.usage import Usage
 
 OWN_FIELDS = ("cached_tokens", "reasoning_tokens")
 """Details of input and output that have a field of their own."""

@@ -21,7 +21,7 @@ from lakehouse.chat.dispatch.call import ChatCall
 from lakehouse.chat.dispatch.pooled_response import direct
 from lakehouse.chat.dispatch.provider_response import ProviderResponse, send_via_httpx
 from lakehouse.chat.dispatch.provider_stream import ProviderStream, timeout_error
-from lakehouse.chat.model.request import ProviderAnswer
+from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.providers.registry import Route
 
 

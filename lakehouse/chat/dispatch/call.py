@@ -15,7 +15,9 @@ from lakehouse.chat.dispatch.attempts import ActiveAttempt, AttemptLog
 from lakehouse.chat.dispatch.circuit_breaker import CircuitBreaker, CircuitBreakerRegistry
 from lakehouse.chat.dispatch.disconnect_grace import DisconnectGrace
 from lakehouse.chat.dispatch.json_mode_fallback import JsonModeFallback
-from lakehouse.chat.model.request import ProviderAnswer, Request, Usage
+from lakehouse.chat.model.answer import ProviderAnswer
+from lakehouse.chat.model.request import Request
+from lakehouse.chat.model.usage import Usage
 from lakehouse.chat.providers.registry import Route
 from lakehouse.config import ChatTable
 from lakehouse.core.context import RequestContext

@@ -35,7 +35,9 @@ from lakehouse.chat.dispatch.model_catalog import ModelCatalog
 from lakehouse.chat.dispatch.quorum import ask_quorum
 from lakehouse.chat.dispatch.stream import Stream
 from lakehouse.chat.dispatch.try_routes import with_deadline
-from lakehouse.chat.model.request import Answer, ModelCard, ProbeResult, ProviderState, Quorum, Request
+from lakehouse.chat.model.answer import Answer
+from lakehouse.chat.model.listing import ModelCard, ProbeResult, ProviderState
+from lakehouse.chat.model.request import Quorum, Request
 from lakehouse.chat.providers.base import Provider
 from lakehouse.chat.providers.keys import Key
 from lakehouse.chat.providers.local import Local

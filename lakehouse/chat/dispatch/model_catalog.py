@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from lakehouse.chat.dispatch.provider_response import send_via_httpx
-from lakehouse.chat.model.request import ModelCard, ProbeResult
+from lakehouse.chat.model.listing import ModelCard, ProbeResult
 from lakehouse.chat.providers.base import ListedModel, Provider
 from lakehouse.core.errors import LakehouseError, failure
 

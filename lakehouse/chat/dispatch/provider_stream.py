@@ -11,7 +11,8 @@ from lakehouse.chat.dialects.base import StreamParser
 from lakehouse.chat.dispatch.attempts import ActiveAttempt
 from lakehouse.chat.dispatch.call import ChatCall
 from lakehouse.chat.dispatch.provider_response import ProviderResponse
-from lakehouse.chat.model.request import Delta, ProviderAnswer
+from lakehouse.chat.model.answer import ProviderAnswer
+from lakehouse.chat.model.pieces import Delta
 from lakehouse.chat.providers.registry import Route
 from lakehouse.config import ChatTable
 from lakehouse.core.errors import LakehouseError, failure

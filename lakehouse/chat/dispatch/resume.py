@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from lakehouse.chat.model.request import ContentPiece, Delta, JsonObject, ReasoningPiece, SupplementPiece, ToolCallPiece
+from lakehouse.chat.model.parts import JsonObject
+from lakehouse.chat.model.pieces import ContentPiece, Delta, ReasoningPiece, SupplementPiece, ToolCallPiece
 
 
 class DeliveredText:

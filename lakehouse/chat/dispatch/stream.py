@@ -17,7 +17,7 @@ from lakehouse.chat.dispatch.policy import rule_for
 from lakehouse.chat.dispatch.provider_stream import ProviderStream
 from lakehouse.chat.dispatch.resume import DeliveredText, PrefixMatcher, PrefixMismatch
 from lakehouse.chat.dispatch.try_routes import try_routes, with_deadline
-from lakehouse.chat.model.request import Delta, Piece
+from lakehouse.chat.model.pieces import Delta, Piece
 from lakehouse.core.errors import Attempt, LakehouseError, failure
 
 NOTHING = (None, None, None, None)

@@ -1,7 +1,6 @@
-"""The shapes that cross the dispatcher: a request in, an answer or pieces of one out.
+"""A chat request.
 
-They are frozen, and validated where they are made: from JSON by `msgspec`, in a program by `Request.__post_init__`.
-Tokens are counted by the provider and are None when it counted none; money is US dollars; times are milliseconds.
+Requests are frozen and validated on creation: from JSON by `msgspec`, in Python by `__post_init__`.
 """
 
 from __future__ import annotations
@@ -11,35 +10,17 @@ from typing import Literal
 
 import msgspec
 
-from lakehouse.chat.model.parts import NO_SUPPLEMENTS as NO_SUPPLEMENTS
-from lakehouse.chat.model.parts import AnyToolCall as AnyToolCall
-from lakehouse.chat.model.parts import Audio as Audio
-from lakehouse.chat.model.parts import AudioPart as AudioPart
-from lakehouse.chat.model.parts import Custom as Custom
-from lakehouse.chat.model.parts import CustomToolCall as CustomToolCall
-from lakehouse.chat.model.parts import File as File
-from lakehouse.chat.model.parts import FilePart as FilePart
-from lakehouse.chat.model.parts import Function as Function
-from lakehouse.chat.model.parts import ImagePart as ImagePart
-from lakehouse.chat.model.parts import ImageUrl as ImageUrl
-from lakehouse.chat.model.parts import JsonObject as JsonObject
-from lakehouse.chat.model.parts import Part as Part
-from lakehouse.chat.model.parts import Supplements as Supplements
-from lakehouse.chat.model.parts import TextPart as TextPart
-from lakehouse.chat.model.parts import ToolCall as ToolCall
-from lakehouse.chat.model.parts import VideoPart as VideoPart
-from lakehouse.chat.model.parts import VideoUrl as VideoUrl
-from lakehouse.core.errors import Attempt
+from lakehouse.chat.model.parts import ImagePart, JsonObject, Part, TextPart
+from lakehouse.chat.model.tool_calls import ToolCall
 
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One message of the conversation.
 
-    `reasoning` and `reasoning_details` are what an earlier answer carried; providers that demand their reasoning back
-    get it in their own way, signed blocks unchanged. So are `refusal`, `audio` and `annotations`.
+    `reasoning`, `reasoning_details`, `refusal`, `audio` and `annotations` are copied from an earlier answer. Providers
+    that require their reasoning in the next request get it in their own format, signed blocks unchanged.
     """
 
     role: Role
@@ -57,13 +38,13 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __post_init__(self) -> None:
         if self.role == "tool" and self.tool_call_id is None:
             raise ValueError("`tool_call_id` is required in a message of role `tool`")
-        said = self.tool_calls or (self.role == "assistant" and (self.refusal or self.audio))
-        if self.content is None and not said:
+        replaced = self.tool_calls or (self.role == "assistant" and (self.refusal or self.audio))
+        if self.content is None and not replaced:
             raise ValueError("`content` is required in a message without `tool_calls`")
 
     @property
     def text(self) -> str:
-        """The text of the message, its text parts joined."""
+        """The text of the message: its text parts, joined."""
         if self.content is None or isinstance(self.content, str):
             return self.content or ""
         return "".join(part.text for part in self.content if isinstance(part, TextPart))
@@ -77,8 +58,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class OpenAIMessage(Message, frozen=True, kw_only=True):
-    """A message that came in OpenAI's form with fields that this service does not know: of the message, of the parts of
-    its content and of its tool calls, by their places. They are sent to providers that speak chat completions."""
+    """A message in OpenAI's form that has unknown fields.
+
+    `extra` holds those of the message; `part_extra` and `call_extra` those of its content parts and tool calls, by
+    index. Providers that speak chat completions receive them.
+    """
 
     extra: JsonObject = {}
     part_extra: dict[int, JsonObject] = {}
@@ -86,11 +70,11 @@ class OpenAIMessage(Message, frozen=True, kw_only=True):
 
 
 MAX_QUORUM = 16
-"""How many models one request may ask at once: each of them is paid for."""
+"""Models that one request may ask at once. Each answer is paid for."""
 
 
 class Quorum(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Ask the models `of` all at once and answer when `agree` of them say the same."""
+    """Ask all models in `of` at the same time; the request succeeds when `agree` of them give the same answer."""
 
     of: tuple[str, ...]
     agree: int
@@ -103,11 +87,11 @@ class Quorum(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A conversation and what is wanted of it. What the caller leaves out (None) is not sent to the provider.
+    """A conversation and the parameters of its answer. A parameter that is None is not sent to the provider.
 
-    `messages` may be given as mappings. `options` goes to the provider's own options as it is; `max_tokens` is in
-    tokens. With a `quorum`, its models are asked and `model` is not. Raises `msgspec.ValidationError` naming the field
-    when something does not fit.
+    `messages` may be given as mappings. `options` is sent unchanged as the provider's own options. `max_tokens` is in
+    tokens. With a `quorum`, its models are asked and `model` is not. Raises `msgspec.ValidationError` or ValueError
+    with the name of the field that is wrong.
     """
 
     model: str
@@ -128,11 +112,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     quorum: Quorum | None = None
 
     def __post_init__(self) -> None:
-        given = self.messages
-        if not isinstance(given, tuple) or (
-            not _OURS.issuperset(map(type, given)) and any(isinstance(message, Mapping) for message in given)
+        messages = self.messages
+        if not isinstance(messages, tuple) or (
+            not _CONVERTED.issuperset(map(type, messages)) and any(isinstance(message, Mapping) for message in messages)
         ):
-            converted = msgspec.convert({"messages": list(self.messages)}, _Messages, from_attributes=True)
+            converted = msgspec.convert({"messages": list(messages)}, _Messages, from_attributes=True)
             msgspec.structs.force_setattr(self, "messages", converted.messages)
         self._drop_empty()
         if not self.model.strip():
@@ -145,8 +129,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             self._check_quorum()
 
     def _drop_empty(self) -> None:
-        """What is empty says nothing, and providers refuse an empty list: it is the same as left out. So is an empty
-        string among the `stop` sequences."""
+        """Treat empty values, and empty strings among the `stop` sequences, as left out: providers refuse empty
+        lists."""
         if self.stop == "" or (isinstance(self.stop, tuple) and not all(self.stop)):
             msgspec.structs.force_setattr(self, "stop", tuple(filter(None, self.stop)))
         for name in ("stop", "tools", "user", "think", "options"):
@@ -164,152 +148,18 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class OpenAIRequest(Request, frozen=True, kw_only=True):
-    """A request that came in OpenAI's form. `extra` are fields of it that this service does not know: they are sent as
-    they are to a provider that speaks chat completions, and to no other. `format_label` is what `response_format` says
-    beside the schema: `name`, `description` and `strict`, those of them that were given."""
+    """A request in OpenAI's form.
+
+    `extra` holds its unknown fields; only providers that speak chat completions receive them, unchanged. `format_label`
+    holds the `name`, `description` and `strict` of `response_format`, as far as they were given.
+    """
 
     extra: JsonObject = {}
     format_label: JsonObject = {}
 
 
-_OURS = frozenset({Message})
+_CONVERTED = frozenset({Message})
 
 
 class _Messages(msgspec.Struct):
     messages: tuple[Message, ...]
-
-
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens and money as the provider counted them: `input_tokens` includes cached ones, `output_tokens` reasoning."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    cost_usd: float | None = None
-    input_details: JsonObject | None = None
-    output_details: JsonObject | None = None
-
-
-class ProviderAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What one provider answered, decoded from its dialect, before the dispatcher adds who and how long.
-
-    `finish_reason` is None when the provider gave none. `extra_content` of a provider is dropped, signed reasoning
-    (`reasoning_details`) is kept, for it must be sent back verbatim.
-    """
-
-    content: str = ""
-    reasoning: str = ""
-    tool_calls: tuple[AnyToolCall, ...] = ()
-    finish_reason: FinishReason | None = None
-    usage: Usage = Usage()
-    reasoning_details: tuple[JsonObject, ...] = ()
-    supplements: Supplements = NO_SUPPLEMENTS
-
-
-class Answer(Supplements, frozen=True, kw_only=True):
-    """A whole answer. `model` is the name the upstream was asked for; `attempts` ends with the one that answered.
-
-    `input_details` and `output_details` are what the provider counted of the two besides, under OpenAI's names.
-    """
-
-    model: str
-    provider: str
-    content: str
-    reasoning: str
-    tool_calls: tuple[AnyToolCall, ...]
-    finish_reason: FinishReason
-    input_tokens: int | None
-    output_tokens: int | None
-    cached_tokens: int | None
-    reasoning_tokens: int | None
-    cost_usd: float | None
-    latency_ms: float
-    attempts: tuple[Attempt, ...]
-    reasoning_details: tuple[JsonObject, ...] | msgspec.UnsetType = msgspec.UNSET
-    input_details: JsonObject | msgspec.UnsetType = msgspec.UNSET
-    output_details: JsonObject | msgspec.UnsetType = msgspec.UNSET
-
-
-class ContentPiece(msgspec.Struct, frozen=True, tag_field="type", tag="content"):
-    """Some more text of the answer."""
-
-    text: str
-
-
-class DetailedContentPiece(ContentPiece, frozen=True, tag_field="type", tag="content"):
-    """Some more text with the probabilities of its tokens, or text of a refusal."""
-
-    logprobs: JsonObject | msgspec.UnsetType = msgspec.UNSET
-    refusal: bool | msgspec.UnsetType = msgspec.UNSET
-
-
-class SupplementPiece(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="supplement"):
-    """What the answer says beside text, reasoning and tool calls, see `Supplements`. `audio` is a piece of it."""
-
-    annotations: tuple[JsonObject, ...] | msgspec.UnsetType = msgspec.UNSET
-    images: tuple[JsonObject, ...] | msgspec.UnsetType = msgspec.UNSET
-    audio: JsonObject | msgspec.UnsetType = msgspec.UNSET
-    logprobs: JsonObject | msgspec.UnsetType = msgspec.UNSET
-
-
-class ReasoningPiece(msgspec.Struct, frozen=True, tag_field="type", tag="reasoning"):
-    """Some more of the model's reasoning."""
-
-    text: str
-
-
-class ToolCallPiece(msgspec.Struct, frozen=True, tag_field="type", tag="tool_call"):
-    """A whole tool call."""
-
-    tool_call: AnyToolCall
-
-
-class Done(Supplements, frozen=True, kw_only=True, tag_field="type", tag="done"):
-    """The last piece of a stream that is whole: an answer's fields without what was already streamed."""
-
-    model: str
-    provider: str
-    finish_reason: FinishReason
-    input_tokens: int | None
-    output_tokens: int | None
-    cached_tokens: int | None
-    reasoning_tokens: int | None
-    cost_usd: float | None
-    latency_ms: float
-    attempts: tuple[Attempt, ...]
-    reasoning_details: tuple[JsonObject, ...] | msgspec.UnsetType = msgspec.UNSET
-    input_details: JsonObject | msgspec.UnsetType = msgspec.UNSET
-    output_details: JsonObject | msgspec.UnsetType = msgspec.UNSET
-
-
-Delta = ContentPiece | ReasoningPiece | ToolCallPiece | SupplementPiece
-"""What a dialect's stream parser yields."""
-
-Piece = ContentPiece | ReasoningPiece | ToolCallPiece | SupplementPiece | Done
-"""What a caller of `stream` sees: deltas, then exactly one `Done`; a failure is raised."""
-
-
-class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
-    """A registered provider; `available` while none of its circuits is open, `default` if bare names go to it."""
-
-    name: str
-    available: bool
-    default: bool
-
-
-class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that may be asked for: `id` is what a request says, `created` unix seconds (0 when nobody says)."""
-
-    id: str
-    owned_by: str
-    created: int = 0
-
-
-class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a provider answers; `detail` says how, `ms` how fast."""
-
-    name: str
-    answers: bool
-    detail: str
-    ms: float

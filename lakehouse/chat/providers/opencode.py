@@ -16,7 +16,8 @@ from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
 from lakehouse.chat.dialects.messages.dialect import Messages
 from lakehouse.chat.dialects.responses.dialect import Responses
 from lakehouse.chat.dialects.unsupported import UnsupportedDialect
-from lakehouse.chat.model.request import Message, Part, Request
+from lakehouse.chat.model.parts import Part
+from lakehouse.chat.model.request import Message, Request
 from lakehouse.chat.providers.base import Endpoint, Headers, Provider
 from lakehouse.chat.providers.keys import Key
 from lakehouse.chat.providers.opencode_models import GO, ZEN, Served, quirks_of

@@ -15,7 +15,8 @@ from trio.testing import MockClock as Clock
 from lakehouse.chat.api.blueprints import native
 from lakehouse.chat.api.event_stream import EventStream
 from lakehouse.chat.api.native import NativeEncoder
-from lakehouse.chat.model.request import ContentPiece, Quorum, ReasoningPiece, Request, ToolCallPiece
+from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
+from lakehouse.chat.model.request import Quorum, Request
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt, ErrTimeout, ErrUpstream, LakehouseError, failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, application, done, serve

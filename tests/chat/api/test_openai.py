@@ -12,19 +12,10 @@ import trio
 
 from lakehouse.chat.api.blueprints import openai
 from lakehouse.chat.api.interface import ModelCard
-from lakehouse.chat.model.request import (
-    ContentPiece,
-    Function,
-    ImagePart,
-    ImageUrl,
-    Message,
-    OpenAIMessage,
-    OpenAIRequest,
-    ReasoningPiece,
-    TextPart,
-    ToolCall,
-    ToolCallPiece,
-)
+from lakehouse.chat.model.parts import ImagePart, ImageUrl, TextPart
+from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
+from lakehouse.chat.model.request import Message, OpenAIMessage, OpenAIRequest
+from lakehouse.chat.model.tool_calls import Function, ToolCall
 from lakehouse.core.errors import (
     Attempt,
     ErrProviderNotFound,

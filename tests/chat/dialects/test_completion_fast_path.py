@@ -13,7 +13,8 @@ from lakehouse.chat.dialects.base import Quirks
 from lakehouse.chat.dialects.chat_completions.completion_fast_path import decode_text_only
 from lakehouse.chat.dialects.chat_completions.dialect import CompletionReader
 from lakehouse.chat.dialects.parsing import read_whole
-from lakehouse.chat.model.request import ProviderAnswer, Supplements, Usage
+from lakehouse.chat.model.answer import ProviderAnswer, Supplements
+from lakehouse.chat.model.usage import Usage
 from lakehouse.core.errors import LakehouseError
 from tools.kit import wire_files
 

@@ -10,7 +10,9 @@ import pytest
 
 from lakehouse.chat.dialects.base import Quirks, StreamParser
 from lakehouse.chat.dialects.exchange import CallCodec, deltas_of
-from lakehouse.chat.model.request import ContentPiece, Delta, ProviderAnswer, ReasoningPiece, Request, ToolCallPiece
+from lakehouse.chat.model.answer import ProviderAnswer
+from lakehouse.chat.model.pieces import ContentPiece, Delta, ReasoningPiece, ToolCallPiece
+from lakehouse.chat.model.request import Request
 from lakehouse.core.errors import LakehouseError
 from tools.kit import wire_files
 

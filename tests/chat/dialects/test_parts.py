@@ -23,7 +23,7 @@ from lakehouse.chat.dialects.ollama.dialect import Ollama
 from lakehouse.chat.dialects.reasoning import Details, ThinkSplitter, read
 from lakehouse.chat.dialects.tools import MAX_CALLS, CallAssembler, ToolCallIdMap
 from lakehouse.chat.dialects.usage import money
-from lakehouse.chat.model.request import ToolCall
+from lakehouse.chat.model.tool_calls import ToolCall
 from lakehouse.core.errors import LakehouseError
 
 # Framing

@@ -16,14 +16,8 @@ from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
 from lakehouse.chat.dialects.messages.dialect import Messages
 from lakehouse.chat.dialects.ollama.dialect import Ollama
 from lakehouse.chat.dialects.responses.dialect import ResponseReader, Responses
-from lakehouse.chat.model.request import (
-    ContentPiece,
-    Delta,
-    DetailedContentPiece,
-    ProviderAnswer,
-    ReasoningPiece,
-    ToolCallPiece,
-)
+from lakehouse.chat.model.answer import ProviderAnswer
+from lakehouse.chat.model.pieces import ContentPiece, Delta, DetailedContentPiece, ReasoningPiece, ToolCallPiece
 from lakehouse.core.errors import LakehouseError
 from tools.kit import wire_files
 

@@ -19,7 +19,9 @@ from lakehouse.chat.dialects.responses.dialect import Responses
 from lakehouse.chat.dialects.schema.subsets import moonshot
 from lakehouse.chat.dialects.schema.validate import compile_schema
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
-from lakehouse.chat.model.request import ContentPiece, ProviderAnswer, ReasoningPiece, Request, ToolCallPiece
+from lakehouse.chat.model.answer import ProviderAnswer
+from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
+from lakehouse.chat.model.request import Request
 from lakehouse.core.errors import ErrBadRequest, LakehouseError
 from tools.kit import wire_files
 

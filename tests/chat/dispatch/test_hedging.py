@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lakehouse.chat.model.request import ContentPiece
+from lakehouse.chat.model.pieces import ContentPiece
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUpstream
 from tools.kit.fake_providers import (
     OVERLOADED,

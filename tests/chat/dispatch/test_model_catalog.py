@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from lakehouse.chat.dispatch.model_catalog import FRESH_FOR, PATIENCE
-from lakehouse.chat.model.request import ModelCard
+from lakehouse.chat.model.listing import ModelCard
 from tools.kit.fake_providers import SILENCE, FakeProvider, Script, dispatching, json_body, refusal, settings
 
 TAGS = Script(chunks=[(0, json_body({"models": [{"name": "qwen3:8b", "modified_at": "2026-10-01T10:00:00Z"}]}))])

@@ -13,7 +13,7 @@ import trio
 from lakehouse.chat.dispatch import attempt
 from lakehouse.chat.dispatch import dispatcher as dispatcher_module
 from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
-from lakehouse.chat.model.request import ContentPiece, Done, Piece
+from lakehouse.chat.model.pieces import ContentPiece, Done, Piece
 from lakehouse.config import OpenRouterTable
 from lakehouse.core.errors import ErrUnavailable, ErrUpstream, LakehouseError
 from lakehouse.net.deadline_queue import DeadlineQueue

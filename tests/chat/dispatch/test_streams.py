@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from lakehouse.chat.dispatch.dispatcher import Dispatcher
-from lakehouse.chat.model.request import ContentPiece, Done, ReasoningPiece, ToolCallPiece
+from lakehouse.chat.model.pieces import ContentPiece, Done, ReasoningPiece, ToolCallPiece
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrTimeout, ErrUpstream
 from tools.kit.fake_providers import (

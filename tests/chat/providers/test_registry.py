@@ -9,7 +9,7 @@ import pytest
 from trio.testing import MockClock
 
 from lakehouse.chat.dispatch.dispatcher import open_dispatcher
-from lakehouse.chat.model.request import ProviderState
+from lakehouse.chat.model.listing import ProviderState
 from lakehouse.chat.providers.registry import register
 from lakehouse.chat.providers.routing import Target
 from lakehouse.config import ChatTable, KimiTable, OpenRouterTable

@@ -12,25 +12,21 @@ from typing import Any, Literal
 import msgspec
 
 from lakehouse.asgi import body
-from lakehouse.chat.model.request import (
+from lakehouse.chat.model.parts import (
     Audio,
     AudioPart,
-    Custom,
     File,
     FilePart,
-    Function,
     ImagePart,
     ImageUrl,
     JsonObject,
-    Message,
-    OpenAIMessage,
     Part,
-    Role,
     TextPart,
-    ToolCall,
     VideoPart,
     VideoUrl,
 )
+from lakehouse.chat.model.request import Message, OpenAIMessage, Role
+from lakehouse.chat.model.tool_calls import Custom, Function, ToolCall
 from lakehouse.core.errors import ErrBadRequest
 
 

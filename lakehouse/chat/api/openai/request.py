@@ -17,7 +17,8 @@ import msgspec
 from lakehouse.asgi import body
 from lakehouse.chat.api.openai import messages
 from lakehouse.chat.api.openai.types import ChatCompletionRequest, FastChatCompletionRequest, FormatJson, FormatSchema
-from lakehouse.chat.model.request import JsonObject, OpenAIRequest
+from lakehouse.chat.model.parts import JsonObject
+from lakehouse.chat.model.request import OpenAIRequest
 from lakehouse.core.errors import ErrBadRequest
 
 CHECKED_ONLY = frozenset(

@@ -25,21 +25,19 @@ from lakehouse.chat.api.openai.types import (
     ToolCallDelta,
 )
 from lakehouse.chat.api.responses import JsonResponse
-from lakehouse.chat.model.request import (
-    Answer,
-    AnyToolCall,
+from lakehouse.chat.model.answer import Answer, FinishReason
+from lakehouse.chat.model.parts import JsonObject
+from lakehouse.chat.model.pieces import (
     ContentPiece,
-    CustomToolCall,
     Delta,
     DetailedContentPiece,
     Done,
-    FinishReason,
-    JsonObject,
     Piece,
     ReasoningPiece,
     SupplementPiece,
     ToolCallPiece,
 )
+from lakehouse.chat.model.tool_calls import AnyToolCall, CustomToolCall
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt, LakehouseError
 

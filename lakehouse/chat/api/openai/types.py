@@ -12,7 +12,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from lakehouse.chat.api.openai.messages import GivenMessage
-from lakehouse.chat.model.request import AnyToolCall, Custom, FinishReason, Function, JsonObject, Message
+from lakehouse.chat.model.answer import FinishReason
+from lakehouse.chat.model.parts import JsonObject
+from lakehouse.chat.model.request import Message
+from lakehouse.chat.model.tool_calls import AnyToolCall, Custom, Function
 from lakehouse.core.errors import Attempt
 
 

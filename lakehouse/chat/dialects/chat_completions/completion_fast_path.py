@@ -16,7 +16,8 @@ from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks
 from lakehouse.chat.dialects.lenient_json import MAX_COUNT
 from lakehouse.chat.dialects.text_only_fields import ChoiceBeside, DocumentBeside, MessageBeside
 from lakehouse.chat.dialects.usage import OWN_FIELDS
-from lakehouse.chat.model.request import FinishReason, ProviderAnswer, Supplements, Usage
+from lakehouse.chat.model.answer import FinishReason, ProviderAnswer, Supplements
+from lakehouse.chat.model.usage import Usage
 
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 Details = dict[str, Count | None]

@@ -28,16 +28,11 @@ from lakehouse.chat.dialects.text_only_fields import BESIDE_CONTENT
 from lakehouse.chat.dialects.thinking import field_of
 from lakehouse.chat.dialects.tool_choice import offer
 from lakehouse.chat.dialects.tools import ToolCallIdMap, fragments_of
-from lakehouse.chat.model.request import (
-    Custom,
-    Delta,
-    Message,
-    OpenAIMessage,
-    ProviderAnswer,
-    Request,
-    TextPart,
-    ToolCall,
-)
+from lakehouse.chat.model.answer import ProviderAnswer
+from lakehouse.chat.model.parts import TextPart
+from lakehouse.chat.model.pieces import Delta
+from lakehouse.chat.model.request import Message, OpenAIMessage, Request
+from lakehouse.chat.model.tool_calls import Custom, ToolCall
 
 BLANK = " "
 """Reasoning where there is none: Kimi and DeepSeek take an empty string for missing (pi#4251, hermes-agent#17341)."""

@@ -13,17 +13,8 @@ from lakehouse.chat.dialects.lenient_json import JsonObject, mapping, without_nu
 from lakehouse.chat.dialects.parameters import note_strict
 from lakehouse.chat.dialects.schema import structured_output
 from lakehouse.chat.dialects.tools import ToolCallIdMap, arguments_object
-from lakehouse.chat.model.request import (
-    AudioPart,
-    File,
-    FilePart,
-    ImagePart,
-    Message,
-    Part,
-    Request,
-    TextPart,
-    VideoPart,
-)
+from lakehouse.chat.model.parts import AudioPart, File, FilePart, ImagePart, Part, TextPart, VideoPart
+from lakehouse.chat.model.request import Message, Request
 from lakehouse.core.errors import ErrBadRequest
 
 THINKING = ("thinking", "redacted_thinking")

@@ -20,7 +20,9 @@ from lakehouse.chat.dialects.parsing import Parser, read_whole
 from lakehouse.chat.dialects.request_fields import body_of, checked_options, extra_fields
 from lakehouse.chat.dialects.schema import structured_output
 from lakehouse.chat.dialects.tool_choice import Choice, offer
-from lakehouse.chat.model.request import Delta, ProviderAnswer, Request
+from lakehouse.chat.model.answer import ProviderAnswer
+from lakehouse.chat.model.pieces import Delta
+from lakehouse.chat.model.request import Request
 
 CHOICES = {"none": "none", "auto": "auto", "required": "any"}
 

@@ -31,7 +31,10 @@ from lakehouse.chat.dialects.schema import structured_output
 from lakehouse.chat.dialects.schema.subsets import inlined
 from lakehouse.chat.dialects.tool_choice import choice_of, offer
 from lakehouse.chat.dialects.tools import ToolCallIdMap, arguments_object, fragments_of
-from lakehouse.chat.model.request import Delta, ImagePart, Message, ProviderAnswer, Request
+from lakehouse.chat.model.answer import ProviderAnswer
+from lakehouse.chat.model.parts import ImagePart
+from lakehouse.chat.model.pieces import Delta
+from lakehouse.chat.model.request import Message, Request
 from lakehouse.core.errors import ErrBadRequest, failure
 
 OPTIONS = (

@@ -23,19 +23,11 @@ from lakehouse.chat.dialects.responses.parameters import parameters, web_search
 from lakehouse.chat.dialects.schema import structured_output
 from lakehouse.chat.dialects.tool_choice import Choice, called, offer
 from lakehouse.chat.dialects.tools import ToolCallIdMap
-from lakehouse.chat.model.request import (
-    AudioPart,
-    Custom,
-    Delta,
-    File,
-    FilePart,
-    ImagePart,
-    Message,
-    ProviderAnswer,
-    Request,
-    TextPart,
-    VideoPart,
-)
+from lakehouse.chat.model.answer import ProviderAnswer
+from lakehouse.chat.model.parts import AudioPart, File, FilePart, ImagePart, TextPart, VideoPart
+from lakehouse.chat.model.pieces import Delta
+from lakehouse.chat.model.request import Message, Request
+from lakehouse.chat.model.tool_calls import Custom
 
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 """The items that are calls of the caller's tools, and what of them says with what."""

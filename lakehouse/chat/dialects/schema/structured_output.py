@@ -22,7 +22,8 @@ from lakehouse.chat.dialects.base import Quirks, SchemaLevel
 from lakehouse.chat.dialects.lenient_json import JsonObject, dump, mapping, string
 from lakehouse.chat.dialects.schema.subsets import moonshot
 from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
-from lakehouse.chat.model.request import Message, OpenAIRequest, Request, TextPart
+from lakehouse.chat.model.parts import TextPart
+from lakehouse.chat.model.request import Message, OpenAIRequest, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

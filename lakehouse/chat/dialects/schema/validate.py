@@ -16,7 +16,7 @@ import msgspec
 from lakehouse.chat.dialects.lenient_json import JsonObject, load
 from lakehouse.chat.dialects.reasoning import ThinkSplitter
 from lakehouse.chat.dialects.schema.cost import SchemaCost
-from lakehouse.chat.model.request import ProviderAnswer
+from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.core.errors import ErrBadRequest, ErrUpstream, LakehouseError
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import pytest
 
 from lakehouse.asgi.middleware.auth import HEALTH_PATHS
 from lakehouse.chat.dispatch.policy import FAILURE_RULES
-from lakehouse.chat.model.request import Answer, Request
+from lakehouse.chat.model.answer import Answer
+from lakehouse.chat.model.request import Request
 from lakehouse.core.errors import CLASS_FACTS, ERROR_CLASSES
 from lakehouse.gateway.routes import ROUTES
 from lakehouse.runtime.app import CHAT_PATHS

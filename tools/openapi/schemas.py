@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
+from lakehouse import Answer, Piece, Request
 from lakehouse.chat.api.openai.types import ChatCompletionRequest, Chunk, Completion, Model, ModelList
-from lakehouse.chat.model.answer import Answer
 from lakehouse.chat.model.listing import ProviderState
-from lakehouse.chat.model.pieces import Piece
-from lakehouse.chat.model.request import Request
 from lakehouse.core import errors
 from lakehouse.core.context import AttemptReason
 from lakehouse.core.errors import ERROR_CLASSES, Attempt, LakehouseError

@@ -10,11 +10,6 @@ import pytest
 from lakehouse import Answer, Request
 from lakehouse.asgi.middleware.auth import HEALTH_PATHS
 from lakehouse.chat.dispatch.policy import FAILURE_RULES
-<<<<<<< HEAD
-from lakehouse.chat.model.answer import Answer
-from lakehouse.chat.model.request import Request
-=======
->>>>>>> 04ad7ba (tools: take the types of the OpenAPI document from the public names)
 from lakehouse.core.errors import CLASS_FACTS, ERROR_CLASSES
 from lakehouse.gateway.routes import ROUTES
 from lakehouse.runtime.app import CHAT_PATHS

@@ -45,10 +45,6 @@ DENIAL = "websocket.http.response"
 _encoder = msgspec.json.Encoder()
 
 
-TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-"""The bytes of a token, which methods and names of headers are (RFC 9110, 5.6.2)."""
-
-
 class ResponseError(ValueError):
     """A message of the application cannot be sent; nothing of this message was sent."""
 

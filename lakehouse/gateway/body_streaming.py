@@ -10,7 +10,7 @@ import trio
 
 from lakehouse.asgi.types import Receive, Send
 from lakehouse.gateway.headers import trailers as trailers_of
-from lakehouse.upstream.http1 import Headers
+from lakehouse.net.http1.fields import Headers
 from lakehouse.upstream.response import UpstreamResponse
 
 

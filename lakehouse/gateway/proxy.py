@@ -16,8 +16,8 @@ from lakehouse.gateway import websocket
 from lakehouse.gateway.body_streaming import RequestBody, send_response
 from lakehouse.gateway.headers import RequestHead, accepts_trailers, request_headers, response_headers, server_timing
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Route, Routes, is_origin_form, upstream_target
-from lakehouse.net.deadline_queue import DeadlineQueue
 from lakehouse.net.networks import Networks
+from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.response import UpstreamResponse
 
@@ -34,16 +34,16 @@ class Gateway:
     it closes the upstream's socket and leaves nothing. `prefixes` are the routes, each with the name of its upstream.
     """
 
-    def __init__(self, table: GatewayTable, *, deadlines: DeadlineQueue | None = None) -> None:
-        """`deadlines`, which somebody else runs, keeps the upstreams' limits at less cost than cancel scopes."""
+    def __init__(self, table: GatewayTable, *, reactor: Reactor | None = None) -> None:
+        """`reactor`, which somebody else runs, keeps the upstreams' limits at less cost than cancel scopes."""
         routes = ROUTES + CHAT_ROUTES if table.chatd_url else ROUTES
         self._routes = Routes(routes)
         self.prefixes = {route.prefix.decode(): route.upstream for route in routes}
         self._trusted = Networks(table.trusted_proxies)
         self._idle_timeout = table.idle_timeout
-        self._deadlines = deadlines or DeadlineQueue()  # for its clock
+        self._deadlines = reactor or Reactor()  # for its clock
         names = dict.fromkeys(route.upstream for route in routes)
-        self._upstreams = {name: _upstream(name, table, deadlines) for name in names}
+        self._upstreams = {name: _upstream(name, table, reactor) for name in names}
 
     @property
     def upstreams(self) -> Mapping[str, Upstream]:
@@ -88,7 +88,7 @@ class Gateway:
             if scope["type"] == "websocket":
                 await websocket.relay(upstream, target, head.headers, scope, receive, send)
             else:
-                await relay(upstream, target, head, scope, receive, send, asked=asked, deadlines=self._deadlines)
+                await relay(upstream, target, head, scope, receive, send, asked=asked, reactor=self._deadlines)
         finally:  # the whole exchange was the upstream's, also when it failed or the client left
             context.upstream_seconds = self._deadlines.now() - asked
 
@@ -109,7 +109,7 @@ class Gateway:
         )
 
 
-def _upstream(name: str, table: GatewayTable, deadlines: DeadlineQueue | None) -> Upstream:
+def _upstream(name: str, table: GatewayTable, reactor: Reactor | None) -> Upstream:
     return Upstream(
         separate(getattr(table, f"{name}_url")),
         name=name,
@@ -118,7 +118,7 @@ def _upstream(name: str, table: GatewayTable, deadlines: DeadlineQueue | None) -
         connect_timeout=table.connect_timeout,
         response_timeout=table.response_timeout,
         idle_timeout=table.idle_timeout,
-        deadlines=deadlines,
+        reactor=reactor,
     )
 
 
@@ -131,11 +131,11 @@ async def relay(
     send: Send,
     *,
     asked: float,
-    deadlines: DeadlineQueue,
+    reactor: Reactor,
 ) -> None:
     """Put one HTTP request to the upstream and send its answer, which may begin while the body still goes up.
 
-    `asked` is when that began, by `deadlines`.
+    `asked` is when that began, by `reactor`.
     """
     context: RequestContext = scope["lakehouse"]
     method: bytes = scope["method"].encode()
@@ -145,11 +145,11 @@ async def relay(
     body = None if head.length == 0 else await _body(scope, receive, head.length)
     if isinstance(body, RequestBody):
         async with upstream.send_pooled(method, target, head.headers, body, context=context) as response:
-            await _answer(response, method, asked, deadlines.now(), context, send, trailers=trailers)
+            await _answer(response, method, asked, reactor.now(), context, send, trailers=trailers)
     else:
         response = await upstream.request(method, target, head.headers, body, context=context)
         try:
-            await _answer(response, method, asked, deadlines.now(), context, send, trailers=trailers)
+            await _answer(response, method, asked, reactor.now(), context, send, trailers=trailers)
         finally:
             response.close()
 

@@ -7,9 +7,7 @@ has none; extensions (compression) are agreed with the client alone and never of
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
-import io
 import os
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -23,6 +21,7 @@ from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 from lakehouse.gateway.body_streaming import send_response
 from lakehouse.gateway.headers import Headers, response_headers
+from lakehouse.net.websocket import FrameSender, MessageAssembler, MessageTooLarge, accept_key, close_event
 from lakehouse.upstream.endpoint import Endpoint, reason_of
 from lakehouse.upstream.pool import Upstream
 
@@ -35,8 +34,6 @@ WINDOW = 64 * 1024
 
 CLOSING = 1.0
 """Seconds for the upstream to answer our close frame, after which its socket is closed on it."""
-
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 
 def handshake(subprotocols: Sequence[str]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
@@ -56,12 +53,11 @@ def handshake(subprotocols: Sequence[str]) -> tuple[bytes, list[tuple[bytes, byt
 def accepted(headers: Headers, key: bytes, offered: Sequence[str], peer: Endpoint) -> str | None:
     """The subprotocol that an upstream's 101 agrees to, if any. Raises ErrUpstream if it is no answer to ours."""
     fields = {name.lower(): value for name, value in headers}
-    digest = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
     problem = None
     subprotocol = fields.get(b"sec-websocket-protocol")
     if fields.get(b"upgrade", b"").lower() != b"websocket":
         problem = "switched to another protocol"
-    elif not hmac.compare_digest(fields.get(b"sec-websocket-accept", b""), digest):
+    elif not hmac.compare_digest(fields.get(b"sec-websocket-accept", b""), accept_key(key)):
         problem = "answered another key than ours"
     elif b"sec-websocket-extensions" in fields:
         problem = "chose an extension that was not offered"
@@ -113,8 +109,8 @@ class WebSocketRelay:
         self._send = send
         self._peer = peer
         self._frames = Connection(ConnectionType.CLIENT)
-        self._writing = trio.Lock()
-        self._partial: io.StringIO | io.BytesIO | None = None
+        self._sender = FrameSender(self._frames, stream.send_all)
+        self._assembler = MessageAssembler(MAX_MESSAGE)
         self._client_closed = False
         self._broke: LakehouseError | None = None
 
@@ -144,7 +140,7 @@ class WebSocketRelay:
             text = message.get("text")
             await self._write(TextMessage(data=text) if text is not None else BytesMessage(data=message["bytes"]))
         self._client_closed = True
-        await self._write(_close(message.get("code", CloseReason.NO_STATUS_RCVD), message.get("reason")))
+        await self._write(close_event(message.get("code", CloseReason.NO_STATUS_RCVD), message.get("reason")))
         await trio.sleep(CLOSING)  # the upstream's answer ends it earlier
 
     async def _from_upstream(self) -> None:
@@ -176,37 +172,27 @@ class WebSocketRelay:
     async def _write(self, event: Event) -> None:
         timeout = self._peer.idle_timeout
         with trio.move_on_after(timeout):
-            async with self._writing:
-                # One that is closing takes nothing more but the answer to its own close (wsproto would raise).
-                state = self._frames.state
-                closes = state is ConnectionState.REMOTE_CLOSING and isinstance(event, CloseConnection)
-                if state is ConnectionState.OPEN or closes:
-                    await self._stream.send_all(self._frames.send(event))
+            await self._sender.send(event)
             return
         raise self._peer.timeout_error("idle", "took nothing more over the WebSocket", timeout)
 
     async def _collect(self, event: TextMessage | BytesMessage) -> bool:
         """Add a piece to its message, and pass that on when it is whole. False: it became too large, all is over."""
-        partial = self._partial
-        if partial is None:
-            self._partial = partial = io.StringIO() if isinstance(event, TextMessage) else io.BytesIO()
-        partial.write(event.data)  # type: ignore[arg-type]  # wsproto keeps a message to one kind
-        if partial.tell() > MAX_MESSAGE:
-            await self._write(_close(CloseReason.MESSAGE_TOO_BIG, None))
+        try:
+            content = self._assembler.feed(event)
+        except MessageTooLarge:
+            await self._write(close_event(CloseReason.MESSAGE_TOO_BIG))
             await self._close_client(CloseReason.MESSAGE_TOO_BIG, None)
             return False
-        if event.message_finished:
-            self._partial = None
-            if not self._client_closed:
-                key = "text" if isinstance(partial, io.StringIO) else "bytes"
-                await self._send({"type": "websocket.send", key: partial.getvalue()})
+        if content is not None and not self._client_closed:
+            await self._send({"type": "websocket.send", "text" if isinstance(content, str) else "bytes": content})
         return True
 
     async def _closed(self, event: CloseConnection) -> None:
         if self._frames.state is ConnectionState.CLOSED:
             return  # that was the answer to our own
         was_a_frame = self._frames.state is ConnectionState.REMOTE_CLOSING
-        await self._write(event.response() if was_a_frame else _close(event.code, event.reason))
+        await self._write(event.response() if was_a_frame else close_event(event.code, event.reason))
         if not was_a_frame:  # wsproto's way to say that it cannot read on
             raise self._peer.upstream_error(f"sent what is no WebSocket frame: {event.reason}")
         await self._close_client(event.code, event.reason)
@@ -214,10 +200,3 @@ class WebSocketRelay:
     async def _close_client(self, code: int, reason: str | None) -> None:
         if not self._client_closed:
             await self._send({"type": "websocket.close", "code": int(code), "reason": reason or ""})
-
-
-def _close(code: int, reason: str | None) -> CloseConnection:
-    """A close frame. Codes that exist only inside an implementation are sent as what they stand for."""
-    if code in (CloseReason.NO_STATUS_RCVD, CloseReason.ABNORMAL_CLOSURE, CloseReason.TLS_HANDSHAKE_FAILED):
-        return CloseConnection(code=CloseReason.NO_STATUS_RCVD)  # wsproto compares it by identity
-    return CloseConnection(code=code, reason=reason)

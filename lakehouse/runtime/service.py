@@ -29,7 +29,7 @@ from lakehouse.core.errors import ErrMethodNotAllowed, ErrUnavailable
 from lakehouse.gateway.proxy import Gateway
 from lakehouse.local_model import EngineConfig, open_engine
 from lakehouse.local_model.readiness import SOCKET, followed
-from lakehouse.net.deadline_queue import DeadlineQueue
+from lakehouse.net.reactor import Reactor
 from lakehouse.runtime.app import CHAT_PATHS, LEGACY_CHAT_PATHS, Application, error_response
 from lakehouse.runtime.console.endpoints import PATHS, ObservabilityEndpoints, SignIn, traced
 from lakehouse.runtime.preflight import Preflight, preflight
@@ -147,14 +147,14 @@ async def open_runtime(
 ) -> AsyncIterator[Runtime]:
     """Open everything and close it with the block."""
     slot = WorkerSlot() if slot is None else slot
-    deadlines = DeadlineQueue()
+    reactor = Reactor()
     async with (
         _local_server(config, slot) as local,
-        open_dispatcher(config, env=env, local=local, deadlines=deadlines) as dispatcher,
+        open_dispatcher(config, env=env, local=local, reactor=reactor) as dispatcher,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(deadlines.run)
-        gateway = Gateway(config.gateway, deadlines=deadlines)
+        nursery.start_soon(reactor.run)
+        gateway = Gateway(config.gateway, reactor=reactor)
         sources = GaugeSources(
             pools=lambda: (*gateway.upstreams.values(), *dispatcher.pools), circuits=dispatcher.open_circuits
         )

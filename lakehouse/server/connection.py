@@ -46,7 +46,7 @@ class Connection:
         connection_io, server_state = self._connection_io, self._server_state
         server_state.handles.add(self)
         try:
-            connection_io.transport.deadlines(server_state.disconnects, connection_io.client_disconnected)
+            connection_io.transport.watch_disconnect(server_state.disconnects, connection_io.client_disconnected)
             with connection_io.scope:
                 await self._serve()
             if connection_io.scope.cancelled_caught and not connection_io.gone:
@@ -57,7 +57,7 @@ class Connection:
             logger.exception("a connection failed")
         finally:
             server_state.handles.discard(self)
-            connection_io.transport.unschedule(server_state.disconnects)
+            connection_io.transport.unwatch_disconnect(server_state.disconnects)
             await connection_io.transport.close()
 
     def drain(self) -> None:

@@ -19,6 +19,7 @@ from lakehouse.asgi.types import (
     Scope,
 )
 from lakehouse.core.errors import LakehouseError
+from lakehouse.net.http1.framing import encode_chunk
 from lakehouse.server.connection_io import ConnectionIO, ErrSlowBody
 from lakehouse.server.request_head import RequestHead, to_origin_form
 from lakehouse.server.response_writer import CONTINUE, ResponseWriter, error_response_bytes
@@ -217,7 +218,7 @@ class RequestCycle:
         if not response.chunked or response.complete or not data:
             return self.send({"type": "http.response.body", "body": data, "more_body": True})
         connection_io = self._connection_io
-        left = connection_io.transport.try_send(b"%x\r\n%b\r\n" % (len(data), data))
+        left = connection_io.transport.try_send(encode_chunk(data))
         return connection_io.write([left]) if left else None
 
     async def _send_100_continue(self) -> None:

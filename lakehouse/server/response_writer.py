@@ -11,8 +11,10 @@ from http import HTTPStatus
 
 import msgspec
 
-from lakehouse.asgi.types import TOKEN_BYTES, ResponseError
+from lakehouse.asgi.types import ResponseError
 from lakehouse.core.errors import LakehouseError
+from lakehouse.net.http1.fields import InvalidFieldError, encode_fields
+from lakehouse.net.http1.framing import LAST_CHUNK
 from lakehouse.server.request_head import RequestHead
 
 HeaderPairs = Iterable[tuple[bytes, bytes]]
@@ -135,7 +137,7 @@ class ResponseWriter:
             if data:
                 out += (b"%x\r\n" % len(data), data, b"\r\n")
             if not more and not self._with_trailers:
-                out.append(b"0\r\n\r\n")
+                out.append(LAST_CHUNK)
         elif self._left is not None:
             self._count(self._left - len(data), out, data, more)
         elif data:
@@ -208,15 +210,12 @@ def encode_headers(headers: list[tuple[bytes, bytes]], kind: str, date: bytes = 
 
     Raises `ResponseError` for a name that is none, and for any CR, LF or NUL but the ends of the lines.
     """
-    names = [name for name, _ in headers]
-    if b"" in names or b"".join(names).translate(None, TOKEN_BYTES):
-        wrong = next(name for name in names if not name or name.translate(None, TOKEN_BYTES))
-        raise ResponseError(f"{wrong!r} is no name of a {kind}")
-    block = b"".join([b"%b: %b\r\n" % header for header in headers]) + date
-    lines = len(names) + (date != b"")
-    if not (block.count(b"\r\n") == block.count(b"\n") == block.count(b"\r") == lines) or b"\0" in block:
-        raise ResponseError("a header holds CR, LF or NUL")
-    return block
+    try:
+        return encode_fields(headers) + date
+    except InvalidFieldError as error:
+        if error.part == "name":
+            raise ResponseError(f"{error.name!r} is no name of a {kind}") from None
+        raise ResponseError(f"the {kind} {error.name!r} holds CR, LF or NUL") from None
 
 
 def error_response_bytes(

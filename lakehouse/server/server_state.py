@@ -11,8 +11,8 @@ from typing import Protocol
 import trio
 
 from lakehouse.asgi.types import App
-from lakehouse.net.disconnect_poller import DisconnectPoller
-from lakehouse.net.timeout_queue import TimeoutQueue
+from lakehouse.net.deadlines import TimeoutQueue
+from lakehouse.net.poller import Poller
 from lakehouse.server.limits import Limits
 
 Mark = Callable[[Iterable[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]]
@@ -32,7 +32,7 @@ class ServerState:
     `draining` is read by every connection: from then on responses carry `Connection: close`.
     """
 
-    def __init__(self, app: App, limits: Limits, disconnects: DisconnectPoller, mark: Mark | None = None) -> None:
+    def __init__(self, app: App, limits: Limits, disconnects: Poller, mark: Mark | None = None) -> None:
         self.app = app
         self.mark = mark
         self.limits = limits
@@ -70,13 +70,11 @@ async def open_server_state(
 
     Serve it with `trio.serve_listeners(partial(serve_connection, door), listeners)`.
     """
-    disconnects = DisconnectPoller()
-    try:
-        async with trio.open_nursery() as nursery:
-            server_state = ServerState(app, limits or Limits(), disconnects, mark)
-            for deadlines in (disconnects, server_state.keep_alive_timeouts, server_state.header_timeouts):
-                nursery.start_soon(deadlines.run)
-            yield server_state
-            nursery.cancel_scope.cancel()
-    finally:
-        disconnects.close()
+    async with trio.open_nursery() as nursery:
+        disconnects = Poller()
+        await nursery.start(disconnects.run)
+        server_state = ServerState(app, limits or Limits(), disconnects, mark)
+        nursery.start_soon(server_state.keep_alive_timeouts.run)
+        nursery.start_soon(server_state.header_timeouts.run)
+        yield server_state
+        nursery.cancel_scope.cancel()

@@ -16,11 +16,9 @@ from contextlib import suppress
 
 import trio
 
-from lakehouse.net.disconnect_poller import DisconnectPoller
+from lakehouse.net.fairness import FairnessBudget
 from lakehouse.net.pace import Pace, unacknowledged
-
-FAIRNESS_BUDGET = 16
-"""Socket operations in a row without a wait, each of at most one read or one message; then the others run."""
+from lakehouse.net.poller import Interest, Poller
 
 COALESCE_BELOW = 16 * 1024
 """Pieces smaller than this together are copied into one buffer; larger ones leave by `sendmsg`, uncopied."""
@@ -105,7 +103,7 @@ class Transport(ABC):
 
     @abstractmethod
     def socket(self) -> socket.socket | trio.socket.SocketType | None:
-        """The socket underneath, if there is one: for its addresses and for `DisconnectPoller`."""
+        """The socket underneath, if there is one: for its addresses and for `Poller`."""
 
     def addresses(self) -> tuple[Address | None, tuple[str, int | None] | None]:
         """Client and server as ASGI has them; a Unix socket is a server of a path, with clients of no name."""
@@ -116,14 +114,14 @@ class Transport(ABC):
             return None, (str(sock.getsockname()), None)
         return sock.getpeername()[:2], sock.getsockname()[:2]
 
-    def deadlines(self, disconnects: DisconnectPoller, callback: Callable[[], None]) -> None:
+    def watch_disconnect(self, disconnects: Poller, callback: Callable[[], None]) -> None:
         """Have `callback` called when the client goes; over a stream without a socket it is noticed by reading only."""
         sock = self.socket()
         if sock is not None:
-            disconnects.add(sock.fileno(), callback)
+            disconnects.add(sock.fileno(), Interest.DISCONNECT, callback)
 
-    def unschedule(self, disconnects: DisconnectPoller) -> None:
-        """End what `deadlines` began."""
+    def unwatch_disconnect(self, disconnects: Poller) -> None:
+        """End what `watch_disconnect` began."""
         sock = self.socket()
         if sock is not None:
             disconnects.remove(sock.fileno())
@@ -132,19 +130,19 @@ class Transport(ABC):
 class SocketTransport(Transport):
     """A plain TCP or Unix socket, taken out of its `trio.SocketStream`, which is an empty shell from then on."""
 
-    __slots__ = ("_socket", "_turns")
+    __slots__ = ("_budget", "_socket")
 
     def __init__(self, stream: trio.SocketStream) -> None:
         super().__init__()
         self._socket = socket.socket(fileno=stream.socket.detach())
         self._socket.setblocking(False)
-        self._turns = 0
+        self._budget = FairnessBudget()
 
     def socket(self) -> socket.socket:
         return self._socket
 
     def try_receive(self, size: int) -> bytes | None:
-        if self._turns >= FAIRNESS_BUDGET:
+        if self._budget.left <= 0:
             return None  # `receive` will have the others run
         try:
             data = self._socket.recv(size)
@@ -152,7 +150,7 @@ class SocketTransport(Transport):
             return None
         except OSError:
             return b""
-        self._turns += 1
+        self._budget.left -= 1
         return data
 
     async def receive(self, size: int) -> bytes:
@@ -160,9 +158,9 @@ class SocketTransport(Transport):
             try:
                 await trio.lowlevel.wait_readable(self._socket)
             except trio.ClosedResourceError:  # `interrupt_read`
-                self._turns = 0
+                self._budget.refill()
                 return self.try_receive(size) or b""
-            self._turns = 0
+            self._budget.refill()
             data = self.try_receive(size)
             if data is not None:
                 return data
@@ -171,9 +169,9 @@ class SocketTransport(Transport):
         trio.lowlevel.notify_closing(self._socket)
 
     def try_send_fair(self, data: bytes) -> bytes | memoryview:
-        if self._turns >= FAIRNESS_BUDGET:
+        if self._budget.left <= 0:
             return data
-        self._turns += 1
+        self._budget.left -= 1
         return self.try_send(data)
 
     def try_send(self, data: bytes) -> bytes | memoryview:
@@ -188,16 +186,15 @@ class SocketTransport(Transport):
             return data
         if sent == len(data):
             return b""
-        self._turns = 0  # `send` must not be cancelled before it has tried
+        self._budget.refill()  # `send` must not be cancelled before it has tried
         return memoryview(data)[sent:]
 
     async def send(self, pieces: Pieces, stall: float) -> None:
         if self.broken:
             raise trio.BrokenResourceError("an earlier write was cut short")
-        if self._turns >= FAIRNESS_BUDGET:
-            self._turns = 0
-            await trio.lowlevel.checkpoint()
-        self._turns += 1
+        if self._budget.left <= 0:
+            await self._budget.yield_and_refill()
+        self._budget.left -= 1
         size = sum(map(len, pieces))
         try:
             if size < COALESCE_BELOW:
@@ -221,7 +218,7 @@ class SocketTransport(Transport):
             sent = 0
             with trio.move_on_after(pace.step) as timeout:
                 await trio.lowlevel.wait_writable(sock)
-            self._turns = 0
+            self._budget.refill()
             if not timeout.cancelled_caught:
                 try:
                     sent = sock.send(data)

@@ -12,15 +12,13 @@ from typing import NoReturn
 
 import trio
 
-from lakehouse.net.deadline_queue import DeadlineQueue
+from lakehouse.net.fairness import OPERATIONS, FairnessBudget
 from lakehouse.net.pace import unacknowledged
+from lakehouse.net.poller import Interest
+from lakehouse.net.reactor import Reactor
 
 READ_WINDOW = 128 * 1024
 """Bytes read at once: all that is ever held of a body on its way down, besides what the kernel holds."""
-
-FAIRNESS_BUDGET = 16
-"""Reads and writes that may succeed at once, one after the other, before the other tasks are let run: what one busy
-connection can take from the rest is 16 windows, two MiB, which is a millisecond or two."""
 
 ReadinessCallback = Callable[[], float | None]
 
@@ -41,15 +39,14 @@ class UpstreamConnection:
     """
 
     __slots__ = (
-        "_allowance",
         "_awaited",
-        "_credit",
-        "_deadlines",
+        "_budget",
         "_emptied",
         "_expired",
         "_fd",
         "_look",
         "_probe",
+        "_reactor",
         "_socket",
         "_task",
         "_window",
@@ -64,22 +61,22 @@ class UpstreamConnection:
         self,
         sock: socket.socket,
         window: memoryview,
-        deadlines: DeadlineQueue | None = None,
+        reactor: Reactor | None = None,
         *,
-        allowance: int = FAIRNESS_BUDGET,
+        allowance: int = OPERATIONS,
     ) -> None:
-        """Deadlines are kept by `deadlines` if there is one, else by cancel scopes. `allowance` stands for `FAIRNESS_BUDGET`."""
+        """Deadlines are kept by `reactor` if there is one, else by cancel scopes. `allowance` stands for `FAIRNESS_BUDGET`."""
         self._socket = sock
         self._fd = sock.fileno()
         self._look: ReadinessCallback | None = None
         self._task: trio.lowlevel.Task | None = None  # whose wait is attended
         self._window = window
-        self._deadlines = deadlines
+        self._reactor = reactor
         self._expired = False
         self._emptied = True  # nothing comes before it was asked for
         self._awaited: Callable[[socket.socket], Awaitable[None]] = trio.lowlevel.wait_readable
         self.deadline = self.scheduled_deadline = inf
-        self._allowance = self._credit = allowance
+        self._budget = FairnessBudget(allowance)
         self.idle_since = 0.0
         self.used = False  # has answered a request before
         self.shared = False  # another task may be waiting for this socket
@@ -113,9 +110,10 @@ class UpstreamConnection:
 
     async def send_some(self, data: memoryview, timeout: float) -> int:
         """Send at least one byte, or say 0 after `timeout` seconds. Raises `OSError`, `trio.ClosedResourceError`."""
-        self._credit -= 1
-        if self._credit < 0:
-            await self._yield_and_refill()
+        budget = self._budget
+        if budget.left <= 0:
+            await budget.yield_and_refill()
+        budget.left -= 1
         while True:
             try:
                 return self._socket.send(data)
@@ -137,9 +135,9 @@ class UpstreamConnection:
     def receive_at_once(self) -> memoryview | None:
         """`receive` without waiting: None when there is nothing yet, or the others have to be let run first; then
         `wait_readable` is to be awaited."""
-        if self._emptied or self._credit <= 0:
+        if self._emptied or self._budget.left <= 0:
             return None
-        self._credit -= 1
+        self._budget.left -= 1
         sock = self._socket
         try:
             size = sock.recv_into(self._window)
@@ -161,41 +159,40 @@ class UpstreamConnection:
         """Wait as `wait_readable` does, but have `look` called, in the watch's task, each time that there may be something to
         receive. It says until when to go on so, or None to end the wait: when there is something that needs the waiting
         task. None in place of a wait where that cannot be done."""
-        deadlines = self._deadlines
+        reactor = self._reactor
         reads = self._emptied and self._awaited is trio.lowlevel.wait_readable
-        if deadlines is None or not deadlines.poller.running or self.shared or not reads:
+        if reactor is None or not reactor.poller.running or self.shared or not reads:
             return None
-        return self._attended(look, deadline, deadlines)
+        return self._attended(look, deadline, reactor)
 
-    async def _attended(self, look: ReadinessCallback, deadline: float, deadlines: DeadlineQueue) -> bool:
-        deadlines.poller.add(self._fd, self)  # may fail, and then nobody sleeps who could be woken
+    async def _attended(self, look: ReadinessCallback, deadline: float, reactor: Reactor) -> bool:
+        reactor.poller.add(
+            self._fd, Interest.READABLE, self.ready
+        )  # may fail, and then nobody sleeps who could be woken
         self._look = look
         self._task = trio.lowlevel.current_task()
-        self._set_deadline(deadline, deadlines)
+        self._set_deadline(deadline, reactor)
         await trio.lowlevel.wait_task_rescheduled(self._abort)
         return not self._expired
 
     def ready(self) -> None:
         """See `ReadListener`."""
-        look, deadlines = self._look, self._deadlines
-        self._credit = self._allowance
+        look, reactor = self._look, self._reactor
+        self._budget.refill()
         self._emptied = False
         deadline = None
-        while look is not None and not self._emptied and self._credit > 0:  # behind a record of TLS may be another one
+        while (
+            look is not None and not self._emptied and self._budget.left > 0
+        ):  # behind a record of TLS may be another one
             deadline = look()
             if deadline is None or self._task is None:
                 break
-        if (
-            deadline is None
-            or deadlines is None
-            or not self._emptied
-            or self._awaited is not trio.lowlevel.wait_readable
-        ):
+        if deadline is None or reactor is None or not self._emptied or self._awaited is not trio.lowlevel.wait_readable:
             self.unsubscribe()
         elif self._task is not None:
             self.deadline = deadline
             if deadline < self.scheduled_deadline:
-                deadlines.schedule(self)
+                reactor.deadlines.schedule(self)
 
     def unsubscribe(self) -> None:
         """End the wait of whoever has us attended, if somebody has."""
@@ -211,14 +208,14 @@ class UpstreamConnection:
     def _leave(self) -> None:
         self._task = self._look = None
         self.deadline = inf
-        if self._deadlines is not None:
-            self._deadlines.poller.remove(self._fd)
+        if self._reactor is not None:
+            self._reactor.poller.remove(self._fd)
 
-    def _set_deadline(self, deadline: float, deadlines: DeadlineQueue) -> None:
+    def _set_deadline(self, deadline: float, reactor: Reactor) -> None:
         self.deadline = deadline
         self._expired = False
         if deadline < self.scheduled_deadline:
-            deadlines.schedule(self)
+            reactor.deadlines.schedule(self)
 
     def unacknowledged(self) -> int:
         """Bytes that were sent and that the other side has not taken yet, as far as that is known."""
@@ -241,22 +238,21 @@ class UpstreamConnection:
         self._socket.close()
 
     async def _yield_and_refill(self) -> bool:
-        self._credit = self._allowance
-        await trio.lowlevel.checkpoint()
+        await self._budget.yield_and_refill()
         return True
 
     async def _wait(self, wait: Callable[[socket.socket], Awaitable[None]], deadline: float) -> bool:
         """Wait for the socket; false if the deadline came first. Waiting is a checkpoint, which pays all debts."""
-        deadlines = self._deadlines
+        reactor = self._reactor
         if deadline == inf:
             await wait(self._socket)
-        elif deadlines is None or self.shared:
+        elif reactor is None or self.shared:
             with trio.CancelScope(deadline=deadline) as scope:
                 await wait(self._socket)
             if scope.cancelled_caught:
                 return False
         else:
-            self._set_deadline(deadline, deadlines)
+            self._set_deadline(deadline, reactor)
             try:
                 await wait(self._socket)
             except trio.ClosedResourceError:
@@ -265,7 +261,7 @@ class UpstreamConnection:
                 return False
             finally:
                 self.deadline = inf
-        self._credit = self._allowance
+        self._budget.refill()
         self._emptied = False
         self._awaited = trio.lowlevel.wait_readable
         return True

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from lakehouse.core.errors import ErrBadRequest
-
-Headers = list[tuple[bytes, bytes]]
+from lakehouse.net.http1.fields import Headers, InvalidFieldError, encode_fields, is_token
 
 MAX_HEAD = 64 * 1024
 """Bytes of names and values in one answer, interim answers and trailers included. Node.js allows 16 KiB, curl 300 KiB
@@ -28,7 +27,6 @@ MAX_INTERIM = 16
 MAX_UNPRODUCTIVE_BYTES = 256 * 1024
 """Bytes in a row that complete neither a head nor a piece of a body: an endless header, chunk extension or trailer."""
 
-_TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # RFC 9110, 5.6.2
 _TARGET = re.compile(rb"/[!-~\x80-\xff]*|\*")
 _EXPECTS_BODY = frozenset((b"POST", b"PUT", b"PATCH"))
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
@@ -59,36 +57,18 @@ def request_head(
     Raises `ErrBadRequest` if a part would break out of its place: a target that is not origin-form, a name that is no
     token, a value with a line break or a NUL in it.
     """
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    head = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (method, target, host, b"".join(lines), framing)
-    breaks = len(lines) + 3 + (framing != b"")
-    names = [method, *[name for name, _ in headers]]
-    if (
-        b"" in names
-        or b"".join(names).translate(None, _TOKEN)
-        or head.count(b"\n") != breaks
-        or head.count(b"\r") != breaks
-        or b"\0" in head
-        or not _TARGET.fullmatch(target)
-    ):
-        raise _why_refused(method, target, headers)
-    return head
-
-
-def _why_refused(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> ErrBadRequest:
-    if not _is_token(method):
-        return ErrBadRequest(f"the method {method[:40]!r} is not one that HTTP allows")
+    if not is_token(method):
+        raise ErrBadRequest(f"the method {method[:40]!r} is not one that HTTP allows")
     if not _TARGET.fullmatch(target):
-        return ErrBadRequest(f"the target {target[:200]!r} is not a path with an optional query")
-    for name, _ in headers:
-        if not _is_token(name):
-            return ErrBadRequest(f"the header name {name[:80]!r} is not one that HTTP allows")
-    bad = next((name for name, value in headers if re.search(rb"[\r\n\0]", value)), b"?")
-    return ErrBadRequest(f"the value of header {bad.decode('ascii', 'replace')} contains a line break or a NUL")
-
-
-def _is_token(name: bytes) -> bool:
-    return name != b"" and not name.translate(None, _TOKEN)
+        raise ErrBadRequest(f"the target {target[:200]!r} is not a path with an optional query")
+    try:
+        fields = encode_fields(headers)
+    except InvalidFieldError as error:
+        if error.part == "name":
+            raise ErrBadRequest(f"the header name {error.name[:80]!r} is not one that HTTP allows") from None
+        name = error.name.decode("ascii", "replace")
+        raise ErrBadRequest(f"the value of header {name} contains a line break or a NUL") from None
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (method, target, host, fields, framing)
 
 
 class ResponseParser:

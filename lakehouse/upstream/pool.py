@@ -15,9 +15,10 @@ import trio
 from lakehouse.config.urls import BaseURL
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrUnavailable
-from lakehouse.net.deadline_queue import DeadlineQueue
+from lakehouse.net.fairness import OPERATIONS
+from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.connect import default_context, dial
-from lakehouse.upstream.connection import FAIRNESS_BUDGET, READ_WINDOW, UpstreamConnection
+from lakehouse.upstream.connection import READ_WINDOW, UpstreamConnection
 from lakehouse.upstream.endpoint import Endpoint, reason_of, split_base_url
 from lakehouse.upstream.http1 import CHUNKED, IDEMPOTENT, ResponseParser, content_length, request_head
 from lakehouse.upstream.limiter import Limiter
@@ -67,12 +68,12 @@ class Upstream:
         response_timeout: float = inf,
         idle_timeout: float = inf,
         keepalive_expiry: float = 60.0,
-        at_once: int = FAIRNESS_BUDGET * READ_WINDOW,
+        at_once: int = OPERATIONS * READ_WINDOW,
         ssl_context: ssl.SSLContext | None = None,
         proxy: Proxy | None = None,
-        deadlines: DeadlineQueue | None = None,
+        reactor: Reactor | None = None,
     ) -> None:
-        """`ssl_context` replaces the default, which verifies certificates as httpx does. `deadlines` keeps the limits of
+        """`ssl_context` replaces the default, which verifies certificates as httpx does. `reactor` keeps the limits of
         answers at less cost than cancel scopes, as long as somebody runs it. `at_once` is how many bytes one connection
         may give before the others are let run. The `authorization` of a `BaseURL` is sent with each request that has
         no such header. Connections are tunnels through `proxy`, if that is given.
@@ -95,7 +96,7 @@ class Upstream:
         self._limiter = Limiter(name, max_connections, max_waiting)
         self._keepalive_expiry = keepalive_expiry
         self._ssl_context = ssl_context
-        self._deadlines = deadlines
+        self._deadlines = reactor
         self._read_size = min(at_once, READ_WINDOW)
         self._allowance = at_once // self._read_size
         self._window: memoryview | None = None  # made with the first connection

@@ -12,9 +12,10 @@ from warnings import warn
 import trio
 
 from lakehouse.core.errors import LakehouseError
+from lakehouse.net.http1.fields import Headers
 from lakehouse.upstream.connection import ReadinessCallback, UpstreamConnection
 from lakehouse.upstream.endpoint import Endpoint, reason_of
-from lakehouse.upstream.http1 import Headers, IncompleteMessage, RemoteProtocolError, ResponseParser
+from lakehouse.upstream.http1 import IncompleteMessage, RemoteProtocolError, ResponseParser
 from lakehouse.upstream.upgraded_stream import UpgradedStream
 from lakehouse.upstream.upload import Upload
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import trio
 
 from lakehouse.core.errors import ErrBadRequest
+from lakehouse.net.http1.framing import LAST_CHUNK, encode_chunk
 from lakehouse.net.pace import MIN_BYTES, Pace
 from lakehouse.upstream.connection import UpstreamConnection
 from lakehouse.upstream.endpoint import Endpoint
@@ -74,8 +75,8 @@ class Upload:
         left = body.length
         if left is None:
             while piece := await self._next_piece(body):
-                await self._send(memoryview(b"%x\r\n%b\r\n" % (len(piece), piece)))
-            await self._send(memoryview(b"0\r\n\r\n"))
+                await self._send(memoryview(encode_chunk(piece)))
+            await self._send(memoryview(LAST_CHUNK))
             return
         while left:
             piece = await self._next_piece(body)

@@ -21,10 +21,11 @@ import trio
 import trio.testing
 
 from lakehouse.asgi.types import Message, Receive, Scope, Send
+from lakehouse.net.fairness import OPERATIONS
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.limits import Limits
 from lakehouse.server.server_state import open_server_state
-from lakehouse.server.transport import FAIRNESS_BUDGET, SocketTransport
+from lakehouse.server.transport import SocketTransport
 from tools.kit.raw_http import (
     BINARY,
     CLOSE,
@@ -591,7 +592,7 @@ async def test_a_request_that_has_arrived_when_the_drain_begins_is_answered() ->
     assert b"connection: close" in out
 
 
-@pytest.mark.parametrize("before", range(FAIRNESS_BUDGET - 2, FAIRNESS_BUDGET + 2))
+@pytest.mark.parametrize("before", range(OPERATIONS - 2, OPERATIONS + 2))
 async def test_so_it_is_behind_many_in_a_row(before: int) -> None:
     """A connection that has had its turns in a row, and then waits, has them anew."""
     async with serving(hello) as served, await served.connect() as client:
@@ -775,8 +776,8 @@ async def test_a_reader_that_never_waits_lets_the_others_run() -> None:
     with theirs:
         wire = SocketTransport(trio.SocketStream(ours))
         await theirs.send(bytes(100))
-        reads = [wire.try_receive(1) for _ in range(FAIRNESS_BUDGET + 1)]
-        assert reads == [b"\0"] * FAIRNESS_BUDGET + [None]
+        reads = [wire.try_receive(1) for _ in range(OPERATIONS + 1)]
+        assert reads == [b"\0"] * OPERATIONS + [None]
         assert await wire.receive(1) == b"\0"  # which went through the scheduler
         assert wire.try_receive(1) == b"\0"
         await wire.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from lakehouse.net.disconnect_poller import DisconnectPoller
+from lakehouse.net.poller import Interest, Poller
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.listening import accept_forever, accept_waiting, bind_socket, listen
 from lakehouse.server.server_state import open_server_state
@@ -143,14 +143,14 @@ def no_descriptors() -> Iterator[None]:
 
 async def test_a_connection_that_cannot_be_watched_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel may have no more room for watches (`fs.epoll.max_user_watches`)."""
-    add = DisconnectPoller.add
+    add = Poller.add
     failures = [OSError(errno.ENOSPC, "No space left on device")]
 
-    def cramped(disconnects: DisconnectPoller, fd: int, callback: Callable[[], None]) -> None:
+    def cramped(disconnects: Poller, fd: int, interest: Interest, callback: Callable[[], None]) -> None:
         monkeypatch.setattr(disconnects, "_epoll", Cramped(disconnects._epoll, failures))
-        add(disconnects, fd, callback)
+        add(disconnects, fd, interest, callback)
 
-    monkeypatch.setattr(DisconnectPoller, "add", cramped)
+    monkeypatch.setattr(Poller, "add", cramped)
     async with serving(hello) as served:
         assert await served.talk(GET) in (b"<EOF>", b"<RST>")
         assert (await served.talk(GET)).endswith(b"hello")

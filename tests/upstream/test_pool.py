@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, ErrUpstream
-from lakehouse.net.deadline_queue import DeadlineQueue
-from lakehouse.upstream.connection import FAIRNESS_BUDGET, UpstreamConnection
+from lakehouse.net.fairness import OPERATIONS
+from lakehouse.net.reactor import Reactor
+from lakehouse.upstream.connection import UpstreamConnection
 from lakehouse.upstream.http1 import ResponseParser
 from lakehouse.upstream.pool import UPLOAD_IDLE, Upstream
 from lakehouse.upstream.response import StaleConnection, UpstreamResponse
@@ -501,9 +502,9 @@ class TestTime:
     async def timekeeper(self, request: pytest.FixtureRequest, nursery: trio.Nursery) -> AsyncIterator[None]:
         """Limits are kept by cancel scopes, and by a watch, alike."""
         if request.param == "watch":
-            deadlines = DeadlineQueue()
-            nursery.start_soon(deadlines.run)
-            by_default["watch"] = deadlines
+            reactor = Reactor()
+            nursery.start_soon(reactor.run)
+            by_default["watch"] = reactor
         yield
         by_default.clear()
 
@@ -1079,7 +1080,7 @@ class TestFairness:
                     longest = max(longest, run)
                 nursery.cancel_scope.cancel()
             # One turn may follow another directly, for trio shuffles the tasks of each round.
-            assert 1 < longest <= 2 * FAIRNESS_BUDGET + 2
+            assert 1 < longest <= 2 * OPERATIONS + 2
 
 
 class TestAddresses:

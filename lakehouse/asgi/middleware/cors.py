@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from lakehouse.asgi.types import DENIAL, FULL_RESPONSE_MESSAGE, TOKEN_BYTES, App, Message, Receive, Scope, Send
+from lakehouse.asgi.types import DENIAL, FULL_RESPONSE_MESSAGE, App, Message, Receive, Scope, Send
 from lakehouse.config import values
+from lakehouse.net.http1.fields import TOKEN_BYTES
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -47,7 +47,7 @@ from lakehouse.config import ChatTable, Config, ConfigError
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.local_model.readiness import Readiness
-from lakehouse.net.deadline_queue import DeadlineQueue
+from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.proxy import Proxies
@@ -203,13 +203,13 @@ async def open_dispatcher(
     local: LocalServer | None = None,
     transports: Mapping[str, httpx.AsyncBaseTransport] | None = None,
     random: Random | None = None,
-    deadlines: DeadlineQueue | None = None,
+    reactor: Reactor | None = None,
 ) -> AsyncIterator[Dispatcher]:
     """A dispatcher for as long as the block runs.
 
     `env` is where keys are looked for, the process's environment by default. `local` is the embedded model, if one
     runs. `transports` puts an httpx transport in the place of ours for the providers that it names; those that are
-    given are the giver's to close. `random` spreads the retries. `deadlines`, which somebody else runs, keeps time more
+    given are the giver's to close. `random` spreads the retries. `reactor`, which somebody else runs, keeps time more
     cheaply than cancel scopes.
     """
     env = os.environ if env is None else env
@@ -225,7 +225,7 @@ async def open_dispatcher(
         ours: dict[str, httpx.AsyncBaseTransport] = {}
         for name, provider in registry.providers.items():
             if name not in given:
-                pools.append(_pool(provider, config.chatd, deadlines, proxies))
+                pools.append(_pool(provider, config.chatd, reactor, proxies))
                 ours[name] = transport = Transport([pools[-1]])
                 stack.push_async_callback(transport.aclose)
         yield Dispatcher(config, registry, {**given, **ours}, pools=pools, random=random)
@@ -235,9 +235,7 @@ def _embedded(server: LocalServer) -> Local:
     return Local(server.base_url, Key(server.api_key, "the embedded model"), server.poller)
 
 
-def _pool(
-    provider: Provider, settings: ChatTable, deadlines: DeadlineQueue | None, proxies: Proxies | None
-) -> Upstream:
+def _pool(provider: Provider, settings: ChatTable, reactor: Reactor | None, proxies: Proxies | None) -> Upstream:
     """No limit on the answer's time: the calls have theirs. The embedded model is never behind a proxy."""
     return Upstream(
         provider.base_url,
@@ -247,5 +245,5 @@ def _pool(
         keepalive_expiry=provider.keepalive_expiry,
         at_once=AT_ONCE,
         proxy=None if proxies is None or provider.name == Local.name else proxies.find(provider.base_url),
-        deadlines=deadlines,
+        reactor=reactor,
     )

@@ -16,7 +16,7 @@ from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
 from lakehouse.chat.model.pieces import ContentPiece, Done, Piece
 from lakehouse.config import OpenRouterTable
 from lakehouse.core.errors import ErrUnavailable, ErrUpstream, LakehouseError
-from lakehouse.net.deadline_queue import DeadlineQueue
+from lakehouse.net.reactor import Reactor
 from tools.kit.fake_providers import LAST, ask, context, event, line, read, settings, whole
 from tools.kit.scripted_upstream import Asked, Script, Upstream, always, respond, silent, upstream
 
@@ -264,13 +264,11 @@ async def slowly(*chunks: bytes, end: bytes = b"", **chatd: Any) -> AsyncIterato
         await trio.sleep(0.01)
         await (stream.send_all(end) if end else silent(asked, stream))
 
-    deadlines = DeadlineQueue()
+    reactor = Reactor()
     with trio.fail_after(20):
         async with upstream(script) as ollama, trio.open_nursery() as nursery:
-            nursery.start_soon(deadlines.run)
-            async with open_dispatcher(
-                settings(ollama_url=ollama.url, **chatd), env={}, deadlines=deadlines
-            ) as dispatcher:
+            nursery.start_soon(reactor.run)
+            async with open_dispatcher(settings(ollama_url=ollama.url, **chatd), env={}, reactor=reactor) as dispatcher:
                 yield dispatcher, ollama
                 assert [pool.in_use for pool in dispatcher.pools] == [0]
             nursery.cancel_scope.cancel()

@@ -12,7 +12,8 @@ import pytest
 import trio
 import trustme
 
-from lakehouse.net.deadline_queue import DeadlineQueue
+from lakehouse.net.poller import Interest
+from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.response import UpstreamResponse
 from tools.kit.socket_upstream import OK, Wire, listening
@@ -21,12 +22,12 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture
-async def deadlines(nursery: trio.Nursery) -> DeadlineQueue:
+async def reactor(nursery: trio.Nursery) -> Reactor:
     """One that runs."""
-    deadlines = DeadlineQueue()
-    nursery.start_soon(deadlines.run)
+    reactor = Reactor()
+    nursery.start_soon(reactor.run)
     await trio.testing.wait_all_tasks_blocked()
-    return deadlines
+    return reactor
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +37,10 @@ async def no_waiting_for_ever() -> AsyncIterator[None]:
 
 
 async def asked(
-    port: int, deadlines: DeadlineQueue | None, context: ssl.SSLContext | None = None
+    port: int, reactor: Reactor | None, context: ssl.SSLContext | None = None
 ) -> tuple[Upstream, UpstreamResponse]:
     scheme = "https" if context else "http"
-    upstream = Upstream(f"{scheme}://127.0.0.1:{port}", name="kimi", ssl_context=context, deadlines=deadlines)
+    upstream = Upstream(f"{scheme}://127.0.0.1:{port}", name="kimi", ssl_context=context, reactor=reactor)
     response = await upstream.request(b"GET", b"/", [])
     assert response.take() is None
     return upstream, response
@@ -85,9 +86,9 @@ def sending(
     return script
 
 
-async def test_what_comes_is_looked_at_in_another_task_until_it_says_enough(deadlines: DeadlineQueue) -> None:
+async def test_what_comes_is_looked_at_in_another_task_until_it_says_enough(reactor: Reactor) -> None:
     async with listening(sending(piece(b"a"), piece(b"b"), piece(b"c"))) as port:
-        upstream, response = await asked(port, deadlines)
+        upstream, response = await asked(port, reactor)
         look = Looking(response, last=b"c")
         assert await attended(response.subscribe(look))
         assert look.seen == [b"a", b"b", b"c"]
@@ -96,9 +97,9 @@ async def test_what_comes_is_looked_at_in_another_task_until_it_says_enough(dead
         assert (upstream.in_use, upstream.idle) == (0, 0)
 
 
-async def test_an_answer_that_ends_ends_the_wait_and_its_connection_is_free(deadlines: DeadlineQueue) -> None:
+async def test_an_answer_that_ends_ends_the_wait_and_its_connection_is_free(reactor: Reactor) -> None:
     async with listening(sending(piece(b"a"), piece(b"b") + b"0\r\n\r\n")) as port:
-        upstream, response = await asked(port, deadlines)
+        upstream, response = await asked(port, reactor)
         look = Looking(response)
         assert await attended(response.subscribe(look))
         assert look.seen == [b"a", b"b"]
@@ -107,12 +108,12 @@ async def test_an_answer_that_ends_ends_the_wait_and_its_connection_is_free(dead
         upstream.close()
 
 
-async def test_a_connection_that_is_cut_is_looked_at(deadlines: DeadlineQueue) -> None:
+async def test_a_connection_that_is_cut_is_looked_at(reactor: Reactor) -> None:
     async def nothing() -> None:
         pass
 
     async with listening(sending(piece(b"a"), then=nothing)) as port:
-        _, response = await asked(port, deadlines)
+        _, response = await asked(port, reactor)
         raised: list[Exception] = []
 
         def look() -> float | None:
@@ -127,9 +128,9 @@ async def test_a_connection_that_is_cut_is_looked_at(deadlines: DeadlineQueue) -
         assert [str(error) for error in raised] == ["kimi closed the connection in the middle of the body"]
 
 
-async def test_its_deadline_is_the_one_that_was_said_last(deadlines: DeadlineQueue) -> None:
+async def test_its_deadline_is_the_one_that_was_said_last(reactor: Reactor) -> None:
     async with listening(sending(*[piece(b"a")] * 10)) as port:
-        _, response = await asked(port, deadlines)
+        _, response = await asked(port, reactor)
         began = trio.current_time()
 
         def look() -> float:
@@ -141,7 +142,7 @@ async def test_its_deadline_is_the_one_that_was_said_last(deadlines: DeadlineQue
         response.close()
 
 
-async def test_cancelled_it_is_forgotten_and_nothing_is_lost(deadlines: DeadlineQueue) -> None:
+async def test_cancelled_it_is_forgotten_and_nothing_is_lost(reactor: Reactor) -> None:
     more = trio.Event()
 
     async def script(wire: Wire) -> None:
@@ -152,7 +153,7 @@ async def test_cancelled_it_is_forgotten_and_nothing_is_lost(deadlines: Deadline
         await trio.sleep_forever()
 
     async with listening(script) as port:
-        _, response = await asked(port, deadlines)
+        _, response = await asked(port, reactor)
         look = Looking(response)
         with trio.move_on_after(0.02) as scope:
             await attended(response.subscribe(look))
@@ -165,28 +166,28 @@ async def test_cancelled_it_is_forgotten_and_nothing_is_lost(deadlines: Deadline
 
 
 async def test_a_socket_that_cannot_be_looked_after_harms_nobody_else(
-    deadlines: DeadlineQueue, monkeypatch: pytest.MonkeyPatch
+    reactor: Reactor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def add(fd: int, attended: object) -> None:
+    def add(fd: int, interest: Interest, callback: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     async with listening(sending()) as port:
-        _, response = await asked(port, deadlines)
-        monkeypatch.setattr(deadlines.poller, "add", add)
+        _, response = await asked(port, reactor)
+        monkeypatch.setattr(reactor.poller, "add", add)
         with pytest.raises(OSError, match="No space left"):
             await attended(response.subscribe(lambda: inf))
         response.close()
         await trio.sleep(0.01)  # from which nobody wakes us early
 
 
-async def test_every_record_of_tls_is_looked_at(deadlines: DeadlineQueue) -> None:
+async def test_every_record_of_tls_is_looked_at(reactor: Reactor) -> None:
     authority, ours = trustme.CA(), ssl.create_default_context()
     authority.configure_trust(ours)
     theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(theirs)
     large = b"x" * 40_000  # three records
     async with listening(sending(piece(b"a"), piece(large), piece(b"z")), tls=theirs) as port:
-        _, response = await asked(port, deadlines, ours)
+        _, response = await asked(port, reactor, ours)
         look = Looking(response, last=b"z")
         assert await attended(response.subscribe(look))
         assert b"".join(look.seen) == b"a" + large + b"z"
@@ -195,7 +196,7 @@ async def test_every_record_of_tls_is_looked_at(deadlines: DeadlineQueue) -> Non
 
 async def test_without_anybody_who_looks_there_is_nothing_to_await() -> None:
     async with listening(sending()) as port:
-        for deadlines in (None, DeadlineQueue()):
-            _, response = await asked(port, deadlines)
+        for reactor in (None, Reactor()):
+            _, response = await asked(port, reactor)
             assert response.subscribe(lambda: None) is None
             response.close()

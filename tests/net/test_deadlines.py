@@ -7,7 +7,7 @@ from math import inf
 import trio
 import trio.testing
 
-from lakehouse.net.deadline_queue import DeadlineQueue
+from lakehouse.net.deadlines import DeadlineHeap
 
 
 class Waiting:
@@ -23,7 +23,7 @@ class Waiting:
         self.deadline = inf
 
 
-def wait(deadlines: DeadlineQueue, deadline: float, who: Waiting | None = None) -> Waiting:
+def wait(deadlines: DeadlineHeap, deadline: float, who: Waiting | None = None) -> Waiting:
     who = who or Waiting()
     who.deadline = deadline
     deadlines.schedule(who)
@@ -31,7 +31,7 @@ def wait(deadlines: DeadlineQueue, deadline: float, who: Waiting | None = None) 
 
 
 async def test_each_is_told_in_its_time(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
-    deadlines = DeadlineQueue()
+    deadlines = DeadlineHeap()
     nursery.start_soon(deadlines.run)
     start = trio.current_time()
     await trio.sleep(1)
@@ -44,7 +44,7 @@ async def test_each_is_told_in_its_time(autojump_clock: trio.testing.MockClock, 
 
 
 async def test_a_deadline_that_moves(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
-    deadlines = DeadlineQueue()
+    deadlines = DeadlineHeap()
     nursery.start_soon(deadlines.run)
     start = trio.current_time()
     moving, gone, nearer = wait(deadlines, start + 10), wait(deadlines, start + 10), wait(deadlines, start + 50)
@@ -60,7 +60,7 @@ async def test_a_deadline_that_moves(autojump_clock: trio.testing.MockClock, nur
 
 
 async def test_waits_cost_one_entry_each(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
-    deadlines = DeadlineQueue()
+    deadlines = DeadlineHeap()
     nursery.start_soon(deadlines.run)
     who = Waiting()
     for _ in range(1000):

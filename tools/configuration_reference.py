@@ -27,6 +27,8 @@ READERS: Mapping[str, tuple[str, str]] = {
     "size": ("size", "bytes"),
     "ratio": ("number from 0 to 1", ""),
     "url": ("URL", ""),
+    "service_url": ("URL, or `unix:/path`", ""),
+    "optional_service_url": ('URL, `unix:/path` or `""`', ""),
     "optional_url": ('URL or `""`', ""),
     "path": ("path", ""),
     "address": ('`"HOST:PORT"`', ""),

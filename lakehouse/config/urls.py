@@ -10,6 +10,10 @@ from urllib.parse import unquote_to_bytes, urlsplit
 SHORTEST_SECRET = 4
 """Characters. A shorter password is not looked for in what an upstream says: it would be found in ordinary words."""
 
+UNIX_SCHEME = "unix:"
+MAX_SOCKET_PATH = 107
+"""Bytes that the path of a Unix socket may have (unix(7), `sun_path`)."""
+
 _USER_INFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:/+)?.*@", re.DOTALL)
 
 
@@ -44,6 +48,8 @@ def separate(url: str) -> BaseURL:
     """
     if isinstance(url, BaseURL):
         return url
+    if socket_path(url):
+        return BaseURL(url)
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -57,6 +63,11 @@ def separate(url: str) -> BaseURL:
         return BaseURL(text)
     authorization, secrets = basic(user, password)
     return BaseURL(text, authorization, secrets)
+
+
+def socket_path(url: str) -> str:
+    """The path of `unix:/path/of/a/socket`, over which HTTP is spoken; an empty string for any other URL."""
+    return url.removeprefix(UNIX_SCHEME) if url.startswith(UNIX_SCHEME) else ""
 
 
 def basic(user: str, password: str) -> tuple[str, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from lakehouse.config.files import expand
-from lakehouse.config.urls import BaseURL, redact, separate
+from lakehouse.config.urls import MAX_SOCKET_PATH, UNIX_SCHEME, BaseURL, redact, separate, socket_path
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -125,6 +125,29 @@ def url(value: object) -> BaseURL:
 def optional_url(value: object) -> str:
     """A URL, or an empty string."""
     return "" if value == "" else url(value)
+
+
+def service_url(value: object) -> BaseURL:
+    """An http or https URL, or ``unix:/path`` for HTTP over a Unix socket."""
+    if not isinstance(value, str) or not value.startswith(UNIX_SCHEME):
+        return url(value)
+    place = socket_path(value)
+    if not place.startswith("/") or place.startswith("//") or place.endswith("/"):
+        raise ValueError(
+            f'must have the absolute path of a socket, as in "unix:/run/lakehouse.sock" (got {quoted(value)})'
+        )
+    if any(ord(character) < 33 or character in "?#" for character in place):
+        raise ValueError(f"must have a path without spaces, `?` and `#` (got {quoted(value)})")
+    if len(place.encode()) > MAX_SOCKET_PATH:
+        raise ValueError(
+            f"must have a path of at most {MAX_SOCKET_PATH} bytes, as any Unix socket (got {quoted(value)})"
+        )
+    return separate(value)
+
+
+def optional_service_url(value: object) -> str:
+    """A service's URL, or an empty string."""
+    return "" if value == "" else service_url(value)
 
 
 def path(value: object) -> str:

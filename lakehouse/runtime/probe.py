@@ -14,7 +14,7 @@ from lakehouse.chat.model.listing import ProbeResult
 from lakehouse.chat.providers.keys import Key
 from lakehouse.chat.providers.registry import register
 from lakehouse.config import Config
-from lakehouse.config.urls import separate
+from lakehouse.config.urls import separate, socket_path
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES
 from lakehouse.upstream.proxy import Proxies, Proxy
 
@@ -102,11 +102,9 @@ async def probe_upstreams(config: Config) -> Sequence[UpstreamStatus]:
     accepting: set[str] = set()
 
     async def knock(name: str, url: str) -> None:
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
         with trio.move_on_after(PROBE_TIMEOUT):
             try:
-                stream = await trio.open_tcp_stream(parts.hostname or "", port)
+                stream = await _connect(url)
             except OSError:
                 return
             accepting.add(name)
@@ -116,3 +114,10 @@ async def probe_upstreams(config: Config) -> Sequence[UpstreamStatus]:
         for name, url in urls.items():
             nursery.start_soon(knock, name, url)
     return [UpstreamStatus(name=name, url=url, answers=name in accepting) for name, url in urls.items()]
+
+
+async def _connect(url: str) -> trio.SocketStream:
+    if path := socket_path(url):
+        return await trio.open_unix_socket(path)
+    parts = urlsplit(url)
+    return await trio.open_tcp_stream(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))

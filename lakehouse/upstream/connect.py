@@ -1,4 +1,4 @@
-"""Making a connection: addresses, happy eyeballs, TLS."""
+"""Making a connection: addresses, happy eyeballs, TLS, Unix sockets."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ import ssl
 
 import trio
 
-from lakehouse.upstream.endpoint import reason_of
+from lakehouse.upstream.endpoint import Endpoint, reason_of
 from lakehouse.upstream.proxy import Proxy, ProxyError, open_tunnel
+
+FIRST_RETRY, LONGEST_RETRY = 0.001, 0.05
+"""Seconds between two attempts to connect to a Unix socket whose queue is full."""
+
+
+async def connect(endpoint: Endpoint, tls: ssl.SSLContext | None) -> socket.socket:
+    """A connection to an endpoint, of whatever kind that is: see `dial` and `dial_unix`."""
+    if endpoint.socket_path:
+        return await dial_unix(endpoint.socket_path)
+    return await dial(endpoint.hostname, endpoint.port, tls, proxy=endpoint.proxy)
 
 
 async def dial(hostname: str, port: int, tls: ssl.SSLContext | None, *, proxy: Proxy | None = None) -> socket.socket:
@@ -41,6 +51,30 @@ async def _reach(proxy: Proxy) -> trio.SocketStream:
         return await trio.open_tcp_stream(proxy.hostname, proxy.port)
     except (OSError, ValueError) as error:
         raise ProxyError(f"the proxy {proxy} could not be connected to: {reason_of(error)}") from error
+
+
+async def dial_unix(path: str) -> socket.socket:
+    """A non-blocking socket that is connected to a Unix socket's path.
+
+    A listener whose queue is full does not make us wait, it refuses (EAGAIN): then it is tried again, less and less
+    often, until the caller's limit. Raises `OSError`. Cancelled, it leaves nothing open.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        delay = FIRST_RETRY
+        while True:
+            try:
+                sock.connect(path)
+            except BlockingIOError:
+                await trio.sleep(delay)
+                delay = min(2 * delay, LONGEST_RETRY)
+            else:
+                await trio.lowlevel.checkpoint()
+                return sock
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def _secure(sock: socket.socket, hostname: str, tls: ssl.SSLContext) -> ssl.SSLSocket:

@@ -6,10 +6,10 @@ import os
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from lakehouse.config.urls import redact
+from lakehouse.config.urls import redact, socket_path
 from lakehouse.core.errors import ErrUnreached, LakehouseError, failure
 from lakehouse.upstream.proxy import Proxy, ProxyError
 
@@ -19,6 +19,8 @@ Phase = Literal["connect", "response", "idle"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One upstream as its connections see it. The limits are seconds, `inf` for none.
+
+    With a `socket_path` it is connected to over a Unix socket, and `hostname` and `port` are what `Host` says.
 
     `response_timeout` runs from the moment the request is sent, or from the last piece of its body that the upstream
     took, to the head of the answer; it stands still while we wait for the caller's next piece. `idle_timeout` is for
@@ -33,6 +35,7 @@ class Endpoint:
     response_timeout: float
     idle_timeout: float
     proxy: Proxy | None = None
+    socket_path: str = ""
 
     def upstream_error(self, what: str, *, status: int | None = None, retryable: bool | None = None) -> LakehouseError:
         """It failed us; `what` follows its name in the message."""
@@ -78,11 +81,24 @@ def reason_of(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def split_base_url(base_url: str) -> tuple[Literal["http", "https"], str, int, bytes, bytes]:
-    """Scheme, host name, port, the value of `Host`, and the path without a slash at its end.
+class BaseAddress(NamedTuple):
+    """The parts of a base URL: `host` is the value of `Host`, `path` has no slash at its end."""
 
-    Raises `ValueError` if it is not `http(s)://host[:port][/path]`; the message holds no password.
+    scheme: Literal["http", "https"]
+    hostname: str
+    port: int
+    host: bytes
+    path: bytes
+    socket_path: str = ""
+
+
+def split_base_url(base_url: str) -> BaseAddress:
+    """Raises `ValueError` if it is neither `http(s)://host[:port][/path]` nor `unix:/path`.
+
+    The message holds no password.
     """
+    if place := socket_path(base_url):
+        return BaseAddress("http", "localhost", 80, b"localhost", b"", place)
     try:
         parts = urlsplit(base_url)
         given = parts.port
@@ -99,4 +115,4 @@ def split_base_url(base_url: str) -> tuple[Literal["http", "https"], str, int, b
     if port != default:
         host = f"{host}:{port}"
     scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
-    return scheme, hostname, port, host.encode(), parts.path.rstrip("/").encode()
+    return BaseAddress(scheme, hostname, port, host.encode(), parts.path.rstrip("/").encode())

@@ -17,7 +17,7 @@ from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrUnavailable
 from lakehouse.net.fairness import OPERATIONS
 from lakehouse.net.reactor import Reactor
-from lakehouse.upstream.connect import default_context, dial
+from lakehouse.upstream.connect import connect, default_context
 from lakehouse.upstream.connection import READ_WINDOW, UpstreamConnection
 from lakehouse.upstream.endpoint import Endpoint, reason_of, split_base_url
 from lakehouse.upstream.http1 import CHUNKED, IDEMPOTENT, ResponseParser, content_length, request_head
@@ -78,16 +78,18 @@ class Upstream:
         may give before the others are let run. The `authorization` of a `BaseURL` is sent with each request that has
         no such header. Connections are tunnels through `proxy`, if that is given.
 
-        Raises `ValueError` for a base URL that is not `http(s)://host[:port][/path]`.
+        Raises `ValueError` for a base URL that is neither `http(s)://host[:port][/path]` nor `unix:/path`.
         """
         self.name = name
-        scheme, hostname, port, self.host, self.base_path = split_base_url(base_url)
+        address = split_base_url(base_url)
+        self.host, self.base_path = address.host, address.path
         self._authorization = base_url.authorization.encode() if isinstance(base_url, BaseURL) else b""
         self.peer = Endpoint(
             name=name,
-            scheme=scheme,
-            hostname=hostname,
-            port=port,
+            scheme=address.scheme,
+            hostname=address.hostname,
+            port=address.port,
+            socket_path=address.socket_path,
             connect_timeout=connect_timeout,
             response_timeout=response_timeout,
             idle_timeout=idle_timeout,
@@ -321,7 +323,7 @@ class Upstream:
                 if peer.scheme == "https" and self._ssl_context is None:
                     self._ssl_context = await trio.to_thread.run_sync(default_context, abandon_on_cancel=True)
                 tls = self._ssl_context if peer.scheme == "https" else None
-                sock = await dial(peer.hostname, peer.port, tls, proxy=peer.proxy)
+                sock = await connect(peer, tls)
                 if self._window is None:
                     self._window = memoryview(bytearray(self._read_size))
                 return UpstreamConnection(sock, self._window, self._deadlines, allowance=self._allowance)

@@ -6,6 +6,7 @@ service does is written in the test, in the order in which it happens; nobody sl
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -201,11 +202,20 @@ class Service:
     opened: int = 0
     open: int = 0
     url: str = ""
+    directory: str = ""
+    """Where its Unix socket is made; without it, it listens on a port."""
     gone: trio.Event = field(default_factory=trio.Event)
 
     async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        self.url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        if self.directory:
+            path = f"{self.directory}/{self.name}.sock"
+            sock = trio.socket.socket(socket.AF_UNIX)
+            await sock.bind(path)
+            sock.listen()
+            self.url, listeners = f"unix:{path}", [trio.SocketListener(sock)]
+        else:
+            listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            self.url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
         await trio.serve_listeners(self._connection, listeners, task_status=task_status)  # type: ignore[arg-type]
 
     async def _connection(self, stream: trio.SocketStream) -> None:
@@ -290,11 +300,18 @@ async def stock(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str, int
 
 @asynccontextmanager
 async def lake(
-    *, server: Server = our_own, wrap: Callable[[App], App] = lambda app: app, **settings: object
+    *,
+    server: Server = our_own,
+    wrap: Callable[[App], App] = lambda app: app,
+    directory: str = "",
+    **settings: object,
 ) -> AsyncIterator[Lake]:
-    """The gateway on a port of its own, for the block. `settings` replace the defaults of `[gateway]`."""
+    """The gateway on a port of its own, for the block. `settings` replace the defaults of `[gateway]`.
+
+    With a `directory` the services listen on Unix sockets in it.
+    """
     async with trio.open_nursery() as nursery:
-        services = {name: Service(name) for name in NAMES}
+        services = {name: Service(name, directory=directory) for name in NAMES}
         for service in services.values():
             await nursery.start(service.serve)
         urls = {f"{name}_url": service.url for name, service in services.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 
 from prometheus_client import CollectorRegistry, Metric
@@ -14,23 +14,26 @@ from lakehouse.telemetry.metric_definitions import FAMILIES
 from lakehouse.telemetry.metric_store import Family, MetricStore, MetricValue, Snapshot
 
 
-def exposition(snapshots: Iterable[Snapshot], accept: str = "") -> tuple[bytes, str]:
+def exposition(
+    snapshots: Iterable[Snapshot], accept: str = "", *, families: Sequence[Family] = FAMILIES
+) -> tuple[bytes, str]:
     """The sums as text, in the format that the `Accept` header asks for, and its content type."""
-    total = MetricStore(FAMILIES)
+    total = MetricStore(families)
     for snapshot in snapshots:
         total.add(snapshot)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Sums(total.snapshot()))
+    registry.register(_Sums(total.snapshot(), families))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
 
 class _Sums(Collector):
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, families: Sequence[Family]) -> None:
         self._snapshot = snapshot
+        self._families = families
 
     def collect(self) -> Iterator[Metric]:
-        for family in FAMILIES:
+        for family in self._families:
             metric = _metric(family)
             for row in sorted(self._snapshot[family.name], key=lambda row: row.labels):
                 _add(metric, family, row.labels, row.cell)

@@ -9,36 +9,29 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from lakehouse.core.context import ActiveRequests, AttemptRecord, RequestContext, Usage
 from lakehouse.core.errors import ERROR_CLASSES
 from lakehouse.telemetry.access_log import logged_status
+from lakehouse.telemetry.gauges import GaugeRegistry
 from lakehouse.telemetry.metric_definitions import FAMILIES
 from lakehouse.telemetry.metric_store import DURATIONS, OVERHEADS, MetricStore, MetricValue, Snapshot, observe
+from lakehouse.telemetry.service_gauges import (
+    OTHER,
+    Pool,
+    circuit_gauge,
+    connection_gauge,
+    pool_gauges,
+    process_gauges,
+    request_gauge,
+)
 
-OTHER = "other"
 OUTCOMES = frozenset({"answered", "client left", "deadline", "drain", "cancelled", "failed"})
 _RESULTS = frozenset({"ok", "cancelled", *ERROR_CLASSES})
 _WHY = {"retry": "retries", "fallback": "fallbacks", "hedge": "hedges", "resume": "resumes"}
 _SWITCHING_PROTOCOLS = 101
 _GAUGES = {family.name for family in FAMILIES if family.kind == "gauge"}
-
-
-class Pool(Protocol):
-    """What is asked of an upstream's pool of connections."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def in_use(self) -> int: ...
-    @property
-    def idle(self) -> int: ...
-    @property
-    def waiting(self) -> int: ...
-    @property
-    def max_connections(self) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +52,8 @@ def _no_pools() -> Iterable[Pool]:
 class GaugeSources:
     """Whom to ask, at the moment of the question, for what is a state and not a count. The service fills it in.
 
-    `circuits` gives for each provider how many of its routes have an open circuit.
+    `circuits` gives for each provider how many of its routes have an open circuit. `gauges` is where the parts of the
+    service register what they show besides.
     """
 
     active_requests: ActiveRequests = field(default_factory=ActiveRequests)
@@ -67,6 +61,7 @@ class GaugeSources:
     circuits: Callable[[], Mapping[str, int]] = dict
     connections: Callable[[], int] = int
     lines_dropped: Callable[[], int] = int
+    gauges: GaugeRegistry = field(default_factory=GaugeRegistry)
 
 
 class _Cells(NamedTuple):
@@ -85,10 +80,20 @@ class Metrics:
         self._tiers, self._upstreams = frozenset(names.tiers), frozenset(names.upstreams)
         self._sources = sources
         self._worker = str(worker)
+        sources.gauges.register(
+            request_gauge(sources.active_requests, self._routes),
+            connection_gauge(self._connections),
+            circuit_gauge(sources.circuits, self._providers),
+            *pool_gauges(sources.pools, self._upstreams | self._providers),
+            *process_gauges(worker),
+        )
         self._tallies = MetricStore(family for family in FAMILIES if family.name not in _GAUGES)
         self._cells: dict[tuple[str, str | None, int], _Cells] = {}
         self._cpu_before = 0.0
         self._dropped_before = 0
+
+    def _connections(self) -> int:
+        return self._sources.connections()  # which is set once the server listens
 
     def flight_ended(self, context: RequestContext, ended: float) -> None:
         """Count a flight that ended at `ended` (trio's clock)."""
@@ -123,7 +128,7 @@ class Metrics:
 
     def snapshot(self) -> Snapshot:
         """What was counted, and how things stand."""
-        return self.counted() | self._states()
+        return self.counted() | self._sources.gauges.snapshot()
 
     def _resolve(self, route: str, outcome: str | None, hundreds: int) -> _Cells:
         known = route in self._routes and outcome in OUTCOMES and 0 <= hundreds <= 5
@@ -167,25 +172,3 @@ class Metrics:
         self._tallies.cell("worker_cpu_seconds", self._worker)[0] += cpu - self._cpu_before
         self._tallies.cell("log_lines_dropped")[0] += dropped - self._dropped_before
         self._cpu_before, self._dropped_before = cpu, dropped
-
-    def _states(self) -> Snapshot:
-        states = MetricStore(family for family in FAMILIES if family.name in _GAUGES)
-        for context in self._sources.active_requests:
-            states.cell("requests_in_flight", context.route if context.route in self._routes else OTHER)[0] += 1
-        states.cell("connections")[0] = self._sources.connections()
-        for pool in self._sources.pools():
-            name = pool.name if pool.name in self._upstreams or pool.name in self._providers else OTHER
-            states.cell("upstream_in_use", name)[0] += pool.in_use
-            states.cell("upstream_idle", name)[0] += pool.idle
-            states.cell("upstream_waiting", name)[0] += pool.waiting
-            states.cell("upstream_limit", name)[0] += pool.max_connections
-        for provider, count in self._sources.circuits().items():
-            states.cell("circuits_open", provider if provider in self._providers else OTHER)[0] += count
-        states.cell("worker_resident_bytes", self._worker)[0] = _resident()
-        states.cell("worker_open_files", self._worker)[0] = sum(1 for _ in Path("/proc/self/fd").iterdir())
-        return states.snapshot()
-
-
-def _resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize()

@@ -15,6 +15,7 @@ import trio
 from lakehouse.config import ObserveTable
 from lakehouse.core.context import RequestContext
 from lakehouse.telemetry.log import Log
+from lakehouse.telemetry.metric_definitions import FAMILIES
 from lakehouse.telemetry.metric_store import Row, Snapshot, packed, unpacked
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues, Metrics
 from lakehouse.telemetry.worker_ipc import WorkerAnswer, WorkerIPC
@@ -77,6 +78,7 @@ class Telemetry:
         self.metrics = Metrics(names, sources, worker=worker)
         self._names = names
         self._active_requests = sources.active_requests
+        self._gauges = sources.gauges
         self._ended: list[RequestContext] = []
         self._now: Callable[[], float] = trio.current_time
         self._running = False
@@ -140,7 +142,8 @@ class Telemetry:
 
         answers = await self.siblings.ask("metrics")
         snapshots = [self._answered(answer) for answer in answers]
-        return exposition([*snapshots, self._once(answers)], accept)
+        families = dict.fromkeys((*FAMILIES, *self._gauges.families))
+        return exposition([*snapshots, self._once(answers)], accept, families=tuple(families))
 
     async def in_flight(self) -> InFlightNow:
         """`/v1/requests` over all workers."""

@@ -202,7 +202,7 @@ async def test_a_worker_that_cannot_answer_goes_on_and_counts_as_last_seen(
     asked, short = observer(directory, 0), observer(directory, 1)
     async with running(asked, short):
         short.on_end(make_context())
-        monkeypatch.setattr(short.metrics, "_states", out_of_files)
+        monkeypatch.setattr(short.metrics, "snapshot", out_of_files)
         for _ in range(2):
             assert await shown(asked, "requests_total", route="/v1/sql") == 1
             assert await shown(asked, "workers", answered="no") == 1

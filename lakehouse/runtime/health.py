@@ -1,0 +1,84 @@
+"""`/healthz` and `/readyz`: alive, and ready to take requests; readiness is what the registered checks say."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+import trio
+
+from lakehouse.asgi.types import Receive, Scope, Send, send_json
+from lakehouse.core.errors import ErrMethodNotAllowed, ErrUnavailable
+from lakehouse.core.health import HEALTHY, Health, HealthStatus
+
+logger = logging.getLogger("lakehouse.health")
+
+Check = Callable[[], Awaitable[Health]]
+
+CHECK_TIMEOUT = 1.0
+"""Seconds that a check may take; a slower one counts as unavailable. An orchestrator asks every few seconds."""
+
+
+class HealthRegistry:
+    """The checks of one process, by the names of what they are about."""
+
+    def __init__(self) -> None:
+        self._checks: dict[str, Check] = {}
+
+    def register(self, name: str, check: Check) -> None:
+        """Add a check. Raises ValueError for a name that is taken."""
+        if name in self._checks:
+            raise ValueError(f"a health check {name} is registered already")
+        self._checks[name] = check
+
+    async def check(self) -> Mapping[str, Health]:
+        """What every check says; all run at once, each for at most `CHECK_TIMEOUT` seconds."""
+        answers: dict[str, Health] = {}
+
+        async def ask(name: str, check: Check) -> None:
+            answers[name] = Health(
+                status=HealthStatus.UNAVAILABLE, reason=f"{name} did not answer within {CHECK_TIMEOUT:g} s"
+            )
+            with trio.move_on_after(CHECK_TIMEOUT):
+                try:
+                    answers[name] = await check()
+                except Exception:
+                    logger.exception("the health check %s failed", name)
+                    answers[name] = Health(status=HealthStatus.UNAVAILABLE, reason=f"{name}'s health check failed")
+
+        async with trio.open_nursery() as nursery:
+            for name, check in self._checks.items():
+                nursery.start_soon(ask, name, check)
+        return {name: answers[name] for name in self._checks}
+
+
+def drain_check(stopping: trio.Event) -> Check:
+    """The check of the service itself: unavailable as soon as it drains."""
+
+    async def check() -> Health:
+        if stopping.is_set():
+            reason = "draining: the service is about to stop"
+            return Health(status=HealthStatus.UNAVAILABLE, reason=reason, retry_after=1)
+        return HEALTHY
+
+    return check
+
+
+class HealthEndpoints:
+    """The ASGI application of both paths.
+
+    Raises ErrUnavailable while a check says so, and ErrMethodNotAllowed for anything but GET and HEAD.
+    """
+
+    def __init__(self, registry: HealthRegistry) -> None:
+        self._registry = registry
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        if scope["method"] not in ("GET", "HEAD"):
+            raise ErrMethodNotAllowed(f"{scope['path']} is read with GET", allowed=("GET", "HEAD"))
+        ready = scope["path"] == "/readyz"
+        if ready:
+            for health in (await self._registry.check()).values():
+                if health.status is HealthStatus.UNAVAILABLE:
+                    raise ErrUnavailable(health.reason, retry_after=health.retry_after)
+        await send_json(send, 200, {"status": "ready" if ready else "alive"})

@@ -1,0 +1,86 @@
+"""The gauges of every worker: requests in flight, connections, upstreams' pools, circuits, memory and files."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from lakehouse.core.context import RequestContext
+from lakehouse.telemetry.gauges import Gauge, Readings
+from lakehouse.telemetry.metric_definitions import FAMILIES
+
+OTHER = "other"
+"""The label of whatever is in no table of the configuration."""
+
+_FAMILIES = {family.name: family for family in FAMILIES}
+
+
+class Pool(Protocol):
+    """What is asked of an upstream's pool of connections."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def in_use(self) -> int: ...
+    @property
+    def idle(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def max_connections(self) -> int: ...
+
+
+def request_gauge(active: Iterable[RequestContext], routes: Collection[str]) -> Gauge:
+    """Requests in flight, by route."""
+
+    def read() -> Readings:
+        return (((context.route if context.route in routes else OTHER,), 1) for context in active)
+
+    return Gauge(_FAMILIES["requests_in_flight"], read)
+
+
+def connection_gauge(count: Callable[[], int]) -> Gauge:
+    """Connections of clients that are open."""
+    return Gauge(_FAMILIES["connections"], lambda: [((), count())])
+
+
+def pool_gauges(pools: Callable[[], Iterable[Pool]], names: Collection[str]) -> tuple[Gauge, ...]:
+    """Connections to each upstream: busy, idle, waited for, and how many there may be."""
+
+    def gauge(family: str, read: Callable[[Pool], int]) -> Gauge:
+        def readings() -> Readings:
+            return (((pool.name if pool.name in names else OTHER,), read(pool)) for pool in pools())
+
+        return Gauge(_FAMILIES[family], readings)
+
+    return (
+        gauge("upstream_in_use", lambda pool: pool.in_use),
+        gauge("upstream_idle", lambda pool: pool.idle),
+        gauge("upstream_waiting", lambda pool: pool.waiting),
+        gauge("upstream_limit", lambda pool: pool.max_connections),
+    )
+
+
+def circuit_gauge(circuits: Callable[[], Mapping[str, int]], providers: Collection[str]) -> Gauge:
+    """Routes of each provider whose circuit is open."""
+
+    def read() -> Readings:
+        return (((provider if provider in providers else OTHER,), count) for provider, count in circuits().items())
+
+    return Gauge(_FAMILIES["circuits_open"], read)
+
+
+def process_gauges(worker: int) -> tuple[Gauge, ...]:
+    """Memory and file descriptors of this process."""
+    labels = (str(worker),)
+    return (
+        Gauge(_FAMILIES["worker_resident_bytes"], lambda: [(labels, _resident())]),
+        Gauge(_FAMILIES["worker_open_files"], lambda: [(labels, sum(1 for _ in Path("/proc/self/fd").iterdir()))]),
+    )
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
         LakehouseError,
     )
     from lakehouse.local_model import LocalModelError
-    from lakehouse.runtime.service import create_app, open_local_server, serve
+    from lakehouse.runtime.resources import open_local_server
+    from lakehouse.runtime.service import create_app, serve
     from lakehouse.server.server import Service
 
 __version__ = "0.1.0"
@@ -107,7 +108,8 @@ _ROOMS = {
     "lakehouse.server.server": ("Service",),
     "lakehouse.core.errors": ("Attempt", "LakehouseError", *(name for name in __all__ if name.startswith("Err"))),
     "lakehouse.local_model": ("LocalModelError",),
-    "lakehouse.runtime.service": ("create_app", "open_local_server", "serve"),
+    "lakehouse.runtime.resources": ("open_local_server",),
+    "lakehouse.runtime.service": ("create_app", "serve"),
 }
 
 

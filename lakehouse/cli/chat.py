@@ -103,7 +103,7 @@ async def _embedded(config: Config, model: str | None) -> AsyncIterator[LocalSer
     if embedded_model(config) is None or all(target.provider != "local" for target in chain):
         yield None
         return
-    from lakehouse.runtime.service import (
+    from lakehouse.runtime.resources import (
         open_local_server,  # with it comes the whole service, which others need not wait for
     )
 

@@ -16,13 +16,15 @@ from lakehouse.cli.smoke_request import smoke_request
 from lakehouse.cli.startup_report import startup_report
 from lakehouse.config import Config
 from lakehouse.local_model import LocalModelError
-from lakehouse.process.supervisor import WorkerFailed
+from lakehouse.process.errors import ChildStartFailed
 from lakehouse.runtime.multiprocess import serve_multiprocess
 from lakehouse.runtime.service import serve
 from lakehouse.server.server import Service
 from lakehouse.telemetry.log import Log, stdlib_to
 
 logger = logging.getLogger("lakehouse.serve")
+
+START_FAILURES = (LocalModelError, ChildStartFailed, OSError)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,9 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
             return trio.run(_Run(config, log, arguments).main)
         except BaseExceptionGroup as group:
             error = unwrap_single(group)
-            if isinstance(error, BrokenPipeError) or not isinstance(error, LocalModelError | WorkerFailed | OSError):
+            if isinstance(error, BrokenPipeError) or not isinstance(
+                error, LocalModelError | ChildStartFailed | OSError
+            ):
                 raise
-        except (LocalModelError, WorkerFailed, OSError) as caught:
+        except START_FAILURES as caught:
             error = caught
     print(f"lakehouse: cannot start: {error}", file=sys.stderr)
     return 1

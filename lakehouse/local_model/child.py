@@ -1,31 +1,26 @@
-"""The child process: llama.cpp and nothing else, `python -m lakehouse.local_model.child`.
+"""The child process: llama.cpp and nothing else, a target of `process.bootstrap`.
 
 It is a process of its own because llama.cpp ends its process when it meets a bug (`GGML_ABORT`), and because loading
-a model holds the interpreter for as long as it takes. Three pipes lead to the parent: the first line of standard input
-is the `Settings`, and its end of file the order to go; standard output carries one line when the model is served;
-standard error is llama.cpp's log.
+a model holds the interpreter for as long as it takes. Standard error is llama.cpp's log.
 
 The child lives exactly as long as its parent wants it to. Signals that are meant for the service stay blocked, so that
-the parent can drain although a terminal or systemd has signalled every process of it; SIGKILL ends the child alone.
+the parent can drain although a terminal or systemd has signalled every process of it; SIGKILL ends the child alone, and
+so does the end of standard input.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from lakehouse.process.bootstrap import Startup
+
 if TYPE_CHECKING:
     import xllamacpp
-
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-BLOCKED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Generation for the demonstration model is a millisecond a token on one thread; more would only spin.
 DEMO_THREADS = 1
@@ -37,13 +32,12 @@ ERRORS_ONLY = 1  # of llama.cpp's log levels
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What to serve, where, and for whom.
+    """What to serve, and where.
 
     `model` is a path, or None for the demonstration model; `name` is what /v1/models calls it; `context` is tokens for
-    each of `parallel` conversations; `parent` is a process id.
+    each of `parallel` conversations.
     """
 
-    parent: int
     port: int
     api_key: str
     name: str
@@ -52,30 +46,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     parallel: int
 
 
-def main() -> None:
+def run(startup: Startup) -> None:
     """Serve until standard input ends, or until the parent is gone."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)  # llama.cpp's threads inherit it
-    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=Settings)
-    set_parent_death_signal(settings.parent)
+    settings = msgspec.json.decode(startup.settings, type=Settings)
     threading.Thread(target=leave_at_end_of_input, daemon=True).start()
-    report = os.dup(1)
-    os.dup2(2, 1)  # what any library prints belongs in the log
     try:
         _server = serve(settings)  # serves as long as somebody holds it
     except RuntimeError:
         os._exit(1)  # llama.cpp has written the reason
-    os.write(report, b"serving\n")
+    startup.report_ready()
     threading.Event().wait()
-
-
-def set_parent_death_signal(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends, however it ends.
-
-    End of file on standard input says the same, but nobody reads it while a model is being loaded.
-    """
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before we asked
-        os._exit(1)
 
 
 def leave_at_end_of_input() -> None:
@@ -126,7 +106,3 @@ def demo_model() -> str:
     path = Path(f"/proc/self/fd/{os.memfd_create(demo.NAME)}")
     demo.build(path)
     return str(path)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,6 @@ connections are refused, and `engine.readiness` is what a caller waits for.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -18,12 +17,17 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import trio
 
 from lakehouse.local_model.checks import LocalModelError, check_model
 from lakehouse.local_model.child import Settings
 from lakehouse.local_model.readiness import Readiness
-from lakehouse.process.child import open_child
+from lakehouse.process.child import Child
+from lakehouse.process.environment import pick, pick_prefixes
+from lakehouse.process.errors import ChildStartFailed
+from lakehouse.process.slot import Slot
+from lakehouse.process.spec import ChildSpec, RestartPolicy
 
 log = logging.getLogger("lakehouse.local_model")
 
@@ -53,6 +57,20 @@ class EngineConfig:
             raise ValueError("an engine serves either a `model_path` or the `demo` model")
 
 
+PROBE_TIMEOUT = 5.0  # seconds until a server that said it serves has answered
+
+TARGET = "lakehouse.local_model.child:run"
+CAUSE = r"(?:gguf_init\w*|error loading model): (?P<cause>.+)"
+"""How llama.cpp's log names the cause when it cannot load a file; the first is the most exact."""
+
+ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "XDG_CACHE_HOME")
+ACCELERATORS = (
+    "CUDA_", "GGML_", "GOMP_", "HIP_", "HSA_", "KMP_", "MESA_", "NVIDIA_", "OMP_", "ONEAPI_", "ROCM_", "ROCR_", "SYCL_",
+    "VK_", "ZE_",
+)  # fmt: skip
+"""What the child gets of our environment: nothing with a provider's key in it."""
+
+
 class Engine:
     """The running model. Every attribute but `pid` stays as it is through restarts; `poller` is told of each.
 
@@ -67,9 +85,8 @@ class Engine:
         self.api_key = secrets.token_urlsafe()
         self.pid: int | None = None
         self.poller = Readiness()
-        self._start_timeout = config.start_timeout
-        self._settings = Settings(
-            parent=os.getpid(),
+        self._port = port
+        settings = Settings(
             port=port,
             api_key=self.api_key,
             name=self.name,
@@ -77,74 +94,56 @@ class Engine:
             context=config.context,
             parallel=config.parallel,
         )
+        spec = ChildSpec(
+            name="the embedded model",
+            target=TARGET,
+            settings=msgspec.json.encode(settings),
+            # An abort would start a debugger first, and take seconds to die.
+            environment=pick(ENVIRONMENT) | pick_prefixes(ACCELERATORS) | {"GGML_NO_BACKTRACE": "1"},
+            start_timeout=config.start_timeout,
+            cause=CAUSE,
+        )
+        # A process that has served is proof that the model can be, and callers wait for its successor.
+        restart = RestartPolicy(
+            first_delay=FIRST_DELAY,
+            longest_delay=LONGEST_DELAY,
+            stable_after=STABLE_AFTER,
+            stable_delay=0.0,
+            brief_life_fails=False,
+        )
+        self._slot = Slot(spec, restart=restart, check=self._probe, listener=self, log=log, level=logging.WARNING)
 
     @property
     def available(self) -> bool:
         """Whether the model answers; false from a death until the restart has succeeded."""
         return self.pid is not None
 
-    async def _supervise(self, *, task_status: trio.TaskStatus[str | None]) -> None:
-        """Keep a child alive until cancelled.
+    def child_ready(self, child: Child) -> None:
+        """See `SlotListener`."""
+        self.pid = child.pid
+        self.poller.serving()
 
-        Reports None when the first one answers. If that never happens, reports why and returns.
-        """
-        restarts = Restarts()
-        answered = False
-        while True:
-            served, ending = await self._run_once(trio.TASK_STATUS_IGNORED if answered else task_status)
-            if served is None and not answered:
-                task_status.started(ending)
-                return
-            answered = True
-            delay = restarts.delay_after(served)
-            if restarts.hopeless:
-                self.poller.failed(retry_after=delay)
-            log.warning("the embedded model is gone: %s; starting it again in %g s", ending, delay)
-            await trio.sleep(delay)
+    def child_gone(self) -> None:
+        """See `SlotListener`."""
+        self.pid = None
+        self.poller.starting()
 
-    async def _run_once(self, task_status: trio.TaskStatus[None]) -> tuple[float | None, str]:
-        """From a child's start to its end: how many seconds it served (None: it never did), and how it ended."""
-        try:
-            async with open_child(self._settings) as child:
-                problem = await child.ready(self._start_timeout)
-                if problem is not None:
-                    return None, problem
-                self.pid, began = child.pid, trio.current_time()
-                self.poller.serving()
-                task_status.started(None)
-                try:
-                    await child.ended()
-                finally:
-                    self.pid = None
-                    self.poller.starting()
-                return trio.current_time() - began, f"its process {await child.exited()}"
-        except OSError as error:  # too many processes or files
-            return None, f"no process can be started: {error}"
+    def restart_delayed(self, delay: float, failures: int) -> None:
+        """See `SlotListener`."""
+        if failures >= HOPELESS_AFTER:
+            self.poller.failed(retry_after=delay)
 
-
-class Restarts:
-    """How long to wait before each restart.
-
-    A process that has served is proof that the model can be, and callers wait for its successor: that starts at once,
-    or after `FIRST_DELAY` where the process served for less than `STABLE_AFTER`. After a start that failed the delay
-    doubles, up to `LONGEST_DELAY`.
-    """
-
-    def __init__(self) -> None:
-        self._failed = 0
-
-    @property
-    def hopeless(self) -> bool:
-        """Whether so many starts in a row have failed that the next one is not worth waiting for."""
-        return self._failed >= HOPELESS_AFTER
-
-    def delay_after(self, served: float | None) -> float:
-        """Seconds until the next start, after a process that served for so many seconds; None: its start failed."""
-        if served is not None:
-            self._failed = 0
-            return 0.0 if served >= STABLE_AFTER else FIRST_DELAY
-        self._failed += 1
-        return min(FIRST_DELAY * 2.0 ** min(self._failed - 1, 64), LONGEST_DELAY)
+    async def _probe(self, _: Child) -> str | None:
+        """Ask for /health as a client would; None, or what is wrong."""
+        with trio.move_on_after(PROBE_TIMEOUT):
+            try:
+                async with await trio.open_tcp_stream("127.0.0.1", self._port) as stream:
+                    await stream.send_all(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+                    head = await stream.receive_some(1024)
+            except (OSError, trio.BrokenResourceError) as error:
+                return f"its port {self._port} does not answer: {error}"
+            return None if head.startswith(b"HTTP/1.1 200 ") else f"its port {self._port} answers {head[:40]!r}"
+        return f"its port {self._port} did not answer within {PROBE_TIMEOUT:g} s"
 
 
 @contextmanager
@@ -169,11 +168,15 @@ async def open_engine(config: EngineConfig) -> AsyncIterator[Engine]:
     model's; the same happens when the thread that entered the block ends.
     """
     await trio.to_thread.run_sync(check_model, config.model_path)  # a file may be on a slow disk
+    problem: str | None = None
     with reserved_port() as port:
         engine = Engine(config, port)
         async with trio.open_nursery() as nursery:
-            problem = await nursery.start(engine._supervise)
-            if problem is None:
+            try:
+                await nursery.start(engine._slot.run)
+            except ChildStartFailed as failure:
+                problem = failure.reason
+            else:
                 yield engine
             nursery.cancel_scope.cancel()
     if problem is not None:

@@ -1,170 +1,199 @@
-"""The parent's hold on one child process: start it, hear that it serves, know when it ends, make it end."""
+"""The parent's hold on one child process: start it, wait until it serves, learn how it ends, make it end."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-import subprocess
-import sys
-from collections import deque
+import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from itertools import chain
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 import trio
 
-from lakehouse.local_model.child import Settings
+from lakehouse.process.errors import ChildStartFailed
+from lakehouse.process.launch import Launched, launch
+from lakehouse.process.log_tail import LogTail
+from lakehouse.process.protocol import MAX_LINE, ReadyLine, StartOrder, decode_ready, encode_line
+from lakehouse.process.spec import ChildSpec
+from lakehouse.process.states import CHILD_TRANSITIONS, ChildState, StateMachine
+from lakehouse.process.tasks import open_background
 
-log = logging.getLogger("lakehouse.local_model")
+logger = logging.getLogger("lakehouse.process")
 
-PROGRAM = ("-P", "-m", "lakehouse.local_model.child")  # -P: import from nowhere else than where we were imported from
-
-LINES_KEPT = 40  # of the child's log: enough to say why it ended
-LINE_LIMIT = 500  # bytes of each
-EXIT_LIMIT = 10.0  # seconds a killed process may take to be gone: the kernel has a large model's memory to take down
-LOG_LIMIT = 1.0  # seconds until the log of a process that is gone has been read
-PROBE_LIMIT = 5.0  # seconds until a server that said it serves has answered
-
-# How llama.cpp's log names the cause when it cannot load a file; the first is the most exact.
-CAUSE = re.compile(r"(?:gguf_init\w*|error loading model): (?P<cause>.+)")
+REAP_TIMEOUT = 10.0  # seconds a killed process may take to be gone: the kernel has a large memory to take down
+LOG_TIMEOUT = 1.0  # seconds until the log of a process that is gone has been read, unless its own children hold it
+SHOWN_BYTES = 60  # of what a child wrote in the place of its ready line
 
 
 class Child:
-    """One child process, as `open_child` made it."""
+    """One child process, as `open_child` started it. `stdin` and `stdout` carry frames once it is ready."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._port = settings.port
-        self._log: deque[str] = deque(maxlen=LINES_KEPT)
-        self._log_read = trio.Event()
-        (orders, our_orders), (our_report, report), (our_errors, errors) = _pipes(3)
-        self._orders, self._report, self._errors = map(trio.lowlevel.FdStream, (our_orders, our_report, our_errors))
-        try:
-            os.write(our_orders, msgspec.json.encode(settings) + b"\n")  # far below what a pipe holds
-            self._process = _spawn(orders, report, errors)
-        finally:
-            for descriptor in (orders, report, errors):
-                os.close(descriptor)
-        self._pidfd = os.pidfd_open(self._process.pid)
+    def __init__(self, spec: ChildSpec, launched: Launched, log: logging.Logger) -> None:
+        self.name = spec.name
+        self.log = LogTail(log, spec.name)
+        self.stdin = trio.lowlevel.FdStream(launched.orders)
+        self.stdout = trio.lowlevel.FdStream(launched.report)
+        self._spec = spec
+        self._stderr = None if launched.errors is None else trio.lowlevel.FdStream(launched.errors)
+        self._process = launched.process
+        self._pidfd = launched.pidfd
+        self._machine = StateMachine(ChildState.STARTING, CHILD_TRANSITIONS)
+        self._exited = trio.Event()
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """The number of the process; belongs to it until it is reaped."""
         return self._process.pid
 
-    async def ready(self, timeout: float) -> str | None:
-        """Wait until the child answers on its port, for at most `timeout` seconds; None then, or why it does not.
+    @property
+    def state(self) -> ChildState:
+        """See `states.ChildState`."""
+        return self._machine.state
 
-        Asked once in the life of a child.
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, negative for a signal; None before it was reaped."""
+        return self._process.returncode
+
+    async def wait_ready(self) -> ReadyLine:
+        """Send the order and wait for the answer; once in the life of a child.
+
+        Raises ChildStartFailed if the child ends, refuses, writes something else, or takes longer than the
+        specification's `start_timeout`.
         """
-        with trio.move_on_after(timeout):
-            if await self._report.receive_some():
-                return await self._probe()
-            return f"its process {await self.exited()}"
-        return f"it was not ready within {timeout:g} s"
-
-    async def ended(self) -> None:
-        """Wait for the process to end."""
-        await trio.lowlevel.wait_readable(self._pidfd)
-
-    async def exited(self) -> str:
-        """Wait for the process to end; returns how, and its last words, for people."""
-        await self.ended()
-        status = self._process.wait()  # has ended: this only collects the status
-        how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
-        with trio.move_on_after(LOG_LIMIT):  # what it wrote last is on its way, unless somebody else holds the pipe
-            await self._log_read.wait()
-        last_words = self._last_log_line()
-        return f"{how} ({last_words})" if last_words else how
-
-    def _last_log_line(self) -> str:
-        causes = (CAUSE.search(line) for line in self._log)
-        cause = next((found["cause"] for found in causes if found), None)
-        return cause or next((line for line in reversed(self._log) if line.strip()), "")
-
-    async def _probe(self) -> str | None:
-        """Ask for /health as a client would."""
-        with trio.move_on_after(PROBE_LIMIT):
+        with trio.move_on_after(self._spec.start_timeout):
             try:
-                async with await trio.open_tcp_stream("127.0.0.1", self._port) as stream:
-                    await stream.send_all(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-                    head = await stream.receive_some(1024)
-            except (OSError, trio.BrokenResourceError) as error:
-                return f"its port {self._port} does not answer: {error}"
-            return None if head.startswith(b"HTTP/1.1 200 ") else f"its port {self._port} answers {head[:40]!r}"
-        return f"its port {self._port} did not answer within {PROBE_LIMIT:g} s"
+                await self.stdin.send_all(encode_line(self._order()))
+                line = await self._read_line()
+            except trio.BrokenResourceError:  # it closed its standard input, or ended before it read the order
+                line = b""
+            return await self._ready(line)
+        raise self._failed(f"it was not ready within {self._spec.start_timeout:g} s")
 
-    async def _read_log(self) -> None:
+    async def wait_exit(self) -> int:
+        """Wait until the process was reaped; its exit status."""
+        await self._exited.wait()
+        return self._process.wait()  # was reaped: does not wait
+
+    async def describe_exit(self) -> str:
+        """Wait for the end and put it into words: "was killed by signal 9 (the last line of its log)"."""
+        status = await self.wait_exit()
+        if self._stderr is not None:
+            with trio.move_on_after(LOG_TIMEOUT):
+                await self.log.read.wait()
+        how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
+        last = self.log.cause(self._spec.cause)
+        return f"{how} ({last})" if last else how
+
+    def has_exited(self) -> bool:
+        """Whether the process has ended, be it reaped or not. A system call."""
+        if self._exited.is_set():
+            return True
+        return os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def terminate(self) -> None:
+        """Ask the process to drain and end (SIGTERM)."""
+        if self._machine.can_advance(ChildState.DRAINING):
+            self._machine.advance(ChildState.DRAINING)
+            signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process, and its group if it leads one, with SIGKILL. Does not wait."""
+        if self._machine.can_advance(ChildState.KILLED):
+            self._machine.advance(ChildState.KILLED)
+            self._kill_group()
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def _order(self) -> StartOrder:
+        spec = self._spec
+        return StartOrder(
+            parent=os.getpid(),
+            target=spec.target,
+            preload=spec.preload,
+            orphan=spec.orphan,
+            blocked_signals=spec.blocked_signals,
+            limits=spec.limits,
+            sandbox=spec.sandbox,
+            environment=tuple(spec.environment),
+            python_path=spec.environment.get("PYTHONPATH"),
+            settings=msgspec.Raw(spec.settings),
+        )
+
+    async def _read_line(self) -> bytes:
         line = b""
-        async for received in self._errors:
-            *whole, line = (line + received).split(b"\n")
-            for text in whole:
-                self._log.append(text[:LINE_LIMIT].decode(errors="replace"))
-                log.debug("%s", self._log[-1])
-            line = line[:LINE_LIMIT]
-        self._log_read.set()
+        while not line.endswith(b"\n") and len(line) <= MAX_LINE:
+            if not (data := await self.stdout.receive_some(65536)):
+                break
+            line += data
+        return line
 
-    async def _kill(self) -> None:
-        self._process.kill()
-        with trio.move_on_after(EXIT_LIMIT, shield=True):
-            await trio.lowlevel.wait_readable(self._pidfd)
-            self._process.wait()
+    async def _ready(self, line: bytes) -> ReadyLine:
+        if not line.strip():
+            raise self._failed(f"its process {await self.describe_exit()}")
+        try:
+            answer = decode_ready(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise self._failed(f"it wrote no ready line but {line[:SHOWN_BYTES]!r}") from None
+        if not answer.ready:
+            raise self._failed(answer.reason)
+        if self._machine.can_advance(ChildState.READY):  # it may have been asked to drain meanwhile
+            self._machine.advance(ChildState.READY)
+        return answer
 
-    def _close(self) -> None:
-        os.close(self._pidfd)
-        for stream in (self._orders, self._report, self._errors):
-            stream.close()
+    def _failed(self, reason: str) -> ChildStartFailed:
+        return ChildStartFailed(self.name, reason)
+
+    async def _watch(self) -> None:
+        await trio.lowlevel.wait_readable(self._pidfd)
+        self._reap()
+
+    def _reap(self) -> None:
+        """Collect the status of a process that has ended. Its group goes first, while its number is taken."""
+        if self._machine.can_advance(ChildState.REAPED):
+            self._kill_group()
+            self._process.wait()  # has ended: does not wait
+            self._machine.advance(ChildState.REAPED)
+            self._exited.set()
+
+    def _kill_group(self) -> None:
+        if self._spec.own_group:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def _end(self) -> None:
+        """Kill it, reap it and close every descriptor. `_watch` must have ended."""
+        try:
+            self.kill()
+            if not self._exited.is_set():
+                with trio.move_on_after(REAP_TIMEOUT, shield=True) as reaping:
+                    await trio.lowlevel.wait_readable(self._pidfd)
+                    self._reap()
+                if reaping.cancelled_caught:
+                    logger.error("%s (process %d) was killed and is still there", self.name, self.pid)
+        finally:
+            os.close(self._pidfd)
+            for stream in (self.stdin, self.stdout, self._stderr):
+                if stream is not None:
+                    stream.close()
 
 
 @asynccontextmanager
-async def open_child(settings: Settings) -> AsyncIterator[Child]:
-    """Start a child process; it is gone when the block ends.
+async def open_child(spec: ChildSpec, *, log: logging.Logger = logger) -> AsyncIterator[Child]:
+    """Start a child process; it is gone, reaped and its descriptors closed when the block ends, whatever ends that.
 
-    Must be entered in a thread that lives as long as the process should (see `_spawn`). Raises OSError when no process
-    can be started.
+    Must be entered in a thread that lives as long as the child should (see `launch`). `log` gets the child's standard
+    error. Raises OSError when no process can be started.
     """
-    child = Child(settings)
+    child = Child(spec, launch(spec), log)
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(child._read_log)
+        async with open_background() as nursery:
+            nursery.start_soon(child._watch)
+            if child._stderr is not None:
+                nursery.start_soon(child.log.follow, child._stderr)
             try:
                 yield child
             finally:
-                await child._kill()
-                nursery.cancel_scope.cancel()
+                child.kill()
     finally:
-        child._close()
-
-
-def _pipes(count: int) -> list[tuple[int, int]]:
-    """So many pipes, or OSError and none: those of every failed start would be missing at the next."""
-    made: list[tuple[int, int]] = []
-    try:
-        for _ in range(count):
-            made.append(os.pipe())  # noqa: PERF401 - what was made before one fails is needed
-    except OSError:
-        for descriptor in chain(*made):
-            os.close(descriptor)
-        raise
-    return made
-
-
-def _spawn(orders: int, report: int, errors: int) -> subprocess.Popen[bytes]:
-    """Start the interpreter on `PROGRAM`; takes some milliseconds of the event loop.
-
-    Not by `trio.lowlevel.open_process`: that forks in a worker thread, and the kernel's "kill me when my parent ends"
-    means the *thread* that forked (prctl(2), PR_SET_PDEATHSIG), which trio lets go after ten idle seconds.
-    """
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "GGML_NO_BACKTRACE": "1",  # an abort would start a debugger first, and take seconds to die
-    }
-    return subprocess.Popen(  # noqa: S603 -- our own module in our own interpreter
-        [sys.executable, *PROGRAM],
-        stdin=orders,
-        stdout=report,
-        stderr=errors,
-        env=environment,
-        process_group=0,  # a terminal's Ctrl-C is for the parent, which drains and then ends us
-    )
+        await child._end()

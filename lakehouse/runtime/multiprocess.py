@@ -1,26 +1,36 @@
-"""The service in several processes: this one binds, owns the embedded model, and supervises workers."""
+"""The service in several processes: this one binds, opens what all of them share, and supervises the workers.
+
+The parent binds once and hands the descriptors down, so a connection waits in one shared backlog while workers start
+or are replaced; with SO_REUSEPORT a closing worker would reset the connections in its private queue. Hypercorn's own
+workers do not drain (the first to finish stops the others, https://github.com/pgjones/hypercorn) and a crashed one
+ends the service with status 0.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
-from pathlib import Path
+from contextlib import AsyncExitStack
+from functools import partial
 
 import trio
 
-from lakehouse.chat.dispatch.dispatcher import LocalServer
-from lakehouse.config import Config, LocalTable
-from lakehouse.local_model.readiness import SOCKET, published
-from lakehouse.process.supervisor import Launch, supervise
+from lakehouse.config import Config
+from lakehouse.process.slot import Slot
+from lakehouse.process.spec import ChildSpec, OrphanPolicy, RestartPolicy
+from lakehouse.process.supervisor import supervise
 from lakehouse.runtime.preflight import preflight
-from lakehouse.runtime.service import addresses, open_local_server
-from lakehouse.runtime.worker import WorkerConfig
+from lakehouse.runtime.resources import share_resources
+from lakehouse.runtime.service import addresses
+from lakehouse.runtime.worker_config import WorkerConfig
 from lakehouse.server.listening import listen, url_of
 from lakehouse.server.server import ABORT_TIMEOUT, Service
 from lakehouse.telemetry.worker_ipc import private_directory
+
+logger = logging.getLogger("lakehouse.workers")
+
+TARGET = "lakehouse.runtime.worker:run"
+RESTART = RestartPolicy(first_delay=0.1, longest_delay=5.0, stable_after=5.0, stable_delay=0.05)
 
 
 async def serve_multiprocess(
@@ -28,42 +38,30 @@ async def serve_multiprocess(
 ) -> bool:
     """`service.serve` in `workers` processes on the same sockets. True if all of them left in good order.
 
-    Raises what `serve` does, and WorkerFailed when a worker does not come up.
+    Raises what `serve` does, and ChildStartFailed when a worker does not come up.
     """
     checked = preflight(config, os.environ)
-    table = config.chatd.local
     async with AsyncExitStack() as stack:
         sockets = stack.enter_context(addresses(config))
         directory = stack.enter_context(private_directory())
-        local = None
-        if table.configured:
-            local = await stack.enter_async_context(_local_server(table, directory))
+        resources = await stack.enter_async_context(share_resources(config, directory))
         for sock in sockets:
             listen(sock)
-        descriptors = tuple(sock.fileno() for sock in sockets)
-
-        def orders(index: int) -> bytes:
-            return WorkerConfig(
-                config=config, descriptors=descriptors, index=index, directory=directory, local=local
-            ).encode()
-
-        launch = Launch(
-            command=(sys.executable, "-m", "lakehouse.runtime.worker"), orders=orders, descriptors=descriptors
+        shared = partial(
+            WorkerConfig,
+            config=config,
+            descriptors=tuple(sock.fileno() for sock in sockets),
+            resources=resources,
         )
-        urls = tuple(url_of(sock, secure=checked.tls is not None) for sock in sockets)
-        service = Service(urls, trio.Event())
+        slots = [_slot(shared(index=index)) for index in range(workers)]
+        service = Service(tuple(url_of(sock, secure=checked.tls is not None) for sock in sockets), trio.Event())
         clean = False
         async with trio.open_nursery() as nursery:
 
             async def run(*, task_status: trio.TaskStatus[None]) -> None:
                 nonlocal clean
-                clean = await supervise(
-                    launch,
-                    workers=workers,
-                    drain=service.stopping,
-                    timeout=config.server.drain_timeout + ABORT_TIMEOUT,
-                    task_status=task_status,
-                )
+                timeout = config.server.drain_timeout + ABORT_TIMEOUT
+                clean = await supervise(slots, drain=service.stopping, timeout=timeout, task_status=task_status)
 
             await nursery.start(run)
             task_status.started(service)
@@ -73,10 +71,17 @@ async def serve_multiprocess(
     return clean
 
 
-@asynccontextmanager
-async def _local_server(table: LocalTable, directory: Path) -> AsyncIterator[LocalServer]:
-    """The embedded model as the workers are told of it: how it is, is published in their directory."""
-    async with open_local_server(table) as local:
-        assert local.poller is not None  # noqa: S101 - the engine is our own
-        async with published(local.poller, directory / SOCKET):
-            yield replace(local, poller=None)
+def _slot(worker: WorkerConfig) -> Slot:
+    """A worker's place: it has our environment, with the providers' keys, and drains when this process is gone."""
+    spec = ChildSpec(
+        name=f"worker {worker.index}",
+        target=TARGET,
+        settings=worker.encode(),
+        environment=dict(os.environ),
+        pass_fds=worker.descriptors,
+        orphan=OrphanPolicy.DRAIN,
+        blocked_signals=(),
+        own_group=False,
+        capture_log=False,
+    )
+    return Slot(spec, restart=RESTART, log=logger)

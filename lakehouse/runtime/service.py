@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,17 +22,16 @@ import trio
 from lakehouse.asgi.middleware.auth import HEALTH_PATHS, AuthMiddleware
 from lakehouse.asgi.middleware.cors import CrossOrigin, Origins
 from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
-from lakehouse.asgi.types import App, Receive, Scope, Send, send_json
-from lakehouse.chat.dispatch.dispatcher import Dispatcher, LocalServer, open_dispatcher
-from lakehouse.config import Config, LocalTable, load_config
-from lakehouse.core.errors import ErrMethodNotAllowed, ErrUnavailable
+from lakehouse.asgi.types import App, Receive, Scope, Send
+from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
+from lakehouse.config import Config, load_config
 from lakehouse.gateway.proxy import Gateway
-from lakehouse.local_model import EngineConfig, open_engine
-from lakehouse.local_model.readiness import SOCKET, followed
 from lakehouse.net.reactor import Reactor
 from lakehouse.runtime.app import CHAT_PATHS, LEGACY_CHAT_PATHS, Application, error_response
 from lakehouse.runtime.console.endpoints import PATHS, ObservabilityEndpoints, SignIn, traced
+from lakehouse.runtime.health import HealthEndpoints, HealthRegistry, drain_check
 from lakehouse.runtime.preflight import Preflight, preflight
+from lakehouse.runtime.resources import LOCAL_MODEL, SharedResources, obtain
 from lakehouse.server.listening import bind_socket
 from lakehouse.server.server import BoundApp, Service, serve_listeners
 from lakehouse.server.server_state import Mark
@@ -43,10 +42,10 @@ from lakehouse.telemetry.telemetry import Telemetry, open_traces
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSlot:
-    """A worker's place under a supervisor, which already has the sockets and the embedded model."""
+    """A worker's place under a supervisor, which has opened the sockets and what all workers share."""
 
     sockets: tuple[socket.socket, ...] | None = None
-    local: LocalServer | None = None
+    resources: SharedResources = SharedResources()
     directory: Path | None = None
     index: int = 0
 
@@ -59,6 +58,7 @@ class Runtime:
     gateway: Gateway
     sources: GaugeSources
     stopping: trio.Event
+    health: HealthRegistry
     lifelines: tuple[RequestLifetimeMiddleware, RequestLifetimeMiddleware]
     origins: Origins
 
@@ -149,7 +149,7 @@ async def open_runtime(
     slot = WorkerSlot() if slot is None else slot
     reactor = Reactor()
     async with (
-        _local_server(config, slot) as local,
+        obtain(LOCAL_MODEL, config, slot.resources) as local,
         open_dispatcher(config, env=env, local=local, reactor=reactor) as dispatcher,
         trio.open_nursery() as nursery,
     ):
@@ -180,28 +180,6 @@ async def open_runtime(
             nursery.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def open_local_server(table: LocalTable) -> AsyncIterator[LocalServer]:
-    """The embedded model that the configuration names, for as long as the block runs. Raises LocalModelError."""
-    path = Path(table.model) if table.model else None
-    async with open_engine(EngineConfig(model_path=path, demo=table.demo, context=table.context)) as engine:
-        yield LocalServer(base_url=engine.base_url, api_key=engine.api_key, model=engine.name, poller=engine.poller)
-
-
-@asynccontextmanager
-async def _local_server(config: Config, slot: WorkerSlot) -> AsyncIterator[LocalServer | None]:
-    """The embedded model: the supervisor's, which says in the workers' directory how it is, our own, or none."""
-    table = config.chatd.local
-    if slot.local is not None and slot.directory is not None:
-        async with followed(slot.directory / SOCKET) as poller:
-            yield replace(slot.local, poller=poller)
-    elif slot.local is None and table.configured:
-        async with open_local_server(table) as local:
-            yield local
-    else:
-        yield slot.local
-
-
 def _own_paths(config: Config) -> tuple[str, ...]:
     """The routes that have no upstream behind them."""
     chat = () if config.gateway.chatd_url else CHAT_PATHS
@@ -217,7 +195,9 @@ def _build_apps(
     sources: GaugeSources,
 ) -> Runtime:
     stopping = trio.Event()
-    health = Health(stopping)
+    checks = HealthRegistry()
+    checks.register("drain", drain_check(stopping))
+    health = HealthEndpoints(checks)
     views = ObservabilityEndpoints(observer)
     own = dict.fromkeys(HEALTH_PATHS, health) | {path.encode(): views for path in PATHS}
     chat = None if config.gateway.chatd_url else dispatcher
@@ -246,27 +226,10 @@ def _build_apps(
         gateway=gateway,
         sources=sources,
         stopping=stopping,
+        health=checks,
         lifelines=lifelines,
         origins=origins,
     )
-
-
-class Health:
-    """`/healthz` and `/readyz`: alive, and ready to take requests.
-
-    Raises ErrUnavailable while draining, and ErrMethodNotAllowed for anything but GET and HEAD.
-    """
-
-    def __init__(self, stopping: trio.Event) -> None:
-        self._stopping = stopping
-
-    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        if scope["method"] not in ("GET", "HEAD"):
-            raise ErrMethodNotAllowed(f"{scope['path']} is read with GET", allowed=("GET", "HEAD"))
-        ready = scope["path"] == "/readyz"
-        if ready and self._stopping.is_set():
-            raise ErrUnavailable("draining: the service is about to stop", retry_after=1)
-        await send_json(send, 200, {"status": "ready" if ready else "alive"})
 
 
 def create_app(config: Config | None = None) -> App:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -23,8 +22,9 @@ import trio
 from lakehouse.core import extras
 from lakehouse.local_model import Engine, EngineConfig, LocalModelError, open_engine
 from lakehouse.local_model.child import Settings
-from lakehouse.local_model.engine import Restarts, reserved_port
-from lakehouse.process import child
+from lakehouse.local_model.engine import HOPELESS_AFTER, TARGET, reserved_port
+from lakehouse.process import launch
+from lakehouse.process.protocol import StartOrder, decode_ready, encode_line
 
 needs_llama = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("xllamacpp", "gguf", "numpy")),
@@ -296,7 +296,7 @@ class TestOrphans:
                 os.kill(fork, signal.SIGKILL)
 
     def test_end_of_input_is_the_order_to_go(self) -> None:
-        command = [sys.executable, "-m", "lakehouse.local_model.child"]
+        command = [sys.executable, "-m", "lakehouse.process.bootstrap"]
         with (
             reserved_port() as port,
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running,
@@ -304,9 +304,10 @@ class TestOrphans:
             try:
                 assert running.stdin is not None
                 assert running.stdout is not None
-                running.stdin.write(msgspec.json.encode(settings(port)) + b"\n")
+                order = StartOrder(parent=os.getpid(), target=TARGET, settings=msgspec.Raw(settings(port)))
+                running.stdin.write(encode_line(order))
                 running.stdin.flush()
-                assert running.stdout.readline() == b"serving\n"
+                assert decode_ready(running.stdout.readline()).ready
                 running.stdin.close()
 
                 assert running.wait(10) == 0
@@ -367,13 +368,13 @@ class TestWhatIsWrong:
 
     @needs_llama
     async def test_a_child_that_says_it_serves_has_to_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(child, "PROGRAM", ("-c", "print('serving', flush=True); input(); input()"))
+        monkeypatch.setattr(launch, "PROGRAM", ("-c", "print('{\"ready\": true}', flush=True); input(); input()"))
 
         assert "cannot be served: its port" in await self.failure(None)
 
     @needs_llama
     async def test_loading_has_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(child, "PROGRAM", ("-c", "input(); input()"))
+        monkeypatch.setattr(launch, "PROGRAM", ("-c", "input(); input()"))
 
         with pytest.raises(LocalModelError, match=r"it was not ready within 0\.2 s"):
             async with open_engine(EngineConfig(demo=True, start_timeout=0.2)):
@@ -387,16 +388,17 @@ class TestWhatIsWrong:
 
 
 def test_failed_starts_back_off_to_twice_a_minute_and_a_process_that_served_is_replaced_at_once() -> None:
-    restarts = Restarts()
+    engine = Engine(EngineConfig(demo=True), 4711)
+    restarts = engine._slot._backoff
     assert [restarts.delay_after(None) for _ in range(9)] == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
-    assert restarts.hopeless
+    assert restarts.failures > HOPELESS_AFTER
     assert [restarts.delay_after(0.5) for _ in range(3)] == [0.25] * 3
-    assert not restarts.hopeless
+    assert restarts.failures == 0
     assert restarts.delay_after(5) == 0
 
 
-def settings(port: int) -> Settings:
-    return Settings(parent=os.getpid(), port=port, api_key="key", name="demo", model=None, context=512, parallel=1)
+def settings(port: int) -> bytes:
+    return msgspec.json.encode(Settings(port=port, api_key="key", name="demo", model=None, context=512, parallel=1))
 
 
 def build_demo(path: Path) -> None:
@@ -430,20 +432,3 @@ def parent(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]
             yield running, [int(pid) for pid in running.stdout.readline().split()]
         finally:
             running.kill()
-
-
-def test_a_start_that_finds_too_few_descriptors_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipes, made = [os.pipe(), os.pipe()], []
-
-    def pipe() -> tuple[int, int]:
-        if not pipes:
-            raise OSError(errno.EMFILE, "too many open files")
-        made.extend(pipes[0])
-        return pipes.pop(0)
-
-    monkeypatch.setattr(child.os, "pipe", pipe)
-    with pytest.raises(OSError, match="too many open files"):
-        child._pipes(3)
-    for descriptor in made:
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(descriptor)

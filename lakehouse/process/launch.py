@@ -1,0 +1,85 @@
+"""Start a child's process with pipes to it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from itertools import chain
+
+from lakehouse.process.environment import interpreter_environment
+from lakehouse.process.spec import ChildSpec
+
+PROGRAM = ("-P", "-m", "lakehouse.process.bootstrap")  # -P: do not import from the working directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """A process that runs, and the parent's ends of its pipes; `errors` is None where the log was not captured."""
+
+    process: subprocess.Popen[bytes]
+    pidfd: int
+    orders: int
+    report: int
+    errors: int | None
+
+
+def launch(spec: ChildSpec) -> Launched:
+    """Start the process; takes some milliseconds of the event loop. Raises OSError, and leaves nothing then.
+
+    Not in a worker thread, as `trio.lowlevel.open_process` does it: `death_signal` is about the thread that forks, and
+    trio ends a worker thread after ten idle seconds.
+    """
+    pipes = open_pipes(3 if spec.capture_log else 2)
+    orders, report = pipes[0], pipes[1]
+    errors = pipes[2] if spec.capture_log else None
+    try:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter, or the specification's command
+            spec.command or [sys.executable, *PROGRAM, spec.target],  # the target, for whoever lists processes
+            stdin=orders[0],
+            stdout=report[1],
+            stderr=None if errors is None else errors[1],
+            env=dict(spec.environment) | interpreter_environment(),
+            pass_fds=spec.pass_fds,
+            process_group=0 if spec.own_group else None,
+        )
+        pidfd = _open_pidfd(process)
+    except BaseException:
+        _close(orders[1], report[0], *([] if errors is None else [errors[0]]))
+        raise
+    finally:
+        _close(orders[0], report[1], *([] if errors is None else [errors[1]]))
+    return Launched(
+        process=process,
+        pidfd=pidfd,
+        orders=orders[1],
+        report=report[0],
+        errors=None if errors is None else errors[0],
+    )
+
+
+def open_pipes(count: int) -> list[tuple[int, int]]:
+    """So many pipes, or OSError and none: the descriptors of every failed start would be missing at the next."""
+    opened: list[tuple[int, int]] = []
+    try:
+        for _ in range(count):
+            opened.append(os.pipe())  # noqa: PERF401 - those that were opened before one fails are needed
+    except OSError:
+        _close(*chain(*opened))
+        raise
+    return opened
+
+
+def _open_pidfd(process: subprocess.Popen[bytes]) -> int:
+    try:
+        return os.pidfd_open(process.pid)
+    except OSError:
+        process.kill()
+        process.wait()  # it was killed before it could do anything: only the kernel is waited for
+        raise
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

@@ -1,0 +1,158 @@
+"""Calls in the parent: a request goes down the child's standard input, items and a result come up its standard output.
+
+The pipes give back-pressure both ways: a child that streams waits while nobody reads, and at most one frame and one
+read are held here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import msgspec
+import trio
+
+from lakehouse.process.child import Child
+from lakehouse.process.errors import CallFailed, ChildExited
+from lakehouse.process.frames import (
+    FINAL,
+    Failure,
+    Frame,
+    FrameDecoder,
+    FrameError,
+    FrameKind,
+    encode_header,
+)
+
+READ_SIZE = 256 * 1024
+JOINED = 16 * 1024
+"""Bytes of a payload up to which header and payload leave in one write."""
+EXIT_WAIT = 2.0
+"""Seconds that a call whose pipe broke waits to learn how its child ended."""
+
+
+class Connection:
+    """The frames to and from one child; one call at a time."""
+
+    def __init__(self, child: Child, *, max_frame: int) -> None:
+        self.child = child
+        self._decoder = FrameDecoder(max_frame)
+        self._max_frame = max_frame
+        self._frames: deque[Frame] = deque()
+
+    async def send(self, kind: FrameKind, call: int, payload: bytes = b"") -> None:
+        """Write one frame. Cancelled, it may have written a part of it: the child has to be killed then.
+
+        Raises ChildExited, and ValueError for a payload that is larger than a frame may be.
+        """
+        if len(payload) > self._max_frame:
+            raise ValueError(f"a request of {len(payload)} bytes is larger than the {self._max_frame} that are allowed")
+        header = encode_header(kind, call, len(payload))
+        try:
+            if len(payload) <= JOINED:
+                await self.child.stdin.send_all(header + payload)
+            else:
+                await self.child.stdin.send_all(header)
+                await self.child.stdin.send_all(payload)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise await self._exited() from None
+
+    async def receive(self, call: int) -> Frame:
+        """The next frame of a call. Cancelled, it loses nothing.
+
+        Raises ChildExited if the child ended or wrote something else; it is killed in the second case.
+        """
+        while not self._frames:
+            try:
+                data = await self.child.stdout.receive_some(READ_SIZE)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                data = b""
+            if not data:
+                raise await self._exited()
+            try:
+                self._frames.extend(self._decoder.feed(data))
+            except FrameError as error:
+                raise self._broke_protocol(str(error)) from None
+        frame = self._frames.popleft()
+        if frame.call != call or frame.kind in (FrameKind.REQUEST, FrameKind.CANCEL):
+            raise self._broke_protocol(f"{frame.kind.name} of call {frame.call} came during call {call}")
+        return frame
+
+    def _broke_protocol(self, what: str) -> ChildExited:
+        self.child.kill()
+        return ChildExited(f"{self.child.name} was killed: {what}")
+
+    async def _exited(self) -> ChildExited:
+        """How the child ended. One that has closed its pipes and lives is killed."""
+        self.child.kill()
+        with trio.move_on_after(EXIT_WAIT):
+            return ChildExited(
+                f"{self.child.name} ended during the call: its process {await self.child.describe_exit()}"
+            )
+        return ChildExited(f"{self.child.name} closed its pipes during the call and was killed")
+
+
+class Reply:
+    """The answer to one call, as an iterator over its items; afterwards `result` is there."""
+
+    def __init__(self, connection: Connection, number: int) -> None:
+        self.number = number
+        self.sent = False
+        """Whether the whole request is on its way: only then can the call be cancelled without killing the child."""
+        self.ended = False
+        self.replace = False
+        """Whether the child asked not to be used again."""
+        self._connection = connection
+        self._result: bytes | None = None
+
+    @property
+    def result(self) -> bytes:
+        """What the call returned. Raises RuntimeError before the items are exhausted."""
+        if self._result is None:
+            raise RuntimeError("the result of a call comes after its items")
+        return self._result
+
+    async def send(self, request: bytes) -> None:
+        """Send the request. Raises ChildExited, ValueError."""
+        await self._connection.send(FrameKind.REQUEST, self.number, request)
+        self.sent = True
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next item as it arrives. Raises CallFailed with the child's answer, ChildExited."""
+        if self.ended:
+            raise StopAsyncIteration
+        frame = await self._connection.receive(self.number)
+        if frame.kind is FrameKind.ITEM:
+            return frame.payload
+        self._end(frame)
+        raise StopAsyncIteration
+
+    async def discard(self) -> None:
+        """Ask the child to stop and read until it has: it is free for the next call then. Raises ChildExited."""
+        if self.ended:
+            return
+        await self._connection.send(FrameKind.CANCEL, self.number)
+        while not self.ended:
+            frame = await self._connection.receive(self.number)
+            if frame.kind in FINAL:
+                with suppress(CallFailed):
+                    self._end(frame)
+
+    def _end(self, frame: Frame) -> None:
+        self.ended = True
+        if frame.kind is FrameKind.RESULT:
+            self._result = frame.payload
+        elif frame.kind is FrameKind.FAILURE:
+            try:
+                failure = msgspec.json.decode(frame.payload, type=Failure)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                self.replace = True
+                raise CallFailed("internal", "the child's failure cannot be read", msgspec.Raw(b"null")) from None
+            self.replace = failure.replace
+            raise CallFailed(failure.kind, failure.message, failure.details)
+        elif self._result is None:
+            self._result = b""

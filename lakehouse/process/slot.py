@@ -1,0 +1,142 @@
+"""One place under supervision: a child, and after its end another one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Protocol
+
+import trio
+
+from lakehouse.process.backoff import Backoff
+from lakehouse.process.child import Child
+from lakehouse.process.child import open_child as _open_child
+from lakehouse.process.errors import ChildStartFailed
+from lakehouse.process.spec import ChildSpec, RestartPolicy
+from lakehouse.process.states import SLOT_TRANSITIONS, SlotState, StateMachine
+
+logger = logging.getLogger("lakehouse.process")
+
+OpenChild = Callable[[ChildSpec], AbstractAsyncContextManager[Child]]
+
+
+class SlotListener(Protocol):
+    """Who is told what happens in a slot, at once and without a wait."""
+
+    def child_ready(self, child: Child) -> None:
+        """A child serves from now on."""
+
+    def child_gone(self) -> None:
+        """It does not any more."""
+
+    def restart_delayed(self, delay: float, failures: int) -> None:
+        """The next start is so many seconds away, after so many failures in a row."""
+
+
+class Slot:
+    """Keeps one child of a specification running.
+
+    `check` is called when a child says that it is ready, and returns None or why it is not. `open_child` starts the
+    children, by default with this slot's log.
+    """
+
+    def __init__(
+        self,
+        spec: ChildSpec,
+        *,
+        restart: RestartPolicy,
+        check: Callable[[Child], Awaitable[str | None]] | None = None,
+        listener: SlotListener | None = None,
+        open_child: OpenChild | None = None,
+        log: logging.Logger = logger,
+        level: int = logging.ERROR,
+    ) -> None:
+        self.spec = spec
+        self.child: Child | None = None
+        """The child that is ready now; None while there is none."""
+        self.returncode: int | None = None
+        """The exit status of the child that was drained; None before that, and when there was none to drain."""
+        self._backoff = Backoff(restart)
+        self._check = check
+        self._listener = listener
+        self._open_child = open_child or partial(_open_child, log=log)
+        self._log = log
+        self._level = level
+        self._draining = trio.Event()
+        self._machine = StateMachine(SlotState.STARTING, SLOT_TRANSITIONS)
+
+    @property
+    def state(self) -> SlotState:
+        """See `states.SlotState`."""
+        return self._machine.state
+
+    def drain(self) -> None:
+        """Ask the child to end, and start no other. `run` returns when it has."""
+        self._draining.set()
+        if self.child is not None:
+            self.child.terminate()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Start a child, and another one whenever it ends, until `drain` or cancellation. No child is left.
+
+        Reports that it has started when the first child is ready; raises ChildStartFailed if that never is. Later
+        failures to start are logged, and tried again after the policy's delay.
+        """
+        started = False
+        try:
+            while not self._draining.is_set():
+                served: float | None = None
+                try:
+                    served, ending = await self._run_child(trio.TASK_STATUS_IGNORED if started else task_status)
+                except ChildStartFailed as failure:
+                    if not started:
+                        raise
+                    ending = str(failure)
+                started = True
+                if self._draining.is_set():
+                    return
+                await self._back_off(self._backoff.delay_after(served), ending)
+        finally:
+            self._machine.advance(SlotState.STOPPED)
+
+    async def _back_off(self, delay: float, ending: str) -> None:
+        self._machine.advance(SlotState.BACKING_OFF)
+        if self._listener is not None:
+            self._listener.restart_delayed(delay, self._backoff.failures)
+        self._log.log(self._level, "%s; starting it again in %g s", ending, delay)
+        with trio.move_on_after(delay):
+            await self._draining.wait()
+            return
+        self._machine.advance(SlotState.STARTING)
+
+    async def _run_child(self, task_status: trio.TaskStatus[None]) -> tuple[float, str]:
+        """One child from start to end: how many seconds it was ready, and how it ended. Raises ChildStartFailed."""
+        try:
+            async with self._open_child(self.spec) as child:
+                await child.wait_ready()
+                if self._check is not None and (problem := await self._check(child)) is not None:
+                    raise ChildStartFailed(self.spec.name, problem)
+                return await self._serve(child, task_status)
+        except OSError as error:  # too many processes or files
+            raise ChildStartFailed(self.spec.name, f"no process can be started: {error}") from error
+
+    async def _serve(self, child: Child, task_status: trio.TaskStatus[None]) -> tuple[float, str]:
+        self._machine.advance(SlotState.RUNNING)
+        self.child, began = child, trio.current_time()
+        if self._listener is not None:
+            self._listener.child_ready(child)
+        try:
+            if self._draining.is_set():  # the drain began while this child was starting
+                child.terminate()
+            task_status.started()
+            status = await child.wait_exit()
+        finally:
+            self.child = None
+            if self._listener is not None:
+                self._listener.child_gone()
+        if self._draining.is_set():
+            self.returncode = status
+        lasted = trio.current_time() - began
+        return lasted, f"{self.spec.name} is gone: its process {await child.describe_exit()}"

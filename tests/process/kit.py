@@ -1,0 +1,75 @@
+"""What the tests of child processes share: specifications of children, and what is left of them afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from lakehouse.process.spec import ChildSpec
+
+TESTS = str(Path(__file__).parents[1])
+
+
+def child_spec(target: str, settings: object = None, **options: Any) -> ChildSpec:
+    """A child that runs a function of `targets`."""
+    encoded = msgspec.json.encode(settings)
+    return ChildSpec(name="the child", target=f"tests.process.targets:{target}", settings=encoded, **options)
+
+
+def program(source: str, **options: Any) -> ChildSpec:
+    """A child that runs a program of its own in the place of our bootstrap."""
+    import sys
+
+    return ChildSpec(name="the child", command=(sys.executable, "-c", source), **options)
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; a zombie that waits for init does not."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def children() -> set[int]:
+    """This process's children, zombies included."""
+    threads = Path("/proc/self/task").iterdir()  # a child belongs to the thread that forked
+    return {int(pid) for thread in threads for pid in (thread / "children").read_text().split()}
+
+
+def descriptors() -> set[tuple[int, str]]:
+    """What this process has open, by number and by what it is."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add((int(entry.name), str(entry.readlink())))
+    return {(number, what) for number, what in found if not what.startswith("/proc/")}
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Whatever the block does, afterwards there are no more children, zombies and descriptors than before."""
+    before = descriptors(), children()
+    yield
+    assert (descriptors(), children()) == before
+
+
+async def until(condition: Callable[[], object], *, seconds: float = 20) -> None:
+    """Wait for something that another process does."""
+    with trio.fail_after(seconds):
+        while not condition():
+            await trio.sleep(0.005)
+
+
+def processor_seconds(pid: int) -> float:
+    """How much processor time a process has used; what it used last if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,305 @@
+"""A pool of children: calls are answered, a cancelled one never keeps a child busy, and nothing is left of any."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+
+from lakehouse.process.child import open_child
+from lakehouse.process.errors import CallFailed, ChildExited, PoolUnavailable
+from lakehouse.process.pool import ChildPool, PoolPolicy, open_pool
+from lakehouse.process.spec import RestartPolicy
+from tests.process.kit import child_spec, lives, nothing_left, processor_seconds, until
+
+
+@asynccontextmanager
+async def pool_of(size: int = 1, **options: Any) -> AsyncIterator[ChildPool]:
+    """A pool of `targets.answers`, after which nothing may be left."""
+    with nothing_left():
+        async with open_pool(child_spec("answers"), PoolPolicy(size=size, **options)) as pool:
+            yield pool
+
+
+async def pid_of(pool: ChildPool) -> int:
+    return int(await pool.call(b"pid"))
+
+
+async def counts(pool: ChildPool, *, idle: int, in_use: int = 0, waiting: int = 0) -> None:
+    """Wait until the pool is so."""
+    await until(lambda: (pool.idle, pool.in_use, pool.waiting) == (idle, in_use, waiting))
+
+
+async def test_calls_and_streams_are_answered_by_the_same_child() -> None:
+    async with pool_of() as pool:
+        assert pool.size == 0
+        assert await pool.call(b"echo " + bytes(3_000_000)) == bytes(3_000_000)
+        async with pool.stream(b"count 1000") as reply:
+            with pytest.raises(RuntimeError, match="after its items"):
+                _ = reply.result
+            assert [int(item) async for item in reply] == list(range(1000))
+            assert reply.result == b"counted"
+        assert await pool.call(b"echo") == b""
+        assert (pool.size, pool.idle, pool.in_use, pool.started) == (1, 1, 0, 1)
+
+
+async def test_as_many_at_once_as_there_are_children_and_the_rest_in_order() -> None:
+    async with pool_of(2, prestart=2) as pool:
+        done: list[int] = []
+
+        async def call(number: int) -> None:
+            await pool.call(b"sleep 0.02")
+            done.append(number)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(6):
+                nursery.start_soon(call, number)
+                await trio.lowlevel.checkpoint()
+                await trio.sleep(0.002)
+        assert sorted(done) == list(range(6))
+        assert pool.started == 2
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind", "message", "details"),
+    [
+        (b"fail", "bad request", "no column x", {"position": 7}),
+        (b"raise x", "internal", "KeyError: 'x'", None),
+    ],
+)
+async def test_a_failure_of_the_call_is_the_childs_answer(
+    request_: bytes, kind: str, message: str, details: object
+) -> None:
+    async with pool_of() as pool:
+        pid = await pid_of(pool)
+        with pytest.raises(CallFailed, match=message) as caught:
+            await pool.call(request_)
+        assert (caught.value.kind, msgspec.json.decode(caught.value.details)) == (kind, details)
+        assert await pid_of(pool) == pid
+
+
+async def test_a_child_without_memory_is_replaced() -> None:
+    async with pool_of() as pool:
+        pid = await pid_of(pool)
+        with pytest.raises(CallFailed, match="no memory"):
+            await pool.call(b"exhausted")
+        assert await pid_of(pool) != pid
+        assert not lives(pid)
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [
+        (b"exit 3", "the child ended during the call: its process exited with status 3"),
+        (b"garbage", "the child was killed: the pipe has b'this is no frame"),
+        (b"close", "the child ended during the call: its process was killed by signal 9"),
+        (b"bytes 2000000", "the child was killed: a frame of 2000000 bytes is larger than the 1000000"),
+    ],
+)
+async def test_a_child_that_ends_during_a_call_is_named_and_replaced(request_: bytes, sentence: str) -> None:
+    async with pool_of(max_frame=1_000_000) as pool:
+        pid = await pid_of(pool)
+        with pytest.raises(ChildExited) as caught:
+            await pool.call(request_)
+        assert str(caught.value).startswith(sentence)
+        assert await pid_of(pool) != pid
+        with pytest.raises(ValueError, match="a request of 1000005 bytes is larger"):
+            await pool.call(b"echo " + bytes(1_000_000))
+        assert await pool.call(b"echo there") == b"there"
+
+
+async def test_a_killed_child_fails_its_own_call_alone() -> None:
+    async with pool_of(2, prestart=2) as pool:
+        async with pool.stream(b"wait") as reply, pool.stream(b"count 3") as other:
+            os.kill(reply._connection.child.pid, signal.SIGKILL)
+            with pytest.raises(ChildExited, match="was killed by signal 9"):
+                await anext(reply)
+            assert [item async for item in other] == [b"0", b"1", b"2"]
+        await until(lambda: pool.started == 3)  # it was kept at two
+
+
+async def test_an_idle_child_that_died_costs_nobody_a_call() -> None:
+    async with pool_of() as pool:
+        for _ in range(5):
+            os.kill(pid := await pid_of(pool), signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # the pool does not get to see that it has ended
+            assert await pool.call(b"echo there") == b"there"
+
+
+async def test_a_cancelled_call_that_can_be_interrupted_leaves_its_child_for_the_next() -> None:
+    async with pool_of(reset_timeout=5) as pool:
+        pid = await pid_of(pool)
+        for _ in range(5):
+            with trio.move_on_after(0.02) as scope:
+                await pool.call(b"wait")
+            assert scope.cancelled_caught
+            assert await pid_of(pool) == pid
+        async with pool.stream(b"flood") as reply:
+            assert len(await anext(reply)) == 100_000
+        assert await pid_of(pool) == pid
+        assert pool.started == 1
+
+
+@pytest.mark.parametrize("reset_timeout", [0, 0.05])
+async def test_one_that_cannot_is_killed_and_its_processor_is_idle_within_a_tenth_of_a_second(
+    reset_timeout: float,
+) -> None:
+    async with pool_of(reset_timeout=reset_timeout) as pool:
+        pid = await pid_of(pool)
+        with trio.move_on_after(0.1):
+            await pool.call(b"spin")
+        left = trio.current_time()
+        await until(lambda: not lives(pid), seconds=2)
+        assert trio.current_time() - left < reset_timeout + 0.5  # a tenth on an idle machine
+        used = processor_seconds(pid)
+        assert await pid_of(pool) != pid
+        assert processor_seconds(pid) in (0.0, used)
+
+
+async def test_a_caller_does_not_wait_for_the_reset() -> None:
+    async with pool_of(2, prestart=2, reset_timeout=0.5) as pool:
+        with trio.move_on_after(0.05):
+            await pool.call(b"spin")
+        began = trio.current_time()
+        assert await pool.call(b"echo there") == b"there"  # the other child
+        assert trio.current_time() - began < 0.4
+        assert pool.in_use == 1
+        await counts(pool, idle=2)
+
+
+async def test_the_queue_is_bounded_in_length_and_time() -> None:
+    async with (
+        pool_of(1, prestart=1, max_waiting=1, queue_timeout=0.2, reset_timeout=5) as pool,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(pool.call, b"wait")
+        await counts(pool, idle=0, in_use=1)
+
+        async def late() -> None:
+            with pytest.raises(PoolUnavailable, match=r"all of 1 are busy: none became free within 0\.2 s"):
+                await pool.call(b"echo")
+
+        nursery.start_soon(late)
+        await counts(pool, idle=0, in_use=1, waiting=1)
+        with pytest.raises(PoolUnavailable, match="all of 1 are busy: 1 calls wait already") as caught:
+            await pool.call(b"echo")
+        assert caught.value.retry_after > 0
+        await counts(pool, idle=0, in_use=1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_children_that_do_not_start_fail_the_calls_that_wait_and_are_tried_again_later() -> None:
+    policy = PoolPolicy(size=2, restart=RestartPolicy(first_delay=0.2))
+    attempts = 0
+
+    def start(spec: Any) -> Any:
+        nonlocal attempts
+        attempts += 1
+        return open_child(spec if attempts > 1 else child_spec("crash"))
+
+    with nothing_left():
+        async with open_pool(child_spec("answers"), policy, start=start) as pool:
+            for _ in range(2):  # the second is answered from what the first has shown
+                with pytest.raises(PoolUnavailable, match="cannot open the thing"):
+                    await pool.call(b"echo")
+            assert attempts == 1
+            await trio.sleep(0.25)
+            assert await pool.call(b"echo there") == b"there"
+
+
+async def test_a_pool_that_cannot_start_says_so_by_itself() -> None:
+    with nothing_left(), pytest.raises(PoolUnavailable, match="the disk is full"):
+        async with open_pool(child_spec("refuse"), PoolPolicy(size=1, prestart=1)):
+            pytest.fail("it started")
+
+
+async def test_a_child_is_replaced_after_so_many_calls() -> None:
+    async with pool_of(max_calls=2) as pool:
+        pids = [await pid_of(pool) for _ in range(6)]
+        assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4] == pids[5]
+
+
+async def test_a_closed_pool_takes_no_calls_and_ends_those_under_way() -> None:
+    ended: list[str] = []
+
+    async def call(pool: ChildPool, request: bytes) -> None:
+        try:
+            await pool.call(request)
+        except (ChildExited, PoolUnavailable) as error:
+            ended.append(type(error).__name__)
+
+    async with trio.open_nursery() as nursery:
+        with nothing_left():
+            async with open_pool(child_spec("answers"), PoolPolicy(size=1, prestart=1)) as pool:
+                nursery.start_soon(call, pool, b"wait")
+                await counts(pool, idle=0, in_use=1)
+                nursery.start_soon(call, pool, b"echo")
+                await counts(pool, idle=0, in_use=1, waiting=1)
+            await until(lambda: len(ended) == 2)
+    assert sorted(ended) == ["ChildExited", "PoolUnavailable"]
+    with pytest.raises(PoolUnavailable, match="the pool is closed"):
+        await pool.call(b"echo")
+
+
+class CancelAt(trio.abc.Instrument):
+    """Cancels a scope when its task has been scheduled for the nth time."""
+
+    def __init__(self, scope: trio.CancelScope, task: trio.lowlevel.Task, step: int) -> None:
+        self.scope, self.task, self.left = scope, task, step
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self.task:
+            self.left -= 1
+            if self.left == 0:
+                self.scope.cancel()
+
+
+@pytest.mark.parametrize("request_", [b"echo x", b"count 40", b"echo " + bytes(400_000), b"wait"])
+async def test_cancelled_at_any_step_the_pool_serves_on(request_: bytes) -> None:
+    """The call is cancelled at its first scheduler step, at its second, and so on until it ends by itself."""
+    async with pool_of(2, prestart=1) as pool:
+        for step in range(1, 60):
+            with trio.CancelScope() as scope:
+                instrument = CancelAt(scope, trio.lowlevel.current_task(), step)
+                trio.lowlevel.add_instrument(instrument)
+                try:
+                    with trio.move_on_after(0.05 if request_ == b"wait" else 20):
+                        async with pool.stream(request_) as reply:
+                            async for _ in reply:
+                                pass
+                finally:
+                    trio.lowlevel.remove_instrument(instrument)
+            if not scope.cancelled_caught:
+                break
+            assert await pool.call(b"echo there") == b"there"
+        await until(lambda: pool.in_use == 0 and pool.waiting == 0 and pool.idle >= 1)
+
+
+async def test_many_callers_that_come_and_go_lose_no_child() -> None:
+    async with pool_of(2, prestart=2) as pool:
+        answered = 0
+
+        async def caller(number: int) -> None:
+            nonlocal answered
+            with trio.move_on_after((number % 7) * 0.004):
+                assert await pool.call(b"echo %d" % number) == b"%d" % number
+                answered += 1
+
+        async with trio.open_nursery() as nursery:
+            for number in range(60):
+                nursery.start_soon(caller, number)
+        await until(lambda: pool.in_use == 0 and pool.waiting == 0)
+        assert await pool.call(b"echo there") == b"there"
+        assert answered <= 60
+
+
+@pytest.mark.parametrize("options", [{"size": 0}, {"size": 1, "prestart": 2}, {"size": 1, "max_waiting": -1}])
+def test_a_policy_that_cannot_be_kept_is_refused(options: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="a pool has at least one child"):
+        PoolPolicy(**options)

@@ -4,7 +4,8 @@
     python -m tools.compare_proxies --check    fails if the page does not say what is found now
 
 Needs nginx and Caddy (Debian: `apt-get install nginx-light caddy`); they run on loopback with configurations of their
-own and end with this program. Exit status 1 if there is a difference without a reason in `tools/reasons.py`.
+own and end with this program. Exit status 1 if there is a difference without a reason in
+`tools/proxy_differences_text.py`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import NamedTuple
 
 import trio
 
-from tools.kit.gateway_services import Service, Visit, say_ok
+from tools.kit.gateway_services import Service, ServiceRequest, answer_ok
 from tools.kit.proxy_tables import PATHS, REQUESTS, RESPONSES, Case, Pairs
-from tools.proxies import Proxy, in_front_of_one_service
-from tools.reasons import ABOUT_WHO_ASKS, HEAD, NO_TYPE, WHY
+from tools.proxy_differences_text import ABOUT_WHO_ASKS, HEAD, NO_TYPE, WHY
+from tools.reverse_proxies import Proxy, in_front_of_one_service
 
 PAGE = Path(__file__).parent.parent / "docs" / "proxy-differences.md"
 
@@ -50,10 +51,10 @@ async def paths(service: Service, found: list[Proxy]) -> list[Row]:
     for case in PATHS:
         cells = []
         for proxy in found:
-            service.visits.clear()
+            service.requests.clear()
             answer = await proxy.ask(case.target)
             refusal = str(answer.status) if answer else "no answer"
-            cells.append(_code(service.last.target) if service.visits else refusal)
+            cells.append(_code(service.last.target) if service.requests else refusal)
         rows.append(Row(case.target.decode(), _code(case.target), cells))
     return rows
 
@@ -65,9 +66,9 @@ async def requests(service: Service, found: list[Proxy]) -> list[Row]:
     for case in (Case("no headers at all", "", ""), *ABOUT_WHO_ASKS, *REQUESTS):
         cells = []
         for proxy in found:
-            service.visits.clear()
+            service.requests.clear()
             answer = await proxy.ask(b"/v1/storage/x", headers=case.given, body=case.body)
-            if not service.visits:
+            if not service.requests:
                 cells.append(str(answer.status) if answer else "no answer")
                 continue
             told = [_settled(pair) for pair in service.last.headers if pair[0] not in OF_THE_HOP]
@@ -94,14 +95,14 @@ async def responses(service: Service, found: list[Proxy]) -> list[Row]:
             told = [_settled(pair) for pair in headers if pair[0] not in dropped]
             cells.append(_lines([pair for pair in told if b"gateway;dur" not in pair[1]]))
         rows.append(Row(case.name, _given(case), cells))
-    service.script = say_ok
+    service.script = answer_ok
     return rows
 
 
-def _answering(headers: str) -> Callable[[Visit], Awaitable[None]]:
+def _answering(headers: str) -> Callable[[ServiceRequest], Awaitable[None]]:
     lines = "".join(f"{line.strip()}\r\n" for line in headers.splitlines())
 
-    async def answer(visit: Visit) -> None:
+    async def answer(visit: ServiceRequest) -> None:
         await visit.send(b"HTTP/1.1 200 OK\r\n" + lines.encode() + b"Content-Length: 2\r\n\r\nok")
 
     return answer

@@ -16,8 +16,8 @@ from lakehouse.asgi.middleware.auth import AuthMiddleware, Tokens
 from lakehouse.asgi.types import Message, Receive, Scope, Send
 from lakehouse.config import AuthTable, ConfigError
 from lakehouse.core.errors import ErrForbidden, ErrUnauthorized
-from tools.kit.gateway_services import lake
-from tools.kit.service_with_providers import runtime
+from tools.kit.gateway_services import open_gateway
+from tools.kit.service_with_providers import open_service
 
 LOCAL = "127.0.0.1"
 
@@ -186,7 +186,7 @@ def test_tokens_do_not_show() -> None:
 async def test_the_door_in_front_of_the_gateway(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     tokens = Tokens(["s3cret-token"])
-    async with lake(wrap=lambda app: AuthMiddleware(app, tokens=tokens)) as up:
+    async with open_gateway(wrap=lambda app: AuthMiddleware(app, tokens=tokens)) as up:
         for headers in ("", "authorization: Bearer wr0ng-token", "authorization: Basic s3cret-token"):
             answer = await up.ask("/v1/sql", method="POST", headers=f"content-length: 2\n{headers}", body=b"hi")
             document = json.loads(answer.body)["error"]
@@ -194,7 +194,7 @@ async def test_the_door_in_front_of_the_gateway(caplog: pytest.LogCaptureFixture
             assert (document["code"], document["class"]) == ("ErrUnauthorized", None)
             assert b"s3cret" not in answer.body
             assert b"wr0ng" not in answer.body
-        assert not up.queryd.visits
+        assert not up.queryd.requests
         assert (await up.ask("/v1/sql", headers="authorization: Bearer s3cret-token")).status == 200
         assert b"authorization" not in dict(up.queryd.last.headers)
     assert "s3cret-token" not in caplog.text
@@ -203,10 +203,10 @@ async def test_the_door_in_front_of_the_gateway(caplog: pytest.LogCaptureFixture
 
 async def test_a_network_that_may_not_connect_gets_a_403() -> None:
     allow = [ip_network("10.0.0.0/8")]
-    async with lake(wrap=lambda app: AuthMiddleware(app, tokens=Tokens(), allow=allow)) as up:
+    async with open_gateway(wrap=lambda app: AuthMiddleware(app, tokens=Tokens(), allow=allow)) as up:
         answer = await up.ask("/v1/sql", headers="x-forwarded-for: 10.1.1.1\nforwarded: for=10.1.1.1")
         assert (answer.status, json.loads(answer.body)["error"]["code"]) == (403, "ErrForbidden")
-        assert not up.queryd.visits
+        assert not up.queryd.requests
 
 
 # A door without a token, and the pages that a browser shows on the same machine.
@@ -314,11 +314,11 @@ async def test_a_name_that_somebody_pointed_at_us_is_refused(host: str) -> None:
 async def test_a_page_of_another_site_gets_through_to_nothing() -> None:
     """The whole service as it comes: no token, on loopback."""
     rebound = {"host": "evil.example", "accept-language": "en"}
-    async with runtime() as here:
+    async with open_service() as here:
         for path in ("/v1/chat", "/v1/chat/completions", "/v1/sql", "/v1/storage/x"):
             answer = await here.client.post(path, content=b"{}", headers={**PAGE, "content-type": "text/plain"})
             assert (answer.status_code, answer.json()["error"]["message"].startswith("a page of")) == (403, True)
         assert (await here.client.get("/metrics", headers=rebound)).status_code == 403
         assert (await here.client.get("/healthz", headers=rebound)).status_code == 200
         assert (await here.chat("ollama/m")).status_code == 200
-        assert len(here.asked["ollama"]) == 1
+        assert len(here.requests["ollama"]) == 1

@@ -16,8 +16,8 @@ import trio
 from lakehouse.chat.api.blueprints import native, openai
 from tests.lifetimes.test_under_hypercorn import stock
 from tools.kit.fake_dispatcher import FakeDispatcher, application, serve
-from tools.lifetime.phases import chat, post
-from tools.lifetime.scene import Client, scene
+from tools.kit.lifetime.phases import chat_request, post_request
+from tools.kit.lifetime.testbed import Client, open_testbed
 
 TIMEOUT = 0.4
 LATE = 0.3
@@ -53,7 +53,7 @@ async def bare(*, chatd: dict[str, Any]) -> AsyncIterator[Place]:
         nursery.cancel_scope.cancel()
 
 
-SERVERS: dict[str, Served] = {"ours": scene, "stock Hypercorn": stock, "no lifeline": bare}
+SERVERS: dict[str, Served] = {"ours": open_testbed, "stock Hypercorn": stock, "no lifeline": bare}
 
 
 async def drip(client: Client, _: bytes) -> None:
@@ -90,7 +90,7 @@ BODIES = {
 async def answer_to(client: Client, name: str, path: str, more: str = "") -> float:
     """Send the head and the body of that name, and wait for an answer that is an error; the seconds that it took."""
     framing, send = BODIES[name]
-    body = chat("ok.x").partition(b"\r\n\r\n")[2]
+    body = chat_request("ok.x").partition(b"\r\n\r\n")[2]
     framing = framing or f"Content-Length: {len(body)}\r\n"
 
     async def feed() -> None:
@@ -154,9 +154,9 @@ async def test_the_time_of_the_body_is_taken_from_that_of_the_answer(server: str
     """A body that arrives late, and a provider that does not answer: one deadline, not two of them."""
     seconds = 0.6
     async with SERVERS[server](chatd={"timeout": seconds}) as place, await place.client() as client:
-        body = chat("silent.x", stream=stream).partition(b"\r\n\r\n")[2]
+        body = chat_request("silent.x", stream=stream).partition(b"\r\n\r\n")[2]
         began = trio.current_time()
-        await client.send(post(path, len(body)) + body[:-1])
+        await client.send(post_request(path, len(body)) + body[:-1])
         await trio.sleep(0.4)
         await client.send(body[-1:])
         with trio.fail_after(5):
@@ -171,7 +171,7 @@ async def test_the_time_of_the_body_is_taken_from_that_of_the_answer(server: str
 @pytest.mark.parametrize("server", ["ours", "stock Hypercorn"])
 async def test_a_slow_body_that_arrives_in_time_is_answered(server: str, path: str) -> None:
     async with SERVERS[server](chatd={"timeout": 5}) as place, await place.client() as client:
-        request = chat("ok.x", path=path)
+        request = chat_request("ok.x", path=path)
         head, mark, body = request.partition(b"\r\n\r\n")
         await client.send(head + mark)
         for byte in body:

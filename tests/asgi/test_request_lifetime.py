@@ -19,21 +19,34 @@ from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.types import App, Message, Receive, Scope, Send
 from lakehouse.core.context import ActiveRequests, RequestContext
 from lakehouse.core.errors import ErrProviderNotFound, ErrTimeout, ErrUnavailable, ErrUpstream
-from tools.kit.raw_http import CLOSE, GET, TEXT, Served, body_of, frame, get, hosting, post, reply, serving, websocket
+from tools.kit.raw_http import (
+    CLOSE,
+    GET,
+    TEXT,
+    RunningServer,
+    frame,
+    get,
+    post,
+    read_whole_body,
+    send_response,
+    serve_app,
+    serve_app_under_hypercorn,
+    websocket,
+)
 
-Host = Callable[[App], AbstractAsyncContextManager[Served]]
+Host = Callable[[App], AbstractAsyncContextManager[RunningServer]]
 
 
 @asynccontextmanager
-async def owned(app: App) -> AsyncIterator[Served]:
-    async with serving(app, lifetime=True) as served:
+async def owned(app: App) -> AsyncIterator[RunningServer]:
+    async with serve_app(app, lifetime=True) as served:
         yield served
 
 
 @pytest.fixture(params=["own", "hypercorn"])
 def host(request: pytest.FixtureRequest) -> Host:
     """Serves an application behind a lifeline: under our connection, or under stock Hypercorn."""
-    return owned if request.param == "own" else hosting
+    return owned if request.param == "own" else serve_app_under_hypercorn
 
 
 def app(handle: App) -> App:
@@ -50,7 +63,7 @@ def app(handle: App) -> App:
     return whole
 
 
-async def settled(served: Served, active_requests: int = 1) -> list[RequestContext]:
+async def settled(served: RunningServer, active_requests: int = 1) -> list[RequestContext]:
     """The flights that have ended, once there are so many and none is left."""
     with trio.fail_after(2):
         while len(served.ended) < active_requests or len(served.active_requests):
@@ -64,7 +77,7 @@ def error_of(out: bytes) -> dict[str, Any]:
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
-    await reply(send, b"hello")
+    await send_response(send, b"hello")
 
 
 async def begin(send: Send) -> None:
@@ -84,10 +97,10 @@ async def test_a_request_is_in_flight_while_it_runs(host: Host) -> None:
         context = scope["lakehouse"]
         assert list(served.active_requests) == [context]
         assert (context.method, context.path, context.outcome) == ("POST", "/a b", None)
-        await reply(send, await body_of(receive), 201)
+        await send_response(send, await read_whole_body(receive), 201)
 
     async with host(app(handle)) as served:
-        assert (await served.talk(post("/a%20b", b"abc", CLOSING))).startswith(b"HTTP/1.1 201")
+        assert (await served.exchange(post("/a%20b", b"abc", CLOSING))).startswith(b"HTTP/1.1 201")
         (context,) = await settled(served)
     assert (context.status, context.outcome) == (201, "answered")
 
@@ -100,7 +113,7 @@ async def test_a_request_id_is_echoed_when_it_is_sane_and_made_up_otherwise(
     host: Host, sent: str | None, echoed: bool
 ) -> None:
     async with host(app(hello)) as served:
-        out = await served.talk(get("/", *([f"X-Request-Id: {sent}"] if sent else []), CLOSING))
+        out = await served.exchange(get("/", *([f"X-Request-Id: {sent}"] if sent else []), CLOSING))
         (context,) = await settled(served)
     (line,) = [line for line in out.split(b"\r\n") if line.lower().startswith(b"x-request-id: ")]
     assert line.partition(b": ")[2].decode() == context.id
@@ -110,10 +123,10 @@ async def test_a_request_id_is_echoed_when_it_is_sane_and_made_up_otherwise(
 
 async def test_an_upstreams_request_id_gives_way_to_ours(host: Host) -> None:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-        await reply(send, b"", 200, [(b"X-Request-Id", b"theirs"), (b"x-other", b"kept")])
+        await send_response(send, b"", 200, [(b"X-Request-Id", b"theirs"), (b"x-other", b"kept")])
 
     async with host(app(handle)) as served:
-        out = await served.talk(get("/", "X-Request-Id: ours", CLOSING))
+        out = await served.exchange(get("/", "X-Request-Id: ours", CLOSING))
     assert b"theirs" not in out
     assert out.lower().count(b"x-request-id") == 1
     assert b"x-other: kept" in out
@@ -125,7 +138,7 @@ async def test_an_upstreams_request_id_gives_way_to_ours(host: Host) -> None:
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "soon", "1e3", "", "\u0663"])
 async def test_a_deadline_that_is_none_is_a_400(host: Host, value: str) -> None:
     async with host(app(hello)) as served:
-        out = await served.talk(get("/", f"X-Request-Timeout-Ms: {value}", CLOSING))
+        out = await served.exchange(get("/", f"X-Request-Timeout-Ms: {value}", CLOSING))
         await settled(served)
     assert out.startswith(b"HTTP/1.1 400 ")
     assert "X-Request-Timeout-Ms" in error_of(out)["message"]
@@ -141,7 +154,7 @@ async def test_a_deadline_before_the_head_is_a_504_in_time(host: Host) -> None:
     async with host(app(handle)) as served:
         for _ in range(3):  # the best counts, for the machine may be busy
             began = time.perf_counter()
-            out = await served.talk(get("/", "X-Request-Timeout-Ms: 300", CLOSING))
+            out = await served.exchange(get("/", "X-Request-Timeout-Ms: 300", CLOSING))
             took.append(time.perf_counter() - began)
         context = (await settled(served, 3))[-1]
     assert out.startswith(b"HTTP/1.1 504 ")
@@ -158,7 +171,7 @@ async def test_a_deadline_after_the_head_cuts_the_connection(host: Host) -> None
         await trio.sleep_forever()
 
     async with host(app(handle)) as served:
-        out = await served.talk(get("/", "X-Request-Timeout-Ms: 100"))
+        out = await served.exchange(get("/", "X-Request-Timeout-Ms: 100"))
         (context,) = await settled(served)
     assert b"half" in out
     assert out.endswith((b"<EOF>", b"<RST>"))
@@ -190,7 +203,7 @@ async def test_a_deadline_can_be_lifted(host: Host) -> None:
         await send({"type": "http.response.body", "body": b"whole"})
 
     async with host(app(handle)) as served:
-        out = await served.talk(get("/", "X-Request-Timeout-Ms: 50", CLOSING))
+        out = await served.exchange(get("/", "X-Request-Timeout-Ms: 50", CLOSING))
         (context,) = await settled(served)
     assert out.endswith(b"0\r\n\r\n<EOF>")
     assert context.outcome == "answered"
@@ -204,7 +217,7 @@ async def test_an_application_that_turns_its_cancellation_into_an_error_still_ti
             raise ValueError("in the clean-up")
 
     async with host(app(handle)) as served:
-        out = await served.talk(get("/", "X-Request-Timeout-Ms: 50", CLOSING))
+        out = await served.exchange(get("/", "X-Request-Timeout-Ms: 50", CLOSING))
         await settled(served)
     assert out.startswith(b"HTTP/1.1 504 ")
 
@@ -221,8 +234,8 @@ async def test_an_applications_failure_is_its_json(host: Host) -> None:
         raise ErrUnavailable("come back", retry_after=2.5)
 
     async with host(app(handle)) as served:
-        alone = await served.talk(get("/", CLOSING))
-        grouped = await served.talk(get("/group", CLOSING))
+        alone = await served.exchange(get("/", CLOSING))
+        grouped = await served.exchange(get("/group", CLOSING))
         first, second = await settled(served, 2)
     assert alone.startswith(b"HTTP/1.1 503 ")
     assert b"retry-after: 3\r\n" in alone
@@ -245,7 +258,7 @@ async def test_the_unexpected_is_a_500_without_internals_and_logged(
 
     async with host(app(handle)) as served:
         for path in ("/", "/leave", "/mixed"):
-            out = await served.talk(get(path, CLOSING))
+            out = await served.exchange(get(path, CLOSING))
             assert out.startswith(b"HTTP/1.1 500 ")
             assert error_of(out)["code"] == "ErrInternal"
             assert b"secret" not in out
@@ -266,7 +279,7 @@ async def test_a_failure_after_the_head_cuts_the_connection(host: Host) -> None:
         raise ErrUpstream("broke off", error_class="upstream_error")
 
     async with host(app(handle)) as served:
-        out = await served.talk(GET)
+        out = await served.exchange(GET)
         (context,) = await settled(served)
     assert b"half" in out
     assert not out.endswith((b"0\r\n\r\n<EOF>", b"0\r\n\r\n"))
@@ -277,7 +290,7 @@ async def test_a_failure_after_the_end_changes_nothing_for_the_client(
     host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-        await reply(send, b"hello", 200, [(b"content-length", b"5")])
+        await send_response(send, b"hello", 200, [(b"content-length", b"5")])
         raise ValueError("afterwards")
 
     async with host(app(handle)) as served, await served.connect() as client:
@@ -301,7 +314,7 @@ async def test_a_client_that_leaves_ends_its_request(host: Host, phase: str, how
         begun[0].set()
         try:
             if phase == "body up":
-                await body_of(receive)
+                await read_whole_body(receive)
             if phase == "body down":
                 await begin(send)
             await trio.sleep_forever()
@@ -318,7 +331,7 @@ async def test_a_client_that_leaves_ends_its_request(host: Host, phase: str, how
                 if phase == "body down":
                     await client.read_until(b"half")
                 left = time.perf_counter()
-                client.vanish(how)
+                client.leave(how)
                 await settled(served, len(took) + 1)
             took.append(ended[-1] - left)
         active_requests = await settled(served, 7)
@@ -337,7 +350,7 @@ async def test_a_client_that_leaves_with_a_second_request_in_the_pipe_ends_the_f
     async with owned(handle) as served, await served.connect() as client:
         await client.send(GET + GET)
         await begun.wait()
-        client.vanish("fin")
+        client.leave("fin")
         (context,) = await settled(served)
     assert context.outcome == "client left"
 
@@ -362,7 +375,7 @@ async def test_a_server_that_stops_at_once_is_an_outcome_of_its_own() -> None:
 async def test_an_answer_before_a_large_body_does_not_hang(host: Host) -> None:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         await trio.sleep(0.05)  # meanwhile a server that reads ahead has filled its queue
-        await reply(send, b"no", 413)
+        await send_response(send, b"no", 413)
 
     async with host(app(handle)) as served, await served.connect() as client, trio.open_nursery() as nursery:
         nursery.start_soon(client.send, post("/", bytes(5_000_000)))
@@ -375,7 +388,7 @@ async def test_an_answer_before_a_large_body_does_not_hang(host: Host) -> None:
 
 async def test_an_idle_connection_is_still_closed_in_time_under_hypercorn() -> None:
     """A lifeline that is cancelled in the last message would keep Hypercorn from arming its timer."""
-    async with hosting(app(hello)) as served, await served.connect() as client:
+    async with serve_app_under_hypercorn(app(hello)) as served, await served.connect() as client:
         for _ in range(3):
             await client.send(GET)
             await client.read_until(b"hello")
@@ -417,10 +430,10 @@ async def test_an_application_that_waits_for_the_end_is_told(host: Host) -> None
                 seen.append(await receive())
 
             nursery.start_soon(listen)
-            await reply(send, b"hello")
+            await send_response(send, b"hello")
 
     async with host(app(handle)) as served:
-        assert (await served.talk(get("/", CLOSING))).startswith(b"HTTP/1.1 200")
+        assert (await served.exchange(get("/", CLOSING))).startswith(b"HTTP/1.1 200")
         await settled(served)
     assert seen == [{"type": "http.disconnect"}]
 
@@ -457,7 +470,7 @@ async def test_a_stream_has_a_last_event_at_the_drain_and_where_the_application_
         await trio.sleep_forever()
 
     async with host(app(handle)) as served, await served.connect() as draining:
-        failed = await served.talk(get("/failing", CLOSING))
+        failed = await served.exchange(get("/failing", CLOSING))
         await draining.send(GET)
         await draining.read_until(b"half")
         served.drain()
@@ -501,9 +514,9 @@ async def test_a_websocket_has_a_flight_and_an_id(host: Host) -> None:
 
 async def test_a_websocket_is_denied_before_its_handshake_is_answered(host: Host) -> None:
     async with host(app(chat)) as served:
-        late = await served.talk(websocket("/before", "X-Request-Timeout-Ms: 50"))
-        refused = await served.talk(websocket("/refuse"))
-        bad = await served.talk(websocket("/ws", "X-Request-Timeout-Ms: soon"))
+        late = await served.exchange(websocket("/before", "X-Request-Timeout-Ms: 50"))
+        refused = await served.exchange(websocket("/refuse"))
+        bad = await served.exchange(websocket("/ws", "X-Request-Timeout-Ms: soon"))
         async with await served.connect() as client:
             await client.send(websocket("/before"))
             with trio.fail_after(1):
@@ -519,8 +532,8 @@ async def test_a_websocket_is_denied_before_its_handshake_is_answered(host: Host
 
 async def test_an_open_websocket_is_closed_with_the_reason(host: Host) -> None:
     async with host(app(chat)) as served:
-        crashed = await served.talk(websocket("/crash"), seconds=0.3)
-        late = await served.talk(websocket("/ws", "X-Request-Timeout-Ms: 50"), seconds=0.3)
+        crashed = await served.exchange(websocket("/crash"), seconds=0.3)
+        late = await served.exchange(websocket("/ws", "X-Request-Timeout-Ms: 50"), seconds=0.3)
         async with await served.connect() as client:
             await client.send(websocket())
             await client.read_until(b"\r\n\r\n")
@@ -537,7 +550,7 @@ async def test_a_websocket_whose_client_vanishes_ends(host: Host) -> None:
     async with host(app(chat)) as served, await served.connect() as client:
         await client.send(websocket())
         await client.read_until(b"\r\n\r\n")
-        client.vanish("rst")
+        client.leave("rst")
         await settled(served)
 
 

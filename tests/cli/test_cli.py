@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tools.kit.scripted_upstream import Asked, Upstream, respond, silent, upstream
+from tools.kit.scripted_upstream import ReceivedRequest, Upstream, never_answer, open_upstream, respond
 
 ROOT = Path(__file__).parents[2]
 SECRET = "sk-or-v1-0123456789abcdef"
@@ -49,7 +49,7 @@ def configure(directory: Path, text: str) -> None:
     (directory / "lakehouse.toml").write_text(text)
 
 
-async def ollama(asked: Asked, stream: trio.SocketStream) -> None:
+async def ollama(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
     """Lists one model, and answers in three pieces with some thought before."""
     if asked.target == "/api/tags":
         await stream.send_all(respond({"models": [{"name": "qwen3:8b", "model": "qwen3:8b"}]}))
@@ -173,7 +173,7 @@ async def test_serve_says_why_it_cannot_start(tmp_path: Path) -> None:
     assert ran.status == 1
     assert ran.err.startswith("lakehouse: cannot start: ")
     assert "missing.gguf" in ran.err
-    async with upstream(ollama) as taken:
+    async with open_upstream(ollama) as taken:
         address = taken.url.removeprefix("http://")
         ran = await lakehouse("serve", "--bind", address, "--model", "missing.gguf", cwd=tmp_path)
     assert ran.status == 1
@@ -185,12 +185,12 @@ async def test_serve_says_why_it_cannot_start(tmp_path: Path) -> None:
 
 
 async def test_chat_streams_to_standard_output(tmp_path: Path) -> None:
-    async with upstream(ollama) as there:
+    async with open_upstream(ollama) as there:
         configure(tmp_path, f'[chatd]\nollama_url = "{there.url}"')
         ran = await lakehouse("chat", "-m", "qwen3:8b", "--system", "Be brief.", "say", "hello", cwd=tmp_path)
     assert (ran.status, ran.out) == (0, "Hello, world\n")
     assert re.fullmatch(r"ollama qwen3:8b: 11 tokens in, 4 out, \d+\.\d s\n", ran.err)
-    assert there.asked[-1].json["messages"] == [
+    assert there.requests[-1].json["messages"] == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "say hello"},
     ]
@@ -198,16 +198,16 @@ async def test_chat_streams_to_standard_output(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("-",)])
 async def test_chat_reads_standard_input_and_finds_a_model(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    async with upstream(ollama) as there:
+    async with open_upstream(ollama) as there:
         configure(tmp_path, f'[chatd]\nollama_url = "{there.url}"')
         ran = await lakehouse("chat", *arguments, cwd=tmp_path, stdin="from a pipe")
     assert (ran.status, ran.out) == (0, "Hello, world\n")
-    assert there.asked[-1].json["model"] == "qwen3:8b"
-    assert there.asked[-1].json["messages"] == [{"role": "user", "content": "from a pipe"}]
+    assert there.requests[-1].json["model"] == "qwen3:8b"
+    assert there.requests[-1].json["messages"] == [{"role": "user", "content": "from a pipe"}]
 
 
 async def test_chat_as_json(tmp_path: Path) -> None:
-    async with upstream(ollama) as there:
+    async with open_upstream(ollama) as there:
         configure(tmp_path, f'[chatd]\nollama_url = "{there.url}"')
         ran = await lakehouse("chat", "--json", "-m", "ollama/qwen3:8b", "hello", cwd=tmp_path)
     answer = json.loads(ran.out)
@@ -230,7 +230,7 @@ async def test_chat_says_what_went_wrong(tmp_path: Path) -> None:
 
 
 async def test_ctrl_c_ends_the_chat_and_what_it_has_upstream(tmp_path: Path) -> None:
-    async with upstream(silent) as there, trio.open_nursery() as nursery:
+    async with open_upstream(never_answer) as there, trio.open_nursery() as nursery:
         configure(tmp_path, f'[chatd]\nollama_url = "{there.url}"')
         command = [sys.executable, "-m", "lakehouse", "chat", "-m", "m", "hello"]
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -241,18 +241,18 @@ async def test_ctrl_c_ends_the_chat_and_what_it_has_upstream(tmp_path: Path) -> 
         process.send_signal(signal.SIGINT)
         with trio.fail_after(5):
             assert await process.wait() == 130
-            while there.gone < there.opened:
+            while there.closed < there.opened:
                 await trio.sleep(0.005)
 
 
 async def asked(there: Upstream) -> None:
     with trio.fail_after(20):
-        while not there.asked:
+        while not there.requests:
             await trio.sleep(0.01)
 
 
 async def test_providers_and_whether_they_answer(tmp_path: Path) -> None:
-    async with upstream(ollama) as there:
+    async with open_upstream(ollama) as there:
         configure(tmp_path, f'[chatd]\nollama_url = "{there.url}"')
         ran = await lakehouse("providers", cwd=tmp_path)
         assert ran.status == 0
@@ -269,7 +269,7 @@ async def test_providers_and_whether_they_answer(tmp_path: Path) -> None:
 
 
 async def test_the_first_run_says_what_it_found_and_what_to_try(tmp_path: Path) -> None:
-    async with upstream(ollama) as there, trio.open_nursery() as nursery:
+    async with open_upstream(ollama) as there, trio.open_nursery() as nursery:
         configure(tmp_path, f'[chatd]\nollama_url = "{there.url}"')
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "lakehouse", "serve", "--bind", "127.0.0.1:0"]

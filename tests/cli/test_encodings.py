@@ -17,7 +17,7 @@ from lakehouse.cli import main
 from lakehouse.cli.input import InputError, clean, read_prompt
 from lakehouse.cli.output import say, spelt
 from lakehouse.config import AuthTable, values
-from tools.kit.scripted_upstream import Upstream, always, respond, upstream
+from tools.kit.scripted_upstream import Upstream, answer_with, open_upstream, respond
 from tools.kit.service_with_providers import ollama
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +157,7 @@ async def test_no_command_ends_in_a_traceback(
     command: list[str | bytes], env: dict[str, str], stdin: bytes, status: int, said: bytes, tmp_path: Path
 ) -> None:
     answer = ollama("hé😀") | {"version": "1"}
-    async with upstream(always(respond(answer))) as there:
+    async with open_upstream(answer_with(respond(answer))) as there:
         _configure(tmp_path, there)
         ran = await lakehouse(command, tmp_path, stdin, **env)
     assert b"Traceback" not in ran.stderr
@@ -175,7 +175,7 @@ def _configure(directory: Path, there: Upstream) -> None:
 async def test_top_where_the_disk_is_full(tmp_path: Path) -> None:
     pytest.importorskip("rich")
     listing = {"requests": [], "workers": 1, "silent": 0}
-    async with upstream(always(respond(listing))) as there:
+    async with open_upstream(answer_with(respond(listing))) as there:
         script = f"exec {sys.executable} -m lakehouse top --once {there.url} > /dev/full"
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         ran = await trio.run_process(["bash", "-c", script], check=False, cwd=tmp_path, env=env, capture_stderr=True)

@@ -20,7 +20,7 @@ from lakehouse.chat.model.pieces import ContentPiece, ToolCallPiece
 from lakehouse.chat.model.request import Request
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ERROR_CLASSES, failure
-from tools.kit.fake_dispatcher import CALL, FakeDispatcher, FakePieces, answer, application, done, serve
+from tools.kit.fake_dispatcher import CALL, FakeDispatcher, FakePieces, answer, application, done_piece, serve
 
 JS = Path(__file__).parent / "js"
 
@@ -49,9 +49,9 @@ class ByModel(FakeDispatcher):
     async def stream(self, request: Request, *, context: RequestContext | None = None) -> AsyncIterator[FakePieces]:
         match request.model:
             case "stream":
-                self.script = [[ContentPiece(text="Hel")], [ContentPiece(text="lo"), done()]]
+                self.script = [[ContentPiece(text="Hel")], [ContentPiece(text="lo"), done_piece()]]
             case "tools":
-                self.script = [[ToolCallPiece(tool_call=CALL)], [done(finish_reason="tool_calls")]]
+                self.script = [[ToolCallPiece(tool_call=CALL)], [done_piece(finish_reason="tool_calls")]]
             case "broken":
                 self.script = [[ContentPiece(text="Hel")], failure("incomplete_stream", "the stream was cut")]
             case "endless":

@@ -20,7 +20,7 @@ from lakehouse.chat.api.interface import ModelCard
 from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Message
 from lakehouse.core.errors import ErrProviderNotFound, ErrTimeout, ErrUnauthorized, ErrUnavailable, failure
-from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, application, done, serve
+from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, application, done_piece, serve
 
 T = TypeVar("T")
 HI: Any = [{"role": "user", "content": "Hi"}]
@@ -61,7 +61,7 @@ async def test_create(client: sdk.OpenAI, dispatcher: FakeDispatcher) -> None:
     assert (completion.usage.prompt_tokens, completion.usage.total_tokens) == (12, 17)
     assert completion.usage.completion_tokens_details is not None
     assert completion.usage.completion_tokens_details.reasoning_tokens == 3
-    assert dispatcher.asked[0].temperature == 0.2
+    assert dispatcher.requests[0].temperature == 0.2
 
 
 async def test_an_answer_goes_back_as_history(client: sdk.OpenAI, dispatcher: FakeDispatcher) -> None:
@@ -79,11 +79,15 @@ async def test_an_answer_goes_back_as_history(client: sdk.OpenAI, dispatcher: Fa
         Message(role="assistant", reasoning="Hm.", tool_calls=(CALL,)),
         Message(role="tool", tool_call_id="call_1", content="12 C"),
     )
-    assert [asked.messages[1:] for asked in dispatcher.asked[1:]] == [history, history]
+    assert [asked.messages[1:] for asked in dispatcher.requests[1:]] == [history, history]
 
 
 async def test_stream_with_usage(client: sdk.OpenAI, dispatcher: FakeDispatcher) -> None:
-    dispatcher.script = [[ReasoningPiece(text="Hm."), ContentPiece(text="Hel")], [ContentPiece(text="lo")], [done()]]
+    dispatcher.script = [
+        [ReasoningPiece(text="Hm."), ContentPiece(text="Hel")],
+        [ContentPiece(text="lo")],
+        [done_piece()],
+    ]
     chunks = await in_thread(
         lambda: list(
             client.chat.completions.create(
@@ -103,7 +107,7 @@ async def test_tools_in_a_stream_as_the_helper_puts_them_together(
 ) -> None:
     dispatcher.script = [
         [ToolCallPiece(tool_call=CALL)],
-        [ToolCallPiece(tool_call=CALL), done(finish_reason="tool_calls")],
+        [ToolCallPiece(tool_call=CALL), done_piece(finish_reason="tool_calls")],
     ]
 
     def stream() -> Any:
@@ -123,7 +127,7 @@ async def test_a_schema_from_a_model_class(client: sdk.OpenAI, dispatcher: FakeD
     dispatcher.reply = answer('{"city":"Ghent","population":267709}')
     completion = await in_thread(lambda: client.chat.completions.parse(model=MODEL, messages=HI, response_format=City))
     assert completion.choices[0].message.parsed == City(city="Ghent", population=267709)
-    asked = dispatcher.asked[0].format
+    asked = dispatcher.requests[0].format
     assert isinstance(asked, dict)
     assert asked["required"] == ["city", "population"]
 
@@ -173,11 +177,11 @@ async def test_each_failure_raises_its_class(
 async def test_a_client_that_retries_leaves_what_is_hopeless(client: sdk.OpenAI, dispatcher: FakeDispatcher) -> None:
     patient = client.with_options(max_retries=1)
     for error, tries in ((failure("quota", "spent"), 1), (failure("overloaded", "busy", retry_after=0.0), 2)):
-        dispatcher.asked.clear()
+        dispatcher.requests.clear()
         dispatcher.reply = error
         with pytest.raises(sdk.APIStatusError):
             await in_thread(lambda: patient.chat.completions.create(model=MODEL, messages=HI))
-        assert len(dispatcher.asked) == tries
+        assert len(dispatcher.requests) == tries
 
 
 async def test_a_stream_that_breaks_raises(client: sdk.OpenAI, dispatcher: FakeDispatcher) -> None:

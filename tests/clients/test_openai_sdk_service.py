@@ -13,8 +13,8 @@ import pydantic
 import pytest
 import trio
 
-from tools.kit.in_process_service import configured, running
-from tools.kit.scripted_upstream import Asked, Script, Upstream, silent, upstream
+from tools.kit.in_process_service import make_config, run_service
+from tools.kit.scripted_upstream import ReceivedRequest, Script, Upstream, never_answer, open_upstream
 
 HI: Any = [{"role": "user", "content": "Hi"}]
 needs_llama = pytest.mark.skipif(
@@ -25,15 +25,15 @@ needs_llama = pytest.mark.skipif(
 
 @asynccontextmanager
 async def client_of(**chatd: Any) -> AsyncIterator[sdk.OpenAI]:
-    async with running(configured(chatd=chatd)) as service:
+    async with run_service(make_config(chatd=chatd)) as service:
         with sdk.OpenAI(base_url=f"{service.urls[0]}/v1", api_key="none", max_retries=0, timeout=30) as client:
             yield client
 
 
 async def test_what_the_door_and_the_deadline_say_is_in_the_envelope_too() -> None:
-    async with upstream(silent) as there:
-        config = configured(chatd={"ollama_url": there.url})
-        async with running(config, env={"LAKEHOUSE_TOKEN": "ours"}) as service:
+    async with open_upstream(never_answer) as there:
+        config = make_config(chatd={"ollama_url": there.url})
+        async with run_service(config, env={"LAKEHOUSE_TOKEN": "ours"}) as service:
 
             def ask(api_key: str, **headers: str) -> Any:
                 with sdk.OpenAI(base_url=f"{service.urls[0]}/v1", api_key=api_key, max_retries=0) as client:
@@ -49,7 +49,7 @@ async def test_what_the_door_and_the_deadline_say_is_in_the_envelope_too() -> No
 
 @asynccontextmanager
 async def client_with_ollama(script: Script) -> AsyncIterator[tuple[sdk.OpenAI, Upstream]]:
-    async with upstream(script) as there, client_of(ollama_url=there.url) as client:
+    async with open_upstream(script) as there, client_of(ollama_url=there.url) as client:
         yield client, there
 
 
@@ -88,7 +88,7 @@ async def test_tools_whole_and_streamed_with_their_results_sent_back() -> None:
     asks_for_tools = {"role": "assistant", "content": "", "tool_calls": calls}
     end = {"done": True, "done_reason": "stop", "prompt_eval_count": 9, "eval_count": 3}
 
-    async def ollama(asked: Asked, stream: trio.SocketStream) -> None:
+    async def ollama(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
         messages: Any = asked.json["messages"]
         says = {"role": "assistant", "content": "Cold."} if messages[-1]["role"] == "tool" else asks_for_tools
         await stream.send_all(answered({"model": "m", "message": says, **end}))
@@ -108,7 +108,7 @@ async def test_tools_whole_and_streamed_with_their_results_sent_back() -> None:
 
     async with client_with_ollama(ollama) as (client, there):
         await trio.to_thread.run_sync(talk, client)
-        history: Any = there.asked[-1].json["messages"]
+        history: Any = there.requests[-1].json["messages"]
         assert [call["function"]["arguments"] for call in history[1]["tool_calls"]] == [
             {"city": "Ghent"},
             {"city": "Lyon"},
@@ -117,7 +117,7 @@ async def test_tools_whole_and_streamed_with_their_results_sent_back() -> None:
 
 
 async def test_abandoning_a_stream_closes_its_upstream_at_once() -> None:
-    async def ollama(_: Asked, stream: trio.SocketStream) -> None:
+    async def ollama(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         line = json.dumps({"model": "m", "message": {"role": "assistant", "content": "Once"}, "done": False}) + "\n"
         head = "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
         await stream.send_all(f"{head}{len(line):x}\r\n{line}\r\n".encode())
@@ -130,7 +130,7 @@ async def test_abandoning_a_stream_closes_its_upstream_at_once() -> None:
     async with client_with_ollama(ollama) as (client, there):
         await trio.to_thread.run_sync(abandon, client)
         with trio.fail_after(1):
-            while not there.gone:
+            while not there.closed:
                 await trio.sleep(0.001)
 
 

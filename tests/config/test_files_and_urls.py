@@ -22,8 +22,8 @@ from lakehouse.config import AuthTable, Config, ConfigError, load_config, parse_
 from lakehouse.config.files import TextError, decode_text
 from lakehouse.config.urls import BaseURL, redact, separate
 from lakehouse.runtime.preflight import preflight
-from tools.kit.in_process_service import client_of, configured, running
-from tools.kit.scripted_upstream import always, respond, upstream
+from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.scripted_upstream import answer_with, open_upstream, respond
 from tools.kit.service_with_providers import HELLO, MODELS, ollama
 
 BOM = codecs.BOM_UTF8.decode()
@@ -95,7 +95,7 @@ class TestByteOrderMarks:
         files = {"certfile": leaf.cert_chain_pems[0].bytes(), "keyfile": leaf.private_key_pem.bytes()}
         for name, content in files.items():
             (tmp_path / name).write_text(content.decode(), encoding=codec if key in (None, name) else "ascii")
-        config = configured(server={name: str(tmp_path / name) for name in files})
+        config = make_config(server={name: str(tmp_path / name) for name in files})
         if key is None:
             assert preflight(config, {}).tls is not None
             return
@@ -108,8 +108,11 @@ class TestByteOrderMarks:
     @pytest.mark.parametrize("path", ["/v1/chat", "/v1/chat/completions"])
     async def test_the_body_of_a_chat(self, path: str) -> None:
         body = codecs.BOM_UTF8 + json.dumps({"model": "ollama/m", "messages": HELLO}).encode()
-        async with upstream(always(respond(ollama()))) as provider:
-            async with running(configured(chatd={"ollama_url": provider.url})) as service, client_of(service) as client:
+        async with open_upstream(answer_with(respond(ollama()))) as provider:
+            async with (
+                run_service(make_config(chatd={"ollama_url": provider.url})) as service,
+                client_of(service) as client,
+            ):
                 answer = await client.post(path, content=body)
                 only_a_mark = await client.post(path, content=codecs.BOM_UTF8)
                 twice = await client.post(path, content=codecs.BOM_UTF8 + body)
@@ -117,7 +120,7 @@ class TestByteOrderMarks:
                     await client.post(path, content=body.decode("utf-8-sig").encode(c)) for c in ("utf-16", "utf-32")
                 ]
         assert answer.status_code == 200
-        assert len(provider.asked) == 1
+        assert len(provider.requests) == 1
         assert (only_a_mark.status_code, twice.status_code) == (400, 400)
         assert "empty" in only_a_mark.text
         assert [answer.status_code for answer in others] == [400, 400]
@@ -261,33 +264,33 @@ class TestPasswordsInUrls:
 
     async def test_a_gateway_upstream_is_sent_them(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
-        async with upstream(always(respond({}))) as there:
+        async with open_upstream(answer_with(respond({}))) as there:
             named = there.url.replace("http://", "http://user:pa%73sword@")
-            config = configured(
+            config = make_config(
                 gateway={"storaged_url": f"{named}/base", "queryd_url": "http://user:password@127.0.0.1:9"}
             )
-            async with running(config) as service, client_of(service) as client:
+            async with run_service(config) as service, client_of(service) as client:
                 assert (await client.get("/v1/storage/x", headers={"authorization": "Bearer ours"})).status_code == 200
                 refused = await client.get("/v1/sql")
                 seen = [(await client.get(path)).text for path in ("/metrics", "/v1/requests", "/")]
-        assert there.asked[0].headers["authorization"] == basic(b"user:password")
-        assert there.asked[0].target == "/base/storage/x"
+        assert there.requests[0].headers["authorization"] == basic(b"user:password")
+        assert there.requests[0].target == "/base/storage/x"
         assert refused.status_code == 502
         assert not [text for text in (*seen, refused.text, caplog.text) if "password" in text and "user" in text]
 
     @pytest.mark.parametrize("name", ["ollama", "ollama_cloud", "openrouter", "opencode", "kimi"])
     async def test_a_provider_is_sent_them_unless_it_has_a_key(self, name: str) -> None:
         refusal = respond({"error": "user:password and dXNlcjpwYXNzd29yZA== are unknown"}, 404)
-        async with upstream(always(refusal)) as there:
+        async with open_upstream(answer_with(refusal)) as there:
             named = there.url.replace("http://", "http://user:pa%73sword@")
             table = {"ollama_url": named} if name == "ollama" else {name: {"base_url": named}}
             env: Mapping[str, str] = {f"{name.removesuffix('_cloud').upper()}_API_KEY": "sk-secret-secret-secret"}
-            config = configured(chatd=table)
-            async with running(config, env) as service, client_of(service) as client:
+            config = make_config(chatd=table)
+            async with run_service(config, env) as service, client_of(service) as client:
                 answer = await client.post("/v1/chat", json={"model": MODELS[name], "messages": HELLO})
                 await client.get("/v1/models")
-        assert len(there.asked) == 2
-        for one in there.asked:
+        assert len(there.requests) == 2
+        for one in there.requests:
             expected = basic(b"user:password") if name == "ollama" else "Bearer sk-secret-secret-secret"
             if name == "kimi" and one.method == "POST":
                 assert one.headers["x-api-key"] == "sk-secret-secret-secret"

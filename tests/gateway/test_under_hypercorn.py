@@ -11,13 +11,13 @@ from wsproto.connection import ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
 from tests.gateway.test_websocket import Frames, echo, knock
-from tools.kit.gateway_services import OK, Visit, lake, say_nothing, stock
+from tools.kit.gateway_services import OK, ServiceRequest, never_answer, open_gateway, serve_hypercorn
 
 MIB = 1024 * 1024
 
 
 async def test_requests_and_refusals() -> None:
-    async with lake(server=stock) as up, await up.connect() as client:
+    async with open_gateway(server=serve_hypercorn) as up, await up.connect() as client:
         answer = await client.ask("/v1/storage/a%2Fb?c=1", headers="authorization: Bearer x\nx: 1")
         assert (answer.status, answer.body) == (200, b"ok")
         assert up.storaged.last.target == b"/storage/a%2Fb?c=1"
@@ -30,7 +30,7 @@ async def test_requests_and_refusals() -> None:
         assert (await client.ask("/v1/vectors/x")).status == 502
 
 
-async def _leave(visit: Visit) -> None:
+async def _leave(visit: ServiceRequest) -> None:
     await visit.stream.aclose()
 
 
@@ -38,13 +38,13 @@ async def test_large_bodies_both_ways() -> None:
     body = bytes(range(256)) * 4096 * 4
     seen: list[str] = []
 
-    async def echo_back(visit: Visit) -> None:
+    async def echo_back(visit: ServiceRequest) -> None:
         got = await visit.body(visit.headers)
         seen.append(hashlib.sha256(got).hexdigest())
         await visit.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(got))
         await visit.send(got)
 
-    async with lake(server=stock) as up:
+    async with open_gateway(server=serve_hypercorn) as up:
         up.ingestd.script = echo_back
         answer = await up.ask("/v1/ingest", method="PUT", headers=f"content-length: {len(body)}", body=body)
         assert answer.body == body
@@ -54,12 +54,12 @@ async def test_large_bodies_both_ways() -> None:
 
 
 async def test_an_early_answer_to_an_unfinished_upload() -> None:
-    async def refuse(visit: Visit) -> None:
+    async def refuse(visit: ServiceRequest) -> None:
         await visit.exactly(10)
         await visit.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
         await visit.stream.aclose()
 
-    async with lake(server=stock) as up, await up.connect() as client:
+    async with open_gateway(server=serve_hypercorn) as up, await up.connect() as client:
         up.ingestd.script = refuse
         await client.send(b"POST /v1/ingest HTTP/1.1\r\nhost: x\r\ncontent-length: 100000000\r\n\r\n" + b"x" * 5000)
         answer = await client.answer_head()
@@ -67,8 +67,8 @@ async def test_an_early_answer_to_an_unfinished_upload() -> None:
 
 
 async def test_a_client_that_leaves_takes_the_upstream_connection_with_it() -> None:
-    async with lake(server=stock) as up:
-        up.storaged.script = say_nothing
+    async with open_gateway(server=serve_hypercorn) as up:
+        up.storaged.script = never_answer
         async with await up.connect() as client:
             await client.send(b"GET /v1/storage/x HTTP/1.1\r\nhost: x\r\n\r\n")
             await wait_all_tasks_blocked(0.01)
@@ -81,7 +81,7 @@ async def test_a_client_that_leaves_takes_the_upstream_connection_with_it() -> N
 
 
 async def test_websockets() -> None:
-    async with lake(server=stock) as up:
+    async with open_gateway(server=serve_hypercorn) as up:
         up.observerd.script = partial(echo, more=b"Sec-WebSocket-Protocol: v2\r\n")
         async with await up.connect() as client:
             answer = await knock(client, headers="sec-websocket-protocol: v1, v2")

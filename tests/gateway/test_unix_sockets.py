@@ -20,7 +20,7 @@ from lakehouse.upstream import connect
 from lakehouse.upstream.endpoint import split_base_url
 from lakehouse.upstream.pool import Upstream
 from tests.gateway.test_websocket import Frames, agree, knock
-from tools.kit.gateway_services import Answer, Visit, lake, say_nothing
+from tools.kit.gateway_services import Answer, ServiceRequest, never_answer, open_gateway
 
 MIB = 1024 * 1024
 
@@ -38,7 +38,7 @@ def message_of(answer: Answer) -> str:
 
 
 async def test_a_request_goes_over_it_byte_for_byte_and_the_connection_is_kept(directory: str) -> None:
-    async with lake(directory=directory) as up:
+    async with open_gateway(directory=directory) as up:
         for _ in range(3):
             assert (await up.ask("/v1/storage/a%2Fb?x=1&y")).body == b"ok"
         assert up.storaged.last.target == b"/storage/a%2Fb?x=1&y"
@@ -52,7 +52,7 @@ async def test_a_request_goes_over_it_byte_for_byte_and_the_connection_is_kept(d
 async def test_bodies_stream_both_ways_with_back_pressure(directory: str) -> None:
     sent = 0
 
-    async def stream(visit: Visit) -> None:
+    async def stream(visit: ServiceRequest) -> None:
         nonlocal sent
         assert await visit.body(visit.headers) == bytes(3 * MIB)
         await visit.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -61,7 +61,7 @@ async def test_bodies_stream_both_ways_with_back_pressure(directory: str) -> Non
             sent += 1
         await visit.send(b"0\r\n\r\n")
 
-    async with lake(directory=directory) as up:
+    async with open_gateway(directory=directory) as up:
         up.ingestd.script = stream
         async with await up.connect() as client:
             await client.send(b"POST /v1/ingest HTTP/1.1\r\nhost: door\r\ncontent-length: %d\r\n\r\n" % (3 * MIB))
@@ -74,7 +74,7 @@ async def test_bodies_stream_both_ways_with_back_pressure(directory: str) -> Non
 
 
 async def test_a_websocket_goes_over_it(directory: str) -> None:
-    async def live(visit: Visit) -> None:
+    async def live(visit: ServiceRequest) -> None:
         frames = await agree(visit)
         event = await frames.next()
         assert isinstance(event, TextMessage)
@@ -83,7 +83,7 @@ async def test_a_websocket_goes_over_it(directory: str) -> None:
             while True:
                 await frames.next()
 
-    async with lake(directory=directory) as up:
+    async with open_gateway(directory=directory) as up:
         up.observerd.script = live
         async with await up.connect() as client:
             assert (await knock(client)).status == 101
@@ -93,8 +93,8 @@ async def test_a_websocket_goes_over_it(directory: str) -> None:
 
 
 async def test_a_client_that_leaves_closes_it(directory: str) -> None:
-    async with lake(directory=directory) as up:
-        up.queryd.script = say_nothing
+    async with open_gateway(directory=directory) as up:
+        up.queryd.script = never_answer
         async with await up.connect() as client:
             await client.send(b"GET /v1/sql HTTP/1.1\r\nhost: door\r\n\r\n")
             while not up.queryd.visits:
@@ -111,7 +111,7 @@ async def test_what_cannot_be_connected_to_is_told_as_for_any_upstream(directory
     with deaf:
         deaf.bind(f"{directory}/deaf")
         deaf.listen(0)
-        async with lake(
+        async with open_gateway(
             directory=directory,
             storaged_url=f"unix:{directory}/none",
             catalogd_url=f"unix:{file}",
@@ -154,7 +154,7 @@ async def test_a_full_queue_is_waited_for(directory: str) -> None:
 
 
 async def test_the_status_report_knows_whether_one_listens(directory: str) -> None:
-    async with lake(directory=directory) as up:
+    async with open_gateway(directory=directory) as up:
         config, _ = parse_config(
             {"gateway": {"storaged_url": up.storaged.url, "catalogd_url": f"unix:{directory}/none", "chatd_url": ""}}
         )

@@ -20,7 +20,7 @@ from lakehouse.asgi.types import Message
 from lakehouse.gateway import websocket
 from lakehouse.gateway.websocket import WebSocketRelay
 from lakehouse.upstream.endpoint import Endpoint
-from tools.kit.gateway_services import Answer, Client, Lake, Visit, Wire, lake
+from tools.kit.gateway_services import Answer, Client, GatewayWithServices, ServiceRequest, Wire, open_gateway
 
 PEER = Endpoint(
     name="observerd",
@@ -61,7 +61,7 @@ class Frames:
         return self._events.popleft()
 
 
-async def agree(visit: Visit, more: bytes = b"") -> Frames:
+async def agree(visit: ServiceRequest, more: bytes = b"") -> Frames:
     """The service's side of the handshake."""
     key = dict(visit.headers)[b"sec-websocket-key"]
     await visit.send(
@@ -86,7 +86,7 @@ async def enter(client: Client, headers: str = "") -> Frames:
     return Frames(client, ConnectionType.CLIENT)
 
 
-async def echo(visit: Visit, more: bytes = b"") -> None:
+async def echo(visit: ServiceRequest, more: bytes = b"") -> None:
     frames = await agree(visit, more)
     while not isinstance(event := await frames.next(), CloseConnection):
         await frames.send(event)
@@ -95,7 +95,7 @@ async def echo(visit: Visit, more: bytes = b"") -> None:
 
 
 async def test_messages_go_both_ways() -> None:
-    async with lake() as up, await up.connect() as client:
+    async with open_gateway() as up, await up.connect() as client:
         up.observerd.script = echo
         frames = await enter(client)
         for message in (
@@ -119,7 +119,7 @@ async def test_messages_go_both_ways() -> None:
 
 
 async def test_a_message_in_pieces_arrives_whole() -> None:
-    async def speak(visit: Visit) -> None:
+    async def speak(visit: ServiceRequest) -> None:
         frames = await agree(visit)
         await frames.send(TextMessage("one ", message_finished=False))
         await frames.send(Ping(b"between"))
@@ -127,14 +127,14 @@ async def test_a_message_in_pieces_arrives_whole() -> None:
         await frames.send(TextMessage("two", message_finished=True))
         await visit.some()
 
-    async with lake() as up, await up.connect() as client:
+    async with open_gateway() as up, await up.connect() as client:
         up.observerd.script = speak
         frames = await enter(client)
         assert await frames.next() == TextMessage("one two")
 
 
 async def test_frames_behind_the_handshake_are_not_lost() -> None:
-    async def speak(visit: Visit) -> None:
+    async def speak(visit: ServiceRequest) -> None:
         frames = Frames(visit, ConnectionType.SERVER)
         hello = bytes(frames.protocol.send(TextMessage("hello")))
         await visit.send(
@@ -143,17 +143,17 @@ async def test_frames_behind_the_handshake_are_not_lost() -> None:
         )
         await visit.some()
 
-    async with lake() as up, await up.connect() as client:
+    async with open_gateway() as up, await up.connect() as client:
         up.observerd.script = speak
         assert await (await enter(client)).next() == TextMessage("hello")
 
 
 async def test_the_handshake_is_the_services_but_for_the_hop() -> None:
-    async def chat(visit: Visit) -> None:
+    async def chat(visit: ServiceRequest) -> None:
         await agree(visit, b"Sec-WebSocket-Protocol: v2\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n")
         await visit.some()
 
-    async with lake() as up, await up.connect() as client:
+    async with open_gateway() as up, await up.connect() as client:
         up.observerd.script = chat
         answer = await knock(
             client,
@@ -179,13 +179,13 @@ async def test_the_handshake_is_the_services_but_for_the_hop() -> None:
 async def test_the_services_close_reaches_the_client(code: int, reason: str) -> None:
     answered: list[Event] = []
 
-    async def close(visit: Visit) -> None:
+    async def close(visit: ServiceRequest) -> None:
         frames = await agree(visit)
         await frames.send(CloseConnection(code, reason))
         answered.append(await frames.next())
         raise EOFError
 
-    async with lake() as up, await up.connect() as client:
+    async with open_gateway() as up, await up.connect() as client:
         up.observerd.script = close
         frames = await enter(client)
         got = await frames.next()
@@ -205,7 +205,7 @@ async def test_the_services_close_reaches_the_client(code: int, reason: str) -> 
 async def test_the_clients_close_reaches_the_service(code: int, reason: str) -> None:
     heard: list[Event] = []
 
-    async def listen(visit: Visit) -> None:
+    async def listen(visit: ServiceRequest) -> None:
         frames = await agree(visit)
         event = await frames.next()
         heard.append(event)
@@ -215,7 +215,7 @@ async def test_the_clients_close_reaches_the_service(code: int, reason: str) -> 
         await frames.send(event.response())
         raise EOFError
 
-    async with lake() as up, await up.connect() as client:
+    async with open_gateway() as up, await up.connect() as client:
         up.observerd.script = listen
         frames = await enter(client)
         await frames.send(CloseConnection(code, reason or None))
@@ -230,12 +230,12 @@ async def test_the_clients_close_reaches_the_service(code: int, reason: str) -> 
 
 
 async def test_a_close_without_a_code_stays_without() -> None:
-    async def close(visit: Visit) -> None:
+    async def close(visit: ServiceRequest) -> None:
         frames = await agree(visit)
         await frames.send(CloseConnection(CloseReason.NO_STATUS_RCVD))
         await visit.some()
 
-    async with lake() as up, await up.connect() as client:
+    async with open_gateway() as up, await up.connect() as client:
         up.observerd.script = close
         got = await (await enter(client)).next()
         assert isinstance(got, CloseConnection)
@@ -270,13 +270,13 @@ async def test_what_crosses_the_clients_close_goes_nowhere() -> None:
 async def test_a_service_that_never_answers_a_close_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket, "CLOSING", 0.05)
 
-    async def ignore(visit: Visit) -> None:
+    async def ignore(visit: ServiceRequest) -> None:
         await agree(visit)
         while await visit.some():
             pass
         raise EOFError
 
-    async with lake() as up, await up.connect() as client:
+    async with open_gateway() as up, await up.connect() as client:
         up.observerd.script = ignore
         frames = await enter(client)
         await frames.send(CloseConnection(1000))
@@ -286,14 +286,14 @@ async def test_a_service_that_never_answers_a_close_is_not_waited_for(monkeypatc
 
 @pytest.mark.parametrize("how", ["end of file", "reset"])
 async def test_a_service_may_just_hang_up_when_the_client_has_closed(how: str) -> None:
-    async def hang_up(visit: Visit) -> None:
+    async def hang_up(visit: ServiceRequest) -> None:
         frames = await agree(visit)
         assert isinstance(await frames.next(), CloseConnection)
         if how == "reset":
             visit.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         await visit.stream.aclose()
 
-    async with lake() as up, await up.connect() as client:
+    async with open_gateway() as up, await up.connect() as client:
         up.observerd.script = hang_up
         frames = await enter(client)
         await frames.send(CloseConnection(1000))
@@ -305,14 +305,14 @@ async def test_a_service_may_just_hang_up_when_the_client_has_closed(how: str) -
 
 @pytest.mark.parametrize("how", ["closes the socket", "sends a frame nobody may", "sends text that is none"])
 async def test_a_service_that_breaks_is_1011_for_the_client(how: str) -> None:
-    async def break_off(visit: Visit) -> None:
+    async def break_off(visit: ServiceRequest) -> None:
         await agree(visit)
         if how.startswith("sends"):
             await visit.send(b"\xf1\x05hello" if "frame" in how else b"\x81\x02\xff\xff")
             await visit.some()
         await visit.stream.aclose()
 
-    async with lake() as up, await up.connect() as client:
+    async with open_gateway() as up, await up.connect() as client:
         up.observerd.script = break_off
         got = await (await enter(client)).next()
         assert isinstance(got, CloseConnection)
@@ -325,14 +325,14 @@ async def test_a_message_that_is_too_big_closes_both_sides(monkeypatch: pytest.M
     monkeypatch.setattr(websocket, "MAX_MESSAGE", 1000)
     heard: list[Event] = []
 
-    async def shout(visit: Visit) -> None:
+    async def shout(visit: ServiceRequest) -> None:
         frames = await agree(visit)
         await frames.send(BytesMessage(b"x" * 1000))
         await frames.send(BytesMessage(b"x" * 600, message_finished=False))
         await frames.send(BytesMessage(b"x" * 401))
         heard.append(await frames.next())
 
-    async with lake() as up, await up.connect() as client:
+    async with open_gateway() as up, await up.connect() as client:
         up.observerd.script = shout
         frames = await enter(client)
         assert await frames.next() == BytesMessage(b"x" * 1000)
@@ -347,7 +347,7 @@ async def test_a_message_that_is_too_big_closes_both_sides(monkeypatch: pytest.M
 async def test_a_silent_service_is_pinged_and_then_given_up() -> None:
     heard: list[Event] = []
 
-    async def sleep(visit: Visit) -> None:
+    async def sleep(visit: ServiceRequest) -> None:
         frames = await agree(visit)
         heard.append(await frames.next())
         await frames.send(heard[0].response())  # alive after all
@@ -356,7 +356,7 @@ async def test_a_silent_service_is_pinged_and_then_given_up() -> None:
             pass
         raise EOFError
 
-    async with lake(idle_timeout=0.2) as up, await up.connect() as client:
+    async with open_gateway(idle_timeout=0.2) as up, await up.connect() as client:
         up.observerd.script = sleep
         frames = await enter(client)
         with trio.fail_after(5):
@@ -369,7 +369,7 @@ async def test_a_silent_service_is_pinged_and_then_given_up() -> None:
 
 
 async def test_the_clients_pings_are_answered_at_the_door() -> None:
-    async with lake() as up, await up.connect() as client:
+    async with open_gateway() as up, await up.connect() as client:
         up.observerd.script = echo
         frames = await enter(client)
         await frames.send(Ping(b"p"))
@@ -380,10 +380,10 @@ async def test_the_clients_pings_are_answered_at_the_door() -> None:
 
 
 async def test_a_service_that_refuses_is_heard() -> None:
-    async def refuse(visit: Visit) -> None:
+    async def refuse(visit: ServiceRequest) -> None:
         await visit.send(b"HTTP/1.1 418 Teapot\r\nContent-Length: 5\r\nX-Why: tea\r\n\r\nshort")
 
-    async with lake() as up, await up.connect() as client:
+    async with open_gateway() as up, await up.connect() as client:
         up.observerd.script = refuse
         answer = await knock(client)
         assert (answer.status, answer["x-why"]) == (418, "tea")
@@ -407,11 +407,11 @@ HANDSHAKE = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
     ids=["no key", "another key", "another protocol", "a subprotocol nobody offered", "an extension", "garbage"],
 )
 async def test_a_service_that_gets_the_handshake_wrong_is_a_502(answer: bytes) -> None:
-    async def get_it_wrong(visit: Visit) -> None:
+    async def get_it_wrong(visit: ServiceRequest) -> None:
         await visit.send(answer.replace(b"%ACCEPT%", accept_key(dict(visit.headers)[b"sec-websocket-key"])))
         await visit.some()
 
-    async with lake() as up, await up.connect() as client:
+    async with open_gateway() as up, await up.connect() as client:
         up.observerd.script = get_it_wrong
         refused = await knock(client, headers="sec-websocket-protocol: v1")
         document = json.loads(await client.body(refused.headers))["error"]
@@ -423,19 +423,19 @@ async def test_a_service_that_gets_the_handshake_wrong_is_a_502(answer: bytes) -
     ("target", "status"), [("/v1/nowhere/x", 404), ("/v1/observer/../x", 400), ("/v1/pathway/x", 502)]
 )
 async def test_what_is_wrong_without_a_service_is_told_before_the_handshake(target: str, status: int) -> None:
-    async with lake(pathwayd_url="http://127.0.0.1:1") as up, await up.connect() as client:
+    async with open_gateway(pathwayd_url="http://127.0.0.1:1") as up, await up.connect() as client:
         answer = await knock(client, target)
         document = json.loads(await client.body(answer.headers))["error"]
         assert (answer.status, document["status"], document["request_id"]) == (status, status, answer["x-request-id"])
 
 
 async def test_the_door_is_in_front_of_websockets() -> None:
-    async with lake(wrap=lambda app: AuthMiddleware(app, tokens=Tokens(["one"]))) as up:
+    async with open_gateway(wrap=lambda app: AuthMiddleware(app, tokens=Tokens(["one"]))) as up:
         up.observerd.script = echo
         async with await up.connect() as client:
             answer = await knock(client)
             assert (answer.status, answer["www-authenticate"]) == (401, "Bearer")
-            assert not up.observerd.visits
+            assert not up.observerd.requests
         async with await up.connect() as client:
             answer = await knock(client, headers="authorization: Bearer one")
             assert answer.status == 101
@@ -445,15 +445,15 @@ async def test_the_door_is_in_front_of_websockets() -> None:
 # Lifetime.
 
 
-async def _open(up: Lake, client: Client) -> None:
+async def _open(up: GatewayWithServices, client: Client) -> None:
     up.observerd.script = echo
     frames = await enter(client)
     await frames.send(TextMessage("here"))
     assert await frames.next() == TextMessage("here")
 
 
-async def _shaking_hands(up: Lake, client: Client) -> None:
-    async def think(visit: Visit) -> None:
+async def _shaking_hands(up: GatewayWithServices, client: Client) -> None:
+    async def think(visit: ServiceRequest) -> None:
         while await visit.some():
             pass
         raise EOFError
@@ -468,7 +468,7 @@ async def _shaking_hands(up: Lake, client: Client) -> None:
 @pytest.mark.parametrize("phase", [_open, _shaking_hands])
 async def test_a_client_that_leaves_takes_the_services_socket_with_it(phase: object) -> None:
     took = inf
-    async with lake() as up:
+    async with open_gateway() as up:
         for _ in range(10):
             up.observerd.gone = trio.Event()
             async with await up.connect() as client:
@@ -487,14 +487,14 @@ async def test_a_client_that_leaves_takes_the_services_socket_with_it(phase: obj
 async def test_a_stalled_client_stops_the_service() -> None:
     sent = 0
 
-    async def pour(visit: Visit) -> None:
+    async def pour(visit: ServiceRequest) -> None:
         nonlocal sent
         frames = await agree(visit)
         while True:
             await frames.send(BytesMessage(b"x" * 65536))
             sent += 65536
 
-    async with lake() as up, await up.connect() as client:
+    async with open_gateway() as up, await up.connect() as client:
         up.observerd.script = pour
         await enter(client)
         await wait_all_tasks_blocked(0.1)

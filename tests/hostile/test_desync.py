@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from tools.kit.gateway_services import OK, Visit, lake
+from tools.kit.gateway_services import OK, ServiceRequest, open_gateway
 
 EVIL = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
 
@@ -30,7 +30,7 @@ async def test_what_follows_an_answer_is_nobodys(name: str, late: bool, extra: b
     read, sent = trio.Event(), trio.Event()
     visits = 0
 
-    async def serve(visit: Visit) -> None:
+    async def serve(visit: ServiceRequest) -> None:
         nonlocal visits
         visits += 1
         if visits > 1:
@@ -44,7 +44,7 @@ async def test_what_follows_an_answer_is_nobodys(name: str, late: bool, extra: b
             await visit.send(answer + extra)
         sent.set()
 
-    async with lake() as up:
+    async with open_gateway() as up:
         up.storaged.script = serve
         async with await up.connect() as one:
             body = b"a body of no interest" if method == "POST" else b""

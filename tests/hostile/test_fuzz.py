@@ -16,8 +16,8 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tools.lifetime.phases import get
-from tools.lifetime.scene import Client, Scene, scene
+from tools.kit.lifetime.phases import get_request
+from tools.kit.lifetime.testbed import Client, ServiceTestbed, open_testbed
 
 PATHS = [
     b"/v1/chat",
@@ -176,22 +176,22 @@ def no_defects() -> Iterator[None]:
     assert not said
 
 
-async def say(stage: Scene, data: bytes) -> None:
+async def say(stage: ServiceTestbed, data: bytes) -> None:
     """A client says it, listens as long as anything happens, and leaves."""
     async with await stage.client() as client:
         await client.send(data)
         await trio.testing.wait_all_tasks_blocked()
         with trio.move_on_after(0.002):
             await client.rest()
-        client.vanish("fin")
+        client.leave("fin")
     assert b"HTTP/1.1 500 " not in client.said, (data, client.said)
     assert not client.said or client.said.startswith(b"HTTP/1.1 "), (data, client.said)
 
 
-async def the_next_client_is_served(stage: Scene) -> None:
+async def the_next_client_is_served(stage: ServiceTestbed) -> None:
     with trio.fail_after(1):
         async with await stage.client() as client:
-            await client.send(get("ok/next"))
+            await client.send(get_request("ok/next"))
             await client.until(b"\r\n\r\nok")
 
 
@@ -199,7 +199,7 @@ async def the_next_client_is_served(stage: Scene) -> None:
 @given(said=st.lists(requests() | noise, min_size=1, max_size=8))
 async def test_whatever_clients_say_the_next_one_is_served(said: list[bytes]) -> None:
     with no_defects():
-        async with scene() as stage:
+        async with open_testbed() as stage:
             before = await stage.quiet()
             for data in said:
                 await say(stage, data)
@@ -214,7 +214,7 @@ async def test_whatever_a_chat_is_asked_with_the_answer_is_the_callers_or_the_pr
 ) -> None:
     """A whole and well-framed request for a chat has exactly one whole answer: JSON, or a stream with its end."""
     with no_defects():
-        async with scene() as stage:
+        async with open_testbed() as stage:
             for chat in chats:
                 body = json.dumps(chat).encode()
                 head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"

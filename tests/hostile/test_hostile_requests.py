@@ -6,32 +6,12 @@ from __future__ import annotations
 import pytest
 import trio
 
-from tools.kit.hostile_requests import LIMITS, TABLE, application, summary
-from tools.kit.raw_http import GET, Served, serving
-
-PATIENCE = 0.7
-"""Seconds to wait for the end of a connection: longer than any limit that ends one."""
+from tools.kit.hostile_client import run_hostile_client
+from tools.kit.hostile_requests import LIMITS, TABLE, application
+from tools.kit.raw_http import GET, RunningServer, serve_app
 
 
-async def play(served: Served, name: str) -> str:
-    """A row's client, and what it got; one that has vanished gets what its own socket says: nothing more."""
-    script, _ = TABLE[name]
-    async with await served.connect() as client:
-        if isinstance(script, bytes):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(client.send, script)
-                out = await client.read_all(PATIENCE)
-                nursery.cancel_scope.cancel()
-        else:
-            await script(client)
-            try:
-                out = await client.read_all(PATIENCE)
-            except trio.ClosedResourceError:
-                out = b"<RST>"
-    return summary(out)
-
-
-async def next_client_is_answered(served: Served) -> None:
+async def next_client_is_answered(served: RunningServer) -> None:
     with trio.fail_after(1):
         async with await served.connect() as client:
             await client.send(GET)
@@ -49,8 +29,8 @@ def test_the_table_is_long() -> None:
 
 @pytest.mark.parametrize("name", TABLE)
 async def test_a_hostile_client_gets_its_due_and_the_next_one_an_answer(name: str) -> None:
-    async with serving(application, LIMITS, lifetime=True) as served:
-        assert await play(served, name) in expected(name)
+    async with serve_app(application, LIMITS, lifetime=True) as served:
+        assert await run_hostile_client(served, name) in expected(name)
         await next_client_is_answered(served)
         with trio.fail_after(2):
             while len(served.server_state.handles) > 1 or len(served.active_requests):
@@ -59,10 +39,10 @@ async def test_a_hostile_client_gets_its_due_and_the_next_one_an_answer(name: st
 
 async def test_all_of_them_at_once_are_no_worse() -> None:
     """On one door, which serves well-behaved clients meanwhile and has nothing left of the others in the end."""
-    async with serving(application, LIMITS, lifetime=True) as served:
+    async with serve_app(application, LIMITS, lifetime=True) as served:
         async with trio.open_nursery() as nursery:
             for name in TABLE:
-                nursery.start_soon(play, served, name)
+                nursery.start_soon(run_hostile_client, served, name)
             await next_client_is_answered(served)
         await next_client_is_answered(served)
         with trio.fail_after(2):

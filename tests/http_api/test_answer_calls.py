@@ -9,7 +9,16 @@ import pytest
 import trio
 
 from tools.kit.scripted_upstream import respond
-from tools.kit.service_with_providers import chunk, completion, events, pieces, response, runtime, says, streamed
+from tools.kit.service_with_providers import (
+    answer_in_turn,
+    chunk,
+    completion,
+    events,
+    open_service,
+    response,
+    sse_documents,
+    streamed_response,
+)
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
@@ -155,17 +164,17 @@ def body_of(fragments: list[Any]) -> bytes:
 
 @pytest.mark.parametrize(("fragments", "expected"), STREAMS.values(), ids=STREAMS)
 async def test_a_call_is_one_with_the_right_name(fragments: list[Any], expected: list[tuple[str, str, str]]) -> None:
-    body = streamed(body_of(fragments))
-    async with runtime(scripts={"openrouter": says(body), "opencode": says(body)}) as there:
+    body = streamed_response(body_of(fragments))
+    async with open_service(scripts={"openrouter": answer_in_turn(body), "opencode": answer_in_turn(body)}) as there:
         for model in ("openrouter/v/m", "opencode/m"):
             for tools in ({"tools": TOOLS},) if (fragments, expected) in ONLY_KNOWN else ({}, {"tools": TOOLS}):
                 whole = (await there.chat(model, **tools)).json()
                 assert (shown(whole["tool_calls"]), whole["finish_reason"]) == (expected, "tool_calls")
-                told = pieces((await there.chat(model, stream=True, **tools)).text)
+                told = sse_documents((await there.chat(model, stream=True, **tools)).text)
                 assert shown([event["tool_call"] for event in told if event["type"] == "tool_call"]) == expected
                 choice = (await there.complete(model, **tools)).json()["choices"][0]
                 assert shown(choice["message"]["tool_calls"]) == expected
-                chunks = pieces((await there.complete(model, stream=True, **tools)).text)
+                chunks = sse_documents((await there.complete(model, stream=True, **tools)).text)
                 deltas = [call for each in chunks for call in each["choices"][0]["delta"].get("tool_calls", ())]
                 assert shown(deltas) == expected
                 assert [call["index"] for call in deltas] == list(range(len(expected)))
@@ -182,7 +191,7 @@ LEGACY: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("fragments", LEGACY.values(), ids=LEGACY)
 async def test_the_function_call_of_old_servers(fragments: list[dict[str, Any]]) -> None:
     body = events(*(chunk(function_call=fragment) for fragment in fragments), chunk("function_call"))
-    async with runtime(scripts={"openrouter": says(streamed(body))}) as there:
+    async with open_service(scripts={"openrouter": answer_in_turn(streamed_response(body))}) as there:
         answer = (await there.chat("openrouter/v/m")).json()
         assert shown(answer["tool_calls"]) == [("call_…", *WEATHER)]
 
@@ -191,7 +200,7 @@ CUSTOM = {"id": "a", "type": "custom", "custom": {"name": "run", "input": "print
 
 
 async def test_a_custom_call_of_a_whole_answer() -> None:
-    async with runtime(scripts={"openrouter": says(completion(None, tool_calls=[CUSTOM]))}) as there:
+    async with open_service(scripts={"openrouter": answer_in_turn(completion(None, tool_calls=[CUSTOM]))}) as there:
         assert (await there.chat("openrouter/v/m")).json()["tool_calls"] == [CUSTOM]
         message = (await there.complete("openrouter/v/m")).json()["choices"][0]["message"]
         assert (message["tool_calls"], message["content"]) == ([CUSTOM], None)
@@ -264,8 +273,8 @@ async def test_calls_of_the_responses_form(told: list[dict[str, Any]], expected:
     whole = {**response(), "output": [item("custom_tool_call", name="run", input="print(1)")]}
     if expected[1] != "run":
         whole = {**response(), "output": [item("function_call", name=expected[1], arguments=expected[2])]}
-    script = says(streamed(events(*told, done, end=b"")), respond(whole))
-    async with runtime(scripts={"opencode": script}) as there:
-        events_told = pieces((await there.chat("opencode/gpt-5.4", stream=True)).text)
+    script = answer_in_turn(streamed_response(events(*told, done, end=b"")), respond(whole))
+    async with open_service(scripts={"opencode": script}) as there:
+        events_told = sse_documents((await there.chat("opencode/gpt-5.4", stream=True)).text)
         assert shown([event["tool_call"] for event in events_told if event["type"] == "tool_call"]) == [expected]
         assert shown((await there.chat("opencode/gpt-5.4")).json()["tool_calls"]) == [expected]

@@ -28,21 +28,21 @@ from lakehouse.upstream.codings import (
     UnknownCoding,
     codings_of,
 )
-from tools.kit.in_process_service import configured
-from tools.kit.scripted_upstream import Asked, Script
+from tools.kit.in_process_service import make_config
+from tools.kit.scripted_upstream import ReceivedRequest, Script
 from tools.kit.service_with_providers import (
     HELLO,
     KEYS,
     MODELS,
     STREAMS,
     WHOLE,
-    House,
+    ServiceWithProviders,
     chunk,
     completion,
     events,
-    form_of,
-    pieces,
-    runtime,
+    format_of,
+    open_service,
+    sse_documents,
 )
 
 
@@ -96,8 +96,8 @@ def answer(body: bytes, codings: list[str], *, status: int = 200, kind: str = "a
 def speaks(codings: list[str], pack: Callable[[bytes], bytes], *, step: int = 0) -> Script:
     """Says hello in the form and the mode that it is asked in, packed, in pieces of `step` bytes."""
 
-    async def script(asked: Asked, stream: trio.SocketStream) -> None:
-        form = form_of(asked)
+    async def script(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
+        form = format_of(asked)
         body = STREAMS[form] if asked.json.get("stream") else json.dumps(WHOLE[form]).encode()
         sent = answer(pack(body), codings)
         for at in range(0, len(sent), step or len(sent)):
@@ -115,14 +115,14 @@ def said(response: httpx.Response) -> str:
     if not response.headers["content-type"].startswith("text/event-stream"):
         document = response.json()
         return str(document["choices"][0]["message"]["content"] if "choices" in document else document["content"])
-    told = pieces(response.text)
+    told = sse_documents(response.text)
     if "choices" in told[0]:
         return "".join(choice["delta"].get("content") or "" for event in told for choice in event["choices"])
     assert told[-1]["type"] == "done", told
     return "".join(event.get("text", "") for event in told)
 
 
-async def ask(there: House, model: str) -> AsyncIterator[httpx.Response]:
+async def ask(there: ServiceWithProviders, model: str) -> AsyncIterator[httpx.Response]:
     """The question in both forms and modes."""
     for stream in (False, True):
         yield await there.chat(model, stream=stream)
@@ -132,14 +132,14 @@ async def ask(there: House, model: str) -> AsyncIterator[httpx.Response]:
 @pytest.mark.parametrize(("codings", "pack"), CODINGS.values(), ids=CODINGS)
 async def test_every_coding_is_taken_off(codings: list[str], pack: Callable[[bytes], bytes]) -> None:
     scripts = dict.fromkeys(MODELS, speaks(codings, pack))
-    async with runtime(scripts=scripts) as there:
+    async with open_service(scripts=scripts) as there:
         for model in ("ollama/m", "openrouter/v/m", "kimi/m", "opencode/gpt-5.4"):
             assert [said(response) async for response in ask(there, model)] == ["Hello."] * 4
-        assert {asked.headers["accept-encoding"] for asked in there.asked["openrouter"]} == {"identity"}
+        assert {asked.headers["accept-encoding"] for asked in there.requests["openrouter"]} == {"identity"}
 
 
 async def test_it_may_be_cut_anywhere() -> None:
-    async with runtime(scripts={"openrouter": speaks(["gzip"], gzip.compress, step=1)}) as there:
+    async with open_service(scripts={"openrouter": speaks(["gzip"], gzip.compress, step=1)}) as there:
         assert [said(response) async for response in ask(there, "openrouter/v/m")] == ["Hello."] * 4
 
 
@@ -147,7 +147,7 @@ async def test_it_may_be_cut_anywhere() -> None:
 async def test_each_piece_leaves_as_it_arrives(window: int) -> None:
     go_on = trio.Event()
 
-    async def script(_: Asked, stream: trio.SocketStream) -> None:
+    async def script(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         packer = zlib.compressobj(wbits=window)
         await stream.send_all(answer(b"", ["gzip" if window > 16 else "deflate"]))
         first = packer.compress(events(chunk(content="Hel"), end=b"")) + packer.flush(zlib.Z_SYNC_FLUSH)
@@ -157,7 +157,7 @@ async def test_each_piece_leaves_as_it_arrives(window: int) -> None:
         await stream.aclose()
 
     with trio.fail_after(10):
-        async with runtime(scripts={"openrouter": script}) as there:
+        async with open_service(scripts={"openrouter": script}) as there:
             request = there.client.build_request(
                 "POST", "/v1/chat", json={"model": "openrouter/v/m", "messages": HELLO, "stream": True}
             )
@@ -192,11 +192,11 @@ FAILS: dict[str, tuple[list[str], Callable[[bytes], bytes], str, str]] = {
 async def test_what_cannot_be_decoded_is_an_error(
     codings: list[str], pack: Callable[[bytes], bytes], kind: str, says: str
 ) -> None:
-    async with runtime(scripts={"openrouter": speaks(codings, pack)}) as there:
+    async with open_service(scripts={"openrouter": speaks(codings, pack)}) as there:
         for stream in (False, True):
             response = await there.chat("openrouter/v/m", stream=stream)
             if response.status_code == 200:  # it broke behind its first pieces
-                *told, last = pieces(response.text)
+                *told, last = sse_documents(response.text)
                 assert last["type"] == "error" or (kind == "incomplete_stream" and told), last
                 continue
             error = response.json()["error"]
@@ -209,11 +209,11 @@ async def test_an_error_is_read_through_its_coding() -> None:
     for codings, pack in CODINGS.values():
         body = answer(pack(refused), codings, status=400)
 
-        async def script(_: Asked, stream: trio.SocketStream, body: bytes = body) -> None:
+        async def script(_: ReceivedRequest, stream: trio.SocketStream, body: bytes = body) -> None:
             await stream.send_all(body)
             await stream.aclose()
 
-        async with runtime(scripts={"openrouter": script}) as there:
+        async with open_service(scripts={"openrouter": script}) as there:
             async for response in ask(there, "openrouter/v/m"):
                 assert response.status_code == 400
                 assert "8192" in response.json()["error"]["message"]
@@ -235,11 +235,11 @@ async def test_a_bomb_fails(stream: bool, fill: bytes, layers: int) -> None:
     packed = b"".join(packer.compress(block) for _ in range(256)) + packer.flush()
     bomb = answer(gzip.compress(packed) if layers == 2 else packed, ["gzip"] * layers)
 
-    async def script(_: Asked, stream: trio.SocketStream) -> None:
+    async def script(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         await stream.send_all(bomb)
         await stream.aclose()
 
-    async with runtime(scripts={"openrouter": script}) as there:
+    async with open_service(scripts={"openrouter": script}) as there:
         with trio.fail_after(60):
             response = await there.chat("openrouter/v/m", stream=stream)
         error = response.json()["error"]
@@ -274,11 +274,11 @@ async def test_a_long_answer_that_compresses_well_is_no_bomb() -> None:
     text = "All work and no play makes Jack a dull boy. " * 20_000
     body = gzip.compress(json.dumps(completion(text)).encode())
 
-    async def script(_: Asked, stream: trio.SocketStream) -> None:
+    async def script(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         await stream.send_all(answer(body, ["gzip"]))
         await stream.aclose()
 
-    async with runtime(scripts={"openrouter": script}) as there:
+    async with open_service(scripts={"openrouter": script}) as there:
         assert (await there.chat("openrouter/v/m")).json()["content"] == text
 
 
@@ -311,7 +311,7 @@ async def test_a_foreign_transport_is_decoded_as_well(codings: list[str], pack: 
     whole = json.dumps(completion()).encode()
     for body in (whole, STREAMS["/chat/completions"]):
         transports: Mapping[str, httpx.AsyncBaseTransport] = {"openrouter": Elsewhere(pack(body), codings)}
-        async with open_dispatcher(configured(), env=KEYS, transports=transports) as chat:
+        async with open_dispatcher(make_config(), env=KEYS, transports=transports) as chat:
             assert (await chat(request)).content == "Hello."
             async with chat.stream(request) as told:
                 assert "".join([getattr(piece, "text", "") async for piece in told]) == "Hello."
@@ -322,7 +322,7 @@ async def test_a_foreign_transport_fails_as_well(
     codings: list[str], pack: Callable[[bytes], bytes], kind: str, says: str
 ) -> None:
     request = lakehouse.Request(model="openrouter/v/m", messages=[{"role": "user", "content": "?"}])
-    config = configured(chatd={"policy": {"retries": 0}})
+    config = make_config(chatd={"policy": {"retries": 0}})
     transports = {"openrouter": Elsewhere(pack(json.dumps(completion()).encode()), codings)}
     async with open_dispatcher(config, env=KEYS, transports=transports) as chat:
         with pytest.raises(LakehouseError, match=says) as failed:

@@ -14,9 +14,9 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from lakehouse.chat.dispatch.resume import DeliveredText
 from lakehouse.chat.model.pieces import ContentPiece, Delta, DetailedContentPiece, SupplementPiece
-from tools.kit.scripted_upstream import Asked, respond
+from tools.kit.scripted_upstream import ReceivedRequest, respond
 from tools.kit.service_with_providers import (
-    House,
+    ServiceWithProviders,
     chunk,
     completion,
     events,
@@ -24,10 +24,10 @@ from tools.kit.service_with_providers import (
     lines,
     message,
     ollama,
-    pieces,
+    open_service,
     response,
-    runtime,
-    streamed,
+    sse_documents,
+    streamed_response,
 )
 
 TOKENS: list[dict[str, Any]] = [
@@ -320,9 +320,9 @@ OF_DOCUMENT = ("service_tier", "system_fingerprint", "moderation", "citations", 
 
 
 def speaking(provider: str, whole: Mapping[str, Any], stream: bytes) -> Any:
-    async def script(asked: Asked, wire: trio.SocketStream) -> None:
+    async def script(asked: ReceivedRequest, wire: trio.SocketStream) -> None:
         kind = "application/x-ndjson" if provider == "ollama" else "Text/Event-Stream;Charset=UTF-8"
-        await wire.send_all(streamed(stream, kind) if asked.json.get("stream") else respond(dict(whole)))
+        await wire.send_all(streamed_response(stream, kind) if asked.json.get("stream") else respond(dict(whole)))
         await wire.aclose()
 
     return {"opencode" if provider == "responses" else provider: script}
@@ -350,14 +350,14 @@ def added(told: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-async def asked_in_all_ways(there: House, model: str) -> tuple[Any, list[Any], Any, list[Any]]:
+async def asked_in_all_ways(there: ServiceWithProviders, model: str) -> tuple[Any, list[Any], Any, list[Any]]:
     native = await there.chat(model)
     told = await there.chat(model, stream=True)
     whole = await there.complete(model)
     chunks = await there.complete(model, stream=True, stream_options={"include_usage": True})
     for answered in (native, told, whole, chunks):
         assert answered.status_code == 200, answered.text
-    return native.json(), pieces(told.text), whole.json(), pieces(chunks.text)
+    return native.json(), sse_documents(told.text), whole.json(), sse_documents(chunks.text)
 
 
 @pytest.mark.parametrize(("provider", "whole", "stream", "expected"), CASES.values(), ids=CASES)
@@ -368,7 +368,7 @@ async def test_it_reaches_the_caller(
     text = expected.get("content", None if refused else "Hello.")
     of_message = {name: expected[name] for name in OF_MESSAGE if name in expected}
     of_document = {name: expected[name] for name in OF_DOCUMENT if name in expected}
-    async with runtime(scripts=speaking(provider, whole, stream)) as there:
+    async with open_service(scripts=speaking(provider, whole, stream)) as there:
         native, told, completed, chunks = await asked_in_all_ways(there, MODELS[provider])
 
     said_natively = {**of_message, **of_document, **{n: expected[n] for n in ("logprobs",) if n in expected}}
@@ -409,13 +409,13 @@ async def test_it_does_so_in_the_other_mode(
 ) -> None:
     """A stream where a whole answer was asked for, and the other way round."""
 
-    async def script(asked: Asked, wire: trio.SocketStream) -> None:
-        await wire.send_all(respond(whole) if asked.json.get("stream") else streamed(stream))
+    async def script(asked: ReceivedRequest, wire: trio.SocketStream) -> None:
+        await wire.send_all(respond(whole) if asked.json.get("stream") else streamed_response(stream))
         await wire.aclose()
 
     name = "opencode" if provider == "responses" else provider
     names = [n for n in ("annotations", "images", "audio", "logprobs", "refusal") if n in expected]
-    async with runtime(scripts={name: script}) as there:
+    async with open_service(scripts={name: script}) as there:
         native, told, _, _ = await asked_in_all_ways(there, MODELS[provider])
     assert {n: native.get(n) for n in names} == {n: expected[n] for n in names}
     assert added(told) == {n: expected[n] for n in names if n != "refusal"}
@@ -502,7 +502,7 @@ def counted(provider: str, usage: dict[str, Any]) -> tuple[dict[str, Any], bytes
 
 @pytest.mark.parametrize(("provider", "usage", "expected"), COUNTS.values(), ids=COUNTS)
 async def test_all_counts_are_passed_on(provider: str, usage: dict[str, Any], expected: dict[str, Any]) -> None:
-    async with runtime(scripts=speaking(provider, *counted(provider, usage))) as there:
+    async with open_service(scripts=speaking(provider, *counted(provider, usage))) as there:
         native, told, whole, chunks = await asked_in_all_ways(there, MODELS[provider])
     assert whole.get("usage", {}) == expected
     assert [each["usage"] for each in chunks if each.get("usage")] == ([expected] if expected else [])
@@ -545,7 +545,7 @@ async def test_openais_client_sees_it_all() -> None:
             assert logprobs.content is not None
             assert [token.token for token in logprobs.content] == ["Hel", "lo."]
 
-    async with runtime(scripts=speaking("openrouter", whole, stream)) as there:
+    async with open_service(scripts=speaking("openrouter", whole, stream)) as there:
         await trio.to_thread.run_sync(talk, str(there.client.base_url))
 
 
@@ -554,9 +554,9 @@ async def test_structured_answers_keep_their_logprobs() -> None:
     whole = with_choice(completion("{}"), logprobs=of(tokens))
     stream = events(*(with_choice(chunk(content=token["token"]), logprobs=of([token])) for token in tokens), chunk("stop"))  # fmt: skip
     for provider in ("openrouter", "opencode"):
-        async with runtime(scripts=speaking(provider, whole, stream)) as there:
+        async with open_service(scripts=speaking(provider, whole, stream)) as there:
             assert (await there.chat(MODELS[provider], format="json")).json()["logprobs"] == of(tokens)
-            told = pieces((await there.chat(MODELS[provider], format="json", stream=True)).text)
+            told = sse_documents((await there.chat(MODELS[provider], format="json", stream=True)).text)
             assert added(told) == {"logprobs": of(tokens)}
             assert "".join(event.get("text", "") for event in told) == "{}"
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import trio
 
-from tools.kit.scripted_upstream import Asked, respond
+from tools.kit.scripted_upstream import ReceivedRequest, respond
 from tools.kit.service_with_providers import (
     HELLO,
     MODELS,
+    answer_in_turn,
     chunk,
     completion,
     events,
@@ -19,10 +20,9 @@ from tools.kit.service_with_providers import (
     lines,
     message,
     ollama,
-    pieces,
-    runtime,
-    says,
-    streamed,
+    open_service,
+    sse_documents,
+    streamed_response,
 )
 
 ANSWER = [
@@ -44,7 +44,7 @@ DONE = ["type", *(name for name in ANSWER if name not in ("content", "reasoning"
 
 
 async def test_an_answer_has_exactly_these_fields_whoever_gave_it() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for provider, model in MODELS.items():
             answer = await there.chat(model)
             assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
@@ -77,14 +77,14 @@ async def test_an_answer_has_exactly_these_fields_whoever_gave_it() -> None:
 
 
 async def test_a_stream_is_pieces_and_exactly_one_end() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for provider, model in MODELS.items():
             answer = await there.chat(model, stream=True)
             assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
             assert "server-timing" not in answer.headers
             assert answer.headers["x-lakehouse-attempts"] == "1"
             assert "[DONE]" not in answer.text
-            *said, done = pieces(answer.text)
+            *said, done = sse_documents(answer.text)
             assert {piece["type"] for piece in said} == {"content"}
             assert [list(piece) for piece in said] == [["type", "text"]] * len(said)
             assert "".join(piece["text"] for piece in said) == "Hello."
@@ -94,9 +94,9 @@ async def test_a_stream_is_pieces_and_exactly_one_end() -> None:
             assert (done["finish_reason"], done["input_tokens"], done["output_tokens"]) == ("stop", 7, 3)
             assert done["attempts"][-1]["error"] is None
             assert done["attempts"][-1]["status"] == 200
-        assert {asked.json["stream"] for requests in there.asked.values() for asked in requests} == {True}
+        assert {asked.json["stream"] for requests in there.requests.values() for asked in requests} == {True}
         for provider in ("openrouter", "opencode"):
-            assert there.asked[provider][0].json["stream_options"] == {"include_usage": True}
+            assert there.requests[provider][0].json["stream_options"] == {"include_usage": True}
 
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
@@ -154,12 +154,12 @@ async def test_a_tool_call_is_openais_whoever_made_it(model: str) -> None:
     whole, stream = CALLING[model]
     provider = model.partition("/")[0]
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
-    script = {provider: says(whole, streamed(stream), whole, streamed(stream))}
-    async with runtime(scripts=script) as there:
+    script = {provider: answer_in_turn(whole, streamed_response(stream), whole, streamed_response(stream))}
+    async with open_service(scripts=script) as there:
         answer = (await there.chat(model, tools=tools)).json()
         assert (answer["content"], answer["reasoning"], answer["finish_reason"]) == ("", "Hm.", "tool_calls")
         assert parsed(answer["tool_calls"]) == parsed([CALL])
-        told = pieces((await there.chat(model, tools=tools, stream=True)).text)
+        told = sse_documents((await there.chat(model, tools=tools, stream=True)).text)
         assert [piece["type"] for piece in told] == ["reasoning", "tool_call", "done"]
         assert told[0] == {"type": "reasoning", "text": "Hm."}
         assert parsed([told[1]["tool_call"]]) == parsed([CALL])
@@ -170,7 +170,7 @@ async def test_a_tool_call_is_openais_whoever_made_it(model: str) -> None:
         assert choice["message"]["content"] is None
         assert choice["message"]["reasoning_content"] == "Hm."
         assert parsed(choice["message"]["tool_calls"]) == parsed([CALL])
-        told = pieces((await there.complete(model, tools=tools, stream=True)).text)
+        told = sse_documents((await there.complete(model, tools=tools, stream=True)).text)
         deltas = [piece["choices"][0]["delta"] for piece in told]
         assert deltas[0] == {"role": "assistant", "reasoning_content": "Hm."}
         assert parsed([{key: value for key, value in deltas[1]["tool_calls"][0].items() if key != "index"}]) == parsed(
@@ -233,13 +233,13 @@ async def test_a_conversation_with_tools_goes_back_in_each_providers_way() -> No
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "42"}]},
         ],
     }
-    async with runtime() as there:
+    async with open_service() as there:
         for model, messages in wanted.items():
             for ask, history in ((there.chat, native), (there.complete, openai)):
-                there.forget()
+                there.clear_requests()
                 answer = await ask(model, messages=history)
                 assert answer.status_code == 200, answer.text
-                ((asked,),) = there.asked.values()
+                ((asked,),) = there.requests.values()
                 assert asked.json["messages"] == messages, model
 
 
@@ -259,10 +259,12 @@ NO_WORDS: dict[str, tuple[dict[str, object], bytes]] = {
 @pytest.mark.parametrize("model", NO_WORDS)
 async def test_a_budget_that_went_into_reasoning_is_an_answer(model: str) -> None:
     whole, stream = NO_WORDS[model]
-    async with runtime(scripts={model.partition("/")[0]: says(whole, streamed(stream))}) as there:
+    async with open_service(
+        scripts={model.partition("/")[0]: answer_in_turn(whole, streamed_response(stream))}
+    ) as there:
         answer = (await there.chat(model)).json()
         assert (answer["content"], answer["reasoning"], answer["finish_reason"]) == ("", "Hm", "length")
-        reasoning, done = pieces((await there.chat(model, stream=True)).text)
+        reasoning, done = sse_documents((await there.chat(model, stream=True)).text)
         assert reasoning == {"type": "reasoning", "text": "Hm"}
         assert (done["type"], done["finish_reason"]) == ("done", "length")
 
@@ -278,7 +280,9 @@ EMPTY: dict[str, tuple[dict[str, object], bytes]] = {
 @pytest.mark.parametrize("model", EMPTY)
 async def test_an_answer_that_says_nothing_is_an_error(model: str) -> None:
     whole, stream = EMPTY[model]
-    async with runtime(scripts={model.partition("/")[0]: says(whole, streamed(stream))}) as there:
+    async with open_service(
+        scripts={model.partition("/")[0]: answer_in_turn(whole, streamed_response(stream))}
+    ) as there:
         for mode in (False, True):
             answer = await there.chat(model, stream=mode)
             error = answer.json()["error"]
@@ -305,8 +309,8 @@ async def test_counts_and_money_are_the_providers_own_and_null_when_it_gave_none
             (13, 4, 10, None, None),
         ),
     }
-    scripts = {model.partition("/")[0]: says(whole) for model, (whole, _) in wanted.items()}
-    async with runtime(scripts=scripts) as there:
+    scripts = {model.partition("/")[0]: answer_in_turn(whole) for model, (whole, _) in wanted.items()}
+    async with open_service(scripts=scripts) as there:
         for model, (_, counts) in wanted.items():
             answer = (await there.chat(model)).json()
             assert tuple(answer[name] for name in ANSWER[6:11]) == counts, model
@@ -318,28 +322,28 @@ async def test_counts_and_money_are_the_providers_own_and_null_when_it_gave_none
 async def test_each_piece_leaves_as_it_arrives() -> None:
     go_on = trio.Event()
 
-    async def slowly(_: Asked, stream: trio.SocketStream) -> None:
-        await stream.send_all(streamed(lines(line("one")), "application/x-ndjson"))
+    async def slowly(_: ReceivedRequest, stream: trio.SocketStream) -> None:
+        await stream.send_all(streamed_response(lines(line("one")), "application/x-ndjson"))
         await go_on.wait()
         await stream.send_all(lines(line("two"), line(done=True)))
         await stream.aclose()
 
     with trio.fail_after(5):
-        async with runtime(scripts={"ollama": slowly}) as there:
+        async with open_service(scripts={"ollama": slowly}) as there:
             body = {"model": "m", "messages": HELLO, "stream": True}
             async with there.client.stream("POST", "/v1/chat", json=body) as answer:
                 parts = answer.aiter_text()
                 first = await anext(parts)
-                assert pieces(first) == [{"type": "content", "text": "one"}]
+                assert sse_documents(first) == [{"type": "content", "text": "one"}]
                 go_on.set()
                 rest = "".join([part async for part in parts])
-            assert [piece["type"] for piece in pieces(rest)] == ["content", "done"]
+            assert [piece["type"] for piece in sse_documents(rest)] == ["content", "done"]
 
 
 async def test_a_whole_answer_to_a_stream_and_a_stream_for_a_whole_answer_are_both_understood() -> None:
-    stream = streamed(events(chunk(content="Hello."), chunk("stop")))
-    async with runtime(scripts={"openrouter": says(respond(completion()), stream)}) as there:
-        *said, done = pieces((await there.chat("openrouter/v/m", stream=True)).text)
+    stream = streamed_response(events(chunk(content="Hello."), chunk("stop")))
+    async with open_service(scripts={"openrouter": answer_in_turn(respond(completion()), stream)}) as there:
+        *said, done = sse_documents((await there.chat("openrouter/v/m", stream=True)).text)
         assert "".join(piece["text"] for piece in said) == "Hello."
         assert done["type"] == "done"
         assert (await there.chat("openrouter/v/m")).json()["content"] == "Hello."
@@ -349,7 +353,7 @@ async def test_a_whole_answer_to_a_stream_and_a_stream_for_a_whole_answer_are_bo
 
 
 async def test_openais_form_of_a_whole_answer() -> None:
-    async with runtime(models={"hot": "openrouter/v/m"}) as there:
+    async with open_service(models={"hot": "openrouter/v/m"}) as there:
         for provider, model in {**MODELS, "openrouter": "hot"}.items():
             answer = await there.complete(model)
             assert answer.headers["content-type"] == "application/json"
@@ -368,13 +372,13 @@ async def test_openais_form_of_a_whole_answer() -> None:
 @pytest.mark.parametrize("include", [None, False, True])
 async def test_openais_form_of_a_stream(include: bool | None) -> None:
     options = {} if include is None else {"stream_options": {"include_usage": include}}
-    async with runtime() as there:
+    async with open_service() as there:
         for provider, model in MODELS.items():
             answer = await there.complete(model, stream=True, **options)
             assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
             assert answer.text.endswith("data: [DONE]\n\n")
             assert answer.text.count("[DONE]") == 1
-            chunks = pieces(answer.text)
+            chunks = sse_documents(answer.text)
             assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
             assert len({(chunk["id"], chunk["created"], chunk["model"]) for chunk in chunks}) == 1
             assert chunks[0]["model"] == model.partition("/")[2]
@@ -391,7 +395,7 @@ async def test_openais_form_of_a_stream(include: bool | None) -> None:
                 assert usage == []
                 assert not any("usage" in chunk for chunk in chunks)
             if provider in ("openrouter", "opencode"):
-                assert there.asked[provider][-1].json["stream_options"] == {"include_usage": True}
+                assert there.requests[provider][-1].json["stream_options"] == {"include_usage": True}
 
 
 SAMPLING = {
@@ -408,14 +412,14 @@ SAMPLING = {
 
 
 async def test_openais_fields_are_taken_and_those_we_do_not_know_go_on_untouched() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for model in ("openrouter/v/m", "opencode/m"):
-            there.forget()
+            there.clear_requests()
             assert (await there.complete(model, n=1, **SAMPLING)).status_code == 200
-            ((asked,),) = there.asked.values()
+            ((asked,),) = there.requests.values()
             assert {name: asked.json.get(name) for name in SAMPLING} == SAMPLING
             assert "n" not in asked.json
-        there.forget()
+        there.clear_requests()
         for model in (
             "ollama/m",
             "kimi/m",
@@ -423,7 +427,7 @@ async def test_openais_fields_are_taken_and_those_we_do_not_know_go_on_untouched
             refused = await there.complete(model, n=1, **SAMPLING)
             assert refused.status_code == 400
             assert refused.json()["error"]["param"] in SAMPLING
-        assert there.asked == {}
+        assert there.requests == {}
 
 
 async def test_openais_names_for_what_we_have() -> None:
@@ -437,26 +441,26 @@ async def test_openais_names_for_what_we_have() -> None:
         "stream": False,
         "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
     }
-    async with runtime(scripts={"ollama": says(ollama('{"a": 1}'))}) as there:
+    async with open_service(scripts={"ollama": answer_in_turn(ollama('{"a": 1}'))}) as there:
         answer = await there.complete("ollama/m", **asked_for)
         assert json.loads(answer.json()["choices"][0]["message"]["content"]) == {"a": 1}
-        asked = there.the_one("ollama").json
+        asked = there.only_request("ollama").json
         assert asked["options"] == {"num_predict": 5, "stop": ["A"], "seed": 3}
         assert (asked["think"], asked["format"]) == ("low", schema)
 
 
 @pytest.mark.parametrize("n", [2, 0, 100, "2"])
 async def test_more_than_one_choice_is_400(n: object) -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         answer = await there.complete("m", n=n)
         assert answer.status_code == 400
         error = answer.json()["error"]
         assert (error["param"], error["type"]) == ("n", "invalid_request_error")
-        assert there.asked == {}
+        assert there.requests == {}
 
 
 async def test_models_are_the_registered_providers_own_and_tiers_come_first() -> None:
-    async with runtime(models={"hot": "qwen3:8b", "judge": ["m:cloud", "kimi/m"]}) as there:
+    async with open_service(models={"hot": "qwen3:8b", "judge": ["m:cloud", "kimi/m"]}) as there:
         answer = await there.client.get("/v1/models")
         assert answer.status_code == 200
         assert answer.json()["object"] == "list"
@@ -465,7 +469,7 @@ async def test_models_are_the_registered_providers_own_and_tiers_come_first() ->
         assert {card["id"] for card in data[2:]} == {f"{provider}/m" for provider in MODELS}
         assert all(card["object"] == "model" for card in data)
         assert all({"id", "created", "owned_by"} <= set(card) for card in data)
-        asked = {name: [one.target for one in requests] for name, requests in there.asked.items()}
+        asked = {name: [one.target for one in requests] for name, requests in there.requests.items()}
         assert asked == {
             "ollama": ["/api/tags"],
             "ollama_cloud": ["/api/tags"],
@@ -474,42 +478,42 @@ async def test_models_are_the_registered_providers_own_and_tiers_come_first() ->
             "kimi": ["/coding/v1/models"],
         }
         await there.client.get("/v1/models")
-        assert [len(requests) for requests in there.asked.values()] == [1] * 5  # cached for a while
+        assert [len(requests) for requests in there.requests.values()] == [1] * 5  # cached for a while
 
 
 async def test_one_dead_provider_does_not_spoil_the_list() -> None:
-    async def broken(_: Asked, stream: trio.SocketStream) -> None:
+    async def broken(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         await stream.aclose()
 
-    async with runtime(scripts={"openrouter": broken, "kimi": says(respond(b"<html>", 500))}) as there:
+    async with open_service(scripts={"openrouter": broken, "kimi": answer_in_turn(respond(b"<html>", 500))}) as there:
         listed = {card["id"] for card in (await there.client.get("/v1/models")).json()["data"]}
         assert listed == {"ollama/m", "ollama_cloud/m", "opencode/m"}
 
 
 async def test_the_providers_are_exactly_the_registered_ones() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         body = (await there.client.get("/v1/chat/providers")).json()
         assert body == {
             "providers": [{"name": name, "available": True, "default": name == "ollama"} for name in MODELS],
             "default": "ollama",
         }
-    async with runtime(env={"KIMI_API_KEY": "sk-kimi-xxxxxxxx"}) as there:
+    async with open_service(env={"KIMI_API_KEY": "sk-kimi-xxxxxxxx"}) as there:
         body = (await there.client.get("/v1/chat/providers")).json()
         assert [provider["name"] for provider in body["providers"]] == ["ollama", "kimi"]
-        assert there.asked == {}
+        assert there.requests == {}
 
 
 async def test_a_provider_with_an_open_circuit_is_not_available() -> None:
     policy = {"breaker_failures": 2, "breaker_cooldown": "60s"}
-    async with runtime(scripts={"kimi": says(respond(b"{}", 500))}, policy=policy) as there:
+    async with open_service(scripts={"kimi": answer_in_turn(respond(b"{}", 500))}, policy=policy) as there:
         for _ in range(2):
             assert (await there.chat("kimi/m")).status_code == 502
-        there.forget()
+        there.clear_requests()
         refused = await there.chat("kimi/m")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "ErrUnavailable")
         assert 0 < int(refused.headers["retry-after"]) <= 60
         assert refused.json()["error"]["attempts"] == []
-        assert there.asked == {}
+        assert there.requests == {}
         listed = (await there.client.get("/v1/chat/providers")).json()["providers"]
         assert {provider["name"] for provider in listed if not provider["available"]} == {"kimi"}
         assert (await there.chat("kimi/other")).status_code == 502  # a circuit belongs to provider and model

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import trio
 
-from tools.kit.service_with_providers import HELLO, House, runtime
+from tools.kit.service_with_providers import HELLO, ServiceWithProviders, open_service
 
 # A field, a value that it cannot have, and what the message must name.
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -75,7 +75,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 async def test_a_wrong_field_is_400_and_named() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for fields, named in WRONG:
             body = {"model": "m", "messages": HELLO, **fields}
             answer = await there.client.post("/v1/chat", json=body)
@@ -85,21 +85,21 @@ async def test_a_wrong_field_is_400_and_named() -> None:
             assert (error["upstream_status"], error["retryable"], error["attempts"]) == (None, False, [])
             assert error["request_id"] == answer.headers["x-request-id"]
             assert named in error["message"], (fields, error["message"])
-        assert there.asked == {}
+        assert there.requests == {}
 
 
 async def test_a_field_that_is_required_is_named() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for body, named in [({"messages": HELLO}, "model"), ({"model": "m"}, "messages"), ({}, "model")]:
             for path in ("/v1/chat", "/v1/chat/completions"):
                 answer = await there.client.post(path, json=body)
                 assert answer.status_code == 400
                 assert f"`{named}` is required" in answer.json()["error"]["message"]
-        assert there.asked == {}
+        assert there.requests == {}
 
 
 async def test_a_mistake_in_a_stream_is_a_plain_400() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for ask in (there.chat, there.complete):
             answer = await ask("m", stream=True, temperature="hot")
             assert answer.status_code == 400
@@ -138,7 +138,7 @@ BODIES: list[tuple[bytes, str]] = [
 
 
 async def test_a_body_that_is_none_is_400_and_says_why() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for path in ("/v1/chat", "/v1/chat/completions"):
             for body, said in BODIES:
                 answer = await there.client.post(path, content=body)
@@ -146,20 +146,20 @@ async def test_a_body_that_is_none_is_400_and_says_why() -> None:
                 message = answer.json()["error"]["message"]
                 assert said in message or "nested too deeply" in message, (body[:80], message)
                 assert len(message) < 400
-        assert there.asked == {}
+        assert there.requests == {}
         assert (await there.chat("m")).status_code == 200
 
 
 async def test_what_is_odd_but_json_goes_on_as_it_is() -> None:
     odd = "NUL \0, a pair 😀, a line\u2028separator, \x7f, and \u200f."
-    async with runtime() as there:
+    async with open_service() as there:
         answer = await there.chat("m", messages=[{"role": "user", "content": odd}])
         assert answer.status_code == 200
-        assert there.the_one("ollama").json["messages"] == [{"role": "user", "content": odd}]
-        there.forget()
+        assert there.only_request("ollama").json["messages"] == [{"role": "user", "content": odd}]
+        there.clear_requests()
         body = b'{"model":"first","messages":[{"role":"user","content":"x"}],"model":"last","options":{"big":123456789012345678901234567890}}'
         assert (await there.client.post("/v1/chat", content=body)).status_code == 200
-        asked = there.the_one("ollama").json
+        asked = there.only_request("ollama").json
         assert asked["model"] == "last"
         options = asked["options"]
         assert isinstance(options, dict)
@@ -167,7 +167,7 @@ async def test_what_is_odd_but_json_goes_on_as_it_is() -> None:
 
 
 async def test_a_compressed_body_is_refused_in_so_many_words() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         answer = await there.client.post("/v1/chat", content=b"x", headers={"content-encoding": "gzip"})
         assert answer.status_code == 400
         assert "Content-Encoding" in answer.json()["error"]["message"]
@@ -177,7 +177,7 @@ async def test_a_compressed_body_is_refused_in_so_many_words() -> None:
 
 
 async def test_a_body_over_the_limit_is_413_before_it_is_read() -> None:
-    async with runtime(chatd={"max_body": "10KB"}) as there:
+    async with open_service(chatd={"max_body": "10KB"}) as there:
         for path in ("/v1/chat", "/v1/chat/completions"):
             answer = await talk(there, path, b"content-length: 99999999\r\n", b"")
             assert answer.startswith(b"HTTP/1.1 413 ")
@@ -186,24 +186,24 @@ async def test_a_body_over_the_limit_is_413_before_it_is_read() -> None:
             assert "10000 bytes" in error["message"]
             if path == "/v1/chat":
                 assert error["code"] == "ErrTooLarge"
-        assert there.asked == {}
+        assert there.requests == {}
 
 
 async def test_a_body_over_the_limit_that_says_no_length_is_413_as_soon_as_it_is_over() -> None:
     piece = b"1000\r\n" + bytes(4096) + b"\r\n"
-    async with runtime(chatd={"max_body": "10KB"}) as there:
+    async with open_service(chatd={"max_body": "10KB"}) as there:
         answer = await talk(there, "/v1/chat", b"transfer-encoding: chunked\r\n", piece * 3)  # and it never ends
         assert answer.startswith(b"HTTP/1.1 413 ")
 
 
 async def test_a_body_of_exactly_the_limit_is_taken() -> None:
-    async with runtime(chatd={"max_body": 1000}) as there:
+    async with open_service(chatd={"max_body": 1000}) as there:
         body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]}).encode()
         assert (await there.client.post("/v1/chat", content=body.ljust(1000))).status_code == 200
         assert (await there.client.post("/v1/chat", content=body.ljust(1001))).status_code == 413
 
 
-async def talk(there: House, path: str, headers: bytes, body: bytes) -> bytes:
+async def talk(there: ServiceWithProviders, path: str, headers: bytes, body: bytes) -> bytes:
     """What comes back for the beginning of a request, up to a whole answer."""
     port = int(there.service.urls[0].rpartition(":")[2])
     with trio.fail_after(5):
@@ -243,38 +243,38 @@ async def test_an_image_goes_to_each_provider_in_its_way() -> None:
         "opencode/m": completions,
         "kimi/m": [{"role": "user", "content": [{"type": "text", "text": "What?"}, block]}],
     }
-    async with runtime() as there:
+    async with open_service() as there:
         for model, messages in wanted.items():
             for ask in (there.chat, there.complete):
-                there.forget()
+                there.clear_requests()
                 assert (await ask(model, messages=picture(DATA))).status_code == 200
-                ((asked,),) = there.asked.values()
+                ((asked,),) = there.requests.values()
                 assert asked.json["messages"] == messages, model
 
 
 async def test_a_remote_image_is_passed_on_or_refused_and_never_fetched() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for model in ("openrouter/v/m", "opencode/m"):
-            there.forget()
+            there.clear_requests()
             assert (await there.chat(model, messages=picture(REMOTE))).status_code == 200
-            ((asked,),) = there.asked.values()
+            ((asked,),) = there.requests.values()
             assert asked.json["messages"] == picture(REMOTE)
-        there.forget()
+        there.clear_requests()
         for model in ("ollama/m", "ollama_cloud/m", "kimi/m"):
             for stream in (False, True):
                 answer = await there.chat(model, messages=picture(REMOTE), stream=stream)
                 refused(answer, "messages[0].content[1].image_url.url")
-        assert there.asked == {}
+        assert there.requests == {}
 
 
 @pytest.mark.parametrize(
     "url", ["data:image/png;base64,@@@", "data:text/plain;base64,eA==", "data:,x", "file:///etc/passwd", "x"]
 )
 async def test_what_is_no_image_is_refused(url: str) -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for model in ("ollama/m", "openrouter/v/m", "kimi/m"):
             refused(await there.chat(model, messages=picture(url)), "messages[0].content[1].image_url.url")
-        assert there.asked == {}
+        assert there.requests == {}
 
 
 def refused(answer: httpx.Response, named: str) -> None:

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import trio
 
-from tools.kit.scripted_upstream import Asked, Script, respond, silent
+from tools.kit.scripted_upstream import ReceivedRequest, Script, never_answer, respond
 from tools.kit.service_with_providers import (
     HELLO,
-    House,
+    ServiceWithProviders,
+    answer_in_turn,
     chunk,
     events,
     line,
     lines,
     ollama,
-    pieces,
-    runtime,
-    says,
-    streamed,
+    open_service,
+    sse_documents,
+    streamed_response,
 )
 
 BUSY = respond({"error": "server busy, please try again.  maximum pending requests exceeded"}, 503)
@@ -33,10 +33,10 @@ def refusal(status: int, said: str, more: str = "") -> bytes:
     return respond({"error": said}, status, more=more)
 
 
-async def errors_of(there: House, model: str = "m", **fields: Any) -> tuple[int, list[str | None]]:
+async def errors_of(there: ServiceWithProviders, model: str = "m", **fields: Any) -> tuple[int, list[str | None]]:
     """The status of an answer, and what became of each attempt at it."""
     answer = await there.chat(model, **fields)
-    body = answer.json() if answer.headers["content-type"] == "application/json" else pieces(answer.text)[-1]
+    body = answer.json() if answer.headers["content-type"] == "application/json" else sse_documents(answer.text)[-1]
     attempts = body.get("error", body)["attempts"]
     assert answer.headers["x-lakehouse-attempts"] == str(len(attempts))
     return answer.status_code, [attempt["error"] for attempt in attempts]
@@ -44,14 +44,14 @@ async def errors_of(there: House, model: str = "m", **fields: Any) -> tuple[int,
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_passing_failure_is_retried_as_often_as_the_policy_says(*, stream: bool) -> None:
-    fine = streamed(lines(line("Hi"), line(done=True))) if stream else respond(ollama())
+    fine = streamed_response(lines(line("Hi"), line(done=True))) if stream else respond(ollama())
     for answers, status, errors in (
         ([BUSY, BUSY, fine], 200, ["overloaded", "overloaded", None]),
         ([BUSY], 502, ["overloaded"] * 3),
     ):
-        async with runtime(scripts={"ollama": says(*answers)}, policy=QUICK) as there:
+        async with open_service(scripts={"ollama": answer_in_turn(*answers)}, policy=QUICK) as there:
             assert await errors_of(there, stream=stream) == (status, errors)
-            assert len(there.asked["ollama"]) == 3
+            assert len(there.requests["ollama"]) == 3
 
 
 # What it is, and how often the same route is asked with two retries.
@@ -71,12 +71,12 @@ AGAIN = [
 
 @pytest.mark.parametrize(("answer", "times"), AGAIN, ids=range(len(AGAIN)))
 async def test_a_failure_that_is_left_goes_on_to_the_next_route(answer: bytes, times: int) -> None:
-    async with runtime(scripts={"ollama": says(answer)}, policy=QUICK) as there:
+    async with open_service(scripts={"ollama": answer_in_turn(answer)}, policy=QUICK) as there:
         got = await there.chat("ollama/m", fallbacks=["openrouter/v/m"])
         assert got.status_code == 200
         body = got.json()
         assert (body["provider"], body["model"]) == ("openrouter", "v/m")
-        assert len(there.asked["ollama"]) == times
+        assert len(there.requests["ollama"]) == times
         assert [attempt["provider"] for attempt in body["attempts"]] == ["ollama"] * times + ["openrouter"]
         assert body["attempts"][-1]["error"] is None
         assert all(attempt["error"] for attempt in body["attempts"][:-1])
@@ -93,37 +93,39 @@ BACK = [
 
 @pytest.mark.parametrize(("answer", "error_class"), BACK, ids=[row[1] for row in BACK])
 async def test_the_callers_mistake_goes_back_to_the_caller(answer: bytes, error_class: str) -> None:
-    async with runtime(scripts={"ollama": says(answer)}, policy=QUICK, models={"tier": ["m", "kimi/m"]}) as there:
+    async with open_service(
+        scripts={"ollama": answer_in_turn(answer)}, policy=QUICK, models={"tier": ["m", "kimi/m"]}
+    ) as there:
         for model, fallbacks in (("m", ["kimi/m"]), ("tier", [])):
-            there.forget()
+            there.clear_requests()
             assert await errors_of(there, model, fallbacks=fallbacks) == (400, [error_class])
-            assert list(there.asked) == ["ollama"]
+            assert list(there.requests) == ["ollama"]
 
 
 async def test_a_tier_and_fallbacks_are_one_chain() -> None:
     tiers = {"first": ["m", "openrouter/v/m"], "then": ["m:cloud", "kimi/m"]}
-    down = says(refusal(500, "internal server error"))
+    down = answer_in_turn(refusal(500, "internal server error"))
     scripts = dict.fromkeys(("ollama", "openrouter", "ollama_cloud"), down)
-    async with runtime(scripts=scripts, models=tiers) as there:
+    async with open_service(scripts=scripts, models=tiers) as there:
         answer = (await there.chat("first", fallbacks=["then", "ollama/m"])).json()
         asked = [(attempt["provider"], attempt["model"]) for attempt in answer["attempts"]]
         assert asked == [("ollama", "m"), ("openrouter", "v/m"), ("ollama_cloud", "m"), ("kimi", "m")]
 
 
 async def test_without_fallbacks_nobody_else_is_asked() -> None:
-    async with runtime(scripts={"openrouter": says(respond(b"{}", 500))}) as there:
+    async with open_service(scripts={"openrouter": answer_in_turn(respond(b"{}", 500))}) as there:
         assert (await there.chat("openrouter/v/m")).status_code == 502
-        assert list(there.asked) == ["openrouter"]
+        assert list(there.requests) == ["openrouter"]
 
 
 async def test_retry_after_is_waited_out_unless_it_is_too_long() -> None:
     for seconds, times in ((1, 2), (3, 1)):
         slow_down = refusal(429, "too many requests", f"retry-after: {seconds}\r\n")
-        script = says(slow_down, ollama())
-        async with runtime(scripts={"ollama": script}, policy={**QUICK, "max_retry_after": "2s"}) as there:
+        script = answer_in_turn(slow_down, ollama())
+        async with open_service(scripts={"ollama": script}, policy={**QUICK, "max_retry_after": "2s"}) as there:
             began = trio.current_time()
             answer = await there.chat("m")
-            assert len(there.asked["ollama"]) == times
+            assert len(there.requests["ollama"]) == times
             if times == 2:
                 assert answer.status_code == 200
                 assert trio.current_time() - began >= 1
@@ -133,7 +135,9 @@ async def test_retry_after_is_waited_out_unless_it_is_too_long() -> None:
 
 async def test_a_retry_that_would_end_past_the_deadline_is_not_made() -> None:
     slow_down = refusal(429, "too many requests", "retry-after: 5\r\n")
-    async with runtime(scripts={"ollama": says(slow_down)}, chatd={"timeout": "2s"}, policy=QUICK) as there:
+    async with open_service(
+        scripts={"ollama": answer_in_turn(slow_down)}, chatd={"timeout": "2s"}, policy=QUICK
+    ) as there:
         with trio.fail_after(1):
             assert await errors_of(there) == (429, ["rate_limit"])
 
@@ -141,17 +145,17 @@ async def test_a_retry_that_would_end_past_the_deadline_is_not_made() -> None:
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_silent_route_is_left_and_not_retried(*, stream: bool) -> None:
     chatd = {"first_token_timeout": "300ms"}
-    async with runtime(scripts={"ollama": silent}, chatd=chatd, policy=QUICK) as there:
+    async with open_service(scripts={"ollama": never_answer}, chatd=chatd, policy=QUICK) as there:
         assert await errors_of(there, fallbacks=["kimi/m"], stream=stream) == (200, ["timeout", None])
-        assert len(there.asked["ollama"]) == 1
+        assert len(there.requests["ollama"]) == 1
 
 
 async def test_on_the_last_route_a_stream_ends_at_the_first_token_timeout_and_an_answer_has_the_whole_time() -> None:
-    async def late(asked: Asked, stream: trio.SocketStream) -> None:
+    async def late(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
         await trio.sleep(0.3)
         await stream.send_all(respond(ollama()))
 
-    async with runtime(scripts={"ollama": late}, chatd={"first_token_timeout": "100ms", "timeout": "2s"}) as there:
+    async with open_service(scripts={"ollama": late}, chatd={"first_token_timeout": "100ms", "timeout": "2s"}) as there:
         assert (await there.chat("m")).status_code == 200
         answer = await there.chat("m", stream=True)
         error = answer.json()["error"]
@@ -162,9 +166,9 @@ async def test_on_the_last_route_a_stream_ends_at_the_first_token_timeout_and_an
 def drip(*texts: str, gap: float, before: float = 0.0, after: Script | None = None) -> Script:
     """Ollama's stream, a piece every `gap` seconds, and its end; or what comes `after` instead of that."""
 
-    async def script(asked: Asked, stream: trio.SocketStream) -> None:
+    async def script(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
         await trio.sleep(before)
-        await stream.send_all(streamed(b""))
+        await stream.send_all(streamed_response(b""))
         for text in texts:
             await stream.send_all(lines(line(text)))
             await trio.sleep(gap)
@@ -178,7 +182,7 @@ def drip(*texts: str, gap: float, before: float = 0.0, after: Script | None = No
 
 async def test_a_healthy_stream_is_cut_by_no_total_limit() -> None:
     limits = {"timeout": "600ms", "first_token_timeout": "600ms", "idle_timeout": "600ms"}
-    async with runtime(scripts={"ollama": drip(*"abcd", gap=0.2)}, chatd=limits) as there:
+    async with open_service(scripts={"ollama": drip(*"abcd", gap=0.2)}, chatd=limits) as there:
         told: list[str] = []
 
         async def listen(ask: Callable[..., Awaitable[Any]], headers: dict[str, str] | None) -> None:
@@ -195,33 +199,37 @@ async def test_a_healthy_stream_is_cut_by_no_total_limit() -> None:
 
 
 async def test_silence_in_a_stream_ends_it_with_an_error() -> None:
-    async with runtime(scripts={"ollama": drip("a", gap=0, after=silent)}, chatd={"idle_timeout": "80ms"}) as there:
-        first, last = pieces((await there.chat("m", stream=True)).text)
+    async with open_service(
+        scripts={"ollama": drip("a", gap=0, after=never_answer)}, chatd={"idle_timeout": "80ms"}
+    ) as there:
+        first, last = sse_documents((await there.chat("m", stream=True)).text)
         assert first["text"] == "a"
         assert (last["type"], last["error"]["code"], last["error"]["class"]) == ("error", "ErrTimeout", "timeout")
         assert "[DONE]" not in (await there.complete("m", stream=True)).text
 
 
-CUT = streamed(events(chunk(content="Hello, "), chunk(content="wor"), end=b""))
+CUT = streamed_response(events(chunk(content="Hello, "), chunk(content="wor"), end=b""))
 
 
 def sse(*texts: str) -> bytes:
     """A whole stream of completions."""
-    return streamed(events(*[chunk(content=text) for text in texts], chunk("stop")))
+    return streamed_response(events(*[chunk(content=text) for text in texts], chunk("stop")))
 
 
 async def test_a_stream_that_broke_is_left_and_by_default_not_resumed() -> None:
-    async with runtime(scripts={"openrouter": says(CUT)}, policy=QUICK) as there:
-        *_, last = pieces((await there.chat("openrouter/v/m", fallbacks=["opencode/m"], stream=True)).text)
+    async with open_service(scripts={"openrouter": answer_in_turn(CUT)}, policy=QUICK) as there:
+        *_, last = sse_documents((await there.chat("openrouter/v/m", fallbacks=["opencode/m"], stream=True)).text)
         assert (last["type"], last["error"]["class"]) == ("error", "incomplete_stream")
-        assert {name: len(requests) for name, requests in there.asked.items()} == {"openrouter": 1}
+        assert {name: len(requests) for name, requests in there.requests.items()} == {"openrouter": 1}
 
 
 async def test_a_resumed_stream_goes_on_exactly_where_it_broke() -> None:
     for other, whole in ((sse("Hel", "lo, world", "!"), True), (sse("Hi, world!"), False), (sse("Hello,"), False)):
-        scripts = {"openrouter": says(CUT), "opencode": says(other)}
-        async with runtime(scripts=scripts, policy={"on_cut": "resume"}) as there:
-            *said, last = pieces((await there.chat("openrouter/v/m", fallbacks=["opencode/m"], stream=True)).text)
+        scripts = {"openrouter": answer_in_turn(CUT), "opencode": answer_in_turn(other)}
+        async with open_service(scripts=scripts, policy={"on_cut": "resume"}) as there:
+            *said, last = sse_documents(
+                (await there.chat("openrouter/v/m", fallbacks=["opencode/m"], stream=True)).text
+            )
             text = "".join(piece["text"] for piece in said)
             if whole:
                 assert (text, last["type"]) == ("Hello, world!", "done")
@@ -229,27 +237,27 @@ async def test_a_resumed_stream_goes_on_exactly_where_it_broke() -> None:
                 assert [attempt["error"] for attempt in last["attempts"]] == ["incomplete_stream", None]
             else:
                 assert (text, last["type"]) == ("Hello, wor", "error")
-            asked = there.asked["opencode"][0].json
+            asked = there.requests["opencode"][0].json
             assert asked["messages"] == HELLO  # the whole question again
 
 
 async def test_a_hedge_is_the_next_route_once_and_the_first_piece_wins() -> None:
     slow = drip("slow", gap=0, before=0.5)
-    async with runtime(scripts={"ollama": slow}, policy={**QUICK, "hedge_after": "60ms"}) as there:
-        *said, done = pieces((await there.chat("m", fallbacks=["kimi/m"], stream=True)).text)
+    async with open_service(scripts={"ollama": slow}, policy={**QUICK, "hedge_after": "60ms"}) as there:
+        *said, done = sse_documents((await there.chat("m", fallbacks=["kimi/m"], stream=True)).text)
         assert "".join(piece["text"] for piece in said) == "Hello."
         assert done["provider"] == "kimi"
         assert done["attempts"][-1]["provider"] == "kimi"
-    failing = {"ollama": drip("slow", gap=0, before=0.3), "kimi": says(BUSY)}
-    async with runtime(scripts=failing, policy={**QUICK, "hedge_after": "60ms"}) as there:
-        *said, done = pieces((await there.chat("m", fallbacks=["kimi/m"], stream=True)).text)
+    failing = {"ollama": drip("slow", gap=0, before=0.3), "kimi": answer_in_turn(BUSY)}
+    async with open_service(scripts=failing, policy={**QUICK, "hedge_after": "60ms"}) as there:
+        *said, done = sse_documents((await there.chat("m", fallbacks=["kimi/m"], stream=True)).text)
         assert (said[0]["text"], done["provider"]) == ("slow", "ollama")
-        assert len(there.asked["kimi"]) == 1
+        assert len(there.requests["kimi"]) == 1
 
 
 async def test_a_circuit_counts_attempts_and_lets_one_probe_through() -> None:
     policy = {"retries": 1, "backoff": "1ms", "breaker_failures": 2, "breaker_cooldown": "800ms"}
-    async with runtime(scripts={"ollama": says(BUSY, BUSY, ollama())}, policy=policy) as there:
+    async with open_service(scripts={"ollama": answer_in_turn(BUSY, BUSY, ollama())}, policy=policy) as there:
         assert await errors_of(there) == (502, ["overloaded"] * 2)
         assert (await there.chat("m")).status_code == 503
         assert (await there.chat("m", fallbacks=["kimi/m"])).json()["provider"] == "kimi"
@@ -257,7 +265,7 @@ async def test_a_circuit_counts_attempts_and_lets_one_probe_through() -> None:
         await trio.sleep(0.9)
         assert (await there.chat("m")).status_code == 200
         assert (await there.chat("m")).status_code == 200
-    async with runtime(scripts={"ollama": says(BUSY)}, policy={"breaker_failures": 0}) as there:
+    async with open_service(scripts={"ollama": answer_in_turn(BUSY)}, policy={"breaker_failures": 0}) as there:
         for _ in range(8):
             assert (await there.chat("m")).status_code == 502
 
@@ -265,25 +273,25 @@ async def test_a_circuit_counts_attempts_and_lets_one_probe_through() -> None:
 # Everything a request starts ends with it.
 
 PHASES: dict[str, Script] = {
-    "waiting": silent,
-    "streaming": drip("a", gap=0, after=silent),
-    "backoff": says(refusal(429, "too many requests", "retry-after: 5\r\n")),
+    "waiting": never_answer,
+    "streaming": drip("a", gap=0, after=never_answer),
+    "backoff": answer_in_turn(refusal(429, "too many requests", "retry-after: 5\r\n")),
 }
 
 
 @pytest.mark.parametrize("phase", PHASES)
 async def test_everything_ends_with_the_client(phase: str) -> None:
     with trio.fail_after(10):
-        async with runtime(scripts={"ollama": PHASES[phase]}, policy={"retries": 2}) as there:
+        async with open_service(scripts={"ollama": PHASES[phase]}, policy={"retries": 2}) as there:
             await leave_at(there, phase)
             await nothing_in_flight(there)
             upstream = there.providers["ollama"]
-            while phase != "backoff" and upstream.gone < upstream.opened:
+            while phase != "backoff" and upstream.closed < upstream.opened:
                 await trio.sleep(0.005)
-            assert len(upstream.asked) == 1
+            assert len(upstream.requests) == 1
 
 
-async def leave_at(there: House, phase: str) -> None:
+async def leave_at(there: ServiceWithProviders, phase: str) -> None:
     """Ask for a stream, and close the connection once the request is in that phase."""
     host, port = "127.0.0.1", int(there.service.urls[0].rpartition(":")[2])
     body = json.dumps({"model": "m", "messages": HELLO, "stream": True}).encode()
@@ -294,20 +302,23 @@ async def leave_at(there: House, phase: str) -> None:
     await client.aclose()
 
 
-async def requests(there: House) -> list[dict[str, Any]]:
+async def requests(there: ServiceWithProviders) -> list[dict[str, Any]]:
     """The chats in flight."""
     rows = (await there.client.get("/v1/requests")).json()["requests"]
     return [row for row in rows if row["path"] == "/v1/chat"]
 
 
-async def nothing_in_flight(there: House) -> None:
+async def nothing_in_flight(there: ServiceWithProviders) -> None:
     """Wait until no chat is in flight."""
     while await requests(there):
         await trio.sleep(0.005)
 
 
 async def test_a_request_in_flight_is_shown_with_phase_upstream_age_time_left_and_attempts() -> None:
-    async with runtime(scripts={"ollama": silent}, chatd={"timeout": "30s"}) as there, trio.open_nursery() as nursery:
+    async with (
+        open_service(scripts={"ollama": never_answer}, chatd={"timeout": "30s"}) as there,
+        trio.open_nursery() as nursery,
+    ):
         nursery.start_soon(there.chat, "qwen3:8b", {"x-request-id": "mine"})
         while not (rows := await requests(there)) or rows[0]["phase"] != "waiting":
             await trio.sleep(0.005)
@@ -321,11 +332,11 @@ async def test_a_request_in_flight_is_shown_with_phase_upstream_age_time_left_an
 async def test_draining_lets_what_is_in_flight_end_and_takes_nothing_new() -> None:
     go_on = trio.Event()
 
-    async def until_then(_: Asked, __: trio.SocketStream) -> None:
+    async def until_then(_: ReceivedRequest, __: trio.SocketStream) -> None:
         await go_on.wait()
 
     with trio.fail_after(10):
-        async with runtime(scripts={"ollama": drip("a", gap=0, after=until_then)}) as there:
+        async with open_service(scripts={"ollama": drip("a", gap=0, after=until_then)}) as there:
             async with trio.open_nursery() as nursery:
                 told: list[str] = []
 
@@ -340,7 +351,7 @@ async def test_draining_lets_what_is_in_flight_end_and_takes_nothing_new() -> No
                 while await accepts(port):
                     await trio.sleep(0.005)
                 go_on.set()
-            assert pieces(told[0])[-1]["type"] == "done"
+            assert sse_documents(told[0])[-1]["type"] == "done"
 
 
 async def accepts(port: int) -> bool:
@@ -355,7 +366,7 @@ async def accepts(port: int) -> bool:
 
 async def test_what_outlives_the_drain_is_503() -> None:
     with trio.fail_after(10):
-        async with runtime(scripts={"ollama": silent}, server={"drain_timeout": "100ms"}) as there:
+        async with open_service(scripts={"ollama": never_answer}, server={"drain_timeout": "100ms"}) as there:
             async with trio.open_nursery() as nursery:
                 answers = []
 
@@ -364,7 +375,7 @@ async def test_what_outlives_the_drain_is_503() -> None:
 
                 nursery.start_soon(ask, there.chat)
                 nursery.start_soon(ask, there.complete)
-                while len(there.asked.get("ollama", ())) < 2:
+                while len(there.requests.get("ollama", ())) < 2:
                     await trio.sleep(0.005)
                 there.service.stop()
             assert [answer.status_code for answer in answers] == [503, 503]
@@ -376,14 +387,14 @@ async def test_what_outlives_the_drain_is_503() -> None:
 async def test_a_stream_that_outlives_the_drain_ends_in_an_error_event(after: int) -> None:
     begun = 0
 
-    async def for_ever(_: Asked, __: trio.SocketStream) -> None:
+    async def for_ever(_: ReceivedRequest, __: trio.SocketStream) -> None:
         nonlocal begun
         begun += 1
         await trio.sleep_forever()
 
     script = drip(*"abc"[:after], gap=0.02, after=for_ever)
     with trio.fail_after(10):
-        async with runtime(scripts={"ollama": script}, server={"drain_timeout": "100ms"}) as there:
+        async with open_service(scripts={"ollama": script}, server={"drain_timeout": "100ms"}) as there:
             async with trio.open_nursery() as nursery:
                 told: dict[str, str] = {}
 
@@ -395,7 +406,7 @@ async def test_a_stream_that_outlives_the_drain_ends_in_an_error_event(after: in
                 while begun < 2:
                     await trio.sleep(0.005)
                 there.service.stop()
-    last = pieces(told["native"])[-1]
+    last = sse_documents(told["native"])[-1]
     assert (last["type"], last["error"]["code"]) == ("error", "ErrUnavailable")
-    assert pieces(told["openai"])[-1]["error"]["code"] == "unavailable"
+    assert sse_documents(told["openai"])[-1]["error"]["code"] == "unavailable"
     assert "[DONE]" not in told["openai"]

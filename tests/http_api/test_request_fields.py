@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tools.kit.service_with_providers import House, runtime
-from tools.kit.telemetry_fixtures import Caught
+from tools.kit.service_with_providers import ServiceWithProviders, open_service
+from tools.kit.telemetry_fixtures import CapturedLog
 
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
 
@@ -95,24 +95,26 @@ def joined(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-async def ask(there: House, form: str, *, stream: bool, request_id: str = "", **fields: Any) -> httpx.Response:
+async def ask(
+    there: ServiceWithProviders, form: str, *, stream: bool, request_id: str = "", **fields: Any
+) -> httpx.Response:
     """One request in OpenAI's form to the upstream of `form`, which is to be asked nothing else."""
-    there.forget()
+    there.clear_requests()
     headers = {"x-request-id": request_id} if request_id else {}
     return await there.complete(ROUTES[form][1], headers, **fields, **({"stream": True} if stream else {}))
 
 
-def sent(there: House) -> dict[str, Any]:
+def sent(there: ServiceWithProviders) -> dict[str, Any]:
     """The body of the only request that an upstream got."""
-    ((asked,),) = there.asked.values()
+    ((asked,),) = there.requests.values()
     return asked.json
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("form", ROUTES)
 async def test_a_field_of_openais_arrives_or_is_refused_or_is_told_of(form: str, stream: bool) -> None:
-    caught, told = Caught(), {}
-    async with runtime(log=caught.log, observe={"log": "json"}) as there:
+    caught, told = CapturedLog(), {}
+    async with open_service(log=caught.log, observe={"log": "json"}) as there:
         await ask(there, form, stream=stream)
         plain = sent(there)
         for row, (name, value, outcomes) in enumerate(FIELDS):
@@ -123,7 +125,7 @@ async def test_a_field_of_openais_arrives_or_is_refused_or_is_told_of(form: str,
                 error = answer.json()["error"]
                 assert error["param"] == name
                 assert f"`{name}`" in error["message"]
-                assert there.asked == {}, name
+                assert there.requests == {}, name
                 continue
             assert answer.status_code == 200, (name, value, answer.text)
             assert sent(there) == joined(plain, outcome if isinstance(outcome, dict) else {}), (name, value)

@@ -9,9 +9,17 @@ import httpx
 import pytest
 
 from tools.kit.scripted_upstream import respond
-from tools.kit.service_with_providers import HELLO, House, events, message, pieces, runtime, streamed
-from tools.kit.service_with_providers import says as answers
-from tools.kit.telemetry_fixtures import Caught
+from tools.kit.service_with_providers import (
+    HELLO,
+    ServiceWithProviders,
+    events,
+    message,
+    open_service,
+    sse_documents,
+    streamed_response,
+)
+from tools.kit.service_with_providers import answer_in_turn as answers
+from tools.kit.telemetry_fixtures import CapturedLog
 
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
@@ -20,9 +28,11 @@ BOTH_MODES = pytest.mark.parametrize("stream", [False, True], ids=["whole", "str
 BOTH_FORMS = pytest.mark.parametrize("form", ["native", "openai"])
 
 
-async def post(there: House, form: str, model: str, *, stream: bool = False, **fields: Any) -> httpx.Response:
+async def post(
+    there: ServiceWithProviders, form: str, model: str, *, stream: bool = False, **fields: Any
+) -> httpx.Response:
     """One request in either form. `think` is `reasoning_effort` in OpenAI's, which has no word for a plain yes."""
-    there.forget()
+    there.clear_requests()
     asked = {**fields, "stream": stream}
     if form == "native":
         return await there.chat(model, **asked)
@@ -32,9 +42,9 @@ async def post(there: House, form: str, model: str, *, stream: bool = False, **f
     return await there.complete(model, **asked)
 
 
-def sent(there: House) -> dict[str, Any]:
+def sent(there: ServiceWithProviders) -> dict[str, Any]:
     """The body of the only request that an upstream got."""
-    ((asked,),) = there.asked.values()
+    ((asked,),) = there.requests.values()
     return asked.json
 
 
@@ -83,7 +93,7 @@ THINKING: list[tuple[str, bool | str, dict[str, Any]]] = [
 @BOTH_MODES
 @BOTH_FORMS
 async def test_claude_is_told_to_think_in_the_way_of_its_version(form: str, stream: bool) -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for model, think, told in THINKING:
             answer = await post(there, form, f"opencode/{model}", stream=stream, think=think)
             assert answer.status_code == 200, answer.text
@@ -102,7 +112,7 @@ async def test_the_limit_that_the_form_demands_is_one_that_the_model_takes() -> 
         "claude-opus-4-5": 32768,
         "claude-opus-5": 32768,
     }
-    async with runtime() as there:
+    async with open_service() as there:
         for model, limit in limits.items():
             await post(there, "native", f"opencode/{model}")
             assert sent(there)["max_tokens"] == limit
@@ -111,7 +121,7 @@ async def test_the_limit_that_the_form_demands_is_one_that_the_model_takes() -> 
 
 
 async def test_claude_thinks_without_an_effort_when_none_is_said() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for model, told in {
             "claude-opus-4-8": {"thinking": {"type": "adaptive"}},
             "claude-opus-4-5": budget(16384),
@@ -123,7 +133,7 @@ async def test_claude_thinks_without_an_effort_when_none_is_said() -> None:
 
 
 async def test_an_effort_joins_what_else_the_caller_configures() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         fields = {"output_config": {"effort": "low", "task_budget": {"type": "tokens", "total": 9}}}
         await there.complete("opencode/claude-opus-4-8", reasoning_effort="high", **fields)
         assert sent(there)["output_config"] == {"effort": "high", "task_budget": {"type": "tokens", "total": 9}}
@@ -150,8 +160,8 @@ SAMPLING: list[tuple[str, dict[str, Any], dict[str, Any], list[str] | None]] = [
 @BOTH_MODES
 @BOTH_FORMS
 async def test_sampling_that_claude_refuses_is_left_out_and_told_of(form: str, stream: bool) -> None:
-    caught = Caught()
-    async with runtime(log=caught.log, observe={"log": "json"}) as there:
+    caught = CapturedLog()
+    async with open_service(log=caught.log, observe={"log": "json"}) as there:
         for model, fields, told, _ in SAMPLING:
             answer = await post(there, form, f"opencode/{model}", stream=stream, **fields)
             assert answer.status_code == 200, answer.text
@@ -162,24 +172,24 @@ async def test_sampling_that_claude_refuses_is_left_out_and_told_of(form: str, s
 
 @BOTH_MODES
 async def test_top_k_is_left_out_along_with_thinking(stream: bool) -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for fields, told in (({}, {"top_k": 5}), ({"reasoning_effort": "low"}, {})):
             await there.complete("opencode/claude-opus-4-5", top_k=5, stream=stream, **fields)
             assert some(sent(there), "top_k") == told
-            there.forget()
+            there.clear_requests()
 
 
 @BOTH_MODES
 @BOTH_FORMS
 async def test_a_limit_that_leaves_no_room_for_a_budget_is_refused_and_never_raised(form: str, stream: bool) -> None:
     """Anthropic wants 1024 <= budget < max_tokens. An effort needs no such room."""
-    async with runtime() as there:
+    async with open_service() as there:
         for limit, told in ((1024, None), (500, None), (1025, 1024), (2000, 1024), (10_000, 2000)):
             answer = await post(there, form, "opencode/claude-opus-4-5", stream=stream, think="low", max_tokens=limit)
             if told is None:
                 assert answer.status_code == 400
                 assert "`max_tokens`" in answer.json()["error"]["message"]
-                assert there.asked == {}
+                assert there.requests == {}
             else:
                 assert sent(there)["thinking"] == {"type": "enabled", "budget_tokens": told}
                 assert sent(there)["max_tokens"] == limit
@@ -241,7 +251,7 @@ async def test_messages_that_anthropic_refuses_are_sent_so_that_it_takes_them(
     name: str, form: str, stream: bool
 ) -> None:
     messages, system, turns = CONVERSATIONS[name]
-    async with runtime() as there:
+    async with open_service() as there:
         answer = await post(there, form, "kimi/k3", stream=stream, messages=messages)
         assert answer.status_code == 200, answer.text
         body = sent(there)
@@ -251,11 +261,11 @@ async def test_messages_that_anthropic_refuses_are_sent_so_that_it_takes_them(
 
 @BOTH_FORMS
 async def test_a_conversation_of_nothing_but_white_space_is_refused(form: str) -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         answer = await post(there, form, "kimi/k3", messages=[says("user", " ")])
         assert answer.status_code == 400
         assert "`messages`" in answer.json()["error"]["message"]
-        assert there.asked == {}
+        assert there.requests == {}
 
 
 NAMED = {"type": "function", "function": {"name": "f"}}
@@ -272,34 +282,34 @@ ONE_BY_ONE: list[tuple[dict[str, Any], Any]] = [
 
 @BOTH_MODES
 async def test_calls_are_made_one_by_one_where_the_form_can_say_so(stream: bool) -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for fields, told in ONE_BY_ONE:
             asked = {"tools": [TOOL], "parallel_tool_calls": False, "stream": stream, **fields}
-            there.forget()
+            there.clear_requests()
             assert (await there.complete("opencode/claude-opus-4-8", **asked)).status_code == 200
             assert sent(there)["tool_choice"] == told
             assert "parallel_tool_calls" not in sent(there)
-            there.forget()
+            there.clear_requests()
             await there.complete("opencode/gpt-5.6-sol", **asked)
             assert sent(there)["parallel_tool_calls"] is False
-            there.forget()
+            there.clear_requests()
             await there.complete("openrouter/v/m", **asked)
             assert sent(there)["parallel_tool_calls"] is False
-            there.forget()
+            there.clear_requests()
             answer = await there.complete("m", **asked)
             if fields.get("tool_choice") == "none":  # then no tool is offered
                 assert answer.status_code == 200
             else:
                 assert answer.status_code == 400
                 assert answer.json()["error"]["param"] == "parallel_tool_calls"
-                assert there.asked == {}
+                assert there.requests == {}
 
 
 @BOTH_MODES
 async def test_without_tools_it_does_not_matter_whether_calls_are_parallel(stream: bool) -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for model in ("opencode/claude-opus-4-8", "m"):
-            there.forget()
+            there.clear_requests()
             answer = await there.complete(model, parallel_tool_calls=False, stream=stream)
             assert answer.status_code == 200
             assert some(sent(there), "tool_choice", "parallel_tool_calls") == {}
@@ -320,9 +330,9 @@ EFFORTS: dict[str, dict[bool | str, Any]] = {
 @BOTH_FORMS
 @pytest.mark.parametrize("model", EFFORTS)
 async def test_a_level_becomes_the_nearest_that_there_is(model: str, form: str, stream: bool) -> None:
-    caught = Caught()
+    caught = CapturedLog()
     field = "think" if form == "native" else "reasoning_effort"
-    async with runtime(log=caught.log, observe={"log": "json"}) as there:
+    async with open_service(log=caught.log, observe={"log": "json"}) as there:
         for think, told in EFFORTS[model].items():
             assert (await post(there, form, model, stream=stream, think=think)).status_code == 200
             body = sent(there)
@@ -336,8 +346,8 @@ async def test_a_level_becomes_the_nearest_that_there_is(model: str, form: str, 
 @BOTH_MODES
 @BOTH_FORMS
 async def test_a_limit_below_the_smallest_of_the_responses_form_is_raised_to_it(form: str, stream: bool) -> None:
-    caught = Caught()
-    async with runtime(log=caught.log, observe={"log": "json"}) as there:
+    caught = CapturedLog()
+    async with open_service(log=caught.log, observe={"log": "json"}) as there:
         for limit, told in ((1, 16), (15, 16), (16, 16), (17, 17)):
             answer = await post(there, form, "opencode/gpt-5.6-sol", stream=stream, max_tokens=limit)
             assert answer.status_code == 200
@@ -349,9 +359,9 @@ async def test_a_limit_below_the_smallest_of_the_responses_form_is_raised_to_it(
 @BOTH_MODES
 async def test_verbosity_stands_beside_the_schema(stream: bool) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": SCHEMA}}
-    async with runtime() as there:
+    async with open_service() as there:
         await there.complete("opencode/gpt-5.6-sol", verbosity="low", response_format=wanted, stream=stream)
-        first, *_ = there.asked["opencode"]  # what it answers does not fit
+        first, *_ = there.requests["opencode"]  # what it answers does not fit
         assert first.json["text"] == {
             "verbosity": "low",
             "format": {"type": "json_schema", "name": "n", "strict": True, "schema": SCHEMA},
@@ -361,7 +371,7 @@ async def test_verbosity_stands_beside_the_schema(stream: bool) -> None:
 @BOTH_MODES
 async def test_ollamas_options_come_together_from_everywhere(stream: bool) -> None:
     """A field of OpenAI's goes before the same one among Ollama's options."""
-    async with runtime() as there:
+    async with open_service() as there:
         fields = {
             "options": {"num_ctx": 8192, "top_k": 1, "temperature": 0.9},
             "keep_alive": -1,
@@ -389,7 +399,7 @@ async def test_ollamas_options_come_together_from_everywhere(stream: bool) -> No
                 "stop": ["END"], "num_predict": 9,
             },
         }  # fmt: skip
-        there.forget()
+        there.clear_requests()
         answer = await there.complete("m", options=["num_ctx"])
         assert answer.status_code == 400
         assert answer.json()["error"]["param"] == "options"
@@ -406,13 +416,13 @@ async def test_a_search_of_the_web_is_a_tool_elsewhere(stream: bool) -> None:
         "opencode/gpt-5.6-sol": {"type": "web_search", "search_context_size": "low", "user_location": place},
         "opencode/claude-opus-4-8": {"type": "web_search_20250305", "name": "web_search", "user_location": place},
     }
-    async with runtime() as there:
+    async with open_service() as there:
         for model, tool in told.items():
-            there.forget()
+            there.clear_requests()
             answer = await there.complete(model, web_search_options=options, stream=stream)
             assert answer.status_code == 200, answer.text
             assert sent(there)["tools"] == [tool]
-        there.forget()
+        there.clear_requests()
         answer = await there.complete("kimi/k3", web_search_options=options, stream=stream)
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "web_search_options")
 
@@ -444,12 +454,12 @@ SEARCHING = events(
 
 @BOTH_MODES
 async def test_a_search_that_the_provider_made_is_no_call_for_the_caller(stream: bool) -> None:
-    answer = streamed(SEARCHING) if stream else message("", *SEARCHED)
-    async with runtime(scripts={"opencode": answers(answer)}) as there:
+    answer = streamed_response(SEARCHING) if stream else message("", *SEARCHED)
+    async with open_service(scripts={"opencode": answers(answer)}) as there:
         got = await there.complete("opencode/claude-opus-4-8", web_search_options={}, stream=stream)
         assert got.status_code == 200
         if stream:
-            deltas = [choice["delta"] for piece in pieces(got.text) for choice in piece["choices"]]
+            deltas = [choice["delta"] for piece in sse_documents(got.text) for choice in piece["choices"]]
             assert "".join(delta.get("content", "") for delta in deltas) == "Found."
             assert not any("tool_calls" in delta for delta in deltas)
             assert got.text.endswith("data: [DONE]\n\n")
@@ -463,36 +473,36 @@ async def test_a_search_that_the_provider_made_is_no_call_for_the_caller(stream:
 async def test_a_route_without_a_place_for_a_field_is_passed_over_for_the_next(stream: bool) -> None:
     """It was not asked, so it is no attempt; where nobody has a place the caller is told which field it is."""
     busy = respond({"error": {"message": "The server is busy."}}, 500)
-    async with runtime(scripts={"openrouter": answers(busy)}) as there:
+    async with open_service(scripts={"openrouter": answers(busy)}) as there:
         asked = {"logit_bias": {"5": 1}, "stream": stream}
         answer = await there.complete("kimi/k3", fallbacks=["opencode/glm-5.2"], **asked)
         assert answer.status_code == 200
-        assert there.the_one("opencode").json["logit_bias"] == {"5": 1}
-        there.forget()
+        assert there.only_request("opencode").json["logit_bias"] == {"5": 1}
+        there.clear_requests()
         answer = await there.complete("kimi/k3", fallbacks=["m"], **asked)
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "logit_bias")
-        assert there.asked == {}
+        assert there.requests == {}
         answer = await there.complete("openrouter/v/m", fallbacks=["kimi/k3"], **asked)
         assert answer.status_code == 502
         assert "busy" in answer.json()["error"]["message"]
-        there.the_one("openrouter")
+        there.only_request("openrouter")
 
 
 async def test_how_a_stream_is_padded_is_passed_on() -> None:
     padded = {"include_usage": True, "include_obfuscation": False}
-    async with runtime() as there:
+    async with open_service() as there:
         for model, told in {
             "openrouter/v/m": {"include_usage": True, "include_obfuscation": False},
             "opencode/gpt-5.6-sol": {"include_obfuscation": False},
             "kimi/k3": None,
             "m": None,
         }.items():
-            there.forget()
+            there.clear_requests()
             answer = await there.complete(model, stream=True, stream_options=padded)
             assert answer.status_code == 200
             assert sent(there).get("stream_options") == told
             assert '"usage":{' in answer.text
-            there.forget()
+            there.clear_requests()
             await there.complete(model, stream_options=padded)
             assert "stream_options" not in sent(there)
 
@@ -521,8 +531,8 @@ TOLD: list[tuple[str, dict[str, Any], list[str] | None, list[str] | None]] = [
 
 @BOTH_MODES
 async def test_the_log_says_what_was_not_sent_as_it_was_written(stream: bool) -> None:
-    caught = Caught()
-    async with runtime(log=caught.log, observe={"log": "json"}) as there:
+    caught = CapturedLog()
+    async with open_service(log=caught.log, observe={"log": "json"}) as there:
         for model, fields, _, _ in TOLD:
             answer = await post(there, "openai", model, stream=stream, **fields)
             assert answer.status_code == 200, answer.text

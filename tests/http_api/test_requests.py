@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tools.kit.scripted_upstream import Asked
-from tools.kit.service_with_providers import HELLO, KEYS, MODELS, runtime
+from tools.kit.scripted_upstream import ReceivedRequest
+from tools.kit.service_with_providers import HELLO, KEYS, MODELS, open_service
 
 TIERS = {
     "hot": "qwen3:8b",
@@ -47,30 +47,30 @@ ROUTES = [
 
 
 async def test_a_name_leads_to_its_provider_in_both_forms() -> None:
-    async with runtime(models=TIERS) as there:
+    async with open_service(models=TIERS) as there:
         for model, provider, name in ROUTES:
             for ask in (there.chat, there.complete):
-                there.forget()
+                there.clear_requests()
                 answer = (await ask(model)).raise_for_status().json()
-                assert there.the_one(provider).json["model"] == name, model
+                assert there.only_request(provider).json["model"] == name, model
                 assert (answer["provider"], answer["model"]) == (provider, name)
 
 
 @pytest.mark.parametrize("model", ["ollama/", "openrouter/", "kimi/", ":cloud", "", "  ", "local/ ", "m" * 513])
 async def test_a_name_that_names_no_model_is_400(model: str) -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for ask in (there.chat, there.complete):
             answer = await ask(model)
             assert answer.status_code == 400
             assert "`model`" in answer.json()["error"]["message"]
-        assert there.asked == {}
+        assert there.requests == {}
 
 
 UNREGISTERED = ["ollama_cloud/m", "m:cloud", "openrouter/v/m", "opencode/m", "kimi/m", "local/m", "hot", "chain"]
 
 
 async def test_a_provider_that_is_not_registered_is_404_and_nobody_else_is_asked() -> None:
-    async with runtime(env={}, models={"hot": "m:cloud", "chain": ["m", "kimi/m"]}) as there:
+    async with open_service(env={}, models={"hot": "m:cloud", "chain": ["m", "kimi/m"]}) as there:
         for model in UNREGISTERED:
             native = await there.chat(model)
             assert native.status_code == 404
@@ -81,13 +81,13 @@ async def test_a_provider_that_is_not_registered_is_404_and_nobody_else_is_asked
             assert openai.status_code == 404
             assert openai.json()["error"]["code"] == "model_not_found"
         assert (await there.chat("m", fallbacks=["kimi/m"])).status_code == 404
-        assert there.asked == {}
+        assert there.requests == {}
 
 
 async def test_without_a_local_ollama_a_bare_name_is_404() -> None:
-    async with runtime(chatd={"ollama_url": ""}) as there:
+    async with open_service(chatd={"ollama_url": ""}) as there:
         assert (await there.chat("m")).json()["error"]["code"] == "ErrProviderNotFound"
-        assert there.asked == {}
+        assert there.requests == {}
 
 
 # Every field of a request, and what each form makes of it. None: it is not sent at all.
@@ -219,36 +219,36 @@ ALWAYS["ollama_cloud"] = ALWAYS["ollama"]
 
 
 async def test_what_the_caller_leaves_out_is_not_sent() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for provider, model in MODELS.items():
             for ask in (there.chat, there.complete):
-                there.forget()
+                there.clear_requests()
                 assert (await ask(model)).status_code == 200
-                assert there.the_one(provider).json == ALWAYS[provider]
+                assert there.only_request(provider).json == ALWAYS[provider]
 
 
 @pytest.mark.parametrize(
     ("field", "value", "sent"), FIELDS, ids=[f"{row[0]}-{index}" for index, row in enumerate(FIELDS)]
 )
 async def test_a_field_arrives_in_each_providers_way(field: str, value: Any, sent: dict[str, dict[str, Any]]) -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for provider, model in MODELS.items():
-            there.forget()
+            there.clear_requests()
             assert (await there.chat(model, **{field: value})).status_code == 200
             wanted = sent["ollama" if provider == "ollama_cloud" else provider]
-            assert there.the_one(provider).json == ALWAYS[provider] | wanted, provider
+            assert there.only_request(provider).json == ALWAYS[provider] | wanted, provider
 
 
 async def test_the_default_of_think_is_the_configurations() -> None:
-    async with runtime(chatd={"think": True}) as there:
+    async with open_service(chatd={"think": True}) as there:
         await there.chat("ollama/m")
-        assert there.the_one("ollama").json["think"] is True
-        there.forget()
+        assert there.only_request("ollama").json["think"] is True
+        there.clear_requests()
         await there.chat("ollama/m", think=False)
-        assert there.the_one("ollama").json["think"] is False
-        there.forget()
+        assert there.only_request("ollama").json["think"] is False
+        there.clear_requests()
         await there.chat("openrouter/v/m")
-        assert "reasoning" not in there.the_one("openrouter").json
+        assert "reasoning" not in there.only_request("openrouter").json
 
 
 CHOICES: list[tuple[Any, Any, Any]] = [
@@ -266,11 +266,11 @@ CHOICES: list[tuple[Any, Any, Any]] = [
 @pytest.mark.parametrize(("choice", "completions", "messages"), CHOICES, ids=["auto", "none", "required", "named"])
 async def test_the_choice_of_tools_arrives_in_each_providers_way(choice: Any, completions: Any, messages: Any) -> None:
     other = {**TOOL, "function": {**TOOL["function"], "name": "g"}}  # type: ignore[dict-item]
-    async with runtime() as there:
+    async with open_service() as there:
         for provider, model in MODELS.items():
-            there.forget()
+            there.clear_requests()
             assert (await there.chat(model, tools=[TOOL, other], tool_choice=choice)).status_code == 200
-            body = there.the_one(provider).json
+            body = there.only_request(provider).json
             if provider == "kimi":
                 assert body["tool_choice"] == messages
             elif provider.startswith("ollama"):  # it knows no such field: what must not be called is not offered
@@ -281,7 +281,7 @@ async def test_the_choice_of_tools_arrives_in_each_providers_way(choice: Any, co
                 assert body["tool_choice"] == completions
 
 
-def headers_of(asked: Asked, *names: str) -> dict[str, str]:
+def headers_of(asked: ReceivedRequest, *names: str) -> dict[str, str]:
     """Those of these headers that it had."""
     return {name: asked.headers[name] for name in names if name in asked.headers}
 
@@ -304,12 +304,12 @@ async def test_each_provider_is_shown_its_own_key_and_no_other() -> None:
         "kimi": {"x-api-key": kimi, "anthropic-version": "2023-06-01"},
     }
     chatd = {"openrouter": {"referer": "https://example.org", "title": "Mine"}}
-    async with runtime(chatd=chatd) as there:
+    async with open_service(chatd=chatd) as there:
         for provider, model in MODELS.items():
-            there.forget()
+            there.clear_requests()
             mine = {"authorization": "Bearer the-callers-own", "cookie": "c=1", "x-api-key": "theirs"}
             assert (await there.chat(model, headers=mine)).status_code == 200
-            asked = there.the_one(provider)
+            asked = there.only_request(provider)
             assert headers_of(asked, *WHO) == wanted[provider]
             assert asked.headers["user-agent"].startswith("lakehouse/")
             assert "cookie" not in asked.headers
@@ -318,15 +318,15 @@ async def test_each_provider_is_shown_its_own_key_and_no_other() -> None:
 
 
 async def test_an_empty_referer_and_title_are_not_sent() -> None:
-    async with runtime(chatd={"openrouter": {"referer": "", "title": ""}}) as there:
+    async with open_service(chatd={"openrouter": {"referer": "", "title": ""}}) as there:
         await there.chat("openrouter/v/m")
-        assert headers_of(there.the_one("openrouter"), "http-referer", "x-title") == {}
+        assert headers_of(there.only_request("openrouter"), "http-referer", "x-title") == {}
 
 
 async def test_kimi_is_asked_on_chat_completions_where_the_configuration_says_so() -> None:
-    async with runtime(chatd={"kimi": {"wire": "chat"}}) as there:
+    async with open_service(chatd={"kimi": {"wire": "chat"}}) as there:
         assert (await there.chat("kimi/m", temperature=0.5, max_tokens=5)).status_code == 200
-        asked = there.the_one("kimi")
+        asked = there.only_request("kimi")
         assert asked.target == "/coding/v1/chat/completions"
         assert asked.headers["authorization"] == f"Bearer {KEYS['KIMI_API_KEY']}"
         assert asked.json == {"model": "m", "messages": HELLO, "stream": False, "max_completion_tokens": 5}
@@ -346,12 +346,12 @@ PATHS = {
 
 
 async def test_each_model_is_asked_on_its_endpoint() -> None:
-    async with runtime(chatd={"opencode": {"endpoints": {"mine": "messages"}}}) as there:
+    async with open_service(chatd={"opencode": {"endpoints": {"mine": "messages"}}}) as there:
         for model, path in PATHS.items():
-            there.forget()
+            there.clear_requests()
             for stream in (False, True):
                 assert (await there.chat(model, stream=stream)).status_code == 200
-            assert {asked.target for requests in there.asked.values() for asked in requests} == {path}
+            assert {asked.target for requests in there.requests.values() for asked in requests} == {path}
 
 
 async def test_a_conversation_with_opencode_keeps_its_session() -> None:
@@ -370,12 +370,12 @@ async def test_a_conversation_with_opencode_keeps_its_session() -> None:
         {"messages": [opening[0], {"role": "user", "content": "W"}], "user": "u"},
     ]
 
-    async with runtime() as there:
+    async with open_service() as there:
 
         async def session(**fields: Any) -> str:
-            there.forget()
+            there.clear_requests()
             assert (await there.chat(**{"model": "opencode/m", **fields})).status_code == 200
-            return there.the_one("opencode").headers["x-opencode-session"]
+            return there.only_request("opencode").headers["x-opencode-session"]
 
         ids = [await session(**fields) for fields in same]
         assert len(set(ids)) == 1
@@ -383,4 +383,4 @@ async def test_a_conversation_with_opencode_keeps_its_session() -> None:
         assert len({*ids, *[await session(**fields) for fields in others]}) == 1 + len(others)
         whole = await there.complete("opencode/m", messages=later, user="u")
         assert whole.status_code == 200
-        assert there.asked["opencode"][-1].headers["x-opencode-session"] == ids[0]
+        assert there.requests["opencode"][-1].headers["x-opencode-session"] == ids[0]

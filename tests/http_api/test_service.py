@@ -15,9 +15,17 @@ import pytest
 import trio
 
 from lakehouse.config import ConfigError
-from tools.kit.in_process_service import client_of, configured, running
-from tools.kit.scripted_upstream import Asked, Upstream, respond, silent, upstream
-from tools.kit.service_with_providers import HELLO, KEYS, MODELS, TABLES, House, friendly, runtime
+from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.scripted_upstream import ReceivedRequest, Upstream, never_answer, open_upstream, respond
+from tools.kit.service_with_providers import (
+    HELLO,
+    KEYS,
+    MODELS,
+    TABLES,
+    ServiceWithProviders,
+    answer_hello,
+    open_service,
+)
 
 GATEWAY = {
     "/v1/storage/a/b": ("storaged", "/storage/a/b"),
@@ -33,7 +41,7 @@ GATEWAY = {
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
-async def fine(_: Asked, stream: trio.SocketStream) -> None:
+async def fine(_: ReceivedRequest, stream: trio.SocketStream) -> None:
     """An upstream that has nothing to say."""
     await stream.send_all(respond(b"", 200))
 
@@ -43,10 +51,10 @@ async def gateway(
     *, env: dict[str, str] | None = None, **tables: Any
 ) -> AsyncIterator[tuple[Upstream, httpx.AsyncClient]]:
     """The service with all nine upstreams in one."""
-    async with upstream(fine) as there:
+    async with open_upstream(fine) as there:
         urls = {f"{name}_url": f"{there.url}/{name}" for name, _ in GATEWAY.values()}
-        config = configured(**{**tables, "gateway": {**urls, **tables.get("gateway", {})}})
-        async with running(config, env=env) as service, client_of(service) as client:
+        config = make_config(**{**tables, "gateway": {**urls, **tables.get("gateway", {})}})
+        async with run_service(config, env=env) as service, client_of(service) as client:
             yield there, client
 
 
@@ -54,10 +62,10 @@ async def test_each_prefix_leads_to_its_upstream_with_every_method_and_its_query
     async with gateway() as (there, client):
         for path, (name, target) in GATEWAY.items():
             for method in METHODS:
-                there.asked.clear()
+                there.requests.clear()
                 answer = await client.request(method, f"{path}?a=1&a=2;b=%2F+%20")
                 assert answer.status_code == 200
-                (asked,) = there.asked
+                (asked,) = there.requests
                 assert (asked.method, asked.target) == (method, f"/{name}{target}?a=1&a=2;b=%2F+%20")
 
 
@@ -67,14 +75,14 @@ async def test_our_authorization_ends_here_and_our_headers_go_on() -> None:
         for token in ("open-sesame", "second"):
             mine = {"authorization": f"Bearer {token}", "x-request-id": "mine", "x-request-timeout-ms": "5000"}
             assert (await client.get("/v1/sql", headers=mine)).status_code == 200
-            headers = there.asked.pop().headers
+            headers = there.requests.pop().headers
             assert "authorization" not in headers
             assert headers["x-request-id"] == "mine"
             assert 4000 < int(headers["x-request-timeout-ms"]) <= 5000
 
 
 async def test_a_chat_daemon_elsewhere_is_passed_on_to_like_the_others() -> None:
-    async with upstream(fine) as chatd, gateway(gateway={"chatd_url": chatd.url}) as (_, client):
+    async with open_upstream(fine) as chatd, gateway(gateway={"chatd_url": chatd.url}) as (_, client):
         for method, path in (
             ("POST", "/v1/chat"),
             ("GET", "/v1/chat/providers"),
@@ -82,7 +90,7 @@ async def test_a_chat_daemon_elsewhere_is_passed_on_to_like_the_others() -> None
             ("GET", "/v1/models"),
         ):
             assert (await client.request(method, path)).status_code == 200
-            asked = chatd.asked.pop()
+            asked = chatd.requests.pop()
             assert (asked.method, asked.target) == (method, path.removeprefix("/v1"))
 
 
@@ -113,7 +121,7 @@ PATHS: list[tuple[str, str, int, str]] = [
 
 
 async def test_what_is_served_and_how_it_is_asked_for() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for method, path, status, allow in PATHS:
             answer = await there.client.request(method, there.service.urls[0] + path)
             assert answer.status_code == status, (method, path)
@@ -139,7 +147,7 @@ IDS = [
 
 
 async def test_a_sane_request_id_is_echoed_and_any_other_replaced() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for sent, echoed in IDS:
             for path in ("/v1/chat", "/v1/chat/completions", "/v1/nothing", "/healthz"):
                 headers = [(b"x-request-id", sent.encode())]
@@ -151,7 +159,7 @@ async def test_a_sane_request_id_is_echoed_and_any_other_replaced() -> None:
 
 
 async def test_server_timing_is_on_an_answer_and_not_on_a_stream() -> None:
-    async with runtime() as there:
+    async with open_service() as there:
         for ask in (there.chat, there.complete):
             whole = await ask("m")
             upstream_ms = float(whole.headers["server-timing"].partition("dur=")[2].partition(",")[0])
@@ -164,7 +172,7 @@ async def test_server_timing_is_on_an_answer_and_not_on_a_stream() -> None:
 
 
 async def test_without_a_token_the_door_is_shut_but_for_health() -> None:
-    async with runtime(env={**KEYS, "LAKEHOUSE_TOKEN": "t1,t2"}) as there:
+    async with open_service(env={**KEYS, "LAKEHOUSE_TOKEN": "t1,t2"}) as there:
         for method, path, _, _ in PATHS:
             answer = await there.client.request(method, there.service.urls[0] + path)
             if path in ("/healthz", "/readyz"):
@@ -177,7 +185,7 @@ async def test_without_a_token_the_door_is_shut_but_for_health() -> None:
             assert error["code"] in ("ErrUnauthorized", "invalid_api_key")
         for header in ("Bearer t3", "Bearer", "t1", "Basic t1", "Bearer t1,t2", "Bearer T1"):
             assert (await there.chat("m", {"authorization": header})).status_code == 401
-        assert there.asked == {}
+        assert there.requests == {}
         for header in ("Bearer t1", "bearer t2"):
             assert (await there.chat("m", {"authorization": header})).status_code == 200
 
@@ -185,18 +193,18 @@ async def test_without_a_token_the_door_is_shut_but_for_health() -> None:
 async def test_a_token_file_opens_the_door_as_well(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_text("# for the tests\nfrom-file\n\nanother\n")
-    async with runtime(auth={"token_file": str(file)}) as there:
+    async with open_service(auth={"token_file": str(file)}) as there:
         assert (await there.chat("m")).status_code == 401
         for token in ("from-file", "another"):
             assert (await there.chat("m", {"authorization": f"Bearer {token}"})).status_code == 200
 
 
 async def test_a_network_that_is_not_allowed_is_403_but_for_health() -> None:
-    async with runtime(auth={"allow": ["192.0.2.0/24"]}) as there:
+    async with open_service(auth={"allow": ["192.0.2.0/24"]}) as there:
         answer = await there.chat("m")
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "ErrForbidden")
         assert (await there.client.get("/healthz")).status_code == 200
-    async with runtime(auth={"allow": ["192.0.2.0/24", "127.0.0.0/8"]}) as there:
+    async with open_service(auth={"allow": ["192.0.2.0/24", "127.0.0.0/8"]}) as there:
         assert (await there.chat("m")).status_code == 200
 
 
@@ -204,7 +212,7 @@ async def test_a_network_that_is_not_allowed_is_403_but_for_health() -> None:
 
 
 async def test_the_second_listener_has_the_chat_group_alone_without_v1() -> None:
-    async with runtime(chatd={"bind": "127.0.0.1:0"}, env={**KEYS, "LAKEHOUSE_TOKEN": "t"}) as there:
+    async with open_service(chatd={"bind": "127.0.0.1:0"}, env={**KEYS, "LAKEHOUSE_TOKEN": "t"}) as there:
         url = there.service.urls[1]
         there.client.headers["authorization"] = "Bearer t"
         ask = {"model": "kimi/m", "messages": HELLO}
@@ -239,27 +247,27 @@ async def test_a_key_comes_from_the_environment_and_then_from_its_file(tmp_path:
         ollama_cloud="OTHER=x\n",
         kimi="KIMI_API_KEY=from-file\n",
     )
-    async with runtime(chatd=files, env={"KIMI_API_KEY": "from-env"}) as there:
+    async with open_service(chatd=files, env={"KIMI_API_KEY": "from-env"}) as there:
         listed = [one["name"] for one in (await there.client.get("/v1/chat/providers")).json()["providers"]]
         assert listed == ["ollama", "openrouter", "opencode", "kimi"]
         for model in ("openrouter/v/m", "opencode/m", "kimi/m"):
             assert (await there.chat(model)).status_code == 200
-        assert there.asked["opencode"][0].headers["authorization"] == "Bearer with$dollar"
-        assert there.asked["kimi"][0].headers["x-api-key"] == "from-env"
-        assert there.asked["openrouter"][0].headers["authorization"] == "Bearer from-a-file"
+        assert there.requests["opencode"][0].headers["authorization"] == "Bearer with$dollar"
+        assert there.requests["kimi"][0].headers["x-api-key"] == "from-env"
+        assert there.requests["openrouter"][0].headers["authorization"] == "Bearer from-a-file"
 
 
 async def test_the_variable_and_the_file_can_be_named(tmp_path: Path) -> None:
     files = key_files(tmp_path, kimi="MINE=by-another-name\nKIMI_API_KEY=not-this\n")
     files["kimi"]["key_env"] = "MINE"
-    async with runtime(chatd=files, env={}) as there:
+    async with open_service(chatd=files, env={}) as there:
         assert (await there.chat("kimi/m")).status_code == 200
-        assert there.the_one("kimi").headers["x-api-key"] == "by-another-name"
+        assert there.only_request("kimi").headers["x-api-key"] == "by-another-name"
 
 
 async def test_a_key_file_that_cannot_be_read_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     chatd = {"kimi": {"key_file": str(tmp_path)}, "openrouter": {"key_file": str(tmp_path / "missing")}}
-    async with runtime(chatd=chatd, env={}) as there:
+    async with open_service(chatd=chatd, env={}) as there:
         assert (await there.chat("kimi/m")).status_code == 404
         assert (await there.chat("m")).status_code == 200
     assert [record.message for record in caplog.records if "key file" in record.message] == [
@@ -271,7 +279,7 @@ async def test_a_key_file_that_cannot_be_read_is_a_warning(tmp_path: Path, caplo
 def test_a_title_cannot_smuggle_a_header(key: str) -> None:
     for value in ("a\r\nX-Evil: 1", "a\nb", "a\0b"):
         with pytest.raises(ConfigError, match=rf"chatd\.openrouter\.{key} must be fit for a header"):
-            configured(chatd={"openrouter": {key: value}})
+            make_config(chatd={"openrouter": {key: value}})
 
 
 # Limits that the configuration names.
@@ -279,9 +287,11 @@ def test_a_title_cannot_smuggle_a_header(key: str) -> None:
 
 async def test_the_gateways_limits_hold() -> None:
     gateway_limits = {"response_timeout": "80ms", "connect_timeout": "80ms"}
-    async with upstream(silent) as there:
-        config = configured(gateway={"storaged_url": there.url, "catalogd_url": "http://127.0.0.1:9", **gateway_limits})
-        async with running(config) as service, client_of(service) as client:
+    async with open_upstream(never_answer) as there:
+        config = make_config(
+            gateway={"storaged_url": there.url, "catalogd_url": "http://127.0.0.1:9", **gateway_limits}
+        )
+        async with run_service(config) as service, client_of(service) as client:
             late = await client.get("/v1/storage/x")
             assert (late.status_code, late.json()["error"]["code"]) == (504, "ErrTimeout")
             assert "storaged" in late.json()["error"]["message"]
@@ -291,17 +301,17 @@ async def test_the_gateways_limits_hold() -> None:
 
 
 async def test_at_most_max_connections_are_made_to_a_provider() -> None:
-    async def slowly(asked: Asked, stream: trio.SocketStream) -> None:
+    async def slowly(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
         await trio.sleep(0.02)
-        await friendly(asked, stream)
+        await answer_hello(asked, stream)
 
     async with (
-        runtime(scripts={"ollama": slowly}, chatd={"max_connections": 3}) as there,
+        open_service(scripts={"ollama": slowly}, chatd={"max_connections": 3}) as there,
         trio.open_nursery() as nursery,
     ):
         for _ in range(12):
             nursery.start_soon(there.chat, "m")
-        while len(there.asked.get("ollama", ())) < 12:
+        while len(there.requests.get("ollama", ())) < 12:
             assert there.providers["ollama"].opened <= 3
             await trio.sleep(0.005)
 
@@ -311,9 +321,9 @@ def test_the_table_of_providers_is_complete() -> None:
 
 
 async def test_ready_becomes_unready_while_draining() -> None:
-    async with runtime(scripts={"ollama": silent}) as there, trio.open_nursery() as nursery:
+    async with open_service(scripts={"ollama": never_answer}) as there, trio.open_nursery() as nursery:
         nursery.start_soon(ask_and_forget, there)
-        while "ollama" not in there.asked:
+        while "ollama" not in there.requests:
             await trio.sleep(0.005)
         port = int(there.service.urls[0].rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port), timeout=5) as stream:
@@ -324,7 +334,7 @@ async def test_ready_becomes_unready_while_draining() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def ask_and_forget(there: House) -> None:
+async def ask_and_forget(there: ServiceWithProviders) -> None:
     """A chat that may fail."""
     with suppress(httpx.HTTPError):
         await there.chat("m")

@@ -9,13 +9,13 @@ import httpx
 import pytest
 import trio
 
-from tools.kit.in_process_service import client_of, configured, running
-from tools.kit.scripted_upstream import Asked, Upstream, respond, upstream
+from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.scripted_upstream import ReceivedRequest, Upstream, open_upstream, respond
 
 HELLO = [{"role": "user", "content": "hello"}]
 
 
-async def ollama(asked: Asked, stream: trio.SocketStream) -> None:
+async def ollama(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
     """Knows the model qwen3:8b and no other."""
     model = asked.json["model"]
     if model != "qwen3:8b":
@@ -36,8 +36,8 @@ async def ollama(asked: Asked, stream: trio.SocketStream) -> None:
 
 @asynccontextmanager
 async def with_ollama() -> AsyncIterator[tuple[httpx.AsyncClient, Upstream]]:
-    async with upstream(ollama) as there:
-        async with running(configured(chatd={"ollama_url": there.url})) as service, client_of(service) as client:
+    async with open_upstream(ollama) as there:
+        async with run_service(make_config(chatd={"ollama_url": there.url})) as service, client_of(service) as client:
             yield client, there
 
 
@@ -60,16 +60,16 @@ async def test_gate_2_a_bare_model_goes_to_ollama() -> None:
         assert (answer["input_tokens"], answer["output_tokens"]) == (11, 4)
         assert answer["latency_ms"] > 0
         assert (answer["provider"], answer["model"], answer["finish_reason"]) == ("ollama", "qwen3:8b", "stop")
-        assert [asked.target for asked in there.asked] == ["/api/chat"]
-        assert there.asked[0].json["think"] is False
-        assert there.asked[0].json["stream"] is False
+        assert [asked.target for asked in there.requests] == ["/api/chat"]
+        assert there.requests[0].json["think"] is False
+        assert there.requests[0].json["stream"] is False
 
 
 async def test_gate_3_the_prefix_does_not_arrive_upstream() -> None:
     async with with_ollama() as (client, there):
         response = await client.post("/v1/chat", json={"model": "ollama/qwen3:8b", "messages": HELLO})
         assert response.status_code == 200
-        assert there.asked[0].json["model"] == "qwen3:8b"
+        assert there.requests[0].json["model"] == "qwen3:8b"
 
 
 async def test_gate_4_a_cloud_model_without_a_key_is_404_and_nobody_is_called() -> None:
@@ -77,13 +77,13 @@ async def test_gate_4_a_cloud_model_without_a_key_is_404_and_nobody_is_called() 
         response = await client.post("/v1/chat", json={"model": "kimi-k2.6:cloud", "messages": HELLO})
         assert response.status_code == 404
         assert response.json()["error"]["code"] == "ErrProviderNotFound"
-        assert there.asked == []
+        assert there.requests == []
 
 
 async def test_gate_5_a_foreign_prefix_reaches_ollama_unchanged_and_its_404_is_a_502() -> None:
     async with with_ollama() as (client, there):
         response = await client.post("/v1/chat", json={"model": "unknown/m", "messages": HELLO})
-        assert there.asked[0].json["model"] == "unknown/m"
+        assert there.requests[0].json["model"] == "unknown/m"
         assert response.status_code == 502
         error = response.json()["error"]
         assert (error["code"], error["class"], error["upstream_status"]) == ("ErrUpstream", "model_not_found", 404)
@@ -98,13 +98,13 @@ async def test_gate_6_a_missing_model_is_400(body: dict[str, object]) -> None:
         assert response.status_code == 400
         assert response.json()["error"]["code"] == "ErrBadRequest"
         assert "model" in response.json()["error"]["message"]
-        assert there.asked == []
+        assert there.requests == []
 
 
 async def test_a_chat_with_the_embedded_model() -> None:
     pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
-    config = configured(chatd={"default": "local", "local": {"demo": True}})
-    async with running(config) as service, client_of(service) as client:
+    config = make_config(chatd={"default": "local", "local": {"demo": True}})
+    async with run_service(config) as service, client_of(service) as client:
         response = await client.post("/v1/chat", json={"model": "demo", "messages": HELLO, "max_tokens": 8})
         assert response.status_code == 200, response.text
         answer = response.json()

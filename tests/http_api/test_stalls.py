@@ -23,10 +23,10 @@ import trustme
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.net.pace import LIMITS
 from lakehouse.server.limits import Limits
-from tools.kit.gateway_services import OK, Lake, Visit, Wire, lake
-from tools.kit.raw_http import GET, Client, Served, serving, websocket
-from tools.kit.scripted_upstream import Asked
-from tools.kit.service_with_providers import chunk, runtime
+from tools.kit.gateway_services import OK, GatewayWithServices, ServiceRequest, Wire, open_gateway
+from tools.kit.raw_http import GET, Client, RunningServer, serve_app, websocket
+from tools.kit.scripted_upstream import ReceivedRequest
+from tools.kit.service_with_providers import chunk, open_service
 
 T = 0.4
 """`idle_timeout`, in seconds of virtual time."""
@@ -46,10 +46,10 @@ HEADS = {
 }
 
 
-def flooding(head: bytes, ended: list[float]) -> Callable[[Visit], Awaitable[None]]:
+def flooding(head: bytes, ended: list[float]) -> Callable[[ServiceRequest], Awaitable[None]]:
     """An upstream that sends as fast as it may, and notes when it could not any more."""
 
-    async def flood(visit: Visit) -> None:
+    async def flood(visit: ServiceRequest) -> None:
         await visit.send(head)
         piece = b"10000\r\n%b\r\n" % PIECE if b"chunked" in head else PIECE
         try:
@@ -85,7 +85,7 @@ READERS: dict[str, tuple[Callable[[Wire], Awaitable[None]], float]] = {
 }
 
 
-async def small_client(there: Lake) -> Wire:
+async def small_client(there: GatewayWithServices) -> Wire:
     """A client whose kernel takes little that it does not read."""
     stream = await trio.open_tcp_stream(*there.address)
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -98,7 +98,7 @@ async def test_a_reader_that_crawls_lets_go_of_its_upstream(
     reader: Callable[[Wire], Awaitable[None]], limit: float, head: bytes, autojump_clock: trio.testing.MockClock
 ) -> None:
     ended: list[float] = []
-    async with lake(idle_timeout=T) as up, trio.open_nursery() as nursery:
+    async with open_gateway(idle_timeout=T) as up, trio.open_nursery() as nursery:
         up.storaged.script = flooding(head, ended)
         client = await small_client(up)
         async with client.stream:
@@ -147,12 +147,12 @@ PATIENT = {
 
 @pytest.mark.parametrize("reader", PATIENT.values(), ids=PATIENT)
 async def test_a_slow_reader_that_takes_part_is_served(reader: Callable[[Wire], Awaitable[int]]) -> None:
-    async def download(visit: Visit) -> None:
+    async def download(visit: ServiceRequest) -> None:
         await visit.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE)
         for _ in range(SIZE // len(PIECE)):
             await visit.send(PIECE)
 
-    async with lake(idle_timeout=T) as up, await up.connect() as client:
+    async with open_gateway(idle_timeout=T) as up, await up.connect() as client:
         up.storaged.script = download
         await client.send(b"GET /v1/storage/x HTTP/1.1\r\nhost: x\r\n\r\n")
         await client.head()
@@ -161,14 +161,14 @@ async def test_a_slow_reader_that_takes_part_is_served(reader: Callable[[Wire], 
 
 @pytest.mark.parametrize("wait", [0.0, 3 * T], ids=["reads at once", "reads now and then"])
 async def test_a_stream_with_little_to_say_is_not_slow(wait: float, autojump_clock: trio.testing.MockClock) -> None:
-    async def events(visit: Visit) -> None:
+    async def events(visit: ServiceRequest) -> None:
         await visit.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(20):
             await trio.sleep(0.9 * T)
             await visit.send(b"3\r\n:\n\n\r\n")
         await visit.send(b"0\r\n\r\n")
 
-    async with lake(idle_timeout=T) as up, await up.connect() as client:
+    async with open_gateway(idle_timeout=T) as up, await up.connect() as client:
         up.storaged.script = events
         await client.send(b"GET /v1/storage/x HTTP/1.1\r\nhost: x\r\n\r\n")
         await client.head()
@@ -211,11 +211,11 @@ SENDERS = {
 async def test_a_sender_that_crawls_is_a_504(
     framing: bytes, sender: Callable[[Wire], Awaitable[None]], limit: float, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async def take(visit: Visit) -> None:
+    async def take(visit: ServiceRequest) -> None:
         while await visit.some():
             pass
 
-    async with lake(idle_timeout=T) as up, await up.connect() as client, trio.open_nursery() as nursery:
+    async with open_gateway(idle_timeout=T) as up, await up.connect() as client, trio.open_nursery() as nursery:
         up.ingestd.script = take
         began = trio.current_time()
         await client.send(b"POST /v1/ingest HTTP/1.1\r\nhost: x\r\n%b\r\n\r\n" % framing)
@@ -238,7 +238,7 @@ BODIES = {
 async def test_a_slow_sender_that_takes_part_is_served(
     pieces: list[bytes], autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with lake(idle_timeout=T) as up, await up.connect() as client:
+    async with open_gateway(idle_timeout=T) as up, await up.connect() as client:
         length = sum(map(len, pieces))
         await client.send(b"POST /v1/ingest HTTP/1.1\r\nhost: x\r\nContent-Length: %d\r\n\r\n" % length)
         for piece in pieces:
@@ -259,7 +259,7 @@ TAKERS = {
 async def test_an_upstream_that_crawls_through_an_upload_is_a_504(
     taker: Callable[[Wire], Awaitable[None]], limit: float, framing: bytes, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async def take(visit: Visit) -> None:
+    async def take(visit: ServiceRequest) -> None:
         visit.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await taker(visit)
 
@@ -267,7 +267,7 @@ async def test_an_upstream_that_crawls_through_an_upload_is_a_504(
         while True:
             await client.send(b"10000\r\n%b\r\n" % PIECE if framing == CHUNKS else PIECE)
 
-    async with lake(idle_timeout=T, response_timeout=100) as up, await up.connect() as client:
+    async with open_gateway(idle_timeout=T, response_timeout=100) as up, await up.connect() as client:
         up.ingestd.script = take
         async with trio.open_nursery() as nursery:
             await client.send(b"POST /v1/ingest HTTP/1.1\r\nhost: x\r\n%b\r\n\r\n" % framing)
@@ -280,7 +280,7 @@ async def test_an_upstream_that_crawls_through_an_upload_is_a_504(
 
 
 async def test_a_slow_upstream_that_takes_part_gets_its_upload() -> None:
-    async def take(visit: Visit) -> None:
+    async def take(visit: ServiceRequest) -> None:
         left = SIZE - len(visit.waiting)
         while left > 0:
             await trio.sleep(0.4 * T)
@@ -288,7 +288,7 @@ async def test_a_slow_upstream_that_takes_part_gets_its_upload() -> None:
                 left -= len(await visit.stream.receive_some(min(left, 65536))) if left else 0
         await visit.send(OK)
 
-    async with lake(idle_timeout=T) as up, await up.connect() as client:
+    async with open_gateway(idle_timeout=T) as up, await up.connect() as client:
         up.ingestd.script = take
         await client.send(b"POST /v1/ingest HTTP/1.1\r\nhost: x\r\nContent-Length: %d\r\n\r\n" % SIZE)
         async with trio.open_nursery() as nursery:
@@ -315,13 +315,13 @@ async def open_to(port: int, authority: trustme.CA | None) -> trio.abc.Stream:
 
 
 @asynccontextmanager
-async def flooded(*, secure: bool) -> AsyncIterator[tuple[Served, Client]]:
+async def flooded(*, secure: bool) -> AsyncIterator[tuple[RunningServer, Client]]:
     """A client that has been sent the beginning of something endless."""
     authority, tls = (trustme.CA() if secure else None), None
     if authority is not None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert("127.0.0.1").configure_cert(tls)
-    async with serving(flood, Limits(write_stall=T), tls=tls) as served:
+    async with serve_app(flood, Limits(write_stall=T), tls=tls) as served:
         async with Client(await open_to(served.port, authority)) as client:
             await client.send(GET)
             await client.read_until(b"\r\n\r\n")
@@ -359,12 +359,12 @@ async def test_over_tls_a_slow_reader_that_takes_part_is_served_as_well(*, secur
 
 
 async def test_a_websocket_that_is_not_read_lets_go_of_its_upstream(autojump_clock: trio.testing.MockClock) -> None:
-    async def talk(visit: Visit) -> None:
+    async def talk(visit: ServiceRequest) -> None:
         await visit.send(b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n" % accept(visit))  # fmt: skip
         while True:
             await visit.send(b"\x82\x7e\xff\xff" + bytes(65535))
 
-    async with lake(idle_timeout=T) as up:
+    async with open_gateway(idle_timeout=T) as up:
         up.vectord.script = talk
         client = await small_client(up)
         async with client.stream:
@@ -375,7 +375,7 @@ async def test_a_websocket_that_is_not_read_lets_go_of_its_upstream(autojump_clo
             assert 0.9 * T < trio.current_time() - began < STALL
 
 
-def accept(visit: Visit) -> bytes:
+def accept(visit: ServiceRequest) -> bytes:
     key = dict(visit.headers)[b"sec-websocket-key"]
     digest = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11", usedforsecurity=False).digest()
     return base64.b64encode(digest)
@@ -386,7 +386,7 @@ async def test_a_chat_that_is_not_read_lets_go_of_its_provider(path: str) -> Non
     """In real time, for the provider is asked through the whole service; its limit is a tenth of a second."""
     ended = trio.Event()
 
-    async def long(_: Asked, stream: trio.SocketStream) -> None:
+    async def long(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
         try:
             while True:
@@ -395,7 +395,7 @@ async def test_a_chat_that_is_not_read_lets_go_of_its_provider(path: str) -> Non
             ended.set()
 
     with trio.fail_after(10):
-        async with runtime(scripts={"openrouter": long}, chatd={"idle_timeout": "100ms"}) as there:
+        async with open_service(scripts={"openrouter": long}, chatd={"idle_timeout": "100ms"}) as there:
             port = int(there.service.urls[0].rpartition(":")[2])
             body = b'{"model": "openrouter/v/m", "stream": true, "messages": [{"role": "user", "content": "x"}]}'
             async with await trio.open_tcp_stream("127.0.0.1", port) as client:

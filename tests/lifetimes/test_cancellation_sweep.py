@@ -34,23 +34,23 @@ from lakehouse.server.server_state import ServerState, open_server_state
 from lakehouse.upstream.pool import Upstream
 from tests.gateway.test_websocket import Frames, accept_key
 from tools.kit import scripted_upstream
-from tools.kit.gateway_services import Service, Visit, say_ok
-from tools.kit.in_process_service import configured
+from tools.kit.gateway_services import Service, ServiceRequest, answer_ok
+from tools.kit.in_process_service import make_config
 from tools.kit.raw_http import CLOSE, PING, TEXT, Client, frame, websocket
-from tools.kit.scripted_upstream import Asked, silent
+from tools.kit.scripted_upstream import ReceivedRequest, never_answer
 from tools.kit.service_with_providers import (
     HELLO,
     KEYS,
     STREAMS,
+    answer_hello,
     completion,
-    form_of,
-    friendly,
+    format_of,
     line,
     lines,
     respond,
-    streamed,
+    streamed_response,
 )
-from tools.kit.socket_upstream import OK, Wire, listening
+from tools.kit.socket_upstream import OK, Wire, open_socket_upstream
 
 PEM = Path(__file__).parents[2] / "tests" / "data" / "tls" / "localhost.pem"
 
@@ -189,19 +189,21 @@ async def stage(
     chatd: Mapping[str, Any] | None = None,
     policy: Mapping[str, Any] | None = None,
     providers: Mapping[str, scripted_upstream.Script] | None = None,
-    services: Mapping[str, Callable[[Visit], Awaitable[None]]] | None = None,
+    services: Mapping[str, Callable[[ServiceRequest], Awaitable[None]]] | None = None,
     models: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         there = {
-            name: await stack.enter_async_context(scripted_upstream.upstream((providers or {}).get(name, friendly)))
+            name: await stack.enter_async_context(
+                scripted_upstream.open_upstream((providers or {}).get(name, answer_hello))
+            )
             for name in ("ollama", "openrouter")
         }
         nursery = await stack.enter_async_context(trio.open_nursery())
         behind = {name: Service(name, script) for name, script in (services or {}).items()}
         for service in behind.values():
             await nursery.start(service.serve)
-        config = configured(
+        config = make_config(
             gateway={**{f"{name}_url": service.url for name, service in behind.items()}, **(gateway or {})},
             chatd={
                 "ollama_url": there["ollama"].url,
@@ -302,7 +304,7 @@ def streams_hello(got: bytes) -> bool:
 # What the services and providers do.
 
 
-async def echo(visit: Visit) -> None:
+async def echo(visit: ServiceRequest) -> None:
     frames = Frames(visit, ConnectionType.SERVER)
     key = dict(visit.headers)[b"sec-websocket-key"]
     await visit.send(
@@ -316,7 +318,7 @@ async def echo(visit: Visit) -> None:
     raise EOFError
 
 
-async def store(visit: Visit) -> None:
+async def store(visit: ServiceRequest) -> None:
     """Gives a large thing; an early answer to what it does not want; takes the rest."""
     if visit.method == b"GET":
         await visit.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(LARGE) + LARGE)
@@ -324,28 +326,28 @@ async def store(visit: Visit) -> None:
         await visit.send(b"HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno")
         await visit.body(visit.headers)
     else:
-        await say_ok(visit)
+        await answer_ok(visit)
 
 
-async def breaks(_: Asked, stream: trio.SocketStream) -> None:
+async def breaks(_: ReceivedRequest, stream: trio.SocketStream) -> None:
     """A stream that breaks off half-way."""
-    await stream.send_all(streamed(lines(line("Hel")), "application/x-ndjson"))
+    await stream.send_all(streamed_response(lines(line("Hel")), "application/x-ndjson"))
     await stream.aclose()
 
 
-async def gives_up(_: Asked, stream: trio.SocketStream) -> None:
+async def gives_up(_: ReceivedRequest, stream: trio.SocketStream) -> None:
     """A stream that ends in an error and leaves its connection as it is."""
     await drip(stream, lines(line("Hel")), lines({"error": "out of memory"}))
     await stream.receive_some()
 
 
-async def hesitates(asked: Asked, stream: trio.SocketStream) -> None:
+async def hesitates(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
     """Says hello like a friend, a piece at a time."""
     if asked.json.get("stream"):
-        await drip(stream, *STREAMS[form_of(asked)].splitlines(keepends=True))
+        await drip(stream, *STREAMS[format_of(asked)].splitlines(keepends=True))
         await stream.send_all(b"0\r\n\r\n")
     else:
-        await friendly(asked, stream)
+        await answer_hello(asked, stream)
 
 
 async def drip(stream: trio.SocketStream, *pieces: bytes) -> None:
@@ -360,7 +362,7 @@ def fails_once(then: scripted_upstream.Script) -> scripted_upstream.Script:
     """Every other request fails in a way that is worth another try."""
     count = 0
 
-    async def script(asked: Asked, stream: trio.SocketStream) -> None:
+    async def script(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
         nonlocal count
         count += 1
         if count % 2:
@@ -371,7 +373,7 @@ def fails_once(then: scripted_upstream.Script) -> scripted_upstream.Script:
     return script
 
 
-async def in_json(asked: Asked, stream: trio.SocketStream) -> None:
+async def in_json(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
     await stream.send_all(respond(completion("{}") if "chat/completions" in asked.target else ollama_says("{}")))
 
 
@@ -391,9 +393,9 @@ class Case:
 
 
 GATEWAY: dict[str, Case] = {
-    "a GET": Case(saying(request(STORED)), ends_in(b"ok"), {"services": {"storaged": say_ok}}),
+    "a GET": Case(saying(request(STORED)), ends_in(b"ok"), {"services": {"storaged": answer_ok}}),
     "a GET on a new connection": Case(
-        saying(request(STORED)), ends_in(b"ok"), {"services": {"storaged": say_ok}}, anew=True
+        saying(request(STORED)), ends_in(b"ok"), {"services": {"storaged": answer_ok}}, anew=True
     ),
     "a download": Case(saying(request(STORED)), ends_in(LARGE), {"services": {"storaged": store}}),
     "an upload": Case(saying(request(STORED, LARGE, method="PUT")), ends_in(b"ok"), {"services": {"storaged": store}}),
@@ -413,7 +415,7 @@ GATEWAY: dict[str, Case] = {
         {"services": {"storaged": store}},
     ),
     "two at once": Case(
-        saying(request(STORED, close=False) + request(STORED)), ends_in(b"ok"), {"services": {"storaged": say_ok}}
+        saying(request(STORED, close=False) + request(STORED)), ends_in(b"ok"), {"services": {"storaged": answer_ok}}
     ),
     "a WebSocket": Case(
         a_websocket,
@@ -421,7 +423,7 @@ GATEWAY: dict[str, Case] = {
         {"services": {"observerd": echo}},
     ),
     "a WebSocket that is refused": Case(
-        saying(websocket("/v1/observer/live")), ends_in(b"ok"), {"services": {"observerd": say_ok}}
+        saying(websocket("/v1/observer/live")), ends_in(b"ok"), {"services": {"observerd": answer_ok}}
     ),
 }
 
@@ -444,14 +446,16 @@ CHAT: dict[str, Case] = {
     "another try": Case(
         saying(ask()),
         says_hello,
-        {"policy": {"retries": 1, "backoff": 0}, "providers": {"ollama": fails_once(friendly)}},
+        {"policy": {"retries": 1, "backoff": 0}, "providers": {"ollama": fails_once(answer_hello)}},
     ),
     "a hedge": Case(saying(ask(fallbacks=[ROUTER])), says_hello, HEDGED),
     "a hedge on new connections": Case(saying(ask(fallbacks=[ROUTER])), says_hello, HEDGED, anew=True),
     "a hedge in the queue": Case(saying(ask(fallbacks=["ollama/n"])), says_hello, {**HEDGED, "chatd": QUEUED}),
     "a hedged stream": Case(saying(ask(stream=True, fallbacks=[ROUTER])), streams_hello, HEDGED),
     "a hedged stream with a loser": Case(
-        saying(ask(stream=True, fallbacks=[ROUTER])), streams_hello, {**HEDGED, "providers": {"openrouter": silent}}
+        saying(ask(stream=True, fallbacks=[ROUTER])),
+        streams_hello,
+        {**HEDGED, "providers": {"openrouter": never_answer}},
     ),
     "a quorum": Case(
         saying(ask(format="json", quorum={"of": ["ollama/m", ROUTER], "agree": 2})),
@@ -547,7 +551,7 @@ async def test_nothing_is_left_of_an_upstreams_connection(secure: bool, anew: bo
     if secure:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(PEM)
-    async with listening(takes_all, tls=context) as port:
+    async with open_socket_upstream(takes_all, tls=context) as port:
         upstream = Upstream(
             f"{'https' if secure else 'http'}://localhost:{port}",
             name="storaged",
@@ -583,8 +587,8 @@ async def test_nothing_is_left_of_an_upstreams_connection(secure: bool, anew: bo
 
 async def test_nothing_is_left_of_a_service_that_is_cancelled_at_any_moment_of_its_life() -> None:
     """Starting, serving, draining: its listener is closed, and its port can be had again."""
-    async with scripted_upstream.upstream(friendly) as provider:
-        config = configured(chatd={"bind": "127.0.0.1:0", "ollama_url": provider.url})
+    async with scripted_upstream.open_upstream(answer_hello) as provider:
+        config = make_config(chatd={"bind": "127.0.0.1:0", "ollama_url": provider.url})
 
         async def live() -> None:
             async with trio.open_nursery() as nursery:

@@ -18,12 +18,12 @@ import trio
 import trio.testing
 
 from lakehouse.server.connection_io import ConnectionIO
-from tools.lifetime.aborts import aborts, resident, successes
-from tools.lifetime.evidence import Sequential, waited_for_cpu
-from tools.lifetime.leaving import crowd, drain, leave, overtake
-from tools.lifetime.limits import DEADLINE, SILENT, STALL, answered_late, healthy_stream, stalled_reader
-from tools.lifetime.phases import PHASES, Phase
-from tools.lifetime.scene import SLOW, Scene, scene
+from tools.kit.lifetime.aborts import aborts, resident, successes
+from tools.kit.lifetime.evidence import Sequential, waited_for_cpu
+from tools.kit.lifetime.leaving import busy_neighbours, drain_phase, exceed_deadline, leave_phase
+from tools.kit.lifetime.limits import DEADLINE, SILENT, STALL, answered_late, healthy_stream, stalled_reader
+from tools.kit.lifetime.phases import PHASES, Phase
+from tools.kit.lifetime.testbed import SLOW, ServiceTestbed, open_testbed
 
 MEDIAN, LONGEST = 1e-3, 20e-3
 """Seconds from a client's leaving to the moment in which the upstream sees the end of its connection."""
@@ -32,7 +32,7 @@ IDS = [phase.name for phase in PHASES]
 
 
 class Promise:
-    """Whether clients that leave are noticed in time, measured until the answer is sure (`tools.lifetime.evidence`).
+    """Whether clients that leave are noticed in time, measured until the answer is sure (`tools.kit.lifetime.evidence`).
 
     A measurement is a client's leaving, without the time in which the machine was busy with others. On two cores with a
     load of ten 6.6 % of the raw measurements were over `MEDIAN`, and 0.2 % of these; none of 975 was over `LONGEST`.
@@ -61,10 +61,10 @@ class Promise:
         self.slow.add(missed=seconds >= MEDIAN)
         self.late.add(missed=seconds >= LONGEST)
 
-    async def judge(self, stage: Scene, phase: Phase, how: str) -> bool:
+    async def judge(self, stage: ServiceTestbed, phase: Phase, how: str) -> bool:
         """Measure until it is known."""
         for _ in range(self.MOST):
-            self.add((await leave(stage, phase, how)).own)
+            self.add((await leave_phase(stage, phase, how)).own)
             if self.verdict is not None:
                 return self.verdict
         return False
@@ -75,10 +75,10 @@ class Promise:
 
 @pytest.mark.parametrize("phase", PHASES, ids=IDS)
 async def test_a_client_that_leaves_ends_everything_at_once(phase: Phase) -> None:
-    async with scene() as stage:
+    async with open_testbed() as stage:
         for how in phase.ways:
-            async with crowd(stage, phase):
-                await leave(stage, phase, how)  # what is made once and kept is made now
+            async with busy_neighbours(stage, phase):
+                await leave_phase(stage, phase, how)  # what is made once and kept is made now
                 before = await stage.quiet()
                 promise = Promise()
                 kept = await promise.judge(stage, phase, how)
@@ -105,7 +105,7 @@ async def test_a_fault_that_shows_in_some_of_the_cases_fails_the_test(
 
     phase = next(phase for phase in PHASES if phase.name == "chat, waiting")
     monkeypatch.setattr(ConnectionIO, "client_disconnected", leave_late)
-    async with scene() as stage:
+    async with open_testbed() as stage:
         promise = Promise()
         assert not await promise.judge(stage, phase, "rst"), promise
     assert promise.slow.tries < Promise.MOST
@@ -136,10 +136,10 @@ def test_a_wait_for_a_processor_is_told_from_a_sleep() -> None:
 async def test_a_deadline_ends_everything(phase: Phase) -> None:
     """504 when nothing of the answer is out; an answer that has begun is cut, and does not look complete."""
     seconds = 0.25
-    async with scene() as stage, crowd(stage, phase):
-        await leave(stage, phase, phase.ways[-1])
+    async with open_testbed() as stage, busy_neighbours(stage, phase):
+        await leave_phase(stage, phase, phase.ways[-1])
         before = await stage.quiet()
-        took, client, lasted = await overtake(stage, phase, seconds)
+        took, client, lasted = await exceed_deadline(stage, phase, seconds)
         assert await stage.settle(before) == before
     assert max(took) < 0.25
     if phase.head_out:
@@ -153,8 +153,8 @@ async def test_a_deadline_ends_everything(phase: Phase) -> None:
 @pytest.mark.parametrize("phase", PHASES, ids=IDS)
 async def test_the_end_of_draining_ends_everything(phase: Phase) -> None:
     """503 when nothing of the answer is out; an answer that has begun is cut, or told its end if it is a stream."""
-    async with scene() as stage, crowd(stage, phase):
-        took, client = await drain(stage, phase)
+    async with open_testbed() as stage, busy_neighbours(stage, phase):
+        took, client = await drain_phase(stage, phase)
     after = await stage.settle(stage.census()._replace(in_use=0, waiting=0, active_requests=0, clients=0, strays=0))
     assert after[2:] == (0, 0, 0, 0, 0)
     assert max(took) < 0.25
@@ -168,7 +168,7 @@ async def test_the_end_of_draining_ends_everything(phase: Phase) -> None:
 
 async def test_ten_thousand_requests_aborted_at_random_instants_leave_nothing() -> None:
     pools = {"gateway": {"max_connections": 10}, "chatd": {"max_connections": 10}}
-    async with scene(**pools) as stage:
+    async with open_testbed(**pools) as stage:
         await aborts(stage, 1_000, seed=1)  # what Python and its allocator keep for ever is kept now
         assert await successes(stage, 200, clients=10) == 200
         before, memory = await stage.quiet(), resident()
@@ -194,7 +194,7 @@ async def test_a_deadline_of_300_ms_is_answered_in_time() -> None:
         took[name].append(seconds)
         queued[name].append(waited_for_cpu() - before)
 
-    async with scene() as stage:
+    async with open_testbed() as stage:
         for _ in range(4):
             async with trio.open_nursery() as nursery:
                 for name in SILENT:
@@ -223,7 +223,7 @@ async def test_a_connection_that_fails_before_it_is_accepted_ends_nothing(
         return await accept(self)
 
     monkeypatch.setattr(type(listener), "accept", fail_once)
-    async with scene() as stage:
+    async with open_testbed() as stage:
         assert await successes(stage, 2, clients=1) == 2
     assert len(failed) == 3
 
@@ -241,7 +241,7 @@ def hours_in_seconds() -> trio.testing.MockClock:
 
 async def test_a_healthy_stream_is_cut_by_no_total_limit(hours_in_seconds: trio.testing.MockClock) -> None:
     """A piece every 50 s, which is in time for every limit of a silence, and beyond all limits of a whole."""
-    async with scene(chatd={"timeout": 60, "first_token_timeout": 55, "idle_timeout": 60}) as stage:
+    async with open_testbed(chatd={"timeout": 60, "first_token_timeout": 55, "idle_timeout": 60}) as stage:
         stage.provider.profile = replace(SLOW, pause=50)
         lasted, said = await healthy_stream(stage, "drip.x", "X-Request-Timeout-Ms: 55000\r\n")
     assert lasted > 400

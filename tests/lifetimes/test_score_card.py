@@ -20,13 +20,13 @@ import trio
 
 import lakehouse
 from lakehouse.config import parse_config
-from tools.faults.cases import PROVIDERS, Case, Row, cases
-from tools.faults.gateways import KEYS, lakehouse_tables, litellm, our_services, toml
-from tools.faults.profiles import FAST
-from tools.faults.provider import provider
-from tools.faults.rows import ROWS
-from tools.faults.score import Result, document, markdown, score, theatre
-from tools.faults.voices import TEXT
+from tools.kit.faults.case_model import PROVIDERS, Case, Row, expand_cases
+from tools.kit.faults.cases import ROWS
+from tools.kit.faults.formats import TEXT
+from tools.kit.faults.gateways import KEYS, lakehouse_tables, litellm, our_services, toml
+from tools.kit.faults.harness import Result, open_harness, run_cases, score_document, score_table
+from tools.kit.faults.profiles import FAST
+from tools.kit.faults.provider import open_provider
 
 PATIENCE = 60.0
 
@@ -39,7 +39,7 @@ def chosen(rows: Sequence[Row]) -> list[Case]:
     places = {row.name: place for place, row in enumerate(ROWS)}
     return [
         case
-        for case in cases(rows)
+        for case in expand_cases(rows)
         if case.form == "native"
         or case.wire == case.row.wires[(places[case.row.name] + (case.mode == "stream")) % len(case.row.wires)]
     ]
@@ -49,11 +49,11 @@ async def play(playing: Sequence[Case], *, at_once: int | None = None) -> list[R
     """The results. At the end nobody asks our services for anything any more."""
     with trio.fail_after(PATIENCE):
         async with (
-            provider(FAST) as there,
+            open_provider(FAST) as there,
             our_services(FAST, there.url, playing) as urls,
-            theatre(FAST, urls, there) as stage,
+            open_harness(FAST, urls, there) as stage,
         ):
-            results = await score(stage, playing, at_once=at_once)
+            results = await run_cases(stage, playing, at_once=at_once)
             for url in urls.values():
                 (mine,) = (await stage.http.get(f"{url}/requests")).json()["requests"]
                 assert mine["path"] == "/v1/requests"
@@ -107,28 +107,28 @@ FORGIVEN = {
 async def test_the_card_tells_a_gateway_without_a_policy_from_one_with() -> None:
     """The same service, but it knows of one route only and asks it once: it must fail everything else."""
     rows = [row for row in ROWS if row.gateway == "plain"]
-    playing = cases(rows, ["openai"], [1])
-    async with provider(FAST) as there, trio.open_nursery() as nursery:
+    playing = expand_cases(rows, ["openai"], [1])
+    async with open_provider(FAST) as there, trio.open_nursery() as nursery:
         tables = lakehouse_tables(FAST, there.url, playing, "plain")
         tables["models"] = {alias: routes[0] for alias, routes in tables["models"].items()}
         tables["chatd"]["policy"] |= {"retries": 0, "breaker_failures": 0}
         config = parse_config({**tables, "gateway": {"bind": "127.0.0.1:0"}, "observe": {"log": "off"}})[0]
         service = await nursery.start(partial(lakehouse.serve, config, env=KEYS))
-        async with theatre(FAST, {"plain": f"{service.urls[0]}/v1"}, there) as stage:
-            results = await score(stage, playing)
+        async with open_harness(FAST, {"plain": f"{service.urls[0]}/v1"}, there) as stage:
+            results = await run_cases(stage, playing)
         service.stop()
-    card = document(results, FAST)
+    card = score_document(results, FAST)
     rows_of = card["rows"]
     assert isinstance(rows_of, dict)
     passed = {name for name, row in rows_of.items() if row["pass"]}
     assert passed - {"reset before the head, once"} == FORGIVEN  # an idle connection that breaks may be tried again
-    table = markdown(results)
+    table = score_table(results)
     assert "| 429 always | **fail** (1 of 1) | **fail** (1 of 1) |" in table
     assert "| slow first token | pass | pass |" in table
 
 
 def test_the_configurations_are_what_the_gateways_read() -> None:
-    playing = cases(ROWS)
+    playing = expand_cases(ROWS)
     for gateway in ("plain", "hedged"):
         tables = lakehouse_tables(FAST, "http://127.0.0.1:9999", playing, gateway)
         assert tomllib.loads(toml(tables)) == tables
@@ -148,7 +148,7 @@ def test_the_configurations_are_what_the_gateways_read() -> None:
     ],
 )
 async def test_the_provider_speaks_three_forms_and_remembers(path: str, said: object) -> None:
-    async with provider(FAST) as there, httpx.AsyncClient(base_url=there.url, trust_env=False) as client:
+    async with open_provider(FAST) as there, httpx.AsyncClient(base_url=there.url, trust_env=False) as client:
         asked = {"model": "500-once.x", "messages": [{"role": "user", "content": "?"}], "stream": False}
         assert (await client.post(path, json=asked)).status_code == 500
         answer = await client.post(path, json=asked)

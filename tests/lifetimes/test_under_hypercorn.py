@@ -20,11 +20,11 @@ import pytest
 import trio
 
 from lakehouse.runtime.service import create_app
-from tools.faults.provider import Provider, provider
-from tools.kit.in_process_service import configured
-from tools.lifetime.daemon import Daemon, daemon
-from tools.lifetime.phases import chat, get, post
-from tools.lifetime.scene import SLOW, Client
+from tools.kit.faults.provider import Provider, open_provider
+from tools.kit.in_process_service import make_config
+from tools.kit.lifetime.daemon import Daemon, open_daemon
+from tools.kit.lifetime.phases import chat_request, get_request, post_request
+from tools.kit.lifetime.testbed import SLOW, Client
 
 PATIENCE = 10.0
 
@@ -54,16 +54,16 @@ class Stock:
         return left
 
     def _visits(self, key: str) -> list[Any]:
-        return self.provider.visits.of(key) or self.daemon.visits.of(key)
+        return self.provider.requests.by_model(key) or self.daemon.requests.by_model(key)
 
 
 @asynccontextmanager
 async def stock(**tables: dict[str, object]) -> AsyncIterator[Stock]:
     """For the block; at its end Hypercorn shuts down in peace, and nothing of ours is left."""
     with trio.fail_after(PATIENCE):
-        async with provider(SLOW) as models, daemon() as there:
+        async with open_provider(SLOW) as models, open_daemon() as there:
             tasks = trio.lowlevel.current_statistics().tasks_living
-            config = configured(
+            config = make_config(
                 **{
                     **tables,
                     "gateway": {"storaged_url": there.url},
@@ -86,13 +86,13 @@ async def stock(**tables: dict[str, object]) -> AsyncIterator[Stock]:
 
 
 REQUESTS = {
-    "gateway": ("silent/x", get("silent/x")),
-    "gateway, body up": ("silent/x", post("/v1/storage/silent/x", 1000) + b"half"),
-    "gateway, body down": ("endless/x", get("endless/x")),
-    "chat, whole": ("silent.x", chat("silent.x")),
-    "chat, stream": ("stall.x", chat("stall.x", stream=True)),
-    "OpenAI's form, stream": ("stall.x", chat("stall.x", stream=True, path="/v1/chat/completions")),
-    "chat, fallback": ("silent.x", chat("500-always.x", fallbacks=["silent.x"])),
+    "gateway": ("silent/x", get_request("silent/x")),
+    "gateway, body up": ("silent/x", post_request("/v1/storage/silent/x", 1000) + b"half"),
+    "gateway, body down": ("endless/x", get_request("endless/x")),
+    "chat, whole": ("silent.x", chat_request("silent.x")),
+    "chat, stream": ("stall.x", chat_request("stall.x", stream=True)),
+    "OpenAI's form, stream": ("stall.x", chat_request("stall.x", stream=True, path="/v1/chat/completions")),
+    "chat, fallback": ("silent.x", chat_request("500-always.x", fallbacks=["silent.x"])),
 }
 
 
@@ -105,7 +105,7 @@ async def test_a_client_that_leaves_ends_what_was_done_for_it(name: str, how: st
         await served.asked(key)
         await trio.sleep(0.01)
         began = trio.current_time()
-        client.vanish(how)
+        client.leave(how)
         assert await served.left(key) - began < 0.25
 
 
@@ -124,7 +124,7 @@ async def test_a_deadline_is_answered_with_504_in_time(name: str) -> None:
 
 async def test_a_deadline_cuts_an_answer_that_has_begun() -> None:
     async with stock() as served, await served.client() as client:
-        await client.send(get("endless/x", "X-Request-Timeout-Ms: 200\r\n"))
+        await client.send(get_request("endless/x", "X-Request-Timeout-Ms: 200\r\n"))
         said = await client.rest()
         assert said.startswith(b"HTTP/1.1 200 ")
         assert not said.endswith(b"0\r\n\r\n")
@@ -149,7 +149,7 @@ async def test_an_early_answer_before_an_unread_body_hangs_nothing(
     """A body that came with its head is in nobody's way: the connection goes on. Where more of it is on its way,
     Hypercorn ends the connection, as it may; what it may not is wait for somebody to read."""
     monkeypatch.setenv("LAKEHOUSE_TOKEN", "secret")
-    request = post(EARLY[status], size, "" if status == "401" else TOKEN) + bytes(size)
+    request = post_request(EARLY[status], size, "" if status == "401" else TOKEN) + bytes(size)
     async with stock(chatd={"max_body": 10_000}) as served, await served.client() as client:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(offer, client, request)
@@ -159,7 +159,7 @@ async def test_an_early_answer_before_an_unread_body_hangs_nothing(
         again = client if size < 60_000 else await served.client()
         async with again:
             again.said = b""
-            await again.send(get("ok/after", TOKEN + "Connection: close\r\n"))
+            await again.send(get_request("ok/after", TOKEN + "Connection: close\r\n"))
             said = await again.rest()
         assert said.startswith(b"HTTP/1.1 200 ")
         assert said.endswith(b"ok")
@@ -169,12 +169,12 @@ async def test_answers_follow_each_other_on_one_connection() -> None:
     async with stock() as served, await served.client() as client:
         for turn in range(3):
             client.said = b""
-            await client.send(get(f"ok/{turn}"))
+            await client.send(get_request(f"ok/{turn}"))
             await client.until(b"ok")
             client.said = b""
-            await client.send(chat(f"ok.{turn}"))
+            await client.send(chat_request(f"ok.{turn}"))
             await client.until(b'"attempts":[{')
             client.said = b""
-            await client.send(chat(f"ok.s{turn}", stream=True))
+            await client.send(chat_request(f"ok.s{turn}", stream=True))
             await client.until(b"0\r\n\r\n")
             assert b'"type":"done"' in client.said

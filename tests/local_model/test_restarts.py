@@ -24,8 +24,6 @@ from lakehouse.chat.dispatch.dispatcher import Dispatcher, LocalServer, open_dis
 from lakehouse.core.errors import ErrTimeout, ErrUnavailable, ErrUnreached, ErrUpstream, failure
 from lakehouse.local_model import engine as engines
 from lakehouse.local_model.readiness import NOTICE, Readiness, State, followed, published
-from tools.kills import COOLDOWN, torment
-from tools.kills import engines as processes
 from tools.kit.fake_providers import (
     FakeProvider,
     NoJitter,
@@ -39,8 +37,10 @@ from tools.kit.fake_providers import (
     sse,
     whole,
 )
-from tools.kit.in_process_service import client_of, configured, running
-from tools.running import service
+from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.model_kills import COOLDOWN, kill_under_load
+from tools.kit.model_kills import model_processes as processes
+from tools.kit.serve_process import run_lakehouse
 
 needs_llama = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("xllamacpp", "gguf", "numpy")),
@@ -65,7 +65,7 @@ class Embedded(FakeProvider):
         self.nursery: trio.Nursery
 
     async def wait(self, seconds: float) -> None:
-        if len(self.asked) <= self.deaths:
+        if len(self.requests) <= self.deaths:
             self.nursery.start_soon(self.die)
         await super().wait(seconds)
 
@@ -116,7 +116,7 @@ class TestWaiting:
             with pytest.raises(ErrTimeout, match="within 90 s"):
                 await answer_of(dispatcher, ask("demo"), mode)
         assert trio.current_time() == 90
-        assert local.asked == []
+        assert local.requests == []
 
     async def test_the_wait_ends_with_its_client(self, autojump_clock: MockClock) -> None:
         local, flown = FakeProvider(sse("Hello.")), context()
@@ -125,7 +125,7 @@ class TestWaiting:
                 await dispatcher(ask("demo"), context=flown)
         assert left.cancelled_caught
         assert (flown.phase, flown.upstream, flown.model) == ("queued", "local", "demo")
-        assert local.asked == []
+        assert local.requests == []
 
     async def test_another_route_is_asked_after_first_token_timeout(self, autojump_clock: MockClock) -> None:
         local = FakeProvider(sse("Hello."))
@@ -203,7 +203,7 @@ class TestDeaths:
         async with dying(BROKEN, BROKEN, BROKEN, sse("Hello.")) as (local, dispatcher):
             with pytest.raises(ErrUpstream) as raised:
                 await dispatcher(ask("demo"))
-        assert len(raised.value.attempts) == len(local.asked) == 3
+        assert len(raised.value.attempts) == len(local.requests) == 3
 
     async def test_a_connection_that_breaks_without_a_death_costs_the_notice(self, autojump_clock: MockClock) -> None:
         local = FakeProvider(BROKEN, sse("Hello."))
@@ -219,7 +219,7 @@ class TestDeaths:
             with pytest.raises(ErrUpstream, match="could not be connected to") as raised:
                 await dispatcher(ask("demo"))
         assert len(raised.value.attempts) == 2
-        assert len(local.asked) == 3
+        assert len(local.requests) == 3
 
     async def test_what_the_model_says_itself_still_counts(self, autojump_clock: MockClock) -> None:
         """The supervisor knows of the process, and not how it answers."""
@@ -276,9 +276,9 @@ class TestTheProcess:
         monkeypatch.setattr(engines, "FIRST_DELAY", 0.05)
         path, away = tmp_path / "tiny.gguf", tmp_path / "away"
         demo.build(path)
-        config = configured(chatd={"default": "local", "local": {"model": str(path)}})
+        config = make_config(chatd={"default": "local", "local": {"model": str(path)}})
         asked = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
-        async with running(config) as there, client_of(there) as client:
+        async with run_service(config) as there, client_of(there) as client:
             assert (await client.post("/v1/chat", json=asked)).status_code == 200
             path.rename(away)
             [pid] = processes(os.getpid())
@@ -294,18 +294,18 @@ class TestTheProcess:
 
     async def test_ten_kills_under_load(self) -> None:
         """`python -m tools.kills` does it a thousand times."""
-        config = configured(chatd={"default": "local", "local": {"demo": True}})
-        async with running(config) as there:
-            tally = await torment(there.urls[0], os.getpid(), kills=10, clients=4, seed=1)
+        config = make_config(chatd={"default": "local", "local": {"demo": True}})
+        async with run_service(config) as there:
+            tally = await kill_under_load(there.urls[0], os.getpid(), kills=10, clients=4, seed=1)
         assert tally.kills == 10
         assert tally.wrong == []
         assert max(tally.seconds) < COOLDOWN
 
     async def test_six_kills_under_load_with_workers(self) -> None:
         tables = {"chatd": {"ollama_url": "", "default": "local"}, "chatd.local": {"demo": True}}
-        with service({**tables, "observe": {"log": "off"}}, "--workers", "2") as there:
+        with run_lakehouse({**tables, "observe": {"log": "off"}}, "--workers", "2") as there:
             url = f"http://{there.host}:{there.port}"
-            tally = await torment(url, there.pid, kills=6, clients=4, seed=2)
+            tally = await kill_under_load(url, there.pid, kills=6, clients=4, seed=2)
         assert tally.kills == 6
         assert tally.wrong == []
         assert max(tally.seconds) < COOLDOWN

@@ -16,7 +16,7 @@ from lakehouse.net.poller import Interest
 from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.response import UpstreamResponse
-from tools.kit.socket_upstream import OK, Wire, listening
+from tools.kit.socket_upstream import OK, Wire, open_socket_upstream
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -87,7 +87,7 @@ def sending(
 
 
 async def test_what_comes_is_looked_at_in_another_task_until_it_says_enough(reactor: Reactor) -> None:
-    async with listening(sending(piece(b"a"), piece(b"b"), piece(b"c"))) as port:
+    async with open_socket_upstream(sending(piece(b"a"), piece(b"b"), piece(b"c"))) as port:
         upstream, response = await asked(port, reactor)
         look = Looking(response, last=b"c")
         assert await attended(response.subscribe(look))
@@ -98,7 +98,7 @@ async def test_what_comes_is_looked_at_in_another_task_until_it_says_enough(reac
 
 
 async def test_an_answer_that_ends_ends_the_wait_and_its_connection_is_free(reactor: Reactor) -> None:
-    async with listening(sending(piece(b"a"), piece(b"b") + b"0\r\n\r\n")) as port:
+    async with open_socket_upstream(sending(piece(b"a"), piece(b"b") + b"0\r\n\r\n")) as port:
         upstream, response = await asked(port, reactor)
         look = Looking(response)
         assert await attended(response.subscribe(look))
@@ -112,7 +112,7 @@ async def test_a_connection_that_is_cut_is_looked_at(reactor: Reactor) -> None:
     async def nothing() -> None:
         pass
 
-    async with listening(sending(piece(b"a"), then=nothing)) as port:
+    async with open_socket_upstream(sending(piece(b"a"), then=nothing)) as port:
         _, response = await asked(port, reactor)
         raised: list[Exception] = []
 
@@ -129,7 +129,7 @@ async def test_a_connection_that_is_cut_is_looked_at(reactor: Reactor) -> None:
 
 
 async def test_its_deadline_is_the_one_that_was_said_last(reactor: Reactor) -> None:
-    async with listening(sending(*[piece(b"a")] * 10)) as port:
+    async with open_socket_upstream(sending(*[piece(b"a")] * 10)) as port:
         _, response = await asked(port, reactor)
         began = trio.current_time()
 
@@ -152,7 +152,7 @@ async def test_cancelled_it_is_forgotten_and_nothing_is_lost(reactor: Reactor) -
         await wire.send(piece(b"a"))
         await trio.sleep_forever()
 
-    async with listening(script) as port:
+    async with open_socket_upstream(script) as port:
         _, response = await asked(port, reactor)
         look = Looking(response)
         with trio.move_on_after(0.02) as scope:
@@ -171,7 +171,7 @@ async def test_a_socket_that_cannot_be_looked_after_harms_nobody_else(
     def add(fd: int, interest: Interest, callback: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    async with listening(sending()) as port:
+    async with open_socket_upstream(sending()) as port:
         _, response = await asked(port, reactor)
         monkeypatch.setattr(reactor.poller, "add", add)
         with pytest.raises(OSError, match="No space left"):
@@ -186,7 +186,7 @@ async def test_every_record_of_tls_is_looked_at(reactor: Reactor) -> None:
     theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(theirs)
     large = b"x" * 40_000  # three records
-    async with listening(sending(piece(b"a"), piece(large), piece(b"z")), tls=theirs) as port:
+    async with open_socket_upstream(sending(piece(b"a"), piece(large), piece(b"z")), tls=theirs) as port:
         _, response = await asked(port, reactor, ours)
         look = Looking(response, last=b"z")
         assert await attended(response.subscribe(look))
@@ -195,7 +195,7 @@ async def test_every_record_of_tls_is_looked_at(reactor: Reactor) -> None:
 
 
 async def test_without_anybody_who_looks_there_is_nothing_to_await() -> None:
-    async with listening(sending()) as port:
+    async with open_socket_upstream(sending()) as port:
         for reactor in (None, Reactor()):
             _, response = await asked(port, reactor)
             assert response.subscribe(lambda: None) is None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import subprocess
+import sys
+from pathlib import Path
 
 import lakehouse
-from tools.release_notes import CHANGELOG, release_notes
 
+ROOT = Path(__file__).parents[2]
 TEXT = """# Changelog
 
 ## [Unreleased]
@@ -25,15 +27,25 @@ TEXT = """# Changelog
 """
 
 
-def test_a_section_without_its_heading() -> None:
-    assert release_notes(TEXT, "1.1.0") == "### Fixed\n\n- a thing\n"
-    assert release_notes(TEXT, "1.0.0") == "- first\n"
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tools.release_notes", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_a_version_that_is_not_there() -> None:
-    with pytest.raises(LookupError, match=r"no section for 2\.0\.0; it has Unreleased, 1\.1\.0, 1\.0\.0"):
-        release_notes(TEXT, "2.0.0")
+def test_a_section_without_its_heading(tmp_path: Path) -> None:
+    changelog = tmp_path / "CHANGELOG.md"
+    changelog.write_text(TEXT)
+    assert run("1.1.0", "-c", str(changelog)).stdout == "### Fixed\n\n- a thing\n"
+    assert run("1.0.0", "-c", str(changelog)).stdout == "- first\n"
+
+
+def test_a_version_that_is_not_there(tmp_path: Path) -> None:
+    changelog = tmp_path / "CHANGELOG.md"
+    changelog.write_text(TEXT)
+    failed = run("2.0.0", "-c", str(changelog))
+    assert failed.returncode == 1
+    assert "no section for 2.0.0; it has Unreleased, 1.1.0, 1.0.0" in failed.stderr
 
 
 def test_this_version_has_notes() -> None:
-    assert "### Added" in release_notes(CHANGELOG.read_text(), lakehouse.__version__)
+    assert "### Added" in run(lakehouse.__version__).stdout

@@ -17,7 +17,7 @@ import httpx
 import pytest
 import trio
 
-from tools.kit.scripted_upstream import Asked, Upstream, respond, upstream
+from tools.kit.scripted_upstream import ReceivedRequest, Upstream, open_upstream, respond
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,7 +65,7 @@ async def serving(
             await process.stdout.aclose()
 
 
-async def slow(_: Asked, stream: trio.SocketStream) -> None:
+async def slow(_: ReceivedRequest, stream: trio.SocketStream) -> None:
     """An answer that takes half a second."""
     await trio.sleep(0.5)
     await stream.send_all(respond(b"done", content_type="text/plain"))
@@ -73,14 +73,14 @@ async def slow(_: Asked, stream: trio.SocketStream) -> None:
 
 async def requests_in(there: Upstream, count: int) -> None:
     with trio.fail_after(10):
-        while len(there.asked) < count:
+        while len(there.requests) < count:
             await trio.sleep(0.01)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_sigterm_under_load_loses_no_request(tmp_path: Path, workers: int) -> None:
     async with (
-        upstream(slow) as there,
+        open_upstream(slow) as there,
         serving(tmp_path, "--workers", str(workers), gateway=f'storaged_url = "{there.url}"') as service,
         httpx.AsyncClient(timeout=20, trust_env=False) as client,
     ):
@@ -101,11 +101,11 @@ async def test_sigterm_under_load_loses_no_request(tmp_path: Path, workers: int)
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_second_signal_stops_at_once(tmp_path: Path, workers: int) -> None:
-    async def never(_: Asked, __: trio.SocketStream) -> None:
+    async def never(_: ReceivedRequest, __: trio.SocketStream) -> None:
         await trio.sleep_forever()
 
     async with (
-        upstream(never) as there,
+        open_upstream(never) as there,
         serving(tmp_path, "--workers", str(workers), gateway=f'storaged_url = "{there.url}"') as service,
     ):
         stream = await trio.open_tcp_stream("127.0.0.1", int(service.url.rpartition(":")[2]))
@@ -122,7 +122,7 @@ async def test_a_second_signal_stops_at_once(tmp_path: Path, workers: int) -> No
 
 async def test_a_killed_worker_is_replaced_and_nobody_else_notices(tmp_path: Path) -> None:
     async with (
-        upstream(slow) as there,
+        open_upstream(slow) as there,
         serving(tmp_path, "--workers", "2", gateway=f'storaged_url = "{there.url}"') as service,
         httpx.AsyncClient(timeout=20, trust_env=False) as client,
     ):
@@ -154,7 +154,7 @@ async def test_workers_end_when_their_parent_is_killed_and_leave_nothing(tmp_pat
 
 async def test_metrics_and_requests_speak_for_all_workers(tmp_path: Path) -> None:
     async with (
-        upstream(slow) as there,
+        open_upstream(slow) as there,
         serving(tmp_path, "--workers", "2", gateway=f'storaged_url = "{there.url}"') as service,
         httpx.AsyncClient(timeout=20, trust_env=False) as client,
     ):

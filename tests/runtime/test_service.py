@@ -16,8 +16,8 @@ import trustme
 import lakehouse
 from lakehouse.config import ConfigError
 from lakehouse.server.server import Service
-from tools.kit.in_process_service import client_of, configured, running
-from tools.kit.scripted_upstream import Asked, respond, silent, upstream
+from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.scripted_upstream import ReceivedRequest, never_answer, open_upstream, respond
 
 
 def port_of(url: str) -> int:
@@ -35,7 +35,7 @@ async def refused(url: str) -> bool:
 
 
 async def test_it_reports_the_port_it_was_given() -> None:
-    async with running(configured()) as service, client_of(service) as client:
+    async with run_service(make_config()) as service, client_of(service) as client:
         assert service.urls[0].startswith("http://127.0.0.1:")
         assert (await client.get("/healthz")).json() == {"status": "alive"}
         assert (await client.get("/readyz")).json() == {"status": "ready"}
@@ -44,7 +44,7 @@ async def test_it_reports_the_port_it_was_given() -> None:
 
 async def test_an_address_in_use_raises_from_the_start() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        config = configured(gateway={"bind": f"127.0.0.1:{taken.getsockname()[1]}"})
+        config = make_config(gateway={"bind": f"127.0.0.1:{taken.getsockname()[1]}"})
         with pytest.RaisesGroup(OSError, flatten_subgroups=True):
             async with trio.open_nursery() as nursery:
                 await nursery.start(lakehouse.serve, config)
@@ -54,7 +54,7 @@ async def test_a_second_address_in_use_leaves_the_first_one_unbound() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as free:
         first = free.getsockname()[1]
         free.close()
-        config = configured(
+        config = make_config(
             gateway={"bind": f"127.0.0.1:{first}"}, chatd={"bind": f"127.0.0.1:{taken.getsockname()[1]}"}
         )
         with pytest.RaisesGroup(OSError, flatten_subgroups=True):
@@ -82,25 +82,25 @@ async def test_a_second_address_in_use_leaves_the_first_one_unbound() -> None:
 async def test_a_start_that_would_be_unsafe_or_useless_is_refused(tables: dict[str, object], problem: str) -> None:
     with pytest.RaisesGroup(pytest.RaisesExc(ConfigError, match=problem), flatten_subgroups=True):
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(lakehouse.serve, configured(**tables), env={}))
+            await nursery.start(partial(lakehouse.serve, make_config(**tables), env={}))
 
 
 async def test_beyond_loopback_with_a_token_or_on_ones_own_word() -> None:
-    async with running(configured(gateway={"bind": "0.0.0.0:0"}), env={"LAKEHOUSE_TOKEN": "t"}):
+    async with run_service(make_config(gateway={"bind": "0.0.0.0:0"}), env={"LAKEHOUSE_TOKEN": "t"}):
         pass
-    async with running(configured(gateway={"bind": "0.0.0.0:0"}, auth={"insecure": True})):
+    async with run_service(make_config(gateway={"bind": "0.0.0.0:0"}, auth={"insecure": True})):
         pass
 
 
 async def test_draining_lets_requests_finish_and_takes_no_new_ones() -> None:
     go_on = trio.Event()
 
-    async def slow(_: Asked, stream: trio.SocketStream) -> None:
+    async def slow(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         await go_on.wait()
         await stream.send_all(respond(b"done", content_type="text/plain"))
 
-    async with upstream(slow) as there, trio.open_nursery() as nursery:
-        config = configured(gateway={"storaged_url": there.url})
+    async with open_upstream(slow) as there, trio.open_nursery() as nursery:
+        config = make_config(gateway={"storaged_url": there.url})
         service: Service = await nursery.start(partial(lakehouse.serve, config, env={}))
         async with client_of(service) as client:
             responses: list[httpx.Response] = []
@@ -110,7 +110,7 @@ async def test_draining_lets_requests_finish_and_takes_no_new_ones() -> None:
 
             async with trio.open_nursery() as asking:
                 asking.start_soon(ask)
-                while not there.asked:
+                while not there.requests:
                     await trio.sleep(0.005)
                 service.stop()
                 with trio.fail_after(2):
@@ -123,8 +123,8 @@ async def test_draining_lets_requests_finish_and_takes_no_new_ones() -> None:
 
 
 async def test_after_the_drain_timeout_the_rest_gets_503() -> None:
-    async with upstream(silent) as there, trio.open_nursery() as nursery:
-        config = configured(gateway={"storaged_url": there.url}, server={"drain_timeout": 0.05})
+    async with open_upstream(never_answer) as there, trio.open_nursery() as nursery:
+        config = make_config(gateway={"storaged_url": there.url}, server={"drain_timeout": 0.05})
         service: Service = await nursery.start(partial(lakehouse.serve, config, env={}))
         async with client_of(service) as client, trio.open_nursery() as asking:
 
@@ -134,18 +134,18 @@ async def test_after_the_drain_timeout_the_rest_gets_503() -> None:
                 assert response.json()["error"]["code"] == "ErrUnavailable"
 
             asking.start_soon(ask)
-            while not there.asked:
+            while not there.requests:
                 await trio.sleep(0.005)
             service.stop()
         with trio.fail_after(2):
-            while there.gone < there.opened:
+            while there.closed < there.opened:
                 await trio.sleep(0.005)
 
 
 async def test_not_ready_while_draining() -> None:
     """A load balancer that asks on a connection it has kept is told; idle connections are closed, so one is busy."""
-    async with upstream(silent) as there, trio.open_nursery() as nursery:
-        config = configured(gateway={"storaged_url": there.url}, server={"drain_timeout": 0.3})
+    async with open_upstream(never_answer) as there, trio.open_nursery() as nursery:
+        config = make_config(gateway={"storaged_url": there.url}, server={"drain_timeout": 0.3})
         service: Service = await nursery.start(partial(lakehouse.serve, config, env={}))
         stream = await trio.open_tcp_stream("127.0.0.1", port_of(service.urls[0]))
         await stream.send_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n")  # its head is not complete: not idle
@@ -161,18 +161,18 @@ async def test_not_ready_while_draining() -> None:
 
 
 async def test_cancelled_from_outside_everything_ends_at_once() -> None:
-    async with upstream(silent) as there:
+    async with open_upstream(never_answer) as there:
         async with trio.open_nursery() as nursery:
-            config = configured(gateway={"storaged_url": there.url})
+            config = make_config(gateway={"storaged_url": there.url})
             service: Service = await nursery.start(partial(lakehouse.serve, config, env={}))
             stream = await trio.open_tcp_stream("127.0.0.1", port_of(service.urls[0]))
             await stream.send_all(b"GET /v1/storage/x HTTP/1.1\r\nhost: x\r\n\r\n")
-            while not there.asked:
+            while not there.requests:
                 await trio.sleep(0.005)
             nursery.cancel_scope.cancel()
         assert await refused(service.urls[0])
         with trio.fail_after(2):
-            while there.gone < there.opened:
+            while there.closed < there.opened:
                 await trio.sleep(0.005)
             assert await stream.receive_some() == b""
         await stream.aclose()
@@ -180,8 +180,8 @@ async def test_cancelled_from_outside_everything_ends_at_once() -> None:
 
 async def test_two_services_in_one_process_do_not_know_of_each_other() -> None:
     async with (
-        running(configured(), env={"LAKEHOUSE_TOKEN": "one"}) as first,
-        running(configured()) as second,
+        run_service(make_config(), env={"LAKEHOUSE_TOKEN": "one"}) as first,
+        run_service(make_config()) as second,
         client_of(first) as a,
         client_of(second) as b,
     ):
@@ -195,8 +195,8 @@ async def test_two_services_in_one_process_do_not_know_of_each_other() -> None:
 
 
 async def test_the_second_listener_serves_the_chat_group_alone_as_of_old() -> None:
-    config = configured(chatd={"bind": "127.0.0.1:0", "ollama_url": "http://127.0.0.1:9"})
-    async with running(config) as service:
+    config = make_config(chatd={"bind": "127.0.0.1:0", "ollama_url": "http://127.0.0.1:9"})
+    async with run_service(config) as service:
         assert len(service.urls) == 2
         async with httpx.AsyncClient(base_url=service.urls[1], trust_env=False) as client:
             assert (await client.get("/chat/providers")).json()["default"] == "ollama"
@@ -208,11 +208,11 @@ async def test_the_second_listener_serves_the_chat_group_alone_as_of_old() -> No
 
 
 async def test_requests_in_flight_are_listed() -> None:
-    async with upstream(silent) as there:
-        config = configured(gateway={"storaged_url": there.url})
-        async with running(config) as service, client_of(service) as client, trio.open_nursery() as nursery:
+    async with open_upstream(never_answer) as there:
+        config = make_config(gateway={"storaged_url": there.url})
+        async with run_service(config) as service, client_of(service) as client, trio.open_nursery() as nursery:
             nursery.start_soon(partial(client.get, "/v1/storage/x?secret=1", headers={"x-request-timeout-ms": "9000"}))
-            while not there.asked:
+            while not there.requests:
                 await trio.sleep(0.005)
             listed = (await client.get("/v1/requests")).json()["requests"]
             (mine,) = [entry for entry in listed if entry["route"] == "/v1/storage"]
@@ -226,7 +226,7 @@ async def test_requests_in_flight_are_listed() -> None:
 def test_embedded_in_an_anyio_program_on_its_trio_backend() -> None:
     async def program() -> int:
         async with anyio.create_task_group() as group:
-            service = await group.start(partial(lakehouse.serve, configured(), env={}))
+            service = await group.start(partial(lakehouse.serve, make_config(), env={}))
             async with httpx.AsyncClient(trust_env=False) as client:
                 status = (await client.get(f"{service.urls[0]}/readyz")).status_code
             group.cancel_scope.cancel()
@@ -243,7 +243,7 @@ async def test_tls_from_the_configuration(tmp_path: Path) -> None:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     tables = {"server": {"certfile": str(tmp_path / "cert.pem"), "keyfile": str(tmp_path / "key.pem")}}
-    async with running(configured(**tables)) as service:
+    async with run_service(make_config(**tables)) as service:
         assert service.urls[0].startswith("https://127.0.0.1:")
         async with httpx.AsyncClient(base_url=service.urls[0], verify=context, trust_env=False) as client:
             assert (await client.get("/readyz")).status_code == 200

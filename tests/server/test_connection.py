@@ -34,26 +34,26 @@ from tools.kit.raw_http import (
     PING,
     TEXT,
     Client,
-    body_of,
     frame,
     get,
     hello,
     post,
-    reply,
-    serving,
+    read_whole_body,
+    send_response,
+    serve_app,
     websocket,
 )
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    await reply(send, await body_of(receive))
+    await send_response(send, await read_whole_body(receive))
 
 
 # Keep-alive and pipelining.
 
 
 async def test_requests_follow_each_other_on_one_connection() -> None:
-    async with serving(echo) as served, await served.connect() as client:
+    async with serve_app(echo) as served, await served.connect() as client:
         for n in range(3):
             body = b"%d" % n
             await client.send(post("/", body))
@@ -63,24 +63,24 @@ async def test_requests_follow_each_other_on_one_connection() -> None:
 async def test_pipelined_requests_are_answered_in_order() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await trio.sleep(0.02 if scope["path"] == "/slow" else 0)
-        await reply(send, scope["path"].encode() + await body_of(receive))
+        await send_response(send, scope["path"].encode() + await read_whole_body(receive))
 
-    async with serving(app) as served, await served.connect() as client:
+    async with serve_app(app) as served, await served.connect() as client:
         await client.send(get("/slow") + post("/b", b"body") + get("/c"))
         assert [await client.response() for _ in range(3)] == [(200, b"/slow"), (200, b"/bbody"), (200, b"/c")]
 
 
 async def test_a_close_is_announced_and_kept() -> None:
-    async with serving(hello) as served:
-        out = await served.talk(get("/", "Connection: close") + GET)
+    async with serve_app(hello) as served:
+        out = await served.exchange(get("/", "Connection: close") + GET)
     assert out.count(b"HTTP/1.1 200") == 1
     assert b"connection: close" in out
     assert out.endswith(b"hello<EOF>")
 
 
 async def test_http_1_0_closes_and_keep_alive_keeps() -> None:
-    async with serving(hello) as served:
-        assert (await served.talk(b"GET / HTTP/1.0\r\n\r\n")).endswith(b"hello<EOF>")
+    async with serve_app(hello) as served:
+        assert (await served.exchange(b"GET / HTTP/1.0\r\n\r\n")).endswith(b"hello<EOF>")
         async with await served.connect() as client:
             for _ in range(2):
                 await client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
@@ -95,12 +95,12 @@ async def test_the_scope_says_what_was_sent() -> None:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         scopes.append(scope)
-        await reply(send, b"")
+        await send_response(send, b"")
 
-    async with serving(app) as served:
-        await served.talk(get("/a%2Fb%20%C3%A9?q=%41", "X-A: 1", "X-A: 2", "Connection: close"))
-        await served.talk(get("http://other/x", "Connection: close"))
-        await served.talk(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    async with serve_app(app) as served:
+        await served.exchange(get("/a%2Fb%20%C3%A9?q=%41", "X-A: 1", "X-A: 2", "Connection: close"))
+        await served.exchange(get("http://other/x", "Connection: close"))
+        await served.exchange(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     first, absolute, asterisk = scopes
     assert {key: first[key] for key in ("type", "method", "scheme", "path", "raw_path", "query_string")} == {
         "type": "http",
@@ -124,11 +124,11 @@ async def test_a_body_is_given_as_it_arrives_and_then_the_end() -> None:
         seen.append(await receive())
         came.set()
         seen.append(await receive())
-        await reply(send, b"")
+        await send_response(send, b"")
         seen.append(await receive())
 
     came = trio.Event()
-    async with serving(app) as served, await served.connect() as client:
+    async with serve_app(app) as served, await served.connect() as client:
         await client.send(post("/", b"abc", length=5))
         await came.wait()
         await client.send(b"de")
@@ -147,12 +147,12 @@ async def test_an_unread_body_waits_with_the_kernel() -> None:
         while (message := await receive())["more_body"]:
             largest[0] = max(largest[0], len(message["body"]))
             size += len(message["body"])
-        await reply(send, b"%d" % (size + len(message["body"])))
+        await send_response(send, b"%d" % (size + len(message["body"])))
 
     largest = [0]
     total = 64 * 1024 * 1024
     sent = 0
-    async with serving(app) as served, await served.connect() as client:
+    async with serve_app(app) as served, await served.connect() as client:
         await client.send(post("/", b"", length=total))
         with trio.move_on_after(0.3):
             while True:
@@ -166,22 +166,24 @@ async def test_an_unread_body_waits_with_the_kernel() -> None:
 
 async def test_100_continue_is_sent_when_the_application_reads() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await reply(
-            send, await body_of(receive) if scope["path"] == "/read" else b"", 200 if scope["path"] == "/read" else 401
+        await send_response(
+            send,
+            await read_whole_body(receive) if scope["path"] == "/read" else b"",
+            200 if scope["path"] == "/read" else 401,
         )
 
-    async with serving(app) as served:
+    async with serve_app(app) as served:
         async with await served.connect() as client:
             await client.send(post("/read", b"", "Expect: 100-continue", length=3))
             assert await client.read_until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             await client.send(b"abc")
             assert await client.response() == (200, b"abc")
-        out = await served.talk(post("/refuse", b"", "Expect: 100-continue", length=3))
+        out = await served.exchange(post("/refuse", b"", "Expect: 100-continue", length=3))
         assert out.startswith(b"HTTP/1.1 401")
         assert b"connection: close" in out
         assert out.endswith(b"<EOF>")
         # A client that did not wait needs no invitation.
-        assert (await served.talk(post("/read", b"abc", "Expect: 100-continue", "Connection: close"))).startswith(
+        assert (await served.exchange(post("/read", b"abc", "Expect: 100-continue", "Connection: close"))).startswith(
             b"HTTP/1.1 200"
         )
 
@@ -233,7 +235,7 @@ async def test_an_empty_piece_sends_the_head() -> None:
         await send({"type": "http.response.body", "body": b"abc"})
 
     go = trio.Event()
-    async with serving(app) as served, await served.connect() as client:
+    async with serve_app(app) as served, await served.connect() as client:
         await client.send(GET)
         assert b"chunked" in await client.read_until(b"\r\n\r\n")
         go.set()
@@ -244,9 +246,9 @@ async def test_a_large_body_arrives_whole() -> None:
     body = bytes(range(256)) * 40_000
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await reply(send, body)
+        await send_response(send, body)
 
-    async with serving(app) as served, await served.connect() as client:
+    async with serve_app(app) as served, await served.connect() as client:
         await client.send(GET)
         assert await client.response() == (200, body)
 
@@ -266,7 +268,7 @@ async def test_a_stalled_reader_is_cut_within_its_limit() -> None:
             over.set()
 
     over = trio.Event()
-    async with serving(flood, Limits(write_stall=0.2)) as served, await served.connect() as client:
+    async with serve_app(flood, Limits(write_stall=0.2)) as served, await served.connect() as client:
         await client.send(GET)
         with trio.fail_after(3):
             await over.wait()
@@ -286,7 +288,7 @@ async def test_a_write_can_be_cancelled_and_then_the_connection_is_cut() -> None
             await send({"type": "http.response.body", "body": b"more", "more_body": True})
 
     cancelled: list[bool] = []
-    async with serving(app) as served, await served.connect() as client:
+    async with serve_app(app) as served, await served.connect() as client:
         await client.send(GET)
         await trio.sleep(0.3)
         out = await client.read_all(5)
@@ -303,21 +305,21 @@ async def test_a_failing_application_is_a_500_and_logged(caplog: pytest.LogCaptu
         if scope["path"] == "/leave":
             return
         if scope["path"] == "/inject":
-            await reply(send, b"", 200, [(b"x", b"a\r\nset-cookie: b")])
+            await send_response(send, b"", 200, [(b"x", b"a\r\nset-cookie: b")])
         if scope["path"] == "/late":
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"half", "more_body": True})
         raise ValueError("the application's own business")
 
-    async with serving(app) as served:
+    async with serve_app(app) as served:
         for path in ("/raise", "/leave", "/inject"):
-            out = await served.talk(get(path))
+            out = await served.exchange(get(path))
             assert out.startswith(b"HTTP/1.1 500 ")
             assert out.endswith(b"<EOF>")
             assert b"ErrInternal" in out
             assert b"business" not in out
             assert b"set-cookie" not in out
-        cut = await served.talk(get("/late"))
+        cut = await served.exchange(get("/late"))
         assert b"half" in cut
         assert not cut.endswith(b"0\r\n\r\n<EOF>")
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
@@ -333,8 +335,8 @@ async def test_a_cut_body_without_a_length_ends_in_a_reset() -> None:
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
         raise ValueError("cut")
 
-    async with serving(app) as served:
-        out = await served.talk(b"GET / HTTP/1.0\r\n\r\n")
+    async with serve_app(app) as served:
+        out = await served.exchange(b"GET / HTTP/1.0\r\n\r\n")
     assert out.endswith(b"<RST>")
 
 
@@ -346,12 +348,12 @@ async def test_one_connections_failure_is_its_own(
     async def broken(_: object) -> None:
         raise ZeroDivisionError
 
-    async with serving(echo) as served, await served.connect() as bystander:
+    async with serve_app(echo) as served, await served.connect() as bystander:
         await bystander.send(post("/", b"a"))
         assert await bystander.response() == (200, b"a")
         with monkeypatch.context() as patch:
             patch.setattr("lakehouse.server.request_cycle.RequestCycle.run", broken)
-            assert await served.talk(GET) in (b"<EOF>", b"<RST>")
+            assert await served.exchange(GET) in (b"<EOF>", b"<RST>")
         await bystander.send(post("/", b"b"))
         assert await bystander.response() == (200, b"b")
     assert "a connection failed" in caplog.text
@@ -362,12 +364,12 @@ async def test_one_connections_failure_is_its_own(
 
 async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers POST without reading the body."""
-    await reply(send, b"no", 401 if scope["method"] == "POST" else 200)
+    await send_response(send, b"no", 401 if scope["method"] == "POST" else 200)
 
 
 @pytest.mark.parametrize("size", [10, 100_000, 200_000])
 async def test_after_an_early_answer_a_small_body_is_discarded_and_the_connection_goes_on(size: int) -> None:
-    async with serving(refuse) as served, await served.connect() as client:
+    async with serve_app(refuse) as served, await served.connect() as client:
         for _ in range(2):
             await client.send(post("/", bytes(size)))
             assert await client.response() == (401, b"no")
@@ -377,7 +379,7 @@ async def test_after_an_early_answer_a_small_body_is_discarded_and_the_connectio
 
 async def test_after_an_early_answer_a_large_body_is_read_until_the_client_has_seen_it() -> None:
     """A client that sends all of it before it reads must find the answer, not a reset."""
-    async with serving(refuse) as served, await served.connect() as client:
+    async with serve_app(refuse) as served, await served.connect() as client:
         await client.send(post("/", bytes(8_000_000)))
         out = await client.read_all(2)
     assert out.startswith(b"HTTP/1.1 401 ")
@@ -406,8 +408,8 @@ async def test_the_discarding_has_an_end_in_bytes_and_in_time(autojump_clock: tr
 
 
 async def test_what_is_no_request_is_read_on_until_the_client_has_seen_its_answer() -> None:
-    async with serving(hello) as served:
-        out = await served.talk(b"nonsense\r\n\r\n" + bytes(8_000_000))
+    async with serve_app(hello) as served:
+        out = await served.exchange(b"nonsense\r\n\r\n" + bytes(8_000_000))
     assert out.startswith(b"HTTP/1.1 400 ")
     assert out.endswith(b"<EOF>")
 
@@ -458,7 +460,7 @@ async def test_an_idle_connection_is_closed_and_each_request_moves_its_deadline(
 ) -> None:
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         await trio.sleep(200)  # longer than any limit, and none of theirs
-        await reply(send, b"hello")
+        await send_response(send, b"hello")
 
     async with open_server_state(slow, Limits(idle_timeout=75)) as server_state, trio.open_nursery() as nursery:
         client, server = trio.testing.memory_stream_pair()
@@ -530,7 +532,7 @@ async def test_a_healthy_stream_has_no_end_in_time(autojump_clock: trio.testing.
 async def test_a_head_that_began_behind_another_request_has_its_time_as_well(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with serving(hello) as served, await served.connect() as client:
+    async with serve_app(hello) as served, await served.connect() as client:
         began = trio.current_time()
         await client.send(GET + GET[:-2])
         out = await client.read_all(100)
@@ -541,7 +543,7 @@ async def test_a_head_that_began_behind_another_request_has_its_time_as_well(
 
 async def test_behind_an_upgrade_that_is_ignored_a_connection_is_idle(autojump_clock: trio.testing.MockClock) -> None:
     upgrade = post("/", b"body", "Connection: upgrade", "Upgrade: h2c")
-    async with serving(echo) as served, await served.connect() as client:
+    async with serve_app(echo) as served, await served.connect() as client:
         began = trio.current_time()
         await client.send(upgrade)
         out = await client.read_all(100)
@@ -557,11 +559,11 @@ async def test_a_drain_closes_idle_connections_and_the_others_after_their_respon
         if scope["path"] == "/wait":
             begun.set()
             await go.wait()
-        await reply(send, b"hello")
+        await send_response(send, b"hello")
 
     begun, go = trio.Event(), trio.Event()
     async with (
-        serving(app) as served,
+        serve_app(app) as served,
         await served.connect() as idle,
         await served.connect() as busy,
         await served.connect() as new,
@@ -581,7 +583,7 @@ async def test_a_drain_closes_idle_connections_and_the_others_after_their_respon
 
 
 async def test_a_request_that_has_arrived_when_the_drain_begins_is_answered() -> None:
-    async with serving(hello) as served, await served.connect() as client:
+    async with serve_app(hello) as served, await served.connect() as client:
         await client.send(GET)
         await client.response()
         await trio.testing.wait_all_tasks_blocked()
@@ -595,7 +597,7 @@ async def test_a_request_that_has_arrived_when_the_drain_begins_is_answered() ->
 @pytest.mark.parametrize("before", range(OPERATIONS - 2, OPERATIONS + 2))
 async def test_so_it_is_behind_many_in_a_row(before: int) -> None:
     """A connection that has had its turns in a row, and then waits, has them anew."""
-    async with serving(hello) as served, await served.connect() as client:
+    async with serve_app(hello) as served, await served.connect() as client:
         await client.send(GET * before)
         for _ in range(before):
             await client.response()
@@ -606,9 +608,9 @@ async def test_so_it_is_behind_many_in_a_row(before: int) -> None:
 
 
 async def test_a_connection_that_comes_during_the_drain_is_answered_if_it_speaks_at_once() -> None:
-    async with serving(hello) as served:
+    async with serve_app(hello) as served:
         served.server_state.drain()
-        silent = await served.talk()
+        silent = await served.exchange()
         assert silent == b"<EOF>"
 
 
@@ -634,7 +636,7 @@ async def test_a_client_that_leaves_cancels_its_request_at_once(phase: str, how:
         began[0].set()
         try:
             if scope["path"] == "/up":
-                await body_of(receive)
+                await read_whole_body(receive)
             elif scope["path"] == "/down":
                 await send({"type": "http.response.start", "status": 200, "headers": []})
                 while True:
@@ -646,7 +648,7 @@ async def test_a_client_that_leaves_cancels_its_request_at_once(phase: str, how:
             over[0].set()
 
     took = []
-    async with serving(app) as served:
+    async with serve_app(app) as served:
         for _ in range(9):
             began[0], over[0] = trio.Event(), trio.Event()
             async with await served.connect() as client:
@@ -656,7 +658,7 @@ async def test_a_client_that_leaves_cancels_its_request_at_once(phase: str, how:
                 if phase == "body down":
                     await client.read_until(b"x" * 100)
                 left = time.perf_counter()
-                client.vanish(how)
+                client.leave(how)
                 with trio.fail_after(2):
                     await over[0].wait()
             took.append(ended[-1] - left)
@@ -671,14 +673,14 @@ async def test_a_client_that_leaves_after_its_answer_cancels_nothing() -> None:
     """What an application still does then, a log line for instance, it may finish."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await reply(send, b"hello")
+        await send_response(send, b"hello")
         assert await receive() == {"type": "http.disconnect"}
         await left.wait()
         await trio.sleep(0.01)
         done.set()
 
     left, done = trio.Event(), trio.Event()
-    async with serving(app) as served:
+    async with serve_app(app) as served:
         async with await served.connect() as client:
             await client.send(GET)
             await client.response()
@@ -697,12 +699,12 @@ async def test_a_client_that_is_gone_before_its_request_is_read_is_not_served_fo
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await trio.sleep_forever()
 
-    async with serving(app) as served:
+    async with serve_app(app) as served:
         for _ in range(50):
             async with await served.connect() as client:
                 await trio.testing.wait_all_tasks_blocked()
                 os.write(client.socket.fileno(), GET)
-                client.vanish("half")
+                client.leave("half")
                 assert await client.read_all() in (b"<EOF>", b"<RST>")
 
 
@@ -718,9 +720,9 @@ async def test_nothing_is_left_of_a_thousand_aborted_requests() -> None:
             await client.send(GET if number % 3 else post("/", b"x", length=100))
             with trio.move_on_after(0.0003 * (number % 17)):
                 await client.read_all()
-            client.vanish("rst" if number % 2 else "fin")
+            client.leave("rst" if number % 2 else "fin")
 
-    async with serving(app) as served:
+    async with serve_app(app) as served:
         await abort(5)
         await trio.testing.wait_all_tasks_blocked(0.01)
         tasks, open_files = trio.lowlevel.current_statistics().tasks_living, descriptors()
@@ -762,9 +764,9 @@ async def test_a_connection_that_never_waits_lets_the_others_run() -> None:
     async def count(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal pipelined
         pipelined += scope["path"] == "/greedy"
-        await reply(send, b"hello")
+        await send_response(send, b"hello")
 
-    async with serving(count) as served, await served.connect() as greedy, await served.connect() as modest:
+    async with serve_app(count) as served, await served.connect() as greedy, await served.connect() as modest:
         os.write(greedy.socket.fileno(), get("/greedy") * 400)
         os.write(modest.socket.fileno(), GET)
         assert await modest.response() == (200, b"hello")
@@ -802,12 +804,12 @@ async def test_the_same_over_tls() -> None:
                 await trio.sleep_forever()
             finally:
                 ended.set()
-        await reply(send, await body_of(receive))
+        await send_response(send, await read_whole_body(receive))
 
-    async with serving(app, Limits(head_timeout=0.5), tls=context) as served:
-        plain = await served.talk(GET)
+    async with serve_app(app, Limits(head_timeout=0.5), tls=context) as served:
+        plain = await served.exchange(GET)
         assert not plain.startswith(b"HTTP/1.1 200")
-        assert await served.talk(b"") in (b"<EOF>", b"<RST>", b"")
+        assert await served.exchange(b"") in (b"<EOF>", b"<RST>", b"")
         for _ in range(2):
             below = await trio.open_tcp_stream("127.0.0.1", served.port)
             async with Client(
@@ -828,7 +830,7 @@ async def test_the_same_over_tls() -> None:
 async def chat(scope: Scope, receive: Receive, send: Send) -> None:
     """Echoes messages; `/deny` and `/close` refuse the handshake, `bye` closes with 4001."""
     if scope["type"] == "http":
-        await reply(send, b"hello")
+        await send_response(send, b"hello")
         return
     assert await receive() == {"type": "websocket.connect"}
     if scope["path"] == "/deny":
@@ -859,7 +861,7 @@ def answered(opcode: int, payload: bytes) -> bytes:
 
 async def test_a_websocket_from_handshake_to_close() -> None:
     codes.clear()
-    async with serving(chat) as served, await served.connect() as client:
+    async with serve_app(chat) as served, await served.connect() as client:
         await client.send(websocket("/ws", "Sec-WebSocket-Protocol: chat, other"))
         head = await client.read_until(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
@@ -875,7 +877,7 @@ async def test_a_websocket_from_handshake_to_close() -> None:
 
 
 async def test_bytes_right_behind_the_upgrade_are_the_first_frames() -> None:
-    async with serving(chat) as served, await served.connect() as client:
+    async with serve_app(chat) as served, await served.connect() as client:
         await client.send(websocket() + frame(TEXT, b"early"))
         await client.read_until(b"\r\n\r\n")
         assert await client.read_until(b"early") == answered(TEXT, b"early")
@@ -883,7 +885,7 @@ async def test_bytes_right_behind_the_upgrade_are_the_first_frames() -> None:
 
 async def test_the_application_closes_and_the_client_answers() -> None:
     codes.clear()
-    async with serving(chat) as served, await served.connect() as client:
+    async with serve_app(chat) as served, await served.connect() as client:
         await client.send(websocket() + frame(TEXT, b"bye"))
         await client.read_until(b"\r\n\r\n")
         assert await client.read_until(b"done") == answered(CLOSE, b"\x0f\xa1done")
@@ -893,23 +895,23 @@ async def test_the_application_closes_and_the_client_answers() -> None:
 
 
 async def test_a_client_that_does_not_answer_the_close_is_left() -> None:
-    async with serving(chat, Limits(websocket_close=0.05)) as served:
-        out = await served.talk(websocket() + frame(TEXT, b"bye"))
+    async with serve_app(chat, Limits(websocket_close=0.05)) as served:
+        out = await served.exchange(websocket() + frame(TEXT, b"bye"))
     assert out.endswith((b"done<EOF>", b"done<RST>"))
 
 
 async def test_a_failing_application_closes_with_1011() -> None:
-    async with serving(chat) as served:
-        out = await served.talk(websocket() + frame(TEXT, b"crash") + frame(CLOSE, b"\x03\xe8"))
+    async with serve_app(chat) as served:
+        out = await served.exchange(websocket() + frame(TEXT, b"crash") + frame(CLOSE, b"\x03\xe8"))
     assert answered(CLOSE, b"\x03\xf3") in out or answered(CLOSE, b"\x03\xe8") in out
 
 
 async def test_a_handshake_can_be_denied() -> None:
-    async with serving(chat) as served:
-        denied = await served.talk(websocket("/deny"))
+    async with serve_app(chat) as served:
+        denied = await served.exchange(websocket("/deny"))
         assert denied.startswith(b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 3\r\n")
         assert denied.endswith(b"later<EOF>")
-        assert (await served.talk(websocket("/close"))).startswith(b"HTTP/1.1 403 ")
+        assert (await served.exchange(websocket("/close"))).startswith(b"HTTP/1.1 403 ")
 
 
 @pytest.mark.parametrize(
@@ -927,8 +929,8 @@ async def test_a_handshake_can_be_denied() -> None:
 )
 async def test_what_is_no_websocket_is_closed_with_its_code(data: bytes, code: int) -> None:
     codes.clear()
-    async with serving(chat, Limits(websocket_message=1000, linger_timeout=0.1)) as served:
-        out = await served.talk(websocket() + data)
+    async with serve_app(chat, Limits(websocket_message=1000, linger_timeout=0.1)) as served:
+        out = await served.exchange(websocket() + data)
     body = out.partition(b"\r\n\r\n")[2]
     assert body[:1] == b"\x88"
     assert body[2:4] == code.to_bytes(2, "big")
@@ -947,10 +949,10 @@ async def test_a_websocket_client_that_vanishes_cancels_the_application() -> Non
             finally:
                 ended.set()
 
-        async with serving(app) as served, await served.connect() as client:
+        async with serve_app(app) as served, await served.connect() as client:
             await client.send(websocket())
             await client.read_until(b"\r\n\r\n")
-            client.vanish(how)
+            client.leave(how)
             with trio.fail_after(1):
                 await ended.wait()
 
@@ -961,8 +963,8 @@ async def test_an_application_that_does_not_take_the_hint_is_cancelled() -> None
         await send({"type": "websocket.accept"})
         await trio.sleep_forever()
 
-    async with serving(deaf, Limits(websocket_close=0.05)) as served:
-        out = await served.talk(websocket() + frame(CLOSE, b"\x03\xe8"))
+    async with serve_app(deaf, Limits(websocket_close=0.05)) as served:
+        out = await served.exchange(websocket() + frame(CLOSE, b"\x03\xe8"))
         assert answered(CLOSE, b"\x03\xe8") in out
         with trio.fail_after(1):
             while served.server_state.handles:
@@ -980,7 +982,7 @@ async def test_messages_that_nobody_takes_stay_with_the_client(size: int) -> Non
 
     messages = frame(BINARY, bytes(size)) * max(1, 10_000 // (size or 1))
     total, sent = 64 * 1024 * 1024, 0
-    async with serving(deaf, Limits(websocket_window=64 * 1024)) as served, await served.connect() as client:
+    async with serve_app(deaf, Limits(websocket_window=64 * 1024)) as served, await served.connect() as client:
         await client.send(websocket())
         while sent < total:
             with trio.move_on_after(0.3) as timeout:
@@ -1001,7 +1003,7 @@ async def test_a_websocket_application_may_finish_behind_a_client_that_closed() 
         done.set()
 
     left, done = trio.Event(), trio.Event()
-    async with serving(app) as served:
+    async with serve_app(app) as served:
         async with await served.connect() as client:
             await client.send(websocket() + frame(CLOSE, b"\x03\xe8"))
             await client.read_until(answered(CLOSE, b"\x03\xe8"))

@@ -19,7 +19,7 @@ from lakehouse.net.poller import Interest, Poller
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.listening import accept_forever, accept_waiting, bind_socket, listen
 from lakehouse.server.server_state import open_server_state
-from tools.kit.raw_http import GET, hello, serving
+from tools.kit.raw_http import GET, hello, serve_app
 
 LOST = [errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT]
 
@@ -151,9 +151,9 @@ async def test_a_connection_that_cannot_be_watched_ends_alone(monkeypatch: pytes
         add(disconnects, fd, interest, callback)
 
     monkeypatch.setattr(Poller, "add", cramped)
-    async with serving(hello) as served:
-        assert await served.talk(GET) in (b"<EOF>", b"<RST>")
-        assert (await served.talk(GET)).endswith(b"hello")
+    async with serve_app(hello) as served:
+        assert await served.exchange(GET) in (b"<EOF>", b"<RST>")
+        assert (await served.exchange(GET)).endswith(b"hello")
 
 
 class Cramped:

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 import lakehouse
-from tools.kit.in_process_service import configured
+from tools.kit.in_process_service import make_config
 
 trio_typing = pytest.importorskip("trio_typing", reason="installed by the session `contract` alone")
 
@@ -21,7 +21,7 @@ async def test_serve_takes_what_trio_typing_calls_a_task_status() -> None:
 
     async def watched(*, task_status: trio.TaskStatus[lakehouse.Service]) -> None:
         seen.append(isinstance(task_status, trio_typing.TaskStatus))
-        await lakehouse.serve(configured(), env={}, task_status=task_status)
+        await lakehouse.serve(make_config(), env={}, task_status=task_status)
 
     async with trio.open_nursery() as nursery:
         service = await nursery.start(watched)
@@ -37,7 +37,7 @@ async def test_a_task_status_of_the_callers_own_is_good_enough() -> None:
             Noted.value = value
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(lakehouse.serve, configured(), env={}, task_status=Noted()))
+        nursery.start_soon(partial(lakehouse.serve, make_config(), env={}, task_status=Noted()))
         with trio.fail_after(5):
             while Noted.value is None:
                 await trio.sleep(0.01)

@@ -11,7 +11,7 @@ from lakehouse.telemetry.gauges import Gauge, GaugeRegistry
 from lakehouse.telemetry.metric_store import Family, Row
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry
-from tools.kit.telemetry_fixtures import Caught
+from tools.kit.telemetry_fixtures import CapturedLog
 
 ENGINES = Family("sql_engines", "gauge", "Engines, by what they do.", ("state",))
 
@@ -46,7 +46,7 @@ def test_one_that_cannot_be_read_is_logged_and_left_out(caplog: pytest.LogCaptur
 
 async def test_a_registered_gauge_is_shown_beside_the_services_own() -> None:
     sources = GaugeSources(connections=lambda: 4)
-    telemetry = Telemetry(LabelValues(), sources, log=Caught().log)
+    telemetry = Telemetry(LabelValues(), sources, log=CapturedLog().log)
     sources.gauges.register(Gauge(ENGINES, lambda: [(("busy",), 2)]))
     text, _ = await telemetry.exposition()
     shown = {

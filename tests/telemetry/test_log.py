@@ -19,11 +19,11 @@ from lakehouse.core.context import Content, RequestContext
 from lakehouse.telemetry.access_log import Clock
 from lakehouse.telemetry.log import Log, stdlib_to
 from lakehouse.telemetry.log_sink import CLOSE_TIMEOUT, MAX_LINES, Sink, chunks
-from tools.kit.telemetry_fixtures import Caught, Spent, make_context
+from tools.kit.telemetry_fixtures import CapturedLog, FakeUsage, make_context
 
 
 def logged(**facts: Any) -> dict[str, Any]:
-    caught = Caught()
+    caught = CapturedLog()
     ended = make_context(**facts)
     assert ended.ended is not None
     caught.log.flight_ended(ended, ended.ended)
@@ -51,11 +51,11 @@ def test_a_line_says_who_what_how_it_ended_and_where_the_time_went() -> None:
 
 
 def test_a_line_of_a_chat_says_which_model_answered_and_what_it_cost() -> None:
-    usage = Spent(input_tokens=100, output_tokens=20, cost_usd=0.0125)
+    usage = FakeUsage(input_tokens=100, output_tokens=20, cost_usd=0.0125)
     chat = make_context(route="/v1/chat", provider="ollama", model="qwen3:8b", tier="local_hot", usage=usage)
     chat.attempt("kimi", "k2", now=100.0)
     chat.attempt("ollama", "qwen3:8b", now=100.005, why="fallback")
-    caught = Caught()
+    caught = CapturedLog()
     caught.log.flight_ended(chat, 100.012)
     (line,) = caught.lines
     said = {name: line[name] for name in ("provider", "model", "tier", "attempts")}
@@ -98,7 +98,7 @@ def test_no_content_and_no_secret_is_in_any_line() -> None:
         content=Content(asked={"authorization": f"Bearer {secret}", "prompt": content}, answered=content),
     )
     for form in ("json", "console"):
-        caught = Caught(form)
+        caught = CapturedLog(form)
         caught.log.flight_ended(told, 100.012)
         assert told.id in caught.text
         assert secret not in caught.text
@@ -111,7 +111,7 @@ def test_an_exceptions_local_variables_stay_out_of_both_forms() -> None:
         raise RuntimeError(f"a key of {len(key)} letters")
 
     for form in ("json", "console"):
-        caught = Caught(form)
+        caught = CapturedLog(form)
         with stdlib_to(caught.log):
             try:
                 fail("sk-" + "0123456789")
@@ -124,7 +124,7 @@ def test_an_exceptions_local_variables_stay_out_of_both_forms() -> None:
 def test_a_hostile_model_name_is_one_short_harmless_line() -> None:
     name = "\x1b[2J\nGET /forged 200\r" + "x" * 1000
     for form in ("json", "console"):
-        caught = Caught(form)
+        caught = CapturedLog(form)
         caught.log.flight_ended(make_context(model=name), 100.012)
         assert len(caught.text.splitlines()) == 1
         assert "\x1b" not in caught.text
@@ -133,12 +133,12 @@ def test_a_hostile_model_name_is_one_short_harmless_line() -> None:
 
 
 def test_the_console_form_is_for_people_and_the_rest_is_json() -> None:
-    console = Caught("console")
+    console = CapturedLog("console")
     console.log.flight_ended(make_context(), 100.012)
     assert "POST /v1/sql 200" in console.text
     assert "outcome=answered" in console.text
-    assert Caught("auto").log.form == "json"  # no terminal
-    off = Caught("off")
+    assert CapturedLog("auto").log.form == "json"  # no terminal
+    off = CapturedLog("off")
     off.log.flight_ended(make_context(), 100.012)
     assert off.text == ""
 
@@ -160,7 +160,7 @@ def loggers() -> Iterator[None]:
 
 @pytest.mark.usefixtures("loggers")
 def test_other_loggers_speak_in_the_same_form_while_they_are_routed() -> None:
-    caught = Caught()
+    caught = CapturedLog()
     with stdlib_to(caught.log):
         logging.getLogger("lakehouse.workers").info("worker %d is up", 3)
         logging.getLogger("hypercorn.error").info("chatter")
@@ -278,7 +278,7 @@ async def test_where_no_thread_can_be_started_lines_are_lost_and_nothing_else(mo
     async def no_thread(*_: object, **__: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    caught = Caught()
+    caught = CapturedLog()
     sink = caught.log.sink
     async with trio.open_nursery() as nursery:
         nursery.start_soon(sink.run)

@@ -13,7 +13,7 @@ from lakehouse.telemetry.metric_definitions import FAMILIES
 from lakehouse.telemetry.metric_store import DURATIONS, MetricStore, Snapshot, observe, packed, unpacked
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues, Metrics
 from lakehouse.telemetry.telemetry import Telemetry
-from tools.kit.telemetry_fixtures import Caught, Pool, Spent, make_context
+from tools.kit.telemetry_fixtures import CapturedLog, FakeUsage, Pool, make_context
 
 NAMES = LabelValues(
     routes={"/v1/sql": "queryd", "/v1/chat": ""},
@@ -88,7 +88,7 @@ def test_an_hour_of_websocket_is_no_latency() -> None:
 
 
 def test_a_chats_attempts_tokens_and_cost_are_counted_by_provider_and_tier() -> None:
-    usage = Spent(input_tokens=100, output_tokens=20, cached_tokens=64, reasoning_tokens=8, cost_usd=0.5)
+    usage = FakeUsage(input_tokens=100, output_tokens=20, cached_tokens=64, reasoning_tokens=8, cost_usd=0.5)
     chat = make_context(route="/v1/chat", provider="ollama", model="q", tier="judge", usage=usage)
     failed = chat.attempt("kimi", "k2", now=100.0)
     failed.ended, failed.error, failed.status = 100.002, "overloaded", 529
@@ -119,7 +119,9 @@ def test_hostile_names_make_no_series_and_take_no_memory() -> None:
 
     def strange(number: int) -> RequestContext:
         name = f"evil-{number}"
-        made = make_context(route=name, outcome=name, status=900 + number % 99, provider=name, tier=name, usage=Spent())
+        made = make_context(
+            route=name, outcome=name, status=900 + number % 99, provider=name, tier=name, usage=FakeUsage()
+        )
         made.upstream = made.model = name
         made.attempt(name, name, now=100.0).error = name
         return made
@@ -215,10 +217,10 @@ def test_two_services_in_one_process_count_apart() -> None:
 
 
 async def test_a_request_that_cannot_be_counted_harms_no_other(nursery: trio.Nursery) -> None:
-    caught = Caught()
+    caught = CapturedLog()
     observer = Telemetry(NAMES, GaugeSources(), log=caught.log)
     await nursery.start(observer.run)
-    for usage in (None, Spent(input_tokens=10**400), None):
+    for usage in (None, FakeUsage(input_tokens=10**400), None):
         observer.on_end(make_context(usage=usage))
     await trio.sleep(0.2)
     assert len(caught.lines) == 2

@@ -16,9 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import lakehouse
 from lakehouse.telemetry.access_log import CLIENT_CLOSED_REQUEST
-from tools.kit.in_process_service import client_of, configured
-from tools.kit.scripted_upstream import Asked, Upstream, always, respond, silent, upstream
-from tools.kit.telemetry_fixtures import Caught
+from tools.kit.in_process_service import client_of, make_config
+from tools.kit.scripted_upstream import ReceivedRequest, Upstream, answer_with, never_answer, open_upstream, respond
+from tools.kit.telemetry_fixtures import CapturedLog
 
 SECRET = "the patient's name is Ada"
 REPLY = {
@@ -31,7 +31,7 @@ REPLY = {
 }
 
 
-async def sql(asked: Asked, stream: trio.SocketStream) -> None:
+async def sql(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
     """An upstream that does what the path says."""
     match asked.target.partition("?")[0].rpartition("/")[2]:
         case "ok":
@@ -45,10 +45,10 @@ async def sql(asked: Asked, stream: trio.SocketStream) -> None:
             await stream.send_all(b"220 smtp.example ESMTP\r\n")
             raise trio.BrokenResourceError  # which hangs up
         case _:
-            await silent(asked, stream)
+            await never_answer(asked, stream)
 
 
-async def ollama(asked: Asked, stream: trio.SocketStream) -> None:
+async def ollama(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
     """A local Ollama that fails for one model."""
     if asked.json.get("model") == "broken":
         await stream.send_all(respond({"error": "model runner has stopped"}, 500))
@@ -61,7 +61,7 @@ class Run:
     """The service, its log, its collector, and for each request id what its caller saw: a status, or `cut` or `left`."""
 
     client: httpx.AsyncClient
-    caught: Caught
+    caught: CapturedLog
     saw: dict[str, int | str] = field(default_factory=dict)
 
     async def ask(self, method: str, path: str, *, leave: float | None = None, **options: Any) -> None:
@@ -91,9 +91,9 @@ class Run:
 
 @asynccontextmanager
 async def faulty(collector: Upstream | None = None, **tables: Any) -> AsyncIterator[Run]:
-    caught = Caught()
-    async with upstream(sql) as queryd, upstream(ollama) as model:
-        config = configured(
+    caught = CapturedLog()
+    async with open_upstream(sql) as queryd, open_upstream(ollama) as model:
+        config = make_config(
             gateway={"queryd_url": queryd.url, "vectord_url": "http://127.0.0.1:9"},
             chatd={"ollama_url": model.url, "policy": {"retries": 1, "backoff": "1ms", "breaker_failures": 0}},
             models={"judge": ["ollama/broken", "ollama/qwen3:8b"]},
@@ -135,7 +135,7 @@ def agrees(saw: int | str, line: dict[str, Any]) -> bool:
 
 async def test_log_lines_metrics_and_spans_agree_with_what_the_callers_saw() -> None:
     pytest.importorskip("opentelemetry.sdk", reason="the extra `otel` is not installed")
-    async with upstream(always(respond(b"", content_type="application/x-protobuf"))) as collector:
+    async with open_upstream(answer_with(respond(b"", content_type="application/x-protobuf"))) as collector:
         async with faulty(collector) as run:
             await all_that_can_happen(run)
             await run.logged()
@@ -185,7 +185,7 @@ def received(collector: Upstream) -> list[dict[str, Any]]:
     """The attributes of every span that came to the collector."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-    batches = [ExportTraceServiceRequest.FromString(asked.body) for asked in collector.asked]
+    batches = [ExportTraceServiceRequest.FromString(asked.body) for asked in collector.requests]
     scopes = [scope for batch in batches for resource in batch.resource_spans for scope in resource.scope_spans]
     return [_attributes(span) for scope in scopes for span in scope.spans]
 
@@ -235,12 +235,12 @@ async def test_a_trace_goes_through_to_upstreams_and_providers() -> None:
     caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     seen: list[dict[str, str]] = []
 
-    async def note(asked: Asked, stream: trio.SocketStream) -> None:
+    async def note(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
         seen.append(asked.headers)
         await stream.send_all(respond(REPLY))
 
-    async with upstream(note) as all_services, upstream(always(respond(b""))) as collector:
-        config = configured(
+    async with open_upstream(note) as all_services, open_upstream(answer_with(respond(b""))) as collector:
+        config = make_config(
             gateway={"queryd_url": all_services.url},
             chatd={"ollama_url": all_services.url},
             observe={"log": "off", "traces_url": f"{collector.url}/v1/traces"},
@@ -264,12 +264,12 @@ async def test_without_traces_a_callers_header_reaches_the_gateways_upstream_and
     caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     seen: list[dict[str, str]] = []
 
-    async def note(asked: Asked, stream: trio.SocketStream) -> None:
+    async def note(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
         seen.append(asked.headers)
         await stream.send_all(respond(REPLY))
 
-    async with upstream(note) as all_services:
-        config = configured(gateway={"queryd_url": all_services.url}, chatd={"ollama_url": all_services.url})
+    async with open_upstream(note) as all_services:
+        config = make_config(gateway={"queryd_url": all_services.url}, chatd={"ollama_url": all_services.url})
         async with trio.open_nursery() as nursery:
             service = await nursery.start(partial(lakehouse.serve, config, env={}))
             async with client_of(service) as client:

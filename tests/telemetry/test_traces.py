@@ -21,7 +21,7 @@ from lakehouse.core.trace_context import begin
 from lakehouse.telemetry.genai_messages import input_messages, output_messages
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry, open_traces
-from tools.kit.telemetry_fixtures import Caught, Spent, make_context
+from tools.kit.telemetry_fixtures import CapturedLog, FakeUsage, make_context
 
 CALLER = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACE_ID, PARENT_ID = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
@@ -114,7 +114,7 @@ class Recorder:
 
 
 def chat(now: float) -> RequestContext:
-    usage = Spent(input_tokens=100, output_tokens=20, cached_tokens=64, cost_usd=0.5)
+    usage = FakeUsage(input_tokens=100, output_tokens=20, cached_tokens=64, cost_usd=0.5)
     made = make_context(
         started=now - 3, ended=now, route="/v1/chat", provider="ollama", model="q", tier="judge", usage=usage, finish_reason="stop"
     )  # fmt: skip
@@ -271,7 +271,7 @@ async def test_what_is_not_recorded_makes_no_span() -> None:
 
 
 async def test_the_observer_sends_spans_and_names_the_trace_in_the_log() -> None:
-    recorder, caught = Recorder(), Caught()
+    recorder, caught = Recorder(), CapturedLog()
     observer = Telemetry(LabelValues(), GaugeSources(), log=caught.log, traces=recorder.traces)
     ended = chat(trio.current_time())
     recorder.traces.begin(ended, CALLER)

@@ -22,7 +22,7 @@ from lakehouse.runtime.console.endpoints import PATHS, ObservabilityEndpoints
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry
 from lakehouse.telemetry.worker_ipc import PATIENCE, private_directory
-from tools.kit.telemetry_fixtures import Caught, make_context
+from tools.kit.telemetry_fixtures import CapturedLog, make_context
 
 NAMES = LabelValues(routes={"/v1/sql": "queryd"}, upstreams=("queryd",))
 
@@ -32,7 +32,7 @@ def observer(directory: Path | None, worker: int = 0, *in_flight: RequestContext
     for one in in_flight:
         active_requests.add(one)
     return Telemetry(
-        NAMES, GaugeSources(active_requests=active_requests), log=Caught().log, directory=directory, worker=worker
+        NAMES, GaugeSources(active_requests=active_requests), log=CapturedLog().log, directory=directory, worker=worker
     )
 
 

@@ -25,11 +25,11 @@ from lakehouse.core.errors import ErrTimeout, ErrUpstream
 from lakehouse.runtime.preflight import preflight
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.proxy import Proxies, Proxy
-from tools.kit.in_process_service import client_of, configured, running
-from tools.kit.scripted_upstream import always, respond, upstream
+from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.scripted_upstream import answer_with, open_upstream, respond
 from tools.kit.service_with_providers import HELLO, completion, ollama
 from tools.kit.socket_upstream import HELLO as HELLO_ANSWER
-from tools.kit.socket_upstream import Wire, hello, listening
+from tools.kit.socket_upstream import Wire, hello, open_socket_upstream
 
 NOWHERE = 9
 """A port that nobody listens on."""
@@ -74,7 +74,7 @@ async def tunnelling(to: int, answer: bytes = b"HTTP/1.1 200 Connection establis
         finally:
             tunnels.open -= 1
 
-    async with listening(script) as tunnels.port:
+    async with open_socket_upstream(script) as tunnels.port:
         yield tunnels
 
 
@@ -113,7 +113,7 @@ class TestTunnels:
                 seen.append(await wire.head())
                 await wire.send(HELLO_ANSWER)
 
-        async with listening(script, tls=server) as port, tunnelling(port) as tunnels:
+        async with open_socket_upstream(script, tls=server) as port, tunnelling(port) as tunnels:
             there = Upstream("https://api.provider.example", name="p", ssl_context=client, proxy=tunnels.proxy)
             assert [await get(there) for _ in range(3)] == [b"hello"] * 3
             there.close()
@@ -131,7 +131,7 @@ class TestTunnels:
         ],
     )
     async def test_plain_http_in_a_tunnel(self, url: str, target: str) -> None:
-        async with listening(hello) as port, tunnelling(port) as tunnels:
+        async with open_socket_upstream(hello) as port, tunnelling(port) as tunnels:
             there = Upstream(url, name="p", proxy=tunnels.proxy)
             assert await get(there) == b"hello"
             there.close()
@@ -142,7 +142,7 @@ class TestTunnels:
         [("user:pa%73s@", b"user:pass"), ("user@", b"user:"), ("u%40x:p%3Aq@", b"u@x:p:q"), ("", None)],
     )
     async def test_its_password(self, written: str, sent: bytes | None) -> None:
-        async with listening(hello) as port, tunnelling(port) as tunnels:
+        async with open_socket_upstream(hello) as port, tunnelling(port) as tunnels:
             there = Upstream("http://h.example", name="p", proxy=Proxy.parse(f"{written}127.0.0.1:{tunnels.port}"))
             await get(there)
             there.close()
@@ -168,7 +168,7 @@ class TestTunnels:
             await wire.head()
             await wire.send(answer)
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             there = Upstream("http://h.example", name="p", proxy=Proxy.parse(f"http://user:hidden@127.0.0.1:{port}"))
             with pytest.raises(ErrUpstream) as caught:
                 await get(there)
@@ -189,7 +189,7 @@ class TestTunnels:
 
     async def test_a_certificate_for_another_name(self, authority: trustme.CA) -> None:
         server, client = contexts(authority, "other.example")
-        async with listening(hello, tls=server) as port, tunnelling(port) as tunnels:
+        async with open_socket_upstream(hello, tls=server) as port, tunnelling(port) as tunnels:
             there = Upstream("https://h.example", name="p", ssl_context=client, proxy=tunnels.proxy)
             with pytest.raises(ErrUpstream, match=f"not trusted .through the proxy http://127.0.0.1:{tunnels.port}"):
                 await get(there)
@@ -199,7 +199,7 @@ class TestTunnels:
             await wire.head()
             await wire.receive()
 
-        async with listening(silent) as port:
+        async with open_socket_upstream(silent) as port:
             there = Upstream("http://h.example", name="p", connect_timeout=7.0, proxy=Proxy.parse(f"127.0.0.1:{port}"))
             began = trio.current_time()
             with pytest.raises(ErrTimeout, match=f"through the proxy http://127.0.0.1:{port} within 7 s"):
@@ -216,7 +216,7 @@ class TestTunnels:
             assert await wire.receive() == b""
             left.set()
 
-        async with listening(silent) as port:
+        async with open_socket_upstream(silent) as port:
             there = Upstream("http://h.example", name="p", proxy=Proxy.parse(f"127.0.0.1:{port}"))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(get, there)
@@ -327,19 +327,19 @@ class TestEnvironment:
     @pytest.mark.parametrize("name", ["HTTPS_PROXY", "http_proxy", "ALL_PROXY"])
     async def test_a_proxy_that_cannot_be_used_stops_the_start(self, name: str, value: str) -> None:
         with pytest.raises(ConfigError) as caught:
-            preflight(configured(chatd={"proxy_from_env": True}), {name: value})
+            preflight(make_config(chatd={"proxy_from_env": True}), {name: value})
         (problem,) = caught.value.problems
         assert problem.startswith(f"chatd.proxy_from_env: {name} ")
         assert "hidden" not in problem
         with pytest.raises(ConfigError):
-            async with open_dispatcher(configured(chatd={"proxy_from_env": True}), env={name: value}):
+            async with open_dispatcher(make_config(chatd={"proxy_from_env": True}), env={name: value}):
                 pass
-        preflight(configured(), {name: value})  # it is not used
+        preflight(make_config(), {name: value})  # it is not used
 
     @pytest.mark.parametrize("value", ["yes", 1, ""])
     def test_the_key(self, value: object) -> None:
         with pytest.raises(ConfigError, match=r"chatd\.proxy_from_env must be true or false"):
-            configured(chatd={"proxy_from_env": value})
+            make_config(chatd={"proxy_from_env": value})
 
 
 class TestService:
@@ -361,11 +361,11 @@ class TestService:
                 await wire.send(respond(body))
 
         async with (
-            listening(script, tls=server) as port,
+            open_socket_upstream(script, tls=server) as port,
             tunnelling(port) as tunnels,
-            upstream(always(respond(ollama()))) as near,
+            open_upstream(answer_with(respond(ollama()))) as near,
         ):
-            config = configured(
+            config = make_config(
                 gateway={"storaged_url": near.url},
                 chatd={
                     "proxy_from_env": True,
@@ -374,7 +374,7 @@ class TestService:
                 },
             )
             env = {"OPENROUTER_API_KEY": KEY, "ALL_PROXY": tunnels.url, "NO_PROXY": "127.0.0.1"}
-            async with running(config, env) as service, client_of(service) as client:
+            async with run_service(config, env) as service, client_of(service) as client:
                 for model in ("openrouter/v/m", "ollama/m"):
                     answer = await client.post("/v1/chat", json={"model": model, "messages": HELLO})
                     assert answer.json()["content"] == "Hello."
@@ -391,16 +391,16 @@ class TestService:
         ]
 
     async def test_off_by_default(self) -> None:
-        async with tunnelling(NOWHERE) as tunnels, upstream(always(respond(ollama()))) as near:
-            config = configured(chatd={"ollama_url": near.url})
-            async with running(config, {"ALL_PROXY": tunnels.url}) as service, client_of(service) as client:
+        async with tunnelling(NOWHERE) as tunnels, open_upstream(answer_with(respond(ollama()))) as near:
+            config = make_config(chatd={"ollama_url": near.url})
+            async with run_service(config, {"ALL_PROXY": tunnels.url}) as service, client_of(service) as client:
                 answer = await client.post("/v1/chat", json={"model": "ollama/m", "messages": HELLO})
         assert answer.status_code == 200
         assert not tunnels.heads
 
     async def test_the_embedded_model_is_never_behind_it(self) -> None:
-        async with tunnelling(NOWHERE) as tunnels, upstream(always(respond({"data": []}))) as near:
-            config = configured(chatd={"proxy_from_env": True, "ollama_url": near.url})
+        async with tunnelling(NOWHERE) as tunnels, open_upstream(answer_with(respond({"data": []}))) as near:
+            config = make_config(chatd={"proxy_from_env": True, "ollama_url": near.url})
             local = LocalServer(base_url=f"{near.url}/v1", api_key="k", model="m")
             async with open_dispatcher(config, env={"ALL_PROXY": tunnels.url}, local=local) as dispatcher:
                 answers = {probed.name: probed.answers for probed in await dispatcher.probe()}
@@ -409,7 +409,7 @@ class TestService:
 
     async def test_a_refusal_is_told_to_the_caller(self) -> None:
         async with tunnelling(NOWHERE, b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n") as tunnels:
-            config = configured(chatd={"proxy_from_env": True, "ollama_url": "http://ollama.example"})
+            config = make_config(chatd={"proxy_from_env": True, "ollama_url": "http://ollama.example"})
             async with lakehouse.open_dispatcher(config, env={"HTTP_PROXY": tunnels.url}) as chat:
                 with pytest.raises(ErrUpstream, match=f"the proxy http://127.0.0.1:{tunnels.port} refused") as caught:
                     await chat(lakehouse.Request(model="ollama/m", messages=HELLO))

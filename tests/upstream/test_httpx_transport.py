@@ -15,8 +15,8 @@ from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrTimeout, ErrUpstream
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
-from tools.kit.scripted_upstream import Asked, respond, upstream
-from tools.kit.socket_upstream import HELLO, OK, Wire, hello, listening
+from tools.kit.scripted_upstream import ReceivedRequest, open_upstream, respond
+from tools.kit.socket_upstream import HELLO, OK, Wire, hello, open_socket_upstream
 
 made: list[Upstream] = []
 
@@ -43,7 +43,7 @@ async def test_a_request_arrives_as_it_was_written() -> None:
             await wire.until(b"{}")
             await wire.send(HELLO)
 
-    async with listening(script) as port:
+    async with open_socket_upstream(script) as port:
         transport = to(f"http://127.0.0.1:{port}/v1")
         request = httpx.Request(
             "POST",
@@ -66,7 +66,7 @@ async def test_an_answer_is_handed_on_as_it_came() -> None:
         await wire.send(b"HTTP/1.1 200 Fine\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nContent-Length: 5\r\n\r\nhello")
         await wire.receive()
 
-    async with listening(script) as port:
+    async with open_socket_upstream(script) as port:
         response = await to(f"http://127.0.0.1:{port}").handle_async_request(
             httpx.Request("GET", f"http://127.0.0.1:{port}/")
         )
@@ -76,14 +76,14 @@ async def test_an_answer_is_handed_on_as_it_came() -> None:
 
 
 async def test_nothing_is_kept_and_nowhere_is_gone_to() -> None:
-    asked: list[Asked] = []
+    asked: list[ReceivedRequest] = []
 
-    async def script(it: Asked, stream: trio.SocketStream) -> None:
+    async def script(it: ReceivedRequest, stream: trio.SocketStream) -> None:
         asked.append(it)
         more = "set-cookie: user=alice\r\nlocation: /elsewhere\r\n"
         await stream.send_all(respond(b"moved", 302, more=more))
 
-    async with upstream(script) as up:
+    async with open_upstream(script) as up:
         transport = to(up.url)
         for _ in range(2):
             response = await transport.handle_async_request(httpx.Request("GET", up.url + "/a"))
@@ -93,10 +93,10 @@ async def test_nothing_is_kept_and_nowhere_is_gone_to() -> None:
 
 
 async def test_httpx_client_over_it() -> None:
-    async def script(it: Asked, stream: trio.SocketStream) -> None:
+    async def script(it: ReceivedRequest, stream: trio.SocketStream) -> None:
         await stream.send_all(respond({"echo": it.json}))
 
-    async with upstream(script) as up, httpx.AsyncClient(transport=to(up.url)) as client:
+    async with open_upstream(script) as up, httpx.AsyncClient(transport=to(up.url)) as client:
         for number in range(3):
             assert (await client.post(up.url, json={"n": number})).json() == {"echo": {"n": number}}
         assert up.opened == 1
@@ -111,8 +111,8 @@ async def test_each_origin_has_its_upstream() -> None:
         await wire.receive()
 
     async with (
-        listening(hello) as one,
-        listening(other) as two,
+        open_socket_upstream(hello) as one,
+        open_socket_upstream(other) as two,
         httpx.AsyncClient(transport=to(f"http://127.0.0.1:{one}", f"http://127.0.0.1:{two}")) as client,
     ):
         assert (await client.get(f"http://127.0.0.1:{one}/")).text == "hello"
@@ -136,7 +136,7 @@ async def test_a_body_that_streams(length: int | None) -> None:
         yield b""
         yield b"def"
 
-    async with listening(script) as port:
+    async with open_socket_upstream(script) as port:
         transport = to(f"http://127.0.0.1:{port}")
         headers = {} if length is None else {"content-length": str(length)}
         request = httpx.Request("POST", f"http://127.0.0.1:{port}/", content=pieces(), headers=headers)
@@ -153,7 +153,7 @@ async def test_a_stream_left_early_leaves_no_rubbish_and_no_connection() -> None
         await wire.send(OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
         assert await wire.receive() == b""
 
-    async with listening(script) as port:
+    async with open_socket_upstream(script) as port:
         transport = to(f"http://127.0.0.1:{port}")
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -175,7 +175,7 @@ async def test_failures_are_ours(autojump_clock: trio.testing.MockClock) -> None
             return
         await wire.receive()
 
-    async with listening(script) as port:
+    async with open_socket_upstream(script) as port:
         transport = to(f"http://127.0.0.1:{port}", response_timeout=3)
         with pytest.raises(ErrTimeout, match="provider0 did not answer within 3 s"):
             await transport.handle_async_request(httpx.Request("GET", f"http://127.0.0.1:{port}/silent"))
@@ -196,7 +196,7 @@ async def test_the_flight_is_kept_up_to_date() -> None:
         await wire.send(HELLO)
         await wire.receive()
 
-    async with listening(script) as port:
+    async with open_socket_upstream(script) as port:
         request = httpx.Request("GET", f"http://127.0.0.1:{port}/", extensions={"flight": context})
         await (await to(f"http://127.0.0.1:{port}").handle_async_request(request)).aread()
         assert (phases, context.phase, context.upstream) == (["waiting"], "streaming", "provider0")
@@ -208,7 +208,7 @@ async def test_a_cancelled_call_leaves_nothing() -> None:
         assert await wire.receive() == b""
 
     async with (
-        listening(script) as port,
+        open_socket_upstream(script) as port,
         httpx.AsyncClient(transport=to(f"http://127.0.0.1:{port}")) as client,
     ):
         with trio.move_on_after(0.02) as scope:

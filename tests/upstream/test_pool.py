@@ -24,7 +24,7 @@ from lakehouse.upstream.http1 import ResponseParser
 from lakehouse.upstream.pool import UPLOAD_IDLE, Upstream
 from lakehouse.upstream.response import StaleConnection, UpstreamResponse
 from lakehouse.upstream.upload import RequestBody
-from tools.kit.socket_upstream import HELLO, OK, Wire, hello, listening
+from tools.kit.socket_upstream import HELLO, OK, Wire, hello, open_socket_upstream
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +102,7 @@ class TestReuse:
                 seen.append((wire.number, data))
                 await wire.send(HELLO)
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             for _ in range(3):
                 with await upstream.request(
@@ -129,7 +129,7 @@ class TestReuse:
             finally:
                 gone.append(wire.number)
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port, keepalive_expiry=10)
             async with trio.open_nursery() as nursery:
                 for _ in range(3):
@@ -164,7 +164,7 @@ class TestReuse:
                 return
             await wire.head()
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             assert await get(upstream) == b"hello"
             await trio.testing.wait_all_tasks_blocked()
@@ -181,7 +181,7 @@ class TestReuse:
                 return
             assert await wire.receive() == b""
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             assert await get(upstream) == b"hello"
             assert (upstream.in_use, upstream.idle) == (0, 0)
@@ -197,7 +197,7 @@ class TestReuse:
                 else:
                     await wire.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             for method, target, status in ((b"HEAD", b"/", 200), (b"GET", b"/304", 304), (b"DELETE", b"/", 204)) * 2:
                 with await upstream.request(method, target, []) as response:
@@ -213,7 +213,7 @@ class TestReuse:
             assert await wire.receive() == b""
             left.set()
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             with await upstream.request(b"GET", b"/", []) as response:
                 assert await response.receive() == b"hello"
@@ -230,7 +230,7 @@ class TestReuse:
             await wire.send(OK + b"Content-Length: 9\r\n\r\n")
             assert await wire.receive() == b""
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             response = await upstream.request(b"GET", b"/", [])
             assert upstream.in_use == 1
@@ -239,7 +239,7 @@ class TestReuse:
             assert upstream.in_use == 0
 
     async def test_closed_means_no_more(self) -> None:
-        async with listening(hello) as port:
+        async with open_socket_upstream(hello) as port:
             upstream = at(port)
             await get(upstream)
             upstream.close()
@@ -275,7 +275,7 @@ class TestSecondTry:
     @pytest.mark.parametrize("method", [b"GET", b"PUT"])
     async def test_is_made_once_on_a_new_connection(self, method: bytes, reset: bool) -> None:
         asked: list[tuple[int, bytes]] = []
-        async with listening(self.script(asked, reset=reset)) as port:  # type: ignore[arg-type]
+        async with open_socket_upstream(self.script(asked, reset=reset)) as port:  # type: ignore[arg-type]
             upstream = at(port)
             assert await get(upstream) == b"hello"
             assert await get(upstream, method, b"body" if method == b"PUT" else None) == b"hello"
@@ -285,7 +285,7 @@ class TestSecondTry:
         """A POST that the upstream may have acted on; a GET may be asked again all the same."""
         for method, tries in ((b"POST", 1), (b"GET", 2), (b"PUT", 2)):
             asked: list[tuple[int, bytes]] = []
-            async with listening(self.script(asked, after=0.2)) as port:  # type: ignore[arg-type]
+            async with open_socket_upstream(self.script(asked, after=0.2)) as port:  # type: ignore[arg-type]
                 upstream = at(port)
                 await get(upstream)
                 if tries == 1:
@@ -299,7 +299,7 @@ class TestSecondTry:
     @pytest.mark.parametrize("beginning", [b"H", b"HTTP/1.1 200 OK\r\nConte", OK + b"Content-Length: 5\r\n\r\nhel"])
     async def test_is_not_made_when_anything_of_an_answer_was_seen(self, beginning: bytes) -> None:
         asked: list[tuple[int, bytes]] = []
-        async with listening(self.script(asked, beginning)) as port:  # type: ignore[arg-type]
+        async with open_socket_upstream(self.script(asked, beginning)) as port:  # type: ignore[arg-type]
             upstream = at(port)
             await get(upstream)
             with pytest.raises(ErrUpstream) as caught:
@@ -315,14 +315,14 @@ class TestSecondTry:
             accepted += 1
             await wire.head()
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             with pytest.raises(ErrUpstream, match="closed the connection without an answer"):
                 await get(at(port))
         assert accepted == 1
 
     async def test_is_not_made_for_a_body_that_streams(self) -> None:
         asked: list[tuple[int, bytes]] = []
-        async with listening(self.script(asked)) as port:  # type: ignore[arg-type]
+        async with open_socket_upstream(self.script(asked)) as port:  # type: ignore[arg-type]
             upstream = at(port)
             await get(upstream)
             with pytest.raises(ErrUpstream, match="without an answer"):
@@ -339,7 +339,7 @@ class TestSecondTry:
                 used.append(wire.number)
                 await wire.send(HELLO)
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             await get(upstream)
             await get(upstream, b"PUT", Pieces([b"a"], length=1))
@@ -382,7 +382,7 @@ class TestFailures:
         assert len(kept) == 1
 
     async def test_nobody_listens(self) -> None:
-        async with listening(hello) as port:
+        async with open_socket_upstream(hello) as port:
             pass
         upstream = at(port)
         with pytest.raises(ErrUpstream, match="storaged could not be connected to: Connection refused") as caught:
@@ -416,7 +416,7 @@ class TestFailures:
             await wire.send(raw)
             assert await wire.receive() == b""
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             with pytest.raises(ErrUpstream, match=why) as caught:
                 await get(upstream)
@@ -437,7 +437,7 @@ class TestFailures:
             if reset:
                 await wire.reset()
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             with await upstream.request(b"GET", b"/", []) as response:
                 assert await response.receive() == b"hello"
@@ -451,7 +451,7 @@ class TestFailures:
             assert (upstream.in_use, upstream.idle) == (0, 0)
 
     async def test_more_than_was_asked_for(self) -> None:
-        async with listening(hello) as port:
+        async with open_socket_upstream(hello) as port:
             upstream = at(port)
             with (
                 await upstream.request(b"GET", b"/", []) as response,
@@ -514,7 +514,7 @@ class TestTime:
             await wire.send(b"HTTP/1.1 200")  # a beginning is no head
             await wire.receive()
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port, response_timeout=7)
             began = trio.current_time()
             with pytest.raises(
@@ -532,7 +532,7 @@ class TestTime:
                 await trio.sleep(1)
                 await wire.send(b"HTTP/1.1 102 Processing\r\n\r\n")
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             with pytest.raises(ErrTimeout, match="response timeout"):
                 await get(at(port, response_timeout=5))
 
@@ -545,7 +545,7 @@ class TestTime:
                 await wire.send(b"1\r\nx\r\n")
             await wire.receive()
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port, response_timeout=1, idle_timeout=5)
             with await upstream.request(b"GET", b"/", []) as response:
                 for _ in range(20):
@@ -564,7 +564,7 @@ class TestTime:
             await wire.receive()
             await trio.sleep_forever()  # never says a word of TLS
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = Upstream(f"https://127.0.0.1:{port}", name="storaged", connect_timeout=3)
             began = trio.current_time()
             with pytest.raises(
@@ -580,7 +580,7 @@ class TestTime:
             await trio.sleep_forever()
 
         endless = [b"x" * 65536] * 1000
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             for limits, why in (
                 ({"idle_timeout": 5.0}, "took nothing more"),
                 ({"response_timeout": 5.0}, "did not answer"),
@@ -608,7 +608,7 @@ class TestTime:
             await trio.sleep(4.9)
             await wire.send(HELLO)
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             assert await get(at(port, response_timeout=5), b"POST", Slow([b"a", b"b", b"c"])) == b"hello"
             with pytest.raises(ErrTimeout, match="did not answer within 4 s"):
                 await get(at(port, response_timeout=4), b"POST", Slow([b"a", b"b", b"c"]))
@@ -621,7 +621,7 @@ class TestTime:
             await trio.sleep(10_000)
             await wire.send(HELLO)
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             assert await get(upstream) == b"hello"
 
@@ -646,7 +646,7 @@ class TestBothWays:
             async def receive(self) -> bytes:
                 return await said_by_us.receive()
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             async with upstream.send_pooled(b"POST", b"/", [], Conversation()) as response:
                 for word in (b"one", b"two", b"three"):
@@ -667,7 +667,7 @@ class TestBothWays:
             await trio.sleep_forever()
 
         body = Pieces([b"x" * 65536] * 2000)
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             if way == "request":
                 with await upstream.request(b"POST", b"/", [], body) as response:
@@ -689,7 +689,7 @@ class TestBothWays:
             await wire.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
             await trio.sleep_forever()
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             with await upstream.request(b"POST", b"/", [], b"x" * 50_000_000) as response:
                 assert (response.status, await response.read(99)) == (413, b"big")
@@ -719,7 +719,7 @@ class TestBothWays:
             await wire.head()
 
         pieces = [content[i : i + 70_001] for i in range(0, len(content), 70_001)]
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             assert await get(upstream, b"POST", Pieces(pieces, length=length)) == b"hello"
             assert got == content
@@ -748,7 +748,7 @@ class TestBothWays:
                     pass
             ended.set()
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             with pytest.raises(error):
                 await (get(upstream, b"POST", body) if way == "request" else exchange(upstream, body))
@@ -769,7 +769,7 @@ class TestBothWays:
                 await trio.testing.wait_all_tasks_blocked()
                 raise ErrUnavailable("the client's connection broke")
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             with pytest.raises(ErrUnavailable):
                 await upstream.request(b"POST", b"/", [], Body())
@@ -781,7 +781,7 @@ class TestBothWays:
             await wire.send(HELLO)
             await wire.receive()
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             body = Pieces([b"abc"], length=3, then=trio.Event())
             async with upstream.send_pooled(b"POST", b"/", [], body) as response:
@@ -794,7 +794,7 @@ class TestBothWays:
             await wire.send(OK + b"Content-Length: 3\r\n\r\n")
             await wire.receive()
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             body = Pieces([b"x"], then=trio.Event())
             with pytest.raises(ZeroDivisionError):
@@ -802,7 +802,7 @@ class TestBothWays:
             assert (upstream.in_use, upstream.idle) == (0, 0)
 
     async def test_an_exchange_without_a_body_is_a_request(self) -> None:
-        async with listening(hello) as port:
+        async with open_socket_upstream(hello) as port:
             upstream = at(port)
             before = len(trio.lowlevel.current_task().child_nurseries)
             async with upstream.send_pooled(b"GET", b"/", []) as response:
@@ -822,7 +822,7 @@ class TestUpgrade:
                 await wire.send(data.upper())
             await wire.send(b"bye")
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             with await upstream.request(b"GET", b"/", self.ASK) as response:
                 assert response.status == 101
@@ -851,7 +851,7 @@ class TestUpgrade:
             await wire.send(self.SWITCH)
             await wire.receive()
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             stream = (await at(port).request(b"GET", b"/", self.ASK)).upgrade()
 
             async def wait() -> None:
@@ -869,7 +869,7 @@ class TestUpgrade:
             await wire.send(self.SWITCH)
             assert await wire.receive() == b""
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             with await upstream.request(b"GET", b"/", self.ASK) as response:
                 assert await response.receive() == b""
@@ -886,7 +886,7 @@ class TestQueue:
                 await release.wait()
                 await wire.send(HELLO)
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port, max_connections=2, max_waiting=3)
             finished: list[int] = []
             active_requests = [RequestContext(id=str(i), method="GET", path="/", started=0) for i in range(5)]
@@ -917,7 +917,7 @@ class TestQueue:
             assert {context.phase for context in active_requests} == {"streaming", "queued"}
 
     async def test_a_slot_handed_to_who_is_cancelled_at_that_moment_is_not_lost(self) -> None:
-        async with listening(hello) as port:
+        async with open_socket_upstream(hello) as port:
             upstream = at(port, max_connections=1)
             for _ in range(20):
                 held = await upstream._begin(upstream._prepare(b"GET", b"/", [], None, None))
@@ -988,7 +988,7 @@ class TestNothingIsLeft:
         """Whatever they were doing: queueing, connecting, sending, waiting, reading, uploading."""
         descriptors = count_descriptors()
         flaky = Flaky(20)
-        async with listening(flaky.script) as port:
+        async with open_socket_upstream(flaky.script) as port:
             tasks = count_tasks()
             upstream = at(port, max_connections=10, response_timeout=30, idle_timeout=30)
             while flaky.aborted < 10_000:
@@ -1020,7 +1020,7 @@ class TestNothingIsLeft:
             await wire.receive()
             closed.set()
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             async with trio.open_nursery() as nursery:
                 scope = await nursery.start(in_scope, get, upstream)
@@ -1040,7 +1040,7 @@ class TestNothingIsLeft:
                 asked += 1
                 await wire.send(HELLO)
 
-        async with listening(script) as port:
+        async with open_socket_upstream(script) as port:
             upstream = at(port)
             await get(upstream)
             with trio.CancelScope() as scope:
@@ -1087,7 +1087,7 @@ class TestAddresses:
     async def test_ipv6(self) -> None:
         if not has_ipv6():
             pytest.skip("this machine has no IPv6 loopback")
-        async with listening(hello, host="::1") as port:
+        async with open_socket_upstream(hello, host="::1") as port:
             upstream = at(port, "[::1]")
             assert upstream.host == b"[::1]:%d" % port
             assert await get(upstream) == b"hello"
@@ -1103,7 +1103,7 @@ class TestAddresses:
                 raise NotImplementedError
 
         trio.socket.set_custom_hostname_resolver(Resolver())
-        async with listening(hello) as port:
+        async with open_socket_upstream(hello) as port:
             upstream = at(port, "storage.example")
             assert upstream.host == b"storage.example:%d" % port
             assert await get(upstream) == b"hello"

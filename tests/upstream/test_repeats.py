@@ -18,10 +18,10 @@ from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
 from tests.chat.dispatch.test_sockets import asking, body, chunked, line
 from tools.kit.fake_providers import LAST, ask
-from tools.kit.gateway_services import Visit, lake, say_ok
-from tools.kit.scripted_upstream import Asked, respond
-from tools.kit.service_with_providers import ollama, runtime
-from tools.kit.socket_upstream import HELLO, Wire, listening
+from tools.kit.gateway_services import ServiceRequest, answer_ok, open_gateway
+from tools.kit.scripted_upstream import ReceivedRequest, respond
+from tools.kit.service_with_providers import ollama, open_service
+from tools.kit.socket_upstream import HELLO, Wire, open_socket_upstream
 
 KEY = [(b"Idempotency-Key", b"a1")]
 
@@ -91,7 +91,7 @@ class Upended:
 
 async def second(upended: Upended, method: bytes, headers: list[tuple[bytes, bytes]], content: bytes) -> bool:
     """Whether the second request was sent again. If not, it failed as an upstream's failure."""
-    async with listening(upended) as port:
+    async with open_socket_upstream(upended) as port:
         upstream = Upstream(f"http://127.0.0.1:{port}", name="storaged")
         try:
             with trio.fail_after(10):
@@ -152,7 +152,7 @@ async def test_a_connection_that_ended_while_it_was_idle_is_not_used(method: byt
         arrived += 1
         await wire.send(HELLO)
 
-    async with listening(one_answer) as port:
+    async with open_socket_upstream(one_answer) as port:
         upstream = Upstream(f"http://127.0.0.1:{port}", name="storaged")
         for _ in range(5):
             with await upstream.request(method, b"/", [], b"") as response:
@@ -186,7 +186,7 @@ async def test_the_transport_keeps_the_rule(
         yield b"x"
 
     upended = Upended(the_head, reset=False)
-    async with listening(upended) as port:
+    async with open_socket_upstream(upended) as port:
         transport = Transport([Upstream(f"http://127.0.0.1:{port}", name="provider")])
         async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1:{port}") as client:
             await client.get("/")
@@ -222,19 +222,19 @@ RELAYED = [
 async def test_the_gateway_keeps_the_rule(method: str, headers: str, content: bytes, status: int) -> None:
     met: set[int] = set()
 
-    async def once(visit: Visit) -> None:
+    async def once(visit: ServiceRequest) -> None:
         if id(visit.stream) in met:
             raise EOFError  # closes the connection
         met.add(id(visit.stream))
-        await say_ok(visit)
+        await answer_ok(visit)
 
-    async with lake() as up:
+    async with open_gateway() as up:
         up.ingestd.script = once
         assert (await up.ask("/v1/ingest")).status == 200
 
         answer = await up.ask("/v1/ingest", method=method, headers=headers, body=content)
         assert answer.status == status
-        assert len(up.ingestd.visits) == (2 if status == 502 else 3)
+        assert len(up.ingestd.requests) == (2 if status == 502 else 3)
         if status == 502:
             assert json.loads(answer.body)["error"]["code"] == "ErrUpstream"
         assert up.is_quiet()
@@ -244,18 +244,18 @@ async def test_a_websockets_handshake_is_a_get_and_may_be_repeated() -> None:
     """Nothing of the WebSocket has begun before its answer, and a client that fails asks again in the same way."""
     met: set[int] = set()
 
-    async def refuse(visit: Visit) -> None:
+    async def refuse(visit: ServiceRequest) -> None:
         if id(visit.stream) in met:
             raise EOFError
         met.add(id(visit.stream))
         await visit.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
 
     ws = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ=="  # fmt: skip
-    async with lake() as up:
+    async with open_gateway() as up:
         up.vectord.script = refuse
         assert (await up.ask("/v1/vectors/x")).status == 403
         assert (await up.ask("/v1/vectors/x", headers=ws)).status == 403
-        assert len(up.vectord.visits) == 3
+        assert len(up.vectord.requests) == 3
 
 
 # Through the chats: the policy decides, and every attempt is told.
@@ -267,7 +267,7 @@ async def test_a_chat_is_repeated_by_the_policy_alone(retries: int, told: list[s
     good = chunked(line("Hello."), LAST) if streamed else respond(body())
     met: list[trio.SocketStream] = []
 
-    async def once(_: Asked, stream: trio.SocketStream) -> None:
+    async def once(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         met.append(stream)
         if len(met) == 2:
             assert met[0] is stream, "the chat was to meet a connection that had served before"
@@ -288,22 +288,22 @@ async def test_a_chat_is_repeated_by_the_policy_alone(retries: int, told: list[s
 
         assert await chat() == [None]
         assert await chat() == told
-        assert len(there.asked) == 1 + len(told)
+        assert len(there.requests) == 1 + len(told)
 
 
 async def test_the_caller_of_a_chat_sees_the_second_attempt() -> None:
     count = 0
 
-    async def once(_: Asked, stream: trio.SocketStream) -> None:
+    async def once(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         nonlocal count
         count += 1
         if count == 2:
             raise trio.BrokenResourceError
         await stream.send_all(respond(ollama()))
 
-    async with runtime(scripts={"ollama": once}, policy={"retries": 2, "backoff": "1ms"}) as there:
+    async with open_service(scripts={"ollama": once}, policy={"retries": 2, "backoff": "1ms"}) as there:
         assert (await there.chat("m")).headers["x-lakehouse-attempts"] == "1"
         answer = await there.chat("m")
         assert [attempt["error"] for attempt in answer.json()["attempts"]] == ["upstream_error", None]
         assert answer.headers["x-lakehouse-attempts"] == "2"
-        assert len(there.asked["ollama"]) == 3
+        assert len(there.requests["ollama"]) == 3

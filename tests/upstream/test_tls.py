@@ -13,7 +13,7 @@ import trustme
 from lakehouse.core.errors import ErrUpstream
 from lakehouse.upstream.connect import default_context
 from lakehouse.upstream.pool import Upstream
-from tools.kit.socket_upstream import HELLO, OK, Wire, hello, listening
+from tools.kit.socket_upstream import HELLO, OK, Wire, hello, open_socket_upstream
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ async def test_a_certificate_that_is_good_and_the_connection_used_again(
         connections.add(wire.number)
         await hello(wire)
 
-    async with listening(script, tls=theirs(authority, "127.0.0.1")) as port:
+    async with open_socket_upstream(script, tls=theirs(authority, "127.0.0.1")) as port:
         upstream = Upstream(f"https://127.0.0.1:{port}", name="kimi", ssl_context=ours)
         assert [await get(upstream) for _ in range(5)] == [b"hello"] * 5
         assert connections == {0}, "the session tickets that TLS 1.3 sends afterwards are no unasked-for answer"
@@ -61,7 +61,7 @@ async def test_the_name_is_sent_and_checked(authority: trustme.CA, ours: ssl.SSL
     asked: list[str | None] = []
     server = theirs(authority, "localhost")
     server.sni_callback = lambda _sock, name, _context: asked.append(name)
-    async with listening(hello, tls=server) as port:
+    async with open_socket_upstream(hello, tls=server) as port:
         upstream = Upstream(f"https://localhost:{port}", name="kimi", ssl_context=ours)
         assert await get(upstream) == b"hello"
         assert asked == ["localhost"]
@@ -80,7 +80,7 @@ async def test_by_default_only_certificates_that_the_world_trusts(
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
-    async with listening(hello, tls=theirs(authority, "127.0.0.1")) as port:
+    async with open_socket_upstream(hello, tls=theirs(authority, "127.0.0.1")) as port:
         upstream = Upstream(f"https://127.0.0.1:{port}", name="kimi")
         with pytest.raises(ErrUpstream, match=r"not trusted: (unable to get local issuer|self.signed)"):
             await get(upstream)
@@ -104,7 +104,7 @@ async def test_who_does_not_speak_tls() -> None:
         await wire.receive()
         await wire.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-    async with listening(script) as port:
+    async with open_socket_upstream(script) as port:
         upstream = Upstream(f"https://127.0.0.1:{port}", name="kimi")
         with pytest.raises(ErrUpstream, match="kimi could not be spoken to over TLS"):
             await get(upstream)
@@ -124,7 +124,7 @@ async def test_a_body_without_length_is_whole_only_if_tls_says_so(
         else:
             await wire.stream.transport_stream.aclose()  # as anybody on the way could
 
-    async with listening(script, tls=theirs(authority, "127.0.0.1")) as port:
+    async with open_socket_upstream(script, tls=theirs(authority, "127.0.0.1")) as port:
         upstream = Upstream(f"https://127.0.0.1:{port}", name="kimi", ssl_context=ours)
         if goodbye:
             assert await get(upstream) == b"hello"
@@ -139,7 +139,7 @@ async def test_an_idle_connection_that_ended_is_not_used(authority: trustme.CA, 
         await wire.head()
         await wire.send(HELLO)
 
-    async with listening(script, tls=theirs(authority, "127.0.0.1")) as port:
+    async with open_socket_upstream(script, tls=theirs(authority, "127.0.0.1")) as port:
         upstream = Upstream(f"https://127.0.0.1:{port}", name="kimi", ssl_context=ours)
         for _ in range(3):
             assert await get(upstream, b"once") == b"hello"
@@ -166,7 +166,7 @@ async def test_many_bytes_both_ways_at_once(authority: trustme.CA, ours: ssl.SSL
             self.sent += 1
             return bytes([self.sent]) * 100_000 if self.sent <= 40 else b""
 
-    async with listening(script, tls=theirs(authority, "127.0.0.1")) as port:
+    async with open_socket_upstream(script, tls=theirs(authority, "127.0.0.1")) as port:
         upstream = Upstream(f"https://127.0.0.1:{port}", name="kimi", ssl_context=ours)
         async with upstream.send_pooled(b"POST", b"/", [], Body()) as response:
             echoed = await response.read(4_000_000)
@@ -189,7 +189,7 @@ async def test_a_large_body_of_bytes(authority: trustme.CA, ours: ssl.SSLContext
         await wire.send(HELLO)
         await wire.receive()
 
-    async with listening(script, tls=theirs(authority, "127.0.0.1")) as port:
+    async with open_socket_upstream(script, tls=theirs(authority, "127.0.0.1")) as port:
         upstream = Upstream(f"https://127.0.0.1:{port}", name="kimi", ssl_context=ours)
         assert await get(upstream, content) == b"hello"
         assert (upstream.in_use, upstream.idle) == (0, 1)
@@ -203,7 +203,7 @@ async def test_an_upgraded_connection(authority: trustme.CA, ours: ssl.SSLContex
         while data := await wire.receive():
             await wire.send(data)
 
-    async with listening(script, tls=theirs(authority, "127.0.0.1")) as port:
+    async with open_socket_upstream(script, tls=theirs(authority, "127.0.0.1")) as port:
         upstream = Upstream(f"https://127.0.0.1:{port}", name="kimi", ssl_context=ours)
         headers = [(b"Connection", b"Upgrade"), (b"Upgrade", b"echo")]
         with await upstream.request(b"GET", b"/", headers) as response:
@@ -223,7 +223,7 @@ async def test_cancelled_in_the_handshake(ours: ssl.SSLContext) -> None:
             pass
         left.set()
 
-    async with listening(script) as port:
+    async with open_socket_upstream(script) as port:
         upstream = Upstream(f"https://127.0.0.1:{port}", name="kimi", ssl_context=ours)
         with trio.move_on_after(0.05):
             await get(upstream)

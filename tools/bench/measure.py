@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from tools.bench import gone, load
+from tools.bench import disconnect_latency, load
 from tools.bench.gateways import Lakehouse
 from tools.bench.load import Target
 from tools.bench.peer import Peer
 from tools.bench.process import Running, established
 from tools.bench.relays import Direct
-from tools.bench.streams import hold
+from tools.bench.streams import hold_streams
 from tools.bench.upstream import PIECES, SLOW_PIECES
 from tools.bench.upstream import PORT as UPSTREAM_PORT
 
@@ -97,7 +97,7 @@ def held(bench: Bench, peer: type[Peer]) -> Figures:
             load.first_piece(gateway.chat("burst"), tries=20)  # what the first stream of all brings is no stream's
             idle, cpu = running.resident_bytes(), running.cpu_seconds()
             duration = SLOW_PIECES / 10
-            seen = hold(gateway.chat("slow"), streams=count, duration=duration, resident=running.resident_bytes)
+            seen = hold_streams(gateway.chat("slow"), streams=count, duration=duration, resident=running.resident_bytes)
             expected = count * SLOW_PIECES
             figures |= {
                 f"held_{count}_delivered": seen.pieces / expected * 100,
@@ -128,14 +128,16 @@ def client_gone(bench: Bench, peer: type[Peer]) -> Figures:
     figures: dict[str, float] = {}
     if peer is Direct:
         return figures
-    gateway = peer(bench.directory, upstream=gone.URL)
-    with gone.watched_upstream() as upstream, gateway.start(cores=bench.gateway_cores):
+    gateway = peer(bench.directory, upstream=disconnect_latency.URL)
+    with disconnect_latency.watched_upstream() as upstream, gateway.start(cores=bench.gateway_cores):
         for name, kind in (("waiting", "whole"), ("streaming", "slow")):
             times = [
-                gone.seconds_until_gone(gateway.chat(kind), upstream, mark=f"{name} {n}", streaming=kind == "slow")
+                disconnect_latency.measure_disconnect(
+                    gateway.chat(kind), upstream, mark=f"{name} {n}", streaming=kind == "slow"
+                )
                 for n in range(bench.tries)
             ]
-            ended = [seconds for seconds in times if seconds < gone.NEVER]
+            ended = [seconds for seconds in times if seconds < disconnect_latency.NEVER]
             figures[f"gone_{name}_share"] = len(ended) / len(times) * 100
             if ended:
                 figures |= {f"gone_{name}": median(ended) * 1000, f"gone_{name}_worst": max(ended) * 1000}

@@ -23,7 +23,7 @@ PATIENCE = 8.0
 
 
 @dataclass(kw_only=True)
-class Held:
+class StreamStats:
     """What the crowd saw."""
 
     streams: int
@@ -35,7 +35,7 @@ class Held:
     flowing: int = 0
     resident: int = 0
 
-    def see(self, data: bytes, arrived: float) -> None:
+    def count_chunks(self, data: bytes, arrived: float) -> None:
         """Count the pieces in `data`, each of which carries the time it was sent at."""
         for stamp in STAMP.findall(data):
             delay = arrived - float(stamp)
@@ -44,14 +44,14 @@ class Held:
             self.worst = max(self.worst, delay)
 
 
-def hold(target: Target, *, streams: int, duration: float, resident: Callable[[], int]) -> Held:
+def hold_streams(target: Target, *, streams: int, duration: float, resident: Callable[[], int]) -> StreamStats:
     """Open `streams` streams that take `duration` seconds each and read them to their ends.
 
     `resident` is asked once a second; what it said is kept of the moment at which most streams were `flowing`, that
     is, had begun and not ended: an overloaded gateway never has all of them at once.
     """
-    held = Held(streams=streams)
-    crowd = _Crowd(target, held)
+    held = StreamStats(streams=streams)
+    crowd = _OpenStreams(target, held)
     started = time.monotonic()
     ramp = streams / PER_SECOND
     look, end = started + 1, started + ramp + duration + PATIENCE
@@ -70,8 +70,8 @@ def hold(target: Target, *, streams: int, duration: float, resident: Callable[[]
     return held
 
 
-class _Crowd:
-    def __init__(self, target: Target, held: Held) -> None:
+class _OpenStreams:
+    def __init__(self, target: Target, held: StreamStats) -> None:
         self._port, self._request, self._held = target.port, target.encode(), held
         self._poll = select.epoll()
         self.connections: dict[int, socket.socket] = {}
@@ -92,7 +92,7 @@ class _Crowd:
                 data = self.connections[descriptor].recv(65536)
             except OSError:
                 data = b""
-            self._held.see(data, time.time())
+            self._held.count_chunks(data, time.time())
             self.flowing.add(descriptor)
             if not data or b"[DONE]" in data:
                 self.flowing.discard(descriptor)

@@ -49,7 +49,7 @@ def answer(content: str = "Hello!", **facts: object) -> Answer:
     return Answer(**{"content": content, "reasoning": "", "tool_calls": (), **FACTS, **facts})
 
 
-def done(**facts: object) -> Done:
+def done_piece(**facts: object) -> Done:
     """The end of a stream of the scripted provider."""
     return Done(**{**FACTS, **facts})
 
@@ -90,8 +90,8 @@ class FakeDispatcher:
     def __init__(self, *, reply: Answer | Exception | trio.Event | None = None, script: Script = ()) -> None:
         self.reply = reply if reply is not None else answer()
         self.script = script
-        self.asked: list[Request] = []
-        self.active_requests: list[RequestContext | None] = []
+        self.requests: list[Request] = []
+        self.contexts: list[RequestContext | None] = []
         self.under_way = 0
         self.begun = trio.Event()
         self.closed = trio.Event()
@@ -115,8 +115,8 @@ class FakeDispatcher:
 
     @contextmanager
     def _call(self, request: Request, context: RequestContext | None) -> Iterator[None]:
-        self.asked.append(request)
-        self.active_requests.append(context)
+        self.requests.append(request)
+        self.contexts.append(context)
         self.under_way += 1
         self.begun.set()
         try:

@@ -78,7 +78,7 @@ class Body(httpx.AsyncByteStream):
 
 
 @dataclass
-class Asked:
+class ProviderRequest:
     """A request as it came in. `left` is when its sender was cancelled before there was a head."""
 
     at: float
@@ -99,11 +99,11 @@ class Asked:
 class FakeProvider(httpx.AsyncBaseTransport):
     def __init__(self, *scripts: Script) -> None:
         self.scripts = list(scripts)
-        self.asked: list[Asked] = []
+        self.requests: list[ProviderRequest] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        asked = Asked(trio.current_time(), request)
-        self.asked.append(asked)
+        asked = ProviderRequest(trio.current_time(), request)
+        self.requests.append(asked)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         try:
             await self.wait(script.wait)
@@ -123,12 +123,12 @@ class FakeProvider(httpx.AsyncBaseTransport):
     @property
     def times(self) -> list[float]:
         """When it was asked, in seconds rounded to the millisecond."""
-        return [round(asked.at, 3) for asked in self.asked]
+        return [round(asked.at, 3) for asked in self.requests]
 
     @property
     def open(self) -> int:
         """How many exchanges are not over."""
-        return sum(asked.open for asked in self.asked)
+        return sum(asked.open for asked in self.requests)
 
 
 def json_body(document: object) -> bytes:
@@ -234,7 +234,7 @@ def settings(
 
 
 @asynccontextmanager
-async def dispatching(
+async def open_fake_dispatcher(
     config: Config | None = None,
     *,
     env: Mapping[str, str] = KEYS,

@@ -28,7 +28,7 @@ from tools.kit.proxy_tables import Pairs
 
 NAMES = ("storaged", "catalogd", "ingestd", "queryd", "vectord", "embedd", "pathwayd", "matrixd", "observerd")
 
-PATIENCE = 20.0
+TEST_TIMEOUT = 20.0
 """Seconds for a whole test: one that hangs fails, and says where."""
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -161,7 +161,7 @@ class Client(Wire):
         return Answer(int(start.split()[1]), headers)
 
 
-class Visit(Wire):
+class ServiceRequest(Wire):
     """A request as a service sees it, and the means to answer it."""
 
     start: bytes
@@ -176,16 +176,16 @@ class Visit(Wire):
         return self.start.split(b" ")[0]
 
 
-Script = Callable[[Visit], Awaitable[None]]
+Script = Callable[[ServiceRequest], Awaitable[None]]
 
 
-async def say_ok(visit: Visit) -> None:
+async def answer_ok(visit: ServiceRequest) -> None:
     """Read the body and answer "ok"."""
     await visit.body(visit.headers)
     await visit.send(OK)
 
 
-async def say_nothing(visit: Visit) -> None:
+async def never_answer(visit: ServiceRequest) -> None:
     """Never answer; end when the gateway leaves."""
     while await visit.some():
         pass
@@ -194,11 +194,11 @@ async def say_nothing(visit: Visit) -> None:
 
 @dataclass
 class Service:
-    """One upstream on a real socket. `script` answers its requests; `visits` is what it was asked."""
+    """One upstream on a real socket. `script` answers its requests; `requests` is what it was asked."""
 
     name: str
-    script: Script = say_ok
-    visits: list[Visit] = field(default_factory=list)
+    script: Script = answer_ok
+    requests: list[ServiceRequest] = field(default_factory=list)
     opened: int = 0
     open: int = 0
     url: str = ""
@@ -221,14 +221,14 @@ class Service:
     async def _connection(self, stream: trio.SocketStream) -> None:
         self.opened += 1
         self.open += 1
-        visit = Visit(stream)
+        visit = ServiceRequest(stream)
         try:
             async with stream:
                 while True:
                     visit.start, visit.headers = await visit.head()
-                    seen = Visit(stream)
+                    seen = ServiceRequest(stream)
                     seen.start, seen.headers = visit.start, visit.headers
-                    self.visits.append(seen)
+                    self.requests.append(seen)
                     await self.script(visit)
         except (EOFError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass
@@ -237,12 +237,12 @@ class Service:
             self.gone.set()
 
     @property
-    def last(self) -> Visit:
-        return self.visits[-1]
+    def last(self) -> ServiceRequest:
+        return self.requests[-1]
 
 
 @dataclass
-class Lake:
+class GatewayWithServices:
     """The gateway with its nine services."""
 
     services: dict[str, Service]
@@ -275,7 +275,7 @@ Server = Callable[[App, trio.Nursery], AbstractAsyncContextManager[tuple[str, in
 
 
 @asynccontextmanager
-async def our_own(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str, int]]:
+async def serve_ours(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str, int]]:
     """The service's own server."""
     async with open_server_state(app) as server_state:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -285,7 +285,7 @@ async def our_own(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str, i
 
 
 @asynccontextmanager
-async def stock(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str, int]]:
+async def serve_hypercorn(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str, int]]:
     """Hypercorn as it comes."""
     config = Config()
     config.bind = ["127.0.0.1:0"]
@@ -299,13 +299,13 @@ async def stock(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str, int
 
 
 @asynccontextmanager
-async def lake(
+async def open_gateway(
     *,
-    server: Server = our_own,
+    server: Server = serve_ours,
     wrap: Callable[[App], App] = lambda app: app,
     directory: str = "",
     **settings: object,
-) -> AsyncIterator[Lake]:
+) -> AsyncIterator[GatewayWithServices]:
     """The gateway on a port of its own, for the block. `settings` replace the defaults of `[gateway]`.
 
     With a `directory` the services listen on Unix sockets in it.
@@ -320,8 +320,8 @@ async def lake(
         ended: list[RequestContext] = []
         app = RequestLifetimeMiddleware(wrap(gateway), active_requests=active_requests, on_end=ended.append)
         try:
-            with trio.fail_after(PATIENCE):
+            with trio.fail_after(TEST_TIMEOUT):
                 async with server(app, nursery) as address:
-                    yield Lake(services, gateway, active_requests, ended, address)
+                    yield GatewayWithServices(services, gateway, active_requests, ended, address)
         finally:
             gateway.close()

@@ -24,11 +24,11 @@ from tools.kit.raw_http import (
     PING,
     TEXT,
     Client,
-    body_of,
     frame,
     get,
     post,
-    reply,
+    read_whole_body,
+    send_response,
     websocket,
 )
 
@@ -57,25 +57,25 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     elif not scope["raw_path"].startswith(b"/"):
         raise ErrBadRequest("the request's target must be an absolute path")
     elif scope["path"] in BAD_RESPONSES:
-        await reply(send, b"12345", 200, BAD_RESPONSES[scope["path"]])
+        await send_response(send, b"12345", 200, BAD_RESPONSES[scope["path"]])
     else:
         await PATHS.get(scope["path"], _hello)(receive, send)
 
 
 async def _hello(receive: Receive, send: Send) -> None:
-    await reply(send, b"hello")
+    await send_response(send, b"hello")
 
 
 async def _echo(receive: Receive, send: Send) -> None:
-    await reply(send, await body_of(receive))
+    await send_response(send, await read_whole_body(receive))
 
 
 async def _limited(receive: Receive, send: Send) -> None:
-    await reply(send, await read_body(receive, 1000))
+    await send_response(send, await read_body(receive, 1000))
 
 
 async def _refuse(receive: Receive, send: Send) -> None:
-    await reply(send, b"no", 401)
+    await send_response(send, b"no", 401)
 
 
 async def _sleep(receive: Receive, send: Send) -> None:
@@ -153,7 +153,7 @@ def leaving(how: str, *parts: bytes) -> Script:
     async def script(client: Client) -> None:
         for part in parts:
             await client.send(part)
-        client.vanish(how)
+        client.leave(how)
 
     return script
 

@@ -16,7 +16,7 @@ from lakehouse.server.server import Service
 from lakehouse.telemetry.log import Log
 
 
-def configured(**tables: Any) -> Config:
+def make_config(**tables: Any) -> Config:
     """A configuration from TOML's values: a free port, no log lines, no local Ollama unless it is said."""
     document = {
         **tables,
@@ -28,7 +28,7 @@ def configured(**tables: Any) -> Config:
 
 
 @asynccontextmanager
-async def running(
+async def run_service(
     config: Config, env: Mapping[str, str] | None = None, log: Log | None = None
 ) -> AsyncIterator[Service]:
     """The service for the block; drained at its end."""

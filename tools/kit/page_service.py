@@ -20,7 +20,7 @@ from lakehouse.runtime.console.endpoints import PATHS, ObservabilityEndpoints, S
 from lakehouse.server.server import BoundApp, serve_listeners
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry
-from tools.kit.telemetry_fixtures import Caught, Pool, Spent
+from tools.kit.telemetry_fixtures import CapturedLog, FakeUsage, Pool
 
 GATEWAY = {
     "/v1/storage": "storaged",
@@ -86,7 +86,7 @@ class PageService:
             active_requests=self.active_requests, pools=self.pools.values, circuits=lambda: self.circuits
         )
         names = LabelValues(routes=ROUTES, providers=PROVIDERS, tiers=("judge",), upstreams=tuple(GATEWAY.values()))
-        self.observer = Telemetry(names, sources, log=Caught().log)
+        self.observer = Telemetry(names, sources, log=CapturedLog().log)
         self._views = ObservabilityEndpoints(self.observer)
         server_state = AuthMiddleware(self._app, tokens=Tokens(tokens), sign_in=SignIn())
         self.app = RequestLifetimeMiddleware(
@@ -149,7 +149,7 @@ class PageService:
             context.usage = (
                 None
                 if error
-                else Spent(input_tokens=random.randrange(200, 900), output_tokens=random.randrange(50, 300))
+                else FakeUsage(input_tokens=random.randrange(200, 900), output_tokens=random.randrange(50, 300))
             )
         self.observer.on_end(context)
 

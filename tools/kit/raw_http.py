@@ -58,7 +58,7 @@ TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 
 
 @dataclass
-class Served:
+class RunningServer:
     """A door, its port, and the flights that ended behind it, if there is a lifeline."""
 
     server_state: ServerState | None
@@ -75,7 +75,7 @@ class Served:
         assert self.lifetime is not None
         self.lifetime.drain()
 
-    async def talk(self, *parts: bytes, seconds: float = 1.0) -> bytes:
+    async def exchange(self, *parts: bytes, seconds: float = 1.0) -> bytes:
         """Send the parts, each when the one before has been taken, and read to the end, or as long as that is."""
         async with await self.connect() as client:
             for part in parts:
@@ -139,7 +139,7 @@ class Client:
         assert isinstance(self.stream, trio.SocketStream)
         return self.stream.socket
 
-    def vanish(self, how: str) -> None:
+    def leave(self, how: str) -> None:
         """Leave without a word: `fin`, `rst` or `half` (no more from this side)."""
         if how == "half":
             self.socket.shutdown(socket.SHUT_WR)
@@ -150,9 +150,9 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(
+async def serve_app(
     app: App, limits: Limits | None = None, *, lifetime: bool = False, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[Served]:
+) -> AsyncIterator[RunningServer]:
     """The application behind a door on a port of its own, for the length of the block."""
     ended: list[RequestContext] = []
     active_requests = ActiveRequests()
@@ -165,12 +165,12 @@ async def serving(
             serve = partial(trio.serve_ssl_over_tcp, handler, 0, tls, host="127.0.0.1", https_compatible=True)
         listeners = await nursery.start(serve)
         below = listeners[0].transport_listener if tls else listeners[0]
-        yield Served(server_state, below.socket.getsockname()[1], line, active_requests, ended)
+        yield RunningServer(server_state, below.socket.getsockname()[1], line, active_requests, ended)
         nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def hosting(app: App) -> AsyncIterator[Served]:
+async def serve_app_under_hypercorn(app: App) -> AsyncIterator[RunningServer]:
     """The application and its lifeline under stock Hypercorn's trio worker, for the length of the block."""
     ended: list[RequestContext] = []
     active_requests = ActiveRequests()
@@ -184,11 +184,11 @@ async def hosting(app: App) -> AsyncIterator[Served]:
     async with trio.open_nursery() as nursery:
         serve: Any = partial(hypercorn.trio.serve, line, config, shutdown_trigger=stop.wait)
         (url,) = await nursery.start(serve)
-        yield Served(None, int(url.rpartition(":")[2]), line, active_requests, ended)
+        yield RunningServer(None, int(url.rpartition(":")[2]), line, active_requests, ended)
         stop.set()
 
 
-async def body_of(receive: Receive) -> bytes:
+async def read_whole_body(receive: Receive) -> bytes:
     """The whole body of a request."""
     body = b""
     while True:
@@ -198,7 +198,9 @@ async def body_of(receive: Receive) -> bytes:
             return body
 
 
-async def reply(send: Send, body: bytes, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+async def send_response(
+    send: Send, body: bytes, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
     """A whole response."""
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -206,4 +208,4 @@ async def reply(send: Send, body: bytes, status: int = 200, headers: Sequence[tu
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
     """An application that says hello."""
-    await reply(send, b"hello")
+    await send_response(send, b"hello")

@@ -14,7 +14,7 @@ Head = dict[str, str]
 
 
 @dataclass
-class Asked:
+class ReceivedRequest:
     """A request as it arrived. Header names are in lower case."""
 
     method: str
@@ -29,17 +29,17 @@ class Asked:
         return document
 
 
-Script = Callable[[Asked, trio.SocketStream], Awaitable[None]]
+Script = Callable[[ReceivedRequest, trio.SocketStream], Awaitable[None]]
 
 
 @dataclass
 class Upstream:
-    """Where it listens, and what it was asked; `gone` counts connections that have ended."""
+    """Where it listens, and what it was asked; `closed` counts connections that have ended."""
 
     url: str
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
     opened: int = 0
-    gone: int = 0
+    closed: int = 0
 
 
 def respond(
@@ -51,23 +51,23 @@ def respond(
     return head.encode() + content
 
 
-def always(*answers: bytes) -> Script:
+def answer_with(*answers: bytes) -> Script:
     """Give the answers in order, the last one for ever."""
     remaining = list(answers)
 
-    async def script(_: Asked, stream: trio.SocketStream) -> None:
+    async def script(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         await stream.send_all(remaining.pop(0) if len(remaining) > 1 else remaining[0])
 
     return script
 
 
-async def silent(_: Asked, stream: trio.SocketStream) -> None:
+async def never_answer(_: ReceivedRequest, stream: trio.SocketStream) -> None:
     """Never answer; end when the client leaves."""
     await stream.receive_some()
 
 
 @asynccontextmanager
-async def upstream(script: Script) -> AsyncIterator[Upstream]:
+async def open_upstream(script: Script) -> AsyncIterator[Upstream]:
     """Run it for the block."""
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(
@@ -101,11 +101,11 @@ async def _connection(state: Upstream, script: Script, stream: trio.SocketStream
                     if not data:
                         return
                     buffer += data
-                asked = Asked(method, target, headers, buffer[:length])
+                asked = ReceivedRequest(method, target, headers, buffer[:length])
                 buffer = buffer[length:]
-                state.asked.append(asked)
+                state.requests.append(asked)
                 await script(asked, stream)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         pass  # the client has left, or the script has closed the connection
     finally:
-        state.gone += 1
+        state.closed += 1

@@ -13,8 +13,8 @@ import trio
 
 from lakehouse.server.server import Service
 from lakehouse.telemetry.log import Log
-from tools.kit.in_process_service import client_of, configured, running
-from tools.kit.scripted_upstream import Asked, Script, Upstream, respond, upstream
+from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.scripted_upstream import ReceivedRequest, Script, Upstream, open_upstream, respond
 
 KEYS = {
     "OLLAMA_API_KEY": "0123456789abcdef0123456789abcdef.cloudsecretcloudsecret",
@@ -109,7 +109,7 @@ def line(content: str = "", *, done: bool = False, **message: object) -> dict[st
     return {"model": "m", "message": {"role": "assistant", "content": content, **message}, "done": False}
 
 
-def streamed(body: bytes, content_type: str = "text/event-stream") -> bytes:
+def streamed_response(body: bytes, content_type: str = "text/event-stream") -> bytes:
     """A whole response that ends with its connection."""
     return f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\nconnection: close\r\n\r\n".encode() + body
 
@@ -148,31 +148,31 @@ STREAMS = {
 }
 
 
-def form_of(asked: Asked) -> str:
+def format_of(asked: ReceivedRequest) -> str:
     """The form that a request is in, by the end of its path."""
     return next(path for path in WHOLE if asked.target.endswith(path))
 
 
-async def friendly(asked: Asked, stream: trio.SocketStream) -> None:
+async def answer_hello(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
     """Says hello in the form and the mode that it is asked in, and has one model."""
     if asked.method == "GET":
         await stream.send_all(respond({"models": [{"name": "m"}], "data": [{"id": "m"}]}))
         return
-    form = form_of(asked)
+    form = format_of(asked)
     if asked.json.get("stream"):
         kind = "application/x-ndjson" if form == "/api/chat" else "text/event-stream"
-        await stream.send_all(streamed(STREAMS[form], kind))
+        await stream.send_all(streamed_response(STREAMS[form], kind))
         await stream.aclose()
     else:
         await stream.send_all(respond(WHOLE[form]))
 
 
-def says(*answers: bytes | Mapping[str, object]) -> Script:
+def answer_in_turn(*answers: bytes | Mapping[str, object]) -> Script:
     """Give the answers in order, the last one for ever: documents, or whole responses as bytes, which close their
     connection and announce it, so that no client sends its next request on a connection that is about to close."""
     remaining = list(answers)
 
-    async def script(_: Asked, stream: trio.SocketStream) -> None:
+    async def script(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         answer = remaining.pop(0) if len(remaining) > 1 else remaining[0]
         await stream.send_all(_closing(answer) if isinstance(answer, bytes) else respond(dict(answer)))
         if isinstance(answer, bytes):
@@ -190,7 +190,7 @@ def _closing(response: bytes) -> bytes:
 
 
 @dataclass
-class House:
+class ServiceWithProviders:
     """The service, a client of it, and the providers behind it by name."""
 
     service: Service
@@ -210,25 +210,25 @@ class House:
         )
 
     @property
-    def asked(self) -> dict[str, list[Asked]]:
+    def requests(self) -> dict[str, list[ReceivedRequest]]:
         """What each provider was asked that was asked anything."""
-        return {name: there.asked for name, there in self.providers.items() if there.asked}
+        return {name: there.requests for name, there in self.providers.items() if there.requests}
 
-    def the_one(self, provider: str) -> Asked:
+    def only_request(self, provider: str) -> ReceivedRequest:
         """The only request that there was, which went to `provider`."""
-        ((name, requests),) = self.asked.items()
+        ((name, requests),) = self.requests.items()
         (asked,) = requests
         assert name == provider
         return asked
 
-    def forget(self) -> None:
+    def clear_requests(self) -> None:
         """What was asked until now."""
         for there in self.providers.values():
-            there.asked.clear()
+            there.requests.clear()
 
 
 @asynccontextmanager
-async def runtime(
+async def open_service(
     *,
     env: Mapping[str, str] | None = None,
     chatd: Mapping[str, Any] | None = None,
@@ -236,31 +236,32 @@ async def runtime(
     scripts: Mapping[str, Script] | None = None,
     log: Log | None = None,
     **tables: Any,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[ServiceWithProviders]:
     """The service with its five providers, each friendly unless `scripts` says otherwise, and no retries unless
     `policy` does. `chatd` are further keys of that table, a provider's own among them; `env` is instead of all keys."""
     scripts = scripts or {}
     failed: Exception | None = None
     async with AsyncExitStack() as stack:
         there = {
-            name: await stack.enter_async_context(upstream(scripts.get(name, friendly))) for name in ("ollama", *TABLES)
+            name: await stack.enter_async_context(open_upstream(scripts.get(name, answer_hello)))
+            for name in ("ollama", *TABLES)
         }
         given = dict(chatd or {})
         settings: dict[str, Any] = {"ollama_url": there["ollama"].url, "policy": {"retries": 0, **(policy or {})}}
         for name, path in TABLES.items():
             settings[name] = {"base_url": there[name].url + path, "key_file": "", **given.pop(name, {})}
-        config = configured(chatd={**settings, **given}, **tables)
-        service = await stack.enter_async_context(running(config, env=KEYS if env is None else env, log=log))
+        config = make_config(chatd={**settings, **given}, **tables)
+        service = await stack.enter_async_context(run_service(config, env=KEYS if env is None else env, log=log))
         client = await stack.enter_async_context(client_of(service))
         try:
-            yield House(service, client, there)
+            yield ServiceWithProviders(service, client, there)
         except Exception as error:  # noqa: BLE001 - raised below, without the groups of all the nurseries around it
             failed = error
     if failed is not None:
         raise failed
 
 
-def pieces(text: str) -> list[dict[str, Any]]:
+def sse_documents(text: str) -> list[dict[str, Any]]:
     """The documents of an event stream; every line is data, a comment or empty."""
     documents = []
     for row in text.split("\n"):

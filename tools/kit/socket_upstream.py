@@ -58,7 +58,7 @@ Script = Callable[[Wire], Awaitable[None]]
 
 
 @asynccontextmanager
-async def listening(
+async def open_socket_upstream(
     script: Script, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[int]:
     """Run the script for every connection to the port, until the block ends. It closes when the script returns."""

@@ -14,7 +14,7 @@ from lakehouse.telemetry.log import Form, Log
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spent:
+class FakeUsage:
     """Usage as a provider reports it."""
 
     input_tokens: int | None = None
@@ -53,7 +53,7 @@ def make_context(**facts: Any) -> RequestContext:
     return RequestContext(**usual | facts)
 
 
-class Caught:
+class CapturedLog:
     """A log whose lines stay here."""
 
     def __init__(self, form: Form = "json") -> None:

@@ -19,7 +19,7 @@ from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPi
 from lakehouse.chat.model.request import Quorum, Request
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt, ErrTimeout, ErrUpstream, LakehouseError, failure
-from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, application, done, serve
+from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, application, done_piece, serve
 
 ASK = {"model": "ollama/qwen3:8b", "messages": [{"role": "user", "content": "Hi"}]}
 STREAM = {**ASK, "stream": True}
@@ -80,7 +80,7 @@ async def test_a_whole_answer(client: httpx.AsyncClient, dispatcher: FakeDispatc
         "latency_ms": 42.0,
         "attempts": [{"provider": "ollama", "model": "qwen3:8b", "status": 200, "error": None, "ms": 41.5}],
     }
-    (asked,) = dispatcher.asked
+    (asked,) = dispatcher.requests
     assert (asked.model, asked.messages[0].content, asked.temperature) == ("ollama/qwen3:8b", "Hi", 0)
     assert (asked.fallbacks, asked.max_tokens) == (("judge",), None)
 
@@ -88,7 +88,7 @@ async def test_a_whole_answer(client: httpx.AsyncClient, dispatcher: FakeDispatc
 async def test_a_quorum(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
     asks = {**ASK, "format": "json", "quorum": {"of": ["a", "b", "c"], "agree": 2}}
     assert (await client.post("/v1/chat", json=asks)).status_code == 200
-    assert dispatcher.asked[0].quorum == Quorum(of=("a", "b", "c"), agree=2)
+    assert dispatcher.requests[0].quorum == Quorum(of=("a", "b", "c"), agree=2)
 
 
 async def test_the_registered_providers(client: httpx.AsyncClient) -> None:
@@ -155,7 +155,7 @@ async def test_a_wrong_body_is_refused_with_what_is_wrong(
     assert says in error["message"]
     assert (error["class"], error["retryable"], error["attempts"]) == (None, False, [])
     assert response.headers["x-lakehouse-attempts"] == "0"
-    assert dispatcher.asked == []
+    assert dispatcher.requests == []
 
 
 @pytest.mark.parametrize("where", ["role", "x" * 50_000])
@@ -182,7 +182,7 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_read(url: str, disp
     assert status == 413
     assert document["error"]["code"] == "ErrTooLarge"
     assert f"{LIMIT} bytes" in document["error"]["message"]
-    assert dispatcher.asked == []
+    assert dispatcher.requests == []
 
 
 @everywhere
@@ -193,7 +193,7 @@ async def test_a_chunked_body_over_the_limit_is_refused_before_its_end(url: str,
             await stream.send_all(b"3e8\r\n" + b" " * 1000 + b"\r\n")
         status, document = await one_answer(stream)
     assert (status, document["error"]["code"]) == (413, "ErrTooLarge")
-    assert dispatcher.asked == []
+    assert dispatcher.requests == []
 
 
 @everywhere
@@ -261,7 +261,7 @@ PIECES = (ReasoningPiece(text="Hm."), ContentPiece(text="Hel"), ContentPiece(tex
 
 @everywhere
 async def test_a_stream_is_its_pieces_and_then_done(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
-    dispatcher.script = [PIECES[:2], PIECES[2:3], [PIECES[3], done(finish_reason="tool_calls")]]
+    dispatcher.script = [PIECES[:2], PIECES[2:3], [PIECES[3], done_piece(finish_reason="tool_calls")]]
     response = await client.post("/v1/chat", json=STREAM)
     assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert response.headers["x-lakehouse-attempts"] == "1"
@@ -292,7 +292,7 @@ async def test_line_ends_of_other_alphabets_do_not_cut_an_event(
     client: httpx.AsyncClient, dispatcher: FakeDispatcher
 ) -> None:
     text = "a\u2028b\u2029c\u0085d\u00e9\u4f60e\u000bf\u001cg\r\n"
-    dispatcher.script = [[ContentPiece(text=text), done()]]
+    dispatcher.script = [[ContentPiece(text=text), done_piece()]]
     response = await client.post("/v1/chat", json=STREAM)
     assert json.loads(response.text.splitlines()[0].removeprefix("data: "))["text"] == text
 
@@ -326,7 +326,7 @@ async def test_a_stream_without_its_end_is_an_error(client: httpx.AsyncClient, d
 
 
 async def test_done_is_said_only_when_the_call_has_ended(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
-    dispatcher.script = [PIECES[1:2], [done()], ErrUpstream("broke while it was closed")]
+    dispatcher.script = [PIECES[1:2], [done_piece()], ErrUpstream("broke while it was closed")]
     response = await client.post("/v1/chat", json=STREAM)
     assert [event["type"] for event in events(response.text)] == ["content", "error"]
 
@@ -334,7 +334,7 @@ async def test_done_is_said_only_when_the_call_has_ended(client: httpx.AsyncClie
 @everywhere
 async def test_pieces_leave_as_they_arrive(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
     gates = [trio.Event(), trio.Event()]
-    dispatcher.script = [PIECES[:1], gates[0], PIECES[1:3], gates[1], [done()]]
+    dispatcher.script = [PIECES[:1], gates[0], PIECES[1:3], gates[1], [done_piece()]]
     with trio.fail_after(5):
         async with client.stream("POST", "/v1/chat", json=STREAM) as response:
             chunks = response.aiter_bytes()
@@ -373,7 +373,7 @@ async def test_the_layers_around_the_application_are_used(dispatcher: FakeDispat
     last_words = []
 
     def stream_begins(last_event: Callable[[LakehouseError], bytes]) -> None:
-        begun.append(len(dispatcher.asked))
+        begun.append(len(dispatcher.requests))
         last_words.append(last_event(ErrUpstream("from outside")))
 
     async def lifetime(scope: Any, receive: Any, send: Any) -> None:
@@ -383,7 +383,7 @@ async def test_the_layers_around_the_application_are_used(dispatcher: FakeDispat
     url = await serve(nursery, lifetime, "bare hypercorn")
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         await client.post("/v1/chat", json=ASK)
-        assert (dispatcher.active_requests, begun) == ([context], [])
+        assert (dispatcher.contexts, begun) == ([context], [])
         dispatcher.script = [ErrUpstream("no")]
         refused = await client.post("/v1/chat", json=STREAM)
         assert (refused.json()["error"]["request_id"], begun, context.error) == ("req-7", [], "ErrUpstream")
@@ -391,14 +391,14 @@ async def test_the_layers_around_the_application_are_used(dispatcher: FakeDispat
         broken = await client.post("/v1/chat", json=STREAM)
         assert (events(broken.text)[-1]["error"]["request_id"], begun) == ("req-7", [3])
         assert events(last_words[0].decode())[-1]["error"]["message"] == "from outside"
-        assert dispatcher.active_requests == [context] * 3
+        assert dispatcher.contexts == [context] * 3
         context.error = None
         await client.post("/v1/chat", content=b"nonsense")
         assert context.error == "ErrBadRequest"
 
 
 async def test_silence_between_pieces_is_filled_with_comments(autojump_clock: Clock) -> None:
-    dispatcher = FakeDispatcher(script=[40.0, PIECES[1:2], 14.0, PIECES[2:3], 31.0, [done()]])
+    dispatcher = FakeDispatcher(script=[40.0, PIECES[1:2], 14.0, PIECES[2:3], 31.0, [done_piece()]])
     sent: list[tuple[float, str]] = []
 
     async def send(message: Any) -> None:
@@ -420,7 +420,7 @@ async def test_silence_between_pieces_is_filled_with_comments(autojump_clock: Cl
 
 
 async def test_a_comment_never_lands_inside_an_event(autojump_clock: Clock) -> None:
-    dispatcher = FakeDispatcher(script=[PIECES[1:2], 10.0, PIECES[2:3], 1.0, [done()]])
+    dispatcher = FakeDispatcher(script=[PIECES[1:2], 10.0, PIECES[2:3], 1.0, [done_piece()]])
     sent: list[bytes] = []
     under_way = 0
 

@@ -25,7 +25,7 @@ from lakehouse.core.errors import (
     LakehouseError,
     failure,
 )
-from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, application, done, serve
+from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, application, done_piece, serve
 
 HI = [{"role": "user", "content": "Hi"}]
 ASK = {"model": "ollama/qwen3:8b", "messages": HI}
@@ -115,7 +115,7 @@ async def test_what_was_not_counted_is_left_out(
 ) -> None:
     dispatcher.reply = answer(**facts)
     assert (await client.post(PATH, json=ASK)).json().get("usage") == usage
-    dispatcher.script = [[ContentPiece(text="Hello")], [done(**facts)]]
+    dispatcher.script = [[ContentPiece(text="Hello")], [done_piece(**facts)]]
     response = await client.post(PATH, json={**STREAM, "stream_options": {"include_usage": True}})
     *chunks, end = events(response.text)
     assert end == "[DONE]"
@@ -127,7 +127,7 @@ async def test_a_stream(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -
         [ReasoningPiece(text="Hm."), ContentPiece(text="Hel")],
         [ContentPiece(text="lo")],
         [ToolCallPiece(tool_call=CALL), ToolCallPiece(tool_call=OTHER_CALL)],
-        [done(finish_reason="tool_calls")],
+        [done_piece(finish_reason="tool_calls")],
     ]
     response = await client.post(PATH, json=STREAM)
     assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
@@ -157,7 +157,7 @@ def delta(index: int, call: ToolCall) -> object:
 
 
 async def test_usage_ends_a_stream_that_asks_for_it(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
-    dispatcher.script = [[ContentPiece(text="Hello")], [done(cached_tokens=3)]]
+    dispatcher.script = [[ContentPiece(text="Hello")], [done_piece(cached_tokens=3)]]
     response = await client.post(PATH, json={**STREAM, "stream_options": {"include_usage": True}})
     first, finish, counted, end = events(response.text)
     assert (first["usage"], finish["usage"], end) == (None, None, "[DONE]")
@@ -172,7 +172,7 @@ async def test_usage_ends_a_stream_that_asks_for_it(client: httpx.AsyncClient, d
 
 @pytest.mark.parametrize("extra", [{}, {"stream_options": {}}, {"stream_options": {"include_usage": False}}])
 async def test_usage_is_not_sent_unasked(client: httpx.AsyncClient, dispatcher: FakeDispatcher, extra: Any) -> None:
-    dispatcher.script = [[ContentPiece(text="Hello"), done()]]
+    dispatcher.script = [[ContentPiece(text="Hello"), done_piece()]]
     response = await client.post(PATH, json={**STREAM, **extra})
     assert len(events(response.text)) == 3
     assert "usage" not in response.text
@@ -314,7 +314,7 @@ async def test_a_wrong_body_is_refused_with_the_name_of_the_field(
     error = response.json()["error"]
     assert (response.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
     assert says in error["message"]
-    assert dispatcher.asked == []
+    assert dispatcher.requests == []
 
 
 async def test_a_body_over_the_limit_is_refused(client: httpx.AsyncClient) -> None:
@@ -377,7 +377,7 @@ async def test_what_a_request_becomes(
 ) -> None:
     response = await client.post(PATH, json={**ASK, **given})
     assert response.status_code == 200, response.text
-    assert dispatcher.asked == [
+    assert dispatcher.requests == [
         OpenAIRequest(model="ollama/qwen3:8b", messages=(Message(role="user", content="Hi"),), **asked)
     ]
 
@@ -431,7 +431,7 @@ async def test_what_a_message_becomes(
 ) -> None:
     response = await client.post(PATH, json={"model": "m", "messages": [given]})
     assert response.status_code == 200, response.text
-    assert dispatcher.asked[0].messages == (asked,)
+    assert dispatcher.requests[0].messages == (asked,)
 
 
 @pytest.mark.parametrize(
@@ -458,4 +458,4 @@ async def test_our_own_answers_come_back_as_history(
     message = (await client.post(PATH, json=ASK)).json()["choices"][0]["message"]
     response = await client.post(PATH, json={"model": "m", "messages": [*HI, message, *HI]})
     assert response.status_code == 200, response.text
-    assert dispatcher.asked[1].messages[1] == comes_back_as
+    assert dispatcher.requests[1].messages[1] == comes_back_as

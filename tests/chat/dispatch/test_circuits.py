@@ -19,8 +19,8 @@ from tools.kit.fake_providers import (
     Script,
     ask,
     completion,
-    dispatching,
     line,
+    open_fake_dispatcher,
     read,
     refusal,
     settings,
@@ -46,7 +46,7 @@ def available(dispatcher: Dispatcher) -> bool:
 
 async def test_failures_in_a_row_open_it_and_then_nobody_is_asked(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED)
-    async with dispatching(settings(policy=POLICY), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 2)
         assert available(dispatcher)
         assert isinstance(await fail(dispatcher, 1), ErrUpstream)
@@ -54,7 +54,7 @@ async def test_failures_in_a_row_open_it_and_then_nobody_is_asked(autojump_clock
         assert dispatcher.open_circuits()["ollama"] == 1
         await trio.sleep(5)
         error = await fail(dispatcher, 30)
-    assert len(ollama.asked) == 3
+    assert len(ollama.requests) == 3
     assert isinstance(error, ErrUnavailable)
     assert error.message == "no route is left: the circuit is open for ollama/m (overloaded)"
     assert error.headers() == [("retry-after", "10")]
@@ -63,7 +63,7 @@ async def test_failures_in_a_row_open_it_and_then_nobody_is_asked(autojump_clock
 
 async def test_a_success_in_between_begins_the_count_anew(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED, OVERLOADED, whole(), OVERLOADED)
-    async with dispatching(settings(policy=POLICY), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 2)
         await dispatcher(ask())
         await fail(dispatcher, 2)
@@ -72,7 +72,7 @@ async def test_a_success_in_between_begins_the_count_anew(autojump_clock: MockCl
 
 async def test_one_probe_goes_after_the_cooldown_and_its_success_closes(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, whole(after=2))
-    async with dispatching(settings(policy=POLICY), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
         await trio.sleep(14.999)
         assert isinstance(await fail(dispatcher, 1), ErrUnavailable)
@@ -96,7 +96,7 @@ async def test_one_probe_goes_after_the_cooldown_and_its_success_closes(autojump
 
 async def test_a_probe_that_fails_opens_it_for_another_cooldown(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED)
-    async with dispatching(settings(policy={**POLICY, "retries": 2}), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={**POLICY, "retries": 2}), ollama=ollama) as dispatcher:
         for _ in range(100):
             await trio.sleep(1)
             await fail(dispatcher, 1)
@@ -111,7 +111,7 @@ async def test_a_primary_that_is_down_for_a_minute_and_comes_back(autojump_clock
     ollama = FakeProvider(OVERLOADED)
     openrouter = FakeProvider(completion("From the other."))
     served = []
-    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         for number in range(20):
             if number == 12:
                 ollama.scripts = [whole("Back.")]
@@ -124,13 +124,13 @@ async def test_a_primary_that_is_down_for_a_minute_and_comes_back(autojump_clock
 
 async def test_an_open_circuit_costs_the_callers_of_a_chain_nothing(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(refusal(500, after=2)), FakeProvider(completion("From the other."))
-    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         for _ in range(3):
             await dispatcher(ask("ollama/m", "openrouter/v/m"))
         before = trio.current_time()
         answers = [await dispatcher(ask("ollama/m", "openrouter/v/m")) for _ in range(30)]
     assert trio.current_time() == before
-    assert len(ollama.asked) == 3
+    assert len(ollama.requests) == 3
     assert [len(answer.attempts) for answer in answers] == [1] * 30
 
 
@@ -138,7 +138,7 @@ async def test_a_circuit_is_of_one_route_and_its_provider_is_available_when_all_
     autojump_clock: MockClock,
 ) -> None:
     ollama = FakeProvider(OVERLOADED)
-    async with dispatching(settings(policy=POLICY), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3, "broken")
         ollama.scripts = [whole()]
         await dispatcher(ask("fine"))
@@ -157,10 +157,10 @@ NOT_THE_ROUTE = [
 @pytest.mark.parametrize(("status", "message"), NOT_THE_ROUTE)
 async def test_what_speaks_of_the_request_does_not_count(autojump_clock: MockClock, status: int, message: str) -> None:
     ollama = FakeProvider(refusal(status, message))
-    async with dispatching(settings(policy=POLICY), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 10)
         assert available(dispatcher)
-    assert len(ollama.asked) == 10
+    assert len(ollama.requests) == 10
 
 
 THE_ROUTE = [
@@ -176,7 +176,7 @@ THE_ROUTE = [
 @pytest.mark.parametrize("script", THE_ROUTE)
 async def test_what_speaks_of_the_route_counts(autojump_clock: MockClock, script: Script) -> None:
     ollama = FakeProvider(script)
-    async with dispatching(settings(policy=POLICY), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
         assert not available(dispatcher)
 
@@ -184,24 +184,24 @@ async def test_what_speaks_of_the_route_counts(autojump_clock: MockClock, script
 async def test_silence_counts_also_when_the_deadline_ends_it(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(SILENCE)
     config = settings(timeout=10.0, first_token_timeout=60.0, policy=POLICY)
-    async with dispatching(config, ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(config, ollama=ollama) as dispatcher:
         assert isinstance(await fail(dispatcher, 3), ErrTimeout)
         assert not available(dispatcher)
 
 
 async def test_an_impatient_client_says_nothing_of_the_route(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(SILENCE)
-    async with dispatching(settings(policy=POLICY), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         for _ in range(10):
             with trio.move_on_after(5):
                 await dispatcher(ask())
         assert available(dispatcher)
-    assert len(ollama.asked) == 10
+    assert len(ollama.requests) == 10
 
 
 async def test_a_probe_whose_client_leaves_lets_the_next_one_probe(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, SILENCE, whole())
-    async with dispatching(settings(policy=POLICY), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
         await trio.sleep(15)
         with trio.move_on_after(1):
@@ -214,7 +214,7 @@ async def test_a_probe_that_is_answered_with_the_callers_mistake_shows_that_the_
     autojump_clock: MockClock,
 ) -> None:
     ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, refusal(400, "option x is of the wrong kind"))
-    async with dispatching(settings(policy=POLICY), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
         await trio.sleep(15)
         assert isinstance(await fail(dispatcher, 1), ErrBadRequest)
@@ -223,7 +223,7 @@ async def test_a_probe_that_is_answered_with_the_callers_mistake_shows_that_the_
 
 async def test_a_probing_stream_lets_others_in_with_its_first_piece(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, stream("a", "b", gap=30.0))
-    async with dispatching(settings(policy=POLICY), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
         await trio.sleep(15)
         async with dispatcher.stream(ask()):
@@ -232,7 +232,7 @@ async def test_a_probing_stream_lets_others_in_with_its_first_piece(autojump_clo
 
 async def test_a_probing_stream_that_is_cut_opens_it_again(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, Script(chunks=[(0, line("a"))]))
-    async with dispatching(settings(policy=POLICY), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
         await trio.sleep(15)
         await read(dispatcher)
@@ -242,14 +242,14 @@ async def test_a_probing_stream_that_is_cut_opens_it_again(autojump_clock: MockC
 async def test_a_circuit_that_opens_ends_the_retries_at_once(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED)
     policy = {"retries": 9, "backoff": 8.0, "breaker_failures": 1}
-    async with dispatching(settings(policy=policy), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=policy), ollama=ollama) as dispatcher:
         assert isinstance(await fail(dispatcher, 1), ErrUpstream)
     assert trio.current_time() == 0.0
 
 
 async def test_streams_that_are_cut_count_although_they_had_begun(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(Script(chunks=[(0, line("a"))]))
-    async with dispatching(settings(policy=POLICY), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         for _ in range(3):
             _, error = await read(dispatcher)
             assert isinstance(error, ErrUpstream)
@@ -258,10 +258,10 @@ async def test_streams_that_are_cut_count_although_they_had_begun(autojump_clock
 
 async def test_no_circuit_ever_opens_when_the_policy_says_so(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED)
-    async with dispatching(settings(policy={**POLICY, "breaker_failures": 0}), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={**POLICY, "breaker_failures": 0}), ollama=ollama) as dispatcher:
         assert isinstance(await fail(dispatcher, 50), ErrUpstream)
         assert available(dispatcher)
-    assert len(ollama.asked) == 50
+    assert len(ollama.requests) == 50
 
 
 async def test_the_log_says_when_it_opens_and_closes(
@@ -269,7 +269,7 @@ async def test_the_log_says_when_it_opens_and_closes(
 ) -> None:
     ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, OVERLOADED, whole())
     with caplog.at_level(logging.INFO, "lakehouse.chat"):
-        async with dispatching(settings(policy=POLICY), ollama=ollama) as dispatcher:
+        async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
             await fail(dispatcher, 3)
             await trio.sleep(15)
             await fail(dispatcher, 1)

@@ -19,9 +19,9 @@ from tools.kit.fake_providers import (
     ask,
     completion,
     context,
-    dispatching,
     event,
     line,
+    open_fake_dispatcher,
     ours,
     refusal,
     settings,
@@ -41,11 +41,11 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 async def test_the_next_route_is_asked_as_well_and_wins(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(theirs("From the other.", mode).after(1.5))
-    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(*CHAIN), mode)
     assert text == "From the other."
     assert (ollama.times, openrouter.times) == ([0.0], [2.0])
-    assert ollama.asked[0].left == 3.5
+    assert ollama.requests[0].left == 3.5
     assert answer.latency_ms == 3500
     assert [(attempt.provider, attempt.status, attempt.error) for attempt in answer.attempts] == [
         ("ollama", None, None),
@@ -56,41 +56,41 @@ async def test_the_next_route_is_asked_as_well_and_wins(autojump_clock: MockCloc
 async def test_the_time_of_a_hedge_that_lost_is_not_counted_beside_the_answers(autojump_clock: MockClock) -> None:
     here = context()
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(completion().after(1.5))
-    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         await dispatcher(ask(*CHAIN), context=here)
     assert here.upstream_seconds == 1.5
 
 
 async def test_the_first_route_may_still_win_and_is_the_last_of_the_trail(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = FakeProvider(ours("Hello.", mode).after(3)), FakeProvider(SILENCE)
-    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(*CHAIN), mode)
     assert text == "Hello."
-    assert openrouter.asked[0].left == 3.0
+    assert openrouter.requests[0].left == 3.0
     assert [attempt.provider for attempt in answer.attempts] == ["openrouter", "ollama"]
 
 
 async def test_a_route_that_answers_in_time_is_not_hedged(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = FakeProvider(ours("Hello.", mode).after(1.999)), FakeProvider(theirs("", mode))
-    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         await answer_of(dispatcher, ask(*CHAIN), mode)
-    assert openrouter.asked == []
+    assert openrouter.requests == []
 
 
 async def test_without_hedge_after_or_another_route_nobody_is_hedged(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = FakeProvider(ours("Hello.", mode).after(50)), FakeProvider(theirs("", mode))
-    async with dispatching(ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         await answer_of(dispatcher, ask(*CHAIN), mode)
-    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         await answer_of(dispatcher, ask("ollama/m"), mode)
-    assert openrouter.asked == []
+    assert openrouter.requests == []
 
 
 async def test_the_losers_connection_is_closed_before_the_answer_ends(autojump_clock: MockClock, mode: str) -> None:
     """Also when the loser had its head and a part of its body already."""
     ollama = FakeProvider(Script(chunks=[(1, b" "), (inf, b"")]))
     openrouter = FakeProvider(theirs("From the other.", mode))
-    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         if mode == "whole":
             await dispatcher(ask(*CHAIN))
             assert ollama.open == 0
@@ -111,7 +111,7 @@ ERRORS = {
 @pytest.mark.parametrize("script", ERRORS.values(), ids=ERRORS)
 async def test_a_hedge_that_fails_wins_nothing_and_gets_one_attempt(autojump_clock: MockClock, script: Script) -> None:
     ollama, openrouter = FakeProvider(stream("Hello.", after=10)), FakeProvider(script)
-    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         text, done = await answer_of(dispatcher, ask(*CHAIN), "stream")
     assert text == "Hello."
     assert openrouter.times == [2.0]
@@ -126,7 +126,7 @@ async def test_when_the_walk_fails_the_hedge_goes_on_alone(autojump_clock: MockC
         FakeProvider(refusal(404, "model 'm' not found", after=3)),
         FakeProvider(theirs("Late.", mode).after(9)),
     )
-    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         text, _ = await answer_of(dispatcher, ask(*CHAIN), mode)
     assert text == "Late."
     assert trio.current_time() == 11.0
@@ -138,7 +138,7 @@ async def test_when_both_fail_the_failure_that_came_last_is_told(autojump_clock:
             FakeProvider(refusal(401, "ours", after=first)),
             FakeProvider(refusal(402, "theirs", after=second)),
         )
-        async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+        async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
             with pytest.raises(ErrUpstream, match=says) as raised:
                 await answer_of(dispatcher, ask(*CHAIN), mode)
         assert len(raised.value.attempts) == 2
@@ -147,7 +147,7 @@ async def test_when_both_fail_the_failure_that_came_last_is_told(autojump_clock:
 async def test_a_failure_ends_the_race_at_once_when_nobody_is_left(autojump_clock: MockClock) -> None:
     """The hedge is not waited for that will never start: its only route was taken by the walk."""
     ollama, openrouter = FakeProvider(refusal(401, "ours")), FakeProvider(refusal(402, "theirs"))
-    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrUpstream, match="theirs"):
             await dispatcher(ask(*CHAIN))
     assert trio.current_time() == 0.0
@@ -163,11 +163,11 @@ async def test_a_refusal_goes_back_whoever_says_it(autojump_clock: MockClock, mo
     ):
         config = settings(policy={**POLICY, "retries": 0})
         ollama, openrouter = FakeProvider(script), FakeProvider(hedge)
-        async with dispatching(config, ollama=ollama, openrouter=openrouter, kimi=kimi) as dispatcher:
+        async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter, kimi=kimi) as dispatcher:
             with pytest.raises(ErrBadRequest) as raised:
                 await answer_of(dispatcher, ask(*CHAIN, "kimi/k3"), mode)
         assert raised.value.error_class == "content_policy"
-    assert kimi.asked == []
+    assert kimi.requests == []
 
 
 async def test_the_clock_of_a_hedge_runs_from_the_route_that_is_asked_now(autojump_clock: MockClock) -> None:
@@ -175,7 +175,7 @@ async def test_the_clock_of_a_hedge_runs_from_the_route_that_is_asked_now(autoju
     ollama = FakeProvider(refusal(401, after=1.5))
     openrouter, kimi = FakeProvider(SILENCE), FakeProvider(refusal(500))
     config = settings(policy={**POLICY, "retries": 0}, timeout=10.0)
-    async with dispatching(config, ollama=ollama, openrouter=openrouter, kimi=kimi) as dispatcher:
+    async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter, kimi=kimi) as dispatcher:
         with pytest.raises(ErrTimeout):
             await dispatcher(ask(*CHAIN, "kimi/k3"))
     assert (openrouter.times, kimi.times) == ([1.5], [3.5])
@@ -184,7 +184,7 @@ async def test_the_clock_of_a_hedge_runs_from_the_route_that_is_asked_now(autoju
 async def test_a_hedge_runs_beside_retries_and_back_off(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(OVERLOADED), FakeProvider(completion("From the other."))
     config = settings(policy={"hedge_after": 2.0, "retries": 5, "backoff": 1.0, "breaker_failures": 0})
-    async with dispatching(config, ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter) as dispatcher:
         answer = await dispatcher(ask(*CHAIN))
     assert answer.content == "From the other."
     assert (ollama.times, openrouter.times) == ([0.0, 1.0], [2.0])
@@ -194,7 +194,7 @@ async def test_an_open_circuit_is_not_hedged_with(autojump_clock: MockClock) -> 
     ollama = FakeProvider(SILENCE)
     openrouter, kimi = FakeProvider(refusal(500)), FakeProvider(refusal(500))
     config = settings(timeout=10.0, policy={**POLICY, "retries": 0, "breaker_failures": 1, "breaker_cooldown": 99.0})
-    async with dispatching(config, ollama=ollama, openrouter=openrouter, kimi=kimi) as dispatcher:
+    async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter, kimi=kimi) as dispatcher:
         with pytest.raises(ErrUpstream):
             await dispatcher(ask("openrouter/v/m"))
         with pytest.raises(ErrTimeout):
@@ -204,7 +204,9 @@ async def test_an_open_circuit_is_not_hedged_with(autojump_clock: MockClock) -> 
 
 async def test_the_deadline_ends_the_race_with_both(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(SILENCE)
-    async with dispatching(settings(policy=POLICY, timeout=7.0), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(
+        settings(policy=POLICY, timeout=7.0), ollama=ollama, openrouter=openrouter
+    ) as dispatcher:
         with pytest.raises(ErrTimeout, match=r"^timeout: ") as raised:
             await answer_of(dispatcher, ask(*CHAIN), mode)
         assert (ollama.open, openrouter.open) == (0, 0)
@@ -214,7 +216,7 @@ async def test_the_deadline_ends_the_race_with_both(autojump_clock: MockClock, m
 @pytest.mark.parametrize("seconds", [1.0, 3.0], ids=["before the hedge", "in the race"])
 async def test_cancelled_in_a_race_nothing_is_left(autojump_clock: MockClock, mode: str, seconds: float) -> None:
     ollama, openrouter = FakeProvider(Script(chunks=[(inf, line("a"))])), FakeProvider(SILENCE)
-    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         with trio.move_on_after(seconds):
             await answer_of(dispatcher, ask(*CHAIN), mode)
         assert trio.current_time() == seconds
@@ -224,7 +226,7 @@ async def test_cancelled_in_a_race_nothing_is_left(autojump_clock: MockClock, mo
 async def test_cancelled_in_the_moment_of_winning_nothing_is_left(autojump_clock: MockClock) -> None:
     """The moment is one of the scheduler's steps, so it is tried at each; the fake provider knows what is open."""
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(sse("From the other.", after=1))
-    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         for steps in range(40):
             async with trio.open_nursery() as nursery:
 
@@ -243,7 +245,7 @@ async def test_cancelled_in_the_moment_of_winning_nothing_is_left(autojump_clock
 async def test_a_loser_says_nothing_of_its_route(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(completion("From the other."))
     config = settings(policy={**POLICY, "breaker_failures": 1})
-    async with dispatching(config, ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter) as dispatcher:
         here = context()
         await dispatcher(ask(*CHAIN), context=here)
         assert all(state.available for state in dispatcher.providers())
@@ -261,10 +263,10 @@ async def test_when_both_answer_in_the_same_moment_one_wins_and_the_other_is_clo
             await signal.wait()
 
     ollama, openrouter = OnSignal(ours("Hello.", mode)), OnSignal(theirs("Hello.", mode))
-    async with dispatching(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer_of, dispatcher, ask(*CHAIN), mode)
             await trio.sleep(3)
             signal.set()
-        assert (len(ollama.asked), len(openrouter.asked)) == (1, 1)
-        assert (ollama.asked[0].body is None, openrouter.asked[0].body is None) == (False, False)
+        assert (len(ollama.requests), len(openrouter.requests)) == (1, 1)
+        assert (ollama.requests[0].body is None, openrouter.requests[0].body is None) == (False, False)

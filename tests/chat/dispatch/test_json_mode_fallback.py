@@ -15,8 +15,8 @@ from tools.kit.fake_providers import (
     Script,
     ask,
     completion,
-    dispatching,
     json_body,
+    open_fake_dispatcher,
     read,
     settings,
     sse,
@@ -64,12 +64,12 @@ def step(body: dict[str, Any]) -> str:
 
 async def test_a_refused_way_is_left_at_once_and_for_good(autojump_clock: MockClock) -> None:
     openrouter = FakeProvider(REFUSED, NO_ENDPOINTS, FITS)
-    async with dispatching(settings(policy={"retries": 0}), openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"retries": 0}), openrouter=openrouter) as dispatcher:
         answer = await dispatcher(ask("openrouter/v/m", format=SCHEMA))
         assert answer.content == '{"city": "Ghent"}'
         await dispatcher(ask("openrouter/v/m", format=SCHEMA))
         await dispatcher(ask("openrouter/v/other", format=SCHEMA))
-    steps = [step(asked.json) for asked in openrouter.asked]
+    steps = [step(asked.json) for asked in openrouter.requests]
     assert steps == ["json_schema", "json_object", "tool", "tool", "json_schema"]
     assert openrouter.times == [0.0] * 5
     assert [attempt.status for attempt in answer.attempts] == [400, 404, 200]
@@ -77,10 +77,10 @@ async def test_a_refused_way_is_left_at_once_and_for_good(autojump_clock: MockCl
 
 async def test_on_the_last_step_a_refusal_is_the_callers(autojump_clock: MockClock) -> None:
     openrouter = FakeProvider(REFUSED)
-    async with dispatching(settings(policy={"retries": 0}), openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"retries": 0}), openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrBadRequest):
             await dispatcher(ask("openrouter/v/m", format=SCHEMA))
-    assert [step(asked.json) for asked in openrouter.asked] == ["json_schema", "json_object", "tool", "prompt"]
+    assert [step(asked.json) for asked in openrouter.requests] == ["json_schema", "json_object", "tool", "prompt"]
 
 
 OTHER_REFUSALS = [
@@ -96,35 +96,35 @@ async def test_the_callers_tools_and_images_are_not_the_format(autojump_clock: M
     wrong = Script(status=400, chunks=[(0, json_body({"error": {"message": message}}))])
     openrouter = FakeProvider(wrong)
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-    async with dispatching(openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrBadRequest):
             await dispatcher(ask("openrouter/v/m", format=SCHEMA, tools=(tool,)))
-    assert len(openrouter.asked) == 1
+    assert len(openrouter.requests) == 1
 
 
 async def test_a_refusal_about_a_format_that_nobody_asked_for_is_not_answered_with_another_try(
     autojump_clock: MockClock,
 ) -> None:
     openrouter = FakeProvider(REFUSED)
-    async with dispatching(openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrBadRequest):
             await dispatcher(ask("openrouter/v/m"))
-    assert len(openrouter.asked) == 1
+    assert len(openrouter.requests) == 1
 
 
 async def test_an_answer_that_does_not_fit_is_asked_for_in_the_next_way(autojump_clock: MockClock) -> None:
     ignored = completion('```json\n{"town": "Ghent"}\n```')
     openrouter = FakeProvider(ignored, FITS)
-    async with dispatching(settings(policy={"retries": 0}), openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"retries": 0}), openrouter=openrouter) as dispatcher:
         answer = await dispatcher(ask("openrouter/v/m", format=SCHEMA))
     assert answer.content == '{"city": "Ghent"}'
-    assert [step(asked.json) for asked in openrouter.asked] == ["json_schema", "json_object"]
+    assert [step(asked.json) for asked in openrouter.requests] == ["json_schema", "json_object"]
 
 
 async def test_an_answer_that_never_fits_is_an_error_that_says_where(autojump_clock: MockClock) -> None:
     openrouter = FakeProvider(completion('{"city": 7}'))
     config = settings(policy={"retries": 5, "breaker_failures": 3})
-    async with dispatching(config, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(config, openrouter=openrouter) as dispatcher:
         with pytest.raises(
             ErrUpstream, match=r"does not fit `format`: at `\$\.city`: 7 is not of type \"string\""
         ) as raised:
@@ -136,7 +136,7 @@ async def test_an_answer_that_never_fits_is_an_error_that_says_where(autojump_cl
 
 async def test_a_stream_is_checked_as_well(autojump_clock: MockClock) -> None:
     openrouter = FakeProvider(sse('{"city":', " 7}"), sse('{"city":', ' "Ghent"}'))
-    async with dispatching(settings(policy={"retries": 0}), openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"retries": 0}), openrouter=openrouter) as dispatcher:
         pieces, error = await read(dispatcher, "openrouter/v/m", format=SCHEMA)
         assert text_of(pieces) == '{"city": 7}'  # what was sent is sent; that it was done is not said of it
         assert isinstance(error, ErrUpstream)
@@ -147,10 +147,10 @@ async def test_a_stream_is_checked_as_well(autojump_clock: MockClock) -> None:
 
 async def test_ollama_enforces_the_schema_and_is_told_it_as_well(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(whole('{"city": "Ghent"}'))
-    async with dispatching(ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         await dispatcher(ask(format=SCHEMA))
-    assert ollama.asked[0].json["format"] == SCHEMA
-    assert '"city"' in str(ollama.asked[0].json["messages"])
+    assert ollama.requests[0].json["format"] == SCHEMA
+    assert '"city"' in str(ollama.requests[0].json["messages"])
 
 
 def test_there_is_a_bound_to_what_is_remembered() -> None:

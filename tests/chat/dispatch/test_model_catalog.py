@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from lakehouse.chat.dispatch.model_catalog import FRESH_FOR, PATIENCE
 from lakehouse.chat.model.listing import ModelCard
-from tools.kit.fake_providers import SILENCE, FakeProvider, Script, dispatching, json_body, refusal, settings
+from tools.kit.fake_providers import SILENCE, FakeProvider, Script, json_body, open_fake_dispatcher, refusal, settings
 
 TAGS = Script(chunks=[(0, json_body({"models": [{"name": "qwen3:8b", "modified_at": "2026-10-01T10:00:00Z"}]}))])
 LIST = Script(chunks=[(0, json_body({"data": [{"id": "v/m", "created": 7}, {"id": "v/n"}]}))])
@@ -21,17 +21,17 @@ KEY = {"OPENROUTER_API_KEY": "or-key"}
 async def test_tiers_first_then_every_providers_models_under_names_that_lead_to_them(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(TAGS), FakeProvider(LIST)
     config = settings(models={"judge": ("kimi/k3",)})
-    async with dispatching(config, env=KEY, ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(config, env=KEY, ollama=ollama, openrouter=openrouter) as dispatcher:
         assert list(await dispatcher.models()) == [
             ModelCard(id="judge", owned_by="lakehouse"),
             ModelCard(id="ollama/qwen3:8b", owned_by="ollama", created=1790848800),
             ModelCard(id="openrouter/v/m", owned_by="openrouter", created=7),
             ModelCard(id="openrouter/v/n", owned_by="openrouter", created=0),
         ]
-    [asked] = openrouter.asked
+    [asked] = openrouter.requests
     assert (asked.request.method, str(asked.request.url)) == ("GET", "https://openrouter.ai/api/v1/models")
     assert asked.request.headers["authorization"] == "Bearer or-key"
-    assert str(ollama.asked[0].request.url) == "http://127.0.0.1:11434/api/tags"
+    assert str(ollama.requests[0].request.url) == "http://127.0.0.1:11434/api/tags"
 
 
 DEAD = {
@@ -50,7 +50,7 @@ async def test_one_dead_provider_does_not_spoil_the_list(
 ) -> None:
     ollama, openrouter = FakeProvider(TAGS), FakeProvider(script)
     with caplog.at_level(logging.WARNING, "lakehouse.chat"):
-        async with dispatching(env=KEY, ollama=ollama, openrouter=openrouter) as dispatcher:
+        async with open_fake_dispatcher(env=KEY, ollama=ollama, openrouter=openrouter) as dispatcher:
             assert [card.id for card in await dispatcher.models()] == ["ollama/qwen3:8b"]
             assert trio.current_time() <= PATIENCE
     assert [record.getMessage()[:10] for record in caplog.records] == ["openrouter"]
@@ -58,27 +58,27 @@ async def test_one_dead_provider_does_not_spoil_the_list(
 
 async def test_the_list_is_kept_for_a_while_and_a_provider_that_died_keeps_its_own(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(TAGS), FakeProvider(LIST, refusal(500))
-    async with dispatching(env=KEY, ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(env=KEY, ollama=ollama, openrouter=openrouter) as dispatcher:
         first = await dispatcher.models()
         await trio.sleep(FRESH_FOR - 1)
         assert await dispatcher.models() == first
-        assert len(openrouter.asked) == 1
+        assert len(openrouter.requests) == 1
         await trio.sleep(1)
         assert await dispatcher.models() == first
-        assert len(openrouter.asked) == 2
+        assert len(openrouter.requests) == 2
 
 
 async def test_many_who_ask_at_once_ask_the_providers_once(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(TAGS.after(1))
-    async with dispatching(env={}, ollama=ollama) as dispatcher, trio.open_nursery() as nursery:
+    async with open_fake_dispatcher(env={}, ollama=ollama) as dispatcher, trio.open_nursery() as nursery:
         for _ in range(10):
             nursery.start_soon(dispatcher.models)
-    assert len(ollama.asked) == 1
+    assert len(ollama.requests) == 1
 
 
 async def test_one_who_leaves_does_not_take_the_list_from_the_others(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(TAGS.after(2))
-    async with dispatching(env={}, ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(env={}, ollama=ollama) as dispatcher:
         async with trio.open_nursery() as nursery:
             with trio.move_on_after(1):
                 nursery.start_soon(dispatcher.models)
@@ -90,7 +90,7 @@ async def test_a_probe_says_who_answers_and_how(autojump_clock: MockClock) -> No
     ollama = FakeProvider(Script(error=httpx.ConnectError("refused")))
     openrouter = FakeProvider(refusal(401, "User not found.", after=0.25))
     kimi = FakeProvider(Script(chunks=[(0, b"{}")]))
-    async with dispatching(
+    async with open_fake_dispatcher(
         env={**KEY, "KIMI_API_KEY": "k"}, ollama=ollama, openrouter=openrouter, kimi=kimi
     ) as dispatcher:
         probed = await dispatcher.probe()
@@ -100,4 +100,4 @@ async def test_a_probe_says_who_answers_and_how(autojump_clock: MockClock) -> No
         ("kimi", True, 0),
     ]
     assert "User not found." in probed[1].detail
-    assert str(openrouter.asked[0].request.url) == "https://openrouter.ai/api/v1/key"
+    assert str(openrouter.requests[0].request.url) == "https://openrouter.ai/api/v1/key"

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from tools.kit.fake_providers import LAST, line
-from tools.kit.in_process_service import configured, running
-from tools.kit.scripted_upstream import Asked, Upstream, upstream
+from tools.kit.in_process_service import make_config, run_service
+from tools.kit.scripted_upstream import ReceivedRequest, Upstream, open_upstream
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -25,7 +25,7 @@ class Slow:
     def __init__(self) -> None:
         self.go_on, self.ended, self.left = trio.Event(), trio.Event(), trio.Event()
 
-    async def __call__(self, asked: Asked, stream: trio.SocketStream) -> None:
+    async def __call__(self, asked: ReceivedRequest, stream: trio.SocketStream) -> None:
         streamed = asked.json["stream"]
         await stream.send_all(HEAD + (chunk(line("a")) if streamed else b""))
         async with trio.open_nursery() as nursery:
@@ -51,7 +51,7 @@ async def post_and_leave(url: str, ollama: Upstream, *, streamed: bool) -> None:
     await client.send_all(b"POST /v1/chat HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
     while streamed and b'"a"' not in await client.receive_some():
         pass
-    while not ollama.asked:
+    while not ollama.requests:
         await trio.sleep(0.005)
     await trio.sleep(0.05)  # a whole answer: until the head of the provider's is read
     await client.aclose()
@@ -63,9 +63,9 @@ async def test_on_disconnect_decides_whether_the_provider_is_listened_to(*, stre
     slow = Slow()
     policy: dict[str, Any] = {"on_disconnect": "20s" if lingers else "cancel"}
     with trio.fail_after(20):
-        async with upstream(slow) as ollama:
-            config = configured(chatd={"ollama_url": ollama.url, "policy": policy})
-            async with running(config) as service:
+        async with open_upstream(slow) as ollama:
+            config = make_config(chatd={"ollama_url": ollama.url, "policy": policy})
+            async with run_service(config) as service:
                 await post_and_leave(service.urls[0], ollama, streamed=streamed)
                 if lingers:
                     await trio.sleep(0.1)

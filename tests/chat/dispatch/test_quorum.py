@@ -18,7 +18,7 @@ from tools.kit.fake_providers import (
     FakeProvider,
     ask,
     completion,
-    dispatching,
+    open_fake_dispatcher,
     refusal,
     settings,
     whole,
@@ -35,9 +35,9 @@ async def test_the_answer_is_what_enough_say_and_the_others_are_cancelled(autoju
     ollama = FakeProvider(whole('{"a": 1, "b": [2]}', after=1))
     openrouter = FakeProvider(completion('```json\n{"b":[2.0],"a":1}\n```').after(3))
     cloud = FakeProvider(SILENCE)
-    async with dispatching(ollama=ollama, openrouter=openrouter, ollama_cloud=cloud) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter, ollama_cloud=cloud) as dispatcher:
         answer = await dispatcher(council(2))
-        assert cloud.asked[0].left == 3.0
+        assert cloud.requests[0].left == 3.0
     assert (answer.provider, answer.content, answer.latency_ms) == ("openrouter", '{"b":[2.0],"a":1}', 3000)
     assert [(attempt.provider, attempt.status) for attempt in answer.attempts] == [
         ("ollama_cloud", None),
@@ -48,16 +48,16 @@ async def test_the_answer_is_what_enough_say_and_the_others_are_cancelled(autoju
 
 async def test_all_are_asked_at_once(autojump_clock: MockClock) -> None:
     providers = {name: FakeProvider(whole("[1]", after=5)) for name in ("ollama", "ollama_cloud")}
-    async with dispatching(**providers) as dispatcher:
+    async with open_fake_dispatcher(**providers) as dispatcher:
         await dispatcher(council(3, "ollama/a", "ollama/b", "ollama_cloud/c"))
     assert trio.current_time() == 5.0
-    assert [asked.json["model"] for asked in providers["ollama"].asked] in (["a", "b"], ["b", "a"])
+    assert [asked.json["model"] for asked in providers["ollama"].requests] in (["a", "b"], ["b", "a"])
 
 
 async def test_too_few_that_agree_are_an_error_with_the_votes(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(whole('{"a":1}', after=1)), FakeProvider(completion('{"a":2}').after(2))
     cloud = FakeProvider(refusal(401, "unauthorized", after=3))
-    async with dispatching(ollama=ollama, openrouter=openrouter, ollama_cloud=cloud) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter, ollama_cloud=cloud) as dispatcher:
         with pytest.raises(ErrUpstream) as raised:
             await dispatcher(council(2))
     assert raised.value.message == (
@@ -69,7 +69,7 @@ async def test_too_few_that_agree_are_an_error_with_the_votes(autojump_clock: Mo
 async def test_it_is_over_as_soon_as_too_few_can_agree(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(whole('{"a":1}', after=1)), FakeProvider(completion('{"a":2}').after(2))
     cloud = FakeProvider(SILENCE)
-    async with dispatching(ollama=ollama, openrouter=openrouter, ollama_cloud=cloud) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter, ollama_cloud=cloud) as dispatcher:
         with pytest.raises(ErrUpstream, match="no 3 of 3"):
             await dispatcher(council(3))
     assert trio.current_time() == 2.0
@@ -79,15 +79,15 @@ async def test_a_member_has_its_own_retries_and_a_tier_its_fallbacks(autojump_cl
     ollama = FakeProvider(OVERLOADED, whole("[1]"))
     openrouter, cloud = FakeProvider(completion("[1]")), FakeProvider(refusal(401))
     config = settings(models={"second": ("ollama_cloud/m", "openrouter/v/m")})
-    async with dispatching(config, ollama=ollama, openrouter=openrouter, ollama_cloud=cloud) as dispatcher:
+    async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter, ollama_cloud=cloud) as dispatcher:
         answer = await dispatcher(council(2, "ollama/m", "second"))
     assert answer.content == "[1]"
-    assert (len(ollama.asked), len(openrouter.asked), len(cloud.asked)) == (2, 1, 1)
+    assert (len(ollama.requests), len(openrouter.requests), len(cloud.requests)) == (2, 1, 1)
 
 
 async def test_one_deadline_covers_all(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(SILENCE)
-    async with dispatching(settings(timeout=10.0), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(timeout=10.0), ollama=ollama, openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrTimeout):
             await dispatcher(council(2, "ollama/m", "openrouter/v/m"))
         assert (ollama.open, openrouter.open) == (0, 0)
@@ -96,7 +96,7 @@ async def test_one_deadline_covers_all(autojump_clock: MockClock) -> None:
 
 async def test_cancelled_nothing_is_left(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(whole("[1]"))
-    async with dispatching(ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         with trio.move_on_after(1):
             await dispatcher(council(2, "ollama/m", "ollama/n"))
         assert ollama.open == 0
@@ -106,21 +106,21 @@ async def test_an_answer_that_does_not_fit_has_no_vote(autojump_clock: MockClock
     schema = {"type": "object", "required": ["a"]}
     ollama, openrouter = FakeProvider(whole('{"b":1}')), FakeProvider(completion('{"b":1}'))
     config = settings(policy={"retries": 0})
-    async with dispatching(config, ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrUpstream, match=r"no 2 of 2 models agree: .*failed"):
             await dispatcher(council(2, "ollama/m", "openrouter/v/m", format=schema))
 
 
 async def test_a_member_that_is_not_registered_is_404_and_nobody_is_asked(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(whole("[1]"))
-    async with dispatching(env={}, ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(env={}, ollama=ollama) as dispatcher:
         with pytest.raises(ErrProviderNotFound):
             await dispatcher(council(1, "ollama/m", "kimi/k3"))
-    assert ollama.asked == []
+    assert ollama.requests == []
 
 
 async def test_a_quorum_is_for_whole_answers(autojump_clock: MockClock) -> None:
-    async with dispatching(ollama=FakeProvider(SILENCE)) as dispatcher:
+    async with open_fake_dispatcher(ollama=FakeProvider(SILENCE)) as dispatcher:
         with pytest.raises(ErrBadRequest, match="quorum"):
             dispatcher.stream(council(1, "ollama/m", "ollama/n"))
 

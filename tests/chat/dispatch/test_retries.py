@@ -30,9 +30,9 @@ from tools.kit.fake_providers import (
     ask,
     completion,
     context,
-    dispatching,
     json_body,
     line,
+    open_fake_dispatcher,
     ours,
     refusal,
     settings,
@@ -49,7 +49,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 async def test_an_answer_says_who_gave_it_and_what_it_cost(autojump_clock: MockClock, mode: str) -> None:
     ollama = FakeProvider(ours("Hello.", mode).after(0.25))
-    async with dispatching(ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("ollama/qwen3:8b"), mode)
     assert text == "Hello."
     assert (answer.model, answer.provider, answer.finish_reason) == ("qwen3:8b", "ollama", "stop")
@@ -60,7 +60,7 @@ async def test_an_answer_says_who_gave_it_and_what_it_cost(autojump_clock: MockC
 
 async def test_a_passing_failure_is_retried_with_a_doubling_pause(autojump_clock: MockClock, mode: str) -> None:
     ollama = FakeProvider(OVERLOADED, refusal(500, "boom"), ours("Hello.", mode))
-    async with dispatching(settings(policy={"retries": 3, "backoff": 0.25}), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"retries": 3, "backoff": 0.25}), ollama=ollama) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
     assert ollama.times == [0.0, 0.25, 0.75]
@@ -73,7 +73,7 @@ async def test_a_passing_failure_is_retried_with_a_doubling_pause(autojump_clock
 
 async def test_the_pause_is_fully_jittered(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED)
-    async with dispatching(
+    async with open_fake_dispatcher(
         settings(policy={"retries": 2, "backoff": 1.0}), random=Random(7), ollama=ollama
     ) as dispatcher:
         with pytest.raises(ErrUpstream):
@@ -87,7 +87,9 @@ async def test_the_retries_end_and_the_last_failure_is_told_with_the_whole_trail
     autojump_clock: MockClock, mode: str
 ) -> None:
     ollama = FakeProvider(OVERLOADED)
-    async with dispatching(settings(policy={"retries": 2, "breaker_failures": 0}), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(
+        settings(policy={"retries": 2, "breaker_failures": 0}), ollama=ollama
+    ) as dispatcher:
         with pytest.raises(ErrUpstream, match="server busy") as raised:
             await answer_of(dispatcher, ask(), mode)
     assert (raised.value.provider, raised.value.upstream_status, raised.value.error_class) == (
@@ -96,15 +98,15 @@ async def test_the_retries_end_and_the_last_failure_is_told_with_the_whole_trail
         "overloaded",
     )
     assert [attempt.error for attempt in raised.value.attempts] == ["overloaded"] * 3
-    assert len(ollama.asked) == 3
+    assert len(ollama.requests) == 3
 
 
 async def test_no_retries_means_one_attempt(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED)
-    async with dispatching(settings(policy={"retries": 0}), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"retries": 0}), ollama=ollama) as dispatcher:
         with pytest.raises(ErrUpstream):
             await dispatcher(ask())
-    assert len(ollama.asked) == 1
+    assert len(ollama.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ async def test_no_retries_means_one_attempt(autojump_clock: MockClock) -> None:
 )
 async def test_a_reset_before_the_head_is_retried(autojump_clock: MockClock, mode: str, error: Exception) -> None:
     ollama = FakeProvider(Script(error=error), ours("Hello.", mode))
-    async with dispatching(ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
     assert [(attempt.status, attempt.error) for attempt in answer.attempts] == [(None, "upstream_error"), (200, None)]
@@ -123,7 +125,7 @@ async def test_a_reset_before_the_head_is_retried(autojump_clock: MockClock, mod
 
 async def test_retry_after_is_waited_out_with_the_jitter_on_top(autojump_clock: MockClock, mode: str) -> None:
     ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "3"}), ours("Hello.", mode))
-    async with dispatching(settings(policy={"backoff": 0.25}), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"backoff": 0.25}), ollama=ollama) as dispatcher:
         text, _ = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
     assert ollama.times == [0.0, 3.25]
@@ -134,7 +136,7 @@ async def test_a_retry_after_of_more_than_the_maximum_leaves_the_route_at_once(
 ) -> None:
     ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "31"}))
     openrouter = FakeProvider(theirs("From the other.", mode))
-    async with dispatching(
+    async with open_fake_dispatcher(
         settings(policy={"max_retry_after": 30}), ollama=ollama, openrouter=openrouter
     ) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("ollama/m", "openrouter/v/m"), mode)
@@ -145,7 +147,7 @@ async def test_a_retry_after_of_more_than_the_maximum_leaves_the_route_at_once(
 
 async def test_a_quota_that_lasts_for_days_is_passed_on_to_the_caller(autojump_clock: MockClock, mode: str) -> None:
     ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "259200"}))
-    async with dispatching(ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         with pytest.raises(ErrRateLimited) as raised:
             await answer_of(dispatcher, ask(), mode)
     assert trio.current_time() == 0.0
@@ -175,10 +177,10 @@ async def test_what_asking_again_does_not_mend_goes_to_the_next_route_at_once(
 ) -> None:
     ollama = FakeProvider(refusal(status, message))
     openrouter = FakeProvider(theirs("From the other.", mode))
-    async with dispatching(ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("ollama/m", "openrouter/v/m"), mode)
     assert text == "From the other."
-    assert len(ollama.asked) == 1
+    assert len(ollama.requests) == 1
     assert trio.current_time() == 0.0
     assert [attempt.error for attempt in answer.attempts] == [error_class, None]
     assert (answer.provider, answer.model, answer.input_tokens) == ("openrouter", "v/m", 11)
@@ -197,12 +199,12 @@ async def test_what_the_provider_refused_as_the_callers_mistake_goes_back(
 ) -> None:
     ollama = FakeProvider(refusal(status, message))
     openrouter = FakeProvider(theirs("From the other.", mode))
-    async with dispatching(ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrBadRequest) as raised:
             await answer_of(dispatcher, ask("ollama/m", "openrouter/v/m"), mode)
     assert raised.value.error_class == error_class
     assert message in raised.value.message
-    assert (len(ollama.asked), len(openrouter.asked)) == (1, 0)
+    assert (len(ollama.requests), len(openrouter.requests)) == (1, 0)
 
 
 async def test_a_context_that_fits_nowhere_goes_back_as_the_callers_mistake(
@@ -210,11 +212,11 @@ async def test_a_context_that_fits_nowhere_goes_back_as_the_callers_mistake(
 ) -> None:
     overflow = refusal(400, "the prompt is longer than the context length currently available to the model")
     ollama = FakeProvider(overflow)
-    async with dispatching(ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         with pytest.raises(ErrBadRequest) as raised:
             await answer_of(dispatcher, ask("ollama/small", "ollama/large"), mode)
     assert raised.value.error_class == "context_overflow"
-    assert [asked.json["model"] for asked in ollama.asked] == ["small", "large"]
+    assert [asked.json["model"] for asked in ollama.requests] == ["small", "large"]
 
 
 async def test_a_bad_key_is_the_operators_business_and_never_the_callers_401(
@@ -223,7 +225,7 @@ async def test_a_bad_key_is_the_operators_business_and_never_the_callers_401(
     message = "Invalid key or-key, secret question: Hello?"
     openrouter = FakeProvider(Script(status=401, chunks=[(0, json_body({"error": {"code": 401, "message": message}}))]))
     with caplog.at_level(logging.ERROR, "lakehouse.chat"):
-        async with dispatching(openrouter=openrouter) as dispatcher:
+        async with open_fake_dispatcher(openrouter=openrouter) as dispatcher:
             with pytest.raises(ErrUpstream) as raised:
                 await answer_of(dispatcher, ask("openrouter/v/m"), mode)
     assert (raised.value.status, raised.value.upstream_status, raised.value.error_class) == (502, 401, "auth")
@@ -249,18 +251,18 @@ async def test_an_empty_answer_is_asked_for_once_more_and_not_oftener(
     autojump_clock: MockClock, script: Script
 ) -> None:
     openrouter = FakeProvider(script)
-    async with dispatching(settings(policy={"retries": 5}), openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"retries": 5}), openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrUpstream) as raised:
             await dispatcher(ask("openrouter/v/m"))
     assert raised.value.error_class == "empty_response"
-    assert len(openrouter.asked) == 2
+    assert len(openrouter.requests) == 2
 
 
 async def test_an_error_in_a_200_is_what_it_says(autojump_clock: MockClock, mode: str) -> None:
     envelope = json_body({"error": {"code": 502, "message": "Provider returned error"}})
     first = Script(chunks=[(0, envelope)]) if mode == "whole" else Script(chunks=[(0, b"data: " + envelope + b"\n\n")])
     openrouter = FakeProvider(first, theirs("Hello.", mode))
-    async with dispatching(openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("openrouter/v/m"), mode)
     assert text == "Hello."
     assert [(attempt.status, attempt.error) for attempt in answer.attempts] == [(200, "upstream_error"), (200, None)]
@@ -271,7 +273,7 @@ async def test_a_page_instead_of_an_answer_is_an_upstream_error_that_shows_it(
 ) -> None:
     page = Script(headers={"content-type": "text/html"}, chunks=[(0, b"<html><h1>Bad gateway</h1></html>")])
     openrouter = FakeProvider(page)
-    async with dispatching(settings(policy={"retries": 1}), openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"retries": 1}), openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrUpstream, match="Bad gateway") as raised:
             await answer_of(dispatcher, ask("openrouter/v/m"), mode)
     assert raised.value.error_class == "upstream_error"
@@ -279,10 +281,10 @@ async def test_a_page_instead_of_an_answer_is_an_upstream_error_that_shows_it(
 
 async def test_a_redirect_is_not_followed(autojump_clock: MockClock, mode: str) -> None:
     ollama = FakeProvider(Script(status=307, headers={"location": "http://elsewhere/"}))
-    async with dispatching(ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         with pytest.raises(ErrUpstream, match="redirect"):
             await answer_of(dispatcher, ask(), mode)
-    assert len(ollama.asked) == 1
+    assert len(ollama.requests) == 1
 
 
 async def test_an_answer_over_its_bound_is_an_error_and_not_kept(
@@ -290,7 +292,7 @@ async def test_an_answer_over_its_bound_is_an_error_and_not_kept(
 ) -> None:
     chunk = b"x" * 1_000_000
     ollama = FakeProvider(Script(chunks=[(0, b'{"message":{"content":"')] + [(0.001, chunk)] * 64))
-    async with dispatching(settings(policy={"retries": 0}), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"retries": 0}), ollama=ollama) as dispatcher:
         with pytest.raises(ErrUpstream, match="bound"):
             await answer_of(dispatcher, ask(), mode)
     assert trio.current_time() < 0.040
@@ -300,7 +302,7 @@ async def test_a_stream_that_comes_instead_of_a_whole_answer_is_folded_and_the_o
     autojump_clock: MockClock,
 ) -> None:
     openrouter = FakeProvider(sse("Hel", "lo."), completion("Hello."))
-    async with dispatching(openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(openrouter=openrouter) as dispatcher:
         assert (await dispatcher(ask("openrouter/v/m"))).content == "Hello."
         text, _ = await answer_of(dispatcher, ask("openrouter/v/m"), "stream")
     assert text == "Hello."
@@ -311,7 +313,7 @@ async def test_a_stream_that_comes_instead_of_a_whole_answer_is_folded_and_the_o
 
 async def test_a_retry_that_would_begin_after_the_deadline_is_not_made(autojump_clock: MockClock, mode: str) -> None:
     ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "5"}))
-    async with dispatching(settings(timeout=5.0), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(timeout=5.0), ollama=ollama) as dispatcher:
         with pytest.raises(ErrRateLimited):
             await answer_of(dispatcher, ask(), mode)
     assert trio.current_time() == 0.0
@@ -319,7 +321,7 @@ async def test_a_retry_that_would_begin_after_the_deadline_is_not_made(autojump_
 
 async def test_a_deadline_around_the_call_counts_as_well(autojump_clock: MockClock, mode: str) -> None:
     ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "5"}))
-    async with dispatching(ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         with pytest.raises(ErrRateLimited), trio.fail_after(4):
             await answer_of(dispatcher, ask(), mode)
     assert trio.current_time() == 0.0
@@ -329,7 +331,7 @@ async def test_one_deadline_covers_attempts_pauses_and_fallbacks_together(autoju
     ollama = FakeProvider(refusal(500, "boom", after=4))
     openrouter = FakeProvider(SILENCE)
     config = settings(timeout=10.0, policy={"retries": 1, "backoff": 1.0})
-    async with dispatching(config, ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrTimeout, match=r"^timeout: .* did not come within 10 s$") as raised:
             await answer_of(dispatcher, ask("ollama/m", "openrouter/v/m"), mode)
     assert trio.current_time() == pytest.approx(10)
@@ -350,10 +352,10 @@ async def test_a_fallback_that_cannot_end_in_time_is_not_begun(autojump_clock: M
             raise httpx.ConnectError("refused")
 
     ollama, openrouter = Slow(SILENCE), FakeProvider(completion())
-    async with dispatching(settings(timeout=10.0), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(timeout=10.0), ollama=ollama, openrouter=openrouter) as dispatcher:
         with pytest.raises(LakehouseError):
             await dispatcher(ask("ollama/m", "openrouter/v/m"))
-    assert openrouter.asked == []
+    assert openrouter.requests == []
 
 
 # ----- silence
@@ -361,7 +363,9 @@ async def test_a_fallback_that_cannot_end_in_time_is_not_begun(autojump_clock: M
 
 async def test_a_silent_route_is_left_for_the_next_and_not_retried(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(theirs("From the other.", mode))
-    async with dispatching(settings(first_token_timeout=20.0), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(
+        settings(first_token_timeout=20.0), ollama=ollama, openrouter=openrouter
+    ) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("ollama/m", "openrouter/v/m"), mode)
     assert text == "From the other."
     assert (ollama.times, openrouter.times) == ([0.0], [20.0])
@@ -370,16 +374,16 @@ async def test_a_silent_route_is_left_for_the_next_and_not_retried(autojump_cloc
 
 async def test_on_the_last_route_a_stream_ends_at_first_token_timeout(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(SILENCE)
-    async with dispatching(settings(first_token_timeout=20.0), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(first_token_timeout=20.0), ollama=ollama) as dispatcher:
         with pytest.raises(ErrTimeout, match=r"^first_token_timeout: ollama/m sent no piece of an answer within 20 s$"):
             await answer_of(dispatcher, ask(), "stream")
     assert trio.current_time() == 20.0
-    assert len(ollama.asked) == 1
+    assert len(ollama.requests) == 1
 
 
 async def test_on_the_last_route_a_whole_answer_has_until_timeout(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(whole("At last.", after=170))
-    async with dispatching(settings(first_token_timeout=20.0, timeout=180.0), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(first_token_timeout=20.0, timeout=180.0), ollama=ollama) as dispatcher:
         assert (await dispatcher(ask())).content == "At last."
     assert trio.current_time() == 170.0
 
@@ -387,7 +391,7 @@ async def test_on_the_last_route_a_whole_answer_has_until_timeout(autojump_clock
 async def test_a_route_whose_fallback_is_not_open_is_the_last_one(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(whole("At last.", after=170)), FakeProvider(refusal(500))
     config = settings(first_token_timeout=20.0, policy={"breaker_failures": 1, "breaker_cooldown": 600.0})
-    async with dispatching(config, ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrUpstream):
             await dispatcher(ask("openrouter/v/m"))
         assert (await dispatcher(ask("ollama/m", "openrouter/v/m"))).content == "At last."
@@ -408,14 +412,14 @@ async def test_the_first_byte_of_a_whole_answer_is_a_piece_of_it_and_white_space
     ):
         ollama, openrouter = FakeProvider(script), FakeProvider(completion("From the other."))
         config = settings(first_token_timeout=20.0, idle_timeout=60.0)
-        async with dispatching(config, ollama=ollama, openrouter=openrouter) as dispatcher:
+        async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter) as dispatcher:
             answered = await dispatcher(ask("ollama/m", "openrouter/v/m"))
         assert (answered.content, answered.latency_ms) == (text, seconds * 1000)
 
 
 async def test_an_upstream_that_answers_timeout_is_asked_again(autojump_clock: MockClock, mode: str) -> None:
     ollama = FakeProvider(refusal(504, "gateway timeout"), ours("Hello.", mode))
-    async with dispatching(ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         text, _ = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
 
@@ -427,18 +431,18 @@ async def test_a_provider_that_is_named_and_not_registered_is_404_and_nothing_is
     autojump_clock: MockClock, mode: str
 ) -> None:
     ollama = FakeProvider(ours("Hello.", mode))
-    async with dispatching(env={}, ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(env={}, ollama=ollama) as dispatcher:
         for request in (ask("m:cloud"), ask("m", "openrouter/v/m")):
             with pytest.raises(ErrProviderNotFound, match=r"registered: ollama") as raised:
                 await answer_of(dispatcher, request, mode)
             assert raised.value.status == 404
-    assert ollama.asked == []
+    assert ollama.requests == []
 
 
 async def test_a_tier_is_a_chain_and_its_answer_names_who_served(autojump_clock: MockClock, mode: str) -> None:
     config = settings(models={"judge": ("ollama/big", "openrouter/v/m")}, policy={"retries": 0})
     ollama, openrouter = FakeProvider(OVERLOADED), FakeProvider(theirs("From the other.", mode))
-    async with dispatching(config, ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("judge"), mode)
     assert (text, answer.provider, answer.model) == ("From the other.", "openrouter", "v/m")
 
@@ -446,12 +450,12 @@ async def test_a_tier_is_a_chain_and_its_answer_names_who_served(autojump_clock:
 async def test_our_own_full_queue_is_503_and_no_fault_of_the_route(autojump_clock: MockClock, mode: str) -> None:
     full = Script(error=ErrUnavailable("the queue for ollama is full", retry_after=1))
     ollama = FakeProvider(full)
-    async with dispatching(settings(policy={"breaker_failures": 1}), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"breaker_failures": 1}), ollama=ollama) as dispatcher:
         with pytest.raises(ErrUnavailable) as raised:
             await answer_of(dispatcher, ask(), mode)
         assert raised.value.headers() == [("retry-after", "1")]
         assert [state.available for state in dispatcher.providers() if state.name == "ollama"] == [True]
-    assert len(ollama.asked) == 1
+    assert len(ollama.requests) == 1
 
 
 # ----- cancelled in every phase
@@ -471,7 +475,7 @@ async def test_cancelled_in_any_phase_nothing_is_left(
     autojump_clock: MockClock, mode: str, scripts: list[Script], seconds: float
 ) -> None:
     ollama, openrouter = FakeProvider(*scripts), FakeProvider(SILENCE)
-    async with dispatching(ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         with trio.move_on_after(seconds) as scope:
             await answer_of(dispatcher, ask("ollama/m", "openrouter/v/m"), mode)
         assert scope.cancelled_caught
@@ -481,7 +485,7 @@ async def test_cancelled_in_any_phase_nothing_is_left(
 
 async def test_time_with_an_upstream_that_did_not_answer_is_the_upstreams(autojump_clock: MockClock) -> None:
     here = context()
-    async with dispatching(ollama=FakeProvider(OVERLOADED.after(1.0), SILENCE)) as dispatcher:
+    async with open_fake_dispatcher(ollama=FakeProvider(OVERLOADED.after(1.0), SILENCE)) as dispatcher:
         with trio.move_on_after(5.0):
             await dispatcher(ask(), context=here)
     pause = here.attempts[1].started - 1.0
@@ -499,7 +503,9 @@ async def test_a_flight_is_told_what_its_call_is_doing(autojump_clock: MockClock
             return await super().handle_async_request(request)
 
     ollama, openrouter = Watching(OVERLOADED), Watching(theirs("Hello.", mode))
-    async with dispatching(settings(policy={"retries": 1}), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(
+        settings(policy={"retries": 1}), ollama=ollama, openrouter=openrouter
+    ) as dispatcher:
         request = ask("ollama/m", "openrouter/v/m")
         if mode == "whole":
             await dispatcher(request, context=here)

@@ -18,7 +18,15 @@ from lakehouse.config import OpenRouterTable
 from lakehouse.core.errors import ErrUnavailable, ErrUpstream, LakehouseError
 from lakehouse.net.reactor import Reactor
 from tools.kit.fake_providers import LAST, ask, context, event, line, read, settings, whole
-from tools.kit.scripted_upstream import Asked, Script, Upstream, always, respond, silent, upstream
+from tools.kit.scripted_upstream import (
+    ReceivedRequest,
+    Script,
+    Upstream,
+    answer_with,
+    never_answer,
+    open_upstream,
+    respond,
+)
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -39,7 +47,7 @@ async def asking(
 ) -> AsyncIterator[tuple[Dispatcher, Upstream]]:
     """A dispatcher before a scripted Ollama. At the end no connection is busy."""
     with trio.fail_after(20):
-        async with upstream(script) as ollama:
+        async with open_upstream(script) as ollama:
             config = settings(ollama_url=ollama.url, policy=policy, **chatd)
             async with open_dispatcher(config, env={}) as dispatcher:
                 yield dispatcher, ollama
@@ -48,12 +56,12 @@ async def asking(
 
 async def gone(ollama: Upstream, connections: int) -> None:
     """Wait until so many connections have ended there."""
-    while ollama.gone < connections:
+    while ollama.closed < connections:
         await trio.sleep(0.005)
 
 
 async def test_answers_and_streams_that_were_read_to_their_end_share_one_connection() -> None:
-    async with asking(always(respond(body()), chunked(line("a"), line("b"), LAST), respond(body()))) as (
+    async with asking(answer_with(respond(body()), chunked(line("a"), line("b"), LAST), respond(body()))) as (
         dispatcher,
         ollama,
     ):
@@ -63,12 +71,12 @@ async def test_answers_and_streams_that_were_read_to_their_end_share_one_connect
         await dispatcher(ask())
         assert ollama.opened == 1
         assert dispatcher.pools[0].idle == 1
-    assert ollama.asked[0].headers["host"] == ollama.url.removeprefix("http://")
+    assert ollama.requests[0].headers["host"] == ollama.url.removeprefix("http://")
 
 
 @pytest.mark.parametrize("mode", ["whole", "stream"])
 async def test_a_call_that_is_cancelled_closes_its_connection(mode: str) -> None:
-    async with asking(silent) as (dispatcher, ollama):
+    async with asking(never_answer) as (dispatcher, ollama):
         with trio.move_on_after(0.05):
             if mode == "whole":
                 await dispatcher(ask())
@@ -79,7 +87,7 @@ async def test_a_call_that_is_cancelled_closes_its_connection(mode: str) -> None
 
 
 async def test_a_stream_that_is_left_closes_its_connection() -> None:
-    async def endless(_: Asked, stream: trio.SocketStream) -> None:
+    async def endless(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         await stream.send_all(chunked(line("a"), end=False))
         await stream.receive_some()
 
@@ -105,7 +113,7 @@ async def test_what_goes_wrong_on_a_real_connection_is_retried(
     good = respond(body()) if mode == "whole" else chunked(line("Hello."), LAST)
     asked = 0
 
-    async def once(_: Asked, stream: trio.SocketStream) -> None:
+    async def once(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         nonlocal asked
         asked += 1
         await stream.send_all(answer if asked == 1 else good)
@@ -124,12 +132,12 @@ async def test_what_goes_wrong_on_a_real_connection_is_retried(
             assert isinstance(done, Done)
             attempts = done.attempts
         assert [attempt.error is None for attempt in attempts] == [False, True]
-        assert len(ollama.asked) == 2
+        assert len(ollama.requests) == 2
     assert issubclass(error, LakehouseError)
 
 
 async def test_a_cut_stream_ends_in_an_error() -> None:
-    async def cut(_: Asked, stream: trio.SocketStream) -> None:
+    async def cut(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         await stream.send_all(chunked(line("Hel"), end=False))
         await stream.aclose()
         raise trio.BrokenResourceError
@@ -141,7 +149,7 @@ async def test_a_cut_stream_ends_in_an_error() -> None:
 
 
 async def test_a_line_of_64_mb_is_an_error() -> None:
-    async def flood(_: Asked, stream: trio.SocketStream) -> None:
+    async def flood(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         await stream.send_all(HEAD)
         chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
         await stream.send_all(b"12\r\n" + b'{"message":{"conte' + b"\r\n")
@@ -155,7 +163,10 @@ async def test_a_line_of_64_mb_is_an_error() -> None:
 
 
 async def test_a_full_queue_is_503_at_once() -> None:
-    async with asking(silent, max_connections=1, max_waiting=0) as (dispatcher, _), trio.open_nursery() as nursery:
+    async with (
+        asking(never_answer, max_connections=1, max_waiting=0) as (dispatcher, _),
+        trio.open_nursery() as nursery,
+    ):
         nursery.start_soon(dispatcher, ask())
         while not dispatcher.pools[0].in_use:
             await trio.sleep(0.005)
@@ -166,9 +177,9 @@ async def test_a_full_queue_is_503_at_once() -> None:
 
 
 async def test_one_who_waits_in_the_queue_leaves_it_when_cancelled_and_the_flight_says_where_it_was() -> None:
-    async with asking(silent, max_connections=1) as (dispatcher, ollama), trio.open_nursery() as nursery:
+    async with asking(never_answer, max_connections=1) as (dispatcher, ollama), trio.open_nursery() as nursery:
         nursery.start_soon(dispatcher, ask())
-        while not ollama.asked:
+        while not ollama.requests:
             await trio.sleep(0.005)
         here = context()
         with trio.move_on_after(0.05) as scope:
@@ -176,17 +187,17 @@ async def test_one_who_waits_in_the_queue_leaves_it_when_cancelled_and_the_fligh
         assert scope.cancelled_caught
         assert here.phase == "queued"
         assert (dispatcher.pools[0].waiting, dispatcher.pools[0].in_use) == (0, 1)
-        assert len(ollama.asked) == 1
+        assert len(ollama.requests) == 1
         nursery.cancel_scope.cancel()
 
 
 async def test_a_hedge_over_real_connections_closes_the_loser() -> None:
-    async def theirs(_: Asked, stream: trio.SocketStream) -> None:
+    async def theirs(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         chunks = event({"content": "Hello."}, finish_reason="stop") + b"data: [DONE]\n\n"
         await stream.send_all(respond(chunks, content_type="text/event-stream"))
 
     with trio.fail_after(20):
-        async with upstream(silent) as slow, upstream(theirs) as fast:
+        async with open_upstream(never_answer) as slow, open_upstream(theirs) as fast:
             config = settings(
                 ollama_url=slow.url, openrouter=OpenRouterTable(base_url=fast.url), policy={"hedge_after": 0.05}
             )
@@ -199,7 +210,7 @@ async def test_a_hedge_over_real_connections_closes_the_loser() -> None:
 
 
 async def test_a_thousand_calls_that_are_cancelled_leave_nothing() -> None:
-    async def slowly(_: Asked, stream: trio.SocketStream) -> None:
+    async def slowly(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         await trio.sleep(0.002)
         await stream.send_all(respond(body()))
 
@@ -219,7 +230,7 @@ async def test_a_thousand_calls_that_are_cancelled_leave_nothing() -> None:
 
 
 async def test_a_whole_answer_may_come_in_parts_behind_white_space_that_kept_the_connection_alive() -> None:
-    async def slowly(_: Asked, stream: trio.SocketStream) -> None:
+    async def slowly(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         for part in (chunked(b"\n \n", end=False), b"%x\r\n" % len(body()), body()[:9], body()[9:], b"\r\n0\r\n\r\n"):
             await stream.send_all(part)
             await trio.sleep(0.01)
@@ -234,7 +245,7 @@ async def test_a_whole_answer_over_its_bound_is_an_error_and_closes_its_connecti
     parts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempt, "MAX_ANSWER", 20)
-    async with asking(always(chunked(*[b"x" * (30 // parts)] * parts))) as (dispatcher, ollama):
+    async with asking(answer_with(chunked(*[b"x" * (30 // parts)] * parts))) as (dispatcher, ollama):
         with pytest.raises(ErrUpstream, match="over the bound of 20 bytes") as raised:
             await dispatcher(ask())
         assert (raised.value.upstream_status, len(raised.value.attempts)) == (200, 1)
@@ -243,7 +254,7 @@ async def test_a_whole_answer_over_its_bound_is_an_error_and_closes_its_connecti
 
 async def test_what_a_refusal_says_of_the_wait_is_heard() -> None:
     refusal = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 77\r\ncontent-length: 0\r\n\r\n"
-    async with asking(always(refusal)) as (dispatcher, _):
+    async with asking(answer_with(refusal)) as (dispatcher, _):
         with pytest.raises(LakehouseError) as raised:
             await dispatcher(ask())
         assert (raised.value.upstream_status, raised.value.retry_after) == (429, 77)
@@ -256,17 +267,17 @@ async def test_what_a_refusal_says_of_the_wait_is_heard() -> None:
 async def slowly(*chunks: bytes, end: bytes = b"", **chatd: Any) -> AsyncIterator[tuple[Dispatcher, Upstream]]:
     """A dispatcher whose sockets are looked after, before an Ollama that takes its time for each chunk."""
 
-    async def script(asked: Asked, stream: trio.SocketStream) -> None:
+    async def script(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
         await stream.send_all(HEAD)
         for chunk in chunks:
             await trio.sleep(0.01)
             await stream.send_all(b"%x\r\n%b\r\n" % (len(chunk), chunk))
         await trio.sleep(0.01)
-        await (stream.send_all(end) if end else silent(asked, stream))
+        await (stream.send_all(end) if end else never_answer(asked, stream))
 
     reactor = Reactor()
     with trio.fail_after(20):
-        async with upstream(script) as ollama, trio.open_nursery() as nursery:
+        async with open_upstream(script) as ollama, trio.open_nursery() as nursery:
             nursery.start_soon(reactor.run)
             async with open_dispatcher(settings(ollama_url=ollama.url, **chatd), env={}, reactor=reactor) as dispatcher:
                 yield dispatcher, ollama

@@ -21,9 +21,9 @@ from tools.kit.fake_providers import (
     Script,
     ask,
     context,
-    dispatching,
     event,
     line,
+    open_fake_dispatcher,
     read,
     refusal,
     settings,
@@ -42,7 +42,7 @@ async def test_pieces_arrive_when_they_arrive_and_those_that_arrive_together_com
 ) -> None:
     chunks = [(1.0, line("a") + line("b")), (1.0, line("c")), (1.0, line("d") + LAST)]
     ollama = FakeProvider(Script(chunks=chunks))
-    async with dispatching(ollama=ollama) as dispatcher, dispatcher.stream(ask()) as pieces:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher, dispatcher.stream(ask()) as pieces:
         assert (pieces.provider, pieces.model, len(pieces.attempts)) == ("ollama", "m", 1)
         seen = [
             (trio.current_time(), [getattr(piece, "text", "done") for piece in batch])
@@ -53,7 +53,7 @@ async def test_pieces_arrive_when_they_arrive_and_those_that_arrive_together_com
 
 async def test_a_stream_has_exactly_one_end_and_it_is_the_last(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(stream("Hel", "lo.", gap=0.5))
-    async with dispatching(ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         pieces, error = await read(dispatcher)
     assert error is None
     assert [isinstance(piece, Done) for piece in pieces] == [False, False, True]
@@ -65,7 +65,7 @@ async def test_a_stream_has_exactly_one_end_and_it_is_the_last(autojump_clock: M
 
 async def test_a_failure_before_the_first_piece_is_raised_on_entering(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(refusal(500, "boom"))
-    async with dispatching(settings(policy={"retries": 0}), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"retries": 0}), ollama=ollama) as dispatcher:
         manager = dispatcher.stream(ask())
         with pytest.raises(ErrUpstream, match="boom"):
             await manager.__aenter__()
@@ -78,7 +78,9 @@ async def test_before_the_first_piece_any_route_may_take_over(autojump_clock: Mo
         Script(chunks=[(0, line(""))]),
     ):
         ollama, openrouter = FakeProvider(broken), FakeProvider(sse("From the other."))
-        async with dispatching(settings(policy={"retries": 0}), ollama=ollama, openrouter=openrouter) as dispatcher:
+        async with open_fake_dispatcher(
+            settings(policy={"retries": 0}), ollama=ollama, openrouter=openrouter
+        ) as dispatcher:
             pieces, error = await read(dispatcher, "ollama/m", "openrouter/v/m")
         assert (text_of(pieces), error) == ("From the other.", None)
 
@@ -100,18 +102,18 @@ async def test_after_the_first_piece_a_break_is_an_error_and_never_done(
     autojump_clock: MockClock, script: Script, says: str
 ) -> None:
     ollama, openrouter = FakeProvider(script), FakeProvider(sse("From the other."))
-    async with dispatching(ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         pieces, error = await read(dispatcher, "ollama/m", "openrouter/v/m")
     assert pieces == [ContentPiece("Hel")]
     assert isinstance(error, ErrUpstream)
     assert says in error.message
     assert [attempt.error for attempt in error.attempts] == [error.error_class]
-    assert (len(ollama.asked), len(openrouter.asked)) == (1, 0)
+    assert (len(ollama.requests), len(openrouter.requests)) == (1, 0)
 
 
 async def test_an_error_that_came_with_the_last_pieces_is_told_at_once(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(Script(chunks=[(1, line("Hel") + b'{"error":"boom"}\n'), (inf, b"")]))
-    async with dispatching(ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         pieces, error = await read(dispatcher)
     assert (text_of(pieces), trio.current_time()) == ("Hel", 1.0)
     assert error is not None
@@ -120,7 +122,7 @@ async def test_an_error_that_came_with_the_last_pieces_is_told_at_once(autojump_
 
 async def test_a_stream_that_broke_stays_over(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(stream("Hel", cut=CUT))
-    async with dispatching(ollama=ollama) as dispatcher, dispatcher.stream(ask()) as pieces:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher, dispatcher.stream(ask()) as pieces:
         assert await anext(pieces) == ContentPiece("Hel")
         with pytest.raises(ErrUpstream):
             await anext(pieces)
@@ -149,7 +151,7 @@ async def test_an_answer_that_is_proven_whole_is_done(
     autojump_clock: MockClock, chunks: list[tuple[float, bytes]]
 ) -> None:
     openrouter = FakeProvider(Script(chunks=chunks))
-    async with dispatching(settings(idle_timeout=30.0), openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(idle_timeout=30.0), openrouter=openrouter) as dispatcher:
         pieces, error = await read(dispatcher, "openrouter/v/m")
     assert (text_of(pieces), error, type(pieces[-1])) == ("Hello.", None, Done)
 
@@ -157,7 +159,7 @@ async def test_an_answer_that_is_proven_whole_is_done(
 async def test_what_may_follow_the_end_mark_is_waited_for_two_seconds(autojump_clock: MockClock) -> None:
     end = event({"content": "Hello."}, finish_reason="stop") + DONE
     opencode = FakeProvider(Script(chunks=[(0, end), (1.5, b'data: {"choices":[],"cost":"0.25"}\n\n'), (inf, b"")]))
-    async with dispatching(opencode=opencode) as dispatcher:
+    async with open_fake_dispatcher(opencode=opencode) as dispatcher:
         pieces, _ = await read(dispatcher, "opencode/glm-5.2")
     done = pieces[-1]
     assert isinstance(done, Done)
@@ -171,7 +173,7 @@ async def test_what_may_follow_the_end_mark_is_waited_for_two_seconds(autojump_c
 async def test_no_total_limit_cuts_a_stream_that_has_begun(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(stream(*"abcdefghij", gap=9.0))
     config = settings(timeout=10.0, first_token_timeout=10.0, idle_timeout=10.0)
-    async with dispatching(config, ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(config, ollama=ollama) as dispatcher:
         pieces, error = await read(dispatcher)
     assert (text_of(pieces), error) == ("abcdefghij", None)
     assert trio.current_time() == 99.0
@@ -179,7 +181,7 @@ async def test_no_total_limit_cuts_a_stream_that_has_begun(autojump_clock: MockC
 
 async def test_the_whole_deadline_ends_a_search_for_the_first_piece(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(stream("a", gap=inf))
-    async with dispatching(settings(timeout=10.0, first_token_timeout=60.0), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(timeout=10.0, first_token_timeout=60.0), ollama=ollama) as dispatcher:
         _, error = await read(dispatcher)
     assert isinstance(error, ErrTimeout)
     assert error.message == "timeout: the first piece of an answer did not come within 10 s"
@@ -188,7 +190,7 @@ async def test_the_whole_deadline_ends_a_search_for_the_first_piece(autojump_clo
 
 async def test_a_stream_that_stalls_ends_at_idle_timeout(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(Script(chunks=[(5, line("Hel")), (inf, b"")]))
-    async with dispatching(settings(idle_timeout=30.0), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(idle_timeout=30.0), ollama=ollama) as dispatcher:
         pieces, error = await read(dispatcher)
     assert text_of(pieces) == "Hel"
     assert isinstance(error, ErrTimeout)
@@ -199,7 +201,7 @@ async def test_a_stream_that_stalls_ends_at_idle_timeout(autojump_clock: MockClo
 async def test_keep_alive_comments_are_no_pieces_before_the_first(autojump_clock: MockClock) -> None:
     processing = Script(chunks=[(3, b": OPENROUTER PROCESSING\n\n")] * 99)
     openrouter, kimi = FakeProvider(processing), FakeProvider(refusal(500))
-    async with dispatching(settings(first_token_timeout=20.0), openrouter=openrouter, kimi=kimi) as dispatcher:
+    async with open_fake_dispatcher(settings(first_token_timeout=20.0), openrouter=openrouter, kimi=kimi) as dispatcher:
         _, error = await read(dispatcher, "openrouter/v/m")
     assert isinstance(error, ErrTimeout)
     assert "first_token_timeout" in error.message
@@ -214,7 +216,7 @@ async def test_keep_alive_comments_and_empty_events_are_no_pieces_after_it(
     autojump_clock: MockClock, nothing: bytes
 ) -> None:
     openrouter = FakeProvider(Script(chunks=[(0, event({"content": "Hel"})), *[(3, nothing)] * 99]))
-    async with dispatching(settings(idle_timeout=20.0), openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(idle_timeout=20.0), openrouter=openrouter) as dispatcher:
         pieces, error = await read(dispatcher, "openrouter/v/m")
     assert text_of(pieces) == "Hel"
     assert isinstance(error, ErrTimeout)
@@ -225,7 +227,7 @@ async def test_text_that_is_held_back_for_its_format_is_no_silence_after_a_comme
     some = (8.0, event({"content": "1"}))
     chunks = [some, (0, b": keep-alive\n\n"), *[some] * 20, (0, event({}, finish_reason="stop") + DONE)]
     config = settings(timeout=20.0, first_token_timeout=10.0, idle_timeout=10.0)
-    async with dispatching(config, opencode=FakeProvider(Script(chunks=chunks))) as dispatcher:
+    async with open_fake_dispatcher(config, opencode=FakeProvider(Script(chunks=chunks))) as dispatcher:
         pieces, error = await read(dispatcher, "opencode/deepseek-v4-flash", format={"type": "integer"})
     assert error is None
     assert text_of(pieces) == "1" * 21
@@ -244,7 +246,7 @@ async def test_a_tool_call_that_takes_long_to_write_is_no_silence(autojump_clock
     chunks = [(8.0, fragment('{"a":"', id="c1")), *[(8.0, fragment("x"))] * 20, (8.0, fragment('"}'))]
     openrouter = FakeProvider(Script(chunks=[*chunks, (0, event({}, finish_reason="tool_calls") + DONE)]))
     config = settings(timeout=20.0, first_token_timeout=10.0, idle_timeout=10.0)
-    async with dispatching(config, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(config, openrouter=openrouter) as dispatcher:
         pieces, error = await read(dispatcher, "openrouter/v/m")
     assert error is None
     assert isinstance(pieces[0], ToolCallPiece)
@@ -256,7 +258,10 @@ async def test_a_tool_call_that_takes_long_to_write_is_no_silence(autojump_clock
 
 async def test_time_that_the_client_takes_is_not_the_upstreams_silence(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(stream("a", "b", gap=1.0))
-    async with dispatching(settings(idle_timeout=5.0), ollama=ollama) as dispatcher, dispatcher.stream(ask()) as pieces:
+    async with (
+        open_fake_dispatcher(settings(idle_timeout=5.0), ollama=ollama) as dispatcher,
+        dispatcher.stream(ask()) as pieces,
+    ):
         seen = []
         async for piece in pieces:
             seen.append(type(piece))
@@ -270,7 +275,7 @@ async def test_time_that_the_client_takes_is_not_the_upstreams_silence(autojump_
 async def test_leaving_early_closes_the_connection_at_once(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(stream(*"abc", gap=1.0))
     here = context()
-    async with dispatching(ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         async with dispatcher.stream(ask(), context=here) as pieces:
             await anext(pieces)
         assert ollama.open == 0
@@ -285,7 +290,7 @@ async def test_a_stream_that_its_client_leaves_still_tells_what_was_known_of_its
     openrouter = FakeProvider(Script(chunks=[(0, counted), (inf, b"")]))
     here = context()
     async with (
-        dispatching(openrouter=openrouter) as dispatcher,
+        open_fake_dispatcher(openrouter=openrouter) as dispatcher,
         dispatcher.stream(ask("openrouter/v/m"), context=here) as pieces,
     ):
         await anext(pieces)
@@ -296,7 +301,7 @@ async def test_a_stream_that_its_client_leaves_still_tells_what_was_known_of_its
 @pytest.mark.parametrize("seconds", [0.5, 1.5, 3.5], ids=["before the first piece", "between pieces", "after a stall"])
 async def test_cancelled_in_a_stream_nothing_is_left(autojump_clock: MockClock, seconds: float) -> None:
     ollama = FakeProvider(Script(chunks=[(1, line("a")), (1, line("b")), (inf, b"")]))
-    async with dispatching(ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         with trio.move_on_after(seconds):
             await read(dispatcher)
         assert trio.current_time() == seconds
@@ -312,7 +317,7 @@ RESUME = {"on_cut": "resume", "retries": 0}
 async def test_another_route_goes_on_from_exactly_the_text_that_was_sent(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(stream("Once upon", " a ti", gap=1.0, cut=CUT))
     openrouter = FakeProvider(sse("Once", " upon a", " time", ", there was.", gap=1.0))
-    async with dispatching(settings(policy=RESUME), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=RESUME), ollama=ollama, openrouter=openrouter) as dispatcher:
         pieces, error = await read(dispatcher, "ollama/m", "openrouter/v/m")
     assert error is None
     assert [piece.text for piece in pieces if isinstance(piece, ContentPiece)] == [
@@ -325,7 +330,7 @@ async def test_another_route_goes_on_from_exactly_the_text_that_was_sent(autojum
     assert isinstance(done, Done)
     assert (done.provider, done.model, done.input_tokens) == ("openrouter", "v/m", 11)
     assert [attempt.error for attempt in done.attempts] == ["incomplete_stream", None]
-    assert openrouter.asked[0].json["messages"] == [
+    assert openrouter.requests[0].json["messages"] == [
         {"role": "user", "content": "Hello?"}
     ]  # the whole question, no prefill
 
@@ -334,7 +339,7 @@ async def test_a_stalled_stream_is_resumed_too_and_retries_are_the_fallbacks_own
     ollama = FakeProvider(Script(chunks=[(0, line("Once")), (inf, b"")]))
     openrouter = FakeProvider(Script(status=503), sse("Once upon a time."))
     config = settings(idle_timeout=10.0, policy={"on_cut": "resume", "backoff": 1.0})
-    async with dispatching(config, ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter) as dispatcher:
         pieces, error = await read(dispatcher, "ollama/m", "openrouter/v/m")
     assert (text_of(pieces), error) == ("Once upon a time.", None)
     assert openrouter.times == [10.0, 11.0]
@@ -355,13 +360,15 @@ async def test_an_answer_that_does_not_begin_with_what_was_sent_ends_in_an_error
     chunks = [(0.0, event({"content": text, "reasoning": reasoning})), (0.0, event({}, finish_reason="stop") + DONE)]
     openrouter = FakeProvider(Script(chunks=chunks))
     kimi = FakeProvider(refusal(500))
-    async with dispatching(settings(policy=RESUME), ollama=ollama, openrouter=openrouter, kimi=kimi) as dispatcher:
+    async with open_fake_dispatcher(
+        settings(policy=RESUME), ollama=ollama, openrouter=openrouter, kimi=kimi
+    ) as dispatcher:
         pieces, error = await read(dispatcher, "ollama/m", "openrouter/v/m", "kimi/k3")
     assert text_of(pieces) == "Once upon"
     assert isinstance(error, ErrUpstream)
     assert error.error_class == "incomplete_stream"
     assert "openrouter/v/m" in error.message
-    assert kimi.asked == []
+    assert kimi.requests == []
 
 
 async def test_reasoning_is_compared_as_well(autojump_clock: MockClock) -> None:
@@ -371,7 +378,7 @@ async def test_reasoning_is_compared_as_well(autojump_clock: MockClock) -> None:
     none = [(0, event({"content": "Once."}, finish_reason="stop") + DONE)]
     for again, ends_well in ((same, True), (other, False), (none, False)):
         openrouter = FakeProvider(Script(chunks=first), Script(chunks=again))
-        async with dispatching(settings(policy=RESUME), openrouter=openrouter) as dispatcher:
+        async with open_fake_dispatcher(settings(policy=RESUME), openrouter=openrouter) as dispatcher:
             pieces, error = await read(dispatcher, "openrouter/v/a", "openrouter/v/b")
         assert (error is None) is ends_well
         assert text_of(pieces) == ("Once." if ends_well else "On")
@@ -382,16 +389,16 @@ async def test_a_tool_call_that_was_sent_cannot_be_resumed(autojump_clock: MockC
     call = {"function": {"name": "f", "arguments": {}}}
     sent = line("", message={"role": "assistant", "content": "", "tool_calls": [call]})
     ollama, openrouter = FakeProvider(Script(chunks=[(0, sent), (0, CUT)])), FakeProvider(sse("Hello."))
-    async with dispatching(settings(policy=RESUME), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=RESUME), ollama=ollama, openrouter=openrouter) as dispatcher:
         pieces, error = await read(dispatcher, "ollama/m", "openrouter/v/m")
     assert [type(piece) for piece in pieces] == [ToolCallPiece]
     assert isinstance(error, ErrUpstream)
-    assert openrouter.asked == []
+    assert openrouter.requests == []
 
 
 async def test_when_nobody_can_go_on_the_cut_is_what_is_told(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(stream("Once", cut=CUT)), FakeProvider(refusal(500, "boom"))
-    async with dispatching(settings(policy=RESUME), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=RESUME), ollama=ollama, openrouter=openrouter) as dispatcher:
         _, error = await read(dispatcher, "ollama/m", "openrouter/v/m")
         _, alone = await read(dispatcher, "ollama/m")
     assert error is not None
@@ -403,7 +410,7 @@ async def test_when_nobody_can_go_on_the_cut_is_what_is_told(autojump_clock: Moc
 
 async def test_a_stream_can_be_resumed_more_than_once(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(stream("On", cut=CUT), stream("Once up", cut=CUT), stream("O", cut=CUT), stream("Once upon."))
-    async with dispatching(settings(policy=RESUME), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=RESUME), ollama=ollama) as dispatcher:
         pieces, error = await read(dispatcher, "a", "b", "c", "d")
     assert (text_of(pieces), error) == ("Once upon.", None)
 
@@ -411,11 +418,11 @@ async def test_a_stream_can_be_resumed_more_than_once(autojump_clock: MockClock)
 async def test_a_refusal_in_the_middle_is_not_resumed(autojump_clock: MockClock) -> None:
     refused = b'{"error":"the request was rejected because it was considered high risk"}\n'
     ollama, openrouter = FakeProvider(Script(chunks=[(0, line("Once")), (0, refused)])), FakeProvider(sse("Once upon."))
-    async with dispatching(settings(policy=RESUME), ollama=ollama, openrouter=openrouter) as dispatcher:
+    async with open_fake_dispatcher(settings(policy=RESUME), ollama=ollama, openrouter=openrouter) as dispatcher:
         _, error = await read(dispatcher, "ollama/m", "openrouter/v/m")
     assert error is not None
     assert error.error_class == "content_policy"
-    assert openrouter.asked == []
+    assert openrouter.requests == []
 
 
 # ----- on_disconnect
@@ -470,7 +477,7 @@ async def test_what_a_client_that_left_had_ordered_is_read_on_for_its_usage(
     autojump_clock: MockClock, mode: str, script: Script, after: float
 ) -> None:
     ollama = Phased(script)
-    async with dispatching(settings(policy={"on_disconnect": 10.0}), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"on_disconnect": 10.0}), ollama=ollama) as dispatcher:
         here = await left(dispatcher, after, mode=mode)
         assert ollama.open == 0
     assert here.usage is not None
@@ -481,7 +488,7 @@ async def test_what_a_client_that_left_had_ordered_is_read_on_for_its_usage(
 @pytest.mark.parametrize("mode", ["whole", "stream"])
 async def test_reading_on_has_an_end(autojump_clock: MockClock, mode: str) -> None:
     ollama = Phased(Script(chunks=[(1, line("a")), *[(1, line("b"))] * 999]))
-    async with dispatching(settings(policy={"on_disconnect": 10.0}), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"on_disconnect": 10.0}), ollama=ollama) as dispatcher:
         await left(dispatcher, 3.5, mode=mode)
         assert ollama.open == 0
     assert trio.current_time() == 13.5
@@ -490,7 +497,7 @@ async def test_reading_on_has_an_end(autojump_clock: MockClock, mode: str) -> No
 @pytest.mark.parametrize("mode", ["whole", "stream"])
 async def test_only_a_client_that_left_is_read_on_for(autojump_clock: MockClock, mode: str) -> None:
     ollama = Phased(Script(chunks=[(1, line("a")), (99, LAST)]))
-    async with dispatching(settings(policy={"on_disconnect": 10.0}), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"on_disconnect": 10.0}), ollama=ollama) as dispatcher:
         await left(dispatcher, 3.5, mode=mode, gone=False)
         assert ollama.open == 0
     assert trio.current_time() == 3.5
@@ -498,7 +505,7 @@ async def test_only_a_client_that_left_is_read_on_for(autojump_clock: MockClock,
 
 async def test_by_default_a_client_that_left_ends_it_at_once(autojump_clock: MockClock) -> None:
     ollama = Phased(whole(after=5))
-    async with dispatching(ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         await left(dispatcher, 1.0, mode="whole")
         assert ollama.open == 0
     assert trio.current_time() == 1.0
@@ -511,19 +518,19 @@ async def test_where_nothing_was_sent_yet_there_is_nothing_to_learn(autojump_clo
             return await super().handle_async_request(request)
 
     config = settings(policy={"on_disconnect": 10.0})
-    async with dispatching(config, ollama=Connecting(whole(after=5))) as dispatcher:
+    async with open_fake_dispatcher(config, ollama=Connecting(whole(after=5))) as dispatcher:
         await left(dispatcher, 1.0, mode="whole")
     assert trio.current_time() == 1.0
-    async with dispatching(config, ollama=Phased(OVERLOADED)) as dispatcher:  # in the back-off
+    async with open_fake_dispatcher(config, ollama=Phased(OVERLOADED)) as dispatcher:  # in the back-off
         await left(dispatcher, 0.1, mode="whole")
     assert trio.current_time() == 1.1
 
 
 async def test_reading_on_is_part_of_no_later_attempt(autojump_clock: MockClock) -> None:
     ollama = Phased(refusal(500, after=5), whole())
-    async with dispatching(settings(policy={"on_disconnect": 60.0}), ollama=ollama) as dispatcher:
+    async with open_fake_dispatcher(settings(policy={"on_disconnect": 60.0}), ollama=ollama) as dispatcher:
         await left(dispatcher, 1.0, mode="whole")
-    assert len(ollama.asked) == 1
+    assert len(ollama.requests) == 1
     assert trio.current_time() == 5.0
 
 
@@ -531,7 +538,7 @@ async def test_reading_on_costs_a_patient_client_nothing(autojump_clock: MockClo
     ollama = Phased(OVERLOADED, stream("a", "b", gap=1.0))
     config = settings(policy={"on_disconnect": 10.0, "retries": 1})
     async with (
-        dispatching(config, ollama=ollama) as dispatcher,
+        open_fake_dispatcher(config, ollama=ollama) as dispatcher,
         dispatcher.stream(ask(), context=context()) as pieces,
     ):
         assert [type(piece) async for piece in pieces] == [ContentPiece, ContentPiece, Done]

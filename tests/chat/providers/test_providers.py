@@ -26,8 +26,8 @@ from tools.kit.fake_providers import (
     ask,
     completion,
     context,
-    dispatching,
     json_body,
+    open_fake_dispatcher,
     settings,
     sse,
     stream,
@@ -58,9 +58,9 @@ HELLO = [{"role": "user", "content": "Hello?"}]
 async def sent(request: Request, script: Script, *, provider: str, config: Any = None) -> httpx.Request:
     """What the provider was sent for this request."""
     fake = FakeProvider(script)
-    async with dispatching(config, **{provider: fake}) as dispatcher:
+    async with open_fake_dispatcher(config, **{provider: fake}) as dispatcher:
         await dispatcher(request)
-    [asked] = fake.asked
+    [asked] = fake.requests
     return asked.request
 
 
@@ -164,11 +164,11 @@ async def test_the_configuration_goes_before_the_table(autojump_clock: MockClock
 
 async def test_geminis_own_form_is_not_spoken_and_that_is_said_without_asking(autojump_clock: MockClock) -> None:
     opencode = FakeProvider(completion())
-    async with dispatching(opencode=opencode) as dispatcher:
+    async with open_fake_dispatcher(opencode=opencode) as dispatcher:
         with pytest.raises(ErrUpstream, match="generateContent") as raised:
             await dispatcher(ask("opencode/gemini-3.6-flash"))
     assert raised.value.error_class == "wrong_endpoint"
-    assert opencode.asked == []
+    assert opencode.requests == []
 
 
 def test_a_conversation_has_one_session_from_its_first_turn_to_its_last() -> None:
@@ -212,7 +212,7 @@ async def test_the_embedded_model_is_asked_for_a_stream_whatever_was_asked_of_us
         assert dispatcher.names == ("local",)
         assert local.open == 0
     assert (answer.content, answer.provider, answer.input_tokens) == ("Hello.", "local", 11)
-    [asked] = local.asked
+    [asked] = local.requests
     assert str(asked.request.url) == "http://127.0.0.1:4711/v1/chat/completions"
     assert headers_of(asked.request) == {**COMMON, "authorization": "Bearer secret"}
     assert asked.json["stream"] is True
@@ -236,7 +236,7 @@ async def test_a_key_goes_to_its_own_provider_and_to_no_other(autojump_clock: Mo
         "kimi": (FakeProvider(MESSAGES_ANSWER), "kimi/m"),
     }
     env = {name: f"key-of-{name.lower()}" for name in KEYS}
-    async with dispatching(env=env, **{name: fake for name, (fake, _) in providers.items()}) as dispatcher:
+    async with open_fake_dispatcher(env=env, **{name: fake for name, (fake, _) in providers.items()}) as dispatcher:
         for _, model in providers.values():
             await dispatcher(ask(model))
     own = {
@@ -246,17 +246,17 @@ async def test_a_key_goes_to_its_own_provider_and_to_no_other(autojump_clock: Mo
         "kimi": "KIMI_API_KEY",
     }
     for name, (fake, _) in providers.items():
-        seen = str((fake.asked[0].request.headers.raw, fake.asked[0].request.content))
+        seen = str((fake.requests[0].request.headers.raw, fake.requests[0].request.content))
         assert [variable for variable, key in env.items() if key in seen] == ([own[name]] if name in own else [])
 
 
 async def test_a_traced_request_is_traced_on(autojump_clock: MockClock) -> None:
     here = context(trace=Trace(trace_id=1, span_id=2))
     ollama = FakeProvider(stream("Hello."))
-    async with dispatching(ollama=ollama) as dispatcher, dispatcher.stream(ask(), context=here) as pieces:
+    async with open_fake_dispatcher(ollama=ollama) as dispatcher, dispatcher.stream(ask(), context=here) as pieces:
         async for _ in pieces:
             pass
-    header = ollama.asked[0].request.headers["traceparent"]
+    header = ollama.requests[0].request.headers["traceparent"]
     assert header == f"00-{1:032x}-{here.attempts[0].span_id:016x}-01"
 
 

@@ -154,7 +154,7 @@ async def test_the_provider_speaks_three_forms_and_remembers(path: str, said: ob
         answer = await client.post(path, json=asked)
         assert said(answer.json()) == TEXT  # type: ignore[operator]
         visits = (await client.get("/visits", params={"model": "500-once.x"})).json()
-        assert [(visit["ended"], visit["left"]) for visit in visits] == [(True, None)] * 2
+        assert [(visit["ended"], visit["client_left"]) for visit in visits] == [(True, None)] * 2
         assert (await client.post(path, json={"model": "no-such-fault"})).status_code == 404
 
 

@@ -97,7 +97,7 @@ async def test_a_client_that_leaves_closes_it(directory: str) -> None:
         up.queryd.script = never_answer
         async with await up.connect() as client:
             await client.send(b"GET /v1/sql HTTP/1.1\r\nhost: door\r\n\r\n")
-            while not up.queryd.visits:
+            while not up.queryd.requests:
                 await trio.sleep(0.005)
         await up.queryd.gone.wait()
         while not up.is_quiet():

@@ -21,7 +21,7 @@ import trio
 
 from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.types import Receive, Scope, Send
-from lakehouse.core.context import ActiveRequests
+from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.server_state import open_server_state
 

@@ -50,7 +50,7 @@ def chatted() -> RequestContext:
     """A chat with one attempt, and usage."""
     context = proxied()
     context.route, context.provider, context.model, context.usage = "/v1/chat", "ollama", "qwen3:8b", Usage()
-    context.attempt("ollama", "qwen3:8b", now=100.0).ended = 100.001
+    context.record_attempt("ollama", "qwen3:8b", now=100.0).ended = 100.001
     return context
 
 

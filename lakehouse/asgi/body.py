@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
-from lakehouse.asgi.types import Receive, read_body
+from lakehouse.asgi.types import Receive
 from lakehouse.config.files import other_encoding
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrTooLarge
@@ -42,6 +42,27 @@ class PulledBody:
         """Nothing is kept."""
 
 
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """Receive a whole request body, of at most `limit` bytes.
+
+    Raises `ErrTooLarge` as soon as the body is longer, with no more than `limit` bytes kept, and
+    `ConnectionResetError` when the server reports that the client left before the end of the body.
+    """
+    parts: list[bytes] = []
+    left = limit
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError("the client left before the end of its request's body")
+        part: bytes = message.get("body", b"")
+        left -= len(part)
+        if left < 0:
+            raise ErrTooLarge(f"the request's body is larger than {limit} bytes")
+        if not message.get("more_body", False):
+            return b"".join(parts) + part if parts else part
+        parts.append(part)
+
+
 async def read_json_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
     """The whole body, at most `limit` bytes of it; raises `ErrTooLarge` as soon as it is known to be longer.
 
@@ -60,15 +81,15 @@ async def read_in_time(read: Callable[[], Awaitable[bytes]], timeout: float, con
     """What `read` gives, a request's body, within the deadline of the whole call: `timeout` seconds from the beginning
     of the flight, from now without one. Raises `ErrTimeout`, and what `read` raises."""
     began = trio.current_time() if context is None else context.started
-    around = inf if context is None else context.deadline
+    before = inf
     with trio.CancelScope(deadline=began + timeout):
         if context is not None:
-            context.deadline = min(around, began + timeout)  # for those who look at the flight
+            before = context.shorten_deadline(began + timeout)  # for the list of active requests
         try:
             return await read()
         finally:
             if context is not None:
-                context.deadline = around
+                context.restore_deadline(before)
     message = f"timeout: the body of the request did not arrive within {timeout:g} s (chatd.timeout)"
     raise ErrTimeout(message, error_class="timeout", retryable=True)
 

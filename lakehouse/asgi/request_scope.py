@@ -1,38 +1,58 @@
-"""What the layers around the application have put into a request's scope. Under a bare server there is none of it."""
+"""The request that a scope belongs to: its context, its server, and the switch from answering to streaming.
+
+`RequestLifetimeMiddleware` puts it into the scope. Applications that run without that middleware, in a test or in
+another program, use `find`; all others use `get`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import Protocol, cast
 
-from lakehouse.asgi.types import StreamBegins
+from lakehouse.asgi.server_control import HttpServerControl
+from lakehouse.asgi.types import Scope
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 
-if TYPE_CHECKING:
-    from quart import Request
+REQUEST_KEY = "lakehouse.request"
+"""The key of a scope under which the middleware puts the `RequestScope`."""
+
+EncodeError = Callable[[LakehouseError], bytes]
+"""Encodes a failure as the final event of a stream."""
+
+BeginStream = Callable[[EncodeError], None]
+"""`RequestScope.begin_stream`."""
 
 
-def context(request: Request) -> RequestContext | None:
-    """The request's flight."""
-    return cast("RequestContext | None", _scope(request).get("lakehouse"))
+class RequestScope(Protocol):
+    """What the layers around an application know about one request. Read-only for the application."""
+
+    @property
+    def context(self) -> RequestContext:
+        """The record of the request, from which log, metrics and traces are made."""
+
+    @property
+    def server(self) -> HttpServerControl | None:
+        """Our own server, None under any other. For a `websocket` scope only what `ServerControl` has may be used."""
+
+    def begin_stream(self, encode_error: EncodeError) -> None:
+        """Remove the client's deadline: the response has begun, and may go on for long.
+
+        When something ends the stream early, `encode_error(error)` is sent as its final piece. Without this call a
+        response that has begun is cut instead.
+        """
 
 
-def request_id(known: RequestContext | None) -> str | None:
-    """What `X-Request-Id` says of a flight."""
-    return None if known is None else known.id
+def get(scope: Scope) -> RequestScope:
+    """The request of this scope. Raises `KeyError` outside of `RequestLifetimeMiddleware`."""
+    return cast("RequestScope", scope[REQUEST_KEY])
 
 
-def stream_begins(request: Request) -> StreamBegins | None:
-    """What a lifeline is to be told when the answer has begun and may go on for long."""
-    return cast("StreamBegins | None", _scope(request).get("lakehouse.stream_begins"))
+def find(scope: Scope) -> RequestScope | None:
+    """The request of this scope, None outside of `RequestLifetimeMiddleware`."""
+    return cast("RequestScope | None", scope.get(REQUEST_KEY))
 
 
-def record_error(known: RequestContext | None, error: LakehouseError) -> None:
-    """Write down in the flight what went wrong, unless a deeper room has."""
-    if known is not None and known.error is None:
-        known.error = error.error_class or error.code
-
-
-def _scope(request: Request) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", request.scope)
+def request_id(context: RequestContext | None) -> str | None:
+    """The value of `X-Request-Id`, None without a context."""
+    return None if context is None else context.id

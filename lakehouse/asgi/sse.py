@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import trio
 
-from lakehouse.asgi.types import Send, Write
+from lakehouse.asgi.types import Send
+
+TryWrite = Callable[[bytes], Awaitable[None] | None]
+"""`HttpServerControl.try_write` of our own server."""
 
 KEEP_ALIVE = 5.0
 """Seconds of silence after which a comment is sent. Proxies on the way give up on a silent peer after 30 s or more,
@@ -41,11 +44,11 @@ class EventWriter:
     Cancelling a write may leave half an event on the wire, so nothing can be written after it.
     """
 
-    def __init__(self, send: Send, write: Write | None) -> None:
+    def __init__(self, send: Send, try_write: TryWrite | None) -> None:
         self.started = False
         self._send = send
-        self._shorter = write
-        self._under_way: Write | None = None  # `write` once it may be used
+        self._shorter = try_write
+        self._under_way: TryWrite | None = None  # the same, once it may be used
         self._sending = False  # stays true when that is cancelled
         self._commented: trio.Event | None = None  # set when the comment that is on its way has left
         self._now = trio.lowlevel.current_clock().current_time
@@ -104,10 +107,12 @@ class EventWriter:
 
 
 @asynccontextmanager
-async def open_writer(send: Send, *, keep_alive: float, write: Write | None = None) -> AsyncIterator[EventWriter]:
-    """A writer whose comments end with the block. `write` is the server's `DIRECT_WRITE_EXTENSION`."""
+async def open_writer(
+    send: Send, *, keep_alive: float, try_write: TryWrite | None = None
+) -> AsyncIterator[EventWriter]:
+    """A writer whose comments end with the block. `try_write` is the server's."""
     async with trio.open_nursery() as nursery:
-        writer = EventWriter(send, write)
+        writer = EventWriter(send, try_write)
         nursery.start_soon(writer.keep_alive, keep_alive)
         yield writer
         nursery.cancel_scope.cancel()

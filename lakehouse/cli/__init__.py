@@ -19,7 +19,6 @@ from lakehouse.cli.output import (
     OutputError,
     ensure_standard_streams,
     redirect_to_devnull,
-    unwrap_single,
     write_whatever_comes,
 )
 from lakehouse.config import ConfigError, values
@@ -120,6 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _command(arguments.command).run(arguments)
     except (ConfigError, OutputError, BrokenPipeError, KeyboardInterrupt, BaseExceptionGroup) as error:
+        from lakehouse.core.groups import unwrap_single  # imports trio, which `--version` and `check` can do without
+
         return _ended_by(unwrap_single(error))
 
 

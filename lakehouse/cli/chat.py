@@ -18,10 +18,11 @@ from lakehouse.chat.model.request import Message, Request
 from lakehouse.chat.providers.routing import Router
 from lakehouse.cli.configuration import settings, with_model
 from lakehouse.cli.input import InputError, clean, read_prompt
-from lakehouse.cli.output import say, unwrap_single
+from lakehouse.cli.output import say
 from lakehouse.cli.style import DIM, PLAIN, escape_control_chars
 from lakehouse.config import Config
 from lakehouse.core.errors import LakehouseError
+from lakehouse.core.groups import unwrap_single
 from lakehouse.local_model import LocalModelError
 from lakehouse.runtime.probe import embedded_model
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
 
 
 class OutputError(Exception):
@@ -42,20 +41,6 @@ def _spelt(character: str, encoding: str) -> str:
         units = character.encode("utf-16-be", "surrogatepass")
         return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
     return character
-
-
-def unwrap_single(error: BaseException) -> BaseException:
-    """What a group holds, however deep, if that is one thing, or the same thing several times; else what was given."""
-    leaves = list(_leaves(error))
-    return leaves[0] if len({(type(leaf), str(leaf)) for leaf in leaves}) == 1 else error
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 def ensure_standard_streams() -> None:

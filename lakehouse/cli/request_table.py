@@ -42,9 +42,9 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     age: float
     time_left: float | None
-    attempts: int
+    attempt_count: int
     worker: int
-    tries: tuple[AttemptRow, ...] = ()
+    attempts: tuple[AttemptRow, ...] = ()
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +91,7 @@ def _head(now: Listing, url: str) -> Text:
 
 def _lines(request: Running) -> Iterator[tuple[Text, ...]]:
     what = f"{request.method} {request.route or request.path}" + (f"  {request.model}" if request.model else "")
-    upstream = (request.upstream or "") + (f"  attempt {request.attempts}" if request.attempts > 1 else "")
+    upstream = (request.upstream or "") + (f"  attempt {request.attempt_count}" if request.attempt_count > 1 else "")
     yield (
         _text(seconds(request.age)),
         _text("" if request.time_left is None else seconds(max(0.0, request.time_left))),
@@ -101,15 +101,15 @@ def _lines(request: Running) -> Iterator[tuple[Text, ...]]:
         _text(str(request.worker), "dim"),
         _text(request.id, "dim"),
     )
-    if len(request.tries) < 2 and not any(tried.error for tried in request.tries):
+    if len(request.attempts) < 2 and not any(attempt.error for attempt in request.attempts):
         return
-    for tried in request.tries:
-        branch = "└" if tried is request.tries[-1] else "├"
-        how = tried.error or ("running" if tried.running else "answered")
-        style = "red" if tried.error else "dim"
-        said = f"{branch} {tried.why}: {how}" + (f" ({tried.status})" if tried.status else "")
-        where = _text(f"{tried.upstream}  {tried.model}", "dim")
-        yield _text(seconds(tried.age), "dim"), Text(), Text(), _text(said, style), where, Text(), Text()
+    for attempt in request.attempts:
+        branch = "└" if attempt is request.attempts[-1] else "├"
+        state = attempt.error or ("running" if attempt.running else "answered")
+        style = "red" if attempt.error else "dim"
+        label = f"{branch} {attempt.why}: {state}" + (f" ({attempt.status})" if attempt.status else "")
+        target = _text(f"{attempt.upstream}  {attempt.model}", "dim")
+        yield _text(seconds(attempt.age), "dim"), Text(), Text(), _text(label, style), target, Text(), Text()
 
 
 def seconds(value: float) -> str:

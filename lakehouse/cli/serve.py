@@ -11,10 +11,11 @@ from contextlib import suppress
 import trio
 
 from lakehouse.cli.configuration import settings, with_bind, with_model
-from lakehouse.cli.output import OutputError, redirect_to_devnull, say, unwrap_single
+from lakehouse.cli.output import OutputError, redirect_to_devnull, say
 from lakehouse.cli.smoke_request import smoke_request
 from lakehouse.cli.startup_report import startup_report
 from lakehouse.config import Config
+from lakehouse.core.groups import unwrap_single
 from lakehouse.local_model import LocalModelError
 from lakehouse.process.errors import ChildStartFailed
 from lakehouse.runtime.multiprocess import serve_multiprocess

@@ -1,29 +1,49 @@
-"""The requests in flight, as their lifelines know them, and the tries that each makes."""
+"""The context of one request: identity, deadline, client, route, attempts and outcome.
+
+The request lifecycle makes a `RequestContext`, every layer records in it what it does for the request, and telemetry
+makes log, metrics, traces and the list of active requests from it, so that they agree.
+
+The attributes are there to be read. All writing is done by the methods, whose names say what has happened; a test
+(`tests/core/test_context.py`) fails for an assignment from any other module. Properties in place of attributes would
+say the same, and cost a relayed GET one percent.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
-from lakehouse.core.errors import ERROR_CLASSES, Attempt, ErrorClass
+from lakehouse.core.attempts import AttemptReason, AttemptRecord
+from lakehouse.core.errors import Attempt, LakehouseError
+from lakehouse.core.failure_classes import ErrorClass
 
 if TYPE_CHECKING:
     from lakehouse.core.trace_context import Trace
 
-AttemptReason = Literal["first", "retry", "fallback", "hedge", "resume"]
-"""Why a try was made: `resume` goes on with a stream that broke half-way."""
+Phase = Literal["received", "queued", "connecting", "sending", "waiting", "backoff", "streaming"]
+"""What a request is doing: `queued` for a slot or a process, `waiting` for the head of a response."""
+
+Outcome = Literal["answered", "client left", "deadline", "drain", "cancelled", "failed"]
+"""What ended a request. `answered` includes an error that was sent as a whole response."""
+
+CLIENT_CLOSED_REQUEST = 499
+"""The status that is logged for a client that left before its response was complete, as nginx logs it. No client gets
+it."""
+
+DEFAULT_PRINCIPAL = "default"
+"""The principal of a token without a name."""
 
 
-class Caller(Protocol):
-    """Whoever knows the client of a request."""
+class Client(Protocol):
+    """The client of a request, as far as the server knows about it."""
 
     @property
-    def gone(self) -> bool:
-        """Whether the client has left before its answer was complete."""
+    def disconnected(self) -> bool:
+        """Whether the client left before its response was complete."""
 
 
 class Usage(Protocol):
@@ -42,64 +62,21 @@ class Usage(Protocol):
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class AttemptRecord:
-    """One attempt of a flight at one provider, while it runs (`ended` is None) and after.
-
-    Times are of trio's clock, in seconds; `status` is the provider's HTTP status, `error` a class of failure, None for
-    the try that answered. `parent_id` in a `traceparent` sent with it names this try: see `RequestContext.traceparent`.
-    """
-
-    upstream: str
-    model: str
-    started: float
-    why: AttemptReason = "first"
-    ended: float | None = None
-    first_piece: float | None = None
-    status: int | None = None
-    error: str | None = None
-    span_id: int = 0
-
-    def entry(self, left: ErrorClass | None) -> Attempt:
-        """This try as an error carries it; `left` is its class if it was given up."""
-        found = [known for known in ERROR_CLASSES if known == self.error]
-        return Attempt(
-            provider=self.upstream,
-            model=self.model,
-            status=self.status,
-            error=found[0] if found else left,
-            ms=round(((self.started if self.ended is None else self.ended) - self.started) * 1000, 3),
-        )
-
-    def describe(self, now: float) -> dict[str, object]:
-        """A try as `GET /v1/requests` shows it; `age` is how long it runs or ran, in seconds."""
-        return {
-            "upstream": self.upstream,
-            "model": self.model,
-            "why": self.why,
-            "age": round((now if self.ended is None else self.ended) - self.started, 3),
-            "running": self.ended is None,
-            "status": self.status,
-            "error": self.error,
-        }
-
-
-@dataclass(slots=True, eq=False, kw_only=True)
 class Content:
-    """What was asked and answered, for traces only. A flight has one only if the configuration says `trace_content`."""
+    """Messages and answer of a chat, for traces only. A context has it only where `trace_content` is configured."""
 
-    asked: object = None
-    answered: object = None
+    input: object = None
+    output: object = None
 
 
 class RequestContext(msgspec.Struct, eq=False, kw_only=True):
-    """One request from its head to its end; the rooms it passes through write down what they are doing for it.
+    """One request from its head to its end.
 
-    Times are of trio's clock, in seconds. `phase` is one of `received`, `queued`, `connecting`, `sending`, `waiting`,
-    `backoff`, `streaming`; `route` is the prefix or path that the request matched, never the raw path; `outcome` is
-    what ended it: `answered`, `client left`, `deadline`, `drain`, `cancelled` or `failed`. `error` is the class or code
-    of what went wrong, never a message. `caller` knows whether the client is still there. `tier` is the name in
-    `[models]` that was asked for, if it was one. `left_out` and `adjusted` name the fields of the request that an
-    upstream was not sent, and those that it was sent with another value, because its form has no place for them.
+    Times are of trio's clock, in seconds. `route` is the prefix or path that the request matched, never the raw path;
+    `error` is a class or code, never a message. `principal` is the name of the token that was presented, None without
+    one. `tier` is the name in `[models]` that was asked for, if it was one. `first_piece` is when the response of the
+    upstream began, `upstream_seconds` how long upstreams were waited for. `left_out` names the fields of the request
+    that the upstream's dialect has no place for, `adjusted` those that were sent with another value.
     """
 
     id: str
@@ -107,54 +84,174 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     path: str
     started: float
     deadline: float = inf
+    principal: str | None = None
     route: str = ""
-    phase: str = "received"
+    phase: Phase = "received"
     upstream: str | None = None
-    model: str | None = None
-    attempt_count: int = 0
-    status: int | None = None
-    outcome: str | None = None
-    first_piece: float | None = None
-    upstream_seconds: float = 0.0
-    ended: float | None = None
-    error: str | None = None
     provider: str | None = None
+    model: str | None = None
     tier: str | None = None
-    finish_reason: str | None = None
-    usage: Usage | None = None
     attempts: tuple[AttemptRecord, ...] = ()
-    trace: Trace | None = None
-    content: Content | None = None
-    caller: Caller | None = None
+    attempt_count: int = 0
     left_out: tuple[str, ...] = ()
     adjusted: tuple[str, ...] = ()
+    first_piece: float | None = None
+    upstream_seconds: float = 0.0
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    status: int | None = None
+    outcome: Outcome | None = None
+    error: str | None = None
+    ended: float | None = None
+    trace: Trace | None = None
+    content: Content | None = None
+    client: Client | None = None
 
-    def changed(self, *, left_out: Iterable[str], adjusted: Iterable[str]) -> None:
-        """Write down which fields of the request an upstream is not sent as the caller wrote them."""
+    # Who asks, and for how long.
+
+    def identify(self, principal: str) -> None:
+        """Record whose token the request presented."""
+        self.principal = principal
+
+    def watch_client(self, client: Client | None) -> None:
+        """Take `disconnected` from this object, from now on."""
+        self.client = client
+
+    @property
+    def client_disconnected(self) -> bool:
+        """Whether the client has left. False as long as no server has been asked (`client` is None)."""
+        return self.client is not None and self.client.disconnected
+
+    def set_timeout(self, seconds: float) -> None:
+        """Set the deadline to `seconds` after the beginning of the request."""
+        self.deadline = self.started + seconds
+
+    def shorten_deadline(self, deadline: float) -> float:
+        """Set the deadline, unless it is earlier already. Returns the one before, for `restore_deadline`."""
+        before = self.deadline
+        self.deadline = min(before, deadline)
+        return before
+
+    def restore_deadline(self, deadline: float) -> None:
+        """Set the deadline back to what `shorten_deadline` returned."""
+        self.deadline = deadline
+
+    def lift_deadline(self) -> None:
+        """Remove the deadline: the response has begun, and may go on for long."""
+        self.deadline = inf
+
+    # Where the request goes.
+
+    def assign_route(self, route: str) -> None:
+        """Record which route the request has matched."""
+        self.route = route
+
+    def begin_relay(self, route: str, upstream: str) -> None:
+        """Record that the request matched a route that relays it to one upstream, in one attempt."""
+        self.route = route
+        self.upstream = upstream
+        self.attempt_count = 1
+
+    def begin_phase(self, phase: Phase) -> None:
+        """Record what the request is doing now."""
+        self.phase = phase
+
+    def assign_upstream(self, upstream: str) -> None:
+        """Record which upstream the request is sent to."""
+        self.upstream = upstream
+
+    def assign_provider(self, provider: str, model: str) -> None:
+        """Record which provider and model a chat is sent to."""
+        self.upstream = self.provider = provider
+        self.model = model
+
+    def assign_tier(self, tier: str | None) -> None:
+        """Record under which name of `[models]` a chat was asked for, if under one."""
+        self.tier = tier
+
+    def record_attempt(self, upstream: str, model: str, *, now: float, why: AttemptReason = "first") -> AttemptRecord:
+        """Record that an attempt begins. Its maker completes the record that is returned."""
+        record = AttemptRecord(upstream=upstream, model=model, started=now, why=why)
+        self.attempts += (record,)
+        self.attempt_count += 1
+        return record
+
+    def list_attempts(self, *, abandoned_as: ErrorClass | None = None) -> tuple[Attempt, ...]:
+        """The attempts as an error lists them; `abandoned_as` is the class of those that have not failed themselves."""
+        return tuple(record.to_error_entry(abandoned_as) for record in self.attempts)
+
+    def record_request_changes(self, *, left_out: Iterable[str], adjusted: Iterable[str]) -> None:
+        """Record which fields of the request an upstream is not sent as the client wrote them."""
         if left_out:
             self.left_out = tuple(dict.fromkeys((*self.left_out, *left_out)))
         if adjusted:
             self.adjusted = tuple(dict.fromkeys((*self.adjusted, *adjusted)))
 
-    def attempt(self, upstream: str, model: str, *, now: float, why: AttemptReason = "first") -> AttemptRecord:
-        """Write down that a try begins; whoever makes it fills in how it ended."""
-        made = AttemptRecord(upstream=upstream, model=model, started=now, why=why)
-        self.attempts += (made,)
-        self.attempt_count += 1
-        return made
+    # What came back.
 
-    def trail(self, *, left: ErrorClass | None = None) -> tuple[Attempt, ...]:
-        """The tries as an error carries them; `left` is the class of those that were given up with the request."""
-        return tuple(made.entry(left) for made in self.attempts)
+    def record_first_piece(self, now: float) -> None:
+        """Record that the response of the upstream begins."""
+        self.first_piece = now
+
+    def add_upstream_time(self, seconds: float) -> None:
+        """Count seconds that were spent waiting for an upstream."""
+        self.upstream_seconds += seconds
+
+    def record_usage(self, usage: Usage | None) -> None:
+        """Record the tokens and dollars counted so far."""
+        self.usage = usage
+
+    def record_finish(self, finish_reason: str | None, usage: Usage | None) -> None:
+        """Record how the model ended its answer, and what it cost."""
+        self.finish_reason = finish_reason
+        self.usage = usage
+
+    # How the request ends.
+
+    def record_response_status(self, status: int) -> None:
+        """Record the status that the client is sent."""
+        self.status = status
+
+    def record_error(self, error: LakehouseError) -> None:
+        """Record the cause of a failure, unless a deeper layer has recorded one already."""
+        if self.error is None:
+            self.error = error.error_class or error.code
+
+    def replace_error(self, error: LakehouseError) -> None:
+        """Record the cause of a failure, in place of one that was recorded before."""
+        self.error = error.error_class or error.code
+
+    def finish(self, outcome: Outcome) -> None:
+        """Record how the request ended."""
+        self.outcome = outcome
+
+    def fail(self, error: LakehouseError, outcome: Outcome) -> None:
+        """Record that the request ended in a failure."""
+        self.outcome = outcome
+        self.record_error(error)
+
+    def close(self, now: float) -> None:
+        """Record when the request ended. Nothing is recorded after it."""
+        self.ended = now
+        self.client = None  # which refers to the connection
+
+    # Traces.
+
+    def begin_trace(self, trace: Trace, *, with_content: bool) -> None:
+        """Make the request part of a trace; `with_content` when messages and answer are to be kept for it."""
+        self.trace = trace
+        if with_content:
+            self.content = Content()
 
     def traceparent(self, attempt: AttemptRecord | None = None) -> bytes | None:
-        """The W3C header to send with a call made for this flight, or None when it is not traced."""
+        """The W3C header to send with a call that is made for this request, None when it is not traced."""
         return None if self.trace is None else self.trace.header(attempt)
 
     def describe(self, now: float) -> dict[str, object]:
-        """What `GET /v1/requests` shows of it; ages and times left are seconds."""
+        """The request as `GET /v1/requests` shows it; ages and times left are seconds."""
         return {
             "id": self.id,
+            "principal": self.principal,
             "method": self.method,
             "path": self.path,
             "route": self.route,
@@ -164,27 +261,6 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
             "model": self.model,
             "age": round(now - self.started, 3),
             "time_left": None if self.deadline == inf else round(self.deadline - now, 3),
-            "attempts": self.attempt_count,
-            "tries": [made.describe(now) for made in self.attempts],
+            "attempt_count": self.attempt_count,
+            "attempts": [record.describe(now) for record in self.attempts],
         }
-
-
-class ActiveRequests:
-    """The set of flights of one service."""
-
-    def __init__(self) -> None:
-        self._active_requests: dict[int, RequestContext] = {}
-
-    def __len__(self) -> int:
-        return len(self._active_requests)
-
-    def __iter__(self) -> Iterator[RequestContext]:
-        return iter(tuple(self._active_requests.values()))
-
-    def add(self, context: RequestContext) -> None:
-        """Begin to show this flight."""
-        self._active_requests[id(context)] = context
-
-    def remove(self, context: RequestContext) -> None:
-        """Stop showing it; once is enough, twice is harmless."""
-        self._active_requests.pop(id(context), None)

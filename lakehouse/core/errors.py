@@ -21,35 +21,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import ClassVar
 
 import msgspec
 
-ErrorClass = Literal[
-    "auth",
-    "billing",
-    "quota",
-    "entitlement",
-    "client_not_allowed",
-    "forbidden",
-    "missing_header",
-    "wrong_endpoint",
-    "model_not_found",
-    "rate_limit",
-    "overloaded",
-    "upstream_error",
-    "server_error",
-    "timeout",
-    "context_overflow",
-    "unsupported_parameter",
-    "bad_request",
-    "content_policy",
-    "empty_response",
-    "incomplete_stream",
-]
-"""What an upstream's failure means, whatever number it came with."""
-
-ERROR_CLASSES: tuple[ErrorClass, ...] = get_args(ErrorClass)
+from lakehouse.core.failure_classes import ErrorClass
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,56 +189,3 @@ class ErrTimeout(LakehouseError):
 
     code = "ErrTimeout"
     status = 504
-
-
-class ClassFacts(NamedTuple):
-    """What follows from an error class: the exception, and whether the same request may succeed later."""
-
-    error: type[LakehouseError]
-    retryable: bool
-
-
-CLASS_FACTS: dict[ErrorClass, ClassFacts] = {
-    "auth": ClassFacts(ErrUpstream, False),
-    "billing": ClassFacts(ErrUpstream, False),
-    "quota": ClassFacts(ErrRateLimited, False),
-    "entitlement": ClassFacts(ErrUpstream, False),
-    "client_not_allowed": ClassFacts(ErrUpstream, False),
-    "forbidden": ClassFacts(ErrUpstream, False),
-    "missing_header": ClassFacts(ErrUpstream, False),
-    "wrong_endpoint": ClassFacts(ErrUpstream, False),
-    "model_not_found": ClassFacts(ErrUpstream, False),
-    "rate_limit": ClassFacts(ErrRateLimited, True),
-    "overloaded": ClassFacts(ErrUpstream, True),
-    "upstream_error": ClassFacts(ErrUpstream, True),
-    "server_error": ClassFacts(ErrUpstream, True),
-    "timeout": ClassFacts(ErrTimeout, True),
-    "context_overflow": ClassFacts(ErrBadRequest, False),
-    "unsupported_parameter": ClassFacts(ErrBadRequest, False),
-    "bad_request": ClassFacts(ErrBadRequest, False),
-    "content_policy": ClassFacts(ErrBadRequest, False),
-    "empty_response": ClassFacts(ErrUpstream, True),
-    "incomplete_stream": ClassFacts(ErrUpstream, True),
-}
-"""The class decides the status, not the upstream's number: an overload sent as 429 is a 502, a quota as 403 a 429."""
-
-
-def failure(
-    error_class: ErrorClass,
-    message: str,
-    *,
-    provider: str | None = None,
-    upstream_status: int | None = None,
-    retryable: bool | None = None,
-    retry_after: float | None = None,
-) -> LakehouseError:
-    """An upstream's failure as the exception its class calls for; `retryable` overrides what the class says."""
-    facts = CLASS_FACTS[error_class]
-    return facts.error(
-        message,
-        provider=provider,
-        upstream_status=upstream_status,
-        error_class=error_class,
-        retryable=facts.retryable if retryable is None else retryable,
-        retry_after=retry_after,
-    )

@@ -7,7 +7,9 @@ from math import inf
 
 import trio
 
-from lakehouse.asgi.types import BARE_QUERY, FULL_RESPONSE_MESSAGE, SERVER_CONTROL_EXTENSION, Receive, Scope, Send
+from lakehouse.asgi import request_scope
+from lakehouse.asgi.server_control import HttpServerControl, full_response
+from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.config import GatewayTable
 from lakehouse.config.urls import separate
 from lakehouse.core.context import RequestContext
@@ -26,7 +28,7 @@ TRAILERS = "http.response.trailers"
 
 
 class Gateway:
-    """The gateway group as an ASGI application; `http` and `websocket` scopes with a `RequestContext` in ``lakehouse``.
+    """The gateway group as an ASGI application; `http` and `websocket` scopes with a `RequestScope`.
 
     It has one `Upstream` for every service, with its own connections and limits, so a slow one takes nothing from the
     others. What fails before the response's head is out is raised as a LakehouseError with the upstream's name; after
@@ -74,15 +76,16 @@ class Gateway:
 
     async def answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request whose route was found."""
-        context: RequestContext = scope["lakehouse"]
-        context.route, context.upstream, context.attempt_count = route.name, route.upstream, 1
+        request = request_scope.get(scope)
+        context, server = request.context, request.server
+        context.begin_relay(route.name, route.upstream)
         upstream = self._upstreams[route.upstream]
         target = upstream.base_path + upstream_target(route, scope["raw_path"], scope["query_string"])
-        if BARE_QUERY in scope:
-            target += b"?"
         head = self._request_head(scope, context)
-        if (server := scope["extensions"].get(SERVER_CONTROL_EXTENSION)) is not None:
+        if server is not None:
             server.idle_limit = self._idle_timeout
+            if not scope["query_string"] and server.bare_query:
+                target += b"?"
         asked = self._deadlines.now()
         try:
             if scope["type"] == "websocket":
@@ -90,7 +93,7 @@ class Gateway:
             else:
                 await relay(upstream, target, head, scope, receive, send, asked=asked, reactor=self._deadlines)
         finally:  # the whole exchange was the upstream's, also when it failed or the client left
-            context.upstream_seconds = self._deadlines.now() - asked
+            context.add_upstream_time(self._deadlines.now() - asked)
 
     def _request_head(self, scope: Scope, context: RequestContext) -> RequestHead:
         client = scope.get("client")
@@ -137,12 +140,13 @@ async def relay(
 
     `asked` is when that began, by `reactor`.
     """
-    context: RequestContext = scope["lakehouse"]
+    request = request_scope.get(scope)
+    context = request.context
     method: bytes = scope["method"].encode()
     trailers = accepts_trailers(head.dropped_headers) and TRAILERS in scope["extensions"]
     if trailers:
         head.headers.extend(((b"connection", b"te"), (b"te", b"trailers")))
-    body = None if head.length == 0 else await _body(scope, receive, head.length)
+    body = None if head.length == 0 else await _body(request.server, receive, head.length)
     if isinstance(body, RequestBody):
         async with upstream.send_pooled(method, target, head.headers, body, context=context) as response:
             await _answer(response, method, asked, reactor.now(), context, send, trailers=trailers)
@@ -154,11 +158,10 @@ async def relay(
             response.close()
 
 
-async def _body(scope: Scope, receive: Receive, length: int | None) -> RequestBody | bytes:
+async def _body(server: HttpServerControl | None, receive: Receive, length: int | None) -> RequestBody | bytes:
     """What to send along: a small body that came with its head leaves with it, any other as it arrives."""
     body = RequestBody(receive, length)
-    server = scope["extensions"].get(SERVER_CONTROL_EXTENSION)
-    if length is not None and server is not None and server.body_is_here:
+    if length is not None and server is not None and server.body_received:
         return await body.receive()
     return body
 
@@ -173,7 +176,7 @@ async def _answer(
     *,
     trailers: bool,
 ) -> None:
-    context.first_piece = answered
+    context.record_first_piece(answered)
     has_body = method != b"HEAD" and response.status not in (204, 304)
     head = response_headers(response.headers, status=response.status, has_body=has_body)
     if not head.streamed:
@@ -182,6 +185,6 @@ async def _answer(
     if trailers:
         head.headers.append((b"trailer", head.trailers))
     elif (body := response.take_whole()) is not None:
-        await send({"type": FULL_RESPONSE_MESSAGE, "status": response.status, "headers": head.headers, "body": body})
+        await send(full_response(response.status, head.headers, body))
         return
     await send_response(response, head.headers, send, trailers=trailers)

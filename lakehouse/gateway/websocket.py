@@ -16,8 +16,8 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
 
+from lakehouse.asgi import request_scope
 from lakehouse.asgi.types import DENIAL, Receive, Scope, Send
-from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 from lakehouse.gateway.body_streaming import send_response
 from lakehouse.gateway.headers import Headers, response_headers
@@ -79,7 +79,7 @@ async def relay(
     await receive()  # websocket.connect
     offered: Sequence[str] = scope["subprotocols"]
     key, fields = handshake(offered)
-    context: RequestContext = scope["lakehouse"]
+    context = request_scope.get(scope).context
     with await upstream.request(b"GET", target, [*headers, *fields], None, context=context) as response:
         answer = response_headers(response.headers, status=response.status, has_body=True)
         if response.status != 101:
@@ -91,7 +91,7 @@ async def relay(
         subprotocol = accepted(response.headers, key, offered, upstream.peer)
         told = [(name, value) for name, value in answer.headers if not name.startswith(b"sec-websocket-")]
         await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": told})
-        context.phase = "streaming"
+        context.begin_phase("streaming")
         async with response.upgrade() as stream:
             await WebSocketRelay(stream, receive, send, peer=upstream.peer).run()
 

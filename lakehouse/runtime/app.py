@@ -13,7 +13,9 @@ from typing import cast
 
 import trio
 
+from lakehouse.asgi import request_scope
 from lakehouse.asgi.middleware.request_lifecycle import native_error_response
+from lakehouse.asgi.responses import Response, json_response
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.chat.api.endpoint import ChatEndpoint
 from lakehouse.chat.api.native import NativeChat
@@ -71,8 +73,7 @@ class Application:
         app = None
         if scope["type"] == "http":
             if scope["path"] in self._paths:
-                context: RequestContext = scope["lakehouse"]
-                context.route = scope["path"]
+                request_scope.get(scope).context.assign_route(scope["path"])
             if scope["method"] == "POST":
                 app = self._posts.get(path)
         if app is None:
@@ -92,11 +93,11 @@ class Application:
         return cast("App", routes(self._chat, max_body=self._max_body, timeout=self._timeout, prefix=self._prefix))
 
 
-def error_response(context: RequestContext, failure: LakehouseError) -> tuple[int, object, list[tuple[str, str]]]:
+def error_response(context: RequestContext, failure: LakehouseError) -> Response:
     """How a failure is told that meets a request outside of its route: at the door, at its deadline, while draining.
 
     OpenAI's clients find OpenAI's envelope around it.
     """
     if context.path.startswith(OPENAI_PATHS):
-        return status_of(failure), envelope(failure, context.id), headers_of(failure)
+        return json_response(envelope(failure, context.id), status_of(failure), headers_of(failure))
     return native_error_response(context, failure)

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 
-from lakehouse.asgi.types import Receive, Scope, Send, send_json
+from lakehouse.asgi.responses import send_json
+from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.core.errors import ErrMethodNotAllowed, ErrUnavailable
 from lakehouse.core.health import HEALTHY, Health, HealthStatus
 

@@ -218,8 +218,8 @@ def _build_apps(
     )
     line = partial(RequestLifetimeMiddleware, active_requests=sources.active_requests, on_end=observer.on_end)
     lifelines = (
-        line(traced(auth(whole, sign_in=SignIn()), observer.traces), refusal=error_response),
-        line(traced(auth(alone), observer.traces), refusal=error_response),
+        line(traced(auth(whole, sign_in=SignIn()), observer.traces), render_error=error_response),
+        line(traced(auth(alone), observer.traces), render_error=error_response),
     )
     return Runtime(
         dispatcher=dispatcher,

@@ -49,7 +49,7 @@ class Connection:
             connection_io.transport.watch_disconnect(server_state.disconnects, connection_io.client_disconnected)
             with connection_io.scope:
                 await self._serve()
-            if connection_io.scope.cancelled_caught and not connection_io.gone:
+            if connection_io.scope.cancelled_caught and not connection_io.disconnected:
                 await (self._reply_header_timeout() if self._exchange is None else self._interrupted(self._exchange))
         except (OSError, trio.BrokenResourceError) as error:
             logger.debug("a connection ended: %r", error)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import trio
 
+from lakehouse.asgi.server_control import FinalResponse
 from lakehouse.core.errors import ErrTimeout
 from lakehouse.server.request_head import RequestHead
 from lakehouse.server.request_parser import RequestParser
@@ -29,7 +28,7 @@ class ConnectionIO:
     """What an exchange sees of its connection.
 
     `scope` is the connection's cancel scope. It is cancelled when a head is awaited for too long, when the client
-    leaves while `busy`, that is, while there is someone to answer, and by `interrupt`. `gone` says that the client has
+    leaves while `busy`, that is, while there is someone to answer, and by `interrupt`. `disconnected` says that the client has
     left, or that it took nothing of its answer for too long, which is treated as the same.
     """
 
@@ -37,8 +36,8 @@ class ConnectionIO:
         "_server_state",
         "awaits_head",
         "busy",
+        "disconnected",
         "final_response",
-        "gone",
         "idle",
         "idle_limit",
         "limits",
@@ -54,26 +53,26 @@ class ConnectionIO:
         self.limits = server_state.limits
         self.parser = RequestParser(server_state.limits)
         self.scope = trio.CancelScope()
-        self.final_response: Callable[[], Awaitable[None]] | None = None
+        self.final_response: FinalResponse | None = None
         self.awaits_head = False  # waiting for a request's head, or for the rest of one
         self.idle = False  # waiting for the first byte of a request
         self.idle_limit: float | None = None
         """Seconds between two pieces of the present request's body or of its answer, where the application says so;
         None: `limits` says it."""
         self.busy = False
-        self.gone = False
+        self.disconnected = False
         self.served = False  # whether this connection has had a request
 
     def client_disconnected(self) -> None:
         """The client is gone: whatever is done for it ends now."""
-        self.gone = True
+        self.disconnected = True
         if self.busy:
             self.scope.cancel()
 
-    def interrupt(self, last_words: Callable[[], Awaitable[None]]) -> None:
-        """End the request under way, and the connection with it. `final_response` may still answer, when all that the
-        request started has ended."""
-        self.final_response = last_words
+    def interrupt(self, final_response: FinalResponse) -> None:
+        """Cancel the request under way, and close the connection after it. `final_response` is awaited when everything
+        that the request started has ended."""
+        self.final_response = final_response
         self.scope.cancel()
 
     async def read_head(self) -> RequestHead | None:
@@ -85,7 +84,7 @@ class ConnectionIO:
         if self.parser.empty and not await self._await_head():
             return None
         head = self.parser.take_head()
-        if self.gone:
+        if self.disconnected:
             return None
         self.served = True
         return head
@@ -118,11 +117,6 @@ class ConnectionIO:
         finally:
             self.awaits_head = False
             timeout.disarm(lost)
-
-    @property
-    def body_is_here(self) -> bool:
-        """Whether the request's body has arrived to its end: all of it is one `receive` away."""
-        return self.parser.request_complete
 
     async def read_body(self) -> tuple[bytes, bool]:
         """What has arrived of the body, at least a byte unless it ends, and whether there is more to come.

@@ -9,18 +9,12 @@ from urllib.parse import unquote
 
 import trio
 
-from lakehouse.asgi.types import (
-    BARE_QUERY,
-    DIRECT_WRITE_EXTENSION,
-    FULL_RESPONSE_MESSAGE,
-    SERVER_CONTROL_EXTENSION,
-    Message,
-    ResponseError,
-    Scope,
-)
+from lakehouse.asgi.server_control import FULL_RESPONSE, SERVER_KEY
+from lakehouse.asgi.types import Message, ResponseError, Scope
 from lakehouse.core.errors import LakehouseError
 from lakehouse.net.http1.framing import encode_chunk
 from lakehouse.server.connection_io import ConnectionIO, ErrSlowBody
+from lakehouse.server.request_control import RequestControl
 from lakehouse.server.request_head import RequestHead, to_origin_form
 from lakehouse.server.response_writer import CONTINUE, ResponseWriter, error_response_bytes
 from lakehouse.server.server_state import ServerState
@@ -51,7 +45,7 @@ class ScopeTemplate:
             "headers": [],
             "client": client,
             "server": server,
-            "extensions": {SERVER_CONTROL_EXTENSION: connection_io},
+            "extensions": {},
         }
 
     def localise(self, head: RequestHead) -> None:
@@ -63,7 +57,7 @@ class ScopeTemplate:
 
         `raw_path` is as it was sent, so a foreign URL or an asterisk does not begin with a slash.
         """
-        raw_path, mark, query = head.target.partition(b"?")
+        raw_path, _, query = head.target.partition(b"?")
         path = raw_path.decode("ascii")  # llhttp takes no other bytes in a target
         scope = self._common.copy()
         scope["http_version"] = head.version
@@ -71,8 +65,6 @@ class ScopeTemplate:
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = raw_path
         scope["query_string"] = query
-        if mark and not query:
-            scope[BARE_QUERY] = True
         scope["headers"] = head.headers
         return scope
 
@@ -85,20 +77,18 @@ class ScopeTemplate:
         return scope
 
 
-class RequestCycle:
+class RequestCycle(RequestControl):
     """One request and its response; `receive` and `send` are what the application gets.
 
     The connection's next request begins when the application has returned, not when its response is complete.
     """
 
     __slots__ = (
-        "_connection_io",
         "_continued",
         "_over",
         "_received",
         "_scope_template",
         "_server_state",
-        "head",
         "read",
         "response",
     )
@@ -106,9 +96,8 @@ class RequestCycle:
     def __init__(
         self, server_state: ServerState, connection_io: ConnectionIO, head: RequestHead, scope_template: ScopeTemplate
     ) -> None:
+        super().__init__(connection_io, head)
         self._server_state = server_state
-        self._connection_io = connection_io
-        self.head = head
         self.response = ResponseWriter(head)
         self.read = False  # whether the application has had the whole body
         self._received = 0
@@ -125,14 +114,14 @@ class RequestCycle:
         connection_io.busy = True
         try:
             await self._server_state.app(self._scope(), self.receive, self.send)
-            if not self.response.complete and not connection_io.gone:
+            if not self.response.complete and not connection_io.disconnected:
                 logger.error("the application left %s without a whole response", self._name())
                 await self._fail()
         except LakehouseError as error:  # its own words, or a lifeline's that the answer must not look complete
             logger.debug("%s failed: %s", self._name(), error)
             await self._fail(error)
         except Exception:  # whatever it is, it ends this exchange only
-            if connection_io.gone:
+            if connection_io.disconnected:
                 logger.debug("the application failed behind a client that left %s", self._name(), exc_info=True)
             else:
                 logger.exception("the application failed at %s", self._name())
@@ -151,9 +140,9 @@ class RequestCycle:
 
     def _scope(self) -> Scope:
         scope = self._scope_template.scope(self.head)
-        scope[DIRECT_WRITE_EXTENSION] = self.write
+        scope[SERVER_KEY] = self
         if self.head.te_trailers:
-            scope["extensions"] = {**scope["extensions"], "http.response.trailers": {}}
+            scope["extensions"] = {"http.response.trailers": {}}
         return scope
 
     async def receive(self) -> Message:
@@ -182,12 +171,12 @@ class RequestCycle:
         """
         kind = message["type"]
         response = self.response
-        if kind == FULL_RESPONSE_MESSAGE or kind == "http.response.start":
+        if kind == FULL_RESPONSE or kind == "http.response.start":
             if self._must_close():
                 response.close = True
             trailers = message.get("trailers", False)
             response.start(message["status"], message.get("headers", ()), self._server_state.date(), trailers=trailers)
-            if kind != FULL_RESPONSE_MESSAGE:
+            if kind != FULL_RESPONSE:
                 return
             pieces = response.body(message["body"], False)
             left = (
@@ -212,8 +201,8 @@ class RequestCycle:
         if response.complete:
             self._end()
 
-    def write(self, data: bytes) -> Awaitable[None] | None:
-        """A piece of a body that is under way, see `DIRECT_WRITE_EXTENSION`."""
+    def try_write(self, data: bytes) -> Awaitable[None] | None:
+        """Send a piece of a response body that has begun, see `HttpServerControl.try_write`."""
         response = self.response
         if not response.chunked or response.complete or not data:
             return self.send({"type": "http.response.body", "body": data, "more_body": True})

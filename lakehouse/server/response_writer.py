@@ -6,18 +6,15 @@ one length, and never a complete response that is not the one declared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from http import HTTPStatus
 
 import msgspec
 
-from lakehouse.asgi.types import ResponseError
+from lakehouse.asgi.types import HeaderPairs, ResponseError
 from lakehouse.core.errors import LakehouseError
 from lakehouse.net.http1.fields import InvalidFieldError, encode_fields
 from lakehouse.net.http1.framing import LAST_CHUNK
 from lakehouse.server.request_head import RequestHead
-
-HeaderPairs = Iterable[tuple[bytes, bytes]]
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"")) for status in range(200, 600)}

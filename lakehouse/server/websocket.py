@@ -15,12 +15,14 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
 
+from lakehouse.asgi.server_control import SERVER_KEY
 from lakehouse.asgi.types import DENIAL, Message, ResponseError
 from lakehouse.core.errors import ErrForbidden, LakehouseError
 from lakehouse.net.websocket import FrameSender, MessageAssembler, MessageTooLarge, close_event
 from lakehouse.server.connection_io import ConnectionIO
 from lakehouse.server.handshake import Handshake
 from lakehouse.server.message_queue import MessageQueue
+from lakehouse.server.request_control import RequestControl
 from lakehouse.server.request_cycle import ScopeTemplate
 from lakehouse.server.request_head import ProtocolError, RequestHead
 from lakehouse.server.response_writer import ResponseWriter, error_response_bytes
@@ -37,7 +39,7 @@ class State(Enum):
     DENIED = "after the handshake was refused"
 
 
-class WebSocket:
+class WebSocket(RequestControl):
     """One WebSocket from its handshake to its close; `receive` and `send` are the application's.
 
     After the client's close the application gets `websocket.disconnect`, and has `websocket_close` seconds to return; a
@@ -47,9 +49,8 @@ class WebSocket:
     def __init__(
         self, server_state: ServerState, connection_io: ConnectionIO, head: RequestHead, scope_template: ScopeTemplate
     ) -> None:
+        super().__init__(connection_io, head)
         self._server_state = server_state
-        self._connection_io = connection_io
-        self._head = head
         self._scope_template = scope_template
         self._state = State.CONNECTING
         self._handshake: Handshake | None = None
@@ -66,13 +67,14 @@ class WebSocket:
         """Shake hands, run the application, close. The connection ends afterwards."""
         connection_io = self._connection_io
         try:
-            self._handshake = handshake = Handshake(self._head)
+            self._handshake = handshake = Handshake(self.head)
         except ProtocolError as error:
             await self._refuse(error)
             await connection_io.linger()
             return
-        scope = self._scope_template.websocket_scope(self._head, handshake.subprotocols)
-        scope["extensions"] = {**scope["extensions"], DENIAL: {}}
+        scope = self._scope_template.websocket_scope(self.head, handshake.subprotocols)
+        scope["extensions"] = {DENIAL: {}}
+        scope[SERVER_KEY] = self
         connection_io.busy = True
         try:
             async with trio.open_nursery() as self._nursery:
@@ -118,7 +120,7 @@ class WebSocket:
         self._nursery.start_soon(self._read)
 
     async def _start_denial(self, message: Message) -> None:
-        response = ResponseWriter(self._head)
+        response = ResponseWriter(self.head)
         response.close = True
         response.start(message["status"], message.get("headers", ()), self._server_state.date())
         self._state, self._denial = State.DENIED, response
@@ -133,7 +135,7 @@ class WebSocket:
 
     async def _refuse(self, error: LakehouseError) -> None:
         self._state = State.DENIED
-        self._denial, pieces = error_response_bytes(error, self._server_state.date(), self._head)
+        self._denial, pieces = error_response_bytes(error, self._server_state.date(), self.head)
         await self._connection_io.write(pieces)
 
     # Frames to the client.
@@ -169,7 +171,7 @@ class WebSocket:
                 await self._connection_io.linger()
             return
         await self._close(code, None)
-        if not self._connection_io.gone:
+        if not self._connection_io.disconnected:
             await self._queue.wait_closed()
         if self._protocol_broken:
             await self._connection_io.linger()
@@ -219,7 +221,7 @@ class WebSocket:
         await self._sender.send(CloseConnection(code=event.code, reason=event.reason))
         await trio.sleep(self._server_state.limits.websocket_close)
         # The application has had its time to return.
-        self._connection_io.gone = True
+        self._connection_io.disconnected = True
         self._connection_io.scope.cancel()
 
 

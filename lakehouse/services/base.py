@@ -42,7 +42,7 @@ class Needs(Protocol):
 class ServiceApp(Protocol):
     """An open service: a plain ASGI application, and what the runtime registers of it.
 
-    A request is `http` with a `RequestContext` in ``scope["lakehouse"]``; `LakehouseError`s that are raised before the
+    A request is `http` with a `RequestScope` (asgi.request_scope); `LakehouseError`s that are raised before the
     response begins become its answer. Cancelled at any moment, a request leaves no task, no child that works for it and
     nothing half written; what was answered as written stays written.
     """

@@ -6,10 +6,7 @@ import time
 
 import msgspec
 
-from lakehouse.core.context import RequestContext
-
-CLIENT_CLOSED_REQUEST = 499
-"""The status that is logged for a client that left before its answer, as nginx logs it. Nobody receives it."""
+from lakehouse.core.context import CLIENT_CLOSED_REQUEST, RequestContext
 
 MONITORING_ROUTES = frozenset({"/", "/healthz", "/readyz", "/metrics", "/v1/requests", "/v1/chat/providers"})
 """Routes on which load balancers, Prometheus and the page look at us every other second."""
@@ -36,7 +33,7 @@ class AccessLogRecord(msgspec.Struct, omit_defaults=True, gc=False):
     total_ms: float
     upstream_ms: float
     own_ms: float
-    attempts: int = 0
+    attempt_count: int = 0
     first_piece_ms: float | None = None
     upstream: str | None = None
     provider: str | None = None

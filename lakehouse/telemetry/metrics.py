@@ -11,8 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lakehouse.core.context import ActiveRequests, AttemptRecord, RequestContext, Usage
-from lakehouse.core.errors import ERROR_CLASSES
+from lakehouse.core.active_requests import ActiveRequests
+from lakehouse.core.attempts import AttemptRecord
+from lakehouse.core.context import RequestContext, Usage
+from lakehouse.core.failure_classes import ERROR_CLASSES
 from lakehouse.telemetry.access_log import logged_status
 from lakehouse.telemetry.gauges import GaugeRegistry
 from lakehouse.telemetry.metric_definitions import FAMILIES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -80,7 +80,6 @@ class Telemetry:
         self._active_requests = sources.active_requests
         self._gauges = sources.gauges
         self._ended: list[RequestContext] = []
-        self._now: Callable[[], float] = trio.current_time
         self._running = False
         self.siblings = WorkerIPC(directory, worker, {"metrics": self._counts, "requests": self._requests})
         if (left := self.siblings.load_persisted(worker)) is not None:
@@ -92,11 +91,8 @@ class Telemetry:
         While `run` runs, flights are gathered for as long as the log gathers lines, and looked at together: it takes
         a third of the time to do the same thing many times at once. Whoever asks for counts has them in full.
         """
-        ended = context.ended
-        if ended is None:
-            ended = context.ended = self._now()
-        if self.traces is not None and context.trace is not None:
-            self.traces.flight_ended(context, ended)
+        if self.traces is not None and context.trace is not None and context.ended is not None:
+            self.traces.flight_ended(context, context.ended)
         self._ended.append(context)
         if not self._running or len(self._ended) >= MAX_BATCH:
             self._flush()
@@ -117,7 +113,6 @@ class Telemetry:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write the log, answer the siblings and keep the counts until cancelled. Nothing is lost at the end."""
         self._running = True
-        self._now = trio.lowlevel.current_clock().current_time
         self.log.sink.sources.add(self._flush)
         try:
             async with trio.open_nursery() as nursery:

@@ -23,7 +23,8 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from lakehouse import __version__
 from lakehouse.config.urls import separate
-from lakehouse.core.context import AttemptRecord, Content, RequestContext
+from lakehouse.core.attempts import AttemptRecord
+from lakehouse.core.context import RequestContext
 from lakehouse.core.trace_context import Trace, begin, new_id
 from lakehouse.telemetry.access_log import printable
 from lakehouse.telemetry.genai_messages import input_messages, output_messages
@@ -52,9 +53,8 @@ class Traces:
 
     def begin(self, request: RequestContext, traceparent: bytes | None) -> None:
         """Make a flight part of the caller's trace or of a new one; ask for its content if that is switched on."""
-        request.trace = begin(traceparent, ratio=self._ratio)
-        if self._content and request.trace.sampled:
-            request.content = Content()
+        traced = begin(traceparent, ratio=self._ratio)
+        request.begin_trace(traced, with_content=self._content and traced.sampled)
 
     def flight_ended(self, request: RequestContext, ended: float) -> None:
         """Send the spans of a flight, if it is recorded. Must be called in the task of a trio program."""
@@ -121,8 +121,8 @@ class Traces:
             _add(attributes, "gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens)
             _add(attributes, "lakehouse.cost_usd", usage.cost_usd)
         if self._content and request.content is not None:
-            _add(attributes, "gen_ai.input.messages", input_messages(request.content.asked))
-            _add(attributes, "gen_ai.output.messages", output_messages(request.content.answered))
+            _add(attributes, "gen_ai.input.messages", input_messages(request.content.input))
+            _add(attributes, "gen_ai.output.messages", output_messages(request.content.output))
         return attributes
 
     def _call_span(self, request: RequestContext, traced: Trace, since: float, ended: float) -> None:

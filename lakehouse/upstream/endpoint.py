@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from lakehouse.config.urls import redact, socket_path
-from lakehouse.core.errors import ErrUnreached, LakehouseError, failure
+from lakehouse.core.errors import ErrUnreached, LakehouseError
+from lakehouse.core.provider_failures import failure
 from lakehouse.upstream.proxy import Proxy, ProxyError
 
 Phase = Literal["connect", "response", "idle"]

@@ -161,7 +161,7 @@ class Upstream:
                 anew = True  # the last time: a new connection cannot have been closed for being idle
                 continue
             if context is not None:
-                context.phase = "streaming"
+                context.begin_phase("streaming")
             return response
 
     @asynccontextmanager
@@ -196,7 +196,7 @@ class Upstream:
                 if response.upload is not None and response.status >= 400:
                     response.upload.stop()
                 if context is not None:
-                    context.phase = "streaming"
+                    context.begin_phase("streaming")
                 yield response
 
     def close(self) -> None:
@@ -238,10 +238,10 @@ class Upstream:
         if self._closed:
             raise ErrUnavailable(f"{self.name} is closed: the service is stopping", provider=self.name)
         if context is not None:
-            context.upstream = self.name
+            context.assign_upstream(self.name)
         if not self._limiter.acquire_nowait():
             if context is not None:
-                context.phase = "queued"
+                context.begin_phase("queued")
             await self._limiter.acquire()
         try:
             connection, sent, now = (None if anew else self._send_on_idle(call)) or await self._send_on_new(call)
@@ -252,7 +252,7 @@ class Upstream:
         if sent < len(call.wire) or call.body is not None:
             upload = Upload(connection, self.peer, memoryview(call.wire)[sent:], call.body)
         if context is not None:
-            context.phase = "waiting" if upload is None else "sending"
+            context.begin_phase("waiting" if upload is None else "sending")
         parser = ResponseParser(head_only=call.method == b"HEAD", may_upgrade=call.upgrade)
         return UpstreamResponse(connection, parser, self.peer, self._release, upload, now)
 
@@ -317,7 +317,7 @@ class Upstream:
     async def _connect(self, context: RequestContext | None) -> UpstreamConnection:
         peer = self.peer
         if context is not None:
-            context.phase = "connecting"
+            context.begin_phase("connecting")
         try:
             with trio.CancelScope(relative_deadline=peer.connect_timeout):
                 if peer.scheme == "https" and self._ssl_context is None:

@@ -10,6 +10,7 @@ from typing import Protocol
 import trio
 
 from lakehouse.core.errors import ErrBadRequest
+from lakehouse.core.groups import unwrap_single
 from lakehouse.net.http1.framing import LAST_CHUNK, encode_chunk
 from lakehouse.net.pace import MIN_BYTES, Pace
 from lakehouse.upstream.connection import UpstreamConnection
@@ -144,11 +145,3 @@ async def run_upload(upload: Upload | None) -> AsyncIterator[None]:
             raise failed
     finally:
         del failed  # its traceback refers to this frame
-
-
-def unwrap_single(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one failure in the group; a cancellation beside it is its consequence."""
-    failures = group.split(trio.Cancelled)[1]
-    if failures is None:
-        return group.exceptions[0]
-    return failures.exceptions[0] if len(failures.exceptions) == 1 else failures

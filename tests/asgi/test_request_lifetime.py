@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 import trio
 
+from lakehouse.asgi import request_scope
 from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.types import App, Message, Receive, Scope, Send
-from lakehouse.core.context import ActiveRequests, RequestContext
+from lakehouse.core.active_requests import ActiveRequests
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrProviderNotFound, ErrTimeout, ErrUnavailable, ErrUpstream
 from tools.kit.raw_http import (
     CLOSE,
@@ -94,7 +96,7 @@ CLOSING = "Connection: close"
 
 async def test_a_request_is_in_flight_while_it_runs(host: Host) -> None:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-        context = scope["lakehouse"]
+        context = request_scope.get(scope).context
         assert list(served.active_requests) == [context]
         assert (context.method, context.path, context.outcome) == ("POST", "/a b", None)
         await send_response(send, await read_whole_body(receive), 201)
@@ -146,7 +148,9 @@ async def test_a_deadline_that_is_none_is_a_400(host: Host, value: str) -> None:
 
 async def test_a_deadline_before_the_head_is_a_504_in_time(host: Host) -> None:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["lakehouse"].phase, scope["lakehouse"].upstream = "waiting", "queryd"
+        context = request_scope.get(scope).context
+        context.begin_phase("waiting")
+        context.assign_upstream("queryd")
         await send({"type": "http.response.start", "status": 200, "headers": []})  # held until there is a body
         await trio.sleep_forever()
 
@@ -198,7 +202,7 @@ async def test_a_deadline_holds_against_a_client_that_stops_reading() -> None:
 async def test_a_deadline_can_be_lifted(host: Host) -> None:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         await begin(send)
-        scope["lakehouse.stream_begins"](lambda failure: failure.code.encode())
+        request_scope.get(scope).begin_stream(lambda failure: failure.code.encode())
         await trio.sleep(0.1)
         await send({"type": "http.response.body", "body": b"whole"})
 
@@ -464,7 +468,7 @@ async def test_a_drain_is_a_503_before_the_head_and_a_cut_after_it(host: Host) -
 async def test_a_stream_has_a_last_event_at_the_drain_and_where_the_application_fails(host: Host) -> None:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         await begin(send)
-        scope["lakehouse.stream_begins"](lambda failure: f"last: {failure.code}".encode())
+        request_scope.get(scope).begin_stream(lambda failure: f"last: {failure.code}".encode())
         if scope["path"] == "/failing":
             raise RuntimeError("a bug")
         await trio.sleep_forever()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from lakehouse.cli.output import unwrap_single
+from lakehouse.core.groups import unwrap_single
 
 ROOT = Path(__file__).parents[2]
 

@@ -36,9 +36,9 @@ def shown(body: bytes, *, rows: int | None = None, width: int = 140) -> str:
 def busy(service: PageService) -> None:
     now = trio.current_time()
     chat = service.takes_off("/v1/chat", ago=41.0, phase="streaming", upstream="ollama", model="qwen3:8b", left=18.0)
-    first = chat.attempt("kimi", "k2", now=now - 40)
+    first = chat.record_attempt("kimi", "k2", now=now - 40)
     first.ended, first.error, first.status = now - 38, "overloaded", 529
-    chat.attempt("ollama", "qwen3:8b", now=now - 30, why="fallback")
+    chat.record_attempt("ollama", "qwen3:8b", now=now - 30, why="fallback")
     service.takes_off("/v1/sql", ago=0.5, phase="queued", left=float("inf"))
 
 

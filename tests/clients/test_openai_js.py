@@ -19,7 +19,8 @@ from lakehouse.chat.model.answer import Answer
 from lakehouse.chat.model.pieces import ContentPiece, ToolCallPiece
 from lakehouse.chat.model.request import Request
 from lakehouse.core.context import RequestContext
-from lakehouse.core.errors import ERROR_CLASSES, failure
+from lakehouse.core.failure_classes import ERROR_CLASSES
+from lakehouse.core.provider_failures import failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, FakePieces, answer, application, done_piece, serve
 
 JS = Path(__file__).parent / "js"

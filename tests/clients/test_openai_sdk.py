@@ -19,7 +19,8 @@ from lakehouse.chat.api.blueprints import openai
 from lakehouse.chat.api.interface import ModelCard
 from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Message
-from lakehouse.core.errors import ErrProviderNotFound, ErrTimeout, ErrUnauthorized, ErrUnavailable, failure
+from lakehouse.core.errors import ErrProviderNotFound, ErrTimeout, ErrUnauthorized, ErrUnavailable
+from lakehouse.core.provider_failures import failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, application, done_piece, serve
 
 T = TypeVar("T")

@@ -67,9 +67,9 @@ def busy(service: PageService) -> None:
     )
     now = trio.current_time()
     for upstream, why, error, status in (("kimi", "first", "overloaded", 529), ("kimi", "retry", "timeout", None)):
-        made = chat.attempt(upstream, "k2", now=now - 40, why=why)  # type: ignore[arg-type]
+        made = chat.record_attempt(upstream, "k2", now=now - 40, why=why)  # type: ignore[arg-type]
         made.ended, made.error, made.status = now - 38, error, status
-    chat.attempt("openrouter", "moonshotai/kimi-k2.6", now=now - 30, why="fallback")
+    chat.record_attempt("openrouter", "moonshotai/kimi-k2.6", now=now - 30, why="fallback")
     service.takes_off("/v1/chat", ago=3.1, phase="waiting", upstream="ollama", model="qwen3:8b")
     service.takes_off("/v1/sql", ago=0.84, phase="waiting")
     service.takes_off("/v1/storage", ago=12.0, phase="streaming", left=float("inf"))

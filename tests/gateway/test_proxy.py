@@ -13,7 +13,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from lakehouse.asgi.types import FULL_RESPONSE_MESSAGE, App, Message, Receive, Scope, Send
+from lakehouse.asgi.server_control import FULL_RESPONSE
+from lakehouse.asgi.types import App, Message, Receive, Scope, Send
 from tools.kit.gateway_services import (
     NAMES,
     OK,
@@ -272,7 +273,7 @@ async def test_what_arrived_together_leaves_together(wire: bytes) -> None:
     def watched(app: App) -> App:
         async def watching(scope: Scope, receive: Receive, send: Send) -> None:
             async def deadlines(message: Message) -> None:
-                if message["type"] in ("http.response.body", FULL_RESPONSE_MESSAGE):
+                if message["type"] in ("http.response.body", FULL_RESPONSE):
                     bodies.append((message["body"], message.get("more_body", False)))
                 await send(message)
 

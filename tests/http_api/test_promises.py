@@ -323,7 +323,7 @@ async def test_a_request_in_flight_is_shown_with_phase_upstream_age_time_left_an
         while not (rows := await requests(there)) or rows[0]["phase"] != "waiting":
             await trio.sleep(0.005)
         (row,) = rows
-        assert (row["id"], row["upstream"], row["model"], row["attempts"]) == ("mine", "ollama", "qwen3:8b", 1)
+        assert (row["id"], row["upstream"], row["model"], row["attempt_count"]) == ("mine", "ollama", "qwen3:8b", 1)
         assert 0 <= row["age"] < 5
         assert 20 < row["time_left"] <= 30
         nursery.cancel_scope.cancel()

@@ -21,7 +21,8 @@ import trio.testing
 from trio.testing import MockClock
 
 from lakehouse.chat.dispatch.dispatcher import Dispatcher, LocalServer, open_dispatcher
-from lakehouse.core.errors import ErrTimeout, ErrUnavailable, ErrUnreached, ErrUpstream, failure
+from lakehouse.core.errors import ErrTimeout, ErrUnavailable, ErrUnreached, ErrUpstream
+from lakehouse.core.provider_failures import failure
 from lakehouse.local_model import engine as engines
 from lakehouse.local_model.readiness import NOTICE, Readiness, State, followed, published
 from tools.kit.fake_providers import (

@@ -10,7 +10,8 @@ import pytest
 from lakehouse import Answer, Request
 from lakehouse.asgi.middleware.auth import HEALTH_PATHS
 from lakehouse.chat.dispatch.policy import FAILURE_RULES
-from lakehouse.core.errors import CLASS_FACTS, ERROR_CLASSES
+from lakehouse.core.failure_classes import ERROR_CLASSES
+from lakehouse.core.provider_failures import CLASS_FACTS
 from lakehouse.gateway.routes import ROUTES
 from lakehouse.runtime.app import CHAT_PATHS
 from lakehouse.runtime.console.endpoints import PATHS

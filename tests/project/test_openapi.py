@@ -10,7 +10,9 @@ import jsonschema_rs
 import pytest
 
 from lakehouse.asgi.middleware.auth import HEALTH_PATHS
-from lakehouse.core.errors import ERROR_CLASSES, Attempt, failure
+from lakehouse.core.errors import Attempt
+from lakehouse.core.failure_classes import ERROR_CLASSES
+from lakehouse.core.provider_failures import failure
 from lakehouse.gateway.routes import ROUTES
 from lakehouse.runtime.app import CHAT_PATHS
 from lakehouse.runtime.console.endpoints import PATHS

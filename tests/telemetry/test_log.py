@@ -53,13 +53,13 @@ def test_a_line_says_who_what_how_it_ended_and_where_the_time_went() -> None:
 def test_a_line_of_a_chat_says_which_model_answered_and_what_it_cost() -> None:
     usage = FakeUsage(input_tokens=100, output_tokens=20, cost_usd=0.0125)
     chat = make_context(route="/v1/chat", provider="ollama", model="qwen3:8b", tier="local_hot", usage=usage)
-    chat.attempt("kimi", "k2", now=100.0)
-    chat.attempt("ollama", "qwen3:8b", now=100.005, why="fallback")
+    chat.record_attempt("kimi", "k2", now=100.0)
+    chat.record_attempt("ollama", "qwen3:8b", now=100.005, why="fallback")
     caught = CapturedLog()
     caught.log.flight_ended(chat, 100.012)
     (line,) = caught.lines
-    said = {name: line[name] for name in ("provider", "model", "tier", "attempts")}
-    assert said == {"provider": "ollama", "model": "qwen3:8b", "tier": "local_hot", "attempts": 2}
+    said = {name: line[name] for name in ("provider", "model", "tier", "attempt_count")}
+    assert said == {"provider": "ollama", "model": "qwen3:8b", "tier": "local_hot", "attempt_count": 2}
     assert (line["input_tokens"], line["output_tokens"], line["cost_usd"]) == (100, 20, 0.0125)
 
 
@@ -95,7 +95,7 @@ def test_no_content_and_no_secret_is_in_any_line() -> None:
     secret, content = "sk-0123456789", "the patient's name is Ada"
     told: RequestContext = make_context(
         path=f"/v1/storage/{secret}?token={secret}",
-        content=Content(asked={"authorization": f"Bearer {secret}", "prompt": content}, answered=content),
+        content=Content(input={"authorization": f"Bearer {secret}", "prompt": content}, output=content),
     )
     for form in ("json", "console"):
         caught = CapturedLog(form)

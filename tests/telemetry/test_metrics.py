@@ -7,7 +7,8 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from lakehouse.core.context import ActiveRequests, RequestContext
+from lakehouse.core.active_requests import ActiveRequests
+from lakehouse.core.context import RequestContext
 from lakehouse.telemetry.exposition import exposition
 from lakehouse.telemetry.metric_definitions import FAMILIES
 from lakehouse.telemetry.metric_store import DURATIONS, MetricStore, Snapshot, observe, packed, unpacked
@@ -90,12 +91,12 @@ def test_an_hour_of_websocket_is_no_latency() -> None:
 def test_a_chats_attempts_tokens_and_cost_are_counted_by_provider_and_tier() -> None:
     usage = FakeUsage(input_tokens=100, output_tokens=20, cached_tokens=64, reasoning_tokens=8, cost_usd=0.5)
     chat = make_context(route="/v1/chat", provider="ollama", model="q", tier="judge", usage=usage)
-    failed = chat.attempt("kimi", "k2", now=100.0)
+    failed = chat.record_attempt("kimi", "k2", now=100.0)
     failed.ended, failed.error, failed.status = 100.002, "overloaded", 529
-    again = chat.attempt("kimi", "k2", now=100.003, why="retry")
+    again = chat.record_attempt("kimi", "k2", now=100.003, why="retry")
     again.ended, again.error = 100.004, "timeout"
-    loser = chat.attempt("kimi", "k3", now=100.004, why="hedge")
-    winner = chat.attempt("ollama", "q", now=100.005, why="fallback")
+    loser = chat.record_attempt("kimi", "k3", now=100.004, why="hedge")
+    winner = chat.record_attempt("ollama", "q", now=100.005, why="fallback")
     winner.ended, winner.status = 100.012, 200
     read = series(counted(chat).snapshot())
     assert loser.ended is None
@@ -123,7 +124,7 @@ def test_hostile_names_make_no_series_and_take_no_memory() -> None:
             route=name, outcome=name, status=900 + number % 99, provider=name, tier=name, usage=FakeUsage()
         )
         made.upstream = made.model = name
-        made.attempt(name, name, now=100.0).error = name
+        made.record_attempt(name, name, now=100.0).error = name
         return made
 
     metrics.flight_ended(strange(0), 100.1)

@@ -155,7 +155,7 @@ async def test_log_lines_metrics_and_spans_agree_with_what_the_callers_saw() -> 
                 line["status"],
                 line["outcome"],
             )
-        tried = sum(line.get("attempts", 0) for line in lines.values() if line["route"] == "/v1/chat")
+        tried = sum(line.get("attempt_count", 0) for line in lines.values() if line["route"] == "/v1/chat")
         assert len([span for span in spans if "gen_ai.provider.name" in span]) == tried == attempts(metrics.text)
         for said in (run.caught.text, metrics.text, *(repr(span) for span in spans)):
             assert SECRET not in said

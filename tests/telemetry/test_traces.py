@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trio
 
+from lakehouse.asgi.request_scope import REQUEST_KEY
 from lakehouse.chat.model.answer import Answer
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.model.tool_calls import Function, ToolCall
@@ -41,7 +43,7 @@ def test_each_attempt_has_an_id_of_its_own_and_keeps_it() -> None:
     traced = make_context()
     assert traced.traceparent() is None
     traced.trace = begin(CALLER)
-    first, second = traced.attempt("kimi", "k2", now=0.0), traced.attempt("ollama", "q", now=1.0)
+    first, second = traced.record_attempt("kimi", "k2", now=0.0), traced.record_attempt("ollama", "q", now=1.0)
     assert traced.traceparent(first) != traced.traceparent(second)
     assert traced.traceparent(first) == b"00-0af7651916cd43dd8448eb211c80319c-%016x-01" % first.span_id
 
@@ -118,9 +120,9 @@ def chat(now: float) -> RequestContext:
     made = make_context(
         started=now - 3, ended=now, route="/v1/chat", provider="ollama", model="q", tier="judge", usage=usage, finish_reason="stop"
     )  # fmt: skip
-    failed = made.attempt("kimi", "k2", now=now - 3)
+    failed = made.record_attempt("kimi", "k2", now=now - 3)
     failed.ended, failed.status, failed.error = now - 2, 529, "overloaded"
-    good = made.attempt("ollama", "q", now=now - 2, why="fallback")
+    good = made.record_attempt("ollama", "q", now=now - 2, why="fallback")
     good.ended, good.status, good.first_piece = now, 200, now - 1
     return made
 
@@ -199,7 +201,7 @@ async def test_an_attempt_that_was_given_up_ends_with_its_request() -> None:
     recorder = Recorder()
     now = trio.current_time()
     ended = make_context(started=now - 2, ended=now)
-    ended.attempt("kimi", "k2", now=now - 1, why="hedge")
+    ended.record_attempt("kimi", "k2", now=now - 1, why="hedge")
     recorder.traces.begin(ended, None)
     server, loser = await recorder.spans(ended)
     assert loser.attributes["error.type"] == "cancelled"
@@ -213,8 +215,8 @@ async def ended_with_content(recorder: Recorder) -> RequestContext:
     ended = chat(trio.current_time())
     recorder.traces.begin(ended, CALLER)
     if ended.content is not None:
-        ended.content.asked = Request(model="q", messages=({"role": "user", "content": SECRET},)).messages  # type: ignore[arg-type]
-        ended.content.answered = {"content": SECRET, "finish_reason": "stop"}
+        ended.content.input = Request(model="q", messages=({"role": "user", "content": SECRET},)).messages  # type: ignore[arg-type]
+        ended.content.output = {"content": SECRET, "finish_reason": "stop"}
     return ended
 
 
@@ -286,7 +288,8 @@ async def test_the_observer_sends_spans_and_names_the_trace_in_the_log() -> None
 async def asgi(traced: Any, ended: RequestContext, headers: list[tuple[bytes, bytes]]) -> None:
     async def nothing(*_: Any) -> None: ...
 
-    await traced({"type": "http", "lakehouse": ended, "headers": headers}, nothing, nothing)
+    scope = {"type": "http", REQUEST_KEY: SimpleNamespace(context=ended), "headers": headers}
+    await traced(scope, nothing, nothing)
 
 
 async def test_the_middleware_reads_the_callers_header_and_passes_everything_on() -> None:

@@ -16,7 +16,8 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from lakehouse.core.context import ActiveRequests, RequestContext
+from lakehouse.core.active_requests import ActiveRequests
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrMethodNotAllowed
 from lakehouse.runtime.console.endpoints import PATHS, ObservabilityEndpoints
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
@@ -90,7 +91,7 @@ async def test_whichever_worker_is_asked_gives_the_sum(directory: Path) -> None:
 async def test_whichever_worker_is_asked_gives_all_requests_in_flight(directory: Path) -> None:
     now = trio.current_time()
     old, new = make_context(id="old", started=now - 60), make_context(id="new", started=now - 1, deadline=now + 9)
-    old.attempt("kimi", "k2", now=now - 50).error = "overloaded"
+    old.record_attempt("kimi", "k2", now=now - 50).error = "overloaded"
     one, two = observer(directory, 0, new), observer(directory, 1, old)
     async with running(one, two):
         for asked in (one, two):
@@ -98,9 +99,9 @@ async def test_whichever_worker_is_asked_gives_all_requests_in_flight(directory:
             assert (answer.workers, answer.silent) == (2, 0)
             assert [row["id"] for row in answer.requests] == ["old", "new"]
             first, second = answer.requests
-            assert (first["worker"], first["attempts"], first["time_left"]) == (1, 1, None)
+            assert (first["worker"], first["attempt_count"], first["time_left"]) == (1, 1, None)
             assert first["age"] == pytest.approx(60, abs=1)
-            assert first["tries"][0] | {"age": 0} == {
+            assert first["attempts"][0] | {"age": 0} == {
                 "upstream": "kimi", "model": "k2", "why": "first", "age": 0, "running": True, "status": None, "error": "overloaded",
             }  # fmt: skip
             assert second["time_left"] == pytest.approx(9, abs=1)

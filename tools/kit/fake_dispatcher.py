@@ -20,7 +20,8 @@ from lakehouse.chat.model.answer import Answer
 from lakehouse.chat.model.pieces import Done, Piece
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.model.tool_calls import Function, ToolCall
-from lakehouse.core.context import ActiveRequests, RequestContext
+from lakehouse.core.active_requests import ActiveRequests
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt, LakehouseError
 from lakehouse.server.listening import bind_socket
 from lakehouse.server.server import BoundApp, serve_listeners

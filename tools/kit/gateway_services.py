@@ -20,7 +20,8 @@ from hypercorn.config import Config
 from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.types import App
 from lakehouse.config import GatewayTable
-from lakehouse.core.context import ActiveRequests, RequestContext
+from lakehouse.core.active_requests import ActiveRequests
+from lakehouse.core.context import RequestContext
 from lakehouse.gateway.proxy import Gateway
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.server_state import open_server_state

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 import hpack
 import trio
 
-from lakehouse.asgi.types import Receive, Scope, Send, read_body
+from lakehouse.asgi.body import read_body
+from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.server.limits import Limits
 from tools.kit.raw_http import (

@@ -11,10 +11,14 @@ from functools import partial
 
 import trio
 
+from lakehouse.asgi import request_scope
+from lakehouse.asgi.body import read_body
 from lakehouse.asgi.middleware.auth import AuthMiddleware, Tokens
 from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
-from lakehouse.asgi.types import Receive, Scope, Send, read_body, send_json
-from lakehouse.core.context import ActiveRequests, RequestContext
+from lakehouse.asgi.responses import send_json
+from lakehouse.asgi.types import Receive, Scope, Send
+from lakehouse.core.active_requests import ActiveRequests
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrNotFound
 from lakehouse.runtime.console.endpoints import PATHS, ObservabilityEndpoints, SignIn
 from lakehouse.server.server import BoundApp, serve_listeners
@@ -96,7 +100,7 @@ class PageService:
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        scope["lakehouse"].route = path if path in ROUTES else ""
+        request_scope.get(scope).context.assign_route(path if path in ROUTES else "")
         if path in PATHS:
             await self._views(scope, receive, send)
         elif path == "/v1/chat":
@@ -144,7 +148,7 @@ class PageService:
         )  # fmt: skip
         if provider:
             context.provider = provider
-            tried = context.attempt(provider, "m", now=now - seconds)
+            tried = context.record_attempt(provider, "m", now=now - seconds)
             tried.ended, tried.error = now, error
             context.usage = (
                 None

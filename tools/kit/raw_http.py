@@ -18,7 +18,8 @@ import trio
 
 from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.types import App, Receive, Scope, Send
-from lakehouse.core.context import ActiveRequests, RequestContext
+from lakehouse.core.active_requests import ActiveRequests
+from lakehouse.core.context import RequestContext
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.limits import Limits
 from lakehouse.server.server_state import ServerState, open_server_state

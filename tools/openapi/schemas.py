@@ -9,8 +9,10 @@ from lakehouse import Answer, Piece, Request
 from lakehouse.chat.api.openai.types import ChatCompletionRequest, Chunk, Completion, Model, ModelList
 from lakehouse.chat.model.listing import ProviderState
 from lakehouse.core import errors
-from lakehouse.core.context import AttemptReason
-from lakehouse.core.errors import ERROR_CLASSES, Attempt, LakehouseError
+from lakehouse.core.attempts import AttemptReason
+from lakehouse.core.context import Phase
+from lakehouse.core.errors import Attempt, LakehouseError
+from lakehouse.core.failure_classes import ERROR_CLASSES
 from tools.openapi.translate import Schema, Translator, reference
 
 TYPES = (Request, Answer, Piece, ProviderState, ChatCompletionRequest, Completion, Chunk, ModelList, Model, Attempt)
@@ -93,19 +95,20 @@ def handwritten() -> dict[str, Schema]:
         {
             "worker": INTEGER,
             "id": STRING,
+            "principal": nullable(STRING),
             "method": STRING,
             "path": STRING,
             "route": STRING,
-            "phase": {"enum": ["received", "queued", "connecting", "sending", "waiting", "backoff", "streaming"]},
+            "phase": {"enum": list(get_args(Phase))},
             "upstream": nullable(STRING),
             "provider": nullable(STRING),
             "model": nullable(STRING),
             "age": NUMBER,
             "time_left": nullable(NUMBER),
-            "attempts": INTEGER,
-            "tries": {"type": "array", "items": reference("AttemptInFlight")},
+            "attempt_count": INTEGER,
+            "attempts": {"type": "array", "items": reference("AttemptInFlight")},
         },
-        "A request in flight; `age` and `time_left` are seconds, `attempts` is the length of `tries`.",
+        "A request in flight; `age` and `time_left` are seconds. A relayed request has one attempt, which is not listed.",
     )
     return {
         "Error": struct({"error": struct(error_properties())}, "An error in the service's own form."),

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from lakehouse.asgi.types import DENIAL, FULL_RESPONSE_MESSAGE, App, Message, Receive, Scope, Send
+from lakehouse.asgi.server_control import FULL_RESPONSE
+from lakehouse.asgi.types import DENIAL, App, Message, Receive, Scope, Send
 from lakehouse.config import values
 from lakehouse.net.http1.fields import TOKEN_BYTES
 
 Headers = list[tuple[bytes, bytes]]
 
-PREFLIGHT = "lakehouse.runtime.preflight"
+PREFLIGHT = "lakehouse.cors_preflight"
 """The key of a scope that is the preflight of an origin that may call: the door answers it with an empty 204."""
 
 MAX_AGE = 600
@@ -39,7 +40,7 @@ _READABLE = frozenset(
     b"cache-control content-language content-length content-type expires last-modified pragma "  # always readable
     b"set-cookie set-cookie2 connection transfer-encoding vary date".split()  # never readable, or of no use
 )
-_STARTS = frozenset({"http.response.start", FULL_RESPONSE_MESSAGE, f"{DENIAL}.start"})
+_STARTS = frozenset({"http.response.start", FULL_RESPONSE, f"{DENIAL}.start"})
 _OURS = b"access-control-"
 
 

@@ -1,13 +1,10 @@
-"""The line of a `websocket` scope."""
+"""The lifecycle of a request of type `websocket`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from lakehouse.asgi.middleware.request_lifecycle import ErrorRenderer, RequestLifecycle
 from lakehouse.asgi.middleware.standard_headers import add_request_id
-from lakehouse.asgi.types import DENIAL, Message, Send, send_json
+from lakehouse.asgi.types import DENIAL, Message, Scope, Send
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrUnavailable, LakehouseError
 
@@ -16,32 +13,32 @@ INTERNAL_ERROR = 1011
 
 
 class WebSocketLifecycle(RequestLifecycle):
-    """The line of a `websocket` scope: before the handshake is answered a failure is a denial with its status, after
-    it a close frame."""
+    """The lifecycle of a request of type `websocket`.
 
-    __slots__ = ("_denials", "complete", "head_out")
+    Before the handshake is answered a failure is sent as a denial with its status, afterwards as a close frame.
+    """
 
-    def __init__(
-        self, extensions: Mapping[str, Any], send: Send, context: RequestContext, refusal: ErrorRenderer
-    ) -> None:
-        super().__init__(extensions, send, context, refusal)
+    __slots__ = ("_can_deny", "complete", "head_out")
+
+    def __init__(self, scope: Scope, send: Send, context: RequestContext, render_error: ErrorRenderer) -> None:
+        super().__init__(scope, send, context, render_error)
         self.head_out = False
         self.complete = False
-        self._denials = DENIAL in extensions
+        self._can_deny = DENIAL in (scope.get("extensions") or {})
 
     @property
     def may_return(self) -> bool:
-        """An application that leaves has said all; the server closes for it."""
-        return self.head_out and self._limit is not None and not self._limit.cancelled_caught
+        """Whether the handshake has been answered: the server closes an open WebSocket for the application."""
+        return self.head_out and self._deadline_scope is not None and not self._deadline_scope.cancelled_caught
 
     async def send(self, message: Message) -> None:
-        """The application's `send`: adds `X-Request-Id` to the handshake's answer, and knows what is out."""
+        """The application's `send`: adds `X-Request-Id` to the answer to the handshake, and records its status."""
         kind = message["type"]
         if kind in ("websocket.accept", f"{DENIAL}.start"):
             message = {**message, "headers": add_request_id(message, self.context)}
-            self.context.status = message.get("status", 101)
+            self.context.record_response_status(message.get("status", 101))
         elif kind == "websocket.close" and not self.head_out:
-            self.context.status = 403
+            self.context.record_response_status(403)
         await self._send(message)
         self.head_out = True
         if kind == "websocket.close" or (kind == f"{DENIAL}.body" and not message.get("more_body", False)):
@@ -50,11 +47,10 @@ class WebSocketLifecycle(RequestLifecycle):
     async def _send_error(self, failure: LakehouseError) -> None:
         if self.head_out:
             code = GOING_AWAY if isinstance(failure, ErrUnavailable) else INTERNAL_ERROR
-            # A close frame's reason has room for 123 bytes.
+            # The reason of a close frame has room for 123 bytes.
             await self.send({"type": "websocket.close", "code": code, "reason": failure.code})
-        elif self._denials:
-            status, document, headers = self._refusal(self.context, failure)
-            await send_json(self._deny, status, document, [(name.encode(), value.encode()) for name, value in headers])
+        elif self._can_deny:
+            await self._render_error(self.context, failure).send_to(self._deny)
         else:
             await self.send({"type": "websocket.close"})
 

@@ -13,7 +13,7 @@ from quart_trio.wrappers import TrioResponse
 
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.body import PulledBody
-from lakehouse.asgi.types import Receive, Send
+from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.chat.api.event_stream import EventStream
 from lakehouse.chat.api.responses import JsonResponse
 
@@ -41,7 +41,7 @@ class ChatConnection(TrioASGIHTTPConnection):
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Handle the request, up to the last byte of its answer."""
         request = self._create_request_from_scope(send)
-        if request_scope.context(request) is None:
+        if request_scope.find(cast("Scope", request.scope)) is None:
             await super().__call__(receive, send)
             return
         request.body = cast("Body", PulledBody(cast("Receive", receive), self.app.config["MAX_CONTENT_LENGTH"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from math import inf
+from typing import cast
 
 from quart import Blueprint, request
 from quart.blueprints import BlueprintSetupState
@@ -13,6 +14,7 @@ from werkzeug.exceptions import InternalServerError, RequestEntityTooLarge
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.body import acceptable, read_in_time, too_large
 from lakehouse.asgi.sse import KEEP_ALIVE
+from lakehouse.asgi.types import Scope
 from lakehouse.chat.api import responses
 from lakehouse.chat.api.application import DirectQuartResponse
 from lakehouse.chat.api.endpoint import ApiFormat, ParsedChat
@@ -21,7 +23,8 @@ from lakehouse.chat.api.interface import Dispatcher
 from lakehouse.chat.api.native import NativeChat
 from lakehouse.chat.api.openai.format import OpenAIChat, as_model
 from lakehouse.chat.api.openai.types import ModelList
-from lakehouse.core.errors import ErrTooLarge, LakehouseError, failure
+from lakehouse.core.errors import ErrTooLarge, LakehouseError
+from lakehouse.core.provider_failures import failure
 
 
 def native(
@@ -102,10 +105,11 @@ def _view(chat: ApiFormat, *, max_body: int, timeout: float) -> Callable[[], Awa
     """A chat's POST, as `posts.ChatEndpoint` answers it, for Quart."""
 
     async def post() -> DirectQuartResponse:
-        context = request_scope.context(request)
+        known = request_scope.find(cast("Scope", request.scope))
+        context = None if known is None else known.context
         data = await read_in_time(partial(_body, max_body), timeout, context)
         with flatten_group():
-            answer = await chat.answer(ParsedChat(data, context, request_scope.stream_begins(request)))
+            answer = await chat.answer(ParsedChat(data, context, None if known is None else known.begin_stream))
         return DirectQuartResponse(answer)
 
     return post
@@ -129,9 +133,11 @@ def _tell_failures(blueprint: Blueprint, chat: ApiFormat) -> None:
 
     @blueprint.errorhandler(LakehouseError)
     async def refuse(error: LakehouseError) -> DirectQuartResponse:
-        context = request_scope.context(request)
-        request_scope.record_error(context, error)
-        return DirectQuartResponse(chat.refusal(error, context))
+        known = request_scope.find(cast("Scope", request.scope))
+        if known is None:
+            return DirectQuartResponse(chat.refusal(error, None))
+        known.context.record_error(error)
+        return DirectQuartResponse(chat.refusal(error, known.context))
 
     @blueprint.errorhandler(InternalServerError)
     async def apologise(_: InternalServerError) -> DirectQuartResponse:

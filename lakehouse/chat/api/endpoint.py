@@ -10,15 +10,9 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from lakehouse.asgi import body, request_scope
-from lakehouse.asgi.types import (
-    DIRECT_WRITE_EXTENSION,
-    SERVER_CONTROL_EXTENSION,
-    Receive,
-    Scope,
-    Send,
-    StreamBegins,
-    Write,
-)
+from lakehouse.asgi.request_scope import BeginStream, RequestScope
+from lakehouse.asgi.sse import TryWrite
+from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.chat.api.errors import to_client_error
 from lakehouse.chat.api.event_stream import EventStream
 from lakehouse.chat.api.responses import JsonResponse
@@ -27,12 +21,15 @@ from lakehouse.core.errors import LakehouseError
 
 
 class ParsedChat(NamedTuple):
-    """What a chat is asked with. `stream_begins` is the lifeline's, `write` the server's `DIRECT_WRITE_EXTENSION`."""
+    """The body of a chat request and what is known about it.
+
+    `begin_stream` is the request scope's, `try_write` the server's.
+    """
 
     body: bytes
     context: RequestContext | None
-    stream_begins: StreamBegins | None
-    write: Write | None = None
+    begin_stream: BeginStream | None
+    try_write: TryWrite | None = None
 
 
 class ApiFormat(Protocol):
@@ -56,29 +53,29 @@ class ChatEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a failure becomes its refusal. Cancellation passes."""
-        context: RequestContext = scope["lakehouse"]
+        request = request_scope.get(scope)
+        context, server = request.context, request.server
         answer: JsonResponse | EventStream
         try:
             answer = await self._chat.answer(
                 ParsedChat(  # without a name: a stream would keep the body for as long as it lasts
-                    await self._body(scope, receive),
+                    await self._body(request, scope, receive),
                     context,
-                    scope["lakehouse.stream_begins"],
-                    scope.get(DIRECT_WRITE_EXTENSION),
+                    request.begin_stream,
+                    None if server is None else server.try_write,
                 )
             )
         except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_client_error` raises, tells or logs it
             error = to_client_error(raised)
-            request_scope.record_error(context, error)
+            context.record_error(error)
             answer = self._chat.refusal(error, context)
-        if (server := (scope.get("extensions") or {}).get(SERVER_CONTROL_EXTENSION)) is not None:
+        if server is not None:
             server.idle_limit = self._idle_timeout
         await answer.send_to(send)
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+    async def _body(self, request: RequestScope, scope: Scope, receive: Receive) -> bytes:
         """The request's body, under the deadline of the whole call. No deadline is needed for a body that is here."""
         read = partial(body.read_json_body, scope["headers"], receive, self._max_body)
-        server = (scope.get("extensions") or {}).get(SERVER_CONTROL_EXTENSION)
-        if server is not None and server.body_is_here:
+        if request.server is not None and request.server.body_received:
             return await read()
-        return await body.read_in_time(read, self._timeout, scope["lakehouse"])
+        return await body.read_in_time(read, self._timeout, request.context)

@@ -6,16 +6,17 @@ from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from lakehouse.asgi import request_scope
-from lakehouse.asgi.sse import EventWriter, open_writer
-from lakehouse.asgi.types import Send, StreamBegins, Write
-from lakehouse.chat.api import responses
+from lakehouse.asgi.middleware.standard_headers import ATTEMPTS
+from lakehouse.asgi.request_scope import BeginStream
+from lakehouse.asgi.sse import EventWriter, TryWrite, open_writer
+from lakehouse.asgi.types import Send
 from lakehouse.chat.api.errors import to_client_error
 from lakehouse.chat.api.interface import Pieces
 from lakehouse.chat.api.responses import JsonResponse
 from lakehouse.chat.model.pieces import Done, Piece
 from lakehouse.core.context import RequestContext
-from lakehouse.core.errors import LakehouseError, failure
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.provider_failures import failure
 
 HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -51,26 +52,27 @@ class EventStream:
         *,
         keep_alive: float,
         context: RequestContext | None = None,
-        begun: StreamBegins | None = None,
-        write: Write | None = None,
+        begin_stream: BeginStream | None = None,
+        try_write: TryWrite | None = None,
     ) -> None:
-        """`begun` is called once, when the first piece is there and before the head is sent, with what the last event
-        is for a failure that cannot be told here. `write` is the server's `DIRECT_WRITE_EXTENSION`."""
+        """`begin_stream` is called once, when the first piece is there and before the head is sent, with the encoder of
+        a final event for what ends the stream from outside. `try_write` is the server's."""
         self._stream = stream
         self._form = form
         self._keep_alive = keep_alive
         self._context = context
-        self._begun = begun
-        self._write = write
+        self._begin_stream = begin_stream
+        self._try_write = try_write
 
     async def send_to(self, send: Send) -> None:
         """Ask, and send what comes as it comes. After a cancellation the last event is the lifeline's to send."""
-        async with open_writer(send, keep_alive=self._keep_alive, write=self._write) as writer:
+        async with open_writer(send, keep_alive=self._keep_alive, try_write=self._try_write) as writer:
             try:
                 await self._stream_events(writer)
             except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_client_error` raises, tells or logs it
                 error = to_client_error(raised)
-                request_scope.record_error(self._context, error)
+                if self._context is not None:
+                    self._context.record_error(error)
                 if not writer.started:
                     await self._form.refusal(error).send_to(send)
                 else:
@@ -97,6 +99,6 @@ class EventStream:
         await writer.write(last, last=True)
 
     async def _begin(self, writer: EventWriter, pieces: Pieces) -> None:
-        if self._begun is not None:
-            self._begun(self._form.error_event)
-        await writer.start([*HEADERS, (responses.ATTEMPTS.lower().encode(), b"%d" % len(pieces.attempts))])
+        if self._begin_stream is not None:
+            self._begin_stream(self._form.error_event)
+        await writer.start([*HEADERS, (ATTEMPTS, b"%d" % len(pieces.attempts))])

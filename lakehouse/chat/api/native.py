@@ -35,8 +35,8 @@ class NativeChat:
                 NativeEncoder(context),
                 keep_alive=self._keep_alive,
                 context=context,
-                begun=asked.stream_begins,
-                write=asked.write,
+                begin_stream=asked.begin_stream,
+                try_write=asked.try_write,
             )
         answer = await self._dispatcher(query, context=context)
         return responses.completion_response(answer, answer.attempts)

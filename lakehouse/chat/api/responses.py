@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from lakehouse.asgi.middleware.standard_headers import ATTEMPTS
 from lakehouse.asgi.types import Send
 from lakehouse.core.errors import Attempt, LakehouseError
 
 Headers = Sequence[tuple[str, str]]
-
-ATTEMPTS = "X-Lakehouse-Attempts"
-"""The response header with the number of tries that were made at providers."""
 
 
 class JsonResponse(NamedTuple):
@@ -57,4 +55,4 @@ def error_response(
 
 
 def _tries(attempts: Sequence[Attempt]) -> tuple[str, str]:
-    return ATTEMPTS, str(len(attempts))
+    return ATTEMPTS.decode(), str(len(attempts))

@@ -5,10 +5,13 @@ Imported when the first of these requests is there, for Quart and what it brings
 
 from __future__ import annotations
 
+from typing import cast
+
 from quart import request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from lakehouse.asgi import request_scope
+from lakehouse.asgi.types import Scope
 from lakehouse.chat.api import responses
 from lakehouse.chat.api.application import ChatApplication, DirectQuartResponse
 from lakehouse.chat.api.blueprints import native, openai
@@ -32,7 +35,8 @@ async def _refuse(error: HTTPException) -> DirectQuartResponse:
     failure: LakehouseError = ErrNotFound("nothing is served at this path")
     if isinstance(error, MethodNotAllowed):
         failure = ErrMethodNotAllowed("this path does not take this method", allowed=error.valid_methods or ())
-    context = request_scope.context(request)
+    known = request_scope.find(cast("Scope", request.scope))
+    context = None if known is None else known.context
     if request.path.startswith(OPENAI_PATHS):
         document = envelope(failure, request_scope.request_id(context))
         return DirectQuartResponse(responses.error_response(failure, document, status_of(failure), headers_of(failure)))

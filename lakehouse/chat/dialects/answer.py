@@ -25,7 +25,8 @@ from lakehouse.chat.model.pieces import (
     ToolCallPiece,
 )
 from lakehouse.chat.model.tool_calls import AnyToolCall
-from lakehouse.core.errors import LakehouseError, failure
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.provider_failures import failure
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "length": "length",

@@ -24,7 +24,8 @@ from lakehouse.chat.model.pieces import (
 )
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.model.usage import Usage
-from lakehouse.core.errors import ErrBadRequest, failure
+from lakehouse.core.errors import ErrBadRequest
+from lakehouse.core.provider_failures import failure
 
 STREAM_MARKS = (b"data:", b"event:", b"id:", b"retry:", b":")
 """How server-sent events begin. JSON never does, so an answer shows its form whatever its content type says."""

@@ -21,7 +21,8 @@ from lakehouse.chat.dialects.lenient_json import JsonObject, load_object
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import Delta
 from lakehouse.chat.model.usage import Usage
-from lakehouse.core.errors import LakehouseError, failure
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.provider_failures import failure
 
 END_MARK = b"[DONE]"
 

@@ -6,7 +6,8 @@ from typing import Literal, NoReturn
 
 from lakehouse.chat.dialects.base import Capability, Changes, Quirks, SchemaLevel
 from lakehouse.chat.model.request import Request
-from lakehouse.core.errors import LakehouseError, failure
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.provider_failures import failure
 
 
 class UnsupportedDialect:

@@ -109,7 +109,7 @@ def _exchange(call: ChatCall, route: Route, attempt: ActiveAttempt, *, stream: b
         attempt.schema_step = step = call.resources.json_modes.current_level(route.target, quirks.schema)
         quirks = quirks if step == quirks.schema else replace(quirks, schema=step)
     exchange = CallCodec(route.endpoint.dialect, request, model=route.model, stream=stream, quirks=quirks)
-    call.context.changed(left_out=exchange.changes.left_out, adjusted=exchange.changes.adjusted)
+    call.context.record_request_changes(left_out=exchange.changes.left_out, adjusted=exchange.changes.adjusted)
     return exchange
 
 

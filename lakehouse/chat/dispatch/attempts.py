@@ -12,8 +12,10 @@ from lakehouse.chat.dialects.base import SchemaLevel
 from lakehouse.chat.dispatch.circuit_breaker import CircuitPermit
 from lakehouse.chat.dispatch.policy import lost_connection, rule_for
 from lakehouse.chat.providers.registry import Route
-from lakehouse.core.context import AttemptReason, AttemptRecord, RequestContext
-from lakehouse.core.errors import Attempt, ErrBadRequest, ErrorClass, LakehouseError
+from lakehouse.core.attempts import AttemptReason, AttemptRecord
+from lakehouse.core.context import RequestContext
+from lakehouse.core.errors import Attempt, ErrBadRequest, LakehouseError
+from lakehouse.core.failure_classes import ErrorClass
 
 logger = logging.getLogger("lakehouse.chat")
 
@@ -118,7 +120,7 @@ class ActiveAttempt:
         record = self.record
         record.ended = ended = trio.current_time()
         if state != "dropped" or self._no_overlap():
-            self._context.upstream_seconds += ended - record.started
+            self._context.add_upstream_time(ended - record.started)
         return True
 
     def _no_overlap(self) -> bool:
@@ -161,9 +163,9 @@ class AttemptLog:
     ) -> ActiveAttempt:
         """A new attempt, which must be settled; `timeout` is how many seconds of silence are a failure."""
         context = self._context
-        provider = context.upstream = context.provider = route.provider.name
-        context.model = route.model
-        record = context.attempt(provider, route.model, now=now, why=why)
+        provider = route.provider.name
+        context.assign_provider(provider, route.model)
+        record = context.record_attempt(provider, route.model, now=now, why=why)
         attempt = ActiveAttempt(route, passing, record, context, timeout=timeout)
         self._attempts.append(attempt)
         return attempt

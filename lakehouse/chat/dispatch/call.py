@@ -101,22 +101,20 @@ class ChatCall:
 
     def record_usage(self, usage: Usage) -> None:
         """What is known of the cost so far, for the log."""
-        self.context.usage = usage
+        self.context.record_usage(usage)
 
     def answered(self, route: Route, reply: ProviderAnswer) -> None:
         """This is the answer: write it down where the observer looks."""
         context = self.context
-        context.upstream = context.provider = route.provider.name
-        context.model = route.model
-        context.finish_reason = reply.finish_reason
-        context.usage = reply.usage
+        context.assign_provider(route.provider.name, route.model)
+        context.record_finish(reply.finish_reason, reply.usage)
         if context.content is not None:
-            context.content.asked, context.content.answered = self.request.messages, reply
+            context.content.input, context.content.output = self.request.messages, reply
 
     def finalize_error(self, error: LakehouseError) -> LakehouseError:
         """The failure that the caller gets, with the trail that led to it."""
         error.attempts = self.attempt_log.entries()
-        self.context.error = error.error_class or error.code
+        self.context.replace_error(error)
         return error
 
     def circuits_open_error(self) -> LakehouseError:

@@ -33,9 +33,8 @@ class DisconnectGrace:
     @property
     def wanted(self) -> bool:
         """Whether the client has left while there was something to learn."""
-        caller = self._context.caller
-        left = caller is not None and caller.gone
-        return self._seconds is not None and left and self._context.phase not in UNSENT
+        context = self._context
+        return self._seconds is not None and context.client_disconnected and context.phase not in UNSENT
 
     @property
     def disabled(self) -> bool:

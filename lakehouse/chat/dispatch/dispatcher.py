@@ -169,7 +169,7 @@ class Dispatcher:
         began = None if context is None else context.started
         if context is None:
             context = RequestContext(id="", method="", path="", started=trio.current_time())
-        context.tier = request.model if request.model in self._router.tiers else None
+        context.assign_tier(request.model if request.model in self._router.tiers else None)
         if request.quorum:
             routes = self._routes(request.quorum.of)
         elif request.fallbacks:

@@ -13,7 +13,8 @@ from typing import get_args
 from lakehouse.chat.dialects.base import SchemaLevel
 from lakehouse.chat.dialects.schema.validate import SchemaMismatch
 from lakehouse.chat.providers.routing import Target
-from lakehouse.core.errors import ErrorClass, LakehouseError
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.failure_classes import ErrorClass
 
 STEPS: tuple[SchemaLevel, ...] = get_args(SchemaLevel)
 

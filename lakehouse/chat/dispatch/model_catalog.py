@@ -13,7 +13,8 @@ import trio
 from lakehouse.chat.dispatch.provider_response import send_via_httpx
 from lakehouse.chat.model.listing import ModelCard, ProbeResult
 from lakehouse.chat.providers.base import ListedModel, Provider
-from lakehouse.core.errors import LakehouseError, failure
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.provider_failures import failure
 
 logger = logging.getLogger("lakehouse.chat")
 

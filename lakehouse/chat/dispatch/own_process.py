@@ -11,7 +11,8 @@ from lakehouse.chat.dispatch.call import ChatCall
 from lakehouse.chat.dispatch.circuit_breaker import CircuitBreaker, CircuitPermit
 from lakehouse.chat.dispatch.policy import lost_connection
 from lakehouse.chat.providers.registry import Route
-from lakehouse.core.errors import ErrUnreached, LakehouseError, failure
+from lakehouse.core.errors import ErrUnreached, LakehouseError
+from lakehouse.core.provider_failures import failure
 from lakehouse.local_model.readiness import Readiness
 
 
@@ -41,10 +42,8 @@ class OwnProcess:
 
     async def _served(self) -> int:
         call, route = self._call, self._route
-        context = call.context
-        context.phase = "queued"
-        context.upstream = context.provider = route.provider.name
-        context.model = route.model
+        call.context.begin_phase("queued")
+        call.context.assign_provider(route.provider.name, route.model)
         timeout = inf if call.on_last_route else call.settings.first_token_timeout
         with trio.move_on_after(timeout):
             return await self._poller.served(lost=self._lost)

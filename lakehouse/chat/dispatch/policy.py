@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from lakehouse.chat.dialects.schema.validate import SchemaMismatch
 from lakehouse.config import PolicyTable
-from lakehouse.core.errors import ErrBadRequest, ErrorClass, ErrTimeout, ErrUnavailable, LakehouseError
+from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, LakehouseError
+from lakehouse.core.failure_classes import ErrorClass
 
 MAX_BACKOFF = 60.0
 """Seconds. Doubling ends here: a longer pause would outlive the patience of any caller."""

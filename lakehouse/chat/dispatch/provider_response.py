@@ -15,7 +15,8 @@ import trio
 
 from lakehouse.chat.dialects.base import MAX_ANSWER
 from lakehouse.chat.dialects.errors.classifier import classify
-from lakehouse.core.errors import LakehouseError, failure
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.provider_failures import failure
 from lakehouse.upstream.codings import Corrupt, Decoder, TooLarge, Truncated, UnknownCoding, codings_of
 from lakehouse.upstream.httpx_transport import ResponseStream
 

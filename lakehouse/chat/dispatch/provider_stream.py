@@ -15,7 +15,8 @@ from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import Delta
 from lakehouse.chat.providers.registry import Route
 from lakehouse.config import ChatTable
-from lakehouse.core.errors import LakehouseError, failure
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.provider_failures import failure
 
 TRAILING_USAGE_TIMEOUT = 2.0
 """Seconds after the end mark for what may still follow it: OpenCode sends the cost there, and a body that was read to

@@ -17,7 +17,8 @@ import trio
 from lakehouse.chat.dispatch.attempt import CompleteResult, request_complete
 from lakehouse.chat.dispatch.call import ChatCall
 from lakehouse.chat.dispatch.try_routes import try_routes
-from lakehouse.core.errors import LakehouseError, failure
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.provider_failures import failure
 
 SHOWN = 100
 """Characters of a vote that an error shows."""

@@ -18,7 +18,8 @@ from lakehouse.chat.dispatch.provider_stream import ProviderStream
 from lakehouse.chat.dispatch.resume import DeliveredText, PrefixMatcher, PrefixMismatch
 from lakehouse.chat.dispatch.try_routes import try_routes, with_deadline
 from lakehouse.chat.model.pieces import Delta, Piece
-from lakehouse.core.errors import Attempt, LakehouseError, failure
+from lakehouse.core.errors import Attempt, LakehouseError
+from lakehouse.core.provider_failures import failure
 
 NOTHING = (None, None, None, None)
 PieceSink = Callable[[Sequence[Piece]], Awaitable[None] | None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from math import inf
 from typing import Protocol, TypeVar
 
 import trio
@@ -17,8 +18,9 @@ from lakehouse.chat.dispatch.call import ChatCall
 from lakehouse.chat.dispatch.own_process import OwnProcess
 from lakehouse.chat.dispatch.policy import backoff_delay, rule_for, worth_telling
 from lakehouse.chat.providers.registry import Route
-from lakehouse.core.context import AttemptReason
-from lakehouse.core.errors import LakehouseError, failure
+from lakehouse.core.attempts import AttemptReason
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.provider_failures import failure
 
 
 class AttemptResult(Protocol):
@@ -99,7 +101,7 @@ async def try_route(
         pause = None if once else backoff_delay(retry, failed, call.settings.policy, call.resources.random)
         if pause is None or not call.fits_before_deadline(pause) or not circuit.admits:
             raise failed
-        call.context.phase = "backoff"
+        call.context.begin_phase("backoff")
         await trio.sleep(pause)
     if failed is not None:
         raise failed
@@ -112,19 +114,19 @@ async def with_deadline(call: ChatCall, work: Callable[[], Awaitable[Result]], *
     around it. Failures learn the call's trail."""
     timeout, context = call.resources.settings.timeout, call.context
     now = trio.current_time()
-    before = context.deadline
-    # A flight whose caller is known comes from a lifeline, which keeps the nearest deadline around us.
-    around = before if context.caller is not None else trio.current_effective_deadline()
+    # A context with a client comes from a request lifecycle, whose cancel scope has the nearest deadline around us.
+    around = inf if context.client is not None else trio.current_effective_deadline()
     call.route_began = now
     with trio.CancelScope(deadline=(now if since is None else since) + timeout) as limit:
         call.limit = limit
-        call.deadline = context.deadline = min(around, limit.deadline)  # who looks at the flight sees ours
+        before = context.shorten_deadline(min(around, limit.deadline))  # for the list of active requests
+        call.deadline = context.deadline
         try:
             return await work()
         except LakehouseError as error:
             raise call.finalize_error(error) from error.__cause__
         finally:
-            context.deadline = before
+            context.restore_deadline(before)
     call.attempt_log.timed_out()
     message = f"timeout: {call.waited_for} did not come within {timeout:g} s"
     raise call.finalize_error(failure("timeout", message, provider=call.context.provider))

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from lakehouse.core.context import RequestContext
+from lakehouse.asgi import request_scope
 from lakehouse.core.errors import ErrMethodNotAllowed
 from lakehouse.telemetry.telemetry import Telemetry, Traces
 
@@ -94,10 +94,10 @@ class Traced:
         self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = scope.get("lakehouse")
-        if isinstance(context, RequestContext):
+        request = request_scope.find(scope)
+        if request is not None:
             came = [value for name, value in scope["headers"] if name == b"traceparent"]
-            self._traces.begin(context, came[0] if len(came) == 1 else None)
+            self._traces.begin(request.context, came[0] if len(came) == 1 else None)
         await self._app(scope, receive, send)
 
 

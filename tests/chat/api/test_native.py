@@ -12,13 +12,15 @@ import pytest
 import trio
 from trio.testing import MockClock as Clock
 
+from lakehouse.asgi.request_scope import REQUEST_KEY
 from lakehouse.chat.api.blueprints import native
 from lakehouse.chat.api.event_stream import EventStream
 from lakehouse.chat.api.native import NativeEncoder
 from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Quorum, Request
 from lakehouse.core.context import RequestContext
-from lakehouse.core.errors import Attempt, ErrTimeout, ErrUpstream, LakehouseError, failure
+from lakehouse.core.errors import Attempt, ErrTimeout, ErrUpstream, LakehouseError
+from lakehouse.core.provider_failures import failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, application, done_piece, serve
 
 ASK = {"model": "ollama/qwen3:8b", "messages": [{"role": "user", "content": "Hi"}]}
@@ -372,13 +374,18 @@ async def test_the_layers_around_the_application_are_used(dispatcher: FakeDispat
     begun = []
     last_words = []
 
-    def stream_begins(last_event: Callable[[LakehouseError], bytes]) -> None:
-        begun.append(len(dispatcher.requests))
-        last_words.append(last_event(ErrUpstream("from outside")))
+    class Around:
+        server = None
+
+        def __init__(self) -> None:
+            self.context = context
+
+        def begin_stream(self, encode_error: Callable[[LakehouseError], bytes]) -> None:
+            begun.append(len(dispatcher.requests))
+            last_words.append(encode_error(ErrUpstream("from outside")))
 
     async def lifetime(scope: Any, receive: Any, send: Any) -> None:
-        around = {"lakehouse": context, "lakehouse.stream_begins": stream_begins}
-        await app({**scope, **around}, receive, send)
+        await app({**scope, REQUEST_KEY: Around()}, receive, send)
 
     url = await serve(nursery, lifetime, "bare hypercorn")
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:

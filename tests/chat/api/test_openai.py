@@ -16,15 +16,8 @@ from lakehouse.chat.model.parts import ImagePart, ImageUrl, TextPart
 from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Message, OpenAIMessage, OpenAIRequest
 from lakehouse.chat.model.tool_calls import Function, ToolCall
-from lakehouse.core.errors import (
-    Attempt,
-    ErrProviderNotFound,
-    ErrTimeout,
-    ErrUnavailable,
-    ErrUpstream,
-    LakehouseError,
-    failure,
-)
+from lakehouse.core.errors import Attempt, ErrProviderNotFound, ErrTimeout, ErrUnavailable, ErrUpstream, LakehouseError
+from lakehouse.core.provider_failures import failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, application, done_piece, serve
 
 HI = [{"role": "user", "content": "Hi"}]

@@ -15,7 +15,7 @@ from lakehouse.chat.api.blueprints import native, openai
 from lakehouse.chat.api.openai.errors import BY_CLASS, status_of
 from lakehouse.chat.dispatch.dispatcher import open_dispatcher
 from lakehouse.config import ChatTable, Config, KimiTable, PolicyTable
-from lakehouse.core.errors import CLASS_FACTS, failure
+from lakehouse.core.provider_failures import CLASS_FACTS, failure
 from tools.kit import wire_files
 from tools.kit.fake_dispatcher import application, serve
 

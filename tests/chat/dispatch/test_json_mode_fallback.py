@@ -9,7 +9,8 @@ from trio.testing import MockClock
 
 from lakehouse.chat.dispatch.json_mode_fallback import MAX_MODELS, JsonModeFallback
 from lakehouse.chat.providers.routing import Target
-from lakehouse.core.errors import ErrBadRequest, ErrUpstream, failure
+from lakehouse.core.errors import ErrBadRequest, ErrUpstream
+from lakehouse.core.provider_failures import failure
 from tools.kit.fake_providers import (
     FakeProvider,
     Script,

@@ -430,7 +430,7 @@ async def test_a_refusal_in_the_middle_is_not_resumed(autojump_clock: MockClock)
 
 @dataclass
 class Client:
-    gone: bool = False
+    disconnected: bool = False
 
 
 async def left(dispatcher: Dispatcher, after: float, *, mode: str, gone: bool = True) -> RequestContext:
@@ -441,7 +441,7 @@ async def left(dispatcher: Dispatcher, after: float, *, mode: str, gone: bool = 
 
             async def leave() -> None:
                 await trio.sleep(after)
-                here.caller = Client(gone)
+                here.watch_client(Client(gone))
                 scope.cancel()
 
             nursery.start_soon(leave)

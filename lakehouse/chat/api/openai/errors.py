@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from lakehouse.core.errors import (
     ErrForbidden,
-    ErrorClass,
     ErrProviderNotFound,
     ErrTimeout,
     ErrTooLarge,
@@ -25,6 +24,7 @@ from lakehouse.core.errors import (
     ErrUpstream,
     LakehouseError,
 )
+from lakehouse.core.failure_classes import ErrorClass
 
 OPENAI_PATHS = ("/v1/chat/completions", "/v1/models", "/chat/completions", "/models")
 """Where OpenAI's clients ask, and get their failures in OpenAI's envelope."""

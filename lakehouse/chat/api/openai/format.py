@@ -33,8 +33,8 @@ class OpenAIChat:
                 form,
                 keep_alive=self._keep_alive,
                 context=context,
-                begun=asked.stream_begins,
-                write=asked.write,
+                begin_stream=asked.begin_stream,
+                try_write=asked.try_write,
             )
         answer = await self._dispatcher(query.request, context=context)
         return responses.completion_response(completion(answer), answer.attempts)

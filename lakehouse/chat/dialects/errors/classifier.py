@@ -19,7 +19,9 @@ from lakehouse.chat.dialects.errors import rules
 from lakehouse.chat.dialects.errors.redaction import message_of, redact_and_truncate
 from lakehouse.chat.dialects.errors.retry_after import retry_after
 from lakehouse.chat.dialects.lenient_json import JsonObject, dump, mapping, string
-from lakehouse.core.errors import ErrorClass, LakehouseError, failure
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.failure_classes import ErrorClass
+from lakehouse.core.provider_failures import failure
 
 MAX_RATE_LIMIT_WAIT = 300.0
 """Seconds. A rate limit that lasts longer is a quota in all but name: OpenCode's can last for days, and nobody waits in

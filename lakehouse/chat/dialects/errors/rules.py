@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from lakehouse.core.errors import ErrorClass
+from lakehouse.core.failure_classes import ErrorClass
 
 TYPES: dict[str, ErrorClass] = {
     # OpenRouter: metadata.limit_source (seen live in September 2026)

@@ -35,7 +35,8 @@ from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.parts import ImagePart
 from lakehouse.chat.model.pieces import Delta
 from lakehouse.chat.model.request import Message, Request
-from lakehouse.core.errors import ErrBadRequest, failure
+from lakehouse.core.errors import ErrBadRequest
+from lakehouse.core.provider_failures import failure
 
 OPTIONS = (
     "frequency_penalty",

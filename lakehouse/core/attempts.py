@@ -1,0 +1,54 @@
+"""One attempt of a request at one provider, as telemetry and error documents show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lakehouse.core.errors import Attempt
+from lakehouse.core.failure_classes import ERROR_CLASSES, ErrorClass
+
+AttemptReason = Literal["first", "retry", "fallback", "hedge", "resume"]
+"""Why an attempt was made; `resume` continues a stream that broke half-way."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class AttemptRecord:
+    """One attempt, while it runs (`ended` is None) and after.
+
+    Times are of trio's clock, in seconds. `status` is the provider's HTTP status; `error` is a class of failure, None
+    for the attempt that answered. `span_id` is the span that a `traceparent` sent with the attempt names as parent.
+    """
+
+    upstream: str
+    model: str
+    started: float
+    why: AttemptReason = "first"
+    ended: float | None = None
+    first_piece: float | None = None
+    status: int | None = None
+    error: str | None = None
+    span_id: int = 0
+
+    def to_error_entry(self, abandoned_as: ErrorClass | None) -> Attempt:
+        """The attempt as an error document lists it; `abandoned_as` is its class when it has not failed by itself."""
+        known = [error_class for error_class in ERROR_CLASSES if error_class == self.error]
+        return Attempt(
+            provider=self.upstream,
+            model=self.model,
+            status=self.status,
+            error=known[0] if known else abandoned_as,
+            ms=round(((self.started if self.ended is None else self.ended) - self.started) * 1000, 3),
+        )
+
+    def describe(self, now: float) -> dict[str, object]:
+        """The attempt as `GET /v1/requests` shows it; `age` is how long it has run or ran, in seconds."""
+        return {
+            "upstream": self.upstream,
+            "model": self.model,
+            "why": self.why,
+            "age": round((now if self.ended is None else self.ended) - self.started, 3),
+            "running": self.ended is None,
+            "status": self.status,
+            "error": self.error,
+        }

@@ -128,7 +128,7 @@ async def test_an_idle_child_that_died_costs_nobody_a_call() -> None:
     async with pool_of() as pool:
         for _ in range(5):
             os.kill(pid := await pid_of(pool), signal.SIGKILL)
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # the pool does not get to see that it has ended
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - the pool must not see the end
             assert await pool.call(b"echo there") == b"there"
 
 

@@ -18,7 +18,6 @@ from lakehouse.config import Config
 from lakehouse.core.groups import unwrap_single
 from lakehouse.local_model import LocalModelError
 from lakehouse.process.errors import ChildStartFailed
-from lakehouse.runtime.multiprocess import serve_multiprocess
 from lakehouse.runtime.service import serve
 from lakehouse.server.server import Service
 from lakehouse.telemetry.log import Log, stdlib_to
@@ -115,7 +114,10 @@ class _Run:
     async def _serve(self, *, task_status: trio.TaskStatus[Service]) -> None:
         if self._workers == 1:
             await serve(self._config, log=self._log, task_status=task_status)
-        elif not await serve_multiprocess(self._config, self._workers, task_status=task_status):
+            return
+        from lakehouse.runtime.multiprocess import serve_multiprocess  # what supervises processes
+
+        if not await serve_multiprocess(self._config, self._workers, task_status=task_status):
             self._status = 1
 
     async def _ask(self, service: Service, question: str) -> None:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lakehouse.process.bootstrap import Startup
-
 if TYPE_CHECKING:
     import xllamacpp
+
+    from lakehouse.process.bootstrap import Startup  # the parent imports `Settings` from here and needs no more
 
 # Generation for the demonstration model is a millisecond a token on one thread; more would only spin.
 DEMO_THREADS = 1

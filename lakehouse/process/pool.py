@@ -26,7 +26,7 @@ from lakehouse.process.errors import ChildStartFailed, PoolUnavailable
 from lakehouse.process.frames import MAX_FRAME
 from lakehouse.process.pool_member import Member
 from lakehouse.process.rpc import Reply
-from lakehouse.process.spec import ChildSpec, RestartPolicy
+from lakehouse.process.spec import ChildSpec, RestartPolicy, SandboxReport
 from lakehouse.process.states import MemberState
 from lakehouse.process.tasks import open_background
 
@@ -80,6 +80,8 @@ class ChildPool:
         self.policy = policy
         self.started = 0
         """Children that became ready since the pool was opened."""
+        self.sandbox: SandboxReport | None = None
+        """What the last child's sandbox is; None before the first one is ready."""
         self._spec = spec
         self._nursery = nursery
         self._open_child = start
@@ -218,7 +220,7 @@ class ChildPool:
         problem = ""
         try:
             async with self._open_child(self._spec) as child:
-                await child.wait_ready()
+                self._note_sandbox((await child.wait_ready()).sandbox)
                 self.started += 1
                 self._backoff.reset()
                 self._blocked_until = trio.current_time()
@@ -250,6 +252,14 @@ class ChildPool:
             nursery.start_soon(reset)
             await child.wait_exit()
             nursery.cancel_scope.cancel()
+
+    def _note_sandbox(self, report: SandboxReport) -> None:
+        """Say once what of the sandbox is not in force."""
+        if self.sandbox != report:
+            self.sandbox = report
+            for what, outcome in (("files", report.files), ("network", report.network)):
+                if outcome.startswith("not enforced"):
+                    logger.warning("%s: the sandbox's restriction of %s is %s", self.name, what, outcome)
 
     def _fail(self, reason: str) -> float:
         """A child did not start. The calls that wait fail, unless another child may serve them. Returns the delay."""

@@ -16,7 +16,6 @@ import msgspec
 
 from lakehouse.chat.dispatch.dispatcher import LocalServer
 from lakehouse.config import Config, LocalTable
-from lakehouse.local_model import EngineConfig, open_engine
 from lakehouse.local_model.readiness import SOCKET, followed, published
 
 T = TypeVar("T")
@@ -78,6 +77,8 @@ async def obtain(resource: Resource[T], config: Config, shared: SharedResources)
 @asynccontextmanager
 async def open_local_server(table: LocalTable) -> AsyncIterator[LocalServer]:
     """The embedded model that the configuration names, for as long as the block runs. Raises LocalModelError."""
+    from lakehouse.local_model import EngineConfig, open_engine  # what supervises a process, for few services
+
     path = Path(table.model) if table.model else None
     async with open_engine(EngineConfig(model_path=path, demo=table.demo, context=table.context)) as engine:
         yield LocalServer(base_url=engine.base_url, api_key=engine.api_key, model=engine.name, poller=engine.poller)

@@ -184,6 +184,14 @@ async def test_it_does_not_outlive_a_parent_that_was_killed(arguments: tuple[str
         await process.stdout.aclose()
 
 
+@pytest.mark.parametrize("order", [b"", b'{"parent": 1'])
+async def test_without_a_whole_order_the_process_ends(order: bytes) -> None:
+    """Its parent was killed before it had written one."""
+    command = [sys.executable, *launch.PROGRAM]
+    done = await trio.run_process(command, stdin=order, capture_stdout=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
 async def test_a_start_without_descriptors_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = 0
     pipe = os.pipe

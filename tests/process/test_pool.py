@@ -219,6 +219,18 @@ async def test_a_pool_that_cannot_start_says_so_by_itself() -> None:
             pytest.fail("it started")
 
 
+async def test_what_of_its_sandbox_is_not_in_force_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    policy = PoolPolicy(size=2, prestart=2, max_calls=1)
+    with nothing_left():
+        async with open_pool(child_spec("unprotected"), policy) as pool:
+            for _ in range(3):
+                assert await pool.call(b"echo there") == b"there"
+            await until(lambda: pool.started >= 4)
+            assert pool.sandbox is not None
+            assert pool.sandbox.files == "not enforced: no Landlock"
+    assert caplog.messages == ["the child: the sandbox's restriction of files is not enforced: no Landlock"]
+
+
 async def test_a_child_is_replaced_after_so_many_calls() -> None:
     async with pool_of(max_calls=2) as pool:
         pids = [await pid_of(pool) for _ in range(6)]

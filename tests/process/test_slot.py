@@ -163,6 +163,37 @@ async def test_cancelled_at_any_stage_nothing_is_left(moment: float, autojump_cl
     assert (slot.state, slot.child, script.open) == (SlotState.STOPPED, None, 0)
 
 
+class Listener:
+    """Notes what it is told, and when."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[float, str]] = []
+
+    def child_ready(self, child: Child) -> None:
+        self.told.append((trio.current_time(), "ready"))
+
+    def child_gone(self) -> None:
+        self.told.append((trio.current_time(), "gone"))
+
+    def restart_delayed(self, delay: float, failures: int) -> None:
+        self.told.append((trio.current_time(), f"{failures}: {delay:g} s"))
+
+
+async def test_a_listener_is_told_at_once(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    listener = Listener()
+    slot = Slot(SPEC, restart=POLICY, open_child=Script(5.0, "no", 100.0).open_child, listener=listener)
+    await nursery.start(slot.run)
+    await trio.sleep(8)
+    assert listener.told == [
+        (1, "ready"),
+        (6, "gone"),
+        (6, "1: 0.25 s"),
+        (7.25, "2: 0.5 s"),
+        (8.75, "ready"),
+    ]
+    nursery.cancel_scope.cancel()
+
+
 async def test_the_log_says_how_it_ended_and_when_the_next_one_starts(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

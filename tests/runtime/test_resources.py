@@ -1,0 +1,85 @@
+"""What the supervisor opens once, shares and hands to its workers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+import pytest
+
+from lakehouse.config import Config, parse_config
+from lakehouse.runtime import resources
+from lakehouse.runtime.resources import SharedResources, obtain, share_resources
+from lakehouse.runtime.worker_config import WorkerConfig
+
+
+class Well:
+    """A resource that notes what happens to it; it is there if the configuration names a tier "well"."""
+
+    name: ClassVar[str] = "well"
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def is_configured(self, config: Config) -> bool:
+        return "well" in config.models
+
+    @asynccontextmanager
+    async def open(self, config: Config) -> AsyncIterator[str]:
+        self.events.append("opened")
+        yield f"water of {config.models['well'][0]}"
+        self.events.append("closed")
+
+    @asynccontextmanager
+    async def share(self, opened: str, directory: Path) -> AsyncIterator[dict[str, str]]:
+        (directory / "bucket").write_text(opened)
+        yield {"file": "bucket"}
+        (directory / "bucket").unlink()
+
+    @asynccontextmanager
+    async def join(self, description: msgspec.Raw, directory: Path) -> AsyncIterator[str]:
+        file = directory / msgspec.json.decode(description, type=dict[str, str])["file"]
+        self.events.append("joined")
+        yield file.read_text()
+        self.events.append("left")
+
+
+@pytest.fixture
+def well(monkeypatch: pytest.MonkeyPatch) -> Well:
+    made = Well()
+    monkeypatch.setattr(resources, "RESOURCES", (made,))
+    return made
+
+
+def config(**models: list[str]) -> Config:
+    return parse_config({"models": models})[0]
+
+
+async def test_without_a_supervisor_a_process_opens_its_own(well: Well) -> None:
+    async with obtain(well, config(well=["spring"]), SharedResources()) as water:
+        assert water == "water of spring"
+        assert well.events == ["opened"]
+    assert well.events == ["opened", "closed"]
+
+
+async def test_what_is_not_configured_is_not_there(well: Well, tmp_path: Path) -> None:
+    async with share_resources(config(), tmp_path) as shared, obtain(well, config(), shared) as water:
+        assert water is None
+        assert dict(shared.descriptions) == {}
+    assert well.events == []
+
+
+async def test_workers_join_what_their_supervisor_opened_once(well: Well, tmp_path: Path) -> None:
+    settings = config(well=["spring"])
+    async with share_resources(settings, tmp_path) as shared:
+        for _ in range(2):
+            told = WorkerConfig(config=settings, descriptors=(3, 4), index=1, resources=shared)
+            worker = WorkerConfig.decode(told.encode())
+            assert (worker.config, worker.descriptors, worker.index) == (settings, (3, 4), 1)
+            async with obtain(well, worker.config, worker.resources) as water:
+                assert water == "water of spring"
+    assert well.events == ["opened", "joined", "left", "joined", "left", "closed"]
+    assert list(tmp_path.iterdir()) == []

@@ -1,26 +1,31 @@
-"""What can go wrong, in the words of the contract.
-
-Every failure that a caller can see is one of these, and the service's JSON is made from it in one place
-(`LakehouseError.document`).
+"""The failures that a client is told about: one class for each status, one JSON document for all.
 
     LakehouseError
-    ├── ErrBadRequest         400   the request itself, or what a provider refused as the caller's mistake
-    ├── ErrUnauthorized       401   our own door: no token, or not one of ours
-    ├── ErrForbidden          403   our own door: a network that may not connect
-    ├── ErrNotFound           404   no such path
-    ├── ErrMethodNotAllowed   405   this path does not take this method
-    ├── ErrProviderNotFound   404   a provider is named that is not registered
-    ├── ErrTooLarge           413   the body is over its limit
-    ├── ErrRateLimited        429   the provider's rate limit or quota
-    ├── ErrUpstream           502   any other failure of an upstream, its 401 and its unpaid bill included
-    ├── ErrUnavailable        503   draining, every circuit open, our own queue full, or no embedded model
-    └── ErrTimeout            504   our deadline, or the upstream's
+    ├── ErrBadRequest            400   the request is malformed, or a provider rejects it as the client's mistake
+    ├── ErrUnauthorized          401   no bearer token, or an unknown one
+    ├── ErrForbidden             403   the network, or the web page, may not use this service
+    ├── ErrNotFound              404   nothing is served at the path
+    ├── ErrProviderNotFound      404   the model's name leads to a provider that is not registered
+    ├── ErrMethodNotAllowed      405   the path does not take the method
+    ├── ErrConflict              409   the request contradicts the present state of what it is about
+    ├── ErrPreconditionFailed    412   a condition of the request (If-Match and its family) does not hold
+    ├── ErrTooLarge              413   the body is over its limit
+    ├── ErrUnsupportedMediaType  415   the body has a media type that the path does not take
+    ├── ErrRangeNotSatisfiable   416   the requested range lies outside of the content
+    ├── ErrUnprocessable         422   the body is well-formed, and what it asks for cannot be done
+    ├── ErrRateLimited           429   a provider's rate limit or quota
+    ├── ErrNotImplemented        501   the request is valid, and this service does not implement it
+    ├── ErrUpstream              502   any other failure of an upstream, its 401 and its unpaid bill included
+    ├── ErrUnavailable           503   draining, every circuit open, a queue full, or no embedded model
+    └── ErrTimeout               504   a deadline of this service or of the upstream has passed
+
+What a provider's failure means is a class of `failure_classes`; `provider_failures` maps it to one of these.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import msgspec
@@ -29,10 +34,10 @@ from lakehouse.core.failure_classes import ErrorClass
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One try at one route: part of the trail that every answer and error carries.
+    """One attempt at one route, as every answer and error lists it.
 
-    `status` is the upstream's HTTP status, or None when no head arrived; `error` is a class, or None for the attempt
-    that answered; `ms` is how long it took, in milliseconds.
+    `status` is the provider's HTTP status, None when no response arrived; `error` is a failure class, None for the
+    attempt that answered; `ms` is how long the attempt took, in milliseconds.
     """
 
     provider: str
@@ -45,9 +50,10 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 class LakehouseError(Exception):
     """A failure with a code, a status, and a sentence for the person who reads it.
 
-    `retry_after` is in seconds and becomes a `Retry-After` header. `error_class` is None when the failure is about our
-    own door or the request itself; `field` is then the path of what is wrong in it (`messages[0].role`), if one is.
-    The message must be fit to be shown: no secret ever goes into it.
+    The message is shown to clients and must not contain a secret. `retry_after` is in seconds and becomes a
+    `Retry-After` header. `error_class` is None when the failure is about this service or about the request itself;
+    `field` is then the path of the field at fault (`messages[0].role`), if there is one. `details` is a JSON object for
+    programs, which the document has only if it is given.
     """
 
     code: ClassVar[str] = "ErrInternal"
@@ -64,6 +70,7 @@ class LakehouseError(Exception):
         retry_after: float | None = None,
         attempts: tuple[Attempt, ...] = (),
         field: str | None = None,
+        details: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -74,50 +81,52 @@ class LakehouseError(Exception):
         self.retry_after = retry_after
         self.attempts = attempts
         self.field = field
+        self.details = details
 
     def document(self, request_id: str | None = None) -> dict[str, object]:
-        """The JSON body that the service answers with."""
-        return {
-            "error": {
-                "code": self.code,
-                "message": self.message,
-                "status": self.status,
-                "provider": self.provider,
-                "upstream_status": self.upstream_status,
-                "class": self.error_class,
-                "retryable": self.retryable,
-                "request_id": request_id,
-                "attempts": [msgspec.to_builtins(attempt) for attempt in self.attempts],
-            }
+        """The JSON body of the response."""
+        error: dict[str, object] = {
+            "code": self.code,
+            "message": self.message,
+            "status": self.status,
+            "provider": self.provider,
+            "upstream_status": self.upstream_status,
+            "class": self.error_class,
+            "retryable": self.retryable,
+            "request_id": request_id,
+            "attempts": [msgspec.to_builtins(attempt) for attempt in self.attempts],
         }
+        if self.details is not None:
+            error["details"] = dict(self.details)
+        return {"error": error}
 
     def headers(self) -> list[tuple[str, str]]:
-        """Response headers that belong to this failure, `Retry-After` (whole seconds, rounded up) among them."""
+        """The headers of the response that belong to the failure; `Retry-After` in whole seconds, rounded up."""
         if self.retry_after is None:
             return []
         return [("retry-after", str(max(0, math.ceil(self.retry_after))))]
 
 
 class ErrBadRequest(LakehouseError):
-    """The request is wrong, here or in the eyes of the provider."""
+    """The request is malformed, or a provider rejects it as the client's mistake."""
 
     code = "ErrBadRequest"
     status = 400
 
 
 class ErrUnauthorized(LakehouseError):
-    """Our own door: the bearer token is missing or is not one of ours."""
+    """The bearer token is missing or unknown."""
 
     code = "ErrUnauthorized"
     status = 401
 
     def headers(self) -> list[tuple[str, str]]:
-        """The challenge that a 401 must carry (RFC 9110, 11.6.1)."""
+        """The headers of the response, with the challenge that a 401 must carry (RFC 9110, 11.6.1)."""
         return [*super().headers(), ("www-authenticate", "Bearer")]
 
 
 class ErrForbidden(LakehouseError):
-    """Our own door: this network may not connect."""
+    """The client's network, or the web page that sends the request, may not use this service."""
 
     code = "ErrForbidden"
     status = 403
@@ -130,26 +139,40 @@ class ErrNotFound(LakehouseError):
     status = 404
 
 
+class ErrProviderNotFound(LakehouseError):
+    """The model's name leads to a provider that is not registered."""
+
+    code = "ErrProviderNotFound"
+    status = 404
+
+
 class ErrMethodNotAllowed(LakehouseError):
-    """This path does not take this method."""
+    """The path does not take the method; `allowed` are the methods that it takes."""
 
     code = "ErrMethodNotAllowed"
     status = 405
 
-    def __init__(self, message: str, *, allowed: Iterable[str]) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, allowed: Iterable[str], details: Mapping[str, object] | None = None) -> None:
+        super().__init__(message, details=details)
         self.allowed = tuple(sorted(allowed))
 
     def headers(self) -> list[tuple[str, str]]:
-        """The methods that the path does take (RFC 9110, 15.5.6)."""
+        """The headers of the response, with the methods that the path takes (RFC 9110, 15.5.6)."""
         return [*super().headers(), ("allow", ", ".join(self.allowed))]
 
 
-class ErrProviderNotFound(LakehouseError):
-    """The model's name asks for a provider that is not registered."""
+class ErrConflict(LakehouseError):
+    """The request contradicts the present state of what it is about, such as a name that is taken."""
 
-    code = "ErrProviderNotFound"
-    status = 404
+    code = "ErrConflict"
+    status = 409
+
+
+class ErrPreconditionFailed(LakehouseError):
+    """A condition of the request (`If-Match`, `If-None-Match`, `If-Unmodified-Since`) does not hold."""
+
+    code = "ErrPreconditionFailed"
+    status = 412
 
 
 class ErrTooLarge(LakehouseError):
@@ -159,15 +182,61 @@ class ErrTooLarge(LakehouseError):
     status = 413
 
 
+class ErrUnsupportedMediaType(LakehouseError):
+    """The body has a media type that the path does not take; `accepted` are the types that it takes."""
+
+    code = "ErrUnsupportedMediaType"
+    status = 415
+
+    def __init__(
+        self, message: str, *, accepted: Iterable[str] = (), details: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(message, details=details)
+        self.accepted = tuple(accepted)
+
+    def headers(self) -> list[tuple[str, str]]:
+        """The headers of the response, with the media types that the path takes (RFC 9110, 15.5.16)."""
+        return [*super().headers(), *([("accept", ", ".join(self.accepted))] if self.accepted else [])]
+
+
+class ErrRangeNotSatisfiable(LakehouseError):
+    """The requested range lies outside of the content, which is `size` bytes long."""
+
+    code = "ErrRangeNotSatisfiable"
+    status = 416
+
+    def __init__(self, message: str, *, size: int, details: Mapping[str, object] | None = None) -> None:
+        super().__init__(message, details=details)
+        self.size = size
+
+    def headers(self) -> list[tuple[str, str]]:
+        """The headers of the response, with the size of the content (RFC 9110, 15.5.17)."""
+        return [*super().headers(), ("content-range", f"bytes */{self.size}")]
+
+
+class ErrUnprocessable(LakehouseError):
+    """The body is well-formed, and what it asks for cannot be done: an SQL statement that does not compile."""
+
+    code = "ErrUnprocessable"
+    status = 422
+
+
 class ErrRateLimited(LakehouseError):
-    """The provider's rate limit or quota."""
+    """The rate limit or the quota of a provider is used up."""
 
     code = "ErrRateLimited"
     status = 429
 
 
+class ErrNotImplemented(LakehouseError):
+    """The request is valid, and this service does not implement it."""
+
+    code = "ErrNotImplemented"
+    status = 501
+
+
 class ErrUpstream(LakehouseError):
-    """An upstream failed, refused us, or answered something that is empty, cut or not understood."""
+    """An upstream failed, refused the request, or answered with a response that is empty, cut off or not understood."""
 
     code = "ErrUpstream"
     status = 502
@@ -178,14 +247,14 @@ class ErrUnreached(ErrUpstream):
 
 
 class ErrUnavailable(LakehouseError):
-    """We cannot take this now: draining, every circuit open, the queue for that upstream full, or no embedded model."""
+    """The service is draining, every circuit is open, the queue of an upstream is full, or there is no embedded model."""
 
     code = "ErrUnavailable"
     status = 503
 
 
 class ErrTimeout(LakehouseError):
-    """A deadline passed: the caller's, ours or the upstream's. The message names which."""
+    """A deadline passed: the client's, the service's or the upstream's. The message names which."""
 
     code = "ErrTimeout"
     status = 504

@@ -68,6 +68,7 @@ def error_properties() -> dict[str, Schema]:
         "retryable": BOOLEAN,
         "request_id": nullable(STRING),
         "attempts": {"type": "array", "items": reference("Attempt")},
+        "details": {"type": "object", "description": "Facts for programs, where the error has any."},
     }
 
 
@@ -75,6 +76,10 @@ def openai_error_properties() -> dict[str, Schema]:
     """The members of OpenAI's error document, and after these our own."""
     openai = {"message": STRING, "type": STRING, "param": nullable(STRING), "code": nullable(STRING)}
     return {**error_properties(), **openai}
+
+
+DETAILS = ("details",)
+"""Members of an error's document that not every error has."""
 
 
 def handwritten() -> dict[str, Schema]:
@@ -111,10 +116,13 @@ def handwritten() -> dict[str, Schema]:
         "A request in flight; `age` and `time_left` are seconds. A relayed request has one attempt, which is not listed.",
     )
     return {
-        "Error": struct({"error": struct(error_properties())}, "An error in the service's own form."),
-        "OpenAIError": struct({"error": struct(openai_error_properties())}, "An error in OpenAI's form."),
+        "Error": struct({"error": struct(error_properties(), optional=DETAILS)}, "An error in the service's own form."),
+        "OpenAIError": struct(
+            {"error": struct(openai_error_properties(), optional=DETAILS)}, "An error in OpenAI's form."
+        ),
         "ErrorEvent": struct(
-            {"type": {"const": "error"}, "error": struct(error_properties())}, "The last event of a stream that broke."
+            {"type": {"const": "error"}, "error": struct(error_properties(), optional=DETAILS)},
+            "The last event of a stream that broke.",
         ),
         "Event": {"anyOf": [*(reference(kind.__name__) for kind in get_args(Piece)), reference("ErrorEvent")]},
         "Providers": struct(

@@ -6,31 +6,15 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import trio
-
 from lakehouse.core.errors import LakehouseError
+from lakehouse.core.groups import single_failure
 
 _log = logging.getLogger("lakehouse.chat")
 
 
-def single_failure(raised: BaseException) -> LakehouseError | None:
-    """The failure to tell when `raised` is one or is a group of nothing else; None when something else is in it.
-
-    Nurseries raise groups. A `Cancelled` in one does not count: the scope that it is from is still cancelled and says
-    so again at the next checkpoint. A defect beside a failure counts: it must not vanish behind a clean answer.
-    """
-    if isinstance(raised, LakehouseError):
-        return raised
-    if not isinstance(raised, BaseExceptionGroup):
-        return None
-    leaves = [leaf for leaf in _leaves(raised) if not isinstance(leaf, trio.Cancelled)]
-    failures = [leaf for leaf in leaves if isinstance(leaf, LakehouseError)]
-    return failures[0] if failures and len(failures) == len(leaves) else None
-
-
 def to_client_error(raised: Exception | BaseExceptionGroup[BaseException]) -> LakehouseError:
     """The failure that the client hears of; a defect goes to the log, and an interrupt of the program goes on."""
-    error = single_failure(raised)
+    error = single_failure(raised, LakehouseError)
     if error is not None:
         return error
     if not isinstance(raised, Exception):
@@ -53,12 +37,4 @@ def flatten_group() -> Iterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        raise single_failure(group) or group.split(LakehouseError)[1] or group from group
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for inner in group.exceptions:
-        if isinstance(inner, BaseExceptionGroup):
-            yield from _leaves(inner)
-        else:
-            yield inner
+        raise single_failure(group, LakehouseError) or group.split(LakehouseError)[1] or group from group

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,12 +18,15 @@ from lakehouse.config.tables import Config
 from lakehouse.config.urls import BaseURL
 from lakehouse.config.values import Address
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 _URL_PARTS = {"url", "authorization", "secrets"}
 
 
 def encode_config(config: Config) -> bytes:
     """The document as bytes. It holds the credentials of URLs: for a pipe to a child of ours, never for a log."""
-    return msgspec.json.encode(_document(config))
+    return msgspec.json.encode(_table(config))
 
 
 def decode_config(data: bytes) -> Config:
@@ -33,10 +37,6 @@ def decode_config(data: bytes) -> Config:
 
 
 def _document(value: object) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        given = {field.name: getattr(value, field.name) for field in fields(value)}
-        defaults = type(value)()
-        return {name: _document(item) for name, item in given.items() if item != getattr(defaults, name)}
     if isinstance(value, BaseURL) and value.authorization:
         return {"url": str(value), "authorization": value.authorization, "secrets": value.secrets}
     if isinstance(value, Address | IPv4Network | IPv6Network | BaseURL):
@@ -46,6 +46,20 @@ def _document(value: object) -> object:
     if isinstance(value, tuple):
         return [_document(item) for item in value]
     return value
+
+
+def _table(table: DataclassInstance) -> dict[str, object]:
+    """A table without the keys that are at their defaults, and without the tables that are empty then."""
+    defaults = type(table)()
+    document: dict[str, object] = {}
+    for field in fields(table):
+        value = getattr(table, field.name)
+        if is_dataclass(value) and not isinstance(value, type):
+            if rest := _table(value):
+                document[field.name] = rest
+        elif value != getattr(defaults, field.name) or (isinstance(value, BaseURL) and value.authorization):
+            document[field.name] = _document(value)  # credentials are no part of a URL's text
+    return document
 
 
 def _restore(value: object) -> object:

@@ -35,10 +35,6 @@ class BaseURL(str):
         made.secrets = secrets
         return made
 
-    def __reduce__(self) -> tuple[type[BaseURL], tuple[str, str, tuple[str, ...]]]:
-        """The configuration is handed to worker processes."""
-        return BaseURL, (str(self), self.authorization, self.secrets)
-
 
 def separate(url: str) -> BaseURL:
     """A URL with its user and password taken out of it; a slash at its end is taken off.

@@ -72,7 +72,7 @@ ACCELERATORS = (
 
 
 class Engine:
-    """The running model. Every attribute but `pid` stays as it is through restarts; `poller` is told of each.
+    """The running model. Every attribute but `pid` stays as it is through restarts; `readiness` is told of each.
 
     Ask it for streams, and put whole answers together from them: closing the connection of a stream ends its generation
     at the next token, whereas llama.cpp looks after the client of a whole answer only when no other answer has had a
@@ -84,7 +84,7 @@ class Engine:
         self.base_url = f"http://127.0.0.1:{port}/v1"
         self.api_key = secrets.token_urlsafe()
         self.pid: int | None = None
-        self.poller = Readiness()
+        self.readiness = Readiness()
         self._port = port
         settings = Settings(
             port=port,
@@ -121,17 +121,17 @@ class Engine:
     def child_ready(self, child: Child) -> None:
         """See `SlotListener`."""
         self.pid = child.pid
-        self.poller.serving()
+        self.readiness.serving()
 
     def child_gone(self) -> None:
         """See `SlotListener`."""
         self.pid = None
-        self.poller.starting()
+        self.readiness.starting()
 
     def restart_delayed(self, delay: float, failures: int) -> None:
         """See `SlotListener`."""
         if failures >= HOPELESS_AFTER:
-            self.poller.failed(retry_after=delay)
+            self.readiness.failed(retry_after=delay)
 
     async def _probe(self, _: Child) -> str | None:
         """Ask for /health as a client would; None, or what is wrong."""

@@ -87,15 +87,15 @@ class Readiness:
 
 
 @asynccontextmanager
-async def published(poller: Readiness, path: Path) -> AsyncIterator[None]:
+async def published(readiness: Readiness, path: Path) -> AsyncIterator[None]:
     """Tell everybody who connects to the Unix socket at `path` each state, for as long as the block runs."""
 
     async def tell(stream: trio.SocketStream) -> None:
-        state = poller.state
+        state = readiness.state
         try:
             while True:
                 await stream.send_all(msgspec.json.encode(state) + b"\n")
-                state = await poller.changed(state)
+                state = await readiness.changed(state)
         except trio.BrokenResourceError:
             return  # the worker is gone
 
@@ -114,14 +114,14 @@ async def followed(path: Path) -> AsyncIterator[Readiness]:
 
     When the publisher ends, its last state stays: a worker without its supervisor drains.
     """
-    poller = Readiness()
+    readiness = Readiness()
     async with trio.open_nursery() as nursery:
-        await nursery.start(_follow, poller, path)
-        yield poller
+        await nursery.start(_follow, readiness, path)
+        yield readiness
         nursery.cancel_scope.cancel()
 
 
-async def _follow(poller: Readiness, path: Path, *, task_status: trio.TaskStatus[None]) -> None:
+async def _follow(readiness: Readiness, path: Path, *, task_status: trio.TaskStatus[None]) -> None:
     line, told = b"", False
     async with await trio.open_unix_socket(str(path)) as stream:
         try:
@@ -129,7 +129,7 @@ async def _follow(poller: Readiness, path: Path, *, task_status: trio.TaskStatus
                 *lines, line = (line + received).split(b"\n")
                 if not lines:
                     continue
-                poller.set(msgspec.json.decode(lines[-1], type=State))
+                readiness.set(msgspec.json.decode(lines[-1], type=State))
                 if not told:
                     told = True
                     task_status.started()

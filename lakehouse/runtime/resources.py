@@ -81,7 +81,9 @@ async def open_local_server(table: LocalTable) -> AsyncIterator[LocalServer]:
 
     path = Path(table.model) if table.model else None
     async with open_engine(EngineConfig(model_path=path, demo=table.demo, context=table.context)) as engine:
-        yield LocalServer(base_url=engine.base_url, api_key=engine.api_key, model=engine.name, poller=engine.poller)
+        yield LocalServer(
+            base_url=engine.base_url, api_key=engine.api_key, model=engine.name, readiness=engine.readiness
+        )
 
 
 class _Description(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,8 +108,8 @@ class LocalModel:
     @asynccontextmanager
     async def share(self, opened: LocalServer, directory: Path) -> AsyncIterator[_Description]:
         """See `Resource`."""
-        assert opened.poller is not None  # noqa: S101 - it is our own engine's
-        async with published(opened.poller, directory / SOCKET):
+        assert opened.readiness is not None  # noqa: S101 - it is our own engine's
+        async with published(opened.readiness, directory / SOCKET):
             yield _Description(base_url=opened.base_url, api_key=opened.api_key, model=opened.model)
 
     @asynccontextmanager
@@ -115,8 +117,8 @@ class LocalModel:
         """See `Resource`. Raises OSError if the supervisor is gone."""
         told = msgspec.json.decode(description, type=_Description)
         server = LocalServer(base_url=told.base_url, api_key=told.api_key, model=told.model)
-        async with followed(directory / SOCKET) as poller:
-            yield replace(server, poller=poller)
+        async with followed(directory / SOCKET) as readiness:
+            yield replace(server, readiness=readiness)
 
 
 LOCAL_MODEL = LocalModel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import tomllib
 from ipaddress import ip_network
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lakehouse.config import Address, Config, ConfigError, find, load_config, parse_config, values
+from lakehouse.config.document import decode_config, encode_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -158,7 +158,7 @@ def test_policy_words_become_values() -> None:
 
 def test_a_configuration_can_be_handed_to_another_process() -> None:
     config, _ = parse_config({"models": {"fast": ["a", "b"]}, "chatd": {"opencode": {"endpoints": {"m": "messages"}}}})
-    assert pickle.loads(pickle.dumps(config)) == config
+    assert decode_config(encode_config(config)) == config
 
 
 def test_where_the_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,15 @@ def test_the_credentials_of_a_url_cross_with_it() -> None:
     assert given.authorization
 
 
+def test_credentials_for_the_default_url_cross_as_well() -> None:
+    """As text the URL is the default."""
+    config, _ = parse_config({"gateway": {"storaged_url": "http://user:password@127.0.0.1:3211"}})
+    assert config == Config()
+    handed = decode_config(encode_config(config)).gateway.storaged_url
+    assert isinstance(handed, BaseURL)
+    assert handed.authorization == "Basic dXNlcjpwYXNzd29yZA=="
+
+
 def test_the_defaults_are_no_part_of_the_document() -> None:
     assert encode_config(Config()) == b"{}"
 

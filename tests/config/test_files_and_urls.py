@@ -6,7 +6,6 @@ import base64
 import codecs
 import json
 import logging
-import pickle
 import pwd
 from collections.abc import Mapping
 from os import getuid
@@ -19,6 +18,7 @@ from lakehouse.asgi.middleware.auth import Tokens
 from lakehouse.chat.providers.keys import find_key
 from lakehouse.cli import main
 from lakehouse.config import AuthTable, Config, ConfigError, load_config, parse_config, values
+from lakehouse.config.document import decode_config, encode_config
 from lakehouse.config.files import TextError, decode_text
 from lakehouse.config.urls import BaseURL, redact, separate
 from lakehouse.runtime.preflight import preflight
@@ -239,7 +239,9 @@ class TestPasswordsInUrls:
     def test_how_they_are_read(self, url: str, meant: tuple[str, bytes]) -> None:
         read = values.url(url)
         assert (read, read.authorization) == (meant[0], basic(meant[1]))
-        copy = pickle.loads(pickle.dumps(read))
+        config = parse_config({"gateway": {"storaged_url": url}})[0]
+        copy = decode_config(encode_config(config)).gateway.storaged_url
+        assert isinstance(copy, BaseURL)
         assert (copy, copy.authorization, copy.secrets) == (read, read.authorization, read.secrets)
 
     @pytest.mark.parametrize("url", ["http://h", "http://@h", "http://:@h"])

@@ -58,9 +58,9 @@ CUT = Script(
 class Embedded(FakeProvider):
     """The embedded model, whose process ends with the answers that break."""
 
-    def __init__(self, poller: Readiness, *scripts: Script, restart: float = 2.0) -> None:
+    def __init__(self, readiness: Readiness, *scripts: Script, restart: float = 2.0) -> None:
         super().__init__(*scripts)
-        self._poller = poller
+        self._readiness = readiness
         self.restart = restart
         self.deaths = len(scripts) - 1
         self.nursery: trio.Nursery
@@ -73,17 +73,17 @@ class Embedded(FakeProvider):
     async def die(self) -> None:
         """The supervisor hears of it a moment later, and the successor serves after `restart` seconds."""
         await trio.sleep(0.01)
-        self._poller.starting()
+        self._readiness.starting()
         await trio.sleep(self.restart)
-        self._poller.serving()
+        self._readiness.serving()
 
 
 @asynccontextmanager
 async def embedded(
-    poller: Readiness, local: FakeProvider, *, ollama: FakeProvider | None = None, **chatd: Any
+    readiness: Readiness, local: FakeProvider, *, ollama: FakeProvider | None = None, **chatd: Any
 ) -> AsyncIterator[Dispatcher]:
     """A dispatcher with this embedded model; every failure that counts opens its circuit at once."""
-    server = LocalServer(base_url="http://127.0.0.1:4711/v1", api_key="secret", model="demo", poller=poller)
+    server = LocalServer(base_url="http://127.0.0.1:4711/v1", api_key="secret", model="demo", readiness=readiness)
     policy = {"breaker_failures": 1, "backoff": 0.1, **chatd.pop("policy", {})}
     config = settings(policy=policy, default="local", **chatd)
     transports = {"local": local, "ollama": ollama or FakeProvider(whole("Ollama."))}
@@ -94,17 +94,17 @@ async def embedded(
 
 
 def served() -> Readiness:
-    poller = Readiness()
-    poller.serving()
-    return poller
+    readiness = Readiness()
+    readiness.serving()
+    return readiness
 
 
 class TestWaiting:
     @MODES
     async def test_a_request_waits_until_the_model_is_served(self, mode: str, autojump_clock: MockClock) -> None:
-        poller, local = Readiness(), FakeProvider(sse("Hel", "lo."))
-        async with embedded(poller, local, first_token_timeout=20.0) as dispatcher, trio.open_nursery() as nursery:
-            nursery.start_soon(later, 50, poller.serving)
+        readiness, local = Readiness(), FakeProvider(sse("Hel", "lo."))
+        async with embedded(readiness, local, first_token_timeout=20.0) as dispatcher, trio.open_nursery() as nursery:
+            nursery.start_soon(later, 50, readiness.serving)
             text, said = await answer_of(dispatcher, ask("demo"), mode)
         assert text == "Hello."
         assert local.times == [50]
@@ -142,9 +142,9 @@ class TestWaiting:
 
     @MODES
     async def test_starts_that_keep_failing_end_the_wait(self, mode: str, autojump_clock: MockClock) -> None:
-        poller, local = Readiness(), FakeProvider(sse("Hello."))
-        async with embedded(poller, local) as dispatcher, trio.open_nursery() as nursery:
-            nursery.start_soon(later, 7, partial(poller.failed, retry_after=8.0))
+        readiness, local = Readiness(), FakeProvider(sse("Hello."))
+        async with embedded(readiness, local) as dispatcher, trio.open_nursery() as nursery:
+            nursery.start_soon(later, 7, partial(readiness.failed, retry_after=8.0))
             for moment in (7, 7):  # who waits is told then, and who comes later at once
                 with pytest.raises(ErrUnavailable, match="the embedded model cannot be started") as raised:
                     await answer_of(dispatcher, ask("demo"), mode)
@@ -152,15 +152,15 @@ class TestWaiting:
             assert raised.value.headers() == [("retry-after", "8")]
             assert not dispatcher.providers()[-1].available
             assert (await dispatcher(ask("demo", "ollama/m"))).content == "Ollama."
-            poller.serving()
+            readiness.serving()
             assert dispatcher.providers()[-1].available
             assert (await dispatcher(ask("demo"))).content == "Hello."
 
     async def test_the_listing_waits_as_long_as_for_anybody(self, autojump_clock: MockClock) -> None:
-        poller = Readiness()
+        readiness = Readiness()
         local = FakeProvider(Script(chunks=[(0, b'{"data":[{"id":"demo"}]}')]))
-        async with embedded(poller, local, ollama_url="") as dispatcher, trio.open_nursery() as nursery:
-            nursery.start_soon(later, 4, poller.serving)
+        async with embedded(readiness, local, ollama_url="") as dispatcher, trio.open_nursery() as nursery:
+            nursery.start_soon(later, 4, readiness.serving)
             assert [card.id for card in await dispatcher.models()] == ["local/demo"]
 
 
@@ -224,8 +224,8 @@ class TestDeaths:
 
     async def test_what_the_model_says_itself_still_counts(self, autojump_clock: MockClock) -> None:
         """The supervisor knows of the process, and not how it answers."""
-        poller, local = served(), FakeProvider(Script(status=500, chunks=[(0, b'{"error":{"message":"no"}}')]))
-        server = LocalServer(base_url="http://127.0.0.1:4711/v1", api_key="x", model="demo", poller=poller)
+        readiness, local = served(), FakeProvider(Script(status=500, chunks=[(0, b'{"error":{"message":"no"}}')]))
+        server = LocalServer(base_url="http://127.0.0.1:4711/v1", api_key="x", model="demo", readiness=readiness)
         config = settings(policy={"breaker_failures": 1}, default="local")
         async with open_dispatcher(config, env={}, local=server, transports={"local": local}) as dispatcher:
             with pytest.raises(ErrUpstream):
@@ -235,23 +235,23 @@ class TestDeaths:
 
 class TestTold:
     async def test_followers_have_every_state_and_keep_the_last(self, tmp_path: Path) -> None:
-        path, poller = tmp_path / "engine", Readiness()
-        async with published(poller, path), followed(path) as early:
+        path, readiness = tmp_path / "engine", Readiness()
+        async with published(readiness, path), followed(path) as early:
             assert early.state == State(phase="starting", life=0)
-            for change in (poller.serving, poller.starting, partial(poller.failed, 4.5), poller.serving):
+            for change in (readiness.serving, readiness.starting, partial(readiness.failed, 4.5), readiness.serving):
                 seen = early.state
                 change()
                 with trio.fail_after(5):
-                    assert await early.changed(seen) == poller.state
+                    assert await early.changed(seen) == readiness.state
             async with followed(path) as late:
                 assert late.state == early.state == State(phase="serving", life=2)
 
     async def test_a_follower_outlives_the_publisher(self, tmp_path: Path) -> None:
-        path, poller, over = tmp_path / "engine", served(), trio.Event()
+        path, readiness, over = tmp_path / "engine", served(), trio.Event()
         async with trio.open_nursery() as nursery:
 
             async def publish(*, task_status: trio.TaskStatus[None]) -> None:
-                async with published(poller, path):
+                async with published(readiness, path):
                     task_status.started()
                     await over.wait()
 
@@ -325,7 +325,7 @@ def script_class(script: Script) -> str:
 @asynccontextmanager
 async def dying(*scripts: Script, **chatd: Any) -> AsyncIterator[tuple[Embedded, Dispatcher]]:
     """An embedded model whose process ends with each of these answers but the last."""
-    poller = served()
-    local = Embedded(poller, *scripts)
-    async with embedded(poller, local, **chatd) as dispatcher, trio.open_nursery() as local.nursery:
+    readiness = served()
+    local = Embedded(readiness, *scripts)
+    async with embedded(readiness, local, **chatd) as dispatcher, trio.open_nursery() as local.nursery:
         yield local, dispatcher

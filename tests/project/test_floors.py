@@ -150,3 +150,25 @@ FORBIDDEN = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|/work/|\bsession of the proje
 @pytest.mark.parametrize("file", [*FILES, *sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"], ids=name_of)  # fmt: skip
 def test_nothing_is_left_to_do_and_the_project_speaks_of_itself_alone(file: Path) -> None:
     assert FORBIDDEN.findall(file.read_text()) == []
+
+
+SERVICES_MAY_KNOW = ("core/", "config/", "net/", "process/", "upstream/", "asgi/", "telemetry/", "services/base.py", "services/contracts.py")  # fmt: skip
+
+
+def service_of(path: str) -> str:
+    """The service that a file belongs to: its folder below `services/`, or an empty string."""
+    parts = path.removeprefix("lakehouse/").split("/")
+    return parts[1] if parts[0] == "services" and len(parts) > 2 else ""
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if "services" in file.parts], ids=name_of)
+def test_a_service_knows_contracts_and_no_other_service(file: Path) -> None:
+    """What it needs of another one is given to it, which keeps each replaceable by a URL."""
+    own = service_of(name_of(file))
+    for module in imports(file):
+        path = path_of(module)
+        if path is None or path in THE_PACKAGE_ITSELF:
+            continue
+        below = path.removeprefix("lakehouse/")
+        allowed = below.startswith(SERVICES_MAY_KNOW) or below == "services/__init__.py"
+        assert allowed or (own and service_of(path) == own), f"{name_of(file)} imports {module}"

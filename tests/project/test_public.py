@@ -31,7 +31,16 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         ("import lakehouse; lakehouse.open_dispatcher", {"quart", "hypercorn", "prometheus_client", "xllamacpp"}),
         (
             "import lakehouse; lakehouse.serve",
-            {"opentelemetry", "xllamacpp", "numpy", "jsonschema_rs", "quart", "hypercorn", "lakehouse.services", "lakehouse.process.child"},
+            {
+                "opentelemetry",
+                "xllamacpp",
+                "numpy",
+                "jsonschema_rs",
+                "quart",
+                "hypercorn",
+                "lakehouse.services",
+                "lakehouse.process.child",
+            },
         ),
     ],
 )

@@ -92,7 +92,7 @@ class ActiveAttempt:
         self.error = error.error_class
         self.unsent = isinstance(error, ErrBadRequest) and error.error_class is None
         rule = rule_for(error)
-        if self.route.provider.poller is not None and lost_connection(error):
+        if self.route.provider.readiness is not None and lost_connection(error):
             self._pass.abandoned()  # the supervisor of that process knows how it is, and a circuit would guess
         elif rule.counts and error.error_class:
             self._pass.failed(error.error_class)

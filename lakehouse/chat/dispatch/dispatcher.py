@@ -67,13 +67,13 @@ forgotten."""
 class LocalServer:
     """Where the embedded model is served: a base URL that ends in `/v1`, and what it takes to be let in.
 
-    `poller` says whether it is served at the moment; without one it is taken to be.
+    `readiness` says whether it is served at the moment; without one it is taken to be.
     """
 
     base_url: str
     api_key: str
     model: str
-    poller: Readiness | None = None
+    readiness: Readiness | None = None
 
 
 class Dispatcher:
@@ -140,7 +140,7 @@ class Dispatcher:
         )
 
     def _available(self, provider: Provider) -> bool:
-        failed = provider.poller is not None and provider.poller.state.phase == "failed"
+        failed = provider.readiness is not None and provider.readiness.state.phase == "failed"
         return not failed and not self._circuits.open(provider.name)
 
     async def models(self) -> Sequence[ModelCard]:
@@ -232,7 +232,7 @@ async def open_dispatcher(
 
 
 def _embedded(server: LocalServer) -> Local:
-    return Local(server.base_url, Key(server.api_key, "the embedded model"), server.poller)
+    return Local(server.base_url, Key(server.api_key, "the embedded model"), server.readiness)
 
 
 def _pool(provider: Provider, settings: ChatTable, reactor: Reactor | None, proxies: Proxies | None) -> Upstream:

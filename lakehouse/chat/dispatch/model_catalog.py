@@ -99,8 +99,8 @@ class ModelCatalog:
     async def _get(self, provider: Provider, path: str) -> bytes:
         request = httpx.Request("GET", provider.base_url + path, headers=provider.query_headers)
         with trio.move_on_after(PATIENCE):
-            if provider.poller is not None:
-                await provider.poller.served()
+            if provider.readiness is not None:
+                await provider.readiness.served()
             async with await send_via_httpx(
                 self._transports[provider.name], request, provider=provider.name
             ) as incoming:

@@ -19,10 +19,10 @@ from lakehouse.local_model.readiness import Readiness
 class OwnProcess:
     """What one walk over such a route knows of its process. The wait is no part of an attempt."""
 
-    def __init__(self, call: ChatCall, route: Route, poller: Readiness) -> None:
+    def __init__(self, call: ChatCall, route: Route, readiness: Readiness) -> None:
         self._call = call
         self._route = route
-        self._poller = poller
+        self._readiness = readiness
         self._life = 0
         self._lost = 0  # the life to which a connection broke
         self._missed = 0  # the life that could not be connected to
@@ -33,7 +33,7 @@ class OwnProcess:
         Waits until the call's deadline, or for `first_token_timeout` where another route could be asked. Raises
         `ErrTimeout` then, and `ErrUnavailable` when the process cannot be started.
         """
-        state = self._poller.state
+        state = self._readiness.state
         if state.phase == "serving" and state.life != self._lost:
             self._life = state.life
         else:
@@ -46,7 +46,7 @@ class OwnProcess:
         call.context.assign_provider(route.provider.name, route.model)
         timeout = inf if call.on_last_route else call.settings.first_token_timeout
         with trio.move_on_after(timeout):
-            return await self._poller.served(lost=self._lost)
+            return await self._readiness.served(lost=self._lost)
         message = f"first_token_timeout: the process of {route} was not ready within {timeout:g} s"
         raise failure("timeout", message, provider=route.provider.name)
 

@@ -78,7 +78,7 @@ async def try_route(
     circuit = call.resources.circuits[route.target]
     failed: LakehouseError | None = None
     retry = 0
-    own = None if (ready := route.provider.poller) is None else OwnProcess(call, route, ready)
+    own = None if (ready := route.provider.readiness) is None else OwnProcess(call, route, ready)
     while passing := circuit.admit() if own is None else await own.admit(circuit):
         if failed is not None:
             why = "retry"

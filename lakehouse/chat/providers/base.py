@@ -69,7 +69,7 @@ class Provider:
     """Whole answers are put together from streams."""
     keepalive_expiry: ClassVar[float] = 60.0
     """Seconds that an idle connection is kept; must be less than what the provider keeps it."""
-    poller: Readiness | None = None
+    readiness: Readiness | None = None
     """What is known of the provider's process, where that is a process of ours."""
 
     def __init__(self, base_url: str, key: Key | None = None) -> None:

@@ -23,16 +23,16 @@ _QUIRKS = Quirks(
 class Local(Provider):
     """`base_url` ends in `/v1`, and the key is the one that the child process was given.
 
-    `poller` is what the supervisor of that process knows: a request waits while the process starts.
+    `readiness` is what the supervisor of that process knows: a request waits while the process starts.
     """
 
     name = "local"
     keepalive_expiry = 4.0  # the server closes idle connections after five seconds
     streams_only = True  # llama.cpp looks after the client of a whole answer too seldom to stop when it leaves
 
-    def __init__(self, base_url: str, key: Key | None = None, poller: Readiness | None = None) -> None:
+    def __init__(self, base_url: str, key: Key | None = None, readiness: Readiness | None = None) -> None:
         super().__init__(base_url, key)
-        self.poller = poller
+        self.readiness = readiness
         self._endpoint = self.make_endpoint(ChatCompletions(), self.bearer)
 
     def endpoint(self, model: str) -> Endpoint:  # noqa: ARG002

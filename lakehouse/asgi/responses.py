@@ -1,6 +1,6 @@
 """Whole responses: JSON documents, errors, and empty ones.
 
-Streams of events are in `asgi.sse`, streams and files with ranges and conditional requests in `asgi.files`.
+Event streams are in `asgi.sse`, files and other streams in `asgi.content`.
 """
 
 from __future__ import annotations

@@ -247,7 +247,7 @@ class ErrUnreached(ErrUpstream):
 
 
 class ErrUnavailable(LakehouseError):
-    """The service is draining, every circuit is open, the queue of an upstream is full, or there is no embedded model."""
+    """The service is draining, every circuit is open, an upstream's queue is full, or no embedded model is there."""
 
     code = "ErrUnavailable"
     status = 503

@@ -1,0 +1,206 @@
+"""Responses with content that is read piece by piece: files, with ranges and conditional requests, and streams.
+
+Nothing is read ahead: the next piece is read when the server has taken the one before, so a slow client holds one piece
+in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from lakehouse.asgi.conditional import Validators, allows_range, is_not_modified
+from lakehouse.asgi.ranges import ByteRange, parse_ranges
+from lakehouse.asgi.types import HeaderPairs, Scope, Send
+from lakehouse.core.errors import ErrNotFound
+
+PIECE = 64 * 1024
+"""Bytes that are read and sent at once."""
+
+
+class ContentTruncated(OSError):
+    """Content that became shorter while it was sent. The response is cut, so that it does not look complete."""
+
+
+class Content(Protocol):
+    """Content of known size that can be read at any position."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def validators(self) -> Validators:
+        """What identifies this version of the content."""
+
+    async def read_at(self, position: int, size: int) -> bytes:
+        """Read at most `size` bytes from `position`; b"" only at the end."""
+
+
+class BytesContent:
+    """Content that is in memory."""
+
+    def __init__(self, data: bytes, validators: Validators | None = None) -> None:
+        self._data = data
+        self.size = len(data)
+        self.validators = validators or Validators()
+
+    async def read_at(self, position: int, size: int) -> bytes:
+        """Read at most `size` bytes from `position`."""
+        return self._data[position : position + size]
+
+
+class FileContent:
+    """A regular file that is open; made by `open_file_content`. Reads run in a thread."""
+
+    def __init__(self, descriptor: int, size: int, validators: Validators) -> None:
+        self._descriptor = descriptor
+        self.size = size
+        self.validators = validators
+
+    async def read_at(self, position: int, size: int) -> bytes:
+        """Read at most `size` bytes from `position`. Cancelled, it waits for the read: the descriptor is in use."""
+        return await trio.to_thread.run_sync(os.pread, self._descriptor, size, position)
+
+
+@asynccontextmanager
+async def open_file_content(path: Path | str, *, etag: bytes | None = None) -> AsyncIterator[FileContent]:
+    """Open a regular file for the length of the block; `etag` None makes one of its time and size.
+
+    Raises `ErrNotFound` when there is no such file, or something else is at the path, and `OSError`.
+    """
+    descriptor = await trio.to_thread.run_sync(_open, path)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ErrNotFound("there is no file of this name")
+        tag = b'"%x-%x"' % (status.st_mtime_ns, status.st_size) if etag is None else etag
+        yield FileContent(descriptor, status.st_size, Validators(etag=tag, modified=status.st_mtime))
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path | str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not block the thread
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise ErrNotFound("there is no file of this name") from None
+
+
+async def send_file(
+    scope: Scope,
+    send: Send,
+    path: Path | str,
+    *,
+    content_type: str = "application/octet-stream",
+    etag: bytes | None = None,
+    headers: HeaderPairs = (),
+) -> None:
+    """Answer GET or HEAD with a file; see `send_content` and `open_file_content`."""
+    async with open_file_content(path, etag=etag) as content:
+        await send_content(scope, send, content, content_type=content_type, headers=headers)
+
+
+async def send_content(
+    scope: Scope, send: Send, content: Content, *, content_type: str, headers: HeaderPairs = ()
+) -> None:
+    """Answer GET or HEAD with content: 200, 206 for a `Range`, or 304 when the client has this version.
+
+    Raises `ErrPreconditionFailed` and `ErrRangeNotSatisfiable` before anything is sent, and `ContentTruncated` when the
+    content ends before its `size`. Several ranges are sent as `multipart/byteranges`.
+    """
+    sent: Sequence[tuple[bytes, bytes]] = scope["headers"]
+    validators = content.validators
+    common = [(b"accept-ranges", b"bytes"), *validators.headers(), *headers]
+    if is_not_modified(scope["method"], sent, validators):
+        await send({"type": "http.response.start", "status": 304, "headers": common})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return
+    kind = content_type.encode("latin-1")
+    parts: list[bytes | ByteRange] = [ByteRange(0, content.size)]
+    status = 200
+    if (ranges := _ranges(scope["method"], sent, content)) is not None:
+        status = 206
+        if len(ranges) == 1:
+            parts = [ranges[0]]
+            common.append((b"content-range", ranges[0].content_range(content.size)))
+        else:
+            parts, kind = _multipart(ranges, content.size, kind)
+    length = sum(len(part) if isinstance(part, bytes) else part.stop - part.start for part in parts)
+    fields = [(b"content-type", kind), (b"content-length", b"%d" % length), *common]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    if scope["method"] != "HEAD":
+        for part in parts:
+            await _send_part(send, content, part)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _ranges(method: str, headers: Sequence[tuple[bytes, bytes]], content: Content) -> list[ByteRange] | None:
+    """The ranges to send, None for the whole content."""
+    asked = [value for name, value in headers if name == b"range"]
+    if method != "GET" or len(asked) != 1 or not allows_range(headers, content.validators):
+        return None
+    return parse_ranges(asked[0], content.size)
+
+
+def _multipart(ranges: list[ByteRange], size: int, content_type: bytes) -> tuple[list[bytes | ByteRange], bytes]:
+    """The parts of a `multipart/byteranges` body (RFC 9110, 14.6), and its media type."""
+    boundary = secrets.token_hex(16).encode()
+    parts: list[bytes | ByteRange] = []
+    for one in ranges:
+        head = (boundary, content_type, one.content_range(size))
+        parts.append(b"\r\n--%b\r\nContent-Type: %b\r\nContent-Range: %b\r\n\r\n" % head)
+        parts.append(one)
+    parts.append(b"\r\n--%b--\r\n" % boundary)
+    return parts, b"multipart/byteranges; boundary=" + boundary
+
+
+async def _send_part(send: Send, content: Content, part: bytes | ByteRange) -> None:
+    if isinstance(part, bytes):
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+        return
+    position, stop = part
+    while position < stop:
+        data = await content.read_at(position, min(PIECE, stop - position))
+        if not data:
+            raise ContentTruncated(f"the content ended at {position} of {stop} bytes while it was sent")
+        position += len(data)
+        await send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+async def send_stream(
+    send: Send,
+    pieces: AsyncIterable[bytes],
+    *,
+    content_type: str,
+    status: int = 200,
+    headers: HeaderPairs = (),
+    length: int | None = None,
+) -> None:
+    """Send pieces as they come; `length` is their sum in bytes, None where it is not known.
+
+    The head is sent with the first piece, so a failure before it can still become an error response; a failure after it
+    cuts the response. An asynchronous generator is the caller's to close.
+    """
+    fields = [(b"content-type", content_type.encode("latin-1")), *headers]
+    if length is not None:
+        fields.append((b"content-length", b"%d" % length))
+    head = {"type": "http.response.start", "status": status, "headers": fields}
+    started = False
+    async for piece in pieces:
+        if not piece:
+            continue
+        if not started:
+            started = True
+            await send(head)
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    if not started:
+        await send(head)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

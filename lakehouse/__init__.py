@@ -15,7 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
+    from lakehouse.chat.dispatch.dispatcher import Dispatcher
+    from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
     from lakehouse.chat.model.answer import Answer
     from lakehouse.chat.model.pieces import (
         ContentPiece,
@@ -103,7 +104,8 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "lakehouse.chat.dispatch.dispatcher": ("Dispatcher", "open_dispatcher"),
+    "lakehouse.chat.dispatch.dispatcher": ("Dispatcher",),
+    "lakehouse.chat.dispatch.open_dispatcher": ("open_dispatcher",),
     "lakehouse.chat.model.answer": ("Answer",),
     "lakehouse.chat.model.pieces": (
         "ContentPiece",

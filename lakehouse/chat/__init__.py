@@ -6,13 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lakehouse.chat.dispatch.dispatcher import Dispatcher, LocalServer, open_dispatcher
+    from lakehouse.chat.dispatch.dispatcher import Dispatcher
+    from lakehouse.chat.dispatch.open_dispatcher import LocalServer, open_dispatcher
+
+_MODULES = {
+    "Dispatcher": "lakehouse.chat.dispatch.dispatcher",
+    "LocalServer": "lakehouse.chat.dispatch.open_dispatcher",
+    "open_dispatcher": "lakehouse.chat.dispatch.open_dispatcher",
+}
 
 __all__ = ["Dispatcher", "LocalServer", "open_dispatcher"]
 
 
 def __getattr__(name: str) -> object:
-    """The names above, imported when they are asked for: the shapes in `request` need none of what they need."""
-    if name not in __all__:
+    """Import a public name on first use: the shapes in `model` need none of the dispatcher's dependencies."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("lakehouse.chat.dispatch.dispatcher"), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -12,7 +12,8 @@ import msgspec
 import trio
 
 from lakehouse.chat import open_dispatcher
-from lakehouse.chat.dispatch.dispatcher import Dispatcher, LocalServer
+from lakehouse.chat.dispatch.dispatcher import Dispatcher
+from lakehouse.chat.dispatch.open_dispatcher import LocalServer
 from lakehouse.chat.model.pieces import ContentPiece, Done, Piece, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Message, Request
 from lakehouse.chat.providers.routing import Router

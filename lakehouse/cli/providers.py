@@ -12,7 +12,7 @@ import sys
 import msgspec
 import trio
 
-from lakehouse.chat.dispatch.dispatcher import open_dispatcher
+from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
 from lakehouse.cli.configuration import settings
 from lakehouse.cli.output import say
 from lakehouse.cli.style import Style

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
+from lakehouse.chat.dispatch.dispatcher import Dispatcher
+from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
 from lakehouse.config import Config
 from lakehouse.runtime.probe import ProviderStatus, UpstreamStatus, embedded_model, probe_providers, probe_upstreams
 

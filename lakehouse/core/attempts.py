@@ -30,15 +30,19 @@ class AttemptRecord:
     error: str | None = None
     span_id: int = 0
 
-    def to_error_entry(self, abandoned_as: ErrorClass | None) -> Attempt:
-        """The attempt as an error document lists it; `abandoned_as` is its class when it has not failed by itself."""
+    def to_error_entry(self, abandoned_as: ErrorClass | None = None, *, now: float | None = None) -> Attempt:
+        """The attempt as answers and errors list it; `abandoned_as` is its class when it has not failed by itself.
+
+        A running attempt is listed with its time until `now`, or with none.
+        """
+        ended = now if self.ended is None else self.ended
         known = [error_class for error_class in ERROR_CLASSES if error_class == self.error]
         return Attempt(
             provider=self.upstream,
             model=self.model,
             status=self.status,
             error=known[0] if known else abandoned_as,
-            ms=round(((self.started if self.ended is None else self.ended) - self.started) * 1000, 3),
+            ms=0.0 if ended is None else round((ended - self.started) * 1000, 3),
         )
 
     def describe(self, now: float) -> dict[str, object]:

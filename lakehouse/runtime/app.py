@@ -21,7 +21,7 @@ from lakehouse.chat.api.endpoint import ChatEndpoint
 from lakehouse.chat.api.native import NativeChat
 from lakehouse.chat.api.openai.errors import OPENAI_PATHS, envelope, headers_of, status_of
 from lakehouse.chat.api.openai.format import OpenAIChat
-from lakehouse.chat.dispatch.dispatcher import Dispatcher
+from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrNotFound, LakehouseError
 from lakehouse.gateway.proxy import Gateway
@@ -46,7 +46,7 @@ class Application:
         self,
         *,
         gateway: Gateway | None,
-        chat: Dispatcher | None,
+        chat: ServiceDispatcher | None,
         own: Mapping[bytes, App],
         max_body: int,
         timeout: float,

@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol, TypeVar
 
 import msgspec
 
-from lakehouse.chat.dispatch.dispatcher import LocalServer
+from lakehouse.chat.dispatch.open_dispatcher import LocalServer
 from lakehouse.config import Config, LocalTable
 from lakehouse.local_model.readiness import SOCKET, followed, published
 

@@ -23,7 +23,8 @@ from lakehouse.asgi.middleware.auth import HEALTH_PATHS, AuthMiddleware
 from lakehouse.asgi.middleware.cors import CrossOrigin, Origins
 from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.types import App, Receive, Scope, Send
-from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
+from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
+from lakehouse.chat.dispatch.open_dispatcher import open_service_dispatcher
 from lakehouse.config import Config, load_config
 from lakehouse.gateway.proxy import Gateway
 from lakehouse.net.reactor import Reactor
@@ -54,7 +55,7 @@ class WorkerSlot:
 class Runtime:
     """Everything that is open while the service runs, and its applications: all of it, and the chat group alone."""
 
-    dispatcher: Dispatcher
+    dispatcher: ServiceDispatcher
     gateway: Gateway
     sources: GaugeSources
     stopping: trio.Event
@@ -150,7 +151,7 @@ async def open_runtime(
     reactor = Reactor()
     async with (
         obtain(LOCAL_MODEL, config, slot.resources) as local,
-        open_dispatcher(config, env=env, local=local, reactor=reactor) as dispatcher,
+        open_service_dispatcher(config, env=env, local=local, reactor=reactor) as dispatcher,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(reactor.run)
@@ -189,7 +190,7 @@ def _own_paths(config: Config) -> tuple[str, ...]:
 def _build_apps(
     config: Config,
     checked: Preflight,
-    dispatcher: Dispatcher,
+    dispatcher: ServiceDispatcher,
     gateway: Gateway,
     observer: Telemetry,
     sources: GaugeSources,

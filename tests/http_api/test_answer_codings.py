@@ -16,7 +16,7 @@ import trio
 import trio.lowlevel
 
 import lakehouse
-from lakehouse.chat.dispatch.dispatcher import open_dispatcher
+from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
 from lakehouse.core.errors import LakehouseError
 from lakehouse.upstream.codings import (
     MAX_CODINGS,

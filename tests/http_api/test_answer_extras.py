@@ -583,5 +583,5 @@ RESUMED: dict[str, tuple[list[Delta], list[Delta], list[Delta] | None]] = {
 def test_a_stream_is_resumed_from_its_text(handed: list[Delta], again: list[Delta], new: list[Delta] | None) -> None:
     there = DeliveredText()
     there.add(handed)
-    repetition = there.repetition()
-    assert (None if repetition is None else repetition.pass_on(again)) == new
+    repetition = there.prefix_matcher()
+    assert (None if repetition is None else repetition.remove_delivered(again)) == new

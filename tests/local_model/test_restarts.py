@@ -20,7 +20,8 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from lakehouse.chat.dispatch.dispatcher import Dispatcher, LocalServer, open_dispatcher
+from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
+from lakehouse.chat.dispatch.open_dispatcher import LocalServer, open_service_dispatcher
 from lakehouse.core.errors import ErrTimeout, ErrUnavailable, ErrUnreached, ErrUpstream
 from lakehouse.core.provider_failures import failure
 from lakehouse.local_model import engine as engines
@@ -81,13 +82,15 @@ class Embedded(FakeProvider):
 @asynccontextmanager
 async def embedded(
     readiness: Readiness, local: FakeProvider, *, ollama: FakeProvider | None = None, **chatd: Any
-) -> AsyncIterator[Dispatcher]:
+) -> AsyncIterator[ServiceDispatcher]:
     """A dispatcher with this embedded model; every failure that counts opens its circuit at once."""
     server = LocalServer(base_url="http://127.0.0.1:4711/v1", api_key="secret", model="demo", readiness=readiness)
     policy = {"breaker_failures": 1, "backoff": 0.1, **chatd.pop("policy", {})}
     config = settings(policy=policy, default="local", **chatd)
     transports = {"local": local, "ollama": ollama or FakeProvider(whole("Ollama."))}
-    async with open_dispatcher(config, env={}, local=server, transports=transports, random=NoJitter()) as dispatcher:
+    async with open_service_dispatcher(
+        config, env={}, local=server, transports=transports, random=NoJitter()
+    ) as dispatcher:
         yield dispatcher
         assert dispatcher.open_circuits()["local"] == 0
     assert local.open == 0
@@ -227,7 +230,7 @@ class TestDeaths:
         readiness, local = served(), FakeProvider(Script(status=500, chunks=[(0, b'{"error":{"message":"no"}}')]))
         server = LocalServer(base_url="http://127.0.0.1:4711/v1", api_key="x", model="demo", readiness=readiness)
         config = settings(policy={"breaker_failures": 1}, default="local")
-        async with open_dispatcher(config, env={}, local=server, transports={"local": local}) as dispatcher:
+        async with open_service_dispatcher(config, env={}, local=server, transports={"local": local}) as dispatcher:
             with pytest.raises(ErrUpstream):
                 await dispatcher(ask("demo"))
             assert dispatcher.open_circuits()["local"] == 1
@@ -323,7 +326,7 @@ def script_class(script: Script) -> str:
 
 
 @asynccontextmanager
-async def dying(*scripts: Script, **chatd: Any) -> AsyncIterator[tuple[Embedded, Dispatcher]]:
+async def dying(*scripts: Script, **chatd: Any) -> AsyncIterator[tuple[Embedded, ServiceDispatcher]]:
     """An embedded model whose process ends with each of these answers but the last."""
     readiness = served()
     local = Embedded(readiness, *scripts)

@@ -132,7 +132,7 @@ def shields(tree: ast.AST) -> Iterator[ast.Call]:
             yield node
 
 
-BOUNDED_LATER = {"lakehouse/chat/dispatch/disconnect_grace.py"}
+BOUNDED_LATER = {"lakehouse/chat/dispatch/policies/disconnect_grace.py"}
 """Its shield gets its deadline with the cancellation that it holds off."""
 
 

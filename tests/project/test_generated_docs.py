@@ -9,7 +9,7 @@ import pytest
 
 from lakehouse import Answer, Request
 from lakehouse.asgi.middleware.auth import HEALTH_PATHS
-from lakehouse.chat.dispatch.policy import FAILURE_RULES
+from lakehouse.chat.dispatch.policies.failure_rules import FAILURE_RULES
 from lakehouse.core.failure_classes import ERROR_CLASSES
 from lakehouse.core.provider_failures import CLASS_FACTS
 from lakehouse.gateway.routes import ROUTES
@@ -64,6 +64,6 @@ def test_the_table_of_error_classes_is_true() -> None:
         told |= {name: (int(status), retried.partition(",")[0], onward) for name in re.findall(r"`(\w+)`", classes)}
     retries = {inf: "yes", 1: "once", 0: "no"}
     assert told == {
-        name: (CLASS_FACTS[name].error.status, retries[rule.retries], "yes" if rule.onward else "no")
+        name: (CLASS_FACTS[name].error.status, retries[rule.retries], "yes" if rule.try_next_route else "no")
         for name, rule in FAILURE_RULES.items()
     }

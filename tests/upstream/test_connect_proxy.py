@@ -18,7 +18,7 @@ import trio.testing
 import trustme
 
 import lakehouse
-from lakehouse.chat.dispatch.dispatcher import LocalServer, open_dispatcher
+from lakehouse.chat.dispatch.open_dispatcher import LocalServer, open_dispatcher
 from lakehouse.cli import main
 from lakehouse.config import ConfigError
 from lakehouse.core.errors import ErrTimeout, ErrUpstream

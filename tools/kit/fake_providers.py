@@ -17,7 +17,8 @@ import httpx
 import msgspec
 import trio
 
-from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
+from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
+from lakehouse.chat.dispatch.open_dispatcher import open_service_dispatcher
 from lakehouse.chat.model.answer import Answer
 from lakehouse.chat.model.pieces import ContentPiece, Done, Piece
 from lakehouse.chat.model.request import Request
@@ -240,10 +241,10 @@ async def open_fake_dispatcher(
     env: Mapping[str, str] = KEYS,
     random: Random | None = None,
     **providers: FakeProvider,
-) -> AsyncIterator[Dispatcher]:
+) -> AsyncIterator[ServiceDispatcher]:
     """A dispatcher over these providers. At the end nothing of what was asked of them may still be open."""
     before = trio.lowlevel.current_statistics().tasks_living
-    async with open_dispatcher(
+    async with open_service_dispatcher(
         config or settings(), env=env, transports=providers, random=random or NoJitter()
     ) as dispatcher:
         yield dispatcher
@@ -262,7 +263,7 @@ def context(**fields: Any) -> RequestContext:
     return RequestContext(id="1", method="POST", path="/v1/chat", started=trio.current_time(), **fields)
 
 
-async def answer_of(dispatcher: Dispatcher, request: Request, mode: str) -> tuple[str, Answer | Done]:
+async def answer_of(dispatcher: ServiceDispatcher, request: Request, mode: str) -> tuple[str, Answer | Done]:
     """The text of an answer, "whole" or as a "stream", and what is said about it: both modes must agree on them."""
     if mode == "whole":
         answer = await dispatcher(request)
@@ -274,7 +275,7 @@ async def answer_of(dispatcher: Dispatcher, request: Request, mode: str) -> tupl
     return text_of(everything), done
 
 
-async def read(dispatcher: Dispatcher, *names: str, **fields: Any) -> tuple[list[Piece], LakehouseError | None]:
+async def read(dispatcher: ServiceDispatcher, *names: str, **fields: Any) -> tuple[list[Piece], LakehouseError | None]:
     """All pieces of a stream, and what broke it if something did."""
     pieces: list[Piece] = []
     try:

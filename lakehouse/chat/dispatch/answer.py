@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET
 
-from lakehouse.chat.dispatch.call import ChatCall
+from lakehouse.chat.dispatch.calls.call import ChatCall
 from lakehouse.chat.model.answer import (
     NO_SUPPLEMENTS,
     Answer,
@@ -64,7 +64,7 @@ def _build(
         cached_tokens=usage.cached_tokens,
         reasoning_tokens=usage.reasoning_tokens,
         cost_usd=usage.cost_usd,
-        latency_ms=call.latency_ms,
+        latency_ms=call.time.latency_ms,
         attempts=call.attempt_log.entries(),
         reasoning_details=reply.reasoning_details or UNSET,
         input_details=usage.input_details or UNSET,

@@ -1,4 +1,4 @@
-"""The dispatcher: asks models, whole answers and streams, over the routes that their names stand for.
+"""The dispatcher: answers chat requests, complete or streamed, over the routes that their model names stand for.
 
     async with open_dispatcher(config) as chat:
         answer = await chat(request)
@@ -6,87 +6,60 @@
             async for piece in pieces:
                 ...
 
-Nothing is global, and nothing outlives the block that opened it.
+There is no global state, and nothing outlives the block that opened the dispatcher.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from random import Random
+from typing import Any
 
-import httpx
 import trio
 
 from lakehouse.chat.dispatch.answer import build_answer
-from lakehouse.chat.dispatch.attempt import CompleteResult, request_complete
-from lakehouse.chat.dispatch.attempts import AttemptLog
-from lakehouse.chat.dispatch.call import ChatCall, DispatcherResources
-from lakehouse.chat.dispatch.circuit_breaker import CircuitBreakerRegistry
-from lakehouse.chat.dispatch.disconnect_grace import DisconnectGrace
+from lakehouse.chat.dispatch.attempts.attempt import CompleteResult, request_complete
+from lakehouse.chat.dispatch.calls.attempt_log import AttemptLog
+from lakehouse.chat.dispatch.calls.call import ChatCall, DispatcherResources
+from lakehouse.chat.dispatch.calls.call_time import CallTime
 from lakehouse.chat.dispatch.hedging import try_routes_hedged
-from lakehouse.chat.dispatch.json_mode_fallback import JsonModeFallback
 from lakehouse.chat.dispatch.model_catalog import ModelCatalog
+from lakehouse.chat.dispatch.policies.circuit_breaker import CircuitBreakerRegistry
+from lakehouse.chat.dispatch.policies.disconnect_grace import DisconnectGrace
+from lakehouse.chat.dispatch.policies.json_mode_fallback import JsonModeFallback
 from lakehouse.chat.dispatch.quorum import ask_quorum
 from lakehouse.chat.dispatch.stream import Stream
+from lakehouse.chat.dispatch.transport.interface import ProviderTransport
 from lakehouse.chat.dispatch.try_routes import with_deadline
 from lakehouse.chat.model.answer import Answer
 from lakehouse.chat.model.listing import ModelCard, ProbeResult, ProviderState
 from lakehouse.chat.model.request import Quorum, Request
 from lakehouse.chat.providers.base import Provider
-from lakehouse.chat.providers.keys import Key
-from lakehouse.chat.providers.local import Local
-from lakehouse.chat.providers.registry import Registry, Route, register
+from lakehouse.chat.providers.registry import Registry, Route
 from lakehouse.chat.providers.routing import Router
-from lakehouse.config import ChatTable, Config, ConfigError
+from lakehouse.config import Config
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest
-from lakehouse.local_model.readiness import Readiness
-from lakehouse.net.reactor import Reactor
-from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.proxy import Proxies
 
-logger = logging.getLogger("lakehouse.chat")
-
-AT_ONCE = 32 * 1024
-"""Bytes of an answer that are read before the other tasks are let run. Of small chunks they are hundreds, and a
-millisecond or two; what a relay may take of a connection at once would be a tenth of a second here."""
-
-NAMES = 256
-"""Names of models whose routes are remembered. Callers choose them, so there is a bound; the longest unused is
-forgotten."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalServer:
-    """Where the embedded model is served: a base URL that ends in `/v1`, and what it takes to be let in.
-
-    `readiness` says whether it is served at the moment; without one it is taken to be.
-    """
-
-    base_url: str
-    api_key: str
-    model: str
-    readiness: Readiness | None = None
+MAX_CACHED_NAMES = 256
+"""Model names whose routes are cached. Names come from callers, so the cache is bounded."""
 
 
 class Dispatcher:
-    """Asks models over the routes that their names stand for. Made by `open_dispatcher`.
+    """Answers chat requests. Made by `lakehouse.open_dispatcher`.
 
-    Whatever a call starts has ended when it returns, raises or is cancelled. Failures are `LakehouseError`s.
+    Everything that a call starts has ended when it returns, raises or is cancelled. Failures are `LakehouseError`s.
     """
 
     def __init__(
         self,
         config: Config,
         registry: Registry,
-        transports: Mapping[str, httpx.AsyncBaseTransport],
+        transports: Mapping[str, ProviderTransport],
         *,
         pools: Sequence[Upstream] = (),
         random: Random | None = None,
@@ -100,73 +73,65 @@ class Dispatcher:
         )
         self._resources = DispatcherResources(
             settings=config.chatd,
-            upstreams={pool.name: pool for pool in pools},
             transports=transports,
             circuits=self._circuits,
             json_modes=JsonModeFallback(),
-            random=random or Random(),  # noqa: S311 - spreads retries, guards nothing
+            random=random or Random(),  # noqa: S311 - jitter of the back-off, not a secret
         )
-        self._routes_of = lru_cache(NAMES)(lambda name: self._routes((name,)))
-        self._listing = ModelCatalog(registry.providers, transports, config.models)
-        self.pools = tuple(pools)
-        """The connection pools, for those who count."""
+        self._find_routes = lru_cache(MAX_CACHED_NAMES)(lambda name: self._routes((name,)))
+        self._catalog = ModelCatalog(registry.providers, transports, config.models)
+        self._pools = tuple(pools)
 
-    async def __call__(self, request: Request, /, *, context: RequestContext | None = None) -> Answer:
-        """Ask for a whole answer. Raises a `LakehouseError` with its `attempts`."""
-        call = self._call(request, context, streams=False)
-        ask = (
-            partial(try_routes_hedged, call, request_complete)
-            if request.quorum is None
-            else partial(self._vote, call, request.quorum)
-        )
-        won = await with_deadline(call, ask, since=call.began)
-        call.answered(won.route, won.reply)
-        return build_answer(call, won.route, won.reply)
+    async def __call__(self, request: Request, /) -> Answer:
+        """Get a complete answer. Raises a `LakehouseError`, whose `attempts` list what was tried."""
+        return await self._complete(request, None)
 
-    def stream(self, request: Request, /, *, context: RequestContext | None = None) -> Stream:
-        """Ask for a stream: to be entered with `async with`, which waits for the first pieces. See `Stream`.
+    def stream(self, request: Request, /) -> Stream:
+        """Get a streamed answer, as an async context manager: see `Stream`.
 
-        Raises ErrProviderNotFound and ErrBadRequest at once.
+        Raises ErrProviderNotFound and ErrBadRequest at once, before the stream is entered.
         """
-        if request.quorum is not None:
-            raise ErrBadRequest("`quorum` is for whole answers", field="quorum")
-        return Stream(self._call(request, context, streams=True))
+        return self._stream(request, None)
 
     def providers(self) -> tuple[ProviderState, ...]:
-        """The registered providers, the default one marked."""
+        """The registered providers."""
         return tuple(
-            ProviderState(name=name, available=self._available(provider), default=name == self._settings.default)
+            ProviderState(name=name, available=self._is_available(provider), default=name == self._settings.default)
             for name, provider in self._registry.providers.items()
         )
 
-    def _available(self, provider: Provider) -> bool:
-        failed = provider.readiness is not None and provider.readiness.state.phase == "failed"
-        return not failed and not self._circuits.open(provider.name)
-
     async def models(self) -> Sequence[ModelCard]:
-        """The tiers, then the models that the registered providers list; asked for anew once a minute."""
-        return await self._listing.models()
+        """The tiers, then the models that the registered providers list. The lists are cached for a minute."""
+        return await self._catalog.models()
 
     async def probe(self) -> Sequence[ProbeResult]:
         """Whether each registered provider answers."""
-        return await self._listing.probe()
+        return await self._catalog.probe()
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the registered providers."""
-        return tuple(self._registry.providers)
+    def _is_available(self, provider: Provider) -> bool:
+        failed = provider.readiness is not None and provider.readiness.state.phase == "failed"
+        return not failed and not self._circuits.open(provider.name)
 
-    def open_circuits(self) -> Mapping[str, int]:
-        """For each registered provider, how many of its routes are left alone at the moment."""
-        return {name: self._circuits.open(name) for name in self._registry.providers}
+    async def _complete(self, request: Request, context: RequestContext | None) -> Answer:
+        call = self._make_call(request, context, streams=False)
+        work = (
+            partial(try_routes_hedged, call, request_complete)
+            if request.quorum is None
+            else partial(self._ask_quorum, call, request.quorum)
+        )
+        result = await with_deadline(call, work)
+        call.record_answer(result.route, result.reply)
+        return build_answer(call, result.route, result.reply)
 
-    def _vote(self, call: ChatCall, wanted: Quorum) -> Awaitable[CompleteResult]:
-        return ask_quorum([(name, self._member(call, name)) for name in wanted.of], wanted.agree)
+    def _stream(self, request: Request, context: RequestContext | None) -> Stream:
+        if request.quorum is not None:
+            raise ErrBadRequest("`quorum` is for whole answers", field="quorum")
+        return Stream(self._make_call(request, context, streams=True))
 
-    def _call(self, request: Request, context: RequestContext | None, *, streams: bool) -> ChatCall:
-        """Raises ErrProviderNotFound when a name leads to a provider that is not registered, whatever its place."""
-        lingers = None if context is None else self._settings.policy.on_disconnect
-        began = None if context is None else context.started
+    def _make_call(self, request: Request, context: RequestContext | None, *, streams: bool) -> ChatCall:
+        """Raises ErrProviderNotFound if any of the request's names needs a provider that is not registered."""
+        grace = None if context is None else self._settings.policy.on_disconnect
+        request_started = None if context is None else context.started
         if context is None:
             context = RequestContext(id="", method="", path="", started=trio.current_time())
         context.assign_tier(request.model if request.model in self._router.tiers else None)
@@ -175,75 +140,48 @@ class Dispatcher:
         elif request.fallbacks:
             routes = self._routes((request.model, *request.fallbacks))
         else:
-            routes = self._routes_of(request.model)
+            routes = self._find_routes(request.model)
         return ChatCall(
             resources=self._resources,
             request=request,
             routes=deque(routes),
             context=context,
-            disconnect_grace=DisconnectGrace(context, lingers),
+            time=CallTime(context, request_started=request_started),
+            disconnect_grace=DisconnectGrace(context, grace),
             attempt_log=AttemptLog(context),
             streams=streams,
-            began=began,
         )
 
-    def _member(self, call: ChatCall, name: str) -> ChatCall:
-        """A part of `call` that asks what one name stands for."""
-        return replace(call, routes=deque(self._routes((name,))))
+    def _ask_quorum(self, call: ChatCall, quorum: Quorum) -> Awaitable[CompleteResult]:
+        """Ask the members of a quorum. Each is a part of `call` with the routes of one name."""
+        members = [(name, replace(call, routes=deque(self._routes((name,))))) for name in quorum.of]
+        return ask_quorum(members, quorum.agree)
 
     def _routes(self, names: Iterable[str]) -> tuple[Route, ...]:
         return tuple(self._registry.route(target) for target in self._router.chain(names))
 
 
-@asynccontextmanager
-async def open_dispatcher(
-    config: Config,
-    *,
-    env: Mapping[str, str] | None = None,
-    local: LocalServer | None = None,
-    transports: Mapping[str, httpx.AsyncBaseTransport] | None = None,
-    random: Random | None = None,
-    reactor: Reactor | None = None,
-) -> AsyncIterator[Dispatcher]:
-    """A dispatcher for as long as the block runs.
+class ServiceDispatcher(Dispatcher):
+    """The dispatcher as the service uses it: calls belong to HTTP requests, and its state is shown in metrics."""
 
-    `env` is where keys are looked for, the process's environment by default. `local` is the embedded model, if one
-    runs. `transports` puts an httpx transport in the place of ours for the providers that it names; those that are
-    given are the giver's to close. `random` spreads the retries. `reactor`, which somebody else runs, keeps time more
-    cheaply than cancel scopes.
-    """
-    env = os.environ if env is None else env
-    registry = register(config.chatd, env, local=_embedded(local) if local else None)
-    proxies = Proxies(env) if config.chatd.proxy_from_env else None
-    if proxies is not None and (problems := proxies.problems()):
-        raise ConfigError([f"chatd.proxy_from_env: {problem}" for problem in problems])
-    for warning in registry.warnings:
-        logger.warning("%s", warning)
-    given = transports or {}
-    async with AsyncExitStack() as stack:
-        pools: list[Upstream] = []
-        ours: dict[str, httpx.AsyncBaseTransport] = {}
-        for name, provider in registry.providers.items():
-            if name not in given:
-                pools.append(_pool(provider, config.chatd, reactor, proxies))
-                ours[name] = transport = Transport([pools[-1]])
-                stack.push_async_callback(transport.aclose)
-        yield Dispatcher(config, registry, {**given, **ours}, pools=pools, random=random)
+    def __call__(self, request: Request, /, *, context: RequestContext | None = None) -> Coroutine[Any, Any, Answer]:
+        """Get a complete answer for the HTTP request of `context`."""
+        return self._complete(request, context)
 
+    def stream(self, request: Request, /, *, context: RequestContext | None = None) -> Stream:
+        """Get a streamed answer for the HTTP request of `context`."""
+        return self._stream(request, context)
 
-def _embedded(server: LocalServer) -> Local:
-    return Local(server.base_url, Key(server.api_key, "the embedded model"), server.readiness)
+    @property
+    def pools(self) -> tuple[Upstream, ...]:
+        """The connection pools of the providers that are not reached through a foreign transport."""
+        return self._pools
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the registered providers."""
+        return tuple(self._registry.providers)
 
-def _pool(provider: Provider, settings: ChatTable, reactor: Reactor | None, proxies: Proxies | None) -> Upstream:
-    """No limit on the answer's time: the calls have theirs. The embedded model is never behind a proxy."""
-    return Upstream(
-        provider.base_url,
-        name=provider.name,
-        max_connections=settings.max_connections,
-        max_waiting=settings.max_waiting,
-        keepalive_expiry=provider.keepalive_expiry,
-        at_once=AT_ONCE,
-        proxy=None if proxies is None or provider.name == Local.name else proxies.find(provider.base_url),
-        reactor=reactor,
-    )
+    def open_circuits(self) -> Mapping[str, int]:
+        """For each registered provider, the number of its routes whose circuit is open."""
+        return {name: self._circuits.open(name) for name in self._registry.providers}

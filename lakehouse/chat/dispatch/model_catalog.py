@@ -1,4 +1,4 @@
-"""What the providers say about themselves: which models they have, and whether they answer at all."""
+"""The models of all providers, and whether the providers answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import trio
 
-from lakehouse.chat.dispatch.provider_response import send_via_httpx
+from lakehouse.chat.dispatch.transport.interface import ProviderTransport
 from lakehouse.chat.model.listing import ModelCard, ProbeResult
 from lakehouse.chat.providers.base import ListedModel, Provider
 from lakehouse.core.errors import LakehouseError
@@ -19,43 +19,40 @@ from lakehouse.core.provider_failures import failure
 logger = logging.getLogger("lakehouse.chat")
 
 FRESH_FOR = 60.0
-"""Seconds that a list of models is good for."""
+"""Seconds for which the models of the providers are cached."""
 
-PATIENCE = 5.0
-"""Seconds for one provider's list or probe, so that a dead one does not hold up the others' for long."""
+QUERY_TIMEOUT = 5.0
+"""Seconds for the list or the probe of one provider, so that a dead provider does not delay the others for long."""
 
 MAX_LISTING = 16 * 1024 * 1024
-"""Bytes. OpenRouter's list has half a megabyte."""
+"""Bytes of a provider's list. OpenRouter's has half a megabyte."""
 
 
 class ModelCatalog:
-    """The models of all providers, asked for again when the last answer is older than `FRESH_FOR`.
+    """The models of all providers, queried again when the cached lists are older than `FRESH_FOR`.
 
-    Those who ask meanwhile wait for the one who asks the providers, and whoever is cancelled leaves that to the next.
+    Concurrent callers wait for the one that queries the providers. If that one is cancelled, the next one queries.
     """
 
     def __init__(
-        self,
-        providers: Mapping[str, Provider],
-        transports: Mapping[str, httpx.AsyncBaseTransport],
-        tiers: Iterable[str],
+        self, providers: Mapping[str, Provider], transports: Mapping[str, ProviderTransport], tiers: Iterable[str]
     ) -> None:
         self._providers = providers
         self._transports = transports
         self._tiers = [ModelCard(id=tier, owned_by="lakehouse") for tier in tiers]
         self._models: dict[str, list[ListedModel]] = {}
-        self._asked = -inf
+        self._refreshed = -inf
         self._refresh_lock = trio.Lock()
 
     async def models(self) -> list[ModelCard]:
-        """Tiers first, then every provider's models under the names that lead to them.
+        """The tiers, then every provider's models under the names that requests use.
 
-        A provider that does not answer is missing, or keeps the list that it gave last.
+        The models of a provider that does not answer are those of its last list, if there was one.
         """
         async with self._refresh_lock:
-            if trio.current_time() >= self._asked + FRESH_FOR:
-                await self._ask_all()
-                self._asked = trio.current_time()
+            if trio.current_time() >= self._refreshed + FRESH_FOR:
+                await self._refresh()
+                self._refreshed = trio.current_time()
         cards = (
             ModelCard(id=f"{name}/{listed.model}", owned_by=name, created=listed.created)
             for name in self._providers
@@ -64,51 +61,49 @@ class ModelCatalog:
         return [*self._tiers, *cards]
 
     async def probe(self) -> list[ProbeResult]:
-        """Ask every provider for something small, all at once."""
-        probed: dict[str, ProbeResult] = {}
+        """Send every provider its small probe request, all at the same time."""
+        results: dict[str, ProbeResult] = {}
         async with trio.open_nursery() as nursery:
             for name, provider in self._providers.items():
-                nursery.start_soon(self._probe, name, provider, probed)
-        return [probed[name] for name in self._providers]
+                nursery.start_soon(self._probe, name, provider, results)
+        return [results[name] for name in self._providers]
 
-    async def _ask_all(self) -> None:
+    async def _refresh(self) -> None:
         async with trio.open_nursery() as nursery:
             for name, provider in self._providers.items():
-                nursery.start_soon(self._ask, name, provider)
+                nursery.start_soon(self._refresh_provider, name, provider)
 
-    async def _ask(self, name: str, provider: Provider) -> None:
+    async def _refresh_provider(self, name: str, provider: Provider) -> None:
         try:
             body = await self._get(provider, provider.listing)
             self._models[name] = provider.parse_listing(body)
         except LakehouseError as error:
             logger.warning("%s does not list its models: %s", name, error.message)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            logger.warning("%s lists its models in a way that is not understood: %s", name, error)
+            logger.warning("%s: the list of models could not be decoded: %s", name, error)
 
-    async def _probe(self, name: str, provider: Provider, probed: dict[str, ProbeResult]) -> None:
-        began = trio.current_time()
+    async def _probe(self, name: str, provider: Provider, results: dict[str, ProbeResult]) -> None:
+        started = trio.current_time()
         try:
             await self._get(provider, provider.probe)
             answers, detail = True, "answers"
         except LakehouseError as error:
             answers, detail = error.upstream_status is not None and error.upstream_status < 500, error.message
-        probed[name] = ProbeResult(
-            name=name, answers=answers, detail=detail, ms=round((trio.current_time() - began) * 1000, 3)
-        )
+        duration = round((trio.current_time() - started) * 1000, 3)
+        results[name] = ProbeResult(name=name, answers=answers, detail=detail, ms=duration)
 
     async def _get(self, provider: Provider, path: str) -> bytes:
-        request = httpx.Request("GET", provider.base_url + path, headers=provider.query_headers)
-        with trio.move_on_after(PATIENCE):
+        target = httpx.URL(provider.base_url + path).raw_path
+        transport = self._transports[provider.name]
+        with trio.move_on_after(QUERY_TIMEOUT):
             if provider.readiness is not None:
                 await provider.readiness.served()
-            async with await send_via_httpx(
-                self._transports[provider.name], request, provider=provider.name
-            ) as incoming:
-                if incoming.status != 200:
-                    raise await incoming.refusal(secrets=provider.secrets)
-                return await incoming.read(MAX_LISTING, _nothing)
-        raise failure("timeout", f"{provider.name} did not answer within {PATIENCE:g} s", provider=provider.name)
+            async with await transport.request(b"GET", target, provider.query_headers) as response:
+                if response.status != 200:
+                    raise await response.read_error(secrets=provider.secrets)
+                return await response.read(MAX_LISTING, _ignore_progress)
+        raise failure("timeout", f"{provider.name} did not answer within {QUERY_TIMEOUT:g} s", provider=provider.name)
 
 
-def _nothing() -> None:
-    """Nobody wants to know when a list begins."""
+def _ignore_progress() -> None:
+    """A list has no idle timeout."""

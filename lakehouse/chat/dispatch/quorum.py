@@ -1,7 +1,7 @@
-"""Asking several models at once, and answering with what enough of them say.
+"""Quorum: asks several models at the same time and answers when enough of them give the same answer.
 
-Each member is a call of its own over the routes that its name stands for, all in one nursery, under one deadline. As
-soon as enough agree, or cannot agree any more, the others are cancelled.
+Each member is a call of its own over the routes of its name. All run in one nursery under one deadline. As soon as
+enough members agree, or cannot agree any more, the others are cancelled.
 """
 
 from __future__ import annotations
@@ -14,93 +14,95 @@ from dataclasses import dataclass, field
 import msgspec
 import trio
 
-from lakehouse.chat.dispatch.attempt import CompleteResult, request_complete
-from lakehouse.chat.dispatch.call import ChatCall
+from lakehouse.chat.dispatch.attempts.attempt import CompleteResult, request_complete
+from lakehouse.chat.dispatch.calls.call import ChatCall
 from lakehouse.chat.dispatch.try_routes import try_routes
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.provider_failures import failure
 
-SHOWN = 100
-"""Characters of a vote that an error shows."""
+MAX_QUOTE = 100
+"""Characters of a member's answer that an error quotes."""
 
 
 async def ask_quorum(members: Sequence[tuple[str, ChatCall]], agree: int) -> CompleteResult:
-    """Ask the `members`, names and their calls; returns the answer that made `agree` of them say the same.
+    """Ask all `members` (name and call). Returns the answer with which `agree` of them had given the same one.
 
-    Raises `ErrUpstream` with the votes when they do not.
+    Raises `ErrUpstream` with all answers when they do not agree.
     """
-    ballot = VoteTally(agree, len(members))
+    tally = VoteTally(agree, len(members))
     async with trio.open_nursery() as nursery:
         for name, call in members:
-            nursery.start_soon(_vote, name, call, ballot, nursery.cancel_scope)
-    if ballot.elected is None:
-        raise ballot.failure()
-    return ballot.elected
+            nursery.start_soon(_ask_member, name, call, tally, nursery.cancel_scope)
+    if tally.winner is None:
+        raise tally.disagreement_error()
+    return tally.winner
 
 
-async def _vote(name: str, call: ChatCall, ballot: VoteTally, election: trio.CancelScope) -> None:
+async def _ask_member(name: str, call: ChatCall, tally: VoteTally, scope: trio.CancelScope) -> None:
     try:
-        ballot.count(name, await try_routes(call, request_complete))
+        tally.count(name, await try_routes(call, request_complete))
     except LakehouseError as error:
-        ballot.spoil(name, error)
-    if ballot.decided:
-        election.cancel()
+        tally.count_failure(name, error)
+    if tally.decided:
+        scope.cancel()
 
 
 @dataclass(slots=True)
 class VoteTally:
+    """The answers of the members so far."""
+
     agree: int
     members: int
-    elected: CompleteResult | None = None
+    winner: CompleteResult | None = None
     _votes: Counter[str] = field(default_factory=Counter)
-    _said: list[str] = field(default_factory=list)
+    _reports: list[str] = field(default_factory=list)
 
-    def count(self, name: str, vote: CompleteResult) -> None:
-        """A vote. The one that makes enough is the answer: its attempt ended last."""
-        self._said.append(f"{name} said {_shown(vote.reply.content)}")
-        same = canonical_form(vote.reply.content)
+    def count(self, name: str, result: CompleteResult) -> None:
+        """Count an answer. The one that completes the quorum wins: its attempt ended last."""
+        self._reports.append(f"{name} said {_quote(result.reply.content)}")
+        same = canonical_form(result.reply.content)
         self._votes[same] += 1
-        if self.elected is None and self._votes[same] >= self.agree:
-            self.elected = vote
+        if self.winner is None and self._votes[same] >= self.agree:
+            self.winner = result
 
-    def spoil(self, name: str, error: LakehouseError) -> None:
-        """A member that has no vote."""
-        self._said.append(f"{name} failed ({error.error_class or error.code})")
+    def count_failure(self, name: str, error: LakehouseError) -> None:
+        """Count a member that failed."""
+        self._reports.append(f"{name} failed ({error.error_class or error.code})")
 
     @property
     def decided(self) -> bool:
-        """Whether the votes that are missing cannot change anything."""
-        missing = self.members - len(self._said)
-        return self.elected is not None or max(self._votes.values(), default=0) + missing < self.agree
+        """Whether the members that are still missing cannot change the result."""
+        missing = self.members - len(self._reports)
+        return self.winner is not None or max(self._votes.values(), default=0) + missing < self.agree
 
-    def failure(self) -> LakehouseError:
-        """What the caller gets when too few agree."""
-        votes = "; ".join(self._said)
+    def disagreement_error(self) -> LakehouseError:
+        """The error when too few members agree."""
+        votes = "; ".join(self._reports)
         return failure(
             "upstream_error", f"quorum: no {self.agree} of {self.members} models agree: {votes}", retryable=True
         )
 
 
 def canonical_form(text: str) -> str:
-    """What is the same for answers that are equal as JSON, or if they are none, as text with folded white space."""
+    """The same text for answers that are equal as JSON or, if they are not JSON, as text with folded white space."""
     try:
         value = msgspec.json.decode(text.encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return "text " + " ".join(text.split())
-    return "json " + json.dumps(_plain(value), sort_keys=True)
+    return "json " + json.dumps(_normalize_numbers(value), sort_keys=True)
 
 
-def _plain(value: object) -> object:
-    """A JSON value with its numbers in one form: 1.0 is 1."""
+def _normalize_numbers(value: object) -> object:
+    """A JSON value in which equal numbers have one form: 1.0 becomes 1."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_normalize_numbers(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _normalize_numbers(item) for key, item in value.items()}
     return value
 
 
-def _shown(text: str) -> str:
+def _quote(text: str) -> str:
     folded = " ".join(text.split())
-    return folded if len(folded) <= SHOWN else folded[:SHOWN] + "…"
+    return folded if len(folded) <= MAX_QUOTE else folded[:MAX_QUOTE] + "…"

@@ -1,7 +1,7 @@
-"""Going on with another route's answer after a stream broke, without the client noticing.
+"""Continuing a broken stream with the answer of another route (`[chatd.policy] on_cut = "resume"`).
 
-The next route is asked the whole question again. What it says is held back as long as it is what the client already
-has; it goes on from there only if it said exactly that.
+The next route gets the whole request again. Its answer is held back while it repeats what the client already has, and
+is continued from there. If it differs, the stream fails.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from lakehouse.chat.model.pieces import ContentPiece, Delta, ReasoningPiece, Sup
 
 
 class DeliveredText:
-    """What the client of a stream has so far. Its size has the bound of an answer (`dialects.base.MAX_ANSWER`)."""
+    """What the client of a stream has received so far, at most `dialects.base.MAX_ANSWER` bytes."""
 
     def __init__(self) -> None:
         self._texts: dict[type[ContentPiece | ReasoningPiece], list[str]] = {ContentPiece: [], ReasoningPiece: []}
         self._annotations: list[JsonObject] = []
-        self.calls = 0  # of tools, and images and sounds, which cannot be compared
+        self._incomparable = False  # tool calls, images and audio differ from route to route
 
     def add(self, deltas: Iterable[Delta]) -> None:
-        """These have been handed over."""
+        """Add what has been delivered."""
         for delta in deltas:
             if isinstance(delta, (ContentPiece, ReasoningPiece)):
                 self._texts[_kind(delta)].append(delta.text)
             elif isinstance(delta, ToolCallPiece) or delta.images or delta.audio:
-                self.calls += 1
+                self._incomparable = True
             else:
                 self._annotations += delta.annotations or ()
 
-    def repetition(self) -> PrefixMatcher | None:
-        """What has to be repeated; None if that is beyond proof: another route names its tool calls differently."""
-        if self.calls:
+    def prefix_matcher(self) -> PrefixMatcher | None:
+        """A matcher for the delivered text. None if another answer cannot be compared with what was delivered."""
+        if self._incomparable:
             return None
         content, reasoning = ("".join(self._texts[kind]) for kind in (ContentPiece, ReasoningPiece))
         return PrefixMatcher(content, reasoning, self._annotations)
 
 
 class PrefixMismatch(Exception):
-    """The other answer is not the one that the client has."""
+    """The new answer does not begin with the delivered one."""
 
 
 class PrefixMatcher:
-    """The part of a new answer that the client already has, text and reasoning each for itself."""
+    """Removes the text that the client already has from a new answer. Content and reasoning are matched separately."""
 
     def __init__(self, content: str, reasoning: str, annotations: Iterable[JsonObject] = ()) -> None:
         self._annotations = list(annotations)
@@ -53,11 +53,11 @@ class PrefixMatcher:
 
     @property
     def pending(self) -> bool:
-        """Whether something has not been repeated yet."""
+        """Whether the new answer has not repeated all of the delivered text yet."""
         return any(self._left.values())
 
-    def pass_on(self, deltas: Iterable[Delta]) -> list[Delta]:
-        """What is new in these. Raises Differs as soon as the answer is another one."""
+    def remove_delivered(self, deltas: Iterable[Delta]) -> list[Delta]:
+        """The deltas without what was delivered. Raises PrefixMismatch as soon as the answers differ."""
         return [new for delta in deltas for new in self._new(delta)]
 
     def _new(self, delta: Delta) -> list[Delta]:
@@ -65,8 +65,8 @@ class PrefixMatcher:
             return self._new_text(delta)
         if self.pending:
             if isinstance(delta, SupplementPiece) and not delta.images and not delta.audio:
-                return []  # it is about the text that the client has
-            raise PrefixMismatch  # it goes on here, and has not said what the client was told elsewhere
+                return []  # about text that the client has
+            raise PrefixMismatch  # the new answer continues here without having repeated the delivered text
         if isinstance(delta, SupplementPiece) and delta.annotations:
             new = tuple(found for found in delta.annotations if found not in self._annotations)
             return [msgspec.structs.replace(delta, annotations=new)] if new else []

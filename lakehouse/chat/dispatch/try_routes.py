@@ -1,22 +1,27 @@
-"""A call is a walk over its routes, under one deadline.
+"""How a call gets its result: it tries its routes in order, under one deadline.
 
-What a failure means for the walk is in `policy`, which routes are left alone in `circuit`, what happens within an
-attempt in `attempt`, two routes at a time in `hedge`. Here is only the order of things.
+    with_deadline            the call's timeout
+      try_routes             one route after the other, until one answers
+        try_route            one route: attempts, each with a permit of the circuit breaker, and back-off between them
+          make_attempt       one HTTP exchange: `attempts.attempt.request_complete` or `open_stream`
+
+The decisions are elsewhere: `policies.failure_rules` (retry, next route, or give up), `policies.circuit_breaker` (which
+routes are skipped), `policies.json_mode_fallback` (how JSON is asked for). `hedging` and `quorum` run this several
+times at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from math import inf
 from typing import Protocol, TypeVar
 
 import trio
 
-from lakehouse.chat.dispatch.attempts import ActiveAttempt
-from lakehouse.chat.dispatch.call import ChatCall
-from lakehouse.chat.dispatch.own_process import OwnProcess
-from lakehouse.chat.dispatch.policy import backoff_delay, rule_for, worth_telling
+from lakehouse.chat.dispatch.attempts.own_process import OwnProcess
+from lakehouse.chat.dispatch.calls.attempt_log import ActiveAttempt
+from lakehouse.chat.dispatch.calls.call import ChatCall
+from lakehouse.chat.dispatch.policies.failure_rules import backoff_delay, choose_error, rule_for
 from lakehouse.chat.providers.registry import Route
 from lakehouse.core.attempts import AttemptReason
 from lakehouse.core.errors import LakehouseError
@@ -24,13 +29,13 @@ from lakehouse.core.provider_failures import failure
 
 
 class AttemptResult(Protocol):
-    """What an attempt that worked gives: a whole answer, or a stream that has begun."""
+    """The result of a successful attempt: a complete answer, or a stream that has begun."""
 
     async def drain(self) -> None:
-        """The client has left: read on, to learn what it cost, then let go."""
+        """The client has left: read to the end, to learn the cost, and close."""
 
     async def aclose(self) -> None:
-        """Let go of it at once."""
+        """Close at once."""
 
 
 Result = TypeVar("Result", bound=AttemptResult)
@@ -38,95 +43,90 @@ Result_co = TypeVar("Result_co", bound=AttemptResult, covariant=True)
 
 
 class AttemptFunction(Protocol[Result_co]):
-    """How one attempt is made: `attempt.whole`, or `attempt.open_stream`."""
+    """Makes one attempt: `request_complete` or `open_stream`. `last`: no other route could be tried after it."""
 
     async def __call__(self, call: ChatCall, route: Route, attempt: ActiveAttempt, *, last: bool) -> Result_co: ...
 
 
-async def try_routes(call: ChatCall, ask: AttemptFunction[Result], why: AttemptReason = "first") -> Result:
-    """Ask one route after the other until one answers. `why` says what the first of them is asked for.
+async def with_deadline(call: ChatCall, work: Callable[[], Awaitable[Result]], *, resumed: bool = False) -> Result:
+    """Run `work` within the call's timeout, which counts from now if a stream is `resumed`.
 
-    Raises a failure that goes back to the caller, the last one when no route or no time is left, and `ErrUnavailable`
-    when the circuits of all routes are open.
+    Raises `ErrTimeout` when it has passed. Every error gets the call's attempts.
+    """
+    timeout = call.settings.timeout
+    try:
+        with call.time.open_scope(timeout, resumed=resumed):
+            return await work()
+    except LakehouseError as error:
+        raise call.finalize_error(error) from error.__cause__
+    finally:
+        call.time.close_scope()
+    call.attempt_log.mark_timed_out()
+    message = f"timeout: {call.expected_result} did not come within {timeout:g} s"
+    raise call.finalize_error(failure("timeout", message, provider=call.context.provider))
+
+
+async def try_routes(call: ChatCall, make_attempt: AttemptFunction[Result], why: AttemptReason = "first") -> Result:
+    """Try one route after the other until one answers; `why` is the reason of the first attempt.
+
+    Raises an error of the caller's request at once; otherwise the error of the last route, when no route or no time is
+    left, or `ErrUnavailable` when the circuits of all routes are open.
     """
     failed: LakehouseError | None = None
-    while call.routes and (failed is None or call.fits_before_deadline(0)):
+    while call.routes and (failed is None or call.time.has_time_for(0)):
         if failed is not None:
-            call.route_began = trio.current_time()
+            call.time.begin_route()
         try:
-            won = await try_route(call, call.routes.popleft(), ask, why)
+            result = await try_route(call, call.routes.popleft(), make_attempt, why)
         except LakehouseError as error:
-            if not rule_for(error).onward:
+            if not rule_for(error).try_next_route:
                 raise
-            failed = worth_telling(failed, error)
+            failed = choose_error(failed, error)
         else:
-            if won is not None:
-                return won
+            if result is not None:
+                return result
         why = "fallback"
     raise failed or call.circuits_open_error()
 
 
 async def try_route(
-    call: ChatCall, route: Route, ask: AttemptFunction[Result], why: AttemptReason, *, once: bool = False
+    call: ChatCall, route: Route, make_attempt: AttemptFunction[Result], why: AttemptReason, *, once: bool = False
 ) -> Result | None:
-    """Ask one route, again as often as the policy and the time allow (or `once`); None: its circuit is open.
+    """Try one route, with as many retries as policy and deadline allow (none if `once`). None: its circuit is open.
 
-    Raises the last attempt's failure. A provider that does not take the way in which JSON was asked for is asked in the
-    next way at once: that is another request, not a second try of the refused one.
+    Raises the error of the last attempt. When a provider rejects the JSON mode, the next mode is tried at once: that is
+    another request, not a retry of the rejected one.
     """
-    began = call.route_began
+    started = call.time.route_started
     circuit = call.resources.circuits[route.target]
     failed: LakehouseError | None = None
     retry = 0
-    own = None if (ready := route.provider.readiness) is None else OwnProcess(call, route, ready)
-    while passing := circuit.admit() if own is None else await own.admit(circuit):
+    process = None if (readiness := route.provider.readiness) is None else OwnProcess(call, route, readiness)
+    while permit := circuit.admit() if process is None else await process.admit(circuit):
         if failed is not None:
             why = "retry"
-        if failed is not None or own is not None:
-            began = trio.current_time()
-        attempt = call.attempt_log.begin(route, passing, why, now=began, timeout=call.resources.silence_limit)
+        if failed is not None or process is not None:
+            started = trio.current_time()
+        attempt = call.attempt_log.begin(route, permit, why, now=started, timeout=call.resources.silence_limit)
         try:
             with attempt:
-                last = not call.routes or call.on_last_route
-                if not call.disconnect_grace.allowed:
-                    return await ask(call, route, attempt, last=last)
+                last = not call.routes or call.has_no_other_route
+                if not call.disconnect_grace.enabled:
+                    return await make_attempt(call, route, attempt, last=last)
                 return await call.disconnect_grace.run_shielded(
-                    partial(ask, call, route, attempt, last=last), lambda won: won.drain()
+                    partial(make_attempt, call, route, attempt, last=last), lambda result: result.drain()
                 )
         except LakehouseError as error:
             failed = error
-            if (own is not None and own.ended(attempt, error)) or call.step_down(attempt, error):
+            if (process is not None and process.may_repeat(attempt, error)) or call.downgrade_json_mode(attempt, error):
                 continue
         retry += 1
         pause = None if once else backoff_delay(retry, failed, call.settings.policy, call.resources.random)
-        if pause is None or not call.fits_before_deadline(pause) or not circuit.admits:
+        if pause is None or not call.time.has_time_for(pause) or not circuit.admits:
             raise failed
         call.context.begin_phase("backoff")
         await trio.sleep(pause)
     if failed is not None:
         raise failed
-    call.refused.append(circuit)
+    call.open_circuits.append(circuit)
     return None
-
-
-async def with_deadline(call: ChatCall, work: Callable[[], Awaitable[Result]], *, since: float | None = None) -> Result:
-    """Do `work` within `timeout` (counted from now, or from the moment `since`), or what is left of a nearer deadline
-    around it. Failures learn the call's trail."""
-    timeout, context = call.resources.settings.timeout, call.context
-    now = trio.current_time()
-    # A context with a client comes from a request lifecycle, whose cancel scope has the nearest deadline around us.
-    around = inf if context.client is not None else trio.current_effective_deadline()
-    call.route_began = now
-    with trio.CancelScope(deadline=(now if since is None else since) + timeout) as limit:
-        call.limit = limit
-        before = context.shorten_deadline(min(around, limit.deadline))  # for the list of active requests
-        call.deadline = context.deadline
-        try:
-            return await work()
-        except LakehouseError as error:
-            raise call.finalize_error(error) from error.__cause__
-        finally:
-            context.restore_deadline(before)
-    call.attempt_log.timed_out()
-    message = f"timeout: {call.waited_for} did not come within {timeout:g} s"
-    raise call.finalize_error(failure("timeout", message, provider=call.context.provider))

@@ -13,7 +13,7 @@ import trio
 
 from lakehouse.chat.api.blueprints import native, openai
 from lakehouse.chat.api.openai.errors import BY_CLASS, status_of
-from lakehouse.chat.dispatch.dispatcher import open_dispatcher
+from lakehouse.chat.dispatch.open_dispatcher import open_service_dispatcher
 from lakehouse.config import ChatTable, Config, KimiTable, PolicyTable
 from lakehouse.core.provider_failures import CLASS_FACTS, failure
 from tools.kit import wire_files
@@ -66,7 +66,7 @@ async def service(entry: dict[str, Any], *, size: int = 4096) -> AsyncIterator[h
     kimi = KimiTable(wire="messages" if "messages" in entry["file"] else "chat")
     config = Config(chatd=ChatTable(kimi=kimi, policy=PolicyTable(retries=0)))
     async with (
-        open_dispatcher(config, env=KEYS, transports=dict.fromkeys(PROVIDERS, replay)) as dispatcher,
+        open_service_dispatcher(config, env=KEYS, transports=dict.fromkeys(PROVIDERS, replay)) as dispatcher,
         trio.open_nursery() as nursery,
     ):
         url = await serve(nursery, application(native(dispatcher, max_body=4096), openai(dispatcher, max_body=4096)))

@@ -8,8 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lakehouse.chat.dispatch.circuit_breaker import FORGET_AFTER, MAX_CIRCUITS, CircuitBreakerRegistry
-from lakehouse.chat.dispatch.dispatcher import Dispatcher
+from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
+from lakehouse.chat.dispatch.policies.circuit_breaker import FORGET_AFTER, MAX_CIRCUITS, CircuitBreakerRegistry
 from lakehouse.chat.providers.routing import Target
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, ErrUpstream, LakehouseError
 from tools.kit.fake_providers import (
@@ -31,7 +31,7 @@ from tools.kit.fake_providers import (
 POLICY = {"retries": 0, "breaker_failures": 3, "breaker_cooldown": 15.0}
 
 
-async def fail(dispatcher: Dispatcher, times: int, model: str = "m") -> LakehouseError:
+async def fail(dispatcher: ServiceDispatcher, times: int, model: str = "m") -> LakehouseError:
     """Ask as often as that; returns the last failure."""
     for _ in range(times):
         with pytest.raises(LakehouseError) as raised:
@@ -39,7 +39,7 @@ async def fail(dispatcher: Dispatcher, times: int, model: str = "m") -> Lakehous
     return raised.value
 
 
-def available(dispatcher: Dispatcher) -> bool:
+def available(dispatcher: ServiceDispatcher) -> bool:
     [state] = [state for state in dispatcher.providers() if state.name == "ollama"]
     return state.available
 

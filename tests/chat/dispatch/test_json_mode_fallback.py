@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from trio.testing import MockClock
 
-from lakehouse.chat.dispatch.json_mode_fallback import MAX_MODELS, JsonModeFallback
+from lakehouse.chat.dispatch.policies.json_mode_fallback import MAX_MODELS, JsonModeFallback
 from lakehouse.chat.providers.routing import Target
 from lakehouse.core.errors import ErrBadRequest, ErrUpstream
 from lakehouse.core.provider_failures import failure

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import trio
 
-from lakehouse.chat.dispatch import attempt
-from lakehouse.chat.dispatch import dispatcher as dispatcher_module
-from lakehouse.chat.dispatch.dispatcher import Dispatcher, open_dispatcher
+from lakehouse.chat.dispatch import open_dispatcher as dispatcher_module
+from lakehouse.chat.dispatch.attempts import attempt
+from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
+from lakehouse.chat.dispatch.open_dispatcher import open_service_dispatcher
 from lakehouse.chat.model.pieces import ContentPiece, Done, Piece
 from lakehouse.config import OpenRouterTable
 from lakehouse.core.errors import ErrUnavailable, ErrUpstream, LakehouseError
@@ -44,12 +45,12 @@ def body(text: str = "Hello.") -> bytes:
 @asynccontextmanager
 async def asking(
     script: Script, *, policy: Mapping[str, Any] | None = None, **chatd: Any
-) -> AsyncIterator[tuple[Dispatcher, Upstream]]:
+) -> AsyncIterator[tuple[ServiceDispatcher, Upstream]]:
     """A dispatcher before a scripted Ollama. At the end no connection is busy."""
     with trio.fail_after(20):
         async with open_upstream(script) as ollama:
             config = settings(ollama_url=ollama.url, policy=policy, **chatd)
-            async with open_dispatcher(config, env={}) as dispatcher:
+            async with open_service_dispatcher(config, env={}) as dispatcher:
                 yield dispatcher, ollama
                 assert [pool.in_use for pool in dispatcher.pools] == [0] * len(dispatcher.pools)
 
@@ -201,7 +202,7 @@ async def test_a_hedge_over_real_connections_closes_the_loser() -> None:
             config = settings(
                 ollama_url=slow.url, openrouter=OpenRouterTable(base_url=fast.url), policy={"hedge_after": 0.05}
             )
-            async with open_dispatcher(config, env={"OPENROUTER_API_KEY": "k"}) as dispatcher:
+            async with open_service_dispatcher(config, env={"OPENROUTER_API_KEY": "k"}) as dispatcher:
                 async with dispatcher.stream(ask("ollama/m", "openrouter/v/m")) as pieces:
                     assert pieces.provider == "openrouter"
                     assert dispatcher.pools[0].in_use == 0
@@ -264,7 +265,7 @@ async def test_what_a_refusal_says_of_the_wait_is_heard() -> None:
 
 
 @asynccontextmanager
-async def slowly(*chunks: bytes, end: bytes = b"", **chatd: Any) -> AsyncIterator[tuple[Dispatcher, Upstream]]:
+async def slowly(*chunks: bytes, end: bytes = b"", **chatd: Any) -> AsyncIterator[tuple[ServiceDispatcher, Upstream]]:
     """A dispatcher whose sockets are looked after, before an Ollama that takes its time for each chunk."""
 
     async def script(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
@@ -279,7 +280,9 @@ async def slowly(*chunks: bytes, end: bytes = b"", **chatd: Any) -> AsyncIterato
     with trio.fail_after(20):
         async with open_upstream(script) as ollama, trio.open_nursery() as nursery:
             nursery.start_soon(reactor.run)
-            async with open_dispatcher(settings(ollama_url=ollama.url, **chatd), env={}, reactor=reactor) as dispatcher:
+            async with open_service_dispatcher(
+                settings(ollama_url=ollama.url, **chatd), env={}, reactor=reactor
+            ) as dispatcher:
                 yield dispatcher, ollama
                 assert [pool.in_use for pool in dispatcher.pools] == [0]
             nursery.cancel_scope.cancel()
@@ -340,7 +343,7 @@ async def test_a_stream_that_rushes_lets_the_others_run() -> None:
             nursery.cancel_scope.cancel()
         assert handed.total() == 2_002
         # One turn may follow another directly, for trio shuffles the tasks of each round.
-        assert max(handed.values()) <= 2 * dispatcher_module.AT_ONCE // 900
+        assert max(handed.values()) <= 2 * dispatcher_module.READ_BUDGET // 900
 
 
 async def test_a_failure_to_hand_on_is_raised_where_the_stream_is_read() -> None:

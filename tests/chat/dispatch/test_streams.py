@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lakehouse.chat.dispatch.dispatcher import Dispatcher
+from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
 from lakehouse.chat.model.pieces import ContentPiece, Done, ReasoningPiece, ToolCallPiece
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrTimeout, ErrUpstream
@@ -433,7 +433,7 @@ class Client:
     disconnected: bool = False
 
 
-async def left(dispatcher: Dispatcher, after: float, *, mode: str, gone: bool = True) -> RequestContext:
+async def left(dispatcher: ServiceDispatcher, after: float, *, mode: str, gone: bool = True) -> RequestContext:
     """Ask, and be cancelled after so many seconds, because the client is `gone` or not; returns the flight."""
     here = context()
     with trio.CancelScope() as scope:

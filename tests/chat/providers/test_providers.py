@@ -10,7 +10,7 @@ import pytest
 from trio.testing import MockClock
 
 from lakehouse import __version__
-from lakehouse.chat.dispatch.dispatcher import LocalServer, open_dispatcher
+from lakehouse.chat.dispatch.open_dispatcher import LocalServer, open_service_dispatcher
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.providers.keys import Key
 from lakehouse.chat.providers.kimi import Kimi
@@ -207,7 +207,7 @@ async def test_the_embedded_model_is_asked_for_a_stream_whatever_was_asked_of_us
     local = FakeProvider(sse("Hel", "lo."))
     server = LocalServer(base_url="http://127.0.0.1:4711/v1", api_key="secret", model="demo")
     config = settings(default="local", ollama_url="")
-    async with open_dispatcher(config, env={}, local=server, transports={"local": local}) as dispatcher:
+    async with open_service_dispatcher(config, env={}, local=server, transports={"local": local}) as dispatcher:
         answer = await dispatcher(ask("demo"))
         assert dispatcher.names == ("local",)
         assert local.open == 0
@@ -223,7 +223,7 @@ async def test_a_whole_answer_of_the_embedded_model_has_until_timeout(autojump_c
     server = LocalServer(base_url="http://127.0.0.1:4711/v1", api_key="secret", model="demo")
     config = settings(default="local", ollama_url="", first_token_timeout=20.0, timeout=180.0)
     local = FakeProvider(sse("Hello.", after=170))
-    async with open_dispatcher(config, env={}, local=server, transports={"local": local}) as dispatcher:
+    async with open_service_dispatcher(config, env={}, local=server, transports={"local": local}) as dispatcher:
         assert (await dispatcher(ask("demo"))).content == "Hello."
 
 

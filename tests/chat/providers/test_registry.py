@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from trio.testing import MockClock
 
-from lakehouse.chat.dispatch.dispatcher import open_dispatcher
+from lakehouse.chat.dispatch.open_dispatcher import open_service_dispatcher
 from lakehouse.chat.model.listing import ProviderState
 from lakehouse.chat.providers.registry import register
 from lakehouse.chat.providers.routing import Target
@@ -63,7 +63,7 @@ async def test_a_key_file_that_cannot_be_read_is_a_warning_and_no_key(
 ) -> None:
     config = settings(openrouter=OpenRouterTable(key_file=str(tmp_path)))
     with caplog.at_level(logging.WARNING, "lakehouse.chat"):
-        async with open_dispatcher(config, env={}) as dispatcher:
+        async with open_service_dispatcher(config, env={}) as dispatcher:
             assert dispatcher.names == ("ollama",)
     assert [record.getMessage() for record in caplog.records] == [
         f"the key file {tmp_path} cannot be read: Is a directory"
@@ -71,7 +71,7 @@ async def test_a_key_file_that_cannot_be_read_is_a_warning_and_no_key(
 
 
 async def test_the_providers_are_told_in_order_and_the_default_is_marked(autojump_clock: MockClock) -> None:
-    async with open_dispatcher(settings(), env={"KIMI_API_KEY": "k"}) as dispatcher:
+    async with open_service_dispatcher(settings(), env={"KIMI_API_KEY": "k"}) as dispatcher:
         assert dispatcher.providers() == (
             ProviderState(name="ollama", available=True, default=True),
             ProviderState(name="kimi", available=True, default=False),

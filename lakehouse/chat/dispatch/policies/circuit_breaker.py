@@ -1,10 +1,10 @@
-"""Circuits: a route that keeps failing is left alone for a while, then tried by one request.
+"""Circuit breakers: a route that keeps failing is skipped for a while, then probed by one request.
 
-    closed --failures in a row--> open --cooldown passed, one probe goes--> probing --success--> closed
-                                    ^-------------------------- failure ------------'
+    closed --failures in a row--> open --cooldown passed, one probe--> probing --success--> closed
+                                    ^------------------------ failure ------------'
 
-Whoever wants to make an attempt asks for a `CircuitPermit` and ends it in exactly one way. Nothing here waits, so a circuit
-needs no task and no lock.
+An attempt needs a `CircuitPermit` and ends it in exactly one way. Nothing here waits, so a circuit breaker needs no
+task and no lock.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ logger = logging.getLogger("lakehouse.chat")
 State = Literal["closed", "open", "probing"]
 
 MAX_CIRCUITS = 4096
-"""Names of models come from callers, so the number of circuits needs a bound; the longest unused one is forgotten."""
+"""Model names come from callers, so the number of circuit breakers is bounded; the least recently used is dropped."""
 
 FORGET_AFTER = 600.0
-"""Seconds (or ten cooldowns, if that is more) after which an open circuit that nobody asked for is forgotten."""
+"""Seconds (or ten cooldowns, if that is more) after which an open circuit that no request needed is forgotten."""
 
 
 class CircuitPermit:
-    """The permission to make one attempt. It ends with `succeeded`, `failed` or `abandoned`; later ends are ignored."""
+    """Permission to make one attempt. It ends with `succeeded`, `failed` or `abandoned`; any later end is ignored."""
 
     __slots__ = ("_circuit", "probe")
 
@@ -38,24 +38,24 @@ class CircuitPermit:
         self.probe = probe
 
     def half_close(self) -> None:
-        """The answer has begun: a probe has shown enough to let others in, but one more failure opens again."""
+        """The answer has begun: a probe closes the circuit, but one more failure opens it again."""
         if self._circuit is not None and self.probe:
             self._circuit._half_close()
             self.probe = False
 
     def succeeded(self) -> None:
-        """The route works."""
+        """The route works: close the circuit."""
         circuit, self._circuit = self._circuit, None
         if circuit is not None:
             circuit._close()
 
     def failed(self, reason: str) -> None:
-        """The route failed in a way that speaks of it; `reason` is an error class."""
+        """The failure is the route's: count it. `reason` is an error class."""
         if circuit := self._end():
             circuit._count(reason, probe=self.probe)
 
     def abandoned(self) -> None:
-        """It was given up before it showed anything: the client left, or another route was faster."""
+        """The attempt ended without a result: the client left, or another route was faster."""
         if (circuit := self._end()) and self.probe:
             circuit._release()
 
@@ -65,7 +65,10 @@ class CircuitPermit:
 
 
 class CircuitBreaker:
-    """The circuit of one route. `limit` consecutive failures open it; one probe goes `cooldown` seconds later."""
+    """The circuit of one route.
+
+    `limit` consecutive failures open it; `cooldown` seconds later, one probe is admitted.
+    """
 
     __slots__ = ("_clock", "_cooldown", "_failures", "_limit", "_opened", "_reason", "state", "target")
 
@@ -80,7 +83,7 @@ class CircuitBreaker:
         self._reason = ""
 
     def admit(self) -> CircuitPermit | None:
-        """A pass for one attempt, or None: the circuit is open, or its probe is under way."""
+        """A permit for one attempt, or None: the circuit is open, or its probe is under way."""
         if self.state == "closed":
             return CircuitPermit(self, probe=False)
         if not self.admits:
@@ -90,25 +93,25 @@ class CircuitBreaker:
 
     @property
     def admits(self) -> bool:
-        """Whether `admit` would give a pass."""
+        """Whether `admit` would return a permit."""
         return self.state == "closed" or (self.state == "open" and self.retry_after <= 0)
 
     @property
     def retry_after(self) -> float:
-        """Seconds until asking again makes sense."""
+        """Seconds until the next probe may be admitted."""
         if self.state == "closed":
             return 0.0
-        if self.state == "probing":  # how it ends is not known; if it fails, this long
+        if self.state == "probing":  # if the probe fails, the circuit stays open for this long
             return self._cooldown
         return max(0.0, self._opened + self._cooldown - self._clock())
 
     def __str__(self) -> str:
-        """For an error: whose it is, and what opened it."""
+        """The route and the reason why its circuit opened, for an error message."""
         return f"{self.target} ({self._reason})"
 
     @property
     def stale(self) -> bool:
-        """Open, and nobody has asked for so long that what it knows is worth nothing."""
+        """Whether the circuit has been open for so long without a request that its state means nothing."""
         return self.state == "open" and self._clock() > self._opened + max(FORGET_AFTER, 10 * self._cooldown)
 
     def _count(self, reason: str, *, probe: bool) -> None:
@@ -117,9 +120,9 @@ class CircuitBreaker:
         if probe or (self.state == "closed" and self._failures >= self._limit):
             self.state = "open"
             self._opened = self._clock()
-            what = "the probe failed" if probe else f"{self._failures} failures in a row"
+            cause = "the probe failed" if probe else f"{self._failures} failures in a row"
             logger.warning(
-                "circuit of %s is open: %s, last %s; next probe in %gs", self.target, what, reason, self._cooldown
+                "circuit of %s is open: %s, last %s; next probe in %gs", self.target, cause, reason, self._cooldown
             )
 
     def _half_close(self) -> None:
@@ -142,7 +145,7 @@ class CircuitBreaker:
 
 
 class CircuitBreakerRegistry:
-    """The circuits of all routes, made when they are first asked for. `failures` 0: no circuit ever opens."""
+    """The circuit breakers of all routes, made on first use. `failures` 0: no circuit ever opens."""
 
     def __init__(self, *, failures: int, cooldown: float, clock: Callable[[], float]) -> None:
         self._limit = failures or inf
@@ -161,7 +164,7 @@ class CircuitBreakerRegistry:
         return circuit
 
     def open(self, provider: str) -> int:
-        """How many of this provider's routes have a circuit that is not closed."""
+        """The number of this provider's routes whose circuit is not closed."""
         return sum(
             circuit.state != "closed" and not circuit.stale
             for target, circuit in self._circuits.items()

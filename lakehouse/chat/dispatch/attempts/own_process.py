@@ -1,0 +1,65 @@
+"""A route to the embedded model's process: waits while the process starts, and repeats an attempt that met a dead
+one."""
+
+from __future__ import annotations
+
+from math import inf
+
+import trio
+
+from lakehouse.chat.dispatch.calls.attempt_log import ActiveAttempt
+from lakehouse.chat.dispatch.calls.call import ChatCall
+from lakehouse.chat.dispatch.policies.circuit_breaker import CircuitBreaker, CircuitPermit
+from lakehouse.chat.dispatch.policies.failure_rules import is_connection_lost
+from lakehouse.chat.providers.registry import Route
+from lakehouse.core.errors import ErrUnreached, LakehouseError
+from lakehouse.core.provider_failures import failure
+from lakehouse.local_model.readiness import Readiness
+
+
+class OwnProcess:
+    """The state of the process as far as one `try_route` has seen it. Processes are numbered by their `life`."""
+
+    def __init__(self, call: ChatCall, route: Route, readiness: Readiness) -> None:
+        self._call = call
+        self._route = route
+        self._readiness = readiness
+        self._life = 0
+        self._lost_life = 0  # a connection to this process broke
+        self._unreached_life = 0  # this process could not be connected to
+
+    async def admit(self, circuit: CircuitBreaker) -> CircuitPermit | None:
+        """`CircuitBreaker.admit`, once the process is ready. The wait is not part of an attempt.
+
+        Waits until the call's deadline, or `first_token_timeout` seconds if another route could be tried. Raises
+        `ErrTimeout` then, and `ErrUnavailable` when the process cannot be started.
+        """
+        state = self._readiness.state
+        if state.phase == "serving" and state.life != self._lost_life:
+            self._life = state.life
+        else:
+            self._life = await self._wait_ready()
+        return circuit.admit()
+
+    async def _wait_ready(self) -> int:
+        call, route = self._call, self._route
+        call.context.begin_phase("queued")
+        call.context.assign_provider(route.provider.name, route.model)
+        timeout = inf if call.has_no_other_route else call.settings.first_token_timeout
+        with trio.move_on_after(timeout):
+            return await self._readiness.served(lost=self._lost_life)
+        message = f"first_token_timeout: the process of {route} was not ready within {timeout:g} s"
+        raise failure("timeout", message, provider=route.provider.name)
+
+    def may_repeat(self, attempt: ActiveAttempt, error: LakehouseError) -> bool:
+        """Whether the failed attempt is repeated as if it had not been made: the process was gone, so nothing was sent.
+
+        Once for each process: a process that serves accepts connections.
+        """
+        if is_connection_lost(error):
+            self._lost_life = self._life
+        if not isinstance(error, ErrUnreached) or self._unreached_life == self._life:
+            return False
+        self._unreached_life = self._life
+        attempt.mark_unsent()
+        return True

@@ -1,0 +1,109 @@
+"""What follows from a failed attempt: a retry of the same route, the next route, or an error for the caller.
+
+One table, and the functions that read it.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from random import Random
+from typing import NamedTuple
+
+from lakehouse.chat.dialects.schema.validate import SchemaMismatch
+from lakehouse.config import PolicyTable
+from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, LakehouseError
+from lakehouse.core.failure_classes import ErrorClass
+
+MAX_BACKOFF = 60.0
+"""Seconds. The back-off doubles up to here: no caller waits longer."""
+
+
+class FailureRule(NamedTuple):
+    """The consequences of a failure.
+
+    `retries`: how often the same route may be tried again, within what the policy allows. `try_next_route`: the next
+    route may answer. `counts`: the failure is the route's, so its circuit breaker counts it. `notice`: a log line for
+    the operator, for what only the operator can mend.
+    """
+
+    retries: float = 0
+    try_next_route: bool = True
+    counts: bool = True
+    notice: str = ""
+
+
+RETRY = FailureRule(retries=inf)
+RETRY_ONCE = FailureRule(retries=1)
+NEXT_ROUTE = FailureRule()
+CLIENT_ERROR = FailureRule(try_next_route=False, counts=False)
+LOCAL_OVERLOAD = FailureRule(counts=False)
+NOT_EXPRESSIBLE = FailureRule(counts=False)
+SCHEMA_MISMATCH = FailureRule(retries=1, counts=False)
+
+FAILURE_RULES: dict[ErrorClass, FailureRule] = {
+    # Transient: the same route may answer in a moment.
+    "rate_limit": RETRY,
+    "overloaded": RETRY,
+    "upstream_error": RETRY,
+    "server_error": RETRY,
+    "timeout": RETRY,
+    # An answer was generated and lost. Generating it costs money, so there is one retry.
+    "empty_response": RETRY_ONCE,
+    "incomplete_stream": RETRY_ONCE,
+    # The provider refuses this service, and will refuse it again.
+    "auth": FailureRule(notice="refused the key"),
+    "billing": FailureRule(notice="wants to be paid first"),
+    "quota": FailureRule(notice="has no quota left for us"),
+    "entitlement": FailureRule(notice="does not include this model in our plan"),
+    "client_not_allowed": FailureRule(notice="does not allow this client"),
+    "forbidden": FailureRule(notice="forbids this"),
+    "missing_header": FailureRule(counts=False, notice="misses a header"),
+    "wrong_endpoint": FailureRule(counts=False, notice="serves this model on another endpoint"),
+    # The name is the caller's; another route may have the model.
+    "model_not_found": FailureRule(counts=False),
+    # Another model may have a larger context.
+    "context_overflow": FailureRule(counts=False),
+    # Any other model would get the same invalid request, or would be used to get around a refusal.
+    "bad_request": CLIENT_ERROR,
+    "unsupported_parameter": CLIENT_ERROR,
+    "content_policy": CLIENT_ERROR,
+}
+
+
+def rule_for(error: LakehouseError) -> FailureRule:
+    """The rule for a failure. There is no retry of an error whose `retryable` is false."""
+    if isinstance(error, SchemaMismatch):
+        return SCHEMA_MISMATCH  # the route works; the model did not follow the schema, and may the next time
+    if error.error_class is None and isinstance(error, ErrBadRequest):
+        return NOT_EXPRESSIBLE  # nothing was sent: the route's dialect cannot express the request, another's may
+    if error.error_class is None:
+        return LOCAL_OVERLOAD if isinstance(error, ErrUnavailable) else CLIENT_ERROR
+    if isinstance(error, ErrTimeout) and error.upstream_status is None:
+        return NEXT_ROUTE  # the route was silent, and would be again
+    rule = FAILURE_RULES[error.error_class]
+    return rule if error.retryable or not rule.retries else rule._replace(retries=0)
+
+
+def is_connection_lost(error: LakehouseError) -> bool:
+    """Whether the connection failed, in contrast to a response of the provider that reports a failure."""
+    return error.error_class in ("upstream_error", "incomplete_stream") and (error.upstream_status or 0) < 300
+
+
+def choose_error(before: LakehouseError | None, error: LakehouseError) -> LakehouseError:
+    """Which of two failures the caller gets: the later one, unless that route's dialect could not express the
+    request."""
+    return error if before is None or rule_for(error) is not NOT_EXPRESSIBLE else before
+
+
+def backoff_delay(retry: int, error: LakehouseError, policy: PolicyTable, random: Random) -> float | None:
+    """Seconds to wait before retry number `retry` (from 1) of the same route; None: no retry.
+
+    The back-off doubles, with full jitter. A `Retry-After` is waited out in full with the jitter on top of it, because
+    all clients that were refused in the same moment were given the same time.
+    """
+    allowed = min(rule_for(error).retries, policy.retries)
+    retry_after = error.retry_after or 0.0
+    if retry > allowed or retry_after > policy.max_retry_after:
+        return None
+    ceiling = min(policy.backoff * 2 ** min(retry - 1, 64), MAX_BACKOFF)
+    return retry_after + random.uniform(0, ceiling)

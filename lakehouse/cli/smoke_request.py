@@ -6,11 +6,10 @@ import json
 import os
 import shlex
 import sys
-from pathlib import Path
 
 import msgspec
 
-from lakehouse.asgi.middleware.auth import read_tokens
+from lakehouse.asgi.middleware.tokens import first_token
 from lakehouse.cli.input import clean
 from lakehouse.cli.output import say
 from lakehouse.config import AuthTable, Config
@@ -49,7 +48,5 @@ async def smoke_request(config: Config, url: str, question: str) -> bool:
 
 def authorization(auth: AuthTable) -> list[tuple[bytes, bytes]]:
     """One of our own tokens, if there are any. Raises ConfigError for a token file that cannot be read."""
-    token = os.environ.get(auth.token_env, "").split(",")[0].strip()
-    if not token and auth.token_file:
-        token = read_tokens(Path(auth.token_file).expanduser())[0]
-    return [(b"authorization", b"Bearer " + token.encode("utf-8", "surrogateescape"))] if token else []
+    token = first_token(auth, os.environ)
+    return [] if token is None else [(b"authorization", b"Bearer " + token)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lakehouse.asgi.middleware.auth import Tokens
+from lakehouse.asgi.middleware.tokens import Tokens
 from lakehouse.chat.providers.routing import Router
 from lakehouse.config import AuthTable, Config, ConfigError, ServerTable, values
 from lakehouse.config.files import other_encoding

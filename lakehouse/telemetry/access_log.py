@@ -40,6 +40,7 @@ class AccessLogRecord(msgspec.Struct, omit_defaults=True, gc=False):
     model: str | None = None
     tier: str | None = None
     error: str | None = None
+    principal: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
@@ -72,6 +73,7 @@ def access_log_record(context: RequestContext, *, ended: float, when: str) -> Ac
         None if context.model is None else printable(context.model),
         context.tier,
         context.error,
+        context.principal,
     )
     if (usage := context.usage) is not None:
         said.input_tokens, said.output_tokens, said.cost_usd = usage.input_tokens, usage.output_tokens, usage.cost_usd

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from lakehouse.asgi.middleware import auth
-from lakehouse.asgi.middleware.auth import AuthMiddleware, Tokens
+from lakehouse.asgi.middleware import tokens as tokens_module
+from lakehouse.asgi.middleware.auth import AuthMiddleware
+from lakehouse.asgi.middleware.tokens import Tokens
 from lakehouse.asgi.types import Message, Receive, Scope, Send
 from lakehouse.config import AuthTable, ConfigError
 from lakehouse.core.errors import ErrForbidden, ErrUnauthorized
 from tools.kit.gateway_services import open_gateway
 from tools.kit.service_with_providers import open_service
+from tools.kit.telemetry_fixtures import CapturedLog
 
 LOCAL = "127.0.0.1"
 
@@ -140,9 +142,9 @@ def test_tokens_come_from_the_environment_and_the_file(tmp_path: Path) -> None:
     tokens = Tokens.load(AuthTable(token_file=str(file)), {"LAKEHOUSE_TOKEN": " one ,two,,"})
     assert len(tokens) == 5
     for token in (b"one", b"two", b"three", b"four", b"five,six"):
-        assert tokens.admits(b"Bearer " + token)
-    assert not tokens.admits(b"Bearer # for the importer")
-    assert not tokens.admits(b"Bearer five")
+        assert tokens.identify(b"Bearer " + token) is not None
+    assert tokens.identify(b"Bearer # for the importer") is None
+    assert tokens.identify(b"Bearer five") is None
 
 
 def test_the_variables_name_is_configurable() -> None:
@@ -171,16 +173,84 @@ def test_every_token_is_compared_by_digest_and_in_constant_time(monkeypatch: pyt
         return original(left, right)
 
     tokens = Tokens(["a", "bb", "ccc"])
-    monkeypatch.setattr(auth.hmac, "compare_digest", watched)
+    monkeypatch.setattr(tokens_module.hmac, "compare_digest", watched)
     for presented in (b"a", b"ccc", b"none of them, and of another length"):
         compared.clear()
-        tokens.admits(b"Bearer " + presented)
+        tokens.identify(b"Bearer " + presented)
         assert compared == [(32, 32)] * 3
 
 
 def test_tokens_do_not_show() -> None:
     assert "secret" not in repr(Tokens(["secret"]))
-    assert b"secret" not in b"".join(Tokens(["secret"])._digests)
+    assert b"secret" not in b"".join(Tokens(["secret"])._principals)
+
+
+@pytest.mark.parametrize(
+    ("entry", "principal", "token"),
+    [
+        ("one", "default", b"one"),
+        ("alice one", "alice", b"one"),
+        ("  ci-bot@build.7 \t one ", "ci-bot@build.7", b"one"),
+        ("default one", "default", b"one"),
+        ("a" * 32 + " one", "a" * 32, b"one"),
+    ],
+)
+def test_a_token_may_have_a_name(entry: str, principal: str, token: bytes) -> None:
+    assert Tokens([entry]).identify(b"Bearer " + token) == principal
+    assert Tokens([entry]).identify(b"Bearer " + entry.encode()) == (principal if entry == "one" else None)
+
+
+def test_several_tokens_may_belong_to_one_principal() -> None:
+    tokens = Tokens(["alice old", "alice new", "bob other"])
+    assert [tokens.identify(b"Bearer " + token) for token in (b"old", b"new", b"other")] == ["alice", "alice", "bob"]
+
+
+@pytest.mark.parametrize(
+    ("env", "lines", "problems"),
+    [
+        ("a one, b two three", "", ["auth.token_env: entry 2 of $LAKEHOUSE_TOKEN must be `token` or `name token`"]),
+        ("s/lash one", "", ["auth.token_env: entry 1 of $LAKEHOUSE_TOKEN must be"]),
+        ("a" * 33 + " one", "", ["auth.token_env: entry 1 of $LAKEHOUSE_TOKEN must be"]),
+        ("one,,one", "", ["auth.token_env: entry 3 of $LAKEHOUSE_TOKEN has the same token as auth.token_env: entry 1"]),
+        ("a one, b one", "", ["auth.token_env: entry 2 of $LAKEHOUSE_TOKEN has the same token as"]),
+        (
+            "a one",
+            "# mine\nb one\nc two x\nd two\n",
+            [
+                "auth.token_file: line 2 of {file} has the same token as auth.token_env: entry 1 of $LAKEHOUSE_TOKEN",
+                "auth.token_file: line 3 of {file} must be",
+            ],
+        ),
+    ],
+)
+def test_entries_that_are_malformed_or_there_twice_stop_the_start(
+    tmp_path: Path, env: str, lines: str, problems: list[str]
+) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(lines or "unrelated")
+    with pytest.raises(ConfigError) as raised:
+        Tokens.load(AuthTable(token_file=str(file)), {"LAKEHOUSE_TOKEN": env})
+    assert len(raised.value.problems) == len(problems)
+    for found, start in zip(raised.value.problems, problems, strict=True):
+        assert found.startswith(start.format(file=file))
+        assert not {"one", "two", "three", "lash"} & set(found.replace("`", " ").split())
+
+
+async def test_the_principal_is_in_the_log_and_in_the_list_of_requests_and_the_token_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    env = {"LAKEHOUSE_TOKEN": "alice s3cret-a, s3cret-b"}
+    log = CapturedLog()
+    async with open_service(env=env, log=log.log) as there:
+        for token, principal in (("s3cret-a", "alice"), ("s3cret-b", "default")):
+            answer = await there.client.get("/v1/requests", headers={"authorization": f"Bearer {token}"})
+            assert [row["principal"] for row in answer.json()["requests"]] == [principal]
+            assert "s3cret" not in answer.text
+        await there.client.get("/healthz")
+        await there.client.get("/v1/requests", headers={"authorization": "Bearer wrong"})
+        lines = await log.requests(4)
+    assert [line.get("principal") for line in lines] == ["alice", "default", None, None]
+    assert "s3cret" not in log.text + caplog.text
 
 
 async def test_the_door_in_front_of_the_gateway(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from lakehouse.asgi.middleware.auth import Tokens
+from lakehouse.asgi.middleware.tokens import Tokens
 from lakehouse.chat.providers.keys import find_key
 from lakehouse.cli import main
 from lakehouse.config import AuthTable, Config, ConfigError, load_config, parse_config, values
@@ -79,7 +79,7 @@ class TestByteOrderMarks:
         file = tmp_path / "tokens"
         file.write_text(f"{BOM}one\ntwo\n")
         tokens = Tokens.load(AuthTable(token_file=str(file)), {})
-        assert tokens.admits(b"Bearer one")
+        assert tokens.identify(b"Bearer one") is not None
         file.write_text(f"{BOM}# only a comment\ntwo\n")
         assert len(Tokens.load(AuthTable(token_file=str(file)), {})) == 1
 

@@ -15,7 +15,8 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-from lakehouse.asgi.middleware.auth import AuthMiddleware, Tokens
+from lakehouse.asgi.middleware.auth import AuthMiddleware
+from lakehouse.asgi.middleware.tokens import Tokens
 from lakehouse.asgi.types import Message
 from lakehouse.gateway import websocket
 from lakehouse.gateway.websocket import WebSocketRelay

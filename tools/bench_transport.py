@@ -22,6 +22,7 @@ import trio
 
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.request import UpstreamRequest
 
 ROUNDS = 5
 HEADERS = [
@@ -71,7 +72,7 @@ def through_httpx(transport: httpx.AsyncBaseTransport, url: str) -> Get:
 
 def through_upstream(upstream: Upstream) -> Get:
     async def get() -> int:
-        with await upstream.request(b"GET", b"/", RAW_HEADERS) as response:
+        with await upstream.send(UpstreamRequest(b"GET", b"/", RAW_HEADERS)) as response:
             return len(await response.read(4096))
 
     return get

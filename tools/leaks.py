@@ -22,6 +22,7 @@ from pathlib import Path
 import trio
 
 from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.request import UpstreamRequest
 
 CONNECTIONS = 10
 AT_ONCE = 50
@@ -95,7 +96,7 @@ class Aborts:
     async def _one(self, number: int) -> None:
         with trio.move_on_after(random.random() * random.choice((0.002, 0.002, 0.03))) as scope:
             if number % 3 == 0:
-                async with self._upstream.send_pooled(b"POST", b"/", [], Trickle()) as response:
+                async with self._upstream.send_full_duplex(UpstreamRequest(b"POST", b"/", [], Trickle())) as response:
                     await response.read(99)
             else:
                 await get(self._upstream)
@@ -104,7 +105,7 @@ class Aborts:
 
 
 async def get(upstream: Upstream) -> bool:
-    with await upstream.request(b"GET", b"/", []) as response:
+    with await upstream.send(UpstreamRequest(b"GET", b"/", [])) as response:
         return await response.read(99) == CONTENT
 
 

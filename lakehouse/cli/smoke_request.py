@@ -16,6 +16,7 @@ from lakehouse.config import AuthTable, Config
 from lakehouse.core.errors import LakehouseError
 from lakehouse.runtime.probe import embedded_model
 from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.request import UpstreamRequest
 
 # Enough for a short answer; the demonstration's noise need not be long.
 MAX_TOKENS = 48
@@ -34,7 +35,7 @@ async def smoke_request(config: Config, url: str, question: str) -> bool:
     say(f"$ curl {url}/v1/chat -H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}")
     service = Upstream(url, name="ourselves")
     try:
-        response = await service.request(b"POST", b"/v1/chat", headers, json.dumps(body).encode())
+        response = await service.send(UpstreamRequest(b"POST", b"/v1/chat", headers, json.dumps(body).encode()))
         with response:
             answer = await response.read(MAX_ANSWER)
     except LakehouseError as error:

@@ -16,8 +16,9 @@ from lakehouse.config import Address, Config
 from lakehouse.config.urls import BaseURL, separate
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.extras import install_hint, missing_modules
-from lakehouse.upstream.endpoint import split_base_url
+from lakehouse.upstream.address import parse_base_url
 from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.request import UpstreamRequest
 
 PATIENCE = 5.0
 """Seconds that an answer is waited for; the service itself gives a silent worker one."""
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     url = arguments.url or where(config)
     try:
         shown = separate(url)
-        split_base_url(shown)
+        parse_base_url(shown)
     except ValueError as error:
         print(f"lakehouse top: {error}", file=sys.stderr)
         return 2
@@ -70,7 +71,7 @@ async def _show(url: BaseURL, headers: Headers, interval: float | None) -> None:
 
 
 async def _ask(service: Upstream, headers: Headers) -> bytes:
-    with await service.request(b"GET", service.base_path + b"/v1/requests", headers, None) as response:
+    with await service.send(UpstreamRequest(b"GET", service.base_path + b"/v1/requests", headers, None)) as response:
         body = await response.read(MAX_ANSWER)
     if response.status == 401:
         raise LakehouseError("it asks for a token: put one into $LAKEHOUSE_TOKEN")

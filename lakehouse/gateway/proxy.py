@@ -21,6 +21,7 @@ from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Route, Routes, is_orig
 from lakehouse.net.networks import Networks
 from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.request import UpstreamRequest
 from lakehouse.upstream.response import UpstreamResponse
 
 TRAILERS = "http.response.trailers"
@@ -148,10 +149,12 @@ async def relay(
         head.headers.extend(((b"connection", b"te"), (b"te", b"trailers")))
     body = None if head.length == 0 else await _body(request.server, receive, head.length)
     if isinstance(body, RequestBody):
-        async with upstream.send_pooled(method, target, head.headers, body, context=context) as response:
+        async with upstream.send_full_duplex(
+            UpstreamRequest(method, target, head.headers, body, context=context)
+        ) as response:
             await _answer(response, method, asked, reactor.now(), context, send, trailers=trailers)
     else:
-        response = await upstream.request(method, target, head.headers, body, context=context)
+        response = await upstream.send(UpstreamRequest(method, target, head.headers, body, context=context))
         try:
             await _answer(response, method, asked, reactor.now(), context, send, trailers=trailers)
         finally:
@@ -184,7 +187,7 @@ async def _answer(
     trailers = trailers and head.trailers != b""
     if trailers:
         head.headers.append((b"trailer", head.trailers))
-    elif (body := response.take_whole()) is not None:
+    elif (body := response.try_read_all()) is not None:
         await send(full_response(response.status, head.headers, body))
         return
     await send_response(response, head.headers, send, trailers=trailers)

@@ -24,6 +24,7 @@ from lakehouse.gateway.headers import Headers, response_headers
 from lakehouse.net.websocket import FrameSender, MessageAssembler, MessageTooLarge, accept_key, close_event
 from lakehouse.upstream.endpoint import Endpoint, reason_of
 from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.request import UpstreamRequest
 
 MAX_MESSAGE = 16 * 1024 * 1024
 """Bytes (of text: characters) of one message from an upstream, beyond it 1009 for both sides; what the client's side
@@ -80,7 +81,7 @@ async def relay(
     offered: Sequence[str] = scope["subprotocols"]
     key, fields = handshake(offered)
     context = request_scope.get(scope).context
-    with await upstream.request(b"GET", target, [*headers, *fields], None, context=context) as response:
+    with await upstream.send(UpstreamRequest(b"GET", target, [*headers, *fields], None, context=context)) as response:
         answer = response_headers(response.headers, status=response.status, has_body=True)
         if response.status != 101:
             if DENIAL in scope["extensions"]:
@@ -88,12 +89,12 @@ async def relay(
             else:
                 await send({"type": "websocket.close", "code": int(CloseReason.POLICY_VIOLATION), "reason": ""})
             return
-        subprotocol = accepted(response.headers, key, offered, upstream.peer)
+        subprotocol = accepted(response.headers, key, offered, upstream.endpoint)
         told = [(name, value) for name, value in answer.headers if not name.startswith(b"sec-websocket-")]
         await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": told})
         context.begin_phase("streaming")
         async with response.upgrade() as stream:
-            await WebSocketRelay(stream, receive, send, peer=upstream.peer).run()
+            await WebSocketRelay(stream, receive, send, peer=upstream.endpoint).run()
 
 
 class WebSocketRelay:

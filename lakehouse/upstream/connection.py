@@ -1,55 +1,59 @@
-"""One connection to an upstream: a non-blocking socket, plain or TLS, and the discipline of using it."""
+"""One connection to an upstream: a socket, and waiting for it within deadlines.
+
+A task waits in one of two ways. It sleeps until its socket is ready (`wait_readable`, `write`), or it has a callback
+called by the reactor's task for each arrival and sleeps until the callback needs it (`subscribe`), which costs no task
+switch per arrival. Deadlines are kept by the reactor if there is one, else by cancel scopes.
+"""
 
 from __future__ import annotations
 
-import select
 import socket
-import ssl
-import struct
 from collections.abc import Awaitable, Callable
+from enum import Enum
 from math import inf
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import trio
 
-from lakehouse.net.fairness import OPERATIONS, FairnessBudget
-from lakehouse.net.pace import unacknowledged
+from lakehouse.net.fairness import OPERATIONS
 from lakehouse.net.poller import Interest
 from lakehouse.net.reactor import Reactor
-
-READ_WINDOW = 128 * 1024
-"""Bytes read at once: all that is ever held of a body on its way down, besides what the kernel holds."""
+from lakehouse.upstream.socket_io import NOT_READY, TRY, WAIT_READABLE, SocketIO, Wait, wait_for_write
 
 ReadinessCallback = Callable[[], float | None]
-
-SHORT_READ = 16 * 1024
-"""Bytes. A read of fewer has emptied the socket, so that the next one waits before it asks: it would nearly always be
-told "not yet", which costs as much as the read itself. Behind as many or more is often more on its way, and of TLS
-they are a whole record, with the next one right behind it."""
-
-_NO_LINGER = struct.pack("ii", 1, 0)
-_NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""Called when there may be something to read. Returns the new deadline (inf for none) to stay subscribed, None to end
+the subscription and wake the task."""
 
 
-class UpstreamConnection:
-    """A socket that is asked first and waited for only when it says "not yet".
+class WaitState(Enum):
+    """Who is to be woken when the deadline comes.
 
-    `window` is the buffer it reads into. One serves all connections of an upstream: what is read is parsed before
-    anybody else can run. At most one task may send while another receives.
+    RUNNING ──wait with a deadline──> ASLEEP ─────ready, cancelled──────────────────────> RUNNING
+    RUNNING ──subscribe─────────────> SUBSCRIBED ─callback ends it, cancelled, closed──> RUNNING
+    ASLEEP, SUBSCRIBED ──deadline───> EXPIRED ────the task has seen it──────────────────> RUNNING
     """
 
+    RUNNING = "no task waits"
+    ASLEEP = "a task waits for its socket"
+    SUBSCRIBED = "a task sleeps while the reactor calls its callback"
+    EXPIRED = "a task was woken because its deadline has come"
+
+
+# Looking a member up in its class costs five times as much as these.
+RUNNING: Final = WaitState.RUNNING
+ASLEEP: Final = WaitState.ASLEEP
+SUBSCRIBED: Final = WaitState.SUBSCRIBED
+EXPIRED: Final = WaitState.EXPIRED
+
+
+class UpstreamConnection(SocketIO):
+    """A socket to an upstream. At most one task may write while another reads."""
+
     __slots__ = (
-        "_awaited",
-        "_budget",
-        "_emptied",
-        "_expired",
-        "_fd",
-        "_look",
-        "_probe",
+        "_callback",
         "_reactor",
-        "_socket",
         "_task",
-        "_window",
+        "_wait_state",
         "deadline",
         "idle_since",
         "scheduled_deadline",
@@ -63,53 +67,34 @@ class UpstreamConnection:
         window: memoryview,
         reactor: Reactor | None = None,
         *,
-        allowance: int = OPERATIONS,
+        operations: int = OPERATIONS,
     ) -> None:
-        """Deadlines are kept by `reactor` if there is one, else by cancel scopes. `allowance` stands for `FAIRNESS_BUDGET`."""
-        self._socket = sock
-        self._fd = sock.fileno()
-        self._look: ReadinessCallback | None = None
-        self._task: trio.lowlevel.Task | None = None  # whose wait is attended
-        self._window = window
+        """`operations` is the size of the fairness budget."""
+        super().__init__(sock, window, operations=operations)
         self._reactor = reactor
-        self._expired = False
-        self._emptied = True  # nothing comes before it was asked for
-        self._awaited: Callable[[socket.socket], Awaitable[None]] = trio.lowlevel.wait_readable
-        self.deadline = self.scheduled_deadline = inf
-        self._budget = FairnessBudget(allowance)
+        self._wait_state: WaitState = RUNNING
+        self._callback: ReadinessCallback | None = None
+        self._task: trio.lowlevel.Task | None = None  # the one that is subscribed
+        self.deadline = self.scheduled_deadline = inf  # see `HasDeadline`
         self.idle_since = 0.0
-        self.used = False  # has answered a request before
-        self.shared = False  # another task may be waiting for this socket
-        self._probe: select.poll | None = None  # made when the connection is first asked whether it is quiet
+        self.used = False  # has carried a request before
+        self.shared = False  # one task writes while another reads, so each wait needs a deadline of its own
 
-    def has_no_pending_data(self) -> bool:
-        """Nothing has come since the last answer ended.
+    def share(self) -> None:
+        """From now on one task may write while another reads."""
+        self.shared = True
 
-        An end of file, or an answer to a question that was not asked yet (a server's farewell, or an attempt to
-        have it taken for the next request's), makes an idle connection unfit.
+    def recycle(self, now: float) -> None:
+        """Prepare for the next request, idle until it comes."""
+        self.used = True
+        self.shared = False
+        self.idle_since = now
+
+    async def write(self, data: memoryview, timeout: float) -> int:
+        """Write at least one byte: the number of bytes, 0 after `timeout` seconds.
+
+        Raises `OSError`, `trio.ClosedResourceError`.
         """
-        if self._probe is None:
-            self._probe = select.poll()
-            self._probe.register(self._socket, select.POLLIN)
-        if not self._probe.poll(0) and not isinstance(self._socket, ssl.SSLSocket):
-            return True  # as a rule; a read that fails costs four times as much
-        try:
-            self._socket.recv(1)
-        except _NOT_YET:
-            return True
-        except OSError:
-            return False
-        return False
-
-    def send_at_once(self, data: bytes | memoryview) -> int:
-        """Give the kernel what it takes without waiting, and say how many bytes that was. Raises `OSError`."""
-        try:
-            return self._socket.send(data)
-        except _NOT_YET:
-            return 0
-
-    async def send_some(self, data: memoryview, timeout: float) -> int:
-        """Send at least one byte, or say 0 after `timeout` seconds. Raises `OSError`, `trio.ClosedResourceError`."""
         budget = self._budget
         if budget.left <= 0:
             await budget.yield_and_refill()
@@ -117,118 +102,85 @@ class UpstreamConnection:
         while True:
             try:
                 return self._socket.send(data)
-            except _NOT_YET as not_yet:
-                wait = _wait_function_for(not_yet, trio.lowlevel.wait_writable)
+            except NOT_READY as error:
+                wait = wait_for_write(error)
             if not await self._wait(wait, trio.current_time() + timeout):
                 return 0
 
-    async def receive(self, deadline: float = inf) -> memoryview | None:
-        """The next bytes, empty at the end of the stream, None once `deadline` has passed.
+    async def read(self, deadline: float = inf) -> memoryview | None:
+        """`try_read`, waiting as long as it takes; None once `deadline` has passed.
 
-        They are good until the next checkpoint. Raises `OSError`, `trio.ClosedResourceError`.
+        Raises `OSError`, `trio.ClosedResourceError`.
         """
-        while (data := self.receive_at_once()) is None:
+        while (data := self.try_read()) is None:
             if not await self.wait_readable(deadline):
                 return None
         return data
 
-    def receive_at_once(self) -> memoryview | None:
-        """`receive` without waiting: None when there is nothing yet, or the others have to be let run first; then
-        `wait_readable` is to be awaited."""
-        if self._emptied or self._budget.left <= 0:
-            return None
-        self._budget.left -= 1
-        sock = self._socket
-        try:
-            size = sock.recv_into(self._window)
-        except _NOT_YET as not_yet:
-            self._emptied = True
-            self._awaited = _wait_function_for(not_yet, trio.lowlevel.wait_readable)
-            return None
-        self._emptied = size < SHORT_READ and not (isinstance(sock, ssl.SSLSocket) and sock.pending())
-        return self._window[:size]
-
     def wait_readable(self, deadline: float = inf) -> Awaitable[bool]:
-        """Wait until there may be something to receive; false if the deadline came first. Cancelled, it loses nothing.
+        """Wait until `try_read` may give something; false if the deadline came first. Cancelled, it loses nothing.
 
         Raises `trio.ClosedResourceError`.
         """
-        return self._wait(self._awaited, deadline) if self._emptied else self._yield_and_refill()
+        return self._yield() if self._read_state is TRY else self._wait(self._read_wait(), deadline)
 
-    def subscribe(self, look: ReadinessCallback, deadline: float) -> Awaitable[bool] | None:
-        """Wait as `wait_readable` does, but have `look` called, in the watch's task, each time that there may be something to
-        receive. It says until when to go on so, or None to end the wait: when there is something that needs the waiting
-        task. None in place of a wait where that cannot be done."""
+    def subscribe(self, callback: ReadinessCallback, deadline: float) -> Awaitable[bool] | None:
+        """`wait_readable`, with `callback` called by the reactor's task for each arrival meanwhile.
+
+        Returns None in place of an awaitable where that is impossible: without a running reactor, on a shared
+        connection, or while bytes may be at hand or TLS has to write. False once the deadline has passed; the callback
+        moves it.
+        """
         reactor = self._reactor
-        reads = self._emptied and self._awaited is trio.lowlevel.wait_readable
-        if reactor is None or not reactor.poller.running or self.shared or not reads:
+        if reactor is None or not reactor.poller.running or self.shared or self._read_state is not WAIT_READABLE:
             return None
-        return self._attended(look, deadline, reactor)
+        return self._sleep_subscribed(callback, deadline, reactor)
 
-    async def _attended(self, look: ReadinessCallback, deadline: float, reactor: Reactor) -> bool:
-        reactor.poller.add(
-            self._fd, Interest.READABLE, self.ready
-        )  # may fail, and then nobody sleeps who could be woken
-        self._look = look
+    async def _sleep_subscribed(self, callback: ReadinessCallback, deadline: float, reactor: Reactor) -> bool:
+        reactor.poller.add(self._fd, Interest.READABLE, self._on_readable)  # before the task sleeps: it may fail
+        self._callback = callback
         self._task = trio.lowlevel.current_task()
+        self._wait_state = SUBSCRIBED
         self._set_deadline(deadline, reactor)
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
-        return not self._expired
+        await trio.lowlevel.wait_task_rescheduled(self._abort_sleep)
+        expired = self._wait_state is EXPIRED
+        self._wait_state = RUNNING
+        return not expired
 
-    def ready(self) -> None:
-        """See `ReadListener`."""
-        look, reactor = self._look, self._reactor
-        self._budget.refill()
-        self._emptied = False
+    def _on_readable(self) -> None:
+        """Call the callback for as long as bytes are at hand; behind a record of TLS may be another one."""
+        callback, reactor = self._callback, self._reactor
+        if callback is None or reactor is None:
+            return
+        budget = self._budget
+        self._wait_done()
         deadline = None
-        while (
-            look is not None and not self._emptied and self._budget.left > 0
-        ):  # behind a record of TLS may be another one
-            deadline = look()
-            if deadline is None or self._task is None:
+        while self._read_state is TRY and budget.left > 0:
+            deadline = callback()
+            if deadline is None or self._task is None:  # the callback may have closed the connection
                 break
-        if deadline is None or reactor is None or not self._emptied or self._awaited is not trio.lowlevel.wait_readable:
+        if deadline is None or self._read_state is not WAIT_READABLE:
             self.unsubscribe()
         elif self._task is not None:
-            self.deadline = deadline
-            if deadline < self.scheduled_deadline:
-                reactor.deadlines.schedule(self)
+            self._set_deadline(deadline, reactor)
 
     def unsubscribe(self) -> None:
-        """End the wait of whoever has us attended, if somebody has."""
+        """End the subscription, if there is one, and wake its task."""
         task = self._task
         if task is not None:
-            self._leave()
+            self._end_subscription()
             trio.lowlevel.reschedule(task)
 
-    def _abort(self, _: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
-        self._leave()
+    def _abort_sleep(self, _: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
+        self._end_subscription()
+        self._wait_state = RUNNING
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def _leave(self) -> None:
-        self._task = self._look = None
+    def _end_subscription(self) -> None:
+        self._task = self._callback = None
         self.deadline = inf
         if self._reactor is not None:
             self._reactor.poller.remove(self._fd)
-
-    def _set_deadline(self, deadline: float, reactor: Reactor) -> None:
-        self.deadline = deadline
-        self._expired = False
-        if deadline < self.scheduled_deadline:
-            reactor.deadlines.schedule(self)
-
-    def unacknowledged(self) -> int:
-        """Bytes that were sent and that the other side has not taken yet, as far as that is known."""
-        return unacknowledged(self._fd)
-
-    def send_eof(self) -> None:
-        """Say that no more will be sent, where that can be said (not over TLS). Raises `OSError`."""
-        self._socket.shutdown(socket.SHUT_WR)
-
-    def reset_at_close(self) -> None:
-        """Have `close` throw away what was not taken yet. Else the end would wait behind it, and an upstream that does
-        not read would not learn of it for as long as it does not."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
     def close(self) -> None:
         """Close at once, whatever is under way; a task that waits for the socket gets `trio.ClosedResourceError`."""
@@ -237,12 +189,12 @@ class UpstreamConnection:
             trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 
-    async def _yield_and_refill(self) -> bool:
+    async def _yield(self) -> bool:
         await self._budget.yield_and_refill()
         return True
 
-    async def _wait(self, wait: Callable[[socket.socket], Awaitable[None]], deadline: float) -> bool:
-        """Wait for the socket; false if the deadline came first. Waiting is a checkpoint, which pays all debts."""
+    async def _wait(self, wait: Wait, deadline: float) -> bool:
+        """Wait for the socket; false if the deadline came first."""
         reactor = self._reactor
         if deadline == inf:
             await wait(self._socket)
@@ -252,35 +204,30 @@ class UpstreamConnection:
             if scope.cancelled_caught:
                 return False
         else:
+            self._wait_state = ASLEEP
             self._set_deadline(deadline, reactor)
             try:
                 await wait(self._socket)
             except trio.ClosedResourceError:
-                if not self._expired:
+                if self._wait_state is not EXPIRED:
                     raise
                 return False
             finally:
+                self._wait_state = RUNNING
                 self.deadline = inf
-        self._budget.refill()
-        self._emptied = False
-        self._awaited = trio.lowlevel.wait_readable
+        self._wait_done()
         return True
 
+    def _set_deadline(self, deadline: float, reactor: Reactor) -> None:
+        self.deadline = deadline
+        if deadline < self.scheduled_deadline:
+            reactor.deadlines.schedule(self)
+
     def expire(self) -> None:
-        """Wake the task that waits: its time is over. For `DeadlineQueue`."""
-        self._expired = True
-        if self._task is not None:
+        """Wake the task that waits, because its deadline has come. Called by the reactor."""
+        if self._wait_state is SUBSCRIBED:
+            self._wait_state = EXPIRED
             self.unsubscribe()
-        else:
+        elif self._wait_state is ASLEEP:
+            self._wait_state = EXPIRED
             trio.lowlevel.notify_closing(self._socket)
-
-
-def _wait_function_for(
-    not_yet: OSError, usual: Callable[[socket.socket], Awaitable[None]]
-) -> Callable[[socket.socket], Awaitable[None]]:
-    """TLS may have to write before it can read, and the other way round."""
-    if isinstance(not_yet, ssl.SSLWantReadError):
-        return trio.lowlevel.wait_readable
-    if isinstance(not_yet, ssl.SSLWantWriteError):
-        return trio.lowlevel.wait_writable
-    return usual

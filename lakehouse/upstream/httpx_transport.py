@@ -1,4 +1,4 @@
-"""Upstreams as an httpx transport: what a provider is called through, and what anybody may put in its place."""
+"""Upstreams as an httpx transport, which any other httpx transport can replace."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ import httpx
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrUpstream
 from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.request import UpstreamRequest
 from lakehouse.upstream.response import UpstreamResponse
 
 _SET_BY_UPSTREAM = frozenset((b"host", b"content-length", b"transfer-encoding"))
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """One or more upstreams, told apart by scheme, host and port.
+    """One or more upstreams, chosen by scheme, host and port.
 
-    Nothing is added to a request and nothing kept of an answer: no cookie jar, no default headers, no redirects, no
-    proxies from the environment. `extensions={"flight": flight}` names the request in flight; httpx's own timeouts are
-    not looked at, for the limits are the upstream's. Failures are ours (`ErrUpstream`, `ErrTimeout`,
-    `ErrUnavailable`), never httpx's. A request that is idempotent, by its method or an `Idempotency-Key`, is sent again
-    when a reused connection ends without an answer, if its body is bytes; no other is. A body that is a stream is sent
-    to its end before the answer is returned, unless that is an error.
+    Nothing is added to a request and nothing kept of a response: no cookie jar, no default headers, no redirects, no
+    proxies from the environment. `extensions={"flight": context}` passes the request's context. The limits are the
+    upstream's; httpx's own timeouts are ignored. Failures are `ErrUpstream`, `ErrTimeout` and `ErrUnavailable`, never
+    httpx's. A request that is idempotent, by its method or an `Idempotency-Key`, is sent again when a reused connection
+    ends without a response, if its body is bytes. A body that is a stream is sent to its end before the response is
+    returned, unless that is an error.
     """
 
     def __init__(self, upstreams: Iterable[Upstream]) -> None:
         self._upstreams: dict[tuple[str, str, int | None], Upstream] = {
-            (upstream.peer.scheme, upstream.peer.hostname, upstream.peer.port): upstream for upstream in upstreams
+            upstream.endpoint.address[:3]: upstream for upstream in upstreams
         }
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send it; the answer's body is a stream that must be read to its end or closed.
+        """Send a request; the response's body is a stream that must be read to its end or closed.
 
         Raises `ErrUpstream` also for a URL that belongs to none of the upstreams. Cancelled, it leaves nothing open.
         """
@@ -41,12 +42,14 @@ class Transport(httpx.AsyncBaseTransport):
         if upstream is None:
             raise ErrUpstream(f"no upstream is configured for {url.scheme}://{url.netloc.decode()}")
         stream = request.stream
-        response = await upstream.request(
-            request.method.encode(),
-            url.raw_path,
-            [header for header in request.headers.raw if header[0].lower() not in _SET_BY_UPSTREAM],
-            b"".join(stream) if isinstance(stream, httpx.ByteStream) else _Body(request),
-            context=cast("RequestContext | None", request.extensions.get("flight")),
+        response = await upstream.send(
+            UpstreamRequest(
+                request.method.encode(),
+                url.raw_path,
+                [header for header in request.headers.raw if header[0].lower() not in _SET_BY_UPSTREAM],
+                b"".join(stream) if isinstance(stream, httpx.ByteStream) else _StreamBody(request),
+                cast("RequestContext | None", request.extensions.get("flight")),
+            )
         )
         return httpx.Response(
             response.status,
@@ -56,7 +59,7 @@ class Transport(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Close the idle connections; those in use close with their answers."""
+        """Close the idle connections; those in use close with their responses."""
         for upstream in self._upstreams.values():
             upstream.close()
 
@@ -65,7 +68,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class ResponseStream(httpx.AsyncByteStream):
-    """The body of an answer. A class, not a generator: leaving it early leaves nothing to the garbage collector."""
+    """The body of a response. Not a generator: left early, that would be closed by the garbage collector."""
 
     def __init__(self, response: UpstreamResponse) -> None:
         self.response = response
@@ -80,11 +83,11 @@ class ResponseStream(httpx.AsyncByteStream):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Let go of the connection; does not wait."""
+        """Release the connection, without waiting."""
         self.response.close()
 
 
-class _Body:
+class _StreamBody:
     """An httpx request's stream as a `RequestBody`."""
 
     def __init__(self, request: httpx.Request) -> None:

@@ -1,11 +1,10 @@
-"""A request's body on its way up, in a task of its own, while the answer may already be coming down."""
+"""A request's body on its way to the upstream, in a task of its own, while the response may already be arriving."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from math import inf
-from typing import Protocol
 
 import trio
 
@@ -15,48 +14,41 @@ from lakehouse.net.http1.framing import LAST_CHUNK, encode_chunk
 from lakehouse.net.pace import MIN_BYTES, Pace
 from lakehouse.upstream.connection import UpstreamConnection
 from lakehouse.upstream.endpoint import Endpoint
-
-
-class RequestBody(Protocol):
-    """A body that comes in pieces. `length` is in bytes; None sends it in chunks."""
-
-    @property
-    def length(self) -> int | None: ...
-
-    async def receive(self) -> bytes:
-        """The next piece, b"" at the end. What it raises ends the exchange, and comes out of it."""
-        ...
+from lakehouse.upstream.request import RequestBody
 
 
 class UploadRefused(Exception):
-    """The connection is broken or closed, for sending at least."""
+    """The connection takes no more bytes: it is broken or closed, in this direction at least."""
 
 
 class Upload:
-    """Sends `first` (of the head, what the kernel did not take at once), then the body.
+    """Sends `first` (the part of the head that the kernel did not take at once), then the body.
 
-    The next piece is asked for when the kernel has taken the one before: a stalled upstream stops the sender.
+    The next piece is taken from the body when the kernel has taken the one before: a stalled upstream stops the sender.
     """
 
     def __init__(
-        self, connection: UpstreamConnection, peer: Endpoint, first: memoryview, body: RequestBody | None
+        self, connection: UpstreamConnection, endpoint: Endpoint, first: memoryview, body: RequestBody | None
     ) -> None:
-        connection.shared = True
+        connection.share()
         self.complete = False
         self.ended = trio.Event()
         self.progress = trio.current_time()
-        """When the upstream last took something; `inf` while it is the caller's turn."""
+        """When the upstream last took bytes; `inf` while the caller's next piece is awaited."""
         self._connection = connection
-        self._peer = peer
-        self._taking = Pace(peer.idle_timeout)
-        self._giving = Pace(peer.idle_timeout)
+        self._endpoint = endpoint
+        self._upstream_pace = Pace(endpoint.idle_timeout)
+        self._caller_pace = Pace(endpoint.idle_timeout)
         self._first = first
         self._body = body
         self._scope = trio.CancelScope()
 
     async def run(self) -> None:
-        """Send it all. Raises what the body raises, `ErrTimeout` for either side's silence, `ErrBadRequest` for a body
-        of another length than declared. An upstream that takes no more is no error here: the answer says why."""
+        """Send all of it.
+
+        Raises what the body raises, `ErrTimeout` for a silence of either side, `ErrBadRequest` for a body of another
+        length than declared. An upstream that takes no more is not an error: its response has the reason.
+        """
         try:
             with self._scope:
                 await self._send(self._first)
@@ -69,7 +61,7 @@ class Upload:
             self.ended.set()
 
     def stop(self) -> None:
-        """Send no more: the upstream has refused the request."""
+        """Send no more, because the upstream has refused the request."""
         self._scope.cancel()
 
     async def _send_body(self, body: RequestBody) -> None:
@@ -86,7 +78,7 @@ class Upload:
                 raise _wrong_length(longer=left < 0)
             await self._send(memoryview(piece))
         self.complete = True
-        if await self._take(body):  # asked once more: its end is also a generator's chance to finish
+        if await self._take(body):  # once more: a generator finishes only when it is asked for its end
             raise _wrong_length(longer=True)
 
     async def _next_piece(self, body: RequestBody) -> bytes:
@@ -96,7 +88,7 @@ class Upload:
         return piece
 
     async def _take(self, body: RequestBody) -> bytes:
-        pace = self._giving
+        pace = self._caller_pace
         if pace.limit == inf:
             return await body.receive()
         pace.begin()
@@ -105,21 +97,21 @@ class Upload:
             pace.moved(len(piece))
             return piece
         owed = "the next piece" if pace.left == pace.limit else f"{MIN_BYTES // 1024} KiB"
-        raise self._peer.timeout_error("idle", f"was to be sent {owed} of the request's body", pace.limit)
+        raise self._endpoint.timeout_error("idle", f"was to be sent {owed} of the request's body", pace.limit)
 
     async def _send(self, data: memoryview) -> None:
-        connection, pace = self._connection, self._taking
+        connection, pace = self._connection, self._upstream_pace
         pace.begin()
         while data:
             try:
-                sent = await connection.send_some(data, pace.step)
+                sent = await connection.write(data, pace.step)
             except (OSError, trio.ClosedResourceError):
                 raise UploadRefused from None
             data = data[sent:]
             if pace.look(connection.unacknowledged, sent) or sent:
                 self.progress = trio.current_time()
             if data and pace.exhausted:
-                raise self._peer.timeout_error("idle", f"took {pace.shortfall} of the request", pace.limit)
+                raise self._endpoint.timeout_error("idle", f"took {pace.shortfall} of the request", pace.limit)
 
 
 def _wrong_length(*, longer: bool) -> ErrBadRequest:

@@ -17,7 +17,7 @@ from wsproto.events import TextMessage
 from lakehouse.config import ConfigError, parse_config
 from lakehouse.runtime.probe import probe_upstreams
 from lakehouse.upstream import connect
-from lakehouse.upstream.endpoint import split_base_url
+from lakehouse.upstream.address import parse_base_url
 from lakehouse.upstream.pool import Upstream
 from tests.gateway.test_websocket import Frames, agree, knock
 from tools.kit.gateway_services import Answer, ServiceRequest, never_answer, open_gateway
@@ -138,11 +138,11 @@ async def test_a_full_queue_is_waited_for(directory: str) -> None:
         waiting.connect(f"{directory}/busy")
         connected: list[socket.socket] = []
 
-        async def dial() -> None:
-            connected.append(await connect.dial_unix(f"{directory}/busy"))
+        async def connect_once() -> None:
+            connected.append(await connect.connect_unix(f"{directory}/busy"))
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(dial)
+            nursery.start_soon(connect_once)
             await wait_all_tasks_blocked(0.02)
             assert not connected
             listener.accept()[0].close()
@@ -188,5 +188,5 @@ def test_providers_are_not_reached_over_a_unix_socket() -> None:
 
 
 def test_the_parts_of_its_url() -> None:
-    assert split_base_url("unix:/run/x.sock") == ("http", "localhost", 80, b"localhost", b"", "/run/x.sock")
-    assert Upstream("unix:/run/x.sock", name="x").peer.socket_path == "/run/x.sock"
+    assert parse_base_url("unix:/run/x.sock") == ("http", "localhost", 80, b"localhost", b"", "/run/x.sock")
+    assert Upstream("unix:/run/x.sock", name="x").endpoint.address.socket_path == "/run/x.sock"

@@ -20,14 +20,13 @@ from lakehouse.asgi.middleware.tokens import Tokens
 from lakehouse.asgi.types import Message
 from lakehouse.gateway import websocket
 from lakehouse.gateway.websocket import WebSocketRelay
+from lakehouse.upstream.address import parse_base_url
 from lakehouse.upstream.endpoint import Endpoint
 from tools.kit.gateway_services import Answer, Client, GatewayWithServices, ServiceRequest, Wire, open_gateway
 
 PEER = Endpoint(
     name="observerd",
-    scheme="http",
-    hostname="127.0.0.1",
-    port=80,
+    address=parse_base_url("http://127.0.0.1"),
     connect_timeout=1,
     response_timeout=1,
     idle_timeout=inf,

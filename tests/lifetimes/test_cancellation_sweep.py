@@ -32,6 +32,7 @@ from lakehouse.server.connection import Connection, serve_connection
 from lakehouse.server.limits import Limits
 from lakehouse.server.server_state import ServerState, open_server_state
 from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.request import UpstreamRequest
 from tests.gateway.test_websocket import Frames, accept_key
 from tools.kit import scripted_upstream
 from tools.kit.gateway_services import Service, ServiceRequest, answer_ok
@@ -129,8 +130,7 @@ class Stage:
     def forget(self) -> None:
         """Close the idle connections, so that the next request makes its own."""
         for pool in self.pools:
-            while pool._idle:
-                pool._idle.pop().close()
+            pool._idle.close_all()
 
     async def visit(self, talk: Talk, end: End, at: int) -> tuple[bytes, bool]:
         """One client's whole visit, cut off at moment `at`; gives what it got, and whether it was cut off."""
@@ -559,15 +559,15 @@ async def test_nothing_is_left_of_an_upstreams_connection(secure: bool, anew: bo
         )
 
         async def once() -> None:
-            with await upstream.request(b"GET", b"/", []) as response:
+            with await upstream.send(UpstreamRequest(b"GET", b"/", [])) as response:
                 assert await response.read(99) == b"hello"
 
         async def sent_first() -> None:
-            with await upstream.request(b"PUT", b"/", [], Pieces()) as response:
+            with await upstream.send(UpstreamRequest(b"PUT", b"/", [], Pieces())) as response:
                 assert await response.read(99) == b"hello"
 
         async def both_at_once() -> None:
-            async with upstream.send_pooled(b"PUT", b"/", [], Pieces()) as response:
+            async with upstream.send_full_duplex(UpstreamRequest(b"PUT", b"/", [], Pieces())) as response:
                 assert await response.read(99) == b"hello"
 
         def left_over() -> object:
@@ -577,8 +577,8 @@ async def test_nothing_is_left_of_an_upstreams_connection(secure: bool, anew: bo
         for work in (once, sent_first, both_at_once):
 
             async def visit(work: Callable[[], Awaitable[None]] = work) -> None:
-                while anew and upstream._idle:
-                    upstream._idle.pop().close()
+                if anew:
+                    upstream._idle.close_all()
                 await work()
 
             assert await sweep_alone(visit, left_over) > 3

@@ -15,6 +15,7 @@ import trustme
 from lakehouse.net.poller import Interest
 from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.request import UpstreamRequest
 from lakehouse.upstream.response import UpstreamResponse
 from tools.kit.socket_upstream import OK, Wire, open_socket_upstream
 
@@ -41,8 +42,8 @@ async def asked(
 ) -> tuple[Upstream, UpstreamResponse]:
     scheme = "https" if context else "http"
     upstream = Upstream(f"{scheme}://127.0.0.1:{port}", name="kimi", ssl_context=context, reactor=reactor)
-    response = await upstream.request(b"GET", b"/", [])
-    assert response.take() is None
+    response = await upstream.send(UpstreamRequest(b"GET", b"/", []))
+    assert response.try_read() is None
     return upstream, response
 
 
@@ -66,7 +67,7 @@ class Looking:
 
     def __call__(self) -> float | None:
         self.tasks.add(trio.lowlevel.current_task())
-        data = self._response.take()
+        data = self._response.try_read()
         if data is not None:
             self.seen.append(data)
         return None if data == self._last else inf
@@ -103,7 +104,7 @@ async def test_an_answer_that_ends_ends_the_wait_and_its_connection_is_free(reac
         look = Looking(response)
         assert await attended(response.subscribe(look))
         assert look.seen == [b"a", b"b"]
-        assert response.take() == b""
+        assert response.try_read() == b""
         assert (upstream.in_use, upstream.idle) == (0, 1)
         upstream.close()
 
@@ -118,7 +119,7 @@ async def test_a_connection_that_is_cut_is_looked_at(reactor: Reactor) -> None:
 
         def look() -> float | None:
             try:
-                response.take()
+                response.try_read()
             except Exception as error:  # noqa: BLE001
                 raised.append(error)
                 return None
@@ -134,7 +135,7 @@ async def test_its_deadline_is_the_one_that_was_said_last(reactor: Reactor) -> N
         began = trio.current_time()
 
         def look() -> float:
-            response.take()
+            response.try_read()
             return trio.current_time() + 0.1
 
         assert not await attended(response.subscribe(look, began + 0.1))

@@ -25,6 +25,7 @@ from lakehouse.core.errors import ErrTimeout, ErrUpstream
 from lakehouse.runtime.preflight import preflight
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.proxy import Proxies, Proxy
+from lakehouse.upstream.request import UpstreamRequest
 from tools.kit.in_process_service import client_of, make_config, run_service
 from tools.kit.scripted_upstream import answer_with, open_upstream, respond
 from tools.kit.service_with_providers import HELLO, completion, ollama
@@ -99,7 +100,7 @@ def contexts(authority: trustme.CA, name: str) -> tuple[ssl.SSLContext, ssl.SSLC
 
 
 async def get(there: Upstream) -> bytes:
-    with await there.request(b"GET", b"/", [(b"authorization", b"Bearer key")], None) as response:
+    with await there.send(UpstreamRequest(b"GET", b"/", [(b"authorization", b"Bearer key")], None)) as response:
         return await response.read(1000)
 
 

@@ -20,10 +20,11 @@ from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, Err
 from lakehouse.net.fairness import OPERATIONS
 from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.connection import UpstreamConnection
-from lakehouse.upstream.http1 import ResponseParser
-from lakehouse.upstream.pool import UPLOAD_IDLE, Upstream
+from lakehouse.upstream.idle_connections import UPLOAD_IDLE
+from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.request import RequestBody, UpstreamRequest, encode_request
 from lakehouse.upstream.response import StaleConnection, UpstreamResponse
-from lakehouse.upstream.upload import RequestBody
+from lakehouse.upstream.response_parser import ResponseParser
 from tools.kit.socket_upstream import HELLO, OK, Wire, hello, open_socket_upstream
 
 
@@ -61,12 +62,12 @@ def at(port: int, host: str = "127.0.0.1", **options: object) -> Upstream:
 
 
 async def get(upstream: Upstream, method: bytes = b"GET", body: bytes | RequestBody | None = None) -> bytes:
-    with await upstream.request(method, b"/", [], body) as response:
+    with await upstream.send(UpstreamRequest(method, b"/", [], body)) as response:
         return await response.read(10_000)
 
 
 async def exchange(upstream: Upstream, body: RequestBody, error: Exception | None = None) -> None:
-    async with upstream.send_pooled(b"POST", b"/", [], body) as response:
+    async with upstream.send_full_duplex(UpstreamRequest(b"POST", b"/", [], body)) as response:
         if error is not None:
             raise error
         await response.read(10_000)
@@ -105,8 +106,8 @@ class TestReuse:
         async with open_socket_upstream(script) as port:
             upstream = at(port)
             for _ in range(3):
-                with await upstream.request(
-                    b"POST", b"/a%2Fb?c=d&c=e", [(b"X-A", b"1"), (b"x-a", b"2")], b"body"
+                with await upstream.send(
+                    UpstreamRequest(b"POST", b"/a%2Fb?c=d&c=e", [(b"X-A", b"1"), (b"x-a", b"2")], b"body")
                 ) as response:
                     assert await response.receive() == b"hello"
                     assert (upstream.in_use, upstream.idle) == (0, 1), "given back with the last byte, not with close()"
@@ -200,7 +201,7 @@ class TestReuse:
         async with open_socket_upstream(script) as port:
             upstream = at(port)
             for method, target, status in ((b"HEAD", b"/", 200), (b"GET", b"/304", 304), (b"DELETE", b"/", 204)) * 2:
-                with await upstream.request(method, target, []) as response:
+                with await upstream.send(UpstreamRequest(method, target, [])) as response:
                     assert (response.status, await response.receive()) == (status, b"")
                 assert (upstream.in_use, upstream.idle) == (0, 1)
 
@@ -215,7 +216,7 @@ class TestReuse:
 
         async with open_socket_upstream(script) as port:
             upstream = at(port)
-            with await upstream.request(b"GET", b"/", []) as response:
+            with await upstream.send(UpstreamRequest(b"GET", b"/", [])) as response:
                 assert await response.receive() == b"hello"
             assert (upstream.in_use, upstream.idle) == (0, 0)
             await left.wait()
@@ -232,7 +233,7 @@ class TestReuse:
 
         async with open_socket_upstream(script) as port:
             upstream = at(port)
-            response = await upstream.request(b"GET", b"/", [])
+            response = await upstream.send(UpstreamRequest(b"GET", b"/", []))
             assert upstream.in_use == 1
             with pytest.warns(ResourceWarning, match="storaged was never closed"):
                 del response
@@ -374,7 +375,9 @@ class TestFailures:
 
         connection = UpstreamConnection(ours, memoryview(bytearray(1000)))
         with (
-            UpstreamResponse(connection, ResponseParser(), at(9).peer, release, None, trio.current_time()) as response,
+            UpstreamResponse(
+                connection, ResponseParser(), at(9).endpoint, release, None, trio.current_time()
+            ) as response,
             suppress(ErrUpstream, StaleConnection),
         ):
             await response.read_head()
@@ -439,7 +442,7 @@ class TestFailures:
 
         async with open_socket_upstream(script) as port:
             upstream = at(port)
-            with await upstream.request(b"GET", b"/", []) as response:
+            with await upstream.send(UpstreamRequest(b"GET", b"/", [])) as response:
                 assert await response.receive() == b"hello"
                 seen.set()
                 how = (
@@ -454,7 +457,7 @@ class TestFailures:
         async with open_socket_upstream(hello) as port:
             upstream = at(port)
             with (
-                await upstream.request(b"GET", b"/", []) as response,
+                await upstream.send(UpstreamRequest(b"GET", b"/", [])) as response,
                 pytest.raises(ErrUpstream, match="more than 4 bytes"),
             ):
                 await response.read(4)
@@ -462,7 +465,7 @@ class TestFailures:
     async def test_a_header_that_would_break_out(self) -> None:
         upstream = at(9)
         with pytest.raises(ErrBadRequest, match="header X-User"):
-            await upstream.request(b"GET", b"/", [(b"X-User", b"a\r\nX-Admin: yes")])
+            await upstream.send(UpstreamRequest(b"GET", b"/", [(b"X-User", b"a\r\nX-Admin: yes")]))
         assert upstream.in_use == 0
 
     @pytest.mark.parametrize(
@@ -547,7 +550,7 @@ class TestTime:
 
         async with open_socket_upstream(script) as port:
             upstream = at(port, response_timeout=1, idle_timeout=5)
-            with await upstream.request(b"GET", b"/", []) as response:
+            with await upstream.send(UpstreamRequest(b"GET", b"/", [])) as response:
                 for _ in range(20):
                     assert await response.receive() == b"x"
                 began = trio.current_time()
@@ -648,7 +651,7 @@ class TestBothWays:
 
         async with open_socket_upstream(script) as port:
             upstream = at(port)
-            async with upstream.send_pooled(b"POST", b"/", [], Conversation()) as response:
+            async with upstream.send_full_duplex(UpstreamRequest(b"POST", b"/", [], Conversation())) as response:
                 for word in (b"one", b"two", b"three"):
                     await said.send(word)
                     assert await response.receive() == word
@@ -670,10 +673,10 @@ class TestBothWays:
         async with open_socket_upstream(script) as port:
             upstream = at(port)
             if way == "request":
-                with await upstream.request(b"POST", b"/", [], body) as response:
+                with await upstream.send(UpstreamRequest(b"POST", b"/", [], body)) as response:
                     assert (response.status, await response.read(99)) == (413, b"big")
             else:
-                async with upstream.send_pooled(b"POST", b"/", [], body) as response:
+                async with upstream.send_full_duplex(UpstreamRequest(b"POST", b"/", [], body)) as response:
                     assert (response.status, await response.read(99)) == (413, b"big")
                     with trio.move_on_after(0.05):
                         while response.upload is not None and not response.upload.ended.is_set():
@@ -691,7 +694,7 @@ class TestBothWays:
 
         async with open_socket_upstream(script) as port:
             upstream = at(port)
-            with await upstream.request(b"POST", b"/", [], b"x" * 50_000_000) as response:
+            with await upstream.send(UpstreamRequest(b"POST", b"/", [], b"x" * 50_000_000)) as response:
                 assert (response.status, await response.read(99)) == (413, b"big")
             assert (upstream.in_use, upstream.idle) == (0, 0)
 
@@ -772,7 +775,7 @@ class TestBothWays:
         async with open_socket_upstream(script) as port:
             upstream = at(port)
             with pytest.raises(ErrUnavailable):
-                await upstream.request(b"POST", b"/", [], Body())
+                await upstream.send(UpstreamRequest(b"POST", b"/", [], Body()))
             assert (upstream.in_use, upstream.idle) == (0, 0)
 
     async def test_the_last_declared_byte_ends_a_body_for_the_upstream(self) -> None:
@@ -784,7 +787,7 @@ class TestBothWays:
         async with open_socket_upstream(script) as port:
             upstream = at(port)
             body = Pieces([b"abc"], length=3, then=trio.Event())
-            async with upstream.send_pooled(b"POST", b"/", [], body) as response:
+            async with upstream.send_full_duplex(UpstreamRequest(b"POST", b"/", [], body)) as response:
                 assert await response.read(99) == b"hello"
             assert (upstream.in_use, upstream.idle) == (0, 1), "whether or not the caller says so, it has ended"
 
@@ -805,7 +808,7 @@ class TestBothWays:
         async with open_socket_upstream(hello) as port:
             upstream = at(port)
             before = len(trio.lowlevel.current_task().child_nurseries)
-            async with upstream.send_pooled(b"GET", b"/", []) as response:
+            async with upstream.send_full_duplex(UpstreamRequest(b"GET", b"/", [])) as response:
                 assert len(trio.lowlevel.current_task().child_nurseries) == before, "no task for it"
                 assert await response.read(99) == b"hello"
 
@@ -824,7 +827,7 @@ class TestUpgrade:
 
         async with open_socket_upstream(script) as port:
             upstream = at(port)
-            with await upstream.request(b"GET", b"/", self.ASK) as response:
+            with await upstream.send(UpstreamRequest(b"GET", b"/", self.ASK)) as response:
                 assert response.status == 101
                 stream = response.upgrade()
             async with stream:
@@ -852,7 +855,7 @@ class TestUpgrade:
             await wire.receive()
 
         async with open_socket_upstream(script) as port:
-            stream = (await at(port).request(b"GET", b"/", self.ASK)).upgrade()
+            stream = (await at(port).send(UpstreamRequest(b"GET", b"/", self.ASK))).upgrade()
 
             async def wait() -> None:
                 with pytest.raises(trio.ClosedResourceError):
@@ -871,7 +874,7 @@ class TestUpgrade:
 
         async with open_socket_upstream(script) as port:
             upstream = at(port)
-            with await upstream.request(b"GET", b"/", self.ASK) as response:
+            with await upstream.send(UpstreamRequest(b"GET", b"/", self.ASK)) as response:
                 assert await response.receive() == b""
             assert (upstream.in_use, upstream.idle) == (0, 0)
 
@@ -892,7 +895,9 @@ class TestQueue:
             active_requests = [RequestContext(id=str(i), method="GET", path="/", started=0) for i in range(5)]
 
             async def one(number: int) -> None:
-                with await upstream.request(b"GET", b"/", [], context=active_requests[number]) as response:
+                with await upstream.send(
+                    UpstreamRequest(b"GET", b"/", [], context=active_requests[number])
+                ) as response:
                     await response.read(99)
                 finished.append(number)
 
@@ -920,7 +925,7 @@ class TestQueue:
         async with open_socket_upstream(hello) as port:
             upstream = at(port, max_connections=1)
             for _ in range(20):
-                held = await upstream._begin(upstream._prepare(b"GET", b"/", [], None, None))
+                held = await upstream._start(encode_request(UpstreamRequest(b"GET", b"/"), b"x", b""))
                 async with trio.open_nursery() as nursery:
                     scope = await nursery.start(in_scope, get, upstream)
                     await trio.testing.wait_all_tasks_blocked()
@@ -965,7 +970,7 @@ class Flaky:
         longest = self.chance.choice((0.002, 0.002, 0.03))
         with trio.move_on_after(self.chance.random() * longest) as scope:
             if number % 3 == 0:
-                async with upstream.send_pooled(b"POST", b"/", [], Trickle()) as response:
+                async with upstream.send_full_duplex(UpstreamRequest(b"POST", b"/", [], Trickle())) as response:
                     assert len(await response.read(99)) == 20
             else:
                 assert len(await get(upstream, b"POST", b"x")) == 20
@@ -1072,9 +1077,9 @@ class TestFairness:
                 longest = run = last = 0
                 for _ in range(200):
                     if way == "receiving":
-                        assert await connection.receive() == b"x" * 50
+                        assert await connection.read() == b"x" * 50
                     else:
-                        assert await connection.send_some(memoryview(b"x"), 1) == 1
+                        assert await connection.write(memoryview(b"x"), 1) == 1
                     run = run + 1 if turns == last else 1
                     last = turns
                     longest = max(longest, run)

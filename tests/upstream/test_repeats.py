@@ -16,6 +16,7 @@ import trio
 from lakehouse.core.errors import ErrUpstream
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.request import UpstreamRequest
 from tests.chat.dispatch.test_sockets import asking, body, chunked, line
 from tools.kit.fake_providers import LAST, ask
 from tools.kit.gateway_services import ServiceRequest, answer_ok, open_gateway
@@ -95,10 +96,10 @@ async def second(upended: Upended, method: bytes, headers: list[tuple[bytes, byt
         upstream = Upstream(f"http://127.0.0.1:{port}", name="storaged")
         try:
             with trio.fail_after(10):
-                (await upstream.request(b"GET", b"/", [])).close()
+                (await upstream.send(UpstreamRequest(b"GET", b"/", []))).close()
                 failed: ErrUpstream | None = None
                 try:
-                    (await upstream.request(method, b"/", headers, content)).close()
+                    (await upstream.send(UpstreamRequest(method, b"/", headers, content))).close()
                 except ErrUpstream as error:
                     failed = error
                 if failed is not None:
@@ -155,7 +156,7 @@ async def test_a_connection_that_ended_while_it_was_idle_is_not_used(method: byt
     async with open_socket_upstream(one_answer) as port:
         upstream = Upstream(f"http://127.0.0.1:{port}", name="storaged")
         for _ in range(5):
-            with await upstream.request(method, b"/", [], b"") as response:
+            with await upstream.send(UpstreamRequest(method, b"/", [], b"")) as response:
                 await response.read(100)
             await trio.testing.wait_all_tasks_blocked(0.01)
         assert arrived == 5

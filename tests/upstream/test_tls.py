@@ -13,6 +13,7 @@ import trustme
 from lakehouse.core.errors import ErrUpstream
 from lakehouse.upstream.connect import default_context
 from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.request import UpstreamRequest
 from tools.kit.socket_upstream import HELLO, OK, Wire, hello, open_socket_upstream
 
 
@@ -36,7 +37,7 @@ def theirs(authority: trustme.CA, *names: str) -> ssl.SSLContext:
 
 
 async def get(upstream: Upstream, body: bytes | None = None) -> bytes:
-    with await upstream.request(b"GET" if body is None else b"POST", b"/", [], body) as response:
+    with await upstream.send(UpstreamRequest(b"GET" if body is None else b"POST", b"/", [], body)) as response:
         return await response.read(100_000_000)
 
 
@@ -168,7 +169,7 @@ async def test_many_bytes_both_ways_at_once(authority: trustme.CA, ours: ssl.SSL
 
     async with open_socket_upstream(script, tls=theirs(authority, "127.0.0.1")) as port:
         upstream = Upstream(f"https://127.0.0.1:{port}", name="kimi", ssl_context=ours)
-        async with upstream.send_pooled(b"POST", b"/", [], Body()) as response:
+        async with upstream.send_full_duplex(UpstreamRequest(b"POST", b"/", [], Body())) as response:
             echoed = await response.read(4_000_000)
         assert echoed == b"".join(bytes([i]) * 100_000 for i in range(1, 41))
         assert (upstream.in_use, upstream.idle) == (0, 1)
@@ -206,7 +207,7 @@ async def test_an_upgraded_connection(authority: trustme.CA, ours: ssl.SSLContex
     async with open_socket_upstream(script, tls=theirs(authority, "127.0.0.1")) as port:
         upstream = Upstream(f"https://127.0.0.1:{port}", name="kimi", ssl_context=ours)
         headers = [(b"Connection", b"Upgrade"), (b"Upgrade", b"echo")]
-        with await upstream.request(b"GET", b"/", headers) as response:
+        with await upstream.send(UpstreamRequest(b"GET", b"/", headers)) as response:
             stream = response.upgrade()
         async with stream:
             assert await stream.receive_some() == b"hi"

@@ -139,7 +139,7 @@ def _make_pool(provider: Provider, settings: ChatTable, reactor: Reactor | None,
         max_connections=settings.max_connections,
         max_waiting=settings.max_waiting,
         keepalive_expiry=provider.keepalive_expiry,
-        at_once=READ_BUDGET,
+        bytes_per_turn=READ_BUDGET,
         proxy=None if proxies is None or provider.name == Local.name else proxies.find(provider.base_url),
         reactor=reactor,
     )

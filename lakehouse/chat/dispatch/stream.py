@@ -120,7 +120,7 @@ class Stream:
             return pending
         while True:
             try:
-                deltas = stream.take()
+                deltas = stream.try_read()
             except LakehouseError as cut:
                 self._cut = cut
                 return None

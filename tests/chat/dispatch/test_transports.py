@@ -18,6 +18,7 @@ from lakehouse.chat.dispatch.transport.via_pool import PoolTransport
 from lakehouse.core.errors import LakehouseError
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream as Pool
+from lakehouse.upstream.request import UpstreamRequest
 from tools.kit.scripted_upstream import Script, Upstream, answer_with, never_answer, open_upstream, respond
 
 HEADERS = ((b"X-Test", b"a"), (b"x-test", b"b"))
@@ -67,7 +68,7 @@ async def provider(opener: Opener, script: Script) -> AsyncIterator[tuple[Provid
 
 
 async def post(transport: ProviderTransport, body: bytes = b"{}") -> ProviderResponse:
-    return await transport.request(b"POST", b"/v1/chat?x=%2F", HEADERS, body)
+    return await transport.send(UpstreamRequest(b"POST", b"/v1/chat?x=%2F", HEADERS, body))
 
 
 def ignore() -> None:
@@ -184,7 +185,7 @@ async def test_waiting_for_the_body_ends_at_its_deadline(opener: Opener) -> None
         await stream.receive_some()
 
     async with provider(opener, script) as (transport, _), await post(transport) as response:
-        assert response.body.take() is None
+        assert response.body.try_read() is None
         assert await response.body.wait_readable(trio.current_time() + 0.05) is False
 
 

@@ -31,7 +31,7 @@ def timeout_error(route: Route, settings: ChatTable, *, has_data: bool) -> Lakeh
 
 
 class ProviderStream:
-    """The pieces of one provider's stream. `take` returns them without blocking; after the last, `reply` is set.
+    """The pieces of one provider's stream. `try_read` returns them without blocking; after the last, `reply` is set.
 
     The stream ends its attempt. It must be closed.
     """
@@ -67,11 +67,11 @@ class ProviderStream:
 
     @property
     def has_pending_error(self) -> bool:
-        """Whether the next `take` raises without further data: an error arrived together with the last pieces."""
+        """Whether the next `try_read` raises without further data: an error arrived together with the last pieces."""
         return self._parser.has_pending_error
 
     async def receive_first(self) -> None:
-        """Wait for the first pieces, which `take` returns then. Closes the response if this fails."""
+        """Wait for the first pieces, which `try_read` returns then. Closes the response if this fails."""
         try:
             self._first = await self.receive()
         except BaseException:
@@ -81,12 +81,12 @@ class ProviderStream:
         self._parser = self._parser.resolved
 
     async def receive(self) -> list[Delta]:
-        """The next pieces, none at the end of the stream. Raises like `take` and `wait_readable`."""
-        while (deltas := self.take()) is None:
+        """The next pieces, none at the end of the stream. Raises like `try_read` and `wait_readable`."""
+        while (deltas := self.try_read()) is None:
             await self.wait_readable()
         return deltas
 
-    def take(self) -> list[Delta] | None:
+    def try_read(self) -> list[Delta] | None:
         """The pieces that have arrived; none at the end of the stream; None: wait with `wait_readable` first.
 
         Raises a `LakehouseError` when the stream breaks; the attempt has failed then.
@@ -98,7 +98,7 @@ class ProviderStream:
         try:
             while not self.ended:
                 try:
-                    data = b"" if parser.has_pending_error or self._stopped_reading else self._body.take()
+                    data = b"" if parser.has_pending_error or self._stopped_reading else self._body.try_read()
                 except LakehouseError as error:
                     if not parser.complete:
                         cut = self._cut_error(error)
@@ -119,7 +119,7 @@ class ProviderStream:
         return []
 
     async def wait_readable(self, callback: Callable[[], float | None] | None = None) -> None:
-        """Wait until `take` may return pieces.
+        """Wait until `try_read` may return pieces.
 
         Raises `ErrTimeout` after `idle_timeout` seconds without progress. A part of a tool call is progress, although
         it is a piece only when the call is complete; a comment is not. After a complete answer nothing is raised: the

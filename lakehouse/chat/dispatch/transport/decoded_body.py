@@ -29,12 +29,14 @@ class DecodedBody:
         self._codings = codings
         self._provider = provider
         self._status = status
-        self._decoder: Decoder | None = None  # made with the first bytes, so that its exceptions are raised by `take`
+        self._decoder: Decoder | None = (
+            None  # made with the first bytes, so that its exceptions are raised by `try_read`
+        )
         self._parts: Iterator[bytes] = iter(())
-        self._ahead: bytes | LakehouseError | None = None  # the next result of `take`
+        self._ahead: bytes | LakehouseError | None = None  # the next result of `try_read`
         self._budget = FAIRNESS_BUDGET
 
-    def take(self) -> bytes | None:
+    def try_read(self) -> bytes | None:
         """The next decoded bytes.
 
         Raises `incomplete_stream` for data that ends early, and `upstream_error` for data that is corrupt, decodes to
@@ -43,7 +45,7 @@ class DecodedBody:
         if self._budget <= 0 and self._ahead is not None:
             return None
         while self._ahead is None:
-            data = self._body.take()
+            data = self._body.try_read()
             if data:
                 self._parts = self._feed(data)
             elif data is None or self._decoder is None:

@@ -31,14 +31,14 @@ Headers = Sequence[tuple[bytes, bytes]]
 class Body(Protocol):
     """The body of a response: non-blocking reads, and waiting for data."""
 
-    def take(self) -> bytes | None:
+    def try_read(self) -> bytes | None:
         """The next bytes, empty at the end of the body, None while there are none. Raises a broken body's failure."""
 
     def wait_readable(self, deadline: float = inf) -> Awaitable[bool]:
-        """Wait until `take` may return bytes; False once `deadline` has passed. Raises like `take`."""
+        """Wait until `try_read` may return bytes; False once `deadline` has passed. Raises like `try_read`."""
 
     def subscribe(self, callback: Callable[[], float | None], deadline: float = inf) -> Awaitable[bool] | None:
-        """`wait_readable`, and call `callback` from the poller task whenever `take` may return bytes meanwhile.
+        """`wait_readable`, and call `callback` from the poller task whenever `try_read` may return bytes meanwhile.
 
         `callback` returns the new deadline, or None to unsubscribe and wake the waiting task. Returns None instead of
         an awaitable if this body cannot be subscribed to.
@@ -91,7 +91,7 @@ class ProviderResponse(ABC):
 
     async def receive(self) -> bytes:
         """The next bytes of the body, empty at its end. Cancellation may lose the bytes that were arriving."""
-        while (data := self.body.take()) is None:
+        while (data := self.body.try_read()) is None:
             await self.body.wait_readable()
         return data
 

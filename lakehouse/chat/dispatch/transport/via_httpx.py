@@ -93,7 +93,7 @@ class HttpxBody:
         self._provider = provider
         self._next: bytes | None = None
 
-    def take(self) -> bytes | None:
+    def try_read(self) -> bytes | None:
         """The chunk that `wait_readable` received."""
         data, self._next = self._next, None
         return data

@@ -10,6 +10,7 @@ from lakehouse.chat.dispatch.transport.interface import Headers, OnData, Provide
 from lakehouse.core.context import RequestContext
 from lakehouse.upstream.codings import codings_of
 from lakehouse.upstream.pool import Upstream
+from lakehouse.upstream.request import UpstreamRequest
 from lakehouse.upstream.response import UpstreamResponse
 
 
@@ -29,7 +30,7 @@ class PoolTransport:
         context: RequestContext | None = None,
     ) -> ProviderResponse:
         """Implements `ProviderTransport`; `context` shows the phases of the request."""
-        response = await self._pool.request(method, target, headers, body, context=context)
+        response = await self._pool.send(UpstreamRequest(method, target, headers, body, context))
         for name, _ in response.headers:
             if len(name) == 16 and name.lower() == b"content-encoding":
                 return _open_encoded(response, self._pool.name)
@@ -74,7 +75,7 @@ class PlainPoolResponse(PoolResponse):
         """`read` and close; a body that has arrived already is taken at once."""
         response = self._response
         try:
-            body = response.take_whole()
+            body = response.try_read_all()
             if body is None or len(body) > limit:
                 return await self.read(limit, on_data, first=body or b"")
         finally:

@@ -213,6 +213,17 @@ async def test_children_that_do_not_start_fail_the_calls_that_wait_and_are_tried
             assert await pool.call(b"echo there") == b"there"
 
 
+@pytest.mark.parametrize("cancel_after", [0, 0.001, 0.01, 0.03, 0.06, 0.1, 0.2])
+async def test_cancelled_while_it_opens_it_leaves_nothing(cancel_after: float) -> None:
+    with nothing_left(), trio.move_on_after(cancel_after):
+        async with (
+            open_pool(child_spec("answers"), PoolPolicy(size=3, prestart=3)) as pool,
+            trio.open_nursery() as nursery,
+        ):
+            for _ in range(5):
+                nursery.start_soon(pool.call, b"wait")
+
+
 async def test_a_pool_that_cannot_start_says_so_by_itself() -> None:
     with nothing_left(), pytest.raises(PoolUnavailable, match="the disk is full"):
         async with open_pool(child_spec("refuse"), PoolPolicy(size=1, prestart=1)):

@@ -52,8 +52,9 @@ if TYPE_CHECKING:
         LakehouseError,
     )
     from lakehouse.local_model import LocalModelError
+    from lakehouse.runtime.quart_app import ServiceApp
     from lakehouse.runtime.resources import open_local_server
-    from lakehouse.runtime.service import create_app, serve
+    from lakehouse.runtime.service import serve
     from lakehouse.server.server import Service
 
 __version__ = "0.1.0"
@@ -123,8 +124,18 @@ _ROOMS = {
     "lakehouse.core.errors": ("Attempt", "LakehouseError", *(name for name in __all__ if name.startswith("Err"))),
     "lakehouse.local_model": ("LocalModelError",),
     "lakehouse.runtime.resources": ("open_local_server",),
-    "lakehouse.runtime.service": ("create_app", "serve"),
+    "lakehouse.runtime.service": ("serve",),
 }
+
+
+def create_app(config: Config | None = None) -> ServiceApp:
+    """The service as a Quart-Trio application, as in `hypercorn -k trio 'lakehouse:create_app()'`.
+
+    Without `config` the configuration is found as `lakehouse serve` finds it. Raises ConfigError. A function of this
+    module, not an imported name: Hypercorn looks into the module's namespace only.
+    """
+    made: ServiceApp = import_module("lakehouse.runtime.quart_app").create_app(config)
+    return made
 
 
 def __getattr__(name: str) -> object:

@@ -1,8 +1,7 @@
-"""The gateway: a request comes in, is put to its upstream, and the answer goes back, everything as it arrives."""
+"""A service reached by URL: the request is relayed to its upstream and the response back, both as they arrive."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import inf
 
 import trio
@@ -10,14 +9,11 @@ import trio
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.server_control import HttpServerControl, full_response
 from lakehouse.asgi.types import Receive, Scope, Send
-from lakehouse.config import GatewayTable
-from lakehouse.config.urls import separate
 from lakehouse.core.context import RequestContext
-from lakehouse.core.errors import ErrBadRequest, ErrNotFound
 from lakehouse.gateway import websocket
 from lakehouse.gateway.body_streaming import RequestBody, send_response
 from lakehouse.gateway.headers import RequestHead, accepts_trailers, request_headers, response_headers, server_timing
-from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Route, Routes, is_origin_form, upstream_target
+from lakehouse.gateway.routes import Route, upstream_target
 from lakehouse.net.networks import Networks
 from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.pool import Upstream
@@ -28,73 +24,42 @@ TRAILERS = "http.response.trailers"
 """The ASGI extension with which a server says that this client may be sent trailers."""
 
 
-class Gateway:
-    """The gateway group as an ASGI application; `http` and `websocket` scopes with a `RequestScope`.
+class Proxied:
+    """A service that is reached by URL, over TCP, TLS or a Unix socket: the ASGI application of one route to it.
 
-    It has one `Upstream` for every service, with its own connections and limits, so a slow one takes nothing from the
-    others. What fails before the response's head is out is raised as a LakehouseError with the upstream's name; after
-    that, whatever is raised means that the client's response is incomplete and must be cut. Cancelled at any moment,
-    it closes the upstream's socket and leaves nothing. `prefixes` are the routes, each with the name of its upstream.
+    Takes `http` and `websocket` scopes with a `RequestScope`. What fails before the head of the response is sent is
+    raised as a LakehouseError with the service's name; after that, whatever is raised means that the client's response
+    is incomplete and must be cut. Cancelled at any moment, it closes the upstream's connection and leaves nothing.
     """
 
-    def __init__(self, table: GatewayTable, *, reactor: Reactor | None = None) -> None:
-        """`reactor`, which somebody else runs, keeps the upstreams' limits at less cost than cancel scopes."""
-        routes = ROUTES + CHAT_ROUTES if table.chatd_url else ROUTES
-        self._routes = Routes(routes)
-        self.prefixes = {route.prefix.decode(): route.upstream for route in routes}
-        self._trusted = Networks(table.trusted_proxies)
-        self._idle_timeout = table.idle_timeout
-        self._deadlines = reactor or Reactor()  # for its clock
-        names = dict.fromkeys(route.upstream for route in routes)
-        self._upstreams = {name: _upstream(name, table, reactor) for name in names}
-
-    @property
-    def upstreams(self) -> Mapping[str, Upstream]:
-        """By name, for whoever reports on them."""
-        return self._upstreams
-
-    def find(self, path: bytes) -> Route | None:
-        """The route of a raw path, None for what is not ours to answer.
-
-        Raises ErrBadRequest for a target that is no path at all.
-        """
-        if not is_origin_form(path):
-            raise ErrBadRequest(
-                "the request's target must be a path, such as /v1/sql, or a URL of this service: it is no forward proxy"
-            )
-        return self._routes.find(path)
-
-    def close(self) -> None:
-        """Close idle connections now and busy ones with their response."""
-        for upstream in self._upstreams.values():
-            upstream.close()
+    def __init__(
+        self, route: Route, upstream: Upstream, *, trusted: Networks, idle_timeout: float, reactor: Reactor
+    ) -> None:
+        """`trusted` are the proxies whose forwarding headers are passed on; `idle_timeout` is in seconds."""
+        self._route = route
+        self._upstream = upstream
+        self._trusted = trusted
+        self._idle_timeout = idle_timeout
+        self._reactor = reactor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = self.find(scope["raw_path"])
-        if route is None:
-            raise ErrNotFound("nothing is served at this path")
-        await self.answer(route, scope, receive, send)
-
-    async def answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request whose route was found."""
         request = request_scope.get(scope)
-        context, server = request.context, request.server
-        context.begin_relay(route.name, route.upstream)
-        upstream = self._upstreams[route.upstream]
-        target = upstream.base_path + upstream_target(route, scope["raw_path"], scope["query_string"])
+        context, server, upstream = request.context, request.server, self._upstream
+        context.begin_relay(self._route.name, upstream.name)
+        target = upstream.base_path + upstream_target(self._route.prefix, scope["raw_path"], scope["query_string"])
         head = self._request_head(scope, context)
         if server is not None:
             server.idle_limit = self._idle_timeout
             if not scope["query_string"] and server.bare_query:
                 target += b"?"
-        asked = self._deadlines.now()
+        began = self._reactor.now()
         try:
             if scope["type"] == "websocket":
                 await websocket.relay(upstream, target, head.headers, scope, receive, send)
             else:
-                await relay(upstream, target, head, scope, receive, send, asked=asked, reactor=self._deadlines)
+                await relay(upstream, target, head, scope, receive, send, began=began, reactor=self._reactor)
         finally:  # the whole exchange was the upstream's, also when it failed or the client left
-            context.add_upstream_time(self._deadlines.now() - asked)
+            context.add_upstream_time(self._reactor.now() - began)
 
     def _request_head(self, scope: Scope, context: RequestContext) -> RequestHead:
         client = scope.get("client")
@@ -113,19 +78,6 @@ class Gateway:
         )
 
 
-def _upstream(name: str, table: GatewayTable, reactor: Reactor | None) -> Upstream:
-    return Upstream(
-        separate(getattr(table, f"{name}_url")),
-        name=name,
-        max_connections=table.max_connections,
-        max_waiting=table.max_waiting,
-        connect_timeout=table.connect_timeout,
-        response_timeout=table.response_timeout,
-        idle_timeout=table.idle_timeout,
-        reactor=reactor,
-    )
-
-
 async def relay(
     upstream: Upstream,
     target: bytes,
@@ -134,12 +86,12 @@ async def relay(
     receive: Receive,
     send: Send,
     *,
-    asked: float,
+    began: float,
     reactor: Reactor,
 ) -> None:
     """Put one HTTP request to the upstream and send its answer, which may begin while the body still goes up.
 
-    `asked` is when that began, by `reactor`.
+    `began` is the time when the gateway began with it, on the clock of `reactor`.
     """
     request = request_scope.get(scope)
     context = request.context
@@ -152,11 +104,11 @@ async def relay(
         async with upstream.send_full_duplex(
             UpstreamRequest(method, target, head.headers, body, context=context)
         ) as response:
-            await _answer(response, method, asked, reactor.now(), context, send, trailers=trailers)
+            await _answer(response, method, began, reactor.now(), context, send, trailers=trailers)
     else:
         response = await upstream.send(UpstreamRequest(method, target, head.headers, body, context=context))
         try:
-            await _answer(response, method, asked, reactor.now(), context, send, trailers=trailers)
+            await _answer(response, method, began, reactor.now(), context, send, trailers=trailers)
         finally:
             response.close()
 
@@ -172,7 +124,7 @@ async def _body(server: HttpServerControl | None, receive: Receive, length: int 
 async def _answer(
     response: UpstreamResponse,
     method: bytes,
-    asked: float,
+    began: float,
     answered: float,
     context: RequestContext,
     send: Send,
@@ -183,7 +135,7 @@ async def _answer(
     has_body = method != b"HEAD" and response.status not in (204, 304)
     head = response_headers(response.headers, status=response.status, has_body=has_body)
     if not head.streamed:
-        head.headers.append(server_timing(answered - asked, asked - context.started))
+        head.headers.append(server_timing(answered - began, began - context.started))
     trailers = trailers and head.trailers != b""
     if trailers:
         head.headers.append((b"trailer", head.trailers))

@@ -1,32 +1,32 @@
-"""Which path belongs to which upstream, and what the upstream is asked for. Pure functions of bytes.
+"""Which prefix belongs to which service, and what a service is asked for. Pure functions of bytes.
 
-Paths are compared as they stand on the wire: nothing is decoded, joined or normalised, and what is not refused goes on
-byte for byte. Only what an upstream could read as a way out of its prefix is refused.
+A path is relayed as it stands on the wire: nothing is decoded, joined or normalised, and what is not refused goes on
+byte for byte. Only a path that a service could read as leading out of its prefix is refused.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from lakehouse.core.errors import ErrBadRequest
 
 VERSION = b"/v1"
-"""What stands before every route and is stripped on the way."""
+"""The first segment of every route, which a service does not see."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A prefix and the upstream behind it. `exact`: the prefix is itself a path, besides all that lies below it."""
+    """A prefix and the name of the service behind it. `exact`: the prefix is itself a path, besides all below it."""
 
     prefix: bytes
-    upstream: str
+    service: str
     exact: bool = False
     name: str = field(init=False)
+    """The prefix as text, for logs and metrics."""
 
     def __post_init__(self) -> None:
-        """The prefix as text, which is how logs and metrics have it."""
+        """Decode the name once, not in every request."""
         object.__setattr__(self, "name", self.prefix.decode())
 
 
@@ -48,34 +48,28 @@ CHAT_ROUTES = (
 """The chat group's paths, for when it runs in another process (`gateway.chatd_url`)."""
 
 
-class Routes:
-    """The table, with a look-up whose cost does not depend on its length."""
+def upstream_target(prefix: bytes, path: bytes, query: bytes) -> bytes:
+    """The target for the service behind `prefix`: raw path and query byte for byte, without the first segment.
 
-    def __init__(self, routes: Iterable[Route] = ROUTES) -> None:
-        self._by_prefix = {route.prefix: route for route in routes}
-
-    def find(self, path: bytes) -> Route | None:
-        """The route of a raw path (without its query), or None."""
-        end = path.find(b"/", len(VERSION) + 1)
-        if end < 0:
-            route = self._by_prefix.get(path)
-            return route if route is not None and route.exact else None
-        return self._by_prefix.get(path[:end])
-
-
-def is_origin_form(path: bytes) -> bool:
-    """Whether a request target is a plain absolute path: no URL, no authority, no ``*``, no fragment."""
-    return path.startswith(b"/") and b"#" not in path
-
-
-def upstream_target(route: Route, path: bytes, query: bytes) -> bytes:
-    """What to ask the upstream for: path and query byte for byte, with ``/v1`` stripped.
-
-    Raises ErrBadRequest if the path has dot segments with which it could leave the route's prefix.
+    `path` is a raw path that was routed to `prefix`. Raises ErrBadRequest if it has dot segments with which it could
+    leave the prefix.
     """
-    if (b".." in path or b"%2" in path) and escapes_prefix(path[len(route.prefix) :]):
-        raise ErrBadRequest(f"the path must stay below {route.prefix.decode()}: its dot segments lead out of it")
+    if b".." in path or b"%" in path:
+        check_path(prefix, path)
+    if not path.startswith(VERSION + b"/"):  # a character of the version is percent-encoded
+        path = VERSION + path[path.index(b"/", 1) :]
     return path[len(VERSION) :] + b"?" + query if query else path[len(VERSION) :]
+
+
+def check_path(prefix: bytes, path: bytes) -> None:
+    """Raises ErrBadRequest if a raw path that was routed to `prefix` could lead out of it."""
+    if path.startswith(prefix):
+        below = path[len(prefix) :]
+    else:  # a character of the prefix is percent-encoded, no slash is
+        segments = path.split(b"/", prefix.count(b"/") + 1)
+        below = b"/" + segments[-1] if len(segments) > prefix.count(b"/") + 1 else b""
+    if escapes_prefix(below):
+        raise ErrBadRequest(f"the path must stay below {prefix.decode()}: its dot segments lead out of it")
 
 
 _SLASH = re.compile(rb"[/\\]")

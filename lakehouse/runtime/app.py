@@ -1,102 +1,97 @@
-"""Composition: which path belongs to whom. The only file that knows both route groups.
+"""Composition: the mounts of both listeners. The only module that knows both route groups.
 
-RequestLifetimeMiddleware ── AuthMiddleware ── Application ─┬─ gateway   /v1/storage … /v1/observer
-                                       ├─ chat      /v1/chat, /v1/chat/completions, /v1/models
-                                       └─ our own   /healthz, /readyz, /metrics, /v1/requests, /
+    CrossOrigin ─ RequestLifetimeMiddleware ─ Traced ─ AuthMiddleware ─ Router ─┬─ chat     /v1/chat, /v1/models …
+                                                                                ├─ gateway  /v1/storage … /v1/observer
+                                                                                └─ own      /healthz, /metrics, / …
+
+| path | answered by | because |
+|---|---|---|
+| POST `/v1/chat`, `/v1/chat/completions` | plain ASGI | Quart is a fifth of the cost of a chat |
+| `/v1/storage/…`, every mount of the gateway | plain ASGI | Quart's buffers have no back-pressure |
+| `/healthz`, `/readyz`, `/metrics`, `/v1/requests`, `/` | plain ASGI | asked for every few seconds |
+| GET `/v1/models`, `/v1/models/…`, `/v1/chat/providers` | views of Quart-Trio | asked for seldom |
+| any other | views that were added to `create_app()`, else 404 | |
+
+The router decides all of them, and 404, 405 and OPTIONS, before Quart is involved. Under `lakehouse serve` the views
+are loaded with the first request for one of them, because Quart and what it brings are 12 MB and 0.1 to 0.3 s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
-import trio
-
-from lakehouse.asgi import request_scope
+from lakehouse.asgi.lazy import LazyApp
+from lakehouse.asgi.middleware.auth import HEALTH_PATHS
 from lakehouse.asgi.middleware.request_lifecycle import native_error_response
 from lakehouse.asgi.responses import Response, json_response
-from lakehouse.asgi.types import App, Receive, Scope, Send
-from lakehouse.chat.api.endpoint import ChatEndpoint
-from lakehouse.chat.api.native import NativeChat
+from lakehouse.asgi.router import Methods, Mount, Route
+from lakehouse.asgi.types import App
+from lakehouse.chat.api.interface import Dispatcher
 from lakehouse.chat.api.openai.errors import OPENAI_PATHS, envelope, headers_of, status_of
-from lakehouse.chat.api.openai.format import OpenAIChat
-from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
+from lakehouse.chat.api.routes import LEGACY, VERSION, chat_paths, chat_routes
+from lakehouse.config import ChatTable, Config
 from lakehouse.core.context import RequestContext
-from lakehouse.core.errors import ErrNotFound, LakehouseError
-from lakehouse.gateway.proxy import Gateway
+from lakehouse.core.errors import LakehouseError
+from lakehouse.gateway.gateway import Gateway
+from lakehouse.runtime.console.endpoints import PATHS
 
-CHAT_PATHS = ("/v1/chat", "/v1/chat/providers", "/v1/chat/completions", "/v1/models")
-LEGACY_CHAT_PATHS = ("/chat", "/chat/providers", "/chat/completions", "/models")
-"""On the second listener, which serves the chat group alone, as the daemon of old did."""
+Mounts = Sequence[Route | Mount]
 
 
-class Application:
-    """Both route groups side by side, under a lifeline.
+def main_mounts(
+    dispatcher: Dispatcher, gateway: Gateway, *, health: App, console: App, config: Config, views: App | None = None
+) -> Mounts:
+    """Everything that the service serves, at the gateway's address.
 
-    `gateway` is None on a listener that serves the chat group alone, `chat` when that runs elsewhere; `own` are the
-    service's own paths and the plain ASGI application of each.
-
-    What is asked all the time is told apart here by its path and answered as plain ASGI: a gateway's body must not pass
-    through Quart's buffers, which have no back-pressure and count what is unread. The rest is Quart's, which is loaded
-    when the first such request is there: the listings, and what has a path or a method that nobody serves.
+    The chat group is the gateway's when it runs in another process (`gateway.chatd_url`). `views` answers the chat
+    group's listings; they are loaded when needed if it is None.
     """
+    chat = () if config.gateway.chatd_url else _chat_group(dispatcher, config.chatd, VERSION, views)
+    return (*_health(health), *(Route(path.encode(), Methods(GET=console)) for path in PATHS), *chat, *gateway.mounts)
 
-    def __init__(
-        self,
-        *,
-        gateway: Gateway | None,
-        chat: ServiceDispatcher | None,
-        own: Mapping[bytes, App],
-        max_body: int,
-        timeout: float,
-        idle_timeout: float,
-        prefix: str = "/v1",
-    ) -> None:
-        chat_paths = (CHAT_PATHS if prefix else LEGACY_CHAT_PATHS) if chat else ()
-        self._paths = frozenset((*chat_paths, *(path.decode() for path in own)))
-        self._gateway = gateway
-        self._chat = chat
-        self._own = own
-        self._max_body = max_body
-        self._timeout = timeout
-        self._prefix = prefix
-        self._posts: dict[bytes, App] = {}
-        self._quart: App | None = None
-        if chat is not None:
-            post = partial(ChatEndpoint, max_body=max_body, timeout=timeout, idle_timeout=idle_timeout)
-            self._posts[f"{prefix}/chat".encode()] = post(NativeChat(chat))
-            self._posts[f"{prefix}/chat/completions".encode()] = post(OpenAIChat(chat))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path: bytes = scope["raw_path"]
-        app = None
-        if scope["type"] == "http":
-            if scope["path"] in self._paths:
-                request_scope.get(scope).context.assign_route(scope["path"])
-            if scope["method"] == "POST":
-                app = self._posts.get(path)
-        if app is None:
-            if self._gateway is not None and (route := self._gateway.find(path)) is not None:
-                await self._gateway.answer(route, scope, receive, send)
-                return
-            if scope["type"] == "websocket":
-                raise ErrNotFound("no WebSocket is served at this path")
-            app = self._own.get(path) or self._quart
-        if app is None:  # in a thread, beside which everybody else's requests go on
-            app = self._quart = await trio.to_thread.run_sync(self._on_quart, abandon_on_cancel=True)
-        await app(scope, receive, send)
+def legacy_mounts(dispatcher: Dispatcher, *, health: App, config: Config) -> Mounts:
+    """The chat group alone at `/chat`, at the address of the daemon that it replaced (`chatd.bind`)."""
+    return (*_health(health), *_chat_group(dispatcher, config.chatd, LEGACY, None))
 
-    def _on_quart(self) -> App:
-        from lakehouse.chat.api.routes import routes  # 12 MB and 0.1 s, for what few requests ask
 
-        return cast("App", routes(self._chat, max_body=self._max_body, timeout=self._timeout, prefix=self._prefix))
+def own_paths(config: Config) -> tuple[str, ...]:
+    """The names of all routes that have no service of the gateway behind them."""
+    chat = () if config.gateway.chatd_url else chat_paths(VERSION)
+    return (*chat, *chat_paths(LEGACY), *PATHS, *(path.decode() for path in HEALTH_PATHS))
+
+
+def _health(health: App) -> Mounts:
+    return [Route(path, Methods(GET=health)) for path in HEALTH_PATHS]
+
+
+def _chat_group(dispatcher: Dispatcher, limits: ChatTable, prefix: str, views: App | None) -> Mounts:
+    return chat_routes(
+        dispatcher,
+        views or LazyApp(partial(load_views, lambda: dispatcher, prefix=prefix)),
+        prefix=prefix,
+        max_body=limits.max_body,
+        timeout=limits.timeout,
+        idle_timeout=limits.idle_timeout,
+    )
+
+
+def load_views(get_dispatcher: Callable[[], Dispatcher], *, prefix: str) -> App:
+    """The listings of the chat group as a Quart-Trio application of their own."""
+    from lakehouse.chat.api.listings import listings  # 12 MB and 0.1 s, for what is asked seldom
+    from lakehouse.runtime.quart_app import QuartApp
+
+    app = QuartApp("lakehouse")
+    app.register_blueprint(listings(get_dispatcher, prefix=prefix))
+    return cast("App", app)
 
 
 def error_response(context: RequestContext, failure: LakehouseError) -> Response:
-    """How a failure is told that meets a request outside of its route: at the door, at its deadline, while draining.
+    """The response to a request that fails outside of its endpoint: not found, not allowed in, too late, draining.
 
-    OpenAI's clients find OpenAI's envelope around it.
+    On the paths of OpenAI's clients it is OpenAI's envelope.
     """
     if context.path.startswith(OPENAI_PATHS):
         return json_response(envelope(failure, context.id), status_of(failure), headers_of(failure))

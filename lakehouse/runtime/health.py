@@ -9,7 +9,7 @@ import trio
 
 from lakehouse.asgi.responses import send_json
 from lakehouse.asgi.types import Receive, Scope, Send
-from lakehouse.core.errors import ErrMethodNotAllowed, ErrUnavailable
+from lakehouse.core.errors import ErrUnavailable
 from lakehouse.core.health import HEALTHY, Health, HealthStatus
 
 logger = logging.getLogger("lakehouse.health")
@@ -66,17 +66,12 @@ def drain_check(stopping: trio.Event) -> Check:
 
 
 class HealthEndpoints:
-    """The ASGI application of both paths.
-
-    Raises ErrUnavailable while a check says so, and ErrMethodNotAllowed for anything but GET and HEAD.
-    """
+    """The ASGI application for GET on both paths. Raises ErrUnavailable while a check reports so."""
 
     def __init__(self, registry: HealthRegistry) -> None:
         self._registry = registry
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        if scope["method"] not in ("GET", "HEAD"):
-            raise ErrMethodNotAllowed(f"{scope['path']} is read with GET", allowed=("GET", "HEAD"))
         ready = scope["path"] == "/readyz"
         if ready:
             for health in (await self._registry.check()).values():

@@ -21,7 +21,7 @@ from lakehouse.process.spec import ChildSpec, OrphanPolicy, RestartPolicy
 from lakehouse.process.supervisor import supervise
 from lakehouse.runtime.preflight import preflight
 from lakehouse.runtime.resources import share_resources
-from lakehouse.runtime.service import addresses
+from lakehouse.runtime.service import bind_addresses
 from lakehouse.runtime.worker_config import WorkerConfig
 from lakehouse.server.listening import listen, url_of
 from lakehouse.server.server import ABORT_TIMEOUT, Service
@@ -42,7 +42,7 @@ async def serve_multiprocess(
     """
     checked = preflight(config, os.environ)
     async with AsyncExitStack() as stack:
-        sockets = stack.enter_context(addresses(config))
+        sockets = stack.enter_context(bind_addresses(config))
         directory = stack.enter_context(private_directory())
         resources = await stack.enter_async_context(share_resources(config, directory))
         for sock in sockets:

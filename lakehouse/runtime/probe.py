@@ -91,8 +91,7 @@ def routes_of(config: Config) -> list[tuple[str, str, str]]:
     """Prefix, upstream and URL of every route that the gateway passes on."""
     routes = ROUTES + CHAT_ROUTES if config.gateway.chatd_url else ROUTES
     return [
-        (route.prefix.decode(), route.upstream, str(separate(getattr(config.gateway, f"{route.upstream}_url"))))
-        for route in routes
+        (route.name, route.service, str(separate(getattr(config.gateway, f"{route.service}_url")))) for route in routes
     ]
 
 

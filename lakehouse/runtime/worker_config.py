@@ -11,7 +11,7 @@ import msgspec
 from lakehouse.config import Config
 from lakehouse.config.document import decode_config, encode_config
 from lakehouse.runtime.resources import SharedResources
-from lakehouse.runtime.service import WorkerSlot
+from lakehouse.runtime.runtime import WorkerSlot
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,9 +13,8 @@ from typing import Any, Protocol
 import pytest
 import trio
 
-from lakehouse.chat.api.blueprints import native, openai
 from tests.lifetimes.test_under_hypercorn import stock
-from tools.kit.fake_dispatcher import FakeDispatcher, application, serve
+from tools.kit.fake_dispatcher import FakeDispatcher, chat_app, serve
 from tools.kit.lifetime.phases import chat_request, post_request
 from tools.kit.lifetime.testbed import Client, open_testbed
 
@@ -37,23 +36,22 @@ Served = Callable[..., AbstractAsyncContextManager[Place]]
 
 
 @asynccontextmanager
-async def bare(*, chatd: dict[str, Any]) -> AsyncIterator[Place]:
-    """The chat group alone under Hypercorn, without a lifeline."""
+async def mounted(*, chatd: dict[str, Any]) -> AsyncIterator[Place]:
+    """The chat group in the Quart-Trio application of somebody else, under Hypercorn."""
 
-    class Bare:
+    class Mounted:
         async def client(self) -> Client:
             return Client(await trio.open_tcp_stream("127.0.0.1", port))
 
-    dispatcher = FakeDispatcher()
-    forms = [form(dispatcher, max_body=8_000_000, timeout=chatd["timeout"]) for form in (native, openai)]
+    app = chat_app(FakeDispatcher(), max_body=8_000_000, timeout=chatd["timeout"])
     async with trio.open_nursery() as nursery:
-        url = await serve(nursery, application(*forms), "bare hypercorn")
+        url = await serve(nursery, app, "quart-trio")
         port = int(url.rpartition(":")[2])
-        yield Bare()
+        yield Mounted()
         nursery.cancel_scope.cancel()
 
 
-SERVERS: dict[str, Served] = {"ours": open_testbed, "stock Hypercorn": stock, "no lifeline": bare}
+SERVERS: dict[str, Served] = {"ours": open_testbed, "stock Hypercorn": stock, "in Quart-Trio": mounted}
 
 
 async def drip(client: Client, _: bytes) -> None:

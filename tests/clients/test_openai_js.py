@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import trio
 
-from lakehouse.chat.api.blueprints import openai
 from lakehouse.chat.api.interface import ModelCard
 from lakehouse.chat.model.answer import Answer
 from lakehouse.chat.model.pieces import ContentPiece, ToolCallPiece
@@ -21,7 +20,7 @@ from lakehouse.chat.model.request import Request
 from lakehouse.core.context import RequestContext
 from lakehouse.core.failure_classes import ERROR_CLASSES
 from lakehouse.core.provider_failures import failure
-from tools.kit.fake_dispatcher import CALL, FakeDispatcher, FakePieces, answer, application, done_piece, serve
+from tools.kit.fake_dispatcher import CALL, FakeDispatcher, FakePieces, answer, chat_app, done_piece, serve
 
 JS = Path(__file__).parent / "js"
 
@@ -85,7 +84,7 @@ def client(request: pytest.FixtureRequest) -> Path:
 async def test_the_usual_calls(client: Path, nursery: trio.Nursery) -> None:
     dispatcher = ByModel()
     dispatcher.cards = [ModelCard(id="judge", owned_by="lakehouse"), ModelCard(id="kimi/k2", owned_by="kimi")]
-    url = await serve(nursery, application(openai(dispatcher, max_body=64_000)))
+    url = await serve(nursery, chat_app(dispatcher, max_body=64_000))
     with trio.fail_after(30):
         run = await trio.run_process(["node", str(client), f"{url}/v1"], capture_stdout=True)
     report: dict[str, Any] = json.loads(run.stdout)

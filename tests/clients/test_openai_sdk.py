@@ -15,13 +15,12 @@ import pydantic
 import pytest
 import trio
 
-from lakehouse.chat.api.blueprints import openai
 from lakehouse.chat.api.interface import ModelCard
 from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Message
 from lakehouse.core.errors import ErrProviderNotFound, ErrTimeout, ErrUnauthorized, ErrUnavailable
 from lakehouse.core.provider_failures import failure
-from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, application, done_piece, serve
+from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, chat_app, done_piece, serve
 
 T = TypeVar("T")
 HI: Any = [{"role": "user", "content": "Hi"}]
@@ -41,7 +40,7 @@ def dispatcher() -> FakeDispatcher:
 
 @pytest.fixture
 async def client(dispatcher: FakeDispatcher, nursery: trio.Nursery) -> Any:
-    url = await serve(nursery, application(openai(dispatcher, max_body=64_000)))
+    url = await serve(nursery, chat_app(dispatcher, max_body=64_000))
     with sdk.OpenAI(base_url=f"{url}/v1", api_key="ours", max_retries=0, timeout=10) as client:
         yield client
 

@@ -6,10 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakehouse.asgi.router import Mount, Router
+from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.core.errors import ErrBadRequest
-from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Route, Routes, escapes_prefix, is_origin_form, upstream_target
+from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Route, escapes_prefix, upstream_target
 
-STORAGE = Route(b"/v1/storage", "storaged")
+STORAGE = b"/v1/storage"
+
+
+async def nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """An application that is only looked for."""
+
+
+def service_of(path: bytes, routes: tuple[Route, ...] = ROUTES) -> str | None:
+    """The name of the service behind a raw path."""
+    mount = Router(Mount(route.prefix, nothing, route.exact) for route in routes).find(path)
+    return next((route.service for route in routes if mount is not None and route.name == mount.name), None)
+
 
 
 @pytest.mark.parametrize(
@@ -28,6 +41,12 @@ STORAGE = Route(b"/v1/storage", "storaged")
         (b"/v1/ingest/batch", "ingestd"),
         (b"/v1/sql", "queryd"),
         (b"/v1/sql/explain", "queryd"),
+        # Percent-encoded letters, digits, `-`, `.`, `_` and `~` are the characters that they encode (RFC 3986, 6.2.2.2).
+        (b"/v1/%73torage/a", "storaged"),
+        (b"/%76%31/s%71%6C", "queryd"),
+        (b"/v1%2Fstorage/a", None),
+        (b"/v1/storage%2Fa", None),
+        (b"/v1/%2573torage/a", None),
         (b"/v1/embed", "embedd"),
         (b"/v1/embed/batch", "embedd"),
         # What has no slash-subtree of its own, or only looks like a prefix.
@@ -36,7 +55,6 @@ STORAGE = Route(b"/v1/storage", "storaged")
         (b"/v1/sqlx", None),
         (b"/v1/sql;x", None),
         (b"/v1/STORAGE/a", None),
-        (b"/v1/%73torage/a", None),
         (b"/v1//storage/a", None),
         (b"//v1/storage/a", None),
         (b"/v1/./storage/a", None),
@@ -53,18 +71,15 @@ STORAGE = Route(b"/v1/storage", "storaged")
     ],
 )
 def test_a_raw_path_belongs_to_one_upstream_or_none(path: bytes, upstream: str | None) -> None:
-    route = Routes().find(path)
-    assert (route.upstream if route else None) == upstream
+    assert service_of(path) == upstream
 
 
 @pytest.mark.parametrize(
     "path", [b"/v1/chat", b"/v1/chat/", b"/v1/chat/completions", b"/v1/chat/providers", b"/v1/models", b"/v1/models/x"]
 )
 def test_the_chat_routes_can_be_in_the_table_as_well(path: bytes) -> None:
-    route = Routes(ROUTES + CHAT_ROUTES).find(path)
-    assert route is not None
-    assert route.upstream == "chatd"
-    assert Routes(ROUTES + CHAT_ROUTES).find(b"/v1/chatter") is None
+    assert service_of(path, ROUTES + CHAT_ROUTES) == "chatd"
+    assert service_of(b"/v1/chatter", ROUTES + CHAT_ROUTES) is None
 
 
 @pytest.mark.parametrize(
@@ -81,6 +96,8 @@ def test_the_chat_routes_can_be_in_the_table_as_well(path: bytes) -> None:
         (b"/v1/storage/..a/b../...", b"", b"/storage/..a/b../..."),
         (b"/v1/storage/%252e%252e/x", b"", b"/storage/%252e%252e/x"),
         (b"/v1/storage/%25/%00/%zz", b"", b"/storage/%25/%00/%zz"),
+        (b"/v1/%73torage/a%2Db", b"", b"/%73torage/a%2Db"),
+        (b"/%76%31/storage/x", b"q", b"/storage/x?q"),
     ],
 )
 def test_path_and_query_go_through_byte_for_byte(path: bytes, query: bytes, target: bytes) -> None:
@@ -90,7 +107,7 @@ def test_path_and_query_go_through_byte_for_byte(path: bytes, query: bytes, targ
 @pytest.mark.parametrize("route", ROUTES)
 def test_every_route_loses_its_version_and_nothing_else(route: Route) -> None:
     path = route.prefix + b"/x"
-    assert upstream_target(route, path, b"") == path.removeprefix(b"/v1")
+    assert upstream_target(route.prefix, path, b"") == path.removeprefix(b"/v1")
 
 
 LEAVING = [
@@ -125,7 +142,7 @@ LEAVING = [
 @pytest.mark.parametrize("below", LEAVING)
 def test_dot_segments_that_lead_out_are_refused(below: bytes) -> None:
     with pytest.raises(ErrBadRequest, match="must stay below /v1/storage"):
-        upstream_target(STORAGE, STORAGE.prefix + below, b"")
+        upstream_target(STORAGE, STORAGE + below, b"")
 
 
 @pytest.mark.parametrize(
@@ -172,18 +189,9 @@ def _cleaned(path: bytes, *, decode_slashes: bool) -> list[bytes]:
 def test_whatever_is_let_through_stays_inside_for_a_plain_upstream(pieces: list[bytes]) -> None:
     below = b"/" + b"".join(pieces)
     try:
-        target = upstream_target(STORAGE, STORAGE.prefix + below, b"")
+        target = upstream_target(STORAGE, STORAGE + below, b"")
     except ErrBadRequest:
         return
     for decode_slashes in (False, True):
         # Behind a marker that only a climb could remove.
         assert _cleaned(target, decode_slashes=decode_slashes)[:1] == [b"storage"]
-
-
-@pytest.mark.parametrize("target", [b"http://evil/v1/storage/x", b"*", b"evil:443", b"", b"v1/storage/x", b"/v1/sql#x"])
-def test_a_target_that_is_no_absolute_path_is_no_origin_form(target: bytes) -> None:
-    assert not is_origin_form(target)
-
-
-def test_an_absolute_path_is() -> None:
-    assert is_origin_form(b"/v1/storage/x")

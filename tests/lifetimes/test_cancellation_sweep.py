@@ -27,7 +27,7 @@ from wsproto.events import CloseConnection, TextMessage
 
 import lakehouse
 from lakehouse.runtime.preflight import preflight
-from lakehouse.runtime.service import Runtime, open_runtime
+from lakehouse.runtime.runtime import Runtime, open_runtime
 from lakehouse.server.connection import Connection, serve_connection
 from lakehouse.server.limits import Limits
 from lakehouse.server.server_state import ServerState, open_server_state

@@ -19,7 +19,7 @@ import hypercorn.trio
 import pytest
 import trio
 
-from lakehouse.runtime.service import create_app
+from lakehouse.runtime.quart_app import create_app
 from tools.kit.faults.provider import Provider, open_provider
 from tools.kit.in_process_service import make_config
 from tools.kit.lifetime.daemon import Daemon, open_daemon
@@ -47,9 +47,9 @@ class Stock:
 
     async def left(self, key: str) -> float:
         """Wait until the upstream was left; when that was."""
-        while self._visits(key)[-1].left is None:
+        while self._visits(key)[-1].client_left is None:
             await trio.sleep(0.001)
-        left = self._visits(key)[-1].left
+        left = self._visits(key)[-1].client_left
         assert left is not None
         return left
 

@@ -9,11 +9,11 @@ import pytest
 
 from lakehouse import Answer, Request
 from lakehouse.asgi.middleware.auth import HEALTH_PATHS
+from lakehouse.chat.api.routes import VERSION, chat_paths
 from lakehouse.chat.dispatch.policies.failure_rules import FAILURE_RULES
 from lakehouse.core.failure_classes import ERROR_CLASSES
 from lakehouse.core.provider_failures import CLASS_FACTS
 from lakehouse.gateway.routes import ROUTES
-from lakehouse.runtime.app import CHAT_PATHS
 from lakehouse.runtime.console.endpoints import PATHS
 from tools import configuration_reference
 from tools.configuration_reference import COMMENTED, PAGE, ROOT, read_comments
@@ -49,7 +49,7 @@ def test_a_file_that_disagrees_with_the_tables_is_an_error(old: str, new: str, p
 def test_the_page_of_the_http_api_has_every_error_and_every_route() -> None:
     page = (ROOT / "docs/http-api.md").read_text()
     codes = {kind.code for kind in error_types()}
-    names = {*codes, *ERROR_CLASSES, *CHAT_PATHS, *PATHS, *(route.name for route in ROUTES)}
+    names = {*codes, *ERROR_CLASSES, *chat_paths(VERSION), *PATHS, *(route.name for route in ROUTES)}
     names |= {path.decode() for path in HEALTH_PATHS}
     names |= set(Request.__struct_fields__) | set(Answer.__struct_fields__)
     assert [name for name in sorted(names) if not re.search(rf"[`\s\"/]{re.escape(name)}[`\"/\s*]", page)] == []

@@ -10,11 +10,11 @@ import jsonschema_rs
 import pytest
 
 from lakehouse.asgi.middleware.auth import HEALTH_PATHS
+from lakehouse.chat.api.routes import VERSION, chat_paths
 from lakehouse.core.errors import Attempt
 from lakehouse.core.failure_classes import ERROR_CLASSES
 from lakehouse.core.provider_failures import failure
 from lakehouse.gateway.routes import ROUTES
-from lakehouse.runtime.app import CHAT_PATHS
 from lakehouse.runtime.console.endpoints import PATHS
 from tools.kit.service_with_providers import HELLO, open_service, sse_documents
 from tools.openapi.document import PAGE, document, documented, render
@@ -51,7 +51,7 @@ def find_references(value: Any) -> list[str]:
 
 def test_every_route_that_is_served_is_in_it() -> None:
     paths = {path for _, path in documented()}
-    own = {*CHAT_PATHS, *PATHS, *(path.decode() for path in HEALTH_PATHS)}
+    own = {*chat_paths(VERSION), *PATHS, *(path.decode() for path in HEALTH_PATHS)}
     below = {f"{route.name}/{{path}}" for route in ROUTES}
     exact = {route.name for route in ROUTES if route.exact}
     assert paths == {*own, *below, *exact, "/v1/models/{model}"}

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from lakehouse.asgi.types import Message
-from lakehouse.core.errors import ErrMethodNotAllowed, ErrUnavailable
+from lakehouse.core.errors import ErrUnavailable
 from lakehouse.core.health import HEALTHY, Health, HealthStatus
 from lakehouse.runtime.health import CHECK_TIMEOUT, HealthEndpoints, HealthRegistry, drain_check
 
@@ -91,8 +91,3 @@ def test_a_name_is_registered_once() -> None:
     registry = always(HEALTHY)
     with pytest.raises(ValueError, match="a health check sql is registered already"):
         registry.register("sql", drain_check(trio.Event()))
-
-
-async def test_only_reading_is_allowed() -> None:
-    with pytest.raises(ErrMethodNotAllowed):
-        await ask(HealthRegistry(), "/readyz", method="POST")

@@ -6,23 +6,19 @@ import inspect
 
 from hypercorn.config import Config
 from quart import Quart
-from quart.asgi import ASGIHTTPConnection
 from quart_trio import QuartTrio
-from quart_trio.asgi import TrioASGIHTTPConnection
 
-from lakehouse.chat.api.application import ChatConnection
+from lakehouse.runtime.quart_app import ServiceApp
 
 
-def test_quart_trio_offers_its_connection_class_as_the_seam() -> None:
-    assert QuartTrio.asgi_http_class is TrioASGIHTTPConnection
-    assert issubclass(ChatConnection, TrioASGIHTTPConnection)
-    for name in ("handle_messages", "handle_request", "_send_response", "_create_request_from_scope"):
-        assert callable(getattr(TrioASGIHTTPConnection, name)), name
-    assert list(inspect.signature(ASGIHTTPConnection.__init__).parameters) == ["self", "app", "scope"]
+def test_quart_trio_answers_every_scope_by_the_application_that_we_put_the_router_in_front_of() -> None:
+    assert list(inspect.signature(QuartTrio.asgi_app).parameters) == ["self", "scope", "receive", "send"]
+    assert issubclass(ServiceApp, QuartTrio)
+    assert ServiceApp.__call__ is Quart.__call__
 
 
 def test_quart_limits_time_and_bodies_where_we_switch_it_off() -> None:
-    for name in ("RESPONSE_TIMEOUT", "BODY_TIMEOUT", "MAX_CONTENT_LENGTH"):
+    for name in ("RESPONSE_TIMEOUT", "BODY_TIMEOUT", "MAX_CONTENT_LENGTH", "PROPAGATE_EXCEPTIONS"):
         assert name in Quart(__name__).config, name
 
 

@@ -293,7 +293,7 @@ async def asgi(traced: Any, ended: RequestContext, headers: list[tuple[bytes, by
 
 
 async def test_the_middleware_reads_the_callers_header_and_passes_everything_on() -> None:
-    from lakehouse.runtime.console.endpoints import Traced
+    from lakehouse.runtime.tracing import TracingMiddleware
 
     seen: list[Any] = []
 
@@ -301,7 +301,7 @@ async def test_the_middleware_reads_the_callers_header_and_passes_everything_on(
         seen.append(scope)
 
     recorder = Recorder()
-    traced = Traced(app, recorder.traces)
+    traced = TracingMiddleware(app, recorder.traces)
     one, two = make_context(), make_context()
     await asgi(traced, one, [(b"traceparent", CALLER)])
     await asgi(traced, two, [(b"traceparent", CALLER), (b"traceparent", CALLER)])

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Literal
+from math import inf
+from typing import Any, Literal
 
 import hypercorn.trio
 import trio
 from hypercorn.config import Config
-from quart import Blueprint
+from quart_trio import QuartTrio
 
+from lakehouse.asgi.lazy import LazyApp
 from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
+from lakehouse.asgi.router import Router
+from lakehouse.asgi.sse import KEEP_ALIVE
 from lakehouse.asgi.types import App
-from lakehouse.chat.api.application import ChatApplication
-from lakehouse.chat.api.interface import ModelCard, ProviderState
+from lakehouse.chat.api.interface import Dispatcher, ModelCard, ProviderState
+from lakehouse.chat.api.routes import VERSION, chat_routes
 from lakehouse.chat.model.answer import Answer
 from lakehouse.chat.model.pieces import Done, Piece
 from lakehouse.chat.model.request import Request
@@ -23,6 +27,7 @@ from lakehouse.chat.model.tool_calls import Function, ToolCall
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt, LakehouseError
+from lakehouse.runtime.app import error_response, load_views
 from lakehouse.server.listening import bind_socket
 from lakehouse.server.server import BoundApp, serve_listeners
 
@@ -138,29 +143,55 @@ class FakeDispatcher:
         return self.cards
 
 
-def application(*blueprints: Blueprint) -> ChatApplication:
-    """These routes in an application of their own."""
-    app = ChatApplication()
-    for blueprint in blueprints:
-        app.register_blueprint(blueprint)
-    return app
+def chat_app(
+    dispatcher: Dispatcher,
+    *,
+    max_body: int,
+    timeout: float = inf,
+    idle_timeout: float = 300.0,
+    keep_alive: float = KEEP_ALIVE,
+    prefix: str = VERSION,
+) -> App:
+    """The chat group over this dispatcher, as the service mounts it."""
+    views = LazyApp(lambda: load_views(lambda: dispatcher, prefix=prefix))
+    limits: Any = {"max_body": max_body, "timeout": timeout, "idle_timeout": idle_timeout, "keep_alive": keep_alive}
+    return Router(chat_routes(dispatcher, views, prefix=prefix, **limits))
 
 
-Server = Literal["ours", "hypercorn", "bare hypercorn"]
-"""Our own connections under a lifeline, as `lakehouse serve` runs the group; stock Hypercorn with a lifeline, and without."""
+Server = Literal["ours", "hypercorn", "quart-trio"]
+"""Where the group runs: on our own server, as in `lakehouse serve`; on stock Hypercorn; and there, mounted in the
+Quart-Trio application of somebody else."""
 
 
 async def serve(nursery: trio.Nursery, app: App, server: Server = "ours") -> str:
     """Serve the application in the nursery, on a free port of the loopback; gives its URL."""
-    if server != "bare hypercorn":
-        app = RequestLifetimeMiddleware(app, active_requests=ActiveRequests())
+    app = RequestLifetimeMiddleware(app, active_requests=ActiveRequests(), render_error=error_response)
     if server == "ours":
         return str(await nursery.start(_serve_ours, app))
     config = Config()
     config.bind = ["127.0.0.1:0"]
     config.accesslog = config.errorlog = None
-    urls = await nursery.start(partial(hypercorn.trio.serve, app, config))
+    served = mounted_in_quart(app) if server == "quart-trio" else app
+    urls = await nursery.start(partial(hypercorn.trio.serve, served, config))
     return str(urls[0])
+
+
+def mounted_in_quart(app: App) -> QuartTrio:
+    """A Quart-Trio application with a view of its own, in which `app` answers every other path."""
+    quart = QuartTrio("host")
+
+    @quart.get("/host")
+    async def host() -> str:
+        return "the host's own view"
+
+    views: Any = quart.asgi_app
+
+    async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+        own = scope["type"] == "lifespan" or scope["path"] == "/host"
+        await (views if own else app)(scope, receive, send)
+
+    quart.asgi_app = asgi_app  # type: ignore[method-assign]
+    return quart
 
 
 async def _serve_ours(app: App, *, task_status: trio.TaskStatus[str]) -> None:

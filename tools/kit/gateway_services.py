@@ -18,11 +18,12 @@ import trio
 from hypercorn.config import Config
 
 from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
+from lakehouse.asgi.router import Router
 from lakehouse.asgi.types import App
 from lakehouse.config import GatewayTable
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.core.context import RequestContext
-from lakehouse.gateway.proxy import Gateway
+from lakehouse.gateway.gateway import Gateway
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.server_state import open_server_state
 from tools.kit.proxy_tables import Pairs
@@ -319,7 +320,7 @@ async def open_gateway(
         gateway = Gateway(replace(GatewayTable(), **{**urls, **settings}))  # type: ignore[arg-type]
         active_requests = ActiveRequests()
         ended: list[RequestContext] = []
-        app = RequestLifetimeMiddleware(wrap(gateway), active_requests=active_requests, on_end=ended.append)
+        app = RequestLifetimeMiddleware(wrap(Router(gateway.mounts)), active_requests=active_requests, on_end=ended.append)
         try:
             with trio.fail_after(TEST_TIMEOUT):
                 async with server(app, nursery) as address:

@@ -21,7 +21,7 @@ from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrNotFound
-from lakehouse.runtime.console.endpoints import PATHS, ObservabilityEndpoints, SignIn
+from lakehouse.runtime.console.endpoints import PATHS, ObservabilityEndpoints, SignInPage
 from lakehouse.server.server import BoundApp, serve_listeners
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry
@@ -93,7 +93,7 @@ class PageService:
         names = LabelValues(routes=ROUTES, providers=PROVIDERS, tiers=("judge",), upstreams=tuple(GATEWAY.values()))
         self.observer = Telemetry(names, sources, log=CapturedLog().log)
         self._views = ObservabilityEndpoints(self.observer)
-        server_state = AuthMiddleware(self._app, tokens=Tokens(tokens), sign_in=SignIn())
+        server_state = AuthMiddleware(self._app, tokens=Tokens(tokens), sign_in=SignInPage())
         self.app = RequestLifetimeMiddleware(
             server_state, active_requests=self.active_requests, on_end=self.observer.on_end
         )

@@ -158,9 +158,9 @@ def gateway() -> Iterator[Operation]:
                 yield Operation(
                     method=method,
                     path=path,
-                    id=f"{method}_{route.upstream}{suffix}",
+                    id=f"{method}_{route.service}{suffix}",
                     tag="gateway",
-                    summary=f"Passed on to {route.upstream}, `/v1` stripped",
+                    summary=f"Passed on to {route.service}, `/v1` stripped",
                     answers={"*/*": None},
                     errors=GATEWAY_ERRORS,
                 )

@@ -1,43 +1,63 @@
-"""What Quart answers: the listings, and whatever has a path or a method that nobody serves.
+"""The routes of the chat group.
 
-Imported when the first of these requests is there, for Quart and what it brings are 12 MB and 0.1 s.
+| path | method | answered by |
+|---|---|---|
+| `/chat` | POST | `ChatEndpoint(NativeChat)`, plain ASGI |
+| `/chat/completions` | POST | `ChatEndpoint(OpenAIChat)`, plain ASGI |
+| `/chat/providers` | GET | a view of Quart-Trio, see `listings` |
+| `/models`, `/models/…` | GET | views of Quart-Trio, see `listings` |
+
+Chats are plain ASGI because Quart's request, contexts and response are a fifth of what a whole chat costs, and because
+Quart sends a response's head before it asks for the body, while the status of a stream depends on its first piece.
+Listings are asked for seldom and are what a web framework is good at.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from functools import partial
 
-from quart import request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
-
-from lakehouse.asgi import request_scope
-from lakehouse.asgi.types import Scope
-from lakehouse.chat.api import responses
-from lakehouse.chat.api.application import ChatApplication, DirectQuartResponse
-from lakehouse.chat.api.blueprints import native, openai
+from lakehouse.asgi.router import Methods, Mount, Route
+from lakehouse.asgi.sse import KEEP_ALIVE
+from lakehouse.asgi.types import App
+from lakehouse.chat.api.endpoint import ChatEndpoint
 from lakehouse.chat.api.interface import Dispatcher
-from lakehouse.chat.api.openai.errors import OPENAI_PATHS, envelope, headers_of, status_of
-from lakehouse.core.errors import ErrMethodNotAllowed, ErrNotFound, LakehouseError
+from lakehouse.chat.api.native import NativeChat
+from lakehouse.chat.api.openai.format import OpenAIChat
+
+VERSION = "/v1"
+LEGACY = ""
+"""The prefix on the second listener, where the chat group has the paths of the daemon that it replaced."""
 
 
-def routes(chat: Dispatcher | None, *, max_body: int, timeout: float, prefix: str) -> ChatApplication:
-    """The chat group under `prefix`, `/v1` or nothing; without a dispatcher every path is unknown here."""
-    application = ChatApplication()
-    if chat is not None:
-        application.register_blueprint(native(chat, max_body=max_body, timeout=timeout, prefix=f"{prefix}/chat"))
-        application.register_blueprint(openai(chat, max_body=max_body, timeout=timeout, prefix=prefix))
-    application.register_error_handler(HTTPException, _refuse)
-    return application
+def chat_paths(prefix: str) -> tuple[str, ...]:
+    """The names of the routes under a prefix, for the labels of metrics."""
+    return tuple(f"{prefix}{path}" for path in ("/chat", "/chat/providers", "/chat/completions", "/models"))
 
 
-async def _refuse(error: HTTPException) -> DirectQuartResponse:
-    """What Quart itself refuses, in our words."""
-    failure: LakehouseError = ErrNotFound("nothing is served at this path")
-    if isinstance(error, MethodNotAllowed):
-        failure = ErrMethodNotAllowed("this path does not take this method", allowed=error.valid_methods or ())
-    known = request_scope.find(cast("Scope", request.scope))
-    context = None if known is None else known.context
-    if request.path.startswith(OPENAI_PATHS):
-        document = envelope(failure, request_scope.request_id(context))
-        return DirectQuartResponse(responses.error_response(failure, document, status_of(failure), headers_of(failure)))
-    return DirectQuartResponse(responses.error_response(failure, failure.document(request_scope.request_id(context))))
+def chat_routes(
+    dispatcher: Dispatcher,
+    listings: App,
+    *,
+    prefix: str = VERSION,
+    max_body: int,
+    timeout: float,
+    idle_timeout: float,
+    keep_alive: float = KEEP_ALIVE,
+) -> tuple[Route | Mount, ...]:
+    """The chat group under `prefix`.
+
+    `max_body` is in bytes; `timeout` is the deadline of a whole call, the reading of its body included, `idle_timeout`
+    how long a client may take nothing of its response, and `keep_alive` the time between the comments of a silent
+    stream, in seconds.
+    """
+    endpoint = partial(ChatEndpoint, max_body=max_body, timeout=timeout, idle_timeout=idle_timeout)
+    native = endpoint(NativeChat(dispatcher, keep_alive=keep_alive))
+    openai = endpoint(OpenAIChat(dispatcher, keep_alive=keep_alive))
+    root = prefix.encode()
+    return (
+        Route(root + b"/chat", Methods(POST=native)),
+        Route(root + b"/chat/completions", Methods(POST=openai)),
+        Route(root + b"/chat/providers", Methods(GET=listings)),
+        Route(root + b"/models", Methods(GET=listings)),
+        Mount(root + b"/models", Methods(GET=listings)),
+    )

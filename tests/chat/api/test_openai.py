@@ -10,7 +10,6 @@ import httpx
 import pytest
 import trio
 
-from lakehouse.chat.api.blueprints import openai
 from lakehouse.chat.api.interface import ModelCard
 from lakehouse.chat.model.parts import ImagePart, ImageUrl, TextPart
 from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
@@ -18,7 +17,7 @@ from lakehouse.chat.model.request import Message, OpenAIMessage, OpenAIRequest
 from lakehouse.chat.model.tool_calls import Function, ToolCall
 from lakehouse.core.errors import Attempt, ErrProviderNotFound, ErrTimeout, ErrUnavailable, ErrUpstream, LakehouseError
 from lakehouse.core.provider_failures import failure
-from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, application, done_piece, serve
+from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, chat_app, done_piece, serve
 
 HI = [{"role": "user", "content": "Hi"}]
 ASK = {"model": "ollama/qwen3:8b", "messages": HI}
@@ -36,7 +35,7 @@ def dispatcher() -> FakeDispatcher:
 
 @pytest.fixture
 async def client(dispatcher: FakeDispatcher, nursery: trio.Nursery) -> Any:
-    url = await serve(nursery, application(openai(dispatcher, max_body=LIMIT)))
+    url = await serve(nursery, chat_app(dispatcher, max_body=LIMIT))
     async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client:
         yield client
 
@@ -198,7 +197,7 @@ async def test_the_listing(client: httpx.AsyncClient, dispatcher: FakeDispatcher
 
 
 async def test_the_prefix_is_a_choice(dispatcher: FakeDispatcher, nursery: trio.Nursery) -> None:
-    url = await serve(nursery, application(openai(dispatcher, max_body=LIMIT, prefix="")))
+    url = await serve(nursery, chat_app(dispatcher, max_body=LIMIT, prefix=""))
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         assert (await client.post("/chat/completions", json=ASK)).status_code == 200
         assert (await client.get("/models")).status_code == 200

@@ -11,13 +11,12 @@ import httpx
 import pytest
 import trio
 
-from lakehouse.chat.api.blueprints import native, openai
 from lakehouse.chat.api.openai.errors import BY_CLASS, status_of
 from lakehouse.chat.dispatch.open_dispatcher import open_service_dispatcher
 from lakehouse.config import ChatTable, Config, KimiTable, PolicyTable
 from lakehouse.core.provider_failures import CLASS_FACTS, failure
 from tools.kit import wire_files
-from tools.kit.fake_dispatcher import application, serve
+from tools.kit.fake_dispatcher import chat_app, serve
 
 KEYS = dict.fromkeys(("OLLAMA_API_KEY", "OPENROUTER_API_KEY", "OPENCODE_API_KEY", "KIMI_API_KEY"), "sk-test")
 PROVIDERS = ("ollama", "ollama_cloud", "openrouter", "opencode", "kimi")
@@ -69,7 +68,7 @@ async def service(entry: dict[str, Any], *, size: int = 4096) -> AsyncIterator[h
         open_service_dispatcher(config, env=KEYS, transports=dict.fromkeys(PROVIDERS, replay)) as dispatcher,
         trio.open_nursery() as nursery,
     ):
-        url = await serve(nursery, application(native(dispatcher, max_body=4096), openai(dispatcher, max_body=4096)))
+        url = await serve(nursery, chat_app(dispatcher, max_body=4096))
         async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client:
             yield client
         nursery.cancel_scope.cancel()

@@ -18,7 +18,7 @@ import trio.testing
 
 from lakehouse.config import parse_config
 from lakehouse.runtime.preflight import preflight
-from lakehouse.runtime.service import Runtime, open_runtime
+from lakehouse.runtime.runtime import Runtime, open_runtime
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.limits import Limits
 from lakehouse.server.listening import bind_socket, listen

@@ -1,0 +1,193 @@
+"""What is open while the service runs: the embedded model, the dispatcher, the gateway, telemetry, and the two apps."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from lakehouse.asgi.middleware.auth import AuthMiddleware, SignIn
+from lakehouse.asgi.middleware.cors import CrossOrigin, Origins
+from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
+from lakehouse.asgi.router import FindView, Router
+from lakehouse.asgi.types import App
+from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
+from lakehouse.chat.dispatch.open_dispatcher import open_service_dispatcher
+from lakehouse.config import Config
+from lakehouse.gateway.gateway import NO_APPS, Gateway
+from lakehouse.net.reactor import Reactor
+from lakehouse.runtime.app import error_response, legacy_mounts, main_mounts, own_paths
+from lakehouse.runtime.console.endpoints import ObservabilityEndpoints, SignInPage
+from lakehouse.runtime.health import HealthEndpoints, HealthRegistry, drain_check
+from lakehouse.runtime.preflight import Preflight
+from lakehouse.runtime.resources import LOCAL_MODEL, SharedResources, obtain
+from lakehouse.runtime.tracing import trace_requests
+from lakehouse.server.server_state import Mark
+from lakehouse.telemetry.log import Log
+from lakehouse.telemetry.metrics import GaugeSources, LabelValues
+from lakehouse.telemetry.telemetry import Telemetry, open_traces
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSlot:
+    """A worker's place under a supervisor, which has opened the sockets and what all workers share."""
+
+    sockets: tuple[socket.socket, ...] | None = None
+    resources: SharedResources = SharedResources()
+    directory: Path | None = None
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """Everything that is open while the service runs, and the application of each listener.
+
+    `routers` and `lifetimes` are those of the main listener and of the one that serves the chat group alone.
+    """
+
+    dispatcher: ServiceDispatcher
+    gateway: Gateway
+    sources: GaugeSources
+    stopping: trio.Event
+    health: HealthRegistry
+    routers: tuple[Router, Router]
+    lifetimes: tuple[RequestLifetimeMiddleware, RequestLifetimeMiddleware]
+    origins: Origins
+
+    @property
+    def main_app(self) -> App:
+        """Both route groups and the service's own paths."""
+        return self._with_cors(self.lifetimes[0])
+
+    @property
+    def legacy_app(self) -> App:
+        """The chat group at `/chat`, as on the daemon that it replaced."""
+        return self._with_cors(self.lifetimes[1])
+
+    def _with_cors(self, app: App) -> App:
+        return CrossOrigin(app, self.origins) if self.origins else app
+
+    @property
+    def mark(self) -> Mark | None:
+        """Makes the CORS headers of responses that a connection sends without the application."""
+        return self.origins.mark if self.origins else None
+
+    def set_connection_counter(self, count: Callable[[], int]) -> None:
+        """Show in the metrics how many connections of clients are open."""
+        self.sources.connections = count
+
+    def abort_remaining(self) -> None:
+        """End the requests that are still in flight."""
+        for lifetime in self.lifetimes:
+            lifetime.drain()
+
+
+@asynccontextmanager
+async def open_runtime(
+    config: Config,
+    checked: Preflight,
+    *,
+    env: Mapping[str, str],
+    log: Log | None = None,
+    slot: WorkerSlot | None = None,
+    apps: Mapping[str, App] = NO_APPS,
+    views: App | None = None,
+    find_view: FindView | None = None,
+) -> AsyncIterator[Runtime]:
+    """Open everything; closed with the block, or when the block is cancelled.
+
+    `apps` are services of this process by their names, for the gateway to mount in place of their URLs. `views` answers
+    the chat group's listings, and `find_view` finds the application of a path in no table, both for a web framework
+    around the service. Raises LocalModelError.
+    """
+    slot = WorkerSlot() if slot is None else slot
+    reactor = Reactor()
+    async with (
+        obtain(LOCAL_MODEL, config, slot.resources) as local,
+        open_service_dispatcher(config, env=env, local=local, reactor=reactor) as dispatcher,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(reactor.run)
+        gateway = Gateway(config.gateway, apps=apps, reactor=reactor)
+        sources = GaugeSources(
+            pools=lambda: (*gateway.upstreams.values(), *dispatcher.pools), circuits=dispatcher.open_circuits
+        )
+        telemetry = Telemetry(
+            _label_values(config, dispatcher, gateway),
+            sources,
+            log=log or Log(config.observe.log),
+            traces=open_traces(config.observe),
+            directory=slot.directory,
+            worker=slot.index,
+        )
+        await nursery.start(telemetry.run)
+        try:
+            yield _build_apps(
+                config, checked, dispatcher, gateway, telemetry, sources, views=views, find_view=find_view
+            )
+        finally:
+            gateway.close()
+            nursery.cancel_scope.cancel()
+
+
+def _label_values(config: Config, dispatcher: ServiceDispatcher, gateway: Gateway) -> LabelValues:
+    return LabelValues(
+        routes=gateway.prefixes | dict.fromkeys(own_paths(config), ""),
+        providers=dispatcher.names,
+        tiers=tuple(config.models),
+        upstreams=tuple(gateway.upstreams),
+    )
+
+
+def _build_apps(
+    config: Config,
+    checked: Preflight,
+    dispatcher: ServiceDispatcher,
+    gateway: Gateway,
+    telemetry: Telemetry,
+    sources: GaugeSources,
+    *,
+    views: App | None,
+    find_view: FindView | None,
+) -> Runtime:
+    stopping = trio.Event()
+    checks = HealthRegistry()
+    checks.register("drain", drain_check(stopping))
+    health, console = HealthEndpoints(checks), ObservabilityEndpoints(telemetry)
+    origins = Origins(config.auth.origins)
+    main = Router(
+        main_mounts(dispatcher, gateway, health=health, console=console, config=config, views=views),
+        find_view=find_view,
+    )
+    legacy = Router(legacy_mounts(dispatcher, health=health, config=config))
+
+    def wrap(router: Router, ask_token: SignIn | None = None) -> RequestLifetimeMiddleware:
+        guarded = AuthMiddleware(
+            router,
+            tokens=checked.tokens,
+            allow=config.auth.allow,
+            trusted=config.gateway.trusted_proxies,
+            origins=origins,
+            sign_in=ask_token,
+        )
+        return RequestLifetimeMiddleware(
+            trace_requests(guarded, telemetry.traces),
+            active_requests=sources.active_requests,
+            on_end=telemetry.on_end,
+            render_error=error_response,
+        )
+
+    return Runtime(
+        dispatcher=dispatcher,
+        gateway=gateway,
+        sources=sources,
+        stopping=stopping,
+        health=checks,
+        routers=(main, legacy),
+        lifetimes=(wrap(main, SignInPage()), wrap(legacy)),
+        origins=origins,
+    )

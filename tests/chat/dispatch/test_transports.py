@@ -18,7 +18,6 @@ from lakehouse.chat.dispatch.transport.via_pool import PoolTransport
 from lakehouse.core.errors import LakehouseError
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream as Pool
-from lakehouse.upstream.request import UpstreamRequest
 from tools.kit.scripted_upstream import Script, Upstream, answer_with, never_answer, open_upstream, respond
 
 HEADERS = ((b"X-Test", b"a"), (b"x-test", b"b"))
@@ -68,7 +67,7 @@ async def provider(opener: Opener, script: Script) -> AsyncIterator[tuple[Provid
 
 
 async def post(transport: ProviderTransport, body: bytes = b"{}") -> ProviderResponse:
-    return await transport.send(UpstreamRequest(b"POST", b"/v1/chat?x=%2F", HEADERS, body))
+    return await transport.request(b"POST", b"/v1/chat?x=%2F", HEADERS, body)
 
 
 def ignore() -> None:

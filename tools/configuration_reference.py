@@ -25,6 +25,8 @@ READERS: Mapping[str, tuple[str, str]] = {
     "optional_duration": ('duration, or `""` for off', "seconds"),
     "disconnect": ('`"cancel"` or a duration', "seconds"),
     "size": ("size", "bytes"),
+    "count": ("whole number", ""),
+    "positive_count": ("whole number above zero", ""),
     "ratio": ("number from 0 to 1", ""),
     "url": ("URL", ""),
     "service_url": ("URL, or `unix:/path`", ""),
@@ -48,7 +50,7 @@ UNITS: Mapping[str, str] = {
     "chatd.policy.retries": "attempts",
     "chatd.policy.breaker_failures": "failures",
 }
-"""Units of plain whole numbers."""
+"""Units of whole numbers."""
 
 HEAD = """# Configuration reference
 
@@ -117,13 +119,12 @@ def type_of(key: str, field: Field[Any], hint: Any) -> tuple[str, str]:  # noqa:
     """The type and the unit of a key, for people. Raises LookupError for one that has none here."""
     reader = field.metadata.get("reader")
     if reader is not None:
-        return READERS[reader.__name__]
+        name, unit = READERS[reader.__name__]
+        return name, unit or UNITS.get(key, "")
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(f'`"{value}"`' for value in get_args(hint)), ""
     if hint is bool:
         return "`true` or `false`", ""
-    if hint is int:
-        return "whole number", UNITS[key]
     if hint is str:
         return "string", ""
     origin = get_origin(hint)

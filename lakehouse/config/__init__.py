@@ -1,4 +1,4 @@
-"""The configuration: what can be said (`tables`), how values are written (`values`), how a file is read (`reading`)."""
+"""The configuration: its tables (`tables`), the readers of their values (`values`), and the file (`loader`)."""
 
 from lakehouse.config.loader import ConfigError, Loaded, find, load_config, parse_config
 from lakehouse.config.tables import (

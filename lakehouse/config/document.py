@@ -1,7 +1,7 @@
-"""A `Config` as a JSON document and back: how it is handed to another process of ours.
+"""Encodes a `Config` as JSON, for another process of the service, and decodes it there.
 
-The document has the form of the TOML that the configuration is read from, without what is at its default, and is read
-in the same way. A URL with credentials is an object of its parts, for its text does not hold them.
+The document has the structure of the TOML file, without the values that are at their defaults, and is read by the same
+code. A URL with credentials is encoded as an object of its parts, because its text does not contain them.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ _URL_PARTS = {"url", "authorization", "secrets"}
 
 
 def encode_config(config: Config) -> bytes:
-    """The document as bytes. It holds the credentials of URLs: for a pipe to a child of ours, never for a log."""
+    """Encode a configuration.
+
+    The bytes contain the credentials of URLs: for a pipe to a child process, never for a log.
+    """
     return msgspec.json.encode(_table(config))
 
 
 def decode_config(data: bytes) -> Config:
-    """And back. Raises msgspec.DecodeError, or ConfigError for what no configuration can say."""
+    """Decode a configuration. Raises msgspec.DecodeError, or ConfigError for invalid values."""
     document = _restore(msgspec.json.decode(data, type=dict[str, object]))
-    assert isinstance(document, dict)  # noqa: S101 - an object stays one
-    return parse_config(document)[0]
+    assert isinstance(document, dict)  # noqa: S101 - an object is restored as an object
+    return parse_config(document).config
 
 
 def _document(value: object) -> object:
@@ -49,7 +52,7 @@ def _document(value: object) -> object:
 
 
 def _table(table: DataclassInstance) -> dict[str, object]:
-    """A table without the keys that are at their defaults, and without the tables that are empty then."""
+    """A table without the values that are at their defaults, and without the inner tables that become empty by that."""
     defaults = type(table)()
     document: dict[str, object] = {}
     for field in fields(table):
@@ -58,7 +61,7 @@ def _table(table: DataclassInstance) -> dict[str, object]:
             if rest := _table(value):
                 document[field.name] = rest
         elif value != getattr(defaults, field.name) or (isinstance(value, BaseURL) and value.authorization):
-            document[field.name] = _document(value)  # credentials are no part of a URL's text
+            document[field.name] = _document(value)  # the text of a URL does not contain its credentials
     return document
 
 

@@ -1,4 +1,4 @@
-"""Files that people write: their paths, and their text in UTF-8 with or without a byte order mark."""
+"""Text files of the operator: their paths, and their UTF-8 text with or without a byte order mark."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _OTHER_MARKS = (
 
 
 class TextError(ValueError):
-    """The bytes are not UTF-8 text. The message fits behind the name of the file: "is not UTF-8 text"."""
+    """The bytes are not UTF-8 text. The message follows the name of the file: "is not UTF-8 text"."""
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a file, without a byte order mark.
+    """Read the text of a file, without a byte order mark.
 
     Raises OSError, TextError, and ValueError for a NUL in the path.
     """
@@ -27,7 +27,7 @@ def read_text(path: str | Path) -> str:
 
 
 def decode_text(data: bytes) -> str:
-    """UTF-8 text without a byte order mark, line ends as they are in text mode. Raises TextError."""
+    """Decode UTF-8 without a byte order mark, line ends converted to newlines. Raises TextError."""
     if (encoding := other_encoding(data)) is not None:
         raise TextError(f"is not UTF-8 text but {encoding}: save it as UTF-8")
     try:
@@ -38,18 +38,18 @@ def decode_text(data: bytes) -> str:
 
 
 def other_encoding(data: bytes) -> str | None:
-    """The encoding that a byte order mark at the beginning names, if that is not UTF-8."""
+    """The encoding of the byte order mark at the beginning, if that is not UTF-8."""
     return next((encoding for mark, encoding in _OTHER_MARKS if data.startswith(mark)), None)
 
 
 def expand(path: str) -> str:
-    """A path with `~` or `~user` at its beginning replaced by that home directory.
+    """Replace `~` or `~user` at the beginning of a path by that home directory.
 
-    Raises ValueError with a clause that fits behind the name of a key.
+    Raises ValueError with a clause that follows the name of a key.
     """
     if "\0" in path:
         raise ValueError("must be a path: it has a NUL character in it")
-    expanded = os.path.expanduser(path)  # noqa: PTH111 - Path raises where a home is not known
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - `Path.expanduser` raises for an unknown home directory
     if expanded.startswith("~"):
         user = expanded.partition("/")[0]
         raise ValueError(f'begins with {user}, but the home directory of that user is not known (got "{path}")')

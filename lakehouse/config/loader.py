@@ -1,4 +1,4 @@
-"""From TOML to a `Config`: everything is checked, and all problems are reported together."""
+"""Reads TOML into a `Config`. Everything is checked, and all problems are reported together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
@@ -25,21 +25,11 @@ Table = TypeVar("Table", bound=_Dataclass)
 
 SYSTEM_FILE = Path("/etc/lakehouse/lakehouse.toml")
 
-_AT_LEAST = {
-    "gateway.max_connections": 1,
-    "gateway.max_waiting": 0,
-    "chatd.max_connections": 1,
-    "chatd.max_waiting": 0,
-    "chatd.local.context": 1,
-    "chatd.policy.retries": 0,
-    "chatd.policy.breaker_failures": 0,
-}
-
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `problems` has one line for each thing that is wrong, naming its key.
+    """The configuration is invalid. `problems` has one line for each invalid value, which begins with its key.
 
-    `readable` is the rest of it, defaults in the place of what is wrong, for whoever looks for further problems.
+    `readable` is the configuration with defaults in place of the invalid values, so that further checks can be made.
     """
 
     def __init__(self, problems: list[str], *, readable: Config | None = None) -> None:
@@ -50,17 +40,17 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loaded:
-    """A configuration, the file it came from (None: the built-in defaults), and what is odd but no error."""
+    """A configuration, warnings about its document, and the file that it was read from, if it was read from one."""
 
     config: Config
-    path: Path | None
     warnings: tuple[str, ...] = ()
+    path: Path | None = None
 
 
 def find(path: str | Path | None, env: Mapping[str, str]) -> Path | None:
-    """The first that exists of `path`, ``$LAKEHOUSE_CONFIG``, ``./lakehouse.toml`` and the system's file.
+    """The configuration file: `path`, ``$LAKEHOUSE_CONFIG``, ``./lakehouse.toml`` or the system's file.
 
-    A file that was asked for by name must exist: otherwise ConfigError.
+    None if there is none. Raises ConfigError if one of the first two is given and does not exist.
     """
     for name, source in ((path, "-c"), (env.get("LAKEHOUSE_CONFIG"), "$LAKEHOUSE_CONFIG")):
         if name:
@@ -79,10 +69,10 @@ def _named(name: str, source: str) -> Path:
 
 
 def load_config(path: str | Path | None = None, *, env: Mapping[str, str] | None = None) -> Loaded:
-    """Find and read the configuration. Raises ConfigError with every problem."""
+    """Find and read the configuration file; without one, the defaults. Raises ConfigError with every problem."""
     found = find(path, os.environ if env is None else env)
     if found is None:
-        return Loaded(config=Config(), path=None)
+        return Loaded(config=Config())
     try:
         document = tomllib.loads(read_text(found))
     except OSError as error:
@@ -91,27 +81,27 @@ def load_config(path: str | Path | None = None, *, env: Mapping[str, str] | None
         raise ConfigError([f"{found} {error}"]) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{found}: {error}"]) from None
-    config, warnings = parse_config(document)
-    return Loaded(config=config, path=found, warnings=tuple(warnings))
+    return replace(parse_config(document), path=found)
 
 
-def parse_config(document: Mapping[str, object]) -> tuple[Config, list[str]]:
-    """A TOML document as a Config, with warnings. Raises ConfigError with every problem."""
+def parse_config(document: Mapping[str, object]) -> Loaded:
+    """Read a configuration from the document of a TOML file. Raises ConfigError with every problem."""
     known = {field.name for field in fields(Config)}
     foreign = sorted(set(document) - known)
-    warnings = []
-    if foreign:
-        warnings.append(f"tables that are not ours are ignored: {', '.join(foreign)}")
+    warnings = (f"tables that are not ours are ignored: {', '.join(foreign)}",) if foreign else ()
     problems: list[str] = []
     config = _read_table(Config, {k: v for k, v in document.items() if k in known}, "", problems)
     problems += _check_across_fields(config)
     if problems:
         raise ConfigError(problems, readable=config)
-    return config, warnings
+    return Loaded(config=config, warnings=warnings)
 
 
 def _read_table(table: type[Table], document: object, path: str, problems: list[str]) -> Table:
-    """One table; what is wrong goes to `problems` and the default stands in, so that the rest is checked as well."""
+    """Read one table.
+
+    Invalid values are added to `problems` and replaced by their defaults, so that all are checked.
+    """
     if not isinstance(document, dict):
         problems.append(f"{path} must be a table (got {values.quoted(document)})")
         return table()
@@ -125,6 +115,9 @@ def _read_table(table: type[Table], document: object, path: str, problems: list[
             continue
         try:
             read[name] = _read_value(known[name], hints[name], value, key, problems)
+        except values.InvalidEntries as error:
+            problems += [f"{key}.{entry} {problem}" for entry, problem in error.problems.items()]
+            read[name] = error.valid
         except ValueError as error:
             problems.append(f"{key} {error}")
     return table(**read)
@@ -133,15 +126,11 @@ def _read_table(table: type[Table], document: object, path: str, problems: list[
 def _read_value(field: Field[Any], hint: type, value: object, key: str, problems: list[str]) -> object:
     if is_dataclass(hint):
         return _read_table(hint, value, key, problems)
-    if key == "models":
-        return _read_models(value, problems)
     if reader := field.metadata.get("reader"):
         return reader(value)
     if isinstance(hint, type) and issubclass(hint, str | bool | int):
         if type(value) is not hint:
             raise ValueError(f"must be {_NAMES[hint]} (got {values.quoted(value)})")
-        if isinstance(value, int) and value < (least := _AT_LEAST.get(key, value)):
-            raise ValueError(f"must be at least {least} (got {value})")
         return value
     if get_origin(hint) is Literal and value not in get_args(hint):
         raise ValueError(f"must be one of {', '.join(map(values.quoted, get_args(hint)))} (got {values.quoted(value)})")
@@ -155,25 +144,13 @@ def _read_value(field: Field[Any], hint: type, value: object, key: str, problems
 _NAMES = {str: "a string", bool: "true or false", int: "a whole number"}
 
 
-def _read_models(value: object, problems: list[str]) -> Mapping[str, tuple[str, ...]]:
-    if not isinstance(value, dict):
-        raise ValueError(f"must be a table (got {values.quoted(value)})")
-    tiers = {}
-    for name, names in value.items():
-        try:
-            tiers[name] = values.chain(names)
-        except ValueError as error:
-            problems.append(f"models.{name} {error}")
-    return tiers
-
-
 def _suggest(name: str, known: Mapping[str, object]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _check_across_fields(config: Config) -> list[str]:
-    """What can only be judged when several keys are known."""
+    """Check what depends on several keys."""
     problems = []
     if bool(config.server.certfile) != bool(config.server.keyfile):
         missing = "server.certfile" if config.server.keyfile else "server.keyfile"

@@ -1,7 +1,7 @@
-"""What the configuration can say, with its defaults. Frozen; durations are seconds, sizes are bytes.
+"""The tables of the configuration with their defaults. Frozen; durations are in seconds, sizes in bytes.
 
-A field's type says how it is checked; a field that needs more than its type carries the function that reads it
-(`values`) as metadata.
+A value is checked against the type of its field. A field that needs more than that has a reader in its metadata: a
+function of `values` that checks and converts the value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def parsed_field(reader: Callable[[object], object], default: object) -> Any:  #
     return field(default=default, metadata={"reader": reader})
 
 
-def _limit(default: float) -> Any:  # noqa: ANN401
+def _positive_duration(default: float) -> Any:  # noqa: ANN401
     return parsed_field(values.positive_duration, default)
 
 
@@ -40,17 +40,17 @@ class GatewayTable:
     matrixd_url: str = parsed_field(values.service_url, "http://127.0.0.1:3218")
     observerd_url: str = parsed_field(values.service_url, "http://127.0.0.1:3219")
     chatd_url: str = parsed_field(values.optional_service_url, "")
-    connect_timeout: float = _limit(5.0)
-    response_timeout: float = _limit(60.0)
-    idle_timeout: float = _limit(300.0)
-    max_connections: int = 256
-    max_waiting: int = 1024
+    connect_timeout: float = _positive_duration(5.0)
+    response_timeout: float = _positive_duration(60.0)
+    idle_timeout: float = _positive_duration(300.0)
+    max_connections: int = parsed_field(values.positive_count, 256)
+    max_waiting: int = parsed_field(values.count, 1024)
     trusted_proxies: tuple[Network, ...] = parsed_field(values.networks, ())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProviderTable:
-    """A provider that needs a key: where it is and where its key is looked for."""
+    """A provider that needs a key: its URL, and the variable and dotenv file that hold the key."""
 
     base_url: str = parsed_field(values.url, "")
     key_env: str = ""
@@ -79,7 +79,7 @@ class OpenRouterTable(ProviderTable):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenCodeTable(ProviderTable):
-    """`[chatd.opencode]`: `endpoints` overrides which endpoint a model is called on."""
+    """`[chatd.opencode]`: `endpoints` overrides the endpoint of models, by pattern."""
 
     base_url: str = parsed_field(values.url, "https://opencode.ai/zen/v1")
     key_env: str = "OPENCODE_API_KEY"
@@ -89,7 +89,7 @@ class OpenCodeTable(ProviderTable):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KimiTable(ProviderTable):
-    """`[chatd.kimi]`: `wire` is the form it is spoken to in."""
+    """`[chatd.kimi]`: `wire` selects the messages or the chat completions dialect."""
 
     base_url: str = parsed_field(values.url, "https://api.kimi.com/coding/v1")
     key_env: str = "KIMI_API_KEY"
@@ -103,7 +103,7 @@ class LocalTable:
 
     model: str = parsed_field(values.path, "")
     demo: bool = False
-    context: int = 4096
+    context: int = parsed_field(values.positive_count, 4096)
 
     @property
     def configured(self) -> bool:
@@ -113,13 +113,13 @@ class LocalTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyTable:
-    """`[chatd.policy]`: what happens when an attempt fails. `on_disconnect` is None for "cancel"."""
+    """`[chatd.policy]`: retries, circuit breakers, hedges and broken streams. `on_disconnect` is None for "cancel"."""
 
-    retries: int = 2
+    retries: int = parsed_field(values.count, 2)
     backoff: float = parsed_field(values.duration, 0.25)
     max_retry_after: float = parsed_field(values.duration, 30.0)
-    breaker_failures: int = 5
-    breaker_cooldown: float = _limit(15.0)
+    breaker_failures: int = parsed_field(values.count, 5)
+    breaker_cooldown: float = _positive_duration(15.0)
     hedge_after: float | None = parsed_field(values.optional_duration, None)
     on_cut: Literal["error", "resume"] = "error"
     on_disconnect: float | None = parsed_field(values.disconnect, None)
@@ -129,16 +129,16 @@ class PolicyTable:
 class ChatTable:
     """`[chatd]`: the dispatcher, its providers and its time limits.
 
-    With `proxy_from_env` the providers are called through the proxy that `HTTPS_PROXY` and its family name.
+    With `proxy_from_env`, providers are called through the proxy of `HTTPS_PROXY` and the related variables.
     """
 
     bind: Address | None = parsed_field(values.optional_address, None)
     ollama_url: str = parsed_field(values.optional_url, "http://127.0.0.1:11434")
-    timeout: float = _limit(180.0)
-    first_token_timeout: float = _limit(60.0)
-    idle_timeout: float = _limit(60.0)
-    max_connections: int = 64
-    max_waiting: int = 1024
+    timeout: float = _positive_duration(180.0)
+    first_token_timeout: float = _positive_duration(60.0)
+    idle_timeout: float = _positive_duration(60.0)
+    max_connections: int = parsed_field(values.positive_count, 64)
+    max_waiting: int = parsed_field(values.count, 1024)
     proxy_from_env: bool = False
     max_body: int = parsed_field(values.size, 8_000_000)
     think: bool = False
@@ -162,7 +162,7 @@ class ServerTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuthTable:
-    """`[auth]`: who may come in. `origins` are the web origins whose pages may call (CORS)."""
+    """`[auth]`: tokens and networks that may connect. `origins` are the web origins whose pages may call (CORS)."""
 
     token_env: str = "LAKEHOUSE_TOKEN"  # noqa: S105 - the name of a variable
     token_file: str = parsed_field(values.path, "")
@@ -173,9 +173,9 @@ class AuthTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObserveTable:
-    """`[observe]`: how the log looks, and where traces go when `traces_url` is not empty.
+    """`[observe]`: the format of the log, and the receiver of traces if `traces_url` is not empty.
 
-    `trace_ratio` is the part of the traces that begin here which are recorded; a caller's own decision is kept.
+    `trace_ratio` is the share of the traces started here that are recorded; a caller's decision is kept.
     """
 
     log: Literal["auto", "json", "console", "off"] = "auto"
@@ -186,11 +186,11 @@ class ObserveTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """Everything the service is told. `models` maps a tier's name to the models it stands for, in order."""
+    """The whole configuration. `models` maps the name of a tier to its models, in the order in which they are tried."""
 
     gateway: GatewayTable = GatewayTable()
     chatd: ChatTable = ChatTable()
     server: ServerTable = ServerTable()
     auth: AuthTable = AuthTable()
     observe: ObserveTable = ObserveTable()
-    models: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    models: Mapping[str, tuple[str, ...]] = field(default_factory=dict, metadata={"reader": values.tiers})

@@ -1,4 +1,4 @@
-"""URLs of the configuration: their user and password are taken out of the text and kept apart from it."""
+"""URLs of the configuration. User and password are removed from their text and kept separately."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Self
 from urllib.parse import unquote_to_bytes, urlsplit
 
 SHORTEST_SECRET = 4
-"""Characters. A shorter password is not looked for in what an upstream says: it would be found in ordinary words."""
+"""Characters. A shorter password is not redacted from the texts of an upstream: ordinary words would contain it."""
 
 UNIX_SCHEME = "unix:"
 MAX_SOCKET_PATH = 107
-"""Bytes that the path of a Unix socket may have (unix(7), `sun_path`)."""
+"""Bytes of the path of a Unix socket (unix(7), `sun_path`)."""
 
 _USER_INFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:/+)?.*@", re.DOTALL)
 
 
 class BaseURL(str):
-    """A URL without user and password: as text it is safe to show.
+    """A URL without user and password: its text is safe to log.
 
-    `authorization` is the value of the `Authorization` header that the user and password make (RFC 7617), empty if
-    the URL has none. `secrets` are the texts of it that must not be shown.
+    `authorization` is the value of the `Authorization` header for its user and password (RFC 7617), empty if the URL
+    has none. `secrets` are the texts that must be redacted.
     """
 
     __slots__ = ("authorization", "secrets")
@@ -37,10 +37,10 @@ class BaseURL(str):
 
 
 def separate(url: str) -> BaseURL:
-    """A URL with its user and password taken out of it; a slash at its end is taken off.
+    """Remove user and password, and a trailing slash, from a URL.
 
-    Raises ValueError, without the password in the text, for what is no URL and for a user or a password that Basic
-    cannot carry.
+    Raises ValueError, whose text does not contain the password, for an invalid URL and for a user or password that the
+    Basic scheme cannot encode.
     """
     if isinstance(url, BaseURL):
         return url
@@ -62,14 +62,14 @@ def separate(url: str) -> BaseURL:
 
 
 def socket_path(url: str) -> str:
-    """The path of `unix:/path/of/a/socket`, over which HTTP is spoken; an empty string for any other URL."""
+    """The path of a `unix:/path/of/a/socket` URL (HTTP over a Unix socket); an empty string for any other URL."""
     return url.removeprefix(UNIX_SCHEME) if url.startswith(UNIX_SCHEME) else ""
 
 
 def basic(user: str, password: str) -> tuple[str, tuple[str, ...]]:
-    """The `Basic` credentials of a percent-encoded user and password, and what of them must not be shown.
+    """The `Basic` credentials of a percent-encoded user and password, and the texts of them that must be redacted.
 
-    Raises ValueError for what RFC 7617 does not allow.
+    Raises ValueError for characters that RFC 7617 does not allow.
     """
     name, word = unquote_to_bytes(user), unquote_to_bytes(password)
     if b":" in name:
@@ -82,5 +82,5 @@ def basic(user: str, password: str) -> tuple[str, tuple[str, ...]]:
 
 
 def redact(url: str) -> str:
-    """A URL, or what was meant as one, for an error: whatever may be a user or a password is replaced."""
+    """A URL, valid or not, for an error message: everything that may be a user or a password is replaced."""
     return _USER_INFO.sub(r"\1***@", url)

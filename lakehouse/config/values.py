@@ -1,12 +1,13 @@
-"""How single values are written in the configuration: durations, sizes, addresses, URLs, networks.
+"""Readers of single values of the configuration: durations, sizes, addresses, URLs, networks.
 
-Each function takes what TOML gave and returns the value, or raises ValueError with a clause that fits behind the name
-of the key: ``must include scheme and host (got "127.0.0.1:3211")``.
+Each function takes a value of the TOML document and returns the converted value. For an invalid one it raises
+ValueError with a clause that follows the name of the key: ``must include scheme and host (got "127.0.0.1:3211")``.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -22,8 +23,17 @@ _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2*
 Network = IPv4Network | IPv6Network
 
 
+class InvalidEntries(ValueError):
+    """Some entries of a table are invalid: `problems` has a clause for each, `valid` the other entries."""
+
+    def __init__(self, problems: dict[str, str], valid: Mapping[str, object]) -> None:
+        super().__init__(f"has invalid entries: {', '.join(problems)}")
+        self.problems = problems
+        self.valid = valid
+
+
 class Address(NamedTuple):
-    """Where to listen. Port 0 asks the system for a free one."""
+    """A listening address. Port 0 lets the system choose a free port."""
 
     host: str
     port: int
@@ -33,7 +43,7 @@ class Address(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can connect to it."""
         try:
             return ip_address(self.host).is_loopback
         except ValueError:
@@ -41,7 +51,7 @@ class Address(NamedTuple):
 
 
 def quoted(value: object) -> str:
-    """A value as the person wrote it, for the end of a sentence."""
+    """A value as it stands in the file, for an error message."""
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
@@ -68,7 +78,7 @@ def optional_duration(value: object) -> float | None:
 
 
 def disconnect(value: object) -> float | None:
-    """``"cancel"`` (None), or for how many seconds to keep reading after the client left."""
+    """``"cancel"`` (None), or the seconds of reading on after the client has disconnected."""
     if value == "cancel":
         return None
     try:
@@ -88,6 +98,24 @@ def size(value: object) -> int:
     raise ValueError(f'must be a number of bytes above zero or a size such as "8MB" (got {quoted(value)})')
 
 
+def count(value: object) -> int:
+    """A whole number that is not negative."""
+    return _whole_number(value, minimum=0)
+
+
+def positive_count(value: object) -> int:
+    """A whole number above zero."""
+    return _whole_number(value, minimum=1)
+
+
+def _whole_number(value: object, *, minimum: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"must be a whole number (got {quoted(value)})")
+    if value < minimum:
+        raise ValueError(f"must be at least {minimum} (got {value})")
+    return value
+
+
 def ratio(value: object) -> float:
     """A number from 0 to 1."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
@@ -96,9 +124,9 @@ def ratio(value: object) -> float:
 
 
 def url(value: object) -> BaseURL:
-    """An http or https URL with scheme and host, without query and fragment; a trailing slash is taken off.
+    """An http or https URL with scheme and host, without query and fragment; a trailing slash is removed.
 
-    A user and a password in it are percent-decoded into `authorization` and are no part of the text.
+    A user and a password in it are percent-decoded into `authorization` and removed from the text.
     """
     if isinstance(value, BaseURL):
         return value
@@ -187,11 +215,11 @@ def origins(value: object) -> tuple[str, ...]:
         try:
             found.append(origin(item))
         except ValueError:
-            raise ValueError(f"must be a list of web origins: {_why_no_origin(item)}") from None
+            raise ValueError(f"must be a list of web origins: {_explain_invalid_origin(item)}") from None
     return tuple(dict.fromkeys(found))
 
 
-def _why_no_origin(item: str) -> str:
+def _explain_invalid_origin(item: str) -> str:
     shown = quoted(redact(item))
     if item == "*":
         return f"{shown} would let the pages of every site in: name each origin"
@@ -212,7 +240,7 @@ def address(value: object) -> Address:
         host.encode("idna" if not host.isascii() else "ascii")
     except UnicodeError:
         raise ValueError(f"must have a host name that can be looked up (got {quoted(value)})") from None
-    return Address(host[1:-1] if bracketed else host or "0.0.0.0", int(port))  # noqa: S104 - what ":PORT" has always meant; a token is demanded for it
+    return Address(host[1:-1] if bracketed else host or "0.0.0.0", int(port))  # noqa: S104 - the usual meaning of ":PORT"; such an address requires a token
 
 
 def optional_address(value: object) -> Address | None:
@@ -221,7 +249,7 @@ def optional_address(value: object) -> Address | None:
 
 
 def header(value: object) -> str:
-    """The value of an HTTP header, or an empty string; white space around it is taken off."""
+    """The value of an HTTP header, or an empty string; white space around it is removed."""
     if not isinstance(value, str):
         raise ValueError(f"must be a string (got {quoted(value)})")
     if any(ord(character) < 32 or ord(character) == 127 for character in value.strip()):
@@ -230,7 +258,7 @@ def header(value: object) -> str:
 
 
 def networks(value: object) -> tuple[Network, ...]:
-    """A list of networks in CIDR notation; a bare address is a network of one."""
+    """A list of networks in CIDR notation; an address without a prefix length is a network of one address."""
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError(f'must be a list of networks such as ["10.0.0.0/8"] (got {quoted(value)})')
     found = []
@@ -248,3 +276,19 @@ def chain(value: object) -> tuple[str, ...]:
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise ValueError(f"must be a model's name or a list of names (got {quoted(value)})")
     return tuple(names)
+
+
+def tiers(value: object) -> dict[str, tuple[str, ...]]:
+    """A table of chains. Raises InvalidEntries."""
+    if not isinstance(value, dict):
+        raise ValueError(f"must be a table (got {quoted(value)})")
+    chains: dict[str, tuple[str, ...]] = {}
+    problems: dict[str, str] = {}
+    for name, names in value.items():
+        try:
+            chains[name] = chain(names)
+        except ValueError as error:
+            problems[name] = str(error)
+    if problems:
+        raise InvalidEntries(problems, chains)
+    return chains

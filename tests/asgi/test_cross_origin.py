@@ -62,7 +62,7 @@ NO_ORIGINS = [
 class TestConfiguration:
     @pytest.mark.parametrize(("written", "meant"), READ_AS.items())
     def test_what_is_an_origin(self, written: str, meant: str) -> None:
-        assert parse_config({"auth": {"origins": [written]}})[0].auth.origins == (meant,)
+        assert parse_config({"auth": {"origins": [written]}}).config.auth.origins == (meant,)
 
     @pytest.mark.parametrize("written", NO_ORIGINS)
     def test_what_is_none(self, written: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.config import Address, Config, ConfigError, find, load_config, parse_config, values
+from lakehouse.config import Address, Config, ConfigError, Loaded, find, load_config, parse_config, values
 from lakehouse.config.document import decode_config, encode_config
 
 ROOT = Path(__file__).parents[2]
@@ -22,9 +22,10 @@ def problems(text: str) -> list[str]:
 
 def test_the_shipped_file_names_every_key_with_its_default() -> None:
     document = tomllib.loads((ROOT / "conf/lakehouse.toml").read_text())
-    config, warnings = parse_config(document)
+    loaded = parse_config(document)
+    config = loaded.config
     assert config == Config()
-    assert warnings == []
+    assert loaded.warnings == ()
 
     def keys(table: object, path: str = "") -> set[str]:
         found = set()
@@ -43,7 +44,7 @@ def test_the_shipped_file_names_every_key_with_its_default() -> None:
 
 
 def test_an_empty_file_is_the_defaults() -> None:
-    assert parse_config({}) == (Config(), [])
+    assert parse_config({}) == Loaded(config=Config())
 
 
 @pytest.mark.parametrize(
@@ -107,9 +108,9 @@ def test_all_problems_are_reported_together() -> None:
 
 
 def test_tables_of_the_other_daemons_are_ignored_with_one_warning() -> None:
-    config, warnings = parse_config({"storaged": {"anything": 1}, "queryd": {}, "models": {"fast": "m"}})
-    assert config.models == {"fast": ("m",)}
-    assert warnings == ["tables that are not ours are ignored: queryd, storaged"]
+    loaded = parse_config({"storaged": {"anything": 1}, "queryd": {}, "models": {"fast": "m"}})
+    assert loaded.config.models == {"fast": ("m",)}
+    assert loaded.warnings == ("tables that are not ours are ignored: queryd, storaged",)
 
 
 @pytest.mark.parametrize(
@@ -144,11 +145,11 @@ def test_addresses(written: str, read: Address, loopback: bool) -> None:
 
 
 def test_policy_words_become_values() -> None:
-    config, _ = parse_config(
+    config = parse_config(
         tomllib.loads(
             '[chatd.policy]\nhedge_after = "2s"\non_disconnect = "10s"\n[auth]\nallow = ["10.0.0.0/8", "::1"]'
         )
-    )
+    ).config
     assert config.chatd.policy.hedge_after == 2.0
     assert config.chatd.policy.on_disconnect == 10.0
     assert config.auth.allow == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
@@ -157,7 +158,9 @@ def test_policy_words_become_values() -> None:
 
 
 def test_a_configuration_can_be_handed_to_another_process() -> None:
-    config, _ = parse_config({"models": {"fast": ["a", "b"]}, "chatd": {"opencode": {"endpoints": {"m": "messages"}}}})
+    config = parse_config(
+        {"models": {"fast": ["a", "b"]}, "chatd": {"opencode": {"endpoints": {"m": "messages"}}}}
+    ).config
     assert decode_config(encode_config(config)) == config
 
 

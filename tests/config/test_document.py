@@ -49,12 +49,12 @@ slow = "c"
 
 @pytest.mark.parametrize("text", ["", EVERYTHING, (Path(__file__).parents[2] / "conf/lakehouse.toml").read_text()])
 def test_a_configuration_is_the_same_on_the_other_side(text: str) -> None:
-    config, _ = parse_config(tomllib.loads(text))
+    config = parse_config(tomllib.loads(text)).config
     assert decode_config(encode_config(config)) == config
 
 
 def test_the_credentials_of_a_url_cross_with_it() -> None:
-    config, _ = parse_config(tomllib.loads(EVERYTHING))
+    config = parse_config(tomllib.loads(EVERYTHING)).config
     given, handed = config.gateway.storaged_url, decode_config(encode_config(config)).gateway.storaged_url
     assert isinstance(given, BaseURL)
     assert isinstance(handed, BaseURL)
@@ -65,7 +65,7 @@ def test_the_credentials_of_a_url_cross_with_it() -> None:
 
 def test_credentials_for_the_default_url_cross_as_well() -> None:
     """As text the URL is the default."""
-    config, _ = parse_config({"gateway": {"storaged_url": "http://user:password@127.0.0.1:3211"}})
+    config = parse_config({"gateway": {"storaged_url": "http://user:password@127.0.0.1:3211"}}).config
     assert config == Config()
     handed = decode_config(encode_config(config)).gateway.storaged_url
     assert isinstance(handed, BaseURL)

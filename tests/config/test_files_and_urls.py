@@ -158,7 +158,7 @@ class TestHomes:
             document = {name: document}
         if table == "server":
             document = {"server": {"certfile": "~/it", "keyfile": "~/it"}}
-        found: object = parse_config(document)[0]
+        found: object = parse_config(document).config
         for name in (*table.split("."), key):
             found = getattr(found, name)
         assert found == f"{home}/it"
@@ -239,7 +239,7 @@ class TestPasswordsInUrls:
     def test_how_they_are_read(self, url: str, meant: tuple[str, bytes]) -> None:
         read = values.url(url)
         assert (read, read.authorization) == (meant[0], basic(meant[1]))
-        config = parse_config({"gateway": {"storaged_url": url}})[0]
+        config = parse_config({"gateway": {"storaged_url": url}}).config
         copy = decode_config(encode_config(config)).gateway.storaged_url
         assert isinstance(copy, BaseURL)
         assert (copy, copy.authorization, copy.secrets) == (read, read.authorization, read.secrets)
@@ -258,7 +258,7 @@ class TestPasswordsInUrls:
         assert not [part for part in ("hid", "den", "user:") if part in problem]
 
     def test_nothing_that_shows_a_configuration_shows_them(self) -> None:
-        config = parse_config({"gateway": {"storaged_url": "http://user:hidden@h"}})[0]
+        config = parse_config({"gateway": {"storaged_url": "http://user:hidden@h"}}).config
         assert "hidden" not in repr(config)
         assert "hidden" not in redact("http://user:hidden@h/x")
         assert repr(separate("http://user:hidden@h")) == "'http://h'"

@@ -155,9 +155,9 @@ async def test_a_full_queue_is_waited_for(directory: str) -> None:
 
 async def test_the_status_report_knows_whether_one_listens(directory: str) -> None:
     async with open_gateway(directory=directory) as up:
-        config, _ = parse_config(
+        config = parse_config(
             {"gateway": {"storaged_url": up.storaged.url, "catalogd_url": f"unix:{directory}/none", "chatd_url": ""}}
-        )
+        ).config
         answers = {status.name: status.answers for status in await probe_upstreams(config)}
         assert answers["storaged"] is True
         assert answers["catalogd"] is False

@@ -112,7 +112,7 @@ async def test_the_card_tells_a_gateway_without_a_policy_from_one_with() -> None
         tables = lakehouse_tables(FAST, there.url, playing, "plain")
         tables["models"] = {alias: routes[0] for alias, routes in tables["models"].items()}
         tables["chatd"]["policy"] |= {"retries": 0, "breaker_failures": 0}
-        config = parse_config({**tables, "gateway": {"bind": "127.0.0.1:0"}, "observe": {"log": "off"}})[0]
+        config = parse_config({**tables, "gateway": {"bind": "127.0.0.1:0"}, "observe": {"log": "off"}}).config
         service = await nursery.start(partial(lakehouse.serve, config, env=KEYS))
         async with open_harness(FAST, {"plain": f"{service.urls[0]}/v1"}, there) as stage:
             results = await run_cases(stage, playing)
@@ -132,7 +132,7 @@ def test_the_configurations_are_what_the_gateways_read() -> None:
     for gateway in ("plain", "hedged"):
         tables = lakehouse_tables(FAST, "http://127.0.0.1:9999", playing, gateway)
         assert tomllib.loads(toml(tables)) == tables
-        config, _ = parse_config(tables)
+        config = parse_config(tables).config
         assert (config.chatd.policy.hedge_after is None) == (gateway == "plain")
         assert {name.partition("/")[0] for routes in config.models.values() for name in routes} == set(PROVIDERS)
     groups = json.loads(litellm(FAST, "http://127.0.0.1:9999", playing))["model_list"]

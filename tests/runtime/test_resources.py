@@ -55,7 +55,7 @@ def well(monkeypatch: pytest.MonkeyPatch) -> Well:
 
 
 def config(**models: list[str]) -> Config:
-    return parse_config({"models": models})[0]
+    return parse_config({"models": models}).config
 
 
 async def test_without_a_supervisor_a_process_opens_its_own(well: Well) -> None:

@@ -24,7 +24,7 @@ def make_config(**tables: Any) -> Config:
         "chatd": {"ollama_url": ""} | tables.get("chatd", {}),
         "observe": {"log": "off"} | tables.get("observe", {}),
     }
-    return parse_config(document)[0]
+    return parse_config(document).config
 
 
 @asynccontextmanager

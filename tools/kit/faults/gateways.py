@@ -76,7 +76,7 @@ async def our_services(profile: Profile, provider: str, cases: Sequence[Case]) -
         services = []
         for gateway in ("plain", "hedged"):
             tables = lakehouse_tables(profile, provider, cases, gateway)  # type: ignore[arg-type]
-            config = parse_config({**tables, **quiet})[0]
+            config = parse_config({**tables, **quiet}).config
             services.append(await nursery.start(partial(lakehouse.serve, config, env=KEYS)))
             urls[gateway] = f"{services[-1].urls[0]}/v1"  # type: ignore[index]
         yield urls

@@ -187,7 +187,7 @@ async def open_testbed(*, limits: Limits | None = None, **tables: dict[str, Any]
             "chatd": {**chatd, **tables.get("chatd", {})},
             "observe": {"log": "off"},
         }
-        config = parse_config(document)[0]
+        config = parse_config(document).config
         async with open_runtime(config, preflight(config, {}), env={}) as runtime:
             served = _served(runtime) if limits is None else _served_within(runtime, limits)
             async with served as port:

@@ -20,7 +20,7 @@ from lakehouse.upstream.address import parse_base_url
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.request import UpstreamRequest
 
-PATIENCE = 5.0
+REQUEST_TIMEOUT = 5.0
 """Seconds that an answer is waited for; the service itself gives a silent worker one."""
 
 MAX_ANSWER = 64 * 1024 * 1024
@@ -62,7 +62,7 @@ def where(config: Config) -> str:
 
 
 async def _show(url: BaseURL, headers: Headers, interval: float | None) -> None:
-    service = Upstream(url, name="the service", connect_timeout=PATIENCE, response_timeout=PATIENCE)
+    service = Upstream(url, name="the service", connect_timeout=REQUEST_TIMEOUT, response_timeout=REQUEST_TIMEOUT)
     try:
         body = await _ask(service, headers)
         await (_once(url, body) if interval is None else _live(url, body, service, headers, interval))

@@ -22,7 +22,7 @@ LIMITS = 4
 """Limits that a transfer may lag behind that rate, all in all. Pauses just under the limit are forgiven so often, and a
 transfer that makes up for them may pause again."""
 
-LOOKS = 4
+LOOKS_PER_LIMIT = 4
 """How often in each limit the kernel is asked how much it still holds."""
 
 SHORT = 64
@@ -54,7 +54,7 @@ class Pace:
     @property
     def step(self) -> float:
         """Seconds to wait for the kernel before `look`."""
-        return min(self.limit / (SHORT if self._held is None else LOOKS), self.left)
+        return min(self.limit / (SHORT if self._held is None else LOOKS_PER_LIMIT), self.left)
 
     @property
     def exhausted(self) -> bool:

@@ -41,7 +41,7 @@ class Log:
             exception_formatter=structlog.dev.plain_traceback,
         )
 
-    def flight_ended(self, context: RequestContext, ended: float, *, epoch: float | None = None) -> None:
+    def record_request(self, context: RequestContext, ended: float, *, epoch: float | None = None) -> None:
         """Write the line of a flight that ended at `ended` (trio's clock). That is now, unless `epoch` says when trio's
         clock began, in seconds since 1970."""
         if self.form == "off":

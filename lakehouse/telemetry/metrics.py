@@ -97,7 +97,7 @@ class Metrics:
     def _connections(self) -> int:
         return self._sources.connections()  # which is set once the server listens
 
-    def flight_ended(self, context: RequestContext, ended: float) -> None:
+    def record_request(self, context: RequestContext, ended: float) -> None:
         """Count a flight that ended at `ended` (trio's clock)."""
         status = logged_status(context) or 0
         try:

@@ -42,7 +42,7 @@ class Traces(Protocol):
     """What is needed of `traces.Traces`, which is imported only where traces are wanted."""
 
     def begin(self, context: RequestContext, traceparent: bytes | None) -> None: ...
-    def flight_ended(self, context: RequestContext, ended: float) -> None: ...
+    def record_request(self, context: RequestContext, ended: float) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -81,8 +81,8 @@ class Telemetry:
         self._gauges = sources.gauges
         self._ended: list[RequestContext] = []
         self._running = False
-        self.siblings = WorkerIPC(directory, worker, {"metrics": self._counts, "requests": self._requests})
-        if (left := self.siblings.load_persisted(worker)) is not None:
+        self._ipc = WorkerIPC(directory, worker, {"metrics": self._counts, "requests": self._requests})
+        if (left := self._ipc.load_persisted(worker)) is not None:
             self.metrics.restore(_snapshot(left))
 
     def on_end(self, context: RequestContext) -> None:
@@ -92,7 +92,7 @@ class Telemetry:
         a third of the time to do the same thing many times at once. Whoever asks for counts has them in full.
         """
         if self.traces is not None and context.trace is not None and context.ended is not None:
-            self.traces.flight_ended(context, context.ended)
+            self.traces.record_request(context, context.ended)
         self._ended.append(context)
         if not self._running or len(self._ended) >= MAX_BATCH:
             self._flush()
@@ -105,8 +105,8 @@ class Telemetry:
         for context in active_requests:
             if context.ended is not None:
                 try:
-                    self.metrics.flight_ended(context, context.ended)
-                    self.log.flight_ended(context, context.ended, epoch=epoch)
+                    self.metrics.record_request(context, context.ended)
+                    self.log.record_request(context, context.ended, epoch=epoch)
                 except Exception:  # whatever it is, it is not to harm the others, nor whoever looks at them together
                     logger.exception("request %s could not be counted and logged", context.id)
 
@@ -117,7 +117,7 @@ class Telemetry:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.log.sink.run)
-                await nursery.start(self.siblings.serve)
+                await nursery.start(self._ipc.serve)
                 task_status.started()
                 while True:
                     await trio.sleep(KEEP_EVERY)
@@ -135,14 +135,14 @@ class Telemetry:
         last seen."""
         from lakehouse.telemetry.exposition import exposition  # prometheus-client is wanted here only: 10 ms, 1 MB
 
-        answers = await self.siblings.ask("metrics")
+        answers = await self._ipc.ask("metrics")
         snapshots = [self._answered(answer) for answer in answers]
         families = dict.fromkeys((*FAMILIES, *self._gauges.families))
         return exposition([*snapshots, self._once(answers)], accept, families=tuple(families))
 
     async def in_flight(self) -> InFlightNow:
         """`/v1/requests` over all workers."""
-        answers = await self.siblings.ask("requests")
+        answers = await self._ipc.ask("requests")
         requests: list[dict[str, object]] = []
         for answer in answers:
             if answer.data is not None:
@@ -152,7 +152,7 @@ class Telemetry:
         return InFlightNow(requests=requests, workers=len(answers) - silent, silent=silent)
 
     def _answered(self, answer: WorkerAnswer) -> Snapshot:
-        data = answer.data if answer.data is not None else self.siblings.load_persisted(answer.worker)
+        data = answer.data if answer.data is not None else self._ipc.load_persisted(answer.worker)
         return {} if data is None else _snapshot(data)
 
     def _once(self, answers: Sequence[WorkerAnswer]) -> Snapshot:
@@ -168,7 +168,7 @@ class Telemetry:
 
     def _keep(self) -> None:
         self._flush()
-        self.siblings.persist(packed(self.metrics.counted()))
+        self._ipc.persist(packed(self.metrics.counted()))
 
     def _requests(self) -> bytes:
         now = trio.current_time()

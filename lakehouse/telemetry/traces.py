@@ -56,7 +56,7 @@ class Traces:
         traced = begin(traceparent, ratio=self._ratio)
         request.begin_trace(traced, with_content=self._content and traced.sampled)
 
-    def flight_ended(self, request: RequestContext, ended: float) -> None:
+    def record_request(self, request: RequestContext, ended: float) -> None:
         """Send the spans of a flight, if it is recorded. Must be called in the task of a trio program."""
         traced = request.trace
         if traced is None or not traced.sampled:

@@ -22,7 +22,7 @@ import trio
 
 logger = logging.getLogger("lakehouse.telemetry")
 
-PATIENCE = 1.0
+ANSWER_TIMEOUT = 1.0
 """Seconds that an answer is waited for: a worker that takes longer is stuck, and must not hold up the others."""
 
 ANSWER_LIMIT = 64 * 1024 * 1024
@@ -58,7 +58,7 @@ class WorkerIPC:
                 await trio.serve_listeners(self._answer, [listener])
 
     async def ask(self, question: str) -> list[WorkerAnswer]:
-        """Every worker's answer, in the order of their places; takes `PATIENCE` seconds at the most."""
+        """Every worker's answer, in the order of their places; takes `ANSWER_TIMEOUT` seconds at the most."""
         answers: dict[int, bytes | None] = {self.worker: self._answers[question]()}
 
         async def collect(worker: int) -> None:
@@ -103,7 +103,7 @@ class WorkerIPC:
         return self._directory / name
 
     async def _ask(self, worker: int, question: str) -> bytes | None:
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(ANSWER_TIMEOUT):
             try:
                 async with await trio.open_unix_socket(str(self._socket(worker))) as stream:
                     await stream.send_all(question.encode() + b"\n")
@@ -113,8 +113,8 @@ class WorkerIPC:
         return None
 
     async def _answer(self, stream: trio.SocketStream) -> None:
-        # Bounded both ways: a sibling that asks and does not read gives up after PATIENCE itself.
-        with trio.move_on_after(2 * PATIENCE), contextlib.suppress(trio.BrokenResourceError):
+        # Bounded both ways: a sibling that asks and does not read gives up after ANSWER_TIMEOUT itself.
+        with trio.move_on_after(2 * ANSWER_TIMEOUT), contextlib.suppress(trio.BrokenResourceError):
             question = b""
             while not question.endswith(b"\n") and len(question) < _QUESTION_LIMIT:
                 if not (data := await stream.receive_some(_QUESTION_LIMIT)):

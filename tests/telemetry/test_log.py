@@ -26,7 +26,7 @@ def logged(**facts: Any) -> dict[str, Any]:
     caught = CapturedLog()
     ended = make_context(**facts)
     assert ended.ended is not None
-    caught.log.flight_ended(ended, ended.ended)
+    caught.log.record_request(ended, ended.ended)
     (line,) = caught.lines
     return line
 
@@ -56,7 +56,7 @@ def test_a_line_of_a_chat_says_which_model_answered_and_what_it_cost() -> None:
     chat.record_attempt("kimi", "k2", now=100.0)
     chat.record_attempt("ollama", "qwen3:8b", now=100.005, why="fallback")
     caught = CapturedLog()
-    caught.log.flight_ended(chat, 100.012)
+    caught.log.record_request(chat, 100.012)
     (line,) = caught.lines
     said = {name: line[name] for name in ("provider", "model", "tier", "attempt_count")}
     assert said == {"provider": "ollama", "model": "qwen3:8b", "tier": "local_hot", "attempt_count": 2}
@@ -99,7 +99,7 @@ def test_no_content_and_no_secret_is_in_any_line() -> None:
     )
     for form in ("json", "console"):
         caught = CapturedLog(form)
-        caught.log.flight_ended(told, 100.012)
+        caught.log.record_request(told, 100.012)
         assert told.id in caught.text
         assert secret not in caught.text
         assert content not in caught.text
@@ -125,7 +125,7 @@ def test_a_hostile_model_name_is_one_short_harmless_line() -> None:
     name = "\x1b[2J\nGET /forged 200\r" + "x" * 1000
     for form in ("json", "console"):
         caught = CapturedLog(form)
-        caught.log.flight_ended(make_context(model=name), 100.012)
+        caught.log.record_request(make_context(model=name), 100.012)
         assert len(caught.text.splitlines()) == 1
         assert "\x1b" not in caught.text
         assert len(caught.text) < 600
@@ -134,12 +134,12 @@ def test_a_hostile_model_name_is_one_short_harmless_line() -> None:
 
 def test_the_console_form_is_for_people_and_the_rest_is_json() -> None:
     console = CapturedLog("console")
-    console.log.flight_ended(make_context(), 100.012)
+    console.log.record_request(make_context(), 100.012)
     assert "POST /v1/sql 200" in console.text
     assert "outcome=answered" in console.text
     assert CapturedLog("auto").log.form == "json"  # no terminal
     off = CapturedLog("off")
-    off.log.flight_ended(make_context(), 100.012)
+    off.log.record_request(make_context(), 100.012)
     assert off.text == ""
 
 
@@ -319,5 +319,5 @@ def test_a_reader_that_is_gone_is_no_failure_of_ours() -> None:
     with pipe() as (reader, stream):
         log = Log("json", stream=stream)
         reader.close()
-        log.flight_ended(make_context(), 100.012)
+        log.record_request(make_context(), 100.012)
         assert log.sink.dropped == 1

@@ -29,7 +29,7 @@ def counted(*active_requests: RequestContext, sources: GaugeSources | None = Non
     metrics = Metrics(NAMES, sources or GaugeSources())
     for ended in active_requests:
         assert ended.ended is not None
-        metrics.flight_ended(ended, ended.ended)
+        metrics.record_request(ended, ended.ended)
     return metrics
 
 
@@ -127,10 +127,10 @@ def test_hostile_names_make_no_series_and_take_no_memory() -> None:
         made.record_attempt(name, name, now=100.0).error = name
         return made
 
-    metrics.flight_ended(strange(0), 100.1)
+    metrics.record_request(strange(0), 100.1)
     before = len(series(metrics.snapshot()))
     for number in range(1, 200):
-        metrics.flight_ended(strange(number), 100.1)
+        metrics.record_request(strange(number), 100.1)
     read = series(metrics.snapshot())
     assert len(read) == before
     assert not any("evil" in label for _, labels in read for _, label in labels)
@@ -181,7 +181,7 @@ def test_counts_survive_the_way_from_one_process_to_another() -> None:
     assert unpacked(packed(metrics.snapshot())).keys() == metrics.snapshot().keys()
     successor = Metrics(NAMES, GaugeSources())
     successor.restore(unpacked(packed(metrics.counted())))
-    successor.flight_ended(make_context(), 100.012)
+    successor.record_request(make_context(), 100.012)
     read = series(successor.snapshot())
     assert value(read, "requests_total", route="/v1/sql", outcome="answered", status="2xx") == 2
     assert value(read, "request_seconds_sum", route="/v1/sql") == pytest.approx(0.024)

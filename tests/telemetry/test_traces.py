@@ -110,7 +110,7 @@ class Recorder:
     async def spans(self, *ended: RequestContext) -> Sequence[Any]:
         for one in ended:
             assert one.ended is not None
-            self.traces.flight_ended(one, one.ended)
+            self.traces.record_request(one, one.ended)
         await self.traces.close()
         return self.exporter.get_finished_spans()
 
@@ -331,7 +331,7 @@ async def test_spans_go_out_over_http_and_a_collector_that_is_gone_costs_a_bound
         assert traces is not None
         ended = chat(trio.current_time())
         traces.begin(ended, CALLER)
-        traces.flight_ended(ended, trio.current_time())
+        traces.record_request(ended, trio.current_time())
         await traces.close()
         nursery.cancel_scope.cancel()
     assert received[0].startswith(b"POST /v1/traces HTTP/1.1\r\n")
@@ -340,6 +340,6 @@ async def test_spans_go_out_over_http_and_a_collector_that_is_gone_costs_a_bound
     assert gone is not None
     ended = chat(trio.current_time())
     gone.begin(ended, CALLER)
-    gone.flight_ended(ended, trio.current_time())
+    gone.record_request(ended, trio.current_time())
     with trio.fail_after(3):
         await gone.close()

@@ -52,7 +52,7 @@ COMMANDS = {
 
 NAMES = {"nginx": "nginx", "caddy": "Caddy"}
 
-PATIENCE = 3.0
+ANSWER_TIMEOUT = 3.0
 """Seconds for an answer that will not come."""
 
 
@@ -65,7 +65,7 @@ class Proxy:
 
     async def ask(self, target: bytes, *, headers: str = "", body: bytes = b"") -> Answer | None:
         """Its answer to a GET, or to a POST if there is a body; None if none came in time."""
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(ANSWER_TIMEOUT):
             async with Client(await trio.open_tcp_stream(*self.address)) as client:
                 try:
                     return await client.ask(target, method="POST" if body else "GET", headers=headers, body=body)

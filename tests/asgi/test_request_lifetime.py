@@ -501,7 +501,7 @@ async def chat(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.send", "text": message["text"]})
 
 
-async def test_a_websocket_has_a_flight_and_an_id(host: Host) -> None:
+async def test_a_websocket_has_a_context_and_an_id(host: Host) -> None:
     async with host(app(chat)) as served, await served.connect() as client:
         await client.send(websocket("/ws", "X-Request-Id: abc"))
         head = await client.read_until(b"\r\n\r\n")

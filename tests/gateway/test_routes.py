@@ -24,7 +24,6 @@ def service_of(path: bytes, routes: tuple[Route, ...] = ROUTES) -> str | None:
     return next((route.service for route in routes if mount is not None and route.name == mount.name), None)
 
 
-
 @pytest.mark.parametrize(
     ("path", "upstream"),
     [

@@ -185,7 +185,7 @@ async def test_failures_are_ours(autojump_clock: trio.testing.MockClock) -> None
         assert made[0].in_use == 0
 
 
-async def test_the_flight_is_kept_up_to_date() -> None:
+async def test_the_request_context_is_kept_up_to_date() -> None:
     phases: list[str] = []
     context = RequestContext(id="1", method="POST", path="/", started=0)
 

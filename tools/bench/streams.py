@@ -18,7 +18,7 @@ LATE = 0.1
 PER_SECOND = 1000
 """Streams opened a second, so that it is holding that is measured and not a rush at the door."""
 
-PATIENCE = 8.0
+OVERTIME = 8.0
 """Seconds beyond a stream's own duration after which those that are left are given up."""
 
 
@@ -54,7 +54,7 @@ def hold_streams(target: Target, *, streams: int, duration: float, resident: Cal
     crowd = _OpenStreams(target, held)
     started = time.monotonic()
     ramp = streams / PER_SECOND
-    look, end = started + 1, started + ramp + duration + PATIENCE
+    look, end = started + 1, started + ramp + duration + OVERTIME
     try:
         while (now := time.monotonic()) < end and (crowd.opened < streams or crowd.connections):
             while crowd.opened < min(streams, (now - started) * PER_SECOND):

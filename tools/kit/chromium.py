@@ -21,7 +21,7 @@ from wsproto.events import AcceptConnection, CloseConnection, Ping, Request, Tex
 
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
 PROGRAM = shutil.which("chromium")
-PATIENCE = 20.0
+PAGE_TIMEOUT = 20.0
 
 _QUIET = (
     "--headless=new",
@@ -69,7 +69,7 @@ class Tab:
 
     async def until(self, script: str) -> Any:
         """Wait for an expression to become true, and give its value."""
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(PAGE_TIMEOUT):
             while True:
                 try:
                     if value := await self.run(script):
@@ -120,7 +120,7 @@ class Browser:
         self._waiting[number] = send
         message = {"id": number, "method": method, "params": params} | ({"sessionId": session} if session else {})
         await self._stream.send_all(self._ws.send(TextMessage(json.dumps(message))))
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(PAGE_TIMEOUT):
             answer = await receive.receive()
         assert "error" not in answer, (method, answer)
         return answer["result"]
@@ -181,7 +181,7 @@ def chromium() -> Iterator[str]:
             command = [PROGRAM, *_QUIET, f"--user-data-dir={profile}", "about:blank"]
             process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            ends = time.monotonic() + PATIENCE
+            ends = time.monotonic() + PAGE_TIMEOUT
             while not (port.exists() and len(lines := port.read_text().split()) == 2):
                 assert process.poll() is None, f"chromium ended: {said.read_text(errors='replace')}"
                 assert time.monotonic() < ends, f"chromium does not start: {said.read_text(errors='replace')}"

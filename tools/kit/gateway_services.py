@@ -320,7 +320,9 @@ async def open_gateway(
         gateway = Gateway(replace(GatewayTable(), **{**urls, **settings}))  # type: ignore[arg-type]
         active_requests = ActiveRequests()
         ended: list[RequestContext] = []
-        app = RequestLifetimeMiddleware(wrap(Router(gateway.mounts)), active_requests=active_requests, on_end=ended.append)
+        app = RequestLifetimeMiddleware(
+            wrap(Router(gateway.mounts)), active_requests=active_requests, on_end=ended.append
+        )
         try:
             with trio.fail_after(TEST_TIMEOUT):
                 async with server(app, nursery) as address:

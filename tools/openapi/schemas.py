@@ -113,7 +113,7 @@ def handwritten() -> dict[str, Schema]:
             "attempt_count": INTEGER,
             "attempts": {"type": "array", "items": reference("AttemptInFlight")},
         },
-        "A request in flight; `age` and `time_left` are seconds. A relayed request has one attempt, which is not listed.",
+        "A request in flight; `age` and `time_left` are seconds. The one attempt of a relayed request is not listed.",
     )
     return {
         "Error": struct({"error": struct(error_properties(), optional=DETAILS)}, "An error in the service's own form."),

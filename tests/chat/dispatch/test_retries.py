@@ -492,7 +492,7 @@ async def test_time_with_an_upstream_that_did_not_answer_is_the_upstreams(autoju
     assert here.upstream_seconds == pytest.approx(5.0 - pause)
 
 
-async def test_a_flight_is_told_what_its_call_is_doing(autojump_clock: MockClock, mode: str) -> None:
+async def test_the_request_context_says_what_its_call_is_doing(autojump_clock: MockClock, mode: str) -> None:
     here = context()
     seen = []
 

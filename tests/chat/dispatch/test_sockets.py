@@ -177,7 +177,7 @@ async def test_a_full_queue_is_503_at_once() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_one_who_waits_in_the_queue_leaves_it_when_cancelled_and_the_flight_says_where_it_was() -> None:
+async def test_a_queued_request_leaves_the_queue_when_cancelled_and_its_phase_says_so() -> None:
     async with asking(never_answer, max_connections=1) as (dispatcher, ollama), trio.open_nursery() as nursery:
         nursery.start_soon(dispatcher, ask())
         while not ollama.requests:

@@ -22,7 +22,7 @@ INSTANT = 0.003
 """Seconds, from there, in which a client leaves at an instant that is drawn."""
 
 
-def _silent(tag: str) -> tuple[bytes, str]:
+def _unanswered(tag: str) -> tuple[bytes, str]:
     return get_request(f"silent/{tag}"), f"silent/{tag}"
 
 
@@ -64,8 +64,8 @@ def _hedge(tag: str) -> tuple[bytes, str]:
 
 
 KINDS = (
-    _silent,
-    _silent,
+    _unanswered,
+    _unanswered,
     _pipelined,
     _endless,
     _endless,

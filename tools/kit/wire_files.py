@@ -10,10 +10,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lakehouse.chat.dialects.base import Dialect, Quirks
-from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
-from lakehouse.chat.dialects.messages.dialect import Messages
-from lakehouse.chat.dialects.ollama.dialect import Ollama
+from lakehouse.chat.dialects.base import Dialect
+from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
+from lakehouse.chat.dialects.messages.dialect import MESSAGES
+from lakehouse.chat.dialects.ollama.dialect import OLLAMA
+from lakehouse.chat.dialects.quirks import Quirks
 
 WIRE = Path(__file__).parents[2] / "tests" / "data" / "wire"
 MANIFEST: list[dict[str, Any]] = json.loads((WIRE / "manifest.json").read_text())["files"]
@@ -31,12 +32,12 @@ def provider_of(entry: dict[str, Any]) -> str:
 
 def dialect_of(entry: dict[str, Any]) -> Dialect:
     if "messages" in entry["file"]:
-        return Messages()
-    return Ollama() if entry["provider"].startswith("ollama") else ChatCompletions()
+        return MESSAGES
+    return OLLAMA if entry["provider"].startswith("ollama") else CHAT_COMPLETIONS
 
 
 def quirks_of(entry: dict[str, Any]) -> Quirks:
-    return Quirks(provider=provider_of(entry), end_by_usage=entry["provider"] == "opencode")
+    return Quirks(provider=provider_of(entry), usage_ends_stream=entry["provider"] == "opencode")
 
 
 def chats(suffix: str) -> list[dict[str, Any]]:

@@ -13,7 +13,8 @@ import httpx
 import msgspec
 
 from lakehouse import __version__
-from lakehouse.chat.dialects.base import Dialect, Quirks
+from lakehouse.chat.dialects.base import Dialect
+from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.providers.keys import Key
 from lakehouse.config.urls import separate

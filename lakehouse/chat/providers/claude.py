@@ -9,7 +9,7 @@ import re
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from lakehouse.chat.dialects.base import Quirks
+from lakehouse.chat.dialects.quirks import Quirks
 
 ADAPTIVE_SINCE = (4, 7)
 """From this version on a thinking budget is refused with a 400, and so is any sampling parameter."""
@@ -38,7 +38,7 @@ def is_claude(model: str) -> bool:
 def quirks_of_claude(model: str, base: Quirks) -> Quirks:
     """`base` with what is particular about `model`. A name without a version is the newest of its family."""
     limit = next((limit for pattern, limit in LIMITS if fnmatchcase(model, pattern)), None)
-    base = replace(base, web_search=True, either_sampling=True, default_max_tokens=limit)
+    base = replace(base, web_search=True, exclusive_sampling=True, default_max_tokens=limit)
     named = _NAME.search(model)
     if named is None:  # claude-3-5-sonnet and older, which have the version first
         return base
@@ -46,4 +46,4 @@ def quirks_of_claude(model: str, base: Quirks) -> Quirks:
     if major is not None and (int(major), int(minor or 0)) < ADAPTIVE_SINCE:
         return base
     style = "always" if family in ALWAYS_THINKING else "adaptive"
-    return replace(base, thinking=style, send_temperature=False)  # type: ignore[arg-type]
+    return replace(base, messages_thinking=style, send_temperature=False)  # type: ignore[arg-type]

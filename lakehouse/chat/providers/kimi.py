@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lakehouse.chat.dialects.base import Dialect, Quirks
-from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
-from lakehouse.chat.dialects.messages.dialect import Messages
+from lakehouse.chat.dialects.base import Dialect
+from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
+from lakehouse.chat.dialects.messages.dialect import MESSAGES
+from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.providers.base import Endpoint, Provider
 from lakehouse.chat.providers.keys import Key
@@ -26,21 +27,21 @@ _MESSAGES = Quirks(
     unsigned_thinking=True,
     images="data",
     schema="prompt",  # a forced tool is refused while thinking, and the newest models always think
-    schema_flavour="moonshot",
+    schema_subset="moonshot",
 )
 
 _CHAT = Quirks(
     provider="kimi",
-    capabilities=ChatCompletions.capabilities - {"file", "input_audio", "refusal", "audio"} | {"video_url"},
+    capabilities=CHAT_COMPLETIONS.capabilities - {"file", "input_audio", "refusal", "audio"} | {"video_url"},
     max_tokens_field="max_completion_tokens",
     send_temperature=False,
-    think="moonshot",
+    completions_thinking="moonshot",
     reasoning_key="reasoning_content",
-    blank_reasoning=True,
+    placeholder_reasoning=True,
     empty_content="omit",  # `""` beside tool calls is a 400 (kimi-cli#2621)
     images="data",
     schema="native",
-    schema_flavour="moonshot",
+    schema_subset="moonshot",
 )
 
 
@@ -53,7 +54,7 @@ class Kimi(Provider):
         self, base_url: str, key: Key | None = None, *, wire: Literal["messages", "chat"] = "messages"
     ) -> None:
         super().__init__(base_url, key)
-        dialect: Dialect = Messages() if wire == "messages" else ChatCompletions()
+        dialect: Dialect = MESSAGES if wire == "messages" else CHAT_COMPLETIONS
         self._endpoint = self.make_endpoint(dialect, self.api_key if wire == "messages" else self.bearer)
         self._quirks = _MESSAGES if wire == "messages" else _CHAT
 

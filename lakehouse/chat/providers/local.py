@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
+from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
+from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.providers.base import Endpoint, Provider
 from lakehouse.chat.providers.keys import Key
@@ -11,8 +11,8 @@ from lakehouse.local_model.readiness import Readiness
 
 _QUIRKS = Quirks(
     provider="local",
-    think="template",
-    capabilities=ChatCompletions.capabilities - {"file", "input_audio", "refusal", "audio"},
+    completions_thinking="template",
+    capabilities=CHAT_COMPLETIONS.capabilities - {"file", "input_audio", "refusal", "audio"},
     developer_role=False,
     images="none",
     schema="native",  # llama.cpp turns it into a grammar
@@ -33,7 +33,7 @@ class Local(Provider):
     def __init__(self, base_url: str, key: Key | None = None, readiness: Readiness | None = None) -> None:
         super().__init__(base_url, key)
         self.readiness = readiness
-        self._endpoint = self.make_endpoint(ChatCompletions(), self.bearer)
+        self._endpoint = self.make_endpoint(CHAT_COMPLETIONS, self.bearer)
 
     def endpoint(self, model: str) -> Endpoint:  # noqa: ARG002
         return self._endpoint

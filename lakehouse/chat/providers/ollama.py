@@ -9,8 +9,8 @@ from datetime import datetime
 
 import msgspec
 
-from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.dialects.ollama import dialect as dialect
+from lakehouse.chat.dialects.ollama.dialect import OLLAMA
+from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.providers.base import Endpoint, ListedModel, Provider
 from lakehouse.chat.providers.keys import Key
@@ -37,7 +37,7 @@ class Ollama(Provider):
 
     def __init__(self, base_url: str, key: Key | None = None, *, think: bool = False) -> None:
         super().__init__(base_url, key)
-        self._endpoint = self.make_endpoint(dialect.Ollama(), self.bearer)
+        self._endpoint = self.make_endpoint(OLLAMA, self.bearer)
         self._quirks = self.make_quirks(think)
 
     def make_quirks(self, think: bool) -> Quirks:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lakehouse.chat.dialects.base import Quirks
+from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.providers.ollama import Ollama
 
 

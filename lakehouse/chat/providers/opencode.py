@@ -11,11 +11,11 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
-from lakehouse.chat.dialects.messages.dialect import Messages
-from lakehouse.chat.dialects.responses.dialect import Responses
-from lakehouse.chat.dialects.unsupported import UnsupportedDialect
+from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
+from lakehouse.chat.dialects.generate_content import UNSUPPORTED_GENERATE_CONTENT
+from lakehouse.chat.dialects.messages.dialect import MESSAGES
+from lakehouse.chat.dialects.quirks import Quirks
+from lakehouse.chat.dialects.responses.dialect import RESPONSES
 from lakehouse.chat.model.parts import Part
 from lakehouse.chat.model.request import Message, Request
 from lakehouse.chat.providers.base import Endpoint, Headers, Provider
@@ -37,10 +37,10 @@ class OpenCode(Provider):
         self._table: tuple[tuple[str, Served], ...] = (*(endpoints or {}).items(), *table)
         # Bearer on /messages is answered 401 "Missing API key."
         self._endpoints: dict[Served, Endpoint] = {
-            "chat_completions": self.make_endpoint(ChatCompletions(), self.bearer),
-            "responses": self.make_endpoint(Responses(), self.bearer),
-            "messages": self.make_endpoint(Messages(), self.api_key),
-            "generate_content": self.make_endpoint(UnsupportedDialect()),
+            "chat_completions": self.make_endpoint(CHAT_COMPLETIONS, self.bearer),
+            "responses": self.make_endpoint(RESPONSES, self.bearer),
+            "messages": self.make_endpoint(MESSAGES, self.api_key),
+            "generate_content": self.make_endpoint(UNSUPPORTED_GENERATE_CONTENT),
         }
 
     def endpoint_name(self, model: str) -> Served:

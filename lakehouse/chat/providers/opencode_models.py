@@ -12,9 +12,9 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
-from lakehouse.chat.dialects.messages.dialect import Messages
+from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
+from lakehouse.chat.dialects.messages.dialect import MESSAGES
+from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.providers.claude import is_claude, quirks_of_claude
 from lakehouse.config.tables import Endpoint as EndpointName
 
@@ -42,24 +42,24 @@ _BASE = Quirks(
     provider="opencode",
     max_tokens_field="max_tokens",  # the models behind the gateway do not all know `max_completion_tokens`
     # The gateway passes on what a model behind it may know. `part_extra` has no place where a text is one string.
-    capabilities=ChatCompletions.capabilities - {"refusal", "part_extra"} | {"video_url"},
+    capabilities=CHAT_COMPLETIONS.capabilities - {"refusal", "part_extra"} | {"video_url"},
     text_parts="join",  # DeepSeek answers 422 to a list of text parts; a string is taken by all
     reasoning_key="reasoning_content",  # demanded back with tool calls by Kimi and DeepSeek (opencode#25758)
-    end_by_usage=True,  # minimax and muse: no end mark, not even a finish reason (opencode#43379, #43882)
+    usage_ends_stream=True,  # minimax and muse: no end mark, not even a finish reason (opencode#43379, #43882)
 )
 
 FAMILIES: tuple[tuple[str, Quirks], ...] = (
     # `json_schema` is refused, `json_object` works; thinking is switched as at their own API.
-    ("deepseek-*", replace(_BASE, schema="json_object", think="moonshot", blank_reasoning=True)),
-    ("glm-*", replace(_BASE, schema="json_object", think="moonshot")),
+    ("deepseek-*", replace(_BASE, schema="json_object", completions_thinking="moonshot", placeholder_reasoning=True)),
+    ("glm-*", replace(_BASE, schema="json_object", completions_thinking="moonshot")),
     (
         "kimi-*",
         replace(
             _BASE,
-            schema_flavour="moonshot",
-            think="moonshot",
+            schema_subset="moonshot",
+            completions_thinking="moonshot",
             empty_content="omit",
-            blank_reasoning=True,
+            placeholder_reasoning=True,
             send_temperature=False,
         ),
     ),
@@ -73,10 +73,10 @@ def quirks_of(model: str, endpoint: Served) -> Quirks:
     family = next(quirks for pattern, quirks in FAMILIES if fnmatchcase(model, pattern))
     match endpoint:
         case "messages":
-            quirks = replace(family, schema="tool", reasoning_details=True, capabilities=Messages.capabilities)
+            quirks = replace(family, schema="tool", reasoning_details=True, capabilities=MESSAGES.capabilities)
             if is_claude(model):
                 return quirks_of_claude(model, quirks)
-            return replace(quirks, sampling_while_thinking=True, capabilities=Messages.capabilities - {"file"})
+            return replace(quirks, sampling_while_thinking=True, capabilities=MESSAGES.capabilities - {"file"})
         case "responses":  # nothing is stored there, so reasoning comes encrypted and goes back with the next turn
             return replace(family, reasoning_details=True, capabilities=None, custom_tools=True)
         case _:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
+from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
+from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.providers.base import Endpoint, Provider
 from lakehouse.chat.providers.keys import Key
@@ -24,14 +24,14 @@ class OpenRouter(Provider):
         super().__init__(base_url, key)
         names = ((b"HTTP-Referer", referer), (b"X-Title", title))
         self._endpoint = self.make_endpoint(
-            ChatCompletions(), (*self.bearer, *((name, value.encode()) for name, value in names if value))
+            CHAT_COMPLETIONS, (*self.bearer, *((name, value.encode()) for name, value in names if value))
         )
         self._quirks = Quirks(
             provider=self.name,
-            think="openrouter",
+            completions_thinking="openrouter",
             reasoning_key="reasoning",
             reasoning_details=True,
-            capabilities=ChatCompletions.capabilities | {"video_url", "cache_control"},
+            capabilities=CHAT_COMPLETIONS.capabilities | {"video_url", "cache_control"},
             custom_tools=True,
             server_tools=True,  # `openrouter:web_search` and others
         )

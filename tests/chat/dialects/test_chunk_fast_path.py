@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse.chat.dialects.base import Quirks
 from lakehouse.chat.dialects.chat_completions.chunk_fast_path import MAX_TEMPLATES, ChunkFastPath
-from lakehouse.chat.dialects.chat_completions.dialect import CompletionReader
+from lakehouse.chat.dialects.chat_completions.decode import CompletionReader
+from lakehouse.chat.dialects.decoding.event_parser import EventParser
 from lakehouse.chat.dialects.framing.sse import SseFraming
-from lakehouse.chat.dialects.parsing import Parser
+from lakehouse.chat.dialects.quirks import Quirks
 from tests.chat.dialects.test_streams import chunk, outcome, sse
 
 USUAL = b'{"id":"1","model":"m","choices":[{"index":0,"delta":{"content":%b},"finish_reason":null}]}'
@@ -28,7 +28,7 @@ def events(*texts: bytes) -> bytes:
 def taught(document: bytes = USUAL % b'"Hello"') -> ChunkFastPath:
     """A glance that has seen one chunk."""
     glance = ChunkFastPath()
-    glance.text(document)
+    glance.decode_text(document)
     return glance
 
 
@@ -79,7 +79,7 @@ def test_it_learns_nothing_where_the_text_is_not_what_it_seems(document: bytes) 
 @pytest.mark.parametrize("leak", ["never", "unopened"])
 def test_what_it_sees_stirs_as_what_is_read(leak: Any) -> None:
     def stirred(glance: ChunkFastPath | None) -> list[bool]:
-        parser = Parser(SseFraming(), CompletionReader(Quirks(inline_think=leak)), glance)
+        parser = EventParser(SseFraming(), CompletionReader(Quirks(inline_think=leak)), glance)
         stirs = []
         for data in (events(b'"a"'), events(b'""'), b": comment\n\n", events(b'"b"'), events(b'""', b'""')):
             parser.feed(data)
@@ -92,8 +92,8 @@ def test_what_it_sees_stirs_as_what_is_read(leak: Any) -> None:
 def test_it_does_not_learn_for_ever() -> None:
     glance = ChunkFastPath()
     for _ in range(MAX_TEMPLATES):
-        assert glance.text(b'{"choices":[{"delta":{"content":"a"}}]}') == "a"
-    assert glance.text(USUAL % b'"a"') == "a"
+        assert glance.decode_text(b'{"choices":[{"delta":{"content":"a"}}]}') == "a"
+    assert glance.decode_text(USUAL % b'"a"') == "a"
     assert glance.match_events(events(b'"a"')) is None
 
 
@@ -147,9 +147,9 @@ def test_it_never_changes_what_is_told(said: list[object], cuts: list[int], by_u
     body = sse(*said)
     edges = [0, *sorted(cut for cut in cuts if cut < len(body)), len(body)]
     pieces = [body[start:end] for start, end in pairwise(edges)]
-    quirks = Quirks(provider="p", end_by_usage=by_usage, inline_think=leak)
+    quirks = Quirks(provider="p", usage_ends_stream=by_usage, inline_think=leak)
     told = [
-        outcome(Parser(SseFraming(), CompletionReader(quirks), glance), fed)
+        outcome(EventParser(SseFraming(), CompletionReader(quirks), glance), fed)
         for glance in (None, ChunkFastPath())
         for fed in (pieces, [body], [sse(event) for event in said])
     ]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.chat.dialects.base import Quirks
 from lakehouse.chat.dialects.chat_completions.completion_fast_path import decode_text_only
-from lakehouse.chat.dialects.chat_completions.dialect import CompletionReader
-from lakehouse.chat.dialects.parsing import read_whole
+from lakehouse.chat.dialects.chat_completions.decode import CompletionReader
+from lakehouse.chat.dialects.decoding.event_parser import decode_body
+from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.answer import ProviderAnswer, Supplements
 from lakehouse.chat.model.usage import Usage
 from lakehouse.core.errors import LakehouseError
@@ -88,7 +88,7 @@ AT_ONCE: list[tuple[Any, ProviderAnswer]] = [
 def test_text_and_nothing_else_is_read_at_once(document: Any, reply: ProviderAnswer) -> None:
     body = json.dumps(document).encode()
     assert decode_text_only(body, Quirks()) == reply
-    assert read_whole(body, CompletionReader(Quirks())) == reply
+    assert decode_body(body, CompletionReader(Quirks())) == reply
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_reasoning_that_may_leak_into_the_text_is_left_to_it_too(inline: Any) ->
     body = json.dumps(completion({"content": "  <th"})).encode()
     assert (
         decode_text_only(body, leaky)
-        == read_whole(body, CompletionReader(leaky))
+        == decode_body(body, CompletionReader(leaky))
         == ProviderAnswer(content="  <th", finish_reason="stop")
     )
 
@@ -146,7 +146,7 @@ def test_reasoning_that_may_leak_into_the_text_is_left_to_it_too(inline: Any) ->
 def test_what_providers_really_sent_means_the_same_either_way(entry: dict[str, Any]) -> None:
     body, quirks = wire_files.body_of(entry), wire_files.quirks_of(entry)
     if (reply := decode_text_only(body, quirks)) is not None:
-        assert reply == read_whole(body, CompletionReader(quirks))
+        assert reply == decode_body(body, CompletionReader(quirks))
 
 
 ODD = st.sampled_from(
@@ -204,6 +204,6 @@ def test_no_answer_means_something_else_for_being_read_at_once(document: Any, in
     if reply is None:
         return
     try:
-        assert read_whole(body, CompletionReader(quirks)) == reply
+        assert decode_body(body, CompletionReader(quirks)) == reply
     except LakehouseError as error:
         pytest.fail(f"the other reader refuses it: {error}")

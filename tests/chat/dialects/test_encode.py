@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
-from lakehouse.chat.dialects.base import Dialect, Quirks
-from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
-from lakehouse.chat.dialects.messages.dialect import Messages
-from lakehouse.chat.dialects.ollama.dialect import Ollama
-from lakehouse.chat.dialects.responses.dialect import Responses
-from lakehouse.chat.dialects.tools import ANSWER_TOOL
-from lakehouse.chat.dialects.unsupported import UnsupportedDialect
+from lakehouse.chat.dialects.base import Dialect
+from lakehouse.chat.dialects.changes import Changes
+from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
+from lakehouse.chat.dialects.generate_content import UNSUPPORTED_GENERATE_CONTENT
+from lakehouse.chat.dialects.messages.dialect import MESSAGES
+from lakehouse.chat.dialects.ollama.dialect import OLLAMA
+from lakehouse.chat.dialects.quirks import Quirks
+from lakehouse.chat.dialects.responses.dialect import RESPONSES
+from lakehouse.chat.dialects.schema.answer_tool import ANSWER_TOOL
 from lakehouse.chat.model.request import OpenAIRequest, Request
 from lakehouse.core.errors import ErrBadRequest, LakehouseError
 
-CHAT, OLLAMA, MESSAGES, RESPONSES = ChatCompletions(), Ollama(), Messages(), Responses()
+CHAT = CHAT_COMPLETIONS
 ALL = [CHAT, OLLAMA, MESSAGES, RESPONSES]
 HELLO = [{"role": "user", "content": "Hello"}]
 PIXEL = "iVBORw0KGgo="
@@ -41,7 +43,9 @@ def body(
 ) -> dict[str, Any]:
     kind = OpenAIRequest if "extra" in fields else Request
     request = kind(model="asked/for", messages=messages or HELLO, **fields)  # type: ignore[arg-type]
-    encoded = dialect.encode(request, model="m", stream=stream, quirks=quirks or Quirks(provider="p"))
+    encoded = dialect.encode(
+        request, model="m", stream=stream, quirks=quirks or Quirks(provider="p"), changes=Changes()
+    )
     return json.loads(encoded)  # type: ignore[no-any-return]
 
 
@@ -107,16 +111,16 @@ def test_streams_are_asked_for(dialect: Dialect) -> None:
         (Quirks(), {"think": "high"}, {"reasoning_effort": "high"}),
         (Quirks(default_think=False), {}, {"reasoning_effort": "none"}),
         (Quirks(default_think=False), {"think": "low"}, {"reasoning_effort": "low"}),
-        (Quirks(think="none"), {"think": "high"}, {}),
-        (Quirks(think="openrouter"), {"think": True}, {"reasoning": {"enabled": True}}),
-        (Quirks(think="openrouter"), {"think": False}, {"reasoning": {"effort": "none"}}),
-        (Quirks(think="openrouter"), {"think": "xhigh"}, {"reasoning": {"effort": "xhigh"}}),
-        (Quirks(think="moonshot"), {"think": True}, {"thinking": {"type": "enabled"}}),
-        (Quirks(think="moonshot"), {"think": "low"}, {"thinking": {"type": "enabled", "effort": "low"}}),
-        (Quirks(think="moonshot"), {"think": False}, {"thinking": {"type": "disabled"}}),
-        (Quirks(think="moonshot"), {"think": "none"}, {"thinking": {"type": "disabled"}}),
-        (Quirks(think="template"), {"think": False}, {"chat_template_kwargs": {"enable_thinking": False}}),
-        (Quirks(think="template"), {"think": "low"}, {"chat_template_kwargs": {"enable_thinking": True}}),
+        (Quirks(completions_thinking="none"), {"think": "high"}, {}),
+        (Quirks(completions_thinking="openrouter"), {"think": True}, {"reasoning": {"enabled": True}}),
+        (Quirks(completions_thinking="openrouter"), {"think": False}, {"reasoning": {"effort": "none"}}),
+        (Quirks(completions_thinking="openrouter"), {"think": "xhigh"}, {"reasoning": {"effort": "xhigh"}}),
+        (Quirks(completions_thinking="moonshot"), {"think": True}, {"thinking": {"type": "enabled"}}),
+        (Quirks(completions_thinking="moonshot"), {"think": "low"}, {"thinking": {"type": "enabled", "effort": "low"}}),
+        (Quirks(completions_thinking="moonshot"), {"think": False}, {"thinking": {"type": "disabled"}}),
+        (Quirks(completions_thinking="moonshot"), {"think": "none"}, {"thinking": {"type": "disabled"}}),
+        (Quirks(completions_thinking="template"), {"think": False}, {"chat_template_kwargs": {"enable_thinking": False}}),
+        (Quirks(completions_thinking="template"), {"think": "low"}, {"chat_template_kwargs": {"enable_thinking": True}}),
     ],
 )  # fmt: skip
 def test_the_facts_of_chat_completions(quirks: Quirks, fields: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -432,7 +436,7 @@ def test_what_is_no_tool_is_refused_by_name(dialect: Dialect, fields: dict[str, 
 def test_a_tool_schema_that_is_none_is_refused_where_it_has_to_be_rewritten() -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "nonsense"}}}
     with pytest.raises(ErrBadRequest, match=r"`tools\[0\]\.function\.parameters`"):
-        body(CHAT, tools=[tool], quirks=Quirks(schema_flavour="moonshot"))
+        body(CHAT, tools=[tool], quirks=Quirks(schema_subset="moonshot"))
 
 
 # Images
@@ -508,5 +512,5 @@ def test_the_place_of_an_image_is_named_as_the_caller_counts() -> None:
 
 def test_gemini_is_another_endpoint() -> None:
     with pytest.raises(LakehouseError, match=r"m of opencode .*generateContent") as caught:
-        body(UnsupportedDialect(), quirks=Quirks(provider="opencode"))
+        body(UNSUPPORTED_GENERATE_CONTENT, quirks=Quirks(provider="opencode"))
     assert caught.value.error_class == "wrong_endpoint"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lakehouse.chat.dialects.errors.classifier import classify, refusal
+from lakehouse.chat.dialects.errors.classifier import classify, classify_error_object
 from lakehouse.core.errors import LakehouseError
 from tools.kit import wire_files
 
@@ -238,7 +238,7 @@ def test_the_balance_of_opencode_itself_is_not_the_callers() -> None:
     ],
 )
 def test_an_error_inside_an_answer_carries_its_own_status(document: dict[str, Any], expected: str) -> None:
-    error = refusal(document, provider="p")
+    error = classify_error_object(document, provider="p")
     assert (error.error_class, error.upstream_status) == (expected, 200)
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from lakehouse.chat.dialects.base import Quirks, StreamParser
-from lakehouse.chat.dialects.exchange import CallCodec, deltas_of
+from lakehouse.chat.dialects.base import StreamParser
+from lakehouse.chat.dialects.call_codec import CallCodec
+from lakehouse.chat.dialects.decoding.deltas import build_deltas
+from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import ContentPiece, Delta, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Request
@@ -66,15 +68,15 @@ def test_a_whole_answer(entry: dict[str, Any]) -> None:
 @pytest.mark.parametrize("entry", WHOLE, ids=name)
 @pytest.mark.parametrize("size", [1, 7, 4096])
 def test_a_whole_answer_where_a_stream_was_asked_for(entry: dict[str, Any], size: int) -> None:
-    deltas, reply = run(exchange(entry, stream=True).parser(), wire_files.body_of(entry), size)
+    deltas, reply = run(exchange(entry, stream=True).make_parser(), wire_files.body_of(entry), size)
     check(reply, entry["expect"])
-    assert deltas == deltas_of(reply)
+    assert deltas == build_deltas(reply)
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096])
 @pytest.mark.parametrize("entry", [entry for entry in wire_files.streams() if not expects_error(entry)], ids=name)
 def test_a_stream(entry: dict[str, Any], size: int) -> None:
-    parser = wire_files.dialect_of(entry).parser(quirks=wire_files.quirks_of(entry))
+    parser = wire_files.dialect_of(entry).make_parser(quirks=wire_files.quirks_of(entry))
     deltas, reply = run(parser, wire_files.body_of(entry), size)
     check(reply, entry["expect"])
     assert "".join(delta.text for delta in deltas if isinstance(delta, ContentPiece)) == reply.content
@@ -92,7 +94,7 @@ def test_a_stream_where_a_whole_answer_was_asked_for(entry: dict[str, Any]) -> N
 def test_an_error_with_status_200(entry: dict[str, Any]) -> None:
     for read in (
         lambda body: wire_files.dialect_of(entry).decode(body, quirks=wire_files.quirks_of(entry)),
-        lambda body: run(exchange(entry, stream=True).parser(), body, 7),
+        lambda body: run(exchange(entry, stream=True).make_parser(), body, 7),
     ):
         with pytest.raises(LakehouseError) as caught:
             read(wire_files.body_of(entry))
@@ -104,7 +106,7 @@ def test_an_error_with_status_200(entry: dict[str, Any]) -> None:
 @pytest.mark.parametrize("entry", [entry for entry in wire_files.streams() if expects_error(entry)], ids=name)
 def test_an_error_in_a_stream_comes_after_what_was_said_before_it(entry: dict[str, Any], size: int) -> None:
     deltas: list[Delta] = []
-    parser = wire_files.dialect_of(entry).parser(quirks=wire_files.quirks_of(entry))
+    parser = wire_files.dialect_of(entry).make_parser(quirks=wire_files.quirks_of(entry))
 
     def read_to_the_end() -> None:
         for piece in feed(parser, wire_files.body_of(entry), size):

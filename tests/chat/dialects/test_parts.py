@@ -11,18 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse.chat.dialects import tool_call_assembly
-from lakehouse.chat.dialects.answer import AnswerBuilder
-from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks, StreamParser
-from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
+from lakehouse.chat.dialects.base import MAX_ANSWER, StreamParser
+from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
+from lakehouse.chat.dialects.decoding import tool_call_fragments
+from lakehouse.chat.dialects.decoding.answer_builder import AnswerBuilder
+from lakehouse.chat.dialects.decoding.reasoning import ReasoningDetails, find_reasoning
+from lakehouse.chat.dialects.decoding.think_splitter import ThinkSplitter
+from lakehouse.chat.dialects.decoding.tool_call_assembler import MAX_CALLS, ToolCallAssembler
+from lakehouse.chat.dialects.decoding.usage import parse_money
 from lakehouse.chat.dialects.framing.lines import Event, Framing, LineSplitter, LineTooLong
 from lakehouse.chat.dialects.framing.ndjson import NdjsonFraming
 from lakehouse.chat.dialects.framing.sse import SseFraming
-from lakehouse.chat.dialects.lenient_json import count, load
-from lakehouse.chat.dialects.ollama.dialect import Ollama
-from lakehouse.chat.dialects.reasoning import Details, ThinkSplitter, read
-from lakehouse.chat.dialects.tools import MAX_CALLS, CallAssembler, ToolCallIdMap
-from lakehouse.chat.dialects.usage import money
+from lakehouse.chat.dialects.lenient_json import as_count, decode_json
+from lakehouse.chat.dialects.ollama.dialect import OLLAMA
+from lakehouse.chat.dialects.quirks import Quirks
+from lakehouse.chat.dialects.tool_calls import ToolCallIdMap
 from lakehouse.chat.model.tool_calls import ToolCall
 from lakehouse.core.errors import LakehouseError
 
@@ -96,16 +99,16 @@ def test_a_line_of_exactly_the_bound_is_read() -> None:
     assert list(LineSplitter(4).feed(b"1234\n12345"[:9])) == [b"1234"]
 
 
-@pytest.mark.parametrize("dialect", [ChatCompletions(), Ollama()])
+@pytest.mark.parametrize("dialect", [CHAT_COMPLETIONS, OLLAMA])
 def test_one_endless_line_is_an_error_and_not_memory(dialect: Any) -> None:
-    parser = dialect.parser(quirks=Quirks(provider="p"))
+    parser = dialect.make_parser(quirks=Quirks(provider="p"))
     with pytest.raises(LakehouseError, match="over its bound") as caught:
         feed_often(parser, b"x" * 65536, times=1024)  # 64 MiB
     assert caught.value.error_class == "upstream_error"
 
 
 def test_an_endless_answer_is_an_error_and_not_memory() -> None:
-    parser = ChatCompletions().parser(quirks=Quirks(provider="p"))
+    parser = CHAT_COMPLETIONS.make_parser(quirks=Quirks(provider="p"))
     event = f'data: {{"choices":[{{"delta":{{"content":"{"x" * 1_000_000}"}}}}]}}\n\n'.encode()
     with pytest.raises(LakehouseError, match=f"over the bound of {MAX_ANSWER}"):
         feed_often(parser, event, times=64)
@@ -125,7 +128,7 @@ def feed_often(parser: StreamParser, data: bytes, *, times: int) -> None:
 )
 def test_json_is_read_as_it_was_written(value: Any) -> None:
     for ascii_only in (True, False):
-        assert load(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
+        assert decode_json(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_json_is_read_as_it_was_written(value: Any) -> None:
 )
 def test_what_is_no_json_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - that it is one is the point
-        load(data)
+        decode_json(data)
 
 
 # Tool calls
@@ -150,11 +153,11 @@ def fragment(
 
 
 def assembled(fragments: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    calls = CallAssembler()
+    calls = ToolCallAssembler()
     given: list[ToolCall] = []
     for piece in fragments:
         given += calls.add([piece])
-    given += calls.end()
+    given += calls.finish()
     assert given == calls.calls
     return [(call.id, call.function.name, call.function.arguments) for call in given]
 
@@ -247,16 +250,16 @@ def test_calls_are_put_together(case: str) -> None:
 
 
 def test_a_call_is_given_out_as_soon_as_it_is_whole_for_certain() -> None:
-    calls = CallAssembler()
+    calls = ToolCallAssembler()
     assert calls.add([fragment(0, id="a", name="f", arguments="{}")]) == []
     assert [call.id for call in calls.add([fragment(1, id="b", name="g")])] == ["a"]
     assert [call.id for call in calls.add([fragment(2, id="c", name="h", arguments={})])] == []  # `b` comes first
-    assert [call.id for call in calls.end()] == ["b", "c"]
-    assert [call.id for call in CallAssembler().add([fragment(0, id="d", name="f", arguments={})])] == ["d"]
+    assert [call.id for call in calls.finish()] == ["b", "c"]
+    assert [call.id for call in ToolCallAssembler().add([fragment(0, id="d", name="f", arguments={})])] == ["d"]
 
 
 def test_an_answer_has_so_many_calls_and_no_more() -> None:
-    calls = CallAssembler()
+    calls = ToolCallAssembler()
     calls.add(fragment(index, id=f"c{index}", name="f", arguments="{") for index in range(MAX_CALLS))
     calls.add([fragment(0, arguments="}")])
     with pytest.raises(ValueError, match="more than 256 tool calls"):
@@ -264,21 +267,21 @@ def test_an_answer_has_so_many_calls_and_no_more() -> None:
 
 
 def test_arguments_are_looked_at_for_so_long_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tool_call_assembly, "MAX_LOOKED_AT", 10_000)
+    monkeypatch.setattr(tool_call_fragments, "MAX_PARSED", 10_000)
     large = fragment(0, name="f", arguments='{"x": "' + "x" * 4000 + "}")
-    calls = CallAssembler()
+    calls = ToolCallAssembler()
     calls.add([large, *[fragment(1, name="g", arguments=" ")] * 99])  # of the first one all is known
     with pytest.raises(ValueError, match="too many pieces"):
         calls.add([fragment(0, name="f", arguments="}")] * 9)
 
 
 QUADRATIC = {
-    "ids of calls that are sent back": lambda: [*map(ToolCallIdMap().call, ["a"] * 30_000)],
+    "ids of calls that are sent back": lambda: [*map(ToolCallIdMap().add_call, ["a"] * 30_000)],
     "ids with the same beginning": lambda: [
-        *map(ToolCallIdMap().call, [f"{'x' * 58}{n % 15_000:06}" for n in range(30_000)])
+        *map(ToolCallIdMap().add_call, [f"{'x' * 58}{n % 15_000:06}" for n in range(30_000)])
     ],
-    "entries of reasoning": lambda: Details().add({"type": "t", "index": n} for n in range(30_000)),
-    "white space for arguments": lambda: CallAssembler().add([fragment(0, name="f", arguments=" ")] * 30_000),
+    "entries of reasoning": lambda: ReasoningDetails().add({"type": "t", "index": n} for n in range(30_000)),
+    "white space for arguments": lambda: ToolCallAssembler().add([fragment(0, name="f", arguments=" ")] * 30_000),
 }
 
 
@@ -290,43 +293,43 @@ def test_what_there_is_much_of_takes_its_time_once(work: Callable[[], object]) -
 
 
 def test_arguments_without_a_name_are_an_error_unless_the_answer_was_cut() -> None:
-    calls = CallAssembler()
+    calls = ToolCallAssembler()
     calls.add([fragment(0, id="a", arguments='{"x":1}')])
-    assert calls.end(cut=True) == []
+    assert calls.finish(cut=True) == []
     calls.add([fragment(0, id="a", arguments='{"x":1}')])
     with pytest.raises(ValueError, match="without its name"):
-        calls.end()
+        calls.finish()
 
 
 def test_the_call_of_an_old_server() -> None:
     answer = {
         "choices": [{"message": {"function_call": {"name": "f", "arguments": "{}"}}, "finish_reason": "function_call"}]
     }
-    reply = ChatCompletions().decode(json.dumps(answer).encode(), quirks=Quirks())
+    reply = CHAT_COMPLETIONS.decode(json.dumps(answer).encode(), quirks=Quirks())
     assert [(call.function.name, call.function.arguments) for call in reply.tool_calls] == [("f", "{}")]
     assert reply.finish_reason == "tool_calls"
 
 
 def test_ids_that_are_sent_back_are_unique_and_fit_everywhere() -> None:
     ids = ToolCallIdMap()
-    assert ids.call("call_1") == "call_1"
-    assert ids.result("call_1") == "call_1"
-    assert ids.call("functions.read:0") == "functions_read_0"
-    assert ids.call("functions_read_0") == "functions_read_0_2"
-    assert ids.result("functions.read:0") == "functions_read_0"
-    assert ids.result("functions_read_0") == "functions_read_0_2"
-    assert ids.call("call_1") == "call_1_2"  # repeated in a later turn: results belong to the last one
-    assert ids.result("call_1") == "call_1"
-    assert ids.result("call_1") == "call_1_2"
-    assert len(ids.call("x" * 200)) == 64
-    assert ids.call("") == "call"
-    assert ids.result("never:heard") == "never_heard"
+    assert ids.add_call("call_1") == "call_1"
+    assert ids.take_result_id("call_1") == "call_1"
+    assert ids.add_call("functions.read:0") == "functions_read_0"
+    assert ids.add_call("functions_read_0") == "functions_read_0_2"
+    assert ids.take_result_id("functions.read:0") == "functions_read_0"
+    assert ids.take_result_id("functions_read_0") == "functions_read_0_2"
+    assert ids.add_call("call_1") == "call_1_2"  # repeated in a later turn: results belong to the last one
+    assert ids.take_result_id("call_1") == "call_1"
+    assert ids.take_result_id("call_1") == "call_1_2"
+    assert len(ids.add_call("x" * 200)) == 64
+    assert ids.add_call("") == "call"
+    assert ids.take_result_id("never:heard") == "never_heard"
 
 
 @given(st.lists(st.text(max_size=80), max_size=12))
 def test_every_id_becomes_a_good_one(given_ids: list[str]) -> None:
     ids = ToolCallIdMap()
-    sent = [ids.call(id_) for id_ in given_ids]
+    sent = [ids.add_call(id_) for id_ in given_ids]
     assert len(set(sent)) == len(sent)
     assert all(
         0 < len(id_) <= 64 and id_.replace("-", "_").replace("_", "a").isalnum() and id_.isascii() for id_ in sent
@@ -348,11 +351,11 @@ def test_every_id_becomes_a_good_one(given_ids: list[str]) -> None:
     ],
 )
 def test_the_fields_of_reasoning(message: dict[str, Any], expected: str) -> None:
-    assert read(message) == expected
+    assert find_reasoning(message) == expected
 
 
 def test_details_are_put_together_by_their_index() -> None:
-    details = Details()
+    details = ReasoningDetails()
     details.add([{"type": "reasoning.text", "text": "a", "index": 0, "format": "f"}])
     details.add([{"type": "reasoning.text", "text": "b", "index": 0, "signature": None}])
     details.add(
@@ -395,7 +398,7 @@ def test_reasoning_leaks_into_the_text(
 ) -> None:
     for splitter, expected in ((ThinkSplitter(), tagged), (ThinkSplitter(unopened=True), unopened)):
         splits = [split for start in range(0, len(text), size) for split in splitter.feed(text[start : start + size])]
-        splits += splitter.end()
+        splits += splitter.flush()
         assert all(split.text for split in splits)
         found = tuple(
             "".join(split.text for split in splits if split.kind == kind) for kind in ("reasoning", "content")
@@ -414,7 +417,10 @@ def test_text_is_not_held_back_longer_than_it_could_be_a_tag() -> None:
 
 def test_reasoning_that_has_a_field_does_not_leak_as_well() -> None:
     answer = AnswerBuilder(Quirks(inline_think="unopened"))
-    assert [delta.text for delta in (*answer.reasoning("a"), *answer.content("b </think> c"))] == ["a", "b </think> c"]  # type: ignore[union-attr]
+    assert [delta.text for delta in (*answer.add_reasoning("a"), *answer.add_text("b </think> c"))] == [
+        "a",
+        "b </think> c",
+    ]  # type: ignore[union-attr]
 
 
 # Counts and money
@@ -422,10 +428,10 @@ def test_reasoning_that_has_a_field_does_not_leak_as_well() -> None:
 
 def test_a_count_that_no_computer_could_reach_is_none() -> None:
     """Bytes that are no UTF-8 are read by Python's own parser, which knows an infinite number."""
-    document = load(b'{"text": "\xff", "usage": [1e999, -1, 2.5, true, "7", 7, 7.0]}')
+    document = decode_json(b'{"text": "\xff", "usage": [1e999, -1, 2.5, true, "7", 7, 7.0]}')
     assert isinstance(document, dict)
-    assert [count(value) for value in document["usage"]] == [None, None, None, None, None, 7, 7]
-    assert [count(value) for value in (10**400, 1e300, 2**53, 2**53 - 1)] == [None, None, None, 2**53 - 1]
+    assert [as_count(value) for value in document["usage"]] == [None, None, None, None, None, 7, 7]
+    assert [as_count(value) for value in (10**400, 1e300, 2**53, 2**53 - 1)] == [None, None, None, 2**53 - 1]
 
 
 @pytest.mark.parametrize(
@@ -433,5 +439,5 @@ def test_a_count_that_no_computer_could_reach_is_none() -> None:
     [("0.00030400", "0.000304"), (5.6e-06, "0.0000056"), (0, "0"), ("0", "0"), (True, None), ("NaN", None), ("free", None), (-1, None), ("1e400", None), (1e308, None), (None, None), ({}, None)],
 )  # fmt: skip
 def test_money(value: object, expected: str | None) -> None:
-    amount = money(value)
+    amount = parse_money(value)
     assert (None if amount is None else f"{amount.normalize():f}") == expected

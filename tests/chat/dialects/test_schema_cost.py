@@ -10,7 +10,7 @@ import pytest
 from lakehouse.chat.dialects.schema.cost import MAX_EXPANDED, SchemaCost, SchemaTooComplex
 from lakehouse.chat.dialects.schema.validate import (
     MAX_CHECKS,
-    MAX_FINDINGS,
+    MAX_ERROR_CHECKS,
     AnswerValidator,
     SchemaMismatch,
     compile_schema,
@@ -68,7 +68,7 @@ def test_a_schema_that_explodes_is_refused_however_it_refers(names: str) -> None
     ],
 )
 def test_references_that_lead_somewhere_are_followed(schema: dict[str, Any], fitting: object) -> None:
-    assert AnswerValidator(schema, provider="p").json_in(json.dumps(fitting)) == json.dumps(fitting)
+    assert AnswerValidator(schema, provider="p").extract_json(json.dumps(fitting)) == json.dumps(fitting)
 
 
 @pytest.mark.parametrize("reference", ["#nowhere", "other.json", "https://example.com/schema#/a"])
@@ -116,16 +116,16 @@ def test_schemas_that_depend_on_each_other_are_looked_at_once() -> None:
 
 def test_numbers_beyond_every_float_are_only_too_many() -> None:
     wide = {"anyOf": [{"type": "array", "minItems": 1, "items": {"$ref": "#"}}] * 9}
-    assert SchemaCost(wide).findings(nested(400, [])) > 10**308
+    assert SchemaCost(wide).estimate_error_checks(nested(400, [])) > 10**308
     with pytest.raises(SchemaMismatch, match="to say where"):
-        AnswerValidator(wide, provider="p").json_in(json.dumps(nested(400, [])))
+        AnswerValidator(wide, provider="p").extract_json(json.dumps(nested(400, [])))
 
 
 @pytest.mark.parametrize("depth", [4, 20, 400])
 def test_an_answer_is_checked_in_no_time_though_to_say_where_it_is_wrong_would_take_for_ever(depth: int) -> None:
     """Whoever tries it without the bound does not see the end of the second."""
     with pytest.raises(SchemaMismatch, match="not valid under any" if depth < 5 else "to say where"):
-        AnswerValidator(BRANCHING, provider="p").json_in(json.dumps(nested(depth, [])))
+        AnswerValidator(BRANCHING, provider="p").extract_json(json.dumps(nested(depth, [])))
 
 
 def test_where_an_honest_answer_is_wrong_is_said() -> None:
@@ -133,7 +133,7 @@ def test_where_an_honest_answer_is_wrong_is_said() -> None:
     for _ in range(8):
         value = {"v": 1, "c": [{"v": 1}, value]}
     with pytest.raises(SchemaMismatch, match=r"at `\$(\.c\[1\]){8}\.v`: \"x\" is not of type \"integer\""):
-        AnswerValidator(TREE, provider="p").json_in(json.dumps(value))
+        AnswerValidator(TREE, provider="p").extract_json(json.dumps(value))
 
 
 def test_a_large_flat_answer_is_cheap() -> None:
@@ -141,11 +141,11 @@ def test_a_large_flat_answer_is_cheap() -> None:
     schema = {"items": {"properties": {f"p{number}": field for number in range(300)}}}
     value = [{f"p{number}": "x" for number in range(300)}] * 300
     effort = SchemaCost(schema)
-    assert effort.checks(value) < MAX_CHECKS / 10
-    assert effort.findings(value[:10]) < MAX_FINDINGS / 10
+    assert effort.estimate_checks(value) < MAX_CHECKS / 10
+    assert effort.estimate_error_checks(value[:10]) < MAX_ERROR_CHECKS / 10
 
 
 def test_an_answer_too_large_for_its_schema_is_none_that_fits() -> None:
     schema = {"items": {"anyOf": [{"pattern": f"^{number}$"} for number in range(5000)]}}
     with pytest.raises(SchemaMismatch, match="to be checked"):
-        AnswerValidator(schema, provider="p").json_in(json.dumps(["4999"] * 5000))
+        AnswerValidator(schema, provider="p").extract_json(json.dumps(["4999"] * 5000))

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse.chat.dialects.base import Dialect, Quirks, StreamParser
-from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
-from lakehouse.chat.dialects.messages.dialect import Messages
-from lakehouse.chat.dialects.ollama.dialect import Ollama
-from lakehouse.chat.dialects.responses.dialect import ResponseReader, Responses
+from lakehouse.chat.dialects.base import Dialect, StreamParser
+from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
+from lakehouse.chat.dialects.messages.dialect import MESSAGES
+from lakehouse.chat.dialects.ollama.dialect import OLLAMA
+from lakehouse.chat.dialects.quirks import Quirks
+from lakehouse.chat.dialects.responses.decode import ResponseReader
+from lakehouse.chat.dialects.responses.dialect import RESPONSES
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import ContentPiece, Delta, DetailedContentPiece, ReasoningPiece, ToolCallPiece
 from lakehouse.core.errors import LakehouseError
@@ -45,7 +47,7 @@ DONE = "[DONE]"
 
 
 def read(body: bytes, dialect: Dialect | None = None, **quirks: Any) -> tuple[list[Delta], ProviderAnswer]:
-    parser = (dialect or ChatCompletions()).parser(quirks=Quirks(provider="p", **quirks))
+    parser = (dialect or CHAT_COMPLETIONS).make_parser(quirks=Quirks(provider="p", **quirks))
     deltas = [*parser.feed(body), *parser.flush()]
     return deltas, parser.end()
 
@@ -129,7 +131,7 @@ USAGE_ENDS = [
 
 @pytest.mark.parametrize(("body", "finish"), USAGE_ENDS)
 def test_usage_may_be_an_end_where_the_provider_is_known_for_it(body: bytes, finish: str) -> None:
-    _, reply = read(body, end_by_usage=True)
+    _, reply = read(body, usage_ends_stream=True)
     assert (reply.finish_reason, reply.usage.output_tokens) == (finish, 4)
     assert failure_of(body).error_class == "incomplete_stream"
 
@@ -149,7 +151,7 @@ def test_usage_may_be_an_end_where_the_provider_is_known_for_it(body: bytes, fin
     ],
 )
 def test_usage_is_no_end_when_it_is_not_the_last_word(body: bytes) -> None:
-    assert failure_of(body, end_by_usage=True).error_class == "incomplete_stream"
+    assert failure_of(body, usage_ends_stream=True).error_class == "incomplete_stream"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +199,7 @@ def test_usage_in_odd_places_is_never_added_up() -> None:
 
 def test_an_error_after_text_comes_with_the_next_call_whatever_came_together() -> None:
     body = sse(chunk("Hi"), {"error": {"message": "x", "code": 503}}, chunk("lost"))
-    parser = ChatCompletions().parser(quirks=Quirks())
+    parser = CHAT_COMPLETIONS.make_parser(quirks=Quirks())
     assert parser.feed(body) == [ContentPiece("Hi")]
     assert parser.has_pending_error
     for call in (parser.flush, parser.end, lambda: parser.feed(b"")):
@@ -206,7 +208,7 @@ def test_an_error_after_text_comes_with_the_next_call_whatever_came_together() -
 
 
 def test_the_end_mark_is_told_apart_from_the_proof() -> None:
-    parser = ChatCompletions().parser(quirks=Quirks())
+    parser = CHAT_COMPLETIONS.make_parser(quirks=Quirks())
     parser.feed(sse(chunk("Hi")))
     assert (parser.complete, parser.finished) == (False, False)
     parser.feed(sse(chunk(finish="stop")))
@@ -244,7 +246,7 @@ def line(content: str = "", **rest: Any) -> bytes:
     ],
 )
 def test_ollama_has_no_honest_end(body: bytes, error_class: str) -> None:
-    assert failure_of(body, Ollama()).error_class == error_class
+    assert failure_of(body, OLLAMA).error_class == error_class
 
 
 @pytest.mark.parametrize(
@@ -257,12 +259,12 @@ def test_ollama_has_no_honest_end(body: bytes, error_class: str) -> None:
     ],
 )
 def test_ollama_has_an_honest_end(body: bytes) -> None:
-    assert read(body, Ollama())[1].content == "Hi"
+    assert read(body, OLLAMA)[1].content == "Hi"
 
 
 def test_calls_on_the_last_line_of_ollama() -> None:
     call = {"function": {"name": "f", "arguments": {"a": 1}}}
-    deltas, reply = read(line(message={"tool_calls": [call, call]}, done=True, done_reason="stop"), Ollama())
+    deltas, reply = read(line(message={"tool_calls": [call, call]}, done=True, done_reason="stop"), OLLAMA)
     assert [delta.tool_call for delta in deltas if isinstance(delta, ToolCallPiece)] == list(reply.tool_calls)
     assert len({call.id for call in reply.tool_calls}) == 2
     assert reply.finish_reason == "tool_calls"
@@ -286,12 +288,12 @@ STOP = {"type": "message_stop"}
 
 
 def test_messages_end_with_message_stop() -> None:
-    _, reply = read(messages(START, TEXT, HI, {"type": "ping"}, END, STOP), Messages())
+    _, reply = read(messages(START, TEXT, HI, {"type": "ping"}, END, STOP), MESSAGES)
     assert (reply.content, reply.finish_reason) == ("Hi", "stop")
     usage = reply.usage
     assert (usage.input_tokens, usage.cached_tokens, usage.output_tokens) == (14, 5, 7)
     for body in (messages(START, TEXT, HI), messages(START, TEXT, HI, END), messages(START, TEXT, HI) + sse(DONE)):
-        assert failure_of(body, Messages()).error_class == "incomplete_stream"
+        assert failure_of(body, MESSAGES).error_class == "incomplete_stream"
 
 
 @pytest.mark.parametrize(
@@ -300,12 +302,12 @@ def test_messages_end_with_message_stop() -> None:
 )  # fmt: skip
 def test_stop_reasons(reason: str | None, expected: str) -> None:
     end = {"type": "message_delta", "delta": {"stop_reason": reason}}
-    assert read(messages(TEXT, HI, end, STOP), Messages())[1].finish_reason == expected
+    assert read(messages(TEXT, HI, end, STOP), MESSAGES)[1].finish_reason == expected
 
 
 def test_an_error_event_of_messages() -> None:
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
-    assert failure_of(messages(START, TEXT, HI, error), Messages()).error_class == "overloaded"
+    assert failure_of(messages(START, TEXT, HI, error), MESSAGES).error_class == "overloaded"
 
 
 def test_thinking_blocks_are_kept_with_their_signatures() -> None:
@@ -318,7 +320,7 @@ def test_thinking_blocks_are_kept_with_their_signatures() -> None:
         {"type": "content_block_start", "index": 2, "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}}},
         STOP,
     )  # fmt: skip
-    _, reply = read(body, Messages())
+    _, reply = read(body, MESSAGES)
     assert reply.reasoning == "a b"
     assert [{**entry, "index": None} for entry in reply.reasoning_details] == [
         {"type": "thinking", "thinking": "a b", "signature": "S", "index": None},
@@ -385,8 +387,8 @@ def without(*kinds: str) -> list[dict[str, Any]]:
     ],
 )
 def test_a_response_says_the_same_whole_and_streamed(events: list[dict[str, Any]]) -> None:
-    whole = Responses().decode(json.dumps(RESPONSE).encode(), quirks=Quirks())
-    deltas, reply = read(sse(*events, COMPLETED, names=True), Responses())
+    whole = RESPONSES.decode(json.dumps(RESPONSE).encode(), quirks=Quirks())
+    deltas, reply = read(sse(*events, COMPLETED, names=True), RESPONSES)
     assert reply == whole
     assert (reply.content, reply.reasoning, reply.finish_reason) == ("Hi", "Think.", "tool_calls")
     assert reply.reasoning_details == (REASONING_ITEM,)
@@ -415,9 +417,9 @@ def test_a_response_says_the_same_whole_and_streamed(events: list[dict[str, Any]
 )
 def test_the_status_of_a_response(status: str, details: object, expected: str) -> None:
     response = {**RESPONSE, "output": RESPONSE["output"][1:2], "status": status, "incomplete_details": details}
-    assert Responses().decode(json.dumps(response).encode(), quirks=Quirks()).finish_reason == expected
+    assert RESPONSES.decode(json.dumps(response).encode(), quirks=Quirks()).finish_reason == expected
     events = sse(RESPONSE_EVENTS[7], {"type": f"response.{status}", "response": response}, names=True)
-    assert read(events, Responses())[1].finish_reason == expected
+    assert read(events, RESPONSES)[1].finish_reason == expected
 
 
 @pytest.mark.parametrize(
@@ -432,7 +434,7 @@ def test_the_status_of_a_response(status: str, details: object, expected: str) -
     ],
 )  # fmt: skip
 def test_a_response_without_an_honest_end(events: list[dict[str, Any]], error_class: str) -> None:
-    assert failure_of(sse(*events, names=True), Responses()).error_class == error_class
+    assert failure_of(sse(*events, names=True), RESPONSES).error_class == error_class
 
 
 def test_a_refusal_and_several_summaries_of_a_response() -> None:
@@ -444,7 +446,7 @@ def test_a_refusal_and_several_summaries_of_a_response() -> None:
         {"type": "response.refusal.delta", "delta": "No."},
         {"type": "response.completed", "response": {"status": "completed", "output": []}},
     ]
-    _, reply = read(sse(*events, names=True), Responses())
+    _, reply = read(sse(*events, names=True), RESPONSES)
     assert (reply.reasoning, reply.content, reply.finish_reason) == ("One.\n\nTwo.", "No.", "content_filter")
 
 
@@ -456,13 +458,13 @@ def corpus() -> list[tuple[str, Dialect, bytes, Quirks]]:
         (entry["file"], wire_files.dialect_of(entry), wire_files.body_of(entry), wire_files.quirks_of(entry))
         for entry in wire_files.streams()
     ]
-    found.append(("responses", Responses(), sse(*RESPONSE_EVENTS, COMPLETED, names=True), Quirks()))
+    found.append(("responses", RESPONSES, sse(*RESPONSE_EVENTS, COMPLETED, names=True), Quirks()))
     found += [
-        (f"ended by usage {n}", ChatCompletions(), body, Quirks(end_by_usage=True))
+        (f"ended by usage {n}", CHAT_COMPLETIONS, body, Quirks(usage_ends_stream=True))
         for n, (body, _) in enumerate(USAGE_ENDS)
     ]
     leak = sse(chunk("<th"), chunk("ink>a</"), chunk("think>"), chunk("\nb"), chunk("", finish="stop"), DONE)
-    found += [("think", ChatCompletions(), leak, Quirks(inline_think=how)) for how in ("tagged", "unopened")]  # type: ignore[arg-type]
+    found += [("think", CHAT_COMPLETIONS, leak, Quirks(inline_think=how)) for how in ("tagged", "unopened")]  # type: ignore[arg-type]
     return found
 
 
@@ -487,7 +489,7 @@ def test_any_split_says_the_same(case: tuple[str, Dialect, bytes, Quirks], cuts:
     _, dialect, body, quirks = case
     edges = [0, *sorted(cut for cut in cuts if cut < len(body)), len(body)]
     pieces = [body[start:end] for start, end in pairwise(edges)]
-    assert outcome(dialect.parser(quirks=quirks), pieces) == outcome(dialect.parser(quirks=quirks), [body])
+    assert outcome(dialect.make_parser(quirks=quirks), pieces) == outcome(dialect.make_parser(quirks=quirks), [body])
 
 
 @pytest.mark.parametrize("case", CORPUS, ids=lambda case: case[0])
@@ -499,9 +501,9 @@ def test_no_truncation_ends_honestly_before_the_answer_is_proven_whole(
     "All" is text, reasoning, calls and finish reason; the usage may be among what was cut off.
     """
     _, dialect, body, quirks = case
-    pieces, whole = outcome(dialect.parser(quirks=quirks), [body])
+    pieces, whole = outcome(dialect.make_parser(quirks=quirks), [body])
     for end in range(len(body)):
-        parser = dialect.parser(quirks=quirks)
+        parser = dialect.make_parser(quirks=quirks)
         deltas, cut = outcome(parser, [body[:end]])
         if isinstance(cut, ProviderAnswer):
             assert isinstance(whole, ProviderAnswer)
@@ -522,7 +524,7 @@ def test_nothing_that_arrives_raises_anything_but_our_errors(
     case: tuple[str, Dialect, bytes, Quirks], noise: list[bytes], at: int
 ) -> None:
     _, dialect, body, quirks = case
-    outcome(dialect.parser(quirks=quirks), [body[:at], *noise, body[at:]])
+    outcome(dialect.make_parser(quirks=quirks), [body[:at], *noise, body[at:]])
 
 
 FIELDS = st.sampled_from(
@@ -581,7 +583,7 @@ TYPES = st.sampled_from(
 
 @settings(max_examples=100, deadline=None)
 @given(
-    dialect=st.sampled_from([ChatCompletions(), Ollama(), Messages(), Responses()]),
+    dialect=st.sampled_from([CHAT_COMPLETIONS, OLLAMA, MESSAGES, RESPONSES]),
     documents=st.lists(st.dictionaries(FIELDS, st.one_of(JSON, TYPES), max_size=6), max_size=5),
 )
 def test_no_shape_of_an_answer_raises_anything_but_our_errors(
@@ -593,7 +595,7 @@ def test_no_shape_of_an_answer_raises_anything_but_our_errors(
     framed = (
         sse(*documents) if dialect.framing == "sse" else b"".join(json.dumps(d).encode() + b"\n" for d in documents)
     )
-    outcome(dialect.parser(quirks=Quirks(end_by_usage=True, inline_think="unopened")), [framed])
+    outcome(dialect.make_parser(quirks=Quirks(usage_ends_stream=True, inline_think="unopened")), [framed])
 
 
 @pytest.mark.parametrize("index", [{}, [], [[]], {"a": 1}, None])
@@ -604,6 +606,6 @@ def test_an_index_that_is_none_is_taken_as_missing(index: object) -> None:
         {"type": "response.output_item.added", "output_index": index, "item": item},
         {"type": "response.function_call_arguments.delta", "output_index": index, "delta": "{}"},
     ):
-        assert reader.read(event, b"") == []
-    reader.answer.finish("stop")
+        assert reader.read_event(event, b"") == []
+    reader.answer.set_finish_reason("stop")
     assert [call.tool_call.function.arguments for call in reader.answer.flush()] == ["{}"]

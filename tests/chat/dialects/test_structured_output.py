@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.chat.dialects.base import Dialect, Quirks, SchemaLevel
-from lakehouse.chat.dialects.chat_completions.dialect import ChatCompletions
-from lakehouse.chat.dialects.exchange import CallCodec
-from lakehouse.chat.dialects.messages.dialect import Messages
-from lakehouse.chat.dialects.ollama.dialect import Ollama
-from lakehouse.chat.dialects.responses.dialect import Responses
-from lakehouse.chat.dialects.schema.subsets import moonshot
+from lakehouse.chat.dialects.base import Dialect
+from lakehouse.chat.dialects.call_codec import CallCodec
+from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
+from lakehouse.chat.dialects.messages.dialect import MESSAGES
+from lakehouse.chat.dialects.ollama.dialect import OLLAMA
+from lakehouse.chat.dialects.quirks import Quirks, SchemaLevel
+from lakehouse.chat.dialects.responses.dialect import RESPONSES
+from lakehouse.chat.dialects.schema.answer_tool import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
+from lakehouse.chat.dialects.schema.moonshot import rewrite_for_moonshot
 from lakehouse.chat.dialects.schema.validate import compile_schema
-from lakehouse.chat.dialects.tools import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Request
@@ -37,7 +38,7 @@ LIST: dict[str, Any] = {"type": "array", "items": {"$ref": "#/$defs/N"}, "$defs"
 GHENT = '{"city":"Ghent","population":267709}'
 HELLO = [{"role": "user", "content": "Ghent?"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": LOOSE}}
-CHAT, OLLAMA, MESSAGES, RESPONSES = ChatCompletions(), Ollama(), Messages(), Responses()
+CHAT = CHAT_COMPLETIONS
 
 
 def exchange(
@@ -183,7 +184,7 @@ def test_a_reference_out_of_the_schema_is_not_even_tried() -> None:
 def test_a_schema_that_grows_too_large_in_its_flavour_is_refused() -> None:
     wide = {"properties": {str(n): {} for n in range(300)}, "anyOf": [{"required": [str(n)]} for n in range(300)]}
     with pytest.raises(ErrBadRequest, match="too large"):
-        exchange(format=wide, quirks={"schema_flavour": "moonshot"})
+        exchange(format=wide, quirks={"schema_subset": "moonshot"})
 
 
 def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
@@ -228,7 +229,7 @@ def test_json_is_found_in_what_stands_around_it(text: str) -> None:
 
 @pytest.mark.parametrize("text", DRESSED)
 def test_json_is_found_in_a_stream_and_given_out_once(text: str) -> None:
-    parser = exchange(level="prompt", stream=True).parser()
+    parser = exchange(level="prompt", stream=True).make_parser()
     assert parser.feed(streamed(*text)) == []
     assert parser.flush() == [ContentPiece(GHENT)]
     assert parser.end().content == GHENT
@@ -253,7 +254,7 @@ def test_an_answer_that_does_not_fit_is_an_error_that_says_where(text: str, wher
     with pytest.raises(LakehouseError, match=f"the answer of p does not fit `format`: {where}") as caught:
         exchange(level=level).decode(chat(text))
     assert caught.value.error_class == "upstream_error"
-    parser = exchange(level=level, stream=True).parser()
+    parser = exchange(level=level, stream=True).make_parser()
     parser.feed(streamed(text))
     with pytest.raises(LakehouseError, match=where):
         parser.end()
@@ -276,7 +277,7 @@ def test_words_before_the_answering_call_are_not_the_answer() -> None:
         {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": GHENT}},
         {"type": "message_stop"},
     ]
-    parser = exchange(MESSAGES, stream=True).parser()
+    parser = exchange(MESSAGES, stream=True).make_parser()
     assert parser.feed(b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)) == []
     assert parser.flush() == [ContentPiece(GHENT)]
 
@@ -287,14 +288,14 @@ def test_the_place_is_told_in_lists_as_well() -> None:
 
 
 def test_an_enforced_answer_streams_as_it_arrives() -> None:
-    parser = exchange(stream=True).parser()
+    parser = exchange(stream=True).make_parser()
     half = len(GHENT) // 2
     assert parser.feed(streamed(GHENT[:half], GHENT[half:])) == [ContentPiece(GHENT[:half]), ContentPiece(GHENT[half:])]
     assert parser.end().content == GHENT
 
 
 def test_what_was_given_out_with_a_fence_is_not_passed_off_as_json() -> None:
-    parser = exchange(stream=True).parser()
+    parser = exchange(stream=True).make_parser()
     parser.feed(streamed(f"```json\n{GHENT}\n```"))
     with pytest.raises(LakehouseError, match="other text around the JSON"):
         parser.end()
@@ -305,7 +306,7 @@ def test_what_was_given_out_with_a_fence_is_not_passed_off_as_json() -> None:
 def test_an_answer_that_was_cut_says_so_itself(finish: str, level: SchemaLevel) -> None:
     reply = exchange(level=level).decode(chat('{"city":"Gh', finish))
     assert (reply.content, reply.finish_reason) == ('{"city":"Gh', finish)
-    parser = exchange(level=level, stream=True).parser()
+    parser = exchange(level=level, stream=True).make_parser()
     deltas = [*parser.feed(streamed('{"city":"Gh', finish=finish)), *parser.flush()]
     assert deltas == [ContentPiece('{"city":"Gh')]
     assert parser.end().finish_reason == finish
@@ -335,7 +336,7 @@ def answer_call(name: str, arguments: str) -> dict[str, Any]:
 def test_the_arguments_of_the_tool_are_the_answer(schema: dict[str, Any], call: dict[str, Any], expected: str) -> None:
     reply = exchange(level="tool", format=schema).decode(chat(None, "tool_calls", tool_calls=[call]))
     assert (reply.content, reply.tool_calls, reply.finish_reason) == (expected, (), "stop")
-    parser = exchange(level="tool", format=schema, stream=True).parser()
+    parser = exchange(level="tool", format=schema, stream=True).make_parser()
     chunk = {"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
     deltas = [*parser.feed(b"data: " + json.dumps(chunk).encode() + b"\n\n"), *parser.flush()]
     assert deltas == [ContentPiece(expected)]
@@ -360,7 +361,7 @@ def test_a_provider_that_ignores_the_schema_is_found_out() -> None:
 
 
 def test_reasoning_streams_while_the_answer_is_held_back() -> None:
-    parser = exchange(level="json_object", stream=True).parser()
+    parser = exchange(level="json_object", stream=True).make_parser()
     thought = b'data: {"choices":[{"delta":{"reasoning":"hm"}}]}\n\n'
     assert parser.feed(thought + streamed(GHENT)) == [ReasoningPiece("hm")]
     assert parser.flush() == [ContentPiece(GHENT)]
@@ -372,7 +373,7 @@ def test_reasoning_streams_while_the_answer_is_held_back() -> None:
 def either(dialect: Dialect, data: bytes, size: int) -> tuple[list[Any], ProviderAnswer]:
     parser = CallCodec(
         dialect, Request(model="m", messages=HELLO), model="m", stream=True, quirks=Quirks(provider="p")
-    ).parser()  # type: ignore[arg-type]
+    ).make_parser()  # type: ignore[arg-type]
     deltas = [delta for start in range(0, len(data), size) for delta in parser.feed(data[start : start + size])]
     return [*deltas, *parser.flush()], parser.end()
 
@@ -448,7 +449,7 @@ def test_a_completion_that_does_not_say_why_it_ended_has_ended() -> None:
 
 
 def test_a_body_in_place_of_a_stream_is_bounded() -> None:
-    parser = CallCodec(CHAT, Request(model="m", messages=HELLO), model="m", stream=True, quirks=Quirks()).parser()  # type: ignore[arg-type]
+    parser = CallCodec(CHAT, Request(model="m", messages=HELLO), model="m", stream=True, quirks=Quirks()).make_parser()  # type: ignore[arg-type]
     parser.feed(b"{")
     for _ in range(511):
         parser.feed(b" " * 65536)
@@ -482,8 +483,8 @@ FLAVOURED: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("schema", "expected"), FLAVOURED)
 def test_moonshots_flavour(schema: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert moonshot(schema) == expected
-    jsonschema_rs.validator_for(moonshot(schema) | {"$defs": {"A": True}}, offline=True)
+    assert rewrite_for_moonshot(schema) == expected
+    jsonschema_rs.validator_for(rewrite_for_moonshot(schema) | {"$defs": {"A": True}}, offline=True)
 
 
 KEYWORDS = {
@@ -531,7 +532,7 @@ def check_flavour(schema: dict[str, Any]) -> None:
 
 @given(schemas())
 def test_whatever_the_schema_its_flavoured_form_keeps_the_rules(schema: dict[str, Any]) -> None:
-    check_flavour(moonshot(schema))
+    check_flavour(rewrite_for_moonshot(schema))
 
 
 def test_the_flavour_is_applied_to_tools_and_format_and_the_answer_is_checked_against_the_whole_schema() -> None:
@@ -541,18 +542,18 @@ def test_the_flavour_is_applied_to_tools_and_format_and_the_answer_is_checked_ag
         "native",
         format=bounded,
         tools=[{"type": "function", "function": {"name": "f", "parameters": bounded, "strict": True}}],
-        quirks={"schema_flavour": "moonshot"},
+        quirks={"schema_subset": "moonshot"},
     )
     flavoured = {**bounded, "properties": {"city": {"type": "string"}, "population": {"type": "integer"}}}
     del flavoured["title"]
     assert sent["response_format"]["json_schema"]["schema"] == flavoured
     assert sent["tools"][0]["function"] == {"name": "f", "parameters": flavoured}
     with pytest.raises(LakehouseError, match="minimum"):
-        exchange(format=bounded, quirks={"schema_flavour": "moonshot"}).decode(chat('{"city":"Ghent","population":0}'))
+        exchange(format=bounded, quirks={"schema_subset": "moonshot"}).decode(chat('{"city":"Ghent","population":0}'))
 
 
 def test_nothing_but_a_call_piece_is_a_call() -> None:
-    parser = exchange(level="tool", stream=True, tools=[TOOL]).parser()
+    parser = exchange(level="tool", stream=True, tools=[TOOL]).make_parser()
     chunk = {"choices": [{"delta": {"tool_calls": [answer_call("f", "{}")]}, "finish_reason": "stop"}]}
     deltas = [*parser.feed(b"data: " + json.dumps(chunk).encode() + b"\n\n"), *parser.flush()]
     assert [type(delta) for delta in deltas] == [ToolCallPiece]

@@ -1,7 +1,11 @@
-"""A whole completion that is text and nothing else, as most are: read at once, with the shape that is documented.
+"""Fast path for whole completions that hold text only, which most completions do.
 
-Whatever does not have that shape to the letter is left to the reader that streams have too, which forgives. In fields
-that nobody reads this one forgives more: a number there may be beyond all bounds.
+Skips: decoding of the body into a dict, the inspection of its fields by `CompletionReader` and the `AnswerBuilder`. A
+body that does not have the documented shape exactly is left to the reader, which is lenient. In fields that neither of
+them reads, this path is the more lenient one: a number there may have any size.
+
+Equality with the reader: `test_completion_fast_path.test_no_answer_means_something_else_for_being_read_at_once` (a
+property over documents and quirks). Budget line: `whole chat` (`python -m tools.bench.budget`).
 """
 
 from __future__ import annotations
@@ -11,11 +15,16 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta
 
-from lakehouse.chat.dialects.answer import BROKEN, FINISH_REASONS
-from lakehouse.chat.dialects.base import MAX_ANSWER, Quirks
+from lakehouse.chat.dialects.base import MAX_ANSWER
+from lakehouse.chat.dialects.chat_completions.text_only_fields import (
+    TextOnlyChoice,
+    TextOnlyDocument,
+    TextOnlyMessage,
+)
+from lakehouse.chat.dialects.decoding.answer_builder import FAILURE_REASONS, FINISH_REASONS
+from lakehouse.chat.dialects.decoding.usage import SEPARATE_FIELDS
 from lakehouse.chat.dialects.lenient_json import MAX_COUNT
-from lakehouse.chat.dialects.text_only_fields import ChoiceBeside, DocumentBeside, MessageBeside
-from lakehouse.chat.dialects.usage import OWN_FIELDS
+from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.answer import FinishReason, ProviderAnswer, Supplements
 from lakehouse.chat.model.usage import Usage
 
@@ -33,20 +42,17 @@ class _Usage(msgspec.Struct):
     cost: Annotated[float, Meta(ge=0)] | None = None
 
 
-class _Message(MessageBeside, kw_only=True):
-    """What is empty beside the content may be said in other answers: then it takes the other reader to put the two
-    together."""
-
+class _Message(TextOnlyMessage, kw_only=True):
     content: Annotated[str, Meta(min_length=1)]
 
 
-class _Choice(ChoiceBeside, kw_only=True):
+class _Choice(TextOnlyChoice, kw_only=True):
     message: _Message
     finish_reason: str | None = None
     delta: None = None
 
 
-class _Completion(DocumentBeside, kw_only=True):
+class _Completion(TextOnlyDocument, kw_only=True):
     choices: Annotated[list[_Choice], Meta(min_length=1)]
     usage: _Usage | None = None
     object: str | None = None
@@ -55,55 +61,56 @@ class _Completion(DocumentBeside, kw_only=True):
     system_fingerprint: str | None = None
 
 
-_decode = msgspec.json.Decoder(_Completion).decode
-_UNCOUNTED = Usage()
+_decode_struct = msgspec.json.Decoder(_Completion).decode
+_NO_USAGE = Usage()
 
 
 def decode_text_only(body: bytes, quirks: Quirks) -> ProviderAnswer | None:
-    """The answer in `body`, or None if it is for the other reader."""
+    """Return the answer in `body` if it holds text only; None: the full reader must read it."""
     if len(body) > MAX_ANSWER:
         return None
     try:
-        completion = _decode(body)
+        completion = _decode_struct(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     choice = completion.choices[0]
     content, reason = choice.message.content, choice.finish_reason or "stop"
     if completion.object == "error" or (quirks.inline_think != "never" and "think>" in content):
         return None
-    ended: FinishReason = "stop"
+    finish_reason: FinishReason = "stop"
     if reason != "stop":
         reason = reason.lower()
-        if reason in BROKEN:
+        if reason in FAILURE_REASONS:
             return None
-        ended = FINISH_REASONS.get(reason, "stop")
+        finish_reason = FINISH_REASONS.get(reason, "stop")
     tier, fingerprint = completion.service_tier, completion.system_fingerprint
+    usage = _convert_usage(completion.usage)
     if not tier and not fingerprint:
-        return ProviderAnswer(content=content, finish_reason=ended, usage=_usage(completion.usage))
-    facts = Supplements(service_tier=tier or UNSET, system_fingerprint=fingerprint or UNSET)
-    return ProviderAnswer(content=content, finish_reason=ended, usage=_usage(completion.usage), supplements=facts)
+        return ProviderAnswer(content=content, finish_reason=finish_reason, usage=usage)
+    supplements = Supplements(service_tier=tier or UNSET, system_fingerprint=fingerprint or UNSET)
+    return ProviderAnswer(content=content, finish_reason=finish_reason, usage=usage, supplements=supplements)
 
 
-def _usage(counted: _Usage | None) -> Usage:
-    if counted is None:
-        return _UNCOUNTED
-    read, written = counted.prompt_tokens_details or {}, counted.completion_tokens_details or {}
-    cached = read.get("cached_tokens")
+def _convert_usage(counts: _Usage | None) -> Usage:
+    if counts is None:
+        return _NO_USAGE
+    input_details, output_details = counts.prompt_tokens_details or {}, counts.completion_tokens_details or {}
+    cached = input_details.get("cached_tokens")
     if cached is None:
-        cached = counted.prompt_cache_hit_tokens if counted.cached_tokens is None else counted.cached_tokens
+        cached = counts.prompt_cache_hit_tokens if counts.cached_tokens is None else counts.cached_tokens
     return Usage(
-        input_tokens=counted.prompt_tokens,
-        output_tokens=counted.completion_tokens,
+        input_tokens=counts.prompt_tokens,
+        output_tokens=counts.completion_tokens,
         cached_tokens=cached,
-        reasoning_tokens=written.get("reasoning_tokens"),
-        cost_usd=counted.cost,
-        input_details=_others(read),
-        output_details=_others(written),
+        reasoning_tokens=output_details.get("reasoning_tokens"),
+        cost_usd=counts.cost,
+        input_details=_select_details(input_details),
+        output_details=_select_details(output_details),
     )
 
 
-def _others(given: Details) -> dict[str, int] | None:
-    if not given:
+def _select_details(details: Details) -> dict[str, int] | None:
+    if not details:
         return None
-    others = {name: tokens for name, tokens in given.items() if tokens is not None and name not in OWN_FIELDS}
-    return others or None
+    selected = {name: tokens for name, tokens in details.items() if tokens is not None and name not in SEPARATE_FIELDS}
+    return selected or None

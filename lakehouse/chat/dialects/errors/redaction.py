@@ -1,16 +1,16 @@
-"""What an upstream said, fit to be shown: short, on one line, and without a secret in it."""
+"""Excerpts of upstream texts for errors and logs: short, on one line, without secrets."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-from lakehouse.chat.dialects.lenient_json import JsonObject, load, mapping, string
+MAX_EXCERPT = 300
+"""Characters of an upstream's text that an error quotes."""
 
-LONGEST = 300
-"""Characters of an upstream's own words that an error shows."""
-
-_LOOKED_AT = 4096  # characters: enough for what is shown after markup and secrets are gone, whatever the body's size
+MAX_EXAMINED = 4096
+"""Characters that are examined: enough for an excerpt after markup and secrets are removed, whatever the body's
+size."""
 
 _SECRETS = (
     (re.compile(r"\b(sk|pk|rk)-[\w*-]{4,}"), r"\1-***"),
@@ -22,46 +22,26 @@ _SECRETS = (
 )
 
 
-def redact_and_truncate(said: str | bytes, *, secrets: Iterable[str] = ()) -> str:
-    """At most `LONGEST` characters of it. `secrets` are masked wherever they stand, and whatever looks like a key."""
-    text = said[:_LOOKED_AT].decode("utf-8", "replace") if isinstance(said, bytes) else said[:_LOOKED_AT]
-    if len(said) > _LOOKED_AT:
-        text = re.sub(r"\S{1,256}$", "", text)  # the cut may have gone through a key, which nothing would recognise
-    if text.lstrip().startswith("<"):
-        text = _without_markup(text)
+def redact_and_truncate(text: str | bytes, *, secrets: Iterable[str] = ()) -> str:
+    """Return at most `MAX_EXCERPT` characters of `text` on one line. `secrets`, and anything that looks like a key, are
+    masked."""
+    excerpt = text[:MAX_EXAMINED].decode("utf-8", "replace") if isinstance(text, bytes) else text[:MAX_EXAMINED]
+    if len(text) > MAX_EXAMINED:
+        excerpt = re.sub(r"\S{1,256}$", "", excerpt)  # truncation may split a key so that no pattern matches it
+    if excerpt.lstrip().startswith("<"):
+        excerpt = _strip_markup(excerpt)
     for secret in secrets:
-        text = text.replace(secret, "***") if secret else text
+        excerpt = excerpt.replace(secret, "***") if secret else excerpt
     for pattern, mask in _SECRETS:
-        text = pattern.sub(mask, text)
-    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+        excerpt = pattern.sub(mask, excerpt)
+    excerpt = " ".join("".join(char if char.isprintable() else " " for char in excerpt).split())
+    return excerpt if len(excerpt) <= MAX_EXCERPT else excerpt[: MAX_EXCERPT - 1] + "…"
 
 
-def _without_markup(text: str) -> str:
-    """The words of an HTML page: its title if it has one, for the rest is navigation."""
-    title = re.search(r"(?is)<title[^>]*>(.*?)</title>", text)
+def _strip_markup(page: str) -> str:
+    """Return the title of an HTML page, or its words if it has none; the rest of a page with a title is navigation."""
+    title = re.search(r"(?is)<title[^>]*>(.*?)</title>", page)
     if title and title[1].strip():
         return f"an HTML page: {title[1]}"
-    bare = re.sub(r"(?is)<(script|style)\b.*?(</\1>|$)", " ", text)
-    return f"an HTML page: {re.sub(r'<[^>]*>', ' ', bare)}"
-
-
-def message_of(body: bytes) -> tuple[str, JsonObject]:
-    """What an error body says, and its error object, whatever the content type was.
-
-    `error` may be an object or a string, the message may stand in its place, and Go's and Python's web frameworks have
-    their own envelopes (`{"StatusCode", "error"}`, `{"detail"}`). What is no JSON says itself, and has no object.
-    """
-    try:
-        document = mapping(load(body))
-    except ValueError:
-        return body[: 2 * _LOOKED_AT].decode("utf-8", "replace"), {}
-    error = document.get("error")
-    if not isinstance(error, dict):
-        error = {**document, "message": error if isinstance(error, str) else document.get("message")}
-    said = string(error.get("message")) or string(document.get("message")) or string(document.get("detail"))
-    said = said or body[:_LOOKED_AT].decode("utf-8", "replace")  # an envelope of its own: better shown than left out
-    # "Provider returned error" is OpenRouter's own sentence; what the provider said is beside it.
-    raw = string(mapping(error.get("metadata")).get("raw"))
-    said = said[: 2 * _LOOKED_AT]
-    return (f"{said}: {redact_and_truncate(raw)}" if raw else said), error
+    body = re.sub(r"(?is)<(script|style)\b.*?(</\1>|$)", " ", page)
+    return f"an HTML page: {re.sub(r'<[^>]*>', ' ', body)}"

@@ -1,4 +1,4 @@
-"""When an upstream says that it may be asked again."""
+"""How long an upstream asks its client to wait."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from math import isfinite
 
-from lakehouse.chat.dialects.lenient_json import JsonObject, mapping
+from lakehouse.chat.dialects.lenient_json import JsonObject, as_object
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
-def retry_after(headers: Mapping[str, str], error: JsonObject, *, now: float) -> float | None:
-    """Seconds from `now` (unix time) until the upstream may be asked again, or None if it does not say.
+def parse_retry_after(headers: Mapping[str, str], error: JsonObject, *, now: float) -> float | None:
+    """Return the seconds from `now` (unix time) until the upstream accepts another request, or None if it does not
+    state them.
 
-    The `Retry-After` header goes before what the body says, that before the reset of a rate limit. Names of `headers`
+    The `Retry-After` header goes before the error object, and that before the reset of a rate limit. Names of `headers`
     are in lower case.
     """
-    metadata = mapping(error.get("metadata"))
-    inner = {name.lower(): value for name, value in mapping(metadata.get("headers")).items()}
-    hints = (
-        _milliseconds(headers.get("retry-after-ms")),
-        _seconds_or_date(headers.get("retry-after"), now),
-        _number(mapping(error.get("availability")).get("retry_after")),
-        _seconds_or_date(inner.get("retry-after"), now),
-        _number(metadata.get("retry_after")),
-        _reset(headers.get("x-ratelimit-reset"), now),
-        _reset(inner.get("x-ratelimit-reset"), now),
-        _spent(headers),
+    metadata = as_object(error.get("metadata"))
+    inner = {name.lower(): value for name, value in as_object(metadata.get("headers")).items()}
+    waits = (
+        _parse_milliseconds(headers.get("retry-after-ms")),
+        _parse_seconds_or_date(headers.get("retry-after"), now),
+        _parse_number(as_object(error.get("availability")).get("retry_after")),
+        _parse_seconds_or_date(inner.get("retry-after"), now),
+        _parse_number(metadata.get("retry_after")),
+        _parse_reset(headers.get("x-ratelimit-reset"), now),
+        _parse_reset(inner.get("x-ratelimit-reset"), now),
+        _find_longest_reset(headers),
     )
-    return next((max(0.0, hint) for hint in hints if hint is not None), None)
+    return next((max(0.0, wait) for wait in waits if wait is not None), None)
 
 
-def _number(value: object) -> float | None:
+def _parse_number(value: object) -> float | None:
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
     except (ValueError, OverflowError):  # an integer may be larger than any float
@@ -42,13 +43,13 @@ def _number(value: object) -> float | None:
     return number if number is not None and isfinite(number) else None
 
 
-def _milliseconds(value: object) -> float | None:
-    number = _number(value)
+def _parse_milliseconds(value: object) -> float | None:
+    number = _parse_number(value)
     return None if number is None else number / 1000
 
 
-def _seconds_or_date(value: object, now: float) -> float | None:
-    number = _number(value)
+def _parse_seconds_or_date(value: object, now: float) -> float | None:
+    number = _parse_number(value)
     if number is not None or not isinstance(value, str):
         return number
     try:
@@ -58,9 +59,10 @@ def _seconds_or_date(value: object, now: float) -> float | None:
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
 
 
-def _reset(value: object, now: float) -> float | None:
-    """`X-RateLimit-Reset`, its unit told by its size: unix time in milliseconds or seconds, else seconds from now."""
-    number = _number(value)
+def _parse_reset(value: object, now: float) -> float | None:
+    """Parse `X-RateLimit-Reset`, whose size tells its unit: unix time in milliseconds or seconds, else seconds from
+    now."""
+    number = _parse_number(value)
     if number is None:
         return None
     if number > 1e11:
@@ -68,18 +70,18 @@ def _reset(value: object, now: float) -> float | None:
     return number - now if number > 1e9 else number
 
 
-def _spent(headers: Mapping[str, str]) -> float | None:
-    """OpenAI's resets, a Go duration (`1.86s`, `6m0s`) for each of its limits: the longest of those that are spent."""
+def _find_longest_reset(headers: Mapping[str, str]) -> float | None:
+    """Return the longest reset among OpenAI's exhausted limits. Each reset is a Go duration (`1.86s`, `6m0s`)."""
     waits = [
-        _duration(headers.get(f"x-ratelimit-reset-{limit}", ""))
+        _parse_duration(headers.get(f"x-ratelimit-reset-{limit}", ""))
         for limit in ("requests", "tokens")
         if headers.get(f"x-ratelimit-remaining-{limit}") == "0"
     ]
     return max((wait for wait in waits if wait is not None), default=None)
 
 
-def _duration(text: str) -> float | None:
+def _parse_duration(text: str) -> float | None:
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", text)
     if not parts or "".join(map("".join, parts)) != text:
         return None
-    return _number(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    return _parse_number(sum(float(number) * _UNITS[unit] for number, unit in parts))

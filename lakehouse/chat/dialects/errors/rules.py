@@ -1,10 +1,10 @@
-"""What upstreams' error types, texts and statuses mean, as tables.
+"""Tables of upstream error types, texts and statuses, and their error classes.
 
-Types that mean one thing decide by themselves (`TYPES`). Others a provider uses for several things, as Kimi does with
-`access_terminated_error` for its client gate, a spent quota and a closed account: those decide only where the text says
-nothing (`VAGUE_TYPES`). Sources: ollama/ollama server/, OpenRouter's OpenAPI and error pages, the OpenCode gateway's
-code, Kimi Code's error reference, OpenAI's and Anthropic's error pages, llama.cpp's server; live reports where a bug is
-named.
+A type with one meaning decides by itself (`TYPES`). A provider uses other types for several errors, as Kimi does with
+`access_terminated_error` for its client check, an exhausted quota and a closed account: such a type decides only if no
+text rule matches (`AMBIGUOUS_TYPES`). Sources: ollama/ollama server/, OpenRouter's OpenAPI and error pages, the OpenCode
+gateway's code, Kimi Code's error reference, OpenAI's and Anthropic's error pages, llama.cpp's server; live reports where
+a bug is named.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ TYPES: dict[str, ErrorClass] = {
     "not_supported_error": "unsupported_parameter",
 }
 
-VAGUE_TYPES: dict[str, ErrorClass] = {
+AMBIGUOUS_TYPES: dict[str, ErrorClass] = {
     "access_terminated_error": "forbidden",
     "membership_error": "billing",
     "permission_error": "forbidden",
@@ -110,7 +110,8 @@ VAGUE_TYPES: dict[str, ErrorClass] = {
 
 
 class ErrorRule(NamedTuple):
-    """A text that means something. `provider`: of this one only; `advice` tells the reader what to do."""
+    """An error class for a message that contains `pattern`. `provider`: for this provider only; `retryable` overrides
+    the default of the class; `advice` is added to the error's message."""
 
     pattern: re.Pattern[str]
     error_class: ErrorClass
@@ -126,7 +127,7 @@ def _rule(
 
 
 RULES: tuple[ErrorRule, ...] = (
-    # Who may call, and what is paid for. These come first: they are told under types and statuses of something else.
+    # Access and payment. These come first: providers report them under types and statuses of other errors.
     _rule(
         r"only available for coding agents",
         "client_not_allowed",
@@ -151,10 +152,10 @@ RULES: tuple[ErrorRule, ...] = (
         "auth",
     ),
     _rule(r"cloud is disabled|data policy|privacy settings|not available in your (region|country)", "forbidden"),
-    # Load. Kimi tells the limit of concurrent requests as a permission error (rosclaw#560).
+    # Load. Kimi reports its limit of concurrent requests as a permission error (rosclaw#560).
     _rule(r"overloaded|server busy|at capacity|loading model", "overloaded"),
     _rule(r"concurren|too many requests|rate.?limit", "rate_limit"),
-    # The request
+    # Request errors
     _rule(
         r"maximum context length|context length exceeded|exceeds? the (available )?context|token limit: \d+"
         r"|total message size \d+ exceeds|(prompt|input|request) is too (long|large)|prompt is longer than the context"
@@ -186,7 +187,7 @@ RULES: tuple[ErrorRule, ...] = (
         r"|not a valid model id|no endpoints found|unknown model",
         "model_not_found",
     ),
-    # The machine
+    # Server errors
     _rule(r"request timed out", "timeout"),
     _rule(r"re(quest|sponse) cancell?ed|context cancell?ed", "upstream_error"),
     _rule(r"runner has unexpectedly stopped|system memory|out of memory|internal server error", "server_error"),
@@ -214,8 +215,8 @@ STATUSES: dict[int, ErrorClass] = {
 }
 
 
-def by_status(status: int) -> ErrorClass:
-    """What the number means by itself, when nothing else is known."""
+def classify_status(status: int) -> ErrorClass:
+    """Return the error class of an HTTP status, for a body that does not decide."""
     if status in STATUSES:
         return STATUSES[status]
     if 400 <= status < 500:

@@ -1,0 +1,1 @@
+"""Events out of the bytes of a stream: server-sent events and newline-delimited JSON."""

@@ -1,4 +1,4 @@
-"""Lines out of bytes that arrive in any pieces."""
+"""Lines out of bytes that arrive in arbitrary pieces."""
 
 from __future__ import annotations
 
@@ -11,52 +11,53 @@ BOM = b"\xef\xbb\xbf"
 
 
 class LineTooLong(ValueError):
-    """A line or an event is over its bound."""
+    """Raised for a line or an event beyond its limit."""
 
 
 class Event(NamedTuple):
-    """One message of a stream: its data, and its name where the framing gives names."""
+    """One event of a stream: its data, and its name if the framing has names."""
 
     data: bytes
     name: bytes = b""
 
 
 class Framing(Protocol):
-    """Events out of bytes, lazily: those before a line that is over its bound, then `LineTooLong` instead of keeping
-    it.
+    """Splits a stream into events, lazily: the events before a line beyond the limit are yielded, then `LineTooLong` is
+    raised.
 
-    What `feed` returns must be exhausted before the next call.
+    The iterator of `feed` must be exhausted before the next call.
     """
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing is kept, so that the next byte begins an event."""
+    def at_event_start(self) -> bool:
+        """True if no bytes are kept, so that the next byte begins an event."""
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """The events that these bytes complete."""
+        """Yield the events that these bytes complete."""
 
     def end(self) -> Iterator[Event]:
-        """At the end of the stream: the event that was not terminated, if there is one."""
+        """Yield the event that the end of the stream left unterminated, if there is one."""
 
 
 class LineSplitter:
-    """Splits at LF, takes off one CR before it, and drops a byte order mark at the very beginning.
+    """Splits at LF, removes one CR before it, and drops a byte order mark at the beginning of the stream.
 
-    Never at anything else: U+2028, U+0085 and other ends of lines for `str.splitlines` are legal inside JSON strings.
+    No other line ends: U+2028, U+0085 and whatever else `str.splitlines` splits at are legal inside JSON strings.
     """
 
     def __init__(self, limit: int = MAX_LINE) -> None:
         self._limit = limit
         self._rest = bytearray()
-        self._at_start = True
+        self._at_start = True  # of the stream
 
     @property
-    def fresh(self) -> bool:
-        """Whether the next byte begins a line, which is not the very first."""
+    def at_line_start(self) -> bool:
+        """True if the next byte begins a line other than the first of the stream."""
         return not self._rest and not self._at_start
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The lines that these bytes complete, without their ends; at most `limit` bytes of an open line are kept."""
+        """Yield the lines that these bytes complete, without their ends. At most `limit` bytes of an open line are
+        kept."""
         *ended, open_line = data.split(b"\n")
         if ended and (self._rest or self._at_start):
             self._keep(ended[0])

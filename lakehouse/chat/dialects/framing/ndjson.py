@@ -1,4 +1,4 @@
-"""Newline-delimited JSON: one event a line."""
+"""Newline-delimited JSON: one event per line."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from lakehouse.chat.dialects.framing.lines import Event, LineSplitter
 
 
 class NdjsonFraming:
-    """Every line that is not blank is an event; so is the last one without its LF."""
+    """Every line that is not blank is an event, the last one also without its LF."""
 
     def __init__(self, limit: int = MAX_LINE) -> None:
         self._lines = LineSplitter(limit)
 
     @property
-    def idle(self) -> bool:
-        """See `Framing`."""
-        return self._lines.fresh
+    def at_event_start(self) -> bool:
+        """True if the next byte begins an event."""
+        return self._lines.at_line_start
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """The events that these bytes complete."""
+        """Yield the events that these bytes complete."""
         return (Event(line) for line in self._lines.feed(data) if line.strip())
 
     def end(self) -> Iterator[Event]:
-        """What the stream ended with."""
+        """Yield the event without its LF at the end of the stream."""
         return self.feed(b"\n")

@@ -1,8 +1,8 @@
-"""Server-sent events, from bytes.
+"""Server-sent events.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream, with two differences: lines end
-at LF or CRLF only, and an event that the end of the stream leaves without its blank line is an event. Servers do end
-so, and whether the answer is whole is decided from what the events say.
+at LF or CRLF only, and data that the end of the stream leaves without a blank line is an event. Servers do end streams
+so, and the content of the events decides whether the answer is complete.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from lakehouse.chat.dialects.framing.lines import Event, LineSplitter, LineTooLo
 
 
 class SseFraming:
-    """Joins the `data:` lines of an event with LF and keeps its `event:` name; comments, `id:` and `retry:` say
-    nothing."""
+    """Joins the `data:` lines of an event with LF and keeps its `event:` name; ignores comments, `id:` and `retry:`."""
 
     def __init__(self, limit: int = MAX_LINE) -> None:
         self._limit = limit
@@ -25,24 +24,24 @@ class SseFraming:
         self._name = b""
 
     @property
-    def idle(self) -> bool:
-        """See `Framing`."""
-        return self._lines.fresh and not self._data and not self._name
+    def at_event_start(self) -> bool:
+        """True if the next byte begins an event."""
+        return self._lines.at_line_start and not self._data and not self._name
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """The events that these bytes complete."""
+        """Yield the events that these bytes complete."""
         for line in self._lines.feed(data):
             if line:
-                self._field(line)
+                self._add_field(line)
             elif (self._data or self._name) and (event := self._take()):
                 yield event
 
     def end(self) -> Iterator[Event]:
-        """What the stream ended with."""
+        """Yield the event without its blank line at the end of the stream."""
         return self.feed(b"\n\n")
 
-    def _field(self, line: bytes) -> None:
-        field, _, value = line.partition(b":")  # of a comment the field is empty
+    def _add_field(self, line: bytes) -> None:
+        field, _, value = line.partition(b":")  # the field of a comment is empty
         value = value.removeprefix(b" ")
         if field == b"data":
             self._size += len(value) + 1

@@ -1,84 +1,97 @@
-"""What becomes of a request's parameters in the responses form: limits, reasoning, probabilities, searches."""
+"""Parameters of the responses dialect: limits, reasoning, probabilities, web search."""
 
 from __future__ import annotations
 
-from lakehouse.chat.dialects import thinking
-from lakehouse.chat.dialects.base import Changes, Quirks
-from lakehouse.chat.dialects.lenient_json import JsonObject, mapping, without_nulls
-from lakehouse.chat.dialects.parameters import WITHOUT_PLACE, Places, Read, Sent, carried, note_unsent
-from lakehouse.chat.dialects.request_fields import extra_fields
+from lakehouse.chat.dialects.changes import Changes
+from lakehouse.chat.dialects.encoding.body import get_extra_fields
+from lakehouse.chat.dialects.encoding.extra_fields import (
+    DEFAULT_RULES,
+    EncodeSeparately,
+    FieldRules,
+    Send,
+    encode_extra_fields,
+    record_unsent_fields,
+)
+from lakehouse.chat.dialects.encoding.thinking import resolve_level
+from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, drop_nulls
+from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
 
-PLACES: Places = {
-    **WITHOUT_PLACE,
-    "frequency_penalty": Sent(("frequency_penalty",)),
-    "logprobs": Read(),
-    "max_tool_calls": Sent(("max_tool_calls",)),
-    "metadata": Sent(("metadata",)),
-    "parallel_tool_calls": Sent(("parallel_tool_calls",)),
-    "presence_penalty": Sent(("presence_penalty",)),
-    "prompt_cache_key": Sent(("prompt_cache_key",)),
-    "prompt_cache_retention": Sent(("prompt_cache_retention",)),
-    "reasoning": Sent(("reasoning",)),
-    "safety_identifier": Sent(("safety_identifier",)),
-    "service_tier": Sent(("service_tier",)),
-    "store": Sent(("store",)),
-    "stream_options": Sent(("stream_options",)),
-    "top_logprobs": Sent(("top_logprobs",)),
-    "truncation": Sent(("truncation",)),
-    "verbosity": Sent(("text", "verbosity")),
-    "web_search_options": Read(),
+FIELD_RULES: FieldRules = {
+    **DEFAULT_RULES,
+    "frequency_penalty": Send(("frequency_penalty",)),
+    "logprobs": EncodeSeparately(),
+    "max_tool_calls": Send(("max_tool_calls",)),
+    "metadata": Send(("metadata",)),
+    "parallel_tool_calls": Send(("parallel_tool_calls",)),
+    "presence_penalty": Send(("presence_penalty",)),
+    "prompt_cache_key": Send(("prompt_cache_key",)),
+    "prompt_cache_retention": Send(("prompt_cache_retention",)),
+    "reasoning": Send(("reasoning",)),
+    "safety_identifier": Send(("safety_identifier",)),
+    "service_tier": Send(("service_tier",)),
+    "store": Send(("store",)),
+    "stream_options": Send(("stream_options",)),
+    "top_logprobs": Send(("top_logprobs",)),
+    "truncation": Send(("truncation",)),
+    "verbosity": Send(("text", "verbosity")),
+    "web_search_options": EncodeSeparately(),
 }
-"""Where the fields of OpenAI's chat completions go; the form's own are taken as they are."""
+"""Rules for fields of OpenAI's chat completions; fields of this dialect are sent unchanged."""
 
-SMALLEST_LIMIT = 16
-"""Tokens. A smaller `max_output_tokens` is refused, whatever the model."""
+MIN_OUTPUT_TOKENS = 16
+"""Tokens. A smaller `max_output_tokens` is rejected for every model."""
+
+NEAREST_EFFORTS = {"max": "xhigh", "ultra": "xhigh"}
+"""The nearest of OpenAI's efforts (minimal, low, medium, high, xhigh) to each level that it rejects."""
 
 
-def parameters(request: Request, *, model: str, quirks: Quirks, changes: Changes) -> JsonObject:
-    """The fields of the body that are neither the conversation nor its tools. Nothing is stored unless asked for."""
-    extra = carried(request, PLACES, model=model, quirks=quirks, changes=changes)
+def encode_parameters(request: Request, *, model: str, quirks: Quirks, changes: Changes) -> JsonObject:
+    """Return the fields of the body besides the conversation and the tools. Nothing is stored unless requested."""
+    extra = encode_extra_fields(request, FIELD_RULES, model=model, quirks=quirks, changes=changes)
     changes.leave_out("seed", request.seed)
-    note_unsent(request, quirks, changes)
+    record_unsent_fields(request, quirks, changes)
     known = {
-        "include": _include(request, quirks) or None,
-        "max_output_tokens": _limit(request, quirks, changes),
+        "include": _encode_include(request, quirks) or None,
+        "max_output_tokens": _encode_limit(request, quirks, changes),
         "temperature": request.temperature if quirks.send_temperature else None,
         "top_p": request.top_p if quirks.send_temperature else None,
-        "reasoning": _reasoning(thinking.nearest(request, quirks, thinking.RESPONSES_EFFORTS, changes)),
+        "reasoning": _encode_reasoning(resolve_level(request, quirks, NEAREST_EFFORTS, changes)),
         "user": request.user if quirks.send_user else None,
     }
-    return {"store": False, **extra, **without_nulls(known)}
+    return {"store": False, **extra, **drop_nulls(known)}
 
 
-def web_search(request: Request) -> list[JsonObject]:
-    """The tool that stands for `web_search_options`; none if they were not given."""
-    options = extra_fields(request).get("web_search_options")
+def encode_web_search(request: Request) -> list[JsonObject]:
+    """Return the tool for `web_search_options`, empty without the field."""
+    options = get_extra_fields(request).get("web_search_options")
     if options is None:
         return []
-    size, place = mapping(options).get("search_context_size"), mapping(mapping(options).get("user_location"))
-    location = {"type": "approximate", **mapping(place.get("approximate"))} if place else None
-    return [{"type": "web_search", **without_nulls({"search_context_size": size, "user_location": location})}]
+    size = as_object(options).get("search_context_size")
+    user_location = as_object(as_object(options).get("user_location"))
+    location = {"type": "approximate", **as_object(user_location.get("approximate"))} if user_location else None
+    return [{"type": "web_search", **drop_nulls({"search_context_size": size, "user_location": location})}]
 
 
-def _include(request: Request, quirks: Quirks) -> list[str]:
-    """What the answer is to hold besides: reasoning that may be sent back, and the probabilities of its tokens."""
+def _encode_include(request: Request, quirks: Quirks) -> list[str]:
+    """Return optional contents of the answer: reasoning that can be sent back, and probabilities of tokens."""
     reasoning = ["reasoning.encrypted_content"] if quirks.reasoning_details else []
-    return reasoning + (["message.output_text.logprobs"] if extra_fields(request).get("logprobs") is True else [])
+    logprobs = ["message.output_text.logprobs"] if get_extra_fields(request).get("logprobs") is True else []
+    return reasoning + logprobs
 
 
-def _limit(request: Request, quirks: Quirks, changes: Changes) -> int | None:
-    """The most tokens of an answer. A limit that is too small for the form is raised to the smallest one: the caller
-    who asks for a word gets a few more, and not a refusal."""
+def _encode_limit(request: Request, quirks: Quirks, changes: Changes) -> int | None:
+    """Return the limit of output tokens, raised to the minimum of the dialect: a few tokens more serve the caller
+    better than a rejection."""
     limit = request.max_tokens or quirks.default_max_tokens
-    if limit is None or limit >= SMALLEST_LIMIT:
+    if limit is None or limit >= MIN_OUTPUT_TOKENS:
         return limit
     changes.adjust("max_tokens")
-    return SMALLEST_LIMIT
+    return MIN_OUTPUT_TOKENS
 
 
-def _reasoning(think: bool | str | None) -> JsonObject | None:
-    """Effort, and a summary, without which no reasoning is shown."""
+def _encode_reasoning(think: bool | str | None) -> JsonObject | None:
+    """Return the effort, and the request for a summary, without which no reasoning is returned."""
     if think is None:
         return None
     if think is False or think == "none":

@@ -1,5 +1,7 @@
-"""How much it takes to check a value against a schema: estimated before it is done, for whoever checks an answer holds
-up everybody else, and both the schema and, by way of the model, the answer are the caller's to choose.
+"""Estimates the work of checking a value against a JSON schema, before it is done.
+
+A check blocks the event loop, and both the schema and, through the model, the value come from the caller. References
+multiply: a schema of a few lines can stand for billions of schemas.
 """
 
 from __future__ import annotations
@@ -11,174 +13,198 @@ from urllib.parse import unquote
 from lakehouse.chat.dialects.lenient_json import JsonObject
 
 MAX_EXPANDED = 100_000
-"""Schemas that one schema may come to with its references followed."""
+"""Schema objects of one schema with its references followed."""
 
 MAX_STEPS = 4 * MAX_EXPANDED
-"""Schemas that are looked at to find that out, for what is referred to in several ways is looked at again."""
+"""Schema objects that are visited to count them. More than `MAX_EXPANDED`, because a target that several spellings of a
+reference lead to is visited once for each of them."""
 
-_SAME = frozenset(
-    ("anyOf", "oneOf", "allOf", "if", "then", "else", "not", "dependentSchemas", "dependencies")
-)  # whose schemas are about the value itself
+_IN_PLACE = frozenset(("anyOf", "oneOf", "allOf", "if", "then", "else", "not", "dependentSchemas", "dependencies"))
+"""Keywords whose schemas apply to the same value."""
+
 _REFERENCES = frozenset(("$ref", "$dynamicRef", "$recursiveRef"))
+
 _PROPERTIES = frozenset(("properties", "patternProperties"))
-_OF_NAMES = _PROPERTIES | {"dependentSchemas", "dependencies"}  # whose schemas stand behind names
-_WITHIN = _PROPERTIES | {
+
+_BY_NAME = _PROPERTIES | {"dependentSchemas", "dependencies"}
+"""Keywords whose value is an object of schemas."""
+
+_TO_CHILDREN = _PROPERTIES | {
     *("additionalProperties", "unevaluatedProperties", "propertyNames"),
     *("items", "prefixItems", "additionalItems", "unevaluatedItems", "contains"),
-}  # whose schemas are about what is in the value
+}
+"""Keywords whose schemas apply to the children of the value."""
 
-_DRAFTS = ("http://json-schema.org/draft", "https://json-schema.org/draft")
+_META_SCHEMAS = ("http://json-schema.org/draft", "https://json-schema.org/draft")
 
 
-class _Size(NamedTuple):
-    """Of a part of a schema: its objects, and against how many of them a value is tried that meets the part, and how
-    many of these look into it."""
+class _Counts(NamedTuple):
+    """Counts of one schema, with its references followed."""
 
     objects: int = 0
-    ways: int = 0
-    through: int = 0
+    """Schema objects in it."""
+    applied: int = 0
+    """Schema objects that apply to one and the same value."""
+    descending: int = 0
+    """Those of `applied` that apply further schemas to the value's children."""
 
     @classmethod
-    def sum(cls, sizes: Iterable[_Size]) -> _Size:
-        return cls(*map(sum, zip(*sizes, strict=True)))
+    def sum(cls, counts: Iterable[_Counts]) -> _Counts:
+        return cls(*map(sum, zip(*counts, strict=True)))
 
 
-DRAFT = _Size(200, 100, 10)
-"""A schema of schemas, roughly: who means one refers to its address."""
+META_SCHEMA = _Counts(200, 100, 10)
+"""Rough counts of the schema of JSON Schema, to which a schema may refer by its address."""
 
 
 class SchemaTooComplex(ValueError):
-    """A schema that is not worth beginning with."""
+    """Raised for a schema against which no value can be checked in reasonable time."""
 
 
 class SchemaCost:
-    """What a schema comes to.
+    """Upper bounds for the checks that a value takes against `schema`. Raises `SchemaTooComplex`.
 
-    `expanded` is how many objects it has with its references followed; what refers to itself counts once, and
-    `recursive` says that there is such a thing. One value is tried against `ways` of its schemas at the most before
-    what is in it is; `through` of these look into it. Raises `SchemaTooComplex`.
+    A value at depth 0 is checked against at most `applied` schema objects. At most `descending` of them apply schemas
+    to its children, so a value at depth d is checked against at most `applied * descending**d`. A validator that
+    remembers results checks no value against more than all `expanded` objects.
     """
 
     def __init__(self, schema: JsonObject) -> None:
         self.recursive = False
-        self.ways = self.through = 1
-        self._bases, self._anchors = _places(schema)
-        self._has_ids = len(self._bases) > 1 or "$id" in schema or "id" in schema
-        self._known: dict[str, _Size | None] = {}  # None: is being followed
+        """The schema contains itself. A self-reference counts once in `expanded`."""
+        self.applied = self.descending = 1
+        self._references = _ReferenceIndex(schema)
+        self._counted: dict[str, _Counts | None] = {}  # by reference; None: the reference is being followed
         self._steps = 0
         try:
-            self.expanded = self._measure(schema).objects
+            self.expanded = self._count(schema).objects
         except RecursionError:
             raise SchemaTooComplex("it is nested too deeply") from None
         if self.expanded > MAX_EXPANDED:
             raise SchemaTooComplex(f"it comes to more than {MAX_EXPANDED} schemas with its references followed")
 
-    def checks(self, value: object) -> int:
-        """How many checks it takes at most to say whether `value` fits: what refers to itself is remembered then."""
-        size, depth = _extent(value)
-        return size * min(self.expanded, self._each(depth))
+    def estimate_checks(self, value: object) -> int:
+        """Return the most checks that deciding whether `value` matches can take. That validator remembers the results
+        of self-references."""
+        size, depth = _measure(value)
+        return size * min(self.expanded, self._get_checks_at(depth))
 
-    def findings(self, value: object) -> int:
-        """How many it takes to say where it does not, for which nothing is remembered."""
-        size, depth = _extent(value)
-        each = self._each(depth)
-        return size * (each if self.recursive else min(self.expanded, each))
+    def estimate_error_checks(self, value: object) -> int:
+        """Return the most checks that locating the first mismatch in `value` can take. That validator remembers
+        nothing."""
+        size, depth = _measure(value)
+        checks = self._get_checks_at(depth)
+        return size * (checks if self.recursive else min(self.expanded, checks))
 
-    def _each(self, depth: int) -> int:
-        each: int = self.ways * self.through**depth
-        return each
+    def _get_checks_at(self, depth: int) -> int:
+        checks: int = self.applied * self.descending**depth
+        return checks
 
-    def _measure(self, schema: object) -> _Size:
+    def _count(self, schema: object) -> _Counts:
+        """Return the counts of a schema or of a list of schemas, and update the maxima."""
         if isinstance(schema, list):
-            return _Size.sum(map(self._measure, schema))
+            return _Counts.sum(map(self._count, schema))
         if not isinstance(schema, dict):
-            return _Size()
-        self._steps += 1
+            return _Counts()
+        self._add_steps(1)
+        counts = _Counts(1, 1, not _TO_CHILDREN.isdisjoint(schema))
+        for keyword, value in schema.items():
+            if keyword in _REFERENCES:
+                counts = _Counts.sum((counts, self._count_reference(value)))
+            elif keyword in _IN_PLACE:
+                counts = _Counts.sum((counts, *map(self._count, _get_subschemas(keyword, value))))
+            elif keyword in _TO_CHILDREN:
+                below = sum(self._count(inner).objects for inner in _get_subschemas(keyword, value))
+                counts = counts._replace(objects=counts.objects + below)
+        # Each pattern may match the same property as `properties`.
+        overlap = 1 + len(_get_subschemas("patternProperties", schema.get("patternProperties")))
+        self.applied = max(self.applied, counts.applied * overlap)
+        self.descending = max(self.descending, counts.descending * overlap)
+        return counts
+
+    def _count_reference(self, reference: object) -> _Counts:
+        if not isinstance(reference, str):
+            return _Counts()
+        if reference.startswith(_META_SCHEMAS):
+            self.recursive = True
+            return META_SCHEMA
+        if reference not in self._counted:
+            self._counted[reference] = None
+            self._add_steps(len(self._references.bases))
+            self._counted[reference] = _Counts.sum(map(self._count, self._references.find(reference)))
+        counts = self._counted[reference]
+        self.recursive = self.recursive or counts is None
+        return counts or _Counts(1, 1, 1)
+
+    def _add_steps(self, steps: int) -> None:
+        self._steps += steps
         if self._steps > MAX_STEPS:
             raise SchemaTooComplex(f"it takes more than {MAX_STEPS} steps to follow its references")
-        size = _Size(1, 1, not _WITHIN.isdisjoint(schema))
-        for key, inner in schema.items():
-            if key in _REFERENCES:
-                size = _Size.sum((size, self._followed(inner)))
-            elif key in _SAME:
-                size = _Size.sum((size, *map(self._measure, _schemas(key, inner))))
-            elif key in _WITHIN:
-                objects = sum(self._measure(below).objects for below in _schemas(key, inner))
-                size = size._replace(objects=size.objects + objects)
-        several = 1 + len(_schemas("patternProperties", schema.get("patternProperties")))  # may mean the same property
-        self.ways, self.through = max(self.ways, size.ways * several), max(self.through, size.through * several)
-        return size
 
-    def _followed(self, reference: object) -> _Size:
-        if not isinstance(reference, str):
-            return _Size()
-        if reference.startswith(_DRAFTS):
-            self.recursive = True
-            return DRAFT
-        if reference not in self._known:
-            self._known[reference] = None
-            self._known[reference] = _Size.sum(map(self._measure, self._targets(reference)))
-        known = self._known[reference]
-        self.recursive = self.recursive or known is None
-        return known or _Size(1, 1, 1)
 
-    def _targets(self, reference: str) -> list[object]:
-        """What it may lead to. Which schema it is relative to is not looked at, so these can be more than one."""
-        base, _, place = reference.partition("#")
+class _ReferenceIndex:
+    """The schemas that the references in a schema can lead to.
+
+    The base of a relative reference is not determined, so one reference can have several targets, of which all count.
+    """
+
+    def __init__(self, schema: JsonObject) -> None:
+        self.bases: list[object] = [schema]  # the root, and schemas with an id of their own
+        self._anchors: dict[str, list[object]] = {}
+        remaining: list[object] = [schema]
+        while remaining:
+            part = remaining.pop()
+            remaining += _get_children(part)
+            if isinstance(part, dict):
+                self._add(part, is_root=part is schema)
+        self._has_ids = len(self.bases) > 1 or "$id" in schema or "id" in schema
+
+    def _add(self, part: JsonObject, *, is_root: bool) -> None:
+        names = [part.get(keyword) for keyword in ("$anchor", "$dynamicAnchor", "$id", "id")]
+        if not is_root and any(isinstance(name, str) for name in names[2:]):
+            self.bases.append(part)
+        for name in {name.removeprefix("#") for name in names if isinstance(name, str)}:
+            self._anchors.setdefault(name, []).append(part)
+
+    def find(self, reference: str) -> list[object]:
+        """Return the possible targets of a reference; raises `SchemaTooComplex` if there are none."""
+        base, _, fragment = reference.partition("#")
         if base and not self._has_ids:
             found: list[object] = []
-        elif place and not place.startswith("/"):
-            found = list(self._anchors.get(place, ()))
+        elif fragment and not fragment.startswith("/"):
+            found = list(self._anchors.get(fragment, ()))
         else:
-            steps = [unquote(step).replace("~1", "/").replace("~0", "~") for step in place.split("/")[1:]]
-            found = [target for base in self._bases if (target := _at(base, steps)) is not None]
-        self._steps += len(self._bases)
+            path = [unquote(step).replace("~1", "/").replace("~0", "~") for step in fragment.split("/")[1:]]
+            found = [target for base in self.bases if (target := _resolve_path(base, path)) is not None]
         if not found:
             raise SchemaTooComplex(f"{reference[:200]!r} is no path in it, such as '#/$defs/name', and nothing's name")
         return found
 
 
-def _schemas(key: str, inner: object) -> Collection[object]:
-    """The schemas that stand behind a keyword, or lists of them."""
-    if key in _OF_NAMES:
-        return inner.values() if isinstance(inner, dict) else ()
-    return (inner,)
+def _get_subschemas(keyword: str, value: object) -> Collection[object]:
+    """Return the schemas, or lists of schemas, under a keyword."""
+    if keyword in _BY_NAME:
+        return value.values() if isinstance(value, dict) else ()
+    return (value,)
 
 
-def _places(schema: JsonObject) -> tuple[list[object], dict[str, list[object]]]:
-    """What in a schema references may be relative to, and what has a name by which it can be referred to."""
-    bases: list[object] = [schema]
-    anchors: dict[str, list[object]] = {}
-    left: list[object] = [schema]
-    while left:
-        part = left.pop()
-        left += _inner(part)
-        if isinstance(part, dict):
-            names = [part.get(key) for key in ("$anchor", "$dynamicAnchor", "$id", "id")]
-            if part is not schema and any(isinstance(name, str) for name in names[2:]):
-                bases.append(part)
-            for name in {name.removeprefix("#") for name in names if isinstance(name, str)}:
-                anchors.setdefault(name, []).append(part)
-    return bases, anchors
-
-
-def _at(found: object, steps: Iterable[str]) -> object:
-    for name in steps:
-        if isinstance(found, list):
-            found = found[int(name)] if name.isdecimal() and len(name) < 9 and int(name) < len(found) else None
+def _resolve_path(value: object, path: Iterable[str]) -> object:
+    for step in path:
+        if isinstance(value, list):
+            value = value[int(step)] if step.isdecimal() and len(step) < 9 and int(step) < len(value) else None
         else:
-            found = found.get(name) if isinstance(found, dict) else None
-    return found
+            value = value.get(step) if isinstance(value, dict) else None
+    return value
 
 
-def _extent(value: object) -> tuple[int, int]:
-    """How many values there are in a value, itself included, and how deep they nest."""
+def _measure(value: object) -> tuple[int, int]:
+    """Return the number of values in `value`, itself included, and how deep they nest."""
     size, depth, level = 1, 0, [value]
-    while level := [inner for outer in level for inner in _inner(outer)]:
+    while level := [child for parent in level for child in _get_children(parent)]:
         size += len(level)
         depth += 1
     return size, depth
 
 
-def _inner(value: object) -> Iterable[object]:
+def _get_children(value: object) -> Iterable[object]:
     return value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()

@@ -14,7 +14,7 @@ from math import inf
 import trio
 
 from lakehouse.chat.dialects.base import MAX_ANSWER
-from lakehouse.chat.dialects.exchange import CallCodec
+from lakehouse.chat.dialects.call_codec import CallCodec
 from lakehouse.chat.dispatch.attempts.provider_stream import ProviderStream, timeout_error
 from lakehouse.chat.dispatch.calls.attempt_log import ActiveAttempt
 from lakehouse.chat.dispatch.calls.call import ChatCall
@@ -97,7 +97,7 @@ async def _open(call: ChatCall, route: Route, attempt: ActiveAttempt, *, timeout
     if scope.cancelled_caught:
         raise timeout_error(route, call.settings, has_data=False)
     timer = IdleTimer(call.settings.idle_timeout, deadline=deadline)
-    stream = ProviderStream(call, route, attempt, response, codec.parser(), timer)
+    stream = ProviderStream(call, route, attempt, response, codec.make_parser(), timer)
     await stream.receive_first()
     attempt.detach()
     return stream

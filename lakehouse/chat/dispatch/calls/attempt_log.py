@@ -18,7 +18,7 @@ from typing import Self
 
 import trio
 
-from lakehouse.chat.dialects.base import SchemaLevel
+from lakehouse.chat.dialects.quirks import SchemaLevel
 from lakehouse.chat.dispatch.policies.circuit_breaker import CircuitPermit
 from lakehouse.chat.dispatch.policies.failure_rules import is_connection_lost, rule_for
 from lakehouse.chat.providers.registry import Route

@@ -10,7 +10,7 @@ import re
 from collections import OrderedDict
 from typing import get_args
 
-from lakehouse.chat.dialects.base import SchemaLevel
+from lakehouse.chat.dialects.quirks import SchemaLevel
 from lakehouse.chat.dialects.schema.validate import SchemaMismatch
 from lakehouse.chat.providers.routing import Target
 from lakehouse.core.errors import LakehouseError

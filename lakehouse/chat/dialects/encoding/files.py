@@ -1,4 +1,4 @@
-"""Documents on their way out: the data in a `data:` URL, or a remote URL. Nothing is ever fetched."""
+"""Documents in requests: the data of a `data:` URL, or a remote URL. Nothing is fetched."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import binascii
 import re
 from typing import NamedTuple
 
-from lakehouse.chat.dialects.base import Quirks
+from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.parts import File
 from lakehouse.core.errors import ErrBadRequest
 
@@ -16,26 +16,26 @@ DATA_URL = re.compile(
 
 
 class Document(NamedTuple):
-    """A document that the request itself carries: `application/pdf`, and base64 without a prefix."""
+    """A document inside the request: `application/pdf`, its base64 without a prefix, and the decoded bytes."""
 
     media_type: str
     data: str
     decoded: bytes
 
 
-def unplaced(message: int, part: int, kind: str, quirks: Quirks) -> ErrBadRequest:
-    """The refusal of a part that a form has no place for."""
+def build_unsupported_part_error(message: int, part: int, kind: str, quirks: Quirks) -> ErrBadRequest:
+    """Return the error for a content part that the dialect cannot represent."""
     where = f"messages[{message}].content[{part}]"
     return ErrBadRequest(f"`{where}` cannot be sent: {quirks.provider} takes no parts of type `{kind}`", field=where)
 
 
 def is_remote(file: File) -> bool:
-    """Whether a document is somewhere else."""
+    """True for a document that is a URL."""
     return (file.file_data or "").lower().startswith(("https://", "http://"))
 
 
-def document(file: File, where: str) -> Document:
-    """What a `data:` URL carries; raises `ErrBadRequest` if it is none in base64."""
+def parse_document(file: File, where: str) -> Document:
+    """Return the document of a `data:` URL; raises `ErrBadRequest` naming `where` if it is not valid base64."""
     found = DATA_URL.fullmatch(file.file_data or "")
     if found is None:
         raise ErrBadRequest(

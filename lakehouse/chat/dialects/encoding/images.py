@@ -1,4 +1,4 @@
-"""Images on their way out: as URLs, or as the base64 data in them. Nothing is ever fetched."""
+"""Images in requests: URLs, or the base64 data of `data:` URLs. Nothing is fetched."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ import binascii
 import re
 from typing import NamedTuple
 
-from lakehouse.chat.dialects.base import Quirks
-from lakehouse.chat.dialects.files import DATA_URL
+from lakehouse.chat.dialects.encoding.files import DATA_URL
+from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.parts import ImagePart, ImageUrl
 from lakehouse.chat.model.request import Message
 from lakehouse.core.errors import ErrBadRequest
 
 
 class ImageData(NamedTuple):
-    """An image that the request itself carries: `image/png`, and base64 without a prefix."""
+    """An image inside the request: `image/png`, and its base64 without a prefix."""
 
     media_type: str
     data: str
 
 
-def field(message: int, part: int) -> str:
-    """How an error calls an image."""
+def format_field(message: int, part: int) -> str:
+    """Return the name of an image's field in errors."""
     return f"messages[{message}].content[{part}].image_url.url"
 
 
-def check(message: Message, position: int, quirks: Quirks) -> None:
-    """Raises `ErrBadRequest` naming the first image that the provider cannot take."""
+def check_images(message: Message, position: int, quirks: Quirks) -> None:
+    """Raise `ErrBadRequest` naming the first image of a message that the provider does not accept."""
     for index, part in enumerate(message.content if isinstance(message.content, tuple) else ()):
         if isinstance(part, ImagePart):
-            allow(part.image_url, where=field(position, index), quirks=quirks)
+            parse_image(part.image_url, where=format_field(position, index), quirks=quirks)
 
 
-def allow(image: ImageUrl, *, where: str, quirks: Quirks) -> ImageData | None:
-    """The data of a `data:` URL, or None for a remote one; raises `ErrBadRequest` for one that the provider cannot
-    take."""
+def parse_image(image: ImageUrl, *, where: str, quirks: Quirks) -> ImageData | None:
+    """Return the data of a `data:` URL, or None for a remote one; raises `ErrBadRequest` for an image that the provider
+    does not accept."""
     if quirks.images == "none":
         raise ErrBadRequest(f"`{where}` cannot be sent: this model of {quirks.provider} takes no images")
     if image.url[:5].lower() == "data:":
-        return data_of(image.url, where=where)
+        return parse_data_url(image.url, where=where)
     if quirks.images == "data":
         raise ErrBadRequest(
             f"`{where}` is not a data URL: {quirks.provider} takes no remote images, and this service fetches none; "
@@ -49,8 +49,8 @@ def allow(image: ImageUrl, *, where: str, quirks: Quirks) -> ImageData | None:
     return None
 
 
-def data_of(url: str, *, where: str) -> ImageData:
-    """What a `data:` URL carries; raises `ErrBadRequest` if it is no image in base64."""
+def parse_data_url(url: str, *, where: str) -> ImageData:
+    """Return the image of a `data:` URL; raises `ErrBadRequest` if it is not an image in valid base64."""
     found = DATA_URL.fullmatch(url)
     if found is None or not found["media_type"].lower().startswith("image/"):
         raise ErrBadRequest(f"`{where}` is not an image in base64: `data:image/png;base64,…` is expected")

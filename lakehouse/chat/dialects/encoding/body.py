@@ -1,4 +1,4 @@
-"""What all dialects do with a request: its fields put together."""
+"""The body of a request: layers of fields, and the fields that this service passes through."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lakehouse.chat.model.request import OpenAIRequest, Request
 from lakehouse.core.errors import ErrBadRequest
 
 RESERVED_FIELDS = ("model", "messages", "stream")
-"""Fields that `options` may not set: which provider answers, and how it is read, hangs on them."""
+"""Fields that `options` may not set: they decide which provider answers and how its answer is parsed."""
 
 
-def body_of(*layers: Mapping[str, object] | None) -> bytes:
-    """The JSON body of several layers of fields, the later ones over the earlier; those that are None are not sent."""
+def encode_body(*layers: Mapping[str, object] | None) -> bytes:
+    """Return the JSON body of several layers of fields. A later layer overrides an earlier one; None is not sent."""
     body: JsonObject = {}
     for layer in layers:
         if layer:
@@ -25,8 +25,8 @@ def body_of(*layers: Mapping[str, object] | None) -> bytes:
     return msgspec.json.encode(body)
 
 
-def checked_options(request: Request) -> JsonObject:
-    """`options`, which go to the provider as they are; raises `ErrBadRequest` for one that would undo the request."""
+def get_checked_options(request: Request) -> JsonObject:
+    """Return `options`, which are sent unchanged; raises `ErrBadRequest` if they set a reserved field."""
     options = request.options
     if not options:
         return {}
@@ -36,6 +36,6 @@ def checked_options(request: Request) -> JsonObject:
     return options
 
 
-def extra_fields(request: Request) -> JsonObject:
-    """Fields of OpenAI's form that this service does not know."""
+def get_extra_fields(request: Request) -> JsonObject:
+    """Return the fields of an OpenAI request that `Request` does not have."""
     return request.extra if isinstance(request, OpenAIRequest) else {}

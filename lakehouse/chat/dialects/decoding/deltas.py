@@ -1,0 +1,45 @@
+"""Conversion of a whole answer to the deltas of a stream."""
+
+from __future__ import annotations
+
+from msgspec import UNSET
+
+from lakehouse.chat.model.answer import ProviderAnswer
+from lakehouse.chat.model.pieces import (
+    ContentPiece,
+    Delta,
+    DetailedContentPiece,
+    ReasoningPiece,
+    SupplementPiece,
+    ToolCallPiece,
+)
+
+
+def build_deltas(answer: ProviderAnswer) -> list[Delta]:
+    """Return the deltas with which a stream would have delivered `answer`."""
+    supplements = {name: getattr(answer.supplements, name) for name in ("annotations", "images", "audio")}
+    return [
+        *([ReasoningPiece(answer.reasoning)] if answer.reasoning else []),
+        *build_text_deltas(answer),
+        *map(ToolCallPiece, answer.tool_calls),
+        *([SupplementPiece(**supplements)] if any(value is not UNSET for value in supplements.values()) else []),
+    ]
+
+
+def build_text_deltas(answer: ProviderAnswer) -> list[Delta]:
+    """Return the deltas of an answer's text, its refusal, and the probabilities of their tokens."""
+    logprobs, refusal = answer.supplements.logprobs, answer.supplements.refusal or ""
+    text = answer.content.removesuffix(refusal)
+    deltas: list[Delta] = [ContentPiece(text)] if text else []
+    if refusal:
+        deltas.append(DetailedContentPiece(refusal, refusal=True))
+    if logprobs is UNSET:
+        return deltas
+    if text and not refusal:
+        return [DetailedContentPiece(text, logprobs=logprobs)]
+    return [*deltas, SupplementPiece(logprobs=logprobs)]
+
+
+def is_text_delta(delta: Delta) -> bool:
+    """Return whether a delta is text, or the probabilities of its tokens."""
+    return isinstance(delta, ContentPiece) or (isinstance(delta, SupplementPiece) and delta.logprobs is not UNSET)

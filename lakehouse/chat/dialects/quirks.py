@@ -93,7 +93,7 @@ class Quirks:
     schema_in_prompt: bool = False
     """The prompt describes the schema even where it is enforced, because the model does not see the grammar."""
     schema_subset: Literal["full", "moonshot"] = "full"
-    """The JSON Schema that tools and `response_format` may use; keywords outside the subset are rewritten or dropped."""
+    """The JSON Schema that tools and `response_format` may use; other keywords are rewritten or dropped."""
     include_usage: bool = True
     """`stream_options.include_usage` is sent with streams."""
     extra_body: Mapping[str, Any] = field(default_factory=dict)

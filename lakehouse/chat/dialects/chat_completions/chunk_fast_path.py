@@ -1,9 +1,9 @@
 """Fast path for streamed chunks that hold text only, which most chunks of a stream do.
 
-Skips: decoding of the whole chunk into a dict, and the inspection of its fields by `CompletionReader`. A chunk is decoded
-into a struct of the fields that the reader accesses; if any field but the text has content, or another type than usual,
-the chunk is left to the reader. Where the chunks of a stream differ only in their text, the struct is skipped as well:
-the bytes around the text are compared with a template, and only the text is decoded.
+Skips: decoding of the whole chunk into a dict, and the inspection of its fields by `CompletionReader`. A chunk is
+decoded into a struct of the fields that the reader accesses; if any field but the text has content, or another type
+than usual, the chunk is left to the reader. Where the chunks of a stream differ only in their text, the struct is
+skipped as well: the bytes around the text are compared with a template, and only the text is decoded.
 
 Equality with the reader: `test_chunk_fast_path.test_it_never_changes_what_is_told` (a property over chunks, cuts and
 quirks). Budget line: `streamed chat of 200 pieces` (`python -m tools.bench.budget`).

@@ -2,9 +2,9 @@
 
 A type with one meaning decides by itself (`TYPES`). A provider uses other types for several errors, as Kimi does with
 `access_terminated_error` for its client check, an exhausted quota and a closed account: such a type decides only if no
-text rule matches (`AMBIGUOUS_TYPES`). Sources: ollama/ollama server/, OpenRouter's OpenAPI and error pages, the OpenCode
-gateway's code, Kimi Code's error reference, OpenAI's and Anthropic's error pages, llama.cpp's server; live reports where
-a bug is named.
+text rule matches (`AMBIGUOUS_TYPES`). Sources: ollama/ollama server/, OpenRouter's OpenAPI and error pages, the
+OpenCode gateway's code, Kimi Code's error reference, OpenAI's and Anthropic's error pages, llama.cpp's server; live
+reports where a bug is named.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ service does is written in the test, in the order in which it happens; nobody sl
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,7 +23,7 @@ from lakehouse.asgi.types import App
 from lakehouse.config import GatewayTable
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.core.context import RequestContext
-from lakehouse.gateway.gateway import Gateway
+from lakehouse.gateway.gateway import NO_APPS, Gateway
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.server_state import open_server_state
 from tools.kit.proxy_tables import Pairs
@@ -306,18 +306,19 @@ async def open_gateway(
     server: Server = serve_ours,
     wrap: Callable[[App], App] = lambda app: app,
     directory: str = "",
+    apps: Mapping[str, App] = NO_APPS,
     **settings: object,
 ) -> AsyncIterator[GatewayWithServices]:
     """The gateway on a port of its own, for the block. `settings` replace the defaults of `[gateway]`.
 
-    With a `directory` the services listen on Unix sockets in it.
+    With a `directory` the services listen on Unix sockets in it. `apps` are services of this process, by their names.
     """
     async with trio.open_nursery() as nursery:
         services = {name: Service(name, directory=directory) for name in NAMES}
         for service in services.values():
             await nursery.start(service.serve)
         urls = {f"{name}_url": service.url for name, service in services.items()}
-        gateway = Gateway(replace(GatewayTable(), **{**urls, **settings}))  # type: ignore[arg-type]
+        gateway = Gateway(replace(GatewayTable(), **{**urls, **settings}), apps=apps)  # type: ignore[arg-type]
         active_requests = ActiveRequests()
         ended: list[RequestContext] = []
         app = RequestLifetimeMiddleware(

@@ -114,7 +114,7 @@ class ChildPool:
         return len(self._queue)
 
     async def call(self, request: bytes) -> bytes:
-        """The result of a request. Raises what `stream` does, and CallFailed."""
+        """The result of a request, without its items. Raises what `stream` does, and CallFailed."""
         async with self.stream(request) as reply:
             async for _ in reply:
                 pass
@@ -169,7 +169,8 @@ class ChildPool:
     def _check_admission(self) -> None:
         if self._closed:
             raise PoolUnavailable(f"{self.name}: the pool is closed", retry_after=1.0)
-        if len(self._queue) >= self.policy.max_waiting:
+        free = self.policy.size - self.in_use  # for so many calls a child is being started: they do not wait for a call
+        if len(self._queue) >= self.policy.max_waiting + free:
             raise self._busy(f"{len(self._queue)} calls wait already")
         remaining = self._blocked_until - trio.current_time()
         if not self._members and remaining > 0:
@@ -188,6 +189,8 @@ class ChildPool:
     def _release(self, member: Member) -> None:
         if not member.give_back(resettable=self.policy.reset_timeout > 0):
             return
+        if member.calls:
+            self._backoff.reset()  # a child that has answered is proof that children can
         if self.policy.max_calls and member.calls >= self.policy.max_calls:
             member.end()
         else:
@@ -222,11 +225,12 @@ class ChildPool:
             async with self._open_child(self._spec) as child:
                 self._note_sandbox((await child.wait_ready()).sandbox)
                 self.started += 1
-                self._backoff.reset()
-                self._blocked_until = trio.current_time()
+                self._blocked_until = -inf
                 member.attach(child, max_frame=self.policy.max_frame)
                 self._offer(member)
                 await self._watch(member, child)
+                if member.state is MemberState.IDLE and not member.calls:
+                    problem = f"{self.name} is gone before its first call: its process {await child.describe_exit()}"
         except ChildStartFailed as failure:
             problem = str(failure)
         except OSError as error:  # too many processes or files
@@ -262,7 +266,7 @@ class ChildPool:
                     logger.warning("%s: the sandbox's restriction of %s is %s", self.name, what, outcome)
 
     def _fail(self, reason: str) -> float:
-        """A child did not start. The calls that wait fail, unless another child may serve them. Returns the delay."""
+        """A child is of no use. The calls that wait fail, unless another child may serve them. Returns the delay."""
         delay = self._backoff.delay_after(None)
         self._last_failure = reason
         self._blocked_until = trio.current_time() + delay

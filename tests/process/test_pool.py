@@ -194,6 +194,29 @@ async def test_the_queue_is_bounded_in_length_and_time() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_a_pool_without_a_queue_takes_as_many_calls_as_it_may_have_children() -> None:
+    async with pool_of(2, max_waiting=0, reset_timeout=5) as pool, trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(pool.call, b"wait")
+        await counts(pool, idle=0, in_use=2)
+        with pytest.raises(PoolUnavailable, match="0 calls wait already"):
+            await pool.call(b"echo")
+        nursery.cancel_scope.cancel()
+
+
+async def test_children_that_end_without_a_call_are_started_again_with_a_delay(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    policy = PoolPolicy(size=1, prestart=1, restart=RestartPolicy(first_delay=0.05, longest_delay=0.4))
+    with nothing_left():
+        async with open_pool(child_spec("dies_when_ready"), policy) as pool:
+            await until(lambda: len(caplog.messages) == 3)
+            assert pool.started >= 3
+    delays = [float(message.split()[-5]) for message in caplog.messages]
+    assert delays == [0.05, 0.1, 0.2]
+    assert caplog.messages[0].startswith("the child is gone before its first call: its process exited with status 7; ")
+
+
 async def test_children_that_do_not_start_fail_the_calls_that_wait_and_are_tried_again_later() -> None:
     policy = PoolPolicy(size=2, restart=RestartPolicy(first_delay=0.2))
     attempts = 0

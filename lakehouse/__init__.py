@@ -6,7 +6,8 @@
     async with trio.open_nursery() as nursery:
         service = await nursery.start(lakehouse.serve, config)      # service.urls, service.stop()
 
-Names are imported when they are first used, so that a program that only chats does not pay for a web framework.
+This module is the public interface; `lakehouse.testing` is the other public module. A name is imported from its module
+on first access, so a program that only chats does not import a web framework.
 """
 
 from __future__ import annotations
@@ -14,118 +15,131 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lakehouse._version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from lakehouse.chat.dispatch.dispatcher import Dispatcher
-    from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
-    from lakehouse.chat.model.answer import Answer
-    from lakehouse.chat.model.pieces import (
-        ContentPiece,
-        DetailedContentPiece,
-        Done,
-        Piece,
-        ReasoningPiece,
-        SupplementPiece,
-        ToolCallPiece,
-    )
-    from lakehouse.chat.model.request import Message, Request
-    from lakehouse.chat.model.tool_calls import CustomToolCall, ToolCall
-    from lakehouse.config import Config, ConfigError, load_config, parse_config
-    from lakehouse.core.errors import (
-        Attempt,
-        ErrBadRequest,
-        ErrConflict,
-        ErrForbidden,
-        ErrMethodNotAllowed,
-        ErrNotFound,
-        ErrNotImplemented,
-        ErrPreconditionFailed,
-        ErrProviderNotFound,
-        ErrRangeNotSatisfiable,
-        ErrRateLimited,
-        ErrTimeout,
-        ErrTooLarge,
-        ErrUnauthorized,
-        ErrUnavailable,
-        ErrUnprocessable,
-        ErrUnsupportedMediaType,
-        ErrUpstream,
-        LakehouseError,
-    )
-    from lakehouse.local_model import LocalModelError
-    from lakehouse.runtime.quart_app import ServiceApp
-    from lakehouse.runtime.resources import open_local_server
-    from lakehouse.runtime.service import serve
-    from lakehouse.server.server import Service
+    from lakehouse.chat.dispatch.dispatcher import Dispatcher as Dispatcher
+    from lakehouse.chat.dispatch.open_dispatcher import LocalServer as LocalServer
+    from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher as open_dispatcher
+    from lakehouse.chat.dispatch.stream import Stream as Stream
+    from lakehouse.chat.model.answer import Answer as Answer
+    from lakehouse.chat.model.answer import AnswerFacts as AnswerFacts
+    from lakehouse.chat.model.answer import FinishReason as FinishReason
+    from lakehouse.chat.model.answer import Supplements as Supplements
+    from lakehouse.chat.model.listing import ModelCard as ModelCard
+    from lakehouse.chat.model.listing import ProbeResult as ProbeResult
+    from lakehouse.chat.model.listing import ProviderState as ProviderState
+    from lakehouse.chat.model.parts import Audio as Audio
+    from lakehouse.chat.model.parts import AudioPart as AudioPart
+    from lakehouse.chat.model.parts import File as File
+    from lakehouse.chat.model.parts import FilePart as FilePart
+    from lakehouse.chat.model.parts import ImagePart as ImagePart
+    from lakehouse.chat.model.parts import ImageUrl as ImageUrl
+    from lakehouse.chat.model.parts import JsonObject as JsonObject
+    from lakehouse.chat.model.parts import Part as Part
+    from lakehouse.chat.model.parts import TextPart as TextPart
+    from lakehouse.chat.model.parts import VideoPart as VideoPart
+    from lakehouse.chat.model.parts import VideoUrl as VideoUrl
+    from lakehouse.chat.model.pieces import ContentPiece as ContentPiece
+    from lakehouse.chat.model.pieces import DetailedContentPiece as DetailedContentPiece
+    from lakehouse.chat.model.pieces import Done as Done
+    from lakehouse.chat.model.pieces import Piece as Piece
+    from lakehouse.chat.model.pieces import ReasoningPiece as ReasoningPiece
+    from lakehouse.chat.model.pieces import SupplementPiece as SupplementPiece
+    from lakehouse.chat.model.pieces import ToolCallPiece as ToolCallPiece
+    from lakehouse.chat.model.request import Message as Message
+    from lakehouse.chat.model.request import Quorum as Quorum
+    from lakehouse.chat.model.request import Request as Request
+    from lakehouse.chat.model.request import Role as Role
+    from lakehouse.chat.model.tool_calls import AnyToolCall as AnyToolCall
+    from lakehouse.chat.model.tool_calls import Custom as Custom
+    from lakehouse.chat.model.tool_calls import CustomToolCall as CustomToolCall
+    from lakehouse.chat.model.tool_calls import Function as Function
+    from lakehouse.chat.model.tool_calls import ToolCall as ToolCall
+    from lakehouse.config import Address as Address
+    from lakehouse.config import AuthTable as AuthTable
+    from lakehouse.config import ChatTable as ChatTable
+    from lakehouse.config import Config as Config
+    from lakehouse.config import ConfigError as ConfigError
+    from lakehouse.config import GatewayTable as GatewayTable
+    from lakehouse.config import KimiTable as KimiTable
+    from lakehouse.config import Loaded as Loaded
+    from lakehouse.config import LocalTable as LocalTable
+    from lakehouse.config import ObserveTable as ObserveTable
+    from lakehouse.config import OllamaCloudTable as OllamaCloudTable
+    from lakehouse.config import OpenCodeTable as OpenCodeTable
+    from lakehouse.config import OpenRouterTable as OpenRouterTable
+    from lakehouse.config import PolicyTable as PolicyTable
+    from lakehouse.config import ProviderTable as ProviderTable
+    from lakehouse.config import ServerTable as ServerTable
+    from lakehouse.config import load_config as load_config
+    from lakehouse.config import parse_config as parse_config
+    from lakehouse.core.errors import Attempt as Attempt
+    from lakehouse.core.errors import ErrBadRequest as ErrBadRequest
+    from lakehouse.core.errors import ErrConflict as ErrConflict
+    from lakehouse.core.errors import ErrForbidden as ErrForbidden
+    from lakehouse.core.errors import ErrMethodNotAllowed as ErrMethodNotAllowed
+    from lakehouse.core.errors import ErrNotFound as ErrNotFound
+    from lakehouse.core.errors import ErrNotImplemented as ErrNotImplemented
+    from lakehouse.core.errors import ErrPreconditionFailed as ErrPreconditionFailed
+    from lakehouse.core.errors import ErrProviderNotFound as ErrProviderNotFound
+    from lakehouse.core.errors import ErrRangeNotSatisfiable as ErrRangeNotSatisfiable
+    from lakehouse.core.errors import ErrRateLimited as ErrRateLimited
+    from lakehouse.core.errors import ErrTimeout as ErrTimeout
+    from lakehouse.core.errors import ErrTooLarge as ErrTooLarge
+    from lakehouse.core.errors import ErrUnauthorized as ErrUnauthorized
+    from lakehouse.core.errors import ErrUnavailable as ErrUnavailable
+    from lakehouse.core.errors import ErrUnprocessable as ErrUnprocessable
+    from lakehouse.core.errors import ErrUnreached as ErrUnreached
+    from lakehouse.core.errors import ErrUnsupportedMediaType as ErrUnsupportedMediaType
+    from lakehouse.core.errors import ErrUpstream as ErrUpstream
+    from lakehouse.core.errors import LakehouseError as LakehouseError
+    from lakehouse.core.failure_classes import ErrorClass as ErrorClass
+    from lakehouse.local_model import LocalModelError as LocalModelError
+    from lakehouse.runtime.quart_app import ServiceApp as ServiceApp
+    from lakehouse.runtime.resources import open_local_server as open_local_server
+    from lakehouse.runtime.service import serve as serve
+    from lakehouse.server.listening import AddressError as AddressError
+    from lakehouse.server.server import Service as Service
 
-__version__ = "0.1.0"
-
-__all__ = [
-    "Answer",
-    "Attempt",
-    "Config",
-    "ConfigError",
-    "ContentPiece",
-    "CustomToolCall",
-    "DetailedContentPiece",
-    "Dispatcher",
-    "Done",
-    "ErrBadRequest",
-    "ErrConflict",
-    "ErrForbidden",
-    "ErrMethodNotAllowed",
-    "ErrNotFound",
-    "ErrNotImplemented",
-    "ErrPreconditionFailed",
-    "ErrProviderNotFound",
-    "ErrRangeNotSatisfiable",
-    "ErrRateLimited",
-    "ErrTimeout",
-    "ErrTooLarge",
-    "ErrUnauthorized",
-    "ErrUnavailable",
-    "ErrUnprocessable",
-    "ErrUnsupportedMediaType",
-    "ErrUpstream",
-    "LakehouseError",
-    "LocalModelError",
-    "Message",
-    "Piece",
-    "ReasoningPiece",
-    "Request",
-    "Service",
-    "SupplementPiece",
-    "ToolCall",
-    "ToolCallPiece",
-    "create_app",
-    "load_config",
-    "open_dispatcher",
-    "open_local_server",
-    "parse_config",
-    "serve",
-]
-
-_ROOMS = {
-    "lakehouse.chat.dispatch.dispatcher": ("Dispatcher",),
-    "lakehouse.chat.dispatch.open_dispatcher": ("open_dispatcher",),
-    "lakehouse.chat.model.answer": ("Answer",),
-    "lakehouse.chat.model.pieces": (
-        "ContentPiece",
-        "DetailedContentPiece",
-        "Done",
-        "Piece",
-        "ReasoningPiece",
-        "SupplementPiece",
-        "ToolCallPiece",
+_EXPORTS = {
+    "lakehouse.chat.dispatch.dispatcher": "Dispatcher",
+    "lakehouse.chat.dispatch.open_dispatcher": "LocalServer open_dispatcher",
+    "lakehouse.chat.dispatch.stream": "Stream",
+    "lakehouse.chat.model.answer": "Answer AnswerFacts FinishReason Supplements",
+    "lakehouse.chat.model.listing": "ModelCard ProbeResult ProviderState",
+    "lakehouse.chat.model.parts": (
+        "Audio AudioPart File FilePart ImagePart ImageUrl JsonObject Part TextPart VideoPart VideoUrl"
     ),
-    "lakehouse.chat.model.request": ("Message", "Request"),
-    "lakehouse.chat.model.tool_calls": ("CustomToolCall", "ToolCall"),
-    "lakehouse.config": ("Config", "ConfigError", "load_config", "parse_config"),
-    "lakehouse.server.server": ("Service",),
-    "lakehouse.core.errors": ("Attempt", "LakehouseError", *(name for name in __all__ if name.startswith("Err"))),
-    "lakehouse.local_model": ("LocalModelError",),
-    "lakehouse.runtime.resources": ("open_local_server",),
-    "lakehouse.runtime.service": ("serve",),
+    "lakehouse.chat.model.pieces": (
+        "ContentPiece DetailedContentPiece Done Piece ReasoningPiece SupplementPiece ToolCallPiece"
+    ),
+    "lakehouse.chat.model.request": "Message Quorum Request Role",
+    "lakehouse.chat.model.tool_calls": "AnyToolCall Custom CustomToolCall Function ToolCall",
+    "lakehouse.config": (
+        "Address AuthTable ChatTable Config ConfigError GatewayTable KimiTable Loaded LocalTable ObserveTable "
+        "OllamaCloudTable OpenCodeTable OpenRouterTable PolicyTable ProviderTable ServerTable load_config "
+        "parse_config"
+    ),
+    "lakehouse.core.errors": (
+        "Attempt ErrBadRequest ErrConflict ErrForbidden ErrMethodNotAllowed ErrNotFound ErrNotImplemented "
+        "ErrPreconditionFailed ErrProviderNotFound ErrRangeNotSatisfiable ErrRateLimited ErrTimeout "
+        "ErrTooLarge ErrUnauthorized ErrUnavailable ErrUnprocessable ErrUnreached ErrUnsupportedMediaType "
+        "ErrUpstream LakehouseError"
+    ),
+    "lakehouse.core.failure_classes": "ErrorClass",
+    "lakehouse.local_model": "LocalModelError",
+    "lakehouse.runtime.quart_app": "ServiceApp",
+    "lakehouse.runtime.resources": "open_local_server",
+    "lakehouse.runtime.service": "serve",
+    "lakehouse.server.listening": "AddressError",
+    "lakehouse.server.server": "Service",
 }
+"""The public names by module: the same as the imports above, which only type checkers see."""
+
+_MODULES = {name: module for module, names in _EXPORTS.items() for name in names.split()}
+
+__all__ = sorted([*_MODULES, "create_app"])  # noqa: PLE0605 - type checkers read the imports above
 
 
 def create_app(config: Config | None = None) -> ServiceApp:
@@ -134,16 +148,17 @@ def create_app(config: Config | None = None) -> ServiceApp:
     Without `config` the configuration is found as `lakehouse serve` finds it. Raises ConfigError. A function of this
     module, not an imported name: Hypercorn looks into the module's namespace only.
     """
-    made: ServiceApp = import_module("lakehouse.runtime.quart_app").create_app(config)
-    return made
+    app: ServiceApp = import_module("lakehouse.runtime.quart_app").create_app(config)
+    return app
 
 
 def __getattr__(name: str) -> object:
-    for room, names in _ROOMS.items():
-        if name in names:
-            return getattr(import_module(room), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*globals(), *__all__})

@@ -28,7 +28,11 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    tables = {"chatd": {"ollama_url": "", "default": "local"}, "chatd.local": {"demo": True}, "observe": {"log": "off"}}
+    tables: dict[str, dict[str, object]] = {
+        "chatd": {"ollama_url": "", "default": "local"},
+        "chatd.local": {"demo": True},
+        "observe": {"log": "off"},
+    }
     with run_lakehouse(tables, "--workers", str(asked.workers)) as running:
         url = f"http://{running.host}:{running.port}"
         tally = trio.run(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol, cast
 
-from lakehouse import __version__
+from lakehouse._version import __version__
 from lakehouse.cli.output import (
     OutputError,
     ensure_standard_streams,

@@ -18,7 +18,7 @@ from lakehouse.config import Config
 from lakehouse.core.groups import unwrap_single
 from lakehouse.local_model import LocalModelError
 from lakehouse.process.errors import ChildStartFailed
-from lakehouse.runtime.service import serve
+from lakehouse.runtime.service import run_service
 from lakehouse.server.server import Service
 from lakehouse.telemetry.log import Log, stdlib_to
 
@@ -113,7 +113,7 @@ class _Run:
 
     async def _serve(self, *, task_status: trio.TaskStatus[Service]) -> None:
         if self._workers == 1:
-            await serve(self._config, log=self._log, task_status=task_status)
+            await run_service(self._config, log=self._log, task_status=task_status)
             return
         from lakehouse.runtime.multiprocess import serve_multiprocess  # what supervises processes
 

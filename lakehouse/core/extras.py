@@ -22,7 +22,7 @@ def _there(name: str) -> bool:
 def install_hint(extra: str, absent: list[str]) -> str:
     """The end of a sentence about something that needs this extra.
 
-    Never `pip install lakehouse[...]`: under that name the package index has another project.
+    Never `pip install lakehouse[...]`: the package index has another project of that name.
     """
     return (
         f"needs the extra `{extra}`, of which {' and '.join(absent)} cannot be found: "

@@ -29,18 +29,27 @@ async def serve(
     config: Config | None = None,
     *,
     env: Mapping[str, str] | None = None,
-    log: Log | None = None,
-    slot: WorkerSlot | None = None,
     task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the service in the caller's nursery: `service = await nursery.start(serve, config)`, then `service.urls`.
 
+    `env` is where keys and tokens are looked up, the process's environment by default. Signals are left to the caller.
     Returns after `service.stop()`, when every request has ended or `[server] drain_timeout` has passed. A start that
-    fails raises from `nursery.start` with nothing bound: ConfigError, LocalModelError, or OSError for an address that
-    cannot be had. When cancelled, every request ends at once and everything is closed. Signals are the caller's
-    business. `env` is where keys and tokens are looked for, the process's environment by default; `slot` is for
-    `lakehouse serve --workers`.
+    fails raises from `nursery.start` with nothing bound: ConfigError, LocalModelError, or AddressError (an OSError) for
+    an address that cannot be bound. When cancelled, every request ends at once and everything is closed.
     """
+    await run_service(config, env=env, task_status=task_status)
+
+
+async def run_service(
+    config: Config | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    log: Log | None = None,
+    slot: WorkerSlot | None = None,
+    task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """`serve` with a log of the caller's (`log`), and in a worker's place under a supervisor (`slot`)."""
     config = Config() if config is None else config
     env = os.environ if env is None else env
     slot = WorkerSlot() if slot is None else slot

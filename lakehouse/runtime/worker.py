@@ -15,7 +15,7 @@ import trio
 
 from lakehouse.process.bootstrap import Startup
 from lakehouse.runtime.gc_tuning import tune_gc
-from lakehouse.runtime.service import serve
+from lakehouse.runtime.service import run_service
 from lakehouse.runtime.worker_config import WorkerConfig
 from lakehouse.server.server import Service
 from lakehouse.telemetry.log import Log, stdlib_to
@@ -42,7 +42,7 @@ async def run_worker(worker: WorkerConfig, log: Log, report_ready: Callable[[], 
     with trio.open_signal_receiver(SIGTERM) as signals:
         async with trio.open_nursery() as watching:
             async with trio.open_nursery() as serving:
-                service = await serving.start(partial(serve, worker.config, log=log, slot=worker.worker_slot()))
+                service = await serving.start(partial(run_service, worker.config, log=log, slot=worker.worker_slot()))
                 watching.start_soon(_stop_at_signal, service, signals)
                 watching.start_soon(_stop_when_orphaned, service, orphaned)
                 report_ready()

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from lakehouse import __version__
+from lakehouse._version import __version__
 from lakehouse.config.urls import separate
 from lakehouse.core.attempts import AttemptRecord
 from lakehouse.core.context import RequestContext

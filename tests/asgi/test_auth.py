@@ -18,7 +18,7 @@ from lakehouse.asgi.types import Message, Receive, Scope, Send
 from lakehouse.config import AuthTable, ConfigError
 from lakehouse.core.errors import ErrForbidden, ErrUnauthorized
 from tools.kit.gateway_services import open_gateway
-from tools.kit.service_with_providers import open_service
+from tools.kit.service_with_providers import open_service_with_providers
 from tools.kit.telemetry_fixtures import CapturedLog
 
 LOCAL = "127.0.0.1"
@@ -241,7 +241,7 @@ async def test_the_principal_is_in_the_log_and_in_the_list_of_requests_and_the_t
 ) -> None:
     env = {"LAKEHOUSE_TOKEN": "alice s3cret-a, s3cret-b"}
     log = CapturedLog()
-    async with open_service(env=env, log=log.log) as there:
+    async with open_service_with_providers(env=env, log=log.log) as there:
         for token, principal in (("s3cret-a", "alice"), ("s3cret-b", "default")):
             answer = await there.client.get("/v1/requests", headers={"authorization": f"Bearer {token}"})
             assert [row["principal"] for row in answer.json()["requests"]] == [principal]
@@ -384,7 +384,7 @@ async def test_a_name_that_somebody_pointed_at_us_is_refused(host: str) -> None:
 async def test_a_page_of_another_site_gets_through_to_nothing() -> None:
     """The whole service as it comes: no token, on loopback."""
     rebound = {"host": "evil.example", "accept-language": "en"}
-    async with open_service() as here:
+    async with open_service_with_providers() as here:
         for path in ("/v1/chat", "/v1/chat/completions", "/v1/sql", "/v1/storage/x"):
             answer = await here.client.post(path, content=b"{}", headers={**PAGE, "content-type": "text/plain"})
             assert (answer.status_code, answer.json()["error"]["message"].startswith("a page of")) == (403, True)

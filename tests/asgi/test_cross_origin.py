@@ -12,7 +12,7 @@ import trio
 from lakehouse.asgi.middleware.cors import Origins, marked, preflight
 from lakehouse.cli import main
 from lakehouse.config import ConfigError, parse_config
-from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.in_process_service import client_of, make_config, open_service
 from tools.kit.scripted_upstream import answer_with, open_upstream, respond
 from tools.kit.service_with_providers import HELLO, chunk, events, line, lines, ollama, streamed_response
 
@@ -193,7 +193,7 @@ def settings(**tables: Any) -> Any:
 )
 async def test_a_preflight_needs_no_token(env: dict[str, str], path: str) -> None:
     asks = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
-    async with run_service(settings(), env) as service, client_of(service) as client:
+    async with open_service(settings(), env) as service, client_of(service) as client:
         answer = await client.options(path, headers={**PAGE, **asks})
         assert (answer.status_code, answer.content) == (204, b"")
         assert readable(answer)
@@ -232,7 +232,7 @@ ERRORS = [
 async def test_errors_can_be_read(method: str, path: str, headers: dict[str, str], body: bytes, status: int) -> None:
     async with open_upstream(never) as slow:
         gateway = {"storaged_url": slow.url, "queryd_url": "http://127.0.0.1:9"}
-        async with run_service(settings(gateway=gateway, chatd={"ollama_url": "", "max_body": 1000})) as service:
+        async with open_service(settings(gateway=gateway, chatd={"ollama_url": "", "max_body": 1000})) as service:
             async with client_of(service) as client:
                 answer = await client.request(method, path, headers={**PAGE, **headers}, content=body)
     assert answer.status_code == status
@@ -244,7 +244,7 @@ async def never(*_: object) -> None:
 
 
 async def test_a_token_is_still_needed_and_its_absence_can_be_read() -> None:
-    async with run_service(settings(), {"LAKEHOUSE_TOKEN": "one"}) as service, client_of(service) as client:
+    async with open_service(settings(), {"LAKEHOUSE_TOKEN": "one"}) as service, client_of(service) as client:
         for headers, status in ((PAGE, 401), ({**PAGE, "authorization": "Bearer two"}, 401), ({**PAGE, **TOKEN}, 200)):
             answer = await client.get("/v1/models", headers=headers)
             assert answer.status_code == status
@@ -256,7 +256,7 @@ async def test_a_token_is_still_needed_and_its_absence_can_be_read() -> None:
 
 
 async def test_pages_of_other_origins_are_refused_as_before() -> None:
-    async with run_service(settings()) as service, client_of(service) as client:
+    async with open_service(settings()) as service, client_of(service) as client:
         for origin in (OTHER, "null", f"{APP}.evil.example", "http://app.example", f"{APP}:8443"):
             answer = await client.get("/v1/models", headers={**PAGE, "origin": origin})
             assert answer.status_code == 403
@@ -269,7 +269,7 @@ async def test_pages_of_other_origins_are_refused_as_before() -> None:
 async def test_without_origins_nothing_is_said() -> None:
     async with open_upstream(answer_with(respond(b"", more="access-control-allow-origin: *\r\n"))) as there:
         config = make_config(gateway={"storaged_url": there.url})
-        async with run_service(config) as service, client_of(service) as client:
+        async with open_service(config) as service, client_of(service) as client:
             plain = await client.get("/v1/models")
             passed = await client.get("/v1/storage/x")
             asks = {**PAGE, "access-control-request-method": "POST"}
@@ -285,7 +285,7 @@ async def test_what_an_upstream_says_about_cors_is_replaced() -> None:
         "access-control-expose-headers: x-theirs\r\nX-Theirs: 1\r\n"
     )
     async with open_upstream(answer_with(respond(b"{}", more=theirs))) as there:
-        async with run_service(settings(gateway={"storaged_url": there.url})) as service, client_of(service) as client:
+        async with open_service(settings(gateway={"storaged_url": there.url})) as service, client_of(service) as client:
             ours = await client.get("/v1/storage/x", headers=PAGE)
             none = await client.get("/v1/storage/x")
     assert readable(ours)
@@ -299,7 +299,7 @@ async def test_what_an_upstream_says_about_cors_is_replaced() -> None:
 async def test_chats(path: str, stream: bool) -> None:
     answer = streamed_response(lines(line("Hel"), line("lo."), line(done=True))) if stream else respond(ollama())
     async with open_upstream(answer_with(answer)) as there:
-        async with run_service(settings(chatd={"ollama_url": there.url})) as service, client_of(service) as client:
+        async with open_service(settings(chatd={"ollama_url": there.url})) as service, client_of(service) as client:
             body = {"model": "ollama/m", "messages": HELLO, "stream": stream}
             got = await client.post(path, json=body, headers=PAGE)
     assert got.status_code == 200
@@ -311,7 +311,7 @@ async def test_a_stream_through_the_gateway() -> None:
     async with open_upstream(
         answer_with(respond(events(chunk(content="x")), content_type="text/event-stream"))
     ) as there:
-        async with run_service(settings(gateway={"storaged_url": there.url})) as service, client_of(service) as client:
+        async with open_service(settings(gateway={"storaged_url": there.url})) as service, client_of(service) as client:
             got = await client.get("/v1/storage/events", headers=PAGE)
     assert readable(got)
     assert got.content.endswith(b"[DONE]\n\n")
@@ -326,14 +326,14 @@ UPGRADE = {
 
 
 async def test_websockets_of_other_origins_are_refused() -> None:
-    async with run_service(settings()) as service, client_of(service) as client:
+    async with open_service(settings()) as service, client_of(service) as client:
         for origin, status in ((APP, 404), (OTHER, 403), ("null", 403)):  # 404: let in, and nothing is served there
             answer = await client.get("/v1/none", headers={**UPGRADE, "origin": origin})
             assert answer.status_code == status
 
 
 async def test_the_listener_for_chat_alone_as_well() -> None:
-    async with run_service(settings(chatd={"ollama_url": "", "bind": "127.0.0.1:0"})) as service:
+    async with open_service(settings(chatd={"ollama_url": "", "bind": "127.0.0.1:0"})) as service:
         async with httpx.AsyncClient(base_url=service.urls[1], trust_env=False) as client:
             assert readable(await client.get("/models", headers=PAGE))
             asks = {**PAGE, "access-control-request-method": "POST"}

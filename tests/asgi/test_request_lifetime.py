@@ -154,7 +154,7 @@ async def test_a_deadline_before_the_head_is_a_504_in_time(host: Host) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})  # held until there is a body
         await trio.sleep_forever()
 
-    took = []
+    took: list[float] = []
     async with host(app(handle)) as served:
         for _ in range(3):  # the best counts, for the machine may be busy
             began = time.perf_counter()
@@ -325,7 +325,7 @@ async def test_a_client_that_leaves_ends_its_request(host: Host, phase: str, how
         finally:
             ended.append(time.perf_counter())
 
-    took = []
+    took: list[float] = []
     async with host(app(handle)) as served:
         for _ in range(7):
             async with await served.connect() as client:

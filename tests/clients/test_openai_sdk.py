@@ -68,9 +68,9 @@ async def test_an_answer_goes_back_as_history(client: sdk.OpenAI, dispatcher: Fa
     dispatcher.reply = answer("", reasoning="Hm.", tool_calls=(CALL,), finish_reason="tool_calls")
 
     def two_turns() -> None:
-        message = client.chat.completions.create(model=MODEL, messages=HI, tools=[TOOL]).choices[0].message
-        (call,) = message.tool_calls or ()
-        result = {"role": "tool", "tool_call_id": call.id, "content": "12 C"}
+        message: Any = client.chat.completions.create(model=MODEL, messages=HI, tools=[TOOL]).choices[0].message
+        (call,) = message.tool_calls
+        result: Any = {"role": "tool", "tool_call_id": call.id, "content": "12 C"}
         client.chat.completions.create(model=MODEL, messages=[*HI, message, result], tools=[TOOL])
         client.chat.completions.create(model=MODEL, messages=[*HI, message.model_dump(), result], tools=[TOOL])
 
@@ -186,7 +186,7 @@ async def test_a_client_that_retries_leaves_what_is_hopeless(client: sdk.OpenAI,
 
 async def test_a_stream_that_breaks_raises(client: sdk.OpenAI, dispatcher: FakeDispatcher) -> None:
     dispatcher.script = [[ContentPiece(text="Hel")], failure("incomplete_stream", "the stream was cut")]
-    seen = []
+    seen: list[Any] = []
 
     def read() -> None:
         chunks = client.chat.completions.create(model=MODEL, messages=HI, stream=True)

@@ -13,7 +13,7 @@ import pydantic
 import pytest
 import trio
 
-from tools.kit.in_process_service import make_config, run_service
+from tools.kit.in_process_service import make_config, open_service
 from tools.kit.scripted_upstream import ReceivedRequest, Script, Upstream, never_answer, open_upstream
 
 HI: Any = [{"role": "user", "content": "Hi"}]
@@ -25,7 +25,7 @@ needs_llama = pytest.mark.skipif(
 
 @asynccontextmanager
 async def client_of(**chatd: Any) -> AsyncIterator[sdk.OpenAI]:
-    async with run_service(make_config(chatd=chatd)) as service:
+    async with open_service(make_config(chatd=chatd)) as service:
         with sdk.OpenAI(base_url=f"{service.urls[0]}/v1", api_key="none", max_retries=0, timeout=30) as client:
             yield client
 
@@ -33,7 +33,7 @@ async def client_of(**chatd: Any) -> AsyncIterator[sdk.OpenAI]:
 async def test_what_the_door_and_the_deadline_say_is_in_the_envelope_too() -> None:
     async with open_upstream(never_answer) as there:
         config = make_config(chatd={"ollama_url": there.url})
-        async with run_service(config, env={"LAKEHOUSE_TOKEN": "ours"}) as service:
+        async with open_service(config, env={"LAKEHOUSE_TOKEN": "ours"}) as service:
 
             def ask(api_key: str, **headers: str) -> Any:
                 with sdk.OpenAI(base_url=f"{service.urls[0]}/v1", api_key=api_key, max_retries=0) as client:
@@ -94,12 +94,12 @@ async def test_tools_whole_and_streamed_with_their_results_sent_back() -> None:
         await stream.send_all(answered({"model": "m", "message": says, **end}))
 
     def talk(client: sdk.OpenAI) -> None:
-        create = client.chat.completions.create
+        create: Any = client.chat.completions.create
         message = create(model="m", messages=HI, tools=[TOOL]).choices[0].message
         with client.chat.completions.stream(model="m", messages=HI, tools=[TOOL]) as events:
             for _ in events:
                 pass
-            streamed = events.get_final_completion().choices[0].message
+            streamed: Any = events.get_final_completion().choices[0].message
         for asked_for in (message, streamed):
             made = [(call.function.name, json.loads(call.function.arguments)) for call in asked_for.tool_calls]
             assert made == [("get_weather", {"city": "Ghent"}), ("get_weather", {"city": "Lyon"})]

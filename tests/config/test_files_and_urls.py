@@ -22,7 +22,7 @@ from lakehouse.config.document import decode_config, encode_config
 from lakehouse.config.files import TextError, decode_text
 from lakehouse.config.urls import BaseURL, redact, separate
 from lakehouse.runtime.preflight import preflight
-from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.in_process_service import client_of, make_config, open_service
 from tools.kit.scripted_upstream import answer_with, open_upstream, respond
 from tools.kit.service_with_providers import HELLO, MODELS, ollama
 
@@ -110,7 +110,7 @@ class TestByteOrderMarks:
         body = codecs.BOM_UTF8 + json.dumps({"model": "ollama/m", "messages": HELLO}).encode()
         async with open_upstream(answer_with(respond(ollama()))) as provider:
             async with (
-                run_service(make_config(chatd={"ollama_url": provider.url})) as service,
+                open_service(make_config(chatd={"ollama_url": provider.url})) as service,
                 client_of(service) as client,
             ):
                 answer = await client.post(path, content=body)
@@ -271,7 +271,7 @@ class TestPasswordsInUrls:
             config = make_config(
                 gateway={"storaged_url": f"{named}/base", "queryd_url": "http://user:password@127.0.0.1:9"}
             )
-            async with run_service(config) as service, client_of(service) as client:
+            async with open_service(config) as service, client_of(service) as client:
                 assert (await client.get("/v1/storage/x", headers={"authorization": "Bearer ours"})).status_code == 200
                 refused = await client.get("/v1/sql")
                 seen = [(await client.get(path)).text for path in ("/metrics", "/v1/requests", "/")]
@@ -288,7 +288,7 @@ class TestPasswordsInUrls:
             table = {"ollama_url": named} if name == "ollama" else {name: {"base_url": named}}
             env: Mapping[str, str] = {f"{name.removesuffix('_cloud').upper()}_API_KEY": "sk-secret-secret-secret"}
             config = make_config(chatd=table)
-            async with run_service(config, env) as service, client_of(service) as client:
+            async with open_service(config, env) as service, client_of(service) as client:
                 answer = await client.post("/v1/chat", json={"model": MODELS[name], "messages": HELLO})
                 await client.get("/v1/models")
         assert len(there.requests) == 2

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import socket
+from functools import partial
 from ipaddress import ip_network
 from math import inf
 
@@ -35,7 +36,7 @@ FRAMING = {b"host", b"content-length", b"transfer-encoding"}
 
 
 def error(answer: Answer) -> dict[str, object]:
-    document = json.loads(answer.body)["error"]
+    document: dict[str, object] = json.loads(answer.body)["error"]
     assert document["status"] == answer.status
     assert document["request_id"] == answer["x-request-id"]
     return document
@@ -187,6 +188,10 @@ async def test_an_answer_without_a_body_is_not_streamed(method: str, wire: bytes
         assert "server-timing" in await up.ask("/v1/sql", method=method)
 
 
+async def send_bytes(answer: bytes, visit: ServiceRequest) -> None:
+    await visit.send(answer)
+
+
 async def test_server_timing_is_on_what_is_not_streamed() -> None:
     streams = {
         "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
@@ -195,7 +200,7 @@ async def test_server_timing_is_on_what_is_not_streamed() -> None:
     async with open_gateway() as up:
         assert (await up.ask("/v1/sql"))["server-timing"].startswith("upstream;dur=")
         for answer in streams.values():
-            up.queryd.script = lambda visit, answer=answer: visit.send(answer)
+            up.queryd.script = partial(send_bytes, answer)
             got = await up.ask("/v1/sql")
             assert got.body == b"ok"
             assert "server-timing" not in got

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections import deque
 from math import inf
+from typing import Any
 
 import pytest
 import trio
@@ -105,7 +106,7 @@ async def test_messages_go_both_ways() -> None:
             BytesMessage(b"x" * 300_000),
         ):
             await frames.send(message)
-            got = type(message.data)()
+            got: Any = type(message.data)()
             while True:
                 event = await frames.next()
                 assert type(event) is type(message)
@@ -203,11 +204,11 @@ async def test_the_services_close_reaches_the_client(code: int, reason: str) -> 
     ("code", "reason"), [(1000, ""), (1001, "bye"), (4001, "h\u00e9"), (CloseReason.NO_STATUS_RCVD, "")]
 )
 async def test_the_clients_close_reaches_the_service(code: int, reason: str) -> None:
-    heard: list[Event] = []
+    heard: list[Any] = []
 
     async def listen(visit: ServiceRequest) -> None:
         frames = await agree(visit)
-        event = await frames.next()
+        event: Any = await frames.next()
         heard.append(event)
         with trio.move_on_after(0.02) as waited:
             await visit.some()
@@ -254,7 +255,7 @@ async def test_what_crosses_the_clients_close_goes_nowhere() -> None:
         told.append(message)
 
     async def answer() -> None:
-        service.receive_data(await theirs.receive_some())
+        service.receive_data(bytes(await theirs.receive_some()))
         (event,) = service.events()
         assert event == CloseConnection(4001, "bye")
         await theirs.send_all(on_its_way + service.send(event.response()))
@@ -323,7 +324,7 @@ async def test_a_service_that_breaks_is_1011_for_the_client(how: str) -> None:
 
 async def test_a_message_that_is_too_big_closes_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket, "MAX_MESSAGE", 1000)
-    heard: list[Event] = []
+    heard: list[Any] = []
 
     async def shout(visit: ServiceRequest) -> None:
         frames = await agree(visit)
@@ -345,7 +346,7 @@ async def test_a_message_that_is_too_big_closes_both_sides(monkeypatch: pytest.M
 
 
 async def test_a_silent_service_is_pinged_and_then_given_up() -> None:
-    heard: list[Event] = []
+    heard: list[Any] = []
 
     async def sleep(visit: ServiceRequest) -> None:
         frames = await agree(visit)

@@ -14,7 +14,7 @@ from tools.kit.service_with_providers import (
     chunk,
     completion,
     events,
-    open_service,
+    open_service_with_providers,
     response,
     sse_documents,
     streamed_response,
@@ -165,9 +165,14 @@ def body_of(fragments: list[Any]) -> bytes:
 @pytest.mark.parametrize(("fragments", "expected"), STREAMS.values(), ids=STREAMS)
 async def test_a_call_is_one_with_the_right_name(fragments: list[Any], expected: list[tuple[str, str, str]]) -> None:
     body = streamed_response(body_of(fragments))
-    async with open_service(scripts={"openrouter": answer_in_turn(body), "opencode": answer_in_turn(body)}) as there:
+    async with open_service_with_providers(
+        scripts={"openrouter": answer_in_turn(body), "opencode": answer_in_turn(body)}
+    ) as there:
         for model in ("openrouter/v/m", "opencode/m"):
-            for tools in ({"tools": TOOLS},) if (fragments, expected) in ONLY_KNOWN else ({}, {"tools": TOOLS}):
+            requests: list[dict[str, Any]] = [{"tools": TOOLS}]
+            if (fragments, expected) not in ONLY_KNOWN:
+                requests.append({})
+            for tools in requests:
                 whole = (await there.chat(model, **tools)).json()
                 assert (shown(whole["tool_calls"]), whole["finish_reason"]) == (expected, "tool_calls")
                 told = sse_documents((await there.chat(model, stream=True, **tools)).text)
@@ -191,7 +196,7 @@ LEGACY: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("fragments", LEGACY.values(), ids=LEGACY)
 async def test_the_function_call_of_old_servers(fragments: list[dict[str, Any]]) -> None:
     body = events(*(chunk(function_call=fragment) for fragment in fragments), chunk("function_call"))
-    async with open_service(scripts={"openrouter": answer_in_turn(streamed_response(body))}) as there:
+    async with open_service_with_providers(scripts={"openrouter": answer_in_turn(streamed_response(body))}) as there:
         answer = (await there.chat("openrouter/v/m")).json()
         assert shown(answer["tool_calls"]) == [("call_…", *WEATHER)]
 
@@ -200,7 +205,9 @@ CUSTOM = {"id": "a", "type": "custom", "custom": {"name": "run", "input": "print
 
 
 async def test_a_custom_call_of_a_whole_answer() -> None:
-    async with open_service(scripts={"openrouter": answer_in_turn(completion(None, tool_calls=[CUSTOM]))}) as there:
+    async with open_service_with_providers(
+        scripts={"openrouter": answer_in_turn(completion(None, tool_calls=[CUSTOM]))}
+    ) as there:
         assert (await there.chat("openrouter/v/m")).json()["tool_calls"] == [CUSTOM]
         message = (await there.complete("openrouter/v/m")).json()["choices"][0]["message"]
         assert (message["tool_calls"], message["content"]) == ([CUSTOM], None)
@@ -274,7 +281,7 @@ async def test_calls_of_the_responses_form(told: list[dict[str, Any]], expected:
     if expected[1] != "run":
         whole = {**response(), "output": [item("function_call", name=expected[1], arguments=expected[2])]}
     script = answer_in_turn(streamed_response(events(*told, done, end=b"")), respond(whole))
-    async with open_service(scripts={"opencode": script}) as there:
+    async with open_service_with_providers(scripts={"opencode": script}) as there:
         events_told = sse_documents((await there.chat("opencode/gpt-5.4", stream=True)).text)
         assert shown([event["tool_call"] for event in events_told if event["type"] == "tool_call"]) == [expected]
         assert shown((await there.chat("opencode/gpt-5.4")).json()["tool_calls"]) == [expected]

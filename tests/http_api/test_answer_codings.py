@@ -41,7 +41,7 @@ from tools.kit.service_with_providers import (
     completion,
     events,
     format_of,
-    open_service,
+    open_service_with_providers,
     sse_documents,
 )
 
@@ -132,14 +132,14 @@ async def ask(there: ServiceWithProviders, model: str) -> AsyncIterator[httpx.Re
 @pytest.mark.parametrize(("codings", "pack"), CODINGS.values(), ids=CODINGS)
 async def test_every_coding_is_taken_off(codings: list[str], pack: Callable[[bytes], bytes]) -> None:
     scripts = dict.fromkeys(MODELS, speaks(codings, pack))
-    async with open_service(scripts=scripts) as there:
+    async with open_service_with_providers(scripts=scripts) as there:
         for model in ("ollama/m", "openrouter/v/m", "kimi/m", "opencode/gpt-5.4"):
             assert [said(response) async for response in ask(there, model)] == ["Hello."] * 4
         assert {asked.headers["accept-encoding"] for asked in there.requests["openrouter"]} == {"identity"}
 
 
 async def test_it_may_be_cut_anywhere() -> None:
-    async with open_service(scripts={"openrouter": speaks(["gzip"], gzip.compress, step=1)}) as there:
+    async with open_service_with_providers(scripts={"openrouter": speaks(["gzip"], gzip.compress, step=1)}) as there:
         assert [said(response) async for response in ask(there, "openrouter/v/m")] == ["Hello."] * 4
 
 
@@ -157,7 +157,7 @@ async def test_each_piece_leaves_as_it_arrives(window: int) -> None:
         await stream.aclose()
 
     with trio.fail_after(10):
-        async with open_service(scripts={"openrouter": script}) as there:
+        async with open_service_with_providers(scripts={"openrouter": script}) as there:
             request = there.client.build_request(
                 "POST", "/v1/chat", json={"model": "openrouter/v/m", "messages": HELLO, "stream": True}
             )
@@ -192,7 +192,7 @@ FAILS: dict[str, tuple[list[str], Callable[[bytes], bytes], str, str]] = {
 async def test_what_cannot_be_decoded_is_an_error(
     codings: list[str], pack: Callable[[bytes], bytes], kind: str, says: str
 ) -> None:
-    async with open_service(scripts={"openrouter": speaks(codings, pack)}) as there:
+    async with open_service_with_providers(scripts={"openrouter": speaks(codings, pack)}) as there:
         for stream in (False, True):
             response = await there.chat("openrouter/v/m", stream=stream)
             if response.status_code == 200:  # it broke behind its first pieces
@@ -213,7 +213,7 @@ async def test_an_error_is_read_through_its_coding() -> None:
             await stream.send_all(body)
             await stream.aclose()
 
-        async with open_service(scripts={"openrouter": script}) as there:
+        async with open_service_with_providers(scripts={"openrouter": script}) as there:
             async for response in ask(there, "openrouter/v/m"):
                 assert response.status_code == 400
                 assert "8192" in response.json()["error"]["message"]
@@ -239,7 +239,7 @@ async def test_a_bomb_fails(stream: bool, fill: bytes, layers: int) -> None:
         await stream.send_all(bomb)
         await stream.aclose()
 
-    async with open_service(scripts={"openrouter": script}) as there:
+    async with open_service_with_providers(scripts={"openrouter": script}) as there:
         with trio.fail_after(60):
             response = await there.chat("openrouter/v/m", stream=stream)
         error = response.json()["error"]
@@ -278,7 +278,7 @@ async def test_a_long_answer_that_compresses_well_is_no_bomb() -> None:
         await stream.send_all(answer(body, ["gzip"]))
         await stream.aclose()
 
-    async with open_service(scripts={"openrouter": script}) as there:
+    async with open_service_with_providers(scripts={"openrouter": script}) as there:
         assert (await there.chat("openrouter/v/m")).json()["content"] == text
 
 

@@ -24,7 +24,7 @@ from tools.kit.service_with_providers import (
     lines,
     message,
     ollama,
-    open_service,
+    open_service_with_providers,
     response,
     sse_documents,
     streamed_response,
@@ -368,7 +368,7 @@ async def test_it_reaches_the_caller(
     text = expected.get("content", None if refused else "Hello.")
     of_message = {name: expected[name] for name in OF_MESSAGE if name in expected}
     of_document = {name: expected[name] for name in OF_DOCUMENT if name in expected}
-    async with open_service(scripts=speaking(provider, whole, stream)) as there:
+    async with open_service_with_providers(scripts=speaking(provider, whole, stream)) as there:
         native, told, completed, chunks = await asked_in_all_ways(there, MODELS[provider])
 
     said_natively = {**of_message, **of_document, **{n: expected[n] for n in ("logprobs",) if n in expected}}
@@ -415,7 +415,7 @@ async def test_it_does_so_in_the_other_mode(
 
     name = "opencode" if provider == "responses" else provider
     names = [n for n in ("annotations", "images", "audio", "logprobs", "refusal") if n in expected]
-    async with open_service(scripts={name: script}) as there:
+    async with open_service_with_providers(scripts={name: script}) as there:
         native, told, _, _ = await asked_in_all_ways(there, MODELS[provider])
     assert {n: native.get(n) for n in names} == {n: expected[n] for n in names}
     assert added(told) == {n: expected[n] for n in names if n != "refusal"}
@@ -502,7 +502,7 @@ def counted(provider: str, usage: dict[str, Any]) -> tuple[dict[str, Any], bytes
 
 @pytest.mark.parametrize(("provider", "usage", "expected"), COUNTS.values(), ids=COUNTS)
 async def test_all_counts_are_passed_on(provider: str, usage: dict[str, Any], expected: dict[str, Any]) -> None:
-    async with open_service(scripts=speaking(provider, *counted(provider, usage))) as there:
+    async with open_service_with_providers(scripts=speaking(provider, *counted(provider, usage))) as there:
         native, told, whole, chunks = await asked_in_all_ways(there, MODELS[provider])
     assert whole.get("usage", {}) == expected
     assert [each["usage"] for each in chunks if each.get("usage")] == ([expected] if expected else [])
@@ -545,7 +545,7 @@ async def test_openais_client_sees_it_all() -> None:
             assert logprobs.content is not None
             assert [token.token for token in logprobs.content] == ["Hel", "lo."]
 
-    async with open_service(scripts=speaking("openrouter", whole, stream)) as there:
+    async with open_service_with_providers(scripts=speaking("openrouter", whole, stream)) as there:
         await trio.to_thread.run_sync(talk, str(there.client.base_url))
 
 
@@ -554,14 +554,14 @@ async def test_structured_answers_keep_their_logprobs() -> None:
     whole = with_choice(completion("{}"), logprobs=of(tokens))
     stream = events(*(with_choice(chunk(content=token["token"]), logprobs=of([token])) for token in tokens), chunk("stop"))  # fmt: skip
     for provider in ("openrouter", "opencode"):
-        async with open_service(scripts=speaking(provider, whole, stream)) as there:
+        async with open_service_with_providers(scripts=speaking(provider, whole, stream)) as there:
             assert (await there.chat(MODELS[provider], format="json")).json()["logprobs"] == of(tokens)
             told = sse_documents((await there.chat(MODELS[provider], format="json", stream=True)).text)
             assert added(told) == {"logprobs": of(tokens)}
             assert "".join(event.get("text", "") for event in told) == "{}"
 
 
-TOLD = [DetailedContentPiece("Hel", logprobs=of(TOKENS[:1])), SupplementPiece(annotations=(ANNOTATION,))]
+TOLD: list[Delta] = [DetailedContentPiece("Hel", logprobs=of(TOKENS[:1])), SupplementPiece(annotations=(ANNOTATION,))]
 RESUMED: dict[str, tuple[list[Delta], list[Delta], list[Delta] | None]] = {
     "details of what was repeated are not new": (TOLD, [*TOLD, ContentPiece("lo.")], [ContentPiece("lo.")]),
     "in other pieces": (

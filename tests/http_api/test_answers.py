@@ -20,7 +20,7 @@ from tools.kit.service_with_providers import (
     lines,
     message,
     ollama,
-    open_service,
+    open_service_with_providers,
     sse_documents,
     streamed_response,
 )
@@ -44,7 +44,7 @@ DONE = ["type", *(name for name in ANSWER if name not in ("content", "reasoning"
 
 
 async def test_an_answer_has_exactly_these_fields_whoever_gave_it() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for provider, model in MODELS.items():
             answer = await there.chat(model)
             assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
@@ -77,7 +77,7 @@ async def test_an_answer_has_exactly_these_fields_whoever_gave_it() -> None:
 
 
 async def test_a_stream_is_pieces_and_exactly_one_end() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for provider, model in MODELS.items():
             answer = await there.chat(model, stream=True)
             assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
@@ -155,7 +155,7 @@ async def test_a_tool_call_is_openais_whoever_made_it(model: str) -> None:
     provider = model.partition("/")[0]
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     script = {provider: answer_in_turn(whole, streamed_response(stream), whole, streamed_response(stream))}
-    async with open_service(scripts=script) as there:
+    async with open_service_with_providers(scripts=script) as there:
         answer = (await there.chat(model, tools=tools)).json()
         assert (answer["content"], answer["reasoning"], answer["finish_reason"]) == ("", "Hm.", "tool_calls")
         assert parsed(answer["tool_calls"]) == parsed([CALL])
@@ -233,7 +233,7 @@ async def test_a_conversation_with_tools_goes_back_in_each_providers_way() -> No
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "42"}]},
         ],
     }
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model, messages in wanted.items():
             for ask, history in ((there.chat, native), (there.complete, openai)):
                 there.clear_requests()
@@ -259,7 +259,7 @@ NO_WORDS: dict[str, tuple[dict[str, object], bytes]] = {
 @pytest.mark.parametrize("model", NO_WORDS)
 async def test_a_budget_that_went_into_reasoning_is_an_answer(model: str) -> None:
     whole, stream = NO_WORDS[model]
-    async with open_service(
+    async with open_service_with_providers(
         scripts={model.partition("/")[0]: answer_in_turn(whole, streamed_response(stream))}
     ) as there:
         answer = (await there.chat(model)).json()
@@ -280,7 +280,7 @@ EMPTY: dict[str, tuple[dict[str, object], bytes]] = {
 @pytest.mark.parametrize("model", EMPTY)
 async def test_an_answer_that_says_nothing_is_an_error(model: str) -> None:
     whole, stream = EMPTY[model]
-    async with open_service(
+    async with open_service_with_providers(
         scripts={model.partition("/")[0]: answer_in_turn(whole, streamed_response(stream))}
     ) as there:
         for mode in (False, True):
@@ -310,7 +310,7 @@ async def test_counts_and_money_are_the_providers_own_and_null_when_it_gave_none
         ),
     }
     scripts = {model.partition("/")[0]: answer_in_turn(whole) for model, (whole, _) in wanted.items()}
-    async with open_service(scripts=scripts) as there:
+    async with open_service_with_providers(scripts=scripts) as there:
         for model, (_, counts) in wanted.items():
             answer = (await there.chat(model)).json()
             assert tuple(answer[name] for name in ANSWER[6:11]) == counts, model
@@ -329,7 +329,7 @@ async def test_each_piece_leaves_as_it_arrives() -> None:
         await stream.aclose()
 
     with trio.fail_after(5):
-        async with open_service(scripts={"ollama": slowly}) as there:
+        async with open_service_with_providers(scripts={"ollama": slowly}) as there:
             body = {"model": "m", "messages": HELLO, "stream": True}
             async with there.client.stream("POST", "/v1/chat", json=body) as answer:
                 parts = answer.aiter_text()
@@ -342,7 +342,9 @@ async def test_each_piece_leaves_as_it_arrives() -> None:
 
 async def test_a_whole_answer_to_a_stream_and_a_stream_for_a_whole_answer_are_both_understood() -> None:
     stream = streamed_response(events(chunk(content="Hello."), chunk("stop")))
-    async with open_service(scripts={"openrouter": answer_in_turn(respond(completion()), stream)}) as there:
+    async with open_service_with_providers(
+        scripts={"openrouter": answer_in_turn(respond(completion()), stream)}
+    ) as there:
         *said, done = sse_documents((await there.chat("openrouter/v/m", stream=True)).text)
         assert "".join(piece["text"] for piece in said) == "Hello."
         assert done["type"] == "done"
@@ -353,7 +355,7 @@ async def test_a_whole_answer_to_a_stream_and_a_stream_for_a_whole_answer_are_bo
 
 
 async def test_openais_form_of_a_whole_answer() -> None:
-    async with open_service(models={"hot": "openrouter/v/m"}) as there:
+    async with open_service_with_providers(models={"hot": "openrouter/v/m"}) as there:
         for provider, model in {**MODELS, "openrouter": "hot"}.items():
             answer = await there.complete(model)
             assert answer.headers["content-type"] == "application/json"
@@ -371,8 +373,8 @@ async def test_openais_form_of_a_whole_answer() -> None:
 
 @pytest.mark.parametrize("include", [None, False, True])
 async def test_openais_form_of_a_stream(include: bool | None) -> None:
-    options = {} if include is None else {"stream_options": {"include_usage": include}}
-    async with open_service() as there:
+    options: dict[str, Any] = {} if include is None else {"stream_options": {"include_usage": include}}
+    async with open_service_with_providers() as there:
         for provider, model in MODELS.items():
             answer = await there.complete(model, stream=True, **options)
             assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -398,7 +400,7 @@ async def test_openais_form_of_a_stream(include: bool | None) -> None:
                 assert there.requests[provider][-1].json["stream_options"] == {"include_usage": True}
 
 
-SAMPLING = {
+SAMPLING: dict[str, Any] = {
     "presence_penalty": 0.5,
     "frequency_penalty": 0.25,
     "logit_bias": {"50256": -100},
@@ -412,7 +414,7 @@ SAMPLING = {
 
 
 async def test_openais_fields_are_taken_and_those_we_do_not_know_go_on_untouched() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model in ("openrouter/v/m", "opencode/m"):
             there.clear_requests()
             assert (await there.complete(model, n=1, **SAMPLING)).status_code == 200
@@ -441,7 +443,7 @@ async def test_openais_names_for_what_we_have() -> None:
         "stream": False,
         "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
     }
-    async with open_service(scripts={"ollama": answer_in_turn(ollama('{"a": 1}'))}) as there:
+    async with open_service_with_providers(scripts={"ollama": answer_in_turn(ollama('{"a": 1}'))}) as there:
         answer = await there.complete("ollama/m", **asked_for)
         assert json.loads(answer.json()["choices"][0]["message"]["content"]) == {"a": 1}
         asked = there.only_request("ollama").json
@@ -451,7 +453,7 @@ async def test_openais_names_for_what_we_have() -> None:
 
 @pytest.mark.parametrize("n", [2, 0, 100, "2"])
 async def test_more_than_one_choice_is_400(n: object) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         answer = await there.complete("m", n=n)
         assert answer.status_code == 400
         error = answer.json()["error"]
@@ -460,7 +462,7 @@ async def test_more_than_one_choice_is_400(n: object) -> None:
 
 
 async def test_models_are_the_registered_providers_own_and_tiers_come_first() -> None:
-    async with open_service(models={"hot": "qwen3:8b", "judge": ["m:cloud", "kimi/m"]}) as there:
+    async with open_service_with_providers(models={"hot": "qwen3:8b", "judge": ["m:cloud", "kimi/m"]}) as there:
         answer = await there.client.get("/v1/models")
         assert answer.status_code == 200
         assert answer.json()["object"] == "list"
@@ -485,19 +487,21 @@ async def test_one_dead_provider_does_not_spoil_the_list() -> None:
     async def broken(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         await stream.aclose()
 
-    async with open_service(scripts={"openrouter": broken, "kimi": answer_in_turn(respond(b"<html>", 500))}) as there:
+    async with open_service_with_providers(
+        scripts={"openrouter": broken, "kimi": answer_in_turn(respond(b"<html>", 500))}
+    ) as there:
         listed = {card["id"] for card in (await there.client.get("/v1/models")).json()["data"]}
         assert listed == {"ollama/m", "ollama_cloud/m", "opencode/m"}
 
 
 async def test_the_providers_are_exactly_the_registered_ones() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         body = (await there.client.get("/v1/chat/providers")).json()
         assert body == {
             "providers": [{"name": name, "available": True, "default": name == "ollama"} for name in MODELS],
             "default": "ollama",
         }
-    async with open_service(env={"KIMI_API_KEY": "sk-kimi-xxxxxxxx"}) as there:
+    async with open_service_with_providers(env={"KIMI_API_KEY": "sk-kimi-xxxxxxxx"}) as there:
         body = (await there.client.get("/v1/chat/providers")).json()
         assert [provider["name"] for provider in body["providers"]] == ["ollama", "kimi"]
         assert there.requests == {}
@@ -505,7 +509,9 @@ async def test_the_providers_are_exactly_the_registered_ones() -> None:
 
 async def test_a_provider_with_an_open_circuit_is_not_available() -> None:
     policy = {"breaker_failures": 2, "breaker_cooldown": "60s"}
-    async with open_service(scripts={"kimi": answer_in_turn(respond(b"{}", 500))}, policy=policy) as there:
+    async with open_service_with_providers(
+        scripts={"kimi": answer_in_turn(respond(b"{}", 500))}, policy=policy
+    ) as there:
         for _ in range(2):
             assert (await there.chat("kimi/m")).status_code == 502
         there.clear_requests()

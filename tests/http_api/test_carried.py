@@ -11,7 +11,13 @@ from typing import Any
 
 import pytest
 
-from tools.kit.service_with_providers import HELLO, ServiceWithProviders, answer_in_turn, completion, open_service
+from tools.kit.service_with_providers import (
+    HELLO,
+    ServiceWithProviders,
+    answer_in_turn,
+    completion,
+    open_service_with_providers,
+)
 from tools.kit.telemetry_fixtures import CapturedLog
 
 Table = list[tuple[str, dict[str, Any], dict[str, Any]]]
@@ -77,14 +83,14 @@ EMPTY: list[tuple[dict[str, Any], tuple[str, ...]]] = [
 
 @pytest.mark.parametrize(("fields", "forms"), EMPTY, ids=[json.dumps(row[0]) for row in EMPTY])
 async def test_an_empty_field_is_the_same_as_none(fields: dict[str, Any], forms: tuple[str, ...]) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model in ALL:
             for form in forms:
                 assert await sent(there, form, model=model, **fields) == await sent(there, form, model=model)
 
 
 async def test_an_empty_stop_sequence_is_left_out_of_the_others() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for form in ("native", "openai"):
             for body in await sent(there, form, model="openrouter/v/m", stop=["", "a"]):
                 assert body["stop"] == ["a"]
@@ -104,7 +110,7 @@ TALK: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("form", ["native", "openai"])
 async def test_text_in_parts_is_one_string_for_an_upstream_that_takes_no_list(form: str) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model in ("opencode/deepseek-v4", "opencode/glm-5", "opencode/kimi-k3", "opencode/m", "ollama/m"):
             for body in await sent(there, form, model=model, messages=TALK):
                 assert [message["content"] for message in body["messages"]] == ["ab"] * 5
@@ -123,7 +129,7 @@ CALLED: list[dict[str, Any]] = [*HELLO, {"role": "assistant", "tool_calls": [CAL
 
 @pytest.mark.parametrize("form", ["native", "openai"])
 async def test_a_blank_reasoning_stands_beside_calls_where_one_is_demanded(form: str) -> None:
-    async with open_service(chatd={"kimi": {"wire": "chat"}}) as there:
+    async with open_service_with_providers(chatd={"kimi": {"wire": "chat"}}) as there:
         for model in ("opencode/kimi-k2.6", "opencode/deepseek-v4-pro", "kimi/k3"):
             for body in await sent(there, form, model=model, messages=CALLED):
                 assert body["messages"][1]["reasoning_content"] == " "
@@ -153,7 +159,7 @@ async def test_the_label_of_a_schema_reaches_upstreams_that_have_a_place_for_it(
     wanted = {name: value for name, value in label.items() if value is not None} | {"schema": SCHEMA}
     asked = {"type": "json_schema", "json_schema": {**label, "schema": SCHEMA}}
     fits = {"openrouter/v/m": "/chat/completions", "opencode/m": "/chat/completions", "opencode/gpt-5": "/responses"}
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model, path in fits.items():
             there.clear_requests()
             for stream in (False, True):
@@ -174,7 +180,7 @@ async def test_a_schema_that_is_told_in_the_prompt_is_told_with_its_description(
         "type": "json_schema",
         "json_schema": {"name": "city", "description": "A city of Italy.", "schema": SCHEMA},
     }
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model in ALL:
             there.clear_requests()
             await there.complete(model, response_format=asked)
@@ -196,7 +202,7 @@ SERVER_TOOLS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("form", ["native", "openai"])
 @pytest.mark.parametrize("fields", SERVER_TOOLS, ids=json.dumps)
 async def test_a_tool_of_the_servers_reaches_openrouter_as_it_is(fields: dict[str, Any], form: str) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for body in await sent(there, form, model="openrouter/v/m", **fields):
             assert picked(body, {"tools": 0, "tool_choice": 0}) == {"tool_choice": None, **fields}
         place = next(place for place, tool in enumerate(fields["tools"]) if tool["type"] != "function")
@@ -222,7 +228,7 @@ CHOICES: list[tuple[Any, list[str], Any, Any, Any]] = [  # the names of those of
 async def test_of_the_tools_that_are_allowed_no_other_can_be_called(row: Any, flat: bool, form: str) -> None:
     allowed, names, completions, messages, mode = row
     choice = {"type": "allowed_tools", **(allowed if flat else {"allowed_tools": allowed})}
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model in ALL:
             for body in await sent(there, form, model=model, tools=BOTH, tool_choice=choice):
                 tools: Any = body["tools"]
@@ -239,7 +245,7 @@ async def test_of_the_tools_that_are_allowed_no_other_can_be_called(row: Any, fl
 
 async def test_a_tool_of_the_servers_may_be_among_those_allowed() -> None:
     choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": SEARCH["type"]}]}}
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for body in await sent(there, "openai", model="openrouter/v/m", tools=[TOOL, SEARCH], tool_choice=choice):
             assert (body["tools"], body["tool_choice"]) == ([SEARCH], "auto")
 
@@ -268,7 +274,7 @@ WRONG_CHOICES: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize("form", ["native", "openai"])
 @pytest.mark.parametrize(("fields", "name"), WRONG_CHOICES, ids=json.dumps)
 async def test_a_choice_that_cannot_be_sent_is_refused_by_name(fields: dict[str, Any], name: str, form: str) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model in ALL:
             assert (await refusal(there, form, **{"model": model, **fields})).startswith(f"`{name}` ")
 
@@ -347,7 +353,7 @@ async def test_a_part_arrives_in_the_upstreams_words_or_is_refused(
     part: dict[str, Any], wanted: dict[str, dict[str, Any]], form: str
 ) -> None:
     messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, part]}]
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model in [*ALL, "opencode/qwen3.7-max"]:
             if model in wanted:
                 for body in await sent(there, form, model=model, messages=messages):
@@ -365,7 +371,7 @@ async def test_a_part_arrives_in_the_upstreams_words_or_is_refused(
 
 
 async def test_kimi_takes_videos_on_chat_completions_and_no_documents() -> None:
-    async with open_service(chatd={"kimi": {"wire": "chat"}}) as there:
+    async with open_service_with_providers(chatd={"kimi": {"wire": "chat"}}) as there:
         messages = [{"role": "user", "content": [{"type": "text", "text": "a"}, VIDEO]}]
         for body in await sent(there, "openai", model="kimi/k3", messages=messages):
             assert body["messages"] == messages
@@ -387,7 +393,7 @@ WRONG_FILES = [
 @pytest.mark.parametrize("file", WRONG_FILES, ids=json.dumps)
 async def test_a_document_that_the_messages_form_cannot_have_is_refused_by_name(file: dict[str, str]) -> None:
     messages = [{"role": "user", "content": [{"type": "file", "file": file}]}]
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for form in ("native", "openai"):
             said = await refusal(there, form, model=CLAUDE, messages=messages)
             assert said.startswith("`messages[0].content[0]` "), said
@@ -396,7 +402,7 @@ async def test_a_document_that_the_messages_form_cannot_have_is_refused_by_name(
 @pytest.mark.parametrize("role", ["system", "developer", "assistant"])
 async def test_an_image_is_refused_where_only_text_can_be_said(role: str) -> None:
     messages = [*HELLO, {"role": role, "content": [{"type": "text", "text": "a"}, IMAGE]}, *HELLO]
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         refusing = [CLAUDE, "kimi/m", *([GPT] if role == "assistant" else [])]
         for model in ALL:
             for form in ("native", "openai"):
@@ -436,7 +442,7 @@ def without(value: object) -> object:
 
 @pytest.mark.parametrize("form", ["native", "openai"])
 async def test_a_hint_to_cache_arrives_where_it_has_a_place(form: str) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for body in await sent(there, form, model=ROUTER, messages=HINTED, tools=HINTED_TOOLS):
             system, user, assistant, result, last = body["messages"]
             assert (system, user, result, last) == (HINTED[0], HINTED[1], HINTED[3], HINTED[4])
@@ -460,7 +466,7 @@ async def test_a_hint_to_cache_is_left_out_elsewhere_and_the_log_says_so() -> No
     models = ["ollama/m", "ollama_cloud/m", ZEN, "opencode/deepseek-v4", GPT]
     for form in ("native", "openai"):
         caught = CapturedLog()
-        async with open_service(log=caught.log, observe={"log": "json"}) as there:
+        async with open_service_with_providers(log=caught.log, observe={"log": "json"}) as there:
             for model in models:
                 hinted = await sent(there, form, model=model, messages=HINTED, tools=HINTED_TOOLS)
                 bare: Any = {"messages": without(HINTED), "tools": without(HINTED_TOOLS)}
@@ -475,7 +481,7 @@ async def test_a_hint_to_cache_is_left_out_elsewhere_and_the_log_says_so() -> No
 
 async def test_a_hint_within_a_function_is_the_tools() -> None:
     tools = [{**TOOL, "function": {**TOOL["function"], **HINT}}]  # type: ignore[dict-item]
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for body in await sent(there, "openai", model=CLAUDE, tools=tools):
             assert body["tools"] == [{"name": "f", "input_schema": {"type": "object"}, **HINT}]
         for body in await sent(there, "openai", model="ollama/m", tools=tools):
@@ -483,7 +489,7 @@ async def test_a_hint_within_a_function_is_the_tools() -> None:
 
 
 async def test_a_conversation_keeps_its_session_though_its_hints_move_on() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         ids = set()
         for hint in (HINT, {}):
             there.clear_requests()
@@ -509,7 +515,7 @@ MEMBERS: list[tuple[str, dict[str, Any], str]] = [
 async def test_a_member_of_a_message_arrives_or_is_told_of(forms: str, message: dict[str, Any], name: str) -> None:
     for form in forms.split():
         caught = CapturedLog()
-        async with open_service(log=caught.log, observe={"log": "json"}) as there:
+        async with open_service_with_providers(log=caught.log, observe={"log": "json"}) as there:
             for kind, model in FORMS.items():
                 bare = {key: value for key, value in message.items() if key != name}
                 bodies = await sent(there, form, model=model, messages=[*HELLO, message])
@@ -526,7 +532,7 @@ async def test_a_member_of_a_message_arrives_or_is_told_of(forms: str, message: 
 async def test_a_refusal_is_told_as_one_or_as_text(form: str) -> None:
     refused = {"role": "assistant", "content": None, "refusal": "No."}
     both = {"role": "assistant", "content": "Well.", "refusal": "No."}
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for message in (refused, both):
             for body in await sent(there, form, model=ROUTER, messages=[*HELLO, message, *HELLO]):
                 assert body["messages"][1] == message
@@ -541,7 +547,7 @@ async def test_a_refusal_is_told_as_one_or_as_text(form: str) -> None:
 @pytest.mark.parametrize("form", ["native", "openai"])
 async def test_audio_of_an_earlier_answer_is_sent_or_refused_by_name(form: str) -> None:
     message = {"role": "assistant", "audio": HEARD}
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for body in await sent(there, form, model=ROUTER, messages=[*HELLO, message, *HELLO]):
             assert body["messages"][1] == {**message, "content": None}
         for model in ALL:
@@ -560,7 +566,7 @@ async def test_members_of_parts_and_calls_that_nobody_here_knows_reach_completio
         {"role": "tool", "tool_call_id": "c1", "content": "R"},
     ]
     caught = CapturedLog()
-    async with open_service(log=caught.log, observe={"log": "json"}) as there:
+    async with open_service_with_providers(log=caught.log, observe={"log": "json"}) as there:
         for body in await sent(there, "openai", model=ROUTER, messages=messages):
             assert body["messages"][0] == messages[0]
             assert body["messages"][1]["tool_calls"] == [call]
@@ -576,7 +582,7 @@ async def test_members_of_parts_and_calls_that_nobody_here_knows_reach_completio
 
 async def test_an_old_function_call_is_refused_by_name() -> None:
     message = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         said = await refusal(there, "openai", model=ROUTER, messages=[*HELLO, message])
         assert said.startswith("`messages[1].function_call` "), said
         known = {"role": "assistant", "content": "A", "function_call": None, "audio": None, "tool_calls": None}
@@ -587,7 +593,7 @@ async def test_an_old_function_call_is_refused_by_name() -> None:
 async def test_names_that_a_client_makes_up_do_not_fill_the_log() -> None:
     message = {"role": "user", "content": "U", **{f"{number}{'x' * 1000}": 1 for number in range(2000)}}
     caught = CapturedLog()
-    async with open_service(log=caught.log, observe={"log": "json"}) as there:
+    async with open_service_with_providers(log=caught.log, observe={"log": "json"}) as there:
         await sent(there, "openai", model="ollama/m", messages=[message])
     for line in caught.lines:
         if "request_id" in line:
@@ -616,7 +622,7 @@ async def test_a_custom_tool_arrives_where_it_has_a_place(form: str) -> None:
     named = {"type": "custom", "custom": {"name": "c"}}
     allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [named]}}
     tools = [TOOL, CUSTOM, FREE]
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for body in await sent(there, form, model=ROUTER, tools=tools, tool_choice=named):
             assert picked(body, {"tools": 0, "tool_choice": 0}) == {"tools": tools, "tool_choice": named}
         for body in await sent(there, form, model=ROUTER, tools=tools, tool_choice=allowed):
@@ -638,7 +644,7 @@ async def test_a_custom_tool_arrives_where_it_has_a_place(form: str) -> None:
 
 @pytest.mark.parametrize("form", ["native", "openai"])
 async def test_a_call_of_a_custom_tool_comes_back_as_what_it_was(form: str) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for body in await sent(there, form, model=ROUTER, messages=CUSTOM_TALK):
             assert body["messages"][1]["tool_calls"] == [CUSTOM_CALL, OTHER_CALL]
         for body in await sent(there, form, model=GPT, messages=CUSTOM_TALK):
@@ -656,7 +662,7 @@ async def test_a_call_of_a_custom_tool_comes_back_as_what_it_was(form: str) -> N
 
 async def test_an_answer_that_calls_a_custom_tool_can_be_sent_back() -> None:
     answer = completion(None, finish="tool_calls", tool_calls=[CUSTOM_CALL])
-    async with open_service(scripts={"openrouter": answer_in_turn(answer)}) as there:
+    async with open_service_with_providers(scripts={"openrouter": answer_in_turn(answer)}) as there:
         for form in ("native", "openai"):
             ask = there.chat if form == "native" else there.complete
             said = (await ask(ROUTER, tools=[CUSTOM])).json()
@@ -680,7 +686,7 @@ async def test_an_answer_that_calls_a_custom_tool_can_be_sent_back() -> None:
     ],
 )
 async def test_a_call_without_what_is_called_is_refused_by_name(call: dict[str, Any], name: str, form: str) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         said = await refusal(there, form, model=ROUTER, messages=[{"role": "assistant", "tool_calls": [call]}])
         assert said == f"`messages[0].tool_calls[0].{name}` is required"
 
@@ -689,7 +695,7 @@ async def test_members_of_a_tool_that_are_null_are_left_out() -> None:
     nulls = dict.fromkeys(["description", "strict"])
     tools = [{**TOOL, "function": {**TOOL["function"], **nulls}, "cache_control": None}]  # type: ignore[dict-item]
     bare = [{"type": "function", "function": {"name": "f", "parameters": None}}]
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model in ALL:
             for form in ("native", "openai"):
                 assert await sent(there, form, model=model, tools=tools) == await sent(

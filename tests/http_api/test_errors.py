@@ -21,7 +21,7 @@ from tools.kit.service_with_providers import (
     lines,
     message,
     ollama,
-    open_service,
+    open_service_with_providers,
     sse_documents,
     streamed_response,
 )
@@ -103,7 +103,7 @@ async def test_the_class_decides_the_status(case: Case) -> None:
     provider, _, asked_as = case.model.partition("/")
     content_type = "text/plain" if isinstance(case.body, bytes) else "application/json"
     script = answer_in_turn(respond(case.body, case.status, content_type=content_type, more=case.more))
-    async with open_service(scripts={provider: script}) as there:
+    async with open_service_with_providers(scripts={provider: script}) as there:
         for stream in (False, True):
             answer = await there.chat(case.model, stream=stream)
             assert (answer.status_code, answer.headers["content-type"]) == (case.answered, "application/json")
@@ -158,7 +158,7 @@ LIES: list[tuple[str, bytes | dict[str, object], str]] = [
 async def test_an_answer_that_is_none_is_an_error_that_says_so(
     model: str, body: bytes | dict[str, object], error_class: str
 ) -> None:
-    async with open_service(scripts={model.partition("/")[0]: answer_in_turn(respond(body))}) as there:
+    async with open_service_with_providers(scripts={model.partition("/")[0]: answer_in_turn(respond(body))}) as there:
         for stream in (False, True):
             answer = await there.chat(model, stream=stream)
             error = answer.json()["error"]
@@ -191,7 +191,7 @@ BROKEN: list[tuple[str, bytes, str]] = [
 )
 async def test_a_stream_that_breaks_ends_in_one_error(model: str, body: bytes, error_class: str) -> None:
     provider = model.partition("/")[0]
-    async with open_service(scripts={provider: answer_in_turn(streamed_response(body))}) as there:
+    async with open_service_with_providers(scripts={provider: answer_in_turn(streamed_response(body))}) as there:
         answer = await there.chat(model, stream=True)
         assert answer.status_code == 200
         told = sse_documents(answer.text)
@@ -223,7 +223,9 @@ HONEST: list[tuple[str, bytes]] = [
 
 @pytest.mark.parametrize(("model", "body"), HONEST, ids=range(len(HONEST)))
 async def test_an_honest_end_is_done(model: str, body: bytes) -> None:
-    async with open_service(scripts={model.partition("/")[0]: answer_in_turn(streamed_response(body))}) as there:
+    async with open_service_with_providers(
+        scripts={model.partition("/")[0]: answer_in_turn(streamed_response(body))}
+    ) as there:
         said, done = sse_documents((await there.chat(model, stream=True)).text)
         assert (said["text"], done["type"], done["finish_reason"]) == ("x", "done", "stop")
         assert done["cost_usd"] == (0.5 if b"cost" in body else None)
@@ -234,7 +236,7 @@ async def test_an_honest_end_is_done(model: str, body: bytes) -> None:
 
 
 async def test_the_deadline_of_the_call_is_504_in_both_forms() -> None:
-    async with open_service(scripts={"ollama": never_answer}, chatd={"timeout": "400ms"}) as there:
+    async with open_service_with_providers(scripts={"ollama": never_answer}, chatd={"timeout": "400ms"}) as there:
         for stream in (False, True):
             answer = await there.chat("m", stream=stream)
             error = answer.json()["error"]
@@ -245,7 +247,7 @@ async def test_the_deadline_of_the_call_is_504_in_both_forms() -> None:
 
 
 async def test_the_callers_own_deadline_is_504_and_says_what_was_tried() -> None:
-    async with open_service(scripts={"ollama": never_answer}) as there:
+    async with open_service_with_providers(scripts={"ollama": never_answer}) as there:
         for stream in (False, True):
             answer = await there.chat("m", {"x-request-timeout-ms": "80"}, stream=stream)
             error = answer.json()["error"]
@@ -260,7 +262,7 @@ async def test_the_callers_own_deadline_is_504_and_says_what_was_tried() -> None
 
 @pytest.mark.parametrize("value", ["0", "-5", "1.5", "soon", "", "1e3"])
 async def test_a_callers_deadline_that_is_none_is_400(value: str) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         answer = await there.chat("m", {"x-request-timeout-ms": value})
         assert answer.status_code == 400
         assert "X-Request-Timeout-Ms" in answer.json()["error"]["message"]
@@ -268,13 +270,13 @@ async def test_a_callers_deadline_that_is_none_is_400(value: str) -> None:
 
 
 async def test_a_callers_deadline_may_be_as_far_away_as_it_likes() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for digits in (12, 400, 5000):
             assert (await there.chat("m", {"x-request-timeout-ms": "9" * digits})).status_code == 200
 
 
 async def test_a_callers_deadline_can_only_shorten_ours() -> None:
-    async with open_service(scripts={"ollama": never_answer}, chatd={"timeout": "100ms"}) as there:
+    async with open_service_with_providers(scripts={"ollama": never_answer}, chatd={"timeout": "100ms"}) as there:
         with trio.fail_after(3):
             answer = await there.chat("m", {"x-request-timeout-ms": "60000"})
         assert "0.1 s" in answer.json()["error"]["message"]
@@ -282,7 +284,10 @@ async def test_a_callers_deadline_can_only_shorten_ours() -> None:
 
 async def test_our_own_queue_is_503_with_retry_after_and_waiters_leave_with_their_client() -> None:
     settings = {"max_connections": 1, "max_waiting": 1}
-    async with open_service(scripts={"ollama": never_answer}, chatd=settings) as there, trio.open_nursery() as nursery:
+    async with (
+        open_service_with_providers(scripts={"ollama": never_answer}, chatd=settings) as there,
+        trio.open_nursery() as nursery,
+    ):
         for _ in range(2):
             nursery.start_soon(there.chat, "m")
         while (await in_flight(there.client)).count("queued") < 1:
@@ -306,7 +311,7 @@ async def test_a_provider_that_is_down_is_502() -> None:
         await stream.aclose()
 
     for chatd, scripts in (({"ollama_url": "http://127.0.0.1:9"}, {}), ({}, {"ollama": reset})):
-        async with open_service(chatd=chatd, scripts=scripts) as there:
+        async with open_service_with_providers(chatd=chatd, scripts=scripts) as there:
             error = (await there.chat("m")).json()["error"]
             assert (error["status"], error["class"], error["upstream_status"]) == (502, "upstream_error", None)
             assert "ollama" in error["message"]
@@ -324,7 +329,7 @@ async def test_a_key_that_a_provider_repeats_is_never_passed_on(capfd: pytest.Ca
         return {"error": {"message": f"key {key} is bad: Authorization: Bearer {key}, x-api-key={key}", "code": 401}}
 
     scripts = {name: answer_in_turn(respond(tells(key), 401)) for name, key in own.items()}
-    async with open_service(scripts=scripts, observe={"log": "json"}) as there:
+    async with open_service_with_providers(scripts=scripts, observe={"log": "json"}) as there:
         seen = ""
         for model in MODELS.values():
             for stream in (False, True):
@@ -366,7 +371,7 @@ STRUCTURED: dict[str, tuple[dict[str, object], dict[str, Any]]] = {
 @pytest.mark.parametrize("model", STRUCTURED)
 async def test_a_schema_is_asked_for_as_the_provider_honours_it(model: str) -> None:
     answer, wanted = STRUCTURED[model]
-    async with open_service(scripts={model.partition("/")[0]: answer_in_turn(answer)}) as there:
+    async with open_service_with_providers(scripts={model.partition("/")[0]: answer_in_turn(answer)}) as there:
         got = await there.chat(model, format=SCHEMA)
         assert got.status_code == 200, got.text
         assert json.loads(got.json()["content"]) == {"a": 1}
@@ -377,19 +382,19 @@ async def test_a_schema_is_asked_for_as_the_provider_honours_it(model: str) -> N
 async def test_what_stands_below_an_unknown_keyword_of_a_schema_is_nobodys_business() -> None:
     for required in ([[1]], 5, {"a": 1}):
         odd = {**SCHEMA, "x-note": {"type": "object", "additionalProperties": False, "required": required}}
-        async with open_service(scripts={"openrouter": answer_in_turn(completion(FITS))}) as there:
+        async with open_service_with_providers(scripts={"openrouter": answer_in_turn(completion(FITS))}) as there:
             answer = await there.chat("openrouter/v/m", format=odd)
             assert answer.status_code == 200, answer.text
 
 
 async def test_a_provider_that_ignores_schemas_is_given_a_tool() -> None:
     by_tool = ollama("", tool_calls=[TOOL_CALL])
-    async with open_service(scripts={"ollama_cloud": answer_in_turn(by_tool)}) as there:
+    async with open_service_with_providers(scripts={"ollama_cloud": answer_in_turn(by_tool)}) as there:
         answer = (await there.chat("ollama_cloud/m", format=SCHEMA)).json()
         assert (json.loads(answer["content"]), answer["tool_calls"], answer["finish_reason"]) == ({"a": 1}, [], "stop")
-        asked = there.only_request("ollama_cloud").json
+        asked: dict[str, Any] = there.only_request("ollama_cloud").json
         assert "format" not in asked
-        (tool,) = asked["tools"]  # type: ignore[misc]
+        (tool,) = asked["tools"]
         assert tool["function"]["parameters"] == SCHEMA
 
 
@@ -406,7 +411,7 @@ SHAPES: dict[str, Any] = {
 async def test_an_answer_that_does_not_fit_is_an_error_that_says_where(model: str) -> None:
     make = SHAPES[model]
     provider = model.partition("/")[0]
-    async with open_service(scripts={provider: answer_in_turn(make(MISFIT))}) as there:
+    async with open_service_with_providers(scripts={provider: answer_in_turn(make(MISFIT))}) as there:
         for ask in (there.chat, there.complete):
             wanted = {"format": SCHEMA} if ask == there.chat else {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}}  # fmt: skip
             answer = await ask(model, **wanted)
@@ -414,9 +419,9 @@ async def test_an_answer_that_does_not_fit_is_an_error_that_says_where(model: st
             assert (answer.status_code, error["class"]) == (502, "upstream_error")
             assert "$.a" in error["message"]
     for text in (FENCED, "<think>Hm {</think>" + FITS):
-        async with open_service(scripts={provider: answer_in_turn(make(text))}) as there:
+        async with open_service_with_providers(scripts={provider: answer_in_turn(make(text))}) as there:
             assert json.loads((await there.chat(model, format=SCHEMA)).json()["content"]) == {"a": 1}
-    async with open_service(scripts={provider: answer_in_turn(make(PROSE))}) as there:
+    async with open_service_with_providers(scripts={provider: answer_in_turn(make(PROSE))}) as there:
         answer = await there.chat(model, format="json")
         assert answer.status_code == 502
         assert "not JSON" in answer.json()["error"]["message"]
@@ -424,16 +429,16 @@ async def test_an_answer_that_does_not_fit_is_an_error_that_says_where(model: st
 
 async def test_a_way_of_asking_that_is_refused_is_left_for_the_next_and_remembered() -> None:
     refusal = respond({"error": {"message": "This response_format type is unavailable now"}}, 400)
-    async with open_service(scripts={"opencode": answer_in_turn(refusal, completion(FITS))}) as there:
+    async with open_service_with_providers(scripts={"opencode": answer_in_turn(refusal, completion(FITS))}) as there:
         for _ in range(2):
             answer = await there.chat("opencode/mimo", format=SCHEMA)
             assert answer.status_code == 200, answer.text
-        kinds = [asked.json["response_format"]["type"] for asked in there.requests["opencode"]]  # type: ignore[index]
+        kinds = [asked.json["response_format"]["type"] for asked in there.requests["opencode"]]
         assert kinds == ["json_schema", "json_object", "json_object"]
 
 
 async def test_a_streamed_answer_that_does_not_fit_ends_in_an_error() -> None:
-    async with open_service(
+    async with open_service_with_providers(
         scripts={"ollama": answer_in_turn(streamed_response(lines(line(MISFIT), line(done=True))))}
     ) as there:
         *said, last = sse_documents((await there.chat("m", format=SCHEMA, stream=True)).text)
@@ -443,6 +448,8 @@ async def test_a_streamed_answer_that_does_not_fit_ends_in_an_error() -> None:
 
 
 async def test_a_refusal_says_no_more_than_300_characters_of_the_provider() -> None:
-    async with open_service(scripts={"ollama": answer_in_turn(respond({"error": "x" * 100_000}, 500))}) as there:
+    async with open_service_with_providers(
+        scripts={"ollama": answer_in_turn(respond({"error": "x" * 100_000}, 500))}
+    ) as there:
         message = (await there.chat("m")).json()["error"]["message"]
         assert 250 <= message.count("x") <= 300

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import trio
 
-from tools.kit.service_with_providers import HELLO, ServiceWithProviders, open_service
+from tools.kit.service_with_providers import HELLO, ServiceWithProviders, open_service_with_providers
 
 # A field, a value that it cannot have, and what the message must name.
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -75,7 +75,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 async def test_a_wrong_field_is_400_and_named() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for fields, named in WRONG:
             body = {"model": "m", "messages": HELLO, **fields}
             answer = await there.client.post("/v1/chat", json=body)
@@ -89,7 +89,7 @@ async def test_a_wrong_field_is_400_and_named() -> None:
 
 
 async def test_a_field_that_is_required_is_named() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for body, named in [({"messages": HELLO}, "model"), ({"model": "m"}, "messages"), ({}, "model")]:
             for path in ("/v1/chat", "/v1/chat/completions"):
                 answer = await there.client.post(path, json=body)
@@ -99,7 +99,7 @@ async def test_a_field_that_is_required_is_named() -> None:
 
 
 async def test_a_mistake_in_a_stream_is_a_plain_400() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for ask in (there.chat, there.complete):
             answer = await ask("m", stream=True, temperature="hot")
             assert answer.status_code == 400
@@ -138,7 +138,7 @@ BODIES: list[tuple[bytes, str]] = [
 
 
 async def test_a_body_that_is_none_is_400_and_says_why() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for path in ("/v1/chat", "/v1/chat/completions"):
             for body, said in BODIES:
                 answer = await there.client.post(path, content=body)
@@ -152,7 +152,7 @@ async def test_a_body_that_is_none_is_400_and_says_why() -> None:
 
 async def test_what_is_odd_but_json_goes_on_as_it_is() -> None:
     odd = "NUL \0, a pair 😀, a line\u2028separator, \x7f, and \u200f."
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         answer = await there.chat("m", messages=[{"role": "user", "content": odd}])
         assert answer.status_code == 200
         assert there.only_request("ollama").json["messages"] == [{"role": "user", "content": odd}]
@@ -167,7 +167,7 @@ async def test_what_is_odd_but_json_goes_on_as_it_is() -> None:
 
 
 async def test_a_compressed_body_is_refused_in_so_many_words() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         answer = await there.client.post("/v1/chat", content=b"x", headers={"content-encoding": "gzip"})
         assert answer.status_code == 400
         assert "Content-Encoding" in answer.json()["error"]["message"]
@@ -177,7 +177,7 @@ async def test_a_compressed_body_is_refused_in_so_many_words() -> None:
 
 
 async def test_a_body_over_the_limit_is_413_before_it_is_read() -> None:
-    async with open_service(chatd={"max_body": "10KB"}) as there:
+    async with open_service_with_providers(chatd={"max_body": "10KB"}) as there:
         for path in ("/v1/chat", "/v1/chat/completions"):
             answer = await talk(there, path, b"content-length: 99999999\r\n", b"")
             assert answer.startswith(b"HTTP/1.1 413 ")
@@ -191,13 +191,13 @@ async def test_a_body_over_the_limit_is_413_before_it_is_read() -> None:
 
 async def test_a_body_over_the_limit_that_says_no_length_is_413_as_soon_as_it_is_over() -> None:
     piece = b"1000\r\n" + bytes(4096) + b"\r\n"
-    async with open_service(chatd={"max_body": "10KB"}) as there:
+    async with open_service_with_providers(chatd={"max_body": "10KB"}) as there:
         answer = await talk(there, "/v1/chat", b"transfer-encoding: chunked\r\n", piece * 3)  # and it never ends
         assert answer.startswith(b"HTTP/1.1 413 ")
 
 
 async def test_a_body_of_exactly_the_limit_is_taken() -> None:
-    async with open_service(chatd={"max_body": 1000}) as there:
+    async with open_service_with_providers(chatd={"max_body": 1000}) as there:
         body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]}).encode()
         assert (await there.client.post("/v1/chat", content=body.ljust(1000))).status_code == 200
         assert (await there.client.post("/v1/chat", content=body.ljust(1001))).status_code == 413
@@ -243,7 +243,7 @@ async def test_an_image_goes_to_each_provider_in_its_way() -> None:
         "opencode/m": completions,
         "kimi/m": [{"role": "user", "content": [{"type": "text", "text": "What?"}, block]}],
     }
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model, messages in wanted.items():
             for ask in (there.chat, there.complete):
                 there.clear_requests()
@@ -253,7 +253,7 @@ async def test_an_image_goes_to_each_provider_in_its_way() -> None:
 
 
 async def test_a_remote_image_is_passed_on_or_refused_and_never_fetched() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model in ("openrouter/v/m", "opencode/m"):
             there.clear_requests()
             assert (await there.chat(model, messages=picture(REMOTE))).status_code == 200
@@ -271,7 +271,7 @@ async def test_a_remote_image_is_passed_on_or_refused_and_never_fetched() -> Non
     "url", ["data:image/png;base64,@@@", "data:text/plain;base64,eA==", "data:,x", "file:///etc/passwd", "x"]
 )
 async def test_what_is_no_image_is_refused(url: str) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model in ("ollama/m", "openrouter/v/m", "kimi/m"):
             refused(await there.chat(model, messages=picture(url)), "messages[0].content[1].image_url.url")
         assert there.requests == {}

@@ -20,7 +20,7 @@ from lakehouse.config import Config
 from lakehouse.runtime.preflight import preflight
 from lakehouse.runtime.quart_app import create_app
 from lakehouse.runtime.runtime import open_runtime
-from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.in_process_service import client_of, make_config, open_service
 from tools.kit.scripted_upstream import ReceivedRequest, open_upstream, respond
 
 Served = Callable[[Config], AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -29,7 +29,7 @@ Served = Callable[[Config], AbstractAsyncContextManager[httpx.AsyncClient]]
 @asynccontextmanager
 async def ours(config: Config) -> AsyncIterator[httpx.AsyncClient]:
     """As `lakehouse serve` serves it."""
-    async with run_service(config) as service, client_of(service) as client:
+    async with open_service(config) as service, client_of(service) as client:
         yield client
 
 
@@ -167,7 +167,8 @@ async def test_both_servers_have_the_same_routes_from_the_same_tables() -> None:
             started.set()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(app, lifespan, receive, send)
+        start: Any = app
+        nursery.start_soon(start, lifespan, receive, send)
         await started.wait()
         async with open_runtime(config, preflight(config, {}), env={}) as runtime:
             served = [(type(route), route.name) for route in runtime.routers[0].routes]

@@ -19,7 +19,7 @@ from tools.kit.service_with_providers import (
     line,
     lines,
     ollama,
-    open_service,
+    open_service_with_providers,
     sse_documents,
     streamed_response,
 )
@@ -49,7 +49,7 @@ async def test_a_passing_failure_is_retried_as_often_as_the_policy_says(*, strea
         ([BUSY, BUSY, fine], 200, ["overloaded", "overloaded", None]),
         ([BUSY], 502, ["overloaded"] * 3),
     ):
-        async with open_service(scripts={"ollama": answer_in_turn(*answers)}, policy=QUICK) as there:
+        async with open_service_with_providers(scripts={"ollama": answer_in_turn(*answers)}, policy=QUICK) as there:
             assert await errors_of(there, stream=stream) == (status, errors)
             assert len(there.requests["ollama"]) == 3
 
@@ -71,7 +71,7 @@ AGAIN = [
 
 @pytest.mark.parametrize(("answer", "times"), AGAIN, ids=range(len(AGAIN)))
 async def test_a_failure_that_is_left_goes_on_to_the_next_route(answer: bytes, times: int) -> None:
-    async with open_service(scripts={"ollama": answer_in_turn(answer)}, policy=QUICK) as there:
+    async with open_service_with_providers(scripts={"ollama": answer_in_turn(answer)}, policy=QUICK) as there:
         got = await there.chat("ollama/m", fallbacks=["openrouter/v/m"])
         assert got.status_code == 200
         body = got.json()
@@ -93,7 +93,7 @@ BACK = [
 
 @pytest.mark.parametrize(("answer", "error_class"), BACK, ids=[row[1] for row in BACK])
 async def test_the_callers_mistake_goes_back_to_the_caller(answer: bytes, error_class: str) -> None:
-    async with open_service(
+    async with open_service_with_providers(
         scripts={"ollama": answer_in_turn(answer)}, policy=QUICK, models={"tier": ["m", "kimi/m"]}
     ) as there:
         for model, fallbacks in (("m", ["kimi/m"]), ("tier", [])):
@@ -106,14 +106,14 @@ async def test_a_tier_and_fallbacks_are_one_chain() -> None:
     tiers = {"first": ["m", "openrouter/v/m"], "then": ["m:cloud", "kimi/m"]}
     down = answer_in_turn(refusal(500, "internal server error"))
     scripts = dict.fromkeys(("ollama", "openrouter", "ollama_cloud"), down)
-    async with open_service(scripts=scripts, models=tiers) as there:
+    async with open_service_with_providers(scripts=scripts, models=tiers) as there:
         answer = (await there.chat("first", fallbacks=["then", "ollama/m"])).json()
         asked = [(attempt["provider"], attempt["model"]) for attempt in answer["attempts"]]
         assert asked == [("ollama", "m"), ("openrouter", "v/m"), ("ollama_cloud", "m"), ("kimi", "m")]
 
 
 async def test_without_fallbacks_nobody_else_is_asked() -> None:
-    async with open_service(scripts={"openrouter": answer_in_turn(respond(b"{}", 500))}) as there:
+    async with open_service_with_providers(scripts={"openrouter": answer_in_turn(respond(b"{}", 500))}) as there:
         assert (await there.chat("openrouter/v/m")).status_code == 502
         assert list(there.requests) == ["openrouter"]
 
@@ -122,7 +122,9 @@ async def test_retry_after_is_waited_out_unless_it_is_too_long() -> None:
     for seconds, times in ((1, 2), (3, 1)):
         slow_down = refusal(429, "too many requests", f"retry-after: {seconds}\r\n")
         script = answer_in_turn(slow_down, ollama())
-        async with open_service(scripts={"ollama": script}, policy={**QUICK, "max_retry_after": "2s"}) as there:
+        async with open_service_with_providers(
+            scripts={"ollama": script}, policy={**QUICK, "max_retry_after": "2s"}
+        ) as there:
             began = trio.current_time()
             answer = await there.chat("m")
             assert len(there.requests["ollama"]) == times
@@ -135,7 +137,7 @@ async def test_retry_after_is_waited_out_unless_it_is_too_long() -> None:
 
 async def test_a_retry_that_would_end_past_the_deadline_is_not_made() -> None:
     slow_down = refusal(429, "too many requests", "retry-after: 5\r\n")
-    async with open_service(
+    async with open_service_with_providers(
         scripts={"ollama": answer_in_turn(slow_down)}, chatd={"timeout": "2s"}, policy=QUICK
     ) as there:
         with trio.fail_after(1):
@@ -145,7 +147,7 @@ async def test_a_retry_that_would_end_past_the_deadline_is_not_made() -> None:
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_silent_route_is_left_and_not_retried(*, stream: bool) -> None:
     chatd = {"first_token_timeout": "300ms"}
-    async with open_service(scripts={"ollama": never_answer}, chatd=chatd, policy=QUICK) as there:
+    async with open_service_with_providers(scripts={"ollama": never_answer}, chatd=chatd, policy=QUICK) as there:
         assert await errors_of(there, fallbacks=["kimi/m"], stream=stream) == (200, ["timeout", None])
         assert len(there.requests["ollama"]) == 1
 
@@ -155,7 +157,9 @@ async def test_on_the_last_route_a_stream_ends_at_the_first_token_timeout_and_an
         await trio.sleep(0.3)
         await stream.send_all(respond(ollama()))
 
-    async with open_service(scripts={"ollama": late}, chatd={"first_token_timeout": "100ms", "timeout": "2s"}) as there:
+    async with open_service_with_providers(
+        scripts={"ollama": late}, chatd={"first_token_timeout": "100ms", "timeout": "2s"}
+    ) as there:
         assert (await there.chat("m")).status_code == 200
         answer = await there.chat("m", stream=True)
         error = answer.json()["error"]
@@ -182,7 +186,7 @@ def drip(*texts: str, gap: float, before: float = 0.0, after: Script | None = No
 
 async def test_a_healthy_stream_is_cut_by_no_total_limit() -> None:
     limits = {"timeout": "600ms", "first_token_timeout": "600ms", "idle_timeout": "600ms"}
-    async with open_service(scripts={"ollama": drip(*"abcd", gap=0.2)}, chatd=limits) as there:
+    async with open_service_with_providers(scripts={"ollama": drip(*"abcd", gap=0.2)}, chatd=limits) as there:
         told: list[str] = []
 
         async def listen(ask: Callable[..., Awaitable[Any]], headers: dict[str, str] | None) -> None:
@@ -199,7 +203,7 @@ async def test_a_healthy_stream_is_cut_by_no_total_limit() -> None:
 
 
 async def test_silence_in_a_stream_ends_it_with_an_error() -> None:
-    async with open_service(
+    async with open_service_with_providers(
         scripts={"ollama": drip("a", gap=0, after=never_answer)}, chatd={"idle_timeout": "80ms"}
     ) as there:
         first, last = sse_documents((await there.chat("m", stream=True)).text)
@@ -217,7 +221,7 @@ def sse(*texts: str) -> bytes:
 
 
 async def test_a_stream_that_broke_is_left_and_by_default_not_resumed() -> None:
-    async with open_service(scripts={"openrouter": answer_in_turn(CUT)}, policy=QUICK) as there:
+    async with open_service_with_providers(scripts={"openrouter": answer_in_turn(CUT)}, policy=QUICK) as there:
         *_, last = sse_documents((await there.chat("openrouter/v/m", fallbacks=["opencode/m"], stream=True)).text)
         assert (last["type"], last["error"]["class"]) == ("error", "incomplete_stream")
         assert {name: len(requests) for name, requests in there.requests.items()} == {"openrouter": 1}
@@ -226,7 +230,7 @@ async def test_a_stream_that_broke_is_left_and_by_default_not_resumed() -> None:
 async def test_a_resumed_stream_goes_on_exactly_where_it_broke() -> None:
     for other, whole in ((sse("Hel", "lo, world", "!"), True), (sse("Hi, world!"), False), (sse("Hello,"), False)):
         scripts = {"openrouter": answer_in_turn(CUT), "opencode": answer_in_turn(other)}
-        async with open_service(scripts=scripts, policy={"on_cut": "resume"}) as there:
+        async with open_service_with_providers(scripts=scripts, policy={"on_cut": "resume"}) as there:
             *said, last = sse_documents(
                 (await there.chat("openrouter/v/m", fallbacks=["opencode/m"], stream=True)).text
             )
@@ -243,13 +247,13 @@ async def test_a_resumed_stream_goes_on_exactly_where_it_broke() -> None:
 
 async def test_a_hedge_is_the_next_route_once_and_the_first_piece_wins() -> None:
     slow = drip("slow", gap=0, before=0.5)
-    async with open_service(scripts={"ollama": slow}, policy={**QUICK, "hedge_after": "60ms"}) as there:
+    async with open_service_with_providers(scripts={"ollama": slow}, policy={**QUICK, "hedge_after": "60ms"}) as there:
         *said, done = sse_documents((await there.chat("m", fallbacks=["kimi/m"], stream=True)).text)
         assert "".join(piece["text"] for piece in said) == "Hello."
         assert done["provider"] == "kimi"
         assert done["attempts"][-1]["provider"] == "kimi"
     failing = {"ollama": drip("slow", gap=0, before=0.3), "kimi": answer_in_turn(BUSY)}
-    async with open_service(scripts=failing, policy={**QUICK, "hedge_after": "60ms"}) as there:
+    async with open_service_with_providers(scripts=failing, policy={**QUICK, "hedge_after": "60ms"}) as there:
         *said, done = sse_documents((await there.chat("m", fallbacks=["kimi/m"], stream=True)).text)
         assert (said[0]["text"], done["provider"]) == ("slow", "ollama")
         assert len(there.requests["kimi"]) == 1
@@ -257,7 +261,9 @@ async def test_a_hedge_is_the_next_route_once_and_the_first_piece_wins() -> None
 
 async def test_a_circuit_counts_attempts_and_lets_one_probe_through() -> None:
     policy = {"retries": 1, "backoff": "1ms", "breaker_failures": 2, "breaker_cooldown": "800ms"}
-    async with open_service(scripts={"ollama": answer_in_turn(BUSY, BUSY, ollama())}, policy=policy) as there:
+    async with open_service_with_providers(
+        scripts={"ollama": answer_in_turn(BUSY, BUSY, ollama())}, policy=policy
+    ) as there:
         assert await errors_of(there) == (502, ["overloaded"] * 2)
         assert (await there.chat("m")).status_code == 503
         assert (await there.chat("m", fallbacks=["kimi/m"])).json()["provider"] == "kimi"
@@ -265,7 +271,9 @@ async def test_a_circuit_counts_attempts_and_lets_one_probe_through() -> None:
         await trio.sleep(0.9)
         assert (await there.chat("m")).status_code == 200
         assert (await there.chat("m")).status_code == 200
-    async with open_service(scripts={"ollama": answer_in_turn(BUSY)}, policy={"breaker_failures": 0}) as there:
+    async with open_service_with_providers(
+        scripts={"ollama": answer_in_turn(BUSY)}, policy={"breaker_failures": 0}
+    ) as there:
         for _ in range(8):
             assert (await there.chat("m")).status_code == 502
 
@@ -282,7 +290,7 @@ PHASES: dict[str, Script] = {
 @pytest.mark.parametrize("phase", PHASES)
 async def test_everything_ends_with_the_client(phase: str) -> None:
     with trio.fail_after(10):
-        async with open_service(scripts={"ollama": PHASES[phase]}, policy={"retries": 2}) as there:
+        async with open_service_with_providers(scripts={"ollama": PHASES[phase]}, policy={"retries": 2}) as there:
             await leave_at(there, phase)
             await nothing_in_flight(there)
             upstream = there.providers["ollama"]
@@ -316,7 +324,7 @@ async def nothing_in_flight(there: ServiceWithProviders) -> None:
 
 async def test_a_request_in_flight_is_shown_with_phase_upstream_age_time_left_and_attempts() -> None:
     async with (
-        open_service(scripts={"ollama": never_answer}, chatd={"timeout": "30s"}) as there,
+        open_service_with_providers(scripts={"ollama": never_answer}, chatd={"timeout": "30s"}) as there,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(there.chat, "qwen3:8b", {"x-request-id": "mine"})
@@ -336,7 +344,7 @@ async def test_draining_lets_what_is_in_flight_end_and_takes_nothing_new() -> No
         await go_on.wait()
 
     with trio.fail_after(10):
-        async with open_service(scripts={"ollama": drip("a", gap=0, after=until_then)}) as there:
+        async with open_service_with_providers(scripts={"ollama": drip("a", gap=0, after=until_then)}) as there:
             async with trio.open_nursery() as nursery:
                 told: list[str] = []
 
@@ -366,7 +374,9 @@ async def accepts(port: int) -> bool:
 
 async def test_what_outlives_the_drain_is_503() -> None:
     with trio.fail_after(10):
-        async with open_service(scripts={"ollama": never_answer}, server={"drain_timeout": "100ms"}) as there:
+        async with open_service_with_providers(
+            scripts={"ollama": never_answer}, server={"drain_timeout": "100ms"}
+        ) as there:
             async with trio.open_nursery() as nursery:
                 answers = []
 
@@ -394,7 +404,7 @@ async def test_a_stream_that_outlives_the_drain_ends_in_an_error_event(after: in
 
     script = drip(*"abc"[:after], gap=0.02, after=for_ever)
     with trio.fail_after(10):
-        async with open_service(scripts={"ollama": script}, server={"drain_timeout": "100ms"}) as there:
+        async with open_service_with_providers(scripts={"ollama": script}, server={"drain_timeout": "100ms"}) as there:
             async with trio.open_nursery() as nursery:
                 told: dict[str, str] = {}
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tools.kit.service_with_providers import ServiceWithProviders, open_service
+from tools.kit.service_with_providers import ServiceWithProviders, open_service_with_providers
 from tools.kit.telemetry_fixtures import CapturedLog
 
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
@@ -114,7 +114,7 @@ def sent(there: ServiceWithProviders) -> dict[str, Any]:
 @pytest.mark.parametrize("form", ROUTES)
 async def test_a_field_of_openais_arrives_or_is_refused_or_is_told_of(form: str, stream: bool) -> None:
     caught, told = CapturedLog(), {}
-    async with open_service(log=caught.log, observe={"log": "json"}) as there:
+    async with open_service_with_providers(log=caught.log, observe={"log": "json"}) as there:
         await ask(there, form, stream=stream)
         plain = sent(there)
         for row, (name, value, outcomes) in enumerate(FIELDS):

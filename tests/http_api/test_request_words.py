@@ -14,7 +14,7 @@ from tools.kit.service_with_providers import (
     ServiceWithProviders,
     events,
     message,
-    open_service,
+    open_service_with_providers,
     sse_documents,
     streamed_response,
 )
@@ -93,7 +93,7 @@ THINKING: list[tuple[str, bool | str, dict[str, Any]]] = [
 @BOTH_MODES
 @BOTH_FORMS
 async def test_claude_is_told_to_think_in_the_way_of_its_version(form: str, stream: bool) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model, think, told in THINKING:
             answer = await post(there, form, f"opencode/{model}", stream=stream, think=think)
             assert answer.status_code == 200, answer.text
@@ -112,7 +112,7 @@ async def test_the_limit_that_the_form_demands_is_one_that_the_model_takes() -> 
         "claude-opus-4-5": 32768,
         "claude-opus-5": 32768,
     }
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model, limit in limits.items():
             await post(there, "native", f"opencode/{model}")
             assert sent(there)["max_tokens"] == limit
@@ -121,7 +121,7 @@ async def test_the_limit_that_the_form_demands_is_one_that_the_model_takes() -> 
 
 
 async def test_claude_thinks_without_an_effort_when_none_is_said() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model, told in {
             "claude-opus-4-8": {"thinking": {"type": "adaptive"}},
             "claude-opus-4-5": budget(16384),
@@ -133,8 +133,8 @@ async def test_claude_thinks_without_an_effort_when_none_is_said() -> None:
 
 
 async def test_an_effort_joins_what_else_the_caller_configures() -> None:
-    async with open_service() as there:
-        fields = {"output_config": {"effort": "low", "task_budget": {"type": "tokens", "total": 9}}}
+    async with open_service_with_providers() as there:
+        fields: dict[str, Any] = {"output_config": {"effort": "low", "task_budget": {"type": "tokens", "total": 9}}}
         await there.complete("opencode/claude-opus-4-8", reasoning_effort="high", **fields)
         assert sent(there)["output_config"] == {"effort": "high", "task_budget": {"type": "tokens", "total": 9}}
 
@@ -161,7 +161,7 @@ SAMPLING: list[tuple[str, dict[str, Any], dict[str, Any], list[str] | None]] = [
 @BOTH_FORMS
 async def test_sampling_that_claude_refuses_is_left_out_and_told_of(form: str, stream: bool) -> None:
     caught = CapturedLog()
-    async with open_service(log=caught.log, observe={"log": "json"}) as there:
+    async with open_service_with_providers(log=caught.log, observe={"log": "json"}) as there:
         for model, fields, told, _ in SAMPLING:
             answer = await post(there, form, f"opencode/{model}", stream=stream, **fields)
             assert answer.status_code == 200, answer.text
@@ -172,8 +172,9 @@ async def test_sampling_that_claude_refuses_is_left_out_and_told_of(form: str, s
 
 @BOTH_MODES
 async def test_top_k_is_left_out_along_with_thinking(stream: bool) -> None:
-    async with open_service() as there:
-        for fields, told in (({}, {"top_k": 5}), ({"reasoning_effort": "low"}, {})):
+    async with open_service_with_providers() as there:
+        cases: list[tuple[dict[str, Any], dict[str, int]]] = [({}, {"top_k": 5}), ({"reasoning_effort": "low"}, {})]
+        for fields, told in cases:
             await there.complete("opencode/claude-opus-4-5", top_k=5, stream=stream, **fields)
             assert some(sent(there), "top_k") == told
             there.clear_requests()
@@ -183,7 +184,7 @@ async def test_top_k_is_left_out_along_with_thinking(stream: bool) -> None:
 @BOTH_FORMS
 async def test_a_limit_that_leaves_no_room_for_a_budget_is_refused_and_never_raised(form: str, stream: bool) -> None:
     """Anthropic wants 1024 <= budget < max_tokens. An effort needs no such room."""
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for limit, told in ((1024, None), (500, None), (1025, 1024), (2000, 1024), (10_000, 2000)):
             answer = await post(there, form, "opencode/claude-opus-4-5", stream=stream, think="low", max_tokens=limit)
             if told is None:
@@ -251,7 +252,7 @@ async def test_messages_that_anthropic_refuses_are_sent_so_that_it_takes_them(
     name: str, form: str, stream: bool
 ) -> None:
     messages, system, turns = CONVERSATIONS[name]
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         answer = await post(there, form, "kimi/k3", stream=stream, messages=messages)
         assert answer.status_code == 200, answer.text
         body = sent(there)
@@ -261,7 +262,7 @@ async def test_messages_that_anthropic_refuses_are_sent_so_that_it_takes_them(
 
 @BOTH_FORMS
 async def test_a_conversation_of_nothing_but_white_space_is_refused(form: str) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         answer = await post(there, form, "kimi/k3", messages=[says("user", " ")])
         assert answer.status_code == 400
         assert "`messages`" in answer.json()["error"]["message"]
@@ -282,7 +283,7 @@ ONE_BY_ONE: list[tuple[dict[str, Any], Any]] = [
 
 @BOTH_MODES
 async def test_calls_are_made_one_by_one_where_the_form_can_say_so(stream: bool) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for fields, told in ONE_BY_ONE:
             asked = {"tools": [TOOL], "parallel_tool_calls": False, "stream": stream, **fields}
             there.clear_requests()
@@ -307,7 +308,7 @@ async def test_calls_are_made_one_by_one_where_the_form_can_say_so(stream: bool)
 
 @BOTH_MODES
 async def test_without_tools_it_does_not_matter_whether_calls_are_parallel(stream: bool) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model in ("opencode/claude-opus-4-8", "m"):
             there.clear_requests()
             answer = await there.complete(model, parallel_tool_calls=False, stream=stream)
@@ -332,7 +333,7 @@ EFFORTS: dict[str, dict[bool | str, Any]] = {
 async def test_a_level_becomes_the_nearest_that_there_is(model: str, form: str, stream: bool) -> None:
     caught = CapturedLog()
     field = "think" if form == "native" else "reasoning_effort"
-    async with open_service(log=caught.log, observe={"log": "json"}) as there:
+    async with open_service_with_providers(log=caught.log, observe={"log": "json"}) as there:
         for think, told in EFFORTS[model].items():
             assert (await post(there, form, model, stream=stream, think=think)).status_code == 200
             body = sent(there)
@@ -347,7 +348,7 @@ async def test_a_level_becomes_the_nearest_that_there_is(model: str, form: str, 
 @BOTH_FORMS
 async def test_a_limit_below_the_smallest_of_the_responses_form_is_raised_to_it(form: str, stream: bool) -> None:
     caught = CapturedLog()
-    async with open_service(log=caught.log, observe={"log": "json"}) as there:
+    async with open_service_with_providers(log=caught.log, observe={"log": "json"}) as there:
         for limit, told in ((1, 16), (15, 16), (16, 16), (17, 17)):
             answer = await post(there, form, "opencode/gpt-5.6-sol", stream=stream, max_tokens=limit)
             assert answer.status_code == 200
@@ -359,7 +360,7 @@ async def test_a_limit_below_the_smallest_of_the_responses_form_is_raised_to_it(
 @BOTH_MODES
 async def test_verbosity_stands_beside_the_schema(stream: bool) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": SCHEMA}}
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         await there.complete("opencode/gpt-5.6-sol", verbosity="low", response_format=wanted, stream=stream)
         first, *_ = there.requests["opencode"]  # what it answers does not fit
         assert first.json["text"] == {
@@ -371,8 +372,8 @@ async def test_verbosity_stands_beside_the_schema(stream: bool) -> None:
 @BOTH_MODES
 async def test_ollamas_options_come_together_from_everywhere(stream: bool) -> None:
     """A field of OpenAI's goes before the same one among Ollama's options."""
-    async with open_service() as there:
-        fields = {
+    async with open_service_with_providers() as there:
+        fields: dict[str, Any] = {
             "options": {"num_ctx": 8192, "top_k": 1, "temperature": 0.9},
             "keep_alive": -1,
             "top_k": 20,
@@ -416,7 +417,7 @@ async def test_a_search_of_the_web_is_a_tool_elsewhere(stream: bool) -> None:
         "opencode/gpt-5.6-sol": {"type": "web_search", "search_context_size": "low", "user_location": place},
         "opencode/claude-opus-4-8": {"type": "web_search_20250305", "name": "web_search", "user_location": place},
     }
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model, tool in told.items():
             there.clear_requests()
             answer = await there.complete(model, web_search_options=options, stream=stream)
@@ -427,7 +428,7 @@ async def test_a_search_of_the_web_is_a_tool_elsewhere(stream: bool) -> None:
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "web_search_options")
 
 
-SEARCHED = [
+SEARCHED: list[dict[str, Any]] = [
     {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}},
     {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []},
     {"type": "text", "text": "Found."},
@@ -455,7 +456,7 @@ SEARCHING = events(
 @BOTH_MODES
 async def test_a_search_that_the_provider_made_is_no_call_for_the_caller(stream: bool) -> None:
     answer = streamed_response(SEARCHING) if stream else message("", *SEARCHED)
-    async with open_service(scripts={"opencode": answers(answer)}) as there:
+    async with open_service_with_providers(scripts={"opencode": answers(answer)}) as there:
         got = await there.complete("opencode/claude-opus-4-8", web_search_options={}, stream=stream)
         assert got.status_code == 200
         if stream:
@@ -473,8 +474,8 @@ async def test_a_search_that_the_provider_made_is_no_call_for_the_caller(stream:
 async def test_a_route_without_a_place_for_a_field_is_passed_over_for_the_next(stream: bool) -> None:
     """It was not asked, so it is no attempt; where nobody has a place the caller is told which field it is."""
     busy = respond({"error": {"message": "The server is busy."}}, 500)
-    async with open_service(scripts={"openrouter": answers(busy)}) as there:
-        asked = {"logit_bias": {"5": 1}, "stream": stream}
+    async with open_service_with_providers(scripts={"openrouter": answers(busy)}) as there:
+        asked: dict[str, Any] = {"logit_bias": {"5": 1}, "stream": stream}
         answer = await there.complete("kimi/k3", fallbacks=["opencode/glm-5.2"], **asked)
         assert answer.status_code == 200
         assert there.only_request("opencode").json["logit_bias"] == {"5": 1}
@@ -490,7 +491,7 @@ async def test_a_route_without_a_place_for_a_field_is_passed_over_for_the_next(s
 
 async def test_how_a_stream_is_padded_is_passed_on() -> None:
     padded = {"include_usage": True, "include_obfuscation": False}
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for model, told in {
             "openrouter/v/m": {"include_usage": True, "include_obfuscation": False},
             "opencode/gpt-5.6-sol": {"include_obfuscation": False},
@@ -532,7 +533,7 @@ TOLD: list[tuple[str, dict[str, Any], list[str] | None, list[str] | None]] = [
 @BOTH_MODES
 async def test_the_log_says_what_was_not_sent_as_it_was_written(stream: bool) -> None:
     caught = CapturedLog()
-    async with open_service(log=caught.log, observe={"log": "json"}) as there:
+    async with open_service_with_providers(log=caught.log, observe={"log": "json"}) as there:
         for model, fields, _, _ in TOLD:
             answer = await post(there, "openai", model, stream=stream, **fields)
             assert answer.status_code == 200, answer.text

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tools.kit.scripted_upstream import ReceivedRequest
-from tools.kit.service_with_providers import HELLO, KEYS, MODELS, open_service
+from tools.kit.service_with_providers import HELLO, KEYS, MODELS, open_service_with_providers
 
 TIERS = {
     "hot": "qwen3:8b",
@@ -47,7 +47,7 @@ ROUTES = [
 
 
 async def test_a_name_leads_to_its_provider_in_both_forms() -> None:
-    async with open_service(models=TIERS) as there:
+    async with open_service_with_providers(models=TIERS) as there:
         for model, provider, name in ROUTES:
             for ask in (there.chat, there.complete):
                 there.clear_requests()
@@ -58,7 +58,7 @@ async def test_a_name_leads_to_its_provider_in_both_forms() -> None:
 
 @pytest.mark.parametrize("model", ["ollama/", "openrouter/", "kimi/", ":cloud", "", "  ", "local/ ", "m" * 513])
 async def test_a_name_that_names_no_model_is_400(model: str) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for ask in (there.chat, there.complete):
             answer = await ask(model)
             assert answer.status_code == 400
@@ -70,7 +70,7 @@ UNREGISTERED = ["ollama_cloud/m", "m:cloud", "openrouter/v/m", "opencode/m", "ki
 
 
 async def test_a_provider_that_is_not_registered_is_404_and_nobody_else_is_asked() -> None:
-    async with open_service(env={}, models={"hot": "m:cloud", "chain": ["m", "kimi/m"]}) as there:
+    async with open_service_with_providers(env={}, models={"hot": "m:cloud", "chain": ["m", "kimi/m"]}) as there:
         for model in UNREGISTERED:
             native = await there.chat(model)
             assert native.status_code == 404
@@ -85,7 +85,7 @@ async def test_a_provider_that_is_not_registered_is_404_and_nobody_else_is_asked
 
 
 async def test_without_a_local_ollama_a_bare_name_is_404() -> None:
-    async with open_service(chatd={"ollama_url": ""}) as there:
+    async with open_service_with_providers(chatd={"ollama_url": ""}) as there:
         assert (await there.chat("m")).json()["error"]["code"] == "ErrProviderNotFound"
         assert there.requests == {}
 
@@ -219,7 +219,7 @@ ALWAYS["ollama_cloud"] = ALWAYS["ollama"]
 
 
 async def test_what_the_caller_leaves_out_is_not_sent() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for provider, model in MODELS.items():
             for ask in (there.chat, there.complete):
                 there.clear_requests()
@@ -231,7 +231,7 @@ async def test_what_the_caller_leaves_out_is_not_sent() -> None:
     ("field", "value", "sent"), FIELDS, ids=[f"{row[0]}-{index}" for index, row in enumerate(FIELDS)]
 )
 async def test_a_field_arrives_in_each_providers_way(field: str, value: Any, sent: dict[str, dict[str, Any]]) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for provider, model in MODELS.items():
             there.clear_requests()
             assert (await there.chat(model, **{field: value})).status_code == 200
@@ -240,7 +240,7 @@ async def test_a_field_arrives_in_each_providers_way(field: str, value: Any, sen
 
 
 async def test_the_default_of_think_is_the_configurations() -> None:
-    async with open_service(chatd={"think": True}) as there:
+    async with open_service_with_providers(chatd={"think": True}) as there:
         await there.chat("ollama/m")
         assert there.only_request("ollama").json["think"] is True
         there.clear_requests()
@@ -266,7 +266,7 @@ CHOICES: list[tuple[Any, Any, Any]] = [
 @pytest.mark.parametrize(("choice", "completions", "messages"), CHOICES, ids=["auto", "none", "required", "named"])
 async def test_the_choice_of_tools_arrives_in_each_providers_way(choice: Any, completions: Any, messages: Any) -> None:
     other = {**TOOL, "function": {**TOOL["function"], "name": "g"}}  # type: ignore[dict-item]
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for provider, model in MODELS.items():
             there.clear_requests()
             assert (await there.chat(model, tools=[TOOL, other], tool_choice=choice)).status_code == 200
@@ -275,7 +275,7 @@ async def test_the_choice_of_tools_arrives_in_each_providers_way(choice: Any, co
                 assert body["tool_choice"] == messages
             elif provider.startswith("ollama"):  # it knows no such field: what must not be called is not offered
                 assert "tool_choice" not in body
-                names = [tool["function"]["name"] for tool in body.get("tools", ())]  # type: ignore[attr-defined]
+                names = [tool["function"]["name"] for tool in body.get("tools", ())]
                 assert names == {"none": [], "auto": ["f", "g"], "required": ["f", "g"]}.get(str(choice), ["f"])
             else:
                 assert body["tool_choice"] == completions
@@ -304,7 +304,7 @@ async def test_each_provider_is_shown_its_own_key_and_no_other() -> None:
         "kimi": {"x-api-key": kimi, "anthropic-version": "2023-06-01"},
     }
     chatd = {"openrouter": {"referer": "https://example.org", "title": "Mine"}}
-    async with open_service(chatd=chatd) as there:
+    async with open_service_with_providers(chatd=chatd) as there:
         for provider, model in MODELS.items():
             there.clear_requests()
             mine = {"authorization": "Bearer the-callers-own", "cookie": "c=1", "x-api-key": "theirs"}
@@ -318,13 +318,13 @@ async def test_each_provider_is_shown_its_own_key_and_no_other() -> None:
 
 
 async def test_an_empty_referer_and_title_are_not_sent() -> None:
-    async with open_service(chatd={"openrouter": {"referer": "", "title": ""}}) as there:
+    async with open_service_with_providers(chatd={"openrouter": {"referer": "", "title": ""}}) as there:
         await there.chat("openrouter/v/m")
         assert headers_of(there.only_request("openrouter"), "http-referer", "x-title") == {}
 
 
 async def test_kimi_is_asked_on_chat_completions_where_the_configuration_says_so() -> None:
-    async with open_service(chatd={"kimi": {"wire": "chat"}}) as there:
+    async with open_service_with_providers(chatd={"kimi": {"wire": "chat"}}) as there:
         assert (await there.chat("kimi/m", temperature=0.5, max_tokens=5)).status_code == 200
         asked = there.only_request("kimi")
         assert asked.target == "/coding/v1/chat/completions"
@@ -346,7 +346,7 @@ PATHS = {
 
 
 async def test_each_model_is_asked_on_its_endpoint() -> None:
-    async with open_service(chatd={"opencode": {"endpoints": {"mine": "messages"}}}) as there:
+    async with open_service_with_providers(chatd={"opencode": {"endpoints": {"mine": "messages"}}}) as there:
         for model, path in PATHS.items():
             there.clear_requests()
             for stream in (False, True):
@@ -357,20 +357,20 @@ async def test_each_model_is_asked_on_its_endpoint() -> None:
 async def test_a_conversation_with_opencode_keeps_its_session() -> None:
     opening = [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}]
     later = [*opening, {"role": "assistant", "content": "A"}, {"role": "user", "content": "V"}]
-    same = [
+    same: list[dict[str, Any]] = [
         {"messages": opening, "user": "u"},
         {"messages": later, "user": "u"},
         {"messages": later, "user": "u", "stream": True, "temperature": 0.5},
         {"messages": later, "user": "u", "model": "opencode/claude-opus-5"},
     ]
-    others = [
+    others: list[dict[str, Any]] = [
         {"messages": opening, "user": "v"},
         {"messages": opening},
         {"messages": opening[1:], "user": "u"},
         {"messages": [opening[0], {"role": "user", "content": "W"}], "user": "u"},
     ]
 
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
 
         async def session(**fields: Any) -> str:
             there.clear_requests()

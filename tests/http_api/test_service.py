@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from lakehouse.config import ConfigError
-from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.in_process_service import client_of, make_config, open_service
 from tools.kit.scripted_upstream import ReceivedRequest, Upstream, never_answer, open_upstream, respond
 from tools.kit.service_with_providers import (
     HELLO,
@@ -24,7 +24,7 @@ from tools.kit.service_with_providers import (
     TABLES,
     ServiceWithProviders,
     answer_hello,
-    open_service,
+    open_service_with_providers,
 )
 
 GATEWAY = {
@@ -54,7 +54,7 @@ async def gateway(
     async with open_upstream(fine) as there:
         urls = {f"{name}_url": f"{there.url}/{name}" for name, _ in GATEWAY.values()}
         config = make_config(**{**tables, "gateway": {**urls, **tables.get("gateway", {})}})
-        async with run_service(config, env=env) as service, client_of(service) as client:
+        async with open_service(config, env=env) as service, client_of(service) as client:
             yield there, client
 
 
@@ -121,7 +121,7 @@ PATHS: list[tuple[str, str, int, str]] = [
 
 
 async def test_what_is_served_and_how_it_is_asked_for() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for method, path, status, allow in PATHS:
             answer = await there.client.request(method, there.service.urls[0] + path)
             assert answer.status_code == status, (method, path)
@@ -147,7 +147,7 @@ IDS = [
 
 
 async def test_a_sane_request_id_is_echoed_and_any_other_replaced() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for sent, echoed in IDS:
             for path in ("/v1/chat", "/v1/chat/completions", "/v1/nothing", "/healthz"):
                 headers = [(b"x-request-id", sent.encode())]
@@ -159,7 +159,7 @@ async def test_a_sane_request_id_is_echoed_and_any_other_replaced() -> None:
 
 
 async def test_server_timing_is_on_an_answer_and_not_on_a_stream() -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         for ask in (there.chat, there.complete):
             whole = await ask("m")
             upstream_ms = float(whole.headers["server-timing"].partition("dur=")[2].partition(",")[0])
@@ -172,7 +172,7 @@ async def test_server_timing_is_on_an_answer_and_not_on_a_stream() -> None:
 
 
 async def test_without_a_token_the_door_is_shut_but_for_health() -> None:
-    async with open_service(env={**KEYS, "LAKEHOUSE_TOKEN": "t1,t2"}) as there:
+    async with open_service_with_providers(env={**KEYS, "LAKEHOUSE_TOKEN": "t1,t2"}) as there:
         for method, path, _, _ in PATHS:
             answer = await there.client.request(method, there.service.urls[0] + path)
             if path in ("/healthz", "/readyz"):
@@ -193,18 +193,18 @@ async def test_without_a_token_the_door_is_shut_but_for_health() -> None:
 async def test_a_token_file_opens_the_door_as_well(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_text("# for the tests\nfrom-file\n\nanother\n")
-    async with open_service(auth={"token_file": str(file)}) as there:
+    async with open_service_with_providers(auth={"token_file": str(file)}) as there:
         assert (await there.chat("m")).status_code == 401
         for token in ("from-file", "another"):
             assert (await there.chat("m", {"authorization": f"Bearer {token}"})).status_code == 200
 
 
 async def test_a_network_that_is_not_allowed_is_403_but_for_health() -> None:
-    async with open_service(auth={"allow": ["192.0.2.0/24"]}) as there:
+    async with open_service_with_providers(auth={"allow": ["192.0.2.0/24"]}) as there:
         answer = await there.chat("m")
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "ErrForbidden")
         assert (await there.client.get("/healthz")).status_code == 200
-    async with open_service(auth={"allow": ["192.0.2.0/24", "127.0.0.0/8"]}) as there:
+    async with open_service_with_providers(auth={"allow": ["192.0.2.0/24", "127.0.0.0/8"]}) as there:
         assert (await there.chat("m")).status_code == 200
 
 
@@ -212,7 +212,9 @@ async def test_a_network_that_is_not_allowed_is_403_but_for_health() -> None:
 
 
 async def test_the_second_listener_has_the_chat_group_alone_without_v1() -> None:
-    async with open_service(chatd={"bind": "127.0.0.1:0"}, env={**KEYS, "LAKEHOUSE_TOKEN": "t"}) as there:
+    async with open_service_with_providers(
+        chatd={"bind": "127.0.0.1:0"}, env={**KEYS, "LAKEHOUSE_TOKEN": "t"}
+    ) as there:
         url = there.service.urls[1]
         there.client.headers["authorization"] = "Bearer t"
         ask = {"model": "kimi/m", "messages": HELLO}
@@ -247,7 +249,7 @@ async def test_a_key_comes_from_the_environment_and_then_from_its_file(tmp_path:
         ollama_cloud="OTHER=x\n",
         kimi="KIMI_API_KEY=from-file\n",
     )
-    async with open_service(chatd=files, env={"KIMI_API_KEY": "from-env"}) as there:
+    async with open_service_with_providers(chatd=files, env={"KIMI_API_KEY": "from-env"}) as there:
         listed = [one["name"] for one in (await there.client.get("/v1/chat/providers")).json()["providers"]]
         assert listed == ["ollama", "openrouter", "opencode", "kimi"]
         for model in ("openrouter/v/m", "opencode/m", "kimi/m"):
@@ -260,14 +262,14 @@ async def test_a_key_comes_from_the_environment_and_then_from_its_file(tmp_path:
 async def test_the_variable_and_the_file_can_be_named(tmp_path: Path) -> None:
     files = key_files(tmp_path, kimi="MINE=by-another-name\nKIMI_API_KEY=not-this\n")
     files["kimi"]["key_env"] = "MINE"
-    async with open_service(chatd=files, env={}) as there:
+    async with open_service_with_providers(chatd=files, env={}) as there:
         assert (await there.chat("kimi/m")).status_code == 200
         assert there.only_request("kimi").headers["x-api-key"] == "by-another-name"
 
 
 async def test_a_key_file_that_cannot_be_read_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     chatd = {"kimi": {"key_file": str(tmp_path)}, "openrouter": {"key_file": str(tmp_path / "missing")}}
-    async with open_service(chatd=chatd, env={}) as there:
+    async with open_service_with_providers(chatd=chatd, env={}) as there:
         assert (await there.chat("kimi/m")).status_code == 404
         assert (await there.chat("m")).status_code == 200
     assert [record.message for record in caplog.records if "key file" in record.message] == [
@@ -291,7 +293,7 @@ async def test_the_gateways_limits_hold() -> None:
         config = make_config(
             gateway={"storaged_url": there.url, "catalogd_url": "http://127.0.0.1:9", **gateway_limits}
         )
-        async with run_service(config) as service, client_of(service) as client:
+        async with open_service(config) as service, client_of(service) as client:
             late = await client.get("/v1/storage/x")
             assert (late.status_code, late.json()["error"]["code"]) == (504, "ErrTimeout")
             assert "storaged" in late.json()["error"]["message"]
@@ -306,7 +308,7 @@ async def test_at_most_max_connections_are_made_to_a_provider() -> None:
         await answer_hello(asked, stream)
 
     async with (
-        open_service(scripts={"ollama": slowly}, chatd={"max_connections": 3}) as there,
+        open_service_with_providers(scripts={"ollama": slowly}, chatd={"max_connections": 3}) as there,
         trio.open_nursery() as nursery,
     ):
         for _ in range(12):
@@ -321,7 +323,7 @@ def test_the_table_of_providers_is_complete() -> None:
 
 
 async def test_ready_becomes_unready_while_draining() -> None:
-    async with open_service(scripts={"ollama": never_answer}) as there, trio.open_nursery() as nursery:
+    async with open_service_with_providers(scripts={"ollama": never_answer}) as there, trio.open_nursery() as nursery:
         nursery.start_soon(ask_and_forget, there)
         while "ollama" not in there.requests:
             await trio.sleep(0.005)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import trio
 
-from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.in_process_service import client_of, make_config, open_service
 from tools.kit.scripted_upstream import ReceivedRequest, Upstream, open_upstream, respond
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -37,7 +37,7 @@ async def ollama(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
 @asynccontextmanager
 async def with_ollama() -> AsyncIterator[tuple[httpx.AsyncClient, Upstream]]:
     async with open_upstream(ollama) as there:
-        async with run_service(make_config(chatd={"ollama_url": there.url})) as service, client_of(service) as client:
+        async with open_service(make_config(chatd={"ollama_url": there.url})) as service, client_of(service) as client:
             yield client, there
 
 
@@ -104,7 +104,7 @@ async def test_gate_6_a_missing_model_is_400(body: dict[str, object]) -> None:
 async def test_a_chat_with_the_embedded_model() -> None:
     pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
     config = make_config(chatd={"default": "local", "local": {"demo": True}})
-    async with run_service(config) as service, client_of(service) as client:
+    async with open_service(config) as service, client_of(service) as client:
         response = await client.post("/v1/chat", json={"model": "demo", "messages": HELLO, "max_tokens": 8})
         assert response.status_code == 200, response.text
         answer = response.json()

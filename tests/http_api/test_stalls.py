@@ -26,7 +26,7 @@ from lakehouse.server.limits import Limits
 from tools.kit.gateway_services import OK, GatewayWithServices, ServiceRequest, Wire, open_gateway
 from tools.kit.raw_http import GET, Client, RunningServer, serve_app, websocket
 from tools.kit.scripted_upstream import ReceivedRequest
-from tools.kit.service_with_providers import chunk, open_service
+from tools.kit.service_with_providers import chunk, open_service_with_providers
 
 T = 0.4
 """`idle_timeout`, in seconds of virtual time."""
@@ -311,7 +311,7 @@ async def open_to(port: int, authority: trustme.CA | None) -> trio.abc.Stream:
         return stream
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
-    return trio.SSLStream(stream, trust, server_hostname="127.0.0.1", https_compatible=True)  # type: ignore[arg-type]
+    return trio.SSLStream(stream, trust, server_hostname="127.0.0.1", https_compatible=True)
 
 
 @asynccontextmanager
@@ -395,7 +395,7 @@ async def test_a_chat_that_is_not_read_lets_go_of_its_provider(path: str) -> Non
             ended.set()
 
     with trio.fail_after(10):
-        async with open_service(scripts={"openrouter": long}, chatd={"idle_timeout": "100ms"}) as there:
+        async with open_service_with_providers(scripts={"openrouter": long}, chatd={"idle_timeout": "100ms"}) as there:
             port = int(there.service.urls[0].rpartition(":")[2])
             body = b'{"model": "openrouter/v/m", "stream": true, "messages": [{"role": "user", "content": "x"}]}'
             async with await trio.open_tcp_stream("127.0.0.1", port) as client:

@@ -38,7 +38,7 @@ from tools.kit import scripted_upstream
 from tools.kit.gateway_services import Service, ServiceRequest, answer_ok
 from tools.kit.in_process_service import make_config
 from tools.kit.raw_http import CLOSE, PING, TEXT, Client, frame, websocket
-from tools.kit.scripted_upstream import ReceivedRequest, never_answer
+from tools.kit.scripted_upstream import ReceivedRequest, never_answer, respond
 from tools.kit.service_with_providers import (
     HELLO,
     KEYS,
@@ -48,7 +48,6 @@ from tools.kit.service_with_providers import (
     format_of,
     line,
     lines,
-    respond,
     streamed_response,
 )
 from tools.kit.socket_upstream import OK, Wire, open_socket_upstream

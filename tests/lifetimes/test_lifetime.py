@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from itertools import count
 from random import Random
+from typing import Any
 
 import pytest
 import trio
@@ -167,7 +168,7 @@ async def test_the_end_of_draining_ends_everything(phase: Phase) -> None:
 
 
 async def test_ten_thousand_requests_aborted_at_random_instants_leave_nothing() -> None:
-    pools = {"gateway": {"max_connections": 10}, "chatd": {"max_connections": 10}}
+    pools: dict[str, Any] = {"gateway": {"max_connections": 10}, "chatd": {"max_connections": 10}}
     async with open_testbed(**pools) as stage:
         await aborts(stage, 1_000, seed=1)  # what Python and its allocator keep for ever is kept now
         assert await successes(stage, 200, clients=10) == 200

@@ -13,6 +13,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import httpx
 import pytest
@@ -67,7 +68,7 @@ def card(request: pytest.FixtureRequest) -> dict[str, list[Result]]:
     A machine that is busy with other things makes everybody late. So what fails is played once more, in peace, by new
     services; what is wrong with us is wrong again.
     """
-    wanted = [
+    wanted: list[Any] = [
         item.callspec.params["row"]
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.originalname == "test_row"

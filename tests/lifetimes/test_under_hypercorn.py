@@ -49,7 +49,7 @@ class Stock:
         """Wait until the upstream was left; when that was."""
         while self._visits(key)[-1].client_left is None:
             await trio.sleep(0.001)
-        left = self._visits(key)[-1].client_left
+        left: float | None = self._visits(key)[-1].client_left
         assert left is not None
         return left
 
@@ -77,7 +77,8 @@ async def stock(**tables: dict[str, object]) -> AsyncIterator[Stock]:
             settings.errorlog = logging.getLogger("tests.hypercorn")
             stop = trio.Event()
             async with trio.open_nursery() as nursery:
-                serve: Any = partial(hypercorn.trio.serve, create_app(config), settings, shutdown_trigger=stop.wait)
+                app: Any = create_app(config)
+                serve: Any = partial(hypercorn.trio.serve, app, settings, shutdown_trigger=stop.wait)
                 (url,) = await nursery.start(serve)
                 yield Stock(int(url.rpartition(":")[2]), models, there)
                 stop.set()

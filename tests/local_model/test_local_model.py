@@ -32,7 +32,7 @@ needs_llama = pytest.mark.skipif(
 )
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
 ENDLESS = HELLO | {"stream": True, "ignore_eos": True, "max_tokens": 30_000}  # half a minute of tokens
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "name": {"type": "string"},
@@ -67,7 +67,8 @@ async def chat(engine: Engine, **fields: Any) -> dict[str, Any]:
     async with client(engine) as http:
         response = await http.post("/chat/completions", json=HELLO | fields)
     assert response.status_code == 200, response.text
-    return response.json()
+    document: dict[str, Any] = response.json()
+    return document
 
 
 def port_of(engine: Engine) -> int:

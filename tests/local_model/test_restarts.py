@@ -39,7 +39,7 @@ from tools.kit.fake_providers import (
     sse,
     whole,
 )
-from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.in_process_service import client_of, make_config, open_service
 from tools.kit.model_kills import COOLDOWN, kill_under_load
 from tools.kit.model_kills import model_processes as processes
 from tools.kit.serve_process import run_lakehouse
@@ -282,7 +282,7 @@ class TestTheProcess:
         demo.build(path)
         config = make_config(chatd={"default": "local", "local": {"model": str(path)}})
         asked = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
-        async with run_service(config) as there, client_of(there) as client:
+        async with open_service(config) as there, client_of(there) as client:
             assert (await client.post("/v1/chat", json=asked)).status_code == 200
             path.rename(away)
             [pid] = processes(os.getpid())
@@ -299,14 +299,17 @@ class TestTheProcess:
     async def test_ten_kills_under_load(self) -> None:
         """`python -m tools.kills` does it a thousand times."""
         config = make_config(chatd={"default": "local", "local": {"demo": True}})
-        async with run_service(config) as there:
+        async with open_service(config) as there:
             tally = await kill_under_load(there.urls[0], os.getpid(), kills=10, clients=4, seed=1)
         assert tally.kills == 10
         assert tally.wrong == []
         assert max(tally.seconds) < COOLDOWN
 
     async def test_six_kills_under_load_with_workers(self) -> None:
-        tables = {"chatd": {"ollama_url": "", "default": "local"}, "chatd.local": {"demo": True}}
+        tables: dict[str, dict[str, object]] = {
+            "chatd": {"ollama_url": "", "default": "local"},
+            "chatd.local": {"demo": True},
+        }
         with run_lakehouse({**tables, "observe": {"log": "off"}}, "--workers", "2") as there:
             url = f"http://{there.host}:{there.port}"
             tally = await kill_under_load(url, there.pid, kills=6, clients=4, seed=2)

@@ -21,7 +21,8 @@ def encode(frames: list[Frame]) -> bytes:
 def test_any_split_gives_the_same_frames(frames: list[Frame], cuts: list[int]) -> None:
     data = encode(frames)
     places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    decoder, found = FrameDecoder(), []
+    decoder = FrameDecoder()
+    found: list[Frame] = []
     for start, end in pairwise(places):
         found += decoder.feed(data[start:end])
     assert found == frames

@@ -346,6 +346,6 @@ async def test_many_callers_that_come_and_go_lose_no_child() -> None:
 
 
 @pytest.mark.parametrize("options", [{"size": 0}, {"size": 1, "prestart": 2}, {"size": 1, "max_waiting": -1}])
-def test_a_policy_that_cannot_be_kept_is_refused(options: dict[str, int]) -> None:
+def test_a_policy_that_cannot_be_kept_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="a pool has at least one child"):
         PoolPolicy(**options)

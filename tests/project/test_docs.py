@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from lakehouse.server.server import Service
-from tools.kit.in_process_service import make_config, run_service
+from tools.kit.in_process_service import make_config, open_service
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = (ROOT / "docs/library.md").read_text()
@@ -66,5 +66,5 @@ async def test_a_program_of_the_documentation(name: str, demo_service: Service) 
 @pytest.fixture
 async def demo_service(nursery: trio.Nursery):  # type: ignore[no-untyped-def] # noqa: ANN201 - pytest-trio's fixture
     pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
-    async with run_service(make_config(chatd={"default": "local", "local": {"demo": True}})) as service:
+    async with open_service(make_config(chatd={"default": "local", "local": {"demo": True}})) as service:
         yield service

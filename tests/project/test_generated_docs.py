@@ -58,7 +58,7 @@ def test_the_page_of_the_http_api_has_every_error_and_every_route() -> None:
 def test_the_table_of_error_classes_is_true() -> None:
     page = (ROOT / "docs/http-api.md").read_text()
     table = page.partition("| class | status |")[2].partition("\n\n")[0]
-    told = {}
+    told: dict[str, tuple[int, str, str]] = {}
     for row in table.split("\n")[2:]:
         classes, status, retried, onward = (cell.strip() for cell in row.strip("|").split("|"))
         told |= {name: (int(status), retried.partition(",")[0], onward) for name in re.findall(r"`(\w+)`", classes)}

@@ -16,7 +16,7 @@ from lakehouse.core.failure_classes import ERROR_CLASSES
 from lakehouse.core.provider_failures import failure
 from lakehouse.gateway.routes import ROUTES
 from lakehouse.runtime.console.endpoints import PATHS
-from tools.kit.service_with_providers import HELLO, open_service, sse_documents
+from tools.kit.service_with_providers import HELLO, open_service_with_providers, sse_documents
 from tools.openapi.document import PAGE, document, documented, render
 from tools.openapi.operations import FIXED
 
@@ -76,7 +76,7 @@ def schema_of(operation: Any, answer: httpx.Response) -> dict[str, Any] | None:
 
 @pytest.mark.parametrize("operation", FIXED, ids=lambda operation: operation.id)
 async def test_each_operation_answers_as_it_says(operation: Any) -> None:
-    async with open_service() as there:
+    async with open_service_with_providers() as there:
         body = {"model": "ollama/m", "messages": HELLO} if operation.request else None
         path = operation.path.replace("{model}", "ollama/m")
         answer = await there.client.request(operation.method, path, json=body)
@@ -92,14 +92,14 @@ async def test_each_operation_answers_as_it_says(operation: Any) -> None:
 
 
 async def test_the_requests_in_flight_fit_their_schema() -> None:
-    async with open_service() as there, there.client.stream("GET", "/v1/requests") as answer:
+    async with open_service_with_providers() as there, there.client.stream("GET", "/v1/requests") as answer:
         listed = json.loads(await answer.aread())
         assert [request["path"] for request in listed["requests"]] == ["/v1/requests"]
         validate(SCHEMAS["RequestsInFlight"], listed)
 
 
 async def test_a_gateway_whose_service_is_down_answers_as_it_says() -> None:
-    async with open_service(gateway={"queryd_url": "http://127.0.0.1:9"}) as there:
+    async with open_service_with_providers(gateway={"queryd_url": "http://127.0.0.1:9"}) as there:
         answer = await there.client.post("/v1/sql", content=b"select 1")
         assert answer.status_code == 502
         validate(SCHEMAS["Error"], answer.json())

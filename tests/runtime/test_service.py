@@ -16,7 +16,7 @@ import trustme
 import lakehouse
 from lakehouse.config import ConfigError
 from lakehouse.server.server import Service
-from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.in_process_service import client_of, make_config, open_service
 from tools.kit.scripted_upstream import ReceivedRequest, never_answer, open_upstream, respond
 
 
@@ -35,7 +35,7 @@ async def refused(url: str) -> bool:
 
 
 async def test_it_reports_the_port_it_was_given() -> None:
-    async with run_service(make_config()) as service, client_of(service) as client:
+    async with open_service(make_config()) as service, client_of(service) as client:
         assert service.urls[0].startswith("http://127.0.0.1:")
         assert (await client.get("/healthz")).json() == {"status": "alive"}
         assert (await client.get("/readyz")).json() == {"status": "ready"}
@@ -86,9 +86,9 @@ async def test_a_start_that_would_be_unsafe_or_useless_is_refused(tables: dict[s
 
 
 async def test_beyond_loopback_with_a_token_or_on_ones_own_word() -> None:
-    async with run_service(make_config(gateway={"bind": "0.0.0.0:0"}), env={"LAKEHOUSE_TOKEN": "t"}):
+    async with open_service(make_config(gateway={"bind": "0.0.0.0:0"}), env={"LAKEHOUSE_TOKEN": "t"}):
         pass
-    async with run_service(make_config(gateway={"bind": "0.0.0.0:0"}, auth={"insecure": True})):
+    async with open_service(make_config(gateway={"bind": "0.0.0.0:0"}, auth={"insecure": True})):
         pass
 
 
@@ -180,8 +180,8 @@ async def test_cancelled_from_outside_everything_ends_at_once() -> None:
 
 async def test_two_services_in_one_process_do_not_know_of_each_other() -> None:
     async with (
-        run_service(make_config(), env={"LAKEHOUSE_TOKEN": "one"}) as first,
-        run_service(make_config()) as second,
+        open_service(make_config(), env={"LAKEHOUSE_TOKEN": "one"}) as first,
+        open_service(make_config()) as second,
         client_of(first) as a,
         client_of(second) as b,
     ):
@@ -196,7 +196,7 @@ async def test_two_services_in_one_process_do_not_know_of_each_other() -> None:
 
 async def test_the_second_listener_serves_the_chat_group_alone_as_of_old() -> None:
     config = make_config(chatd={"bind": "127.0.0.1:0", "ollama_url": "http://127.0.0.1:9"})
-    async with run_service(config) as service:
+    async with open_service(config) as service:
         assert len(service.urls) == 2
         async with httpx.AsyncClient(base_url=service.urls[1], trust_env=False) as client:
             assert (await client.get("/chat/providers")).json()["default"] == "ollama"
@@ -210,7 +210,7 @@ async def test_the_second_listener_serves_the_chat_group_alone_as_of_old() -> No
 async def test_requests_in_flight_are_listed() -> None:
     async with open_upstream(never_answer) as there:
         config = make_config(gateway={"storaged_url": there.url})
-        async with run_service(config) as service, client_of(service) as client, trio.open_nursery() as nursery:
+        async with open_service(config) as service, client_of(service) as client, trio.open_nursery() as nursery:
             nursery.start_soon(partial(client.get, "/v1/storage/x?secret=1", headers={"x-request-timeout-ms": "9000"}))
             while not there.requests:
                 await trio.sleep(0.005)
@@ -243,7 +243,7 @@ async def test_tls_from_the_configuration(tmp_path: Path) -> None:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     tables = {"server": {"certfile": str(tmp_path / "cert.pem"), "keyfile": str(tmp_path / "key.pem")}}
-    async with run_service(make_config(**tables)) as service:
+    async with open_service(make_config(**tables)) as service:
         assert service.urls[0].startswith("https://127.0.0.1:")
         async with httpx.AsyncClient(base_url=service.urls[0], verify=context, trust_env=False) as client:
             assert (await client.get("/readyz")).status_code == 200

@@ -11,7 +11,7 @@ import trustme
 
 from lakehouse.server.request_head import RequestHead, to_origin_form
 from lakehouse.server.server import Service
-from tools.kit.in_process_service import make_config, run_service
+from tools.kit.in_process_service import make_config, open_service
 from tools.kit.scripted_upstream import answer_with, open_upstream, respond
 
 V4, V6, LAN = ("127.0.0.1", 3110), ("::1", 3110), ("192.0.2.7", 3110)
@@ -122,7 +122,7 @@ GATEWAY = "GET {target} HTTP/1.1\nHost: other.example\nConnection: close\n\n"
 
 async def test_the_service_answers_it_as_it_answers_the_path() -> None:
     async with open_upstream(answer_with(respond(b"here", content_type="text/plain"))) as there:
-        async with run_service(make_config(gateway={"storaged_url": there.url})) as service:
+        async with open_service(make_config(gateway={"storaged_url": there.url})) as service:
             for target, path in (
                 ("http://127.0.0.1:PORT/v1/storage/a?b", "/storage/a?b"),
                 ("http://localhost:PORT/v1/storage/x%2Fy", "/storage/x%2Fy"),
@@ -138,17 +138,17 @@ async def test_the_service_answers_it_as_it_answers_the_path() -> None:
 
 @pytest.mark.parametrize("target", [target.decode() for target in FOREIGN if b"models" in target])
 async def test_the_service_refuses_any_other(target: str) -> None:
-    async with run_service(make_config()) as service:
+    async with open_service(make_config()) as service:
         answer = await ask(service, GATEWAY.format(target=target.replace(":3110", ":PORT").replace(":3111", ":1")))
     assert answer.partition(b" ")[2][:3] in (b"400", b"404")
     assert b"word@" not in answer
 
 
 async def test_it_is_no_way_round_the_door() -> None:
-    async with run_service(make_config(), {"LAKEHOUSE_TOKEN": "one"}) as service:
+    async with open_service(make_config(), {"LAKEHOUSE_TOKEN": "one"}) as service:
         answer = await ask(service, GATEWAY.format(target="http://127.0.0.1:PORT/v1/models"))
         assert answer.startswith(b"HTTP/1.1 401 ")
-    async with run_service(make_config()) as service:
+    async with open_service(make_config()) as service:
         page = (
             "GET http://127.0.0.1:PORT/v1/models HTTP/1.1\nHost: x\nOrigin: https://evil.example\nConnection: close\n\n"
         )
@@ -165,7 +165,7 @@ async def test_over_tls_it_is_https(tmp_path: Path) -> None:
     client = ssl.create_default_context()
     authority.configure_trust(client)
     config = make_config(server={"certfile": str(tmp_path / "cert.pem"), "keyfile": str(tmp_path / "key.pem")})
-    async with run_service(config) as service:
+    async with open_service(config) as service:
         taken = await ask(service, GATEWAY.format(target="https://127.0.0.1:PORT/v1/models"), client)
         refused = await ask(service, GATEWAY.format(target="http://127.0.0.1:PORT/v1/models"), client)
     assert taken.startswith(b"HTTP/1.1 200 ")

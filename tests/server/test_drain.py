@@ -18,7 +18,7 @@ import trio.testing
 import trustme
 
 from lakehouse.server.server import Service
-from tools.kit.in_process_service import make_config, run_service
+from tools.kit.in_process_service import make_config, open_service
 from tools.kit.raw_http import Client, get, post, websocket
 
 HEALTH = get("/healthz")
@@ -55,7 +55,7 @@ async def service(authority: trustme.CA | None, directory: Path) -> AsyncIterato
         certificate.cert_chain_pems[0].write_to_path(directory / "cert.pem")
         certificate.private_key_pem.write_to_path(directory / "key.pem")
         server |= {"certfile": str(directory / "cert.pem"), "keyfile": str(directory / "key.pem")}
-    async with run_service(make_config(server=server, chatd={"bind": "127.0.0.1:0"})) as there:
+    async with open_service(make_config(server=server, chatd={"bind": "127.0.0.1:0"})) as there:
         yield there
 
 
@@ -64,7 +64,7 @@ async def connect(there: Service, listener: int, authority: trustme.CA | None) -
     if authority is not None:
         context = ssl.create_default_context()
         authority.configure_trust(context)
-        stream = trio.SSLStream(stream, context, server_hostname="127.0.0.1", https_compatible=True)  # type: ignore[arg-type]
+        stream = trio.SSLStream(stream, context, server_hostname="127.0.0.1", https_compatible=True)
         await stream.do_handshake()
     return Client(stream)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -105,7 +104,9 @@ async def test_who_comes_while_there_are_no_descriptors_is_served_later(caplog: 
     with bind_socket("127.0.0.1", 0) as sock:
         listen(sock)
         async with open_server_state(hello) as server_state, trio.open_nursery() as nursery:
-            nursery.start_soon(accept_forever, sock, partial(nursery.start_soon, serve_connection, server_state))
+            nursery.start_soon(
+                accept_forever, sock, lambda stream: nursery.start_soon(serve_connection, server_state, stream)
+            )
             early, late = trio.socket.socket(), trio.socket.socket()
             with early, late, trio.fail_after(5):
                 await early.connect(sock.getsockname())
@@ -159,7 +160,7 @@ async def test_a_connection_that_cannot_be_watched_ends_alone(monkeypatch: pytes
 class Cramped:
     """An epoll object that cannot take what it is given, a few times."""
 
-    def __init__(self, epoll: select.epoll, failures: list[OSError]) -> None:
+    def __init__(self, epoll: Any, failures: list[OSError]) -> None:
         self._epoll, self._failures = epoll, failures
 
     def register(self, fd: int, mask: int) -> None:

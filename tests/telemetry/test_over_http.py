@@ -15,7 +15,8 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 import lakehouse
-from lakehouse.telemetry.access_log import CLIENT_CLOSED_REQUEST
+from lakehouse.core.context import CLIENT_CLOSED_REQUEST
+from lakehouse.runtime.service import run_service
 from tools.kit.in_process_service import client_of, make_config
 from tools.kit.scripted_upstream import ReceivedRequest, Upstream, answer_with, never_answer, open_upstream, respond
 from tools.kit.telemetry_fixtures import CapturedLog
@@ -100,7 +101,7 @@ async def faulty(collector: Upstream | None = None, **tables: Any) -> AsyncItera
             observe={"log": "json", "traces_url": f"{collector.url}/v1/traces" if collector else "", **tables},
         )
         async with trio.open_nursery() as nursery:
-            service = await nursery.start(partial(lakehouse.serve, config, env={}, log=caught.log))
+            service = await nursery.start(partial(run_service, config, env={}, log=caught.log))
             async with client_of(service) as client:
                 yield Run(client, caught)
             service.stop()
@@ -124,7 +125,7 @@ async def all_that_can_happen(run: Run) -> None:
     await run.ask("POST", "/v1/chat", content=b"no JSON")
 
 
-def agrees(saw: int | str, line: dict[str, Any]) -> bool:
+def agrees(saw: int | str, line: dict[str, object]) -> bool:
     """Whether a line says what the caller saw."""
     if saw == "left":
         return line["outcome"] == "client left" and line["status"] == CLIENT_CLOSED_REQUEST

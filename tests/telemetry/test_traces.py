@@ -112,7 +112,8 @@ class Recorder:
             assert one.ended is not None
             self.traces.record_request(one, one.ended)
         await self.traces.close()
-        return self.exporter.get_finished_spans()
+        spans: Sequence[Any] = self.exporter.get_finished_spans()
+        return spans
 
 
 def chat(now: float) -> RequestContext:
@@ -215,7 +216,7 @@ async def ended_with_content(recorder: Recorder) -> RequestContext:
     ended = chat(trio.current_time())
     recorder.traces.begin(ended, CALLER)
     if ended.content is not None:
-        ended.content.input = Request(model="q", messages=({"role": "user", "content": SECRET},)).messages  # type: ignore[arg-type]
+        ended.content.input = Request(model="q", messages=({"role": "user", "content": SECRET},)).messages
         ended.content.output = {"content": SECRET, "finish_reason": "stop"}
     return ended
 
@@ -239,7 +240,7 @@ def test_all_that_a_conversation_holds_has_its_part() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 9999}}
     request = Request(
         model="q",
-        messages=[  # type: ignore[arg-type]
+        messages=[
             {"role": "user", "content": [{"type": "text", "text": "what is this"}, image]},
             {"role": "assistant", "reasoning": "hm", "tool_calls": [{"id": "c1", "function": {"name": "weather"}}]},
             {"role": "tool", "content": "rain", "tool_call_id": "c1"},
@@ -305,7 +306,8 @@ async def test_the_middleware_reads_the_callers_header_and_passes_everything_on(
     one, two = make_context(), make_context()
     await asgi(traced, one, [(b"traceparent", CALLER)])
     await asgi(traced, two, [(b"traceparent", CALLER), (b"traceparent", CALLER)])
-    await traced({"type": "lifespan"}, None, None)
+    unused: Any = None
+    await traced({"type": "lifespan"}, unused, unused)
     assert len(seen) == 3
     assert one.trace is not None
     assert two.trace is not None

@@ -97,6 +97,7 @@ async def test_whichever_worker_is_asked_gives_all_requests_in_flight(directory:
             answer = await asked.in_flight()
             assert (answer.workers, answer.silent) == (2, 0)
             assert [row["id"] for row in answer.requests] == ["old", "new"]
+            first: Any
             first, second = answer.requests
             assert (first["worker"], first["attempt_count"], first["time_left"]) == (1, 1, None)
             assert first["age"] == pytest.approx(60, abs=1)

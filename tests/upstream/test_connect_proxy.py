@@ -26,7 +26,7 @@ from lakehouse.runtime.preflight import preflight
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.proxy import Proxies, Proxy
 from lakehouse.upstream.request import UpstreamRequest
-from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.in_process_service import client_of, make_config, open_service
 from tools.kit.scripted_upstream import answer_with, open_upstream, respond
 from tools.kit.service_with_providers import HELLO, completion, ollama
 from tools.kit.socket_upstream import HELLO as HELLO_ANSWER
@@ -70,7 +70,7 @@ async def tunnelling(to: int, answer: bytes = b"HTTP/1.1 200 Connection establis
             async with await trio.open_tcp_stream("127.0.0.1", to) as behind, trio.open_nursery() as nursery:
                 nursery.start_soon(_copy, wire, behind, nursery.cancel_scope)
                 async for data in behind:
-                    await wire.send(data)
+                    await wire.send(bytes(data))
                 nursery.cancel_scope.cancel()
         finally:
             tunnels.open -= 1
@@ -375,7 +375,7 @@ class TestService:
                 },
             )
             env = {"OPENROUTER_API_KEY": KEY, "ALL_PROXY": tunnels.url, "NO_PROXY": "127.0.0.1"}
-            async with run_service(config, env) as service, client_of(service) as client:
+            async with open_service(config, env) as service, client_of(service) as client:
                 for model in ("openrouter/v/m", "ollama/m"):
                     answer = await client.post("/v1/chat", json={"model": model, "messages": HELLO})
                     assert answer.json()["content"] == "Hello."
@@ -394,7 +394,7 @@ class TestService:
     async def test_off_by_default(self) -> None:
         async with tunnelling(NOWHERE) as tunnels, open_upstream(answer_with(respond(ollama()))) as near:
             config = make_config(chatd={"ollama_url": near.url})
-            async with run_service(config, {"ALL_PROXY": tunnels.url}) as service, client_of(service) as client:
+            async with open_service(config, {"ALL_PROXY": tunnels.url}) as service, client_of(service) as client:
                 answer = await client.post("/v1/chat", json={"model": "ollama/m", "messages": HELLO})
         assert answer.status_code == 200
         assert not tunnels.heads

@@ -8,6 +8,7 @@ import random
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import trio
@@ -56,8 +57,8 @@ def close_idle_connections() -> Iterator[None]:
 by_default: dict[str, object] = {}
 
 
-def at(port: int, host: str = "127.0.0.1", **options: object) -> Upstream:
-    made.append(Upstream(f"http://{host}:{port}", name="storaged", **{**by_default, **options}))  # type: ignore[arg-type]
+def at(port: int, host: str = "127.0.0.1", **options: Any) -> Upstream:
+    made.append(Upstream(f"http://{host}:{port}", name="storaged", **{**by_default, **options}))
     return made[-1]
 
 
@@ -584,10 +585,11 @@ class TestTime:
 
         endless = [b"x" * 65536] * 1000
         async with open_socket_upstream(script) as port:
-            for limits, why in (
+            cases: list[tuple[dict[str, Any], str]] = [
                 ({"idle_timeout": 5.0}, "took nothing more"),
                 ({"response_timeout": 5.0}, "did not answer"),
-            ):
+            ]
+            for limits, why in cases:
                 upstream = at(port, **limits)
                 body = Pieces(endless)
                 began = trio.current_time()

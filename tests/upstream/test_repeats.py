@@ -7,12 +7,13 @@ connection at once. How soon it does that proves nothing: it may have acted on w
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
 import trio
 
+from lakehouse.chat.model.pieces import Done
 from lakehouse.core.errors import ErrUpstream
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
@@ -21,7 +22,7 @@ from tests.chat.dispatch.test_sockets import asking, body, chunked, line
 from tools.kit.fake_providers import LAST, ask
 from tools.kit.gateway_services import ServiceRequest, answer_ok, open_gateway
 from tools.kit.scripted_upstream import ReceivedRequest, respond
-from tools.kit.service_with_providers import ollama, open_service
+from tools.kit.service_with_providers import ollama, open_service_with_providers
 from tools.kit.socket_upstream import HELLO, Wire, open_socket_upstream
 
 KEY = [(b"Idempotency-Key", b"a1")]
@@ -183,7 +184,7 @@ TRANSPORTED = [
 async def test_the_transport_keeps_the_rule(
     method: str, headers: dict[str, str], content: bytes | str | None, *, repeated: bool
 ) -> None:
-    async def pieces():  # type: ignore[no-untyped-def]  # noqa: ANN202
+    async def pieces() -> AsyncIterator[bytes]:
         yield b"x"
 
     upended = Upended(the_head, reset=False)
@@ -282,6 +283,7 @@ async def test_a_chat_is_repeated_by_the_policy_alone(retries: int, told: list[s
                 if streamed:
                     async with dispatcher.stream(ask()) as pieces:
                         *_, done = [piece async for piece in pieces]
+                    assert isinstance(done, Done)
                     return [attempt.error for attempt in done.attempts]
                 return [attempt.error for attempt in (await dispatcher(ask())).attempts]
             except ErrUpstream as failed:
@@ -302,7 +304,7 @@ async def test_the_caller_of_a_chat_sees_the_second_attempt() -> None:
             raise trio.BrokenResourceError
         await stream.send_all(respond(ollama()))
 
-    async with open_service(scripts={"ollama": once}, policy={"retries": 2, "backoff": "1ms"}) as there:
+    async with open_service_with_providers(scripts={"ollama": once}, policy={"retries": 2, "backoff": "1ms"}) as there:
         assert (await there.chat("m")).headers["x-lakehouse-attempts"] == "1"
         answer = await there.chat("m")
         assert [attempt["error"] for attempt in answer.json()["attempts"]] == ["upstream_error", None]

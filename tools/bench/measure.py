@@ -62,7 +62,7 @@ class Bench:
 
 def requests(bench: Bench, peer: type[Peer]) -> Figures:
     """Relayed GETs of 1 KiB and whole chats."""
-    figures = {}
+    figures: dict[str, float] = {}
     gateway = peer(bench.directory)
     with gateway.start(cores=bench.gateway_cores) as running:
         for kind, target in (("get", gateway.get()), ("chat", gateway.chat("whole"))):
@@ -90,7 +90,7 @@ def streams(bench: Bench, peer: type[Peer]) -> Figures:
 
 def held(bench: Bench, peer: type[Peer]) -> Figures:
     """Crowds of slow streams, ten pieces a second each."""
-    figures = {}
+    figures: dict[str, float] = {}
     for count in bench.streams:
         gateway = peer(bench.directory)
         with gateway.start(cores=bench.gateway_cores) as running:
@@ -112,7 +112,7 @@ def held(bench: Bench, peer: type[Peer]) -> Figures:
 
 def bodies(bench: Bench, peer: type[Peer]) -> Figures:
     """One body of 100 MB each way."""
-    figures = {}
+    figures: dict[str, float] = {}
     gateway = peer(bench.directory)
     file = bench.directory / "up" / "files" / "100mb"
     with gateway.start(cores=bench.gateway_cores):
@@ -156,7 +156,7 @@ def start(bench: Bench, peer: type[Peer]) -> Figures:
 
 def messages(bench: Bench, peer: type[Peer]) -> Figures:
     """Whole chats with messages of 1 KB, 100 KB and 5 MB, four at a time."""
-    figures = {}
+    figures: dict[str, float] = {}
     gateway = peer(bench.directory)
     with gateway.start(cores=bench.gateway_cores) as running:
         for name, size in (("1k", 0), ("100k", 100_000), ("5m", 5_000_000)):
@@ -206,7 +206,7 @@ def workers(bench: Bench, peer: type[Peer]) -> Figures:
     """Two workers on both cores against one on one; the load shares one of them, so twice is out of reach."""
     if not issubclass(peer, Lakehouse):
         return {}
-    figures = {}
+    figures: dict[str, float] = {}
     for count, cores in ((1, bench.gateway_cores), (2, f"{bench.gateway_cores},{bench.load_cores}")):
         gateway = peer(bench.directory, workers=count)
         with gateway.start(cores=cores) as running:

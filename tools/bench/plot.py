@@ -24,7 +24,7 @@ def plot(medians: Mapping[str, Mapping[str, float]], path: Path, *, caption: str
 
     figure, axes = plt.subplots(2, 2, figsize=(11, 6.5), layout="constrained")
     for axis, (name, title) in zip(axes.flat, PANELS.items(), strict=True):
-        peers = [peer for peer in reversed(medians) if medians[peer].get(name, 0) > 0 and peer != "no gateway"]
+        peers = [peer for peer in reversed(list(medians)) if medians[peer].get(name, 0) > 0 and peer != "no gateway"]
         if not peers:
             axis.set_visible(False)
             continue

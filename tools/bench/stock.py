@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
 
 import httpx
 from quart import Response, request
@@ -23,7 +24,7 @@ client = httpx.AsyncClient(
 async def relay(rest: str) -> Response:
     upstream = await client.send(client.build_request("GET", f"{UPSTREAM}/storage/{rest}"), stream=True)
 
-    async def body():  # type: ignore[no-untyped-def] # noqa: ANN202
+    async def body() -> AsyncIterator[bytes]:
         async for chunk in upstream.aiter_raw():
             yield chunk
         await upstream.aclose()
@@ -45,7 +46,7 @@ async def chat() -> Response:
         upstream = await client.post(f"{UPSTREAM}/{kind}/chat/completions", json=asked)
         return Response(httpx.Response(200, json=upstream.json()).content, 200, content_type="application/json")
 
-    async def events():  # type: ignore[no-untyped-def] # noqa: ANN202
+    async def events() -> AsyncIterator[bytes]:
         async with client.stream("POST", f"{UPSTREAM}/{kind}/chat/completions", json=asked) as upstream:
             async for line in upstream.aiter_lines():
                 if line:

@@ -32,7 +32,7 @@ from lakehouse.server.listening import bind_socket
 from lakehouse.server.server import BoundApp, serve_listeners
 
 SERVED = Attempt(provider="ollama", model="qwen3:8b", status=200, ms=41.5)
-FACTS = {
+FACTS: dict[str, Any] = {
     "model": "qwen3:8b",
     "provider": "ollama",
     "finish_reason": "stop",
@@ -50,12 +50,12 @@ Script = Iterable["Sequence[Piece] | Exception | float | trio.Event"]
 """What a stream does, in order: pieces that arrive together, a failure, seconds of silence, or waiting for an event."""
 
 
-def answer(content: str = "Hello!", **facts: object) -> Answer:
+def answer(content: str = "Hello!", **facts: Any) -> Answer:
     """An answer of the scripted provider."""
     return Answer(**{"content": content, "reasoning": "", "tool_calls": (), **FACTS, **facts})
 
 
-def done_piece(**facts: object) -> Done:
+def done_piece(**facts: Any) -> Done:
     """The end of a stream of the scripted provider."""
     return Done(**{**FACTS, **facts})
 

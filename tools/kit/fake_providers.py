@@ -89,7 +89,8 @@ class ProviderRequest:
 
     @property
     def json(self) -> dict[str, Any]:
-        return msgspec.json.decode(self.request.content)
+        document: dict[str, Any] = msgspec.json.decode(self.request.content)
+        return document
 
     @property
     def open(self) -> bool:

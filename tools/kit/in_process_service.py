@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import trio
 
-import lakehouse
 from lakehouse.config import Config, parse_config
+from lakehouse.runtime.service import run_service
 from lakehouse.server.server import Service
 from lakehouse.telemetry.log import Log
 
@@ -28,12 +28,12 @@ def make_config(**tables: Any) -> Config:
 
 
 @asynccontextmanager
-async def run_service(
+async def open_service(
     config: Config, env: Mapping[str, str] | None = None, log: Log | None = None
 ) -> AsyncIterator[Service]:
     """The service for the block; drained at its end."""
     async with trio.open_nursery() as nursery:
-        service = await nursery.start(partial(lakehouse.serve, config, env=env or {}, log=log))
+        service = await nursery.start(partial(run_service, config, env=env or {}, log=log))
         yield service
         service.stop()
 

@@ -19,7 +19,7 @@ from lakehouse.asgi.middleware.tokens import Tokens
 from lakehouse.asgi.responses import send_json
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.core.active_requests import ActiveRequests
-from lakehouse.core.context import RequestContext
+from lakehouse.core.context import Phase, RequestContext
 from lakehouse.core.errors import ErrNotFound
 from lakehouse.runtime.console.endpoints import PATHS, ObservabilityEndpoints, SignInPage
 from lakehouse.server.server import BoundApp, serve_listeners
@@ -118,7 +118,7 @@ class PageService:
             raise ErrNotFound("nothing is served at this path")
 
     def takes_off(
-        self, route: str, *, ago: float, phase: str = "waiting", left: float = 30.0, **facts: object
+        self, route: str, *, ago: float, phase: Phase = "waiting", left: float = 30.0, **facts: object
     ) -> RequestContext:
         """A request begins; it has run for `ago` seconds."""
         now = trio.current_time()

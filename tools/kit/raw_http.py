@@ -62,11 +62,17 @@ TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 class RunningServer:
     """A door, its port, and the flights that ended behind it, if there is a lifeline."""
 
-    server_state: ServerState | None
+    state: ServerState | None
     port: int
     lifetime: RequestLifetimeMiddleware | None = None
     active_requests: ActiveRequests = field(default_factory=ActiveRequests)
     ended: list[RequestContext] = field(default_factory=list)
+
+    @property
+    def server_state(self) -> ServerState:
+        """The state of our own server; Hypercorn has none."""
+        assert self.state is not None
+        return self.state
 
     async def connect(self) -> Client:
         return Client(await trio.open_tcp_stream("127.0.0.1", self.port))
@@ -161,7 +167,7 @@ async def serve_app(
     async with open_server_state(line or app, limits) as server_state, trio.open_nursery() as nursery:
         handler = partial(serve_connection, server_state)
         if tls is None:
-            serve = partial(trio.serve_tcp, handler, 0, host="127.0.0.1")
+            serve: Any = partial(trio.serve_tcp, handler, 0, host="127.0.0.1")
         else:
             serve = partial(trio.serve_ssl_over_tcp, handler, 0, tls, host="127.0.0.1", https_compatible=True)
         listeners = await nursery.start(serve)
@@ -183,7 +189,8 @@ async def serve_app_under_hypercorn(app: App) -> AsyncIterator[RunningServer]:
     config.errorlog = logging.getLogger("tests.hypercorn")
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
-        serve: Any = partial(hypercorn.trio.serve, line, config, shutdown_trigger=stop.wait)
+        line_app: Any = line  # Hypercorn has types of its own for scopes and events
+        serve: Any = partial(hypercorn.trio.serve, line_app, config, shutdown_trigger=stop.wait)
         (url,) = await nursery.start(serve)
         yield RunningServer(None, int(url.rpartition(":")[2]), line, active_requests, ended)
         stop.set()
@@ -194,7 +201,7 @@ async def read_whole_body(receive: Receive) -> bytes:
     body = b""
     while True:
         message = await receive()
-        body += message["body"]
+        body += bytes(message["body"])
         if not message["more_body"]:
             return body
 

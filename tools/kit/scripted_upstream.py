@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import trio
 
@@ -23,7 +24,7 @@ class ReceivedRequest:
     body: bytes
 
     @property
-    def json(self) -> dict[str, object]:
+    def json(self) -> dict[str, Any]:
         document = json.loads(self.body)
         assert isinstance(document, dict)
         return document
@@ -69,11 +70,12 @@ async def never_answer(_: ReceivedRequest, stream: trio.SocketStream) -> None:
 @asynccontextmanager
 async def open_upstream(script: Script) -> AsyncIterator[Upstream]:
     """Run it for the block."""
+    state = Upstream("")
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(
-            partial(trio.serve_tcp, lambda stream: _connection(state, script, stream), 0, host="127.0.0.1")
+            partial(trio.serve_tcp, partial(_connection, state, script), 0, host="127.0.0.1")
         )
-        state = Upstream(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}")
+        state.url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
         yield state
         nursery.cancel_scope.cancel()
 

@@ -13,7 +13,7 @@ import trio
 
 from lakehouse.server.server import Service
 from lakehouse.telemetry.log import Log
-from tools.kit.in_process_service import client_of, make_config, run_service
+from tools.kit.in_process_service import client_of, make_config, open_service
 from tools.kit.scripted_upstream import ReceivedRequest, Script, Upstream, open_upstream, respond
 
 KEYS = {
@@ -228,7 +228,7 @@ class ServiceWithProviders:
 
 
 @asynccontextmanager
-async def open_service(
+async def open_service_with_providers(
     *,
     env: Mapping[str, str] | None = None,
     chatd: Mapping[str, Any] | None = None,
@@ -251,7 +251,7 @@ async def open_service(
         for name, path in TABLES.items():
             settings[name] = {"base_url": there[name].url + path, "key_file": "", **given.pop(name, {})}
         config = make_config(chatd={**settings, **given}, **tables)
-        service = await stack.enter_async_context(run_service(config, env=KEYS if env is None else env, log=log))
+        service = await stack.enter_async_context(open_service(config, env=KEYS if env is None else env, log=log))
         client = await stack.enter_async_context(client_of(service))
         try:
             yield ServiceWithProviders(service, client, there)

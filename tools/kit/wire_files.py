@@ -27,7 +27,8 @@ PROVIDERS = {"ollama-cloud": "ollama_cloud", "kimi-coding": "kimi"}
 
 
 def provider_of(entry: dict[str, Any]) -> str:
-    return PROVIDERS.get(entry["provider"], entry["provider"])
+    name: str = entry["provider"]
+    return PROVIDERS.get(name, name)
 
 
 def dialect_of(entry: dict[str, Any]) -> Dialect:
@@ -56,7 +57,7 @@ def streams() -> list[dict[str, Any]]:
 
 
 def body_of(entry: dict[str, Any]) -> bytes:
-    return (WIRE / entry["file"]).read_bytes()
+    return (WIRE / str(entry["file"])).read_bytes()
 
 
 def errors() -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lakehouse import __version__
+from lakehouse._version import __version__
 from tools.openapi.operations import METHODS, Operation, operations
 from tools.openapi.schemas import components, error_types
 from tools.openapi.translate import reference

@@ -5,8 +5,8 @@ Requests are frozen and validated on creation: from JSON by `msgspec`, in Python
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -110,6 +110,29 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     options: JsonObject | None = None
     user: str | None = None
     quorum: Quorum | None = None
+
+    if TYPE_CHECKING:  # `msgspec` makes the real one; this has the types that `__post_init__` accepts and converts
+
+        def __init__(
+            self,
+            *,
+            model: str,
+            messages: Sequence[Message | Mapping[str, object]],
+            temperature: float | None = None,
+            top_p: float | None = None,
+            max_tokens: int | None = None,
+            stop: str | tuple[str, ...] | None = None,
+            seed: int | None = None,
+            format: Literal["json"] | JsonObject | None = None,  # noqa: A002 - the name of the field
+            think: bool | str | None = None,
+            tools: tuple[JsonObject, ...] | None = None,
+            tool_choice: str | JsonObject | None = None,
+            stream: bool = False,
+            fallbacks: tuple[str, ...] = (),
+            options: JsonObject | None = None,
+            user: str | None = None,
+            quorum: Quorum | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         messages = self.messages

@@ -22,7 +22,7 @@ from lakehouse.core.errors import Attempt, ErrTimeout, ErrUpstream, LakehouseErr
 from lakehouse.core.provider_failures import failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, chat_app, done_piece, serve
 
-ASK = {"model": "ollama/qwen3:8b", "messages": [{"role": "user", "content": "Hi"}]}
+ASK: dict[str, Any] = {"model": "ollama/qwen3:8b", "messages": [{"role": "user", "content": "Hi"}]}
 STREAM = {**ASK, "stream": True}
 
 
@@ -383,7 +383,8 @@ async def test_the_layers_around_the_application_are_used(dispatcher: FakeDispat
             last_words.append(encode_error(ErrUpstream("from outside")))
 
     async def lifetime(scope: Any, receive: Any, send: Any) -> None:
-        await app({**scope, REQUEST_KEY: Around()}, receive, send)
+        inner: Any = {**scope, REQUEST_KEY: Around()}
+        await app(inner, receive, send)
 
     url = await serve(nursery, lifetime, "quart-trio")
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:

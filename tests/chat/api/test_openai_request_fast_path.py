@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lakehouse.chat.api.openai import request
 from lakehouse.chat.api.openai.request import Query, parse, parse_full
+from lakehouse.chat.api.openai.types import ChatCompletionRequest
 from lakehouse.core.errors import ErrBadRequest
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -59,7 +60,7 @@ def test_what_most_clients_send_is_read_at_once(fields: dict[str, Any], monkeypa
 
 ODD = st.sampled_from([None, "", "none", "x", 0, 1, -1, 1.5, True, [], {}, ["a"], [1], {"include_usage": False}])
 FIELDS = [
-    *request.ChatCompletionRequest.__struct_fields__,
+    *ChatCompletionRequest.__struct_fields__,
     "functions",
     "format",
     "options",

@@ -28,7 +28,13 @@ def beside(**fields: object) -> dict[str, Any]:
     return completion({"role": "assistant", "content": "Hello.", **fields})
 
 
-EMPTY = {"refusal": None, "reasoning": None, "reasoning_content": "", "reasoning_details": [], "tool_calls": []}
+EMPTY: dict[str, Any] = {
+    "refusal": None,
+    "reasoning": None,
+    "reasoning_content": "",
+    "reasoning_details": [],
+    "tool_calls": [],
+}
 USAGE = {
     "prompt_tokens": 12,
     "completion_tokens": 5,
@@ -149,7 +155,7 @@ def test_what_providers_really_sent_means_the_same_either_way(entry: dict[str, A
         assert reply == decode_body(body, CompletionReader(quirks))
 
 
-ODD = st.sampled_from(
+ODD: st.SearchStrategy[Any] = st.sampled_from(
     [
         None,
         "",

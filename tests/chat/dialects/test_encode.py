@@ -292,7 +292,7 @@ def test_a_conversation_in_responses() -> None:
 
 def test_arguments_that_were_cut_are_sent_back_where_an_object_is_wanted() -> None:
     calls = [{"id": "a", "function": {"name": "f", "arguments": '{"x": '}}]
-    turns = [
+    turns: list[dict[str, Any]] = [
         *HELLO,
         {"role": "assistant", "tool_calls": calls},
         {"role": "tool", "tool_call_id": "a", "content": "not JSON"},
@@ -328,7 +328,7 @@ def test_details_go_back_to_openrouter_verbatim_but_never_without_their_signatur
 
 
 def test_thinking_blocks_go_back_to_messages_unchanged_and_first() -> None:
-    details = [
+    details: list[dict[str, Any]] = [
         {"type": "thinking", "thinking": "a", "signature": "s", "index": 0},
         {"type": "redacted_thinking", "data": "x", "index": 1},
         {"type": "reasoning.text", "text": "foreign", "format": "unknown"},

@@ -29,7 +29,7 @@ CHECKED = {*COUNTS, "content", "reasoning", "finish", "tool_calls", "total_secon
 
 
 def name(entry: dict[str, Any]) -> str:
-    return entry["file"]
+    return str(entry["file"])
 
 
 def expects_error(entry: dict[str, Any]) -> bool:
@@ -128,7 +128,7 @@ def test_a_model_that_was_only_loaded_has_said_nothing() -> None:
 
 
 def exchange(entry: dict[str, Any], *, stream: bool) -> CallCodec:
-    request = Request(model="m", messages=({"role": "user", "content": "Hello"},))  # type: ignore[arg-type]
+    request = Request(model="m", messages=({"role": "user", "content": "Hello"},))
     return CallCodec(
         wire_files.dialect_of(entry), request, model="m", stream=stream, quirks=wire_files.quirks_of(entry)
     )

@@ -37,7 +37,7 @@ def sse(*events: object, names: bool = False) -> bytes:
 
 def chunk(content: object = None, *, finish: str | None = None, **rest: Any) -> dict[str, Any]:
     """A chunk of a completion; `usage` and `error` stand beside the choice, what else is given in its delta."""
-    beside = {name: rest.pop(name) for name in ("usage", "error", "cost") if name in rest}
+    beside: dict[str, Any] = {name: rest.pop(name) for name in ("usage", "error", "cost") if name in rest}
     delta = rest if content is None else {"content": content, **rest}
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **beside}
 

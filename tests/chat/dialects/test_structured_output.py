@@ -203,7 +203,7 @@ def chat(content: object, finish: str = "stop", **message: Any) -> bytes:
 
 
 def streamed(*texts: str, finish: str = "stop") -> bytes:
-    chunks = [{"choices": [{"delta": {"content": text}}]} for text in texts]
+    chunks: list[dict[str, Any]] = [{"choices": [{"delta": {"content": text}}]} for text in texts]
     chunks.append({"choices": [{"delta": {}, "finish_reason": finish}]})
     return b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
 

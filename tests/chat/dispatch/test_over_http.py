@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from tools.kit.fake_providers import LAST, line
-from tools.kit.in_process_service import make_config, run_service
+from tools.kit.in_process_service import make_config, open_service
 from tools.kit.scripted_upstream import ReceivedRequest, Upstream, open_upstream
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -38,7 +38,8 @@ class Slow:
             nursery.cancel_scope.cancel()
 
     async def _deadlines(self, stream: trio.SocketStream, rest: trio.CancelScope) -> None:
-        if await trio.lowlevel.wait_readable(stream.socket) is None and not await stream.receive_some():
+        await trio.lowlevel.wait_readable(stream.socket)
+        if not await stream.receive_some():
             self.left.set()
             rest.cancel()
 
@@ -65,7 +66,7 @@ async def test_on_disconnect_decides_whether_the_provider_is_listened_to(*, stre
     with trio.fail_after(20):
         async with open_upstream(slow) as ollama:
             config = make_config(chatd={"ollama_url": ollama.url, "policy": policy})
-            async with run_service(config) as service:
+            async with open_service(config) as service:
                 await post_and_leave(service.urls[0], ollama, streamed=streamed)
                 if lingers:
                     await trio.sleep(0.1)

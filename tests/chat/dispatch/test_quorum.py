@@ -47,7 +47,7 @@ async def test_the_answer_is_what_enough_say_and_the_others_are_cancelled(autoju
 
 
 async def test_all_are_asked_at_once(autojump_clock: MockClock) -> None:
-    providers = {name: FakeProvider(whole("[1]", after=5)) for name in ("ollama", "ollama_cloud")}
+    providers: dict[str, Any] = {name: FakeProvider(whole("[1]", after=5)) for name in ("ollama", "ollama_cloud")}
     async with open_fake_dispatcher(**providers) as dispatcher:
         await dispatcher(council(3, "ollama/a", "ollama/b", "ollama_cloud/c"))
     assert trio.current_time() == 5.0

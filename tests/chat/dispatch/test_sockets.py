@@ -154,7 +154,7 @@ async def test_a_line_of_64_mb_is_an_error() -> None:
         await stream.send_all(HEAD)
         chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
         await stream.send_all(b"12\r\n" + b'{"message":{"conte' + b"\r\n")
-        for _ in range(1024):
+        for _number in range(1024):
             await stream.send_all(chunk)
 
     async with asking(flood, policy={"retries": 0}) as (dispatcher, _):

@@ -372,7 +372,11 @@ async def test_an_answer_that_does_not_begin_with_what_was_sent_ends_in_an_error
 
 
 async def test_reasoning_is_compared_as_well(autojump_clock: MockClock) -> None:
-    first = [(0, event({"reasoning": "Hm, "})), (0, event({"content": "On"})), (0, CUT)]
+    first: list[tuple[float, bytes | Exception]] = [
+        (0, event({"reasoning": "Hm, "})),
+        (0, event({"content": "On"})),
+        (0, CUT),
+    ]
     same = [(0, event({"reasoning": "Hm, "})), (0, event({"content": "Once."}, finish_reason="stop") + DONE)]
     other = [(0, event({"reasoning": "Well, "})), (0, event({"content": "Once."}, finish_reason="stop") + DONE)]
     none = [(0, event({"content": "Once."}, finish_reason="stop") + DONE)]

@@ -58,7 +58,8 @@ HELLO = [{"role": "user", "content": "Hello?"}]
 async def sent(request: Request, script: Script, *, provider: str, config: Any = None) -> httpx.Request:
     """What the provider was sent for this request."""
     fake = FakeProvider(script)
-    async with open_fake_dispatcher(config, **{provider: fake}) as dispatcher:
+    providers: dict[str, Any] = {provider: fake}
+    async with open_fake_dispatcher(config, **providers) as dispatcher:
         await dispatcher(request)
     [asked] = fake.requests
     return asked.request
@@ -236,7 +237,8 @@ async def test_a_key_goes_to_its_own_provider_and_to_no_other(autojump_clock: Mo
         "kimi": (FakeProvider(MESSAGES_ANSWER), "kimi/m"),
     }
     env = {name: f"key-of-{name.lower()}" for name in KEYS}
-    async with open_fake_dispatcher(env=env, **{name: fake for name, (fake, _) in providers.items()}) as dispatcher:
+    fakes: dict[str, Any] = {name: fake for name, (fake, _) in providers.items()}
+    async with open_fake_dispatcher(env=env, **fakes) as dispatcher:
         for _, model in providers.values():
             await dispatcher(ask(model))
     own = {

@@ -220,7 +220,7 @@ class Messages:
 
     def closing(self, model: str, finish: str = "stop") -> bytes:
         counted = {"output_tokens": usage_for(model).written}
-        ended = {"type": "message_delta", "delta": {"stop_reason": STOPS[finish]}, "usage": counted}
+        ended: Json = {"type": "message_delta", "delta": {"stop_reason": STOPS[finish]}, "usage": counted}
         return self._event({"type": "content_block_stop", "index": 0}) + self._event(ended)
 
     def mark(self) -> bytes:
@@ -236,8 +236,8 @@ class Messages:
         return {**self._message(model), "content": [], "stop_reason": "end_turn"}
 
     def empty_stream(self, model: str) -> bytes:
-        begun = {"type": "message_start", "message": self._message(model)}
-        ended = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+        begun: Json = {"type": "message_start", "message": self._message(model)}
+        ended: Json = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
         return self._event(begun) + self._event(ended) + self.mark()
 
     def around(self, model: str) -> tuple[bytes, bytes]:

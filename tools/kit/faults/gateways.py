@@ -75,10 +75,10 @@ async def our_services(profile: Profile, provider: str, cases: Sequence[Case]) -
     async with trio.open_nursery() as nursery:
         services = []
         for gateway in ("plain", "hedged"):
-            tables = lakehouse_tables(profile, provider, cases, gateway)  # type: ignore[arg-type]
+            tables = lakehouse_tables(profile, provider, cases, gateway)
             config = parse_config({**tables, **quiet}).config
             services.append(await nursery.start(partial(lakehouse.serve, config, env=KEYS)))
-            urls[gateway] = f"{services[-1].urls[0]}/v1"  # type: ignore[index]
+            urls[gateway] = f"{services[-1].urls[0]}/v1"
         yield urls
         for service in services:
             service.stop()

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lakehouse.telemetry.access_log import escaped
+from lakehouse.telemetry.access_log import escape_control_chars
 
 HEAD_LINES = 6
 """Lines of a screen that are not rows: the head, the table's own, the line that says what is hidden, and its frame."""
@@ -121,4 +121,4 @@ def seconds(value: float) -> str:
 
 def _text(text: str, style: str = "") -> Text:
     # As text, never as rich's markup, and with control characters spelt out: callers choose what is written here.
-    return Text(escaped(text), style=style)
+    return Text(escape_control_chars(text), style=style)

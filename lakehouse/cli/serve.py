@@ -20,7 +20,7 @@ from lakehouse.local_model import LocalModelError
 from lakehouse.process.errors import ChildStartFailed
 from lakehouse.runtime.service import run_service
 from lakehouse.server.server import Service
-from lakehouse.telemetry.log import Log, stdlib_to
+from lakehouse.telemetry.log import Log, redirect_stdlib
 
 logger = logging.getLogger("lakehouse.serve")
 
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = settings(arguments)
     config = with_model(with_bind(loaded.config, arguments.bind), arguments.model, demo=arguments.demo)
     log = Log(config.observe.log)
-    with stdlib_to(log):
+    with redirect_stdlib(log):
         try:
             return trio.run(_Run(config, log, arguments).main)
         except BaseExceptionGroup as group:

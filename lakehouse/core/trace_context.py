@@ -39,7 +39,7 @@ class Trace:
         return b"00-%032x-%016x-%02x" % (self.trace_id, span_id, self.sampled)
 
 
-def begin(traceparent: bytes | None, *, ratio: float = 1.0) -> Trace:
+def begin_trace(traceparent: bytes | None, *, ratio: float = 1.0) -> Trace:
     """The trace of a request that came with this header; a header that is missing or malformed begins a new trace.
 
     A caller's decision whether to record is kept. Of traces that begin here, `ratio` (0 to 1) are recorded.

@@ -25,7 +25,7 @@ from lakehouse.runtime.service import bind_addresses
 from lakehouse.runtime.worker_config import WorkerConfig
 from lakehouse.server.listening import listen, url_of
 from lakehouse.server.server import ABORT_TIMEOUT, Service
-from lakehouse.telemetry.worker_ipc import private_directory
+from lakehouse.telemetry.worker_ipc import make_private_directory
 
 logger = logging.getLogger("lakehouse.workers")
 
@@ -43,7 +43,7 @@ async def serve_multiprocess(
     checked = preflight(config, os.environ)
     async with AsyncExitStack() as stack:
         sockets = stack.enter_context(bind_addresses(config))
-        directory = stack.enter_context(private_directory())
+        directory = stack.enter_context(make_private_directory())
         resources = await stack.enter_async_context(share_resources(config, directory))
         for sock in sockets:
             listen(sock)

@@ -18,7 +18,7 @@ from lakehouse.runtime.gc_tuning import tune_gc
 from lakehouse.runtime.service import run_service
 from lakehouse.runtime.worker_config import WorkerConfig
 from lakehouse.server.server import Service
-from lakehouse.telemetry.log import Log, stdlib_to
+from lakehouse.telemetry.log import Log, redirect_stdlib
 from lakehouse.telemetry.worker_ipc import remove_if_unused
 
 
@@ -27,7 +27,7 @@ def run(startup: Startup) -> None:
     worker = WorkerConfig.decode(startup.settings)
     log = Log(worker.config.observe.log)
     tune_gc()
-    with stdlib_to(log):
+    with redirect_stdlib(log):
         orphaned = trio.run(run_worker, worker, log, startup.report_ready)
     if orphaned:
         remove_if_unused(worker.resources.directory)

@@ -1,4 +1,4 @@
-"""What the log says of one request. No content and no secret is ever in it: neither path, query, headers nor bodies."""
+"""The log record of one request. It has no content and no secret: neither path, query, headers nor bodies."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import msgspec
 from lakehouse.core.context import CLIENT_CLOSED_REQUEST, RequestContext
 
 MONITORING_ROUTES = frozenset({"/", "/healthz", "/readyz", "/metrics", "/v1/requests", "/v1/chat/providers"})
-"""Routes on which load balancers, Prometheus and the page look at us every other second."""
+"""Routes that load balancers, Prometheus and the page call every few seconds."""
 
 NAME_LIMIT = 120
-"""Characters of a model's name that are logged: callers choose it, so it may be anything."""
+"""Characters of a model's name that are logged: clients choose it, so it may be long."""
 
 
 class AccessLogRecord(msgspec.Struct, omit_defaults=True, gc=False):
-    """One request, ended. Times are milliseconds, `own_ms` is what was not spent waiting for an upstream.
+    """One request that has ended. Times are milliseconds; `own_ms` is the time not spent waiting for an upstream.
 
-    `left_out` names the fields of a chat's request that the upstream's form has no place for, and `adjusted` those that
-    were sent with the nearest value that it has.
+    `left_out` names the fields of a chat request that the upstream's dialect has no place for, and `adjusted` those
+    that were sent with the nearest value that the dialect has.
     """
 
     time: str
@@ -50,49 +50,50 @@ class AccessLogRecord(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 def access_log_record(context: RequestContext, *, ended: float, when: str) -> AccessLogRecord:
-    """The line of a flight that ended at `ended` (trio's clock), which is `when` for people."""
+    """Build the record of a request that ended at `ended` (trio's clock); `when` is the same time as text."""
     status = logged_status(context)
     total = ended - context.started
     waiting = context.upstream_seconds
-    said = AccessLogRecord(  # by position, for this is done for every request and names take their time
+    record = AccessLogRecord(  # by position: this runs for every request, and keywords cost time
         when,
-        level(context, status),
+        log_level(context, status),
         "request",
         context.id,
         context.method,
         context.route,
         status,
         context.outcome,
-        _ms(total),
-        _ms(waiting),
-        _ms(total - waiting) if total > waiting else 0.0,
+        _milliseconds(total),
+        _milliseconds(waiting),
+        _milliseconds(total - waiting) if total > waiting else 0.0,
         context.attempt_count,
-        None if context.first_piece is None else _ms(context.first_piece - context.started),
+        None if context.first_piece is None else _milliseconds(context.first_piece - context.started),
         context.upstream,
         context.provider,
-        None if context.model is None else printable(context.model),
+        None if context.model is None else shorten_and_escape(context.model),
         context.tier,
         context.error,
         context.principal,
     )
     if (usage := context.usage) is not None:
-        said.input_tokens, said.output_tokens, said.cost_usd = usage.input_tokens, usage.output_tokens, usage.cost_usd
+        record.input_tokens, record.output_tokens = usage.input_tokens, usage.output_tokens
+        record.cost_usd = usage.cost_usd
     if context.trace is not None:
-        said.trace_id = f"{context.trace.trace_id:032x}"
+        record.trace_id = f"{context.trace.trace_id:032x}"
     if context.left_out:
-        said.left_out = context.left_out
+        record.left_out = context.left_out
     if context.adjusted:
-        said.adjusted = context.adjusted
-    return said
+        record.adjusted = context.adjusted
+    return record
 
 
 def logged_status(context: RequestContext) -> int | None:
-    """The status for logs and metrics: 499 for a client that left, whatever had been sent to it."""
+    """The status for log and metrics: 499 for a client that left, whatever it had been sent."""
     return CLIENT_CLOSED_REQUEST if context.outcome == "client left" else context.status
 
 
-def level(context: RequestContext, status: int | None) -> str:
-    """How loud: a request that we or an upstream failed is a warning, who only looks at us is a whisper (`debug`)."""
+def log_level(context: RequestContext, status: int | None) -> str:
+    """`warning` if this service or an upstream failed, `debug` for a success on `MONITORING_ROUTES`, else `info`."""
     if context.outcome in ("failed", "deadline") or (
         status is not None and status >= 500 and context.outcome != "drain"
     ):
@@ -100,18 +101,18 @@ def level(context: RequestContext, status: int | None) -> str:
     return "debug" if context.route in MONITORING_ROUTES and status == 200 else "info"
 
 
-def printable(name: str) -> str:
-    """A name as it may be shown: short, and escaped."""
-    return escaped(name if len(name) <= NAME_LIMIT else name[: NAME_LIMIT - 1] + "…")
+def shorten_and_escape(name: str) -> str:
+    """Make a name that a client chose fit for a log line."""
+    return escape_control_chars(name if len(name) <= NAME_LIMIT else name[: NAME_LIMIT - 1] + "…")
 
 
-def escaped(text: str) -> str:
-    """With control characters spelt out, so that no terminal obeys them and no line becomes two."""
+def escape_control_chars(text: str) -> str:
+    """Escape control characters, so that they neither reach a terminal nor break a line in two."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class Clock:
-    """The time of day for log lines, ISO 8601 in UTC with milliseconds; the lines of one millisecond share a string."""
+    """Formats the time of log lines, as ISO 8601 in UTC with milliseconds; one string serves a whole millisecond."""
 
     __slots__ = ("_millisecond", "_prefix", "_second", "_text")
 
@@ -120,7 +121,7 @@ class Clock:
         self._prefix = self._text = ""
 
     def __call__(self, now: float | None = None) -> str:
-        """`now` is in seconds since 1970; by default the system's clock."""
+        """Format `now`, in seconds since 1970; the present time by default."""
         millisecond = int((time.time() if now is None else now) * 1000)
         if millisecond != self._millisecond:
             self._millisecond = millisecond
@@ -132,5 +133,5 @@ class Clock:
         return self._text
 
 
-def _ms(seconds: float) -> float:
+def _milliseconds(seconds: float) -> float:
     return int(seconds * 1_000_000 + 0.5) / 1000

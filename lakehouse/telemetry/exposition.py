@@ -1,4 +1,4 @@
-"""The workers' counts, added up, as Prometheus reads them: written by `prometheus-client`, from no global registry."""
+"""The workers' metrics, added up, in the text formats of Prometheus. `prometheus-client` writes them."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from lakehouse.telemetry.metric_definitions import FAMILIES
 from lakehouse.telemetry.metric_store import Family, MetricStore, MetricValue, Snapshot
 
 
-def exposition(
+def render_exposition(
     snapshots: Iterable[Snapshot], accept: str = "", *, families: Sequence[Family] = FAMILIES
 ) -> tuple[bytes, str]:
-    """The sums as text, in the format that the `Accept` header asks for, and its content type."""
+    """Add up snapshots. Returns the text, in the format that the `Accept` header asks for, and its content type."""
     total = MetricStore(families)
     for snapshot in snapshots:
         total.add(snapshot)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Sums(total.snapshot(), families))
+    registry.register(_SnapshotCollector(total.snapshot(), families))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
 
-class _Sums(Collector):
+class _SnapshotCollector(Collector):
     def __init__(self, snapshot: Snapshot, families: Sequence[Family]) -> None:
         self._snapshot = snapshot
         self._families = families
 
     def collect(self) -> Iterator[Metric]:
         for family in self._families:
-            metric = _metric(family)
+            metric = _make_metric(family)
             for row in sorted(self._snapshot[family.name], key=lambda row: row.labels):
-                _add(metric, family, row.labels, row.cell)
+                _add_sample(metric, family, row.labels, row.cell)
             yield metric
 
 
@@ -48,11 +48,11 @@ _KINDS: dict[str, type[_AnyFamily]] = {
 }
 
 
-def _metric(family: Family) -> _AnyFamily:
+def _make_metric(family: Family) -> _AnyFamily:
     return _KINDS[family.kind](f"lakehouse_{family.name}", family.help, labels=family.labels)
 
 
-def _add(metric: _AnyFamily, family: Family, labels: tuple[str, ...], cell: MetricValue) -> None:
+def _add_sample(metric: _AnyFamily, family: Family, labels: tuple[str, ...], cell: MetricValue) -> None:
     if not isinstance(metric, HistogramMetricFamily):
         metric.add_metric(labels, cell[0])
         return

@@ -1,7 +1,7 @@
-"""What was asked and answered, as the semantic conventions want it on a span: JSON of messages made of parts.
+"""Messages and answers of a chat as attributes of a span, for `[observe] trace_content`.
 
-https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/; only for `[observe] trace_content`. Knows the shapes
-of a conversation by their names alone, so it takes the chat group's own structs and plain mappings alike.
+The form is that of the semantic conventions (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/): JSON of
+messages made of parts. Fields are found by name, so structs of the chat and plain mappings are both taken.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 MODALITIES = {"image_url": "image", "video_url": "video", "input_audio": "audio"}
-"""What the parts are called that are no text."""
+"""The modality of each part that is not text."""
 
 
-def input_messages(messages: object) -> str | None:
-    """A list of messages as `gen_ai.input.messages`; None when there is none."""
+def encode_input_messages(messages: object) -> str | None:
+    """Encode a list of messages as `gen_ai.input.messages`; None for an empty list."""
     built = msgspec.to_builtins(messages)
-    said = [{"role": message.get("role", ""), "parts": list(_parts(message))} for message in _objects(built)]
-    if not said:
+    encoded = [{"role": message.get("role", ""), "parts": list(_parts(message))} for message in _objects(built)]
+    if not encoded:
         return None
-    return msgspec.json.encode(said).decode()
+    return msgspec.json.encode(encoded).decode()
 
 
-def output_messages(answer: object) -> str | None:
-    """An answer (`content`, `reasoning`, `tool_calls`, `finish_reason`) as `gen_ai.output.messages`."""
+def encode_output_messages(answer: object) -> str | None:
+    """Encode an answer (`content`, `reasoning`, `tool_calls`, `finish_reason`) as `gen_ai.output.messages`."""
     built = msgspec.to_builtins(answer)
     if not isinstance(built, dict):
         return None
-    said = {"role": "assistant", "parts": list(_parts(built)), "finish_reason": built.get("finish_reason") or ""}
-    return msgspec.json.encode([said]).decode()
+    message = {"role": "assistant", "parts": list(_parts(built)), "finish_reason": built.get("finish_reason") or ""}
+    return msgspec.json.encode([message]).decode()
 
 
 def _parts(message: Mapping[str, object]) -> Iterator[dict[str, object]]:
@@ -61,7 +61,7 @@ def _part(part: Mapping[str, object]) -> dict[str, object]:
     inner = part.get(kind)
     known = inner if isinstance(inner, dict) else {}
     url = known.get("url") or known.get("file_data") or known.get("file_id")
-    # An image in line is megabytes: that there was one is what a trace needs.
+    # An inline image may be megabytes; a trace needs only the fact.
     shown = url if isinstance(url, str) and not url.startswith("data:") else "data:"
     return {"type": "uri", "modality": MODALITIES.get(kind, kind), "uri": shown}
 

@@ -1,7 +1,7 @@
-"""The service's log: one line per request, and what the libraries below have to say, in one form on one stream.
+"""The service's log: one line for each request, and the records of all loggers, in one form on one stream.
 
-`Log` needs no set-up and touches nothing global. `stdlib_to` routes the standard library's loggers into one, and is
-for a program that owns its process: the command line, once, at its start.
+`Log` needs no set-up and changes nothing global. `redirect_stdlib` routes the loggers of the standard library into a
+`Log`; it is for a program that owns its process, such as the command line.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import msgspec
 import structlog
 
 from lakehouse.core.context import RequestContext
-from lakehouse.telemetry.access_log import AccessLogRecord, Clock, access_log_record, escaped
-from lakehouse.telemetry.log_sink import Sink
+from lakehouse.telemetry.access_log import AccessLogRecord, Clock, access_log_record, escape_control_chars
+from lakehouse.telemetry.log_sink import LogSink
 
 Form = Literal["auto", "json", "console", "off"]
-"""How lines look; `auto` is `console` on a terminal and `json` elsewhere; `off` writes no line per request."""
+"""The form of lines: `auto` is `console` on a terminal and `json` elsewhere; `off` writes no line for a request."""
 
 
 class Log:
-    """One service's log. Run `sink.run` in a task for it to be cheap; without, each line is written at once."""
+    """The log of one service. While `sink.run` runs in a task, lines are written together; otherwise each at once."""
 
     def __init__(self, form: Form = "auto", *, stream: TextIO | None = None) -> None:
         stream = sys.stderr if stream is None else stream
         self.form = form if form != "auto" else "console" if stream.isatty() else "json"
-        self.sink = Sink(structlog.BytesLogger(_unbuffered(stream)), report=self._dropped)
+        self.sink = LogSink(structlog.BytesLogger(_open_unbuffered(stream)), report=self._report_dropped)
         self._clock = Clock()
         self._encode = msgspec.json.Encoder().encode
         self._console = structlog.dev.ConsoleRenderer(
@@ -37,51 +37,53 @@ class Log:
             timestamp_key="time",
             sort_keys=False,
             pad_event_to=28,
-            # The default shows local variables where it can, and those hold what people said and what opens doors.
+            # The default shows local variables, which hold prompts and keys.
             exception_formatter=structlog.dev.plain_traceback,
         )
 
-    def record_request(self, context: RequestContext, ended: float, *, epoch: float | None = None) -> None:
-        """Write the line of a flight that ended at `ended` (trio's clock). That is now, unless `epoch` says when trio's
-        clock began, in seconds since 1970."""
+    def write_request(self, context: RequestContext, ended: float, *, epoch: float | None = None) -> None:
+        """Write the line of a request that ended at `ended` (trio's clock).
+
+        `epoch` is the zero of trio's clock in seconds since 1970; without it the line has the present time.
+        """
         if self.form == "off":
             return
-        said = access_log_record(context, ended=ended, when=self._clock(None if epoch is None else epoch + ended))
-        self.sink.write(self._encode(said) if self.form == "json" else self._for_terminal(said))
+        record = access_log_record(context, ended=ended, when=self._clock(None if epoch is None else epoch + ended))
+        self.sink.write(self._encode(record) if self.form == "json" else self._render_for_terminal(record))
 
-    def timed(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """An event with the time and the order of keys that a request's line has: one of structlog's processors."""
+    def add_time(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Add the time to an event, and order its keys as in a request's line; a processor of structlog."""
         return {"time": self._clock(), "level": event.pop("level", None), **event}
 
     def render(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
-        """Any other event, in the same form: the last of structlog's processors."""
+        """Render an event in the form of this log; the last processor of structlog."""
         if self.form == "console":
-            return self._console(None, "", {**event, "event": escaped(str(event.get("event", "")))})
+            return self._console(None, "", {**event, "event": escape_control_chars(str(event.get("event", "")))})
         return msgspec.json.encode(event, enc_hook=repr).decode()
 
-    def _for_terminal(self, said: AccessLogRecord) -> bytes:
-        shown = {name: value for name, value in msgspec.structs.asdict(said).items() if value is not None}
+    def _render_for_terminal(self, record: AccessLogRecord) -> bytes:
+        shown = {name: value for name, value in msgspec.structs.asdict(record).items() if value is not None}
         event = f"{shown.pop('method')} {shown.pop('route', '') or '(no route)'} {shown.pop('status', '-')}"
         request_id = shown.pop("request_id")
         return self._console(None, "", shown | {"event": event, "request_id": request_id}).encode()
 
-    def _dropped(self, count: int) -> bytes:
+    def _report_dropped(self, count: int) -> bytes:
         event = {
             "time": self._clock(),
             "level": "warning",
-            "event": f"{count} log lines were dropped: whoever reads this log does not keep up",
+            "event": f"{count} log lines were dropped: the reader of this log is too slow",
         }
         return self.render(None, "", event).encode()
 
 
 @contextmanager
-def stdlib_to(log: Log, *, level: int = logging.INFO) -> Iterator[None]:
-    """While the block runs the standard library's loggers write to `log`: ours from `level` on, others warnings.
+def redirect_stdlib(log: Log, *, level: int = logging.INFO) -> Iterator[None]:
+    """Route the standard library's loggers and Python's warnings to `log` for the length of the block.
 
-    Python's warnings go the same way. The loggers are put back as they were at the end.
+    The loggers of this package write from `level` on, all others from WARNING. Their former state is restored.
     """
     handler = _Handler(log.sink)
-    handler.setFormatter(_formatter(log))
+    handler.setFormatter(_make_formatter(log))
     root, ours = logging.getLogger(), logging.getLogger("lakehouse")
     before = root.handlers[:], root.level, ours.level
     root.handlers[:] = [handler]
@@ -96,18 +98,18 @@ def stdlib_to(log: Log, *, level: int = logging.INFO) -> Iterator[None]:
 
 
 class _Handler(logging.Handler):
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: LogSink) -> None:
         super().__init__()
         self._sink = sink
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._sink.write_from_thread(self.format(record).encode(errors="backslashreplace"))
-        except Exception:  # noqa: BLE001 - logging's own rule: a record that cannot be written harms nobody
+        except Exception:  # noqa: BLE001 - as logging.StreamHandler does
             self.handleError(record)
 
 
-def _formatter(log: Log) -> structlog.stdlib.ProcessorFormatter:
+def _make_formatter(log: Log) -> structlog.stdlib.ProcessorFormatter:
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.stdlib.add_log_level,
@@ -115,20 +117,20 @@ def _formatter(log: Log) -> structlog.stdlib.ProcessorFormatter:
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            log.timed,
+            log.add_time,
             *([] if log.form == "console" else [structlog.processors.format_exc_info]),
             log.render,
         ],
     )
 
 
-def _unbuffered(stream: TextIO) -> Any:  # noqa: ANN401 - whatever file BytesLogger takes
-    """The file under a text stream, without Python's buffer where there is one to go round.
+def _open_unbuffered(stream: TextIO) -> Any:  # noqa: ANN401 - any file that BytesLogger takes
+    """The file under a text stream, without Python's buffer where the stream has a descriptor.
 
-    A thread that is stuck in a buffered write holds the buffer's lock, and Python aborts at its exit when it finds it
-    held (https://github.com/python/cpython/issues/87340).
+    A thread that is stuck in a buffered write holds the buffer's lock, and the interpreter aborts at exit when that
+    lock is held (https://github.com/python/cpython/issues/87340).
     """
     try:
         return open(stream.fileno(), "wb", buffering=0, closefd=False)
-    except (OSError, ValueError):  # a stream of a test or of a notebook, which is no file
+    except (OSError, ValueError):  # a stream without a descriptor, of a test or a notebook
         return stream.buffer

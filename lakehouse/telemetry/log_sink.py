@@ -1,8 +1,8 @@
-"""Where log lines go: a bounded buffer, written by a thread in whole lines, so that a slow reader slows nobody down.
+"""A bounded buffer of log lines, which a thread writes in whole lines, so that a slow reader does not slow requests.
 
-One write for each request costs several microseconds on a pipe, and a pipe whose reader has stopped would stop the
-whole worker. So lines are gathered for a moment and written together. What does not fit is dropped, counted, and said
-in the next line that does.
+One write for each request costs several microseconds on a pipe, and a pipe whose reader has stopped would block the
+whole worker. Lines are therefore collected for a moment and written together. Lines that do not fit are dropped and
+counted, and the next line that is written reports their number.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from typing import Protocol
 import trio
 
 FLUSH_INTERVAL = 0.05
-"""Seconds that a line may wait for company: unnoticeable to a reader, and at 10,000 lines/s one write for 500."""
+"""Seconds that a line may wait for others: too short to notice, and at 10,000 lines/s one write for 500 lines."""
 
 MAX_LINES = 20_000
-"""Lines kept for a reader that is slow: two seconds of a busy worker, about 8 MB."""
+"""Lines that are buffered for a slow reader: two seconds of a busy worker, about 8 MB."""
 
 CHUNK = 4096
 """Bytes of one write. Up to PIPE_BUF a write to a pipe is atomic: lines of several workers never mix."""
 
 CLOSE_TIMEOUT = 1.0
-"""Seconds that the end of the service waits for a reader to take the last lines."""
+"""Seconds that the end of the service waits for the last lines to be written."""
 
 
 class Writer(Protocol):
-    """What a sink writes to; `structlog.BytesLogger` is one."""
+    """The destination of a sink; `structlog.BytesLogger` is one."""
 
     def msg(self, message: bytes) -> None:
         """Write the message and a newline."""
 
 
-class Sink:
-    """Takes lines at any time, from any thread; without `run` it writes each at once.
+class LogSink:
+    """Buffers lines and writes them. While `run` is not running, each line is written at once.
 
-    `sources` are called before lines are gathered: each may `write` what it had announced by `wake`.
+    `sources` are called before the buffer is written: each may `write` the lines that it announced with `wake`.
     """
 
     def __init__(self, writer: Writer, *, report: Callable[[int], bytes], max_lines: int = MAX_LINES) -> None:
@@ -46,29 +46,29 @@ class Sink:
         self._max_lines = max_lines
         self._lines: deque[bytes] = deque()
         self._token: trio.lowlevel.TrioToken | None = None
-        self._some = trio.Event()
-        self._writing = threading.Lock()  # a thread that was abandoned at a stuck write must not be overtaken
+        self._pending = trio.Event()
+        self._writing = threading.Lock()  # an abandoned thread may still be writing
         self._unreported = 0
         self.dropped = 0
         self.sources: set[Callable[[], None]] = set()
 
     def write(self, line: bytes) -> None:
-        """Take a line from the thread that `run` runs in, or from a program that has none."""
+        """Add a line, from the thread in which `run` runs, or from any thread while it does not run."""
         if self._token is None:
             self._write_now([line])
         elif len(self._lines) < self._max_lines:
             self._lines.append(line)
             if len(self._lines) == 1:
-                self._some.set()
+                self._pending.set()
         else:
             self._drop(1)
 
     def wake(self) -> None:
-        """Say that a source has something. Nobody needs to know while it does not run."""
-        self._some.set()
+        """Announce that a source has lines. Without effect while `run` is not running."""
+        self._pending.set()
 
     def write_from_thread(self, line: bytes) -> None:
-        """Take a line from whatever thread it comes from."""
+        """Add a line from any thread."""
         token = self._token
         if token is not None:
             try:
@@ -79,19 +79,19 @@ class Sink:
         self._write_now([line])
 
     async def run(self) -> None:
-        """Write what comes until cancelled; then what is left, waiting `CLOSE_TIMEOUT` seconds for it at most."""
+        """Write lines until cancelled, and then those that are left, for at most `CLOSE_TIMEOUT` seconds."""
         self._token = trio.lowlevel.current_trio_token()
         try:
             while True:
-                await self._some.wait()
+                await self._pending.wait()
                 await trio.sleep(FLUSH_INTERVAL)
-                self._some = trio.Event()
+                self._pending = trio.Event()
                 await self._flush()
         finally:
             for source in tuple(self.sources):
                 source()
             self._token = None
-            # Bounded, because whoever reads the log may be stuck for good.
+            # Bounded, because the reader of the log may never read again.
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await self._flush()
 
@@ -104,10 +104,10 @@ class Sink:
             lines.append(self._report(self._unreported))
             self._unreported = 0
         if lines:
-            # Abandoned on cancellation: a write to a stuck pipe cannot be taken back, its thread ends with the process.
+            # Abandoned on cancellation: a write to a full pipe cannot be interrupted; its thread ends with the process.
             try:
                 await trio.to_thread.run_sync(self._write_now, lines, abandon_on_cancel=True)
-            except RuntimeError:  # no thread can be started: too many processes, and the service must go on
+            except RuntimeError:  # no thread can be started (process limit); the service goes on
                 self._drop(len(lines))
 
     def _write_now(self, lines: list[bytes]) -> None:
@@ -115,10 +115,10 @@ class Sink:
             self._drop(len(lines))
             return
         try:
-            for chunk, count in chunks(lines):
+            for chunk, count in split_chunks(lines):
                 try:
                     self._writer.msg(chunk)
-                except (OSError, ValueError):  # nobody reads any more; ValueError: the file is closed
+                except (OSError, ValueError):  # the reader is gone; ValueError: the file is closed
                     self._drop(count)
         finally:
             self._writing.release()
@@ -128,8 +128,8 @@ class Sink:
         self._unreported += count
 
 
-def chunks(lines: list[bytes], size: int = CHUNK) -> Iterator[tuple[bytes, int]]:
-    """The lines joined into writes of at most `size` bytes, a longer line alone, each with how many lines it has."""
+def split_chunks(lines: list[bytes], size: int = CHUNK) -> Iterator[tuple[bytes, int]]:
+    """Join lines into writes of at most `size` bytes, a longer line alone; yields each with its number of lines."""
     batch: list[bytes] = []
     length = 0
     for line in lines:

@@ -1,4 +1,4 @@
-"""Every series of `/metrics`: its name, what it means, its labels. Labels take values from bounded tables only."""
+"""The series of `/metrics`: names, help texts and labels. Label values come from bounded tables only."""
 
 from __future__ import annotations
 

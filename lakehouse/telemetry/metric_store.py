@@ -1,8 +1,8 @@
-"""Counts as plain numbers: what they are called, how several workers' are added up, how they cross a process border.
+"""Metric values as lists of floats: storing, adding up over workers, and encoding for other processes.
 
 A cell is a list of floats: one for a counter or a gauge; for a histogram one for each bucket, one above the last, and
-the sum. Counting is adding to a list that was looked up once: a tenth of what a Counter of prometheus-client with its
-lock costs, which a worker with a single thread does not need.
+the sum. To count is to add to a list that was looked up once, at a tenth of the cost of a `Counter` of
+prometheus-client, whose lock a worker with a single thread does not need.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Labels = tuple[str, ...]
 MetricValue = list[float]
 
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0)
-"""Seconds: a proxied request takes one millisecond, a chat as long as three minutes."""
+"""Seconds: a proxied request takes one millisecond, a chat up to three minutes."""
 
 OVERHEADS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5)
-"""Seconds of our own: a tenth of a millisecond when all is well."""
+"""Seconds spent in this service itself: normally a tenth of a millisecond."""
 
 
 class Family(msgspec.Struct, frozen=True):
-    """Series that share a name (without the prefix `lakehouse_`), a meaning and the names of their labels."""
+    """The series of one name (without the prefix `lakehouse_`): kind, help text, label names and bucket bounds."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -33,30 +33,30 @@ class Family(msgspec.Struct, frozen=True):
     buckets: tuple[float, ...] = ()
 
     def cell(self) -> MetricValue:
-        """A cell of this family in which nothing was counted."""
+        """Make a cell of this family, of zeros."""
         return [0.0] * (len(self.buckets) + 2 if self.buckets else 1)
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
-    """One series: the values of its labels and its cell."""
+    """One series: its label values and its cell."""
 
     labels: Labels
     cell: MetricValue
 
 
 Snapshot = dict[str, list[Row]]
-"""Rows by the name of their family: all that was counted up to a moment."""
+"""Rows by the name of their family, at one moment."""
 
 
 class MetricStore:
-    """The cells of one worker."""
+    """The cells of one worker, by family and label values."""
 
     def __init__(self, families: Iterable[Family]) -> None:
         self._families = {family.name: family for family in families}
         self._cells: dict[str, dict[Labels, MetricValue]] = {name: {} for name in self._families}
 
     def cell(self, name: str, *labels: str) -> MetricValue:
-        """The cell to count in. Keep it: it is the same list for as long as this worker lives."""
+        """The cell to count in. It may be kept: the list stays the same as long as the store."""
         cells = self._cells[name]
         try:
             return cells[labels]
@@ -67,11 +67,11 @@ class MetricStore:
             return cells.setdefault(labels, family.cell())
 
     def snapshot(self) -> Snapshot:
-        """A copy of everything."""
+        """A copy of all cells."""
         return {name: [Row(k, cell[:]) for k, cell in cells.items()] for name, cells in self._cells.items()}
 
     def add(self, snapshot: Snapshot) -> None:
-        """Add what another worker counted. What does not fit, from another version of us, is passed over."""
+        """Add another worker's snapshot. Series that do not fit, from another version of this program, are left out."""
         for name, rows in snapshot.items():
             family = self._families.get(name)
             if family is None:
@@ -83,18 +83,18 @@ class MetricStore:
 
 
 def observe(cell: MetricValue, bounds: tuple[float, ...], value: float) -> None:
-    """Count a value in a histogram's cell; a bucket holds what is up to its bound, the bound included."""
+    """Count a value in a histogram's cell. Bounds are inclusive upper bounds."""
     cell[bisect_left(bounds, value)] += 1
     cell[-1] += value
 
 
-def packed(snapshot: Snapshot) -> bytes:
-    """A snapshot as bytes."""
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """Encode a snapshot as JSON."""
     return msgspec.json.encode(snapshot)
 
 
-def unpacked(data: bytes) -> Snapshot:
-    """And back. Raises msgspec.DecodeError or UnicodeDecodeError when these bytes are none."""
+def decode_snapshot(data: bytes) -> Snapshot:
+    """Decode a snapshot. Raises msgspec.DecodeError or UnicodeDecodeError for other bytes."""
     return _DECODER.decode(data)
 
 

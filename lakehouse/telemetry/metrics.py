@@ -1,7 +1,7 @@
-"""What a worker counts, and how each request adds to it.
+"""The metrics of one worker, and how each request adds to them.
 
-Labels come from the configuration's tables. A route, provider or upstream that is in none of them is counted under
-`other`, so that no caller can make series, whatever it asks for.
+The values of labels come from the configuration. A route, provider or upstream that is not configured is counted under
+`other`, so that clients cannot create series.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from lakehouse.telemetry.service_gauges import (
 
 OUTCOMES = frozenset({"answered", "client left", "deadline", "drain", "cancelled", "failed"})
 _RESULTS = frozenset({"ok", "cancelled", *ERROR_CLASSES})
-_WHY = {"retry": "retries", "fallback": "fallbacks", "hedge": "hedges", "resume": "resumes"}
+_REASON_COUNTERS = {"retry": "retries", "fallback": "fallbacks", "hedge": "hedges", "resume": "resumes"}
 _SWITCHING_PROTOCOLS = 101
 _GAUGES = {family.name for family in FAMILIES if family.kind == "gauge"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelValues:
-    """The values that labels may take. Routes are given with the upstream behind each, an empty string for our own."""
+    """The values that labels may have. Each route maps to its upstream, to "" when this service answers itself."""
 
     routes: Mapping[str, str] = field(default_factory=dict)
     providers: Collection[str] = ()
@@ -52,10 +52,10 @@ def _no_pools() -> Iterable[Pool]:
 
 @dataclass(kw_only=True, slots=True)
 class GaugeSources:
-    """Whom to ask, at the moment of the question, for what is a state and not a count. The service fills it in.
+    """Where the values of gauges are read from at the time of a scrape.
 
-    `circuits` gives for each provider how many of its routes have an open circuit. `gauges` is where the parts of the
-    service register what they show besides.
+    `circuits` returns the number of routes with an open circuit for each provider. Other parts of the service register
+    their own gauges in `gauges`.
     """
 
     active_requests: ActiveRequests = field(default_factory=ActiveRequests)
@@ -66,7 +66,7 @@ class GaugeSources:
     gauges: GaugeRegistry = field(default_factory=GaugeRegistry)
 
 
-class _Cells(NamedTuple):
+class _RequestCells(NamedTuple):
     requests: MetricValue
     total: MetricValue
     upstream: MetricValue
@@ -75,7 +75,7 @@ class _Cells(NamedTuple):
 
 
 class Metrics:
-    """One worker's counts. `worker` is its place among the workers."""
+    """The counters and histograms of one worker; `worker` is its number."""
 
     def __init__(self, names: LabelValues, sources: GaugeSources, *, worker: int = 0) -> None:
         self._routes, self._providers = dict(names.routes), frozenset(names.providers)
@@ -89,23 +89,23 @@ class Metrics:
             *pool_gauges(sources.pools, self._upstreams | self._providers),
             *process_gauges(worker),
         )
-        self._tallies = MetricStore(family for family in FAMILIES if family.name not in _GAUGES)
-        self._cells: dict[tuple[str, str | None, int], _Cells] = {}
+        self._store = MetricStore(family for family in FAMILIES if family.name not in _GAUGES)
+        self._cells: dict[tuple[str, str | None, int], _RequestCells] = {}
         self._cpu_before = 0.0
         self._dropped_before = 0
 
     def _connections(self) -> int:
         return self._sources.connections()  # which is set once the server listens
 
-    def record_request(self, context: RequestContext, ended: float) -> None:
-        """Count a flight that ended at `ended` (trio's clock)."""
+    def count_request(self, context: RequestContext, ended: float) -> None:
+        """Count a request that ended at `ended` (trio's clock)."""
         status = logged_status(context) or 0
         try:
             cells = self._cells[context.route, context.outcome, status // 100]
         except KeyError:
-            cells = self._resolve(context.route, context.outcome, status // 100)
+            cells = self._resolve_cells(context.route, context.outcome, status // 100)
         cells.requests[0] += 1
-        if status != _SWITCHING_PROTOCOLS:  # a WebSocket lasts as long as its users like: no duration of ours
+        if status != _SWITCHING_PROTOCOLS:  # how long a WebSocket lasts is up to its users
             total = ended - context.started
             upstream = context.upstream_seconds
             observe(cells.total, DURATIONS, total)
@@ -114,51 +114,51 @@ class Metrics:
                 observe(cells.upstream, DURATIONS, upstream)
             if context.first_piece is not None:
                 observe(cells.first_piece, DURATIONS, context.first_piece - context.started)
-        for made in context.attempts:
-            self._attempted(made, ended)
+        for record in context.attempts:
+            self._count_attempt(record, ended)
         if context.usage is not None:
             self._count_usage(context.provider, context.tier, context.usage)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from what the worker before this one in the same place had counted."""
-        self._tallies.add(snapshot)
+        """Add the counts of the previous worker with the same number, so that counters go on from there."""
+        self._store.add(snapshot)
 
-    def counted(self) -> Snapshot:
-        """What was counted so far: what must not be lost when this worker ends."""
-        self._measure()
-        return self._tallies.snapshot()
+    def count_snapshot(self) -> Snapshot:
+        """The counters and histograms, which must not be lost when this worker ends."""
+        self._count_process()
+        return self._store.snapshot()
 
     def snapshot(self) -> Snapshot:
-        """What was counted, and how things stand."""
-        return self.counted() | self._sources.gauges.snapshot()
+        """Counters, histograms and gauges."""
+        return self.count_snapshot() | self._sources.gauges.snapshot()
 
-    def _resolve(self, route: str, outcome: str | None, hundreds: int) -> _Cells:
-        known = route in self._routes and outcome in OUTCOMES and 0 <= hundreds <= 5
+    def _resolve_cells(self, route: str, outcome: str | None, hundreds: int) -> _RequestCells:
+        configured = route in self._routes and outcome in OUTCOMES and 0 <= hundreds <= 5
         label = route if route in self._routes else OTHER
         ended_by = outcome if outcome in OUTCOMES else OTHER
-        cell = self._tallies.cell
-        cells = _Cells(
+        cell = self._store.cell
+        cells = _RequestCells(
             cell("requests", label, ended_by, f"{hundreds}xx" if 1 <= hundreds <= 5 else "none"),
             cell("request_seconds", label),
             cell("upstream_seconds", label),
             cell("overhead_seconds", label),
             cell("first_piece_seconds", label),
         )
-        if known:  # what is unknown is looked up each time: remembering it would let strangers fill our memory
+        if configured:  # other combinations are looked up each time: caching them would let clients fill the memory
             self._cells[route, outcome, hundreds] = cells
         return cells
 
-    def _attempted(self, made: AttemptRecord, ended: float) -> None:
-        cell = self._tallies.cell
-        provider = made.upstream if made.upstream in self._providers else OTHER
-        result = "cancelled" if made.ended is None else made.error or "ok"
+    def _count_attempt(self, record: AttemptRecord, ended: float) -> None:
+        cell = self._store.cell
+        provider = record.upstream if record.upstream in self._providers else OTHER
+        result = "cancelled" if record.ended is None else record.error or "ok"
         cell("attempts", provider, result if result in _RESULTS else OTHER)[0] += 1
-        observe(cell("attempt_seconds", provider), DURATIONS, (made.ended or ended) - made.started)
-        if made.why in _WHY:
-            cell(_WHY[made.why], provider)[0] += 1
+        observe(cell("attempt_seconds", provider), DURATIONS, (record.ended or ended) - record.started)
+        if record.why in _REASON_COUNTERS:
+            cell(_REASON_COUNTERS[record.why], provider)[0] += 1
 
     def _count_usage(self, provider: str | None, tier: str | None, usage: Usage) -> None:
-        cell = self._tallies.cell
+        cell = self._store.cell
         provider = provider if provider in self._providers else OTHER
         tier = tier if tier in self._tiers else ""
         cell("tokens", provider, tier, "input")[0] += usage.input_tokens or 0
@@ -167,10 +167,10 @@ class Metrics:
         cell("reasoning_tokens", provider, tier)[0] += usage.reasoning_tokens or 0
         cell("cost_usd", provider, tier)[0] += usage.cost_usd or 0.0
 
-    def _measure(self) -> None:
-        """Counters that others keep: add what came since the last look, so that a restored count goes on."""
+    def _count_process(self) -> None:
+        """Add what the process has used since the last call, so that a restored counter goes on."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         cpu, dropped = used.ru_utime + used.ru_stime, self._sources.lines_dropped()
-        self._tallies.cell("worker_cpu_seconds", self._worker)[0] += cpu - self._cpu_before
-        self._tallies.cell("log_lines_dropped")[0] += dropped - self._dropped_before
+        self._store.cell("worker_cpu_seconds", self._worker)[0] += cpu - self._cpu_before
+        self._store.cell("log_lines_dropped")[0] += dropped - self._dropped_before
         self._cpu_before, self._dropped_before = cpu, dropped

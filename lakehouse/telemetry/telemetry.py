@@ -1,4 +1,4 @@
-"""One worker's observer: what a request's end is told to, and what is asked how things stand, over all workers."""
+"""The telemetry of one worker: records requests that have ended, and reports on all workers of the service."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ from lakehouse.config import ObserveTable
 from lakehouse.core.context import RequestContext
 from lakehouse.telemetry.log import Log
 from lakehouse.telemetry.metric_definitions import FAMILIES
-from lakehouse.telemetry.metric_store import Row, Snapshot, packed, unpacked
+from lakehouse.telemetry.metric_store import Row, Snapshot, decode_snapshot, encode_snapshot
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues, Metrics
-from lakehouse.telemetry.worker_ipc import WorkerAnswer, WorkerIPC
+from lakehouse.telemetry.worker_ipc import WorkerIPC, WorkerReply
 
 logger = logging.getLogger("lakehouse.telemetry")
 
-KEEP_EVERY = 5.0
-"""Seconds between two writes of the counts: what a crash may lose that no scrape has seen."""
-
+PERSIST_INTERVAL = 5.0
+"""Seconds between two writes of the counts to disk: what a crash may lose of counts that no scrape has seen."""
 
 MAX_BATCH = 256
-"""Flights that are looked at together at the most: under a millisecond in which nobody else can run."""
+"""Requests that are recorded at once at the most: under a millisecond, during which no other task runs."""
 
 
-class InFlightNow(msgspec.Struct, frozen=True, kw_only=True):
-    """The requests in flight over all workers, the oldest first, and how many workers did and did not answer."""
+class RequestsInFlight(msgspec.Struct, frozen=True, kw_only=True):
+    """The requests in flight of all workers, the oldest first. `silent` is the number of workers that did not reply."""
 
     requests: Sequence[dict[str, object]]
     workers: int
@@ -39,15 +38,15 @@ class InFlightNow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Traces(Protocol):
-    """What is needed of `traces.Traces`, which is imported only where traces are wanted."""
+    """The interface of `traces.Traces`, whose module is imported only where traces are configured."""
 
     def begin(self, context: RequestContext, traceparent: bytes | None) -> None: ...
-    def record_request(self, context: RequestContext, ended: float) -> None: ...
+    def export_spans(self, context: RequestContext, ended: float) -> None: ...
     async def close(self) -> None: ...
 
 
 def open_traces(table: ObserveTable) -> Traces | None:
-    """Traces as the configuration says, None when they are off; `preflight` sees that the extra `otel` is here."""
+    """Open traces as configured, None when they are off. `preflight` has checked that the extra `otel` is installed."""
     if not table.traces_url:
         return None
     traces = import_module("lakehouse.telemetry.traces")
@@ -56,10 +55,10 @@ def open_traces(table: ObserveTable) -> Traces | None:
 
 
 class Telemetry:
-    """Log, metrics and traces of one worker, and its voice among its siblings.
+    """Log, metrics and traces of one worker, and the exchange of metrics with the other workers.
 
-    `directory` is the supervisor's (`siblings.private_directory`), None for a single process; `worker` is this
-    worker's place. `sources.flights` are the requests in flight.
+    `directory` is the one that the supervisor made (`worker_ipc.make_private_directory`), None for a single process;
+    `worker` is the number of this worker.
     """
 
     def __init__(
@@ -76,23 +75,25 @@ class Telemetry:
         self.log = log
         self.traces = traces
         self.metrics = Metrics(names, sources, worker=worker)
-        self._names = names
+        self._label_values = names
         self._active_requests = sources.active_requests
         self._gauges = sources.gauges
         self._ended: list[RequestContext] = []
         self._running = False
-        self._ipc = WorkerIPC(directory, worker, {"metrics": self._counts, "requests": self._requests})
-        if (left := self._ipc.load_persisted(worker)) is not None:
-            self.metrics.restore(_snapshot(left))
+        self.worker_ipc = WorkerIPC(
+            directory, worker, {"metrics": self._encode_metrics, "requests": self._encode_requests}
+        )
+        if (left := self.worker_ipc.load_persisted(worker)) is not None:
+            self.metrics.restore(_decode_or_empty(left))
 
     def on_end(self, context: RequestContext) -> None:
-        """A request has ended: count it, log it, and send its spans off. Costs a microsecond, never waits.
+        """Record a request that has ended: count it, log it, export its spans. Costs a microsecond, never waits.
 
-        While `run` runs, flights are gathered for as long as the log gathers lines, and looked at together: it takes
-        a third of the time to do the same thing many times at once. Whoever asks for counts has them in full.
+        While `run` is running, requests are collected for as long as the log collects lines, and recorded together,
+        which takes a third of the time. They are recorded before any metrics are read.
         """
         if self.traces is not None and context.trace is not None and context.ended is not None:
-            self.traces.record_request(context, context.ended)
+            self.traces.export_spans(context, context.ended)
         self._ended.append(context)
         if not self._running or len(self._ended) >= MAX_BATCH:
             self._flush()
@@ -100,77 +101,79 @@ class Telemetry:
             self.log.sink.wake()
 
     def _flush(self) -> None:
-        active_requests, self._ended = self._ended, []
+        ended, self._ended = self._ended, []
         epoch = time.time() - trio.current_time()
-        for context in active_requests:
+        for context in ended:
             if context.ended is not None:
                 try:
-                    self.metrics.record_request(context, context.ended)
-                    self.log.record_request(context, context.ended, epoch=epoch)
-                except Exception:  # whatever it is, it is not to harm the others, nor whoever looks at them together
-                    logger.exception("request %s could not be counted and logged", context.id)
+                    self.metrics.count_request(context, context.ended)
+                    self.log.write_request(context, context.ended, epoch=epoch)
+                except Exception:  # any failure is confined to its request
+                    logger.exception("request %s was not counted and logged", context.id)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write the log, answer the siblings and keep the counts until cancelled. Nothing is lost at the end."""
+        """Write the log, serve the other workers and persist the counts, until cancelled. Nothing is lost at the end."""
         self._running = True
         self.log.sink.sources.add(self._flush)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.log.sink.run)
-                await nursery.start(self._ipc.serve)
+                await nursery.start(self.worker_ipc.serve)
                 task_status.started()
                 while True:
-                    await trio.sleep(KEEP_EVERY)
-                    self._keep()
+                    await trio.sleep(PERSIST_INTERVAL)
+                    self._persist_counts()
         finally:
             self._running = False
             self._flush()
             self.log.sink.sources.discard(self._flush)
-            self._keep()
+            self._persist_counts()
             if self.traces is not None:
                 await self.traces.close()
 
-    async def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """`/metrics` over all workers: the text and its content type. A worker that does not answer counts as it was
-        last seen."""
-        from lakehouse.telemetry.exposition import exposition  # prometheus-client is wanted here only: 10 ms, 1 MB
+    async def render_metrics(self, accept: str = "") -> tuple[bytes, str]:
+        """`/metrics` of all workers: the text and its content type. For a worker that does not reply, the counts that
+        it persisted last are used."""
+        from lakehouse.telemetry.exposition import (
+            render_exposition,  # prometheus-client takes 10 ms and 1 MB
+        )
 
-        answers = await self._ipc.ask("metrics")
-        snapshots = [self._answered(answer) for answer in answers]
+        answers = await self.worker_ipc.query_workers("metrics")
+        snapshots = [self._worker_snapshot(answer) for answer in answers]
         families = dict.fromkeys((*FAMILIES, *self._gauges.families))
-        return exposition([*snapshots, self._once(answers)], accept, families=tuple(families))
+        return render_exposition([*snapshots, self._service_snapshot(answers)], accept, families=tuple(families))
 
-    async def in_flight(self) -> InFlightNow:
-        """`/v1/requests` over all workers."""
-        answers = await self._ipc.ask("requests")
+    async def list_requests(self) -> RequestsInFlight:
+        """`/v1/requests` of all workers."""
+        answers = await self.worker_ipc.query_workers("requests")
         requests: list[dict[str, object]] = []
         for answer in answers:
             if answer.data is not None:
                 requests += [{"worker": answer.worker} | row for row in _REQUESTS.decode(answer.data)]
-        requests.sort(key=lambda row: -_age(row))
+        requests.sort(key=lambda row: -_age_of(row))
         silent = sum(answer.data is None for answer in answers)
-        return InFlightNow(requests=requests, workers=len(answers) - silent, silent=silent)
+        return RequestsInFlight(requests=requests, workers=len(answers) - silent, silent=silent)
 
-    def _answered(self, answer: WorkerAnswer) -> Snapshot:
-        data = answer.data if answer.data is not None else self._ipc.load_persisted(answer.worker)
-        return {} if data is None else _snapshot(data)
+    def _worker_snapshot(self, answer: WorkerReply) -> Snapshot:
+        data = answer.data if answer.data is not None else self.worker_ipc.load_persisted(answer.worker)
+        return {} if data is None else _decode_or_empty(data)
 
-    def _once(self, answers: Sequence[WorkerAnswer]) -> Snapshot:
-        """What is true of the service as a whole, and so is not added up."""
+    def _service_snapshot(self, answers: Sequence[WorkerReply]) -> Snapshot:
+        """The series of the service as a whole, which are not added up over workers."""
         silent = float(sum(answer.data is None for answer in answers))
-        routes = [Row(route, [1.0]) for route in self._names.routes.items()]
+        routes = [Row(route, [1.0]) for route in self._label_values.routes.items()]
         workers = [Row(("yes",), [len(answers) - silent]), Row(("no",), [silent])]
         return {"route_info": routes, "workers": workers}
 
-    def _counts(self) -> bytes:
-        self._keep()
-        return packed(self.metrics.snapshot())
+    def _encode_metrics(self) -> bytes:
+        self._persist_counts()
+        return encode_snapshot(self.metrics.snapshot())
 
-    def _keep(self) -> None:
+    def _persist_counts(self) -> None:
         self._flush()
-        self._ipc.persist(packed(self.metrics.counted()))
+        self.worker_ipc.persist(encode_snapshot(self.metrics.count_snapshot()))
 
-    def _requests(self) -> bytes:
+    def _encode_requests(self) -> bytes:
         now = trio.current_time()
         return msgspec.json.encode([context.describe(now) for context in self._active_requests])
 
@@ -178,13 +181,13 @@ class Telemetry:
 _REQUESTS = msgspec.json.Decoder(list[dict[str, object]])
 
 
-def _age(row: dict[str, object]) -> float:
+def _age_of(row: dict[str, object]) -> float:
     age = row.get("age")
     return age if isinstance(age, float | int) else 0.0
 
 
-def _snapshot(data: bytes) -> Snapshot:
+def _decode_or_empty(data: bytes) -> Snapshot:
     try:
-        return unpacked(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # half of a file, when the disk was full, or something else's
+        return decode_snapshot(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # a truncated file of a full disk, or a foreign file
         return {}

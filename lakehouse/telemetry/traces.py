@@ -1,9 +1,9 @@
-"""Traces as OpenTelemetry has them (extra `otel`). Imported only where `[observe] traces_url` is set.
+"""Traces for OpenTelemetry (extra `otel`). Imported only where `[observe] traces_url` is set.
 
 A request is a span of kind server; each attempt at a provider, or the call of a gateway upstream, is a span of kind
-client below it, named and described by the semantic conventions for generative AI and for HTTP
-(https://opentelemetry.io/docs/specs/semconv/gen-ai/). Spans are made when the request has ended, from what its flight
-wrote down: nothing is done while it runs but to choose the ids that travel in `traceparent`.
+client below it, with the names and attributes of the semantic conventions for generative AI and for HTTP
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/). Spans are made from the request context when the request has
+ended; while it runs only the ids are chosen that are sent in `traceparent`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from lakehouse._version import __version__
 from lakehouse.config.urls import separate
 from lakehouse.core.attempts import AttemptRecord
 from lakehouse.core.context import RequestContext
-from lakehouse.core.trace_context import Trace, begin, new_id
-from lakehouse.telemetry.access_log import printable
-from lakehouse.telemetry.genai_messages import input_messages, output_messages
+from lakehouse.core.trace_context import Trace, begin_trace, new_id
+from lakehouse.telemetry.access_log import shorten_and_escape
+from lakehouse.telemetry.genai_messages import encode_input_messages, encode_output_messages
 
 EXPORT_TIMEOUT = 3.0
-"""Seconds that the end of the service waits for the collector to take the last spans."""
+"""Seconds that the end of the service waits for the collector to accept the last spans."""
 
 Attributes = dict[str, str | int | float | tuple[str, ...]]
 
 
 class Traces:
-    """Sends the spans of ended flights to a collector, from a thread of its own, in batches of bounded number."""
+    """Exports the spans of requests that have ended, from a thread, in a bounded number of batches."""
 
     def __init__(
         self, url: str, *, ratio: float = 1.0, content: bool = False, exporter: SpanExporter | None = None
@@ -46,18 +46,18 @@ class Traces:
         self._ids = PresetIdGenerator()
         name = os.environ.get("OTEL_SERVICE_NAME") or "lakehouse"
         resource = Resource.create({"service.name": name, "service.version": __version__})
-        # Which requests are recorded is decided when they begin, so that the decision travels with them.
+        # `begin` decides which requests are sampled, because the decision is sent on in `traceparent`.
         self._provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False, id_generator=self._ids)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter or _exporter(url)))
+        self._provider.add_span_processor(BatchSpanProcessor(exporter or _make_exporter(url)))
         self._tracer = self._provider.get_tracer("lakehouse", __version__)
 
     def begin(self, request: RequestContext, traceparent: bytes | None) -> None:
-        """Make a flight part of the caller's trace or of a new one; ask for its content if that is switched on."""
-        traced = begin(traceparent, ratio=self._ratio)
+        """Make a request part of the client's trace or of a new one, and have its content kept if configured."""
+        traced = begin_trace(traceparent, ratio=self._ratio)
         request.begin_trace(traced, with_content=self._content and traced.sampled)
 
-    def record_request(self, request: RequestContext, ended: float) -> None:
-        """Send the spans of a flight, if it is recorded. Must be called in the task of a trio program."""
+    def export_spans(self, request: RequestContext, ended: float) -> None:
+        """Export the spans of a request, if it is sampled. Must be called from a trio task."""
         traced = request.trace
         if traced is None or not traced.sampled:
             return
@@ -69,8 +69,8 @@ class Traces:
             self._call_span(request, traced, since, ended)
 
     async def close(self) -> None:
-        """Send what is left, waiting `CLOSE_TIMEOUT` seconds for the collector at most."""
-        # Bounded: a collector that does not answer must not hold up the end; its thread is a daemon's.
+        """Export the spans that are left, for at most `EXPORT_TIMEOUT` seconds."""
+        # Bounded: a collector may not answer. The exporting thread is a daemon.
         with trio.move_on_after(EXPORT_TIMEOUT, shield=True):
             await trio.to_thread.run_sync(self._provider.shutdown, abandon_on_cancel=True)
 
@@ -82,58 +82,62 @@ class Traces:
             "lakehouse.outcome": request.outcome or "",
             "lakehouse.attempts": request.attempt_count,
         }
-        _add(attributes, "http.response.status_code", request.status)
-        _add(attributes, "lakehouse.tier", request.tier)
+        _set_attribute(attributes, "http.response.status_code", request.status)
+        _set_attribute(attributes, "lakehouse.tier", request.tier)
         name = f"{request.method} {request.route}".rstrip()
-        parent = None if traced.parent_id is None else _context(traced, traced.parent_id, remote=True)
-        span = self._start(name, SpanKind.SERVER, traced, traced.span_id, parent, since + request.started, attributes)
-        _end(span, since + ended, _failure(request))
+        parent = None if traced.parent_id is None else _span_context(traced, traced.parent_id, remote=True)
+        span = self._start_span(
+            name, SpanKind.SERVER, traced, traced.span_id, parent, since + request.started, attributes
+        )
+        _end_span(span, since + ended, _error_type(request))
 
     def _attempt_span(
         self, request: RequestContext, traced: Trace, attempt: AttemptRecord, since: float, ended: float
     ) -> None:
-        model = printable(attempt.model)
+        model = shorten_and_escape(attempt.model)
         attributes: Attributes = {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": attempt.upstream,
             "gen_ai.request.model": model,
             "lakehouse.attempt.why": attempt.why,
         }
-        _add(attributes, "http.response.status_code", attempt.status)
+        _set_attribute(attributes, "http.response.status_code", attempt.status)
         if attempt.first_piece is not None:
             attributes["gen_ai.response.time_to_first_chunk"] = attempt.first_piece - attempt.started
         error = attempt.error or (None if attempt.ended is not None else "cancelled")
-        if error is None and attempt is _served(request):
-            attributes |= self._answer(request, model)
-        parent = _context(traced, traced.span_id)
+        if error is None and attempt is _answering_attempt(request):
+            attributes |= self._answer_attributes(request, model)
+        parent = _span_context(traced, traced.span_id)
         span_id = attempt.span_id or new_id(64)
         began, over = since + attempt.started, since + (ended if attempt.ended is None else attempt.ended)
-        _end(self._start(f"chat {model}", SpanKind.CLIENT, traced, span_id, parent, began, attributes), over, error)
+        _end_span(
+            self._start_span(f"chat {model}", SpanKind.CLIENT, traced, span_id, parent, began, attributes), over, error
+        )
 
-    def _answer(self, request: RequestContext, model: str) -> Attributes:
+    def _answer_attributes(self, request: RequestContext, model: str) -> Attributes:
         attributes: Attributes = {"gen_ai.response.model": model}
         if request.finish_reason is not None:
             attributes["gen_ai.response.finish_reasons"] = (request.finish_reason,)
         if (usage := request.usage) is not None:
-            _add(attributes, "gen_ai.usage.input_tokens", usage.input_tokens)
-            _add(attributes, "gen_ai.usage.output_tokens", usage.output_tokens)
-            _add(attributes, "gen_ai.usage.cache_read.input_tokens", usage.cached_tokens)
-            _add(attributes, "gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens)
-            _add(attributes, "lakehouse.cost_usd", usage.cost_usd)
+            _set_attribute(attributes, "gen_ai.usage.input_tokens", usage.input_tokens)
+            _set_attribute(attributes, "gen_ai.usage.output_tokens", usage.output_tokens)
+            _set_attribute(attributes, "gen_ai.usage.cache_read.input_tokens", usage.cached_tokens)
+            _set_attribute(attributes, "gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens)
+            _set_attribute(attributes, "lakehouse.cost_usd", usage.cost_usd)
         if self._content and request.content is not None:
-            _add(attributes, "gen_ai.input.messages", input_messages(request.content.input))
-            _add(attributes, "gen_ai.output.messages", output_messages(request.content.output))
+            _set_attribute(attributes, "gen_ai.input.messages", encode_input_messages(request.content.input))
+            _set_attribute(attributes, "gen_ai.output.messages", encode_output_messages(request.content.output))
         return attributes
 
     def _call_span(self, request: RequestContext, traced: Trace, since: float, ended: float) -> None:
         attributes: Attributes = {"http.request.method": request.method, "lakehouse.upstream": request.upstream or ""}
-        _add(attributes, "http.response.status_code", request.status)
-        parent = _context(traced, traced.span_id)
+        _set_attribute(attributes, "http.response.status_code", request.status)
+        parent = _span_context(traced, traced.span_id)
         began = since + request.started
-        span = self._start(request.method, SpanKind.CLIENT, traced, traced.call_id, parent, began, attributes)
-        _end(span, since + ended, request.error)
+        span = self._start_span(request.method, SpanKind.CLIENT, traced, traced.call_id, parent, began, attributes)
+        _end_span(span, since + ended, request.error)
 
-    def _start(
+    def _start_span(
         self,
         name: str,
         kind: SpanKind,
@@ -151,7 +155,7 @@ class Traces:
 
 
 class PresetIdGenerator(IdGenerator):
-    """Gives the SDK the ids that were chosen when the request began: they have travelled already."""
+    """Gives the SDK the ids that were chosen when the request began, and have been sent to upstreams."""
 
     def __init__(self) -> None:
         self._trace_id = self._span_id = 0
@@ -166,24 +170,24 @@ class PresetIdGenerator(IdGenerator):
         return self._span_id
 
 
-def _context(traced: Trace, span_id: int, *, remote: bool = False) -> SpanContext:
+def _span_context(traced: Trace, span_id: int, *, remote: bool = False) -> SpanContext:
     return SpanContext(traced.trace_id, span_id, is_remote=remote, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
 
-def _exporter(url: str) -> OTLPSpanExporter:
-    """An exporter whose endpoint, which appears in its errors, has no password."""
+def _make_exporter(url: str) -> OTLPSpanExporter:
+    """Make an exporter. Its endpoint, which appears in its error messages, has no password."""
     endpoint = separate(url)
     headers = {"authorization": endpoint.authorization} if endpoint.authorization else None
     return OTLPSpanExporter(endpoint=endpoint, headers=headers)
 
 
-def _served(request: RequestContext) -> AttemptRecord | None:
-    """The attempt that answered."""
+def _answering_attempt(request: RequestContext) -> AttemptRecord | None:
+    """The last attempt that ended without an error."""
     return next((made for made in reversed(request.attempts) if made.ended is not None and made.error is None), None)
 
 
-def _failure(request: RequestContext) -> str | None:
-    """What to call a failure of ours or of an upstream; None for what the caller did, or where all is well."""
+def _error_type(request: RequestContext) -> str | None:
+    """The `error.type` of a request that this service or an upstream failed; None for all others."""
     if request.outcome in ("failed", "deadline"):
         return request.error or request.outcome
     if request.status is not None and request.status >= 500:
@@ -191,12 +195,12 @@ def _failure(request: RequestContext) -> str | None:
     return None
 
 
-def _add(attributes: Attributes, name: str, value: str | float | None) -> None:
+def _set_attribute(attributes: Attributes, name: str, value: str | float | None) -> None:
     if value is not None:
         attributes[name] = value
 
 
-def _end(span: trace.Span, at: float, error: str | None) -> None:
+def _end_span(span: trace.Span, at: float, error: str | None) -> None:
     if error is not None:
         span.set_attribute("error.type", error)
         span.set_status(Status(StatusCode.ERROR))

@@ -1,9 +1,10 @@
-"""Workers that answer for each other: whichever is asked collects from all, over sockets in a private directory.
+"""The workers of one service query each other over Unix sockets in a private directory.
 
-The supervisor makes the directory (`private_directory`) and tells each worker its path and the worker's place. In it a
-worker has a socket, on which it answers the others, and a file of its counts, which stays when it crashes: its
-successor goes on from there, and until then the others read it. What a worker has shown is in its file before it is
-shown, so that a counter never runs backwards.
+Each request for metrics or for the list of requests reaches one worker, which collects from all. The supervisor makes
+the directory (`make_private_directory`) and passes its path and a number to each worker. A worker has a socket in it,
+on which it serves the others, and a file of its counts, which outlives a crash: the successor goes on from there, and
+until then the other workers read it. Counts are written to the file before they are shown, so that no counter ever
+decreases.
 """
 
 from __future__ import annotations
@@ -22,55 +23,58 @@ import trio
 
 logger = logging.getLogger("lakehouse.telemetry")
 
-ANSWER_TIMEOUT = 1.0
-"""Seconds that an answer is waited for: a worker that takes longer is stuck, and must not hold up the others."""
+REPLY_TIMEOUT = 1.0
+"""Seconds to wait for a reply: a worker that takes longer is stuck, and must not delay the others."""
 
-ANSWER_LIMIT = 64 * 1024 * 1024
-"""Bytes of one answer; ten thousand requests in flight are 5 MB."""
+REPLY_LIMIT = 64 * 1024 * 1024
+"""Bytes of one reply; ten thousand requests in flight are 5 MB."""
 
-_QUESTION_LIMIT = 64
-_PARENT_LIMIT = 70  # a Unix socket's name may have 107 bytes
+_QUERY_LIMIT = 64
+_PARENT_LIMIT = 70  # the path of a Unix socket may have 107 bytes
 
 
-class WorkerAnswer(NamedTuple):
-    """What one worker answered; None when it did not."""
+class WorkerReply(NamedTuple):
+    """The reply of one worker; `data` is None when it did not reply."""
 
     worker: int
     data: bytes | None
 
 
 class WorkerIPC:
-    """This worker's place among the workers of a service. Without a directory it is the only one."""
+    """Queries the other workers, and serves them. Without a directory there is only this worker.
 
-    def __init__(self, directory: Path | None, worker: int, answers: Mapping[str, Callable[[], bytes]]) -> None:
+    `handlers` build the reply to each query, by its name.
+    """
+
+    def __init__(self, directory: Path | None, worker: int, handlers: Mapping[str, Callable[[], bytes]]) -> None:
         self._directory = directory
         self.worker = worker
-        self._answers = answers
+        self._handlers = handlers
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Answer the others until cancelled. When it ends the socket is gone and the file of counts stays."""
+        """Serve the other workers until cancelled. Afterwards the socket is removed, and the file of counts stays."""
         if self._directory is None:
             task_status.started()
             await trio.sleep_forever()
         else:
-            with _listening(self._socket(self.worker)) as listener:
-                task_status.started()  # it listens: what comes now waits in its backlog
-                await trio.serve_listeners(self._answer, [listener])
+            with _open_listener(self._socket(self.worker)) as listener:
+                task_status.started()  # the socket listens: connections wait in its backlog
+                await trio.serve_listeners(self._handle_query, [listener])
 
-    async def ask(self, question: str) -> list[WorkerAnswer]:
-        """Every worker's answer, in the order of their places; takes `ANSWER_TIMEOUT` seconds at the most."""
-        answers: dict[int, bytes | None] = {self.worker: self._answers[question]()}
+    async def query_workers(self, query: str) -> list[WorkerReply]:
+        """The replies of all workers, by their numbers. Takes at most `REPLY_TIMEOUT` seconds."""
+        replies: dict[int, bytes | None] = {self.worker: self._handlers[query]()}
 
         async def collect(worker: int) -> None:
-            answers[worker] = await self._ask(worker, question)
+            replies[worker] = await self._query_worker(worker, query)
 
         async with trio.open_nursery() as nursery:
-            for worker in self._known() - {self.worker}:
+            for worker in self._list_workers() - {self.worker}:
                 nursery.start_soon(collect, worker)
-        return [WorkerAnswer(worker, data) for worker, data in sorted(answers.items())]
+        return [WorkerReply(worker, data) for worker, data in sorted(replies.items())]
 
     def persist(self, counts: bytes) -> None:
-        """Put this worker's counts where they outlive it. A full disk is no reason to stop serving."""
+        """Write this worker's counts to its file. A failure, such as a full disk, is ignored: serving goes on."""
         if self._directory is None:
             return
         draft = self._in_directory(f"{self.worker}.draft")
@@ -79,7 +83,7 @@ class WorkerIPC:
             draft.replace(self._counts(self.worker))
 
     def load_persisted(self, worker: int) -> bytes | None:
-        """The counts that a worker of this place left behind, or None."""
+        """The counts in the file of a worker, None when there are none."""
         if self._directory is None:
             return None
         try:
@@ -87,7 +91,7 @@ class WorkerIPC:
         except OSError:
             return None
 
-    def _known(self) -> set[int]:
+    def _list_workers(self) -> set[int]:
         if self._directory is None:
             return set()
         return {int(path.stem) for path in self._directory.iterdir() if path.suffix in (".sock", ".counts")}
@@ -99,44 +103,44 @@ class WorkerIPC:
         return self._in_directory(f"{worker}.counts")
 
     def _in_directory(self, name: str) -> Path:
-        assert self._directory is not None  # noqa: S101 - every caller has looked
+        assert self._directory is not None  # noqa: S101 - checked by every caller
         return self._directory / name
 
-    async def _ask(self, worker: int, question: str) -> bytes | None:
-        with trio.move_on_after(ANSWER_TIMEOUT):
+    async def _query_worker(self, worker: int, query: str) -> bytes | None:
+        with trio.move_on_after(REPLY_TIMEOUT):
             try:
                 async with await trio.open_unix_socket(str(self._socket(worker))) as stream:
-                    await stream.send_all(question.encode() + b"\n")
-                    return await _read_answer(stream)
-            except (OSError, trio.BrokenResourceError):  # it is gone, or going
+                    await stream.send_all(query.encode() + b"\n")
+                    return await _read_reply(stream)
+            except (OSError, trio.BrokenResourceError):  # the worker has ended, or is ending
                 return None
         return None
 
-    async def _answer(self, stream: trio.SocketStream) -> None:
-        # Bounded both ways: a sibling that asks and does not read gives up after ANSWER_TIMEOUT itself.
-        with trio.move_on_after(2 * ANSWER_TIMEOUT), contextlib.suppress(trio.BrokenResourceError):
-            question = b""
-            while not question.endswith(b"\n") and len(question) < _QUESTION_LIMIT:
-                if not (data := await stream.receive_some(_QUESTION_LIMIT)):
+    async def _handle_query(self, stream: trio.SocketStream) -> None:
+        # Bounded both ways: a worker that queries and does not read gives up after REPLY_TIMEOUT itself.
+        with trio.move_on_after(2 * REPLY_TIMEOUT), contextlib.suppress(trio.BrokenResourceError):
+            query = b""
+            while not query.endswith(b"\n") and len(query) < _QUERY_LIMIT:
+                if not (data := await stream.receive_some(_QUERY_LIMIT)):
                     return
-                question += data
-            answer = self._answers.get(question.decode("ascii", "replace").strip())
-            if answer is not None:
+                query += data
+            handler = self._handlers.get(query.decode("ascii", "replace").strip())
+            if handler is not None:
                 try:
-                    data = answer()
-                except Exception:  # out of files, say: the sibling reads what was kept, and this worker goes on
-                    logger.exception("a sibling could not be answered")
+                    data = handler()
+                except Exception:  # such as too many open files: the other worker reads the file of counts
+                    logger.exception("a query of another worker was not answered")
                     return
                 await stream.send_all(len(data).to_bytes(4, "big") + data)
 
 
-async def _read_answer(stream: trio.SocketStream) -> bytes | None:
-    """An answer in full, or None: it says its length first, so that half of one is not taken for the whole."""
+async def _read_reply(stream: trio.SocketStream) -> bytes | None:
+    """Read a reply, which begins with its length in four bytes; None when it is incomplete or too long."""
     received = bytearray()
     while data := await stream.receive_some(65536):
         received += data
         length = int.from_bytes(received[:4], "big")
-        if length > ANSWER_LIMIT:
+        if length > REPLY_LIMIT:
             return None
         if len(received) >= 4 + length:
             return bytes(received[4 : 4 + length])
@@ -144,24 +148,24 @@ async def _read_answer(stream: trio.SocketStream) -> bytes | None:
 
 
 @contextlib.contextmanager
-def private_directory() -> Iterator[Path]:
-    """A directory that only this user can enter, for the workers' sockets and counts; removed at the end."""
+def make_private_directory() -> Iterator[Path]:
+    """Make a directory that only this user can enter, for the workers' sockets and counts; removed at the end."""
     parent = tempfile.gettempdir()
     if len(os.fsencode(parent)) > _PARENT_LIMIT:
-        parent = "/tmp"  # noqa: S108 - the directory that is made in it has a random name and is ours alone
+        parent = "/tmp"  # noqa: S108 - the directory in it has a random name and is private
     with tempfile.TemporaryDirectory(prefix="lakehouse-", dir=parent, ignore_cleanup_errors=True) as name:
         yield Path(name)
 
 
 def remove_if_unused(directory: Path) -> None:
-    """Remove the directory if no worker listens in it any more: for workers whose supervisor was killed."""
+    """Remove the directory if no worker listens in it any more; for workers whose supervisor was killed."""
     if not any(directory.glob("*.sock")):
-        shutil.rmtree(directory, ignore_errors=True)  # or a sibling that leaves at the same time has done it
+        shutil.rmtree(directory, ignore_errors=True)  # another worker that ends at the same time may have removed it
 
 
 @contextlib.contextmanager
-def _listening(path: Path) -> Iterator[trio.SocketListener]:
-    path.unlink(missing_ok=True)  # a worker that crashed here before us could not
+def _open_listener(path: Path) -> Iterator[trio.SocketListener]:
+    path.unlink(missing_ok=True)  # left behind by a worker that crashed
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))
         listener.listen(128)

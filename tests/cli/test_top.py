@@ -43,7 +43,7 @@ def busy(service: PageService) -> None:
 
 
 async def asked(service: PageService) -> bytes:
-    return msgspec.json.encode(await service.observer.in_flight())
+    return msgspec.json.encode(await service.observer.list_requests())
 
 
 async def test_every_request_is_a_line_with_its_attempts_below() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lakehouse.telemetry.exposition import exposition
+from lakehouse.telemetry.exposition import render_exposition
 from lakehouse.telemetry.metric_definitions import FAMILIES
 from lakehouse.telemetry.metric_store import Row
 
@@ -31,7 +31,7 @@ def queries() -> Iterator[str]:
 
 def shown() -> dict[str, set[str]]:
     """Each series by name, with the labels it has."""
-    text, _ = exposition([SHOWN])
+    text, _ = render_exposition([SHOWN])
     families = text_string_to_metric_families(text.decode())
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}
 
@@ -74,7 +74,7 @@ def test_every_alert_says_what_is_wrong_and_where_to_look() -> None:
 def test_prometheus_itself_takes_rules_queries_and_metrics(tmp_path: Path) -> None:
     assert PROMTOOL is not None
     subprocess.run([PROMTOOL, "check", "rules", str(CONF / "alerts.yml")], check=True, capture_output=True)
-    text, _ = exposition([SHOWN])
+    text, _ = render_exposition([SHOWN])
     subprocess.run([PROMTOOL, "check", "metrics"], check=True, capture_output=True, input=text)
     expressions = [query.replace("$job", ".+").replace("$__rate_interval", "5m") for query in queries()]
     rules = [

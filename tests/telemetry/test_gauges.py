@@ -48,7 +48,7 @@ async def test_a_registered_gauge_is_shown_beside_the_services_own() -> None:
     sources = GaugeSources(connections=lambda: 4)
     telemetry = Telemetry(LabelValues(), sources, log=CapturedLog().log)
     sources.gauges.register(Gauge(ENGINES, lambda: [(("busy",), 2)]))
-    text, _ = await telemetry.exposition()
+    text, _ = await telemetry.render_metrics()
     shown = {
         (sample.name, tuple(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(text.decode())

@@ -17,8 +17,8 @@ import trio.testing
 
 from lakehouse.core.context import Content, RequestContext
 from lakehouse.telemetry.access_log import Clock
-from lakehouse.telemetry.log import Log, stdlib_to
-from lakehouse.telemetry.log_sink import CLOSE_TIMEOUT, MAX_LINES, Sink, chunks
+from lakehouse.telemetry.log import Log, redirect_stdlib
+from lakehouse.telemetry.log_sink import CLOSE_TIMEOUT, MAX_LINES, LogSink, split_chunks
 from tools.kit.telemetry_fixtures import CapturedLog, FakeUsage, make_context
 
 
@@ -26,7 +26,7 @@ def logged(**facts: Any) -> dict[str, Any]:
     caught = CapturedLog()
     ended = make_context(**facts)
     assert ended.ended is not None
-    caught.log.record_request(ended, ended.ended)
+    caught.log.write_request(ended, ended.ended)
     (line,) = caught.lines
     return line
 
@@ -56,7 +56,7 @@ def test_a_line_of_a_chat_says_which_model_answered_and_what_it_cost() -> None:
     chat.record_attempt("kimi", "k2", now=100.0)
     chat.record_attempt("ollama", "qwen3:8b", now=100.005, why="fallback")
     caught = CapturedLog()
-    caught.log.record_request(chat, 100.012)
+    caught.log.write_request(chat, 100.012)
     (line,) = caught.lines
     said = {name: line[name] for name in ("provider", "model", "tier", "attempt_count")}
     assert said == {"provider": "ollama", "model": "qwen3:8b", "tier": "local_hot", "attempt_count": 2}
@@ -99,7 +99,7 @@ def test_no_content_and_no_secret_is_in_any_line() -> None:
     )
     for form in ("json", "console"):
         caught = CapturedLog(form)
-        caught.log.record_request(told, 100.012)
+        caught.log.write_request(told, 100.012)
         assert told.id in caught.text
         assert secret not in caught.text
         assert content not in caught.text
@@ -112,7 +112,7 @@ def test_an_exceptions_local_variables_stay_out_of_both_forms() -> None:
 
     for form in ("json", "console"):
         caught = CapturedLog(form)
-        with stdlib_to(caught.log):
+        with redirect_stdlib(caught.log):
             try:
                 fail("sk-" + "0123456789")
             except RuntimeError:
@@ -125,7 +125,7 @@ def test_a_hostile_model_name_is_one_short_harmless_line() -> None:
     name = "\x1b[2J\nGET /forged 200\r" + "x" * 1000
     for form in ("json", "console"):
         caught = CapturedLog(form)
-        caught.log.record_request(make_context(model=name), 100.012)
+        caught.log.write_request(make_context(model=name), 100.012)
         assert len(caught.text.splitlines()) == 1
         assert "\x1b" not in caught.text
         assert len(caught.text) < 600
@@ -134,12 +134,12 @@ def test_a_hostile_model_name_is_one_short_harmless_line() -> None:
 
 def test_the_console_form_is_for_people_and_the_rest_is_json() -> None:
     console = CapturedLog("console")
-    console.log.record_request(make_context(), 100.012)
+    console.log.write_request(make_context(), 100.012)
     assert "POST /v1/sql 200" in console.text
     assert "outcome=answered" in console.text
     assert CapturedLog("auto").log.form == "json"  # no terminal
     off = CapturedLog("off")
-    off.log.record_request(make_context(), 100.012)
+    off.log.write_request(make_context(), 100.012)
     assert off.text == ""
 
 
@@ -161,7 +161,7 @@ def loggers() -> Iterator[None]:
 @pytest.mark.usefixtures("loggers")
 def test_other_loggers_speak_in_the_same_form_while_they_are_routed() -> None:
     caught = CapturedLog()
-    with stdlib_to(caught.log):
+    with redirect_stdlib(caught.log):
         logging.getLogger("lakehouse.workers").info("worker %d is up", 3)
         logging.getLogger("hypercorn.error").info("chatter")
         logging.getLogger("quart.app").error("Exception on request")
@@ -181,7 +181,7 @@ def test_other_loggers_speak_in_the_same_form_while_they_are_routed() -> None:
 
 def test_writes_are_whole_lines_of_at_most_a_pipes_atom() -> None:
     lines = [b"x" * size for size in (1000, 2000, 1093, 1, 5000, 10)]
-    made = list(chunks(lines))
+    made = list(split_chunks(lines))
     assert b"\n".join(chunk for chunk, _ in made) == b"\n".join(lines)
     assert [count for _, count in made] == [3, 1, 1, 1]
     assert all(len(chunk) + 1 <= 4096 for chunk, count in made if count > 1)
@@ -203,7 +203,7 @@ def report(count: int) -> bytes:
 
 async def test_lines_of_the_same_moment_leave_in_one_write() -> None:
     writer = Gathered()
-    sink = Sink(writer, report=report)
+    sink = LogSink(writer, report=report)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(sink.run)
         await trio.testing.wait_all_tasks_blocked()
@@ -219,7 +219,7 @@ async def test_lines_of_the_same_moment_leave_in_one_write() -> None:
 
 async def test_what_was_said_before_the_end_is_written_at_the_end() -> None:
     writer = Gathered()
-    sink = Sink(writer, report=report)
+    sink = LogSink(writer, report=report)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(sink.run)
         await trio.testing.wait_all_tasks_blocked()
@@ -232,7 +232,7 @@ async def test_what_was_said_before_the_end_is_written_at_the_end() -> None:
 
 async def test_a_line_from_another_thread_needs_no_request_to_be_written() -> None:
     writer = Gathered()
-    sink = Sink(writer, report=report)
+    sink = LogSink(writer, report=report)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(sink.run)
         await trio.testing.wait_all_tasks_blocked()
@@ -319,5 +319,5 @@ def test_a_reader_that_is_gone_is_no_failure_of_ours() -> None:
     with pipe() as (reader, stream):
         log = Log("json", stream=stream)
         reader.close()
-        log.record_request(make_context(), 100.012)
+        log.write_request(make_context(), 100.012)
         assert log.sink.dropped == 1

@@ -9,9 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.core.context import RequestContext
-from lakehouse.telemetry.exposition import exposition
+from lakehouse.telemetry.exposition import render_exposition
 from lakehouse.telemetry.metric_definitions import FAMILIES
-from lakehouse.telemetry.metric_store import DURATIONS, MetricStore, Snapshot, observe, packed, unpacked
+from lakehouse.telemetry.metric_store import DURATIONS, MetricStore, Snapshot, decode_snapshot, encode_snapshot, observe
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues, Metrics
 from lakehouse.telemetry.telemetry import Telemetry
 from tools.kit.telemetry_fixtures import CapturedLog, FakeUsage, Pool, make_context
@@ -29,12 +29,12 @@ def counted(*active_requests: RequestContext, sources: GaugeSources | None = Non
     metrics = Metrics(NAMES, sources or GaugeSources())
     for ended in active_requests:
         assert ended.ended is not None
-        metrics.record_request(ended, ended.ended)
+        metrics.count_request(ended, ended.ended)
     return metrics
 
 
 def series(*snapshots: Snapshot) -> Series:
-    text, _ = exposition(snapshots, "")
+    text, _ = render_exposition(snapshots, "")
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text.decode())
@@ -127,15 +127,15 @@ def test_hostile_names_make_no_series_and_take_no_memory() -> None:
         made.record_attempt(name, name, now=100.0).error = name
         return made
 
-    metrics.record_request(strange(0), 100.1)
+    metrics.count_request(strange(0), 100.1)
     before = len(series(metrics.snapshot()))
     for number in range(1, 200):
-        metrics.record_request(strange(number), 100.1)
+        metrics.count_request(strange(number), 100.1)
     read = series(metrics.snapshot())
     assert len(read) == before
     assert not any("evil" in label for _, labels in read for _, label in labels)
     assert value(read, "requests_total", route="other", outcome="other", status="none") == 200
-    assert len(packed(metrics.counted())) < 10_000
+    assert len(encode_snapshot(metrics.count_snapshot())) < 10_000
     assert not metrics._cells
 
 
@@ -178,28 +178,28 @@ def test_several_workers_are_added_up() -> None:
 
 def test_counts_survive_the_way_from_one_process_to_another() -> None:
     metrics = counted(make_context())
-    assert unpacked(packed(metrics.snapshot())).keys() == metrics.snapshot().keys()
+    assert decode_snapshot(encode_snapshot(metrics.snapshot())).keys() == metrics.snapshot().keys()
     successor = Metrics(NAMES, GaugeSources())
-    successor.restore(unpacked(packed(metrics.counted())))
-    successor.record_request(make_context(), 100.012)
+    successor.restore(decode_snapshot(encode_snapshot(metrics.count_snapshot())))
+    successor.count_request(make_context(), 100.012)
     read = series(successor.snapshot())
     assert value(read, "requests_total", route="/v1/sql", outcome="answered", status="2xx") == 2
     assert value(read, "request_seconds_sum", route="/v1/sql") == pytest.approx(0.024)
 
 
 def test_rows_of_another_version_are_passed_over() -> None:
-    strange = unpacked(
+    strange = decode_snapshot(
         b'{"gone":[[["x"],[1.0]]],"requests":[[["/v1/sql"],[1.0]]],"request_seconds":[[["/v1/sql"],[1.0]]]}'
     )
     assert value(series(strange), "requests_total", route="/v1/sql") is None
     with pytest.raises(msgspec.DecodeError):
-        unpacked(b'{"requests":[[["/v1/sq')
+        decode_snapshot(b'{"requests":[[["/v1/sq')
 
 
 def test_whoever_asks_for_openmetrics_gets_it() -> None:
     snapshot = counted(make_context()).snapshot()
-    plain, plain_type = exposition([snapshot], "text/plain")
-    modern, modern_type = exposition([snapshot], "application/openmetrics-text; version=1.0.0")
+    plain, plain_type = render_exposition([snapshot], "text/plain")
+    modern, modern_type = render_exposition([snapshot], "application/openmetrics-text; version=1.0.0")
     assert plain_type.startswith("text/plain")
     assert modern_type.startswith("application/openmetrics-text")
     assert modern.endswith(b"# EOF\n")
@@ -225,5 +225,5 @@ async def test_a_request_that_cannot_be_counted_harms_no_other(nursery: trio.Nur
         observer.on_end(make_context(usage=usage))
     await trio.sleep(0.2)
     assert len(caught.lines) == 2
-    text, _ = await observer.exposition()
+    text, _ = await observer.render_metrics()
     assert b'route="/v1/sql",status="2xx"} 3.0' in text

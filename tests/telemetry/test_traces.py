@@ -19,8 +19,8 @@ from lakehouse.chat.model.request import Request
 from lakehouse.chat.model.tool_calls import Function, ToolCall
 from lakehouse.config import ObserveTable
 from lakehouse.core.context import RequestContext
-from lakehouse.core.trace_context import begin
-from lakehouse.telemetry.genai_messages import input_messages, output_messages
+from lakehouse.core.trace_context import begin_trace
+from lakehouse.telemetry.genai_messages import encode_input_messages, encode_output_messages
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry, open_traces
 from tools.kit.telemetry_fixtures import CapturedLog, FakeUsage, make_context
@@ -30,7 +30,7 @@ TRACE_ID, PARENT_ID = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
 
 
 def test_the_callers_trace_goes_on() -> None:
-    trace = begin(CALLER)
+    trace = begin_trace(CALLER)
     assert (trace.trace_id, trace.parent_id, trace.sampled) == (TRACE_ID, PARENT_ID, True)
     header = trace.header()
     assert header.startswith(b"00-0af7651916cd43dd8448eb211c80319c-")
@@ -42,14 +42,14 @@ def test_the_callers_trace_goes_on() -> None:
 def test_each_attempt_has_an_id_of_its_own_and_keeps_it() -> None:
     traced = make_context()
     assert traced.traceparent() is None
-    traced.trace = begin(CALLER)
+    traced.trace = begin_trace(CALLER)
     first, second = traced.record_attempt("kimi", "k2", now=0.0), traced.record_attempt("ollama", "q", now=1.0)
     assert traced.traceparent(first) != traced.traceparent(second)
     assert traced.traceparent(first) == b"00-0af7651916cd43dd8448eb211c80319c-%016x-01" % first.span_id
 
 
 def test_a_caller_that_does_not_record_is_followed_in_that() -> None:
-    trace = begin(CALLER[:-2] + b"00")
+    trace = begin_trace(CALLER[:-2] + b"00")
     assert (trace.trace_id, trace.sampled) == (TRACE_ID, False)
     assert trace.header().endswith(b"-00")
 
@@ -69,19 +69,19 @@ def test_a_caller_that_does_not_record_is_followed_in_that() -> None:
     ],
 )
 def test_a_header_that_is_not_one_begins_a_new_trace(header: bytes | None) -> None:
-    trace = begin(header)
+    trace = begin_trace(header)
     assert trace.trace_id not in (0, TRACE_ID)
     assert trace.parent_id is None
 
 
 def test_a_later_version_is_read_as_far_as_we_know_it() -> None:
-    assert begin(b"01" + CALLER[2:] + b"-more").trace_id == TRACE_ID
+    assert begin_trace(b"01" + CALLER[2:] + b"-more").trace_id == TRACE_ID
 
 
 def test_a_part_of_the_new_traces_is_recorded() -> None:
-    assert not any(begin(None, ratio=0.0).sampled for _ in range(100))
-    assert all(begin(None, ratio=1.0).sampled for _ in range(100))
-    assert 300 < sum(begin(None, ratio=0.5).sampled for _ in range(1000)) < 700
+    assert not any(begin_trace(None, ratio=0.0).sampled for _ in range(100))
+    assert all(begin_trace(None, ratio=1.0).sampled for _ in range(100))
+    assert 300 < sum(begin_trace(None, ratio=0.5).sampled for _ in range(1000)) < 700
 
 
 def test_off_means_not_imported_and_not_there() -> None:
@@ -110,7 +110,7 @@ class Recorder:
     async def spans(self, *ended: RequestContext) -> Sequence[Any]:
         for one in ended:
             assert one.ended is not None
-            self.traces.record_request(one, one.ended)
+            self.traces.export_spans(one, one.ended)
         await self.traces.close()
         spans: Sequence[Any] = self.exporter.get_finished_spans()
         return spans
@@ -246,7 +246,7 @@ def test_all_that_a_conversation_holds_has_its_part() -> None:
             {"role": "tool", "content": "rain", "tool_call_id": "c1"},
         ],
     )
-    said = input_messages(request.messages)
+    said = encode_input_messages(request.messages)
     assert said is not None
     assert [message["parts"] for message in json.loads(said)] == [
         [{"type": "text", "content": "what is this"}, {"type": "uri", "modality": "image", "uri": "data:"}],
@@ -260,10 +260,10 @@ def test_all_that_a_conversation_holds_has_its_part() -> None:
         model="q", provider="p", content="", reasoning="", tool_calls=(call,), finish_reason="tool_calls", input_tokens=1,
         output_tokens=1, cached_tokens=None, reasoning_tokens=None, cost_usd=None, latency_ms=1.0, attempts=(),
     )  # fmt: skip
-    (message,) = json.loads(output_messages(answer) or "")
+    (message,) = json.loads(encode_output_messages(answer) or "")
     assert message["parts"] == [{"type": "tool_call", "id": "c1", "name": "weather", "arguments": '{"city":"Ulm"}'}]
-    assert input_messages(None) is None
-    assert output_messages(None) is None
+    assert encode_input_messages(None) is None
+    assert encode_output_messages(None) is None
 
 
 async def test_what_is_not_recorded_makes_no_span() -> None:
@@ -333,7 +333,7 @@ async def test_spans_go_out_over_http_and_a_collector_that_is_gone_costs_a_bound
         assert traces is not None
         ended = chat(trio.current_time())
         traces.begin(ended, CALLER)
-        traces.record_request(ended, trio.current_time())
+        traces.export_spans(ended, trio.current_time())
         await traces.close()
         nursery.cancel_scope.cancel()
     assert received[0].startswith(b"POST /v1/traces HTTP/1.1\r\n")
@@ -342,6 +342,6 @@ async def test_spans_go_out_over_http_and_a_collector_that_is_gone_costs_a_bound
     assert gone is not None
     ended = chat(trio.current_time())
     gone.begin(ended, CALLER)
-    gone.record_request(ended, trio.current_time())
+    gone.export_spans(ended, trio.current_time())
     with trio.fail_after(3):
         await gone.close()

@@ -21,7 +21,7 @@ from lakehouse.core.context import RequestContext
 from lakehouse.runtime.console.endpoints import ObservabilityEndpoints
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry
-from lakehouse.telemetry.worker_ipc import ANSWER_TIMEOUT, private_directory
+from lakehouse.telemetry.worker_ipc import REPLY_TIMEOUT, make_private_directory
 from tools.kit.telemetry_fixtures import CapturedLog, make_context
 
 NAMES = LabelValues(routes={"/v1/sql": "queryd"}, upstreams=("queryd",))
@@ -46,7 +46,7 @@ async def running(*observers: Telemetry) -> AsyncIterator[None]:
 
 
 async def shown(asked: Telemetry, name: str, **labels: str) -> float | None:
-    text, _ = await asked.exposition()
+    text, _ = await asked.render_metrics()
     for family in text_string_to_metric_families(text.decode()):
         for sample in family.samples:
             if sample.name == f"lakehouse_{name}" and labels.items() <= sample.labels.items():
@@ -56,12 +56,12 @@ async def shown(asked: Telemetry, name: str, **labels: str) -> float | None:
 
 @pytest.fixture
 def directory() -> Any:
-    with private_directory() as path:
+    with make_private_directory() as path:
         yield path
 
 
 def test_the_directory_is_ours_alone_and_gone_afterwards() -> None:
-    with private_directory() as path:
+    with make_private_directory() as path:
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
     assert not path.exists()
 
@@ -70,7 +70,7 @@ def test_a_long_temporary_path_leaves_room_for_a_sockets_name(monkeypatch: pytes
     long = tmp_path / ("x" * 100)
     long.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(long))
-    with private_directory() as path, socket.socket(socket.AF_UNIX) as listener:
+    with make_private_directory() as path, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path / "511.sock"))
 
 
@@ -94,7 +94,7 @@ async def test_whichever_worker_is_asked_gives_all_requests_in_flight(directory:
     one, two = observer(directory, 0, new), observer(directory, 1, old)
     async with running(one, two):
         for asked in (one, two):
-            answer = await asked.in_flight()
+            answer = await asked.list_requests()
             assert (answer.workers, answer.silent) == (2, 0)
             assert [row["id"] for row in answer.requests] == ["old", "new"]
             first: Any
@@ -157,8 +157,8 @@ async def test_a_stuck_worker_is_waited_for_only_so_long_and_counts_as_last_seen
             listener.listen()
             began = trio.current_time()
             assert await shown(asked, "requests_total", route="/v1/sql") == 1
-            assert (await asked.in_flight()).silent == 1
-            assert trio.current_time() - began < 2 * ANSWER_TIMEOUT + 1
+            assert (await asked.list_requests()).silent == 1
+            assert trio.current_time() - began < 2 * REPLY_TIMEOUT + 1
 
 
 async def test_half_an_answer_and_nonsense_are_no_answers(directory: Path) -> None:
@@ -175,7 +175,7 @@ async def test_half_an_answer_and_nonsense_are_no_answers(directory: Path) -> No
         sock.listen()
         nursery.start_soon(trio.serve_listeners, reply, [trio.SocketListener(sock)])
         while replies:
-            answer = await asked.in_flight()
+            answer = await asked.list_requests()
             assert (answer.workers, answer.silent) == (1, 1)
             replies.pop()
         nursery.cancel_scope.cancel()
@@ -207,19 +207,19 @@ async def test_a_worker_that_cannot_answer_goes_on_and_counts_as_last_seen(
         for _ in range(2):
             assert await shown(asked, "requests_total", route="/v1/sql") == 1
             assert await shown(asked, "workers", answered="no") == 1
-        assert (await asked.in_flight()).silent == 0
+        assert (await asked.list_requests()).silent == 0
 
 
 def test_a_full_disk_does_not_stop_the_service(directory: Path) -> None:
     asked = observer(directory / "gone", 0)
-    asked._ipc.persist(b"counts")
-    assert asked._ipc.load_persisted(0) is None
+    asked.worker_ipc.persist(b"counts")
+    assert asked.worker_ipc.load_persisted(0) is None
 
 
 @pytest.mark.parametrize("left", [b'{"requests":[[["/v1/s', b'{"requests":[[["\xff","a","b"],[1]]]}', b"\0" * 99])
 def test_a_file_of_counts_that_cannot_be_read_is_passed_over(directory: Path, left: bytes) -> None:
     (directory / "0.counts").write_bytes(left)
-    assert observer(directory, 0).metrics.counted()["requests"] == []
+    assert observer(directory, 0).metrics.count_snapshot()["requests"] == []
 
 
 async def get(

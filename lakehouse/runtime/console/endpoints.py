@@ -40,11 +40,11 @@ class ObservabilityEndpoints:
         return self._pages.page
 
     async def _metrics(self, scope: Scope) -> Response:
-        text, content_type = await self._telemetry.exposition(_accept(scope))
+        text, content_type = await self._telemetry.render_metrics(_accept(scope))
         return Response(text, headers=NO_STORE, content_type=content_type.encode())
 
     async def _requests(self, _scope: Scope) -> Response:
-        return Response(msgspec.json.encode(await self._telemetry.in_flight()), headers=NO_STORE)
+        return Response(msgspec.json.encode(await self._telemetry.list_requests()), headers=NO_STORE)
 
 
 class SignInPage:

@@ -112,7 +112,7 @@ class Telemetry:
                     logger.exception("request %s was not counted and logged", context.id)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write the log, serve the other workers and persist the counts, until cancelled. Nothing is lost at the end."""
+        """Write the log, serve the other workers, persist the counts, until cancelled; loses nothing at the end."""
         self._running = True
         self.log.sink.sources.add(self._flush)
         try:

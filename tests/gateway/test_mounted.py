@@ -154,7 +154,7 @@ async def test_a_web_framework_routes_as_it_does_behind_a_url(server: Any) -> No
 
     @app.post("/sql/tables/<name>")
     async def create(name: str) -> dict[str, object]:
-        return {"name": name, "body": (await request.get_data()).decode()}
+        return {"name": name, "body": await request.get_data(as_text=True)}
 
     mounted: App = app  # type: ignore[assignment]
     async with open_gateway(server=server, apps={"queryd": mounted}) as up:

@@ -171,7 +171,7 @@ async def serve(nursery: trio.Nursery, app: App, server: Server = "ours") -> str
     config = Config()
     config.bind = ["127.0.0.1:0"]
     config.accesslog = config.errorlog = None
-    served = mounted_in_quart(app) if server == "quart-trio" else app
+    served: Any = mounted_in_quart(app) if server == "quart-trio" else app
     urls = await nursery.start(partial(hypercorn.trio.serve, served, config))
     return str(urls[0])
 

@@ -26,7 +26,8 @@ from lakehouse.chat.dialects.lenient_json import as_count, decode_json
 from lakehouse.chat.dialects.ollama.dialect import OLLAMA
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.dialects.tool_calls import ToolCallIdMap
-from lakehouse.chat.model.tool_calls import ToolCall
+from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece
+from lakehouse.chat.model.tool_calls import AnyToolCall
 from lakehouse.core.errors import LakehouseError
 
 # Framing
@@ -154,7 +155,7 @@ def fragment(
 
 def assembled(fragments: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     calls = ToolCallAssembler()
-    given: list[ToolCall] = []
+    given: list[AnyToolCall] = []
     for piece in fragments:
         given += calls.add([piece])
     given += calls.finish()
@@ -417,10 +418,8 @@ def test_text_is_not_held_back_longer_than_it_could_be_a_tag() -> None:
 
 def test_reasoning_that_has_a_field_does_not_leak_as_well() -> None:
     answer = AnswerBuilder(Quirks(inline_think="unopened"))
-    assert [delta.text for delta in (*answer.add_reasoning("a"), *answer.add_text("b </think> c"))] == [
-        "a",
-        "b </think> c",
-    ]  # type: ignore[union-attr]
+    deltas = [*answer.add_reasoning("a"), *answer.add_text("b </think> c")]
+    assert deltas == [ReasoningPiece(text="a"), ContentPiece(text="b </think> c")]
 
 
 # Counts and money

@@ -20,6 +20,7 @@ from lakehouse.chat.dialects.responses.decode import ResponseReader
 from lakehouse.chat.dialects.responses.dialect import RESPONSES
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import ContentPiece, Delta, DetailedContentPiece, ReasoningPiece, ToolCallPiece
+from lakehouse.chat.model.tool_calls import ToolCall
 from lakehouse.core.errors import LakehouseError
 from tools.kit import wire_files
 
@@ -464,7 +465,7 @@ def corpus() -> list[tuple[str, Dialect, bytes, Quirks]]:
         for n, (body, _) in enumerate(USAGE_ENDS)
     ]
     leak = sse(chunk("<th"), chunk("ink>a</"), chunk("think>"), chunk("\nb"), chunk("", finish="stop"), DONE)
-    found += [("think", CHAT_COMPLETIONS, leak, Quirks(inline_think=how)) for how in ("tagged", "unopened")]  # type: ignore[arg-type]
+    found += [("think", CHAT_COMPLETIONS, leak, Quirks(inline_think=how)) for how in ("tagged", "unopened")]
     return found
 
 
@@ -608,4 +609,7 @@ def test_an_index_that_is_none_is_taken_as_missing(index: object) -> None:
     ):
         assert reader.read_event(event, b"") == []
     reader.answer.set_finish_reason("stop")
-    assert [call.tool_call.function.arguments for call in reader.answer.flush()] == ["{}"]
+    (piece,) = reader.answer.flush()
+    assert isinstance(piece, ToolCallPiece)
+    assert isinstance(piece.tool_call, ToolCall)
+    assert piece.tool_call.function.arguments == "{}"

@@ -373,7 +373,7 @@ def test_reasoning_streams_while_the_answer_is_held_back() -> None:
 def either(dialect: Dialect, data: bytes, size: int) -> tuple[list[Any], ProviderAnswer]:
     parser = CallCodec(
         dialect, Request(model="m", messages=HELLO), model="m", stream=True, quirks=Quirks(provider="p")
-    ).make_parser()  # type: ignore[arg-type]
+    ).make_parser()
     deltas = [delta for start in range(0, len(data), size) for delta in parser.feed(data[start : start + size])]
     return [*deltas, *parser.flush()], parser.end()
 
@@ -449,7 +449,7 @@ def test_a_completion_that_does_not_say_why_it_ended_has_ended() -> None:
 
 
 def test_a_body_in_place_of_a_stream_is_bounded() -> None:
-    parser = CallCodec(CHAT, Request(model="m", messages=HELLO), model="m", stream=True, quirks=Quirks()).make_parser()  # type: ignore[arg-type]
+    parser = CallCodec(CHAT, Request(model="m", messages=HELLO), model="m", stream=True, quirks=Quirks()).make_parser()
     parser.feed(b"{")
     for _ in range(511):
         parser.feed(b" " * 65536)

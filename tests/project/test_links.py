@@ -1,4 +1,4 @@
-"""The pages of the documentation name what exists: files, headings, modules, classes."""
+"""The pages of the documentation name what exists: files, headings, modules, classes, functions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ ABOUT_THE_CODE = [
 
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
-OTHERS = {"ReverseProxy", "TooSlowError", "TaskStatus", "AsyncClient"}
-"""Classes of other projects that the package does not use."""
+OTHERS = {"ReverseProxy", "TooSlowError", "TaskStatus", "AsyncClient", "trio_typing", "preexec_fn"}
+"""Names of other projects that the package does not use."""
 
+SNAKE = re.compile(r"(?:\w+\.)*[a-z]+(?:_[a-z0-9]+)+(?:\(\))?")
 CLASS = re.compile(r"_?[A-Z][a-z]+(?:[A-Z][a-z0-9]*)+")
 
 
@@ -63,12 +64,13 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ABOUT_THE_CODE, ids=name_of)
-def test_every_module_and_class_that_a_page_names_exists(page: Path) -> None:
+def test_every_module_class_and_function_that_a_page_names_exists(page: Path) -> None:
     named: list[str] = CODE.findall(page.read_text())
     files = {code for code in named if re.fullmatch(r"[\w/]+\.py", code)}
     unknown = {file for file in files if not any(f"/{module}".endswith(f"/{file}") for module in modules())}
-    classes = {name for code in named for name in CLASS.findall(code)}
-    unknown |= {name for name in classes - OTHERS if not re.search(rf"\b{name}\b", source())}
+    names = {name for code in named for name in CLASS.findall(code)}
+    names |= {name for code in named if SNAKE.fullmatch(code) for name in code.removesuffix("()").split(".")}
+    unknown |= {name for name in names - OTHERS if not re.search(rf"\b{name}\b", source())}
     assert unknown == set()
 
 

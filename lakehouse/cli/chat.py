@@ -1,4 +1,4 @@
-"""`lakehouse chat`: one chat from the terminal, with the dispatcher in this process."""
+"""The work of `lakehouse chat`: one chat from the terminal, with a dispatcher in this process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from lakehouse.chat.dispatch.open_dispatcher import LocalServer
 from lakehouse.chat.model.pieces import ContentPiece, Done, Piece, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Message, Request
 from lakehouse.chat.providers.routing import Router
-from lakehouse.cli.configuration import settings, with_model
-from lakehouse.cli.input import InputError, clean, read_prompt
-from lakehouse.cli.output import say
+from lakehouse.cli.configuration import load_configuration, with_model
+from lakehouse.cli.input import InputError, read_prompt, replace_undecodable
+from lakehouse.cli.output import write_output
 from lakehouse.cli.style import DIM, PLAIN, escape_control_chars
 from lakehouse.config import Config
 from lakehouse.core.errors import LakehouseError
@@ -31,10 +31,10 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask once and print the answer; tokens and time go to standard error."""
-    config = with_model(settings(arguments).config, None, demo=arguments.demo)
+    """Send one request and print the answer; tokens and time go to standard error."""
+    config = with_model(load_configuration(arguments).config, None, demo=arguments.demo)
     try:
-        prompt = _prompt(arguments.prompt)
+        prompt = _read_prompt(arguments.prompt)
     except InputError as error:
         print(f"lakehouse chat: {error}", file=sys.stderr)
         return 2
@@ -44,12 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
     return trio.run(_chat, config, arguments, prompt)
 
 
-def _prompt(words: list[str]) -> str:
-    return read_prompt() if words in ([], ["-"]) else clean(" ".join(words))
+def _read_prompt(words: list[str]) -> str:
+    return read_prompt() if words in ([], ["-"]) else replace_undecodable(" ".join(words))
 
 
 async def _chat(config: Config, arguments: argparse.Namespace, prompt: str) -> int:
-    """Ctrl-C cancels the call, and with it whatever it has under way upstream."""
+    """Run the call; Ctrl-C cancels it, and everything that it has started upstream."""
     status = INTERRUPTED
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
@@ -59,36 +59,43 @@ async def _chat(config: Config, arguments: argparse.Namespace, prompt: str) -> i
                     nursery.cancel_scope.cancel(reason="interrupted")
 
             nursery.start_soon(interrupt)
-            status = await _ask(config, arguments, prompt)
+            status = await _send_request(config, arguments, prompt)
             nursery.cancel_scope.cancel(reason="answered")
     return status
 
 
-async def _ask(config: Config, arguments: argparse.Namespace, prompt: str) -> int:
-    named: str | None = clean(arguments.model or "") or next(iter(config.models), None) or embedded_model(config)
+async def _send_request(config: Config, arguments: argparse.Namespace, prompt: str) -> int:
+    model_name: str | None = (
+        replace_undecodable(arguments.model or "") or next(iter(config.models), None) or embedded_model(config)
+    )
     try:
-        async with _embedded(config, named) as local, open_dispatcher(config, local=local) as dispatcher:
-            model = named or await _listed(dispatcher)
-            messages = [Message(role="system", content=clean(arguments.system))] if arguments.system else []
+        async with (
+            _open_embedded_model(config, model_name) as local,
+            open_dispatcher(config, local=local) as dispatcher,
+        ):
+            model = model_name or await _first_listed_model(dispatcher)
+            messages = (
+                [Message(role="system", content=replace_undecodable(arguments.system))] if arguments.system else []
+            )
             request = Request(model=model, messages=(*messages, Message(role="user", content=prompt)))
             if arguments.json:
                 answer = await dispatcher(request)
-                say(msgspec.json.format(msgspec.json.encode(answer)).decode())
+                write_output(msgspec.json.format(msgspec.json.encode(answer)).decode())
             else:
                 async with dispatcher.stream(request) as pieces:
                     async for piece in pieces:
-                        _show(piece)
+                        _print_piece(piece)
     except (LakehouseError, LocalModelError, NoModelError, BaseExceptionGroup) as caught:
-        said = _said(unwrap_single(caught))
-        if said is None:
+        message = _describe_failure(unwrap_single(caught))
+        if message is None:
             raise
-        print(f"lakehouse: {said}", file=sys.stderr)
+        print(f"lakehouse: {message}", file=sys.stderr)
         return 1
     return 0
 
 
-def _said(error: BaseException) -> str | None:
-    """A failure for the person at the terminal; None for what is not expected here."""
+def _describe_failure(error: BaseException) -> str | None:
+    """The error message for an expected failure; None for any other exception."""
     if isinstance(error, LocalModelError | NoModelError):
         return str(error)
     if not isinstance(error, LakehouseError):
@@ -99,8 +106,8 @@ def _said(error: BaseException) -> str | None:
 
 
 @asynccontextmanager
-async def _embedded(config: Config, model: str | None) -> AsyncIterator[LocalServer | None]:
-    """The embedded model, started only when `model` leads there and the configuration has one."""
+async def _open_embedded_model(config: Config, model: str | None) -> AsyncIterator[LocalServer | None]:
+    """The embedded model, if the configuration has one and `model` is served by it (or not given)."""
     chain = Router(default=config.chatd.default, tiers=config.models).chain((model,)) if model else ()
     if embedded_model(config) is None or all(target.provider != "local" for target in chain):
         yield None
@@ -114,10 +121,10 @@ async def _embedded(config: Config, model: str | None) -> AsyncIterator[LocalSer
 
 
 class NoModelError(Exception):
-    """No model was named, and there is none to be found."""
+    """No model was named, and no provider lists one."""
 
 
-async def _listed(dispatcher: Dispatcher) -> str:
+async def _first_listed_model(dispatcher: Dispatcher) -> str:
     """The first model that a provider lists. Raises NoModelError."""
     for card in await dispatcher.models():
         return card.id
@@ -127,25 +134,25 @@ async def _listed(dispatcher: Dispatcher) -> str:
     )
 
 
-def _show(piece: Piece) -> None:
-    """Text to standard output; what is about the answer rather than in it to standard error."""
+def _print_piece(piece: Piece) -> None:
+    """Print text and tool calls to standard output; reasoning, tokens and time to standard error."""
     match piece:
         case ContentPiece(text):
-            say(escape_control_chars(text, sys.stdout), end="")
+            write_output(escape_control_chars(text, sys.stdout), end="")
         case ReasoningPiece(text):
             if sys.stderr.isatty():
                 print(f"{DIM}{escape_control_chars(text, sys.stderr)}{PLAIN}", end="", file=sys.stderr, flush=True)
         case ToolCallPiece(tool_call):
-            say(msgspec.json.encode(tool_call).decode())
+            write_output(msgspec.json.encode(tool_call).decode())
         case Done():
-            say("")
+            write_output("")
             seconds = piece.latency_ms / 1000
             print(
-                f"{piece.provider} {piece.model}: {_count(piece.input_tokens)} tokens in, "
-                f"{_count(piece.output_tokens)} out, {seconds:.1f} s",
+                f"{piece.provider} {piece.model}: {_format_count(piece.input_tokens)} tokens in, "
+                f"{_format_count(piece.output_tokens)} out, {seconds:.1f} s",
                 file=sys.stderr,
             )
 
 
-def _count(tokens: int | None) -> str:
+def _format_count(tokens: int | None) -> str:
     return "?" if tokens is None else str(tokens)

@@ -1,4 +1,4 @@
-"""`lakehouse check`: validate the configuration and show what would run."""
+"""The work of `lakehouse check`: validates the configuration and shows what would run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import msgspec
 
 from lakehouse.chat.providers.registry import register
 from lakehouse.chat.providers.routing import Router
-from lakehouse.cli.configuration import settings
-from lakehouse.cli.input import clean
-from lakehouse.cli.output import say
+from lakehouse.cli.configuration import load_configuration
+from lakehouse.cli.input import replace_undecodable
+from lakehouse.cli.output import write_output
 from lakehouse.cli.style import Style
 from lakehouse.config import Config, ConfigError, Loaded
 from lakehouse.local_model import LocalModelError, check_model
@@ -24,7 +24,7 @@ from lakehouse.upstream.proxy import Proxies
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
-    """One model of a tier, and where it would be asked; `registered`: whether that provider is there."""
+    """One model of a tier, its provider, and the name that the provider would be sent."""
 
     name: str
     model: str
@@ -34,33 +34,33 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what would run; the caller prints the problems of a ConfigError and returns 2."""
+    """Print what would run. Raises ConfigError with every problem."""
     try:
-        loaded = settings(arguments)
+        loaded = load_configuration(arguments)
     except ConfigError as error:
-        further = [] if error.readable is None else _problems(error.readable, os.environ)
+        further = [] if error.readable is None else _find_problems(error.readable, os.environ)
         raise ConfigError(error.problems + further) from None
-    checked = _checked(loaded.config, os.environ)
+    checked = _run_preflight(loaded.config, os.environ)
     for warning in register(loaded.config.chatd, os.environ).warnings:
         print(f"warning: {warning}", file=sys.stderr)
     providers = known_providers(loaded.config, os.environ)
     tiers = list(_tiers(loaded.config, os.environ))
     if arguments.json:
-        say(msgspec.json.format(msgspec.json.encode(_document(loaded, checked, providers, tiers))).decode())
+        write_output(msgspec.json.format(msgspec.json.encode(_document(loaded, checked, providers, tiers))).decode())
     else:
-        for line in _lines(loaded, checked, providers, tiers, Style(sys.stdout)):
-            say(line)
+        for line in _format(loaded, checked, providers, tiers, Style(sys.stdout)):
+            write_output(line)
     return 0
 
 
-def _checked(config: Config, env: Mapping[str, str]) -> Preflight:
-    """Everything that would stop the start, short of binding. Raises ConfigError with every problem."""
-    if problems := _problems(config, env):
+def _run_preflight(config: Config, env: Mapping[str, str]) -> Preflight:
+    """Check everything that a start checks before it binds. Raises ConfigError with every problem."""
+    if problems := _find_problems(config, env):
         raise ConfigError(problems)
     return preflight(config, env)
 
 
-def _problems(config: Config, env: Mapping[str, str]) -> list[str]:
+def _find_problems(config: Config, env: Mapping[str, str]) -> list[str]:
     problems: list[str] = []
     try:
         preflight(config, env)
@@ -81,8 +81,12 @@ def _tiers(config: Config, env: Mapping[str, str]) -> Iterator[Tier]:
     for tier, models in config.models.items():
         for model in models:
             target = router.target(model)
-            there = target.provider in registered or (target.provider == "local" and config.chatd.local.configured)
-            yield Tier(name=tier, model=model, provider=target.provider, asked_as=target.model, registered=there)
+            is_registered = target.provider in registered or (
+                target.provider == "local" and config.chatd.local.configured
+            )
+            yield Tier(
+                name=tier, model=model, provider=target.provider, asked_as=target.model, registered=is_registered
+            )
 
 
 def _document(
@@ -90,7 +94,7 @@ def _document(
 ) -> dict[str, object]:
     config = loaded.config
     return {
-        "configuration": None if loaded.path is None else clean(str(loaded.path)),
+        "configuration": None if loaded.path is None else replace_undecodable(str(loaded.path)),
         "listeners": {
             "gateway": str(config.gateway.bind),
             "chat": None if config.chatd.bind is None else str(config.chatd.bind),
@@ -105,7 +109,7 @@ def _document(
     }
 
 
-def _lines(
+def _format(
     loaded: Loaded, checked: Preflight, providers: list[ProviderStatus], tiers: list[Tier], style: Style
 ) -> Iterator[str]:
     config = loaded.config

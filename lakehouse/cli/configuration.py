@@ -1,4 +1,4 @@
-"""From arguments to a configuration: the file, what the command line overrides, and warnings on standard error."""
+"""The configuration of a command: the file, its warnings on standard error, and the options that override it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import replace
 from lakehouse.config import Config, ConfigError, Loaded, load_config, values
 
 
-def settings(arguments: argparse.Namespace) -> Loaded:
-    """The configuration that this command line asks for. Raises ConfigError."""
+def load_configuration(arguments: argparse.Namespace) -> Loaded:
+    """Load the configuration of `-c` or the default places, and print its warnings. Raises ConfigError."""
     loaded = load_config(arguments.config)
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -18,7 +18,7 @@ def settings(arguments: argparse.Namespace) -> Loaded:
 
 
 def with_bind(config: Config, bind: str | None) -> Config:
-    """`--bind` in the place of `[gateway] bind`."""
+    """The configuration with `[gateway] bind` replaced by `--bind`. Raises ConfigError."""
     if bind is None:
         return config
     try:
@@ -28,7 +28,10 @@ def with_bind(config: Config, bind: str | None) -> Config:
 
 
 def with_model(config: Config, model: str | None, *, demo: bool) -> Config:
-    """`--model` or `--demo`: the embedded model, which becomes the provider of bare names."""
+    """The configuration with the embedded model of `--model` or `--demo` as the default provider.
+
+    Raises ConfigError.
+    """
     if model is None and not demo:
         return config
     try:

@@ -1,4 +1,4 @@
-"""What a command writes, and where that may be closed, full, or left by its reader."""
+"""Standard output of the commands, which may be closed, full, a broken pipe or of a limited encoding."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ class OutputError(Exception):
     """Standard output cannot be written."""
 
 
-def say(text: str, *, end: str = "\n") -> None:
-    """Write to standard output, now. Raises OutputError, and BrokenPipeError when the reader has seen enough.
+def write_output(text: str, *, end: str = "\n") -> None:
+    """Write to standard output and flush it. Raises OutputError, and BrokenPipeError when the reader closed the pipe.
 
-    A character that the terminal's encoding does not have is written as JSON writes it (`\\u00e9`), so that a JSON
-    document stays one.
+    A character that the terminal's encoding does not have is written as a JSON escape (`\\u00e9`), so that a JSON
+    document stays valid.
     """
     try:
-        print(spelt(text, sys.stdout.encoding), end=end, flush=True)
+        print(escape_unencodable(text, sys.stdout.encoding), end=end, flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise OutputError(f"standard output cannot be written: {error.strerror}") from None
 
 
-def spelt(text: str, encoding: str | None) -> str:
-    """The text with every character that the encoding does not have replaced by JSON's escape for it."""
+def escape_unencodable(text: str, encoding: str | None) -> str:
+    """The text with every character that the encoding does not have replaced by its JSON escape."""
     try:
         text.encode(encoding or "utf-8")
     except UnicodeEncodeError:
-        return "".join(_spelt(character, encoding or "utf-8") for character in text)
+        return "".join(_escape_character(character, encoding or "utf-8") for character in text)
     return text
 
 
-def _spelt(character: str, encoding: str) -> str:
+def _escape_character(character: str, encoding: str) -> str:
     try:
         character.encode(encoding)
     except UnicodeEncodeError:
@@ -44,7 +44,7 @@ def _spelt(character: str, encoding: str) -> str:
 
 
 def ensure_standard_streams() -> None:
-    """Put /dev/null where a standard stream was closed before the start: the first socket would take its number."""
+    """Open /dev/null for every standard stream that is closed: otherwise the first socket would get its number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -56,15 +56,16 @@ def ensure_standard_streams() -> None:
             setattr(sys, name, stream)
 
 
-def write_whatever_comes() -> None:
-    """Have standard output and standard error spell out what their encoding does not have, where Python would fail."""
+def escape_unencodable_output() -> None:
+    """Let standard output and standard error escape the characters that their encoding does not have, instead of
+    failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def redirect_to_devnull(*numbers: int) -> None:
-    """Put /dev/null in the place of these descriptors, or Python fails once more when it flushes at its exit."""
+    """Replace these descriptors by /dev/null, so that the flush at the exit of Python does not fail again."""
     null = os.open(os.devnull, os.O_WRONLY)
     for number in numbers:
         os.dup2(null, number)

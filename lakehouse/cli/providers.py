@@ -1,4 +1,4 @@
-"""`lakehouse providers`: which exist, whether their key was found, whether they answer.
+"""The work of `lakehouse providers`: lists the providers, their keys, and whether they answer.
 
 Exit status 0 when every registered provider answers, 1 when one does not or none is registered.
 """
@@ -13,37 +13,37 @@ import msgspec
 import trio
 
 from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
-from lakehouse.cli.configuration import settings
-from lakehouse.cli.output import say
+from lakehouse.cli.configuration import load_configuration
+from lakehouse.cli.output import write_output
 from lakehouse.cli.style import Style
 from lakehouse.config import Config
 from lakehouse.runtime.probe import ProviderStatus, probe_providers
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask them all at once and print what they said."""
-    config = settings(arguments).config
+    """Probe all providers at the same time and print the results."""
+    config = load_configuration(arguments).config
     if sys.stderr.isatty():
         print("asking the providers …", end="\r", file=sys.stderr, flush=True)
-    providers = trio.run(_ask, config)
+    providers = trio.run(_probe, config)
     if sys.stderr.isatty():
         print("\x1b[2K", end="", file=sys.stderr, flush=True)
     if arguments.json:
-        say(msgspec.json.format(msgspec.json.encode([_row(provider) for provider in providers])).decode())
+        write_output(msgspec.json.format(msgspec.json.encode([_document(provider) for provider in providers])).decode())
     else:
         style = Style(sys.stdout)
         for provider in providers:
-            say(_line(provider, style))
-    asked = [provider.probed for provider in providers if provider.probed is not None]
-    return 0 if asked and all(probed.answers for probed in asked) else 1
+            write_output(_format_line(provider, style))
+    probes = [provider.probed for provider in providers if provider.probed is not None]
+    return 0 if probes and all(probe.answers for probe in probes) else 1
 
 
-async def _ask(config: Config) -> list[ProviderStatus]:
+async def _probe(config: Config) -> list[ProviderStatus]:
     async with open_dispatcher(config) as dispatcher:
         return await probe_providers(config, os.environ, dispatcher)
 
 
-def _row(provider: ProviderStatus) -> dict[str, object]:
+def _document(provider: ProviderStatus) -> dict[str, object]:
     probed = provider.probed
     return {
         "name": provider.name,
@@ -55,7 +55,7 @@ def _row(provider: ProviderStatus) -> dict[str, object]:
     }
 
 
-def _line(provider: ProviderStatus, style: Style) -> str:
+def _format_line(provider: ProviderStatus, style: Style) -> str:
     probed = provider.probed
     if probed is None:
         return f"{style.dim('·')} {provider.name:<13} {style.dim(provider.where)}"

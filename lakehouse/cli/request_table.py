@@ -1,4 +1,4 @@
-"""The requests in flight as a table for the terminal (extra `top`: rich). Nothing here does I/O."""
+"""Formats the requests in flight as a table for the terminal (extra `top`: rich), without I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.text import Text
 from lakehouse.telemetry.access_log import escape_control_chars
 
 HEAD_LINES = 6
-"""Lines of a screen that are not rows: the head, the table's own, the line that says what is hidden, and its frame."""
+"""Lines of the screen that are not rows: the head, the frame of the table, and the number of hidden lines."""
 
 _PHASES = {"streaming": "green", "waiting": "cyan", "backoff": "yellow", "queued": "yellow", "received": "dim"}
 
@@ -48,27 +48,27 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer."""
+    """The whole document of `GET /v1/requests`."""
 
     requests: tuple[Running, ...]
     workers: int
     silent: int
 
 
-def listing(body: bytes) -> Listing:
-    """An answer of `GET /v1/requests`. Raises msgspec.DecodeError if it is none."""
+def decode_listing(body: bytes) -> Listing:
+    """Decode the document of `GET /v1/requests`. Raises msgspec.DecodeError."""
     return msgspec.json.decode(body, type=Listing)
 
 
 WIDE = 100
-"""Columns from which there is room for the worker and the request's id beside what is asked of whom."""
+"""Width in columns from which the worker and the id of a request are shown."""
 
 
-def screen(now: Listing, *, url: str, width: int, rows: int | None = None) -> RenderableType:
-    """The head line and the table, the oldest requests first; at most `rows` lines of it, if that is given."""
+def render_screen(now: Listing, *, url: str, width: int, rows: int | None = None) -> RenderableType:
+    """The head line and the table, the oldest requests first; at most `rows` lines, if given."""
     table = Table(box=SIMPLE_HEAD, expand=True, pad_edge=False)
     for title, justify in (("AGE", "right"), ("LEFT", "right"), ("PHASE", "left")):
-        table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type] # one of rich's own words
+        table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type] # a literal of rich
     table.add_column("REQUEST", ratio=3, overflow="ellipsis", no_wrap=True)
     table.add_column("UPSTREAM", ratio=2, overflow="ellipsis", no_wrap=True)
     if width >= WIDE:
@@ -90,13 +90,13 @@ def _head(now: Listing, url: str) -> Text:
 
 
 def _lines(request: Running) -> Iterator[tuple[Text, ...]]:
-    what = f"{request.method} {request.route or request.path}" + (f"  {request.model}" if request.model else "")
+    request_line = f"{request.method} {request.route or request.path}" + (f"  {request.model}" if request.model else "")
     upstream = (request.upstream or "") + (f"  attempt {request.attempt_count}" if request.attempt_count > 1 else "")
     yield (
-        _text(seconds(request.age)),
-        _text("" if request.time_left is None else seconds(max(0.0, request.time_left))),
+        _text(format_seconds(request.age)),
+        _text("" if request.time_left is None else format_seconds(max(0.0, request.time_left))),
         _text(request.phase, _PHASES.get(request.phase, "")),
-        _text(what, "bold"),
+        _text(request_line, "bold"),
         _text(upstream),
         _text(str(request.worker), "dim"),
         _text(request.id, "dim"),
@@ -109,16 +109,16 @@ def _lines(request: Running) -> Iterator[tuple[Text, ...]]:
         style = "red" if attempt.error else "dim"
         label = f"{branch} {attempt.why}: {state}" + (f" ({attempt.status})" if attempt.status else "")
         target = _text(f"{attempt.upstream}  {attempt.model}", "dim")
-        yield _text(seconds(attempt.age), "dim"), Text(), Text(), _text(label, style), target, Text(), Text()
+        yield _text(format_seconds(attempt.age), "dim"), Text(), Text(), _text(label, style), target, Text(), Text()
 
 
-def seconds(value: float) -> str:
-    """A duration, short."""
+def format_seconds(value: float) -> str:
+    """A duration in its shortest form."""
     if value < 1:
         return f"{value * 1000:.0f} ms"
     return f"{value:.1f} s" if value < 100 else f"{int(value // 60)} m {int(value % 60):02d} s"
 
 
 def _text(text: str, style: str = "") -> Text:
-    # As text, never as rich's markup, and with control characters spelt out: callers choose what is written here.
+    # Callers choose this text: it is not parsed as rich's markup, and control characters are escaped.
     return Text(escape_control_chars(text), style=style)

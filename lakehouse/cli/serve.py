@@ -1,4 +1,4 @@
-"""`lakehouse serve`: run the service until a signal asks it to drain."""
+"""The work of `lakehouse serve`: runs the service until a signal drains it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import trio
 
-from lakehouse.cli.configuration import settings, with_bind, with_model
-from lakehouse.cli.output import OutputError, redirect_to_devnull, say
+from lakehouse.cli.configuration import load_configuration, with_bind, with_model
+from lakehouse.cli.output import OutputError, redirect_to_devnull, write_output
 from lakehouse.cli.smoke_request import smoke_request
 from lakehouse.cli.startup_report import startup_report
 from lakehouse.config import Config
@@ -28,8 +28,8 @@ START_FAILURES = (LocalModelError, ChildStartFailed, OSError)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve; 0 after a clean drain."""
-    loaded = settings(arguments)
+    """Run the service. Returns 0 after a clean drain."""
+    loaded = load_configuration(arguments)
     config = with_model(with_bind(loaded.config, arguments.bind), arguments.model, demo=arguments.demo)
     log = Log(config.observe.log)
     with redirect_stdlib(log):
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class _Run:
-    """The service from the first line to the exit status."""
+    """One run of the service, from its start to the exit status."""
 
     def __init__(self, config: Config, log: Log, arguments: argparse.Namespace) -> None:
         self._config = config
@@ -59,43 +59,43 @@ class _Run:
 
     async def main(self) -> int:
         async with trio.open_nursery() as nursery:
-            service = await nursery.start(self._guarded)
+            service = await nursery.start(self._run_until_signal)
             if service is None:
                 return self._status
             for url in service.urls:
                 self._announce(f"listening on {url}")
             if self._question is None:
-                nursery.start_soon(startup_report, self._config, service.urls[0], service.stopping, self._tell)
+                nursery.start_soon(startup_report, self._config, service.urls[0], service.stopping, self._report)
             else:
-                nursery.start_soon(self._ask, service, self._question)
+                nursery.start_soon(self._send_smoke_request, service, self._question)
         return self._status
 
     def _announce(self, text: str) -> None:
-        """To standard output, which may be full or have no reader: that is no reason to stop serving."""
+        """Write to standard output. If that fails, it is logged and the service goes on."""
         try:
-            say(text)
+            write_output(text)
         except (OutputError, BrokenPipeError) as error:
             redirect_to_devnull(1)
-            logger.warning("%s; this was to be said there: %s", error, text)
+            logger.warning("%s; the line that could not be written: %s", error, text)
 
-    def _tell(self, line: str) -> None:
-        """To standard error, among the lines of the log and in their form."""
+    def _report(self, line: str) -> None:
+        """Write a line of the startup report to standard error, in the format of the log."""
         if self._log.form != "console":
-            logger.info("%s", " ".join(line.split()))  # the spaces line up on a terminal
+            logger.info("%s", " ".join(line.split()))  # without the spaces that align columns on a terminal
             return
         with suppress(OSError):  # the terminal is gone
             print(line, file=sys.stderr)
 
-    async def _guarded(self, *, task_status: trio.TaskStatus[Service | None]) -> None:
-        """The service and the signals that end it: the first one drains, the second one stops at once.
+    async def _run_until_signal(self, *, task_status: trio.TaskStatus[Service | None]) -> None:
+        """Run the service and handle signals: the first one drains it, the second one stops it at once.
 
-        One that comes while it starts stops it at once, and there is no service.
+        A signal during the start stops it at once; None is reported as started then.
         """
         started: list[Service] = []
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
 
-                async def obey() -> None:
+                async def handle_signals() -> None:
                     async for number in signals:
                         if started and not started[0].stopping.is_set():
                             started[0].stop()
@@ -103,7 +103,7 @@ class _Run:
                             self._status = 128 + number
                             nursery.cancel_scope.cancel(reason="a second signal")
 
-                nursery.start_soon(obey)
+                nursery.start_soon(handle_signals)
                 async with trio.open_nursery() as serving:
                     started.append(await serving.start(self._serve))
                     task_status.started(started[0])
@@ -120,7 +120,7 @@ class _Run:
         if not await serve_multiprocess(self._config, self._workers, task_status=task_status):
             self._status = 1
 
-    async def _ask(self, service: Service, question: str) -> None:
+    async def _send_smoke_request(self, service: Service, question: str) -> None:
         if not await smoke_request(self._config, service.urls[0], question):
             self._status = 1
         service.stop()

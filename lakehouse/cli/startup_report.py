@@ -1,4 +1,4 @@
-"""What a first run says: what was found, and the one command to try next."""
+"""The report after the start: providers, upstreams, and a command to try."""
 
 from __future__ import annotations
 
@@ -17,32 +17,38 @@ logger = logging.getLogger("lakehouse.serve")
 
 
 async def startup_report(config: Config, url: str, stopping: trio.Event, tell: Callable[[str], None]) -> None:
-    """Look around and tell it, a line at a time, unless the service is stopped before. Nothing that is found there
-    comes out of it."""
+    """Probe providers and upstreams and print the report, line by line with `tell`, unless the service stops before.
+
+    A failure of the report is logged and does not affect the service.
+    """
     async with trio.open_nursery() as nursery:
 
-        async def say() -> None:
+        async def report() -> None:
             try:
                 for line in await collect_status(config, url):
                     tell(line)
-            except Exception:  # whatever it is, whoever only looks around must not end what runs beside it
-                logger.exception("could not look around")
+            except Exception:  # the report must not end the service
+                logger.exception("the startup report failed: providers and upstreams could not be probed")
             nursery.cancel_scope.cancel()
 
-        nursery.start_soon(say)
+        nursery.start_soon(report)
         await stopping.wait()
         nursery.cancel_scope.cancel()
 
 
 async def collect_status(config: Config, url: str) -> list[str]:
-    """The lines: providers, upstreams, what to try."""
+    """The lines of the report: providers, upstreams, a command to try."""
     async with open_dispatcher(config) as dispatcher:
         providers = await probe_providers(config, os.environ, dispatcher)
         upstreams = await probe_upstreams(config)
-        return [*map(_provider, providers), _upstreams(upstreams), *await _next_step(config, url, dispatcher)]
+        return [
+            *map(_format_provider, providers),
+            _format_upstreams(upstreams),
+            *await _next_step(config, url, dispatcher),
+        ]
 
 
-def _provider(seen: ProviderStatus) -> str:
+def _format_provider(seen: ProviderStatus) -> str:
     if not seen.registered:
         state = f"not registered: {seen.where}"
     elif seen.probed is None:
@@ -52,17 +58,17 @@ def _provider(seen: ProviderStatus) -> str:
     return f"  {seen.name:<13}{state}"
 
 
-def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
-    there = [seen.name for seen in upstreams if seen.answers]
+def _format_upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
+    answering = [seen.name for seen in upstreams if seen.answers]
     absent = [seen.name for seen in upstreams if not seen.answers]
-    parts = [f"{', '.join(there)} answer"] if there else []
+    parts = [f"{', '.join(answering)} answer"] if answering else []
     parts += [f"{', '.join(absent)} do not answer"] if absent else []
     return f"  {'upstreams':<13}{'; '.join(parts)}"
 
 
 async def _next_step(config: Config, url: str, dispatcher: Dispatcher) -> list[str]:
-    """The one command that will work."""
-    model = await _some_model(config, dispatcher)
+    """A command that works now."""
+    model = await _find_model(config, dispatcher)
     if model is not None:
         body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "hello"}}]}}'
         token = (
@@ -72,8 +78,8 @@ async def _next_step(config: Config, url: str, dispatcher: Dispatcher) -> list[s
     return ["no model answers yet; try:  lakehouse serve --demo   (or start Ollama: `ollama pull qwen3:8b`)"]
 
 
-async def _some_model(config: Config, dispatcher: Dispatcher) -> str | None:
-    """A model that can be asked: the embedded one, a tier, or the first that a provider lists."""
+async def _find_model(config: Config, dispatcher: Dispatcher) -> str | None:
+    """The name of a model for a request: the embedded one, a tier, or the first that a provider lists."""
     if embedded := embedded_model(config):
         return embedded
     cards = await dispatcher.models()

@@ -1,4 +1,4 @@
-"""`lakehouse top`: the requests in flight, live in the terminal. Asks a running service."""
+"""The work of `lakehouse top`: shows the requests in flight of a running service, live in the terminal."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 import msgspec
 import trio
 
-from lakehouse.cli.configuration import settings
-from lakehouse.cli.output import say
+from lakehouse.cli.configuration import load_configuration
+from lakehouse.cli.output import write_output
 from lakehouse.cli.smoke_request import authorization
 from lakehouse.config import Address, Config
 from lakehouse.config.urls import BaseURL, separate
@@ -20,22 +20,22 @@ from lakehouse.upstream.address import parse_base_url
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.request import UpstreamRequest
 
-REQUEST_TIMEOUT = 5.0
-"""Seconds that an answer is waited for; the service itself gives a silent worker one."""
+RESPONSE_TIMEOUT = 5.0
+"""Seconds to wait for a response. The service itself waits one second for a worker that does not answer."""
 
 MAX_ANSWER = 64 * 1024 * 1024
-"""Bytes of an answer; ten thousand requests in flight are 5 MB."""
+"""Bytes of a response. Ten thousand requests in flight are 5 MB."""
 
 Headers = list[tuple[bytes, bytes]]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show until interrupted, or once when the output is no terminal. 1 when the service does not answer."""
+    """Show the requests until interrupted, or once if the output is not a terminal. Returns 1 if the service fails."""
     if absent := missing_modules("rich"):
         print(f"lakehouse top {install_hint('top', absent)}", file=sys.stderr)
         return 1
-    config = settings(arguments).config
-    url = arguments.url or where(config)
+    config = load_configuration(arguments).config
+    url = arguments.url or service_address(config)
     try:
         shown = separate(url)
         parse_base_url(shown)
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     live = not arguments.once and sys.stdout.isatty()
     try:
-        trio.run(_show, shown, authorization(config.auth), arguments.interval if live else None)
+        trio.run(_connect_and_show, shown, authorization(config.auth), arguments.interval if live else None)
     except LakehouseError as error:
         print(f"lakehouse top: {shown}: {error.message}", file=sys.stderr)
         return 1
@@ -54,23 +54,23 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def where(config: Config) -> str:
-    """The address of the service that this configuration starts, as it is reached from the same machine."""
+def service_address(config: Config) -> str:
+    """The URL of the service that this configuration starts, for a client on the same machine."""
     host, port = config.gateway.bind
     here = Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - what it listens on
     return f"{'https' if config.server.certfile else 'http'}://{here}"
 
 
-async def _show(url: BaseURL, headers: Headers, interval: float | None) -> None:
-    service = Upstream(url, name="the service", connect_timeout=REQUEST_TIMEOUT, response_timeout=REQUEST_TIMEOUT)
+async def _connect_and_show(url: BaseURL, headers: Headers, interval: float | None) -> None:
+    service = Upstream(url, name="the service", connect_timeout=RESPONSE_TIMEOUT, response_timeout=RESPONSE_TIMEOUT)
     try:
-        body = await _ask(service, headers)
-        await (_once(url, body) if interval is None else _live(url, body, service, headers, interval))
+        body = await _fetch(service, headers)
+        await (_show_once(url, body) if interval is None else _show_live(url, body, service, headers, interval))
     finally:
         service.close()
 
 
-async def _ask(service: Upstream, headers: Headers) -> bytes:
+async def _fetch(service: Upstream, headers: Headers) -> bytes:
     with await service.send(UpstreamRequest(b"GET", service.base_path + b"/v1/requests", headers, None)) as response:
         body = await response.read(MAX_ANSWER)
     if response.status == 401:
@@ -80,26 +80,26 @@ async def _ask(service: Upstream, headers: Headers) -> bytes:
     return body
 
 
-async def _once(url: str, body: bytes) -> None:
+async def _show_once(url: str, body: bytes) -> None:
     from rich.console import Console
 
-    from lakehouse.cli.request_table import listing, screen
+    from lakehouse.cli.request_table import decode_listing, render_screen
 
     terminal = Console()
     with io.StringIO() as written:
         console = Console(file=written, width=terminal.width, force_terminal=terminal.is_terminal)
-        console.print(screen(listing(body), url=url, width=console.width))
-        say(written.getvalue(), end="")
+        console.print(render_screen(decode_listing(body), url=url, width=console.width))
+        write_output(written.getvalue(), end="")
 
 
-async def _live(url: str, body: bytes, service: Upstream, headers: Headers, interval: float) -> None:
+async def _show_live(url: str, body: bytes, service: Upstream, headers: Headers, interval: float) -> None:
     from rich.live import Live
 
-    from lakehouse.cli.request_table import HEAD_LINES, listing, screen
+    from lakehouse.cli.request_table import HEAD_LINES, decode_listing, render_screen
 
     with Live(screen=True, auto_refresh=False) as live:
         while True:
             rows = max(1, live.console.height - HEAD_LINES)
-            live.update(screen(listing(body), url=url, width=live.console.width, rows=rows), refresh=True)
+            live.update(render_screen(decode_listing(body), url=url, width=live.console.width, rows=rows), refresh=True)
             await trio.sleep(interval)
-            body = await _ask(service, headers)
+            body = await _fetch(service, headers)

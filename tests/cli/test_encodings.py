@@ -14,8 +14,8 @@ import trio
 
 from lakehouse.asgi.middleware.tokens import Tokens
 from lakehouse.cli import main
-from lakehouse.cli.input import InputError, clean, read_prompt
-from lakehouse.cli.output import say, spelt
+from lakehouse.cli.input import InputError, read_prompt, replace_undecodable
+from lakehouse.cli.output import escape_unencodable, write_output
 from lakehouse.config import AuthTable, values
 from tools.kit.scripted_upstream import Upstream, answer_with, open_upstream, respond
 from tools.kit.service_with_providers import ollama
@@ -26,22 +26,22 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp437", "koi8-r", "utf-8", "utf-16", None])
 @pytest.mark.parametrize("text", ["", "plain", "é", "—…", "😀", "a\udcffb", "\ud83d", "日本", "\x00\x1b"])
 def test_json_stays_json_in_every_encoding(encoding: str | None, text: str) -> None:
-    shown = spelt(json.dumps({"said": text}, ensure_ascii=False), encoding)
+    shown = escape_unencodable(json.dumps({"said": text}, ensure_ascii=False), encoding)
     assert json.loads(shown.encode(encoding or "utf-8").decode(encoding or "utf-8")) == {"said": text}
 
 
 def test_what_the_encoding_has_is_written_as_it_is() -> None:
-    assert spelt("é—😀", "utf-8") == "é—😀"
-    assert spelt("é—😀", "latin-1") == "é\\u2014\\ud83d\\ude00"
-    assert spelt("é—😀", "ascii") == "\\u00e9\\u2014\\ud83d\\ude00"
+    assert escape_unencodable("é—😀", "utf-8") == "é—😀"
+    assert escape_unencodable("é—😀", "latin-1") == "é\\u2014\\ud83d\\ude00"
+    assert escape_unencodable("é—😀", "ascii") == "\\u00e9\\u2014\\ud83d\\ude00"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_saying_it(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
-    say("hé😀\udcff")
-    assert raw.getvalue().decode(encoding) == spelt("hé😀\udcff\n", encoding)
+    write_output("hé😀\udcff")
+    assert raw.getvalue().decode(encoding) == escape_unencodable("hé😀\udcff\n", encoding)
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_saying_it(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     ],
 )
 def test_an_argument_can_always_be_sent(argument: str, text: str) -> None:
-    assert clean(argument) == text
+    assert replace_undecodable(argument) == text
 
 
 def test_half_of_a_pair_in_an_argument() -> None:
-    assert clean("a\ud83d").encode()
+    assert replace_undecodable("a\ud83d").encode()
 
 
 @pytest.mark.parametrize(

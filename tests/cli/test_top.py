@@ -15,7 +15,7 @@ import msgspec
 import pytest
 import trio
 
-from lakehouse.cli.top import where
+from lakehouse.cli.top import service_address
 from lakehouse.config import Address, Config, GatewayTable, ServerTable
 from tools.kit.page_service import PageService, page_service
 
@@ -23,12 +23,12 @@ pytest.importorskip("rich", reason="the extra `top` is not installed")
 
 from rich.console import Console
 
-from lakehouse.cli.request_table import listing, screen, seconds
+from lakehouse.cli.request_table import decode_listing, format_seconds, render_screen
 
 
 def shown(body: bytes, *, rows: int | None = None, width: int = 140) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(screen(listing(body), url="http://here", width=width, rows=rows))
+    console.print(render_screen(decode_listing(body), url="http://here", width=width, rows=rows))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -79,7 +79,7 @@ async def test_a_hostile_model_name_moves_no_cursor_and_is_no_markup() -> None:
 
 
 def test_durations_are_short() -> None:
-    assert [seconds(value) for value in (0.0004, 0.25, 1.0, 99.0, 754.0)] == [
+    assert [format_seconds(value) for value in (0.0004, 0.25, 1.0, 99.0, 754.0)] == [
         "0 ms",
         "250 ms",
         "1.0 s",
@@ -98,7 +98,7 @@ def test_durations_are_short() -> None:
     ],
 )
 def test_it_asks_where_this_configuration_listens(config: Config, url: str) -> None:
-    assert where(config) == url
+    assert service_address(config) == url
 
 
 async def top(url: str, **env: str) -> subprocess.CompletedProcess[str]:

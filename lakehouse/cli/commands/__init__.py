@@ -1,0 +1,1 @@
+"""The commands: each module has a `COMMAND`, see `lakehouse.cli.registry`."""

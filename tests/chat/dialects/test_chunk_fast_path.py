@@ -1,4 +1,4 @@
-"""A glance at a chunk sees what reading it would have told, or nothing."""
+"""A fast_path at a chunk sees what reading it would have told, or nothing."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def events(*texts: bytes) -> bytes:
     return b"".join(b"data: " + USUAL % text + b"\n\n" for text in texts)
 
 
-def taught(document: bytes = USUAL % b'"Hello"') -> ChunkFastPath:
-    """A glance that has seen one chunk."""
-    glance = ChunkFastPath()
-    glance.decode_text(document)
-    return glance
+def learn_template(document: bytes = USUAL % b'"Hello"') -> ChunkFastPath:
+    """A fast_path that has seen one chunk."""
+    fast_path = ChunkFastPath()
+    fast_path.decode_text(document)
+    return fast_path
 
 
-def test_once_taught_it_sees_the_texts_of_any_number_of_events() -> None:
-    glance = taught()
-    assert glance.match_events(events(b'" there"')) == [" there"]
-    assert glance.match_events(events(b'"a"', b'""', b'"\\"},\\u00e4\\n"')) == ["a", "", '"},ä\n']
+def test_a_template_matches_any_number_of_events() -> None:
+    fast_path = learn_template()
+    assert fast_path.match_events(events(b'" there"')) == [" there"]
+    assert fast_path.match_events(events(b'"a"', b'""', b'"\\"},\\u00e4\\n"')) == ["a", "", '"},ä\n']
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_once_taught_it_sees_the_texts_of_any_number_of_events() -> None:
         b"",
     ],
 )
-def test_what_is_in_any_way_different_is_left_to_be_read(data: bytes) -> None:
-    assert taught().match_events(data) is None
+def test_bytes_that_differ_from_the_template_are_left_to_the_reader(data: bytes) -> None:
+    assert learn_template().match_events(data) is None
 
 
 @pytest.mark.parametrize(
@@ -71,30 +71,30 @@ def test_what_is_in_any_way_different_is_left_to_be_read(data: bytes) -> None:
         b'{"choices":[{"delta":{"content":"b","tool_calls":[{}]}}]}',
     ],
 )
-def test_it_learns_nothing_where_the_text_is_not_what_it_seems(document: bytes) -> None:
-    glance = taught(document)
-    assert glance.match_events(b"data: " + document + b"\n\n") is None
+def test_an_ambiguous_chunk_gives_no_template(document: bytes) -> None:
+    fast_path = learn_template(document)
+    assert fast_path.match_events(b"data: " + document + b"\n\n") is None
 
 
 @pytest.mark.parametrize("leak", ["never", "unopened"])
-def test_what_it_sees_stirs_as_what_is_read(leak: Any) -> None:
-    def stirred(glance: ChunkFastPath | None) -> list[bool]:
-        parser = EventParser(SseFraming(), CompletionReader(Quirks(inline_think=leak)), glance)
+def test_it_reports_progress_like_the_reader(leak: Any) -> None:
+    def record_progress(fast_path: ChunkFastPath | None) -> list[bool]:
+        parser = EventParser(SseFraming(), CompletionReader(Quirks(inline_think=leak)), fast_path)
         stirs = []
         for data in (events(b'"a"'), events(b'""'), b": comment\n\n", events(b'"b"'), events(b'""', b'""')):
             parser.feed(data)
             stirs.append(parser.made_progress)
         return stirs
 
-    assert stirred(ChunkFastPath()) == stirred(None) == [True, False, False, True, False]
+    assert record_progress(ChunkFastPath()) == record_progress(None) == [True, False, False, True, False]
 
 
-def test_it_does_not_learn_for_ever() -> None:
-    glance = ChunkFastPath()
+def test_the_number_of_templates_is_limited() -> None:
+    fast_path = ChunkFastPath()
     for _ in range(MAX_TEMPLATES):
-        assert glance.decode_text(b'{"choices":[{"delta":{"content":"a"}}]}') == "a"
-    assert glance.decode_text(USUAL % b'"a"') == "a"
-    assert glance.match_events(events(b'"a"')) is None
+        assert fast_path.decode_text(b'{"choices":[{"delta":{"content":"a"}}]}') == "a"
+    assert fast_path.decode_text(USUAL % b'"a"') == "a"
+    assert fast_path.match_events(events(b'"a"')) is None
 
 
 CHUNKS: list[object] = [
@@ -143,14 +143,14 @@ CHUNKS: list[object] = [
     by_usage=st.booleans(),
     leak=st.sampled_from(["never", "tagged"]),
 )
-def test_it_never_changes_what_is_told(said: list[object], cuts: list[int], by_usage: bool, leak: Any) -> None:
+def test_it_gives_the_same_deltas_as_the_reader(said: list[object], cuts: list[int], by_usage: bool, leak: Any) -> None:
     body = sse(*said)
     edges = [0, *sorted(cut for cut in cuts if cut < len(body)), len(body)]
     pieces = [body[start:end] for start, end in pairwise(edges)]
     quirks = Quirks(provider="p", usage_ends_stream=by_usage, inline_think=leak)
     told = [
-        outcome(EventParser(SseFraming(), CompletionReader(quirks), glance), fed)
-        for glance in (None, ChunkFastPath())
+        outcome(EventParser(SseFraming(), CompletionReader(quirks), fast_path), fed)
+        for fast_path in (None, ChunkFastPath())
         for fed in (pieces, [body], [sse(event) for event in said])
     ]
     assert told.count(told[0]) == len(told), json.dumps(said)

@@ -45,7 +45,7 @@ USAGE = {
     "cost": 0.000304,
 }
 
-AT_ONCE: list[tuple[Any, ProviderAnswer]] = [
+TEXT_ONLY: list[tuple[Any, ProviderAnswer]] = [
     (completion(), ProviderAnswer(content="Hello.", finish_reason="stop")),
     (beside(**EMPTY, annotations=[]), ProviderAnswer(content="Hello.", finish_reason="stop")),
     (completion(None, {"finish_reason": None}), ProviderAnswer(content="Hello.", finish_reason="stop")),
@@ -90,8 +90,8 @@ AT_ONCE: list[tuple[Any, ProviderAnswer]] = [
 ]
 
 
-@pytest.mark.parametrize(("document", "reply"), AT_ONCE)
-def test_text_and_nothing_else_is_read_at_once(document: Any, reply: ProviderAnswer) -> None:
+@pytest.mark.parametrize(("document", "reply"), TEXT_ONLY)
+def test_text_only_answers_take_the_fast_path(document: Any, reply: ProviderAnswer) -> None:
     body = json.dumps(document).encode()
     assert decode_text_only(body, Quirks()) == reply
     assert decode_body(body, CompletionReader(Quirks())) == reply
@@ -132,12 +132,12 @@ def test_text_and_nothing_else_is_read_at_once(document: Any, reply: ProviderAns
         [],
     ],
 )
-def test_whatever_else_is_said_is_left_to_the_other_reader(document: Any) -> None:
+def test_other_answers_are_left_to_the_reader(document: Any) -> None:
     assert decode_text_only(json.dumps(document).encode(), Quirks()) is None
 
 
 @pytest.mark.parametrize("inline", ["tagged", "unopened"])
-def test_reasoning_that_may_leak_into_the_text_is_left_to_it_too(inline: Any) -> None:
+def test_text_that_may_hold_reasoning_is_left_to_the_reader(inline: Any) -> None:
     leaky = Quirks(inline_think=inline)
     assert decode_text_only(json.dumps(completion({"content": "<think>Hm.</think>Hello."})).encode(), leaky) is None
     body = json.dumps(completion({"content": "  <th"})).encode()
@@ -149,7 +149,7 @@ def test_reasoning_that_may_leak_into_the_text_is_left_to_it_too(inline: Any) ->
 
 
 @pytest.mark.parametrize("entry", wire_files.chats(".json"), ids=lambda entry: entry["file"])
-def test_what_providers_really_sent_means_the_same_either_way(entry: dict[str, Any]) -> None:
+def test_wire_files_decode_the_same_on_both_paths(entry: dict[str, Any]) -> None:
     body, quirks = wire_files.body_of(entry), wire_files.quirks_of(entry)
     if (reply := decode_text_only(body, quirks)) is not None:
         assert reply == decode_body(body, CompletionReader(quirks))
@@ -204,7 +204,7 @@ DOCUMENTS = st.fixed_dictionaries(
 
 
 @given(DOCUMENTS, st.sampled_from(["never", "tagged", "unopened"]))
-def test_no_answer_means_something_else_for_being_read_at_once(document: Any, inline: Any) -> None:
+def test_it_gives_the_same_answer_as_the_reader(document: Any, inline: Any) -> None:
     body, quirks = json.dumps(document).encode(), Quirks(inline_think=inline)
     reply = decode_text_only(body, quirks)
     if reply is None:

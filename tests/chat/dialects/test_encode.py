@@ -55,7 +55,7 @@ def less(document: dict[str, Any], *names: str) -> dict[str, Any]:
     }
 
 
-def test_what_the_caller_leaves_out_is_not_sent() -> None:
+def test_absent_fields_are_not_sent() -> None:
     assert body(CHAT) == {"model": "m", "messages": HELLO, "stream": False}
     assert body(OLLAMA) == {"model": "m", "messages": HELLO, "stream": False}
     assert body(RESPONSES) == {"model": "m", "input": HELLO, "stream": False, "store": False}
@@ -67,7 +67,7 @@ def test_what_the_caller_leaves_out_is_not_sent() -> None:
     }
 
 
-def test_everything_the_caller_may_ask_for() -> None:
+def test_every_field_is_sent() -> None:
     asked: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 9, "stop": "END", "seed": 7, "user": "u"}
     assert less(body(CHAT, **asked)) == asked
     assert less(body(OLLAMA, **asked)) == {
@@ -81,13 +81,13 @@ def test_everything_the_caller_may_ask_for() -> None:
     }  # fmt: skip
 
 
-def test_a_stop_that_cannot_be_sent_is_refused() -> None:
+def test_an_unsupported_stop_is_rejected() -> None:
     with pytest.raises(ErrBadRequest, match="`stop`"):
         body(RESPONSES, stop=["x"])
 
 
 @pytest.mark.parametrize("dialect", ALL)
-def test_streams_are_asked_for(dialect: Dialect) -> None:
+def test_streams_are_requested(dialect: Dialect) -> None:
     asked = body(dialect, stream=True)
     assert asked["stream"] is True
     assert asked.get("stream_options") == ({"include_usage": True} if dialect is CHAT else None)
@@ -123,7 +123,7 @@ def test_streams_are_asked_for(dialect: Dialect) -> None:
         (Quirks(completions_thinking="template"), {"think": "low"}, {"chat_template_kwargs": {"enable_thinking": True}}),
     ],
 )  # fmt: skip
-def test_the_facts_of_chat_completions(quirks: Quirks, fields: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_the_quirks_of_chat_completions(quirks: Quirks, fields: dict[str, Any], expected: dict[str, Any]) -> None:
     assert less(body(CHAT, quirks=quirks, **fields)) == expected
 
 
@@ -142,7 +142,7 @@ def test_the_facts_of_chat_completions(quirks: Quirks, fields: dict[str, Any], e
         (Quirks(schema="prompt"), {"format": SCHEMA}, {}),
     ],
 )
-def test_the_facts_of_ollama(quirks: Quirks, fields: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_the_quirks_of_ollama(quirks: Quirks, fields: dict[str, Any], expected: dict[str, Any]) -> None:
     assert less(body(OLLAMA, quirks=quirks, **fields)) == expected
 
 
@@ -160,7 +160,7 @@ def test_thinking_in_messages_has_a_budget(fields: dict[str, Any], expected: obj
     assert body(MESSAGES, **fields).get("thinking") == expected
 
 
-def test_thinking_that_leaves_no_room_for_an_answer_is_refused() -> None:
+def test_a_budget_that_leaves_no_room_for_an_answer_is_rejected() -> None:
     with pytest.raises(ErrBadRequest, match="`max_tokens`"):
         body(MESSAGES, think=True, max_tokens=1024)
     with pytest.raises(ErrBadRequest, match=r"`think`.*'lots'"):
@@ -182,7 +182,7 @@ def test_reasoning_in_responses(think: bool | str | None, expected: object) -> N
 
 @pytest.mark.parametrize("dialect", ALL)
 @pytest.mark.parametrize("name", ["model", "messages", "stream"])
-def test_options_cannot_undo_the_request(dialect: Dialect, name: str) -> None:
+def test_options_cannot_set_reserved_fields(dialect: Dialect, name: str) -> None:
     with pytest.raises(ErrBadRequest, match=rf"`options\.{name}`"):
         body(dialect, options={name: 1})
 
@@ -290,7 +290,7 @@ def test_a_conversation_in_responses() -> None:
     ]
 
 
-def test_arguments_that_were_cut_are_sent_back_where_an_object_is_wanted() -> None:
+def test_truncated_arguments_are_sent_as_an_object() -> None:
     calls = [{"id": "a", "function": {"name": "f", "arguments": '{"x": '}}]
     turns: list[dict[str, Any]] = [
         *HELLO,
@@ -313,7 +313,7 @@ def echo(dialect: Dialect, details: list[dict[str, Any]], quirks: Quirks, **mess
     return sent["input"][1] if dialect is RESPONSES else sent["messages"][1]
 
 
-def test_details_go_back_to_openrouter_verbatim_but_never_without_their_signature() -> None:
+def test_openrouter_receives_details_unchanged_but_only_signed_ones() -> None:
     encrypted = {"type": "reasoning.encrypted", "data": "x", "format": "google-gemini-v1", "index": 0}
     signed = {"type": "reasoning.text", "text": "a", "signature": "s", "format": "anthropic-claude-v1", "index": 1}
     unsigned = {"type": "reasoning.text", "text": "b", "format": "anthropic-claude-v1", "index": 2}
@@ -327,7 +327,7 @@ def test_details_go_back_to_openrouter_verbatim_but_never_without_their_signatur
     assert "reasoning_details" not in echo(CHAT, [signed], Quirks())
 
 
-def test_thinking_blocks_go_back_to_messages_unchanged_and_first() -> None:
+def test_thinking_blocks_are_sent_back_unchanged_and_first() -> None:
     details: list[dict[str, Any]] = [
         {"type": "thinking", "thinking": "a", "signature": "s", "index": 0},
         {"type": "redacted_thinking", "data": "x", "index": 1},
@@ -344,7 +344,7 @@ def test_thinking_blocks_go_back_to_messages_unchanged_and_first() -> None:
     assert unsigned[0] == {"type": "thinking", "thinking": "a", "signature": ""}
 
 
-def test_encrypted_reasoning_goes_back_to_responses() -> None:
+def test_encrypted_reasoning_is_sent_back_to_responses() -> None:
     item = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "E"}
     quirks = Quirks(reasoning_details=True)
     assert echo(RESPONSES, [item], quirks) == item
@@ -385,13 +385,13 @@ def test_tools_and_their_choice(choice: Any, chat: object, messages: object, res
     assert "tool_choice" not in sent(OLLAMA)
 
 
-def test_ollama_is_offered_only_the_tool_that_is_chosen() -> None:
+def test_ollama_receives_only_the_chosen_tool() -> None:
     other = {"type": "function", "function": {"name": "other", "parameters": {}}}
     choice = {"type": "function", "function": {"name": "other"}}
     assert body(OLLAMA, tools=[TOOL, other], tool_choice=choice)["tools"] == [other]
 
 
-def test_references_are_put_in_place_for_ollama() -> None:
+def test_references_are_inlined_for_ollama() -> None:
     parameters = {
         "type": "object",
         "properties": {"where": {"$ref": "#/$defs/Place", "description": "Where"}, "tree": {"$ref": "#/$defs/Tree"}},
@@ -410,7 +410,7 @@ def test_references_are_put_in_place_for_ollama() -> None:
     }
 
 
-def test_references_that_would_explode_are_left_alone() -> None:
+def test_references_that_would_expand_without_bound_stay() -> None:
     doubling = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)}
     parameters = {"type": "object", "properties": {"x": {"$ref": "#/$defs/d0"}}, "$defs": doubling}
     sent = body(OLLAMA, tools=[{"function": {"name": "f", "parameters": parameters}}])
@@ -428,12 +428,12 @@ def test_references_that_would_explode_are_left_alone() -> None:
         ({"tools": [TOOL], "tool_choice": {"type": "function"}}, "`tool_choice`"),
     ],
 )
-def test_what_is_no_tool_is_refused_by_name(dialect: Dialect, fields: dict[str, Any], where: str) -> None:
+def test_an_invalid_tool_is_rejected_by_name(dialect: Dialect, fields: dict[str, Any], where: str) -> None:
     with pytest.raises(ErrBadRequest, match=where):
         body(dialect, **fields)
 
 
-def test_a_tool_schema_that_is_none_is_refused_where_it_has_to_be_rewritten() -> None:
+def test_an_invalid_tool_schema_is_rejected_where_it_is_rewritten() -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "nonsense"}}}
     with pytest.raises(ErrBadRequest, match=r"`tools\[0\]\.function\.parameters`"):
         body(CHAT, tools=[tool], quirks=Quirks(schema_subset="moonshot"))
@@ -451,7 +451,7 @@ def picture(url: str, **detail: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_an_image_in_each_form() -> None:
+def test_an_image_in_each_dialect() -> None:
     assert body(CHAT, picture(DATA_URL, detail="low"))["messages"] == picture(DATA_URL, detail="low")
     assert body(OLLAMA, picture(DATA_URL))["messages"] == [{"role": "user", "content": "What?", "images": [PIXEL]}]
     assert body(MESSAGES, picture(DATA_URL))["messages"][0]["content"][1] == {
@@ -491,17 +491,17 @@ def test_a_remote_image_is_passed_on() -> None:
         ("data:image/png;base64,aGk", Quirks()),
     ],
 )
-def test_an_image_that_cannot_be_sent_is_refused_by_name(dialect: Dialect, url: str, quirks: Quirks) -> None:
+def test_an_unsupported_image_is_rejected_by_name(dialect: Dialect, url: str, quirks: Quirks) -> None:
     with pytest.raises(ErrBadRequest, match=r"`messages\[1\]\.content\[1\]\.image_url\.url`"):
         body(dialect, [*HELLO, *picture(url)], quirks=quirks)
 
 
-def test_ollama_takes_no_remote_image_whatever_the_facts_say() -> None:
+def test_ollama_rejects_remote_images_whatever_the_quirks() -> None:
     with pytest.raises(ErrBadRequest, match=r"`messages\[0\]\.content\[1\]\.image_url\.url`"):
         body(OLLAMA, picture("https://example.org/cat.png"))
 
 
-def test_the_place_of_an_image_is_named_as_the_caller_counts() -> None:
+def test_errors_name_the_position_of_an_image_in_the_request() -> None:
     for dialect in ALL:
         with pytest.raises(ErrBadRequest, match=r"`messages\[0\]"):
             body(dialect, picture("ftp://x"), format=SCHEMA, quirks=Quirks(schema="prompt"))
@@ -510,7 +510,7 @@ def test_the_place_of_an_image_is_named_as_the_caller_counts() -> None:
 # A form that is not spoken
 
 
-def test_gemini_is_another_endpoint() -> None:
+def test_generate_content_is_unsupported() -> None:
     with pytest.raises(LakehouseError, match=r"m of opencode .*generateContent") as caught:
         body(UNSUPPORTED_GENERATE_CONTENT, quirks=Quirks(provider="opencode"))
     assert caught.value.error_class == "wrong_endpoint"

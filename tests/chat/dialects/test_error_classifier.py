@@ -36,7 +36,7 @@ def opencode(type_: str, message: str, **rest: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("entry", wire_files.errors(), ids=lambda entry: entry["file"])
-def test_the_files(entry: dict[str, Any]) -> None:
+def test_the_wire_files(entry: dict[str, Any]) -> None:
     status, headers, body = wire_files.error_of(entry)
     error = classify(status, headers, body, provider=wire_files.provider_of(entry), now=NOW)
     expect = entry["expect"]
@@ -213,13 +213,13 @@ def test_the_error_types_of_openrouter(type_: str, expected: str) -> None:
 
 @pytest.mark.parametrize("code", AVAILABILITY)
 @pytest.mark.parametrize("retryable", [True, False])
-def test_the_availability_of_openrouter_is_trusted(code: str, retryable: bool) -> None:
+def test_the_availability_of_openrouter_decides_about_retries(code: str, retryable: bool) -> None:
     status, expected = AVAILABILITY[code]
     error = of(status, openai("…", availability={"code": code, "retryable": retryable, "retry_after": 12}))
     assert (error.error_class, error.retryable, error.retry_after) == (expected, retryable, 12)
 
 
-def test_the_balance_of_opencode_itself_is_not_the_callers() -> None:
+def test_the_balance_of_opencode_is_an_upstream_error() -> None:
     assert of(402, openai("Insufficient Balance"), provider="opencode").retryable
     assert of(402, openai("Insufficient Balance"), provider="kimi").error_class == "billing"
 
@@ -267,13 +267,13 @@ def test_an_error_inside_an_answer_carries_its_own_status(document: dict[str, An
         ({}, {}, None),
     ],
 )
-def test_when_it_may_be_asked_again(headers: dict[str, str], body: dict[str, Any], seconds: float | None) -> None:
+def test_the_wait_until_the_next_request(headers: dict[str, str], body: dict[str, Any], seconds: float | None) -> None:
     error = of(429, openai("slow down", **body), headers=headers)
     assert error.retry_after == (None if seconds is None else pytest.approx(seconds, abs=0.01))
 
 
 @pytest.mark.parametrize(("wait", "expected"), [("60", "rate_limit"), ("300", "rate_limit"), ("86400", "quota")])
-def test_a_limit_that_nobody_can_wait_for_is_a_quota(wait: str, expected: str) -> None:
+def test_a_rate_limit_of_more_than_five_minutes_is_a_quota(wait: str, expected: str) -> None:
     error = of(429, openai("slow down"), headers={"retry-after": wait})
     assert (error.error_class, error.retryable) == (expected, expected == "rate_limit")
     assert error.retry_after == float(wait)
@@ -292,7 +292,7 @@ SECRETS = [
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_no_key_is_shown(secret: str) -> None:
+def test_keys_are_redacted(secret: str) -> None:
     for body in (openai(f"Bad key {secret} given"), f"Bad key {secret} given".encode()):
         message = of(401, body).message
         assert "Bad key" in message
@@ -300,11 +300,11 @@ def test_no_key_is_shown(secret: str) -> None:
         assert secret.split("=")[-1].split('"')[-2 if '"' in secret else -1].removeprefix("Bearer ") not in message
 
 
-def test_our_own_key_is_not_shown_whatever_it_looks_like() -> None:
+def test_the_configured_key_is_redacted_whatever_its_shape() -> None:
     assert "plainword" not in of(401, openai("plainword is no good key"), secrets=("", "plainword")).message
 
 
-def test_a_key_that_the_cut_goes_through_is_not_shown() -> None:
+def test_a_truncated_key_is_redacted() -> None:
     message = of(400, ("sk-" + "a" * 60 + " ").encode() * 64 + b"x" * 200 + b"sk-bbbbbbbbbbbb").message
     assert "aaaa" not in message
     assert "bbbb" not in message
@@ -313,14 +313,14 @@ def test_a_key_that_the_cut_goes_through_is_not_shown() -> None:
 @pytest.mark.parametrize(
     "body", [openai("x" * 5000), b"y" * 5_000_000, ("ü" * 5000).encode(), openai("a\n\t b\x00c\x1b[31m" * 99)]
 )
-def test_what_is_shown_is_short_and_on_one_line(body: object) -> None:
+def test_excerpts_are_short_and_on_one_line(body: object) -> None:
     message = of(400, body, provider="p").message
     said = message.removeprefix("p answered 400: ")
     assert 250 < len(said) <= 300
     assert said.isprintable()
 
 
-def test_markup_is_not_shown() -> None:
+def test_markup_is_removed() -> None:
     page = b"<!doctype html><html><head><title>Bad\nGateway</title><script>var x=1</script></head><body>ray 1</body></html>"
     assert of(502, page, provider="p").message == "p answered 502: an HTML page: Bad Gateway"
     assert of(502, b"<h1>Sorry</h1>", provider="p").message == "p answered 502: an HTML page: Sorry"
@@ -337,13 +337,13 @@ def test_markup_is_not_shown() -> None:
         (502, openai("Provider returned error", metadata={"raw": "<html>Bad Gateway</html>"}), {}, "p answered 502: Provider returned error: an HTML page: Bad Gateway"),
     ],
 )  # fmt: skip
-def test_the_sentence(status: int, body: object, headers: dict[str, str], message: str) -> None:
+def test_the_message(status: int, body: object, headers: dict[str, str], message: str) -> None:
     error = of(status, body, provider="p", headers=headers)
     assert error.message == message
     assert not (status == 307 and error.retryable)
 
 
-def test_what_to_do_is_said_where_we_know_it() -> None:
+def test_advice_is_added_where_it_is_known() -> None:
     gate = openai("Kimi For Coding is currently only available for Coding Agents such as Kimi CLI, etc.")
     assert "messages form" in of(403, gate).message
     assert "max_tokens" in of(402, openai("This request requires more credits, or fewer max_tokens.")).message

@@ -53,7 +53,7 @@ def check(reply: ProviderAnswer, expect: dict[str, Any]) -> None:
 WHOLE = [entry for entry in wire_files.chats(".json") if not expects_error(entry)]
 
 
-def test_the_collection_is_there() -> None:
+def test_the_collection_is_complete() -> None:
     assert len(WHOLE) >= 15
     assert len(wire_files.streams()) >= 10
     assert len(wire_files.errors()) >= 40
@@ -67,7 +67,7 @@ def test_a_whole_answer(entry: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("entry", WHOLE, ids=name)
 @pytest.mark.parametrize("size", [1, 7, 4096])
-def test_a_whole_answer_where_a_stream_was_asked_for(entry: dict[str, Any], size: int) -> None:
+def test_a_whole_answer_to_a_request_for_a_stream(entry: dict[str, Any], size: int) -> None:
     deltas, reply = run(exchange(entry, stream=True).make_parser(), wire_files.body_of(entry), size)
     check(reply, entry["expect"])
     assert deltas == build_deltas(reply)
@@ -86,7 +86,7 @@ def test_a_stream(entry: dict[str, Any], size: int) -> None:
 
 
 @pytest.mark.parametrize("entry", [entry for entry in wire_files.streams() if not expects_error(entry)], ids=name)
-def test_a_stream_where_a_whole_answer_was_asked_for(entry: dict[str, Any]) -> None:
+def test_a_stream_to_a_request_for_a_whole_answer(entry: dict[str, Any]) -> None:
     check(exchange(entry, stream=False).decode(wire_files.body_of(entry)), entry["expect"])
 
 
@@ -104,7 +104,7 @@ def test_an_error_with_status_200(entry: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 4096])
 @pytest.mark.parametrize("entry", [entry for entry in wire_files.streams() if expects_error(entry)], ids=name)
-def test_an_error_in_a_stream_comes_after_what_was_said_before_it(entry: dict[str, Any], size: int) -> None:
+def test_an_error_in_a_stream_comes_after_the_deltas_before_it(entry: dict[str, Any], size: int) -> None:
     deltas: list[Delta] = []
     parser = wire_files.dialect_of(entry).make_parser(quirks=wire_files.quirks_of(entry))
 
@@ -119,7 +119,7 @@ def test_an_error_in_a_stream_comes_after_what_was_said_before_it(entry: dict[st
     assert deltas == [ContentPiece(entry["expect"]["partial_content"])]
 
 
-def test_a_model_that_was_only_loaded_has_said_nothing() -> None:
+def test_loading_a_model_is_an_empty_answer() -> None:
     body = (wire_files.WIRE / "ollama_chat_load.json").read_bytes()
     entry = {"file": "ollama_chat_load.json", "provider": "ollama"}
     with pytest.raises(LakehouseError) as caught:

@@ -33,7 +33,7 @@ from lakehouse.core.errors import LakehouseError
 # Framing
 
 
-def framed(framing: Framing, data: bytes, size: int) -> list[Event]:
+def split_events(framing: Framing, data: bytes, size: int) -> list[Event]:
     events = [event for start in range(0, len(data), size) for event in framing.feed(data[start : start + size])]
     return [*events, *framing.end()]
 
@@ -63,13 +63,13 @@ SEPARATORS = "a\u2028b\u0085c\x0bd\x0ce\x1cf".encode()
     ],
 )
 def test_server_sent_events(data: bytes, events: list[Event], size: int) -> None:
-    assert framed(SseFraming(), data, size) == events
+    assert split_events(SseFraming(), data, size) == events
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 4096])
 def test_lines_of_json(size: int) -> None:
     data = b"\xef\xbb\xbf1\n\r\n  \n2\r\n" + SEPARATORS + b"\n3"
-    assert framed(NdjsonFraming(), data, size) == [Event(b"1"), Event(b"2"), Event(SEPARATORS), Event(b"3")]
+    assert split_events(NdjsonFraming(), data, size) == [Event(b"1"), Event(b"2"), Event(SEPARATORS), Event(b"3")]
 
 
 @pytest.mark.parametrize("size", [1, 64, 4096])
@@ -82,7 +82,7 @@ def test_lines_of_json(size: int) -> None:
         (SseFraming(100), b"data: 1\n\n" + (b"data: " + b"x" * 50 + b"\n") * 3),
     ],
 )
-def test_what_came_before_a_line_that_is_too_long_is_not_lost(framing: Any, data: bytes, size: int) -> None:
+def test_events_before_a_line_that_is_too_long_are_kept(framing: Any, data: bytes, size: int) -> None:
     events: list[Event] = []
     fresh = type(framing)(100)
 
@@ -96,19 +96,19 @@ def test_what_came_before_a_line_that_is_too_long_is_not_lost(framing: Any, data
     assert events == [Event(b"1")]
 
 
-def test_a_line_of_exactly_the_bound_is_read() -> None:
+def test_a_line_of_exactly_the_limit_is_accepted() -> None:
     assert list(LineSplitter(4).feed(b"1234\n12345"[:9])) == [b"1234"]
 
 
 @pytest.mark.parametrize("dialect", [CHAT_COMPLETIONS, OLLAMA])
-def test_one_endless_line_is_an_error_and_not_memory(dialect: Any) -> None:
+def test_an_endless_line_is_an_error(dialect: Any) -> None:
     parser = dialect.make_parser(quirks=Quirks(provider="p"))
     with pytest.raises(LakehouseError, match="over its bound") as caught:
         feed_often(parser, b"x" * 65536, times=1024)  # 64 MiB
     assert caught.value.error_class == "upstream_error"
 
 
-def test_an_endless_answer_is_an_error_and_not_memory() -> None:
+def test_an_endless_answer_is_an_error() -> None:
     parser = CHAT_COMPLETIONS.make_parser(quirks=Quirks(provider="p"))
     event = f'data: {{"choices":[{{"delta":{{"content":"{"x" * 1_000_000}"}}}}]}}\n\n'.encode()
     with pytest.raises(LakehouseError, match=f"over the bound of {MAX_ANSWER}"):
@@ -127,7 +127,7 @@ def feed_often(parser: StreamParser, data: bytes, *, times: int) -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
-def test_json_is_read_as_it_was_written(value: Any) -> None:
+def test_json_round_trips(value: Any) -> None:
     for ascii_only in (True, False):
         assert decode_json(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
 
@@ -135,7 +135,7 @@ def test_json_is_read_as_it_was_written(value: Any) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"{", b"nan", b'{"a": NaN, "b": "\\ud83d"}', b"[" * 100_000, b'"\\ud83d', b"\xff"]
 )
-def test_what_is_no_json_is_a_value_error(data: bytes) -> None:
+def test_invalid_json_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - that it is one is the point
         decode_json(data)
 
@@ -153,7 +153,7 @@ def fragment(
     return {"index": index, "id": id, "function": {"name": name, "arguments": arguments}}
 
 
-def assembled(fragments: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+def assemble(fragments: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     calls = ToolCallAssembler()
     given: list[AnyToolCall] = []
     for piece in fragments:
@@ -239,18 +239,18 @@ ASSEMBLIES: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str, str]]]] =
 
 
 @pytest.mark.parametrize("case", ASSEMBLIES)
-def test_calls_are_put_together(case: str) -> None:
+def test_fragments_are_assembled(case: str) -> None:
     fragments, expected = ASSEMBLIES[case]
-    found = assembled(fragments)
+    found = assemble(fragments)
     assert [
         (id_ if not id_.startswith("call_") else "call_…", name, arguments) for id_, name, arguments in found
     ] == expected
     assert len({id_ for id_, _, _ in found}) == len(found)
     assert all(id_ for id_, _, _ in found)
-    assert assembled(fragments) == found  # made-up ids are the same each time
+    assert assemble(fragments) == found  # made-up ids are the same each time
 
 
-def test_a_call_is_given_out_as_soon_as_it_is_whole_for_certain() -> None:
+def test_a_call_is_returned_once_it_is_certainly_complete() -> None:
     calls = ToolCallAssembler()
     assert calls.add([fragment(0, id="a", name="f", arguments="{}")]) == []
     assert [call.id for call in calls.add([fragment(1, id="b", name="g")])] == ["a"]
@@ -259,7 +259,7 @@ def test_a_call_is_given_out_as_soon_as_it_is_whole_for_certain() -> None:
     assert [call.id for call in ToolCallAssembler().add([fragment(0, id="d", name="f", arguments={})])] == ["d"]
 
 
-def test_an_answer_has_so_many_calls_and_no_more() -> None:
+def test_the_number_of_calls_is_limited() -> None:
     calls = ToolCallAssembler()
     calls.add(fragment(index, id=f"c{index}", name="f", arguments="{") for index in range(MAX_CALLS))
     calls.add([fragment(0, arguments="}")])
@@ -267,7 +267,7 @@ def test_an_answer_has_so_many_calls_and_no_more() -> None:
         calls.add([fragment(MAX_CALLS, name="f")])
 
 
-def test_arguments_are_looked_at_for_so_long_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_parsing_of_arguments_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tool_call_fragments, "MAX_PARSED", 10_000)
     large = fragment(0, name="f", arguments='{"x": "' + "x" * 4000 + "}")
     calls = ToolCallAssembler()
@@ -287,7 +287,7 @@ QUADRATIC = {
 
 
 @pytest.mark.parametrize("work", QUADRATIC.values(), ids=QUADRATIC)
-def test_what_there_is_much_of_takes_its_time_once(work: Callable[[], object]) -> None:
+def test_large_answers_take_linear_time(work: Callable[[], object]) -> None:
     began = time.process_time()
     work()
     assert time.process_time() - began < 3  # a tenth of a second; half a minute when each looks at all before it
@@ -302,7 +302,7 @@ def test_arguments_without_a_name_are_an_error_unless_the_answer_was_cut() -> No
         calls.finish()
 
 
-def test_the_call_of_an_old_server() -> None:
+def test_a_function_call_of_an_old_server() -> None:
     answer = {
         "choices": [{"message": {"function_call": {"name": "f", "arguments": "{}"}}, "finish_reason": "function_call"}]
     }
@@ -311,7 +311,7 @@ def test_the_call_of_an_old_server() -> None:
     assert reply.finish_reason == "tool_calls"
 
 
-def test_ids_that_are_sent_back_are_unique_and_fit_everywhere() -> None:
+def test_sent_ids_are_unique_and_accepted_everywhere() -> None:
     ids = ToolCallIdMap()
     assert ids.add_call("call_1") == "call_1"
     assert ids.take_result_id("call_1") == "call_1"
@@ -328,7 +328,7 @@ def test_ids_that_are_sent_back_are_unique_and_fit_everywhere() -> None:
 
 
 @given(st.lists(st.text(max_size=80), max_size=12))
-def test_every_id_becomes_a_good_one(given_ids: list[str]) -> None:
+def test_every_id_becomes_an_accepted_one(given_ids: list[str]) -> None:
     ids = ToolCallIdMap()
     sent = [ids.add_call(id_) for id_ in given_ids]
     assert len(set(sent)) == len(sent)
@@ -351,11 +351,11 @@ def test_every_id_becomes_a_good_one(given_ids: list[str]) -> None:
         ({}, ""),
     ],
 )
-def test_the_fields_of_reasoning(message: dict[str, Any], expected: str) -> None:
+def test_reasoning_fields(message: dict[str, Any], expected: str) -> None:
     assert find_reasoning(message) == expected
 
 
-def test_details_are_put_together_by_their_index() -> None:
+def test_details_are_assembled_by_index() -> None:
     details = ReasoningDetails()
     details.add([{"type": "reasoning.text", "text": "a", "index": 0, "format": "f"}])
     details.add([{"type": "reasoning.text", "text": "b", "index": 0, "signature": None}])
@@ -394,7 +394,7 @@ LEAKS = [
 
 @pytest.mark.parametrize("size", [1, 2, 5, 100])
 @pytest.mark.parametrize(("text", "tagged", "unopened"), LEAKS)
-def test_reasoning_leaks_into_the_text(
+def test_reasoning_inside_the_text_is_split_off(
     text: str, tagged: tuple[str, str], unopened: tuple[str, str], size: int
 ) -> None:
     for splitter, expected in ((ThinkSplitter(), tagged), (ThinkSplitter(unopened=True), unopened)):
@@ -407,7 +407,7 @@ def test_reasoning_leaks_into_the_text(
         assert found == expected
 
 
-def test_text_is_not_held_back_longer_than_it_could_be_a_tag() -> None:
+def test_text_is_held_back_only_while_it_may_become_a_tag() -> None:
     splitter = ThinkSplitter()
     assert splitter.feed("<") == []
     assert splitter.feed("b>bold</b>") == [("content", "<b>bold</b>")]
@@ -416,7 +416,7 @@ def test_text_is_not_held_back_longer_than_it_could_be_a_tag() -> None:
     assert splitter.feed("b") == [("reasoning", "<b")]
 
 
-def test_reasoning_that_has_a_field_does_not_leak_as_well() -> None:
+def test_reasoning_in_a_field_ends_the_search_for_tags() -> None:
     answer = AnswerBuilder(Quirks(inline_think="unopened"))
     deltas = [*answer.add_reasoning("a"), *answer.add_text("b </think> c")]
     assert deltas == [ReasoningPiece(text="a"), ContentPiece(text="b </think> c")]
@@ -425,7 +425,7 @@ def test_reasoning_that_has_a_field_does_not_leak_as_well() -> None:
 # Counts and money
 
 
-def test_a_count_that_no_computer_could_reach_is_none() -> None:
+def test_a_count_beyond_the_limit_is_none() -> None:
     """Bytes that are no UTF-8 are read by Python's own parser, which knows an infinite number."""
     document = decode_json(b'{"text": "\xff", "usage": [1e999, -1, 2.5, true, "7", 7, 7.0]}')
     assert isinstance(document, dict)

@@ -43,7 +43,7 @@ def chain(names: str, *, length: int = 20) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("names", ["#/$defs/a{}", "#n{}"])
-def test_a_schema_that_explodes_is_refused_however_it_refers(names: str) -> None:
+def test_a_schema_that_expands_without_bound_is_rejected_for_every_kind_of_reference(names: str) -> None:
     with pytest.raises(ErrBadRequest, match=f"`format` .* more than {MAX_EXPANDED} schemas with its references"):
         compile_schema(chain(names))
     assert SchemaCost(chain(names, length=3)).expanded > 4**3
@@ -67,12 +67,12 @@ def test_a_schema_that_explodes_is_refused_however_it_refers(names: str) -> None
         ({"$ref": "https://json-schema.org/draft/2020-12/schema"}, {"type": "string"}),
     ],
 )
-def test_references_that_lead_somewhere_are_followed(schema: dict[str, Any], fitting: object) -> None:
+def test_references_are_followed(schema: dict[str, Any], fitting: object) -> None:
     assert AnswerValidator(schema, provider="p").extract_json(json.dumps(fitting)) == json.dumps(fitting)
 
 
 @pytest.mark.parametrize("reference", ["#nowhere", "other.json", "https://example.com/schema#/a"])
-def test_a_reference_that_leads_nowhere_is_named(reference: str) -> None:
+def test_an_unresolvable_reference_is_named(reference: str) -> None:
     with pytest.raises(SchemaTooComplex, match=f"'{reference}' is no path in it"):
         SchemaCost({"$ref": reference})
 
@@ -80,7 +80,7 @@ def test_a_reference_that_leads_nowhere_is_named(reference: str) -> None:
 @pytest.mark.parametrize(
     "schema", [{"items": nested(10**4, {})}, chain("#/$defs/a{}", length=2000)], ids=["lists", "references"]
 )
-def test_a_schema_that_nests_without_end_is_refused(schema: dict[str, Any]) -> None:
+def test_a_schema_that_nests_too_deeply_is_rejected(schema: dict[str, Any]) -> None:
     with pytest.raises(SchemaTooComplex, match="nested too deeply"):
         SchemaCost(schema)
 
@@ -98,23 +98,23 @@ PARTS = chain("#/$defs/a{}", length=6)["$defs"]
         {"const": {"$anchor": "n0"}, "$defs": PARTS, "$ref": "#n0"},
     ],
 )
-def test_what_a_schema_comes_to_is_not_hidden_by_names(schema: dict[str, Any]) -> None:
+def test_the_cost_counts_schemas_behind_every_keyword(schema: dict[str, Any]) -> None:
     assert SchemaCost(schema).expanded > 4**6
 
 
 @pytest.mark.parametrize("keyword", ["const", "default", "examples", "x-ours"])
-def test_what_is_no_schema_refers_to_nothing(keyword: str) -> None:
+def test_values_that_are_no_schemas_have_no_references(keyword: str) -> None:
     assert SchemaCost({keyword: {"$ref": "nowhere"}}).expanded == 1
 
 
-def test_schemas_that_depend_on_each_other_are_looked_at_once() -> None:
+def test_mutually_dependent_schemas_count_once() -> None:
     schema: dict[str, Any] = {}
     for _ in range(100):
         schema = {"dependentSchemas": {"a": schema}}
     assert SchemaCost(schema).expanded == 101
 
 
-def test_numbers_beyond_every_float_are_only_too_many() -> None:
+def test_costs_beyond_every_float_are_compared() -> None:
     wide = {"anyOf": [{"type": "array", "minItems": 1, "items": {"$ref": "#"}}] * 9}
     assert SchemaCost(wide).estimate_error_checks(nested(400, [])) > 10**308
     with pytest.raises(SchemaMismatch, match="to say where"):
@@ -122,13 +122,13 @@ def test_numbers_beyond_every_float_are_only_too_many() -> None:
 
 
 @pytest.mark.parametrize("depth", [4, 20, 400])
-def test_an_answer_is_checked_in_no_time_though_to_say_where_it_is_wrong_would_take_for_ever(depth: int) -> None:
+def test_an_answer_is_checked_fast_where_locating_the_mismatch_would_not_end(depth: int) -> None:
     """Whoever tries it without the bound does not see the end of the second."""
     with pytest.raises(SchemaMismatch, match="not valid under any" if depth < 5 else "to say where"):
         AnswerValidator(BRANCHING, provider="p").extract_json(json.dumps(nested(depth, [])))
 
 
-def test_where_an_honest_answer_is_wrong_is_said() -> None:
+def test_a_mismatch_in_an_ordinary_answer_is_located() -> None:
     value: Any = {"v": "x"}
     for _ in range(8):
         value = {"v": 1, "c": [{"v": 1}, value]}
@@ -145,7 +145,7 @@ def test_a_large_flat_answer_is_cheap() -> None:
     assert effort.estimate_error_checks(value[:10]) < MAX_ERROR_CHECKS / 10
 
 
-def test_an_answer_too_large_for_its_schema_is_none_that_fits() -> None:
+def test_an_answer_too_large_for_its_schema_is_a_mismatch() -> None:
     schema = {"items": {"anyOf": [{"pattern": f"^{number}$"} for number in range(5000)]}}
     with pytest.raises(SchemaMismatch, match="to be checked"):
         AnswerValidator(schema, provider="p").extract_json(json.dumps(["4999"] * 5000))

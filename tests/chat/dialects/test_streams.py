@@ -82,7 +82,7 @@ def failure_of(body: bytes, dialect: Dialect | None = None, **quirks: Any) -> La
         b'event: x\nid: 7\nretry: 9\ndata: {"choices":\ndata: [{"delta":{"content":"Hi"},"finish_reason":"stop"}]}',
     ],
 )  # fmt: skip
-def test_an_honest_end(body: bytes) -> None:
+def test_a_complete_stream(body: bytes) -> None:
     deltas, reply = read(body)
     assert deltas == [ContentPiece("Hi")]
     assert (reply.content, reply.finish_reason) == ("Hi", "stop")
@@ -115,7 +115,7 @@ def test_an_honest_end(body: bytes) -> None:
         (sse(chunk("", finish="content_filter"), DONE), "content_policy"),
     ],
 )
-def test_no_honest_end(body: bytes, error_class: str) -> None:
+def test_an_incomplete_stream(body: bytes, error_class: str) -> None:
     error = failure_of(body)
     assert error.error_class == error_class
     assert error.provider == "p"
@@ -131,7 +131,7 @@ USAGE_ENDS = [
 
 
 @pytest.mark.parametrize(("body", "finish"), USAGE_ENDS)
-def test_usage_may_be_an_end_where_the_provider_is_known_for_it(body: bytes, finish: str) -> None:
+def test_usage_ends_a_stream_of_a_provider_with_that_quirk(body: bytes, finish: str) -> None:
     _, reply = read(body, usage_ends_stream=True)
     assert (reply.finish_reason, reply.usage.output_tokens) == (finish, 4)
     assert failure_of(body).error_class == "incomplete_stream"
@@ -151,7 +151,7 @@ def test_usage_may_be_an_end_where_the_provider_is_known_for_it(body: bytes, fin
         ),
     ],
 )
-def test_usage_is_no_end_when_it_is_not_the_last_word(body: bytes) -> None:
+def test_usage_before_content_does_not_end_a_stream(body: bytes) -> None:
     assert failure_of(body, usage_ends_stream=True).error_class == "incomplete_stream"
 
 
@@ -166,12 +166,12 @@ def test_finish_reasons(finish: str, expected: str) -> None:
     assert read(sse(chunk("Hi", finish=finish)))[1].finish_reason == expected
 
 
-def test_a_budget_that_went_into_reasoning_is_an_answer() -> None:
+def test_reasoning_alone_is_an_answer() -> None:
     _, reply = read(sse(chunk(reasoning="Let me"), chunk("", finish="length")))
     assert (reply.content, reply.reasoning, reply.finish_reason) == ("", "Let me", "length")
 
 
-def test_a_refusal_is_told_as_what_it_is() -> None:
+def test_a_refusal_is_marked_as_one() -> None:
     deltas, reply = read(sse(chunk(refusal="I will"), chunk(refusal=" not."), chunk(finish="stop")))
     assert deltas == [DetailedContentPiece(text, refusal=True) for text in ("I will", " not.")]
     assert (reply.content, reply.finish_reason) == ("I will not.", "content_filter")
@@ -183,7 +183,7 @@ def test_one_delta_may_have_reasoning_and_text() -> None:
     assert deltas == [ReasoningPiece("a"), ContentPiece("b")]
 
 
-def test_usage_in_odd_places_is_never_added_up() -> None:
+def test_usage_is_not_summed() -> None:
     choice_usage = {"choices": [{"delta": {}, "finish_reason": "stop", "usage": {**USAGE, "cached_tokens": 2}}]}
     body = sse(
         chunk("Hi", usage=None),
@@ -198,7 +198,7 @@ def test_usage_in_odd_places_is_never_added_up() -> None:
     assert usage.reasoning_tokens is None  # nobody said zero
 
 
-def test_an_error_after_text_comes_with_the_next_call_whatever_came_together() -> None:
+def test_an_error_after_text_comes_with_the_next_call() -> None:
     body = sse(chunk("Hi"), {"error": {"message": "x", "code": 503}}, chunk("lost"))
     parser = CHAT_COMPLETIONS.make_parser(quirks=Quirks())
     assert parser.feed(body) == [ContentPiece("Hi")]
@@ -208,7 +208,7 @@ def test_an_error_after_text_comes_with_the_next_call_whatever_came_together() -
             call()
 
 
-def test_the_end_mark_is_told_apart_from_the_proof() -> None:
+def test_finished_differs_from_complete() -> None:
     parser = CHAT_COMPLETIONS.make_parser(quirks=Quirks())
     parser.feed(sse(chunk("Hi")))
     assert (parser.complete, parser.finished) == (False, False)
@@ -218,7 +218,7 @@ def test_the_end_mark_is_told_apart_from_the_proof() -> None:
     assert (parser.complete, parser.finished) == (True, True)
 
 
-def test_half_a_surrogate_pair_and_bytes_that_are_no_utf8_do_not_cut_an_answer() -> None:
+def test_invalid_characters_do_not_cut_an_answer() -> None:
     body = (
         sse(r'{"choices":[{"delta":{"content":"a\ud83d\ude00\ud83d b"}}]}')
         + b'data: {"choices":[{"delta":{"content":"\xff"},"finish_reason":"stop"}]}\n\n'
@@ -246,7 +246,7 @@ def line(content: str = "", **rest: Any) -> bytes:
         (b"<html>hello</html>\n", "incomplete_stream"),
     ],
 )
-def test_ollama_has_no_honest_end(body: bytes, error_class: str) -> None:
+def test_an_incomplete_stream_of_ollama(body: bytes, error_class: str) -> None:
     assert failure_of(body, OLLAMA).error_class == error_class
 
 
@@ -259,7 +259,7 @@ def test_ollama_has_no_honest_end(body: bytes, error_class: str) -> None:
         line("Hi") + b"\r\n\n" + line(done=True, done_reason="stop") + b"{trailing\n",
     ],
 )
-def test_ollama_has_an_honest_end(body: bytes) -> None:
+def test_a_complete_stream_of_ollama(body: bytes) -> None:
     assert read(body, OLLAMA)[1].content == "Hi"
 
 
@@ -387,7 +387,7 @@ def without(*kinds: str) -> list[dict[str, Any]]:
         without("delta", "done", "added"),  # everything comes with the end
     ],
 )
-def test_a_response_says_the_same_whole_and_streamed(events: list[dict[str, Any]]) -> None:
+def test_a_response_decodes_the_same_whole_and_streamed(events: list[dict[str, Any]]) -> None:
     whole = RESPONSES.decode(json.dumps(RESPONSE).encode(), quirks=Quirks())
     deltas, reply = read(sse(*events, COMPLETED, names=True), RESPONSES)
     assert reply == whole
@@ -434,7 +434,7 @@ def test_the_status_of_a_response(status: str, details: object, expected: str) -
         ([{"type": "response.completed", "response": {"status": "completed", "output": []}}], "empty_response"),
     ],
 )  # fmt: skip
-def test_a_response_without_an_honest_end(events: list[dict[str, Any]], error_class: str) -> None:
+def test_an_incomplete_response(events: list[dict[str, Any]], error_class: str) -> None:
     assert failure_of(sse(*events, names=True), RESPONSES).error_class == error_class
 
 
@@ -486,7 +486,7 @@ def outcome(parser: StreamParser, pieces: list[bytes]) -> tuple[list[Delta], Pro
 
 @settings(max_examples=150, deadline=None)
 @given(case=st.sampled_from(CORPUS), cuts=st.lists(st.integers(0, 6000), max_size=30))
-def test_any_split_says_the_same(case: tuple[str, Dialect, bytes, Quirks], cuts: list[int]) -> None:
+def test_any_split_gives_the_same_deltas(case: tuple[str, Dialect, bytes, Quirks], cuts: list[int]) -> None:
     _, dialect, body, quirks = case
     edges = [0, *sorted(cut for cut in cuts if cut < len(body)), len(body)]
     pieces = [body[start:end] for start, end in pairwise(edges)]
@@ -494,7 +494,7 @@ def test_any_split_says_the_same(case: tuple[str, Dialect, bytes, Quirks], cuts:
 
 
 @pytest.mark.parametrize("case", CORPUS, ids=lambda case: case[0])
-def test_no_truncation_ends_honestly_before_the_answer_is_proven_whole(
+def test_a_truncated_stream_is_incomplete(
     case: tuple[str, Dialect, bytes, Quirks],
 ) -> None:
     """At every byte: a cut answer is an error, or it says all that the whole one says.
@@ -521,7 +521,7 @@ def said(reply: ProviderAnswer) -> tuple[object, ...]:
 
 @settings(max_examples=200, deadline=None)
 @given(case=st.sampled_from(CORPUS), noise=st.lists(st.binary(max_size=40), max_size=6), at=st.integers(0, 4000))
-def test_nothing_that_arrives_raises_anything_but_our_errors(
+def test_arbitrary_bytes_raise_only_lakehouse_errors(
     case: tuple[str, Dialect, bytes, Quirks], noise: list[bytes], at: int
 ) -> None:
     _, dialect, body, quirks = case
@@ -587,9 +587,7 @@ TYPES = st.sampled_from(
     dialect=st.sampled_from([CHAT_COMPLETIONS, OLLAMA, MESSAGES, RESPONSES]),
     documents=st.lists(st.dictionaries(FIELDS, st.one_of(JSON, TYPES), max_size=6), max_size=5),
 )
-def test_no_shape_of_an_answer_raises_anything_but_our_errors(
-    dialect: Dialect, documents: list[dict[str, Any]]
-) -> None:
+def test_arbitrary_shapes_raise_only_lakehouse_errors(dialect: Dialect, documents: list[dict[str, Any]]) -> None:
     for document in documents:
         with suppress(LakehouseError):
             dialect.decode(json.dumps(document).encode(), quirks=Quirks())
@@ -600,7 +598,7 @@ def test_no_shape_of_an_answer_raises_anything_but_our_errors(
 
 
 @pytest.mark.parametrize("index", [{}, [], [[]], {"a": 1}, None])
-def test_an_index_that_is_none_is_taken_as_missing(index: object) -> None:
+def test_an_invalid_index_counts_as_missing(index: object) -> None:
     reader = ResponseReader(Quirks(provider="p"))
     item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
     for event in (

@@ -63,7 +63,7 @@ def body(dialect: Dialect, level: SchemaLevel, **fields: Any) -> dict[str, Any]:
 # Asking
 
 
-def test_the_schema_goes_where_it_is_enforced() -> None:
+def test_an_enforced_schema_in_each_dialect() -> None:
     named = {"name": "City_facts", "schema": SCHEMA, "strict": True}
     assert body(CHAT, "native")["response_format"] == {"type": "json_schema", "json_schema": named}
     assert body(RESPONSES, "native")["text"] == {"format": {"type": "json_schema", **named}}
@@ -71,7 +71,7 @@ def test_the_schema_goes_where_it_is_enforced() -> None:
     assert body(CHAT, "native")["messages"] == HELLO
 
 
-def test_strict_is_said_only_of_a_schema_that_keeps_its_rules() -> None:
+def test_strict_is_set_only_for_a_schema_that_meets_its_rules() -> None:
     inner = {**SCHEMA, "properties": {**SCHEMA["properties"], "city": LOOSE}}
     for schema in (LOOSE, inner, LIST, {**SCHEMA, "required": ["city"]}):
         sent = body(CHAT, "native", format=schema)["response_format"]["json_schema"]
@@ -95,7 +95,7 @@ def test_a_json_mode_with_the_schema_in_the_prompt(dialect: Dialect, where: str)
 
 @pytest.mark.parametrize("first", ["system", "developer"])
 @pytest.mark.parametrize("content", ["Be kind.", [{"type": "text", "text": "Be kind."}]])
-def test_what_the_system_says_already_stays_in_front(first: str, content: object) -> None:
+def test_an_existing_system_message_stays_first(first: str, content: object) -> None:
     sent = body(OLLAMA, "prompt", messages=[{"role": first, "content": content}, *HELLO])
     assert [message["role"] for message in sent["messages"]] == ["system", "user"]
     assert sent["messages"][0]["content"].startswith("Be kind.")
@@ -118,7 +118,7 @@ def test_a_tool_whose_arguments_are_the_answer() -> None:
     assert [tool["function"]["name"] for tool in body(OLLAMA, "tool")["tools"]] == [ANSWER_TOOL]
 
 
-def test_the_tool_is_not_forced_beside_other_tools_or_thinking() -> None:
+def test_the_answer_tool_is_not_forced_beside_other_tools_or_thinking() -> None:
     assert body(CHAT, "tool", tools=[TOOL])["tool_choice"] == "required"
     assert body(MESSAGES, "tool", tools=[TOOL])["tool_choice"] == {"type": "any"}
     assert body(CHAT, "tool", think=True)["tool_choice"] == "auto"
@@ -126,7 +126,7 @@ def test_the_tool_is_not_forced_beside_other_tools_or_thinking() -> None:
     assert body(RESPONSES, "tool", think=True)["tool_choice"] == "auto"
 
 
-def test_what_is_no_object_is_wrapped_for_a_tool() -> None:
+def test_a_schema_of_another_type_is_wrapped_for_the_answer_tool() -> None:
     tool = body(CHAT, "tool", format=LIST)["tools"][0]["function"]
     assert tool["name"] == WRAPPED_ANSWER_TOOL
     assert tool["parameters"] == {
@@ -155,7 +155,7 @@ def test_any_json_without_a_mode(level: SchemaLevel) -> None:
     assert sent["messages"][0]["content"] == "Answer with JSON only."
 
 
-def test_a_grammar_that_the_model_does_not_see_is_told_it_as_well() -> None:
+def test_the_schema_is_also_in_the_prompt_where_the_model_does_not_see_the_grammar() -> None:
     sent = body(OLLAMA, "native", quirks={"schema_in_prompt": True})
     assert sent["format"] == SCHEMA
     assert '"population"' in sent["messages"][0]["content"]
@@ -171,23 +171,23 @@ def test_a_grammar_that_the_model_does_not_see_is_told_it_as_well() -> None:
         {"pattern": "("},
     ],
 )
-def test_what_is_no_schema_is_refused_and_nothing_is_fetched(schema: dict[str, Any]) -> None:
+def test_an_invalid_schema_is_rejected_and_nothing_is_fetched(schema: dict[str, Any]) -> None:
     with pytest.raises(ErrBadRequest, match="`format`"):
         exchange(format=schema)
 
 
-def test_a_reference_out_of_the_schema_is_not_even_tried() -> None:
+def test_a_reference_out_of_the_schema_is_not_followed() -> None:
     with pytest.raises(ErrBadRequest, match="is no path in it"):
         exchange(format={"$ref": "http://127.0.0.1:9/x"})
 
 
-def test_a_schema_that_grows_too_large_in_its_flavour_is_refused() -> None:
+def test_a_schema_that_grows_too_large_in_the_subset_is_rejected() -> None:
     wide = {"properties": {str(n): {} for n in range(300)}, "anyOf": [{"required": [str(n)]} for n in range(300)]}
     with pytest.raises(ErrBadRequest, match="too large"):
         exchange(format=wide, quirks={"schema_subset": "moonshot"})
 
 
-def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
+def test_a_schema_that_is_nested_too_deeply_is_rejected() -> None:
     deep: dict[str, Any] = {}
     for _ in range(5000):
         deep = {"items": deep}
@@ -223,12 +223,12 @@ DRESSED = [
 
 
 @pytest.mark.parametrize("text", DRESSED)
-def test_json_is_found_in_what_stands_around_it(text: str) -> None:
+def test_json_is_found_in_surrounding_text(text: str) -> None:
     assert exchange(level="prompt").decode(chat(text)).content == GHENT
 
 
 @pytest.mark.parametrize("text", DRESSED)
-def test_json_is_found_in_a_stream_and_given_out_once(text: str) -> None:
+def test_json_in_a_stream_is_returned_once(text: str) -> None:
     parser = exchange(level="prompt", stream=True).make_parser()
     assert parser.feed(streamed(*text)) == []
     assert parser.flush() == [ContentPiece(GHENT)]
@@ -236,7 +236,7 @@ def test_json_is_found_in_a_stream_and_given_out_once(text: str) -> None:
     assert parser.complete
 
 
-MISFITS = [
+MISMATCHES = [
     ('{"city":"Ghent","population":"many"}', r"at `\$\.population`: .*integer"),
     ('{"city":"Ghent","population":0}', r"at `\$\.population`: .*minimum"),
     ('{"city":"Ghent"}', r"at `\$`: .*population.* is a required property"),
@@ -248,9 +248,9 @@ MISFITS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "where"), MISFITS)
+@pytest.mark.parametrize(("text", "where"), MISMATCHES)
 @pytest.mark.parametrize("level", ["native", "prompt"])
-def test_an_answer_that_does_not_fit_is_an_error_that_says_where(text: str, where: str, level: SchemaLevel) -> None:
+def test_a_mismatch_is_an_error_with_its_place(text: str, where: str, level: SchemaLevel) -> None:
     with pytest.raises(LakehouseError, match=f"the answer of p does not fit `format`: {where}") as caught:
         exchange(level=level).decode(chat(text))
     assert caught.value.error_class == "upstream_error"
@@ -266,7 +266,7 @@ def test_a_part_of_an_answer_is_no_answer() -> None:
             exchange(level="prompt").decode(chat(text))
 
 
-def test_words_before_the_answering_call_are_not_the_answer() -> None:
+def test_text_before_the_answer_tool_call_is_not_the_answer() -> None:
     events = [
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "Let me see. "}},
         {
@@ -282,7 +282,7 @@ def test_words_before_the_answering_call_are_not_the_answer() -> None:
     assert parser.flush() == [ContentPiece(GHENT)]
 
 
-def test_the_place_is_told_in_lists_as_well() -> None:
+def test_the_place_of_a_mismatch_in_a_list() -> None:
     with pytest.raises(LakehouseError, match=r"at `\$\[1\]`"):
         exchange(format=LIST).decode(chat("[1, 2.5]"))
 
@@ -294,7 +294,7 @@ def test_an_enforced_answer_streams_as_it_arrives() -> None:
     assert parser.end().content == GHENT
 
 
-def test_what_was_given_out_with_a_fence_is_not_passed_off_as_json() -> None:
+def test_a_streamed_code_fence_is_a_mismatch() -> None:
     parser = exchange(stream=True).make_parser()
     parser.feed(streamed(f"```json\n{GHENT}\n```"))
     with pytest.raises(LakehouseError, match="other text around the JSON"):
@@ -303,7 +303,7 @@ def test_what_was_given_out_with_a_fence_is_not_passed_off_as_json() -> None:
 
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
 @pytest.mark.parametrize("level", ["native", "prompt"])
-def test_an_answer_that_was_cut_says_so_itself(finish: str, level: SchemaLevel) -> None:
+def test_a_truncated_answer_is_not_validated(finish: str, level: SchemaLevel) -> None:
     reply = exchange(level=level).decode(chat('{"city":"Gh', finish))
     assert (reply.content, reply.finish_reason) == ('{"city":"Gh', finish)
     parser = exchange(level=level, stream=True).make_parser()
@@ -312,13 +312,13 @@ def test_an_answer_that_was_cut_says_so_itself(finish: str, level: SchemaLevel) 
     assert parser.end().finish_reason == finish
 
 
-def test_a_call_of_the_callers_tool_is_not_an_answer_yet() -> None:
+def test_a_call_of_the_callers_tool_is_not_validated() -> None:
     call = {"id": "a", "function": {"name": "f", "arguments": "{}"}}
     reply = exchange(level="tool", tools=[TOOL]).decode(chat("Let me look.", "tool_calls", tool_calls=[call]))
     assert (reply.content, reply.finish_reason) == ("Let me look.", "tool_calls")
 
 
-def test_only_reasoning_is_left_alone() -> None:
+def test_reasoning_alone_is_not_validated() -> None:
     assert exchange().decode(chat("", reasoning="hm")).reasoning == "hm"
 
 
@@ -343,18 +343,18 @@ def test_the_arguments_of_the_tool_are_the_answer(schema: dict[str, Any], call: 
     assert parser.end() == reply
 
 
-def test_the_tool_in_the_messages_form() -> None:
+def test_the_answer_tool_in_messages() -> None:
     block = {"type": "tool_use", "id": "t", "name": ANSWER_TOOL, "input": json.loads(GHENT)}
     reply = exchange(MESSAGES).decode(json.dumps({"content": [block], "stop_reason": "tool_use"}).encode())
     assert (json.loads(reply.content), reply.tool_calls, reply.finish_reason) == (json.loads(GHENT), (), "stop")
 
 
-def test_the_arguments_are_checked_like_any_answer() -> None:
+def test_the_arguments_of_the_answer_tool_are_validated() -> None:
     with pytest.raises(LakehouseError, match=r"at `\$`"):
         exchange(level="tool").decode(chat(None, tool_calls=[answer_call(ANSWER_TOOL, "{}")]))
 
 
-def test_a_provider_that_ignores_the_schema_is_found_out() -> None:
+def test_an_ignored_schema_is_a_mismatch() -> None:
     ignored = (wire_files.WIRE / "ollama_cloud_schema_ignored.json").read_bytes()
     with pytest.raises(LakehouseError, match="does not fit `format`"):
         exchange(OLLAMA, level="prompt").decode(ignored)
@@ -370,7 +370,7 @@ def test_reasoning_streams_while_the_answer_is_held_back() -> None:
 # One body in place of a stream, and a stream in place of a body
 
 
-def either(dialect: Dialect, data: bytes, size: int) -> tuple[list[Any], ProviderAnswer]:
+def feed_pieces(dialect: Dialect, data: bytes, size: int) -> tuple[list[Any], ProviderAnswer]:
     parser = CallCodec(
         dialect, Request(model="m", messages=HELLO), model="m", stream=True, quirks=Quirks(provider="p")
     ).make_parser()
@@ -395,8 +395,8 @@ def either(dialect: Dialect, data: bytes, size: int) -> tuple[list[Any], Provide
         ),
     ],
 )
-def test_the_form_of_an_answer_is_seen_in_it(dialect: Dialect, data: bytes, size: int) -> None:
-    deltas, reply = either(dialect, data, size)
+def test_the_form_of_an_answer_is_detected_from_its_bytes(dialect: Dialect, data: bytes, size: int) -> None:
+    deltas, reply = feed_pieces(dialect, data, size)
     assert reply.content == "".join(delta.text for delta in deltas) == "Hi"
 
 
@@ -415,9 +415,9 @@ def test_the_form_of_an_answer_is_seen_in_it(dialect: Dialect, data: bytes, size
         (OLLAMA, b"{", "upstream_error"),
     ],
 )
-def test_what_is_neither_is_an_error(dialect: Dialect, data: bytes, error_class: str, size: int) -> None:
+def test_bytes_of_neither_form_are_an_error(dialect: Dialect, data: bytes, error_class: str, size: int) -> None:
     with pytest.raises(LakehouseError) as caught:
-        either(dialect, data, size)
+        feed_pieces(dialect, data, size)
     assert caught.value.error_class == error_class
 
 
@@ -438,17 +438,17 @@ def test_what_is_neither_is_an_error(dialect: Dialect, data: bytes, error_class:
         (b'{"choices":[{"error":{"code":502,"message":"gone"},"message":{"content":""},"finish_reason":"error"}]}', "upstream_error", "gone"),
     ],
 )  # fmt: skip
-def test_what_is_no_answer(data: bytes, error_class: str, said: str) -> None:
+def test_bodies_that_are_no_answers(data: bytes, error_class: str, said: str) -> None:
     with pytest.raises(LakehouseError, match=said) as caught:
         CHAT.decode(data, quirks=Quirks(provider="p"))
     assert caught.value.error_class == error_class
 
 
-def test_a_completion_that_does_not_say_why_it_ended_has_ended() -> None:
+def test_a_completion_without_a_finish_reason_is_complete() -> None:
     assert CHAT.decode(b'{"choices":[{"message":{"content":"Hi"}}]}', quirks=Quirks()).finish_reason == "stop"
 
 
-def test_a_body_in_place_of_a_stream_is_bounded() -> None:
+def test_a_body_instead_of_a_stream_is_limited() -> None:
     parser = CallCodec(CHAT, Request(model="m", messages=HELLO), model="m", stream=True, quirks=Quirks()).make_parser()
     parser.feed(b"{")
     for _ in range(511):
@@ -482,7 +482,7 @@ FLAVOURED: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("schema", "expected"), FLAVOURED)
-def test_moonshots_flavour(schema: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_the_moonshot_subset(schema: dict[str, Any], expected: dict[str, Any]) -> None:
     assert rewrite_for_moonshot(schema) == expected
     jsonschema_rs.validator_for(rewrite_for_moonshot(schema) | {"$defs": {"A": True}}, offline=True)
 
@@ -515,27 +515,27 @@ def schemas() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-def check_flavour(schema: dict[str, Any]) -> None:
+def check_subset(schema: dict[str, Any]) -> None:
     assert set(schema) <= KEYWORDS
     if "anyOf" in schema:
         assert set(schema) <= {"anyOf", "description"}
         for branch in schema["anyOf"]:
-            check_flavour(branch)
+            check_subset(branch)
         return
     assert isinstance(schema["type"], str)
     assert len({type(value) for value in schema.get("enum", [0])}) == 1
     for inner in schema.get("properties", {}).values():
-        check_flavour(inner)
+        check_subset(inner)
     if schema["type"] == "array":
-        check_flavour(schema["items"])
+        check_subset(schema["items"])
 
 
 @given(schemas())
-def test_whatever_the_schema_its_flavoured_form_keeps_the_rules(schema: dict[str, Any]) -> None:
-    check_flavour(rewrite_for_moonshot(schema))
+def test_every_rewritten_schema_is_in_the_subset(schema: dict[str, Any]) -> None:
+    check_subset(rewrite_for_moonshot(schema))
 
 
-def test_the_flavour_is_applied_to_tools_and_format_and_the_answer_is_checked_against_the_whole_schema() -> None:
+def test_tools_and_format_use_the_subset_and_the_answer_is_validated_against_the_whole_schema() -> None:
     bounded = {**SCHEMA, "title": "T"}
     sent = body(
         CHAT,
@@ -552,7 +552,7 @@ def test_the_flavour_is_applied_to_tools_and_format_and_the_answer_is_checked_ag
         exchange(format=bounded, quirks={"schema_subset": "moonshot"}).decode(chat('{"city":"Ghent","population":0}'))
 
 
-def test_nothing_but_a_call_piece_is_a_call() -> None:
+def test_tool_calls_are_delivered_as_call_pieces_only() -> None:
     parser = exchange(level="tool", stream=True, tools=[TOOL]).make_parser()
     chunk = {"choices": [{"delta": {"tool_calls": [answer_call("f", "{}")]}, "finish_reason": "stop"}]}
     deltas = [*parser.feed(b"data: " + json.dumps(chunk).encode() + b"\n\n"), *parser.flush()]
@@ -560,15 +560,15 @@ def test_nothing_but_a_call_piece_is_a_call() -> None:
     assert parser.end().finish_reason == "tool_calls"
 
 
-def laughing(levels: int) -> dict[str, Any]:
+def build_exponential_schema(levels: int) -> dict[str, Any]:
     """A schema of some hundred bytes that is tried ten times as often with each level."""
     defs: dict[str, Any] = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 10} for n in range(levels)}
     return {"$ref": "#/$defs/d0", "$defs": {**defs, f"d{levels}": {"type": "string"}}}
 
 
-def test_a_schema_that_grows_without_measure_is_refused_before_it_holds_up_everybody() -> None:
+def test_an_exponential_schema_is_rejected_fast() -> None:
     with pytest.raises(ErrBadRequest, match="with its references followed"):
-        compile_schema(laughing(20))
+        compile_schema(build_exponential_schema(20))
     node = {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"}}}}
     assert compile_schema(node)[0].is_valid({"children": [{"children": []}]})
-    assert not compile_schema(laughing(3))[0].is_valid(1)
+    assert not compile_schema(build_exponential_schema(3))[0].is_valid(1)

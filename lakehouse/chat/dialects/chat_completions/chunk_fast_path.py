@@ -5,7 +5,7 @@ decoded into a struct of the fields that the reader accesses; if any field but t
 than usual, the chunk is left to the reader. Where the chunks of a stream differ only in their text, the struct is
 skipped as well: the bytes around the text are compared with a template, and only the text is decoded.
 
-Equality with the reader: `test_chunk_fast_path.test_it_never_changes_what_is_told` (a property over chunks, cuts and
+Equality with the reader: `test_chunk_fast_path.test_it_gives_the_same_deltas_as_the_reader` (a property over chunks, cuts and
 quirks). Budget line: `streamed chat of 200 pieces` (`python -m tools.bench.budget`).
 """
 

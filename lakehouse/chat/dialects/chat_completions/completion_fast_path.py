@@ -4,7 +4,7 @@ Skips: decoding of the body into a dict, the inspection of its fields by `Comple
 body that does not have the documented shape exactly is left to the reader, which is lenient. In fields that neither of
 them reads, this path is the more lenient one: a number there may have any size.
 
-Equality with the reader: `test_completion_fast_path.test_no_answer_means_something_else_for_being_read_at_once` (a
+Equality with the reader: `test_completion_fast_path.test_it_gives_the_same_answer_as_the_reader` (a
 property over documents and quirks). Budget line: `whole chat` (`python -m tools.bench.budget`).
 """
 

@@ -74,11 +74,14 @@ class Phase(Enum):
     FAILED = auto()
 
 
+_BOUNDARY = Phase.BOUNDARY  # read for every chunk: a global costs half of a class attribute
+
+
 class EventParser:
     """A `StreamParser` made of a framing, a reader and optionally a fast path."""
 
     def __init__(self, framing: Framing, reader: Reader, fast_path: FastPath | None = None) -> None:
-        self.made_progress = False
+        self.made_progress = self.has_pending_error = self.finished = False  # attributes: read for every chunk
         self._framing = framing
         self._reader = reader
         self._fast_path = fast_path
@@ -97,32 +100,22 @@ class EventParser:
         return self._answer.complete
 
     @property
-    def has_pending_error(self) -> bool:
-        """True if the next call raises an error."""
-        return self._phase is Phase.FAILED
-
-    @property
-    def finished(self) -> bool:
-        """True once the end mark has been read."""
-        return self._answer.finished
-
-    @property
     def usage(self) -> Usage:
         """Tokens and cost read so far."""
         return self._answer.usage.build_usage()
 
     def feed(self, data: bytes) -> list[Delta]:
         """Parse the next bytes and return their deltas, see `StreamParser`."""
-        size = self._answer.size
-        texts = None
-        if self._phase is Phase.BOUNDARY and self._fast_path is not None:
-            texts = self._fast_path.match_events(data)
-        if texts is not None:
-            deltas = self._collect(map(self._answer.add_text, texts))
+        answer = self._answer
+        size = answer.size
+        fast_path = self._fast_path if self._phase is _BOUNDARY else None
+        if fast_path is not None and (texts := fast_path.match_events(data)) is not None:
+            deltas = self._collect(map(answer.add_text, texts))
         else:
             deltas = self._collect(starmap(self._read_event, self._framing.feed(data)))
             self._phase = self._get_next_phase()
-        self.made_progress = self._answer.size > size
+            self.finished = answer.finished
+        self.made_progress = answer.size > size
         return deltas
 
     def flush(self) -> list[Delta]:
@@ -145,7 +138,7 @@ class EventParser:
             return self._phase
         if self._answer.finished:
             return Phase.TRAILER
-        return Phase.BOUNDARY if self._framing.at_event_start else Phase.PARTIAL
+        return _BOUNDARY if self._framing.at_event_start else Phase.PARTIAL
 
     def _collect(self, batches: Iterable[list[Delta]], *, last: bool = False) -> list[Delta]:
         """Return the deltas of the events, read one after the other. An error is raised at once only if no delta came
@@ -164,6 +157,7 @@ class EventParser:
             self._error = error
         if self._error is not None:
             self._phase = Phase.FAILED
+            self.has_pending_error = True
             if not deltas:
                 raise self._error
         return deltas

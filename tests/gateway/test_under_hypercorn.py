@@ -10,8 +10,8 @@ from trio.testing import wait_all_tasks_blocked
 from wsproto.connection import ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
-from tests.gateway.test_websocket import Frames, echo, knock
 from tools.kit.gateway_services import OK, ServiceRequest, never_answer, open_gateway, serve_hypercorn
+from tools.kit.websocket_frames import Frames, echo, knock
 
 MIB = 1024 * 1024
 

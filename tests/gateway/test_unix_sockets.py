@@ -19,8 +19,8 @@ from lakehouse.runtime.probe import probe_upstreams
 from lakehouse.upstream import connect
 from lakehouse.upstream.address import parse_base_url
 from lakehouse.upstream.pool import Upstream
-from tests.gateway.test_websocket import Frames, agree, knock
 from tools.kit.gateway_services import Answer, ServiceRequest, never_answer, open_gateway
+from tools.kit.websocket_frames import Frames, agree, knock
 
 MIB = 1024 * 1024
 

@@ -33,7 +33,6 @@ from lakehouse.server.limits import Limits
 from lakehouse.server.server_state import ServerState, open_server_state
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.request import UpstreamRequest
-from tests.gateway.test_websocket import Frames, accept_key
 from tools.kit import scripted_upstream
 from tools.kit.gateway_services import Service, ServiceRequest, answer_ok
 from tools.kit.in_process_service import make_config
@@ -51,6 +50,7 @@ from tools.kit.service_with_providers import (
     streamed_response,
 )
 from tools.kit.socket_upstream import OK, Wire, open_socket_upstream
+from tools.kit.websocket_frames import Frames, accept_key
 
 PEM = Path(__file__).parents[2] / "tests" / "data" / "tls" / "localhost.pem"
 

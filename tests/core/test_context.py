@@ -6,12 +6,14 @@ import ast
 from collections.abc import Iterator
 from math import inf
 from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.core.attempts import AttemptRecord
-from lakehouse.core.context import RequestContext
+from lakehouse.core.context import Phase, RequestContext
 from lakehouse.core.errors import Attempt, ErrNotFound, ErrUpstream
 from lakehouse.core.trace_context import Trace
 
@@ -63,8 +65,8 @@ def test_the_search_finds_what_it_is_for(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_relayed_request() -> None:
     context = make()
     context.begin_relay("/v1/sql", "queryd")
-    for phase in ("connecting", "waiting", "streaming"):
-        context.begin_phase(phase)  # type: ignore[arg-type]
+    for phase in get_args(Phase):
+        context.begin_phase(phase)
     context.record_first_piece(100.2)
     context.add_upstream_time(0.25)
     context.record_response_status(200)
@@ -124,17 +126,15 @@ def test_the_first_cause_of_a_failure_is_kept() -> None:
 
 
 def test_the_client_is_asked_until_the_end() -> None:
-    class Client:
-        disconnected = False
-
-    context, client = make(), Client()
-    assert not context.client_disconnected
+    context, client = make(), SimpleNamespace(disconnected=False)
     context.watch_client(client)
-    assert not context.client_disconnected
+    seen = [context.client_disconnected]
     client.disconnected = True
-    assert context.client_disconnected
+    seen.append(context.client_disconnected)
     context.close(101.0)
-    assert not context.client_disconnected  # and the connection is not kept
+    seen.append(context.client_disconnected)  # the connection is not kept
+    assert seen == [False, True, False]
+    assert not make().client_disconnected
 
 
 def test_changed_fields_are_named_once() -> None:

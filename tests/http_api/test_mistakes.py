@@ -119,7 +119,7 @@ BODIES: list[tuple[bytes, str]] = [
     (b"[]", "object"),
     (b'"m"', "object"),
     (b"12", "object"),
-    (b"\xff\xfe{}", "not UTF-8 but UTF-16"),
+    (b"\xff\xfe{}", "it is UTF-16, and JSON is sent as UTF-8"),
     (b'{"model":"\xff","messages":[]}', "UTF-8"),
     (b'{"model":"m","messages":[{"role":"user","content":"\xc3("}]}', "UTF-8"),
     (b'{"model":"m","messages":[{"role":"user","content":"x"}],"temperature":NaN}', "not JSON"),

@@ -6,11 +6,11 @@ body. Where there is no lifeline it is a view of Quart's like any other, see `bl
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple, Protocol
 
-from lakehouse.asgi import body, request_scope
-from lakehouse.asgi.request_scope import BeginStream, RequestScope
+from lakehouse.asgi import request_scope
+from lakehouse.asgi.body import BodyLimits, receive_body
+from lakehouse.asgi.request_scope import BeginStream
 from lakehouse.asgi.sse import TryWrite
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.chat.api.errors import to_client_error
@@ -47,8 +47,7 @@ class ChatEndpoint:
 
     def __init__(self, chat: ApiFormat, *, max_body: int, timeout: float, idle_timeout: float) -> None:
         self._chat = chat
-        self._max_body = max_body
-        self._timeout = timeout
+        self._limits = BodyLimits(max_size=max_body, timeout=timeout)
         self._idle_timeout = idle_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +58,7 @@ class ChatEndpoint:
         try:
             answer = await self._chat.answer(
                 ParsedChat(  # without a name: a stream would keep the body for as long as it lasts
-                    await self._body(request, scope, receive),
+                    await receive_body(scope, receive, self._limits),
                     context,
                     request.begin_stream,
                     None if server is None else server.try_write,
@@ -72,10 +71,3 @@ class ChatEndpoint:
         if server is not None:
             server.idle_limit = self._idle_timeout
         await answer.send_to(send)
-
-    async def _body(self, request: RequestScope, scope: Scope, receive: Receive) -> bytes:
-        """The request's body, under the deadline of the whole call. No deadline is needed for a body that is here."""
-        read = partial(body.read_json_body, scope["headers"], receive, self._max_body)
-        if request.server is not None and request.server.body_received:
-            return await read()
-        return await body.read_in_time(read, self._timeout, request.context)

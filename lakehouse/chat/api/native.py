@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from lakehouse.asgi import body, request_scope, sse
+from lakehouse.asgi import request_scope, sse
+from lakehouse.asgi.json_body import decode_json
 from lakehouse.chat.api import responses
 from lakehouse.chat.api.endpoint import ParsedChat
 from lakehouse.chat.api.event_stream import EventStream
@@ -27,7 +28,7 @@ class NativeChat:
 
     async def answer(self, asked: ParsedChat) -> JsonResponse | EventStream:
         """See `ApiFormat`."""
-        query, context = body.decode(asked.body, Request), asked.context
+        query, context = decode_json(asked.body, Request), asked.context
         if query.stream:
             stream = self._dispatcher.stream(query, context=context)
             return EventStream(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from lakehouse.asgi import body
+from lakehouse.asgi.json_body import validation_errors
 from lakehouse.chat.model.parts import (
     Audio,
     AudioPart,
@@ -179,7 +179,7 @@ def message(place: int, given: GivenMessage, raw: JsonObject) -> Message:
         "annotations": tuple(given.annotations or ()),
         "cache_control": given.cache_control,
     }
-    with body.validation_errors(where):
+    with validation_errors(where):
         if extra or of_parts or of_calls:
             return OpenAIMessage(**fields, extra=extra, part_extra=of_parts, call_extra=of_calls)
         return Message(**fields)

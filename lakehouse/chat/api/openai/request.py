@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from lakehouse.asgi import body
+from lakehouse.asgi.json_body import convert_json, decode_json, validation_errors
 from lakehouse.chat.api.openai import messages
 from lakehouse.chat.api.openai.types import ChatCompletionRequest, FastChatCompletionRequest, FormatJson, FormatSchema
 from lakehouse.chat.model.parts import JsonObject
@@ -83,13 +83,13 @@ def _plain(given: FastChatCompletionRequest) -> Query:
 def parse_full(data: bytes) -> Query:
     """`parse` for any body."""
     try:
-        raw = body.decode(data, dict)
+        raw = decode_json(data, dict)
     except ErrBadRequest:
-        body.decode(
+        decode_json(
             data, ChatCompletionRequest
         )  # which knows the name of the field that has a number beyond all bounds
         raise
-    given = body.fit(raw, ChatCompletionRequest)
+    given = convert_json(raw, ChatCompletionRequest)
     for old, new in SUPERSEDED.items():
         if raw.get(old) is not None:
             raise ErrBadRequest(f"`{old}` is not supported: use `{new}`", field=old)
@@ -100,7 +100,7 @@ def parse_full(data: bytes) -> Query:
 
 
 def _request(raw: JsonObject, given: ChatCompletionRequest) -> OpenAIRequest:
-    with body.validation_errors():
+    with validation_errors():
         return OpenAIRequest(
             model=given.model,
             messages=tuple(map(messages.message, count(), given.messages, raw["messages"])),

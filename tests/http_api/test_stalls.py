@@ -23,7 +23,7 @@ import trustme
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.net.pace import LIMITS
 from lakehouse.server.limits import Limits
-from tools.kit.gateway_services import OK, GatewayWithServices, ServiceRequest, Wire, open_gateway
+from tools.kit.gateway_services import OK, GatewayWithServices, HttpStream, ServiceRequest, open_gateway
 from tools.kit.raw_http import GET, Client, RunningServer, serve_app, websocket
 from tools.kit.scripted_upstream import ReceivedRequest
 from tools.kit.service_with_providers import chunk, open_service_with_providers
@@ -61,14 +61,14 @@ def flooding(head: bytes, ended: list[float]) -> Callable[[ServiceRequest], Awai
     return flood
 
 
-async def stall(client: Wire) -> None:
+async def stall(client: HttpStream) -> None:
     await trio.sleep_forever()
 
 
-def sip(size: int, pause: float) -> Callable[[Wire], Awaitable[None]]:
+def sip(size: int, pause: float) -> Callable[[HttpStream], Awaitable[None]]:
     """Read a little, again and again."""
 
-    async def read(client: Wire) -> None:
+    async def read(client: HttpStream) -> None:
         while True:
             await trio.sleep(pause * T)
             await client.stream.receive_some(size)
@@ -76,7 +76,7 @@ def sip(size: int, pause: float) -> Callable[[Wire], Awaitable[None]]:
     return read
 
 
-READERS: dict[str, tuple[Callable[[Wire], Awaitable[None]], float]] = {
+READERS: dict[str, tuple[Callable[[HttpStream], Awaitable[None]], float]] = {
     "stalls": (stall, STALL),
     "takes a byte before every limit": (sip(1, 0.9), CRAWL),
     "takes a byte often": (sip(1, 0.05), CRAWL),
@@ -85,17 +85,17 @@ READERS: dict[str, tuple[Callable[[Wire], Awaitable[None]], float]] = {
 }
 
 
-async def small_client(there: GatewayWithServices) -> Wire:
+async def small_client(there: GatewayWithServices) -> HttpStream:
     """A client whose kernel takes little that it does not read."""
     stream = await trio.open_tcp_stream(*there.address)
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    return Wire(stream)
+    return HttpStream(stream)
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 @pytest.mark.parametrize(("reader", "limit"), READERS.values(), ids=READERS)
 async def test_a_reader_that_crawls_lets_go_of_its_upstream(
-    reader: Callable[[Wire], Awaitable[None]], limit: float, head: bytes, autojump_clock: trio.testing.MockClock
+    reader: Callable[[HttpStream], Awaitable[None]], limit: float, head: bytes, autojump_clock: trio.testing.MockClock
 ) -> None:
     ended: list[float] = []
     async with open_gateway(idle_timeout=T) as up, trio.open_nursery() as nursery:
@@ -120,10 +120,10 @@ SIZE = 3 * 1024 * 1024
 part in it when a buffer has overflowed."""
 
 
-def spoon(size: int, pause: float) -> Callable[[Wire], Awaitable[int]]:
+def spoon(size: int, pause: float) -> Callable[[HttpStream], Awaitable[int]]:
     """Read it all in large pieces with pauses, none as long as the limit."""
 
-    async def read(client: Wire) -> int:
+    async def read(client: HttpStream) -> int:
         got = len(client.waiting)
         while got < SIZE:
             await trio.sleep(pause * T)
@@ -146,7 +146,7 @@ PATIENT = {
 
 
 @pytest.mark.parametrize("reader", PATIENT.values(), ids=PATIENT)
-async def test_a_slow_reader_that_takes_part_is_served(reader: Callable[[Wire], Awaitable[int]]) -> None:
+async def test_a_slow_reader_that_takes_part_is_served(reader: Callable[[HttpStream], Awaitable[int]]) -> None:
     async def download(visit: ServiceRequest) -> None:
         await visit.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE)
         for _ in range(SIZE // len(PIECE)):
@@ -182,12 +182,12 @@ async def test_a_stream_with_little_to_say_is_not_slow(wait: float, autojump_clo
 # Bodies on their way up.
 
 
-async def nothing_more(client: Wire) -> None:
+async def nothing_more(client: HttpStream) -> None:
     await trio.sleep_forever()
 
 
-def drip(size: int, pause: float, *, chunked: bool = False) -> Callable[[Wire], Awaitable[None]]:
-    async def send(client: Wire) -> None:
+def drip(size: int, pause: float, *, chunked: bool = False) -> Callable[[HttpStream], Awaitable[None]]:
+    async def send(client: HttpStream) -> None:
         while True:
             await trio.sleep(pause * T)
             await client.send(b"%x\r\n%b\r\n" % (size, bytes(size)) if chunked else bytes(size))
@@ -209,7 +209,10 @@ SENDERS = {
 
 @pytest.mark.parametrize(("framing", "sender", "limit"), SENDERS.values(), ids=SENDERS)
 async def test_a_sender_that_crawls_is_a_504(
-    framing: bytes, sender: Callable[[Wire], Awaitable[None]], limit: float, autojump_clock: trio.testing.MockClock
+    framing: bytes,
+    sender: Callable[[HttpStream], Awaitable[None]],
+    limit: float,
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     async def take(visit: ServiceRequest) -> None:
         while await visit.some():
@@ -257,7 +260,7 @@ TAKERS = {
 @pytest.mark.parametrize("framing", [LENGTH, CHUNKS], ids=["a length", "chunks"])
 @pytest.mark.parametrize(("taker", "limit"), TAKERS.values(), ids=TAKERS)
 async def test_an_upstream_that_crawls_through_an_upload_is_a_504(
-    taker: Callable[[Wire], Awaitable[None]], limit: float, framing: bytes, autojump_clock: trio.testing.MockClock
+    taker: Callable[[HttpStream], Awaitable[None]], limit: float, framing: bytes, autojump_clock: trio.testing.MockClock
 ) -> None:
     async def take(visit: ServiceRequest) -> None:
         visit.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -49,7 +49,7 @@ from tools.kit.service_with_providers import (
     lines,
     streamed_response,
 )
-from tools.kit.socket_upstream import OK, Wire, open_socket_upstream
+from tools.kit.socket_upstream import OK, HttpStream, open_socket_upstream
 from tools.kit.websocket_frames import Frames, accept_key
 
 PEM = Path(__file__).parents[2] / "tests" / "data" / "tls" / "localhost.pem"
@@ -532,7 +532,7 @@ class Pieces:
         return self.left.pop()
 
 
-async def takes_all(wire: Wire) -> None:
+async def takes_all(wire: HttpStream) -> None:
     """Answer when the end of the body has come, and the next request on the same connection."""
     while True:
         head = await wire.head()

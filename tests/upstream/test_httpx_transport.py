@@ -16,7 +16,7 @@ from lakehouse.core.errors import ErrTimeout, ErrUpstream
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
 from tools.kit.scripted_upstream import ReceivedRequest, open_upstream, respond
-from tools.kit.socket_upstream import HELLO, OK, Wire, hello, open_socket_upstream
+from tools.kit.socket_upstream import HELLO, OK, HttpStream, hello, open_socket_upstream
 
 made: list[Upstream] = []
 
@@ -37,7 +37,7 @@ def to(*urls: str, **limits: float) -> Transport:
 async def test_a_request_arrives_as_it_was_written() -> None:
     heads: list[bytes] = []
 
-    async def script(wire: Wire) -> None:
+    async def script(wire: HttpStream) -> None:
         while True:
             heads.append(await wire.head())
             await wire.until(b"{}")
@@ -61,7 +61,7 @@ async def test_a_request_arrives_as_it_was_written() -> None:
 
 
 async def test_an_answer_is_handed_on_as_it_came() -> None:
-    async def script(wire: Wire) -> None:
+    async def script(wire: HttpStream) -> None:
         await wire.head()
         await wire.send(b"HTTP/1.1 200 Fine\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nContent-Length: 5\r\n\r\nhello")
         await wire.receive()
@@ -105,7 +105,7 @@ async def test_httpx_client_over_it() -> None:
 
 
 async def test_each_origin_has_its_upstream() -> None:
-    async def other(wire: Wire) -> None:
+    async def other(wire: HttpStream) -> None:
         await wire.head()
         await wire.send(OK + b"Content-Length: 5\r\n\r\nother")
         await wire.receive()
@@ -125,7 +125,7 @@ async def test_each_origin_has_its_upstream() -> None:
 async def test_a_body_that_streams(length: int | None) -> None:
     heads: list[bytes] = []
 
-    async def script(wire: Wire) -> None:
+    async def script(wire: HttpStream) -> None:
         heads.append(await wire.head())
         heads.append(await wire.until(b"0\r\n\r\n" if length is None else b"def"))
         await wire.send(HELLO)
@@ -148,7 +148,7 @@ async def test_a_body_that_streams(length: int | None) -> None:
 
 
 async def test_a_stream_left_early_leaves_no_rubbish_and_no_connection() -> None:
-    async def script(wire: Wire) -> None:
+    async def script(wire: HttpStream) -> None:
         await wire.head()
         await wire.send(OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
         assert await wire.receive() == b""
@@ -168,7 +168,7 @@ async def test_a_stream_left_early_leaves_no_rubbish_and_no_connection() -> None
 
 
 async def test_failures_are_ours(autojump_clock: trio.testing.MockClock) -> None:
-    async def script(wire: Wire) -> None:
+    async def script(wire: HttpStream) -> None:
         head = await wire.head()
         if b"/silent" not in head:
             await wire.send(OK + b"Content-Length: 9\r\n\r\nhello")
@@ -189,7 +189,7 @@ async def test_the_request_context_is_kept_up_to_date() -> None:
     phases: list[str] = []
     context = RequestContext(id="1", method="POST", path="/", started=0)
 
-    async def script(wire: Wire) -> None:
+    async def script(wire: HttpStream) -> None:
         await wire.head()
         await trio.testing.wait_all_tasks_blocked()
         phases.append(context.phase)
@@ -203,7 +203,7 @@ async def test_the_request_context_is_kept_up_to_date() -> None:
 
 
 async def test_a_cancelled_call_leaves_nothing() -> None:
-    async def script(wire: Wire) -> None:
+    async def script(wire: HttpStream) -> None:
         await wire.head()
         assert await wire.receive() == b""
 

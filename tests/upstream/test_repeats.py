@@ -23,7 +23,7 @@ from tools.kit.fake_providers import LAST, ask
 from tools.kit.gateway_services import ServiceRequest, answer_ok, open_gateway
 from tools.kit.scripted_upstream import ReceivedRequest, respond
 from tools.kit.service_with_providers import ollama, open_service_with_providers
-from tools.kit.socket_upstream import HELLO, Wire, open_socket_upstream
+from tools.kit.socket_upstream import HELLO, HttpStream, open_socket_upstream
 
 KEY = [(b"Idempotency-Key", b"a1")]
 
@@ -48,20 +48,20 @@ LARGE = bytes(6 * 1024 * 1024)
 BODIES = {"no body": b"", "a small body": b"body", "a large body": LARGE}
 
 
-async def nothing(wire: Wire) -> None:
+async def nothing(wire: HttpStream) -> None:
     """Not a byte of it is read: closing resets the connection."""
     await trio.lowlevel.wait_readable(wire.stream.socket)  # type: ignore[union-attr]
 
 
-async def a_part(wire: Wire) -> None:
+async def a_part(wire: HttpStream) -> None:
     await wire.receive(1)
 
 
-async def the_head(wire: Wire) -> None:
+async def the_head(wire: HttpStream) -> None:
     await wire.head()
 
 
-READ: dict[str, Callable[[Wire], Awaitable[None]]] = {
+READ: dict[str, Callable[[HttpStream], Awaitable[None]]] = {
     "nothing read": nothing,
     "a byte read": a_part,
     "the head read": the_head,
@@ -71,13 +71,13 @@ READ: dict[str, Callable[[Wire], Awaitable[None]]] = {
 class Upended:
     """An upstream whose first connection ends at its second request; it counts the requests that arrive."""
 
-    def __init__(self, read: Callable[[Wire], Awaitable[None]], *, reset: bool, after: float = 0) -> None:
+    def __init__(self, read: Callable[[HttpStream], Awaitable[None]], *, reset: bool, after: float = 0) -> None:
         self.arrived = 0
         self._read = read
         self._reset = reset
         self._after = after
 
-    async def __call__(self, wire: Wire) -> None:
+    async def __call__(self, wire: HttpStream) -> None:
         await wire.head()
         self.arrived += 1
         await wire.send(HELLO)
@@ -128,7 +128,7 @@ async def test_the_method_or_a_key_decides(
 async def test_what_was_read_of_it_and_its_size_do_not_matter(
     method: bytes,
     headers: list[tuple[bytes, bytes]],
-    read: Callable[[Wire], Awaitable[None]],
+    read: Callable[[HttpStream], Awaitable[None]],
     content: bytes,
     *,
     repeated: bool,
@@ -148,7 +148,7 @@ async def test_a_connection_that_ended_while_it_was_idle_is_not_used(method: byt
     """Nothing was written to it, so the request is sent once, on a new connection."""
     arrived = 0
 
-    async def one_answer(wire: Wire) -> None:
+    async def one_answer(wire: HttpStream) -> None:
         nonlocal arrived
         await wire.head()
         arrived += 1

@@ -200,12 +200,12 @@ def sse(*texts: str, gap: float = 0.0, after: float = 0.0) -> Script:
     return Script(wait=after, chunks=chunks)
 
 
-def ours(text: str, mode: str) -> Script:
+def ollama_answer(text: str, mode: str) -> Script:
     """Ollama's answer, in either mode."""
     return whole(text) if mode == "whole" else stream(text)
 
 
-def theirs(text: str, mode: str) -> Script:
+def openai_answer(text: str, mode: str) -> Script:
     """The same in OpenAI's form."""
     return completion(text) if mode == "whole" else sse(text)
 

@@ -36,7 +36,7 @@ TEST_TIMEOUT = 20.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-class Wire:
+class HttpStream:
     """A socket that is read in HTTP's units."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
@@ -135,7 +135,7 @@ class Answer:
         return name.encode() in dict(self.headers)
 
 
-class Client(Wire):
+class Client(HttpStream):
     """A client's connection to the door."""
 
     async def __aenter__(self) -> Self:
@@ -163,7 +163,7 @@ class Client(Wire):
         return Answer(int(start.split()[1]), headers)
 
 
-class ServiceRequest(Wire):
+class ServiceRequest(HttpStream):
     """A request as a service sees it, and the means to answer it."""
 
     start: bytes

@@ -14,7 +14,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 HELLO = OK + b"Content-Length: 5\r\n\r\nhello"
 
 
-class Wire:
+class HttpStream:
     """The upstream's end of one connection."""
 
     def __init__(self, stream: trio.abc.HalfCloseableStream | trio.SSLStream[trio.SocketStream], number: int) -> None:
@@ -54,7 +54,7 @@ class Wire:
         await trio.aclose_forcefully(stream)
 
 
-Script = Callable[[Wire], Awaitable[None]]
+Script = Callable[[HttpStream], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -71,9 +71,11 @@ async def open_socket_upstream(
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel):
             async with stream:
                 if tls is None:
-                    await script(Wire(stream, number))
+                    await script(HttpStream(stream, number))
                 else:
-                    await script(Wire(trio.SSLStream(stream, tls, server_side=True, https_compatible=True), number))
+                    await script(
+                        HttpStream(trio.SSLStream(stream, tls, server_side=True, https_compatible=True), number)
+                    )
 
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host=host))
@@ -81,7 +83,7 @@ async def open_socket_upstream(
         nursery.cancel_scope.cancel()
 
 
-async def hello(wire: Wire) -> None:
+async def hello(wire: HttpStream) -> None:
     """Answer every request (without a body) with HELLO."""
     while True:
         await wire.head()

@@ -21,13 +21,13 @@ from tools.kit.fake_providers import (
     context,
     event,
     line,
+    ollama_answer,
     open_fake_dispatcher,
-    ours,
+    openai_answer,
     refusal,
     settings,
     sse,
     stream,
-    theirs,
 )
 
 POLICY = {"hedge_after": 2.0}
@@ -40,7 +40,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 async def test_the_next_route_is_asked_as_well_and_wins(autojump_clock: MockClock, mode: str) -> None:
-    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(theirs("From the other.", mode).after(1.5))
+    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(openai_answer("From the other.", mode).after(1.5))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(*CHAIN), mode)
     assert text == "From the other."
@@ -62,7 +62,7 @@ async def test_the_time_of_a_hedge_that_lost_is_not_counted_beside_the_answers(a
 
 
 async def test_the_first_route_may_still_win_and_is_the_last_of_the_trail(autojump_clock: MockClock, mode: str) -> None:
-    ollama, openrouter = FakeProvider(ours("Hello.", mode).after(3)), FakeProvider(SILENCE)
+    ollama, openrouter = FakeProvider(ollama_answer("Hello.", mode).after(3)), FakeProvider(SILENCE)
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(*CHAIN), mode)
     assert text == "Hello."
@@ -71,14 +71,14 @@ async def test_the_first_route_may_still_win_and_is_the_last_of_the_trail(autoju
 
 
 async def test_a_route_that_answers_in_time_is_not_hedged(autojump_clock: MockClock, mode: str) -> None:
-    ollama, openrouter = FakeProvider(ours("Hello.", mode).after(1.999)), FakeProvider(theirs("", mode))
+    ollama, openrouter = FakeProvider(ollama_answer("Hello.", mode).after(1.999)), FakeProvider(openai_answer("", mode))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         await answer_of(dispatcher, ask(*CHAIN), mode)
     assert openrouter.requests == []
 
 
 async def test_without_hedge_after_or_another_route_nobody_is_hedged(autojump_clock: MockClock, mode: str) -> None:
-    ollama, openrouter = FakeProvider(ours("Hello.", mode).after(50)), FakeProvider(theirs("", mode))
+    ollama, openrouter = FakeProvider(ollama_answer("Hello.", mode).after(50)), FakeProvider(openai_answer("", mode))
     async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         await answer_of(dispatcher, ask(*CHAIN), mode)
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
@@ -89,7 +89,7 @@ async def test_without_hedge_after_or_another_route_nobody_is_hedged(autojump_cl
 async def test_the_losers_connection_is_closed_before_the_answer_ends(autojump_clock: MockClock, mode: str) -> None:
     """Also when the loser had its head and a part of its body already."""
     ollama = FakeProvider(Script(chunks=[(1, b" "), (inf, b"")]))
-    openrouter = FakeProvider(theirs("From the other.", mode))
+    openrouter = FakeProvider(openai_answer("From the other.", mode))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         if mode == "whole":
             await dispatcher(ask(*CHAIN))
@@ -124,7 +124,7 @@ async def test_a_hedge_that_fails_wins_nothing_and_gets_one_attempt(autojump_clo
 async def test_when_the_walk_fails_the_hedge_goes_on_alone(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = (
         FakeProvider(refusal(404, "model 'm' not found", after=3)),
-        FakeProvider(theirs("Late.", mode).after(9)),
+        FakeProvider(openai_answer("Late.", mode).after(9)),
     )
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         text, _ = await answer_of(dispatcher, ask(*CHAIN), mode)
@@ -262,7 +262,7 @@ async def test_when_both_answer_in_the_same_moment_one_wins_and_the_other_is_clo
             del seconds
             await signal.wait()
 
-    ollama, openrouter = OnSignal(ours("Hello.", mode)), OnSignal(theirs("Hello.", mode))
+    ollama, openrouter = OnSignal(ollama_answer("Hello.", mode)), OnSignal(openai_answer("Hello.", mode))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer_of, dispatcher, ask(*CHAIN), mode)

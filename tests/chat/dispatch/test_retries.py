@@ -32,12 +32,12 @@ from tools.kit.fake_providers import (
     context,
     json_body,
     line,
+    ollama_answer,
     open_fake_dispatcher,
-    ours,
+    openai_answer,
     refusal,
     settings,
     sse,
-    theirs,
     whole,
 )
 
@@ -48,7 +48,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 async def test_an_answer_says_who_gave_it_and_what_it_cost(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(ours("Hello.", mode).after(0.25))
+    ollama = FakeProvider(ollama_answer("Hello.", mode).after(0.25))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("ollama/qwen3:8b"), mode)
     assert text == "Hello."
@@ -59,7 +59,7 @@ async def test_an_answer_says_who_gave_it_and_what_it_cost(autojump_clock: MockC
 
 
 async def test_a_passing_failure_is_retried_with_a_doubling_pause(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(OVERLOADED, refusal(500, "boom"), ours("Hello.", mode))
+    ollama = FakeProvider(OVERLOADED, refusal(500, "boom"), ollama_answer("Hello.", mode))
     async with open_fake_dispatcher(settings(policy={"retries": 3, "backoff": 0.25}), ollama=ollama) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
@@ -113,7 +113,7 @@ async def test_no_retries_means_one_attempt(autojump_clock: MockClock) -> None:
     "error", [httpx.ConnectError("refused"), httpx.ReadError("reset"), httpx.RemoteProtocolError("?")]
 )
 async def test_a_reset_before_the_head_is_retried(autojump_clock: MockClock, mode: str, error: Exception) -> None:
-    ollama = FakeProvider(Script(error=error), ours("Hello.", mode))
+    ollama = FakeProvider(Script(error=error), ollama_answer("Hello.", mode))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
@@ -124,7 +124,7 @@ async def test_a_reset_before_the_head_is_retried(autojump_clock: MockClock, mod
 
 
 async def test_retry_after_is_waited_out_with_the_jitter_on_top(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "3"}), ours("Hello.", mode))
+    ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "3"}), ollama_answer("Hello.", mode))
     async with open_fake_dispatcher(settings(policy={"backoff": 0.25}), ollama=ollama) as dispatcher:
         text, _ = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
@@ -135,7 +135,7 @@ async def test_a_retry_after_of_more_than_the_maximum_leaves_the_route_at_once(
     autojump_clock: MockClock, mode: str
 ) -> None:
     ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "31"}))
-    openrouter = FakeProvider(theirs("From the other.", mode))
+    openrouter = FakeProvider(openai_answer("From the other.", mode))
     async with open_fake_dispatcher(
         settings(policy={"max_retry_after": 30}), ollama=ollama, openrouter=openrouter
     ) as dispatcher:
@@ -176,7 +176,7 @@ async def test_what_asking_again_does_not_mend_goes_to_the_next_route_at_once(
     autojump_clock: MockClock, mode: str, status: int, message: str, error_class: str
 ) -> None:
     ollama = FakeProvider(refusal(status, message))
-    openrouter = FakeProvider(theirs("From the other.", mode))
+    openrouter = FakeProvider(openai_answer("From the other.", mode))
     async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("ollama/m", "openrouter/v/m"), mode)
     assert text == "From the other."
@@ -198,7 +198,7 @@ async def test_what_the_provider_refused_as_the_callers_mistake_goes_back(
     autojump_clock: MockClock, mode: str, status: int, message: str, error_class: str
 ) -> None:
     ollama = FakeProvider(refusal(status, message))
-    openrouter = FakeProvider(theirs("From the other.", mode))
+    openrouter = FakeProvider(openai_answer("From the other.", mode))
     async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrBadRequest) as raised:
             await answer_of(dispatcher, ask("ollama/m", "openrouter/v/m"), mode)
@@ -261,7 +261,7 @@ async def test_an_empty_answer_is_asked_for_once_more_and_not_oftener(
 async def test_an_error_in_a_200_is_what_it_says(autojump_clock: MockClock, mode: str) -> None:
     envelope = json_body({"error": {"code": 502, "message": "Provider returned error"}})
     first = Script(chunks=[(0, envelope)]) if mode == "whole" else Script(chunks=[(0, b"data: " + envelope + b"\n\n")])
-    openrouter = FakeProvider(first, theirs("Hello.", mode))
+    openrouter = FakeProvider(first, openai_answer("Hello.", mode))
     async with open_fake_dispatcher(openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("openrouter/v/m"), mode)
     assert text == "Hello."
@@ -362,7 +362,7 @@ async def test_a_fallback_that_cannot_end_in_time_is_not_begun(autojump_clock: M
 
 
 async def test_a_silent_route_is_left_for_the_next_and_not_retried(autojump_clock: MockClock, mode: str) -> None:
-    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(theirs("From the other.", mode))
+    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(openai_answer("From the other.", mode))
     async with open_fake_dispatcher(
         settings(first_token_timeout=20.0), ollama=ollama, openrouter=openrouter
     ) as dispatcher:
@@ -418,7 +418,7 @@ async def test_the_first_byte_of_a_whole_answer_is_a_piece_of_it_and_white_space
 
 
 async def test_an_upstream_that_answers_timeout_is_asked_again(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(refusal(504, "gateway timeout"), ours("Hello.", mode))
+    ollama = FakeProvider(refusal(504, "gateway timeout"), ollama_answer("Hello.", mode))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         text, _ = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
@@ -430,7 +430,7 @@ async def test_an_upstream_that_answers_timeout_is_asked_again(autojump_clock: M
 async def test_a_provider_that_is_named_and_not_registered_is_404_and_nothing_is_called(
     autojump_clock: MockClock, mode: str
 ) -> None:
-    ollama = FakeProvider(ours("Hello.", mode))
+    ollama = FakeProvider(ollama_answer("Hello.", mode))
     async with open_fake_dispatcher(env={}, ollama=ollama) as dispatcher:
         for request in (ask("m:cloud"), ask("m", "openrouter/v/m")):
             with pytest.raises(ErrProviderNotFound, match=r"registered: ollama") as raised:
@@ -441,7 +441,7 @@ async def test_a_provider_that_is_named_and_not_registered_is_404_and_nothing_is
 
 async def test_a_tier_is_a_chain_and_its_answer_names_who_served(autojump_clock: MockClock, mode: str) -> None:
     config = settings(models={"judge": ("ollama/big", "openrouter/v/m")}, policy={"retries": 0})
-    ollama, openrouter = FakeProvider(OVERLOADED), FakeProvider(theirs("From the other.", mode))
+    ollama, openrouter = FakeProvider(OVERLOADED), FakeProvider(openai_answer("From the other.", mode))
     async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("judge"), mode)
     assert (text, answer.provider, answer.model) == ("From the other.", "openrouter", "v/m")
@@ -502,7 +502,7 @@ async def test_the_request_context_says_what_its_call_is_doing(autojump_clock: M
             seen.append((here.phase, here.upstream, here.model, here.attempt_count))
             return await super().handle_async_request(request)
 
-    ollama, openrouter = Watching(OVERLOADED), Watching(theirs("Hello.", mode))
+    ollama, openrouter = Watching(OVERLOADED), Watching(openai_answer("Hello.", mode))
     async with open_fake_dispatcher(
         settings(policy={"retries": 1}), ollama=ollama, openrouter=openrouter
     ) as dispatcher:

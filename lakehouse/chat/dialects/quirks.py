@@ -9,7 +9,7 @@ from typing import Any, Literal
 SchemaLevel = Literal["native", "json_object", "tool", "prompt"]
 """How a JSON answer is requested, the strictest first: the provider enforces the schema; the provider has a JSON mode
 and the schema goes into the prompt; the schema becomes the parameters of a tool that must be called; the prompt alone
-asks for JSON."""
+requests JSON."""
 
 CompletionsThinking = Literal["none", "effort", "openrouter", "moonshot", "template"]
 """The field that controls thinking in chat completions: no field; `reasoning_effort`; `reasoning{effort|enabled}`;

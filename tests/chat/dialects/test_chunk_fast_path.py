@@ -1,4 +1,4 @@
-"""A fast_path at a chunk sees what reading it would have told, or nothing."""
+"""The fast path of chunks gives the same deltas as the full reader, or leaves a chunk to it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from lakehouse.chat.dialects.chat_completions.decode import CompletionReader
 from lakehouse.chat.dialects.decoding.event_parser import EventParser
 from lakehouse.chat.dialects.framing.sse import SseFraming
 from lakehouse.chat.dialects.quirks import Quirks
-from tests.chat.dialects.test_streams import chunk, outcome, sse
+from tests.chat.dialects.stream_kit import chunk, run_parser, sse
 
 USUAL = b'{"id":"1","model":"m","choices":[{"index":0,"delta":{"content":%b},"finish_reason":null}]}'
 
 
 def events(*texts: bytes) -> bytes:
-    """Events of the usual form; the texts as they are in JSON."""
+    """Events of the usual shape; the texts are JSON strings."""
     return b"".join(b"data: " + USUAL % text + b"\n\n" for text in texts)
 
 
 def learn_template(document: bytes = USUAL % b'"Hello"') -> ChunkFastPath:
-    """A fast_path that has seen one chunk."""
+    """Return a fast path that has decoded one chunk."""
     fast_path = ChunkFastPath()
     fast_path.decode_text(document)
     return fast_path
@@ -149,7 +149,7 @@ def test_it_gives_the_same_deltas_as_the_reader(said: list[object], cuts: list[i
     pieces = [body[start:end] for start, end in pairwise(edges)]
     quirks = Quirks(provider="p", usage_ends_stream=by_usage, inline_think=leak)
     told = [
-        outcome(EventParser(SseFraming(), CompletionReader(quirks), fast_path), fed)
+        run_parser(EventParser(SseFraming(), CompletionReader(quirks), fast_path), fed)
         for fast_path in (None, ChunkFastPath())
         for fed in (pieces, [body], [sse(event) for event in said])
     ]

@@ -1,4 +1,4 @@
-"""Whole completions that are read at once: they mean what the other reader would have made of them."""
+"""The fast path of completions gives the same answer as the full reader, or leaves a completion to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each dialect makes of a request, fact by fact: the exact JSON that leaves."""
+"""The exact JSON that each dialect sends, for each field and quirk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SCHEMA = {
 TOOL = {"type": "function", "function": {"name": "get_weather", "description": "Weather.", "parameters": SCHEMA}}
 
 
-def body(
+def encode_body(
     dialect: Dialect,
     messages: list[dict[str, Any]] | None = None,
     *,
@@ -49,49 +49,49 @@ def body(
     return json.loads(encoded)  # type: ignore[no-any-return]
 
 
-def less(document: dict[str, Any], *names: str) -> dict[str, Any]:
+def without_fields(document: dict[str, Any], *names: str) -> dict[str, Any]:
     return {
         name: value for name, value in document.items() if name not in ("model", "messages", "input", "stream", *names)
     }
 
 
 def test_absent_fields_are_not_sent() -> None:
-    assert body(CHAT) == {"model": "m", "messages": HELLO, "stream": False}
-    assert body(OLLAMA) == {"model": "m", "messages": HELLO, "stream": False}
-    assert body(RESPONSES) == {"model": "m", "input": HELLO, "stream": False, "store": False}
-    assert body(MESSAGES) == {
+    assert encode_body(CHAT) == {"model": "m", "messages": HELLO, "stream": False}
+    assert encode_body(OLLAMA) == {"model": "m", "messages": HELLO, "stream": False}
+    assert encode_body(RESPONSES) == {"model": "m", "input": HELLO, "stream": False, "store": False}
+    assert encode_body(MESSAGES) == {
         "model": "m",
         "messages": [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}],
-        "max_tokens": 32768,  # the form demands one
+        "max_tokens": 32768,  # the dialect requires a limit
         "stream": False,
     }
 
 
 def test_every_field_is_sent() -> None:
     asked: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 9, "stop": "END", "seed": 7, "user": "u"}
-    assert less(body(CHAT, **asked)) == asked
-    assert less(body(OLLAMA, **asked)) == {
+    assert without_fields(encode_body(CHAT, **asked)) == asked
+    assert without_fields(encode_body(OLLAMA, **asked)) == {
         "options": {"temperature": 0.5, "top_p": 0.9, "num_predict": 9, "stop": ["END"], "seed": 7}
     }
-    assert less(body(MESSAGES, **asked)) == {
+    assert without_fields(encode_body(MESSAGES, **asked)) == {
         "temperature": 0.5, "top_p": 0.9, "max_tokens": 9, "stop_sequences": ["END"], "metadata": {"user_id": "u"},
     }  # fmt: skip
-    assert less(body(RESPONSES, **{**asked, "stop": None, "max_tokens": 99})) == {
+    assert without_fields(encode_body(RESPONSES, **{**asked, "stop": None, "max_tokens": 99})) == {
         "temperature": 0.5, "top_p": 0.9, "max_output_tokens": 99, "user": "u", "store": False,
     }  # fmt: skip
 
 
 def test_an_unsupported_stop_is_rejected() -> None:
     with pytest.raises(ErrBadRequest, match="`stop`"):
-        body(RESPONSES, stop=["x"])
+        encode_body(RESPONSES, stop=["x"])
 
 
 @pytest.mark.parametrize("dialect", ALL)
 def test_streams_are_requested(dialect: Dialect) -> None:
-    asked = body(dialect, stream=True)
+    asked = encode_body(dialect, stream=True)
     assert asked["stream"] is True
     assert asked.get("stream_options") == ({"include_usage": True} if dialect is CHAT else None)
-    assert "stream_options" not in body(dialect, stream=True, quirks=Quirks(include_usage=False))
+    assert "stream_options" not in encode_body(dialect, stream=True, quirks=Quirks(include_usage=False))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_streams_are_requested(dialect: Dialect) -> None:
     ],
 )  # fmt: skip
 def test_the_quirks_of_chat_completions(quirks: Quirks, fields: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert less(body(CHAT, quirks=quirks, **fields)) == expected
+    assert without_fields(encode_body(CHAT, quirks=quirks, **fields)) == expected
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_the_quirks_of_chat_completions(quirks: Quirks, fields: dict[str, Any], 
     ],
 )
 def test_the_quirks_of_ollama(quirks: Quirks, fields: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert less(body(OLLAMA, quirks=quirks, **fields)) == expected
+    assert without_fields(encode_body(OLLAMA, quirks=quirks, **fields)) == expected
 
 
 @pytest.mark.parametrize(
@@ -157,14 +157,14 @@ def test_the_quirks_of_ollama(quirks: Quirks, fields: dict[str, Any], expected: 
     ],
 )
 def test_thinking_in_messages_has_a_budget(fields: dict[str, Any], expected: object) -> None:
-    assert body(MESSAGES, **fields).get("thinking") == expected
+    assert encode_body(MESSAGES, **fields).get("thinking") == expected
 
 
 def test_a_budget_that_leaves_no_room_for_an_answer_is_rejected() -> None:
     with pytest.raises(ErrBadRequest, match="`max_tokens`"):
-        body(MESSAGES, think=True, max_tokens=1024)
+        encode_body(MESSAGES, think=True, max_tokens=1024)
     with pytest.raises(ErrBadRequest, match=r"`think`.*'lots'"):
-        body(MESSAGES, think="lots")
+        encode_body(MESSAGES, think="lots")
 
 
 @pytest.mark.parametrize(
@@ -177,14 +177,14 @@ def test_a_budget_that_leaves_no_room_for_an_answer_is_rejected() -> None:
     ],
 )
 def test_reasoning_in_responses(think: bool | str | None, expected: object) -> None:
-    assert body(RESPONSES, think=think).get("reasoning") == expected
+    assert encode_body(RESPONSES, think=think).get("reasoning") == expected
 
 
 @pytest.mark.parametrize("dialect", ALL)
 @pytest.mark.parametrize("name", ["model", "messages", "stream"])
 def test_options_cannot_set_reserved_fields(dialect: Dialect, name: str) -> None:
     with pytest.raises(ErrBadRequest, match=rf"`options\.{name}`"):
-        body(dialect, options={name: 1})
+        encode_body(dialect, options={name: 1})
 
 
 # Conversations
@@ -226,15 +226,19 @@ def test_a_conversation_in_chat_completions() -> None:
         {"role": "user", "content": "Thanks"},
     ]
     first = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Weather?"}]
-    assert body(CHAT, TURNS)["messages"] == [*first, calls({"content": None}), *rest]
+    assert encode_body(CHAT, TURNS)["messages"] == [*first, calls({"content": None}), *rest]
     kimi = Quirks(reasoning_key="reasoning_content", empty_content="omit", developer_role=False)
     first[0] = {"role": "system", "content": "Be brief."}
-    assert body(CHAT, TURNS, quirks=kimi)["messages"] == [*first, calls({"reasoning_content": "Two calls."}), *rest]
-    assert body(CHAT, TURNS, quirks=Quirks(empty_content="empty"))["messages"][2] == calls({"content": ""})
+    assert encode_body(CHAT, TURNS, quirks=kimi)["messages"] == [
+        *first,
+        calls({"reasoning_content": "Two calls."}),
+        *rest,
+    ]
+    assert encode_body(CHAT, TURNS, quirks=Quirks(empty_content="empty"))["messages"][2] == calls({"content": ""})
 
 
 def test_a_conversation_in_ollama() -> None:
-    assert body(OLLAMA, TURNS, quirks=Quirks(reasoning_key="thinking"))["messages"] == [
+    assert encode_body(OLLAMA, TURNS, quirks=Quirks(reasoning_key="thinking"))["messages"] == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Weather?"},
         {
@@ -254,7 +258,7 @@ def test_a_conversation_in_ollama() -> None:
 
 
 def test_a_conversation_in_messages() -> None:
-    sent = body(MESSAGES, TURNS)
+    sent = encode_body(MESSAGES, TURNS)
     assert sent["system"] == "Be brief."
     assert sent["messages"] == [
         {"role": "user", "content": [{"type": "text", "text": "Weather?"}]},
@@ -278,7 +282,7 @@ def test_a_conversation_in_messages() -> None:
 
 
 def test_a_conversation_in_responses() -> None:
-    assert body(RESPONSES, TURNS)["input"] == [
+    assert encode_body(RESPONSES, TURNS)["input"] == [
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [{"type": "input_text", "text": "Weather?"}]},
         {"type": "function_call", "call_id": FIRST, "name": "get_weather", "arguments": '{"city":"Ghent"}'},
@@ -298,18 +302,18 @@ def test_truncated_arguments_are_sent_as_an_object() -> None:
         {"role": "tool", "tool_call_id": "a", "content": "not JSON"},
     ]
     kept = {"invalid_arguments": '{"x": '}
-    assert body(OLLAMA, turns)["messages"][1]["tool_calls"][0]["function"]["arguments"] == kept
-    assert body(MESSAGES, turns)["messages"][1]["content"][0]["input"] == kept
-    assert body(CHAT, turns)["messages"][1]["tool_calls"][0]["function"]["arguments"] == '{"x": '
+    assert encode_body(OLLAMA, turns)["messages"][1]["tool_calls"][0]["function"]["arguments"] == kept
+    assert encode_body(MESSAGES, turns)["messages"][1]["content"][0]["input"] == kept
+    assert encode_body(CHAT, turns)["messages"][1]["tool_calls"][0]["function"]["arguments"] == '{"x": '
 
 
-# Reasoning on its way back
+# Reasoning that is sent back
 
 
-def echo(dialect: Dialect, details: list[dict[str, Any]], quirks: Quirks, **message: Any) -> Any:
+def encode_details(dialect: Dialect, details: list[dict[str, Any]], quirks: Quirks, **message: Any) -> Any:
     call = {"id": "a", "function": {"name": "f"}}
     turns = [*HELLO, {"role": "assistant", "tool_calls": [call], "reasoning_details": details, **message}]
-    sent = body(dialect, turns, quirks=quirks)
+    sent = encode_body(dialect, turns, quirks=quirks)
     return sent["input"][1] if dialect is RESPONSES else sent["messages"][1]
 
 
@@ -320,11 +324,11 @@ def test_openrouter_receives_details_unchanged_but_only_signed_ones() -> None:
     plain = {"type": "reasoning.text", "text": "c", "format": "unknown", "index": 3}
     foreign = {"type": "thinking", "thinking": "d", "signature": "s"}
     quirks = Quirks(reasoning_details=True, reasoning_key="reasoning")
-    message = echo(CHAT, [encrypted, signed, unsigned, plain, foreign], quirks, reasoning="abc")
+    message = encode_details(CHAT, [encrypted, signed, unsigned, plain, foreign], quirks, reasoning="abc")
     assert message["reasoning_details"] == [encrypted, signed, plain]
     assert message["reasoning"] == "abc"
-    assert echo(CHAT, [], quirks)["reasoning_details"] == []
-    assert "reasoning_details" not in echo(CHAT, [signed], Quirks())
+    assert encode_details(CHAT, [], quirks)["reasoning_details"] == []
+    assert "reasoning_details" not in encode_details(CHAT, [signed], Quirks())
 
 
 def test_thinking_blocks_are_sent_back_unchanged_and_first() -> None:
@@ -333,29 +337,29 @@ def test_thinking_blocks_are_sent_back_unchanged_and_first() -> None:
         {"type": "redacted_thinking", "data": "x", "index": 1},
         {"type": "reasoning.text", "text": "foreign", "format": "unknown"},
     ]
-    content = echo(MESSAGES, details, Quirks(reasoning_details=True), reasoning="a")["content"]
+    content = encode_details(MESSAGES, details, Quirks(reasoning_details=True), reasoning="a")["content"]
     assert content[:2] == [
         {"type": "thinking", "thinking": "a", "signature": "s"},
         {"type": "redacted_thinking", "data": "x"},
     ]
     assert [block["type"] for block in content[2:]] == ["tool_use"]
-    assert echo(MESSAGES, details, Quirks(), reasoning="a")["content"][0]["type"] == "tool_use"
-    unsigned = echo(MESSAGES, [], Quirks(unsigned_thinking=True), reasoning="a")["content"]
+    assert encode_details(MESSAGES, details, Quirks(), reasoning="a")["content"][0]["type"] == "tool_use"
+    unsigned = encode_details(MESSAGES, [], Quirks(unsigned_thinking=True), reasoning="a")["content"]
     assert unsigned[0] == {"type": "thinking", "thinking": "a", "signature": ""}
 
 
 def test_encrypted_reasoning_is_sent_back_to_responses() -> None:
     item = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "E"}
     quirks = Quirks(reasoning_details=True)
-    assert echo(RESPONSES, [item], quirks) == item
-    assert echo(RESPONSES, [{**item, "encrypted_content": None}], quirks)["type"] == "function_call"
-    assert body(RESPONSES, quirks=quirks)["include"] == ["reasoning.encrypted_content"]
+    assert encode_details(RESPONSES, [item], quirks) == item
+    assert encode_details(RESPONSES, [{**item, "encrypted_content": None}], quirks)["type"] == "function_call"
+    assert encode_body(RESPONSES, quirks=quirks)["include"] == ["reasoning.encrypted_content"]
 
 
 # Tools
 
 CHOICES: list[tuple[object, object, object, object]] = [
-    # asked for, chat completions, messages, responses
+    # tool_choice: requested, in chat completions, in messages, in responses
     ("auto", "auto", {"type": "auto"}, "auto"),
     ("none", "none", {"type": "none"}, "none"),
     ("required", "required", {"type": "any"}, "required"),
@@ -372,7 +376,7 @@ CHOICES: list[tuple[object, object, object, object]] = [
 @pytest.mark.parametrize(("choice", "chat", "messages", "responses"), CHOICES)
 def test_tools_and_their_choice(choice: Any, chat: object, messages: object, responses: object) -> None:
     def sent(dialect: Dialect) -> dict[str, Any]:
-        return body(dialect, tools=[TOOL], tool_choice=choice)
+        return encode_body(dialect, tools=[TOOL], tool_choice=choice)
 
     assert sent(CHAT)["tools"] == [TOOL]
     assert sent(CHAT).get("tool_choice") == chat
@@ -388,7 +392,7 @@ def test_tools_and_their_choice(choice: Any, chat: object, messages: object, res
 def test_ollama_receives_only_the_chosen_tool() -> None:
     other = {"type": "function", "function": {"name": "other", "parameters": {}}}
     choice = {"type": "function", "function": {"name": "other"}}
-    assert body(OLLAMA, tools=[TOOL, other], tool_choice=choice)["tools"] == [other]
+    assert encode_body(OLLAMA, tools=[TOOL, other], tool_choice=choice)["tools"] == [other]
 
 
 def test_references_are_inlined_for_ollama() -> None:
@@ -400,7 +404,7 @@ def test_references_are_inlined_for_ollama() -> None:
             "Tree": {"type": "object", "properties": {"child": {"$ref": "#/$defs/Tree"}}},
         },
     }
-    sent = body(OLLAMA, tools=[{"function": {"name": "f", "parameters": parameters}}])
+    sent = encode_body(OLLAMA, tools=[{"function": {"name": "f", "parameters": parameters}}])
     assert sent["tools"][0]["function"]["parameters"] == {
         "type": "object",
         "properties": {
@@ -413,7 +417,7 @@ def test_references_are_inlined_for_ollama() -> None:
 def test_references_that_would_expand_without_bound_stay() -> None:
     doubling = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)}
     parameters = {"type": "object", "properties": {"x": {"$ref": "#/$defs/d0"}}, "$defs": doubling}
-    sent = body(OLLAMA, tools=[{"function": {"name": "f", "parameters": parameters}}])
+    sent = encode_body(OLLAMA, tools=[{"function": {"name": "f", "parameters": parameters}}])
     assert sent["tools"][0]["function"]["parameters"] == parameters
 
 
@@ -430,13 +434,13 @@ def test_references_that_would_expand_without_bound_stay() -> None:
 )
 def test_an_invalid_tool_is_rejected_by_name(dialect: Dialect, fields: dict[str, Any], where: str) -> None:
     with pytest.raises(ErrBadRequest, match=where):
-        body(dialect, **fields)
+        encode_body(dialect, **fields)
 
 
 def test_an_invalid_tool_schema_is_rejected_where_it_is_rewritten() -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "nonsense"}}}
     with pytest.raises(ErrBadRequest, match=r"`tools\[0\]\.function\.parameters`"):
-        body(CHAT, tools=[tool], quirks=Quirks(schema_subset="moonshot"))
+        encode_body(CHAT, tools=[tool], quirks=Quirks(schema_subset="moonshot"))
 
 
 # Images
@@ -452,12 +456,14 @@ def picture(url: str, **detail: str) -> list[dict[str, Any]]:
 
 
 def test_an_image_in_each_dialect() -> None:
-    assert body(CHAT, picture(DATA_URL, detail="low"))["messages"] == picture(DATA_URL, detail="low")
-    assert body(OLLAMA, picture(DATA_URL))["messages"] == [{"role": "user", "content": "What?", "images": [PIXEL]}]
-    assert body(MESSAGES, picture(DATA_URL))["messages"][0]["content"][1] == {
+    assert encode_body(CHAT, picture(DATA_URL, detail="low"))["messages"] == picture(DATA_URL, detail="low")
+    assert encode_body(OLLAMA, picture(DATA_URL))["messages"] == [
+        {"role": "user", "content": "What?", "images": [PIXEL]}
+    ]
+    assert encode_body(MESSAGES, picture(DATA_URL))["messages"][0]["content"][1] == {
         "type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL},
     }  # fmt: skip
-    assert body(RESPONSES, picture(DATA_URL))["input"][0]["content"] == [
+    assert encode_body(RESPONSES, picture(DATA_URL))["input"][0]["content"] == [
         {"type": "input_text", "text": "What?"},
         {"type": "input_image", "image_url": DATA_URL, "detail": "auto"},
     ]
@@ -465,13 +471,13 @@ def test_an_image_in_each_dialect() -> None:
 
 def test_a_remote_image_is_passed_on() -> None:
     url = "https://example.org/cat.png"
-    assert body(CHAT, picture(url))["messages"] == picture(url)
-    assert body(RESPONSES, picture(url, detail="high"))["input"][0]["content"][1] == {
+    assert encode_body(CHAT, picture(url))["messages"] == picture(url)
+    assert encode_body(RESPONSES, picture(url, detail="high"))["input"][0]["content"][1] == {
         "type": "input_image",
         "image_url": url,
         "detail": "high",
     }
-    assert body(MESSAGES, picture(url))["messages"][0]["content"][1] == {
+    assert encode_body(MESSAGES, picture(url))["messages"][0]["content"][1] == {
         "type": "image",
         "source": {"type": "url", "url": url},
     }
@@ -493,24 +499,24 @@ def test_a_remote_image_is_passed_on() -> None:
 )
 def test_an_unsupported_image_is_rejected_by_name(dialect: Dialect, url: str, quirks: Quirks) -> None:
     with pytest.raises(ErrBadRequest, match=r"`messages\[1\]\.content\[1\]\.image_url\.url`"):
-        body(dialect, [*HELLO, *picture(url)], quirks=quirks)
+        encode_body(dialect, [*HELLO, *picture(url)], quirks=quirks)
 
 
 def test_ollama_rejects_remote_images_whatever_the_quirks() -> None:
     with pytest.raises(ErrBadRequest, match=r"`messages\[0\]\.content\[1\]\.image_url\.url`"):
-        body(OLLAMA, picture("https://example.org/cat.png"))
+        encode_body(OLLAMA, picture("https://example.org/cat.png"))
 
 
 def test_errors_name_the_position_of_an_image_in_the_request() -> None:
     for dialect in ALL:
         with pytest.raises(ErrBadRequest, match=r"`messages\[0\]"):
-            body(dialect, picture("ftp://x"), format=SCHEMA, quirks=Quirks(schema="prompt"))
+            encode_body(dialect, picture("ftp://x"), format=SCHEMA, quirks=Quirks(schema="prompt"))
 
 
-# A form that is not spoken
+# An unsupported dialect
 
 
 def test_generate_content_is_unsupported() -> None:
     with pytest.raises(LakehouseError, match=r"m of opencode .*generateContent") as caught:
-        body(UNSUPPORTED_GENERATE_CONTENT, quirks=Quirks(provider="opencode"))
+        encode_body(UNSUPPORTED_GENERATE_CONTENT, quirks=Quirks(provider="opencode"))
     assert caught.value.error_class == "wrong_endpoint"

@@ -1,4 +1,4 @@
-"""What upstreams' refusals mean: every file of errors, every text that is documented, and the order in which they are asked."""
+"""Classification of upstream errors: every wire file, every documented text, and the order of the rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lakehouse.chat.dialects.errors.classifier import classify, classify_error_o
 from lakehouse.core.errors import LakehouseError
 from tools.kit import wire_files
 
-NOW = 1_795_200_000.0  # unix time, a day on which the free tier of the files is spent
+NOW = 1_795_200_000.0  # unix time, a day on which the free tier in the wire files is exhausted
 
 
 def of(

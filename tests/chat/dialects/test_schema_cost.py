@@ -1,4 +1,4 @@
-"""What it takes to check an answer is known before it is done, and bounded."""
+"""The cost of checking an answer is estimated before the check, and limited."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def nested(depth: int, leaf: Any) -> Any:
 
 
 def chain(names: str, *, length: int = 20) -> dict[str, Any]:
-    """Each refers to the next one four times, by a path or by a name."""
+    """Build schemas of which each refers to the next one four times, by path or by name."""
     parts: dict[str, Any] = {}
     for place in range(length):
         there = {"$ref": names.format(place + 1)}
@@ -123,7 +123,7 @@ def test_costs_beyond_every_float_are_compared() -> None:
 
 @pytest.mark.parametrize("depth", [4, 20, 400])
 def test_an_answer_is_checked_fast_where_locating_the_mismatch_would_not_end(depth: int) -> None:
-    """Whoever tries it without the bound does not see the end of the second."""
+    """Without the limit the second call would not end."""
     with pytest.raises(SchemaMismatch, match="not valid under any" if depth < 5 else "to say where"):
         AnswerValidator(BRANCHING, provider="p").extract_json(json.dumps(nested(depth, [])))
 
@@ -149,3 +149,17 @@ def test_an_answer_too_large_for_its_schema_is_a_mismatch() -> None:
     schema = {"items": {"anyOf": [{"pattern": f"^{number}$"} for number in range(5000)]}}
     with pytest.raises(SchemaMismatch, match="to be checked"):
         AnswerValidator(schema, provider="p").extract_json(json.dumps(["4999"] * 5000))
+
+
+def build_exponential_schema(levels: int) -> dict[str, Any]:
+    """Return a schema of some hundred bytes whose cost grows tenfold with each level."""
+    defs: dict[str, Any] = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 10} for n in range(levels)}
+    return {"$ref": "#/$defs/d0", "$defs": {**defs, f"d{levels}": {"type": "string"}}}
+
+
+def test_an_exponential_schema_is_rejected_fast() -> None:
+    with pytest.raises(ErrBadRequest, match="with its references followed"):
+        compile_schema(build_exponential_schema(20))
+    node = {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"}}}}
+    assert compile_schema(node)[0].is_valid({"children": [{"children": []}]})
+    assert not compile_schema(build_exponential_schema(3))[0].is_valid(1)

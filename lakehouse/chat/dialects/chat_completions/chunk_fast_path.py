@@ -5,8 +5,8 @@ decoded into a struct of the fields that the reader accesses; if any field but t
 than usual, the chunk is left to the reader. Where the chunks of a stream differ only in their text, the struct is
 skipped as well: the bytes around the text are compared with a template, and only the text is decoded.
 
-Equality with the reader: `test_chunk_fast_path.test_it_gives_the_same_deltas_as_the_reader` (a property over chunks, cuts and
-quirks). Budget line: `streamed chat of 200 pieces` (`python -m tools.bench.budget`).
+Equality with the reader: `test_chunk_fast_path.test_it_gives_the_same_deltas_as_the_reader` (a property over chunks,
+cuts and quirks). Budget line: `streamed chat of 200 pieces` (`python -m tools.bench.budget`).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class ChunkFastPath:
             return None
         texts = middle.split(self._between)
         if middle.count(b"\n") != 2 * (len(texts) - 1):  # `_between` has two
-            return None  # JSON strings contain no line break, and one beside a string ends the line of the event
+            return None  # JSON strings contain no line break, and one outside a string ends the line of the event
         try:
             return list(map(_decode_string, texts))
         except ValueError:

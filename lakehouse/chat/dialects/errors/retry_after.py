@@ -1,4 +1,4 @@
-"""How long an upstream asks its client to wait."""
+"""How long an upstream requires its client to wait."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _parse_seconds_or_date(value: object, now: float) -> float | None:
 
 
 def _parse_reset(value: object, now: float) -> float | None:
-    """Parse `X-RateLimit-Reset`, whose size tells its unit: unix time in milliseconds or seconds, else seconds from
+    """Parse `X-RateLimit-Reset`. The unit depends on the size: unix time in milliseconds or seconds, else seconds from
     now."""
     number = _parse_number(value)
     if number is None:

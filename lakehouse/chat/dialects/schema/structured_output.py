@@ -1,4 +1,4 @@
-"""How a provider is asked for JSON.
+"""How a JSON answer is requested from a provider.
 
 The levels, each for providers that do not honour the one before it (`quirks.SchemaLevel`):
 

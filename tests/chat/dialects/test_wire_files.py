@@ -1,4 +1,4 @@
-"""Every answer in `wire/` means what its manifest says, whole and streamed, however its bytes arrive."""
+"""Every answer in `wire/` decodes to the values in its manifest, whole and streamed, for any split of its bytes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def check(reply: ProviderAnswer, expect: dict[str, Any]) -> None:
             assert getattr(reply, key) == expect[key]
     calls = [[call.function.name, json.loads(call.function.arguments)] for call in reply.tool_calls]
     assert calls == expect.get("tool_calls", [])
-    # A tool call is what finished the answer, whatever the provider called it.
+    # An answer with tool calls has the finish reason `tool_calls`, whatever the provider sent.
     assert reply.finish_reason == ("tool_calls" if calls else expect["finish"])
 
 
@@ -68,7 +68,7 @@ def test_a_whole_answer(entry: dict[str, Any]) -> None:
 @pytest.mark.parametrize("entry", WHOLE, ids=name)
 @pytest.mark.parametrize("size", [1, 7, 4096])
 def test_a_whole_answer_to_a_request_for_a_stream(entry: dict[str, Any], size: int) -> None:
-    deltas, reply = run(exchange(entry, stream=True).make_parser(), wire_files.body_of(entry), size)
+    deltas, reply = run(make_codec(entry, stream=True).make_parser(), wire_files.body_of(entry), size)
     check(reply, entry["expect"])
     assert deltas == build_deltas(reply)
 
@@ -87,14 +87,14 @@ def test_a_stream(entry: dict[str, Any], size: int) -> None:
 
 @pytest.mark.parametrize("entry", [entry for entry in wire_files.streams() if not expects_error(entry)], ids=name)
 def test_a_stream_to_a_request_for_a_whole_answer(entry: dict[str, Any]) -> None:
-    check(exchange(entry, stream=False).decode(wire_files.body_of(entry)), entry["expect"])
+    check(make_codec(entry, stream=False).decode(wire_files.body_of(entry)), entry["expect"])
 
 
 @pytest.mark.parametrize("entry", [entry for entry in wire_files.chats(".json") if expects_error(entry)], ids=name)
 def test_an_error_with_status_200(entry: dict[str, Any]) -> None:
     for read in (
         lambda body: wire_files.dialect_of(entry).decode(body, quirks=wire_files.quirks_of(entry)),
-        lambda body: run(exchange(entry, stream=True).make_parser(), body, 7),
+        lambda body: run(make_codec(entry, stream=True).make_parser(), body, 7),
     ):
         with pytest.raises(LakehouseError) as caught:
             read(wire_files.body_of(entry))
@@ -127,7 +127,7 @@ def test_loading_a_model_is_an_empty_answer() -> None:
     assert caught.value.error_class == "empty_response"
 
 
-def exchange(entry: dict[str, Any], *, stream: bool) -> CallCodec:
+def make_codec(entry: dict[str, Any], *, stream: bool) -> CallCodec:
     request = Request(model="m", messages=({"role": "user", "content": "Hello"},))
     return CallCodec(
         wire_files.dialect_of(entry), request, model="m", stream=stream, quirks=wire_files.quirks_of(entry)

@@ -9,7 +9,7 @@ from collections import deque
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Event
 
-from tools.kit.gateway_services import Answer, Client, ServiceRequest, Wire
+from tools.kit.gateway_services import Answer, Client, HttpStream, ServiceRequest
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 
@@ -21,7 +21,7 @@ def accept_key(key: bytes) -> bytes:
 class Frames:
     """Frames on a wire, from either side."""
 
-    def __init__(self, wire: Wire, side: ConnectionType) -> None:
+    def __init__(self, wire: HttpStream, side: ConnectionType) -> None:
         self.wire = wire
         self.protocol = Connection(side)
         self._events: deque[Event] = deque()

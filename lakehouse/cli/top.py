@@ -13,7 +13,7 @@ from lakehouse.cli.configuration import load_configuration
 from lakehouse.cli.output import write_output
 from lakehouse.cli.smoke_request import authorization
 from lakehouse.config import Address, Config
-from lakehouse.config.urls import BaseURL, separate
+from lakehouse.config.urls import BaseURL, separate_credentials
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.extras import install_hint, missing_modules
 from lakehouse.upstream.address import parse_base_url
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_configuration(arguments).config
     url = arguments.url or service_address(config)
     try:
-        shown = separate(url)
+        shown = separate_credentials(url)
         parse_base_url(shown)
     except ValueError as error:
         print(f"lakehouse top: {error}", file=sys.stderr)

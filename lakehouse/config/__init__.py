@@ -1,6 +1,6 @@
 """The configuration: its tables (`tables`), the readers of their values (`values`), and the file (`loader`)."""
 
-from lakehouse.config.loader import ConfigError, Loaded, find, load_config, parse_config
+from lakehouse.config.loader import ConfigError, Loaded, find_file, load_config, parse_config
 from lakehouse.config.tables import (
     AuthTable,
     ChatTable,
@@ -35,7 +35,7 @@ __all__ = [
     "PolicyTable",
     "ProviderTable",
     "ServerTable",
-    "find",
+    "find_file",
     "load_config",
     "parse_config",
 ]

@@ -42,7 +42,7 @@ def other_encoding(data: bytes) -> str | None:
     return next((encoding for mark, encoding in _OTHER_MARKS if data.startswith(mark)), None)
 
 
-def expand(path: str) -> str:
+def expand_home(path: str) -> str:
     """Replace `~` or `~user` at the beginning of a path by that home directory.
 
     Raises ValueError with a clause that follows the name of a key.

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_orig
 import msgspec
 
 from lakehouse.config import values
-from lakehouse.config.files import TextError, expand, read_text
+from lakehouse.config.files import TextError, expand_home, read_text
 from lakehouse.config.tables import ChatTable, Config, GatewayTable
 
 
@@ -47,7 +47,7 @@ class Loaded:
     path: Path | None = None
 
 
-def find(path: str | Path | None, env: Mapping[str, str]) -> Path | None:
+def find_file(path: str | Path | None, env: Mapping[str, str]) -> Path | None:
     """The configuration file: `path`, ``$LAKEHOUSE_CONFIG``, ``./lakehouse.toml`` or the system's file.
 
     None if there is none. Raises ConfigError if one of the first two is given and does not exist.
@@ -60,7 +60,7 @@ def find(path: str | Path | None, env: Mapping[str, str]) -> Path | None:
 
 def _named(name: str, source: str) -> Path:
     try:
-        path = Path(expand(name))
+        path = Path(expand_home(name))
     except ValueError as error:
         raise ConfigError([f"{source} {error}"]) from None
     if not path.is_file():
@@ -70,7 +70,7 @@ def _named(name: str, source: str) -> Path:
 
 def load_config(path: str | Path | None = None, *, env: Mapping[str, str] | None = None) -> Loaded:
     """Find and read the configuration file; without one, the defaults. Raises ConfigError with every problem."""
-    found = find(path, os.environ if env is None else env)
+    found = find_file(path, os.environ if env is None else env)
     if found is None:
         return Loaded(config=Config())
     try:

@@ -36,7 +36,7 @@ class BaseURL(str):
         return made
 
 
-def separate(url: str) -> BaseURL:
+def separate_credentials(url: str) -> BaseURL:
     """Remove user and password, and a trailing slash, from a URL.
 
     Raises ValueError, whose text does not contain the password, for an invalid URL and for a user or password that the
@@ -57,7 +57,7 @@ def separate(url: str) -> BaseURL:
     text = parts._replace(netloc=host).geturl().rstrip("/")
     if not user and not password:
         return BaseURL(text)
-    authorization, secrets = basic(user, password)
+    authorization, secrets = encode_basic_credentials(user, password)
     return BaseURL(text, authorization, secrets)
 
 
@@ -66,7 +66,7 @@ def socket_path(url: str) -> str:
     return url.removeprefix(UNIX_SCHEME) if url.startswith(UNIX_SCHEME) else ""
 
 
-def basic(user: str, password: str) -> tuple[str, tuple[str, ...]]:
+def encode_basic_credentials(user: str, password: str) -> tuple[str, tuple[str, ...]]:
     """The `Basic` credentials of a percent-encoded user and password, and the texts of them that must be redacted.
 
     Raises ValueError for characters that RFC 7617 does not allow.

@@ -12,8 +12,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from lakehouse.config.files import expand
-from lakehouse.config.urls import MAX_SOCKET_PATH, UNIX_SCHEME, BaseURL, redact, separate, socket_path
+from lakehouse.config.files import expand_home
+from lakehouse.config.urls import MAX_SOCKET_PATH, UNIX_SCHEME, BaseURL, redact, separate_credentials, socket_path
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -147,7 +147,7 @@ def url(value: object) -> BaseURL:
         raise ValueError(f"must have a port above zero (got {shown})")
     if parts.query or parts.fragment:
         raise ValueError(f"must not have a query or fragment (got {shown})")
-    return separate(value)
+    return separate_credentials(value)
 
 
 def optional_url(value: object) -> str:
@@ -170,7 +170,7 @@ def service_url(value: object) -> BaseURL:
         raise ValueError(
             f"must have a path of at most {MAX_SOCKET_PATH} bytes, as any Unix socket (got {quoted(value)})"
         )
-    return separate(value)
+    return separate_credentials(value)
 
 
 def optional_service_url(value: object) -> str:
@@ -182,7 +182,7 @@ def path(value: object) -> str:
     """The path of a file, or an empty string; `~` and `~user` are expanded."""
     if not isinstance(value, str):
         raise ValueError(f"must be a string (got {quoted(value)})")
-    return expand(value)
+    return expand_home(value)
 
 
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(\[[0-9A-Fa-f:.]+\]|[^\[\]/?#@:\s\\*,<>]+)(?::(\d{1,5}))?")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lakehouse.asgi.router import Mount
 from lakehouse.asgi.types import App
 from lakehouse.config import GatewayTable
-from lakehouse.config.urls import separate
+from lakehouse.config.urls import separate_credentials
 from lakehouse.gateway.mounted import Mounted
 from lakehouse.gateway.proxy import Proxied
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Route
@@ -65,7 +65,7 @@ class Gateway:
 
 def _upstream(name: str, table: GatewayTable, reactor: Reactor | None) -> Upstream:
     return Upstream(
-        separate(getattr(table, f"{name}_url")),
+        separate_credentials(getattr(table, f"{name}_url")),
         name=name,
         max_connections=table.max_connections,
         max_waiting=table.max_waiting,

@@ -1,6 +1,6 @@
-"""The embedded model: llama.cpp in a child process, spoken to in OpenAI's form (`open_engine`).
+"""The embedded model: llama.cpp in a child process, with OpenAI's API (`open_engine`).
 
-The names are imported when they are asked for: the child process imports this package too, and can do without trio.
+The names are imported on first use: the child process imports this package too, and does not need trio.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can be known before a process is started: that there is something to start, and something to serve."""
+"""Checks before the process of the embedded model is started: the platform, the extra, and the model file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ MAGIC = b"GGUF"  # the first four bytes of the format
 
 
 class LocalModelError(Exception):
-    """The embedded model cannot be started. The message is a sentence that says what is wrong and what to do."""
+    """The embedded model cannot be started. The message has the cause and the remedy."""
 
 
 def check_model(path: Path | None) -> None:
-    """Check that the extra is installed and that `path` can be a model; None stands for the demonstration model.
+    """Check that the extra is installed and that `path` is a GGUF file; None is the demonstration model.
 
     Reads four bytes of the file and imports nothing. Raises LocalModelError.
     """

@@ -1,11 +1,11 @@
-"""The child process: llama.cpp and nothing else, a target of `process.bootstrap`.
+"""The process of the embedded model, a target of `process.bootstrap`: it runs llama.cpp only.
 
-It is a process of its own because llama.cpp ends its process when it meets a bug (`GGML_ABORT`), and because loading
-a model holds the interpreter for as long as it takes. Standard error is llama.cpp's log.
+It is a process of its own because llama.cpp aborts its process on an internal error (`GGML_ABORT`), and because loading
+a model blocks the interpreter. Standard error is llama.cpp's log.
 
-The child lives exactly as long as its parent wants it to. Signals that are meant for the service stay blocked, so that
-the parent can drain although a terminal or systemd has signalled every process of it; SIGKILL ends the child alone, and
-so does the end of standard input.
+The parent decides when the child ends. Signals for the service stay blocked in the child, so that the parent can drain
+although a terminal or systemd signals all processes of the service; the child ends with SIGKILL, and at the end of its
+standard input.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ import msgspec
 if TYPE_CHECKING:
     import xllamacpp
 
-    from lakehouse.process.bootstrap import Startup  # the parent imports `Settings` from here and needs no more
+    from lakehouse.process.bootstrap import Startup  # the parent imports only `Settings` from here
 
-# Generation for the demonstration model is a millisecond a token on one thread; more would only spin.
+# The demonstration model takes a millisecond per token on one thread; more threads would only spin.
 DEMO_THREADS = 1
 
-# llama.cpp keeps the state of earlier prompts in memory to save reading them again; by itself it takes 8 GiB.
+# Memory for the state of earlier prompts, which need not be processed again then. llama.cpp's default is 8 GiB.
 PROMPT_CACHE_MIB = 512
 
-ERRORS_ONLY = 1  # of llama.cpp's log levels
+ERRORS_ONLY = 1  # a log level of llama.cpp
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What to serve, and where.
+    """The settings of the server.
 
-    `model` is a path, or None for the demonstration model; `name` is what /v1/models calls it; `context` is tokens for
-    each of `parallel` conversations.
+    `model` is a path, or None for the demonstration model; `name` is its name in /v1/models; `context` is in tokens,
+    for each of `parallel` conversations.
     """
 
     port: int
@@ -47,19 +47,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(startup: Startup) -> None:
-    """Serve until standard input ends, or until the parent is gone."""
+    """Serve until standard input ends, or until the parent has ended."""
     settings = msgspec.json.decode(startup.settings, type=Settings)
-    threading.Thread(target=leave_at_end_of_input, daemon=True).start()
+    threading.Thread(target=exit_at_end_of_input, daemon=True).start()
     try:
-        _server = serve(settings)  # serves as long as somebody holds it
+        _server = serve(settings)  # serves as long as the object is referenced
     except RuntimeError:
         os._exit(1)  # llama.cpp has written the reason
     startup.report_ready()
     threading.Event().wait()
 
 
-def leave_at_end_of_input() -> None:
-    """Wait for the parent to close its end, then end the process at once: there is nothing to save."""
+def exit_at_end_of_input() -> None:
+    """Wait until the parent closes the pipe, then end the process at once: there is nothing to save."""
     while os.read(0, 4096):
         pass
     os._exit(0)
@@ -68,13 +68,13 @@ def leave_at_end_of_input() -> None:
 def serve(settings: Settings) -> xllamacpp.Server:
     """Load the model and start llama.cpp's HTTP server.
 
-    When this returns the model is loaded and the server accepts. Raises RuntimeError when llama.cpp refuses, for a
-    reason that it writes to standard error alone.
+    When this returns, the model is loaded and the server accepts connections. Raises RuntimeError when llama.cpp fails;
+    the cause is only in its log, on standard error.
     """
-    import xllamacpp  # a hundred megabytes, which the parent, who reads `Settings` here, can do without
+    import xllamacpp  # a hundred megabytes, which the parent, an importer of `Settings`, does not need
 
     params = xllamacpp.CommonParams()
-    params.model.path = settings.model or demo_model()
+    params.model.path = settings.model or create_demo_model()
     params.model_alias = {settings.name}
     params.n_parallel = settings.parallel
     params.n_ctx = settings.context * settings.parallel
@@ -87,21 +87,23 @@ def serve(settings: Settings) -> xllamacpp.Server:
 
 
 def restrict_server(params: xllamacpp.CommonParams, settings: Settings) -> None:
-    """Loopback only, for the parent only, without the routes and downloads that nobody here asks for."""
+    """Listen on loopback, admit the parent only, and disable routes and downloads that are not used."""
     params.hostnames = ["127.0.0.1"]
     params.port = settings.port
     params.reuse_port = True  # the parent holds the port while no child listens
-    params.api_keys = [settings.api_key]  # other users of the machine, and web pages in their browsers, can connect too
+    params.api_keys = [
+        settings.api_key
+    ]  # other users of this machine, and web pages in their browsers, can connect as well
     params.cors_origins = ""
     params.cors_credentials = False
     params.offline = True
     params.ui = False
-    params.endpoint_slots = False  # would show one caller's prompt to another
+    params.endpoint_slots = False  # shows the prompts of other callers
 
 
-def demo_model() -> str:
-    """The path of a fresh demonstration model, in memory: nothing to clean up, not even after SIGKILL."""
-    from lakehouse.local_model import demo  # numpy is not needed to serve a file
+def create_demo_model() -> str:
+    """Create the demonstration model in memory and return its path. Nothing is left of it, even after SIGKILL."""
+    from lakehouse.local_model import demo  # imports numpy, which is not needed to serve a file
 
     path = Path(f"/proc/self/fd/{os.memfd_create(demo.NAME)}")
     demo.build(path)

@@ -1,13 +1,13 @@
 """The demonstration model: half a megabyte of random weights that llama.cpp serves like any other file.
 
-It proves the path, not the prose. Its words are noise, but its tokens are counted, its stream streams, its JSON fits
-the schema and a tool that is offered gets called, so everything around a model can be tried without downloading one.
+Its words are noise, but its tokens are counted, its answers are streamed, its JSON matches the schema, and it calls the
+tools that it is offered. Everything around a model can be tried with it, without a download.
 
-Noise alone would not do: random weights neither end an answer nor close a string. So a handful of weights is set by
-hand. Some dimensions of the embedding are not random but *marks* (what kind of token this was), and the output
-layer turns a mark into a liking or a dislike for what follows. Two things result: answers end by themselves after
-some fifteen tokens, and no token can follow itself for ever at temperature 0, because a space is never followed by a
-space, the likeliest token after it is the quotation mark, and a quotation mark ends a string or an answer.
+Random weights alone neither end an answer nor close a string, so some weights are set by hand. Some dimensions of the
+embedding are not random but *marks* (the kind of the token), and the output layer makes the next token more or less
+likely after each mark. As a result, answers end after some fifteen tokens, and no token follows itself for ever at
+temperature 0: a space is never followed by a space, the likeliest token after a space is the quotation mark, and a
+quotation mark ends a string or an answer.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 NAME = "demo"
 WIDTH, HIDDEN, HEADS, LAYERS = 64, 160, 4, 2  # about 130,000 parameters
-CONTEXT = 32_768  # tokens; as many as `context` may ask for
+CONTEXT = 32_768  # tokens; the maximum of `context`
 
 # One token is one byte, in the alphabet of byte-level BPE, or one of these pairs, merged from two bytes.
 PAIRS = ("th", "he", "in", "er", "an", "re", "on", "at", "en", "nd", "ti", "es", "or", "te", "of")
 END, ASSISTANT, TOOL_CALL = "<|end|>", "<|assistant|>", "<tool_call>"
 CONTROL = (END, "<|system|>", "<|user|>", ASSISTANT, "<|tool|>")
 
-# llama.cpp reads the form of tool calls out of the template itself. The newline after <|assistant|> is how the model
-# is told that tools are offered; llama.cpp's grammar for the answer allows white space there and nothing else.
+# llama.cpp derives the form of tool calls from the template. The newline after <|assistant|> marks a request with
+# tools; the grammar of llama.cpp for the answer allows only white space there.
 TEMPLATE = """\
 {%- if tools %}<|system|>
 <tools>
@@ -56,25 +56,25 @@ Answer <tool_call>{"name": <function-name>, "arguments": <args-json-object>}</to
 
 
 class Mark(IntEnum):
-    """The dimensions of the embedding that are not random: what kind of token this was."""
+    """The dimensions of the embedding that are not random: the kind of the token."""
 
-    ANY = 0  # every token: what it turns into is how popular the next token is regardless of this one
-    OPENING = 1  # the answer begins here
+    ANY = 0  # every token; the output layer turns this mark into the popularity of the next token
+    OPENING = 1  # the beginning of the answer
     NEWLINE = 2
     DIGIT = 3
     SPACE = 4
     QUOTE = 5
 
 
-STRENGTH = 4.0  # of a mark, where a random dimension has about 0.8
+STRENGTH = 4.0  # of a mark; a random dimension has about 0.8
 NEVER = -20.0
 
-# How much likelier than a lower-case letter, as a logit: by itself, and after a mark.
+# How much likelier than a lower-case letter, as a logit: in general, and after a mark.
 POPULARITY: dict[str, float] = {
     **dict.fromkeys(punctuation + ascii_lowercase.upper(), -3.0),
     **dict.fromkeys(digits, -2.0),
-    **dict.fromkeys("}]", -1.5),  # closing before
-    **dict.fromkeys(",[{\\", -4.0),  # going on or opening another, so that JSON of any schema comes to its end
+    **dict.fromkeys("}]", -1.5),  # more popular than the next line: closing brackets
+    **dict.fromkeys(",[{\\", -4.0),  # continuing or opening another, so that JSON of any schema ends
     " ": 1.7,
     '"': 0.9,
 }
@@ -82,7 +82,7 @@ END_POPULARITY = -1.0
 AFTER: dict[Mark, dict[str, float]] = {
     Mark.OPENING: {END: NEVER, '"': NEVER, " ": NEVER},  # an answer is never empty
     Mark.NEWLINE: {TOOL_CALL: -3 * NEVER},
-    # Numbers of a few digits: an exponent of sixteen would be infinite to most who read it.
+    # Numbers of a few digits: most parsers read an exponent of sixteen digits as infinite.
     Mark.DIGIT: {**dict.fromkeys(digits, 2.0), **dict.fromkeys("eE", NEVER), ",": 6.0, "}": 3.5, "]": 3.5},
     Mark.SPACE: {" ": NEVER},
     Mark.QUOTE: {END: 3.2, " ": -3.0, '"': -2.0},
@@ -90,7 +90,7 @@ AFTER: dict[Mark, dict[str, float]] = {
 
 
 def byte_alphabet() -> list[str]:
-    """The printable character that stands for each of the 256 bytes in byte-level BPE, as GPT-2 defined it."""
+    """The printable character for each of the 256 bytes in byte-level BPE, as GPT-2 defines it."""
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = (byte for byte in range(256) if byte not in printable)
     stand_ins = {byte: chr(256 + place) for place, byte in enumerate(others)}
@@ -98,7 +98,7 @@ def byte_alphabet() -> list[str]:
 
 
 class Vocabulary:
-    """The tokens: bytes, pairs of letters, the template's marks."""
+    """The tokens: bytes, pairs of letters, control tokens of the template."""
 
     def __init__(self) -> None:
         self.tokens = [*byte_alphabet(), *PAIRS, *CONTROL, TOOL_CALL]
@@ -110,12 +110,12 @@ class Vocabulary:
         return len(self.tokens)
 
     def __getitem__(self, token: str) -> int:
-        """The number of a character or of one of the template's marks."""
+        """The number of a character or of a control token."""
         return self._special[token] if token in self._special else ord(token)
 
 
 def embeddings(vocabulary: Vocabulary, random: np.random.Generator) -> NDArray[np.float32]:
-    """One row a token, all of the same length, so that the model's normalisation leaves the marks as they are."""
+    """One row for each token. All have the same norm, so that the model's normalisation does not change the marks."""
     rows = random.normal(size=(len(vocabulary), WIDTH))
     rows[:, list(Mark)] = 0.0
     rows[:, Mark.ANY] = STRENGTH
@@ -135,10 +135,10 @@ def embeddings(vocabulary: Vocabulary, random: np.random.Generator) -> NDArray[n
 
 
 def output_layer(vocabulary: Vocabulary, random: np.random.Generator) -> NDArray[np.float32]:
-    """One row a token: what makes it likely to be the next one."""
+    """One row for each token: its likelihood as the next one, by the marks of the last."""
     rows = random.normal(scale=0.03, size=(len(vocabulary), WIDTH))
     rows[:, list(Mark)] = 0.0
-    popularity = np.full(len(vocabulary), NEVER)  # bytes that are no text by themselves, control tokens
+    popularity = np.full(len(vocabulary), NEVER)  # bytes that are not text by themselves, and control tokens
     popularity[256 : 256 + len(PAIRS)] = 0.0
     popularity[vocabulary[END]] = END_POPULARITY
     for character in ascii_lowercase:
@@ -153,7 +153,7 @@ def output_layer(vocabulary: Vocabulary, random: np.random.Generator) -> NDArray
 
 
 def build(path: str | PathLike[str]) -> None:
-    """Write the model to `path`, always the same bytes, in about a tenth of a second; raises OSError."""
+    """Write the model to `path`: always the same bytes, in about a tenth of a second. Raises OSError."""
     vocabulary = Vocabulary()
     random = np.random.default_rng(2026)
     writer = GGUFWriter(path, "llama")

@@ -121,17 +121,17 @@ class Engine:
     def child_ready(self, child: Child) -> None:
         """See `SlotListener`."""
         self.pid = child.pid
-        self.readiness.serving()
+        self.readiness.set_serving()
 
     def child_gone(self) -> None:
         """See `SlotListener`."""
         self.pid = None
-        self.readiness.starting()
+        self.readiness.set_starting()
 
     def restart_delayed(self, delay: float, failures: int) -> None:
         """See `SlotListener`."""
         if failures >= HOPELESS_AFTER:
-            self.readiness.failed(retry_after=delay)
+            self.readiness.set_failed(retry_after=delay)
 
     async def _probe(self, _: Child) -> str | None:
         """Ask for /health as a client would; None, or what is wrong."""

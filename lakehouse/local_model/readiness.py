@@ -1,12 +1,12 @@
-"""Whether the embedded model is served: known by the process that supervises it, and told to the workers.
+"""The readiness of the embedded model's process: set by its supervisor, published to the workers.
 
-The supervisor sees the start and the end of the model's process, so nobody has to find out by failing. A request waits
-for the model while its process starts, and fails at once when starts keep failing.
+The supervisor knows the start and the end of the process, so that requests do not have to fail to detect them. A
+request waits while the process starts, and fails at once when starts keep failing.
 
     supervisor:  Engine ──sets──> Readiness ──published──> Unix socket in the workers' private directory
     worker:                                   ──followed──> Readiness <──waits── a chat
 
-The socket carries a line of JSON for each state. A worker that reads late skips states and gets the last one.
+The socket carries one line of JSON for each state. A worker that reads late skips states and gets the last one.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from lakehouse.core.errors import ErrUnavailable
 SOCKET = "engine"
 """The name of the Unix socket in the workers' directory."""
 
-NOTICE = 0.5
-"""Seconds within which the end of a process is known after a connection to it broke: the supervisor has to be
-scheduled once, and a worker after it. A connection that breaks for another reason costs its request this wait."""
+DETECTION_TIME = 0.5
+"""Seconds after a broken connection within which the end of the process is known: the supervisor has to be scheduled
+once, and a worker after it. A request whose connection broke for another reason waits this long."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known. `life` numbers the processes that have served, from 1; `retry_after` is how many seconds pass
-    before the next start of one that failed."""
+    """The state of the process. `life` numbers the processes that have served, from 1; `retry_after` is the time until
+    the next start after a failed one, in seconds."""
 
     phase: Literal["starting", "serving", "failed"] = "starting"
     life: int = 0
@@ -39,80 +39,80 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Readiness:
-    """The state of the model's process, for those who wait for it."""
+    """The state of the model's process, which requests wait for."""
 
     def __init__(self) -> None:
         self.state = State()
         self._changed = trio.Event()
 
-    def set(self, state: State) -> None:
-        """This is the state from now on."""
+    def set_state(self, state: State) -> None:
+        """Set the state and wake all waiting tasks."""
         self.state = state
         self._changed.set()
         self._changed = trio.Event()
 
-    def starting(self) -> None:
-        """No process serves, and one is being started or about to be."""
-        self.set(State(phase="starting", life=self.state.life))
+    def set_starting(self) -> None:
+        """No process serves; one is being started or will be."""
+        self.set_state(State(phase="starting", life=self.state.life))
 
-    def serving(self) -> None:
-        """The next life has begun."""
-        self.set(State(phase="serving", life=self.state.life + 1))
+    def set_serving(self) -> None:
+        """The next process serves."""
+        self.set_state(State(phase="serving", life=self.state.life + 1))
 
-    def failed(self, retry_after: float) -> None:
-        """Starts keep failing; the next one is so many seconds away."""
-        self.set(State(phase="failed", life=self.state.life, retry_after=retry_after))
+    def set_failed(self, retry_after: float) -> None:
+        """Starts keep failing; the next one follows in `retry_after` seconds."""
+        self.set_state(State(phase="failed", life=self.state.life, retry_after=retry_after))
 
-    async def changed(self, seen: State) -> State:
+    async def wait_changed(self, seen: State) -> State:
         """Wait for another state than `seen`."""
         while self.state is seen:
             await self._changed.wait()
         return self.state
 
-    async def served(self, *, lost: int = 0) -> int:
-        """Wait until the model is served, for as long as it is being started; gives the number of that life.
+    async def wait_serving(self, *, lost: int = 0) -> int:
+        """Wait until a process serves the model. Returns its number (`State.life`).
 
-        `lost` is a life to which a connection broke: its end, if it has ended, becomes known first. Raises
-        ErrUnavailable when the model cannot be started.
+        `lost` is the number of a process to which a connection broke: if it has ended, that becomes known first. Raises
+        ErrUnavailable when the process cannot be started.
         """
         if (seen := self.state).phase == "serving" and seen.life == lost:
-            with trio.move_on_after(NOTICE):
-                await self.changed(seen)
+            with trio.move_on_after(DETECTION_TIME):
+                await self.wait_changed(seen)
         while (state := self.state).phase != "serving":
             if state.phase == "failed":
                 message = "the embedded model cannot be started; the log of the service says why"
                 raise ErrUnavailable(message, provider="local", retryable=True, retry_after=state.retry_after)
-            await self.changed(state)
+            await self.wait_changed(state)
         return state.life
 
 
 @asynccontextmanager
-async def published(readiness: Readiness, path: Path) -> AsyncIterator[None]:
-    """Tell everybody who connects to the Unix socket at `path` each state, for as long as the block runs."""
+async def publish_readiness(readiness: Readiness, path: Path) -> AsyncIterator[None]:
+    """Send each state to every client of the Unix socket at `path`, for the duration of the block."""
 
-    async def tell(stream: trio.SocketStream) -> None:
+    async def send_states(stream: trio.SocketStream) -> None:
         state = readiness.state
         try:
             while True:
                 await stream.send_all(msgspec.json.encode(state) + b"\n")
-                state = await readiness.changed(state)
+                state = await readiness.wait_changed(state)
         except trio.BrokenResourceError:
-            return  # the worker is gone
+            return  # the worker has ended
 
     with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM) as sock:
         await sock.bind(str(path))
         sock.listen(128)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.serve_listeners, tell, [trio.SocketListener(sock)])
+            nursery.start_soon(trio.serve_listeners, send_states, [trio.SocketListener(sock)])
             yield
             nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def followed(path: Path) -> AsyncIterator[Readiness]:
-    """The readiness that is published at `path`, for as long as the block runs. Raises OSError if nobody publishes.
+async def follow_readiness(path: Path) -> AsyncIterator[Readiness]:
+    """The readiness published at `path`, for the duration of the block. Raises OSError if none is published.
 
-    When the publisher ends, its last state stays: a worker without its supervisor drains.
+    After the publisher has ended, its last state stays: a worker without its supervisor drains.
     """
     readiness = Readiness()
     async with trio.open_nursery() as nursery:
@@ -122,18 +122,18 @@ async def followed(path: Path) -> AsyncIterator[Readiness]:
 
 
 async def _follow(readiness: Readiness, path: Path, *, task_status: trio.TaskStatus[None]) -> None:
-    line, told = b"", False
+    line, started = b"", False
     async with await trio.open_unix_socket(str(path)) as stream:
         try:
             async for received in stream:
                 *lines, line = (line + received).split(b"\n")
                 if not lines:
                     continue
-                readiness.set(msgspec.json.decode(lines[-1], type=State))
-                if not told:
-                    told = True
+                readiness.set_state(msgspec.json.decode(lines[-1], type=State))
+                if not started:
+                    started = True
                     task_status.started()
         except trio.BrokenResourceError:
             pass  # the supervisor was killed
-    if not told:
-        raise ConnectionResetError("the supervisor ended before it said how the embedded model is")
+    if not started:
+        raise ConnectionResetError("the supervisor ended before it published the state of the embedded model")

@@ -14,7 +14,7 @@ from lakehouse.chat.model.listing import ProbeResult
 from lakehouse.chat.providers.keys import Key
 from lakehouse.chat.providers.registry import register
 from lakehouse.config import Config
-from lakehouse.config.urls import separate, socket_path
+from lakehouse.config.urls import separate_credentials, socket_path
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES
 from lakehouse.upstream.proxy import Proxies, Proxy
 
@@ -91,7 +91,8 @@ def routes_of(config: Config) -> list[tuple[str, str, str]]:
     """Prefix, upstream and URL of every route that the gateway passes on."""
     routes = ROUTES + CHAT_ROUTES if config.gateway.chatd_url else ROUTES
     return [
-        (route.name, route.service, str(separate(getattr(config.gateway, f"{route.service}_url")))) for route in routes
+        (route.name, route.service, str(separate_credentials(getattr(config.gateway, f"{route.service}_url"))))
+        for route in routes
     ]
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from lakehouse.chat.dispatch.open_dispatcher import LocalServer
 from lakehouse.config import Config, LocalTable
-from lakehouse.local_model.readiness import SOCKET, followed, published
+from lakehouse.local_model.readiness import SOCKET, follow_readiness, publish_readiness
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ class LocalModel:
     async def share(self, opened: LocalServer, directory: Path) -> AsyncIterator[_Description]:
         """See `Resource`."""
         assert opened.readiness is not None  # noqa: S101 - it is our own engine's
-        async with published(opened.readiness, directory / SOCKET):
+        async with publish_readiness(opened.readiness, directory / SOCKET):
             yield _Description(base_url=opened.base_url, api_key=opened.api_key, model=opened.model)
 
     @asynccontextmanager
@@ -117,7 +117,7 @@ class LocalModel:
         """See `Resource`. Raises OSError if the supervisor is gone."""
         told = msgspec.json.decode(description, type=_Description)
         server = LocalServer(base_url=told.base_url, api_key=told.api_key, model=told.model)
-        async with followed(directory / SOCKET) as readiness:
+        async with follow_readiness(directory / SOCKET) as readiness:
             yield replace(server, readiness=readiness)
 
 

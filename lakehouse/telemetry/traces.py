@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from lakehouse._version import __version__
-from lakehouse.config.urls import separate
+from lakehouse.config.urls import separate_credentials
 from lakehouse.core.attempts import AttemptRecord
 from lakehouse.core.context import RequestContext
 from lakehouse.core.trace_context import Trace, begin_trace, new_id
@@ -176,7 +176,7 @@ def _span_context(traced: Trace, span_id: int, *, remote: bool = False) -> SpanC
 
 def _make_exporter(url: str) -> OTLPSpanExporter:
     """Make an exporter. Its endpoint, which appears in its error messages, has no password."""
-    endpoint = separate(url)
+    endpoint = separate_credentials(url)
     headers = {"authorization": endpoint.authorization} if endpoint.authorization else None
     return OTLPSpanExporter(endpoint=endpoint, headers=headers)
 

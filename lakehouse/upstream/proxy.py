@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from lakehouse.config.urls import redact, separate
+from lakehouse.config.urls import redact, separate_credentials
 
 MAX_HEAD = 16 * 1024
 """Bytes of a proxy's answer to CONNECT; an error page behind it is not read."""
@@ -57,7 +57,7 @@ class Proxy:
             raise ValueError(f'must be an http:// URL: proxies of {parts.scheme}:// are not supported (got "{shown}")')
         if not hostname or port == 0 or any(c.isspace() or ord(c) < 33 for c in text):
             raise ValueError(f'must have a host, and a port above zero (got "{shown}")')
-        return cls(hostname, port or 80, separate(text).authorization)
+        return cls(hostname, port or 80, separate_credentials(text).authorization)
 
 
 class Proxies:

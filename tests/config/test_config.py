@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.config import Address, Config, ConfigError, Loaded, find, load_config, parse_config, values
+from lakehouse.config import Address, Config, ConfigError, Loaded, find_file, load_config, parse_config, values
 from lakehouse.config.document import decode_config, encode_config
 
 ROOT = Path(__file__).parents[2]
@@ -170,20 +170,20 @@ def test_where_the_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monkey
     for file in (named, by_variable, here):
         file.write_text("")
     env = {"LAKEHOUSE_CONFIG": str(by_variable)}
-    assert find(named, env) == named
-    assert find(None, env) == by_variable
-    assert find(None, {}) == here
+    assert find_file(named, env) == named
+    assert find_file(None, env) == by_variable
+    assert find_file(None, {}) == here
     here.unlink()
     monkeypatch.setattr("lakehouse.config.loader.SYSTEM_FILE", tmp_path / "etc.toml")
-    assert find(None, {}) is None
+    assert find_file(None, {}) is None
     (tmp_path / "etc.toml").write_text("")
-    assert find(None, {}) == tmp_path / "etc.toml"
+    assert find_file(None, {}) == tmp_path / "etc.toml"
 
 
 @pytest.mark.parametrize(("path", "env"), [("no.toml", {}), (None, {"LAKEHOUSE_CONFIG": "no.toml"})])
 def test_a_file_that_was_asked_for_must_exist(path: str | None, env: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=r"there is no file no\.toml"):
-        find(path, env)
+        find_file(path, env)
 
 
 @pytest.mark.parametrize("content", [b"[gateway", b"\xff\xfe", b"[gateway]\nbind = 1\nbind = 2"])

@@ -20,7 +20,7 @@ from lakehouse.cli import main
 from lakehouse.config import AuthTable, Config, ConfigError, load_config, parse_config, values
 from lakehouse.config.document import decode_config, encode_config
 from lakehouse.config.files import TextError, decode_text
-from lakehouse.config.urls import BaseURL, redact, separate
+from lakehouse.config.urls import BaseURL, redact, separate_credentials
 from lakehouse.runtime.preflight import preflight
 from tools.kit.in_process_service import client_of, make_config, open_service
 from tools.kit.scripted_upstream import answer_with, open_upstream, respond
@@ -261,7 +261,7 @@ class TestPasswordsInUrls:
         config = parse_config({"gateway": {"storaged_url": "http://user:hidden@h"}}).config
         assert "hidden" not in repr(config)
         assert "hidden" not in redact("http://user:hidden@h/x")
-        assert repr(separate("http://user:hidden@h")) == "'http://h'"
+        assert repr(separate_credentials("http://user:hidden@h")) == "'http://h'"
         assert isinstance(config.gateway.storaged_url, BaseURL)
 
     async def test_a_gateway_upstream_is_sent_them(self, caplog: pytest.LogCaptureFixture) -> None:

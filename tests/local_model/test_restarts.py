@@ -25,7 +25,7 @@ from lakehouse.chat.dispatch.open_dispatcher import LocalServer, open_service_di
 from lakehouse.core.errors import ErrTimeout, ErrUnavailable, ErrUnreached, ErrUpstream
 from lakehouse.core.provider_failures import failure
 from lakehouse.local_model import engine as engines
-from lakehouse.local_model.readiness import NOTICE, Readiness, State, followed, published
+from lakehouse.local_model.readiness import DETECTION_TIME, Readiness, State, follow_readiness, publish_readiness
 from tools.kit.fake_providers import (
     FakeProvider,
     NoJitter,
@@ -74,9 +74,9 @@ class Embedded(FakeProvider):
     async def die(self) -> None:
         """The supervisor hears of it a moment later, and the successor serves after `restart` seconds."""
         await trio.sleep(0.01)
-        self._readiness.starting()
+        self._readiness.set_starting()
         await trio.sleep(self.restart)
-        self._readiness.serving()
+        self._readiness.set_serving()
 
 
 @asynccontextmanager
@@ -98,7 +98,7 @@ async def embedded(
 
 def served() -> Readiness:
     readiness = Readiness()
-    readiness.serving()
+    readiness.set_serving()
     return readiness
 
 
@@ -107,7 +107,7 @@ class TestWaiting:
     async def test_a_request_waits_until_the_model_is_served(self, mode: str, autojump_clock: MockClock) -> None:
         readiness, local = Readiness(), FakeProvider(sse("Hel", "lo."))
         async with embedded(readiness, local, first_token_timeout=20.0) as dispatcher, trio.open_nursery() as nursery:
-            nursery.start_soon(later, 50, readiness.serving)
+            nursery.start_soon(later, 50, readiness.set_serving)
             text, said = await answer_of(dispatcher, ask("demo"), mode)
         assert text == "Hello."
         assert local.times == [50]
@@ -147,7 +147,7 @@ class TestWaiting:
     async def test_starts_that_keep_failing_end_the_wait(self, mode: str, autojump_clock: MockClock) -> None:
         readiness, local = Readiness(), FakeProvider(sse("Hello."))
         async with embedded(readiness, local) as dispatcher, trio.open_nursery() as nursery:
-            nursery.start_soon(later, 7, partial(readiness.failed, retry_after=8.0))
+            nursery.start_soon(later, 7, partial(readiness.set_failed, retry_after=8.0))
             for moment in (7, 7):  # who waits is told then, and who comes later at once
                 with pytest.raises(ErrUnavailable, match="the embedded model cannot be started") as raised:
                     await answer_of(dispatcher, ask("demo"), mode)
@@ -155,7 +155,7 @@ class TestWaiting:
             assert raised.value.headers() == [("retry-after", "8")]
             assert not dispatcher.providers()[-1].available
             assert (await dispatcher(ask("demo", "ollama/m"))).content == "Ollama."
-            readiness.serving()
+            readiness.set_serving()
             assert dispatcher.providers()[-1].available
             assert (await dispatcher(ask("demo"))).content == "Hello."
 
@@ -163,7 +163,7 @@ class TestWaiting:
         readiness = Readiness()
         local = FakeProvider(Script(chunks=[(0, b'{"data":[{"id":"demo"}]}')]))
         async with embedded(readiness, local, ollama_url="") as dispatcher, trio.open_nursery() as nursery:
-            nursery.start_soon(later, 4, readiness.serving)
+            nursery.start_soon(later, 4, readiness.set_serving)
             assert [card.id for card in await dispatcher.models()] == ["local/demo"]
 
 
@@ -213,7 +213,7 @@ class TestDeaths:
         local = FakeProvider(BROKEN, sse("Hello."))
         async with embedded(served(), local) as dispatcher:
             assert (await dispatcher(ask("demo"))).content == "Hello."
-        assert local.times == [0, 0.1 + NOTICE]
+        assert local.times == [0, 0.1 + DETECTION_TIME]
 
     async def test_a_process_that_serves_and_cannot_be_connected_to_is_a_failure(
         self, autojump_clock: MockClock
@@ -239,14 +239,19 @@ class TestDeaths:
 class TestTold:
     async def test_followers_have_every_state_and_keep_the_last(self, tmp_path: Path) -> None:
         path, readiness = tmp_path / "engine", Readiness()
-        async with published(readiness, path), followed(path) as early:
+        async with publish_readiness(readiness, path), follow_readiness(path) as early:
             assert early.state == State(phase="starting", life=0)
-            for change in (readiness.serving, readiness.starting, partial(readiness.failed, 4.5), readiness.serving):
+            for change in (
+                readiness.set_serving,
+                readiness.set_starting,
+                partial(readiness.set_failed, 4.5),
+                readiness.set_serving,
+            ):
                 seen = early.state
                 change()
                 with trio.fail_after(5):
-                    assert await early.changed(seen) == readiness.state
-            async with followed(path) as late:
+                    assert await early.wait_changed(seen) == readiness.state
+            async with follow_readiness(path) as late:
                 assert late.state == early.state == State(phase="serving", life=2)
 
     async def test_a_follower_outlives_the_publisher(self, tmp_path: Path) -> None:
@@ -254,19 +259,19 @@ class TestTold:
         async with trio.open_nursery() as nursery:
 
             async def publish(*, task_status: trio.TaskStatus[None]) -> None:
-                async with published(readiness, path):
+                async with publish_readiness(readiness, path):
                     task_status.started()
                     await over.wait()
 
             await nursery.start(publish)
-            async with followed(path) as told:
+            async with follow_readiness(path) as told:
                 over.set()
                 await trio.testing.wait_all_tasks_blocked(0.01)
-                assert await told.served() == 1
+                assert await told.wait_serving() == 1
 
     async def test_nobody_publishes(self, tmp_path: Path) -> None:
         with pytest.RaisesGroup(FileNotFoundError):
-            async with followed(tmp_path / "engine"):
+            async with follow_readiness(tmp_path / "engine"):
                 pytest.fail("there is nothing to follow")
 
 

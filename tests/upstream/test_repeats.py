@@ -18,8 +18,8 @@ from lakehouse.core.errors import ErrUpstream
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.request import UpstreamRequest
-from tests.chat.dispatch.test_sockets import asking, body, chunked, line
-from tools.kit.fake_providers import LAST, ask
+from tests.chat.dispatch.test_sockets import asking, body, chunked
+from tools.kit.fake_providers import LAST, ask, line
 from tools.kit.gateway_services import ServiceRequest, answer_ok, open_gateway
 from tools.kit.scripted_upstream import ReceivedRequest, respond
 from tools.kit.service_with_providers import ollama, open_service_with_providers

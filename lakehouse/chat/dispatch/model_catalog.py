@@ -75,7 +75,7 @@ class ModelCatalog:
 
     async def _refresh_provider(self, name: str, provider: Provider) -> None:
         try:
-            body = await self._get(provider, provider.listing)
+            body = await self._get(provider, provider.listing_path)
             self._models[name] = provider.parse_listing(body)
         except LakehouseError as error:
             logger.warning("%s does not list its models: %s", name, error.message)
@@ -85,7 +85,7 @@ class ModelCatalog:
     async def _probe(self, name: str, provider: Provider, results: dict[str, ProbeResult]) -> None:
         started = trio.current_time()
         try:
-            await self._get(provider, provider.probe)
+            await self._get(provider, provider.probe_path)
             answers, detail = True, "answers"
         except LakehouseError as error:
             answers, detail = error.upstream_status is not None and error.upstream_status < 500, error.message
@@ -97,7 +97,7 @@ class ModelCatalog:
         transport = self._transports[provider.name]
         with trio.move_on_after(QUERY_TIMEOUT):
             if provider.readiness is not None:
-                await provider.readiness.served()
+                await provider.readiness.wait_serving()
             async with await transport.request(b"GET", target, provider.query_headers) as response:
                 if response.status != 200:
                     raise await response.read_error(secrets=provider.secrets)

@@ -1,12 +1,12 @@
-"""A provider is a dialect plus facts: where it is, how it is told who we are, what is particular about its models.
+"""A provider: a dialect plus facts (base URL, authentication headers, quirks of its models).
 
-Each module beside this one states the facts of one provider. Nothing here waits or opens anything.
+Each module beside this one has the facts of one provider. Nothing here does I/O.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import httpx
@@ -17,24 +17,27 @@ from lakehouse.chat.dialects.base import Dialect
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.providers.keys import Key
-from lakehouse.config.urls import separate
+from lakehouse.config.urls import separate_credentials
 from lakehouse.local_model.readiness import Readiness
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 USER_AGENT = f"lakehouse/{__version__}"
-"""The truth. Kimi allow-lists clients by this header on one of its endpoints and ends memberships for faking it."""
+"""The true name of this client.
+
+Kimi allow-lists clients by this header on one endpoint and ends memberships that fake it.
+"""
 
 ANTHROPIC_VERSION = b"2023-06-01"
 
 COMMON: Headers = (
     (b"User-Agent", USER_AGENT.encode()),
-    (b"Accept-Encoding", b"identity"),  # an answer is read as it arrives, so nobody should hold it back to compress it
+    (b"Accept-Encoding", b"identity"),  # no proxy should hold a stream back to compress it
 )
 
 
 class ListedModel(msgspec.Struct, frozen=True):
-    """A model as its provider lists it: its own name for it, and unix seconds, 0 if it says nothing."""
+    """A model as its provider lists it: the provider's name for it, and the Unix time of its creation, 0 if unknown."""
 
     model: str
     created: int = 0
@@ -42,76 +45,71 @@ class ListedModel(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One URL of a provider, the dialect spoken there, and the headers that every request to it carries.
-
-    `target` is what of the URL a request's first line says.
-    """
+    """One endpoint of a provider: its dialect, the request target, and the headers of every request."""
 
     dialect: Dialect
-    url: httpx.URL
+    target: bytes
     headers: Headers
-    target: bytes = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "target", self.url.raw_path)
 
 
 class Provider:
-    """What all providers share; a subclass states its facts.
+    """The base class of all providers; a subclass has the facts of one.
 
-    `listing` is the path of its own list of models, `parse_listing` reads that; `probe` is a path that answers quickly
-    if the provider is there and, where it has such a path, if the key is good.
+    `listing_path` is the path of the provider's list of models, which `parse_listing` decodes. `probe_path` is a path that
+    answers quickly if the provider is up and, where the provider has such a path, if the key is valid.
     """
 
     name: ClassVar[str]
-    listing: ClassVar[str] = "/models"
-    probe: ClassVar[str] = "/models"
+    listing_path: ClassVar[str] = "/models"
+    probe_path: ClassVar[str] = "/models"
     streams_only: ClassVar[bool] = False
-    """Whole answers are put together from streams."""
+    """Complete answers are requested as streams, and collected."""
     keepalive_expiry: ClassVar[float] = 60.0
-    """Seconds that an idle connection is kept; must be less than what the provider keeps it."""
+    """Seconds after which an idle connection is closed; must be less than the provider's own timeout."""
     readiness: Readiness | None = None
-    """What is known of the provider's process, where that is a process of ours."""
+    """The state of the provider's process, if it is a child process of this service."""
 
     def __init__(self, base_url: str, key: Key | None = None) -> None:
-        self.base_url = separate(base_url)
+        self.base_url = separate_credentials(base_url)
         self.key = key
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self.base_url}>"
 
     def endpoint(self, model: str) -> Endpoint:
-        """Where `model` is asked."""
+        """The endpoint that serves `model`."""
         raise NotImplementedError
 
     def quirks(self, model: str, request: Request) -> Quirks:
-        """What is particular about `model`, for this request."""
+        """How `model` deviates from its dialect, for this request."""
         raise NotImplementedError
 
-    def request_headers(self, request: Request) -> Headers:  # noqa: ARG002 - for those who need it
+    def request_headers(self, request: Request) -> Headers:  # noqa: ARG002 - for subclasses
         """Headers that depend on the request."""
         return ()
 
     @property
     def query_headers(self) -> Headers:
-        """Headers of a GET: listing and probe."""
+        """The headers of a GET: for the list of models, and for the probe."""
         return (*COMMON, (b"Accept", b"application/json"), *self.bearer)
 
     def parse_listing(self, body: bytes) -> list[ListedModel]:
-        """The provider's own list of models. Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError`
-        for one that is not understood."""
+        """Decode the provider's list of models.
+
+        Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` for an invalid one.
+        """
         return parse_openai_listing(body)
 
     @property
     def bearer(self) -> Headers:
-        """The key as most want it; without a key, the user and password of the base URL, if it has them."""
+        """The header of Bearer authentication; without a key, that of the user and password of the base URL, if any."""
         if self.key:
             return ((b"Authorization", b"Bearer " + self.key.value.encode()),)
         return self._basic
 
     @property
     def api_key(self) -> Headers:
-        """The key as the messages form wants it, beside the user and password of the base URL."""
+        """The headers of the messages API: its version, the key, and the user and password of the base URL, if any."""
         version = (b"anthropic-version", ANTHROPIC_VERSION)
         key = ((b"x-api-key", self.key.value.encode()),) if self.key else ()
         return (*key, version, *self._basic)
@@ -123,13 +121,13 @@ class Provider:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must not be shown if the provider repeats it: the key, and the password of the base URL."""
+        """The texts to redact from responses of the provider: the key, and the password of the base URL."""
         return (*((self.key.value,) if self.key else ()), *self.base_url.secrets)
 
     def make_endpoint(self, dialect: Dialect, headers: Iterable[tuple[bytes, bytes]] = ()) -> Endpoint:
-        """An endpoint of this provider; `headers` are added to those that every request of ours carries."""
-        url = httpx.URL(self.base_url + dialect.path)
-        return Endpoint(dialect, url, (*COMMON, (b"Content-Type", b"application/json"), *headers))
+        """An endpoint of this provider; `headers` are added to those that all endpoints have."""
+        target = httpx.URL(self.base_url + dialect.path).raw_path
+        return Endpoint(dialect, target, (*COMMON, (b"Content-Type", b"application/json"), *headers))
 
 
 class _OpenAIModel(msgspec.Struct):
@@ -145,7 +143,7 @@ _read_openai_listing: Callable[[bytes], _OpenAIListing] = msgspec.json.Decoder(_
 
 
 def parse_openai_listing(body: bytes) -> list[ListedModel]:
-    """`{"data":[{"id","created"}]}`, as OpenAI, OpenRouter, OpenCode, Kimi and llama.cpp answer."""
+    """Decode `{"data":[{"id","created"}]}`: OpenAI, OpenRouter, OpenCode, Kimi and llama.cpp."""
     return [
         ListedModel(item.id, int(item.created) if isinstance(item.created, int | float) else 0)
         for item in _read_openai_listing(body).data

@@ -1,4 +1,4 @@
-"""Claude's models as data: how each is told to think, and what it takes of sampling parameters and limits.
+"""Quirks of Claude models: how thinking is requested, and which sampling parameters and limits they accept.
 
 Source: Anthropic's pages on adaptive thinking, effort and extended thinking, and on what is new in Claude Opus 4.7.
 """
@@ -12,10 +12,10 @@ from fnmatch import fnmatchcase
 from lakehouse.chat.dialects.quirks import Quirks
 
 ADAPTIVE_SINCE = (4, 7)
-"""From this version on a thinking budget is refused with a 400, and so is any sampling parameter."""
+"""From this version on, a thinking budget and any sampling parameter are rejected with a 400."""
 
 ALWAYS_THINKING = ("fable", "mythos")
-"""Families in which thinking cannot be switched off."""
+"""Families whose thinking cannot be switched off."""
 
 LIMITS = (
     ("claude-3-7-*", None),
@@ -25,22 +25,22 @@ LIMITS = (
     ("claude-opus-4-2025*", 32_000),
     ("claude-opus-4", 32_000),
 )
-"""Tokens. The largest `max_tokens` of models that refuse the one that is sent when the caller sets none."""
+"""Tokens. The largest `max_tokens` of models that reject the default of the messages dialect."""
 
 _NAME = re.compile(r"claude-([a-z]+)(?:-(\d{1,2})(?!\d)(?:[-.](\d{1,2})(?!\d))?)?")
 
 
 def is_claude(model: str) -> bool:
-    """Whether `model` is one of Claude's, whatever stands before its name."""
+    """Whether `model` is a Claude model, with or without a vendor prefix."""
     return "claude-" in model
 
 
 def quirks_of_claude(model: str, base: Quirks) -> Quirks:
-    """`base` with what is particular about `model`. A name without a version is the newest of its family."""
+    """`base` with the quirks of `model`. A name without a version is the newest of its family."""
     limit = next((limit for pattern, limit in LIMITS if fnmatchcase(model, pattern)), None)
     base = replace(base, web_search=True, exclusive_sampling=True, default_max_tokens=limit)
     named = _NAME.search(model)
-    if named is None:  # claude-3-5-sonnet and older, which have the version first
+    if named is None:  # claude-3-5-sonnet and older have the version before the family
         return base
     family, major, minor = named.groups()
     if major is not None and (int(major), int(minor or 0)) < ADAPTIVE_SINCE:

@@ -1,6 +1,6 @@
-"""Where a provider's key comes from: a variable of the environment, else a dotenv file.
+"""Finds the keys of providers, in an environment variable or a dotenv file.
 
-A key is never printed. What can be shown of it is where it was found.
+Keys are never printed; only the place where a key was found is.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from io import StringIO
 
 from dotenv import dotenv_values
 
-from lakehouse.config.files import TextError, expand, read_text
+from lakehouse.config.files import TextError, expand_home, read_text
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A secret, and where it was found. Only `value` holds it; nothing that shows a key shows that."""
+    """A secret and the place where it was found. `str` and `repr` show the place only."""
 
     value: str = field(repr=False)
     source: str
@@ -27,24 +27,24 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a search for a key came to: the key, or None, and what the operator should know."""
+    """The result of a search: the key if one was found, and a warning for the operator."""
 
     key: Key | None = None
     warning: str | None = None
 
 
 def find_key(*, key_env: str, key_file: str, env: Mapping[str, str]) -> Search:
-    """Look for the key `key_env` in `env`, then under the same name in the dotenv file `key_file`.
+    """Search for the key `key_env` in `env`, then in the dotenv file `key_file`.
 
-    A file that does not exist is no error, one that cannot be read is a warning; so is a value that no header can
-    carry. An empty value counts as none.
+    A missing file is no error. A file that cannot be read, and a key that is not allowed in a header, are a warning. An
+    empty value counts as no key.
     """
     if value := env.get(key_env, "").strip():
-        return _usable(value, f"${key_env}")
+        return _check_key(value, f"${key_env}")
     if not key_file:
         return Search()
     try:
-        text = read_text(expand(key_file))
+        text = read_text(expand_home(key_file))
     except (FileNotFoundError, NotADirectoryError):
         return Search()
     except OSError as error:
@@ -53,13 +53,13 @@ def find_key(*, key_env: str, key_file: str, env: Mapping[str, str]) -> Search:
         return Search(warning=f"the key file {key_file} cannot be read: it {error}")
     except ValueError as error:
         return Search(warning=f"the path of the key file {error}")
-    # No interpolation: a dollar sign in a key is a dollar sign.
+    # No interpolation: a key may contain a dollar sign.
     found = dotenv_values(stream=StringIO(text), interpolate=False)
     value = (found.get(key_env) or "").strip()
-    return _usable(value, f"{key_env} in {key_file}") if value else Search()
+    return _check_key(value, f"{key_env} in {key_file}") if value else Search()
 
 
-def _usable(value: str, source: str) -> Search:
+def _check_key(value: str, source: str) -> Search:
     if value.isascii() and value.isprintable() and " " not in value:
         return Search(key=Key(value, source))
     return Search(warning=f"the key from {source} is ignored: it has characters that no HTTP header can carry")

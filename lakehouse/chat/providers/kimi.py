@@ -1,4 +1,4 @@
-"""Kimi For Coding. The messages form is open to every client; chat completions only to clients on a list.
+"""Kimi For Coding. The messages API is open to every client, chat completions to the clients of an allow-list.
 
 Source: Kimi Code's overview, third-party-agents and error-reference pages; MoonshotAI/kimi-cli.
 """
@@ -16,7 +16,7 @@ from lakehouse.chat.providers.base import Endpoint, Provider
 from lakehouse.chat.providers.keys import Key
 
 MAX_TOKENS = 32768
-"""Tokens. The output limit that the provider recommends; the messages form demands one."""
+"""Tokens. The output limit that the provider recommends; the messages API requires one."""
 
 _MESSAGES = Quirks(
     provider="kimi",
@@ -46,7 +46,7 @@ _CHAT = Quirks(
 
 
 class Kimi(Provider):
-    """`wire`: "messages", or "chat" for those whose client the provider has put on its list."""
+    """`wire` is "messages", or "chat" for a client on the provider's allow-list."""
 
     name = "kimi"
 

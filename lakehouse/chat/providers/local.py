@@ -1,4 +1,4 @@
-"""The embedded model: llama.cpp's server in a child process of ours, spoken to in OpenAI's form."""
+"""The embedded model: llama.cpp's server in a child process of this service, over chat completions."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _QUIRKS = Quirks(
 
 
 class Local(Provider):
-    """`base_url` ends in `/v1`, and the key is the one that the child process was given.
+    """`base_url` ends in `/v1`; the key is the one that the child process was started with.
 
-    `readiness` is what the supervisor of that process knows: a request waits while the process starts.
+    `readiness` is the state of that process: requests wait while it starts.
     """
 
     name = "local"
     keepalive_expiry = 4.0  # the server closes idle connections after five seconds
-    streams_only = True  # llama.cpp looks after the client of a whole answer too seldom to stop when it leaves
+    streams_only = True  # llama.cpp notices too late that the client of a complete answer has disconnected
 
     def __init__(self, base_url: str, key: Key | None = None, readiness: Readiness | None = None) -> None:
         super().__init__(base_url, key)

@@ -1,4 +1,4 @@
-"""Ollama on this machine or in this network: its native chat, no key.
+"""Ollama on this machine or in this network: its native API, without a key.
 
 Source: ollama/ollama, api/types.go and server/routes.go.
 """
@@ -29,11 +29,11 @@ _decoder = msgspec.json.Decoder(_Tags)
 
 
 class Ollama(Provider):
-    """Local Ollama. `think` is what it is told when the caller says nothing: left alone, the server turns it on."""
+    """Local Ollama. `think` is sent when the caller does not set it; without it, the server turns thinking on."""
 
     name = "ollama"
-    listing = "/api/tags"
-    probe = "/api/version"
+    listing_path = "/api/tags"
+    probe_path = "/api/version"
 
     def __init__(self, base_url: str, key: Key | None = None, *, think: bool = False) -> None:
         super().__init__(base_url, key)
@@ -41,7 +41,10 @@ class Ollama(Provider):
         self._quirks = self.make_quirks(think)
 
     def make_quirks(self, think: bool) -> Quirks:
-        """The grammar of `format` is enforced here, but the model does not see it: the schema is told to it as well."""
+        """The quirks.
+
+        The server enforces `format` but does not show it to the model, so the schema goes into the prompt too.
+        """
         return Quirks(
             provider=self.name,
             default_think=think,
@@ -59,7 +62,7 @@ class Ollama(Provider):
         return self._quirks
 
     def parse_listing(self, body: bytes) -> list[ListedModel]:
-        """`{"models":[{"name","modified_at"}]}`."""
+        """Decode `{"models":[{"name","modified_at"}]}`."""
         return [
             ListedModel(item.name, _unix_seconds(item.modified_at or "")) for item in _decoder.decode(body).models or ()
         ]

@@ -1,4 +1,4 @@
-"""Ollama Cloud, called directly: Ollama's native chat with a key. Names have no cloud suffix here.
+"""Ollama Cloud, called directly: Ollama's native API with a key. Model names have no cloud suffix here.
 
 Source: docs.ollama.com/cloud; ollama/ollama, internal/modelref.
 """
@@ -12,11 +12,11 @@ from lakehouse.chat.providers.ollama import Ollama
 
 
 class OllamaCloud(Ollama):
-    """As local Ollama, but with a Bearer key and with a `format` that is accepted and ignored (ollama#12362)."""
+    """Like local Ollama, but with a Bearer key, and `format` is accepted and ignored (ollama#12362)."""
 
     name = "ollama_cloud"
-    probe = "/api/tags"
+    probe_path = "/api/tags"
 
     def make_quirks(self, think: bool) -> Quirks:
-        """A schema goes into a tool, for nothing enforces it."""
+        """The quirks. A schema is sent as a tool, because `format` is not enforced."""
         return replace(super().make_quirks(think), schema="tool")

@@ -1,4 +1,4 @@
-"""OpenCode Zen and Go: one gateway, three forms, and which of them serves a model is a fact of the model.
+"""OpenCode Zen and Go: one gateway with three dialects; each model is served by one of them.
 
 Source: anomalyco/opencode, packages/console and zen.mdx, go.mdx.
 """
@@ -25,7 +25,7 @@ from lakehouse.config.tables import Endpoint as EndpointName
 
 
 class OpenCode(Provider):
-    """Zen or Go, whichever `base_url` names. `endpoints` overrides the table; its keys may be patterns as well."""
+    """Zen or Go, depending on `base_url`. `endpoints` overrides the table; its keys may be patterns."""
 
     name = "opencode"
 
@@ -44,7 +44,7 @@ class OpenCode(Provider):
         }
 
     def endpoint_name(self, model: str) -> Served:
-        """The endpoint that serves `model`: what the configuration says, then the table, then chat completions."""
+        """The endpoint that serves `model`: by the configuration, then the table, else chat completions."""
         return next((name for pattern, name in self._table if fnmatchcase(model, pattern)), "chat_completions")
 
     def endpoint(self, model: str) -> Endpoint:
@@ -54,25 +54,25 @@ class OpenCode(Provider):
         return quirks_of(model, self.endpoint_name(model))
 
     def request_headers(self, request: Request) -> Headers:
-        """The session header, which Go demands and Zen likes."""
-        return ((b"x-opencode-session", session(request).encode()),)
+        """The session header: required by Go, optional for Zen."""
+        return ((b"x-opencode-session", session_id(request).encode()),)
 
 
-def session(request: Request) -> str:
-    """One opaque id per conversation: made of `user` and of all messages up to the first of the user's.
+def session_id(request: Request) -> str:
+    """The opaque id of a conversation: a hash of `user` and all messages up to the first user message.
 
-    Later turns repeat those messages, so the id stays; another user, or another opening, has another id.
+    Later turns repeat those messages, so the id does not change. Another user or another beginning gives another id.
     """
     opening = []
     for message in request.messages:
-        opening.append((message.role, _unhinted(message)))
+        opening.append((message.role, _without_cache_hints(message)))
         if message.role == "user":
             break
     return hashlib.sha256(msgspec.json.encode((request.user, opening))).hexdigest()[:32]
 
 
-def _unhinted(message: Message) -> str | tuple[Part, ...] | None:
-    """The content without hints to cache, which move on with each turn."""
+def _without_cache_hints(message: Message) -> str | tuple[Part, ...] | None:
+    """The content without cache hints, which move to other messages with each turn."""
     if not isinstance(message.content, tuple):
         return message.content
     return tuple([msgspec.structs.replace(part, cache_control=None) for part in message.content])

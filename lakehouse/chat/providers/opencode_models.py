@@ -1,7 +1,7 @@
-"""OpenCode's models as data: which endpoint serves a model, and what is particular about its family.
+"""OpenCode's models: the endpoint that serves each, and the quirks of their families.
 
-The first pattern that fits decides; what fits none is asked on chat completions. Families move between endpoints and
-differ between Zen and Go, so the configuration can override any line (`[chatd.opencode] endpoints`).
+The first pattern that matches decides; without a match, chat completions is used. Families move between endpoints and
+differ between Zen and Go, so the configuration can override the tables (`[chatd.opencode] endpoints`).
 
 Source: anomalyco/opencode, zen.mdx and go.mdx of August 2026.
 """
@@ -19,7 +19,7 @@ from lakehouse.chat.providers.claude import is_claude, quirks_of_claude
 from lakehouse.config.tables import Endpoint as EndpointName
 
 Served = EndpointName | Literal["generate_content"]
-"""The endpoints that the configuration can name, and the one of Gemini's own form, which is not spoken here."""
+"""The endpoints that the configuration can name, and that of Gemini's own API, which is not supported."""
 
 Table = tuple[tuple[str, Served], ...]
 
@@ -40,16 +40,16 @@ GO: Table = (
 
 _BASE = Quirks(
     provider="opencode",
-    max_tokens_field="max_tokens",  # the models behind the gateway do not all know `max_completion_tokens`
-    # The gateway passes on what a model behind it may know. `part_extra` has no place where a text is one string.
+    max_tokens_field="max_tokens",  # not all models behind the gateway accept `max_completion_tokens`
+    # The gateway passes fields on to the model. Text that is one string has no place for `part_extra`.
     capabilities=CHAT_COMPLETIONS.capabilities - {"refusal", "part_extra"} | {"video_url"},
-    text_parts="join",  # DeepSeek answers 422 to a list of text parts; a string is taken by all
-    reasoning_key="reasoning_content",  # demanded back with tool calls by Kimi and DeepSeek (opencode#25758)
+    text_parts="join",  # DeepSeek answers 422 to a list of text parts; all accept a string
+    reasoning_key="reasoning_content",  # Kimi and DeepSeek require it back with tool calls (opencode#25758)
     usage_ends_stream=True,  # minimax and muse: no end mark, not even a finish reason (opencode#43379, #43882)
 )
 
 FAMILIES: tuple[tuple[str, Quirks], ...] = (
-    # `json_schema` is refused, `json_object` works; thinking is switched as at their own API.
+    # `json_schema` is rejected, `json_object` works; thinking is switched as in their own APIs.
     ("deepseek-*", replace(_BASE, schema="json_object", completions_thinking="moonshot", placeholder_reasoning=True)),
     ("glm-*", replace(_BASE, schema="json_object", completions_thinking="moonshot")),
     (
@@ -69,7 +69,7 @@ FAMILIES: tuple[tuple[str, Quirks], ...] = (
 
 
 def quirks_of(model: str, endpoint: Served) -> Quirks:
-    """What is particular about `model` on `endpoint`."""
+    """The quirks of `model` on `endpoint`."""
     family = next(quirks for pattern, quirks in FAMILIES if fnmatchcase(model, pattern))
     match endpoint:
         case "messages":
@@ -77,7 +77,7 @@ def quirks_of(model: str, endpoint: Served) -> Quirks:
             if is_claude(model):
                 return quirks_of_claude(model, quirks)
             return replace(quirks, sampling_while_thinking=True, capabilities=MESSAGES.capabilities - {"file"})
-        case "responses":  # nothing is stored there, so reasoning comes encrypted and goes back with the next turn
+        case "responses":  # stateless: reasoning is returned encrypted and sent back with the next turn
             return replace(family, reasoning_details=True, capabilities=None, custom_tools=True)
         case _:
             return family

@@ -1,4 +1,4 @@
-"""OpenRouter: OpenAI's chat completions before many providers.
+"""OpenRouter: chat completions in front of many providers.
 
 Source: OpenRouterTeam/docs and its OpenAPI file.
 """
@@ -15,10 +15,10 @@ from lakehouse.chat.providers.keys import Key
 
 
 class OpenRouter(Provider):
-    """`referer` and `title` name the application in OpenRouter's statistics and are sent when not empty."""
+    """`referer` and `title` name the application in OpenRouter's statistics; sent unless empty."""
 
     name = "openrouter"
-    probe = "/key"  # the list of models is public and says nothing about the key
+    probe_path = "/key"  # the list of models is public, so that it does not validate the key
 
     def __init__(self, base_url: str, key: Key | None = None, *, referer: str = "", title: str = "") -> None:
         super().__init__(base_url, key)
@@ -35,7 +35,7 @@ class OpenRouter(Provider):
             custom_tools=True,
             server_tools=True,  # `openrouter:web_search` and others
         )
-        # Without this, an endpoint that does not know `response_format` drops it in silence.
+        # Without this, an endpoint that does not support `response_format` silently ignores it.
         self._strict = replace(self._quirks, extra_body={"provider": {"require_parameters": True}})
 
     def endpoint(self, model: str) -> Endpoint:  # noqa: ARG002

@@ -1,8 +1,8 @@
-"""Which providers exist: those whose keys were found, local Ollama if it has a URL, the embedded model if it runs."""
+"""The registered providers: those with a key, local Ollama if it has a URL, and the embedded model if it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lakehouse.chat.providers.base import Endpoint, Provider
@@ -20,9 +20,9 @@ from lakehouse.core.errors import ErrProviderNotFound
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A provider, and the name of the model that it is asked for.
+    """A provider, and the name of the model that it is sent.
 
-    `target` is the same as names, `endpoint` where the provider is asked for that model.
+    `target` has the names of both. `endpoint` is the provider's endpoint for the model.
     """
 
     provider: Provider
@@ -40,14 +40,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The registered providers by name, why the others are not, and what the operator should know about the keys."""
+    """The registered providers by name, the reasons why the others are missing, and warnings about keys."""
 
     providers: Mapping[str, Provider]
     missing: Mapping[str, str]
     warnings: tuple[str, ...] = ()
 
     def route(self, target: Target) -> Route:
-        """The route to `target`; raises ErrProviderNotFound, with what would register its provider."""
+        """The route to `target`. Raises ErrProviderNotFound, which names what would register the provider."""
         if provider := self.providers.get(target.provider):
             return Route(provider, target.model)
         reason = self.missing.get(target.provider, "there is no such provider")
@@ -59,7 +59,10 @@ class Registry:
 
 
 def register(chatd: ChatTable, env: Mapping[str, str], *, local: Local | None = None) -> Registry:
-    """Look for every key and make the providers. `local` is the embedded model, if one runs."""
+    """Search for the keys in `env` and the configured files, and create the providers.
+
+    `local` is the embedded model.
+    """
     providers: dict[str, Provider] = {}
     missing: dict[str, str] = {}
     warnings: list[str] = []
@@ -67,12 +70,12 @@ def register(chatd: ChatTable, env: Mapping[str, str], *, local: Local | None = 
         providers["ollama"] = Ollama(chatd.ollama_url, think=chatd.think)
     else:
         missing["ollama"] = "chatd.ollama_url is empty"
-    for name, table in _keyed(chatd).items():
+    for name, (table, create) in _providers_with_keys(chatd).items():
         search = find_key(key_env=table.key_env, key_file=table.key_file, env=env)
         if search.warning:
             warnings.append(search.warning)
         if search.key:
-            providers[name] = _make(name, chatd, search.key)
+            providers[name] = create(search.key)
         else:
             missing[name] = f"no key was found in ${table.key_env}" + (
                 f" or {table.key_file}" if table.key_file else ""
@@ -84,23 +87,18 @@ def register(chatd: ChatTable, env: Mapping[str, str], *, local: Local | None = 
     return Registry(providers, missing, tuple(warnings))
 
 
-def _keyed(chatd: ChatTable) -> dict[str, ProviderTable]:
+def _providers_with_keys(chatd: ChatTable) -> dict[str, tuple[ProviderTable, Callable[[Key], Provider]]]:
+    """For each provider that needs a key: its table of the configuration, and how it is created."""
+    openrouter, opencode, kimi = chatd.openrouter, chatd.opencode, chatd.kimi
     return {
-        "ollama_cloud": chatd.ollama_cloud,
-        "openrouter": chatd.openrouter,
-        "opencode": chatd.opencode,
-        "kimi": chatd.kimi,
+        "ollama_cloud": (
+            chatd.ollama_cloud,
+            lambda key: OllamaCloud(chatd.ollama_cloud.base_url, key, think=chatd.think),
+        ),
+        "openrouter": (
+            openrouter,
+            lambda key: OpenRouter(openrouter.base_url, key, referer=openrouter.referer, title=openrouter.title),
+        ),
+        "opencode": (opencode, lambda key: OpenCode(opencode.base_url, key, endpoints=opencode.endpoints)),
+        "kimi": (kimi, lambda key: Kimi(kimi.base_url, key, wire=kimi.wire)),
     }
-
-
-def _make(name: str, chatd: ChatTable, key: Key) -> Provider:
-    match name:
-        case "ollama_cloud":
-            return OllamaCloud(chatd.ollama_cloud.base_url, key, think=chatd.think)
-        case "openrouter":
-            table = chatd.openrouter
-            return OpenRouter(table.base_url, key, referer=table.referer, title=table.title)
-        case "opencode":
-            return OpenCode(chatd.opencode.base_url, key, endpoints=chatd.opencode.endpoints)
-        case _:
-            return Kimi(chatd.kimi.base_url, key, wire=chatd.kimi.wire)

@@ -1,7 +1,7 @@
-"""Which provider answers a model's name, as a table.
+"""Maps model names to providers, by a table of prefixes.
 
-The first rule that fits decides. A prefix is matched whole, so `openrouterx/m` has a foreign prefix and belongs, as
-every name that fits no rule, unchanged to the default provider.
+The first rule that matches decides. A name that matches none goes to the default provider unchanged, so that the
+unknown prefix of `openrouterx/m` is part of the model's name.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from lakehouse.core.errors import ErrBadRequest
 
-LONGEST_NAME = 512
-"""Characters: far beyond any real one. What is remembered about models is remembered by name, and callers choose it."""
+MAX_NAME_LENGTH = 512
+"""Characters, far more than any real name has. Caches are keyed by these names, which callers choose."""
 
 
 class Target(NamedTuple):
-    """A provider, and the name that it is asked for."""
+    """A provider, and the model name that it is sent."""
 
     provider: str
     model: str
@@ -27,7 +27,7 @@ class Target(NamedTuple):
 
 
 class PrefixRule(NamedTuple):
-    """Names with this prefix or suffix go to `provider` without it."""
+    """Names with this prefix and suffix belong to `provider`, which is sent the rest."""
 
     provider: str
     prefix: str = ""
@@ -36,12 +36,12 @@ class PrefixRule(NamedTuple):
     def __str__(self) -> str:
         return f"{self.prefix}<m>{self.suffix}"
 
-    def fits(self, name: str) -> bool:
-        """Whether this rule decides about `name`."""
+    def matches(self, name: str) -> bool:
+        """Whether `name` has the prefix and the suffix."""
         return name.startswith(self.prefix) and name.endswith(self.suffix)
 
     def target(self, name: str) -> Target:
-        """Where `name`, which fits, goes."""
+        """The target of `name`, which matches."""
         return Target(self.provider, name.removeprefix(self.prefix).removesuffix(self.suffix))
 
 
@@ -58,19 +58,21 @@ PREFIX_RULES = (
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """The rules, the provider of bare names, and the tiers: names that stand for one model or a chain of them."""
+    """The default provider and the tiers: names that stand for one model or a chain of models."""
 
     default: str = "ollama"
     tiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def target(self, name: str) -> Target:
-        """Where a model's name goes; raises ErrBadRequest for a prefix or suffix with no model beside it, and for a
-        name that is longer than `LONGEST_NAME`."""
-        if len(name) > LONGEST_NAME:
+        """The target of a model name.
+
+        Raises ErrBadRequest for a prefix or suffix without a model, and for a name of more than `MAX_NAME_LENGTH`.
+        """
+        if len(name) > MAX_NAME_LENGTH:
             raise ErrBadRequest(
-                f"`model` must be at most {LONGEST_NAME} characters long (got {len(name)})", field="model"
+                f"`model` must be at most {MAX_NAME_LENGTH} characters long (got {len(name)})", field="model"
             )
-        rule = next((rule for rule in PREFIX_RULES if rule.fits(name)), None)
+        rule = next((rule for rule in PREFIX_RULES if rule.matches(name)), None)
         target = Target(self.default, name) if rule is None else rule.target(name)
         if not target.model.strip():
             raise ErrBadRequest(
@@ -79,9 +81,9 @@ class Router:
         return target
 
     def chain(self, names: Iterable[str]) -> tuple[Target, ...]:
-        """The targets that these names lead to, in the order in which they are tried, each once.
+        """The targets of these names, in the order in which they are tried, without duplicates.
 
-        Tiers among the names stand for their members. Raises ErrBadRequest as `target` does.
+        A tier is replaced by its models. Raises ErrBadRequest as `target` does.
         """
         members = [member for name in names for member in self.tiers.get(name, (name,))]
         return tuple(dict.fromkeys(map(self.target, members)))

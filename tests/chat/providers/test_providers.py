@@ -15,7 +15,7 @@ from lakehouse.chat.model.request import Request
 from lakehouse.chat.providers.keys import Key
 from lakehouse.chat.providers.kimi import Kimi
 from lakehouse.chat.providers.ollama import Ollama
-from lakehouse.chat.providers.opencode import OpenCode, session
+from lakehouse.chat.providers.opencode import OpenCode, session_id
 from lakehouse.config import KimiTable, OpenCodeTable, OpenRouterTable
 from lakehouse.core.errors import ErrUpstream
 from lakehouse.core.trace_context import Trace
@@ -149,7 +149,7 @@ async def test_opencode_serves_a_model_where_the_table_says(
         key = {"x-api-key": "oc-key", "anthropic-version": "2023-06-01"}
     else:
         key = {"authorization": "Bearer oc-key"}
-    assert headers_of(request) == {**COMMON, **key, "x-opencode-session": session(ask("x"))}
+    assert headers_of(request) == {**COMMON, **key, "x-opencode-session": session_id(ask("x"))}
 
 
 async def test_the_configuration_goes_before_the_table(autojump_clock: MockClock) -> None:
@@ -175,11 +175,11 @@ async def test_geminis_own_form_is_not_spoken_and_that_is_said_without_asking(au
 def test_a_conversation_has_one_session_from_its_first_turn_to_its_last() -> None:
     opening = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello?"}]
     later = [*opening, {"role": "assistant", "content": "Hi."}, {"role": "user", "content": "And now?"}]
-    first = session(ask(messages=opening, user="ann"))
-    assert session(ask("another/model", messages=later, user="ann", temperature=1.0)) == first
-    assert session(ask(messages=later, user="bob")) != first
-    assert session(ask(messages=opening[1:], user="ann")) != first
-    assert session(ask(messages=[opening[0], {"role": "user", "content": "Hello!"}], user="ann")) != first
+    first = session_id(ask(messages=opening, user="ann"))
+    assert session_id(ask("another/model", messages=later, user="ann", temperature=1.0)) == first
+    assert session_id(ask(messages=later, user="bob")) != first
+    assert session_id(ask(messages=opening[1:], user="ann")) != first
+    assert session_id(ask(messages=[opening[0], {"role": "user", "content": "Hello!"}], user="ann")) != first
     assert first.isalnum()
     assert "ann" not in first
 

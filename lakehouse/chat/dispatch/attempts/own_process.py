@@ -47,7 +47,7 @@ class OwnProcess:
         call.context.assign_provider(route.provider.name, route.model)
         timeout = inf if call.has_no_other_route else call.settings.first_token_timeout
         with trio.move_on_after(timeout):
-            return await self._readiness.served(lost=self._lost_life)
+            return await self._readiness.wait_serving(lost=self._lost_life)
         message = f"first_token_timeout: the process of {route} was not ready within {timeout:g} s"
         raise failure("timeout", message, provider=route.provider.name)
 

@@ -51,8 +51,3 @@ def get(scope: Scope) -> RequestScope:
 def find(scope: Scope) -> RequestScope | None:
     """The request of this scope, None outside of `RequestLifetimeMiddleware`."""
     return cast("RequestScope | None", scope.get(REQUEST_KEY))
-
-
-def request_id(context: RequestContext | None) -> str | None:
-    """The value of `X-Request-Id`, None without a context."""
-    return None if context is None else context.id

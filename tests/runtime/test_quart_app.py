@@ -49,15 +49,18 @@ class Lifespan:
 async def running(app: ServiceApp, root_path: str = "") -> AsyncIterator[httpx.AsyncClient]:
     """The application under stock Hypercorn, with a client; mounted by another application at `root_path`."""
 
-    async def mounted(scope: Message, receive: Any, send: Any) -> None:
-        await app({**scope, "root_path": root_path} if scope["type"] != "lifespan" else scope, receive, send)  # type: ignore[arg-type]
+    inner: Any = app
 
+    async def mounted(scope: Message, receive: Any, send: Any) -> None:
+        await inner({**scope, "root_path": root_path} if scope["type"] != "lifespan" else scope, receive, send)
+
+    server_app: Any = mounted
     settings = hypercorn.Config()
     settings.bind = ["127.0.0.1:0"]
     settings.accesslog = settings.errorlog = None
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
-        serve: Any = partial(hypercorn.trio.serve, mounted, settings, shutdown_trigger=stop.wait, mode="asgi")
+        serve: Any = partial(hypercorn.trio.serve, server_app, settings, shutdown_trigger=stop.wait, mode="asgi")
         (url,) = await nursery.start(serve)
         async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as client:
             yield client
@@ -66,6 +69,11 @@ async def running(app: ServiceApp, root_path: str = "") -> AsyncIterator[httpx.A
 
 def make_app() -> ServiceApp:
     return lakehouse.create_app(make_config())
+
+
+async def call(app: Any, scope: Message, receive: Any, send: Any) -> None:
+    """What an ASGI server does, without the types of Hypercorn's."""
+    await app(scope, receive, send)
 
 
 def test_it_is_a_quart_trio_application_that_hypercorn_finds_by_its_public_name(
@@ -170,7 +178,7 @@ async def test_a_server_that_gives_no_raw_path_is_enough() -> None:
             "headers": [],
             "scheme": "http",
         }
-        await app(scope | {"http_version": "1.1", "extensions": {}}, receive, send)
+        await call(app, scope | {"http_version": "1.1", "extensions": {}}, receive, send)
     assert sent[0]["status"] == 200
 
 
@@ -195,7 +203,7 @@ async def test_a_websocket_view_is_found_and_no_other_is() -> None:
             sent.append(message)
 
         scope = {"type": "websocket", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": []}
-        await app(scope | {"scheme": "ws", "subprotocols": [], "extensions": {}}, receive, send)
+        await call(app, scope | {"scheme": "ws", "subprotocols": [], "extensions": {}}, receive, send)
         return sent
 
     async with running(app):
@@ -208,12 +216,12 @@ async def test_a_websocket_view_is_found_and_no_other_is() -> None:
 async def test_a_start_that_fails_is_reported_with_its_reason() -> None:
     lifespan = Lifespan()
     app = lakehouse.create_app(make_config(auth={"token_file": "/nowhere/tokens"}))
-    await app({"type": "lifespan", "asgi": {}}, lifespan.receive, lifespan.send)
+    await call(app, {"type": "lifespan", "asgi": {}}, lifespan.receive, lifespan.send)
     (message,) = lifespan.sent
     assert message["type"] == "lifespan.startup.failed"
     assert "auth.token_file cannot be read: /nowhere/tokens" in message["message"]
     with pytest.raises(RuntimeError, match="lifespan's startup"):
-        await app({"type": "http", "path": "/healthz"}, lifespan.receive, lifespan.send)
+        await call(app, {"type": "http", "path": "/healthz"}, lifespan.receive, lifespan.send)
 
 
 async def test_it_is_not_ready_while_it_drains_and_its_owners_resources_are_open_inside_the_services() -> None:
@@ -243,7 +251,7 @@ async def test_the_server_is_told_of_the_end_when_everything_is_closed() -> None
 
     lifespan = Watching()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(app, {"type": "lifespan", "asgi": {}}, lifespan.receive, lifespan.send)
+        nursery.start_soon(call, app, {"type": "lifespan", "asgi": {}}, lifespan.receive, lifespan.send)
         await lifespan.started.wait()
         assert lifespan.left > 1
         lifespan.stop.set()

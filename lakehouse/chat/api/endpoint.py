@@ -1,73 +1,63 @@
-"""A chat's POST: what it is asked with, and how it is answered as plain ASGI, under a lifeline.
-
-Quart's request, contexts and response are a fifth of what a whole chat costs, and a chat needs nothing of them but the
-body. Where there is no lifeline it is a view of Quart's like any other, see `blueprints`.
-"""
+"""The chat endpoint: one request to a model, answered complete or as a stream of events."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
-
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.body import BodyLimits, receive_body
-from lakehouse.asgi.request_scope import BeginStream
-from lakehouse.asgi.sse import TryWrite
+from lakehouse.asgi.request_scope import RequestScope
+from lakehouse.asgi.responses import Response
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.chat.api.errors import to_client_error
 from lakehouse.chat.api.event_stream import EventStream
-from lakehouse.chat.api.responses import JsonResponse
-from lakehouse.core.context import RequestContext
-from lakehouse.core.errors import LakehouseError
-
-
-class ParsedChat(NamedTuple):
-    """The body of a chat request and what is known about it.
-
-    `begin_stream` is the request scope's, `try_write` the server's.
-    """
-
-    body: bytes
-    context: RequestContext | None
-    begin_stream: BeginStream | None
-    try_write: TryWrite | None = None
-
-
-class ApiFormat(Protocol):
-    """One of the two forms of a chat."""
-
-    async def answer(self, asked: ParsedChat) -> JsonResponse | EventStream:
-        """Have it answered. Raises a `LakehouseError`, or a group of them."""
-
-    def refusal(self, error: LakehouseError, context: RequestContext | None) -> JsonResponse:
-        """How this form tells a failure."""
+from lakehouse.chat.api.interface import ApiFormat, Dispatcher
+from lakehouse.chat.api.responses import completion_response
 
 
 class ChatEndpoint:
-    """The ASGI application of a chat's POST, under a lifeline."""
+    """The ASGI application for POST on the path of one form, inside of `RequestLifetimeMiddleware`.
 
-    def __init__(self, chat: ApiFormat, *, max_body: int, timeout: float, idle_timeout: float) -> None:
-        self._chat = chat
+    A failure before the response has begun is a response in the same form. When cancelled, everything that the request
+    started has ended, and the lifetime sends what is left to send.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        api_format: ApiFormat,
+        *,
+        max_body: int,
+        timeout: float,
+        idle_timeout: float,
+        keep_alive: float,
+    ) -> None:
+        """`max_body` is in bytes. The others are in seconds: the deadline of a call, the reading of its body included,
+        how long a client may take nothing of its response, and the pause between the comments of a silent stream."""
+        self._dispatcher = dispatcher
+        self._format = api_format
         self._limits = BodyLimits(max_size=max_body, timeout=timeout)
         self._idle_timeout = idle_timeout
+        self._keep_alive = keep_alive
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; a failure becomes its refusal. Cancellation passes."""
         request = request_scope.get(scope)
-        context, server = request.context, request.server
-        answer: JsonResponse | EventStream
+        response: Response | EventStream
         try:
-            answer = await self._chat.answer(
-                ParsedChat(  # without a name: a stream would keep the body for as long as it lasts
-                    await receive_body(scope, receive, self._limits),
-                    context,
-                    request.begin_stream,
-                    None if server is None else server.try_write,
-                )
-            )
-        except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_client_error` raises, tells or logs it
+            response = await self._respond(request, scope, receive)
+        except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_client_error` raises, returns or logs it
             error = to_client_error(raised)
-            context.record_error(error)
-            answer = self._chat.refusal(error, context)
-        if server is not None:
-            server.idle_limit = self._idle_timeout
-        await answer.send_to(send)
+            request.context.record_error(error)
+            response = self._format.render_error(error, request.context.id)
+        if request.server is not None:
+            request.server.idle_limit = self._idle_timeout
+        await response.send_to(send)
+
+    async def _respond(self, request: RequestScope, scope: Scope, receive: Receive) -> Response | EventStream:
+        # The body has no name here: a stream would keep it for as long as it lasts.
+        query = self._format.parse(await receive_body(scope, receive, self._limits))
+        context = request.context
+        if query.request.stream:
+            pieces = self._dispatcher.stream(query.request, context=context)
+            encoder = self._format.make_encoder(query, context.id)
+            return EventStream(pieces, encoder, self._format, keep_alive=self._keep_alive, request=request)
+        answer = await self._dispatcher(query.request, context=context)
+        return completion_response(self._format.convert_answer(answer), answer.attempts)

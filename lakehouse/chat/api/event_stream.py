@@ -1,21 +1,17 @@
-"""A streamed answer: whatever fails before its first piece is a plain answer, and after it there is one last event."""
+"""A streamed answer. A failure before its first piece is a plain response; a later one is the final event."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
 
 from lakehouse.asgi.middleware.standard_headers import ATTEMPTS
-from lakehouse.asgi.request_scope import BeginStream
-from lakehouse.asgi.sse import EventWriter, TryWrite, open_writer
+from lakehouse.asgi.request_scope import RequestScope
+from lakehouse.asgi.sse import EventWriter, open_writer
 from lakehouse.asgi.types import Send
 from lakehouse.chat.api.errors import to_client_error
-from lakehouse.chat.api.interface import Pieces
-from lakehouse.chat.api.responses import JsonResponse
+from lakehouse.chat.api.interface import ApiFormat, Pieces, StreamEncoder
 from lakehouse.chat.model.pieces import Done, Piece
-from lakehouse.core.context import RequestContext
-from lakehouse.core.errors import LakehouseError
 from lakehouse.core.provider_failures import failure
 
 HEADERS = (
@@ -25,80 +21,65 @@ HEADERS = (
 )
 
 
-class StreamFormat(Protocol):
-    """How one of the two APIs writes a stream. Made for one stream, so it may remember what it has written."""
-
-    def events(self, batch: Sequence[Piece], pieces: Pieces) -> bytes:
-        """The events for pieces that arrived together."""
-
-    def error_event(self, error: LakehouseError) -> bytes:
-        """The event that ends a stream which broke."""
-
-    def refusal(self, error: LakehouseError) -> JsonResponse:
-        """The answer in place of a stream that never began."""
-
-
 class EventStream:
-    """An answer that asks the dispatcher while it is sent.
+    """A response that calls the dispatcher while it is sent.
 
     The dispatcher's stream is entered and left in one block of one task, so a client that leaves, a deadline or a
-    shutdown ends it like any other block: there is nothing to clean up here, and nothing is shielded.
+    shutdown ends it like any other block: nothing has to be cleaned up here, and nothing is shielded.
     """
 
     def __init__(
         self,
-        stream: AbstractAsyncContextManager[Pieces],
-        form: StreamFormat,
+        pieces: AbstractAsyncContextManager[Pieces],
+        encoder: StreamEncoder,
+        api_format: ApiFormat,
         *,
         keep_alive: float,
-        context: RequestContext | None = None,
-        begin_stream: BeginStream | None = None,
-        try_write: TryWrite | None = None,
+        request: RequestScope,
     ) -> None:
-        """`begin_stream` is called once, when the first piece is there and before the head is sent, with the encoder of
-        a final event for what ends the stream from outside. `try_write` is the server's."""
-        self._stream = stream
-        self._form = form
+        """`keep_alive` is the pause between the comments of a silent stream, in seconds."""
+        self._pieces = pieces
+        self._encoder = encoder
+        self._format = api_format
         self._keep_alive = keep_alive
-        self._context = context
-        self._begin_stream = begin_stream
-        self._try_write = try_write
+        self._request = request
 
     async def send_to(self, send: Send) -> None:
-        """Ask, and send what comes as it comes. After a cancellation the last event is the lifeline's to send."""
-        async with open_writer(send, keep_alive=self._keep_alive, try_write=self._try_write) as writer:
+        """Call the dispatcher, and send pieces as they arrive. After a cancellation the lifetime sends the final
+        event."""
+        server = self._request.server
+        try_write = None if server is None else server.try_write
+        async with open_writer(send, keep_alive=self._keep_alive, try_write=try_write) as writer:
             try:
-                await self._stream_events(writer)
-            except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_client_error` raises, tells or logs it
+                await self._send_events(writer)
+            except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001  # `to_client_error` raises, returns or logs it
                 error = to_client_error(raised)
-                if self._context is not None:
-                    self._context.record_error(error)
-                if not writer.started:
-                    await self._form.refusal(error).send_to(send)
+                self._request.context.record_error(error)
+                if writer.started:
+                    await writer.write(self._encoder.encode_error(error), last=True)
                 else:
-                    await writer.write(self._form.error_event(error), last=True)
+                    await self._format.render_error(error, self._request.context.id).send_to(send)
 
-    async def _stream_events(self, writer: EventWriter) -> None:
+    async def _send_events(self, writer: EventWriter) -> None:
         last = None
-        async with self._stream as pieces:
-            form = self._form
+        async with self._pieces as pieces:
+            encode = self._encoder.encode_events
 
-            def pass_on(batch: Sequence[Piece]) -> Awaitable[None] | None:
-                return writer.try_write(form.events(batch, pieces))
+            def send_batch(batch: Sequence[Piece]) -> Awaitable[None] | None:
+                return writer.try_write(encode(batch, pieces))
 
-            async for batch in pieces.batches(pass_on):
+            async for batch in pieces.batches(send_batch):
                 if not writer.started:
-                    await self._begin(writer, pieces)
-                events = form.events(batch, pieces)
+                    await self._start(writer, pieces)
+                events = encode(batch, pieces)
                 if isinstance(batch[-1], Done):
-                    last = events  # said when all that the call started has ended: a server may cancel us after it
+                    last = events  # sent when all that the call started has ended: a server may cancel us after it
                 elif (rest := writer.try_write(events)) is not None:
                     await rest
         if last is None:
             raise failure("incomplete_stream", "the stream ended without its end")
         await writer.write(last, last=True)
 
-    async def _begin(self, writer: EventWriter, pieces: Pieces) -> None:
-        if self._begin_stream is not None:
-            self._begin_stream(self._form.error_event)
+    async def _start(self, writer: EventWriter, pieces: Pieces) -> None:
+        self._request.begin_stream(self._encoder.encode_error)
         await writer.start([*HEADERS, (ATTEMPTS, b"%d" % len(pieces.attempts))])

@@ -2,8 +2,8 @@
 
 | path | method | answered by |
 |---|---|---|
-| `/chat` | POST | `ChatEndpoint(NativeChat)`, plain ASGI |
-| `/chat/completions` | POST | `ChatEndpoint(OpenAIChat)`, plain ASGI |
+| `/chat` | POST | `ChatEndpoint(NativeFormat)`, plain ASGI |
+| `/chat/completions` | POST | `ChatEndpoint(OpenAIFormat)`, plain ASGI |
 | `/chat/providers` | GET | a view of Quart-Trio, see `listings` |
 | `/models`, `/models/…` | GET | views of Quart-Trio, see `listings` |
 
@@ -21,8 +21,8 @@ from lakehouse.asgi.sse import KEEP_ALIVE
 from lakehouse.asgi.types import App
 from lakehouse.chat.api.endpoint import ChatEndpoint
 from lakehouse.chat.api.interface import Dispatcher
-from lakehouse.chat.api.native import NativeChat
-from lakehouse.chat.api.openai.format import OpenAIChat
+from lakehouse.chat.api.native import NativeFormat
+from lakehouse.chat.api.openai.format import OpenAIFormat
 
 VERSION = "/v1"
 LEGACY = ""
@@ -50,9 +50,15 @@ def chat_routes(
     how long a client may take nothing of its response, and `keep_alive` the time between the comments of a silent
     stream, in seconds.
     """
-    endpoint = partial(ChatEndpoint, max_body=max_body, timeout=timeout, idle_timeout=idle_timeout)
-    native = endpoint(NativeChat(dispatcher, keep_alive=keep_alive))
-    openai = endpoint(OpenAIChat(dispatcher, keep_alive=keep_alive))
+    endpoint = partial(
+        ChatEndpoint,
+        dispatcher,
+        max_body=max_body,
+        timeout=timeout,
+        idle_timeout=idle_timeout,
+        keep_alive=keep_alive,
+    )
+    native, openai = endpoint(NativeFormat()), endpoint(OpenAIFormat())
     root = prefix.encode()
     return (
         Route(root + b"/chat", Methods(POST=native)),

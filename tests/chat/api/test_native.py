@@ -14,7 +14,7 @@ from trio.testing import MockClock as Clock
 
 from lakehouse.asgi.request_scope import REQUEST_KEY
 from lakehouse.chat.api.event_stream import EventStream
-from lakehouse.chat.api.native import NativeEncoder
+from lakehouse.chat.api.native import NativeEncoder, NativeFormat
 from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Quorum, Request
 from lakehouse.core.context import RequestContext
@@ -403,6 +403,23 @@ async def test_the_layers_around_the_application_are_used(dispatcher: FakeDispat
         assert context.error == "ErrBadRequest"
 
 
+class PlainRequest:
+    """A request under a server that offers nothing beyond ASGI."""
+
+    server = None
+
+    def __init__(self) -> None:
+        self.context = RequestContext(id="req-8", method="POST", path="/v1/chat", started=0.0)
+
+    def begin_stream(self, encode_error: Callable[[LakehouseError], bytes]) -> None:
+        """There is no deadline to remove."""
+
+
+def make_stream(dispatcher: FakeDispatcher, *, keep_alive: float) -> EventStream:
+    pieces = dispatcher.stream(Request(**ASK))
+    return EventStream(pieces, NativeEncoder("req-8"), NativeFormat(), keep_alive=keep_alive, request=PlainRequest())
+
+
 async def test_silence_between_pieces_is_filled_with_comments(autojump_clock: Clock) -> None:
     dispatcher = FakeDispatcher(script=[40.0, PIECES[1:2], 14.0, PIECES[2:3], 31.0, [done_piece()]])
     sent: list[tuple[float, str]] = []
@@ -414,7 +431,7 @@ async def test_silence_between_pieces_is_filled_with_comments(autojump_clock: Cl
             sent.append((trio.current_time(), "comment" if text.startswith(":") else events(text)[0]["type"]))
 
     start = trio.current_time()
-    stream = EventStream(dispatcher.stream(Request(**ASK)), NativeEncoder(None), keep_alive=15.0)
+    stream = make_stream(dispatcher, keep_alive=15.0)
     await stream.send_to(send)
     assert [(at - start, what) for at, what in sent] == [
         (40.0, "content"),  # nothing before the first piece, for the status is not known yet
@@ -438,7 +455,7 @@ async def test_a_comment_never_lands_inside_an_event(autojump_clock: Clock) -> N
         under_way -= 1
         sent.append(message.get("body", b"head"))
 
-    stream = EventStream(dispatcher.stream(Request(**ASK)), NativeEncoder(None), keep_alive=2.0)
+    stream = make_stream(dispatcher, keep_alive=2.0)
     await stream.send_to(send)
     assert [message[:4] for message in sent] == [b"head", b"data", b": ke", b"data", b"data"]
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakehouse.chat.api.interface import Query
 from lakehouse.chat.api.openai import request
-from lakehouse.chat.api.openai.request import Query, parse, parse_full
+from lakehouse.chat.api.openai.request import parse, parse_full
 from lakehouse.chat.api.openai.types import ChatCompletionRequest
 from lakehouse.core.errors import ErrBadRequest
 

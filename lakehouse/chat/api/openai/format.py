@@ -1,47 +1,37 @@
-"""OpenAI's form of a chat, for any OpenAI client: `POST /v1/chat/completions`, whole or streamed."""
+"""OpenAI's form of a chat, for any client of OpenAI's API: `POST /v1/chat/completions`."""
 
 from __future__ import annotations
 
-from lakehouse.asgi import sse
-from lakehouse.chat.api import responses
-from lakehouse.chat.api.endpoint import ParsedChat
-from lakehouse.chat.api.event_stream import EventStream
-from lakehouse.chat.api.interface import Dispatcher, ModelCard
+from lakehouse.asgi.responses import Response
+from lakehouse.chat.api.interface import ModelCard, Query
 from lakehouse.chat.api.openai import request
+from lakehouse.chat.api.openai.errors import envelope, headers_of, status_of
 from lakehouse.chat.api.openai.response import ChunkEncoder, completion
-from lakehouse.chat.api.openai.types import Model
-from lakehouse.chat.api.responses import JsonResponse
-from lakehouse.core.context import RequestContext
+from lakehouse.chat.api.openai.types import Completion, Model
+from lakehouse.chat.api.responses import error_response
+from lakehouse.chat.model.answer import Answer
 from lakehouse.core.errors import LakehouseError
 
 
-class OpenAIChat:
-    """`POST /chat/completions`, see `ApiFormat`."""
+class OpenAIFormat:
+    """OpenAI's shapes: an `ApiFormat`."""
 
-    def __init__(self, dispatcher: Dispatcher, *, keep_alive: float = sse.KEEP_ALIVE) -> None:
-        self._dispatcher = dispatcher
-        self._keep_alive = keep_alive
+    def parse(self, data: bytes) -> Query:
+        """The request in a body. Raises ErrBadRequest."""
+        return request.parse(data)
 
-    async def answer(self, asked: ParsedChat) -> JsonResponse | EventStream:
-        """See `ApiFormat`."""
-        query, context = request.parse(asked.body), asked.context
-        if query.request.stream:
-            form = ChunkEncoder(context, include_usage=query.include_usage)
-            stream = self._dispatcher.stream(query.request, context=context)
-            return EventStream(
-                stream,
-                form,
-                keep_alive=self._keep_alive,
-                context=context,
-                begin_stream=asked.begin_stream,
-                try_write=asked.try_write,
-            )
-        answer = await self._dispatcher(query.request, context=context)
-        return responses.completion_response(completion(answer), answer.attempts)
+    def convert_answer(self, answer: Answer) -> Completion:
+        """The answer as a completion."""
+        return completion(answer)
 
-    def refusal(self, error: LakehouseError, context: RequestContext | None) -> JsonResponse:
-        """See `ApiFormat`."""
-        return ChunkEncoder(context).refusal(error)
+    def make_encoder(self, query: Query, request_id: str) -> ChunkEncoder:
+        """The encoder for a streamed answer."""
+        return ChunkEncoder(request_id, include_usage=query.include_usage)
+
+    def render_error(self, error: LakehouseError, request_id: str) -> Response:
+        """The error's envelope with OpenAI's status for it."""
+        document = envelope(error, request_id)
+        return error_response(error, document, status=status_of(error), headers=headers_of(error))
 
 
 def as_model(card: ModelCard) -> Model:

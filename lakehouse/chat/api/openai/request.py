@@ -10,11 +10,12 @@ among them, is read step by step (`ChatCompletionRequest`), which gives the same
 from __future__ import annotations
 
 from itertools import count
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
 from lakehouse.asgi.json_body import convert_json, decode_json, validation_errors
+from lakehouse.chat.api.interface import Query
 from lakehouse.chat.api.openai import messages
 from lakehouse.chat.api.openai.types import ChatCompletionRequest, FastChatCompletionRequest, FormatJson, FormatSchema
 from lakehouse.chat.model.parts import JsonObject
@@ -40,13 +41,6 @@ NONE_WHEN_EMPTY = frozenset({"metadata", "logit_bias"})
 
 SUPERSEDED = {"functions": "tools", "function_call": "tool_choice"}
 """Fields that OpenAI has given up for others before any of our providers existed."""
-
-
-class Query(NamedTuple):
-    """What was asked, and whether a stream of the answer ends with its usage."""
-
-    request: OpenAIRequest
-    include_usage: bool
 
 
 _decode_plain = msgspec.json.Decoder(FastChatCompletionRequest).decode

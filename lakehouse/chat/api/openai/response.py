@@ -10,10 +10,9 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from lakehouse.asgi import request_scope, sse
-from lakehouse.chat.api import responses
+from lakehouse.asgi import sse
 from lakehouse.chat.api.interface import Pieces
-from lakehouse.chat.api.openai.errors import envelope, headers_of, status_of
+from lakehouse.chat.api.openai.errors import envelope
 from lakehouse.chat.api.openai.types import (
     AnswerChoice,
     AnswerMessage,
@@ -24,7 +23,6 @@ from lakehouse.chat.api.openai.types import (
     CompletionUsage,
     ToolCallDelta,
 )
-from lakehouse.chat.api.responses import JsonResponse
 from lakehouse.chat.model.answer import Answer, FinishReason
 from lakehouse.chat.model.parts import JsonObject
 from lakehouse.chat.model.pieces import (
@@ -38,7 +36,6 @@ from lakehouse.chat.model.pieces import (
     ToolCallPiece,
 )
 from lakehouse.chat.model.tool_calls import AnyToolCall, CustomToolCall
-from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt, LakehouseError
 
 END = b"data: [DONE]\n\n"
@@ -122,8 +119,8 @@ def _details(name: str, count: int | None, others: JsonObject | UnsetType) -> Js
 class ChunkEncoder:
     """The events of one stream: the role in the first delta, tool calls numbered, usage at the end if it was wanted."""
 
-    def __init__(self, context: RequestContext | None, *, include_usage: bool = False) -> None:
-        self._context = context
+    def __init__(self, request_id: str, *, include_usage: bool = False) -> None:
+        self._request_id = request_id
         self._id = new_id()
         self._created = int(time.time())
         self._include_usage = include_usage
@@ -133,7 +130,7 @@ class ChunkEncoder:
         self._model = self._provider = ""  # for which the next two were written
         self._before = self._after = b""
 
-    def events(self, batch: Sequence[Piece], pieces: Pieces) -> bytes:
+    def encode_events(self, batch: Sequence[Piece], pieces: Pieces) -> bytes:
         """A chunk for each piece; `Done` becomes the finish reason, the usage, and the end mark."""
         if pieces.model != self._model or pieces.provider != self._provider:
             self._write_around(pieces)
@@ -146,17 +143,9 @@ class ChunkEncoder:
                 events.append(self._end(piece) if isinstance(piece, Done) else self._more(piece, pieces))
         return b"".join(events)
 
-    def error_event(self, error: LakehouseError) -> bytes:
+    def encode_error(self, error: LakehouseError) -> bytes:
         """The error's envelope, and no end mark after it."""
-        return sse.event(msgspec.json.encode(self._envelope(error)))
-
-    def refusal(self, error: LakehouseError) -> JsonResponse:
-        """The error's envelope with its status."""
-        headers = headers_of(error)
-        return responses.error_response(error, self._envelope(error), status_of(error), headers)
-
-    def _envelope(self, error: LakehouseError) -> dict[str, object]:
-        return envelope(error, request_scope.request_id(self._context))
+        return sse.event(msgspec.json.encode(envelope(error, self._request_id)))
 
     def _more(self, piece: Delta, pieces: Pieces) -> bytes:
         role, self._role = self._role, UNSET

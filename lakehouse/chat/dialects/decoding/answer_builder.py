@@ -216,15 +216,14 @@ class AnswerBuilder:
             supplements=self.supplements.build(),
         )
 
-    def build_error(self, message: str) -> LakehouseError:
-        """Return an `upstream_error` about this answer."""
-        return failure("upstream_error", f"{self.provider}: {message}", provider=self.provider, upstream_status=200)
+    def build_error(self, message: str, *, retryable: bool | None = None) -> LakehouseError:
+        """Return an `upstream_error` about this answer; `retryable` None: the default of the class."""
+        message = f"{self.provider}: {message}"
+        return failure("upstream_error", message, provider=self.provider, upstream_status=200, retryable=retryable)
 
     def build_too_large_error(self, message: str) -> LakehouseError:
         """Return the error for an answer beyond a limit. It is not retryable: the next answer would be as large."""
-        error = self.build_error(message)
-        error.retryable = False
-        return error
+        return self.build_error(message, retryable=False)
 
     def build_unknown_shape_error(self, document: JsonObject) -> LakehouseError:
         """Return the error for a whole answer of another dialect."""

@@ -120,7 +120,7 @@ class ErrorRule(NamedTuple):
     advice: str = ""
 
 
-def _rule(
+def _build_rule(
     pattern: str, error_class: ErrorClass, *, retryable: bool | None = None, provider: str = "", advice: str = ""
 ) -> ErrorRule:
     return ErrorRule(re.compile(pattern, re.IGNORECASE | re.DOTALL), error_class, retryable, provider, advice)
@@ -128,69 +128,69 @@ def _rule(
 
 RULES: tuple[ErrorRule, ...] = (
     # Access and payment. These come first: providers report them under types and statuses of other errors.
-    _rule(
+    _build_rule(
         r"only available for coding agents",
         "client_not_allowed",
         advice="Kimi's messages form takes every client, its chat completions only those on its list",
     ),
-    _rule(r"agentic harnesses|can only be used from within", "client_not_allowed"),
-    _rule(r"requires a subscription", "entitlement"),
-    _rule(r"unable to verify your membership", "billing", retryable=True),  # documented as mostly temporary
-    _rule(r"usage limit|free-models-per-day|key limit exceeded|exceeded your (current )?quota", "quota"),
+    _build_rule(r"agentic harnesses|can only be used from within", "client_not_allowed"),
+    _build_rule(r"requires a subscription", "entitlement"),
+    _build_rule(r"unable to verify your membership", "billing", retryable=True),  # documented as mostly temporary
+    _build_rule(r"usage limit|free-models-per-day|key limit exceeded|exceeded your (current )?quota", "quota"),
     # The balance of OpenCode's own account at its upstream, not the caller's (opencode#27593).
-    _rule(r"insufficient balance", "upstream_error", retryable=True, provider="opencode"),
-    _rule(
+    _build_rule(r"insufficient balance", "upstream_error", retryable=True, provider="opencode"),
+    _build_rule(
         r"requires more credits|can only afford",
         "billing",
         advice="a lower `max_tokens` may be affordable: without one, the model's maximum is reckoned with",
     ),
-    _rule(r"insufficient (credits|balance|funds)|credit balance is too low", "billing"),
-    _rule(r"access terminated", "auth"),
-    _rule(
+    _build_rule(r"insufficient (credits|balance|funds)|credit balance is too low", "billing"),
+    _build_rule(r"access terminated", "auth"),
+    _build_rule(
         r"api key appears to be invalid|(invalid|incorrect|missing|no) (api key|authentication|cookie auth)"
         r"|user not found|^unauthorized|need to be signed in",
         "auth",
     ),
-    _rule(r"cloud is disabled|data policy|privacy settings|not available in your (region|country)", "forbidden"),
+    _build_rule(r"cloud is disabled|data policy|privacy settings|not available in your (region|country)", "forbidden"),
     # Load. Kimi reports its limit of concurrent requests as a permission error (rosclaw#560).
-    _rule(r"overloaded|server busy|at capacity|loading model", "overloaded"),
-    _rule(r"concurren|too many requests|rate.?limit", "rate_limit"),
+    _build_rule(r"overloaded|server busy|at capacity|loading model", "overloaded"),
+    _build_rule(r"concurren|too many requests|rate.?limit", "rate_limit"),
     # Request errors
-    _rule(
+    _build_rule(
         r"maximum context length|context length exceeded|exceeds? the (available )?context|token limit: \d+"
         r"|total message size \d+ exceeds|(prompt|input|request) is too (long|large)|prompt is longer than the context"
         r"|context window",
         "context_overflow",
     ),
-    _rule(
+    _build_rule(
         r"not supported for format",
         "wrong_endpoint",
         advice="the model is served at another endpoint; the table of models and endpoints can be overridden",
     ),
-    _rule(r"method not found|404 page not found|^(file )?not found\.?$", "wrong_endpoint"),
-    _rule(r"x-opencode-session", "missing_header"),
-    _rule(r"does not support (chat|generate|completion|insert|embed)", "bad_request"),
-    _rule(
+    _build_rule(r"method not found|404 page not found|^(file )?not found\.?$", "wrong_endpoint"),
+    _build_rule(r"x-opencode-session", "missing_header"),
+    _build_rule(r"does not support (chat|generate|completion|insert|embed)", "bad_request"),
+    _build_rule(
         r"does not support \w+|think value|invalid temperature|response_format"
         r"|unsupported (parameter|value)|unknown parameter|unrecognized request argument",
         "unsupported_parameter",
     ),
-    _rule(r"high risk|\bflagged\b|content.(policy|filter)|moderation", "content_policy"),
-    _rule(
+    _build_rule(r"high risk|\bflagged\b|content.(policy|filter)|moderation", "content_policy"),
+    _build_rule(
         r"reasoning_content is missing|unsupported image url|is duplicated|moonshot flavored|must be of type"
         r"|cannot unmarshal|illegal base64|missing request body|model is required|use either :local or :cloud"
         r"|invalid input type|text content is empty",
         "bad_request",
     ),
-    _rule(
+    _build_rule(
         r"\bmodel\b.* (not found|does not exist|is not supported|retired|no longer available)|not found the model"
         r"|not a valid model id|no endpoints found|unknown model",
         "model_not_found",
     ),
     # Server errors
-    _rule(r"request timed out", "timeout"),
-    _rule(r"re(quest|sponse) cancell?ed|context cancell?ed", "upstream_error"),
-    _rule(r"runner has unexpectedly stopped|system memory|out of memory|internal server error", "server_error"),
+    _build_rule(r"request timed out", "timeout"),
+    _build_rule(r"re(quest|sponse) cancell?ed|context cancell?ed", "upstream_error"),
+    _build_rule(r"runner has unexpectedly stopped|system memory|out of memory|internal server error", "server_error"),
 )
 
 STATUSES: dict[int, ErrorClass] = {

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import pytest
 import trio
 
-from tests.lifetimes.test_under_hypercorn import stock
 from tools.kit.fake_dispatcher import FakeDispatcher, chat_app, serve
 from tools.kit.lifetime.phases import chat_request, post_request
 from tools.kit.lifetime.testbed import Client, open_testbed
+from tools.kit.lifetime.under_hypercorn import open_hypercorn_testbed
 
 TIMEOUT = 0.4
 LATE = 0.3
@@ -51,7 +51,7 @@ async def mounted(*, chatd: dict[str, Any]) -> AsyncIterator[Place]:
         nursery.cancel_scope.cancel()
 
 
-SERVERS: dict[str, Served] = {"ours": open_testbed, "stock Hypercorn": stock, "in Quart-Trio": mounted}
+SERVERS: dict[str, Served] = {"ours": open_testbed, "stock Hypercorn": open_hypercorn_testbed, "in Quart-Trio": mounted}
 
 
 async def drip(client: Client, _: bytes) -> None:

@@ -27,7 +27,7 @@ def make(**facts: object) -> RequestContext:
 
 def targets(node: ast.AST) -> Iterator[ast.expr]:
     """What a statement assigns to."""
-    given = node.targets if isinstance(node, ast.Assign) else [node.target]  # type: ignore[attr-defined]
+    given = node.targets if isinstance(node, ast.Assign) else [node.target]
     for target in given:
         yield from target.elts if isinstance(target, ast.Tuple) else [target]
 

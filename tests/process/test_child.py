@@ -19,12 +19,12 @@ from lakehouse.process.environment import pick
 from lakehouse.process.errors import ChildStartFailed
 from lakehouse.process.spec import ChildSpec
 from lakehouse.process.states import ChildState
-from tests.process.kit import child_spec, lives, nothing_left, program, until
+from tools.kit.child_processes import assert_nothing_left, child_spec, is_alive, program_spec, wait_until
 
 
 async def failure(spec: ChildSpec) -> str:
     """Why a child does not start."""
-    with nothing_left(), pytest.raises(ChildStartFailed) as caught:
+    with assert_nothing_left(), pytest.raises(ChildStartFailed) as caught:
         async with open_child(spec) as child:
             await child.wait_ready()
             pytest.fail("it started")
@@ -35,7 +35,7 @@ async def test_it_serves_with_its_settings_and_no_environment_but_its_own(monkey
     monkeypatch.setenv("OPENROUTER_API_KEY", "secret")
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
-    with nothing_left():
+    with assert_nothing_left():
         async with open_child(
             child_spec("ready", {"rows": 7}, environment=pick(["TZ", "PYTHONPATH", "ABSENT"]))
         ) as child:
@@ -72,22 +72,22 @@ async def test_a_start_has_a_limit() -> None:
 @pytest.mark.parametrize("written", ["hello\\n", "\\xff\\xfe\\n", '{"ready": "perhaps"}\\n', "[]\\n"])
 async def test_garbage_is_no_ready_line(written: str) -> None:
     source = f"import os, time; os.write(1, {written!r}.encode('latin-1').decode('unicode_escape').encode('latin-1')); time.sleep(99)"
-    assert "the child did not start: it wrote no ready line but b'" in await failure(program(source))
+    assert "the child did not start: it wrote no ready line but b'" in await failure(program_spec(source))
 
 
 async def test_a_flood_in_the_place_of_the_ready_line_is_cut_off() -> None:
     source = "import os\nwhile True: os.write(1, bytes(65536))"
-    assert "it wrote no ready line but b'\\x00" in await failure(program(source))
+    assert "it wrote no ready line but b'\\x00" in await failure(program_spec(source))
 
 
 async def test_a_program_that_cannot_be_executed_raises_and_leaves_nothing() -> None:
-    with nothing_left(), pytest.raises(FileNotFoundError):
+    with assert_nothing_left(), pytest.raises(FileNotFoundError):
         async with open_child(ChildSpec(name="x", command=("/no/such/program",))):
             pytest.fail("it started")
 
 
 async def test_a_killed_child_is_told_from_one_that_left() -> None:
-    with nothing_left():
+    with assert_nothing_left():
         async with open_child(child_spec("ready")) as child:
             await child.wait_ready()
             assert not child.has_exited()
@@ -100,7 +100,7 @@ async def test_a_killed_child_is_told_from_one_that_left() -> None:
 
 
 async def test_one_that_drains_is_asked_and_one_that_does_not_is_killed() -> None:
-    with nothing_left():
+    with assert_nothing_left():
         async with open_child(child_spec("drains", 4, blocked_signals=())) as child:
             await child.wait_ready()
             child.terminate()
@@ -116,21 +116,21 @@ async def test_one_that_drains_is_asked_and_one_that_does_not_is_killed() -> Non
 
 
 async def test_with_it_goes_what_it_started_itself() -> None:
-    with nothing_left():
+    with assert_nothing_left():
         async with open_child(child_spec("forks")) as child:
             inner = int((await child.wait_ready()).facts)
-            assert lives(inner)
-        await until(lambda: not lives(inner))
+            assert is_alive(inner)
+        await wait_until(lambda: not is_alive(inner))
         async with open_child(child_spec("forks")) as child:
             inner = int((await child.wait_ready()).facts)
             os.kill(child.pid, signal.SIGKILL)
             await child.wait_exit()
-            await until(lambda: not lives(inner))
+            await wait_until(lambda: not is_alive(inner))
 
 
 @pytest.mark.parametrize("cancel_after", [0, 0.001, 0.01, 0.05, 0.1, 0.2])
 async def test_cancelled_during_its_start_it_leaves_nothing(cancel_after: float) -> None:
-    with nothing_left():
+    with assert_nothing_left():
         with trio.move_on_after(cancel_after):
             async with open_child(child_spec("silent")) as child:
                 await child.wait_ready()
@@ -139,7 +139,7 @@ async def test_cancelled_during_its_start_it_leaves_nothing(cancel_after: float)
 
 
 async def test_what_the_block_raises_leaves_it_as_it_is() -> None:
-    with nothing_left(), pytest.raises(ZeroDivisionError):
+    with assert_nothing_left(), pytest.raises(ZeroDivisionError):
         async with open_child(child_spec("ready")) as child:
             await child.wait_ready()
             raise ZeroDivisionError
@@ -149,7 +149,7 @@ PARENT = """
 import os, sys, trio
 from lakehouse.process.child import open_child
 from lakehouse.process.spec import OrphanPolicy
-from tests.process.kit import child_spec
+from tools.kit.child_processes import child_spec
 
 async def main():
     async with open_child(child_spec(sys.argv[1], 0, orphan=OrphanPolicy(sys.argv[2]))) as child:
@@ -172,10 +172,10 @@ async def test_it_does_not_outlive_a_parent_that_was_killed(arguments: tuple[str
     try:
         with trio.fail_after(20):
             child, *fork = map(int, (await process.stdout.receive_some()).split())
-        assert lives(child)
+        assert is_alive(child)
         process.kill()
-        await until(lambda: not lives(child))
-        assert all(lives(pid) for pid in fork)
+        await wait_until(lambda: not is_alive(child))
+        assert all(is_alive(pid) for pid in fork)
     finally:
         for pid in fork:
             os.kill(pid, signal.SIGKILL)
@@ -204,7 +204,7 @@ async def test_a_start_without_descriptors_keeps_none(monkeypatch: pytest.Monkey
         return pipe()
 
     monkeypatch.setattr(launch.os, "pipe", few)
-    with nothing_left(), pytest.raises(OSError, match="too many open files"):
+    with assert_nothing_left(), pytest.raises(OSError, match="too many open files"):
         async with open_child(child_spec("ready")):
             pytest.fail("it started")
 
@@ -214,7 +214,7 @@ async def test_a_start_without_a_pidfd_leaves_no_process(monkeypatch: pytest.Mon
         raise OSError(errno.EMFILE, "too many open files")
 
     monkeypatch.setattr(launch.os, "pidfd_open", none)
-    with nothing_left(), pytest.raises(OSError, match="too many open files"):
+    with assert_nothing_left(), pytest.raises(OSError, match="too many open files"):
         async with open_child(child_spec("ready")):
             pytest.fail("it started")
 

@@ -16,13 +16,13 @@ from lakehouse.process.child import open_child
 from lakehouse.process.errors import CallFailed, ChildExited, PoolUnavailable
 from lakehouse.process.pool import ChildPool, PoolPolicy, open_pool
 from lakehouse.process.spec import RestartPolicy
-from tests.process.kit import child_spec, lives, nothing_left, processor_seconds, until
+from tools.kit.child_processes import assert_nothing_left, child_spec, is_alive, processor_seconds, wait_until
 
 
 @asynccontextmanager
 async def pool_of(size: int = 1, **options: Any) -> AsyncIterator[ChildPool]:
     """A pool of `targets.answers`, after which nothing may be left."""
-    with nothing_left():
+    with assert_nothing_left():
         async with open_pool(child_spec("answers"), PoolPolicy(size=size, **options)) as pool:
             yield pool
 
@@ -33,7 +33,7 @@ async def pid_of(pool: ChildPool) -> int:
 
 async def counts(pool: ChildPool, *, idle: int, in_use: int = 0, waiting: int = 0) -> None:
     """Wait until the pool is so."""
-    await until(lambda: (pool.idle, pool.in_use, pool.waiting) == (idle, in_use, waiting))
+    await wait_until(lambda: (pool.idle, pool.in_use, pool.waiting) == (idle, in_use, waiting))
 
 
 async def test_calls_and_streams_are_answered_by_the_same_child() -> None:
@@ -90,7 +90,7 @@ async def test_a_child_without_memory_is_replaced() -> None:
         with pytest.raises(CallFailed, match="no memory"):
             await pool.call(b"exhausted")
         assert await pid_of(pool) != pid
-        assert not lives(pid)
+        assert not is_alive(pid)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ async def test_a_killed_child_fails_its_own_call_alone() -> None:
             with pytest.raises(ChildExited, match="was killed by signal 9"):
                 await anext(reply)
             assert [item async for item in other] == [b"0", b"1", b"2"]
-        await until(lambda: pool.started == 3)  # it was kept at two
+        await wait_until(lambda: pool.started == 3)  # it was kept at two
 
 
 async def test_an_idle_child_that_died_costs_nobody_a_call() -> None:
@@ -155,7 +155,7 @@ async def test_one_that_cannot_is_killed_and_its_processor_is_idle_within_a_tent
         with trio.move_on_after(0.1):
             await pool.call(b"spin")
         left = trio.current_time()
-        await until(lambda: not lives(pid), seconds=2)
+        await wait_until(lambda: not is_alive(pid), seconds=2)
         assert trio.current_time() - left < reset_timeout + 0.5  # a tenth on an idle machine
         used = processor_seconds(pid)
         assert await pid_of(pool) != pid
@@ -208,9 +208,9 @@ async def test_children_that_end_without_a_call_are_started_again_with_a_delay(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     policy = PoolPolicy(size=1, prestart=1, restart=RestartPolicy(first_delay=0.05, longest_delay=0.4))
-    with nothing_left():
+    with assert_nothing_left():
         async with open_pool(child_spec("dies_when_ready"), policy) as pool:
-            await until(lambda: len(caplog.messages) == 3)
+            await wait_until(lambda: len(caplog.messages) == 3)
             assert pool.started >= 3
     delays = [float(message.split()[-5]) for message in caplog.messages]
     assert delays == [0.05, 0.1, 0.2]
@@ -226,7 +226,7 @@ async def test_children_that_do_not_start_fail_the_calls_that_wait_and_are_tried
         attempts += 1
         return open_child(spec if attempts > 1 else child_spec("crash"))
 
-    with nothing_left():
+    with assert_nothing_left():
         async with open_pool(child_spec("answers"), policy, start=start) as pool:
             for _ in range(2):  # the second is answered from what the first has shown
                 with pytest.raises(PoolUnavailable, match="cannot open the thing"):
@@ -238,7 +238,7 @@ async def test_children_that_do_not_start_fail_the_calls_that_wait_and_are_tried
 
 @pytest.mark.parametrize("cancel_after", [0, 0.001, 0.01, 0.03, 0.06, 0.1, 0.2])
 async def test_cancelled_while_it_opens_it_leaves_nothing(cancel_after: float) -> None:
-    with nothing_left(), trio.move_on_after(cancel_after):
+    with assert_nothing_left(), trio.move_on_after(cancel_after):
         async with (
             open_pool(child_spec("answers"), PoolPolicy(size=3, prestart=3)) as pool,
             trio.open_nursery() as nursery,
@@ -248,18 +248,18 @@ async def test_cancelled_while_it_opens_it_leaves_nothing(cancel_after: float) -
 
 
 async def test_a_pool_that_cannot_start_says_so_by_itself() -> None:
-    with nothing_left(), pytest.raises(PoolUnavailable, match="the disk is full"):
+    with assert_nothing_left(), pytest.raises(PoolUnavailable, match="the disk is full"):
         async with open_pool(child_spec("refuse"), PoolPolicy(size=1, prestart=1)):
             pytest.fail("it started")
 
 
 async def test_what_of_its_sandbox_is_not_in_force_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     policy = PoolPolicy(size=2, prestart=2, max_calls=1)
-    with nothing_left():
+    with assert_nothing_left():
         async with open_pool(child_spec("unprotected"), policy) as pool:
             for _ in range(3):
                 assert await pool.call(b"echo there") == b"there"
-            await until(lambda: pool.started >= 4)
+            await wait_until(lambda: pool.started >= 4)
             assert pool.sandbox is not None
             assert pool.sandbox.files == "not enforced: no Landlock"
     assert caplog.messages == ["the child: the sandbox's restriction of files is not enforced: no Landlock"]
@@ -281,13 +281,13 @@ async def test_a_closed_pool_takes_no_calls_and_ends_those_under_way() -> None:
             ended.append(type(error).__name__)
 
     async with trio.open_nursery() as nursery:
-        with nothing_left():
+        with assert_nothing_left():
             async with open_pool(child_spec("answers"), PoolPolicy(size=1, prestart=1)) as pool:
                 nursery.start_soon(call, pool, b"wait")
                 await counts(pool, idle=0, in_use=1)
                 nursery.start_soon(call, pool, b"echo")
                 await counts(pool, idle=0, in_use=1, waiting=1)
-            await until(lambda: len(ended) == 2)
+            await wait_until(lambda: len(ended) == 2)
     assert sorted(ended) == ["ChildExited", "PoolUnavailable"]
     with pytest.raises(PoolUnavailable, match="the pool is closed"):
         await pool.call(b"echo")
@@ -324,7 +324,7 @@ async def test_cancelled_at_any_step_the_pool_serves_on(request_: bytes) -> None
             if not scope.cancelled_caught:
                 break
             assert await pool.call(b"echo there") == b"there"
-        await until(lambda: pool.in_use == 0 and pool.waiting == 0 and pool.idle >= 1)
+        await wait_until(lambda: pool.in_use == 0 and pool.waiting == 0 and pool.idle >= 1)
 
 
 async def test_many_callers_that_come_and_go_lose_no_child() -> None:
@@ -340,7 +340,7 @@ async def test_many_callers_that_come_and_go_lose_no_child() -> None:
         async with trio.open_nursery() as nursery:
             for number in range(60):
                 nursery.start_soon(caller, number)
-        await until(lambda: pool.in_use == 0 and pool.waiting == 0)
+        await wait_until(lambda: pool.in_use == 0 and pool.waiting == 0)
         assert await pool.call(b"echo there") == b"there"
         assert answered <= 60
 

@@ -17,7 +17,7 @@ from lakehouse.process.child import open_child
 from lakehouse.process.protocol import ReadyLine
 from lakehouse.process.sandbox import SandboxError, apply_sandbox
 from lakehouse.process.spec import Limits, Sandbox, SandboxReport
-from tests.process.kit import TESTS, child_spec, nothing_left
+from tools.kit.child_processes import TESTS, assert_nothing_left, child_spec
 
 needs_landlock = pytest.mark.skipif(landlock.abi_version() < 6, reason="the kernel has no Landlock of version 6")
 
@@ -33,7 +33,7 @@ def folders(tmp_path: Path) -> dict[str, str]:
 
 async def tried(folders: dict[str, str], restrictions: Sandbox) -> tuple[dict[str, str], SandboxReport]:
     """What a child under these restrictions could do."""
-    with nothing_left():
+    with assert_nothing_left():
         async with open_child(child_spec("tries", folders, sandbox=restrictions)) as child:
             line: ReadyLine = await child.wait_ready()
     return msgspec.json.decode(line.facts, type=dict[str, str]), line.sandbox
@@ -122,7 +122,7 @@ def test_each_version_of_landlock_is_asked_for_what_it_knows(version: int, last:
 
 async def test_limits_hold(tmp_path: Path) -> None:
     limits = Limits(address_space=300_000_000, cpu_seconds=1, file_size=50_000, open_files=64)
-    with nothing_left():
+    with assert_nothing_left():
         async with open_child(child_spec("measures", str(tmp_path / "file"), limits=limits)) as child:
             facts = msgspec.json.decode((await child.wait_ready()).facts)
             assert facts == {

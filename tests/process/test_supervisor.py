@@ -18,7 +18,7 @@ from lakehouse.process.launch import Launched
 from lakehouse.process.slot import Slot
 from lakehouse.process.spec import ChildSpec, OrphanPolicy, RestartPolicy
 from lakehouse.process.supervisor import supervise
-from tests.process.kit import lives, nothing_left, program, until
+from tools.kit.child_processes import assert_nothing_left, is_alive, program_spec, wait_until
 
 # Says that it is ready, notes its pid in the file that it was told of, and leaves on SIGTERM with the status it was told.
 WORKER = """
@@ -37,7 +37,7 @@ QUICKLY = RestartPolicy(first_delay=0.05, longest_delay=0.4)
 def slots(directory: Path, count: int, *, status: int = 0, source: str = WORKER) -> list[Slot]:
     def spec(index: int) -> ChildSpec:
         settings = f'["{directory / str(index)}", {status}]'.encode()
-        return program(source, settings=settings, orphan=OrphanPolicy.DRAIN)
+        return program_spec(source, settings=settings, orphan=OrphanPolicy.DRAIN)
 
     return [Slot(spec(index), restart=QUICKLY) for index in range(count)]
 
@@ -52,14 +52,14 @@ async def test_workers_start_drain_and_leave_a_clean_status(tmp_path: Path, nurs
     async def run(task_status: trio.TaskStatus[None]) -> None:
         clean.append(await supervise(slots(tmp_path, 2), drain=drain, timeout=5, task_status=task_status))
 
-    with nothing_left():
+    with assert_nothing_left():
         await nursery.start(run)
         started = pids(tmp_path, 0) + pids(tmp_path, 1)
         assert len(started) == 2
         drain.set()
-        await until(lambda: clean)
+        await wait_until(lambda: clean)
     assert clean == [True]
-    assert not any(lives(pid) for pid in started)
+    assert not any(is_alive(pid) for pid in started)
 
 
 async def test_a_worker_that_leaves_badly_makes_the_status_bad(tmp_path: Path, nursery: trio.Nursery) -> None:
@@ -70,7 +70,7 @@ async def test_a_worker_that_leaves_badly_makes_the_status_bad(tmp_path: Path, n
 
     await nursery.start(run)
     drain.set()
-    await until(lambda: clean)
+    await wait_until(lambda: clean)
     assert clean == [False]
 
 
@@ -79,8 +79,8 @@ async def test_a_killed_worker_is_replaced_and_the_others_go_on(tmp_path: Path, 
     await nursery.start(partial(supervise, slots(tmp_path, 2), drain=drain, timeout=5))
     (victim,), (other,) = pids(tmp_path, 0), pids(tmp_path, 1)
     os.kill(victim, signal.SIGKILL)
-    await until(lambda: len(pids(tmp_path, 0)) == 2)
-    assert lives(other)
+    await wait_until(lambda: len(pids(tmp_path, 0)) == 2)
+    assert is_alive(other)
     assert pids(tmp_path, 1) == [other]
     drain.set()
 
@@ -102,9 +102,9 @@ async def test_a_worker_that_cannot_be_replaced_yet_takes_nobody_with_it(
     (victim,), (other,) = pids(tmp_path, 0), pids(tmp_path, 1)
     monkeypatch.setattr(child, "launch", short)
     os.kill(victim, signal.SIGKILL)
-    await until(lambda: len(pids(tmp_path, 0)) == 2)
+    await wait_until(lambda: len(pids(tmp_path, 0)) == 2)
     assert tries == 3
-    assert lives(other)
+    assert is_alive(other)
     drain.set()
 
 
@@ -113,14 +113,14 @@ async def test_a_crashing_worker_is_met_with_longer_and_longer_pauses(
 ) -> None:
     crashing = WORKER.replace("sys.stdin.buffer.read()   #", "os._exit(7) #")
     await nursery.start(partial(supervise, slots(tmp_path, 1, source=crashing), drain=trio.Event(), timeout=5))
-    await until(lambda: len(caplog.messages) >= 5)
+    await wait_until(lambda: len(caplog.messages) >= 5)
     pauses = [float(message.split()[-2]) for message in caplog.messages[:5]]
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.4]
     nursery.cancel_scope.cancel()
 
 
 async def test_a_worker_that_does_not_come_up_stops_the_start(tmp_path: Path) -> None:
-    with nothing_left(), pytest.RaisesGroup(pytest.RaisesExc(ChildStartFailed, match="status 1 \\(no\\)")):
+    with assert_nothing_left(), pytest.RaisesGroup(pytest.RaisesExc(ChildStartFailed, match="status 1 \\(no\\)")):
         async with trio.open_nursery() as nursery:
             broken = slots(tmp_path, 2, source="raise SystemExit('no')")
             await nursery.start(partial(supervise, broken, drain=trio.Event(), timeout=5))
@@ -137,19 +137,19 @@ async def test_a_worker_that_will_not_leave_is_killed_at_the_end_of_the_drain(
         run_slots = slots(tmp_path, 1, source=stubborn)
         clean.append(await supervise(run_slots, drain=drain, timeout=0.1, task_status=task_status))
 
-    with nothing_left():
+    with assert_nothing_left():
         async with trio.open_nursery() as nursery:
             await nursery.start(run)
             (pid,) = pids(tmp_path, 0)
             drain.set()
     assert clean == [False]
-    assert not lives(pid)
+    assert not is_alive(pid)
 
 
 async def test_cancelled_the_supervisor_leaves_no_worker(tmp_path: Path) -> None:
-    with nothing_left():
+    with assert_nothing_left():
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(supervise, slots(tmp_path, 2), drain=trio.Event(), timeout=5))
             started = pids(tmp_path, 0) + pids(tmp_path, 1)
             nursery.cancel_scope.cancel()
-    assert not any(lives(pid) for pid in started)
+    assert not any(is_alive(pid) for pid in started)

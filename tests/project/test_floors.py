@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.floors import PAGE, insert, read_floors
+from tools.kit.doc_pages.floors import PAGE, insert, read_floors
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "lakehouse"

@@ -15,9 +15,9 @@ from lakehouse.core.failure_classes import ERROR_CLASSES
 from lakehouse.core.provider_failures import CLASS_FACTS
 from lakehouse.gateway.routes import ROUTES
 from lakehouse.runtime.console.endpoints import PATHS
-from tools import configuration_reference
-from tools.configuration_reference import COMMENTED, PAGE, ROOT, read_comments
-from tools.openapi.schemas import error_types
+from tools.kit.doc_pages import configuration_reference
+from tools.kit.doc_pages.configuration_reference import COMMENTED, PAGE, ROOT, read_comments
+from tools.kit.doc_pages.openapi.schemas import error_types
 
 
 def test_the_configuration_reference_is_up_to_date() -> None:

@@ -16,9 +16,9 @@ from lakehouse.core.failure_classes import ERROR_CLASSES
 from lakehouse.core.provider_failures import failure
 from lakehouse.gateway.routes import ROUTES
 from lakehouse.runtime.console.endpoints import PATHS
+from tools.kit.doc_pages.openapi.document import PAGE, document, documented, render
+from tools.kit.doc_pages.openapi.operations import FIXED
 from tools.kit.service_with_providers import HELLO, open_service_with_providers, sse_documents
-from tools.openapi.document import PAGE, document, documented, render
-from tools.openapi.operations import FIXED
 
 DOCUMENT = document()
 SCHEMAS = DOCUMENT["components"]["schemas"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,41 +18,16 @@ from lakehouse.chat.model.pieces import ContentPiece, Done, Piece
 from lakehouse.config import OpenRouterTable
 from lakehouse.core.errors import ErrUnavailable, ErrUpstream, LakehouseError
 from lakehouse.net.reactor import Reactor
-from tools.kit.fake_providers import LAST, ask, context, event, line, read, settings, whole
+from tools.kit.dispatcher_over_sockets import HEAD, chunked, ollama_body, open_dispatcher_over_sockets
+from tools.kit.fake_providers import LAST, ask, context, event, line, read, settings
 from tools.kit.scripted_upstream import (
     ReceivedRequest,
-    Script,
     Upstream,
     answer_with,
     never_answer,
     open_upstream,
     respond,
 )
-
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
-
-
-def chunked(*chunks: bytes, end: bool = True) -> bytes:
-    return HEAD + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + (b"0\r\n\r\n" if end else b"")
-
-
-def body(text: str = "Hello.") -> bytes:
-    [(_, content)] = whole(text).chunks
-    assert isinstance(content, bytes)
-    return content
-
-
-@asynccontextmanager
-async def asking(
-    script: Script, *, policy: Mapping[str, Any] | None = None, **chatd: Any
-) -> AsyncIterator[tuple[ServiceDispatcher, Upstream]]:
-    """A dispatcher before a scripted Ollama. At the end no connection is busy."""
-    with trio.fail_after(20):
-        async with open_upstream(script) as ollama:
-            config = settings(ollama_url=ollama.url, policy=policy, **chatd)
-            async with open_service_dispatcher(config, env={}) as dispatcher:
-                yield dispatcher, ollama
-                assert [pool.in_use for pool in dispatcher.pools] == [0] * len(dispatcher.pools)
 
 
 async def gone(ollama: Upstream, connections: int) -> None:
@@ -62,7 +37,9 @@ async def gone(ollama: Upstream, connections: int) -> None:
 
 
 async def test_answers_and_streams_that_were_read_to_their_end_share_one_connection() -> None:
-    async with asking(answer_with(respond(body()), chunked(line("a"), line("b"), LAST), respond(body()))) as (
+    async with open_dispatcher_over_sockets(
+        answer_with(respond(ollama_body()), chunked(line("a"), line("b"), LAST), respond(ollama_body()))
+    ) as (
         dispatcher,
         ollama,
     ):
@@ -77,7 +54,7 @@ async def test_answers_and_streams_that_were_read_to_their_end_share_one_connect
 
 @pytest.mark.parametrize("mode", ["whole", "stream"])
 async def test_a_call_that_is_cancelled_closes_its_connection(mode: str) -> None:
-    async with asking(never_answer) as (dispatcher, ollama):
+    async with open_dispatcher_over_sockets(never_answer) as (dispatcher, ollama):
         with trio.move_on_after(0.05):
             if mode == "whole":
                 await dispatcher(ask())
@@ -92,7 +69,7 @@ async def test_a_stream_that_is_left_closes_its_connection() -> None:
         await stream.send_all(chunked(line("a"), end=False))
         await stream.receive_some()
 
-    async with asking(endless) as (dispatcher, ollama):
+    async with open_dispatcher_over_sockets(endless) as (dispatcher, ollama):
         async with dispatcher.stream(ask()) as pieces:
             await anext(pieces)
         await gone(ollama, 1)
@@ -101,7 +78,7 @@ async def test_a_stream_that_is_left_closes_its_connection() -> None:
 FAULTS = {
     "refused": (b"", ErrUpstream),
     "garbage": (b"SSH-2.0-OpenSSH\r\n\r\n", ErrUpstream),
-    "a body that is cut": (respond(body())[:-5], ErrUpstream),
+    "a body that is cut": (respond(ollama_body())[:-5], ErrUpstream),
     "html": (respond(b"<html>Bad gateway</html>", 502, content_type="text/html"), ErrUpstream),
 }
 
@@ -111,7 +88,7 @@ FAULTS = {
 async def test_what_goes_wrong_on_a_real_connection_is_retried(
     answer: bytes, error: type[LakehouseError], mode: str
 ) -> None:
-    good = respond(body()) if mode == "whole" else chunked(line("Hello."), LAST)
+    good = respond(ollama_body()) if mode == "whole" else chunked(line("Hello."), LAST)
     asked = 0
 
     async def once(_: ReceivedRequest, stream: trio.SocketStream) -> None:
@@ -122,7 +99,7 @@ async def test_what_goes_wrong_on_a_real_connection_is_retried(
             await stream.aclose()
             raise trio.BrokenResourceError
 
-    async with asking(once, policy={"backoff": 0.01}) as (dispatcher, ollama):
+    async with open_dispatcher_over_sockets(once, policy={"backoff": 0.01}) as (dispatcher, ollama):
         if mode == "whole":
             answers = await dispatcher(ask())
             assert answers.content == "Hello."
@@ -143,7 +120,7 @@ async def test_a_cut_stream_ends_in_an_error() -> None:
         await stream.aclose()
         raise trio.BrokenResourceError
 
-    async with asking(cut) as (dispatcher, _):
+    async with open_dispatcher_over_sockets(cut) as (dispatcher, _):
         _, error = await read(dispatcher)
     assert isinstance(error, ErrUpstream)
     assert error.error_class == "incomplete_stream"
@@ -157,7 +134,7 @@ async def test_a_line_of_64_mb_is_an_error() -> None:
         for _number in range(1024):
             await stream.send_all(chunk)
 
-    async with asking(flood, policy={"retries": 0}) as (dispatcher, _):
+    async with open_dispatcher_over_sockets(flood, policy={"retries": 0}) as (dispatcher, _):
         with pytest.raises(ErrUpstream, match="bound"):
             async with dispatcher.stream(ask()):
                 pass
@@ -165,7 +142,7 @@ async def test_a_line_of_64_mb_is_an_error() -> None:
 
 async def test_a_full_queue_is_503_at_once() -> None:
     async with (
-        asking(never_answer, max_connections=1, max_waiting=0) as (dispatcher, _),
+        open_dispatcher_over_sockets(never_answer, max_connections=1, max_waiting=0) as (dispatcher, _),
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(dispatcher, ask())
@@ -178,7 +155,10 @@ async def test_a_full_queue_is_503_at_once() -> None:
 
 
 async def test_a_queued_request_leaves_the_queue_when_cancelled_and_its_phase_says_so() -> None:
-    async with asking(never_answer, max_connections=1) as (dispatcher, ollama), trio.open_nursery() as nursery:
+    async with (
+        open_dispatcher_over_sockets(never_answer, max_connections=1) as (dispatcher, ollama),
+        trio.open_nursery() as nursery,
+    ):
         nursery.start_soon(dispatcher, ask())
         while not ollama.requests:
             await trio.sleep(0.005)
@@ -213,9 +193,9 @@ async def test_a_hedge_over_real_connections_closes_the_loser() -> None:
 async def test_a_thousand_calls_that_are_cancelled_leave_nothing() -> None:
     async def slowly(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         await trio.sleep(0.002)
-        await stream.send_all(respond(body()))
+        await stream.send_all(respond(ollama_body()))
 
-    async with asking(slowly, max_connections=5) as (dispatcher, ollama):
+    async with open_dispatcher_over_sockets(slowly, max_connections=5) as (dispatcher, ollama):
         for number in range(40):
             async with trio.open_nursery() as nursery:
                 for _ in range(25):
@@ -232,11 +212,17 @@ async def test_a_thousand_calls_that_are_cancelled_leave_nothing() -> None:
 
 async def test_a_whole_answer_may_come_in_parts_behind_white_space_that_kept_the_connection_alive() -> None:
     async def slowly(_: ReceivedRequest, stream: trio.SocketStream) -> None:
-        for part in (chunked(b"\n \n", end=False), b"%x\r\n" % len(body()), body()[:9], body()[9:], b"\r\n0\r\n\r\n"):
+        for part in (
+            chunked(b"\n \n", end=False),
+            b"%x\r\n" % len(ollama_body()),
+            ollama_body()[:9],
+            ollama_body()[9:],
+            b"\r\n0\r\n\r\n",
+        ):
             await stream.send_all(part)
             await trio.sleep(0.01)
 
-    async with asking(slowly) as (dispatcher, _):
+    async with open_dispatcher_over_sockets(slowly) as (dispatcher, _):
         assert (await dispatcher(ask())).content == "Hello."
         assert dispatcher.pools[0].idle == 1
 
@@ -246,7 +232,10 @@ async def test_a_whole_answer_over_its_bound_is_an_error_and_closes_its_connecti
     parts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempt, "MAX_ANSWER", 20)
-    async with asking(answer_with(chunked(*[b"x" * (30 // parts)] * parts))) as (dispatcher, ollama):
+    async with open_dispatcher_over_sockets(answer_with(chunked(*[b"x" * (30 // parts)] * parts))) as (
+        dispatcher,
+        ollama,
+    ):
         with pytest.raises(ErrUpstream, match="over the bound of 20 bytes") as raised:
             await dispatcher(ask())
         assert (raised.value.upstream_status, len(raised.value.attempts)) == (200, 1)
@@ -255,7 +244,7 @@ async def test_a_whole_answer_over_its_bound_is_an_error_and_closes_its_connecti
 
 async def test_what_a_refusal_says_of_the_wait_is_heard() -> None:
     refusal = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 77\r\ncontent-length: 0\r\n\r\n"
-    async with asking(answer_with(refusal)) as (dispatcher, _):
+    async with open_dispatcher_over_sockets(answer_with(refusal)) as (dispatcher, _):
         with pytest.raises(LakehouseError) as raised:
             await dispatcher(ask())
         assert (raised.value.upstream_status, raised.value.retry_after) == (429, 77)

@@ -13,7 +13,7 @@ import trio
 
 from lakehouse.process.spec import ChildSpec
 
-TESTS = str(Path(__file__).parents[1])
+TESTS = str(Path(__file__).parents[2] / "tests")
 
 
 def child_spec(target: str, settings: object = None, **options: Any) -> ChildSpec:
@@ -22,14 +22,14 @@ def child_spec(target: str, settings: object = None, **options: Any) -> ChildSpe
     return ChildSpec(name="the child", target=f"tests.process.targets:{target}", settings=encoded, **options)
 
 
-def program(source: str, **options: Any) -> ChildSpec:
+def program_spec(source: str, **options: Any) -> ChildSpec:
     """A child that runs a program of its own in the place of our bootstrap."""
     import sys
 
     return ChildSpec(name="the child", command=(sys.executable, "-c", source), **options)
 
 
-def lives(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Whether a process runs; a zombie that waits for init does not."""
     with suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -52,14 +52,14 @@ def descriptors() -> set[tuple[int, str]]:
 
 
 @contextmanager
-def nothing_left() -> Iterator[None]:
+def assert_nothing_left() -> Iterator[None]:
     """Whatever the block does, afterwards there are no more children, zombies and descriptors than before."""
     before = descriptors(), children()
     yield
     assert (descriptors(), children()) == before
 
 
-async def until(condition: Callable[[], object], *, seconds: float = 20) -> None:
+async def wait_until(condition: Callable[[], object], *, seconds: float = 20) -> None:
     """Wait for something that another process does."""
     with trio.fail_after(seconds):
         while not condition():

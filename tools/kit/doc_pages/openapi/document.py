@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse._version import __version__
-from tools.openapi.operations import METHODS, Operation, operations
-from tools.openapi.schemas import components, error_types
-from tools.openapi.translate import reference
+from tools.kit.doc_pages.openapi.operations import METHODS, Operation, operations
+from tools.kit.doc_pages.openapi.schemas import components, error_types
+from tools.kit.doc_pages.openapi.translate import reference
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 PAGE = ROOT / "docs/openapi.json"
 
 TAGS = {
@@ -135,3 +135,9 @@ def render() -> str:
 def documented() -> set[tuple[str, str]]:
     """Every method and path of the document."""
     return {(method, path) for path, methods in document()["paths"].items() for method in METHODS if method in methods}
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(render(), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")

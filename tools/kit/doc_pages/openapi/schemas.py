@@ -13,7 +13,7 @@ from lakehouse.core.attempts import AttemptReason
 from lakehouse.core.context import Phase
 from lakehouse.core.errors import Attempt, LakehouseError
 from lakehouse.core.failure_classes import ERROR_CLASSES
-from tools.openapi.translate import Schema, Translator, reference
+from tools.kit.doc_pages.openapi.translate import Schema, Translator, reference
 
 TYPES = (Request, Answer, Piece, ProviderState, ChatCompletionRequest, Completion, Chunk, ModelList, Model, Attempt)
 

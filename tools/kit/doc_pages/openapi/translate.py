@@ -48,7 +48,7 @@ class Translator:
             Annotated: lambda arguments: self.add(arguments[0]),
         }
 
-    def add(self, annotation: Any) -> Schema:  # noqa: ANN401 - any annotation
+    def add(self, annotation: Any) -> Schema:
         """The schema of a type. Raises KeyError for one that has none here."""
         if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
             self._add_struct(annotation)
@@ -60,7 +60,7 @@ class Translator:
         schemas = [self.add(member) for member in members if member is not UnsetType]
         return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
-    def _values(self, annotation: Any) -> Schema:  # noqa: ANN401
+    def _values(self, annotation: Any) -> Schema:
         schema = self.add(annotation)
         return {"additionalProperties": schema} if schema else {}
 

@@ -1,11 +1,11 @@
-"""One HTTP/1.1 connection on a trio stream, in one task: read a head, call the application, finish, and again.
+"""One HTTP/1.1 connection on a trio stream, in one task: read a head, call the application, finish, repeat.
 
-    bytes ──> RequestParser ──> Exchange ──> application
-    bytes <────── Response <─────┘
+    bytes ──> RequestParser ──> RequestCycle ──> application
+    bytes <── ResponseWriter <──────┘
 
-There is no reader task and no queue: a body is read when the application asks for it, so back-pressure is the
-kernel's. That the client has gone is told by `DisconnectPoller`, whatever still waits in the buffers, and cancels the scope in
-which the application runs. Nothing that happens here reaches another connection.
+There is no reader task and no queue: a body is read when the application awaits it, so back-pressure is the kernel's. A
+`Poller` reports clients that leave, whatever waits unread in the buffers, and that cancels the scope in which the
+application runs. A failure ends its own connection only.
 """
 
 from __future__ import annotations
@@ -14,35 +14,38 @@ import logging
 
 import trio
 
-from lakehouse.server.connection_io import ConnectionIO
-from lakehouse.server.request_cycle import RequestCycle, ScopeTemplate
+from lakehouse.server.connection_io import HEAD, IDLE, ConnectionIO
+from lakehouse.server.request_cycle import RequestCycle
 from lakehouse.server.request_head import ProtocolError
-from lakehouse.server.response_writer import error_response_bytes
+from lakehouse.server.response_writer import COMPLETE, error_response_bytes
+from lakehouse.server.scope_template import ScopeTemplate
 from lakehouse.server.server_state import ServerState
-from lakehouse.server.transport import transport_for
+from lakehouse.server.socket_transport import SocketTransport
+from lakehouse.server.stream_transport import StreamTransport
+from lakehouse.server.transport import Transport
 from lakehouse.server.websocket import WebSocket
 
 logger = logging.getLogger("lakehouse.server")
 
 FINAL_WRITE_TIMEOUT = 1.0
-"""Seconds to get a short error answer out to a client whose connection ends anyway."""
+"""Seconds to write a short error response to a client whose connection ends afterwards."""
 
 
 async def serve_connection(server_state: ServerState, stream: trio.abc.Stream) -> None:
-    """Serve one connection to its end; a handler for `trio.serve_listeners`. Nothing but cancellation comes out."""
+    """Serve one connection to its end; a handler for `trio.serve_listeners`. Raises nothing but `Cancelled`."""
     await Connection(server_state, stream).run()
 
 
 class Connection:
-    """One client's connection. The stream is closed when `run` returns, however it does."""
+    """One client's connection. The stream is closed when `run` returns or raises."""
 
     def __init__(self, server_state: ServerState, stream: trio.abc.Stream) -> None:
         self._server_state = server_state
-        self._connection_io = ConnectionIO(transport_for(stream), server_state)
-        self._exchange: RequestCycle | None = None
+        self._connection_io = ConnectionIO(open_transport(stream), server_state)
+        self._request: RequestCycle | None = None
 
     async def run(self) -> None:
-        """Answer requests until client or service has enough. Cancelled, it closes the connection at once."""
+        """Serve requests until client or server ends the connection. Cancelled, it closes the connection at once."""
         connection_io, server_state = self._connection_io, self._server_state
         server_state.handles.add(self)
         try:
@@ -50,81 +53,89 @@ class Connection:
             with connection_io.scope:
                 await self._serve()
             if connection_io.scope.cancelled_caught and not connection_io.disconnected:
-                await (self._reply_header_timeout() if self._exchange is None else self._interrupted(self._exchange))
+                await (self._reply_header_timeout() if self._request is None else self._finish_interrupted())
         except (OSError, trio.BrokenResourceError) as error:
             logger.debug("a connection ended: %r", error)
-        except Exception:  # whatever it is, it ends this connection only
-            logger.exception("a connection failed")
+        except Exception:
+            logger.exception("a connection failed through an internal error")
         finally:
             server_state.handles.discard(self)
             connection_io.transport.unwatch_disconnect(server_state.disconnects)
             await connection_io.transport.close()
 
     def drain(self) -> None:
-        """End now unless a request is under way; half a head is none, and a whole one that has arrived is answered."""
-        if self._connection_io.awaits_head:
+        """End now unless a request is under way. Half a head is none; a whole one that has arrived is served."""
+        if self._connection_io.phase in (IDLE, HEAD):
             self._connection_io.transport.interrupt_read()
 
     async def _serve(self) -> None:
-        scope_template = ScopeTemplate(self._connection_io)
+        connection_io = self._connection_io
+        scope_template = ScopeTemplate(connection_io.transport)
         while True:
             try:
-                head = await self._connection_io.read_head()
+                head = await connection_io.read_head()
             except ProtocolError as error:
                 await self._refuse(error)
                 return
             if head is None:
                 return
             if not head.target.startswith(b"/"):
-                scope_template.localise(head)
-            self._connection_io.idle_limit = None
+                scope_template.normalize_target(head)
+            connection_io.idle_limit = None
             if head.websocket:
-                await WebSocket(self._server_state, self._connection_io, head, scope_template).run()
+                await WebSocket(self._server_state, connection_io, head, scope_template).run()
                 return
-            self._exchange = exchange = RequestCycle(self._server_state, self._connection_io, head, scope_template)
-            await exchange.run()
-            if not await self._prepare_next_request(exchange):
+            self._request = request = RequestCycle(self._server_state, connection_io, head, scope_template)
+            await request.run()
+            if not await self._prepare_next_request(request):
                 return
-            self._exchange = None
+            self._request = None
 
-    async def _interrupted(self, exchange: RequestCycle) -> None:
-        await exchange.send_final_response()
-        await self._prepare_next_request(exchange)
+    async def _finish_interrupted(self) -> None:
+        request = self._request
+        if request is not None:
+            await request.send_final_response()
+            await self._prepare_next_request(request)
 
-    async def _prepare_next_request(self, exchange: RequestCycle) -> bool:
-        """Clear the way for the next request, or see to it that the client gets what was sent before the end."""
-        connection_io, response = self._connection_io, exchange.response
-        if connection_io.transport.broken or not response.complete:
-            if response.until_close:
+    async def _prepare_next_request(self, request: RequestCycle) -> bool:
+        """Read what is left of the request; false if the connection ends, with the response delivered if possible."""
+        connection_io, response = self._connection_io, request.response
+        if connection_io.transport.broken or response.state is not COMPLETE:
+            if response.ends_with_connection:
                 connection_io.transport.abort()
             return False
         try:
-            clear = exchange.read or connection_io.parser.take_body()[1]
+            body_ended = request.body_ended or connection_io.parser.take_body()[1]
             if response.close or self._server_state.draining:
-                if not clear or not connection_io.parser.empty:
+                if not body_ended or not connection_io.parser.empty:
                     await connection_io.linger()
                 return False
-            if clear or await connection_io.discard_body():
+            if body_ended or await connection_io.discard_body():
                 return True
         except ProtocolError:
-            pass  # in a body that nobody wanted
+            pass  # in a body that the application did not want
         await connection_io.linger()
         return False
 
     async def _refuse(self, error: ProtocolError) -> None:
-        logger.debug("refused what is no request: %s", error)
-        await self._connection_io.write(self._refusal(error))
+        logger.debug("refused a malformed request: %s", error)
+        await self._connection_io.write(self._encode_error(error))
         await self._connection_io.linger()
 
     async def _reply_header_timeout(self) -> None:
-        """A head that took too long gets an answer; a connection that was only idle does not."""
-        if not self._connection_io.idle:
+        """Respond to a head that took too long. A connection that was idle gets no response."""
+        if self._connection_io.head_begun:
             limit = self._server_state.limits.head_timeout
             error = ProtocolError(f"the request's head took longer than {limit:g} seconds", 408)
             with trio.move_on_after(FINAL_WRITE_TIMEOUT):
-                await self._connection_io.write(self._refusal(error))
+                await self._connection_io.write(self._encode_error(error))
 
-    def _refusal(self, error: ProtocolError) -> list[bytes]:
+    def _encode_error(self, error: ProtocolError) -> list[bytes]:
         server_state = self._server_state
         marks = () if server_state.mark is None else server_state.mark(self._connection_io.parser.latest_headers)
         return error_response_bytes(error, server_state.date(), marks=marks)[1]
+
+
+def open_transport(stream: trio.abc.Stream) -> Transport:
+    """The fastest transport for a stream."""
+    return SocketTransport(stream) if isinstance(stream, trio.SocketStream) else StreamTransport(stream)

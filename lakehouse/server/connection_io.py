@@ -1,6 +1,9 @@
-"""A wire and its parser: heads and bodies in, bytes out, each in its time, and the scope that ends with the client."""
+"""A connection's transport and parser: heads and bodies in, bytes out, each within its limit of time."""
 
 from __future__ import annotations
+
+from enum import Enum
+from typing import Final
 
 import trio
 
@@ -12,10 +15,10 @@ from lakehouse.server.server_state import ServerState
 from lakehouse.server.transport import Pieces, Transport, WriteTimeout
 
 HEAD_READ = 16 * 1024
-"""Bytes asked for while waiting for a head: few heads are larger, and what is behind it is parsed with it."""
+"""Bytes read at once while a head is awaited: few heads are larger, and bytes behind the head are parsed with it."""
 
 BODY_READ = 64 * 1024
-"""Bytes asked for when the application wants body, and so the most of it that is ever held."""
+"""Bytes read at once while the application awaits a body, and so the most of it that is ever held."""
 
 
 class ErrSlowBody(ErrTimeout):
@@ -24,26 +27,46 @@ class ErrSlowBody(ErrTimeout):
     status = 408
 
 
-class ConnectionIO:
-    """What an exchange sees of its connection.
+class Phase(Enum):
+    """What a connection waits for.
 
-    `scope` is the connection's cancel scope. It is cancelled when a head is awaited for too long, when the client
-    leaves while `busy`, that is, while there is someone to answer, and by `interrupt`. `disconnected` says that the client has
-    left, or that it took nothing of its answer for too long, which is treated as the same.
+    BETWEEN ──read_head──> IDLE ──first byte──> HEAD ──head complete──> BETWEEN ──request begins──> BUSY
+    IDLE, HEAD ──timeout, end of stream, drain──> BETWEEN
+    BUSY ──response complete, or request failed──> BETWEEN
+    """
+
+    IDLE = "the first byte of a request"
+    HEAD = "the rest of a head"
+    BUSY = "its application: a client that leaves cancels the request"
+    BETWEEN = "nothing of these: a request has just arrived or ended"
+
+
+# Looking a member up in its class costs five times as much as these.
+IDLE: Final = Phase.IDLE
+HEAD: Final = Phase.HEAD
+BUSY: Final = Phase.BUSY
+BETWEEN: Final = Phase.BETWEEN
+
+
+class ConnectionIO:
+    """A connection as its requests see it.
+
+    `scope` is the connection's cancel scope. It is cancelled when a head takes too long, when the client leaves while
+    the connection is BUSY, and by `interrupt`. `disconnected` is true when the client has left, or has taken nothing of
+    its response for so long that it counts as having left.
     """
 
     __slots__ = (
+        "_served",
         "_server_state",
-        "awaits_head",
-        "busy",
         "disconnected",
         "final_response",
-        "idle",
+        "head_begun",
         "idle_limit",
         "limits",
         "parser",
+        "phase",
         "scope",
-        "served",
         "transport",
     )
 
@@ -54,19 +77,19 @@ class ConnectionIO:
         self.parser = RequestParser(server_state.limits)
         self.scope = trio.CancelScope()
         self.final_response: FinalResponse | None = None
-        self.awaits_head = False  # waiting for a request's head, or for the rest of one
-        self.idle = False  # waiting for the first byte of a request
+        self.phase: Phase = BETWEEN
+        self.head_begun = False
+        """True if the last wait for a head ended after a part of the head had arrived."""
         self.idle_limit: float | None = None
-        """Seconds between two pieces of the present request's body or of its answer, where the application says so;
-        None: `limits` says it."""
-        self.busy = False
+        """Seconds between two pieces of the present request's body or of its response, set by the application; None:
+        `limits` applies."""
         self.disconnected = False
-        self.served = False  # whether this connection has had a request
+        self._served = False  # whether this connection has had a request
 
     def client_disconnected(self) -> None:
-        """The client is gone: whatever is done for it ends now."""
+        """The client has left: cancel the request under way."""
         self.disconnected = True
-        if self.busy:
+        if self.phase is BUSY:
             self.scope.cancel()
 
     def interrupt(self, final_response: FinalResponse) -> None:
@@ -76,50 +99,48 @@ class ConnectionIO:
         self.scope.cancel()
 
     async def read_head(self) -> RequestHead | None:
-        """The next request's head, or None when there will be none. Raises `ProtocolError`.
+        """The next request's head, or None at the end of the connection. Raises `ProtocolError`.
 
-        While the door drains, only a head that has arrived whole by now is one. Cancels `scope` when the wait is too
-        long; `idle` then tells whether any of the head had arrived.
+        During a drain only a head that has arrived whole by now is returned. Cancels `scope` when the wait is too long;
+        `head_begun` then shows whether a part of the head had arrived.
         """
         if self.parser.empty and not await self._await_head():
             return None
         head = self.parser.take_head()
         if self.disconnected:
             return None
-        self.served = True
+        self._served = True
         return head
 
     async def _await_head(self) -> bool:
         server_state = self._server_state
-        self.awaits_head = True
-        self.idle = not self.parser.in_head  # a part of it may have come with the request before
-        timeout = server_state.keep_alive_timeouts if self.served and self.idle else server_state.header_timeouts
-        lost = self.scope.cancel
-        timeout.arm(lost)
+        phase = self.phase = HEAD if self.parser.in_head else IDLE  # a part may have arrived with the previous request
+        timeouts = server_state.keep_alive_timeouts if self._served and phase is IDLE else server_state.header_timeouts
+        cancel = self.scope.cancel
+        timeouts.arm(cancel)
         try:
             while True:
-                data = (
-                    self.transport.try_receive(HEAD_READ)
-                    if server_state.draining
-                    else await self.transport.receive(HEAD_READ)
-                )
+                if server_state.draining:
+                    data = self.transport.try_read(HEAD_READ)
+                else:
+                    data = await self.transport.read(HEAD_READ)
                 if not data:
                     return False
                 self.parser.feed(data)
                 if not self.parser.empty:
-                    self.idle = False
                     return True
-                if self.idle:
-                    self.idle = False
-                    timeout.disarm(lost)
-                    timeout = server_state.header_timeouts
-                    timeout.arm(lost)
+                if self.phase is IDLE:
+                    self.phase = HEAD
+                    timeouts.disarm(cancel)
+                    timeouts = server_state.header_timeouts
+                    timeouts.arm(cancel)
         finally:
-            self.awaits_head = False
-            timeout.disarm(lost)
+            self.head_begun = self.phase is HEAD
+            self.phase = BETWEEN
+            timeouts.disarm(cancel)
 
     async def read_body(self) -> tuple[bytes, bool]:
-        """What has arrived of the body, at least a byte unless it ends, and whether there is more to come.
+        """The bytes of the body that have arrived, at least one unless it ends, and whether more will come.
 
         Raises `ErrSlowBody` and `ProtocolError`. When the client leaves before the end, `scope` is cancelled.
         """
@@ -127,13 +148,13 @@ class ConnectionIO:
             data, ended = self.parser.take_body()
             if data or ended:
                 return data, not ended
-            data = self.transport.try_receive(BODY_READ) or await self._await_body()
+            data = self.transport.try_read(BODY_READ) or await self._await_body()
             self.parser.feed(data)
 
     async def _await_body(self) -> bytes:
         limit = self.limits.body_timeout if self.idle_limit is None else self.idle_limit
         with trio.move_on_after(limit) as timeout:
-            data = await self.transport.receive(BODY_READ)
+            data = await self.transport.read(BODY_READ)
         if timeout.cancelled_caught:
             raise ErrSlowBody(f"nothing of the request's body arrived for {limit:g} seconds")
         if not data:
@@ -141,21 +162,22 @@ class ConnectionIO:
         return data
 
     async def write(self, pieces: Pieces) -> None:
-        """Write all pieces; a client that is gone, or takes nothing for too long, cancels `scope`."""
+        """Write all pieces. A client that has left, or takes nothing for too long, cancels `scope`."""
         limit = self.limits.write_stall if self.idle_limit is None else self.idle_limit
         try:
-            await self.transport.send(pieces, limit)
+            await self.transport.write(pieces, limit)
         except (WriteTimeout, trio.BrokenResourceError):
             await self.raise_disconnected()
 
     async def raise_disconnected(self) -> None:
-        """Leave, and let the cancellation arrive here; where it is shielded, `BrokenResourceError` is the answer."""
+        """Note that the client has left, and let the cancellation arrive here. Raises `BrokenResourceError` in code
+        that is shielded from it."""
         self.client_disconnected()
         await trio.lowlevel.checkpoint()
-        raise trio.BrokenResourceError("the client is gone")
+        raise trio.BrokenResourceError("the client has disconnected")
 
     async def discard_body(self) -> bool:
-        """Read the rest of a body that nobody wants, for a while; True when its end was reached.
+        """Read the rest of a body that the application did not want, for `linger_timeout`; true at its end.
 
         Its size is bounded by `discard_bytes`: with more than that to come, the response has announced a close.
         """
@@ -169,7 +191,11 @@ class ConnectionIO:
         return False
 
     async def linger(self) -> None:
-        """Before closing on a client that may still send: read on within bounds, lest a reset overtake our answer."""
+        """Half-close, and read on within limits before the connection is closed on a client that may still send.
+
+        Closing at once would reset the connection, and the reset would overtake the response (nginx's
+        `lingering_close`).
+        """
         self.transport.send_eof()
         left = self.limits.linger_bytes
         with trio.move_on_after(self.limits.linger_timeout):
@@ -180,6 +206,6 @@ class ConnectionIO:
                 left -= len(data)
 
     async def read_unparsed(self) -> bytes:
-        """Bytes past the parser, b"" at the end; for what is no HTTP, or not wanted."""
-        data = self.transport.try_receive(BODY_READ)
-        return await self.transport.receive(BODY_READ) if data is None else data
+        """Bytes past the parser, b"" at the end of the stream: of another protocol, or to be discarded."""
+        data = self.transport.try_read(BODY_READ)
+        return await self.transport.read(BODY_READ) if data is None else data

@@ -1,4 +1,4 @@
-"""A request's head: what it says, and our own rules for it, on top of llhttp's."""
+"""A request's head, and the rules for its contents that llhttp does not have."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from ipaddress import ip_address
 
 from lakehouse.asgi.middleware.cross_site import is_loopback, is_rebindable_host
 from lakehouse.core.errors import ErrBadRequest
-
-Headers = list[tuple[bytes, bytes]]
+from lakehouse.net.http1.fields import Headers
+from lakehouse.net.http1.framing import CHUNKED, NO_BODY, Length, RequestFraming
 
 
 class ProtocolError(ErrBadRequest):
-    """The bytes are no request that we take: the connection answers with `status` and ends, and reads no more."""
+    """The bytes are no acceptable request: the connection responds with `status`, reads no more, and ends."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -22,14 +22,14 @@ class ProtocolError(ErrBadRequest):
 class RequestHead:
     """A request's head. Header names are lower case, in their order, duplicates kept.
 
-    `length` is the declared body size in bytes, None for a chunked body. `keep_alive` is what the client wants.
+    `framing` is how its body ends; a declared length of 0 is `NO_BODY`. `keep_alive` is the client's wish.
     """
 
     __slots__ = (
         "expects_continue",
+        "framing",
         "headers",
         "keep_alive",
-        "length",
         "method",
         "target",
         "te_trailers",
@@ -43,7 +43,7 @@ class RequestHead:
         self.version = version
         self.headers = headers
         self.keep_alive = keep_alive
-        self.length: int | None = 0
+        self.framing: RequestFraming = NO_BODY
         self.expects_continue = False
         self.te_trailers = False
         self.websocket = False
@@ -52,8 +52,8 @@ class RequestHead:
 # Everything that RFC 3986 allows in an authority, and `%` for what it encodes.
 _HOST_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:[]%"
 
-# TRACE reflects headers, credentials among them, to whoever can make a client send it; CONNECT asks for a tunnel, and
-# the rest are RTSP's and Icecast's, which llhttp parses as well (and calls their version 1.0).
+# TRACE reflects headers, credentials among them, to any page that can make a client send it; CONNECT asks for a tunnel,
+# and the rest are RTSP's and Icecast's, which llhttp parses as well (and calls their version 1.0).
 _REFUSED_METHODS = frozenset(
     b"TRACE CONNECT SOURCE DESCRIBE ANNOUNCE SETUP PLAY PAUSE TEARDOWN GET_PARAMETER SET_PARAMETER REDIRECT RECORD "
     b"FLUSH".split()
@@ -61,12 +61,12 @@ _REFUSED_METHODS = frozenset(
 
 
 def validate_head(head: RequestHead, *, upgrades: bool) -> None:
-    """Fill in what the headers say about the message; `upgrades` when they ask for another protocol.
+    """Set the head's framing, expectation and upgrade from its headers; `upgrades` is llhttp's reading of `Upgrade`.
 
-    Raises `ProtocolError` for what llhttp lets pass and we do not.
+    Raises `ProtocolError` for contents that llhttp accepts and this server does not.
     """
     if head.version not in ("1.1", "1.0"):
-        raise ProtocolError(f"HTTP/{head.version} is not spoken here, HTTP/1.1 is", 505)
+        raise ProtocolError(f"HTTP/{head.version} is not supported; use HTTP/1.1", 505)
     if head.method in _REFUSED_METHODS:
         raise ProtocolError(f"the method {head.method.decode()} is not supported", 501)
     if b"#" in head.target:
@@ -74,10 +74,11 @@ def validate_head(head: RequestHead, *, upgrades: bool) -> None:
     fields = dict(head.headers)
     _check_host(head, fields)
     if b"content-length" in fields:
-        head.length = int(fields[b"content-length"])  # llhttp made sure that there is one, of digits
+        length = int(fields[b"content-length"])  # llhttp has checked that there is one, of digits
+        head.framing = Length(length) if length else NO_BODY
     elif b"transfer-encoding" in fields:
         _check_coding(head)
-        head.length = None
+        head.framing = CHUNKED
     if head.version == "1.1":
         _parse_expect_te_upgrade(head, fields, upgrades)
 
@@ -96,22 +97,22 @@ def _check_host(head: RequestHead, fields: dict[bytes, bytes]) -> None:
 
 def _check_coding(head: RequestHead) -> None:
     if head.version == "1.0":
-        raise ProtocolError("HTTP/1.0 has no Transfer-Encoding")  # whoever passed it on may have ignored it
+        raise ProtocolError("HTTP/1.0 has no Transfer-Encoding")  # a proxy before us may have ignored it
     # All lines are one list (RFC 9110, 5.3): llhttp looks only at whether `chunked` is the last in it.
     if [value.lower() for name, value in head.headers if name == b"transfer-encoding"] != [b"chunked"]:
         raise ProtocolError("the only transfer coding supported is `chunked`", 501)
 
 
 def _parse_expect_te_upgrade(head: RequestHead, fields: dict[bytes, bytes], upgrades: bool) -> None:
-    """What HTTP/1.1 lets a client ask of the connection; a 1.0 client's wishes of this kind are ignored."""
+    """Read Expect, TE and Upgrade, which HTTP/1.0 does not have."""
     if b"expect" in fields:
         if fields[b"expect"].lower() != b"100-continue":
             raise ProtocolError("the only expectation supported is `100-continue`", 417)
-        head.expects_continue = head.length != 0
+        head.expects_continue = head.framing is not NO_BODY
     if b"te" in fields:
         head.te_trailers = any(part.strip().lower() == b"trailers" for part in fields[b"te"].split(b","))
     if upgrades and fields[b"upgrade"].lower() == b"websocket" and head.method == b"GET":
-        if head.length != 0:
+        if head.framing is not NO_BODY:
             raise ProtocolError("a WebSocket request has no body")
         head.websocket = True
 
@@ -135,7 +136,7 @@ def to_origin_form(head: RequestHead, *, secure: bool, server: tuple[str, int | 
     if parts is None or b"@" in authority or scheme != (b"https" if secure else b"http"):
         return
     port = int(parts[2] or _DEFAULT_PORTS[scheme])
-    if not _is_ours(parts[1].decode("ascii"), port, server):
+    if not _names_listener(parts[1].decode("ascii"), port, server):
         return
     if not rest.startswith(b"/"):
         rest = b"*" if head.method == b"OPTIONS" and not rest else b"/" + rest
@@ -143,10 +144,10 @@ def to_origin_form(head: RequestHead, *, secure: bool, server: tuple[str, int | 
     head.headers = [(b"host", authority), *(pair for pair in head.headers if pair[0] != b"host")]
 
 
-def _is_ours(host: str, port: int, server: tuple[str, int | None]) -> bool:
-    """Whether an authority names this listener: its port, and its address or a name that nobody on the Internet owns.
+def _names_listener(host: str, port: int, server: tuple[str, int | None]) -> bool:
+    """True if an authority names this listener: its port, and its address or a name that is not public (`localhost`).
 
-    An address has to be the one that the connection came to, or a loopback address where that is one. A Unix socket
+    An address must be the one that the connection arrived at, or a loopback address where that is one. A Unix socket
     has neither an address nor a port.
     """
     address, listening = server

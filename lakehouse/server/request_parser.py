@@ -1,9 +1,9 @@
-"""The request side of HTTP/1.1 as pure code over llhttp: bytes in, request events out. No I/O.
+"""The server's side of HTTP/1.1 as pure code over llhttp: bytes in, request events out. No I/O.
 
-llhttp (of Node.js) runs in its strict mode, which refuses what request smuggling is made of: Content-Length beside
+llhttp (of Node.js) runs in its strict mode, which refuses the ingredients of request smuggling: Content-Length beside
 Transfer-Encoding, a repeated or malformed length, folded lines, bare CR or LF, whitespace before a colon, control
-characters, a final coding other than `chunked`. This module adds limits and the upgrades that we ignore, `head` our
-rules for what a head may say.
+characters, a final coding other than `chunked`. This module adds the states, `size_guard` the limits, and
+`request_head` the rules for a head's contents.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from typing import Final, Literal
 
 import httptools
 
+from lakehouse.net.http1.fields import Headers
+from lakehouse.net.http1.framing import CHUNKED, NO_BODY, Length
 from lakehouse.server.limits import Limits
-from lakehouse.server.request_head import Headers, ProtocolError, RequestHead, validate_head
+from lakehouse.server.request_head import ProtocolError, RequestHead, validate_head
+from lakehouse.server.size_guard import SizeGuard
 
 
 class _End(Enum):
@@ -23,58 +26,93 @@ class _End(Enum):
 
 
 END: Final = _End.END
-"""The event after a request's last body byte; trailers were counted and dropped, for ASGI has no place for them."""
+"""The event after a request's last body byte. Trailers are counted and dropped, because ASGI has no place for them."""
 
 
 Event = RequestHead | bytes | Literal[_End.END]
 """A request is a `RequestHead`, its body in pieces, and `END`."""
 
 
-class RequestParser:
-    """One connection's requests, pipelined or not, in events.
+class State(Enum):
+    """What the next byte belongs to."""
 
-    `feed` takes bytes as they arrive and raises nothing; `next_event` gives what they made, in order, and raises
-    `ProtocolError` at the place where they stopped being HTTP. How the bytes were split makes no difference, except
-    that a head which is too large may be refused before it is complete.
+    IDLE = "the first head, or the next one"
+    HEAD = "a head of which a part has arrived"
+    BODY = "the body of the last head, or the end of its message"
+    REPLAY = "a copy of the last head without its upgrade, fed by `_replay`"
+    UPGRADED = "another protocol: it is kept for `trailing_data`"
+    FAILED = "a connection that is about to end: it is dropped"
+
+
+class Transition(Enum):
+    """What moves the parser to its next state."""
+
+    MESSAGE_BEGIN = "llhttp has seen the first byte of a head"
+    HEAD_COMPLETE = "llhttp has seen the end of a head"
+    MESSAGE_COMPLETE = "llhttp has seen the last byte of a message"
+    UPGRADE_IGNORED = "llhttp has skipped a body because the head asks for an upgrade"
+    UPGRADE_GRANTED = "a WebSocket's head is complete"
+    ERROR = "llhttp, or one of our rules, has refused the bytes"
+
+
+TRANSITIONS: Final[dict[Transition, dict[State, State]]] = {
+    Transition.MESSAGE_BEGIN: {State.IDLE: State.HEAD, State.REPLAY: State.REPLAY},
+    Transition.HEAD_COMPLETE: {State.HEAD: State.BODY, State.REPLAY: State.BODY},
+    Transition.MESSAGE_COMPLETE: {State.BODY: State.IDLE},
+    Transition.UPGRADE_IGNORED: {State.BODY: State.REPLAY},
+    Transition.UPGRADE_GRANTED: {State.IDLE: State.UPGRADED},
+    Transition.ERROR: dict.fromkeys((State.IDLE, State.HEAD, State.BODY, State.REPLAY), State.FAILED),
+}
+"""The transitions; any other is a `KeyError`, and a defect of the parser."""
+
+# Looking a member up in its class costs five times as much as these.
+_HEAD: Final = State.HEAD
+_REPLAY: Final = State.REPLAY
+_ON_MESSAGE_BEGIN = TRANSITIONS[Transition.MESSAGE_BEGIN]
+_ON_HEAD_COMPLETE = TRANSITIONS[Transition.HEAD_COMPLETE]
+_ON_MESSAGE_COMPLETE = TRANSITIONS[Transition.MESSAGE_COMPLETE]
+_UPGRADED: Final = State.UPGRADED
+_STOPPED = (State.UPGRADED, State.FAILED)
+
+
+class RequestParser:
+    """The requests of one connection, pipelined or not, as events.
+
+    `feed` takes bytes as they arrive and raises nothing; `next_event` gives the events in order, and raises
+    `ProtocolError` at the place where the bytes stopped being HTTP. How the bytes were split makes no difference,
+    except that a head which is too large may be refused before it is complete.
     """
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self._state = State.IDLE
         self._events: deque[Event | ProtocolError] = deque()
         self._llhttp = httptools.HttpRequestParser(self)
-        self._stopped = False  # after an error or a WebSocket upgrade: bytes are no longer ours to parse
-        self._rest: bytes | None = None  # those behind a WebSocket upgrade
-        self._head: RequestHead | None = None  # the last head, while its body is under way
-        self._replaying = False
-        self.in_head = False
-        """Whether a part of a head has arrived, and not all of it."""
+        self._sizes = SizeGuard(limits)
+        self._head: RequestHead | None = None  # the last head, until its message is complete
         self._target = b""
         self._headers: Headers = []
-        self._fed = 0  # bytes of the present call of `feed`
-        self._spent = 0  # bytes since the last message's end, those of the call in which it ended included
-        self._shared = 0  # how many of them that call had; they may belong to the message before
-        self._overhead = 0  # of a chunked body, beyond what its data excuses
+        self._trailing = b""  # the bytes behind a WebSocket's head
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the connection. After an error they are dropped; after an upgrade, kept."""
-        while data and not self._stopped:
+        while data and self._state not in _STOPPED:
             data = self._parse(data)
-        if self._rest is not None:
-            self._rest += data
+        if self._state is _UPGRADED:
+            self._trailing += data
 
     def _parse(self, data: bytes) -> bytes:
-        """Parse up to the end or an upgrade; gives what is behind that."""
-        self._fed = len(data)
-        self._spent += self._fed
+        """Parse up to the end or an upgrade: the bytes behind that."""
+        self._sizes.count_feed(len(data))
         try:
             self._llhttp.feed_data(data)
+            self._check_partial_message()
         except httptools.HttpParserUpgrade as upgrade:
-            self._after_upgrade()
+            self._handle_upgrade()
             return data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
-            self._refuse(error)
-        else:
-            self._check_unfinished()
+            self._fail(_translate_error(error))
+        except ProtocolError as error:
+            self._fail(error)
         return b""
 
     def next_event(self) -> Event | None:
@@ -88,26 +126,19 @@ class RequestParser:
         return event
 
     def take_head(self) -> RequestHead:
-        """The next event where it can only be a head, or what `next_event` raises."""
+        """The next event where it can only be a head. Raises what `next_event` raises."""
         event = self._events.popleft() if self._events and type(self._events[0]) is RequestHead else self.next_event()
         if not isinstance(event, RequestHead):
-            raise TypeError(f"a head was expected where {event!r} is")  # a defect of ours, not of the client
+            raise TypeError(f"expected a request head, got {event!r}")  # a defect of the server, not of the client
         return event
 
-    @property
-    def empty(self) -> bool:
-        """Whether no event is waiting."""
-        return not self._events
-
-    @property
-    def request_complete(self) -> bool:
-        """Whether the last request whose head was seen has arrived to its end."""
-        return self._head is None
-
     def take_body(self) -> tuple[bytes, bool]:
-        """All body bytes that are waiting, and whether they are the last. Raises `ProtocolError` when none are left."""
+        """All body bytes that have arrived, and whether they are the last.
+
+        Raises `ProtocolError` when there are none before the place where the bytes stopped being HTTP.
+        """
         events = self._events
-        if events and events[0] is END:  # of most requests it is all there is
+        if events and events[0] is END:  # the usual case: a request without a body
             events.popleft()
             return b"", True
         parts: list[bytes] = []
@@ -126,19 +157,34 @@ class RequestParser:
         return b"".join(parts), False
 
     @property
+    def empty(self) -> bool:
+        """True if no event is waiting."""
+        return not self._events
+
+    @property
+    def in_head(self) -> bool:
+        """True if a part of a head has arrived, and not all of it."""
+        return self._state is _HEAD
+
+    @property
+    def request_complete(self) -> bool:
+        """True if the last request whose head has arrived has arrived to its end."""
+        return self._head is None
+
+    @property
     def latest_headers(self) -> Headers:
         """The headers of the last head, as far as they have arrived."""
         return self._headers
 
     def trailing_data(self) -> bytes:
-        """The bytes right behind a WebSocket upgrade, which are no HTTP."""
-        rest, self._rest = self._rest, b""
-        return rest or b""
+        """The bytes behind a WebSocket's head, which are no HTTP."""
+        trailing, self._trailing = self._trailing, b""
+        return trailing
 
-    # llhttp's callbacks. What they raise stops llhttp; `_refuse` finds it again.
+    # llhttp's callbacks. An exception stops llhttp, and `_translate_error` finds it in llhttp's own.
 
     def on_message_begin(self) -> None:
-        self.in_head = True
+        self._state = _ON_MESSAGE_BEGIN[self._state]
         self._target = b""
         self._headers = []
 
@@ -146,97 +192,77 @@ class RequestParser:
         self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head is None:
+        if self._head is None:  # else it is a trailer, or a header of a replayed head
             self._headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        self.in_head = False
-        if self._replaying:
+        replayed = self._state is _REPLAY
+        self._state = _ON_HEAD_COMPLETE[self._state]
+        if replayed:
             return
         llhttp = self._llhttp
-        headers = self._headers
         head = RequestHead(
-            llhttp.get_method(), self._target, llhttp.get_http_version(), headers, llhttp.should_keep_alive()
+            llhttp.get_method(), self._target, llhttp.get_http_version(), self._headers, llhttp.should_keep_alive()
         )
-        self._check_size(head)
+        self._sizes.check_head(head)
         validate_head(head, upgrades=llhttp.should_upgrade())
         self._head = head
         self._events.append(head)
-        self._overhead = -self._fed  # counted from the next call on: where in this one the head ends is not known
+        self._sizes.begin_body()
 
     def on_body(self, data: bytes) -> None:
-        self._overhead -= 2 * len(data) + 16
+        self._sizes.count_data(len(data))
         self._events.append(data)
 
     def on_message_complete(self) -> None:
-        head = self._head
-        if head is None or self._llhttp.should_upgrade():
-            return  # of an upgrade, where `_after_upgrade` knows more
-        self._finish()
+        if self._head is None or self._llhttp.should_upgrade():
+            return  # with an upgrade, `_handle_upgrade` decides whether the message is complete
+        self._complete_message()
 
-    def _finish(self) -> None:
+    def _complete_message(self) -> None:
+        self._state = _ON_MESSAGE_COMPLETE[self._state]
         self._events.append(END)
         self._head = None
-        self._spent = self._shared = self._fed
+        self._sizes.end_message()
 
-    # Our own rules.
+    def _check_partial_message(self) -> None:
+        """Bound the bytes that completed nothing, which llhttp would accept without end."""
+        if self._head is None:
+            self._sizes.check_partial_head(self._target, self._headers)
+        elif self._head.framing is CHUNKED:
+            self._sizes.check_chunked_body()
 
-    def _check_size(self, head: RequestHead) -> None:
-        limits = self._limits
-        if len(head.target) > limits.target_bytes:
-            raise ProtocolError(f"the request target is longer than {limits.target_bytes} bytes", 414)
-        if len(head.headers) > limits.headers:
-            raise ProtocolError(f"the request has more than {limits.headers} headers", 431)
-        if self._spent > limits.head_bytes:
-            size = len(head.target) + sum(len(name) + len(value) + 4 for name, value in head.headers)
-            if size > limits.head_bytes:
-                raise ProtocolError(f"the request's head is larger than {limits.head_bytes} bytes", 431)
-
-    def _check_unfinished(self) -> None:
-        """After bytes that completed nothing: heads, extensions and trailers must not grow without end."""
-        head, limits = self._head, self._limits
-        if head is None:
-            if self._spent - self._shared > limits.head_bytes or len(self._headers) > limits.headers:
-                self._stop(ProtocolError("the request's head is too large", 431))
-            elif len(self._target) > limits.target_bytes:
-                self._stop(ProtocolError(f"the request target is longer than {limits.target_bytes} bytes", 414))
-        elif head.length is None:
-            self._overhead = max(0, self._overhead + self._fed)
-            if self._overhead > limits.chunk_overhead:
-                self._stop(ProtocolError("the chunk extensions or trailers are too large"))
-
-    def _after_upgrade(self) -> None:
-        """llhttp pauses behind any head that asks for an upgrade; only WebSocket's is granted."""
+    def _handle_upgrade(self) -> None:
+        """llhttp has paused behind a head that asks for an upgrade. Only WebSocket's is granted."""
         head = self._head
         if head is None:
-            raise TypeError("an upgrade without a head")  # a defect of ours: llhttp pauses behind heads only
-        if head.length == 0:
-            self._finish()
+            raise TypeError("llhttp paused for an upgrade without a head")  # a defect of the server
+        if head.framing is NO_BODY:
+            self._complete_message()
         else:
             self._replay(head)
         if head.websocket:
-            self._stopped = True
-            self._rest = b""
+            self._state = TRANSITIONS[Transition.UPGRADE_GRANTED][self._state]
 
     def _replay(self, head: RequestHead) -> None:
-        """Tell llhttp the head again without the upgrade, for it has skipped the body, whose bytes come next."""
-        framing = b"transfer-encoding: chunked" if head.length is None else b"content-length: %d" % head.length
-        self._replaying = True
-        self._llhttp.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
-        self._replaying = False
+        """Feed llhttp the head again without the upgrade, because it has skipped the body, whose bytes come next."""
+        self._state = TRANSITIONS[Transition.UPGRADE_IGNORED][self._state]
+        framing = head.framing
+        field = b"content-length: %d" % framing.size if isinstance(framing, Length) else b"transfer-encoding: chunked"
+        self._llhttp.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % field)
 
-    def _refuse(self, error: httptools.HttpParserError) -> None:
-        reason = str(error)
-        cause = error.__context__
-        if isinstance(cause, ProtocolError):
-            self._stop(cause)
-        elif reason == "Pause on PRI/Upgrade":
-            self._stop(ProtocolError("HTTP/2 is not spoken here, HTTP/1.1 is", 505))
-        elif reason == "Invalid HTTP version":
-            self._stop(ProtocolError("this version of HTTP is not spoken here, HTTP/1.1 is", 505))
-        else:
-            self._stop(ProtocolError(f"malformed request: {reason}"))
-
-    def _stop(self, error: ProtocolError) -> None:
+    def _fail(self, error: ProtocolError) -> None:
+        self._state = TRANSITIONS[Transition.ERROR][self._state]
         self._events.append(error)
-        self._stopped = True
+
+
+def _translate_error(error: httptools.HttpParserError) -> ProtocolError:
+    """The exception that a callback raised, or llhttp's own as one of ours."""
+    reason, cause = str(error), error.__context__
+    if isinstance(cause, ProtocolError):
+        return cause
+    if reason == "Pause on PRI/Upgrade":
+        return ProtocolError("HTTP/2 is not supported; use HTTP/1.1", 505)
+    if reason == "Invalid HTTP version":
+        return ProtocolError("this version of HTTP is not supported; use HTTP/1.1", 505)
+    return ProtocolError(f"malformed request: {reason}")

@@ -19,13 +19,13 @@ from lakehouse.asgi.server_control import SERVER_KEY
 from lakehouse.asgi.types import DENIAL, Message, ResponseError
 from lakehouse.core.errors import ErrForbidden, LakehouseError
 from lakehouse.net.websocket import FrameSender, MessageAssembler, MessageTooLarge, close_event
-from lakehouse.server.connection_io import ConnectionIO
+from lakehouse.server.connection_io import BETWEEN, BUSY, ConnectionIO
 from lakehouse.server.handshake import Handshake
 from lakehouse.server.message_queue import MessageQueue
 from lakehouse.server.request_control import RequestControl
-from lakehouse.server.request_cycle import ScopeTemplate
 from lakehouse.server.request_head import ProtocolError, RequestHead
-from lakehouse.server.response_writer import ResponseWriter, error_response_bytes
+from lakehouse.server.response_writer import COMPLETE, ResponseWriter, error_response_bytes
+from lakehouse.server.scope_template import ScopeTemplate
 from lakehouse.server.server_state import ServerState
 
 logger = logging.getLogger("lakehouse.server")
@@ -72,10 +72,10 @@ class WebSocket(RequestControl):
             await self._refuse(error)
             await connection_io.linger()
             return
-        scope = self._scope_template.websocket_scope(self.head, handshake.subprotocols)
+        scope = self._scope_template.make_websocket_scope(self.head, handshake.subprotocols)
         scope["extensions"] = {DENIAL: {}}
         scope[SERVER_KEY] = self
-        connection_io.busy = True
+        connection_io.phase = BUSY
         try:
             async with trio.open_nursery() as self._nursery:
                 code = CloseReason.NORMAL_CLOSURE
@@ -84,7 +84,7 @@ class WebSocket(RequestControl):
                 except Exception:
                     logger.exception("the application failed in the WebSocket %s", scope["path"])
                     code = CloseReason.INTERNAL_ERROR
-                connection_io.busy = False
+                connection_io.phase = BETWEEN
                 await self._finish(code)
                 self._nursery.cancel_scope.cancel()
         except* trio.BrokenResourceError:
@@ -167,7 +167,7 @@ class WebSocket(RequestControl):
         if self._state is State.CONNECTING:
             await self._refuse(LakehouseError("internal error"))
         if self._denial is not None:
-            if self._denial.complete:
+            if self._denial.state is COMPLETE:
                 await self._connection_io.linger()
             return
         await self._close(code, None)
@@ -215,7 +215,7 @@ class WebSocket(RequestControl):
 
     async def _answer_close(self, event: CloseConnection) -> None:
         """Take the client's close, its answer to ours, or the close that its violation of the protocol calls for."""
-        self._connection_io.busy = False  # the client may end the connection from now on
+        self._connection_io.phase = BETWEEN  # the client may end the connection from now on
         self._queue.close(CloseReason.NO_STATUS_RCVD if event.code is None else int(event.code), event.reason)
         self._protocol_broken = self._protocol.state is ConnectionState.OPEN
         await self._sender.send(CloseConnection(code=event.code, reason=event.reason))

@@ -25,7 +25,7 @@ from lakehouse.net.fairness import OPERATIONS
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.limits import Limits
 from lakehouse.server.server_state import open_server_state
-from lakehouse.server.transport import SocketTransport
+from lakehouse.server.socket_transport import SocketTransport
 from tools.kit.raw_http import (
     BINARY,
     CLOSE,
@@ -778,10 +778,10 @@ async def test_a_reader_that_never_waits_lets_the_others_run() -> None:
     with theirs:
         wire = SocketTransport(trio.SocketStream(ours))
         await theirs.send(bytes(100))
-        reads = [wire.try_receive(1) for _ in range(OPERATIONS + 1)]
+        reads = [wire.try_read(1) for _ in range(OPERATIONS + 1)]
         assert reads == [b"\0"] * OPERATIONS + [None]
-        assert await wire.receive(1) == b"\0"  # which went through the scheduler
-        assert wire.try_receive(1) == b"\0"
+        assert await wire.read(1) == b"\0"  # which went through the scheduler
+        assert wire.try_read(1) == b"\0"
         await wire.close()
 
 

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.asgi.types import ResponseError
+from lakehouse.net.http1.framing import CHUNKED as CHUNKED_FRAMING
+from lakehouse.net.http1.framing import NO_BODY, Length
 from lakehouse.server.limits import Limits
 from lakehouse.server.request_head import ProtocolError, RequestHead
 from lakehouse.server.request_parser import END, RequestParser
-from lakehouse.server.response_writer import ResponseWriter
+from lakehouse.server.response_writer import COMPLETE, ResponseWriter
 
 DATE = b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
 
@@ -27,7 +29,7 @@ def events(*parts: bytes, limits: Limits | None = None) -> list[object]:
         try:
             while (event := parser.next_event()) is not None:
                 if isinstance(event, RequestHead):
-                    out.append((event.method, event.target, event.version, tuple(event.headers), event.length))
+                    out.append((event.method, event.target, event.version, tuple(event.headers), event.framing))
                 elif isinstance(event, bytes) and out and isinstance(out[-1], bytes):
                     out[-1] += event
                 else:
@@ -39,11 +41,12 @@ def events(*parts: bytes, limits: Limits | None = None) -> list[object]:
 
 
 def get(target: bytes = b"/", version: str = "1.1", *headers: tuple[bytes, bytes]) -> tuple[object, ...]:
-    return (b"GET", target, version, ((b"host", b"x"), *headers), 0)
+    return (b"GET", target, version, ((b"host", b"x"), *headers), NO_BODY)
 
 
 def post(length: int | None, *headers: tuple[bytes, bytes]) -> tuple[object, ...]:
-    return (b"POST", b"/", "1.1", ((b"host", b"x"), *headers), length)
+    framing = CHUNKED_FRAMING if length is None else Length(length) if length else NO_BODY
+    return (b"POST", b"/", "1.1", ((b"host", b"x"), *headers), framing)
 
 
 CHUNKED = (b"transfer-encoding", b"chunked")
@@ -56,7 +59,7 @@ GOOD = {
     "two of them": (GET + b"\r\n" + GET + b"\r\n", [get(), END, get(), END]),
     "empty lines before it": (b"\r\n\r\n" + GET + b"\r\n", [get(), END]),
     "HTTP/1.0": (b"GET / HTTP/1.0\r\nhost: x\r\n\r\n", [get(b"/", "1.0"), END]),
-    "HTTP/1.0 without a host": (b"GET / HTTP/1.0\r\n\r\n", [(b"GET", b"/", "1.0", (), 0), END]),
+    "HTTP/1.0 without a host": (b"GET / HTTP/1.0\r\n\r\n", [(b"GET", b"/", "1.0", (), NO_BODY), END]),
     "names in lower case, order and duplicates kept, values stripped": (
         GET + b"B: 2\r\nA:\t 1 \t\r\nB: 3\r\nC:\r\n\r\n",
         [get(b"/", "1.1", (b"b", b"2"), (b"a", b"1"), (b"b", b"3"), (b"c", b"")), END],
@@ -69,7 +72,7 @@ GOOD = {
     ),
     "asterisk form, likewise": (
         b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
-        [(b"OPTIONS", b"*", "1.1", ((b"host", b"x"),), 0), END],
+        [(b"OPTIONS", b"*", "1.1", ((b"host", b"x"),), NO_BODY), END],
     ),
     "a body with a length": (POST + b"Content-Length: 3\r\n\r\nabc", [post(3, (b"content-length", b"3")), b"abc", END]),
     "a chunked body": (TE + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", [post(None, CHUNKED), b"abcde", END]),
@@ -404,7 +407,7 @@ def test_a_response_is_framed(name: str) -> None:
     request, status, headers, bodies, expected = FRAMED[name]
     response = ResponseWriter(request)
     assert written(response, status, headers, *bodies) == expected
-    assert response.complete
+    assert response.state is COMPLETE
     assert response.close == (b"connection: close" in expected)
 
 
@@ -456,7 +459,7 @@ def test_a_body_of_another_length_than_declared_never_looks_complete(name: str) 
     with pytest.raises(ResponseError):
         response.body(last, more=False)
     assert len(out.partition(b"\r\n\r\n")[2]) < 5
-    assert not response.complete
+    assert response.state is not COMPLETE
 
 
 def test_the_head_can_be_sent_before_any_body() -> None:
@@ -472,9 +475,9 @@ def test_trailers_go_to_clients_that_accept_them(te: bool, end: bytes) -> None:
     response.start(200, [], DATE, trailers=True)
     out = b"".join(response.body(b"abc", more=False))
     assert out.endswith(b"3\r\nabc\r\n")
-    assert not response.complete
+    assert response.state is not COMPLETE
     assert b"".join(response.trailers([(b"x-t", b"1")], more=False)) == end
-    assert response.complete
+    assert response.state is COMPLETE
 
 
 @pytest.mark.parametrize("field", [(b"x", b"a\r\nb: c"), (b"x y", b"a"), (b"content-length", b"3")])

@@ -41,3 +41,8 @@ LAST_CHUNK = b"0\r\n\r\n"
 def encode_chunk(data: bytes) -> bytes:
     """One chunk, in one buffer. `data` must not be empty: an empty chunk ends the body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def chunk_pieces(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """`encode_chunk` without copying `data`, for a vectored write."""
+    return b"%x\r\n" % len(data), data, b"\r\n"

@@ -1,0 +1,71 @@
+"""The sizes of a request that llhttp does not bound: of its head, and of what a chunked body spends beside its data."""
+
+from __future__ import annotations
+
+from lakehouse.net.http1.fields import Headers
+from lakehouse.server.limits import Limits
+from lakehouse.server.request_head import ProtocolError, RequestHead
+
+
+class SizeGuard:
+    """Counts the bytes that are fed to a request parser. Every `check_` method raises `ProtocolError`.
+
+    Where in the bytes of one feed a message ended is not known, so the bytes that may belong to the message before are
+    counted apart.
+    """
+
+    __slots__ = ("_fed", "_limits", "_overhead", "_shared", "_spent")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._fed = 0  # bytes of the present feed
+        self._spent = 0  # bytes since the previous message ended, including all of the feed in which it did
+        self._shared = 0  # the bytes of that feed, which may belong to the previous message
+        self._overhead = 0  # bytes of a chunked body beyond those that its data excuses
+
+    def count_feed(self, size: int) -> None:
+        """Bytes are about to be parsed."""
+        self._fed = size
+        self._spent += size
+
+    def begin_body(self) -> None:
+        """A head is complete. The overhead of its body is counted from the next feed on."""
+        self._overhead = -self._fed
+
+    def count_data(self, size: int) -> None:
+        """Data of a body: it excuses as much overhead, and 16 bytes for its chunk."""
+        self._overhead -= 2 * size + 16
+
+    def end_message(self) -> None:
+        """The message is complete."""
+        self._spent = self._shared = self._fed
+
+    def check_head(self, head: RequestHead) -> None:
+        """Check a complete head."""
+        limits = self._limits
+        if len(head.target) > limits.target_bytes:
+            raise _target_error(limits)
+        if len(head.headers) > limits.headers:
+            raise ProtocolError(f"the request has more than {limits.headers} headers", 431)
+        if self._spent > limits.head_bytes:
+            size = len(head.target) + sum(len(name) + len(value) + 4 for name, value in head.headers)
+            if size > limits.head_bytes:
+                raise ProtocolError(f"the request's head is larger than {limits.head_bytes} bytes", 431)
+
+    def check_partial_head(self, target: bytes, headers: Headers) -> None:
+        """Check a head that has not ended with the present feed."""
+        limits = self._limits
+        if self._spent - self._shared > limits.head_bytes or len(headers) > limits.headers:
+            raise ProtocolError("the request's head is too large", 431)
+        if len(target) > limits.target_bytes:
+            raise _target_error(limits)
+
+    def check_chunked_body(self) -> None:
+        """Check a chunked body that has not ended with the present feed."""
+        self._overhead = max(0, self._overhead + self._fed)
+        if self._overhead > self._limits.chunk_overhead:
+            raise ProtocolError("the chunk extensions or trailers are too large")
+
+
+def _target_error(limits: Limits) -> ProtocolError:
+    return ProtocolError(f"the request target is longer than {limits.target_bytes} bytes", 414)

@@ -18,7 +18,7 @@ from lakehouse.core.errors import ErrUpstream
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.request import UpstreamRequest
-from tests.chat.dispatch.test_sockets import asking, body, chunked
+from tests.chat.dispatch.test_sockets import chunked
 from tools.kit.fake_providers import LAST, ask, line
 from tools.kit.gateway_services import ServiceRequest, answer_ok, open_gateway
 from tools.kit.scripted_upstream import ReceivedRequest, respond
@@ -266,7 +266,7 @@ async def test_a_websockets_handshake_is_a_get_and_may_be_repeated() -> None:
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(("retries", "told"), [(0, ["upstream_error"]), (1, ["upstream_error", None]), (3, ["upstream_error", None])])  # fmt: skip
 async def test_a_chat_is_repeated_by_the_policy_alone(retries: int, told: list[str | None], *, streamed: bool) -> None:
-    good = chunked(line("Hello."), LAST) if streamed else respond(body())
+    good = chunked(line("Hello."), LAST) if streamed else respond(ollama_body())
     met: list[trio.SocketStream] = []
 
     async def once(_: ReceivedRequest, stream: trio.SocketStream) -> None:
@@ -276,7 +276,7 @@ async def test_a_chat_is_repeated_by_the_policy_alone(retries: int, told: list[s
             raise trio.BrokenResourceError
         await stream.send_all(good)
 
-    async with asking(once, policy={"backoff": 0.001, "retries": retries}) as (dispatcher, there):
+    async with open_dispatcher_over_sockets(once, policy={"backoff": 0.001, "retries": retries}) as (dispatcher, there):
 
         async def chat() -> list[str | None]:
             try:

@@ -18,7 +18,7 @@ from lakehouse.core.errors import ErrUpstream
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.request import UpstreamRequest
-from tests.chat.dispatch.test_sockets import chunked
+from tools.kit.dispatcher_over_sockets import chunked, ollama_body, open_dispatcher_over_sockets
 from tools.kit.fake_providers import LAST, ask, line
 from tools.kit.gateway_services import ServiceRequest, answer_ok, open_gateway
 from tools.kit.scripted_upstream import ReceivedRequest, respond

@@ -43,12 +43,12 @@ def is_not_modified(method: str, headers: Headers, current: Validators | None) -
     `ErrPreconditionFailed` when a condition does not hold. A date that cannot be parsed is ignored.
     """
     reads = method in ("GET", "HEAD")
-    if (wanted := _joined(headers, b"if-match")) is not None:
+    if (wanted := _join_values(headers, b"if-match")) is not None:
         if not _matches(wanted, current, strong=True):
             raise ErrPreconditionFailed("If-Match names no current version of this content")
     elif (date := _date(headers, b"if-unmodified-since")) is not None and _modified_after(current, date):
         raise ErrPreconditionFailed("the content has been modified since the date in If-Unmodified-Since")
-    if (known := _joined(headers, b"if-none-match")) is not None:
+    if (known := _join_values(headers, b"if-none-match")) is not None:
         if not _matches(known, current, strong=False):
             return False
         if reads:
@@ -60,7 +60,7 @@ def is_not_modified(method: str, headers: Headers, current: Validators | None) -
 
 def allows_range(headers: Headers, current: Validators) -> bool:
     """Whether `If-Range`, if sent, names the current version, so that a `Range` is to be served (RFC 9110, 13.1.5)."""
-    condition = _joined(headers, b"if-range")
+    condition = _join_values(headers, b"if-range")
     if condition is None:
         return True
     if condition.startswith((b'"', b"W/")):
@@ -88,7 +88,7 @@ def _modified_after(current: Validators | None, date: float) -> bool:
 
 
 def _date(headers: Headers, name: bytes) -> float | None:
-    value = _joined(headers, name)
+    value = _join_values(headers, name)
     parsed = None if value is None else parsedate_tz(value.decode("latin-1"))
     if parsed is None:
         return None
@@ -98,6 +98,6 @@ def _date(headers: Headers, name: bytes) -> float | None:
         return None
 
 
-def _joined(headers: Headers, name: bytes) -> bytes | None:
+def _join_values(headers: Headers, name: bytes) -> bytes | None:
     values = [value for key, value in headers if key == name]
     return b", ".join(values).strip() if values else None

@@ -11,7 +11,7 @@ from pathlib import Path
 import trio
 
 from lakehouse.asgi.middleware.auth import AuthMiddleware, SignIn
-from lakehouse.asgi.middleware.cors import CrossOrigin, Origins
+from lakehouse.asgi.middleware.cors import CorsMiddleware, Origins
 from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.router import FindView, Router
 from lakehouse.asgi.types import App
@@ -69,7 +69,7 @@ class Runtime:
         return self._with_cors(self.lifetimes[1])
 
     def _with_cors(self, app: App) -> App:
-        return CrossOrigin(app, self.origins) if self.origins else app
+        return CorsMiddleware(app, self.origins) if self.origins else app
 
     @property
     def mark(self) -> Mark | None:

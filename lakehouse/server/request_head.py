@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from lakehouse.asgi.middleware.cross_site import is_loopback, is_rebindable_host
 from lakehouse.core.errors import ErrBadRequest
+from lakehouse.net.hosts import is_loopback, is_rebindable_host
 from lakehouse.net.http1.fields import Headers
 from lakehouse.net.http1.framing import CHUNKED, NO_BODY, Length, RequestFraming
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import trio
 
-from lakehouse.asgi.middleware.cors import Origins, marked, preflight
+from lakehouse.asgi.middleware.cors import Origins, grant_preflight, mark_headers
 from lakehouse.cli import main
 from lakehouse.config import ConfigError, parse_config
 from tools.kit.in_process_service import client_of, make_config, open_service
@@ -90,7 +90,7 @@ class TestConfiguration:
 class TestMatching:
     @pytest.mark.parametrize("origin", [b"https://app.example", b"https://APP.example", b"https://app.example:443"])
     def test_who_is_listed(self, origin: bytes) -> None:
-        assert Origins([APP]).caller([(b"origin", origin)]) == origin
+        assert Origins([APP]).find_allowed([(b"origin", origin)]) == origin
 
     @pytest.mark.parametrize(
         "headers",
@@ -113,12 +113,12 @@ class TestMatching:
         ],
     )
     def test_who_is_not(self, headers: list[bytes]) -> None:
-        assert Origins([APP]).caller([(b"origin", value) for value in headers]) is None
+        assert Origins([APP]).find_allowed([(b"origin", value) for value in headers]) is None
 
 
 def granted(**headers: str) -> dict[bytes, bytes] | None:
     fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    found = preflight({"method": "OPTIONS", "headers": fields})
+    found = grant_preflight({"method": "OPTIONS", "headers": fields})
     return None if found is None else dict(found)
 
 
@@ -159,7 +159,7 @@ def test_every_method_that_is_served_is_allowed(method: str, more: bytes) -> Non
 
 def test_options_without_a_method_is_no_preflight() -> None:
     assert granted(access_control_request_headers="x") is None
-    assert preflight({"method": "GET", "headers": [(b"access-control-request-method", b"GET")]}) is None
+    assert grant_preflight({"method": "GET", "headers": [(b"access-control-request-method", b"GET")]}) is None
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_options_without_a_method_is_no_preflight() -> None:
     [(None, ["Origin"]), ("Accept", ["Accept", "Origin"]), ("*", ["*"]), ("accept, ORIGIN", ["accept, ORIGIN"])],
 )
 def test_answers_vary_by_origin_once(vary: str | None, more: list[str]) -> None:
-    headers = marked([] if vary is None else [(b"Vary", vary.encode())], None)
+    headers = mark_headers([] if vary is None else [(b"Vary", vary.encode())], None)
     assert [value.decode() for name, value in headers if name.lower() == b"vary"] == more
 
 

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.middleware.cors import PREFLIGHT, Origins
-from lakehouse.asgi.middleware.cross_site import is_cross_site, is_loopback, is_rebindable_host, may_be_browser
+from lakehouse.asgi.middleware.cross_site import is_cross_site, may_be_browser
 from lakehouse.asgi.middleware.tokens import Tokens
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.core.errors import ErrForbidden, ErrUnauthorized
+from lakehouse.net.hosts import is_loopback, is_rebindable_host
 from lakehouse.net.networks import Network, Networks
 
 HEALTH_PATHS = (b"/healthz", b"/readyz")
@@ -87,7 +88,7 @@ class AuthMiddleware:
     def _check_cross_site(self, scope: Scope) -> None:
         """Refuse the pages of other sites, which have no token either, by the headers that they cannot suppress."""
         headers = scope["headers"]
-        if self._origins and self._origins.caller(headers) is not None:
+        if self._origins and self._origins.find_allowed(headers) is not None:
             return
         if is_cross_site(headers, reads=scope.get("method") in ("GET", "HEAD")):
             raise ErrForbidden(

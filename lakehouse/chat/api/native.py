@@ -47,8 +47,8 @@ class NativeEncoder:
 
     def encode_events(self, batch: Sequence[Piece], _: Pieces) -> bytes:
         """One event for each piece; `Done` is the last of a stream."""
-        return b"".join([sse.event(_encode(piece)) for piece in batch])
+        return b"".join([sse.encode_event(_encode(piece)) for piece in batch])
 
     def encode_error(self, error: LakehouseError) -> bytes:
         """The event of type `error`."""
-        return sse.event(msgspec.json.encode({"type": "error", **error.document(self._request_id)}))
+        return sse.encode_event(msgspec.json.encode({"type": "error", **error.document(self._request_id)}))

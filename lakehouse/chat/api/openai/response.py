@@ -138,14 +138,14 @@ class ChunkEncoder:
         for piece in batch:
             if type(piece) is ContentPiece and self._role is UNSET:  # what nearly every piece is
                 text = _encode(piece.text)
-                events += (self._before, text if text.isascii() else sse.escape(text), self._after)
+                events += (self._before, text if text.isascii() else sse.escape_line_ends(text), self._after)
             else:
                 events.append(self._end(piece) if isinstance(piece, Done) else self._more(piece, pieces))
         return b"".join(events)
 
     def encode_error(self, error: LakehouseError) -> bytes:
         """The error's envelope, and no end mark after it."""
-        return sse.event(msgspec.json.encode(envelope(error, self._request_id)))
+        return sse.encode_event(msgspec.json.encode(envelope(error, self._request_id)))
 
     def _more(self, piece: Delta, pieces: Pieces) -> bytes:
         role, self._role = self._role, UNSET
@@ -206,4 +206,4 @@ class ChunkEncoder:
         )
         if isinstance(served, Done):
             chunk = msgspec.structs.replace(chunk, **{name: getattr(served, name) for name in FACTS})
-        return sse.event(msgspec.json.encode(chunk))
+        return sse.encode_event(msgspec.json.encode(chunk))

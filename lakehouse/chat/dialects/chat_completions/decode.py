@@ -46,7 +46,7 @@ class CompletionReader:
         if "choices" not in document:
             raise self.answer.build_unknown_shape_error(document)
         self.read_event(document, b"")
-        self.answer.finished = True
+        self.answer.mark_finished()
         if as_objects(document["choices"]) and not self.answer.finish_reason:
             self.answer.set_finish_reason("stop")
 
@@ -72,7 +72,7 @@ class CompletionReader:
         """Read usage and cost after the end mark: OpenCode sends its cost there. Usage there ends the stream, if usage
         does so for this provider."""
         if self.answer.usage.read_completion(document, first_object(document.get("choices"))):
-            self.answer.ended_by_usage = self._usage_ends_stream
+            self.answer.mark_ended_by_usage(self._usage_ends_stream)
 
     def _update_end_by_usage(self, message: JsonObject, *, has_usage: bool) -> None:
         """Usage ends the stream until content follows. Usage in a chunk with content does not."""
@@ -88,7 +88,7 @@ class CompletionReader:
             )
         )
         if has_content or has_usage:
-            self.answer.ended_by_usage = not has_content
+            self.answer.mark_ended_by_usage(not has_content)
 
     def _read_message(self, message: JsonObject) -> list[Delta]:
         answer, content = self.answer, message.get("content")

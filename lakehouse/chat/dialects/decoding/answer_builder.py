@@ -59,7 +59,7 @@ class AnswerBuilder:
         self.supplements = SupplementsBuilder()
         self.finish_reason: FinishReason | None = None
         self.finished = False  # the end mark was read: only usage and cost may follow
-        self.ended_by_usage = False  # usage was read last, and the provider ends streams with it
+        self._ended_by_usage = False  # usage was read last, and the provider ends streams with it
         self._refused = False
         self._content = StringIO()  # a list of pieces takes five times the memory of their text
         self._reasoning = StringIO()
@@ -73,7 +73,7 @@ class AnswerBuilder:
     @property
     def complete(self) -> bool:
         """True once the answer is known to be whole."""
-        return self.finish_reason is not None or (self.ended_by_usage and self._assembler.all_parsable())
+        return self.finish_reason is not None or (self._ended_by_usage and self._assembler.all_parsable())
 
     @property
     def empty(self) -> bool:
@@ -96,7 +96,7 @@ class AnswerBuilder:
         """Add text."""
         if not text:
             return []
-        self.ended_by_usage = False
+        self._ended_by_usage = False
         if self._splitter is not None:
             return self._append_splits(self._splitter.feed(text))
         self._size += len(text)
@@ -153,7 +153,7 @@ class AnswerBuilder:
         self._check_size()
         if not new_annotations and not new_images and not new_audio:
             return []
-        self.ended_by_usage = False
+        self._ended_by_usage = False
         return [
             SupplementPiece(annotations=new_annotations or UNSET, images=new_images or UNSET, audio=new_audio or UNSET)
         ]
@@ -184,6 +184,14 @@ class AnswerBuilder:
         if reason.lower() in FAILURE_REASONS:
             raise self.build_error(f"the provider broke off the answer (finish reason {reason[:40]})")
         self.finish_reason = FINISH_REASONS.get(reason.lower(), default)
+
+    def mark_finished(self) -> None:
+        """Record that the end mark was read."""
+        self.finished = True
+
+    def mark_ended_by_usage(self, ended: bool) -> None:
+        """Record whether usage was read last, for a provider that ends streams with it. Content resets the mark."""
+        self._ended_by_usage = ended
 
     def flush(self) -> list[Delta]:
         """Return text that was held back and the calls that are still open, once the answer is complete. Those of an

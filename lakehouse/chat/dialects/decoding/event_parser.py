@@ -182,7 +182,7 @@ class EventParser:
     def _read_end_mark(self) -> list[Delta]:
         if self._answer.finished:
             return []
-        self._answer.finished = True
+        self._answer.mark_finished()
         return self._answer.flush()
 
     def _skip_or_raise(self, data: bytes) -> list[Delta]:

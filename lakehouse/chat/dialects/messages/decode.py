@@ -42,7 +42,7 @@ class MessagesReader:
             self._start_block(index, block)
             self._end_block()
         self._read_usage(document)
-        self.answer.finished = True
+        self.answer.mark_finished()
         self.answer.set_finish_reason(as_string(document.get("stop_reason")) or "stop")
 
     def read_event(self, document: JsonObject, name: bytes) -> list[Delta]:
@@ -65,7 +65,7 @@ class MessagesReader:
             case "message_stop":
                 self._read_usage(document)
                 deltas = self._end_block()
-                self.answer.finished = True
+                self.answer.mark_finished()
                 self.answer.set_finish_reason(self._stop_reason or "stop")
                 return deltas
         return []

@@ -59,7 +59,7 @@ class OllamaReader:
     def _read_end(self, document: JsonObject) -> None:
         """Read the last line. Without a reason and without counts, the connection to the model's runner ended, not the
         answer."""
-        self.answer.finished = True
+        self.answer.mark_finished()
         self.answer.usage.read_ollama(document)
         reason = as_string(document.get("done_reason"))
         if reason in ("load", "unload"):

@@ -165,7 +165,7 @@ class ResponseReader:
             raise classify_error_object(response, provider=self.answer.provider)
         self.answer.usage.read_response(response)
         self.answer.supplements.add_fields(response)
-        self.answer.finished = True
+        self.answer.mark_finished()
         status = as_string(response.get("status"))
         if status == "incomplete":
             reason = as_string(as_object(response.get("incomplete_details")).get("reason"))

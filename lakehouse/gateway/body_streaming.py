@@ -1,7 +1,7 @@
-"""Bodies on their way through: the client's to the upstream, the upstream's to the client.
+"""Request bodies from the client to the upstream, and response bodies back, without buffering.
 
-Neither is kept. A piece is asked for when the one before it has been taken on the other side, so a reader that stalls
-stops the sender, and what is held of a body is what one read gave.
+The next piece is read when the one before it has been written to the other side. A reader that stalls therefore stops
+the sender, and the memory held for a body is the result of one read.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import trio
 
 from lakehouse.asgi.types import Receive, Send
-from lakehouse.gateway.headers import trailers as trailers_of
+from lakehouse.gateway.headers import filter_trailers as trailers_of
 from lakehouse.net.http1.fields import Headers
 from lakehouse.upstream.response import UpstreamResponse
 
 
 class RequestBody:
-    """The client's body as `Upstream.request` takes it. `length` is in bytes, None for a body of unknown length."""
+    """The client's body in the form that `UpstreamRequest` takes. `length` is in bytes, None if it is unknown."""
 
     __slots__ = ("_more", "_receive", "length")
 
@@ -25,7 +25,7 @@ class RequestBody:
         self._more = True
 
     async def receive(self) -> bytes:
-        """The next piece as it arrived, b"" at the end. Raises trio.BrokenResourceError if the client left before."""
+        """The next piece as it arrived, b"" at the end. Raises trio.BrokenResourceError if the client leaves before."""
         while self._more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -39,15 +39,15 @@ class RequestBody:
 async def send_response(
     response: UpstreamResponse, headers: Headers, send: Send, *, kind: str = "http.response", trailers: bool = False
 ) -> None:
-    """Send a response's head with these headers, and its body as it arrives, each piece in one write.
+    """Send the head with these headers, then the body as it arrives, each piece in one write.
 
-    What has arrived together leaves together: a small answer is one write, its end included. Raises what
-    `UpstreamResponse.receive` raises; the client's response is then incomplete.
+    Bytes that arrived together are sent together: a small response is one write, its end included. `kind` is the prefix
+    of ASGI's message types. Raises what `UpstreamResponse.receive` raises; the client's response is then incomplete.
     """
     body = kind + ".body"
     await send({"type": kind + ".start", "status": response.status, "headers": headers, "trailers": trailers})
     if not response.complete and not response.waiting:
-        # The head is not kept waiting for a body that may take its time.
+        # The head is sent at once: the body may take long to begin.
         await send({"type": body, "body": b"", "more_body": True})
     while True:
         data = await response.receive()

@@ -12,7 +12,13 @@ from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.core.context import RequestContext
 from lakehouse.gateway import websocket
 from lakehouse.gateway.body_streaming import RequestBody, send_response
-from lakehouse.gateway.headers import RequestHead, accepts_trailers, request_headers, response_headers, server_timing
+from lakehouse.gateway.headers import (
+    RequestHead,
+    accepts_trailers,
+    format_server_timing,
+    make_request_head,
+    make_response_head,
+)
 from lakehouse.gateway.routes import Route, upstream_target
 from lakehouse.net.networks import Networks
 from lakehouse.net.reactor import Reactor
@@ -21,7 +27,7 @@ from lakehouse.upstream.request import UpstreamRequest
 from lakehouse.upstream.response import UpstreamResponse
 
 TRAILERS = "http.response.trailers"
-"""The ASGI extension with which a server says that this client may be sent trailers."""
+"""The ASGI extension of a server that can send trailers to this client."""
 
 
 class Proxied:
@@ -68,7 +74,7 @@ class Proxied:
         if (traceparent := context.traceparent()) is not None:
             headers = [pair for pair in headers if pair[0] != b"traceparent"]
             headers.append((b"traceparent", traceparent))
-        return request_headers(
+        return make_request_head(
             headers,
             peer=peer,
             scheme=scope["scheme"],
@@ -89,7 +95,7 @@ async def relay(
     began: float,
     reactor: Reactor,
 ) -> None:
-    """Put one HTTP request to the upstream and send its answer, which may begin while the body still goes up.
+    """Send one HTTP request to the upstream and its response to the client; it may begin before the body is sent.
 
     `began` is the time when the gateway began with it, on the clock of `reactor`.
     """
@@ -99,29 +105,29 @@ async def relay(
     trailers = accepts_trailers(head.dropped_headers) and TRAILERS in scope["extensions"]
     if trailers:
         head.headers.extend(((b"connection", b"te"), (b"te", b"trailers")))
-    body = None if head.length == 0 else await _body(request.server, receive, head.length)
+    body = None if head.length == 0 else await _choose_body(request.server, receive, head.length)
     if isinstance(body, RequestBody):
         async with upstream.send_full_duplex(
             UpstreamRequest(method, target, head.headers, body, context=context)
         ) as response:
-            await _answer(response, method, began, reactor.now(), context, send, trailers=trailers)
+            await _send_response(response, method, began, reactor.now(), context, send, trailers=trailers)
     else:
         response = await upstream.send(UpstreamRequest(method, target, head.headers, body, context=context))
         try:
-            await _answer(response, method, began, reactor.now(), context, send, trailers=trailers)
+            await _send_response(response, method, began, reactor.now(), context, send, trailers=trailers)
         finally:
             response.close()
 
 
-async def _body(server: HttpServerControl | None, receive: Receive, length: int | None) -> RequestBody | bytes:
-    """What to send along: a small body that came with its head leaves with it, any other as it arrives."""
+async def _choose_body(server: HttpServerControl | None, receive: Receive, length: int | None) -> RequestBody | bytes:
+    """The body for the upstream: bytes if it arrived with its head, so that both leave together, else streamed."""
     body = RequestBody(receive, length)
     if length is not None and server is not None and server.body_received:
         return await body.receive()
     return body
 
 
-async def _answer(
+async def _send_response(
     response: UpstreamResponse,
     method: bytes,
     began: float,
@@ -133,9 +139,9 @@ async def _answer(
 ) -> None:
     context.record_first_piece(answered)
     has_body = method != b"HEAD" and response.status not in (204, 304)
-    head = response_headers(response.headers, status=response.status, has_body=has_body)
+    head = make_response_head(response.headers, status=response.status, has_body=has_body)
     if not head.streamed:
-        head.headers.append(server_timing(answered - began, began - context.started))
+        head.headers.append(format_server_timing(answered - began, began - context.started))
     trailers = trailers and head.trailers != b""
     if trailers:
         head.headers.append((b"trailer", head.trailers))

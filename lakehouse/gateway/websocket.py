@@ -1,7 +1,7 @@
-"""A WebSocket on its way through: ASGI's events on the client's side, wsproto's frames on the upstream's.
+"""WebSockets through the gateway: ASGI's events on the client's side, wsproto's frames on the upstream's.
 
-Messages, subprotocols and close codes go both ways. Pings are answered on each side by whoever stands there, for ASGI
-has none; extensions (compression) are agreed with the client alone and never offered to the upstream.
+Messages, subprotocols and close codes are relayed. Pings are answered on each side separately, because ASGI has none.
+Extensions (compression) are negotiated with the client only, and never offered to the upstream.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from lakehouse.asgi import request_scope
 from lakehouse.asgi.types import DENIAL, Receive, Scope, Send
 from lakehouse.core.errors import LakehouseError
 from lakehouse.gateway.body_streaming import send_response
-from lakehouse.gateway.headers import Headers, response_headers
+from lakehouse.gateway.headers import Headers, make_response_head
 from lakehouse.net.websocket import FrameSender, MessageAssembler, MessageTooLarge, accept_key, close_event
 from lakehouse.upstream.endpoint import Endpoint, reason_of
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.request import UpstreamRequest
 
 MAX_MESSAGE = 16 * 1024 * 1024
-"""Bytes (of text: characters) of one message from an upstream, beyond it 1009 for both sides; what the client's side
-takes as well. A message is held whole, for ASGI has no parts of one."""
+"""Bytes (characters of a text) of one message from an upstream; a longer one closes both sides with code 1009. Our
+server has the same limit for clients. A message is held completely in memory: ASGI has no parts of messages."""
 
 WINDOW = 64 * 1024
-"""Bytes asked of the upstream at once."""
+"""Bytes of one read from the upstream."""
 
-CLOSING = 1.0
-"""Seconds for the upstream to answer our close frame, after which its socket is closed on it."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that the upstream has to answer our close frame before its connection is closed."""
 
 
-def handshake(subprotocols: Sequence[str]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """A fresh key, and the headers that ask an upstream for a WebSocket with it."""
+def make_handshake(subprotocols: Sequence[str]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """A new key, and the headers of a WebSocket handshake with it."""
     key = base64.b64encode(os.urandom(16))
     headers = [
         (b"connection", b"Upgrade"),
@@ -51,8 +51,8 @@ def handshake(subprotocols: Sequence[str]) -> tuple[bytes, list[tuple[bytes, byt
     return key, headers
 
 
-def accepted(headers: Headers, key: bytes, offered: Sequence[str], peer: Endpoint) -> str | None:
-    """The subprotocol that an upstream's 101 agrees to, if any. Raises ErrUpstream if it is no answer to ours."""
+def check_handshake(headers: Headers, key: bytes, offered: Sequence[str], peer: Endpoint) -> str | None:
+    """The subprotocol that an upstream's 101 chooses, if any. Raises ErrUpstream if it does not fit our handshake."""
     fields = {name.lower(): value for name, value in headers}
     problem = None
     subprotocol = fields.get(b"sec-websocket-protocol")
@@ -72,36 +72,38 @@ def accepted(headers: Headers, key: bytes, offered: Sequence[str], peer: Endpoin
 async def relay(
     upstream: Upstream, target: bytes, headers: Headers, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Open the same WebSocket at the upstream, and be both until one of them ends.
+    """Open the same WebSocket at the upstream, and relay messages until one of the two ends.
 
-    The client's handshake is answered after the upstream's: an upstream that refuses is heard, status and body, where
-    the server can say so (`websocket.http.response`), and is a plain refusal where it cannot.
+    The client's handshake is answered after the upstream's. If the upstream refuses, the client gets its status and
+    body where the server has `websocket.http.response`, and a plain refusal where it has not.
     """
     await receive()  # websocket.connect
     offered: Sequence[str] = scope["subprotocols"]
-    key, fields = handshake(offered)
+    key, fields = make_handshake(offered)
     context = request_scope.get(scope).context
     with await upstream.send(UpstreamRequest(b"GET", target, [*headers, *fields], None, context=context)) as response:
-        answer = response_headers(response.headers, status=response.status, has_body=True)
+        answer = make_response_head(response.headers, status=response.status, has_body=True)
         if response.status != 101:
             if DENIAL in scope["extensions"]:
                 await send_response(response, answer.headers, send, kind=DENIAL)
             else:
                 await send({"type": "websocket.close", "code": int(CloseReason.POLICY_VIOLATION), "reason": ""})
             return
-        subprotocol = accepted(response.headers, key, offered, upstream.endpoint)
-        told = [(name, value) for name, value in answer.headers if not name.startswith(b"sec-websocket-")]
-        await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": told})
+        subprotocol = check_handshake(response.headers, key, offered, upstream.endpoint)
+        accept_headers = [pair for pair in answer.headers if not pair[0].startswith(b"sec-websocket-")]
+        await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": accept_headers})
         context.begin_phase("streaming")
         async with response.upgrade() as stream:
             await WebSocketRelay(stream, receive, send, peer=upstream.endpoint).run()
 
 
 class WebSocketRelay:
-    """Two open WebSockets that are one. Ends when either side closes or is gone; holds one message each way at most.
+    """Relays messages between two open WebSockets until either side closes or is gone.
 
-    The upstream may say nothing, or take nothing, for the peer's `idle_timeout`. Half-way through a silence it is sent
-    a ping, so that only one that is dead, or does not speak the protocol, is given up.
+    At most one message is held for each direction.
+
+    The upstream may send nothing, or read nothing, for the endpoint's `idle_timeout`. After half of that time it is
+    sent a ping, so only an upstream that is dead or does not speak the protocol is given up.
     """
 
     def __init__(self, stream: trio.abc.Stream, receive: Receive, send: Send, *, peer: Endpoint) -> None:
@@ -112,56 +114,56 @@ class WebSocketRelay:
         self._frames = Connection(ConnectionType.CLIENT)
         self._sender = FrameSender(self._frames, stream.send_all)
         self._assembler = MessageAssembler(MAX_MESSAGE)
-        self._client_closed = False
-        self._broke: LakehouseError | None = None
+        self._client_has_closed = False
+        self._failure: LakehouseError | None = None
 
     async def run(self) -> None:
-        """Pass messages on until one side ends. Raises ErrUpstream or ErrTimeout when the upstream broke.
+        """Relay messages until one side ends. Raises ErrUpstream or ErrTimeout when the upstream broke.
 
-        Whatever ends it, the upstream's socket is left to its owner, who closes it at once.
+        The upstream's stream is not closed here: its owner closes it at once.
         """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._end_both, self._to_upstream, nursery.cancel_scope)
-            nursery.start_soon(self._end_both, self._from_upstream, nursery.cancel_scope)
-        if self._broke is not None:
-            raise self._broke
+            nursery.start_soon(self._run_direction, self._to_upstream, nursery.cancel_scope)
+            nursery.start_soon(self._run_direction, self._from_upstream, nursery.cancel_scope)
+        if self._failure is not None:
+            raise self._failure
 
-    async def _end_both(self, direction: Callable[[], Awaitable[None]], both: trio.CancelScope) -> None:
+    async def _run_direction(self, direction: Callable[[], Awaitable[None]], both: trio.CancelScope) -> None:
         try:
             await direction()
         except LakehouseError as error:  # raised outside the nursery, which would wrap it in a group
-            self._broke = self._broke or error
+            self._failure = self._failure or error
         except trio.BrokenResourceError as error:
-            if not self._client_closed:
-                self._broke = self._broke or self._peer.upstream_error(f"broke the WebSocket: {reason_of(error)}")
+            if not self._client_has_closed:
+                self._failure = self._failure or self._peer.upstream_error(f"broke the WebSocket: {reason_of(error)}")
         both.cancel()
 
     async def _to_upstream(self) -> None:
         while (message := await self._receive())["type"] != "websocket.disconnect":
             text = message.get("text")
             await self._write(TextMessage(data=text) if text is not None else BytesMessage(data=message["bytes"]))
-        self._client_closed = True
+        self._client_has_closed = True
         await self._write(close_event(message.get("code", CloseReason.NO_STATUS_RCVD), message.get("reason")))
-        await trio.sleep(CLOSING)  # the upstream's answer ends it earlier
+        await trio.sleep(CLOSE_TIMEOUT)  # the upstream's close frame ends the relay earlier
 
     async def _from_upstream(self) -> None:
         while True:
             for event in self._frames.events():
                 if isinstance(event, CloseConnection):
-                    return await self._closed(event)
+                    return await self._close(event)
                 if isinstance(event, Ping):
                     await self._write(event.response())
                 elif isinstance(event, TextMessage | BytesMessage) and not await self._collect(event):
                     return None
-            data = await self._next()
+            data = await self._receive_bytes()
             if data:
                 self._frames.receive_data(data)
-            elif self._client_closed:
+            elif self._client_has_closed:
                 return None
             else:
                 raise self._peer.upstream_error("broke the WebSocket off without closing it")
 
-    async def _next(self) -> bytes:
+    async def _receive_bytes(self) -> bytes:
         timeout = self._peer.idle_timeout
         for attempt in (1, 2):
             with trio.move_on_after(timeout / 2):
@@ -178,26 +180,26 @@ class WebSocketRelay:
         raise self._peer.timeout_error("idle", "took nothing more over the WebSocket", timeout)
 
     async def _collect(self, event: TextMessage | BytesMessage) -> bool:
-        """Add a piece to its message, and pass that on when it is whole. False: it became too large, all is over."""
+        """Add a piece to its message, and send the message when it is complete. False if the message is too large."""
         try:
             content = self._assembler.feed(event)
         except MessageTooLarge:
             await self._write(close_event(CloseReason.MESSAGE_TOO_BIG))
             await self._close_client(CloseReason.MESSAGE_TOO_BIG, None)
             return False
-        if content is not None and not self._client_closed:
+        if content is not None and not self._client_has_closed:
             await self._send({"type": "websocket.send", "text" if isinstance(content, str) else "bytes": content})
         return True
 
-    async def _closed(self, event: CloseConnection) -> None:
+    async def _close(self, event: CloseConnection) -> None:
         if self._frames.state is ConnectionState.CLOSED:
-            return  # that was the answer to our own
+            return  # the response to our own close frame
         was_a_frame = self._frames.state is ConnectionState.REMOTE_CLOSING
         await self._write(event.response() if was_a_frame else close_event(event.code, event.reason))
-        if not was_a_frame:  # wsproto's way to say that it cannot read on
+        if not was_a_frame:  # wsproto makes this event when it cannot parse on
             raise self._peer.upstream_error(f"sent what is no WebSocket frame: {event.reason}")
         await self._close_client(event.code, event.reason)
 
     async def _close_client(self, code: int, reason: str | None) -> None:
-        if not self._client_closed:
+        if not self._client_has_closed:
             await self._send({"type": "websocket.close", "code": int(code), "reason": reason or ""})

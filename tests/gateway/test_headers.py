@@ -10,9 +10,9 @@ from lakehouse.core.errors import ErrBadRequest
 from lakehouse.gateway.headers import (
     RequestHead,
     accepts_trailers,
-    request_headers,
-    response_headers,
-    server_timing,
+    format_server_timing,
+    make_request_head,
+    make_response_head,
 )
 from lakehouse.net.networks import Networks
 from tools.kit.proxy_tables import REQUESTS, RESPONSES, Case, Pairs, pairs
@@ -21,7 +21,7 @@ ADDED = {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwar
 
 
 def sent(headers: str, *, trusted: bool = False, peer: str = "192.0.2.7", scheme: str = "http") -> RequestHead:
-    return request_headers(pairs(headers), peer=peer, scheme=scheme, trusted=trusted, request_id="r1")
+    return make_request_head(pairs(headers), peer=peer, scheme=scheme, trusted=trusted, request_id="r1")
 
 
 def passed(headers: str, *, trusted: bool = False) -> Pairs:
@@ -143,7 +143,7 @@ def test_without_a_host_nothing_is_said_about_it() -> None:
 
 @pytest.mark.parametrize(("left", "header"), [(1.5, b"1500"), (0.0004, b"1"), (-1.0, b"1"), (90.0, b"90000")])
 def test_what_is_left_of_the_callers_deadline_goes_along(left: float, header: bytes) -> None:
-    head = request_headers([], peer="a", scheme="http", trusted=False, request_id="r1", time_left=left)
+    head = make_request_head([], peer="a", scheme="http", trusted=False, request_id="r1", time_left=left)
     assert (b"x-request-timeout-ms", header) in head.headers
 
 
@@ -158,7 +158,7 @@ def test_whether_the_caller_takes_trailers(te: str, *, accepts: bool) -> None:
 
 
 def received(headers: str, *, status: int = 200, has_body: bool = True) -> Pairs:
-    return response_headers(pairs(headers), status=status, has_body=has_body).headers
+    return make_response_head(pairs(headers), status=status, has_body=has_body).headers
 
 
 @pytest.mark.parametrize("case", RESPONSES, ids=lambda case: case.name)
@@ -201,16 +201,18 @@ def test_a_length_without_a_body(status: int, *, has_body: bool, length: str | N
     ],
 )
 def test_what_counts_as_streamed(upstream: str, *, has_body: bool, streamed: bool) -> None:
-    assert response_headers(pairs(upstream), status=200, has_body=has_body).streamed is streamed
+    assert make_response_head(pairs(upstream), status=200, has_body=has_body).streamed is streamed
 
 
 def test_announced_trailers_are_noted() -> None:
-    head = response_headers(pairs("Transfer-Encoding: chunked\nTrailer: x-a\nTrailer: x-b"), status=200, has_body=True)
+    head = make_response_head(
+        pairs("Transfer-Encoding: chunked\nTrailer: x-a\nTrailer: x-b"), status=200, has_body=True
+    )
     assert head.trailers == b"x-a, x-b"
 
 
 def test_server_timing_is_in_milliseconds() -> None:
-    assert server_timing(0.0123, 0.0005) == (b"server-timing", b"upstream;dur=12.3, gateway;dur=0.5")
+    assert format_server_timing(0.0123, 0.0005) == (b"server-timing", b"upstream;dur=12.3, gateway;dur=0.5")
 
 
 @pytest.mark.parametrize(

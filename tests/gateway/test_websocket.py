@@ -206,7 +206,7 @@ async def test_what_crosses_the_clients_close_goes_nowhere() -> None:
 
 
 async def test_a_service_that_never_answers_a_close_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket, "CLOSING", 0.05)
+    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT", 0.05)
 
     async def ignore(visit: ServiceRequest) -> None:
         await agree(visit)

@@ -144,10 +144,10 @@ async def send_content(
 
 def _ranges(method: str, headers: Sequence[tuple[bytes, bytes]], content: Content) -> list[ByteRange] | None:
     """The ranges to send, None for the whole content."""
-    asked = [value for name, value in headers if name == b"range"]
-    if method != "GET" or len(asked) != 1 or not allows_range(headers, content.validators):
+    wanted = [value for name, value in headers if name == b"range"]
+    if method != "GET" or len(wanted) != 1 or not allows_range(headers, content.validators):
         return None
-    return parse_ranges(asked[0], content.size)
+    return parse_ranges(wanted[0], content.size)
 
 
 def _multipart(ranges: list[ByteRange], size: int, content_type: bytes) -> tuple[list[bytes | ByteRange], bytes]:

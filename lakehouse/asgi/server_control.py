@@ -17,7 +17,7 @@ all of that through one object in the scope, its `ServerControl`:
 
 A scope under any other server, stock Hypercorn for one, has no `ServerControl`, and every application works there too,
 with a `ReceiveForwarder` and a cancel scope. The request lifecycle (`asgi.middleware.request_lifecycle`) hides the
-difference; an application asks `RequestScope.server` and falls back to plain ASGI when that is None.
+difference; an application reads `RequestScope.server` and falls back to plain ASGI when that is None.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ DEFAULT_PRINCIPAL = "default"
 
 
 class Client(Protocol):
-    """The client of a request, as far as the server knows about it."""
+    """The client of a request, as seen by the server."""
 
     @property
     def disconnected(self) -> bool:
@@ -74,7 +74,7 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
 
     Times are of trio's clock, in seconds. `route` is the prefix or path that the request matched, never the raw path;
     `error` is a class or code, never a message. `principal` is the name of the token that was presented, None without
-    one. `tier` is the name in `[models]` that was asked for, if it was one. `first_piece` is when the response of the
+    one. `tier` is the requested name in `[models]`, None for any other model. `first_piece` is when the response of the
     upstream began, `upstream_seconds` how long upstreams were waited for. `left_out` names the fields of the request
     that the upstream's dialect has no place for, `adjusted` those that were sent with another value.
     """
@@ -107,7 +107,7 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     content: Content | None = None
     client: Client | None = None
 
-    # Who asks, and for how long.
+    # The client, and its deadline.
 
     def identify(self, principal: str) -> None:
         """Record whose token the request presented."""
@@ -119,7 +119,7 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
 
     @property
     def client_disconnected(self) -> bool:
-        """Whether the client has left. False as long as no server has been asked (`client` is None)."""
+        """Whether the client has left. False without a client, as in a call from a library."""
         return self.client is not None and self.client.disconnected
 
     def set_timeout(self, seconds: float) -> None:
@@ -166,7 +166,7 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
         self.model = model
 
     def assign_tier(self, tier: str | None) -> None:
-        """Record under which name of `[models]` a chat was asked for, if under one."""
+        """Record the name of `[models]` that a chat requested, None for any other model."""
         self.tier = tier
 
     def record_attempt(self, upstream: str, model: str, *, now: float, why: AttemptReason = "first") -> AttemptRecord:

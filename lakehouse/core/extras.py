@@ -1,4 +1,4 @@
-"""What is installed only where it is wanted, and what to do where it is missing."""
+"""Optional packages: whether they are installed, and how to install them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ OTEL = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 
 def missing_modules(*modules: str) -> list[str]:
-    """Those of these modules that cannot be found. Imports none of them, at the most the packages they are in."""
-    return [name for name in modules if not _there(name)]
+    """The modules among these that cannot be found. Imports none of them, only the packages that contain them."""
+    return [name for name in modules if not _is_installed(name)]
 
 
-def _there(name: str) -> bool:
+def _is_installed(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # not even the package it is in
+    except ModuleNotFoundError:  # the package that contains it is missing
         return False
 
 
 def install_hint(extra: str, absent: list[str]) -> str:
-    """The end of a sentence about something that needs this extra.
+    """The end of an error message about a feature that needs this extra.
 
-    Never `pip install lakehouse[...]`: the package index has another project of that name.
+    It does not say `pip install lakehouse[...]`: the package index has another project of that name.
     """
     return (
         f"needs the extra `{extra}`, of which {' and '.join(absent)} cannot be found: "

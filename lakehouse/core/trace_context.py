@@ -1,4 +1,4 @@
-"""W3C trace context: who called us, in the header `traceparent`, and what we send on. Needs no tracing library.
+"""W3C trace context: the `traceparent` of a request, and the one that is sent on. Needs no tracing library.
 
 https://www.w3.org/TR/trace-context/
 """
@@ -18,10 +18,10 @@ _HEADER = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2}
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Trace:
-    """The trace that a request belongs to: the caller's or one of its own.
+    """The trace that a request belongs to, begun by the client or by this service.
 
-    `span_id` is the request's span, `parent_id` the caller's (None: there is none), `call_id` the span of a call made
-    for it that is no attempt of its own, 0 while there is none. `sampled` says whether spans are recorded.
+    `span_id` is the span of the request, `parent_id` the client's span, None without one. `call_id` is the span of the
+    call to a gateway upstream, 0 while there is none. `sampled` is true if spans are exported.
     """
 
     trace_id: int
@@ -31,7 +31,7 @@ class Trace:
     call_id: int = 0
 
     def header(self, attempt: AttemptRecord | None = None) -> bytes:
-        """`traceparent` for a call made on behalf of the request: its parent is the attempt's span."""
+        """The `traceparent` to send with a call: with the attempt's span as parent, or without an attempt `call_id`."""
         if attempt is not None:
             span_id = attempt.span_id = attempt.span_id or new_id(64)
         else:
@@ -40,17 +40,17 @@ class Trace:
 
 
 def begin_trace(traceparent: bytes | None, *, ratio: float = 1.0) -> Trace:
-    """The trace of a request that came with this header; a header that is missing or malformed begins a new trace.
+    """The trace of a request with this header; a new trace if the header is missing or malformed.
 
-    A caller's decision whether to record is kept. Of traces that begin here, `ratio` (0 to 1) are recorded.
+    The client's sampling decision is kept. Of the traces that begin here, `ratio` (0 to 1) are sampled.
     """
     if traceparent is not None and (match := _HEADER.fullmatch(traceparent.strip())):
         version, trace_id, parent_id, flags = match[1], int(match[2], 16), int(match[3], 16), int(match[4], 16)
-        # Version 255 is forbidden, version 0 has nothing behind the flags, and ids of zero are invalid.
+        # Version 255 is invalid, version 0 ends with the flags, and ids of zero are invalid.
         if version != b"ff" and not (version == b"00" and match[5]) and trace_id and parent_id:
             return Trace(trace_id=trace_id, span_id=new_id(64), parent_id=parent_id, sampled=bool(flags & 1))
     trace_id = new_id(128)
-    # As OpenTelemetry's TraceIdRatioBased does it: the id decides, so that every service decides alike.
+    # As OpenTelemetry's TraceIdRatioBased: decided by the id, so that all services decide alike.
     return Trace(trace_id=trace_id, span_id=new_id(64), sampled=(trace_id & _LOW) < ratio * (_LOW + 1))
 
 
@@ -58,5 +58,5 @@ _LOW = (1 << 64) - 1
 
 
 def new_id(bits: int) -> int:
-    """A random id that is not zero. Ids are no secrets, so they need no secure randomness."""
+    """A random id that is not zero. Ids are not secret, so the randomness need not be secure."""
     return random.getrandbits(bits) or 1

@@ -25,7 +25,7 @@ from lakehouse.config import Config
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.groups import unwrap_single
 from lakehouse.local_model import LocalModelError
-from lakehouse.runtime.probe import embedded_model
+from lakehouse.runtime.probe import find_embedded_model
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -66,7 +66,7 @@ async def _chat(config: Config, arguments: argparse.Namespace, prompt: str) -> i
 
 async def _send_request(config: Config, arguments: argparse.Namespace, prompt: str) -> int:
     model_name: str | None = (
-        replace_undecodable(arguments.model or "") or next(iter(config.models), None) or embedded_model(config)
+        replace_undecodable(arguments.model or "") or next(iter(config.models), None) or find_embedded_model(config)
     )
     try:
         async with (
@@ -109,7 +109,7 @@ def _describe_failure(error: BaseException) -> str | None:
 async def _open_embedded_model(config: Config, model: str | None) -> AsyncIterator[LocalServer | None]:
     """The embedded model, if the configuration has one and `model` is served by it (or not given)."""
     chain = Router(default=config.chatd.default, tiers=config.models).chain((model,)) if model else ()
-    if embedded_model(config) is None or all(target.provider != "local" for target in chain):
+    if find_embedded_model(config) is None or all(target.provider != "local" for target in chain):
         yield None
         return
     from lakehouse.runtime.resources import (

@@ -19,7 +19,7 @@ from lakehouse.cli.style import Style
 from lakehouse.config import Config, ConfigError, Loaded
 from lakehouse.local_model import LocalModelError, check_model
 from lakehouse.runtime.preflight import Preflight, preflight
-from lakehouse.runtime.probe import ProviderStatus, known_providers, routes_of
+from lakehouse.runtime.probe import ProviderStatus, list_providers, list_routes
 from lakehouse.upstream.proxy import Proxies
 
 
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     checked = _run_preflight(loaded.config, os.environ)
     for warning in register(loaded.config.chatd, os.environ).warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    providers = known_providers(loaded.config, os.environ)
+    providers = list_providers(loaded.config, os.environ)
     tiers = list(_tiers(loaded.config, os.environ))
     if arguments.json:
         write_output(msgspec.json.format(msgspec.json.encode(_document(loaded, checked, providers, tiers))).decode())
@@ -102,7 +102,7 @@ def _document(
             "tokens": len(checked.tokens),
             "origins": config.auth.origins,
         },
-        "routes": [{"prefix": prefix, "upstream": name, "url": url} for prefix, name, url in routes_of(config)],
+        "routes": [{"prefix": prefix, "upstream": name, "url": url} for prefix, name, url in list_routes(config)],
         "providers": [{"name": p.name, "registered": p.registered, "where": p.where} for p in providers],
         "proxies": {"set": Proxies(os.environ).variables, "used": config.chatd.proxy_from_env},
         "tiers": tiers,
@@ -123,7 +123,7 @@ def _format(
         yield f"{'pages of' if number == 0 else '':<14} {origin}"
     yield ""
     yield style.title("routes")
-    for prefix, name, url in routes_of(config):
+    for prefix, name, url in list_routes(config):
         yield f"  {prefix:<14} {name:<10} {url}"
     if not config.gateway.chatd_url:
         for prefix in ("/v1/chat", "/v1/models"):

@@ -14,7 +14,7 @@ from lakehouse.cli.input import replace_undecodable
 from lakehouse.cli.output import write_output
 from lakehouse.config import AuthTable, Config
 from lakehouse.core.errors import LakehouseError
-from lakehouse.runtime.probe import embedded_model
+from lakehouse.runtime.probe import find_embedded_model
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.request import UpstreamRequest
 
@@ -28,7 +28,7 @@ MAX_ANSWER = 1 << 20
 async def smoke_request(config: Config, url: str, question: str) -> bool:
     """Post the question to `/v1/chat`, print request and response. Whether the response has status 200."""
     body = {
-        "model": embedded_model(config) or next(iter(config.models), "default"),
+        "model": find_embedded_model(config) or next(iter(config.models), "default"),
         "messages": [{"role": "user", "content": replace_undecodable(question)}],
         "max_tokens": MAX_TOKENS,
     }

@@ -11,7 +11,13 @@ import trio
 from lakehouse.chat.dispatch.dispatcher import Dispatcher
 from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
 from lakehouse.config import Config
-from lakehouse.runtime.probe import ProviderStatus, UpstreamStatus, embedded_model, probe_providers, probe_upstreams
+from lakehouse.runtime.probe import (
+    ProviderStatus,
+    UpstreamStatus,
+    find_embedded_model,
+    probe_providers,
+    probe_upstreams,
+)
 
 logger = logging.getLogger("lakehouse.serve")
 
@@ -80,7 +86,7 @@ async def _next_step(config: Config, url: str, dispatcher: Dispatcher) -> list[s
 
 async def _find_model(config: Config, dispatcher: Dispatcher) -> str | None:
     """The name of a model for a request: the embedded one, a tier, or the first that a provider lists."""
-    if embedded := embedded_model(config):
+    if embedded := find_embedded_model(config):
         return embedded
     cards = await dispatcher.models()
     listed = [card.id for card in cards if card.owned_by != "lakehouse"]

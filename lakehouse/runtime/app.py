@@ -29,7 +29,7 @@ from lakehouse.asgi.responses import Response, json_response
 from lakehouse.asgi.router import Methods, Mount, Route
 from lakehouse.asgi.types import App
 from lakehouse.chat.api.interface import Dispatcher
-from lakehouse.chat.api.openai.errors import OPENAI_PATHS, envelope, headers_of, status_of
+from lakehouse.chat.api.openai.errors import OPENAI_PATHS, find_status, make_envelope, make_headers
 from lakehouse.chat.api.routes import LEGACY, VERSION, chat_paths, chat_routes
 from lakehouse.config import ChatTable, Config
 from lakehouse.core.context import RequestContext
@@ -94,5 +94,5 @@ def error_response(context: RequestContext, failure: LakehouseError) -> Response
     On the paths of OpenAI's clients it is OpenAI's envelope.
     """
     if context.path.startswith(OPENAI_PATHS):
-        return json_response(envelope(failure, context.id), status_of(failure), headers_of(failure))
+        return json_response(make_envelope(failure, context.id), find_status(failure), make_headers(failure))
     return native_error_response(context, failure)

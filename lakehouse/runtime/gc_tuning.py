@@ -1,16 +1,17 @@
-"""What the garbage collector is told in a process that is ours alone; a program that embeds us keeps its own ways."""
+"""Settings of the garbage collector for a process of the service. A program that embeds the service keeps its own."""
 
 from __future__ import annotations
 
 import gc
 
 GC_GEN0_THRESHOLD = 10_000
-"""New containers before the collector looks through the young ones. Python's 700 are there all the time while many
-streams wait, and looking cost a sixth of them. What a circle can hold until then is a few megabytes."""
+"""Allocations of containers between two collections of the youngest generation. CPython's default of 700 is reached
+constantly while many streams are open, and its collections cost a sixth of the capacity for streams. Cyclic garbage
+held until 10,000 allocations is at most a few megabytes."""
 
 
 def tune_gc() -> None:
-    """Once all is imported: leave that out of every later look for garbage, and look less often."""
+    """Exclude everything that is imported so far from later collections, and collect less often."""
     gc.freeze()
     gc.set_threshold(GC_GEN0_THRESHOLD, *gc.get_threshold()[1:])
     gc.enable()

@@ -1,4 +1,4 @@
-"""What can only be judged where the service is to run: tokens, certificates, who could reach us, what is installed."""
+"""Checks that need the machine: tokens, certificates, reachable addresses, installed packages."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from lakehouse.upstream.proxy import Proxies
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preflight:
-    """What the checks brought: the tokens that open the door, and the TLS context, None for plain HTTP."""
+    """Results of the checks: the accepted tokens, and the TLS context, None for plain HTTP."""
 
     tokens: Tokens
     tls: ssl.SSLContext | None
 
 
 def preflight(config: Config, env: Mapping[str, str]) -> Preflight:
-    """Check everything that does not need a socket or a process. Raises ConfigError with every problem."""
+    """Check everything that needs neither a socket nor a process. Raises ConfigError with all problems."""
     problems: list[str] = []
-    tokens = _tokens(config.auth, env, problems)
-    tls = _tls(config.server, problems)
+    tokens = _load_tokens(config.auth, env, problems)
+    tls = _load_tls(config.server, problems)
     if tokens is not None and not tokens and not config.auth.insecure:
-        problems += _exposed(config)
+        problems += _check_exposure(config)
     if config.chatd.default == "local" and not config.chatd.local.configured:
         problems.append('chatd.default is "local", but no embedded model is named: set chatd.local.model')
     if config.observe.traces_url and (absent := missing_modules(*OTEL)):
         problems.append(f"observe.traces_url {install_hint('otel', absent)}")
     if config.chatd.proxy_from_env:
         problems += [f"chatd.proxy_from_env: {problem}" for problem in Proxies(env).problems()]
-    problems += _nameless(config)
+    problems += _check_tiers(config)
     if problems or tokens is None:
         raise ConfigError(problems)
     return Preflight(tokens=tokens, tls=tls)
 
 
-def _tokens(auth: AuthTable, env: Mapping[str, str], problems: list[str]) -> Tokens | None:
+def _load_tokens(auth: AuthTable, env: Mapping[str, str], problems: list[str]) -> Tokens | None:
     try:
         return Tokens.load(auth, env)
     except ConfigError as error:
@@ -52,7 +52,7 @@ def _tokens(auth: AuthTable, env: Mapping[str, str], problems: list[str]) -> Tok
         return None
 
 
-def _tls(server: ServerTable, problems: list[str]) -> ssl.SSLContext | None:
+def _load_tls(server: ServerTable, problems: list[str]) -> ssl.SSLContext | None:
     if not server.certfile:
         return None
     try:
@@ -67,7 +67,7 @@ def _tls(server: ServerTable, problems: list[str]) -> ssl.SSLContext | None:
         return None
 
 
-def _nameless(config: Config) -> Iterator[str]:
+def _check_tiers(config: Config) -> Iterator[str]:
     router = Router(default=config.chatd.default)
     for tier, models in config.models.items():
         for model in models:
@@ -77,7 +77,7 @@ def _nameless(config: Config) -> Iterator[str]:
                 yield f"models.{tier} must name a model behind the provider (got {values.quoted(model)})"
 
 
-def _exposed(config: Config) -> Iterator[str]:
+def _check_exposure(config: Config) -> Iterator[str]:
     for key, address in (("gateway.bind", config.gateway.bind), ("chatd.bind", config.chatd.bind)):
         if address is not None and not address.is_loopback:
             yield (

@@ -1,4 +1,4 @@
-"""What is there: the providers with where their key was found, and the upstreams, with whether they answer."""
+"""The state of what the service depends on: providers with the source of their key, and upstreams."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from lakehouse.config.urls import separate_credentials, socket_path
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES
 from lakehouse.upstream.proxy import Proxies, Proxy
 
-# Long enough for a service in the same building, short enough for somebody who waits for the list.
 PROBE_TIMEOUT = 1.0
+"""Seconds: enough for a service in the same building, and short for a person who waits for the list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderStatus:
-    """A provider: where it is and where its key came from, or why it is not registered; `probed` once it was asked."""
+    """A provider. `where` is its URL and the source of its key, or the reason why it is not registered.
+
+    `probed` is the result of a request to it, None without one.
+    """
 
     name: str
     registered: bool
@@ -34,15 +37,15 @@ class ProviderStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamStatus:
-    """One of the gateway's services, and whether something accepts connections there."""
+    """A service of the gateway; `answers` is true if it accepts connections."""
 
     name: str
     url: str
     answers: bool
 
 
-def embedded_model(config: Config) -> str | None:
-    """The name by which the embedded model can be asked, if the configuration has one."""
+def find_embedded_model(config: Config) -> str | None:
+    """The model name that leads to the embedded model, None if none is configured."""
     local = config.chatd.local
     if not local.configured:
         return None
@@ -50,45 +53,47 @@ def embedded_model(config: Config) -> str | None:
     return name if config.chatd.default == "local" else f"local/{name}"
 
 
-def known_providers(config: Config, env: Mapping[str, str]) -> list[ProviderStatus]:
-    """Every provider, registered or not; nobody is asked."""
+def list_providers(config: Config, env: Mapping[str, str]) -> list[ProviderStatus]:
+    """Every provider, registered or not, without a request to any."""
     registry = register(config.chatd, env)
     proxies = Proxies(env if config.chatd.proxy_from_env else {})
-    there = [
+    registered_providers = [
         ProviderStatus(
             name=name,
             registered=True,
-            where=f"{provider.base_url}{_key(provider.key)}{_through(proxies.find(provider.base_url))}",
+            where=f"{provider.base_url}{_describe_key(provider.key)}{_describe_proxy(proxies.find(provider.base_url))}",
         )
         for name, provider in registry.providers.items()
     ]
     missing = [ProviderStatus(name=name, registered=False, where=why) for name, why in registry.missing.items()]
     if config.chatd.local.configured:
         which = config.chatd.local.model or "random weights"
-        missing = [seen for seen in missing if seen.name != "local"]
-        there.append(ProviderStatus(name="local", registered=True, where=f"embedded model: {which}"))
-    return there + missing
+        missing = [status for status in missing if status.name != "local"]
+        registered_providers.append(ProviderStatus(name="local", registered=True, where=f"embedded model: {which}"))
+    return registered_providers + missing
 
 
-def _key(key: Key | None) -> str:
+def _describe_key(key: Key | None) -> str:
     return "" if key is None else f", {key}"
 
 
-def _through(proxy: Proxy | None) -> str:
+def _describe_proxy(proxy: Proxy | None) -> str:
     return "" if proxy is None else f", through {proxy}"
 
 
 async def probe_providers(config: Config, env: Mapping[str, str], dispatcher: Dispatcher) -> list[ProviderStatus]:
-    """The same, with the registered ones asked through `dispatcher` whether they are there."""
+    """Every provider; each registered one is sent a request through `dispatcher`."""
     probed = {answer.name: answer for answer in await dispatcher.probe()}
     return [
-        ProviderStatus(name=seen.name, registered=seen.registered, where=seen.where, probed=probed.get(seen.name))
-        for seen in known_providers(config, env)
+        ProviderStatus(
+            name=status.name, registered=status.registered, where=status.where, probed=probed.get(status.name)
+        )
+        for status in list_providers(config, env)
     ]
 
 
-def routes_of(config: Config) -> list[tuple[str, str, str]]:
-    """Prefix, upstream and URL of every route that the gateway passes on."""
+def list_routes(config: Config) -> list[tuple[str, str, str]]:
+    """Prefix, service and URL of every route of the gateway."""
     routes = ROUTES + CHAT_ROUTES if config.gateway.chatd_url else ROUTES
     return [
         (route.name, route.service, str(separate_credentials(getattr(config.gateway, f"{route.service}_url"))))
@@ -97,11 +102,11 @@ def routes_of(config: Config) -> list[tuple[str, str, str]]:
 
 
 async def probe_upstreams(config: Config) -> Sequence[UpstreamStatus]:
-    """Whether each upstream accepts a connection within `PROBE_TIMEOUT`; all are asked at once."""
-    urls = {upstream: url for _, upstream, url in routes_of(config)}
+    """Whether each service accepts a connection within `PROBE_TIMEOUT`; all are tried at once."""
+    urls = {upstream: url for _, upstream, url in list_routes(config)}
     accepting: set[str] = set()
 
-    async def knock(name: str, url: str) -> None:
+    async def probe(name: str, url: str) -> None:
         with trio.move_on_after(PROBE_TIMEOUT):
             try:
                 stream = await _connect(url)
@@ -112,7 +117,7 @@ async def probe_upstreams(config: Config) -> Sequence[UpstreamStatus]:
 
     async with trio.open_nursery() as nursery:
         for name, url in urls.items():
-            nursery.start_soon(knock, name, url)
+            nursery.start_soon(probe, name, url)
     return [UpstreamStatus(name=name, url=url, answers=name in accepting) for name, url in urls.items()]
 
 

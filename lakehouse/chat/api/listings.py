@@ -12,7 +12,7 @@ import msgspec
 from quart import Blueprint, Response
 
 from lakehouse.chat.api.interface import Dispatcher
-from lakehouse.chat.api.openai.format import as_model
+from lakehouse.chat.api.openai.format import make_model
 from lakehouse.chat.api.openai.types import ModelList
 from lakehouse.core.provider_failures import failure
 
@@ -34,7 +34,7 @@ def listings(get_dispatcher: Callable[[], Dispatcher], *, prefix: str) -> Bluepr
     @blueprint.get("/models")
     async def models() -> Response:
         cards = await get_dispatcher().models()
-        return _json(ModelList(data=tuple(map(as_model, cards))))
+        return _json(ModelList(data=tuple(map(make_model, cards))))
 
     @blueprint.get("/models/<path:name>")
     async def model(name: str) -> Response:
@@ -42,7 +42,7 @@ def listings(get_dispatcher: Callable[[], Dispatcher], *, prefix: str) -> Bluepr
         card = next((card for card in cards if card.id == name), None)
         if card is None:
             raise failure("model_not_found", f"the model {name} is not in the listing of any registered provider")
-        return _json(as_model(card))
+        return _json(make_model(card))
 
     return blueprint
 

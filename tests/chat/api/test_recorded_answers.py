@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trio
 
-from lakehouse.chat.api.openai.errors import BY_CLASS, status_of
+from lakehouse.chat.api.openai.errors import BY_CLASS, find_status
 from lakehouse.chat.dispatch.open_dispatcher import open_service_dispatcher
 from lakehouse.config import ChatTable, Config, KimiTable, PolicyTable
 from lakehouse.core.provider_failures import CLASS_FACTS, failure
@@ -203,7 +203,7 @@ async def test_a_refusal(entry: dict[str, Any], stream: bool) -> None:
         assert (len(error["attempts"]), own.headers["x-lakehouse-attempts"]) == (1, "1")
         assert "sk-test" not in own.text
         openais = await client.post("/v1/chat/completions", json=asked(entry, stream=stream))
-        assert openais.status_code == status_of(failure(error_class, ""))
+        assert openais.status_code == find_status(failure(error_class, ""))
         error = openais.json()["error"]
         assert error["code"] == (BY_CLASS[error_class].code if error_class in BY_CLASS else error_class)
         assert error["message"]

@@ -1,13 +1,13 @@
-"""Failures in OpenAI's envelope, with the statuses and codes by which its SDKs choose what they raise.
+"""Errors in OpenAI's envelope, with the statuses and codes by which its SDKs choose an exception.
 
 | status | the SDKs raise | when |
 |---|---|---|
 | 400 | `BadRequestError` | the request; `context_length_exceeded` and `content_filter` are among the codes |
-| 401, 403 | `AuthenticationError`, `PermissionDeniedError` | our own door, never an upstream's |
-| 404 | `NotFoundError` | `model_not_found`: no such provider here, or no such model there |
+| 401, 403 | `AuthenticationError`, `PermissionDeniedError` | the service's own authentication, never an upstream's |
+| 404 | `NotFoundError` | `model_not_found`: an unknown provider, or an unknown model of a provider |
 | 413 | `APIStatusError` | the body is too large |
-| 429 | `RateLimitError` | `rate_limit_exceeded`, or `insufficient_quota`, which waiting does not mend |
-| 5xx | `InternalServerError` | the upstream, time, or we |
+| 429 | `RateLimitError` | `rate_limit_exceeded`, or `insufficient_quota`, which no waiting repairs |
+| 5xx | `InternalServerError` | an upstream, a deadline, or this service |
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from lakehouse.core.errors import (
 from lakehouse.core.failure_classes import ErrorClass
 
 OPENAI_PATHS = ("/v1/chat/completions", "/v1/models", "/chat/completions", "/models")
-"""Where OpenAI's clients ask, and get their failures in OpenAI's envelope."""
+"""The paths that OpenAI's clients call; errors on them have OpenAI's envelope."""
 
 
-class Kind(NamedTuple):
-    """How a failure is called in OpenAI's words; `status` and `param` replace the failure's own."""
+class ErrorKind(NamedTuple):
+    """OpenAI's type and code for an error; `status` and `param` replace those of the error, if given."""
 
     type: str
     code: str | None
@@ -39,55 +39,57 @@ class Kind(NamedTuple):
     param: str | None = None
 
 
-BY_CLASS: dict[ErrorClass, Kind] = {
-    "model_not_found": Kind("invalid_request_error", "model_not_found", status=404, param="model"),
-    "context_overflow": Kind("invalid_request_error", "context_length_exceeded", param="messages"),
-    "content_policy": Kind("invalid_request_error", "content_filter"),
-    "unsupported_parameter": Kind("invalid_request_error", "unsupported_parameter"),
-    "bad_request": Kind("invalid_request_error", None),
-    "rate_limit": Kind("rate_limit_error", "rate_limit_exceeded"),
-    "quota": Kind("insufficient_quota", "insufficient_quota"),
+BY_CLASS: dict[ErrorClass, ErrorKind] = {
+    "model_not_found": ErrorKind("invalid_request_error", "model_not_found", status=404, param="model"),
+    "context_overflow": ErrorKind("invalid_request_error", "context_length_exceeded", param="messages"),
+    "content_policy": ErrorKind("invalid_request_error", "content_filter"),
+    "unsupported_parameter": ErrorKind("invalid_request_error", "unsupported_parameter"),
+    "bad_request": ErrorKind("invalid_request_error", None),
+    "rate_limit": ErrorKind("rate_limit_error", "rate_limit_exceeded"),
+    "quota": ErrorKind("insufficient_quota", "insufficient_quota"),
 }
-"""The classes that OpenAI has words for; any other is a `server_error` with the class as its code."""
+"""Provider error classes that OpenAI has codes for; any other is a `server_error` with the class as its code."""
 
-BY_ERROR: dict[type[LakehouseError], Kind] = {
-    ErrUnauthorized: Kind("invalid_request_error", "invalid_api_key"),
-    ErrForbidden: Kind("invalid_request_error", "forbidden"),
-    ErrProviderNotFound: Kind("invalid_request_error", "model_not_found", param="model"),
-    ErrTooLarge: Kind("invalid_request_error", "request_too_large"),
-    ErrUpstream: Kind("server_error", "upstream_error"),
-    ErrUnavailable: Kind("server_error", "unavailable"),
-    ErrTimeout: Kind("server_error", "timeout"),
+BY_ERROR: dict[type[LakehouseError], ErrorKind] = {
+    ErrUnauthorized: ErrorKind("invalid_request_error", "invalid_api_key"),
+    ErrForbidden: ErrorKind("invalid_request_error", "forbidden"),
+    ErrProviderNotFound: ErrorKind("invalid_request_error", "model_not_found", param="model"),
+    ErrTooLarge: ErrorKind("invalid_request_error", "request_too_large"),
+    ErrUpstream: ErrorKind("server_error", "upstream_error"),
+    ErrUnavailable: ErrorKind("server_error", "unavailable"),
+    ErrTimeout: ErrorKind("server_error", "timeout"),
 }
-"""For failures without a class; any other 4xx is an `invalid_request_error` without a code."""
+"""Errors without a class; any other 4xx is an `invalid_request_error` without a code."""
 
 
-def kind_of(error: LakehouseError) -> Kind:
-    """What OpenAI would call it."""
+def find_kind(error: LakehouseError) -> ErrorKind:
+    """OpenAI's type and code for an error."""
     if error.error_class is not None:
-        return BY_CLASS.get(error.error_class) or Kind("server_error", error.error_class)
-    unnamed = Kind("invalid_request_error", None) if error.status < 500 else Kind("server_error", "internal_error")
+        return BY_CLASS.get(error.error_class) or ErrorKind("server_error", error.error_class)
+    unnamed = (
+        ErrorKind("invalid_request_error", None) if error.status < 500 else ErrorKind("server_error", "internal_error")
+    )
     return BY_ERROR.get(type(error), unnamed)
 
 
-def status_of(error: LakehouseError) -> int:
-    """The HTTP status of the answer."""
-    return kind_of(error).status or error.status
+def find_status(error: LakehouseError) -> int:
+    """The HTTP status of the response."""
+    return find_kind(error).status or error.status
 
 
-def envelope(error: LakehouseError, request_id: str | None) -> dict[str, object]:
-    """`{"error": {"message", "type", "param", "code"}}`, and after these our own fields but `code`."""
-    kind = kind_of(error)
+def make_envelope(error: LakehouseError, request_id: str | None) -> dict[str, object]:
+    """`{"error": {"message", "type", "param", "code"}}`, then the fields of the native form but `code`."""
+    kind = find_kind(error)
     ours = error.document(request_id)["error"]
     assert isinstance(ours, dict)  # noqa: S101  # for mypy
     openai = {"message": error.message, "type": kind.type, "param": error.field or kind.param, "code": kind.code}
-    return {"error": {**openai, **ours, **openai, "status": status_of(error)}}
+    return {"error": {**openai, **ours, **openai, "status": find_status(error)}}
 
 
-def headers_of(error: LakehouseError) -> list[tuple[str, str]]:
-    """The failure's headers, and for one that no second try can mend, the word by which OpenAI's SDKs make none.
+def make_headers(error: LakehouseError) -> list[tuple[str, str]]:
+    """The error's headers, and `x-should-retry: false` for one that a retry cannot repair.
 
-    They retry every 429 and 5xx otherwise: a spent quota or a bad key of ours three times over.
+    Without that header OpenAI's SDKs retry every 429 and 5xx, a spent quota and a bad key of ours among them.
     """
-    hopeless = error.error_class is not None and not error.retryable
-    return [*error.headers(), ("x-should-retry", "false")] if hopeless else error.headers()
+    permanent = error.error_class is not None and not error.retryable
+    return [*error.headers(), ("x-should-retry", "false")] if permanent else error.headers()

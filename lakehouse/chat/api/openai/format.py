@@ -5,8 +5,8 @@ from __future__ import annotations
 from lakehouse.asgi.responses import Response
 from lakehouse.chat.api.interface import ModelCard, Query
 from lakehouse.chat.api.openai import request
-from lakehouse.chat.api.openai.errors import envelope, headers_of, status_of
-from lakehouse.chat.api.openai.response import ChunkEncoder, completion
+from lakehouse.chat.api.openai.errors import find_status, make_envelope, make_headers
+from lakehouse.chat.api.openai.response import ChunkEncoder, make_completion
 from lakehouse.chat.api.openai.types import Completion, Model
 from lakehouse.chat.api.responses import error_response
 from lakehouse.chat.model.answer import Answer
@@ -22,7 +22,7 @@ class OpenAIFormat:
 
     def convert_answer(self, answer: Answer) -> Completion:
         """The answer as a completion."""
-        return completion(answer)
+        return make_completion(answer)
 
     def make_encoder(self, query: Query, request_id: str) -> ChunkEncoder:
         """The encoder for a streamed answer."""
@@ -30,10 +30,10 @@ class OpenAIFormat:
 
     def render_error(self, error: LakehouseError, request_id: str) -> Response:
         """The error's envelope with OpenAI's status for it."""
-        document = envelope(error, request_id)
-        return error_response(error, document, status=status_of(error), headers=headers_of(error))
+        document = make_envelope(error, request_id)
+        return error_response(error, document, status=find_status(error), headers=make_headers(error))
 
 
-def as_model(card: ModelCard) -> Model:
+def make_model(card: ModelCard) -> Model:
     """One line of the listing."""
     return Model(id=card.id, created=card.created, owned_by=card.owned_by)

@@ -1,7 +1,7 @@
-"""Messages of a request in OpenAI's form: what a client may send, and the `Message` that it becomes.
+"""Messages of a request in OpenAI's form: the shapes that a client may send, and their conversion to `Message`.
 
-Every optional field may be null: the SDKs send earlier answers back with all their fields. A field that we do not know,
-of a message, of a part of its content or of a tool call, travels on for a provider that speaks this form.
+Every optional field may be null: the SDKs send earlier answers back with all their fields. An unknown field of a
+message, of a part of its content or of a tool call is forwarded to a provider of the same form.
 """
 
 from __future__ import annotations
@@ -30,147 +30,146 @@ from lakehouse.chat.model.tool_calls import Custom, Function, ToolCall
 from lakehouse.core.errors import ErrBadRequest
 
 
-class GivenText(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+class TextPartParam(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
     """A text part."""
 
     text: str
     cache_control: JsonObject | None = None
 
 
-class GivenImageUrl(msgspec.Struct, frozen=True):
-    """Where an image is."""
+class ImageUrlParam(msgspec.Struct, frozen=True):
+    """The URL of an image."""
 
     url: str
     detail: str | None = None
 
 
-class GivenImage(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):
+class ImagePartParam(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):
     """An image part."""
 
-    image_url: GivenImageUrl
+    image_url: ImageUrlParam
     cache_control: JsonObject | None = None
 
 
-class GivenFileData(msgspec.Struct, frozen=True):
-    """Where a document is."""
+class FileParam(msgspec.Struct, frozen=True):
+    """The data or the id of a document."""
 
     file_data: str | None = None
     file_id: str | None = None
     filename: str | None = None
 
 
-class GivenFile(msgspec.Struct, frozen=True, tag_field="type", tag="file"):
-    """A document."""
+class FilePartParam(msgspec.Struct, frozen=True, tag_field="type", tag="file"):
+    """A document part."""
 
-    file: GivenFileData
+    file: FileParam
     cache_control: JsonObject | None = None
 
 
-class GivenSound(msgspec.Struct, frozen=True):
-    """Sound as base64."""
+class InputAudioParam(msgspec.Struct, frozen=True):
+    """Audio as base64."""
 
     data: str
     format: str
 
 
-class GivenAudio(msgspec.Struct, frozen=True, tag_field="type", tag="input_audio"):
-    """A part that is sound."""
+class AudioPartParam(msgspec.Struct, frozen=True, tag_field="type", tag="input_audio"):
+    """An audio part."""
 
-    input_audio: GivenSound
+    input_audio: InputAudioParam
     cache_control: JsonObject | None = None
 
 
-class GivenVideoUrl(msgspec.Struct, frozen=True):
-    """Where a video is."""
+class VideoUrlParam(msgspec.Struct, frozen=True):
+    """The URL of a video."""
 
     url: str
 
 
-class GivenVideo(msgspec.Struct, frozen=True, tag_field="type", tag="video_url"):
-    """A part that is a video."""
+class VideoPartParam(msgspec.Struct, frozen=True, tag_field="type", tag="video_url"):
+    """A video part."""
 
-    video_url: GivenVideoUrl
+    video_url: VideoUrlParam
     cache_control: JsonObject | None = None
 
 
-class GivenRefusal(msgspec.Struct, frozen=True, tag_field="type", tag="refusal"):
-    """A part of an assistant's message in which it refused; to the model it is text like any other."""
+class RefusalPartParam(msgspec.Struct, frozen=True, tag_field="type", tag="refusal"):
+    """A part in which the assistant refused; it becomes a text part."""
 
     refusal: str
 
 
-GivenPart = GivenText | GivenImage | GivenFile | GivenAudio | GivenVideo | GivenRefusal
+PartParam = TextPartParam | ImagePartParam | FilePartParam | AudioPartParam | VideoPartParam | RefusalPartParam
 
 
-class GivenFunction(msgspec.Struct, frozen=True):
+class FunctionParam(msgspec.Struct, frozen=True):
     """The function of a tool call."""
 
     name: str
     arguments: str = "{}"
 
 
-class GivenCustom(msgspec.Struct, frozen=True):
+class CustomParam(msgspec.Struct, frozen=True):
     """The custom tool of a tool call."""
 
     name: str
     input: str
 
 
-class GivenCall(msgspec.Struct, frozen=True):
+class ToolCallParam(msgspec.Struct, frozen=True):
     """A tool call of an earlier answer."""
 
     id: str
-    function: GivenFunction | None = None
-    custom: GivenCustom | None = None
+    function: FunctionParam | None = None
+    custom: CustomParam | None = None
     type: Literal["function", "custom"] = "function"
     cache_control: JsonObject | None = None
 
 
-class GivenMessage(msgspec.Struct, frozen=True):
+class MessageParam(msgspec.Struct, frozen=True):
     """A message. Earlier answers come back with all their fields, most of them null."""
 
     role: Role
-    content: str | list[GivenPart] | None = None
+    content: str | list[PartParam] | None = None
     name: str | None = None
     refusal: str | None = None
     audio: JsonObject | None = None
     annotations: list[JsonObject] | None = None
     cache_control: JsonObject | None = None
-    tool_calls: list[GivenCall] | None = None
+    tool_calls: list[ToolCallParam] | None = None
     tool_call_id: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     reasoning_details: list[JsonObject] | None = None
 
 
-KNOWN = frozenset(GivenMessage.__struct_fields__)
+KNOWN_FIELDS = frozenset(MessageParam.__struct_fields__)
 
-SUPERSEDED = "function_call"
-"""A field of messages that OpenAI has given up for `tool_calls` before any of our providers existed."""
+DEPRECATED = "function_call"
+"""A field of messages that OpenAI has replaced by `tool_calls`; none of our providers takes it."""
+
+IGNORED_FIELDS = ("type", "index")
+"""Fields of parts and calls without information: `index` is the position of a call, kept from a stream."""
 
 
-NOT_EXTRA = ("type", "index")
-"""Members of parts and calls that say what is known anyway: `index` is the place of a call, left from a stream."""
-
-
-def message(place: int, given: GivenMessage, raw: JsonObject) -> Message:
-    """The message at `place`; `raw` is the same as it was written."""
+def convert_message(place: int, given: MessageParam, raw: JsonObject) -> Message:
+    """The message at position `place`. `raw` is its JSON object, with the unknown fields."""
     where = f"messages[{place}]"
-    if raw.get(SUPERSEDED) is not None:
-        message = f"`{where}.{SUPERSEDED}` is not supported: use `tool_calls`"
-        raise ErrBadRequest(message, field=f"{where}.{SUPERSEDED}")
-    content = tuple(map(_part, given.content)) if isinstance(given.content, list) else given.content
+    if raw.get(DEPRECATED) is not None:
+        message = f"`{where}.{DEPRECATED}` is not supported: use `tool_calls`"
+        raise ErrBadRequest(message, field=f"{where}.{DEPRECATED}")
+    content = tuple(map(_convert_part, given.content)) if isinstance(given.content, list) else given.content
     calls = given.tool_calls or ()
     if content is None and given.role == "assistant" and not (calls or given.refusal or given.audio):
-        content = ""  # an answer that was all reasoning comes back like this
-    extra = {name: value for name, value in raw.items() if name not in KNOWN and value is not None}
-    of_parts = _unknown(given.content, raw["content"]) if isinstance(given.content, list) else {}
-    of_calls = _unknown(calls, raw["tool_calls"]) if calls else {}
+        content = ""  # an answer that consisted of reasoning comes back like this
+    extra = {name: value for name, value in raw.items() if name not in KNOWN_FIELDS and value is not None}
+    of_parts = _collect_extra(given.content, raw["content"]) if isinstance(given.content, list) else {}
+    of_calls = _collect_extra(calls, raw["tool_calls"]) if calls else {}
     fields: dict[str, Any] = {
         "role": given.role,
         "content": content,
         "name": given.name,
-        "tool_calls": tuple([_call(f"{where}.tool_calls[{at}]", call) for at, call in enumerate(calls)]),
+        "tool_calls": tuple([_convert_call(f"{where}.tool_calls[{at}]", call) for at, call in enumerate(calls)]),
         "tool_call_id": given.tool_call_id,
         "reasoning": given.reasoning_content or given.reasoning or None,
         "reasoning_details": tuple(given.reasoning_details or ()),
@@ -185,24 +184,24 @@ def message(place: int, given: GivenMessage, raw: JsonObject) -> Message:
         return Message(**fields)
 
 
-def _part(given: GivenPart) -> Part:
+def _convert_part(given: PartParam) -> Part:
     match given:
-        case GivenRefusal(refusal=text):
+        case RefusalPartParam(refusal=text):
             return TextPart(text=text)
-        case GivenText(text=text, cache_control=hint):
+        case TextPartParam(text=text, cache_control=hint):
             return TextPart(text=text, cache_control=hint)
-        case GivenImage(image_url=image, cache_control=hint):
+        case ImagePartParam(image_url=image, cache_control=hint):
             return ImagePart(image_url=ImageUrl(url=image.url, detail=image.detail), cache_control=hint)
-        case GivenFile(file=file, cache_control=hint):
+        case FilePartParam(file=file, cache_control=hint):
             known = File(file_data=file.file_data, file_id=file.file_id, filename=file.filename)
             return FilePart(file=known, cache_control=hint)
-        case GivenAudio(input_audio=sound, cache_control=hint):
+        case AudioPartParam(input_audio=sound, cache_control=hint):
             return AudioPart(input_audio=Audio(data=sound.data, format=sound.format), cache_control=hint)
-        case GivenVideo(video_url=video, cache_control=hint):
+        case VideoPartParam(video_url=video, cache_control=hint):
             return VideoPart(video_url=VideoUrl(url=video.url), cache_control=hint)
 
 
-def _call(where: str, given: GivenCall) -> ToolCall:
+def _convert_call(where: str, given: ToolCallParam) -> ToolCall:
     hint = given.cache_control or msgspec.UNSET
     if given.type == "custom" and given.custom is not None:
         custom = Custom(name=given.custom.name, input=given.custom.input)
@@ -213,17 +212,22 @@ def _call(where: str, given: GivenCall) -> ToolCall:
     raise ErrBadRequest(f"`{where}.{given.type}` is required", field=f"{where}.{given.type}")
 
 
-def _unknown(given: Sequence[GivenPart | GivenCall], raw: Iterable[JsonObject]) -> dict[int, JsonObject]:
-    """What these parts or calls have besides what we know, by their places; of the object in one, too."""
-    found = {place: _beside(known, written) for place, (known, written) in enumerate(zip(given, raw, strict=True))}
+def _collect_extra(given: Sequence[PartParam | ToolCallParam], raw: Iterable[JsonObject]) -> dict[int, JsonObject]:
+    """The unknown fields of these parts or calls, by their positions; those of a nested object included."""
+    found = {
+        place: _collect_extra_fields(known, written)
+        for place, (known, written) in enumerate(zip(given, raw, strict=True))
+    }
     return {place: extra for place, extra in found.items() if extra}
 
 
-def _beside(known: msgspec.Struct, written: JsonObject) -> JsonObject:
+def _collect_extra_fields(known: msgspec.Struct, written: JsonObject) -> JsonObject:
     extra: JsonObject = {}
     for name, value in written.items():
-        if name not in known.__struct_fields__ and name not in NOT_EXTRA and value is not None:
+        if name not in known.__struct_fields__ and name not in IGNORED_FIELDS and value is not None:
             extra[name] = value
-        elif isinstance(inner := getattr(known, name, None), msgspec.Struct) and (within := _beside(inner, value)):
+        elif isinstance(inner := getattr(known, name, None), msgspec.Struct) and (
+            within := _collect_extra_fields(inner, value)
+        ):
             extra[name] = within
     return extra

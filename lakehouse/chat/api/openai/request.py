@@ -1,10 +1,11 @@
-"""From a request in OpenAI's form to a `Request` like any other.
+"""Parses a request in OpenAI's form.
 
-What OpenAI documents is checked by type. Fields that we do not know travel on in `extra`, for a provider that speaks
-this form; so do those of messages (`openai_messages`).
+The types of all documented fields are checked. Unknown fields are kept in `extra`, for a provider of the same form; so
+are those of messages (`openai.messages`).
 
-Most bodies hold nothing that has to be told in other words. Those are read at once (`FastChatCompletionRequest`); any other, a wrong one
-among them, is read step by step (`ChatCompletionRequest`), which gives the same for a plain one.
+Most bodies need no conversion. They are decoded in one step by the fast path (`FastChatCompletionRequest`); any other
+body, an invalid one included, is parsed by `parse_full` (`ChatCompletionRequest`), which gives the same result for all
+bodies that the fast path takes: tests/chat/api/test_openai_request_fast_path.py.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from lakehouse.chat.model.parts import JsonObject
 from lakehouse.chat.model.request import OpenAIRequest
 from lakehouse.core.errors import ErrBadRequest
 
-CHECKED_ONLY = frozenset(
+FORWARDED_FIELDS = frozenset(
     {
         "parallel_tool_calls",
         "presence_penalty",
@@ -32,29 +33,29 @@ CHECKED_ONLY = frozenset(
         "top_logprobs",
     }
 )
-"""Fields whose type is checked here and which otherwise travel like unknown ones."""
+"""Fields whose type is checked here, and which are forwarded like unknown ones."""
 
-UNDERSTOOD = frozenset(ChatCompletionRequest.__struct_fields__) - CHECKED_ONLY
+HANDLED_FIELDS = frozenset(ChatCompletionRequest.__struct_fields__) - FORWARDED_FIELDS
 
 NONE_WHEN_EMPTY = frozenset({"metadata", "logit_bias"})
-"""Fields whose empty object is the same as none at all."""
+"""Fields whose empty object means the same as no field."""
 
-SUPERSEDED = {"functions": "tools", "function_call": "tool_choice"}
-"""Fields that OpenAI has given up for others before any of our providers existed."""
+DEPRECATED = {"functions": "tools", "function_call": "tool_choice"}
+"""Fields that OpenAI has replaced by others; none of our providers takes them."""
 
 
-_decode_plain = msgspec.json.Decoder(FastChatCompletionRequest).decode
+_decode_fast = msgspec.json.Decoder(FastChatCompletionRequest).decode
 
 
 def parse(data: bytes) -> Query:
-    """Read a body; raises `ErrBadRequest` naming the field that does not fit."""
+    """Parse a body. Raises ErrBadRequest with the field that does not fit."""
     try:
-        return _plain(_decode_plain(data))
+        return _build_from_fast(_decode_fast(data))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return parse_full(data)
 
 
-def _plain(given: FastChatCompletionRequest) -> Query:
+def _build_from_fast(given: FastChatCompletionRequest) -> Query:
     options, effort = given.stream_options, given.reasoning_effort
     request = OpenAIRequest(
         model=given.model,
@@ -79,50 +80,49 @@ def parse_full(data: bytes) -> Query:
     try:
         raw = decode_json(data, dict)
     except ErrBadRequest:
-        decode_json(
-            data, ChatCompletionRequest
-        )  # which knows the name of the field that has a number beyond all bounds
+        decode_json(data, ChatCompletionRequest)  # its error names a field with a number out of range
         raise
     given = convert_json(raw, ChatCompletionRequest)
-    for old, new in SUPERSEDED.items():
+    for old, new in DEPRECATED.items():
         if raw.get(old) is not None:
             raise ErrBadRequest(f"`{old}` is not supported: use `{new}`", field=old)
     if given.n is not None and given.n != 1:
         raise ErrBadRequest(f"`n` must be 1, got {given.n}: there is one choice in an answer", field="n")
     options = given.stream_options
-    return Query(_request(raw, given), include_usage=bool(options and options.include_usage))
+    return Query(_build_request(raw, given), include_usage=bool(options and options.include_usage))
 
 
-def _request(raw: JsonObject, given: ChatCompletionRequest) -> OpenAIRequest:
+def _build_request(raw: JsonObject, given: ChatCompletionRequest) -> OpenAIRequest:
     with validation_errors():
         return OpenAIRequest(
             model=given.model,
-            messages=tuple(map(messages.message, count(), given.messages, raw["messages"])),
+            messages=tuple(map(messages.convert_message, count(), given.messages, raw["messages"])),
             temperature=given.temperature,
             top_p=given.top_p,
             max_tokens=given.max_tokens if given.max_completion_tokens is None else given.max_completion_tokens,
             stop=tuple(given.stop) if isinstance(given.stop, list) else given.stop,
             seed=given.seed,
-            format=_format(given),
-            format_label=_format_label(given),
+            format=_parse_format(given),
+            format_label=_parse_format_label(given),
             think=False if given.reasoning_effort == "none" else given.reasoning_effort,
             tools=tuple(given.tools) if given.tools else None,
             tool_choice=given.tool_choice,
             stream=bool(given.stream),
             fallbacks=tuple(given.fallbacks or ()),
             user=given.user,
-            extra={name: value for name, value in raw.items() if _travels(name, value)} | _stream_options(raw, given),
+            extra={name: value for name, value in raw.items() if _is_extra(name, value)}
+            | _collect_stream_options(raw, given),
         )
 
 
-def _stream_options(raw: JsonObject, given: ChatCompletionRequest) -> JsonObject:
-    """`stream_options` of a stream without what is ours to say: whether its usage is sent."""
+def _collect_stream_options(raw: JsonObject, given: ChatCompletionRequest) -> JsonObject:
+    """`stream_options` of a stream, without `include_usage`, which is handled here."""
     given_options = raw.get("stream_options") if given.stream else None
     options = {name: value for name, value in (given_options or {}).items() if name != "include_usage"}
     return {"stream_options": options} if options else {}
 
 
-def _format(given: ChatCompletionRequest) -> JsonObject | Literal["json"] | None:
+def _parse_format(given: ChatCompletionRequest) -> JsonObject | Literal["json"] | None:
     match given.response_format:
         case FormatSchema(json_schema=described):
             return described.schema
@@ -132,7 +132,7 @@ def _format(given: ChatCompletionRequest) -> JsonObject | Literal["json"] | None
             return None
 
 
-def _format_label(given: ChatCompletionRequest) -> JsonObject:
+def _parse_format_label(given: ChatCompletionRequest) -> JsonObject:
     match given.response_format:
         case FormatSchema(json_schema=described):
             label = {"name": described.name, "description": described.description, "strict": described.strict}
@@ -141,5 +141,5 @@ def _format_label(given: ChatCompletionRequest) -> JsonObject:
             return {}
 
 
-def _travels(name: str, value: object) -> bool:
-    return name not in UNDERSTOOD and value is not None and not (name in NONE_WHEN_EMPTY and value == {})
+def _is_extra(name: str, value: object) -> bool:
+    return name not in HANDLED_FIELDS and value is not None and not (name in NONE_WHEN_EMPTY and value == {})

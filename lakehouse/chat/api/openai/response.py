@@ -1,4 +1,4 @@
-"""From an answer, or the pieces of one, to OpenAI's form."""
+"""Converts answers and pieces to OpenAI's form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from lakehouse.asgi import sse
 from lakehouse.chat.api.interface import Pieces
-from lakehouse.chat.api.openai.errors import envelope
+from lakehouse.chat.api.openai.errors import make_envelope
 from lakehouse.chat.api.openai.types import (
     AnswerChoice,
     AnswerMessage,
@@ -38,17 +38,17 @@ from lakehouse.chat.model.pieces import (
 from lakehouse.chat.model.tool_calls import AnyToolCall, CustomToolCall
 from lakehouse.core.errors import Attempt, LakehouseError
 
-END = b"data: [DONE]\n\n"
-FACTS = ("service_tier", "system_fingerprint", "moderation", "citations", "search_results")
-"""What the last chunks of a stream tell about it."""
+END_MARK = b"data: [DONE]\n\n"
+FINAL_FIELDS = ("service_tier", "system_fingerprint", "moderation", "citations", "search_results")
+"""Fields of `Done` that the last chunks of a stream carry."""
 
-BLANK = b'"content":""'
+EMPTY_CONTENT = b'"content":""'
 
 _encode = msgspec.json.Encoder().encode
 
 
-def completion(answer: Answer) -> Completion:
-    """A whole answer. `content` is null only where something else stands in its place, as with OpenAI."""
+def make_completion(answer: Answer) -> Completion:
+    """A complete answer. `content` is null only if a refusal, tool calls, audio or images replace it."""
     refused = answer.refusal or ""
     content = answer.content.removesuffix(refused)
     instead = answer.tool_calls or refused or answer.audio or answer.images
@@ -65,15 +65,15 @@ def completion(answer: Answer) -> Completion:
     choice = AnswerChoice(
         message=message,
         logprobs=answer.logprobs or None,
-        finish_reason=_reason(answer.finish_reason, refused=bool(refused)),
+        finish_reason=_convert_reason(answer.finish_reason, refused=bool(refused)),
     )
     return Completion(
-        id=new_id(),
+        id=make_id(),
         created=int(time.time()),
         model=answer.model,
         provider=answer.provider,
         choices=(choice,),
-        usage=usage(answer),
+        usage=make_usage(answer),
         attempts=answer.attempts,
         service_tier=answer.service_tier,
         system_fingerprint=answer.system_fingerprint,
@@ -83,18 +83,18 @@ def completion(answer: Answer) -> Completion:
     )
 
 
-def _reason(reason: FinishReason, *, refused: bool) -> FinishReason:
-    """An answer in which the model itself refuses came to its end: its clients look into `error_response`, and take the reason
+def _convert_reason(reason: FinishReason, *, refused: bool) -> FinishReason:
+    """OpenAI's finish reason. A refusal by the model itself is a finished answer: clients read its `refusal`, and take
     `content_filter` for an answer that was withheld."""
     return "stop" if refused and reason == "content_filter" else reason
 
 
-def new_id() -> str:
+def make_id() -> str:
     """A name for one answer, like no other."""
     return f"chatcmpl-{secrets.token_hex(14)}"
 
 
-def usage(counted: Answer | Done) -> CompletionUsage | UnsetType:
+def make_usage(counted: Answer | Done) -> CompletionUsage | UnsetType:
     """The counts under OpenAI's names, unset unless both input and output were counted: OpenAI's clients take these two
     and their total for integers wherever there is usage."""
     read, written = counted.input_tokens, counted.output_tokens
@@ -117,37 +117,41 @@ def _details(name: str, count: int | None, others: JsonObject | UnsetType) -> Js
 
 
 class ChunkEncoder:
-    """The events of one stream: the role in the first delta, tool calls numbered, usage at the end if it was wanted."""
+    """Encodes one stream: the role in the first delta, numbered tool calls, and the usage at the end if requested."""
 
     def __init__(self, request_id: str, *, include_usage: bool = False) -> None:
         self._request_id = request_id
-        self._id = new_id()
+        self._id = make_id()
         self._created = int(time.time())
         self._include_usage = include_usage
         self._role: Literal["assistant"] | UnsetType = "assistant"
         self._calls = 0
         self._refused = False
-        self._model = self._provider = ""  # for which the next two were written
-        self._before = self._after = b""
+        self._model = self._provider = ""  # the route that the template was made for
+        self._template_start = self._template_end = b""
 
     def encode_events(self, batch: Sequence[Piece], pieces: Pieces) -> bytes:
         """A chunk for each piece; `Done` becomes the finish reason, the usage, and the end mark."""
         if pieces.model != self._model or pieces.provider != self._provider:
-            self._write_around(pieces)
+            self._update_template(pieces)
         events: list[bytes] = []
         for piece in batch:
-            if type(piece) is ContentPiece and self._role is UNSET:  # what nearly every piece is
+            if type(piece) is ContentPiece and self._role is UNSET:  # nearly every piece
                 text = _encode(piece.text)
-                events += (self._before, text if text.isascii() else sse.escape_line_ends(text), self._after)
+                events += (
+                    self._template_start,
+                    text if text.isascii() else sse.escape_line_ends(text),
+                    self._template_end,
+                )
             else:
-                events.append(self._end(piece) if isinstance(piece, Done) else self._more(piece, pieces))
+                events.append(self._encode_end(piece) if isinstance(piece, Done) else self._encode_piece(piece, pieces))
         return b"".join(events)
 
     def encode_error(self, error: LakehouseError) -> bytes:
         """The error's envelope, and no end mark after it."""
-        return sse.encode_event(msgspec.json.encode(envelope(error, self._request_id)))
+        return sse.encode_event(msgspec.json.encode(make_envelope(error, self._request_id)))
 
-    def _more(self, piece: Delta, pieces: Pieces) -> bytes:
+    def _encode_piece(self, piece: Delta, pieces: Pieces) -> bytes:
         role, self._role = self._role, UNSET
         logprobs: JsonObject | UnsetType = UNSET
         match piece:
@@ -163,31 +167,31 @@ class ChunkEncoder:
             case ReasoningPiece(text=text):
                 delta = ChunkDelta(role=role, reasoning_content=text)
             case ToolCallPiece(tool_call=call):
-                delta = ChunkDelta(role=role, tool_calls=(self._numbered(call),))
-        return self._event((ChunkChoice(delta=delta, logprobs=logprobs),), pieces)
+                delta = ChunkDelta(role=role, tool_calls=(self._number_call(call),))
+        return self._encode_chunk((ChunkChoice(delta=delta, logprobs=logprobs),), pieces)
 
-    def _write_around(self, pieces: Pieces) -> None:
-        """All of an event that is more text, but that text: the same for all pieces of one route."""
-        blank = self._event((ChunkChoice(delta=ChunkDelta(content="")),), pieces)
-        before, _, self._after = blank.rpartition(BLANK)  # within a name its quotes would be escaped
-        self._before = before + BLANK[:-2]
+    def _update_template(self, pieces: Pieces) -> None:
+        """Make the bytes around the text of a content chunk, which are the same for all pieces of one route."""
+        blank = self._encode_chunk((ChunkChoice(delta=ChunkDelta(content="")),), pieces)
+        before, _, self._template_end = blank.rpartition(EMPTY_CONTENT)  # in a name the quotes would be escaped
+        self._template_start = before + EMPTY_CONTENT[:-2]
         self._model, self._provider = pieces.model, pieces.provider
 
-    def _numbered(self, call: AnyToolCall) -> ToolCallDelta:
+    def _number_call(self, call: AnyToolCall) -> ToolCallDelta:
         index, self._calls = self._calls, self._calls + 1
         if isinstance(call, CustomToolCall):
             return ToolCallDelta(index=index, id=call.id, type="custom", custom=call.custom)
         return ToolCallDelta(index=index, id=call.id, function=call.function)
 
-    def _end(self, done: Done) -> bytes:
+    def _encode_end(self, done: Done) -> bytes:
         delta = ChunkDelta(role=self._role, reasoning_details=done.reasoning_details)
-        reason = _reason(done.finish_reason, refused=self._refused)
-        last = self._event((ChunkChoice(delta=delta, finish_reason=reason),), done, attempts=done.attempts)
-        counted = usage(done) if self._include_usage else UNSET
-        last += b"" if counted is UNSET else self._event((), done, usage=counted)
-        return last + END
+        reason = _convert_reason(done.finish_reason, refused=self._refused)
+        last = self._encode_chunk((ChunkChoice(delta=delta, finish_reason=reason),), done, attempts=done.attempts)
+        counted = make_usage(done) if self._include_usage else UNSET
+        last += b"" if counted is UNSET else self._encode_chunk((), done, usage=counted)
+        return last + END_MARK
 
-    def _event(
+    def _encode_chunk(
         self,
         choices: tuple[ChunkChoice, ...],
         served: Pieces | Done,
@@ -205,5 +209,5 @@ class ChunkEncoder:
             attempts=attempts,
         )
         if isinstance(served, Done):
-            chunk = msgspec.structs.replace(chunk, **{name: getattr(served, name) for name in FACTS})
+            chunk = msgspec.structs.replace(chunk, **{name: getattr(served, name) for name in FINAL_FIELDS})
         return sse.encode_event(msgspec.json.encode(chunk))

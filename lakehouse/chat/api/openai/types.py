@@ -1,7 +1,7 @@
-"""OpenAI's chat completions as shapes: what a client may send, and what it gets.
+"""OpenAI's chat completions as types: the requests of clients, and the responses.
 
-Requests are taken as OpenAI's clients write them: every optional field may be null, and unknown fields are no mistake.
-Answers carry what we know besides (`provider`, `attempts`, `cost`): fields that OpenAI's clients pass over.
+Requests are accepted as OpenAI's clients write them: every optional field may be null, and unknown fields are allowed.
+Responses carry additional fields (`provider`, `attempts`, `cost`), which OpenAI's clients ignore.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from lakehouse.chat.api.openai.messages import GivenMessage
+from lakehouse.chat.api.openai.messages import MessageParam
 from lakehouse.chat.model.answer import FinishReason
 from lakehouse.chat.model.parts import JsonObject
 from lakehouse.chat.model.request import Message
@@ -29,7 +29,7 @@ class JsonSchema(msgspec.Struct, frozen=True):
 
 
 class FormatText(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
-    """Plain text, which is what an answer is anyway."""
+    """Plain text, the default."""
 
 
 class FormatJson(msgspec.Struct, frozen=True, tag_field="type", tag="json_object"):
@@ -43,20 +43,20 @@ class FormatSchema(msgspec.Struct, frozen=True, tag_field="type", tag="json_sche
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
-    """What a stream carries besides its chunks."""
+    """Options of a stream."""
 
     include_usage: bool | None = None
 
 
-class PlainStreamOptions(StreamOptions, frozen=True, forbid_unknown_fields=True):
-    """The same with no member that has to be passed on."""
+class FastStreamOptions(StreamOptions, frozen=True, forbid_unknown_fields=True):
+    """`StreamOptions` without a field that has to be forwarded."""
 
 
 class ChatCompletionRequest(msgspec.Struct, frozen=True):
-    """The body of `POST /v1/chat/completions`. `fallbacks` is ours: model names to try after `model`."""
+    """The body of `POST /v1/chat/completions`. `fallbacks` is an extension: names of models to try after `model`."""
 
     model: str
-    messages: list[GivenMessage]
+    messages: list[MessageParam]
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
@@ -72,7 +72,7 @@ class ChatCompletionRequest(msgspec.Struct, frozen=True):
     stream_options: StreamOptions | None = None
     fallbacks: list[str] | None = None
     user: str | None = None
-    # Checked here, and then sent on in `extra`:
+    # Checked here, and forwarded in `extra`:
     parallel_tool_calls: bool | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
@@ -82,7 +82,7 @@ class ChatCompletionRequest(msgspec.Struct, frozen=True):
 
 
 class FastChatCompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A body as most clients write it: `ChatCompletionRequest` without what has to be told in other words, its messages as our own."""
+    """The body of most clients: `ChatCompletionRequest` without the fields and messages that need conversion."""
 
     model: str
     messages: tuple[Message, ...]
@@ -96,13 +96,13 @@ class FastChatCompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fiel
     tools: tuple[JsonObject, ...] | None = None
     tool_choice: str | JsonObject | None = None
     stream: bool | None = None
-    stream_options: PlainStreamOptions | None = None
+    stream_options: FastStreamOptions | None = None
     fallbacks: tuple[str, ...] | None = None
     user: str | None = None
 
 
 class CompletionUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the provider counted; `cost` is US dollars."""
+    """The provider's counts; `cost` is in US dollars."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -113,7 +113,7 @@ class CompletionUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class AnswerMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """The message of a whole answer; it may be sent back as it is."""
+    """The message of a complete answer; a client may send it back unchanged."""
 
     role: Literal["assistant"] = "assistant"
     content: str | None
@@ -127,7 +127,7 @@ class AnswerMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnswerChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """The one choice of a whole answer."""
+    """The only choice of a complete answer."""
 
     index: int = 0
     message: AnswerMessage
@@ -136,7 +136,7 @@ class AnswerChoice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole answer. `model` is the name that the upstream was asked for, `created` is unix seconds."""
+    """A complete answer. `model` is the name that was sent upstream, `created` is in Unix seconds."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -154,7 +154,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool call in a stream: a whole one, in one delta."""
+    """A complete tool call in one delta of a stream."""
 
     index: int
     id: str
@@ -164,7 +164,7 @@ class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChunkDelta(msgspec.Struct, frozen=True, kw_only=True):
-    """What a chunk adds to the message. The first of a stream says the role."""
+    """The part of the message in one chunk. The first delta of a stream has the role."""
 
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
@@ -178,7 +178,7 @@ class ChunkDelta(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChunkChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """The one choice of a chunk."""
+    """The only choice of a chunk."""
 
     index: int = 0
     delta: ChunkDelta
@@ -187,7 +187,7 @@ class ChunkChoice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
-    """One event of a stream. If usage was asked for it is null in all but the last, and that one has no choices."""
+    """One event of a stream. If usage was requested, it is null in all chunks but the last, which has no choices."""
 
     id: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
@@ -205,7 +205,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A model in the listing; `created` is unix seconds, 0 when nobody says."""
+    """A model in the listing; `created` is in Unix seconds, 0 if unknown."""
 
     id: str
     object: Literal["model"] = "model"
@@ -214,7 +214,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):
-    """The listing."""
+    """The list of models."""
 
     object: Literal["list"] = "list"
     data: tuple[Model, ...]

@@ -149,6 +149,18 @@ async def test_the_gateway_passes_every_method_on(server: str) -> None:
         assert [request.method for request in storaged.requests] == ["GET", "HEAD", "OPTIONS", "DELETE", "PATCH"]
 
 
+async def test_the_second_listener_has_the_same_rules_on_its_own_paths() -> None:
+    async with open_service(make_config(chatd={"bind": "127.0.0.1:0"})) as service:
+        async with httpx.AsyncClient(base_url=service.urls[1], timeout=20, trust_env=False) as client:
+            for main_path, allow in FAMILIES:
+                path = main_path.removeprefix("/v1")
+                served = path.startswith(("/chat", "/models", "/healthz", "/readyz"))
+                options, wrong = await client.options(path), await client.delete(path)
+                assert (options.status_code, options.headers.get("allow")) == ((204, allow) if served else (404, None))
+                assert (wrong.status_code, wrong.headers.get("allow")) == ((405, allow) if served else (404, None))
+            assert (await client.get("/v1/chat/providers")).status_code == 404
+
+
 async def test_both_servers_have_the_same_routes_from_the_same_tables() -> None:
     config = make_config()
     app = create_app(config)

@@ -12,8 +12,8 @@ import trio
 from lakehouse.asgi.middleware.cors import Origins, grant_preflight, mark_headers
 from lakehouse.cli import main
 from lakehouse.config import ConfigError, parse_config
+from lakehouse.testing.upstreams import answer_with, open_upstream, respond
 from tools.kit.in_process_service import client_of, make_config, open_service
-from tools.kit.scripted_upstream import answer_with, open_upstream, respond
 from tools.kit.service_with_providers import HELLO, chunk, events, line, lines, ollama, streamed_response
 
 APP = "https://app.example"

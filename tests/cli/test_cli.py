@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tools.kit.scripted_upstream import ReceivedRequest, Upstream, never_answer, open_upstream, respond
+from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, never_answer, open_upstream, respond
 
 ROOT = Path(__file__).parents[2]
 SECRET = "sk-or-v1-0123456789abcdef"
@@ -245,7 +245,7 @@ async def test_ctrl_c_ends_the_chat_and_what_it_has_upstream(tmp_path: Path) -> 
                 await trio.sleep(0.005)
 
 
-async def asked(there: Upstream) -> None:
+async def asked(there: ScriptedUpstream) -> None:
     with trio.fail_after(20):
         while not there.requests:
             await trio.sleep(0.01)

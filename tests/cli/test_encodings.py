@@ -17,7 +17,7 @@ from lakehouse.cli import main
 from lakehouse.cli.input import InputError, read_prompt, replace_undecodable
 from lakehouse.cli.output import escape_unencodable, write_output
 from lakehouse.config import AuthTable, values
-from tools.kit.scripted_upstream import Upstream, answer_with, open_upstream, respond
+from lakehouse.testing.upstreams import ScriptedUpstream, answer_with, open_upstream, respond
 from tools.kit.service_with_providers import ollama
 
 ROOT = Path(__file__).parents[2]
@@ -167,7 +167,7 @@ async def test_no_command_ends_in_a_traceback(
         json.loads(ran.stdout)
 
 
-def _configure(directory: Path, there: Upstream) -> None:
+def _configure(directory: Path, there: ScriptedUpstream) -> None:
     text = f'[chatd]\nollama_url = "{there.url}"\n[models]\n"tiér" = "ollama/m"\n'
     (directory / "lakehouse.toml").write_text(text, encoding="utf-8")
 

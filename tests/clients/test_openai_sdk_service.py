@@ -13,8 +13,8 @@ import pydantic
 import pytest
 import trio
 
+from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, UpstreamScript, never_answer, open_upstream
 from tools.kit.in_process_service import make_config, open_service
-from tools.kit.scripted_upstream import ReceivedRequest, Script, Upstream, never_answer, open_upstream
 
 HI: Any = [{"role": "user", "content": "Hi"}]
 needs_llama = pytest.mark.skipif(
@@ -48,7 +48,7 @@ async def test_what_the_door_and_the_deadline_say_is_in_the_envelope_too() -> No
 
 
 @asynccontextmanager
-async def client_with_ollama(script: Script) -> AsyncIterator[tuple[sdk.OpenAI, Upstream]]:
+async def client_with_ollama(script: UpstreamScript) -> AsyncIterator[tuple[sdk.OpenAI, ScriptedUpstream]]:
     async with open_upstream(script) as there, client_of(ollama_url=there.url) as client:
         yield client, there
 

@@ -22,8 +22,8 @@ from lakehouse.config.document import decode_config, encode_config
 from lakehouse.config.files import TextError, decode_text
 from lakehouse.config.urls import BaseURL, redact, separate_credentials
 from lakehouse.runtime.preflight import preflight
+from lakehouse.testing.upstreams import answer_with, open_upstream, respond
 from tools.kit.in_process_service import client_of, make_config, open_service
-from tools.kit.scripted_upstream import answer_with, open_upstream, respond
 from tools.kit.service_with_providers import HELLO, MODELS, ollama
 
 BOM = codecs.BOM_UTF8.decode()

@@ -8,7 +8,7 @@ import openai as sdk
 import pytest
 import trio
 
-from tools.kit.scripted_upstream import respond
+from lakehouse.testing.upstreams import respond
 from tools.kit.service_with_providers import (
     answer_in_turn,
     chunk,

@@ -18,6 +18,7 @@ import trio.lowlevel
 import lakehouse
 from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
 from lakehouse.core.errors import LakehouseError
+from lakehouse.testing.upstreams import ReceivedRequest, UpstreamScript
 from lakehouse.upstream.codings import (
     MAX_CODINGS,
     PIECE,
@@ -29,7 +30,6 @@ from lakehouse.upstream.codings import (
     codings_of,
 )
 from tools.kit.in_process_service import make_config
-from tools.kit.scripted_upstream import ReceivedRequest, Script
 from tools.kit.service_with_providers import (
     HELLO,
     KEYS,
@@ -93,7 +93,7 @@ def answer(body: bytes, codings: list[str], *, status: int = 200, kind: str = "a
     return (head + "".join(f"content-encoding: {value}\r\n" for value in codings) + "\r\n").encode() + body
 
 
-def speaks(codings: list[str], pack: Callable[[bytes], bytes], *, step: int = 0) -> Script:
+def speaks(codings: list[str], pack: Callable[[bytes], bytes], *, step: int = 0) -> UpstreamScript:
     """Says hello in the form and the mode that it is asked in, packed, in pieces of `step` bytes."""
 
     async def script(asked: ReceivedRequest, stream: trio.SocketStream) -> None:

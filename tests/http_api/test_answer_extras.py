@@ -14,7 +14,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from lakehouse.chat.dispatch.resume import DeliveredText
 from lakehouse.chat.model.pieces import ContentPiece, Delta, DetailedContentPiece, SupplementPiece
-from tools.kit.scripted_upstream import ReceivedRequest, respond
+from lakehouse.testing.upstreams import ReceivedRequest, respond
 from tools.kit.service_with_providers import (
     ServiceWithProviders,
     chunk,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from tools.kit.scripted_upstream import ReceivedRequest, respond
+from lakehouse.testing.upstreams import ReceivedRequest, respond
 from tools.kit.service_with_providers import (
     HELLO,
     MODELS,

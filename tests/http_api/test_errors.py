@@ -9,7 +9,7 @@ import httpx
 import pytest
 import trio
 
-from tools.kit.scripted_upstream import ReceivedRequest, never_answer, respond
+from lakehouse.testing.upstreams import ReceivedRequest, never_answer, respond
 from tools.kit.service_with_providers import (
     KEYS,
     MODELS,

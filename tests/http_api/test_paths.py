@@ -20,8 +20,8 @@ from lakehouse.config import Config
 from lakehouse.runtime.preflight import preflight
 from lakehouse.runtime.quart_app import create_app
 from lakehouse.runtime.runtime import open_runtime
+from lakehouse.testing.upstreams import ReceivedRequest, open_upstream, respond
 from tools.kit.in_process_service import client_of, make_config, open_service
-from tools.kit.scripted_upstream import ReceivedRequest, open_upstream, respond
 
 Served = Callable[[Config], AbstractAsyncContextManager[httpx.AsyncClient]]
 

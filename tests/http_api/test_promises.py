@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from tools.kit.scripted_upstream import ReceivedRequest, Script, never_answer, respond
+from lakehouse.testing.upstreams import ReceivedRequest, UpstreamScript, never_answer, respond
 from tools.kit.service_with_providers import (
     HELLO,
     ServiceWithProviders,
@@ -167,7 +167,7 @@ async def test_on_the_last_route_a_stream_ends_at_the_first_token_timeout_and_an
         assert "first_token_timeout" in error["message"]
 
 
-def drip(*texts: str, gap: float, before: float = 0.0, after: Script | None = None) -> Script:
+def drip(*texts: str, gap: float, before: float = 0.0, after: UpstreamScript | None = None) -> UpstreamScript:
     """Ollama's stream, a piece every `gap` seconds, and its end; or what comes `after` instead of that."""
 
     async def script(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
@@ -280,7 +280,7 @@ async def test_a_circuit_counts_attempts_and_lets_one_probe_through() -> None:
 
 # Everything a request starts ends with it.
 
-PHASES: dict[str, Script] = {
+PHASES: dict[str, UpstreamScript] = {
     "waiting": never_answer,
     "streaming": drip("a", gap=0, after=never_answer),
     "backoff": answer_in_turn(refusal(429, "too many requests", "retry-after: 5\r\n")),

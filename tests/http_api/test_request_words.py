@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tools.kit.scripted_upstream import respond
+from lakehouse.testing.upstreams import respond
 from tools.kit.service_with_providers import (
     HELLO,
     ServiceWithProviders,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tools.kit.scripted_upstream import ReceivedRequest
+from lakehouse.testing.upstreams import ReceivedRequest
 from tools.kit.service_with_providers import HELLO, KEYS, MODELS, open_service_with_providers
 
 TIERS = {

@@ -15,8 +15,8 @@ import pytest
 import trio
 
 from lakehouse.config import ConfigError
+from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, never_answer, open_upstream, respond
 from tools.kit.in_process_service import client_of, make_config, open_service
-from tools.kit.scripted_upstream import ReceivedRequest, Upstream, never_answer, open_upstream, respond
 from tools.kit.service_with_providers import (
     HELLO,
     KEYS,
@@ -49,7 +49,7 @@ async def fine(_: ReceivedRequest, stream: trio.SocketStream) -> None:
 @asynccontextmanager
 async def gateway(
     *, env: dict[str, str] | None = None, **tables: Any
-) -> AsyncIterator[tuple[Upstream, httpx.AsyncClient]]:
+) -> AsyncIterator[tuple[ScriptedUpstream, httpx.AsyncClient]]:
     """The service with all nine upstreams in one."""
     async with open_upstream(fine) as there:
         urls = {f"{name}_url": f"{there.url}/{name}" for name, _ in GATEWAY.values()}

@@ -9,8 +9,8 @@ import httpx
 import pytest
 import trio
 
+from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, open_upstream, respond
 from tools.kit.in_process_service import client_of, make_config, open_service
-from tools.kit.scripted_upstream import ReceivedRequest, Upstream, open_upstream, respond
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -35,7 +35,7 @@ async def ollama(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
 
 
 @asynccontextmanager
-async def with_ollama() -> AsyncIterator[tuple[httpx.AsyncClient, Upstream]]:
+async def with_ollama() -> AsyncIterator[tuple[httpx.AsyncClient, ScriptedUpstream]]:
     async with open_upstream(ollama) as there:
         async with open_service(make_config(chatd={"ollama_url": there.url})) as service, client_of(service) as client:
             yield client, there

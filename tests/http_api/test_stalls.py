@@ -23,9 +23,9 @@ import trustme
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.net.pace import LIMITS
 from lakehouse.server.limits import Limits
+from lakehouse.testing.upstreams import ReceivedRequest
 from tools.kit.gateway_services import OK, GatewayWithServices, HttpStream, ServiceRequest, open_gateway
 from tools.kit.raw_http import GET, Client, RunningServer, serve_app, websocket
-from tools.kit.scripted_upstream import ReceivedRequest
 from tools.kit.service_with_providers import chunk, open_service_with_providers
 
 T = 0.4

@@ -31,13 +31,13 @@ from lakehouse.runtime.runtime import Runtime, open_runtime
 from lakehouse.server.connection import Connection, serve_connection
 from lakehouse.server.limits import Limits
 from lakehouse.server.server_state import ServerState, open_server_state
+from lakehouse.testing import upstreams as scripted_upstream
+from lakehouse.testing.upstreams import ReceivedRequest, never_answer, respond
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.request import UpstreamRequest
-from tools.kit import scripted_upstream
 from tools.kit.gateway_services import Service, ServiceRequest, answer_ok
 from tools.kit.in_process_service import make_config
 from tools.kit.raw_http import CLOSE, PING, TEXT, Client, frame, websocket
-from tools.kit.scripted_upstream import ReceivedRequest, never_answer, respond
 from tools.kit.service_with_providers import (
     HELLO,
     KEYS,
@@ -90,7 +90,7 @@ class Stage:
     runtime: Runtime
     server_state: ServerState
     services: dict[str, Service]
-    providers: dict[str, scripted_upstream.Upstream]
+    providers: dict[str, scripted_upstream.ScriptedUpstream]
     listener: trio.SocketListener
     tasks: int = 0
     descriptors: int = 0
@@ -187,7 +187,7 @@ async def stage(
     gateway: Mapping[str, Any] | None = None,
     chatd: Mapping[str, Any] | None = None,
     policy: Mapping[str, Any] | None = None,
-    providers: Mapping[str, scripted_upstream.Script] | None = None,
+    providers: Mapping[str, scripted_upstream.UpstreamScript] | None = None,
     services: Mapping[str, Callable[[ServiceRequest], Awaitable[None]]] | None = None,
     models: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Stage]:
@@ -357,7 +357,7 @@ async def drip(stream: trio.SocketStream, *pieces: bytes) -> None:
         await stream.send_all(b"%x\r\n%b\r\n" % (len(piece), piece))
 
 
-def fails_once(then: scripted_upstream.Script) -> scripted_upstream.Script:
+def fails_once(then: scripted_upstream.UpstreamScript) -> scripted_upstream.UpstreamScript:
     """Every other request fails in a way that is worth another try."""
     count = 0
 

@@ -32,12 +32,12 @@ from tools.kit.fake_providers import (
     Script,
     answer_of,
     ask,
+    completion_event,
+    completion_stream,
     context,
-    event,
+    ollama_answer,
     read,
     settings,
-    sse,
-    whole,
 )
 from tools.kit.in_process_service import client_of, make_config, open_service
 from tools.kit.model_kills import COOLDOWN, kill_under_load
@@ -52,7 +52,10 @@ MODES = pytest.mark.parametrize("mode", ["whole", "stream"])
 AWAY = Script(error=ErrUnreached("local could not be connected to", error_class="upstream_error", retryable=True))
 BROKEN = Script(error=failure("upstream_error", "local closed the connection without an answer"))
 CUT = Script(
-    chunks=[(0, event({"content": "Hel"})), (0, failure("incomplete_stream", "local broke off", upstream_status=200))]
+    chunks=[
+        (0, completion_event({"content": "Hel"})),
+        (0, failure("incomplete_stream", "local broke off", upstream_status=200)),
+    ]
 )
 
 
@@ -87,7 +90,7 @@ async def embedded(
     server = LocalServer(base_url="http://127.0.0.1:4711/v1", api_key="secret", model="demo", readiness=readiness)
     policy = {"breaker_failures": 1, "backoff": 0.1, **chatd.pop("policy", {})}
     config = settings(policy=policy, default="local", **chatd)
-    transports = {"local": local, "ollama": ollama or FakeProvider(whole("Ollama."))}
+    transports = {"local": local, "ollama": ollama or FakeProvider(ollama_answer("Ollama."))}
     async with open_service_dispatcher(
         config, env={}, local=server, transports=transports, random=NoJitter()
     ) as dispatcher:
@@ -105,7 +108,7 @@ def served() -> Readiness:
 class TestWaiting:
     @MODES
     async def test_a_request_waits_until_the_model_is_served(self, mode: str, autojump_clock: MockClock) -> None:
-        readiness, local = Readiness(), FakeProvider(sse("Hel", "lo."))
+        readiness, local = Readiness(), FakeProvider(completion_stream("Hel", "lo."))
         async with embedded(readiness, local, first_token_timeout=20.0) as dispatcher, trio.open_nursery() as nursery:
             nursery.start_soon(later, 50, readiness.set_serving)
             text, said = await answer_of(dispatcher, ask("demo"), mode)
@@ -115,7 +118,7 @@ class TestWaiting:
 
     @MODES
     async def test_the_deadline_ends_the_wait(self, mode: str, autojump_clock: MockClock) -> None:
-        local = FakeProvider(sse("Hello."))
+        local = FakeProvider(completion_stream("Hello."))
         async with embedded(Readiness(), local, timeout=90.0) as dispatcher:
             with pytest.raises(ErrTimeout, match="within 90 s"):
                 await answer_of(dispatcher, ask("demo"), mode)
@@ -123,7 +126,7 @@ class TestWaiting:
         assert local.requests == []
 
     async def test_the_wait_ends_with_its_client(self, autojump_clock: MockClock) -> None:
-        local, flown = FakeProvider(sse("Hello.")), context()
+        local, flown = FakeProvider(completion_stream("Hello.")), context()
         async with embedded(Readiness(), local) as dispatcher:
             with trio.move_on_after(3) as left:
                 await dispatcher(ask("demo"), context=flown)
@@ -132,20 +135,20 @@ class TestWaiting:
         assert local.requests == []
 
     async def test_another_route_is_asked_after_first_token_timeout(self, autojump_clock: MockClock) -> None:
-        local = FakeProvider(sse("Hello."))
+        local = FakeProvider(completion_stream("Hello."))
         async with embedded(Readiness(), local, first_token_timeout=20.0) as dispatcher:
             answer = await dispatcher(ask("demo", "ollama/m"))
         assert (answer.content, trio.current_time()) == ("Ollama.", 20)
 
     async def test_a_hedge_goes_beside_the_wait(self, autojump_clock: MockClock) -> None:
-        local = FakeProvider(sse("Hello."))
+        local = FakeProvider(completion_stream("Hello."))
         async with embedded(Readiness(), local, policy={"hedge_after": 3.0}) as dispatcher:
             answer = await dispatcher(ask("demo", "ollama/m"))
         assert (answer.content, trio.current_time()) == ("Ollama.", 3)
 
     @MODES
     async def test_starts_that_keep_failing_end_the_wait(self, mode: str, autojump_clock: MockClock) -> None:
-        readiness, local = Readiness(), FakeProvider(sse("Hello."))
+        readiness, local = Readiness(), FakeProvider(completion_stream("Hello."))
         async with embedded(readiness, local) as dispatcher, trio.open_nursery() as nursery:
             nursery.start_soon(later, 7, partial(readiness.set_failed, retry_after=8.0))
             for moment in (7, 7):  # who waits is told then, and who comes later at once
@@ -171,7 +174,7 @@ class TestDeaths:
     @MODES
     async def test_a_refused_connection_is_no_attempt(self, mode: str, autojump_clock: MockClock) -> None:
         """The process has just ended and the supervisor does not know yet: nothing was sent."""
-        async with dying(AWAY, sse("Hello.")) as (local, dispatcher):
+        async with dying(AWAY, completion_stream("Hello.")) as (local, dispatcher):
             text, said = await answer_of(dispatcher, ask("demo"), mode)
         assert (text, local.times) == ("Hello.", [0, 2.01])
         assert [entry.error for entry in said.attempts] == [None]
@@ -181,7 +184,7 @@ class TestDeaths:
     async def test_what_was_sent_is_sent_again_as_the_policy_says(
         self, script: Script, mode: str, autojump_clock: MockClock
     ) -> None:
-        async with dying(script, sse("Hello.")) as (local, dispatcher):
+        async with dying(script, completion_stream("Hello.")) as (local, dispatcher):
             if script is CUT and mode == "stream":
                 pieces, error = await read(dispatcher, "demo")
                 assert len(pieces) == 1
@@ -195,7 +198,7 @@ class TestDeaths:
 
     @MODES
     async def test_without_retries_it_fails_at_once(self, mode: str, autojump_clock: MockClock) -> None:
-        async with dying(BROKEN, sse("Hello."), policy={"retries": 0}) as (local, dispatcher):
+        async with dying(BROKEN, completion_stream("Hello."), policy={"retries": 0}) as (local, dispatcher):
             with pytest.raises(ErrUpstream, match="without an answer"):
                 await answer_of(dispatcher, ask("demo"), mode)
             assert trio.current_time() == 0
@@ -204,13 +207,13 @@ class TestDeaths:
         assert local.times == [0, 2.01]
 
     async def test_deaths_in_a_row_end_with_the_retries(self, autojump_clock: MockClock) -> None:
-        async with dying(BROKEN, BROKEN, BROKEN, sse("Hello.")) as (local, dispatcher):
+        async with dying(BROKEN, BROKEN, BROKEN, completion_stream("Hello.")) as (local, dispatcher):
             with pytest.raises(ErrUpstream) as raised:
                 await dispatcher(ask("demo"))
         assert len(raised.value.attempts) == len(local.requests) == 3
 
     async def test_a_connection_that_breaks_without_a_death_costs_the_notice(self, autojump_clock: MockClock) -> None:
-        local = FakeProvider(BROKEN, sse("Hello."))
+        local = FakeProvider(BROKEN, completion_stream("Hello."))
         async with embedded(served(), local) as dispatcher:
             assert (await dispatcher(ask("demo"))).content == "Hello."
         assert local.times == [0, 0.1 + DETECTION_TIME]

@@ -27,6 +27,7 @@ EXPECTED = {
     "From anyio 1": r"listening on http://127\.0\.0\.1:\d+\n",
     "In another Quart-Trio application 1": r"200\n",
     "The service with views of your own 1": r"hello ready\n",
+    "Testing a program that embeds Lakehouse 1": r"Hello\. \(2 requests, 0 open\)\n",
     "With the OpenAI SDK 1": r"tokens: \d+\n",
     "With curl 1": r'(data: \{"type":"content".*\n\n)+data: \{"type":"done".*\n\n',
 }

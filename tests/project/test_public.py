@@ -23,9 +23,9 @@ INTERNAL = {
     "ProviderTransport",  # a Dispatcher is made by open_dispatcher
     "Readiness",  # of the embedded model's process
     "Registry",
+    "Upstream",
     "Reactor",
     "RequestContext",
-    "Upstream",
 }
 """Types in signatures of public names that only the service itself passes or receives."""
 

@@ -17,7 +17,7 @@ import httpx
 import pytest
 import trio
 
-from tools.kit.scripted_upstream import ReceivedRequest, Upstream, open_upstream, respond
+from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, open_upstream, respond
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +71,7 @@ async def slow(_: ReceivedRequest, stream: trio.SocketStream) -> None:
     await stream.send_all(respond(b"done", content_type="text/plain"))
 
 
-async def requests_in(there: Upstream, count: int) -> None:
+async def requests_in(there: ScriptedUpstream, count: int) -> None:
     with trio.fail_after(10):
         while len(there.requests) < count:
             await trio.sleep(0.01)

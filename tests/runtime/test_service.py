@@ -16,8 +16,8 @@ import trustme
 import lakehouse
 from lakehouse.config import ConfigError
 from lakehouse.server.server import Service
+from lakehouse.testing.upstreams import ReceivedRequest, never_answer, open_upstream, respond
 from tools.kit.in_process_service import client_of, make_config, open_service
-from tools.kit.scripted_upstream import ReceivedRequest, never_answer, open_upstream, respond
 
 
 def port_of(url: str) -> int:

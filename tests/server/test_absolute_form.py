@@ -11,8 +11,8 @@ import trustme
 
 from lakehouse.server.request_head import RequestHead, to_origin_form
 from lakehouse.server.server import Service
+from lakehouse.testing.upstreams import answer_with, open_upstream, respond
 from tools.kit.in_process_service import make_config, open_service
-from tools.kit.scripted_upstream import answer_with, open_upstream, respond
 
 V4, V6, LAN = ("127.0.0.1", 3110), ("::1", 3110), ("192.0.2.7", 3110)
 HOST = (b"host", b"other")

@@ -17,8 +17,15 @@ from prometheus_client.parser import text_string_to_metric_families
 import lakehouse
 from lakehouse.core.context import CLIENT_CLOSED_REQUEST
 from lakehouse.runtime.service import run_service
+from lakehouse.testing.upstreams import (
+    ReceivedRequest,
+    ScriptedUpstream,
+    answer_with,
+    never_answer,
+    open_upstream,
+    respond,
+)
 from tools.kit.in_process_service import client_of, make_config
-from tools.kit.scripted_upstream import ReceivedRequest, Upstream, answer_with, never_answer, open_upstream, respond
 from tools.kit.telemetry_fixtures import CapturedLog
 
 SECRET = "the patient's name is Ada"
@@ -91,7 +98,7 @@ class Run:
 
 
 @asynccontextmanager
-async def faulty(collector: Upstream | None = None, **tables: Any) -> AsyncIterator[Run]:
+async def faulty(collector: ScriptedUpstream | None = None, **tables: Any) -> AsyncIterator[Run]:
     caught = CapturedLog()
     async with open_upstream(sql) as queryd, open_upstream(ollama) as model:
         config = make_config(
@@ -182,7 +189,7 @@ def samples(text: str, name: str) -> list[Any]:
     return [s for family in text_string_to_metric_families(text) for s in family.samples if s.name == name]
 
 
-def received(collector: Upstream) -> list[dict[str, Any]]:
+def received(collector: ScriptedUpstream) -> list[dict[str, Any]]:
     """The attributes of every span that came to the collector."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 

@@ -23,11 +23,11 @@ from lakehouse.cli import main
 from lakehouse.config import ConfigError
 from lakehouse.core.errors import ErrTimeout, ErrUpstream
 from lakehouse.runtime.preflight import preflight
+from lakehouse.testing.upstreams import answer_with, open_upstream, respond
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.proxy import Proxies, Proxy
 from lakehouse.upstream.request import UpstreamRequest
 from tools.kit.in_process_service import client_of, make_config, open_service
-from tools.kit.scripted_upstream import answer_with, open_upstream, respond
 from tools.kit.service_with_providers import HELLO, completion, ollama
 from tools.kit.socket_upstream import HELLO as HELLO_ANSWER
 from tools.kit.socket_upstream import HttpStream, hello, open_socket_upstream

@@ -13,9 +13,9 @@ import trio.testing
 
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrTimeout, ErrUpstream
+from lakehouse.testing.upstreams import ReceivedRequest, open_upstream, respond
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
-from tools.kit.scripted_upstream import ReceivedRequest, open_upstream, respond
 from tools.kit.socket_upstream import HELLO, OK, HttpStream, hello, open_socket_upstream
 
 made: list[Upstream] = []

@@ -15,13 +15,13 @@ import trio
 
 from lakehouse.chat.model.pieces import Done
 from lakehouse.core.errors import ErrUpstream
+from lakehouse.testing.upstreams import ReceivedRequest, respond
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.request import UpstreamRequest
 from tools.kit.dispatcher_over_sockets import chunked, ollama_body, open_dispatcher_over_sockets
-from tools.kit.fake_providers import LAST, ask, line
+from tools.kit.fake_providers import OLLAMA_END, ask, ollama_line
 from tools.kit.gateway_services import ServiceRequest, answer_ok, open_gateway
-from tools.kit.scripted_upstream import ReceivedRequest, respond
 from tools.kit.service_with_providers import ollama, open_service_with_providers
 from tools.kit.socket_upstream import HELLO, HttpStream, open_socket_upstream
 
@@ -266,7 +266,7 @@ async def test_a_websockets_handshake_is_a_get_and_may_be_repeated() -> None:
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(("retries", "told"), [(0, ["upstream_error"]), (1, ["upstream_error", None]), (3, ["upstream_error", None])])  # fmt: skip
 async def test_a_chat_is_repeated_by_the_policy_alone(retries: int, told: list[str | None], *, streamed: bool) -> None:
-    good = chunked(line("Hello."), LAST) if streamed else respond(ollama_body())
+    good = chunked(ollama_line("Hello."), OLLAMA_END) if streamed else respond(ollama_body())
     met: list[trio.SocketStream] = []
 
     async def once(_: ReceivedRequest, stream: trio.SocketStream) -> None:

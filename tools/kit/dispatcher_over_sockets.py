@@ -10,12 +10,12 @@ import trio
 
 from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
 from lakehouse.chat.dispatch.open_dispatcher import open_service_dispatcher
-from tools.kit.fake_providers import settings, whole
-from tools.kit.scripted_upstream import (
-    Script,
-    Upstream,
+from lakehouse.testing.upstreams import (
+    ScriptedUpstream,
+    UpstreamScript,
     open_upstream,
 )
+from tools.kit.fake_providers import ollama_answer, settings
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -25,15 +25,15 @@ def chunked(*chunks: bytes, end: bool = True) -> bytes:
 
 
 def ollama_body(text: str = "Hello.") -> bytes:
-    [(_, content)] = whole(text).chunks
+    [(_, content)] = ollama_answer(text).chunks
     assert isinstance(content, bytes)
     return content
 
 
 @asynccontextmanager
 async def open_dispatcher_over_sockets(
-    script: Script, *, policy: Mapping[str, Any] | None = None, **chatd: Any
-) -> AsyncIterator[tuple[ServiceDispatcher, Upstream]]:
+    script: UpstreamScript, *, policy: Mapping[str, Any] | None = None, **chatd: Any
+) -> AsyncIterator[tuple[ServiceDispatcher, ScriptedUpstream]]:
     """A dispatcher before a scripted Ollama. At the end no connection is busy."""
     with trio.fail_after(20):
         async with open_upstream(script) as ollama:

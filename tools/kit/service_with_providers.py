@@ -13,8 +13,8 @@ import trio
 
 from lakehouse.server.server import Service
 from lakehouse.telemetry.log import Log
+from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, UpstreamScript, open_upstream, respond
 from tools.kit.in_process_service import client_of, make_config, open_service
-from tools.kit.scripted_upstream import ReceivedRequest, Script, Upstream, open_upstream, respond
 
 KEYS = {
     "OLLAMA_API_KEY": "0123456789abcdef0123456789abcdef.cloudsecretcloudsecret",
@@ -167,7 +167,7 @@ async def answer_hello(asked: ReceivedRequest, stream: trio.SocketStream) -> Non
         await stream.send_all(respond(WHOLE[form]))
 
 
-def answer_in_turn(*answers: bytes | Mapping[str, object]) -> Script:
+def answer_in_turn(*answers: bytes | Mapping[str, object]) -> UpstreamScript:
     """Give the answers in order, the last one for ever: documents, or whole responses as bytes, which close their
     connection and announce it, so that no client sends its next request on a connection that is about to close."""
     remaining = list(answers)
@@ -195,7 +195,7 @@ class ServiceWithProviders:
 
     service: Service
     client: httpx.AsyncClient
-    providers: dict[str, Upstream] = field(default_factory=dict)
+    providers: dict[str, ScriptedUpstream] = field(default_factory=dict)
 
     async def chat(self, model: str = "m", headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
         """`POST /v1/chat`; what is not said says hello."""
@@ -233,7 +233,7 @@ async def open_service_with_providers(
     env: Mapping[str, str] | None = None,
     chatd: Mapping[str, Any] | None = None,
     policy: Mapping[str, Any] | None = None,
-    scripts: Mapping[str, Script] | None = None,
+    scripts: Mapping[str, UpstreamScript] | None = None,
     log: Log | None = None,
     **tables: Any,
 ) -> AsyncIterator[ServiceWithProviders]:

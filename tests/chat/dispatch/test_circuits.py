@@ -19,13 +19,13 @@ from tools.kit.fake_providers import (
     Script,
     ask,
     completion,
-    line,
+    error_response,
+    ollama_answer,
+    ollama_line,
+    ollama_stream,
     open_fake_dispatcher,
     read,
-    refusal,
     settings,
-    stream,
-    whole,
 )
 
 POLICY = {"retries": 0, "breaker_failures": 3, "breaker_cooldown": 15.0}
@@ -62,7 +62,7 @@ async def test_failures_in_a_row_open_it_and_then_nobody_is_asked(autojump_clock
 
 
 async def test_a_success_in_between_begins_the_count_anew(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(OVERLOADED, OVERLOADED, whole(), OVERLOADED)
+    ollama = FakeProvider(OVERLOADED, OVERLOADED, ollama_answer(), OVERLOADED)
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 2)
         await dispatcher(ask())
@@ -71,7 +71,7 @@ async def test_a_success_in_between_begins_the_count_anew(autojump_clock: MockCl
 
 
 async def test_one_probe_goes_after_the_cooldown_and_its_success_closes(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, whole(after=2))
+    ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, ollama_answer(after=2))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
         await trio.sleep(14.999)
@@ -114,7 +114,7 @@ async def test_a_primary_that_is_down_for_a_minute_and_comes_back(autojump_clock
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         for number in range(20):
             if number == 12:
-                ollama.scripts = [whole("Back.")]
+                ollama.scripts = [ollama_answer("Back.")]
             served.append((await dispatcher(ask("ollama/m", "openrouter/v/m"))).content)
             await trio.sleep(5)
     # Three failures open it, a probe every 15 s; it is back at 60 s, which the probe at 70 s finds out.
@@ -123,7 +123,7 @@ async def test_a_primary_that_is_down_for_a_minute_and_comes_back(autojump_clock
 
 
 async def test_an_open_circuit_costs_the_callers_of_a_chain_nothing(autojump_clock: MockClock) -> None:
-    ollama, openrouter = FakeProvider(refusal(500, after=2)), FakeProvider(completion("From the other."))
+    ollama, openrouter = FakeProvider(error_response(500, after=2)), FakeProvider(completion("From the other."))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         for _ in range(3):
             await dispatcher(ask("ollama/m", "openrouter/v/m"))
@@ -140,7 +140,7 @@ async def test_a_circuit_is_of_one_route_and_its_provider_is_available_when_all_
     ollama = FakeProvider(OVERLOADED)
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3, "broken")
-        ollama.scripts = [whole()]
+        ollama.scripts = [ollama_answer()]
         await dispatcher(ask("fine"))
         assert isinstance(await fail(dispatcher, 1, "broken"), ErrUnavailable)
         assert not available(dispatcher)
@@ -156,7 +156,7 @@ NOT_THE_ROUTE = [
 
 @pytest.mark.parametrize(("status", "message"), NOT_THE_ROUTE)
 async def test_what_speaks_of_the_request_does_not_count(autojump_clock: MockClock, status: int, message: str) -> None:
-    ollama = FakeProvider(refusal(status, message))
+    ollama = FakeProvider(error_response(status, message))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 10)
         assert available(dispatcher)
@@ -164,10 +164,10 @@ async def test_what_speaks_of_the_request_does_not_count(autojump_clock: MockClo
 
 
 THE_ROUTE = [
-    refusal(401, "unauthorized"),
-    refusal(429, "too many requests"),
-    refusal(429, "you have reached your weekly usage limit"),
-    refusal(500, "boom"),
+    error_response(401, "unauthorized"),
+    error_response(429, "too many requests"),
+    error_response(429, "you have reached your weekly usage limit"),
+    error_response(500, "boom"),
     Script(chunks=[(0, b"<html>")]),
     Script(chunks=[]),
 ]
@@ -200,7 +200,7 @@ async def test_an_impatient_client_says_nothing_of_the_route(autojump_clock: Moc
 
 
 async def test_a_probe_whose_client_leaves_lets_the_next_one_probe(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, SILENCE, whole())
+    ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, SILENCE, ollama_answer())
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
         await trio.sleep(15)
@@ -213,7 +213,7 @@ async def test_a_probe_whose_client_leaves_lets_the_next_one_probe(autojump_cloc
 async def test_a_probe_that_is_answered_with_the_callers_mistake_shows_that_the_route_works(
     autojump_clock: MockClock,
 ) -> None:
-    ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, refusal(400, "option x is of the wrong kind"))
+    ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, error_response(400, "option x is of the wrong kind"))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
         await trio.sleep(15)
@@ -222,7 +222,7 @@ async def test_a_probe_that_is_answered_with_the_callers_mistake_shows_that_the_
 
 
 async def test_a_probing_stream_lets_others_in_with_its_first_piece(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, stream("a", "b", gap=30.0))
+    ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, ollama_stream("a", "b", gap=30.0))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
         await trio.sleep(15)
@@ -231,7 +231,7 @@ async def test_a_probing_stream_lets_others_in_with_its_first_piece(autojump_clo
 
 
 async def test_a_probing_stream_that_is_cut_opens_it_again(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, Script(chunks=[(0, line("a"))]))
+    ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, Script(chunks=[(0, ollama_line("a"))]))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
         await trio.sleep(15)
@@ -248,7 +248,7 @@ async def test_a_circuit_that_opens_ends_the_retries_at_once(autojump_clock: Moc
 
 
 async def test_streams_that_are_cut_count_although_they_had_begun(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(Script(chunks=[(0, line("a"))]))
+    ollama = FakeProvider(Script(chunks=[(0, ollama_line("a"))]))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         for _ in range(3):
             _, error = await read(dispatcher)
@@ -267,7 +267,7 @@ async def test_no_circuit_ever_opens_when_the_policy_says_so(autojump_clock: Moc
 async def test_the_log_says_when_it_opens_and_closes(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, OVERLOADED, whole())
+    ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, OVERLOADED, ollama_answer())
     with caplog.at_level(logging.INFO, "lakehouse.chat"):
         async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
             await fail(dispatcher, 3)

@@ -18,16 +18,16 @@ from tools.kit.fake_providers import (
     answer_of,
     ask,
     completion,
+    completion_event,
+    completion_stream,
     context,
-    event,
-    line,
-    ollama_answer,
+    error_response,
+    ollama_in_mode,
+    ollama_line,
+    ollama_stream,
     open_fake_dispatcher,
-    openai_answer,
-    refusal,
+    openai_in_mode,
     settings,
-    sse,
-    stream,
 )
 
 POLICY = {"hedge_after": 2.0}
@@ -40,7 +40,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 async def test_the_next_route_is_asked_as_well_and_wins(autojump_clock: MockClock, mode: str) -> None:
-    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(openai_answer("From the other.", mode).after(1.5))
+    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(openai_in_mode("From the other.", mode).after(1.5))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(*CHAIN), mode)
     assert text == "From the other."
@@ -62,7 +62,7 @@ async def test_the_time_of_a_hedge_that_lost_is_not_counted_beside_the_answers(a
 
 
 async def test_the_first_route_may_still_win_and_is_the_last_of_the_trail(autojump_clock: MockClock, mode: str) -> None:
-    ollama, openrouter = FakeProvider(ollama_answer("Hello.", mode).after(3)), FakeProvider(SILENCE)
+    ollama, openrouter = FakeProvider(ollama_in_mode("Hello.", mode).after(3)), FakeProvider(SILENCE)
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(*CHAIN), mode)
     assert text == "Hello."
@@ -71,14 +71,17 @@ async def test_the_first_route_may_still_win_and_is_the_last_of_the_trail(autoju
 
 
 async def test_a_route_that_answers_in_time_is_not_hedged(autojump_clock: MockClock, mode: str) -> None:
-    ollama, openrouter = FakeProvider(ollama_answer("Hello.", mode).after(1.999)), FakeProvider(openai_answer("", mode))
+    ollama, openrouter = (
+        FakeProvider(ollama_in_mode("Hello.", mode).after(1.999)),
+        FakeProvider(openai_in_mode("", mode)),
+    )
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         await answer_of(dispatcher, ask(*CHAIN), mode)
     assert openrouter.requests == []
 
 
 async def test_without_hedge_after_or_another_route_nobody_is_hedged(autojump_clock: MockClock, mode: str) -> None:
-    ollama, openrouter = FakeProvider(ollama_answer("Hello.", mode).after(50)), FakeProvider(openai_answer("", mode))
+    ollama, openrouter = FakeProvider(ollama_in_mode("Hello.", mode).after(50)), FakeProvider(openai_in_mode("", mode))
     async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         await answer_of(dispatcher, ask(*CHAIN), mode)
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
@@ -89,7 +92,7 @@ async def test_without_hedge_after_or_another_route_nobody_is_hedged(autojump_cl
 async def test_the_losers_connection_is_closed_before_the_answer_ends(autojump_clock: MockClock, mode: str) -> None:
     """Also when the loser had its head and a part of its body already."""
     ollama = FakeProvider(Script(chunks=[(1, b" "), (inf, b"")]))
-    openrouter = FakeProvider(openai_answer("From the other.", mode))
+    openrouter = FakeProvider(openai_in_mode("From the other.", mode))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         if mode == "whole":
             await dispatcher(ask(*CHAIN))
@@ -102,15 +105,15 @@ async def test_the_losers_connection_is_closed_before_the_answer_ends(autojump_c
 
 
 ERRORS = {
-    "status": refusal(500, "boom"),
+    "status": error_response(500, "boom"),
     "frame": Script(chunks=[(0, b'data: {"error":{"code":502,"message":"Provider returned error"}}\n\n')]),
-    "nothing": Script(chunks=[(0, event({}, finish_reason="stop"))]),
+    "nothing": Script(chunks=[(0, completion_event({}, finish_reason="stop"))]),
 }
 
 
 @pytest.mark.parametrize("script", ERRORS.values(), ids=ERRORS)
 async def test_a_hedge_that_fails_wins_nothing_and_gets_one_attempt(autojump_clock: MockClock, script: Script) -> None:
-    ollama, openrouter = FakeProvider(stream("Hello.", after=10)), FakeProvider(script)
+    ollama, openrouter = FakeProvider(ollama_stream("Hello.", after=10)), FakeProvider(script)
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         text, done = await answer_of(dispatcher, ask(*CHAIN), "stream")
     assert text == "Hello."
@@ -123,8 +126,8 @@ async def test_a_hedge_that_fails_wins_nothing_and_gets_one_attempt(autojump_clo
 
 async def test_when_the_walk_fails_the_hedge_goes_on_alone(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = (
-        FakeProvider(refusal(404, "model 'm' not found", after=3)),
-        FakeProvider(openai_answer("Late.", mode).after(9)),
+        FakeProvider(error_response(404, "model 'm' not found", after=3)),
+        FakeProvider(openai_in_mode("Late.", mode).after(9)),
     )
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         text, _ = await answer_of(dispatcher, ask(*CHAIN), mode)
@@ -135,8 +138,8 @@ async def test_when_the_walk_fails_the_hedge_goes_on_alone(autojump_clock: MockC
 async def test_when_both_fail_the_failure_that_came_last_is_told(autojump_clock: MockClock, mode: str) -> None:
     for first, second, says in ((3, 9, "theirs"), (9, 1, "ours")):
         ollama, openrouter = (
-            FakeProvider(refusal(401, "ours", after=first)),
-            FakeProvider(refusal(402, "theirs", after=second)),
+            FakeProvider(error_response(401, "ours", after=first)),
+            FakeProvider(error_response(402, "theirs", after=second)),
         )
         async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
             with pytest.raises(ErrUpstream, match=says) as raised:
@@ -146,7 +149,7 @@ async def test_when_both_fail_the_failure_that_came_last_is_told(autojump_clock:
 
 async def test_a_failure_ends_the_race_at_once_when_nobody_is_left(autojump_clock: MockClock) -> None:
     """The hedge is not waited for that will never start: its only route was taken by the walk."""
-    ollama, openrouter = FakeProvider(refusal(401, "ours")), FakeProvider(refusal(402, "theirs"))
+    ollama, openrouter = FakeProvider(error_response(401, "ours")), FakeProvider(error_response(402, "theirs"))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrUpstream, match="theirs"):
             await dispatcher(ask(*CHAIN))
@@ -156,10 +159,10 @@ async def test_a_failure_ends_the_race_at_once_when_nobody_is_left(autojump_cloc
 async def test_a_refusal_goes_back_whoever_says_it(autojump_clock: MockClock, mode: str) -> None:
     """The walk's at once; the hedge's when the walk, which may still succeed, has failed. Nobody else is asked."""
     risky = "the request was rejected because it was considered high risk"
-    kimi = FakeProvider(refusal(500))
+    kimi = FakeProvider(error_response(500))
     for script, hedge in (
-        (refusal(400, risky, after=3), SILENCE),
-        (refusal(500, "boom", after=9), refusal(400, risky)),
+        (error_response(400, risky, after=3), SILENCE),
+        (error_response(500, "boom", after=9), error_response(400, risky)),
     ):
         config = settings(policy={**POLICY, "retries": 0})
         ollama, openrouter = FakeProvider(script), FakeProvider(hedge)
@@ -172,8 +175,8 @@ async def test_a_refusal_goes_back_whoever_says_it(autojump_clock: MockClock, mo
 
 async def test_the_clock_of_a_hedge_runs_from_the_route_that_is_asked_now(autojump_clock: MockClock) -> None:
     """The walk fails at 1.5 s and moves on by itself; the third route is due 2 s after that."""
-    ollama = FakeProvider(refusal(401, after=1.5))
-    openrouter, kimi = FakeProvider(SILENCE), FakeProvider(refusal(500))
+    ollama = FakeProvider(error_response(401, after=1.5))
+    openrouter, kimi = FakeProvider(SILENCE), FakeProvider(error_response(500))
     config = settings(policy={**POLICY, "retries": 0}, timeout=10.0)
     async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter, kimi=kimi) as dispatcher:
         with pytest.raises(ErrTimeout):
@@ -192,7 +195,7 @@ async def test_a_hedge_runs_beside_retries_and_back_off(autojump_clock: MockCloc
 
 async def test_an_open_circuit_is_not_hedged_with(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(SILENCE)
-    openrouter, kimi = FakeProvider(refusal(500)), FakeProvider(refusal(500))
+    openrouter, kimi = FakeProvider(error_response(500)), FakeProvider(error_response(500))
     config = settings(timeout=10.0, policy={**POLICY, "retries": 0, "breaker_failures": 1, "breaker_cooldown": 99.0})
     async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter, kimi=kimi) as dispatcher:
         with pytest.raises(ErrUpstream):
@@ -215,7 +218,7 @@ async def test_the_deadline_ends_the_race_with_both(autojump_clock: MockClock, m
 
 @pytest.mark.parametrize("seconds", [1.0, 3.0], ids=["before the hedge", "in the race"])
 async def test_cancelled_in_a_race_nothing_is_left(autojump_clock: MockClock, mode: str, seconds: float) -> None:
-    ollama, openrouter = FakeProvider(Script(chunks=[(inf, line("a"))])), FakeProvider(SILENCE)
+    ollama, openrouter = FakeProvider(Script(chunks=[(inf, ollama_line("a"))])), FakeProvider(SILENCE)
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         with trio.move_on_after(seconds):
             await answer_of(dispatcher, ask(*CHAIN), mode)
@@ -225,7 +228,7 @@ async def test_cancelled_in_a_race_nothing_is_left(autojump_clock: MockClock, mo
 
 async def test_cancelled_in_the_moment_of_winning_nothing_is_left(autojump_clock: MockClock) -> None:
     """The moment is one of the scheduler's steps, so it is tried at each; the fake provider knows what is open."""
-    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(sse("From the other.", after=1))
+    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(completion_stream("From the other.", after=1))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         for steps in range(40):
             async with trio.open_nursery() as nursery:
@@ -262,7 +265,7 @@ async def test_when_both_answer_in_the_same_moment_one_wins_and_the_other_is_clo
             del seconds
             await signal.wait()
 
-    ollama, openrouter = OnSignal(ollama_answer("Hello.", mode)), OnSignal(openai_answer("Hello.", mode))
+    ollama, openrouter = OnSignal(ollama_in_mode("Hello.", mode)), OnSignal(openai_in_mode("Hello.", mode))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer_of, dispatcher, ask(*CHAIN), mode)

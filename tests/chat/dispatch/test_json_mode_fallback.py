@@ -16,13 +16,13 @@ from tools.kit.fake_providers import (
     Script,
     ask,
     completion,
-    json_body,
+    completion_stream,
+    encode_json,
+    ollama_answer,
     open_fake_dispatcher,
     read,
     settings,
-    sse,
     text_of,
-    whole,
 )
 
 SCHEMA = {
@@ -36,7 +36,7 @@ REFUSED = Script(
     chunks=[
         (
             0,
-            json_body(
+            encode_json(
                 {"error": {"message": "This response_format type is unavailable now", "type": "invalid_request_error"}}
             ),
         )
@@ -47,7 +47,7 @@ NO_ENDPOINTS = Script(
     chunks=[
         (
             0,
-            json_body(
+            encode_json(
                 {"error": {"code": 404, "message": "No endpoints found that can handle the requested parameters."}}
             ),
         )
@@ -94,7 +94,7 @@ OTHER_REFUSALS = [
 
 @pytest.mark.parametrize("message", OTHER_REFUSALS)
 async def test_the_callers_tools_and_images_are_not_the_format(autojump_clock: MockClock, message: str) -> None:
-    wrong = Script(status=400, chunks=[(0, json_body({"error": {"message": message}}))])
+    wrong = Script(status=400, chunks=[(0, encode_json({"error": {"message": message}}))])
     openrouter = FakeProvider(wrong)
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
     async with open_fake_dispatcher(openrouter=openrouter) as dispatcher:
@@ -136,7 +136,7 @@ async def test_an_answer_that_never_fits_is_an_error_that_says_where(autojump_cl
 
 
 async def test_a_stream_is_checked_as_well(autojump_clock: MockClock) -> None:
-    openrouter = FakeProvider(sse('{"city":', " 7}"), sse('{"city":', ' "Ghent"}'))
+    openrouter = FakeProvider(completion_stream('{"city":', " 7}"), completion_stream('{"city":', ' "Ghent"}'))
     async with open_fake_dispatcher(settings(policy={"retries": 0}), openrouter=openrouter) as dispatcher:
         pieces, error = await read(dispatcher, "openrouter/v/m", format=SCHEMA)
         assert text_of(pieces) == '{"city": 7}'  # what was sent is sent; that it was done is not said of it
@@ -147,7 +147,7 @@ async def test_a_stream_is_checked_as_well(autojump_clock: MockClock) -> None:
 
 
 async def test_ollama_enforces_the_schema_and_is_told_it_as_well(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(whole('{"city": "Ghent"}'))
+    ollama = FakeProvider(ollama_answer('{"city": "Ghent"}'))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         await dispatcher(ask(format=SCHEMA))
     assert ollama.requests[0].json["format"] == SCHEMA

@@ -11,10 +11,18 @@ from trio.testing import MockClock
 
 from lakehouse.chat.dispatch.model_catalog import FRESH_FOR, QUERY_TIMEOUT
 from lakehouse.chat.model.listing import ModelCard
-from tools.kit.fake_providers import SILENCE, FakeProvider, Script, json_body, open_fake_dispatcher, refusal, settings
+from tools.kit.fake_providers import (
+    SILENCE,
+    FakeProvider,
+    Script,
+    encode_json,
+    error_response,
+    open_fake_dispatcher,
+    settings,
+)
 
-TAGS = Script(chunks=[(0, json_body({"models": [{"name": "qwen3:8b", "modified_at": "2026-10-01T10:00:00Z"}]}))])
-LIST = Script(chunks=[(0, json_body({"data": [{"id": "v/m", "created": 7}, {"id": "v/n"}]}))])
+TAGS = Script(chunks=[(0, encode_json({"models": [{"name": "qwen3:8b", "modified_at": "2026-10-01T10:00:00Z"}]}))])
+LIST = Script(chunks=[(0, encode_json({"data": [{"id": "v/m", "created": 7}, {"id": "v/n"}]}))])
 KEY = {"OPENROUTER_API_KEY": "or-key"}
 
 
@@ -35,7 +43,7 @@ async def test_tiers_first_then_every_providers_models_under_names_that_lead_to_
 
 
 DEAD = {
-    "refuses": refusal(500),
+    "refuses": error_response(500),
     "resets": Script(error=httpx.ReadError("reset")),
     "is silent": SILENCE,
     "talks nonsense": Script(chunks=[(0, b"<html>")]),
@@ -57,7 +65,7 @@ async def test_one_dead_provider_does_not_spoil_the_list(
 
 
 async def test_the_list_is_kept_for_a_while_and_a_provider_that_died_keeps_its_own(autojump_clock: MockClock) -> None:
-    ollama, openrouter = FakeProvider(TAGS), FakeProvider(LIST, refusal(500))
+    ollama, openrouter = FakeProvider(TAGS), FakeProvider(LIST, error_response(500))
     async with open_fake_dispatcher(env=KEY, ollama=ollama, openrouter=openrouter) as dispatcher:
         first = await dispatcher.models()
         await trio.sleep(FRESH_FOR - 1)
@@ -88,7 +96,7 @@ async def test_one_who_leaves_does_not_take_the_list_from_the_others(autojump_cl
 
 async def test_a_probe_says_who_answers_and_how(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(Script(error=httpx.ConnectError("refused")))
-    openrouter = FakeProvider(refusal(401, "User not found.", after=0.25))
+    openrouter = FakeProvider(error_response(401, "User not found.", after=0.25))
     kimi = FakeProvider(Script(chunks=[(0, b"{}")]))
     async with open_fake_dispatcher(
         env={**KEY, "KIMI_API_KEY": "k"}, ollama=ollama, openrouter=openrouter, kimi=kimi

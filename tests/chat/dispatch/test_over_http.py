@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import trio
 
-from tools.kit.fake_providers import LAST, line
+from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, open_upstream
+from tools.kit.fake_providers import OLLAMA_END, ollama_line
 from tools.kit.in_process_service import make_config, open_service
-from tools.kit.scripted_upstream import ReceivedRequest, Upstream, open_upstream
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -27,12 +27,12 @@ class Slow:
 
     async def __call__(self, asked: ReceivedRequest, stream: trio.SocketStream) -> None:
         streamed = asked.json["stream"]
-        await stream.send_all(HEAD + (chunk(line("a")) if streamed else b""))
+        await stream.send_all(HEAD + (chunk(ollama_line("a")) if streamed else b""))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._deadlines, stream, nursery.cancel_scope)
             await self.go_on.wait()
             await stream.send_all(
-                chunk(LAST if streamed else LAST.replace(b'"content":""', b'"content":"a"')) + b"0\r\n\r\n"
+                chunk(OLLAMA_END if streamed else OLLAMA_END.replace(b'"content":""', b'"content":"a"')) + b"0\r\n\r\n"
             )
             self.ended.set()
             nursery.cancel_scope.cancel()
@@ -44,7 +44,7 @@ class Slow:
             rest.cancel()
 
 
-async def post_and_leave(url: str, ollama: Upstream, *, streamed: bool) -> None:
+async def post_and_leave(url: str, ollama: ScriptedUpstream, *, streamed: bool) -> None:
     """Ask, wait until the provider is asked (and its first piece is here), and close the connection."""
     host, _, port = url.removeprefix("http://").rpartition(":")
     body = b'{"model":"m","messages":[{"role":"user","content":"?"}],"stream":%b}' % (b"true" if streamed else b"false")

@@ -18,10 +18,10 @@ from tools.kit.fake_providers import (
     FakeProvider,
     ask,
     completion,
+    error_response,
+    ollama_answer,
     open_fake_dispatcher,
-    refusal,
     settings,
-    whole,
 )
 
 OF = ("ollama/m", "openrouter/v/m", "ollama_cloud/m")
@@ -32,7 +32,7 @@ def council(agree: int, *of: str, **fields: Any) -> Request:
 
 
 async def test_the_answer_is_what_enough_say_and_the_others_are_cancelled(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(whole('{"a": 1, "b": [2]}', after=1))
+    ollama = FakeProvider(ollama_answer('{"a": 1, "b": [2]}', after=1))
     openrouter = FakeProvider(completion('```json\n{"b":[2.0],"a":1}\n```').after(3))
     cloud = FakeProvider(SILENCE)
     async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter, ollama_cloud=cloud) as dispatcher:
@@ -47,7 +47,9 @@ async def test_the_answer_is_what_enough_say_and_the_others_are_cancelled(autoju
 
 
 async def test_all_are_asked_at_once(autojump_clock: MockClock) -> None:
-    providers: dict[str, Any] = {name: FakeProvider(whole("[1]", after=5)) for name in ("ollama", "ollama_cloud")}
+    providers: dict[str, Any] = {
+        name: FakeProvider(ollama_answer("[1]", after=5)) for name in ("ollama", "ollama_cloud")
+    }
     async with open_fake_dispatcher(**providers) as dispatcher:
         await dispatcher(council(3, "ollama/a", "ollama/b", "ollama_cloud/c"))
     assert trio.current_time() == 5.0
@@ -55,8 +57,8 @@ async def test_all_are_asked_at_once(autojump_clock: MockClock) -> None:
 
 
 async def test_too_few_that_agree_are_an_error_with_the_votes(autojump_clock: MockClock) -> None:
-    ollama, openrouter = FakeProvider(whole('{"a":1}', after=1)), FakeProvider(completion('{"a":2}').after(2))
-    cloud = FakeProvider(refusal(401, "unauthorized", after=3))
+    ollama, openrouter = FakeProvider(ollama_answer('{"a":1}', after=1)), FakeProvider(completion('{"a":2}').after(2))
+    cloud = FakeProvider(error_response(401, "unauthorized", after=3))
     async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter, ollama_cloud=cloud) as dispatcher:
         with pytest.raises(ErrUpstream) as raised:
             await dispatcher(council(2))
@@ -67,7 +69,7 @@ async def test_too_few_that_agree_are_an_error_with_the_votes(autojump_clock: Mo
 
 
 async def test_it_is_over_as_soon_as_too_few_can_agree(autojump_clock: MockClock) -> None:
-    ollama, openrouter = FakeProvider(whole('{"a":1}', after=1)), FakeProvider(completion('{"a":2}').after(2))
+    ollama, openrouter = FakeProvider(ollama_answer('{"a":1}', after=1)), FakeProvider(completion('{"a":2}').after(2))
     cloud = FakeProvider(SILENCE)
     async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter, ollama_cloud=cloud) as dispatcher:
         with pytest.raises(ErrUpstream, match="no 3 of 3"):
@@ -76,8 +78,8 @@ async def test_it_is_over_as_soon_as_too_few_can_agree(autojump_clock: MockClock
 
 
 async def test_a_member_has_its_own_retries_and_a_tier_its_fallbacks(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(OVERLOADED, whole("[1]"))
-    openrouter, cloud = FakeProvider(completion("[1]")), FakeProvider(refusal(401))
+    ollama = FakeProvider(OVERLOADED, ollama_answer("[1]"))
+    openrouter, cloud = FakeProvider(completion("[1]")), FakeProvider(error_response(401))
     config = settings(models={"second": ("ollama_cloud/m", "openrouter/v/m")})
     async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter, ollama_cloud=cloud) as dispatcher:
         answer = await dispatcher(council(2, "ollama/m", "second"))
@@ -95,7 +97,7 @@ async def test_one_deadline_covers_all(autojump_clock: MockClock) -> None:
 
 
 async def test_cancelled_nothing_is_left(autojump_clock: MockClock) -> None:
-    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(whole("[1]"))
+    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(ollama_answer("[1]"))
     async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         with trio.move_on_after(1):
             await dispatcher(council(2, "ollama/m", "ollama/n"))
@@ -104,7 +106,7 @@ async def test_cancelled_nothing_is_left(autojump_clock: MockClock) -> None:
 
 async def test_an_answer_that_does_not_fit_has_no_vote(autojump_clock: MockClock) -> None:
     schema = {"type": "object", "required": ["a"]}
-    ollama, openrouter = FakeProvider(whole('{"b":1}')), FakeProvider(completion('{"b":1}'))
+    ollama, openrouter = FakeProvider(ollama_answer('{"b":1}')), FakeProvider(completion('{"b":1}'))
     config = settings(policy={"retries": 0})
     async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrUpstream, match=r"no 2 of 2 models agree: .*failed"):
@@ -112,7 +114,7 @@ async def test_an_answer_that_does_not_fit_has_no_vote(autojump_clock: MockClock
 
 
 async def test_a_member_that_is_not_registered_is_404_and_nobody_is_asked(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(whole("[1]"))
+    ollama = FakeProvider(ollama_answer("[1]"))
     async with open_fake_dispatcher(env={}, ollama=ollama) as dispatcher:
         with pytest.raises(ErrProviderNotFound):
             await dispatcher(council(1, "ollama/m", "kimi/k3"))

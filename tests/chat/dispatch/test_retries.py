@@ -29,16 +29,16 @@ from tools.kit.fake_providers import (
     answer_of,
     ask,
     completion,
+    completion_stream,
     context,
-    json_body,
-    line,
+    encode_json,
+    error_response,
     ollama_answer,
+    ollama_in_mode,
+    ollama_line,
     open_fake_dispatcher,
-    openai_answer,
-    refusal,
+    openai_in_mode,
     settings,
-    sse,
-    whole,
 )
 
 
@@ -48,7 +48,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 async def test_an_answer_says_who_gave_it_and_what_it_cost(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(ollama_answer("Hello.", mode).after(0.25))
+    ollama = FakeProvider(ollama_in_mode("Hello.", mode).after(0.25))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("ollama/qwen3:8b"), mode)
     assert text == "Hello."
@@ -59,7 +59,7 @@ async def test_an_answer_says_who_gave_it_and_what_it_cost(autojump_clock: MockC
 
 
 async def test_a_passing_failure_is_retried_with_a_doubling_pause(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(OVERLOADED, refusal(500, "boom"), ollama_answer("Hello.", mode))
+    ollama = FakeProvider(OVERLOADED, error_response(500, "boom"), ollama_in_mode("Hello.", mode))
     async with open_fake_dispatcher(settings(policy={"retries": 3, "backoff": 0.25}), ollama=ollama) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
@@ -113,7 +113,7 @@ async def test_no_retries_means_one_attempt(autojump_clock: MockClock) -> None:
     "error", [httpx.ConnectError("refused"), httpx.ReadError("reset"), httpx.RemoteProtocolError("?")]
 )
 async def test_a_reset_before_the_head_is_retried(autojump_clock: MockClock, mode: str, error: Exception) -> None:
-    ollama = FakeProvider(Script(error=error), ollama_answer("Hello.", mode))
+    ollama = FakeProvider(Script(error=error), ollama_in_mode("Hello.", mode))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
@@ -124,7 +124,9 @@ async def test_a_reset_before_the_head_is_retried(autojump_clock: MockClock, mod
 
 
 async def test_retry_after_is_waited_out_with_the_jitter_on_top(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "3"}), ollama_answer("Hello.", mode))
+    ollama = FakeProvider(
+        error_response(429, "slow down", headers={"retry-after": "3"}), ollama_in_mode("Hello.", mode)
+    )
     async with open_fake_dispatcher(settings(policy={"backoff": 0.25}), ollama=ollama) as dispatcher:
         text, _ = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
@@ -134,8 +136,8 @@ async def test_retry_after_is_waited_out_with_the_jitter_on_top(autojump_clock: 
 async def test_a_retry_after_of_more_than_the_maximum_leaves_the_route_at_once(
     autojump_clock: MockClock, mode: str
 ) -> None:
-    ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "31"}))
-    openrouter = FakeProvider(openai_answer("From the other.", mode))
+    ollama = FakeProvider(error_response(429, "slow down", headers={"retry-after": "31"}))
+    openrouter = FakeProvider(openai_in_mode("From the other.", mode))
     async with open_fake_dispatcher(
         settings(policy={"max_retry_after": 30}), ollama=ollama, openrouter=openrouter
     ) as dispatcher:
@@ -146,7 +148,7 @@ async def test_a_retry_after_of_more_than_the_maximum_leaves_the_route_at_once(
 
 
 async def test_a_quota_that_lasts_for_days_is_passed_on_to_the_caller(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "259200"}))
+    ollama = FakeProvider(error_response(429, "slow down", headers={"retry-after": "259200"}))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         with pytest.raises(ErrRateLimited) as raised:
             await answer_of(dispatcher, ask(), mode)
@@ -175,8 +177,8 @@ ONWARD = [
 async def test_what_asking_again_does_not_mend_goes_to_the_next_route_at_once(
     autojump_clock: MockClock, mode: str, status: int, message: str, error_class: str
 ) -> None:
-    ollama = FakeProvider(refusal(status, message))
-    openrouter = FakeProvider(openai_answer("From the other.", mode))
+    ollama = FakeProvider(error_response(status, message))
+    openrouter = FakeProvider(openai_in_mode("From the other.", mode))
     async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("ollama/m", "openrouter/v/m"), mode)
     assert text == "From the other."
@@ -197,8 +199,8 @@ BACK = [
 async def test_what_the_provider_refused_as_the_callers_mistake_goes_back(
     autojump_clock: MockClock, mode: str, status: int, message: str, error_class: str
 ) -> None:
-    ollama = FakeProvider(refusal(status, message))
-    openrouter = FakeProvider(openai_answer("From the other.", mode))
+    ollama = FakeProvider(error_response(status, message))
+    openrouter = FakeProvider(openai_in_mode("From the other.", mode))
     async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrBadRequest) as raised:
             await answer_of(dispatcher, ask("ollama/m", "openrouter/v/m"), mode)
@@ -210,7 +212,7 @@ async def test_what_the_provider_refused_as_the_callers_mistake_goes_back(
 async def test_a_context_that_fits_nowhere_goes_back_as_the_callers_mistake(
     autojump_clock: MockClock, mode: str
 ) -> None:
-    overflow = refusal(400, "the prompt is longer than the context length currently available to the model")
+    overflow = error_response(400, "the prompt is longer than the context length currently available to the model")
     ollama = FakeProvider(overflow)
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         with pytest.raises(ErrBadRequest) as raised:
@@ -223,7 +225,9 @@ async def test_a_bad_key_is_the_operators_business_and_never_the_callers_401(
     autojump_clock: MockClock, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     message = "Invalid key or-key, secret question: Hello?"
-    openrouter = FakeProvider(Script(status=401, chunks=[(0, json_body({"error": {"code": 401, "message": message}}))]))
+    openrouter = FakeProvider(
+        Script(status=401, chunks=[(0, encode_json({"error": {"code": 401, "message": message}}))])
+    )
     with caplog.at_level(logging.ERROR, "lakehouse.chat"):
         async with open_fake_dispatcher(openrouter=openrouter) as dispatcher:
             with pytest.raises(ErrUpstream) as raised:
@@ -259,9 +263,9 @@ async def test_an_empty_answer_is_asked_for_once_more_and_not_oftener(
 
 
 async def test_an_error_in_a_200_is_what_it_says(autojump_clock: MockClock, mode: str) -> None:
-    envelope = json_body({"error": {"code": 502, "message": "Provider returned error"}})
+    envelope = encode_json({"error": {"code": 502, "message": "Provider returned error"}})
     first = Script(chunks=[(0, envelope)]) if mode == "whole" else Script(chunks=[(0, b"data: " + envelope + b"\n\n")])
-    openrouter = FakeProvider(first, openai_answer("Hello.", mode))
+    openrouter = FakeProvider(first, openai_in_mode("Hello.", mode))
     async with open_fake_dispatcher(openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("openrouter/v/m"), mode)
     assert text == "Hello."
@@ -301,7 +305,7 @@ async def test_an_answer_over_its_bound_is_an_error_and_not_kept(
 async def test_a_stream_that_comes_instead_of_a_whole_answer_is_folded_and_the_other_way_round(
     autojump_clock: MockClock,
 ) -> None:
-    openrouter = FakeProvider(sse("Hel", "lo."), completion("Hello."))
+    openrouter = FakeProvider(completion_stream("Hel", "lo."), completion("Hello."))
     async with open_fake_dispatcher(openrouter=openrouter) as dispatcher:
         assert (await dispatcher(ask("openrouter/v/m"))).content == "Hello."
         text, _ = await answer_of(dispatcher, ask("openrouter/v/m"), "stream")
@@ -312,7 +316,7 @@ async def test_a_stream_that_comes_instead_of_a_whole_answer_is_folded_and_the_o
 
 
 async def test_a_retry_that_would_begin_after_the_deadline_is_not_made(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "5"}))
+    ollama = FakeProvider(error_response(429, "slow down", headers={"retry-after": "5"}))
     async with open_fake_dispatcher(settings(timeout=5.0), ollama=ollama) as dispatcher:
         with pytest.raises(ErrRateLimited):
             await answer_of(dispatcher, ask(), mode)
@@ -320,7 +324,7 @@ async def test_a_retry_that_would_begin_after_the_deadline_is_not_made(autojump_
 
 
 async def test_a_deadline_around_the_call_counts_as_well(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(refusal(429, "slow down", headers={"retry-after": "5"}))
+    ollama = FakeProvider(error_response(429, "slow down", headers={"retry-after": "5"}))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         with pytest.raises(ErrRateLimited), trio.fail_after(4):
             await answer_of(dispatcher, ask(), mode)
@@ -328,7 +332,7 @@ async def test_a_deadline_around_the_call_counts_as_well(autojump_clock: MockClo
 
 
 async def test_one_deadline_covers_attempts_pauses_and_fallbacks_together(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(refusal(500, "boom", after=4))
+    ollama = FakeProvider(error_response(500, "boom", after=4))
     openrouter = FakeProvider(SILENCE)
     config = settings(timeout=10.0, policy={"retries": 1, "backoff": 1.0})
     async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter) as dispatcher:
@@ -362,7 +366,7 @@ async def test_a_fallback_that_cannot_end_in_time_is_not_begun(autojump_clock: M
 
 
 async def test_a_silent_route_is_left_for_the_next_and_not_retried(autojump_clock: MockClock, mode: str) -> None:
-    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(openai_answer("From the other.", mode))
+    ollama, openrouter = FakeProvider(SILENCE), FakeProvider(openai_in_mode("From the other.", mode))
     async with open_fake_dispatcher(
         settings(first_token_timeout=20.0), ollama=ollama, openrouter=openrouter
     ) as dispatcher:
@@ -382,14 +386,14 @@ async def test_on_the_last_route_a_stream_ends_at_first_token_timeout(autojump_c
 
 
 async def test_on_the_last_route_a_whole_answer_has_until_timeout(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(whole("At last.", after=170))
+    ollama = FakeProvider(ollama_answer("At last.", after=170))
     async with open_fake_dispatcher(settings(first_token_timeout=20.0, timeout=180.0), ollama=ollama) as dispatcher:
         assert (await dispatcher(ask())).content == "At last."
     assert trio.current_time() == 170.0
 
 
 async def test_a_route_whose_fallback_is_not_open_is_the_last_one(autojump_clock: MockClock) -> None:
-    ollama, openrouter = FakeProvider(whole("At last.", after=170)), FakeProvider(refusal(500))
+    ollama, openrouter = FakeProvider(ollama_answer("At last.", after=170)), FakeProvider(error_response(500))
     config = settings(first_token_timeout=20.0, policy={"breaker_failures": 1, "breaker_cooldown": 600.0})
     async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrUpstream):
@@ -400,7 +404,7 @@ async def test_a_route_whose_fallback_is_not_open_is_the_last_one(autojump_clock
 async def test_the_first_byte_of_a_whole_answer_is_a_piece_of_it_and_white_space_is_none(
     autojump_clock: MockClock,
 ) -> None:
-    answer = whole("Slowly.").chunks[0][1]
+    answer = ollama_answer("Slowly.").chunks[0][1]
     assert isinstance(answer, bytes)
     breathing = Script(chunks=[(5, b" \n")] * 99)
     speaking = Script(chunks=[(15, b" \n"), (4, answer[:1]), (50, answer[1:])])
@@ -418,7 +422,7 @@ async def test_the_first_byte_of_a_whole_answer_is_a_piece_of_it_and_white_space
 
 
 async def test_an_upstream_that_answers_timeout_is_asked_again(autojump_clock: MockClock, mode: str) -> None:
-    ollama = FakeProvider(refusal(504, "gateway timeout"), ollama_answer("Hello.", mode))
+    ollama = FakeProvider(error_response(504, "gateway timeout"), ollama_in_mode("Hello.", mode))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         text, _ = await answer_of(dispatcher, ask(), mode)
     assert text == "Hello."
@@ -430,7 +434,7 @@ async def test_an_upstream_that_answers_timeout_is_asked_again(autojump_clock: M
 async def test_a_provider_that_is_named_and_not_registered_is_404_and_nothing_is_called(
     autojump_clock: MockClock, mode: str
 ) -> None:
-    ollama = FakeProvider(ollama_answer("Hello.", mode))
+    ollama = FakeProvider(ollama_in_mode("Hello.", mode))
     async with open_fake_dispatcher(env={}, ollama=ollama) as dispatcher:
         for request in (ask("m:cloud"), ask("m", "openrouter/v/m")):
             with pytest.raises(ErrProviderNotFound, match=r"registered: ollama") as raised:
@@ -441,7 +445,7 @@ async def test_a_provider_that_is_named_and_not_registered_is_404_and_nothing_is
 
 async def test_a_tier_is_a_chain_and_its_answer_names_who_served(autojump_clock: MockClock, mode: str) -> None:
     config = settings(models={"judge": ("ollama/big", "openrouter/v/m")}, policy={"retries": 0})
-    ollama, openrouter = FakeProvider(OVERLOADED), FakeProvider(openai_answer("From the other.", mode))
+    ollama, openrouter = FakeProvider(OVERLOADED), FakeProvider(openai_in_mode("From the other.", mode))
     async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("judge"), mode)
     assert (text, answer.provider, answer.model) == ("From the other.", "openrouter", "v/m")
@@ -465,7 +469,7 @@ PHASES = {
     "waiting for the head": ([SILENCE], 1.0),
     "in the back-off": ([OVERLOADED], 0.2),
     "in the second attempt": ([OVERLOADED, SILENCE], 5.0),
-    "reading the body": ([Script(chunks=[(0.5, line("a")), (inf, b"")])], 1.0),
+    "reading the body": ([Script(chunks=[(0.5, ollama_line("a")), (inf, b"")])], 1.0),
     "reading a refusal": ([Script(status=500, chunks=[(0.5, b"{"), (inf, b"")])], 1.0),
 }
 
@@ -502,7 +506,7 @@ async def test_the_request_context_says_what_its_call_is_doing(autojump_clock: M
             seen.append((here.phase, here.upstream, here.model, here.attempt_count))
             return await super().handle_async_request(request)
 
-    ollama, openrouter = Watching(OVERLOADED), Watching(openai_answer("Hello.", mode))
+    ollama, openrouter = Watching(OVERLOADED), Watching(openai_in_mode("Hello.", mode))
     async with open_fake_dispatcher(
         settings(policy={"retries": 1}), ollama=ollama, openrouter=openrouter
     ) as dispatcher:

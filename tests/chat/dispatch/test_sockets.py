@@ -18,19 +18,19 @@ from lakehouse.chat.model.pieces import ContentPiece, Done, Piece
 from lakehouse.config import OpenRouterTable
 from lakehouse.core.errors import ErrUnavailable, ErrUpstream, LakehouseError
 from lakehouse.net.reactor import Reactor
-from tools.kit.dispatcher_over_sockets import HEAD, chunked, ollama_body, open_dispatcher_over_sockets
-from tools.kit.fake_providers import LAST, ask, context, event, line, read, settings
-from tools.kit.scripted_upstream import (
+from lakehouse.testing.upstreams import (
     ReceivedRequest,
-    Upstream,
+    ScriptedUpstream,
     answer_with,
     never_answer,
     open_upstream,
     respond,
 )
+from tools.kit.dispatcher_over_sockets import HEAD, chunked, ollama_body, open_dispatcher_over_sockets
+from tools.kit.fake_providers import OLLAMA_END, ask, completion_event, context, ollama_line, read, settings
 
 
-async def gone(ollama: Upstream, connections: int) -> None:
+async def gone(ollama: ScriptedUpstream, connections: int) -> None:
     """Wait until so many connections have ended there."""
     while ollama.closed < connections:
         await trio.sleep(0.005)
@@ -38,7 +38,9 @@ async def gone(ollama: Upstream, connections: int) -> None:
 
 async def test_answers_and_streams_that_were_read_to_their_end_share_one_connection() -> None:
     async with open_dispatcher_over_sockets(
-        answer_with(respond(ollama_body()), chunked(line("a"), line("b"), LAST), respond(ollama_body()))
+        answer_with(
+            respond(ollama_body()), chunked(ollama_line("a"), ollama_line("b"), OLLAMA_END), respond(ollama_body())
+        )
     ) as (
         dispatcher,
         ollama,
@@ -66,7 +68,7 @@ async def test_a_call_that_is_cancelled_closes_its_connection(mode: str) -> None
 
 async def test_a_stream_that_is_left_closes_its_connection() -> None:
     async def endless(_: ReceivedRequest, stream: trio.SocketStream) -> None:
-        await stream.send_all(chunked(line("a"), end=False))
+        await stream.send_all(chunked(ollama_line("a"), end=False))
         await stream.receive_some()
 
     async with open_dispatcher_over_sockets(endless) as (dispatcher, ollama):
@@ -88,7 +90,7 @@ FAULTS = {
 async def test_what_goes_wrong_on_a_real_connection_is_retried(
     answer: bytes, error: type[LakehouseError], mode: str
 ) -> None:
-    good = respond(ollama_body()) if mode == "whole" else chunked(line("Hello."), LAST)
+    good = respond(ollama_body()) if mode == "whole" else chunked(ollama_line("Hello."), OLLAMA_END)
     asked = 0
 
     async def once(_: ReceivedRequest, stream: trio.SocketStream) -> None:
@@ -116,7 +118,7 @@ async def test_what_goes_wrong_on_a_real_connection_is_retried(
 
 async def test_a_cut_stream_ends_in_an_error() -> None:
     async def cut(_: ReceivedRequest, stream: trio.SocketStream) -> None:
-        await stream.send_all(chunked(line("Hel"), end=False))
+        await stream.send_all(chunked(ollama_line("Hel"), end=False))
         await stream.aclose()
         raise trio.BrokenResourceError
 
@@ -174,7 +176,7 @@ async def test_a_queued_request_leaves_the_queue_when_cancelled_and_its_phase_sa
 
 async def test_a_hedge_over_real_connections_closes_the_loser() -> None:
     async def theirs(_: ReceivedRequest, stream: trio.SocketStream) -> None:
-        chunks = event({"content": "Hello."}, finish_reason="stop") + b"data: [DONE]\n\n"
+        chunks = completion_event({"content": "Hello."}, finish_reason="stop") + b"data: [DONE]\n\n"
         await stream.send_all(respond(chunks, content_type="text/event-stream"))
 
     with trio.fail_after(20):
@@ -254,7 +256,9 @@ async def test_what_a_refusal_says_of_the_wait_is_heard() -> None:
 
 
 @asynccontextmanager
-async def slowly(*chunks: bytes, end: bytes = b"", **chatd: Any) -> AsyncIterator[tuple[ServiceDispatcher, Upstream]]:
+async def slowly(
+    *chunks: bytes, end: bytes = b"", **chatd: Any
+) -> AsyncIterator[tuple[ServiceDispatcher, ScriptedUpstream]]:
     """A dispatcher whose sockets are looked after, before an Ollama that takes its time for each chunk."""
 
     async def script(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
@@ -277,7 +281,7 @@ async def slowly(*chunks: bytes, end: bytes = b"", **chatd: Any) -> AsyncIterato
             nursery.cancel_scope.cancel()
 
 
-WORDS = [line("a"), line("b"), line("c"), line("d")]
+WORDS = [ollama_line("a"), ollama_line("b"), ollama_line("c"), ollama_line("d")]
 
 
 def said(batches: Iterable[Sequence[Piece]]) -> list[str]:
@@ -285,7 +289,7 @@ def said(batches: Iterable[Sequence[Piece]]) -> list[str]:
 
 
 async def test_what_comes_meanwhile_is_handed_on_and_the_end_is_given() -> None:
-    async with slowly(*WORDS, LAST, end=b"0\r\n\r\n") as (dispatcher, _):
+    async with slowly(*WORDS, OLLAMA_END, end=b"0\r\n\r\n") as (dispatcher, _):
         handed: list[Sequence[Piece]] = []
         async with dispatcher.stream(ask()) as pieces:
             given = [batch async for batch in pieces.batches(handed.append)]
@@ -293,7 +297,7 @@ async def test_what_comes_meanwhile_is_handed_on_and_the_end_is_given() -> None:
 
 
 async def test_what_cannot_be_handed_on_at_once_is_waited_for() -> None:
-    async with slowly(*WORDS, LAST, end=b"0\r\n\r\n") as (dispatcher, _):
+    async with slowly(*WORDS, OLLAMA_END, end=b"0\r\n\r\n") as (dispatcher, _):
         told: list[str] = []
 
         def hand(batch: Sequence[Piece]) -> Awaitable[None]:
@@ -310,8 +314,8 @@ async def test_what_cannot_be_handed_on_at_once_is_waited_for() -> None:
 
 
 async def test_a_stream_that_rushes_lets_the_others_run() -> None:
-    burst = line("x" * 900) * 2_000
-    async with slowly(line("a"), burst, LAST, end=b"0\r\n\r\n") as (dispatcher, _):
+    burst = ollama_line("x" * 900) * 2_000
+    async with slowly(ollama_line("a"), burst, OLLAMA_END, end=b"0\r\n\r\n") as (dispatcher, _):
         turns = 0
         handed: Counter[int] = Counter()  # pieces by the turn in which they came
 
@@ -359,7 +363,10 @@ async def test_a_stream_that_is_cut_meanwhile_raises() -> None:
 
 
 async def test_an_error_right_behind_a_piece_that_is_handed_on_is_told_at_once() -> None:
-    async with slowly(line("a"), line("b"), line("c") + b'{"error":"boom"}\n') as (dispatcher, ollama):
+    async with slowly(ollama_line("a"), ollama_line("b"), ollama_line("c") + b'{"error":"boom"}\n') as (
+        dispatcher,
+        ollama,
+    ):
         handed: list[Sequence[Piece]] = []
         with pytest.raises(LakehouseError, match="boom") as caught, trio.fail_after(5):
             async with dispatcher.stream(ask()) as pieces:

@@ -15,22 +15,22 @@ from lakehouse.chat.model.pieces import ContentPiece, Done, ReasoningPiece, Tool
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrTimeout, ErrUpstream
 from tools.kit.fake_providers import (
-    LAST,
+    OLLAMA_END,
     OVERLOADED,
     FakeProvider,
     Script,
     ask,
+    completion_event,
+    completion_stream,
     context,
-    event,
-    line,
+    error_response,
+    ollama_answer,
+    ollama_line,
+    ollama_stream,
     open_fake_dispatcher,
     read,
-    refusal,
     settings,
-    sse,
-    stream,
     text_of,
-    whole,
 )
 
 CUT = httpx.ReadError("reset by peer")
@@ -40,7 +40,7 @@ DONE = b'data: {"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":5}}
 async def test_pieces_arrive_when_they_arrive_and_those_that_arrive_together_come_together(
     autojump_clock: MockClock,
 ) -> None:
-    chunks = [(1.0, line("a") + line("b")), (1.0, line("c")), (1.0, line("d") + LAST)]
+    chunks = [(1.0, ollama_line("a") + ollama_line("b")), (1.0, ollama_line("c")), (1.0, ollama_line("d") + OLLAMA_END)]
     ollama = FakeProvider(Script(chunks=chunks))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher, dispatcher.stream(ask()) as pieces:
         assert (pieces.provider, pieces.model, len(pieces.attempts)) == ("ollama", "m", 1)
@@ -52,7 +52,7 @@ async def test_pieces_arrive_when_they_arrive_and_those_that_arrive_together_com
 
 
 async def test_a_stream_has_exactly_one_end_and_it_is_the_last(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(stream("Hel", "lo.", gap=0.5))
+    ollama = FakeProvider(ollama_stream("Hel", "lo.", gap=0.5))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         pieces, error = await read(dispatcher)
     assert error is None
@@ -64,7 +64,7 @@ async def test_a_stream_has_exactly_one_end_and_it_is_the_last(autojump_clock: M
 
 
 async def test_a_failure_before_the_first_piece_is_raised_on_entering(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(refusal(500, "boom"))
+    ollama = FakeProvider(error_response(500, "boom"))
     async with open_fake_dispatcher(settings(policy={"retries": 0}), ollama=ollama) as dispatcher:
         manager = dispatcher.stream(ask())
         with pytest.raises(ErrUpstream, match="boom"):
@@ -75,9 +75,9 @@ async def test_before_the_first_piece_any_route_may_take_over(autojump_clock: Mo
     for broken in (
         Script(chunks=[(1, CUT)]),
         Script(chunks=[(1, b'{"error":"boom"}\n')]),
-        Script(chunks=[(0, line(""))]),
+        Script(chunks=[(0, ollama_line(""))]),
     ):
-        ollama, openrouter = FakeProvider(broken), FakeProvider(sse("From the other."))
+        ollama, openrouter = FakeProvider(broken), FakeProvider(completion_stream("From the other."))
         async with open_fake_dispatcher(
             settings(policy={"retries": 0}), ollama=ollama, openrouter=openrouter
         ) as dispatcher:
@@ -86,14 +86,17 @@ async def test_before_the_first_piece_any_route_may_take_over(autojump_clock: Mo
 
 
 BROKEN = {
-    "cut": (Script(chunks=[(0, line("Hel")), (1, CUT)]), "was cut"),
-    "end without an end mark": (Script(chunks=[(0, line("Hel"))]), "was cut"),
+    "cut": (Script(chunks=[(0, ollama_line("Hel")), (1, CUT)]), "was cut"),
+    "end without an end mark": (Script(chunks=[(0, ollama_line("Hel"))]), "was cut"),
     "error frame": (
-        Script(chunks=[(0, line("Hel")), (1, b'{"error":"model runner has unexpectedly stopped"}\n')]),
+        Script(chunks=[(0, ollama_line("Hel")), (1, b'{"error":"model runner has unexpectedly stopped"}\n')]),
         "runner",
     ),
-    "malformed event": (Script(chunks=[(0, line("Hel")), (1, b'{"message":{"cont\n'), (0, LAST)]), "could not be read"),
-    "half a line": (Script(chunks=[(0, line("Hel")), (1, LAST[:20])]), "was cut"),
+    "malformed event": (
+        Script(chunks=[(0, ollama_line("Hel")), (1, b'{"message":{"cont\n'), (0, OLLAMA_END)]),
+        "could not be read",
+    ),
+    "half a line": (Script(chunks=[(0, ollama_line("Hel")), (1, OLLAMA_END[:20])]), "was cut"),
 }
 
 
@@ -101,7 +104,7 @@ BROKEN = {
 async def test_after_the_first_piece_a_break_is_an_error_and_never_done(
     autojump_clock: MockClock, script: Script, says: str
 ) -> None:
-    ollama, openrouter = FakeProvider(script), FakeProvider(sse("From the other."))
+    ollama, openrouter = FakeProvider(script), FakeProvider(completion_stream("From the other."))
     async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         pieces, error = await read(dispatcher, "ollama/m", "openrouter/v/m")
     assert pieces == [ContentPiece("Hel")]
@@ -112,7 +115,7 @@ async def test_after_the_first_piece_a_break_is_an_error_and_never_done(
 
 
 async def test_an_error_that_came_with_the_last_pieces_is_told_at_once(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(Script(chunks=[(1, line("Hel") + b'{"error":"boom"}\n'), (inf, b"")]))
+    ollama = FakeProvider(Script(chunks=[(1, ollama_line("Hel") + b'{"error":"boom"}\n'), (inf, b"")]))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         pieces, error = await read(dispatcher)
     assert (text_of(pieces), trio.current_time()) == ("Hel", 1.0)
@@ -121,7 +124,7 @@ async def test_an_error_that_came_with_the_last_pieces_is_told_at_once(autojump_
 
 
 async def test_a_stream_that_broke_stays_over(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(stream("Hel", cut=CUT))
+    ollama = FakeProvider(ollama_stream("Hel", cut=CUT))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher, dispatcher.stream(ask()) as pieces:
         assert await anext(pieces) == ContentPiece("Hel")
         with pytest.raises(ErrUpstream):
@@ -134,15 +137,17 @@ async def test_a_stream_that_broke_stays_over(autojump_clock: MockClock) -> None
 
 
 HONEST = {
-    "no [DONE]": [(0, event({"content": "Hello."}, finish_reason="stop"))],
-    "data after [DONE]": [(0, event({"content": "Hello."}, finish_reason="stop") + DONE + b'data: {"cost":"0.1"}\n\n')],
-    "reset after the finish reason": [(0, event({"content": "Hello."}, finish_reason="stop")), (0, CUT)],
-    "open after [DONE]": [(0, event({"content": "Hello."}, finish_reason="stop") + DONE), (inf, b"")],
+    "no [DONE]": [(0, completion_event({"content": "Hello."}, finish_reason="stop"))],
+    "data after [DONE]": [
+        (0, completion_event({"content": "Hello."}, finish_reason="stop") + DONE + b'data: {"cost":"0.1"}\n\n')
+    ],
+    "reset after the finish reason": [(0, completion_event({"content": "Hello."}, finish_reason="stop")), (0, CUT)],
+    "open after [DONE]": [(0, completion_event({"content": "Hello."}, finish_reason="stop") + DONE), (inf, b"")],
     "comments for ever after [DONE]": [
-        (0, event({"content": "Hello."}, finish_reason="stop") + DONE),
+        (0, completion_event({"content": "Hello."}, finish_reason="stop") + DONE),
         *[(1, b": hm\n")] * 99,
     ],
-    "silent after the finish reason": [(0, event({"content": "Hello."}, finish_reason="stop")), (inf, b"")],
+    "silent after the finish reason": [(0, completion_event({"content": "Hello."}, finish_reason="stop")), (inf, b"")],
 }
 
 
@@ -157,7 +162,7 @@ async def test_an_answer_that_is_proven_whole_is_done(
 
 
 async def test_what_may_follow_the_end_mark_is_waited_for_two_seconds(autojump_clock: MockClock) -> None:
-    end = event({"content": "Hello."}, finish_reason="stop") + DONE
+    end = completion_event({"content": "Hello."}, finish_reason="stop") + DONE
     opencode = FakeProvider(Script(chunks=[(0, end), (1.5, b'data: {"choices":[],"cost":"0.25"}\n\n'), (inf, b"")]))
     async with open_fake_dispatcher(opencode=opencode) as dispatcher:
         pieces, _ = await read(dispatcher, "opencode/glm-5.2")
@@ -171,7 +176,7 @@ async def test_what_may_follow_the_end_mark_is_waited_for_two_seconds(autojump_c
 
 
 async def test_no_total_limit_cuts_a_stream_that_has_begun(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(stream(*"abcdefghij", gap=9.0))
+    ollama = FakeProvider(ollama_stream(*"abcdefghij", gap=9.0))
     config = settings(timeout=10.0, first_token_timeout=10.0, idle_timeout=10.0)
     async with open_fake_dispatcher(config, ollama=ollama) as dispatcher:
         pieces, error = await read(dispatcher)
@@ -180,7 +185,7 @@ async def test_no_total_limit_cuts_a_stream_that_has_begun(autojump_clock: MockC
 
 
 async def test_the_whole_deadline_ends_a_search_for_the_first_piece(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(stream("a", gap=inf))
+    ollama = FakeProvider(ollama_stream("a", gap=inf))
     async with open_fake_dispatcher(settings(timeout=10.0, first_token_timeout=60.0), ollama=ollama) as dispatcher:
         _, error = await read(dispatcher)
     assert isinstance(error, ErrTimeout)
@@ -189,7 +194,7 @@ async def test_the_whole_deadline_ends_a_search_for_the_first_piece(autojump_clo
 
 
 async def test_a_stream_that_stalls_ends_at_idle_timeout(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(Script(chunks=[(5, line("Hel")), (inf, b"")]))
+    ollama = FakeProvider(Script(chunks=[(5, ollama_line("Hel")), (inf, b"")]))
     async with open_fake_dispatcher(settings(idle_timeout=30.0), ollama=ollama) as dispatcher:
         pieces, error = await read(dispatcher)
     assert text_of(pieces) == "Hel"
@@ -200,7 +205,7 @@ async def test_a_stream_that_stalls_ends_at_idle_timeout(autojump_clock: MockClo
 
 async def test_keep_alive_comments_are_no_pieces_before_the_first(autojump_clock: MockClock) -> None:
     processing = Script(chunks=[(3, b": OPENROUTER PROCESSING\n\n")] * 99)
-    openrouter, kimi = FakeProvider(processing), FakeProvider(refusal(500))
+    openrouter, kimi = FakeProvider(processing), FakeProvider(error_response(500))
     async with open_fake_dispatcher(settings(first_token_timeout=20.0), openrouter=openrouter, kimi=kimi) as dispatcher:
         _, error = await read(dispatcher, "openrouter/v/m")
     assert isinstance(error, ErrTimeout)
@@ -210,12 +215,17 @@ async def test_keep_alive_comments_are_no_pieces_before_the_first(autojump_clock
 
 @pytest.mark.parametrize(
     "nothing",
-    [b": OPENROUTER PROCESSING\n\n", event({"content": None}), event({"role": "assistant"}), event({"content": ""})],
+    [
+        b": OPENROUTER PROCESSING\n\n",
+        completion_event({"content": None}),
+        completion_event({"role": "assistant"}),
+        completion_event({"content": ""}),
+    ],
 )
 async def test_keep_alive_comments_and_empty_events_are_no_pieces_after_it(
     autojump_clock: MockClock, nothing: bytes
 ) -> None:
-    openrouter = FakeProvider(Script(chunks=[(0, event({"content": "Hel"})), *[(3, nothing)] * 99]))
+    openrouter = FakeProvider(Script(chunks=[(0, completion_event({"content": "Hel"})), *[(3, nothing)] * 99]))
     async with open_fake_dispatcher(settings(idle_timeout=20.0), openrouter=openrouter) as dispatcher:
         pieces, error = await read(dispatcher, "openrouter/v/m")
     assert text_of(pieces) == "Hel"
@@ -224,8 +234,8 @@ async def test_keep_alive_comments_and_empty_events_are_no_pieces_after_it(
 
 
 async def test_text_that_is_held_back_for_its_format_is_no_silence_after_a_comment(autojump_clock: MockClock) -> None:
-    some = (8.0, event({"content": "1"}))
-    chunks = [some, (0, b": keep-alive\n\n"), *[some] * 20, (0, event({}, finish_reason="stop") + DONE)]
+    some = (8.0, completion_event({"content": "1"}))
+    chunks = [some, (0, b": keep-alive\n\n"), *[some] * 20, (0, completion_event({}, finish_reason="stop") + DONE)]
     config = settings(timeout=20.0, first_token_timeout=10.0, idle_timeout=10.0)
     async with open_fake_dispatcher(config, opencode=FakeProvider(Script(chunks=chunks))) as dispatcher:
         pieces, error = await read(dispatcher, "opencode/deepseek-v4-flash", format={"type": "integer"})
@@ -235,7 +245,7 @@ async def test_text_that_is_held_back_for_its_format_is_no_silence_after_a_comme
 
 async def test_a_tool_call_that_takes_long_to_write_is_no_silence(autojump_clock: MockClock) -> None:
     def fragment(arguments: str, **call: object) -> bytes:
-        return event(
+        return completion_event(
             {
                 "tool_calls": [
                     {"index": 0, **call, "function": {"arguments": arguments, **({"name": "f"} if call else {})}}
@@ -244,7 +254,7 @@ async def test_a_tool_call_that_takes_long_to_write_is_no_silence(autojump_clock
         )
 
     chunks = [(8.0, fragment('{"a":"', id="c1")), *[(8.0, fragment("x"))] * 20, (8.0, fragment('"}'))]
-    openrouter = FakeProvider(Script(chunks=[*chunks, (0, event({}, finish_reason="tool_calls") + DONE)]))
+    openrouter = FakeProvider(Script(chunks=[*chunks, (0, completion_event({}, finish_reason="tool_calls") + DONE)]))
     config = settings(timeout=20.0, first_token_timeout=10.0, idle_timeout=10.0)
     async with open_fake_dispatcher(config, openrouter=openrouter) as dispatcher:
         pieces, error = await read(dispatcher, "openrouter/v/m")
@@ -257,7 +267,7 @@ async def test_a_tool_call_that_takes_long_to_write_is_no_silence(autojump_clock
 
 
 async def test_time_that_the_client_takes_is_not_the_upstreams_silence(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(stream("a", "b", gap=1.0))
+    ollama = FakeProvider(ollama_stream("a", "b", gap=1.0))
     async with (
         open_fake_dispatcher(settings(idle_timeout=5.0), ollama=ollama) as dispatcher,
         dispatcher.stream(ask()) as pieces,
@@ -273,7 +283,7 @@ async def test_time_that_the_client_takes_is_not_the_upstreams_silence(autojump_
 
 
 async def test_leaving_early_closes_the_connection_at_once(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(stream(*"abc", gap=1.0))
+    ollama = FakeProvider(ollama_stream(*"abc", gap=1.0))
     here = context()
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         async with dispatcher.stream(ask(), context=here) as pieces:
@@ -286,7 +296,7 @@ async def test_leaving_early_closes_the_connection_at_once(autojump_clock: MockC
 async def test_a_stream_that_its_client_leaves_still_tells_what_was_known_of_its_cost(
     autojump_clock: MockClock,
 ) -> None:
-    counted = event({"content": "Hel"})[:-3] + b',"usage":{"prompt_tokens":11,"completion_tokens":1}}\n\n'
+    counted = completion_event({"content": "Hel"})[:-3] + b',"usage":{"prompt_tokens":11,"completion_tokens":1}}\n\n'
     openrouter = FakeProvider(Script(chunks=[(0, counted), (inf, b"")]))
     here = context()
     async with (
@@ -300,7 +310,7 @@ async def test_a_stream_that_its_client_leaves_still_tells_what_was_known_of_its
 
 @pytest.mark.parametrize("seconds", [0.5, 1.5, 3.5], ids=["before the first piece", "between pieces", "after a stall"])
 async def test_cancelled_in_a_stream_nothing_is_left(autojump_clock: MockClock, seconds: float) -> None:
-    ollama = FakeProvider(Script(chunks=[(1, line("a")), (1, line("b")), (inf, b"")]))
+    ollama = FakeProvider(Script(chunks=[(1, ollama_line("a")), (1, ollama_line("b")), (inf, b"")]))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         with trio.move_on_after(seconds):
             await read(dispatcher)
@@ -315,8 +325,8 @@ RESUME = {"on_cut": "resume", "retries": 0}
 
 
 async def test_another_route_goes_on_from_exactly_the_text_that_was_sent(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(stream("Once upon", " a ti", gap=1.0, cut=CUT))
-    openrouter = FakeProvider(sse("Once", " upon a", " time", ", there was.", gap=1.0))
+    ollama = FakeProvider(ollama_stream("Once upon", " a ti", gap=1.0, cut=CUT))
+    openrouter = FakeProvider(completion_stream("Once", " upon a", " time", ", there was.", gap=1.0))
     async with open_fake_dispatcher(settings(policy=RESUME), ollama=ollama, openrouter=openrouter) as dispatcher:
         pieces, error = await read(dispatcher, "ollama/m", "openrouter/v/m")
     assert error is None
@@ -336,8 +346,8 @@ async def test_another_route_goes_on_from_exactly_the_text_that_was_sent(autojum
 
 
 async def test_a_stalled_stream_is_resumed_too_and_retries_are_the_fallbacks_own(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(Script(chunks=[(0, line("Once")), (inf, b"")]))
-    openrouter = FakeProvider(Script(status=503), sse("Once upon a time."))
+    ollama = FakeProvider(Script(chunks=[(0, ollama_line("Once")), (inf, b"")]))
+    openrouter = FakeProvider(Script(status=503), completion_stream("Once upon a time."))
     config = settings(idle_timeout=10.0, policy={"on_cut": "resume", "backoff": 1.0})
     async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter) as dispatcher:
         pieces, error = await read(dispatcher, "ollama/m", "openrouter/v/m")
@@ -356,10 +366,13 @@ DIFFERENT = {
 async def test_an_answer_that_does_not_begin_with_what_was_sent_ends_in_an_error(
     autojump_clock: MockClock, text: str, reasoning: str | None
 ) -> None:
-    ollama = FakeProvider(stream("Once upon", cut=CUT))
-    chunks = [(0.0, event({"content": text, "reasoning": reasoning})), (0.0, event({}, finish_reason="stop") + DONE)]
+    ollama = FakeProvider(ollama_stream("Once upon", cut=CUT))
+    chunks = [
+        (0.0, completion_event({"content": text, "reasoning": reasoning})),
+        (0.0, completion_event({}, finish_reason="stop") + DONE),
+    ]
     openrouter = FakeProvider(Script(chunks=chunks))
-    kimi = FakeProvider(refusal(500))
+    kimi = FakeProvider(error_response(500))
     async with open_fake_dispatcher(
         settings(policy=RESUME), ollama=ollama, openrouter=openrouter, kimi=kimi
     ) as dispatcher:
@@ -373,13 +386,19 @@ async def test_an_answer_that_does_not_begin_with_what_was_sent_ends_in_an_error
 
 async def test_reasoning_is_compared_as_well(autojump_clock: MockClock) -> None:
     first: list[tuple[float, bytes | Exception]] = [
-        (0, event({"reasoning": "Hm, "})),
-        (0, event({"content": "On"})),
+        (0, completion_event({"reasoning": "Hm, "})),
+        (0, completion_event({"content": "On"})),
         (0, CUT),
     ]
-    same = [(0, event({"reasoning": "Hm, "})), (0, event({"content": "Once."}, finish_reason="stop") + DONE)]
-    other = [(0, event({"reasoning": "Well, "})), (0, event({"content": "Once."}, finish_reason="stop") + DONE)]
-    none = [(0, event({"content": "Once."}, finish_reason="stop") + DONE)]
+    same = [
+        (0, completion_event({"reasoning": "Hm, "})),
+        (0, completion_event({"content": "Once."}, finish_reason="stop") + DONE),
+    ]
+    other = [
+        (0, completion_event({"reasoning": "Well, "})),
+        (0, completion_event({"content": "Once."}, finish_reason="stop") + DONE),
+    ]
+    none = [(0, completion_event({"content": "Once."}, finish_reason="stop") + DONE)]
     for again, ends_well in ((same, True), (other, False), (none, False)):
         openrouter = FakeProvider(Script(chunks=first), Script(chunks=again))
         async with open_fake_dispatcher(settings(policy=RESUME), openrouter=openrouter) as dispatcher:
@@ -391,8 +410,8 @@ async def test_reasoning_is_compared_as_well(autojump_clock: MockClock) -> None:
 
 async def test_a_tool_call_that_was_sent_cannot_be_resumed(autojump_clock: MockClock) -> None:
     call = {"function": {"name": "f", "arguments": {}}}
-    sent = line("", message={"role": "assistant", "content": "", "tool_calls": [call]})
-    ollama, openrouter = FakeProvider(Script(chunks=[(0, sent), (0, CUT)])), FakeProvider(sse("Hello."))
+    sent = ollama_line("", message={"role": "assistant", "content": "", "tool_calls": [call]})
+    ollama, openrouter = FakeProvider(Script(chunks=[(0, sent), (0, CUT)])), FakeProvider(completion_stream("Hello."))
     async with open_fake_dispatcher(settings(policy=RESUME), ollama=ollama, openrouter=openrouter) as dispatcher:
         pieces, error = await read(dispatcher, "ollama/m", "openrouter/v/m")
     assert [type(piece) for piece in pieces] == [ToolCallPiece]
@@ -401,7 +420,7 @@ async def test_a_tool_call_that_was_sent_cannot_be_resumed(autojump_clock: MockC
 
 
 async def test_when_nobody_can_go_on_the_cut_is_what_is_told(autojump_clock: MockClock) -> None:
-    ollama, openrouter = FakeProvider(stream("Once", cut=CUT)), FakeProvider(refusal(500, "boom"))
+    ollama, openrouter = FakeProvider(ollama_stream("Once", cut=CUT)), FakeProvider(error_response(500, "boom"))
     async with open_fake_dispatcher(settings(policy=RESUME), ollama=ollama, openrouter=openrouter) as dispatcher:
         _, error = await read(dispatcher, "ollama/m", "openrouter/v/m")
         _, alone = await read(dispatcher, "ollama/m")
@@ -413,7 +432,12 @@ async def test_when_nobody_can_go_on_the_cut_is_what_is_told(autojump_clock: Moc
 
 
 async def test_a_stream_can_be_resumed_more_than_once(autojump_clock: MockClock) -> None:
-    ollama = FakeProvider(stream("On", cut=CUT), stream("Once up", cut=CUT), stream("O", cut=CUT), stream("Once upon."))
+    ollama = FakeProvider(
+        ollama_stream("On", cut=CUT),
+        ollama_stream("Once up", cut=CUT),
+        ollama_stream("O", cut=CUT),
+        ollama_stream("Once upon."),
+    )
     async with open_fake_dispatcher(settings(policy=RESUME), ollama=ollama) as dispatcher:
         pieces, error = await read(dispatcher, "a", "b", "c", "d")
     assert (text_of(pieces), error) == ("Once upon.", None)
@@ -421,7 +445,10 @@ async def test_a_stream_can_be_resumed_more_than_once(autojump_clock: MockClock)
 
 async def test_a_refusal_in_the_middle_is_not_resumed(autojump_clock: MockClock) -> None:
     refused = b'{"error":"the request was rejected because it was considered high risk"}\n'
-    ollama, openrouter = FakeProvider(Script(chunks=[(0, line("Once")), (0, refused)])), FakeProvider(sse("Once upon."))
+    ollama, openrouter = (
+        FakeProvider(Script(chunks=[(0, ollama_line("Once")), (0, refused)])),
+        FakeProvider(completion_stream("Once upon.")),
+    )
     async with open_fake_dispatcher(settings(policy=RESUME), ollama=ollama, openrouter=openrouter) as dispatcher:
         _, error = await read(dispatcher, "ollama/m", "openrouter/v/m")
     assert error is not None
@@ -471,9 +498,9 @@ class Phased(FakeProvider):
 @pytest.mark.parametrize(
     ("mode", "script", "after"),
     [
-        ("whole", whole(after=5), 1.0),
-        ("stream", stream("a", "b", gap=2.5), 1.0),
-        ("stream", stream("a", "b", gap=2.5), 4.0),
+        ("whole", ollama_answer(after=5), 1.0),
+        ("stream", ollama_stream("a", "b", gap=2.5), 1.0),
+        ("stream", ollama_stream("a", "b", gap=2.5), 4.0),
     ],
     ids=["whole", "before the first piece", "between pieces"],
 )
@@ -491,7 +518,7 @@ async def test_what_a_client_that_left_had_ordered_is_read_on_for_its_usage(
 
 @pytest.mark.parametrize("mode", ["whole", "stream"])
 async def test_reading_on_has_an_end(autojump_clock: MockClock, mode: str) -> None:
-    ollama = Phased(Script(chunks=[(1, line("a")), *[(1, line("b"))] * 999]))
+    ollama = Phased(Script(chunks=[(1, ollama_line("a")), *[(1, ollama_line("b"))] * 999]))
     async with open_fake_dispatcher(settings(policy={"on_disconnect": 10.0}), ollama=ollama) as dispatcher:
         await left(dispatcher, 3.5, mode=mode)
         assert ollama.open == 0
@@ -500,7 +527,7 @@ async def test_reading_on_has_an_end(autojump_clock: MockClock, mode: str) -> No
 
 @pytest.mark.parametrize("mode", ["whole", "stream"])
 async def test_only_a_client_that_left_is_read_on_for(autojump_clock: MockClock, mode: str) -> None:
-    ollama = Phased(Script(chunks=[(1, line("a")), (99, LAST)]))
+    ollama = Phased(Script(chunks=[(1, ollama_line("a")), (99, OLLAMA_END)]))
     async with open_fake_dispatcher(settings(policy={"on_disconnect": 10.0}), ollama=ollama) as dispatcher:
         await left(dispatcher, 3.5, mode=mode, gone=False)
         assert ollama.open == 0
@@ -508,7 +535,7 @@ async def test_only_a_client_that_left_is_read_on_for(autojump_clock: MockClock,
 
 
 async def test_by_default_a_client_that_left_ends_it_at_once(autojump_clock: MockClock) -> None:
-    ollama = Phased(whole(after=5))
+    ollama = Phased(ollama_answer(after=5))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         await left(dispatcher, 1.0, mode="whole")
         assert ollama.open == 0
@@ -522,7 +549,7 @@ async def test_where_nothing_was_sent_yet_there_is_nothing_to_learn(autojump_clo
             return await super().handle_async_request(request)
 
     config = settings(policy={"on_disconnect": 10.0})
-    async with open_fake_dispatcher(config, ollama=Connecting(whole(after=5))) as dispatcher:
+    async with open_fake_dispatcher(config, ollama=Connecting(ollama_answer(after=5))) as dispatcher:
         await left(dispatcher, 1.0, mode="whole")
     assert trio.current_time() == 1.0
     async with open_fake_dispatcher(config, ollama=Phased(OVERLOADED)) as dispatcher:  # in the back-off
@@ -531,7 +558,7 @@ async def test_where_nothing_was_sent_yet_there_is_nothing_to_learn(autojump_clo
 
 
 async def test_reading_on_is_part_of_no_later_attempt(autojump_clock: MockClock) -> None:
-    ollama = Phased(refusal(500, after=5), whole())
+    ollama = Phased(error_response(500, after=5), ollama_answer())
     async with open_fake_dispatcher(settings(policy={"on_disconnect": 60.0}), ollama=ollama) as dispatcher:
         await left(dispatcher, 1.0, mode="whole")
     assert len(ollama.requests) == 1
@@ -539,7 +566,7 @@ async def test_reading_on_is_part_of_no_later_attempt(autojump_clock: MockClock)
 
 
 async def test_reading_on_costs_a_patient_client_nothing(autojump_clock: MockClock) -> None:
-    ollama = Phased(OVERLOADED, stream("a", "b", gap=1.0))
+    ollama = Phased(OVERLOADED, ollama_stream("a", "b", gap=1.0))
     config = settings(policy={"on_disconnect": 10.0, "retries": 1})
     async with (
         open_fake_dispatcher(config, ollama=ollama) as dispatcher,

@@ -16,9 +16,16 @@ from lakehouse.chat.dispatch.transport.interface import ProviderResponse, Provid
 from lakehouse.chat.dispatch.transport.via_httpx import HttpxTransport
 from lakehouse.chat.dispatch.transport.via_pool import PoolTransport
 from lakehouse.core.errors import LakehouseError
+from lakehouse.testing.upstreams import (
+    ScriptedUpstream,
+    UpstreamScript,
+    answer_with,
+    never_answer,
+    open_upstream,
+    respond,
+)
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream as Pool
-from tools.kit.scripted_upstream import Script, Upstream, answer_with, never_answer, open_upstream, respond
 
 HEADERS = ((b"X-Test", b"a"), (b"x-test", b"b"))
 CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -56,7 +63,7 @@ def opener(request: pytest.FixtureRequest) -> Opener:
 
 
 @asynccontextmanager
-async def provider(opener: Opener, script: Script) -> AsyncIterator[tuple[ProviderTransport, Upstream]]:
+async def provider(opener: Opener, script: UpstreamScript) -> AsyncIterator[tuple[ProviderTransport, ScriptedUpstream]]:
     """A scripted provider and the transport to it."""
     with trio.fail_after(20):
         async with open_upstream(script) as upstream:

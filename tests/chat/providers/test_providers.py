@@ -25,18 +25,18 @@ from tools.kit.fake_providers import (
     Script,
     ask,
     completion,
+    completion_stream,
     context,
-    json_body,
+    encode_json,
+    ollama_answer,
+    ollama_stream,
     open_fake_dispatcher,
     settings,
-    sse,
-    stream,
-    whole,
 )
 
 MESSAGE = {"type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "Hi."}]}
 MESSAGES_ANSWER = Script(
-    chunks=[(0, json_body({**MESSAGE, "stop_reason": "end_turn", "usage": {"input_tokens": 3, "output_tokens": 2}}))]
+    chunks=[(0, encode_json({**MESSAGE, "stop_reason": "end_turn", "usage": {"input_tokens": 3, "output_tokens": 2}}))]
 )
 RESPONSE = {
     "id": "r",
@@ -45,7 +45,7 @@ RESPONSE = {
     "output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi."}]}],
     "usage": {"input_tokens": 3, "output_tokens": 2},
 }
-RESPONSES_ANSWER = Script(chunks=[(0, json_body(RESPONSE))])
+RESPONSES_ANSWER = Script(chunks=[(0, encode_json(RESPONSE))])
 
 COMMON = {
     "user-agent": f"lakehouse/{__version__}",
@@ -71,7 +71,7 @@ def headers_of(request: httpx.Request) -> dict[str, str]:
 
 
 async def test_ollama(autojump_clock: MockClock) -> None:
-    request = await sent(ask("ollama/qwen3:8b"), whole(), provider="ollama")
+    request = await sent(ask("ollama/qwen3:8b"), ollama_answer(), provider="ollama")
     assert str(request.url) == "http://127.0.0.1:11434/api/chat"
     assert headers_of(request) == COMMON
     assert msgspec.json.decode(request.content) == {
@@ -83,16 +83,16 @@ async def test_ollama(autojump_clock: MockClock) -> None:
 
 
 async def test_ollama_thinks_when_the_caller_or_the_configuration_says_so(autojump_clock: MockClock) -> None:
-    asked = await sent(ask(think="high"), whole(), provider="ollama")
+    asked = await sent(ask(think="high"), ollama_answer(), provider="ollama")
     assert msgspec.json.decode(asked.content)["think"] == "high"
-    asked = await sent(ask(), whole(), provider="ollama", config=settings(think=True))
+    asked = await sent(ask(), ollama_answer(), provider="ollama", config=settings(think=True))
     assert msgspec.json.decode(asked.content)["think"] is True
 
 
 async def test_ollama_cloud_is_asked_natively_with_a_bearer_key_and_without_the_suffix(
     autojump_clock: MockClock,
 ) -> None:
-    request = await sent(ask("kimi-k2.6:cloud"), whole(), provider="ollama_cloud")
+    request = await sent(ask("kimi-k2.6:cloud"), ollama_answer(), provider="ollama_cloud")
     assert str(request.url) == "https://ollama.com/api/chat"
     assert headers_of(request) == {**COMMON, "authorization": "Bearer ok"}
     assert msgspec.json.decode(request.content)["model"] == "kimi-k2.6"
@@ -205,7 +205,7 @@ async def test_kimi_through_chat(autojump_clock: MockClock) -> None:
 
 
 async def test_the_embedded_model_is_asked_for_a_stream_whatever_was_asked_of_us(autojump_clock: MockClock) -> None:
-    local = FakeProvider(sse("Hel", "lo."))
+    local = FakeProvider(completion_stream("Hel", "lo."))
     server = LocalServer(base_url="http://127.0.0.1:4711/v1", api_key="secret", model="demo")
     config = settings(default="local", ollama_url="")
     async with open_service_dispatcher(config, env={}, local=server, transports={"local": local}) as dispatcher:
@@ -223,15 +223,15 @@ async def test_the_embedded_model_is_asked_for_a_stream_whatever_was_asked_of_us
 async def test_a_whole_answer_of_the_embedded_model_has_until_timeout(autojump_clock: MockClock) -> None:
     server = LocalServer(base_url="http://127.0.0.1:4711/v1", api_key="secret", model="demo")
     config = settings(default="local", ollama_url="", first_token_timeout=20.0, timeout=180.0)
-    local = FakeProvider(sse("Hello.", after=170))
+    local = FakeProvider(completion_stream("Hello.", after=170))
     async with open_service_dispatcher(config, env={}, local=server, transports={"local": local}) as dispatcher:
         assert (await dispatcher(ask("demo"))).content == "Hello."
 
 
 async def test_a_key_goes_to_its_own_provider_and_to_no_other(autojump_clock: MockClock) -> None:
     providers = {
-        "ollama": (FakeProvider(whole()), "ollama/m"),
-        "ollama_cloud": (FakeProvider(whole()), "m:cloud"),
+        "ollama": (FakeProvider(ollama_answer()), "ollama/m"),
+        "ollama_cloud": (FakeProvider(ollama_answer()), "m:cloud"),
         "openrouter": (FakeProvider(completion()), "openrouter/v/m"),
         "opencode": (FakeProvider(completion()), "opencode/m"),
         "kimi": (FakeProvider(MESSAGES_ANSWER), "kimi/m"),
@@ -254,7 +254,7 @@ async def test_a_key_goes_to_its_own_provider_and_to_no_other(autojump_clock: Mo
 
 async def test_a_traced_request_is_traced_on(autojump_clock: MockClock) -> None:
     here = context(trace=Trace(trace_id=1, span_id=2))
-    ollama = FakeProvider(stream("Hello."))
+    ollama = FakeProvider(ollama_stream("Hello."))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher, dispatcher.stream(ask(), context=here) as pieces:
         async for _ in pieces:
             pass

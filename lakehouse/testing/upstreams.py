@@ -1,4 +1,11 @@
-"""A scripted upstream on a real socket: it answers what it is told to and remembers what it was asked."""
+"""A scripted HTTP/1.1 server on a real socket.
+
+    async with open_upstream(answer_with(respond({"ok": True}), respond(b"busy", 503))) as upstream:
+        ...                                                   # requests to upstream.url
+    assert upstream.requests[0].target == "/v1/x"
+
+A script is called with each request and the socket to answer on: it decides every byte of the answer.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +23,7 @@ Head = dict[str, str]
 
 @dataclass
 class ReceivedRequest:
-    """A request as it arrived. Header names are in lower case."""
+    """A request. Header names are in lower case."""
 
     method: str
     target: str
@@ -25,17 +32,18 @@ class ReceivedRequest:
 
     @property
     def json(self) -> dict[str, Any]:
-        document = json.loads(self.body)
-        assert isinstance(document, dict)
+        """The body, decoded."""
+        document: dict[str, Any] = json.loads(self.body)
         return document
 
 
-Script = Callable[[ReceivedRequest, trio.SocketStream], Awaitable[None]]
+UpstreamScript = Callable[[ReceivedRequest, trio.SocketStream], Awaitable[None]]
+"""Answers one request on its connection."""
 
 
 @dataclass
-class Upstream:
-    """Where it listens, and what it was asked; `closed` counts connections that have ended."""
+class ScriptedUpstream:
+    """A running server at `url`, and its requests. `opened` and `closed` count connections."""
 
     url: str
     requests: list[ReceivedRequest] = field(default_factory=list)
@@ -46,14 +54,14 @@ class Upstream:
 def respond(
     body: bytes | dict[str, object], status: int = 200, *, content_type: str = "application/json", more: str = ""
 ) -> bytes:
-    """A whole response, as bytes. `more` is further header lines, each with its CRLF."""
+    """Return the bytes of a response with a Content-Length. `more` is further header lines, each with its CRLF."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     head = f"HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\ncontent-length: {len(content)}\r\n{more}\r\n"
     return head.encode() + content
 
 
-def answer_with(*answers: bytes) -> Script:
-    """Give the answers in order, the last one for ever."""
+def answer_with(*answers: bytes) -> UpstreamScript:
+    """A script that sends the answers in order and repeats the last one."""
     remaining = list(answers)
 
     async def script(_: ReceivedRequest, stream: trio.SocketStream) -> None:
@@ -63,14 +71,14 @@ def answer_with(*answers: bytes) -> Script:
 
 
 async def never_answer(_: ReceivedRequest, stream: trio.SocketStream) -> None:
-    """Never answer; end when the client leaves."""
+    """A script that never answers. It ends when the client leaves."""
     await stream.receive_some()
 
 
 @asynccontextmanager
-async def open_upstream(script: Script) -> AsyncIterator[Upstream]:
-    """Run it for the block."""
-    state = Upstream("")
+async def open_upstream(script: UpstreamScript) -> AsyncIterator[ScriptedUpstream]:
+    """Run the server for the duration of the block. Its connections are closed at the end."""
+    state = ScriptedUpstream("")
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(
             partial(trio.serve_tcp, partial(_connection, state, script), 0, host="127.0.0.1")
@@ -80,7 +88,7 @@ async def open_upstream(script: Script) -> AsyncIterator[Upstream]:
         nursery.cancel_scope.cancel()
 
 
-async def _connection(state: Upstream, script: Script, stream: trio.SocketStream) -> None:
+async def _connection(state: ScriptedUpstream, script: UpstreamScript, stream: trio.SocketStream) -> None:
     state.opened += 1
     buffer = b""
     try:

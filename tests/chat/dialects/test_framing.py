@@ -95,8 +95,9 @@ def test_an_endless_line_is_an_error(dialect: Any) -> None:
     assert caught.value.error_class == "upstream_error"
 
 
-def test_an_endless_answer_is_an_error() -> None:
-    parser = CHAT_COMPLETIONS.make_parser(quirks=Quirks(provider="p"))
+@pytest.mark.parametrize("inline", ["never", "unopened"])  # `unopened`: the text is held back until the end
+def test_an_endless_answer_is_an_error(inline: Any) -> None:
+    parser = CHAT_COMPLETIONS.make_parser(quirks=Quirks(provider="p", inline_think=inline))
     event = f'data: {{"choices":[{{"delta":{{"content":"{"x" * 1_000_000}"}}}}]}}\n\n'.encode()
     with pytest.raises(LakehouseError, match=f"over the bound of {MAX_ANSWER}"):
         feed_often(parser, event, times=64)

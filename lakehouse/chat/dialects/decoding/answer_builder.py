@@ -65,7 +65,8 @@ class AnswerBuilder:
         self._reasoning = StringIO()
         self._assembler = ToolCallAssembler(quirks.tool_names)
         self._tool_calls: list[AnyToolCall] = []  # of the caller's tools
-        self._size = 0
+        self._text_size = 0  # characters of text and reasoning
+        self._other_size = 0  # characters of tool calls, reasoning details and supplements
         self._splitter: ThinkSplitter | None = None
         if quirks.inline_think != "never":
             self._splitter = ThinkSplitter(unopened=quirks.inline_think == "unopened")
@@ -79,13 +80,13 @@ class AnswerBuilder:
     def empty(self) -> bool:
         """True while the answer has no content."""
         held = self._splitter and self._splitter.held_size
-        return not (self._size or self._assembler or held or self.supplements.has_media)
+        return not (self._text_size or self._assembler or held or self.supplements.has_media)
 
     @property
     def size(self) -> int:
         """Characters of all content, including text that is held back and fragments of tool calls."""
         held = self._splitter.held_size if self._splitter else 0
-        return self._size + self._assembler.size + self.reasoning_details.size + self.supplements.size + held
+        return self._text_size + self._other_size + held
 
     @property
     def text_length(self) -> int:
@@ -98,9 +99,12 @@ class AnswerBuilder:
             return []
         self._ended_by_usage = False
         if self._splitter is not None:
-            return self._append_splits(self._splitter.feed(text))
-        self._size += len(text)
-        if self._size + self._assembler.size + self.reasoning_details.size + self.supplements.size > MAX_ANSWER:
+            deltas = self._append_splits(self._splitter.feed(text))
+            if not deltas:
+                self._check_size()  # of the text that is held back
+            return deltas
+        self._text_size += len(text)
+        if self._text_size + self._other_size > MAX_ANSWER:  # inlined `_check_size`: a stream runs this for every chunk
             self._check_size()
         self._content.write(text)
         return [ContentPiece(text)]
@@ -150,7 +154,7 @@ class AnswerBuilder:
         new_annotations = tuple(supplements.add_annotations(annotations))
         new_images = tuple(supplements.add_images(images))
         new_audio = supplements.add_audio(audio) if audio else {}
-        self._check_size()
+        self._update_other_size()
         if not new_annotations and not new_images and not new_audio:
             return []
         self._ended_by_usage = False
@@ -177,7 +181,7 @@ class AnswerBuilder:
     def add_reasoning_details(self, entries: Iterable[JsonObject]) -> None:
         """Add reasoning that is to be sent back verbatim, whole or as deltas."""
         self.reasoning_details.add(entries)
-        self._check_size()
+        self._update_other_size()
 
     def set_finish_reason(self, reason: str, *, default: FinishReason = "stop") -> None:
         """Take the provider's finish reason; raises `upstream_error` for a reason that is a failure."""
@@ -249,7 +253,7 @@ class AnswerBuilder:
             completed = add_fragments()
         except ValueError as error:
             raise self.build_too_large_error(str(error)) from None
-        self._check_size()
+        self._update_other_size()
         return self._append_calls(completed)
 
     def _append_calls(self, calls: Iterable[AnyToolCall]) -> list[Delta]:
@@ -267,13 +271,17 @@ class AnswerBuilder:
         return [self._append(kind, text) for kind, text in splits]
 
     def _append(self, kind: Kind, text: str) -> Delta:
-        self._size += len(text)
+        self._text_size += len(text)
         self._check_size()
         if kind == "content":
             self._content.write(text)
             return ContentPiece(text)
         self._reasoning.write(text)
         return ReasoningPiece(text)
+
+    def _update_other_size(self) -> None:
+        self._other_size = self._assembler.size + self.reasoning_details.size + self.supplements.size
+        self._check_size()
 
     def _check_size(self) -> None:
         if self.size > MAX_ANSWER:

@@ -74,7 +74,8 @@ class Phase(Enum):
     FAILED = auto()
 
 
-_BOUNDARY = Phase.BOUNDARY  # read for every chunk: a global costs half of a class attribute
+# Read for every chunk: a global costs half of a class attribute.
+_PARTIAL, _BOUNDARY, _TRAILER, _FLUSHED, _FAILED = Phase
 
 
 class EventParser:
@@ -86,7 +87,7 @@ class EventParser:
         self._reader = reader
         self._fast_path = fast_path
         self._answer = reader.answer
-        self._phase = Phase.PARTIAL
+        self._phase = _PARTIAL
         self._error: LakehouseError | None = None  # set in phase FAILED
 
     @property
@@ -120,10 +121,10 @@ class EventParser:
 
     def flush(self) -> list[Delta]:
         """Return what was held back, see `StreamParser`."""
-        if self._phase is Phase.FLUSHED:
+        if self._phase is _FLUSHED:
             return []
         if self._error is None:
-            self._phase = Phase.FLUSHED
+            self._phase = _FLUSHED
         return self._collect(starmap(self._read_event, self._framing.end()), last=True)
 
     def end(self) -> ProviderAnswer:
@@ -134,11 +135,11 @@ class EventParser:
         return self._answer.build_answer()
 
     def _get_next_phase(self) -> Phase:
-        if self._phase in (Phase.FLUSHED, Phase.FAILED):
+        if self._phase is _FLUSHED or self._phase is _FAILED:
             return self._phase
         if self._answer.finished:
-            return Phase.TRAILER
-        return _BOUNDARY if self._framing.at_event_start else Phase.PARTIAL
+            return _TRAILER
+        return _BOUNDARY if self._framing.at_event_start else _PARTIAL
 
     def _collect(self, batches: Iterable[list[Delta]], *, last: bool = False) -> list[Delta]:
         """Return the deltas of the events, read one after the other. An error is raised at once only if no delta came
@@ -156,7 +157,7 @@ class EventParser:
         except LakehouseError as error:
             self._error = error
         if self._error is not None:
-            self._phase = Phase.FAILED
+            self._phase = _FAILED
             self.has_pending_error = True
             if not deltas:
                 raise self._error

@@ -1,7 +1,7 @@
 """A bound on the work that one connection does without giving the other tasks a turn.
 
-A socket is tried before it is waited for, and as long as each attempt succeeds its task never reaches a checkpoint. Each
-attempt takes one unit from the connection's budget; without units left the connection yields first.
+A socket is tried before it is waited for, and as long as each attempt succeeds its task never reaches a checkpoint.
+Each attempt takes one unit from the connection's budget; without units left the connection yields first.
 """
 
 from __future__ import annotations

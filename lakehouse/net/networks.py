@@ -1,4 +1,4 @@
-"""Whether a peer's address lies in one of some networks."""
+"""Membership of a peer's address in a set of networks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Network = IPv4Network | IPv6Network
 
 
 class Networks:
-    """A set of networks that peers are looked up in: ``"192.0.2.7" in networks``.
+    """A set of networks: ``"192.0.2.7" in networks``.
 
-    IPv4 in IPv6 clothes (``::ffff:192.0.2.7``) counts as IPv4, and what is no address is nowhere.
+    An IPv4-mapped IPv6 address (``::ffff:192.0.2.7``) counts as IPv4. A text that is no address is in no network.
     """
 
     def __init__(self, networks: Iterable[Network] = ()) -> None:
         self._networks = tuple(networks)
-        self._look_up = lru_cache(maxsize=1024)(self._is_inside)  # the same few peers ask again and again
+        self._look_up = lru_cache(maxsize=1024)(self._is_inside)  # most requests come from the same few peers
 
     def __bool__(self) -> bool:
         return bool(self._networks)

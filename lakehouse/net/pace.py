@@ -1,7 +1,7 @@
-"""How slowly the other side of a transfer may go: a limit of time for each pause, and a least rate over several.
+"""How slowly the other side of a transfer may go: a limit for each pause, and a minimum rate over several pauses.
 
-A peer that moves one byte just before every limit would otherwise hold both ends of a request for ever. The rate is
-about bytes that wait to be taken, or a body that is owed: time in which nobody waits for the peer does not count.
+A peer that moves one byte just before every limit would otherwise hold both ends of a request for ever. The rate counts
+only the time in which this side waits for the peer: for it to take bytes, or to send a body.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from math import inf
 import trio
 
 MIN_BYTES = 4 * 1024
-"""Bytes that are to move in each limit. Over 60 s that is 68 bytes a second, over 2 s it is 2 KiB a second: less
-than that is no slow network but a peer that does not take part."""
+"""Bytes that must move in each limit. Over 60 s that is 68 bytes a second, over 2 s it is 2 KiB a second: slower than
+any network, so the peer has stopped."""
 
 LIMITS = 4
-"""Limits that a transfer may lag behind that rate, all in all. Pauses just under the limit are forgiven so often, and a
-transfer that makes up for them may pause again."""
+"""Limits that a transfer may lag behind that rate in all: as many pauses just under the limit are tolerated, and more
+once it has caught up."""
 
 LOOKS_PER_LIMIT = 4
-"""How often in each limit the kernel is asked how much it still holds."""
+"""Checks in each limit of how much the kernel still holds."""
 
 SHORT = 64
-"""A wait for room in a socket is short if it is shorter than this part of the limit. A socket has room again when a
-third of its buffer is free, so that whoever makes it wait for so long at most is no slow reader."""
+"""A wait for room in a socket is short if it is shorter than this fraction of the limit. A socket has room again when a
+third of its buffer is free, so a client that causes only short waits is no slow reader."""
 
 
 class Pace:
-    """The account of one side's waiting. `limit` is in seconds, inf for none.
+    """The account of the time that one side spends waiting for the other. `limit` is in seconds, inf for none.
 
     The account begins with `LIMITS` limits of waiting. Each second spent waiting is taken off it, each `MIN_BYTES`
     bytes put one limit back. It is `exhausted` when nothing is left on it, or when nothing has moved for one limit.
@@ -44,7 +44,7 @@ class Pace:
         self._account = limit * LIMITS
         self._silent = 0.0
         self._since = 0.0
-        self._held: int | None = None  # by the kernel, when it was last asked
+        self._held: int | None = None  # by the kernel, at the last check
 
     @property
     def left(self) -> float:
@@ -53,33 +53,35 @@ class Pace:
 
     @property
     def step(self) -> float:
-        """Seconds to wait for the kernel before `look`."""
+        """Seconds to wait for the kernel before the next `look`."""
         return min(self.limit / (SHORT if self._held is None else LOOKS_PER_LIMIT), self.left)
 
     @property
     def exhausted(self) -> bool:
-        """Whether the other side has been waited for long enough."""
+        """True if the other side was too slow."""
         return self.left <= self.limit * 1e-6 if self.limit != inf else False
 
     @property
     def shortfall(self) -> str:
-        """What did not move, to be followed by what it is a part of."""
+        """The words for the bytes that did not move, to be followed by "of ..."."""
         return "nothing more" if self.limit - self._silent <= self._account else f"less than {MIN_BYTES // 1024} KiB"
 
     def begin(self) -> None:
-        """Somebody waits from now on."""
+        """A wait begins."""
         self._since = trio.current_time()
         self._held = None
 
     def moved(self, size: int) -> None:
-        """So many bytes have gone or come since `begin`, or since the last time that something was told."""
+        """Note that `size` bytes have moved since `begin`, or since the last call of this or `look`."""
         now = trio.current_time()
         self._note(now - self._since, size)
         self._since = now
 
     def look(self, held: Callable[[], int], sent: int = 0) -> bool:
-        """The kernel was given `sent` bytes more; whether the other side has taken some. `held` asks the kernel how
-        many it holds, which is not done after a short wait that ended with room for more: such a wait does not count.
+        """Note that the kernel was given `sent` more bytes; true if the other side has taken some.
+
+        `held` returns how many bytes the kernel holds. It is not called after a short wait that ended with room for
+        more; such a wait does not count.
         """
         now = trio.current_time()
         waited, self._since = now - self._since, now
@@ -99,11 +101,12 @@ class Pace:
 
 
 def unacknowledged(fd: int) -> int:
-    """Bytes that were written to a socket and that its other side has not taken yet; 0 where that is not known.
+    """Bytes that were written to a socket and that its peer has not acknowledged yet; 0 where that is not known.
 
-    A socket becomes writable only when a third of its buffer is free, which can be megabytes; this tells of less.
+    A socket becomes writable only when a third of its buffer is free, which can be megabytes; this shows smaller
+    progress.
     """
     try:
         return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except (OSError, ValueError):  # no socket of this kind, or a closed one
+    except (OSError, ValueError):  # another kind of socket, or a closed one
         return 0

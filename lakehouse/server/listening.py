@@ -1,4 +1,4 @@
-"""Listening sockets: bound and accepted from by us, TLS contexts from Hypercorn's configuration."""
+"""Listening sockets: bind, listen, accept; TLS contexts as Hypercorn's configuration makes them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Accept = Callable[[trio.SocketStream], None]
 
 logger = logging.getLogger("lakehouse.server")
 
-# Connections that the kernel finishes while every worker is busy or still starting; the kernel caps it (somaxconn).
+# Connections that the kernel completes while every worker is busy or still starting; the kernel caps it (somaxconn).
 BACKLOG = 4096
 # A peer that vanished without a FIN is noticed after 30 + 3 x 10 seconds; accepted sockets inherit all of this.
 KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-# Out of file descriptors or memory: closing something else may help, so we try again soon.
+# Out of file descriptors or memory: accepting is tried again soon, because other connections may close.
 ACCEPT_CAPACITY_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _SHORTAGE_PAUSE = 0.1
 _ADVICE = {
     errno.EADDRINUSE: "stop what listens there, or take another port with --bind HOST:PORT (port 0: a free one)",
-    errno.EACCES: "ports below 1024 are for privileged processes; take a higher one with --bind HOST:PORT",
-    errno.EADDRNOTAVAIL: "no interface of this machine has this address; name one that has with --bind HOST:PORT",
+    errno.EACCES: "ports below 1024 need privileges; take a higher one with --bind HOST:PORT",
+    errno.EADDRNOTAVAIL: "no interface of this machine has this address; give one that exists with --bind HOST:PORT",
 }
-# What befell the connection that was to be accepted, and not the socket that listens; Linux tells the network's errors
-# here as well (accept(2), "Error handling"), and EPERM when a firewall forbids it.
+# Errors of the connection that was to be accepted, not of the listening socket: Linux reports errors of the network
+# here as well (accept(2), "Error handling"), and EPERM when a firewall forbids the connection.
 _CONNECTION_ERRNOS = frozenset(
     {
         errno.EPERM,
@@ -52,7 +52,7 @@ def tls_context(certfile: str, keyfile: str) -> ssl.SSLContext:
 
     Raises OSError or ssl.SSLError.
     """
-    from hypercorn.config import Config  # 1 MB, and few serve TLS themselves
+    from hypercorn.config import Config  # imported here: it takes 1 MB, and few services serve TLS themselves
 
     config = Config()
     config.certfile, config.keyfile, config.alpn_protocols = certfile, keyfile, ["http/1.1"]
@@ -63,25 +63,25 @@ def tls_context(certfile: str, keyfile: str) -> ssl.SSLContext:
 
 
 class AddressError(OSError):
-    """An address cannot be had. The message says which, why, and what to do."""
+    """An address cannot be listened on. The message has the address, the reason, and what to do."""
 
     def __init__(self, host: str, port: int, cause: OSError) -> None:
         super().__init__(cause.errno, f"cannot listen on {f'[{host}]' if ':' in host else host}:{port}")
         self.reason = cause.strerror if isinstance(cause, socket.gaierror) else os.strerror(cause.errno or 0)
 
     def __str__(self) -> str:
-        advice = _ADVICE.get(self.errno or 0, "name another address with --bind HOST:PORT")
+        advice = _ADVICE.get(self.errno or 0, "give another address with --bind HOST:PORT")
         return f"{self.strerror}: {self.reason}: {advice}"
 
 
 @contextmanager
 def bind_socket(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket with this address, which refuses connections until `listen`; closed at the end. Raises AddressError."""
-    # Not Hypercorn's create_sockets: it leaves the socket open when the address cannot be had.
+    """A socket bound to this address, refusing connections until `listen`; closed at the end. Raises AddressError."""
+    # Not Hypercorn's create_sockets, which leaves the socket open when binding fails.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as sock:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what an earlier process left in TIME_WAIT
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # an earlier process left TIME_WAIT
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
@@ -90,13 +90,13 @@ def bind_socket(host: str, port: int) -> Iterator[socket.socket]:
             raise AddressError(host, port, error) from None
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in KEEPALIVE.items():
-            if option := getattr(socket, name, None):  # Linux and most others have them; none is vital
+            if option := getattr(socket, name, None):  # most systems have them; the server works without
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)
         yield sock
 
 
 def listen(sock: socket.socket) -> None:
-    """From now on the kernel takes connections for us. Raises AddressError when another listens here by now."""
+    """Have the kernel queue connections from now on. Raises AddressError if another process listens here by now."""
     try:
         sock.listen(BACKLOG)
     except OSError as error:
@@ -105,15 +105,15 @@ def listen(sock: socket.socket) -> None:
 
 
 def url_of(sock: socket.socket, *, secure: bool) -> str:
-    """Where a client on this machine reaches this socket."""
+    """The URL at which a client on this machine reaches this socket."""
     host, port = sock.getsockname()[:2]
     return f"{'https' if secure else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 async def accept_forever(sock: socket.socket, start: Accept) -> None:
-    """Hand every new connection to `start`. A shortage of descriptors is waited out; cancellation loses none.
+    """Call `start` with every new connection. Cancelled, it loses none.
 
-    A connection that is lost before it is accepted is nobody else's business. Raises OSError for any other failure.
+    A shortage of descriptors is waited out, errors of a single connection are ignored. Raises OSError for any other.
     """
     listener = trio.socket.from_stdlib_socket(sock)
     while True:
@@ -131,12 +131,12 @@ async def accept_forever(sock: socket.socket, start: Accept) -> None:
 
 
 def accept_waiting(sock: socket.socket, start: Accept) -> None:
-    """Take what the kernel has already accepted for us: closing the listener would reset it."""
+    """Call `start` with the connections in the kernel's queue, which closing the listener would reset."""
     while True:
         try:
             connection, _ = sock.accept()
         except OSError as error:
             if error.errno in _CONNECTION_ERRNOS:
                 continue
-            return  # nothing waits (BlockingIOError), or we are out of descriptors
+            return  # the queue is empty (BlockingIOError), or no descriptor is left
         start(trio.SocketStream(trio.socket.from_stdlib_socket(connection)))

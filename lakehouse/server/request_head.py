@@ -16,7 +16,7 @@ class ProtocolError(ErrBadRequest):
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
-        self.status = status  # type: ignore[misc]  # 400, 408, 414, 417, 431, 501 or 505, where the class says 400
+        self.status = status  # type: ignore[misc]  # 400, 408, 414, 417, 431, 501 or 505, the class has 400
 
 
 class RequestHead:
@@ -52,7 +52,7 @@ class RequestHead:
 # Everything that RFC 3986 allows in an authority, and `%` for what it encodes.
 _HOST_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:[]%"
 
-# TRACE reflects headers, credentials among them, to any page that can make a client send it; CONNECT asks for a tunnel,
+# TRACE reflects headers, credentials among them, to any page that can make a client send it; CONNECT requests a tunnel,
 # and the rest are RTSP's and Icecast's, which llhttp parses as well (and calls their version 1.0).
 _REFUSED_METHODS = frozenset(
     b"TRACE CONNECT SOURCE DESCRIBE ANNOUNCE SETUP PLAY PAUSE TEARDOWN GET_PARAMETER SET_PARAMETER REDIRECT RECORD "

@@ -50,7 +50,7 @@ class Transition(Enum):
     MESSAGE_BEGIN = "llhttp has seen the first byte of a head"
     HEAD_COMPLETE = "llhttp has seen the end of a head"
     MESSAGE_COMPLETE = "llhttp has seen the last byte of a message"
-    UPGRADE_IGNORED = "llhttp has skipped a body because the head asks for an upgrade"
+    UPGRADE_IGNORED = "llhttp has skipped a body because the head requests an upgrade"
     UPGRADE_GRANTED = "a WebSocket's head is complete"
     ERROR = "llhttp, or one of our rules, has refused the bytes"
 
@@ -233,7 +233,7 @@ class RequestParser:
             self._sizes.check_chunked_body()
 
     def _handle_upgrade(self) -> None:
-        """llhttp has paused behind a head that asks for an upgrade. Only WebSocket's is granted."""
+        """llhttp has paused behind a head that requests an upgrade. Only WebSocket's is granted."""
         head = self._head
         if head is None:
             raise TypeError("llhttp paused for an upgrade without a head")  # a defect of the server

@@ -1,6 +1,6 @@
-"""Serving: accept, drain, close. What is served and where it listens is given; resources are the caller's.
+"""Serving: accept, drain, close. The caller gives bound sockets and applications, and owns their resources.
 
-running ──stop──> draining ──all answered──────────────────────────> closed
+running ──stop──> draining ──all responses complete────────────────> closed
                      └──drain_timeout──> 503 where no head is out ──> closed
 """
 
@@ -21,14 +21,14 @@ from lakehouse.server.listening import accept_forever, accept_waiting, listen, u
 from lakehouse.server.server_state import Mark, ServerState, open_server_state
 
 ABORT_TIMEOUT = 1.0
-"""Seconds for the last 503s to reach their clients; whoever does not read them by then is cut."""
+"""Seconds for the last 503s to reach their clients; connections of clients that have not read them are cut then."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoundApp:
     """An application and the bound socket it is served on; `tls` is None for plain HTTP.
 
-    `mark` gives the headers of answers that a connection gives without the application.
+    `mark` gives the headers of responses that a connection sends without the application.
     """
 
     app: App
@@ -38,24 +38,24 @@ class BoundApp:
 
     @property
     def url(self) -> str:
-        """Where it is reached."""
+        """Its URL, as a client on this machine reaches it."""
         return url_of(self.sock, secure=self.tls is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running service: where it is reached, and the event that asks it to stop."""
+    """A running service: its URLs, and the event that starts its drain."""
 
     urls: tuple[str, ...]
     stopping: trio.Event
 
     def stop(self) -> None:
-        """Begin to drain; `serve` returns when everything has ended. Twice is harmless."""
+        """Begin to drain; `serve` returns when everything has ended. Further calls do nothing."""
         self.stopping.set()
 
 
 async def serve_listeners(
-    sites: Sequence[BoundApp],
+    apps: Sequence[BoundApp],
     *,
     stopping: trio.Event,
     drain_timeout: float,
@@ -63,45 +63,45 @@ async def serve_listeners(
     count_with: Callable[[Callable[[], int]], None] | None = None,
     task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Listen and serve until `stopping` is set, then drain and return. The sites' sockets are closed at the end.
+    """Listen and serve until `stopping` is set, then drain and return. The sockets are closed at the end.
 
-    Requests in flight go on for `drain_timeout` seconds; then `expire` is called, which is to end those that are left,
-    and a moment later their connections are cut. `task_status` gets the `Service` once connections are accepted, and
-    `count_with` what counts those that are open. Raises AddressError where another listens by now. When cancelled,
-    every request is cancelled at once and every connection closed; nothing is left behind.
+    Requests in flight go on for `drain_timeout` seconds; then `expire` is called, which must end those that are left,
+    and after `ABORT_TIMEOUT` their connections are cut. `task_status` gets the `Service` once connections are accepted,
+    and `count_with` a function that counts the open ones. Raises AddressError if another process listens on an address
+    by now. Cancelled, it cancels every request and closes every connection at once.
     """
     async with AsyncExitStack() as stack:
-        for site in sites:
-            listen(stack.enter_context(site.sock))
-        doors = [await stack.enter_async_context(open_server_state(site.app, mark=site.mark)) for site in sites]
+        for bound in apps:
+            listen(stack.enter_context(bound.sock))
+        states = [await stack.enter_async_context(open_server_state(bound.app, mark=bound.mark)) for bound in apps]
         if count_with is not None:
-            count_with(lambda: sum(len(server_state.handles) for server_state in doors))
+            count_with(lambda: sum(len(state.handles) for state in states))
         async with trio.open_nursery() as clock:
             async with trio.open_nursery() as connections:
-                starts = [partial(_start, connections, *pair) for pair in zip(sites, doors, strict=True)]
-                await _accept_until(stopping, sites, starts, task_status)
-                for server_state in doors:
-                    server_state.drain()
+                starts = [partial(_start, connections, *pair) for pair in zip(apps, states, strict=True)]
+                await _accept_until(stopping, apps, starts, task_status)
+                for state in states:
+                    state.drain()
                 clock.start_soon(_abort_after, drain_timeout, expire, connections.cancel_scope)
             clock.cancel_scope.cancel(reason="drained")
 
 
 async def _accept_until(
     stopping: trio.Event,
-    sites: Sequence[BoundApp],
+    apps: Sequence[BoundApp],
     starts: Sequence[Callable[[trio.SocketStream], None]],
     task_status: trio.TaskStatus[Service],
 ) -> None:
-    """Accept, and at the end take what the kernel has accepted for us as well: closing the socket would reset it."""
+    """Accept until `stopping`, and then the connections in the kernel's queue, which closing the socket would reset."""
     async with trio.open_nursery() as accepting:
-        for site, start in zip(sites, starts, strict=True):
-            accepting.start_soon(accept_forever, site.sock, start)
-        task_status.started(Service(tuple(site.url for site in sites), stopping))
+        for bound, start in zip(apps, starts, strict=True):
+            accepting.start_soon(accept_forever, bound.sock, start)
+        task_status.started(Service(tuple(bound.url for bound in apps), stopping))
         await stopping.wait()
         accepting.cancel_scope.cancel(reason="draining")
-    for site, start in zip(sites, starts, strict=True):
-        accept_waiting(site.sock, start)
-        site.sock.close()
+    for bound, start in zip(apps, starts, strict=True):
+        accept_waiting(bound.sock, start)
+        bound.sock.close()
 
 
 async def _abort_after(timeout: float, expire: Callable[[], None], connections: trio.CancelScope) -> None:
@@ -111,9 +111,9 @@ async def _abort_after(timeout: float, expire: Callable[[], None], connections: 
     connections.cancel(reason="drain timeout")
 
 
-def _start(connections: trio.Nursery, site: BoundApp, server_state: ServerState, stream: trio.SocketStream) -> None:
-    if site.tls is None:
+def _start(connections: trio.Nursery, bound: BoundApp, server_state: ServerState, stream: trio.SocketStream) -> None:
+    if bound.tls is None:
         connections.start_soon(serve_connection, server_state, stream)
     else:
-        secure = trio.SSLStream(stream, site.tls, server_side=True, https_compatible=True)
+        secure = trio.SSLStream(stream, bound.tls, server_side=True, https_compatible=True)
         connections.start_soon(serve_connection, server_state, secure)

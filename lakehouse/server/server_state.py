@@ -1,4 +1,4 @@
-"""What the connections of one service share: the application, the limits, who is here, and whether we are leaving."""
+"""State that the connections of one listener share: application, limits, timeouts, open connections, drain."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from lakehouse.net.poller import Poller
 from lakehouse.server.limits import Limits
 
 Mark = Callable[[Iterable[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]]
-"""From a request's headers, as far as they are known, to headers for the answer by which a connection refuses it."""
+"""Makes headers of the response by which a connection refuses a request, from the request headers that have arrived."""
 
 
 class ConnectionHandle(Protocol):
-    """A connection, as the door knows it."""
+    """An open connection."""
 
     def drain(self) -> None:
-        """End soon: at once when no request is under way, else with its response."""
+        """End at once without a request under way, else after its response."""
 
 
 class ServerState:
-    """One service's door; made by `open_server_state`.
+    """Made by `open_server_state`.
 
     `draining` is read by every connection: from then on responses carry `Connection: close`.
     """
@@ -47,7 +47,7 @@ class ServerState:
         self._second = 0
 
     def drain(self) -> None:
-        """Close connections without a request now and every other one after its response. There is no way back."""
+        """Close connections without a request now, and every other one after its response. It cannot be undone."""
         self.draining = True
         for handle in tuple(self.handles):
             handle.drain()
@@ -65,10 +65,9 @@ class ServerState:
 async def open_server_state(
     app: App, limits: Limits | None = None, *, mark: Mark | None = None
 ) -> AsyncIterator[ServerState]:
-    """A door for the length of the block, which must outlive the connections: in it, clients that leave or
-    keep us waiting are noticed.
+    """Open the state of a listener and run its timeouts during the block, which must outlive the connections.
 
-    Serve it with `trio.serve_listeners(partial(serve_connection, door), listeners)`.
+    Serve it with `trio.serve_listeners(partial(serve_connection, server_state), listeners)`.
     """
     async with trio.open_nursery() as nursery:
         disconnects = Poller()

@@ -11,8 +11,8 @@ from lakehouse.net.pace import Pace, unacknowledged
 from lakehouse.server.transport import COALESCE_BELOW, Pieces, Transport, WriteTimeout
 
 CLOSE_NOTIFY_TIMEOUT = 1.0
-"""Seconds for TLS's close notification; the client needs it only to tell the end of a body without a length from a
-cut."""
+"""Seconds for TLS's close notification; the client needs it only to distinguish the end of a body without a length
+from a cut."""
 
 
 class StreamTransport(Transport):

@@ -1,7 +1,8 @@
-"""Content codings: taking gzip and deflate off a body as it arrives, within a bound.
+"""Content codings: decoding gzip and deflate as a body arrives, within a bound.
 
-https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1. What is known is what the standard library can decode on every
-supported Python: `gzip`, `x-gzip` and `deflate`, the latter with zlib's header or, as some servers send it, without.
+https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1. Supported are the codings that the standard library decodes
+on every supported Python: `gzip`, `x-gzip` and `deflate`, the latter with
+zlib's header or, as some servers send it, without.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ MAX_CODINGS = 4
 """Codings that may be applied one over the other."""
 
 PIECE = 256 * 1024
-"""Bytes that are decoded at a time."""
+"""Bytes decoded at a time."""
 
 GAIN = 100
-"""Decoded bytes for each encoded one that are taken beyond the allowance. Deflate reaches 1,000 with constant data;
+"""Decoded bytes for each encoded one that are accepted beyond the allowance. Deflate reaches 1,000 with constant data;
 a stream of JSON with a flush after each event stays well below 50."""
 
 
 class UnknownCoding(ValueError):
-    """A coding, named by the text, that is not decoded here."""
+    """A coding that is not supported; the text is its name."""
 
 
 class Corrupt(ValueError):
-    """The data is not in the coding that it claims; the text says what is wrong."""
+    """The data is not in its declared coding; the text has the problem."""
 
 
 class Truncated(Corrupt):
@@ -33,7 +34,7 @@ class Truncated(Corrupt):
 
 
 class TooLarge(ValueError):
-    """The data decodes to more than it may."""
+    """The data decodes to more bytes than the bound."""
 
 
 def codings_of(values: Iterable[str]) -> tuple[str, ...]:
@@ -43,10 +44,9 @@ def codings_of(values: Iterable[str]) -> tuple[str, ...]:
 
 
 class Decoder:
-    """Takes all of `codings` off; made for one body.
+    """Decodes all of `codings`; made for one body.
 
-    `allowance` is how many bytes may come out, beside `GAIN` for each byte that is fed; that holds
-    for each coding.
+    Each coding may give `allowance` bytes, and `GAIN` more for each byte that is fed to it.
     """
 
     def __init__(self, codings: tuple[str, ...], *, allowance: int) -> None:
@@ -56,7 +56,7 @@ class Decoder:
         self._layers = [_layer(name, allowance) for name in reversed(codings)]
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What these bytes decode to, in parts of `PIECE` bytes at the most; to be exhausted before the next call.
+        """Decode bytes, into parts of `PIECE` bytes at most. Exhaust the iterator before the next call.
 
         Raises `Corrupt` and `TooLarge`.
         """
@@ -67,7 +67,7 @@ class Decoder:
         return parts
 
     def end(self) -> None:
-        """The body has ended. Raises `Truncated` if the data has not; a body without a single byte is none at all."""
+        """The body has ended. Raises `Truncated` if the data has not; a body without a single byte is accepted."""
         for layer in self._layers:
             layer.end()
 
@@ -86,7 +86,7 @@ def _layer(name: str, allowance: int) -> _Inflating:
 
 
 class _Inflating:
-    """What both codings share: the data of one zlib stream, and the bound."""
+    """The part that both codings share: decoding a zlib stream within the bound."""
 
     name = ""
 
@@ -96,7 +96,7 @@ class _Inflating:
         self._inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The parts that these bytes decode to."""
+        """Decode bytes, into parts."""
         raise NotImplementedError
 
     def end(self) -> None:
@@ -105,7 +105,7 @@ class _Inflating:
             raise Truncated(f"its {self.name} data ends early")
 
     def _inflate(self, data: bytes) -> Iterator[bytes]:
-        """What comes out; what follows the end of the data is in `unused_data` then."""
+        """Decode bytes of the present zlib stream; bytes behind its end are left in `unused_data`."""
         inflater = self._inflater
         self._begun = True
         while True:
@@ -124,7 +124,7 @@ class _Inflating:
 
 
 class _Gzip(_Inflating):
-    """Members, one after the other. Zeros between them and behind them are padding."""
+    """Members in sequence. Zeros between them and behind them are padding."""
 
     name = "gzip"
 
@@ -140,7 +140,7 @@ class _Gzip(_Inflating):
 
 
 class _Deflate(_Inflating):
-    """One stream, with zlib's header if the first two bytes are one. A raw stream of zlib's never begins like that."""
+    """One stream, with zlib's header if the first two bytes are one; no raw deflate stream begins with such bytes."""
 
     name = "deflate"
 

@@ -15,8 +15,8 @@ FIRST_RETRY, LONGEST_RETRY = 0.001, 0.05
 """Seconds between two attempts to connect to a Unix socket whose queue is full."""
 
 NOT_SENT_LOW_WATER = 256 * 1024
-"""Bytes in the kernel below which a socket is writable. trio's default of 16 KiB would wake the task for every 16 KiB of
-an upload."""
+"""Bytes in the kernel below which a socket is writable. trio's default of 16 KiB would wake the task for every 16 KiB
+of an upload."""
 
 
 async def connect(endpoint: Endpoint, tls: ssl.SSLContext | None) -> socket.socket:
@@ -84,7 +84,7 @@ async def connect_unix(path: str) -> socket.socket:
 
 async def _start_tls(sock: socket.socket, hostname: str, tls: ssl.SSLContext) -> ssl.SSLSocket:
     # Ragged ends are not suppressed: a body without a length ends with the connection, and without TLS's close
-    # notification anybody on the path can end that.
+    # notification any host on the path can end that.
     secure = tls.wrap_socket(sock, server_hostname=hostname, do_handshake_on_connect=False, suppress_ragged_eofs=False)
     try:
         while True:
@@ -102,7 +102,7 @@ async def _start_tls(sock: socket.socket, hostname: str, tls: ssl.SSLContext) ->
 
 
 def default_context() -> ssl.SSLContext:
-    """A TLS context that verifies certificates as httpx does: by `SSL_CERT_FILE` or `SSL_CERT_DIR` if set, else certifi.
+    """A TLS context that verifies as httpx does: by `SSL_CERT_FILE` or `SSL_CERT_DIR` if set, else by certifi's bundle.
 
     Reads a file of 300 KB and takes some 20 ms; raises `OSError` if there is none.
     """

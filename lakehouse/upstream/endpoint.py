@@ -1,4 +1,4 @@
-"""One upstream as its connections know it: its address, its limits, and the errors of it."""
+"""One upstream as its connections use it: its address, its limits, and its errors."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Endpoint:
 
 
 def reason_of(error: BaseException) -> str:
-    """The operating system's words for an error, from under the groups and causes that happy eyeballs puts around it."""
+    """The operating system's text of an error, from under the groups and causes that happy eyeballs puts around it."""
     while error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, BaseExceptionGroup):

@@ -1,7 +1,8 @@
-"""Forward proxies: which one the environment names for a URL, and a tunnel through it (CONNECT, RFC 9110, 9.3.6).
+"""Forward proxies: choosing one from the environment, and a tunnel through it (CONNECT, RFC 9110, 9.3.6).
 
-The variables are read as curl and httpx read them: `https_proxy` and `http_proxy` by the scheme of the URL, `all_proxy`
-for either, `no_proxy` for what is reached directly; a lower-case name comes before its upper-case form.
+The variables have the meaning that curl and httpx give them: `https_proxy` and `http_proxy` by the scheme of the URL,
+`all_proxy` for either, `no_proxy` for hosts that are reached directly; a lower-case name comes before its
+upper-case form.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ import trio
 from lakehouse.config.urls import redact, separate_credentials
 
 MAX_HEAD = 16 * 1024
-"""Bytes of a proxy's answer to CONNECT; an error page behind it is not read."""
+"""Bytes of the head of a proxy's response to CONNECT; an error page behind it is not read."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: ([^\r\n]*))?\r?\n")
 _FAMILY = ("https_proxy", "http_proxy", "all_proxy")
 
 
 class ProxyError(OSError):
-    """There is no tunnel. The message names the proxy; `retryable` is whether another attempt may fare better."""
+    """The tunnel could not be made. The message names the proxy; `retryable` is true if another attempt may succeed."""
 
     def __init__(self, message: str, *, retryable: bool = True) -> None:
         super().__init__(message)
@@ -34,7 +35,7 @@ class ProxyError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy that is spoken to over plain HTTP; as text it has no password."""
+    """A proxy that is reached over plain HTTP. Its text form has no password."""
 
     hostname: str
     port: int
@@ -45,7 +46,7 @@ class Proxy:
 
     @classmethod
     def parse(cls, url: str) -> Proxy:
-        """Raises ValueError with a clause that fits behind the name of a variable, and has no password in it."""
+        """Parse a URL. Raises ValueError with a clause to follow the name of a variable, without the password."""
         shown = redact(url)
         text = url if "://" in url else f"http://{url}"
         try:
@@ -61,7 +62,7 @@ class Proxy:
 
 
 class Proxies:
-    """What the environment says about proxies."""
+    """The proxies of an environment."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._named = {name: _variable(env, name) for name in _FAMILY}
@@ -70,11 +71,11 @@ class Proxies:
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The variables that name a proxy, as they are written in the environment."""
+        """The variables that are set to a proxy, with the case that they have in the environment."""
         return tuple(variable for variable, value in self._named.values() if value)
 
     def problems(self) -> list[str]:
-        """What is wrong with the proxies that would be used, one line for each variable."""
+        """The problems of the proxies that would be used, one line for each variable."""
         found: dict[str, None] = {}
         for scheme in ("https", "http"):
             try:
@@ -84,9 +85,9 @@ class Proxies:
         return list(found)
 
     def find(self, url: str) -> Proxy | None:
-        """The proxy for a URL, None where there is none or the host is excepted.
+        """The proxy for a URL, None without one, or if `no_proxy` covers the host.
 
-        Raises ValueError, which names the variable, for a proxy that cannot be used.
+        Raises ValueError, whose message names the variable, for a proxy that cannot be used.
         """
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
@@ -140,9 +141,9 @@ def _split_port(entry: str) -> tuple[str, int | None]:
 
 
 async def open_tunnel(sock: socket.socket, proxy: Proxy, hostname: str, port: int) -> None:
-    """Have the proxy connect a non-blocking socket, on which it is listening, to a host.
+    """Have the proxy at the other end of a non-blocking socket connect it to a host.
 
-    Raises `ProxyError`. The socket stays the caller's to close.
+    Raises `ProxyError`. The caller keeps the socket, and closes it.
     """
     host = f"[{hostname}]" if ":" in hostname else hostname
     lines = [f"CONNECT {host}:{port} HTTP/1.1", f"Host: {host}:{port}"]
@@ -157,12 +158,12 @@ async def open_tunnel(sock: socket.socket, proxy: Proxy, hostname: str, port: in
         raise ProxyError(f"the proxy {proxy} broke the connection: {error.strerror or error}") from error
     match = _STATUS_LINE.match(head)
     if match is None:
-        raise ProxyError(f"the proxy {proxy} answered what is not HTTP")
+        raise ProxyError(f"the proxy {proxy} did not answer with HTTP")
     status = int(match[1])
     if not 200 <= status < 300:
+        retryable = status >= 500 or status == 429
         reason = "".join(c for c in (match[2] or b"").decode("latin-1")[:80] if c.isprintable())
-        said = f"{status} {reason}".rstrip()
-        raise ProxyError(f"the proxy {proxy} refused the connection: {said}", retryable=status >= 500 or status == 429)
+        raise ProxyError(f"the proxy {proxy} refused the connection: {status} {reason}".rstrip(), retryable=retryable)
 
 
 async def _send(sock: socket.socket, data: bytes) -> None:
@@ -174,7 +175,7 @@ async def _send(sock: socket.socket, data: bytes) -> None:
 
 
 async def _receive_head(sock: socket.socket) -> bytes:
-    """The head of the answer, and no byte behind it: what comes next belongs to the host behind the proxy."""
+    """The head of the response, and no byte behind it: those come from the host behind the proxy."""
     head = b""
     while True:
         try:

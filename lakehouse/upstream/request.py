@@ -56,7 +56,7 @@ class EncodedRequest(msgspec.Struct):
     head_only: bool
     """The response will have no body, because the method is HEAD."""
     may_upgrade: bool
-    """The request asks for another protocol."""
+    """The request has an `Upgrade` header."""
     retry_safe: bool
     """True if it may be sent again after bytes of it were written: its method is idempotent or it carries an
     `Idempotency-Key`, and its body is at hand. How soon the connection ended makes no difference: a server may have

@@ -15,8 +15,8 @@ from lakehouse.net.http1.fields import Headers
 from lakehouse.net.http1.framing import CHUNKED, NO_BODY, UNTIL_CLOSE, Framing, Length
 
 MAX_HEAD = 64 * 1024
-"""Bytes of names and values in one response, interim responses and trailers included. Node.js allows 16 KiB, curl 300 KiB
-and Go 10 MiB; cookies and security policies of real services stay well under 32 KiB."""
+"""Bytes of names and values in one response, interim responses and trailers included. Node.js allows 16 KiB, curl
+300 KiB and Go 10 MiB; cookies and security policies of real services stay well under 32 KiB."""
 
 MAX_HEADERS = 256
 """Header fields in one response. hyper and Python's http.client stop at 100, Node.js at 2,000."""
@@ -86,7 +86,7 @@ _ON_CONNECTION_CLOSED = TRANSITIONS[Event.CONNECTION_CLOSED]
 
 
 class ResponseParser:
-    """One response, from its first byte to its last: `feed` it bytes, tell it the `end`, `take` the body.
+    """One response, from its first byte to its last: `feed` it bytes, `end` it, `take` the body.
 
     `status`, `reason`, `headers` and `framing` are set from state BODY on, `reusable` from state COMPLETE on: whether
     the connection can be used for another request. Interim responses (1xx) are dropped. In state UPGRADED `leftover`
@@ -168,7 +168,7 @@ class ResponseParser:
             )
 
     def end(self, *, clean: bool = True) -> None:
-        """The upstream has closed; `clean` is false for TLS without a close notification, which anybody can forge.
+        """The upstream has closed; `clean` is false for TLS without a close notification, which an attacker can forge.
 
         Raises `IncompleteMessage` unless the response is complete; one without any length is complete now.
         """

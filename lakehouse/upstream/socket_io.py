@@ -20,8 +20,8 @@ READ_WINDOW = 128 * 1024
 
 SHORT_READ = 16 * 1024
 """Bytes. A read of fewer has emptied the socket, so the next one waits before it tries: nearly always it would fail,
-which costs as much as the read itself. After as many or more, further bytes are often there, and of TLS they are a whole
-record, with the next one right behind it."""
+which costs as much as the read itself. After as many or more, further bytes are often there, and of TLS they are a
+whole record, with the next one right behind it."""
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 NOT_READY = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)

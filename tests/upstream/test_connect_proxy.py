@@ -158,7 +158,7 @@ class TestTunnels:
             (b"HTTP/1.1 502\r\n\r\n", "refused the connection: 502", True),
             (b"HTTP/1.1 503 \x1b[31m\r\n\r\n", "refused the connection: 503 [31m", True),
             (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "refused the connection: 101", False),
-            (b"SSH-2.0-OpenSSH\r\n\r\n", "answered what is not HTTP", True),
+            (b"SSH-2.0-OpenSSH\r\n\r\n", "did not answer with HTTP", True),
             (b"HTTP/1.1 2", "closed the connection", True),
             (b"", "closed the connection", True),
             (b"HTTP/1.1 299 x\r\nx: " + b"y" * 40000, "answered with a head of more than 16384 bytes", True),

@@ -36,12 +36,12 @@ class AttemptRecord:
         A running attempt is listed with its time until `now`, or with none.
         """
         ended = now if self.ended is None else self.ended
-        known = [error_class for error_class in ERROR_CLASSES if error_class == self.error]
+        known = None if self.error is None else next((name for name in ERROR_CLASSES if name == self.error), None)
         return Attempt(
             provider=self.upstream,
             model=self.model,
             status=self.status,
-            error=known[0] if known else abandoned_as,
+            error=known or abandoned_as,
             ms=0.0 if ended is None else round((ended - self.started) * 1000, 3),
         )
 

@@ -19,7 +19,7 @@ from lakehouse.core.errors import LakehouseError
 
 def try_routes_hedged(call: ChatCall, make_attempt: AttemptFunction[Result]) -> Awaitable[Result]:
     """`try_routes`, hedged if the policy has `hedge_after` and there is a second route."""
-    hedge_after = call.settings.policy.hedge_after
+    hedge_after = call.resources.settings.policy.hedge_after
     if hedge_after is None or len(call.routes) < 2:
         return try_routes(call, make_attempt)
     return HedgedRequest(call, make_attempt, hedge_after).run()

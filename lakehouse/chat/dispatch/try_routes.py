@@ -53,7 +53,7 @@ async def with_deadline(call: ChatCall, work: Callable[[], Awaitable[Result]], *
 
     Raises `ErrTimeout` when it has passed. Every error gets the call's attempts.
     """
-    timeout = call.settings.timeout
+    timeout = call.resources.settings.timeout
     try:
         with call.time.open_scope(timeout, resumed=resumed):
             return await work()

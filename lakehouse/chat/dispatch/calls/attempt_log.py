@@ -12,7 +12,7 @@ that makes the attempt: its state machine. `Attempt` is the view that answers an
 from __future__ import annotations
 
 import logging
-from enum import Enum
+from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
@@ -32,8 +32,8 @@ ROUNDING = 0.001
 """Seconds. The deadline that ends an attempt may equal the limit of its silence, computed in another order."""
 
 
-class AttemptState(Enum):
-    """The state of an attempt."""
+class AttemptState(StrEnum):
+    """The state of an attempt. A `StrEnum`, because looking up a plain `Enum` in a table runs Python code."""
 
     WAITING = "waiting"
     """Nothing of the answer has arrived."""
@@ -162,7 +162,8 @@ class ActiveAttempt:
 
     def entry(self) -> Attempt:
         """The attempt as answers and errors carry it."""
-        return self.record.to_error_entry(now=trio.current_time())
+        record = self.record
+        return record.to_error_entry(now=trio.current_time() if record.ended is None else None)
 
     def _move(self, state: AttemptState) -> bool:
         if state not in TRANSITIONS[self.state]:

@@ -69,11 +69,7 @@ class ProviderResponse(ABC):
 
     status: int
     body: Body
-
-    def __init__(self, status: int, body: Body, provider: str) -> None:
-        self.status = status
-        self.body = body
-        self._provider = provider
+    _provider: str
 
     async def __aenter__(self) -> Self:
         return self

@@ -69,10 +69,11 @@ class HttpxResponse(ProviderResponse):
     """`ProviderResponse` over an httpx response."""
 
     def __init__(self, response: httpx.Response, provider: str) -> None:
-        body: Body = HttpxBody(response, provider)
+        self.status = response.status_code
+        self.body: Body = HttpxBody(response, provider)
         if codings := codings_of(response.headers.get_list("content-encoding")):
-            body = DecodedBody(body, codings, provider=provider, status=response.status_code)
-        super().__init__(response.status_code, body, provider)
+            self.body = DecodedBody(self.body, codings, provider=provider, status=self.status)
+        self._provider = provider
         self._response = response
 
     def headers(self) -> list[tuple[str, str]]:

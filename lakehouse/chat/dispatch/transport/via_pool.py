@@ -52,7 +52,9 @@ class PoolResponse(ProviderResponse):
     """`ProviderResponse` over the response of a pool. Closing it does not wait."""
 
     def __init__(self, response: UpstreamResponse, provider: str) -> None:
-        super().__init__(response.status, response, provider)
+        self.status = response.status
+        self.body = response
+        self._provider = provider
         self._response = response
 
     def headers(self) -> list[tuple[str, str]]:

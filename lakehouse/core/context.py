@@ -206,6 +206,11 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
         self.finish_reason = finish_reason
         self.usage = usage
 
+    def record_content(self, messages: object, answer: object) -> None:
+        """Keep the messages and the answer of a chat for the trace, if the configuration asks for that."""
+        if self.content is not None:
+            self.content.input, self.content.output = messages, answer
+
     # How the request ends.
 
     def record_response_status(self, status: int) -> None:

@@ -20,7 +20,7 @@ class Transport(httpx.AsyncBaseTransport):
     """One or more upstreams, chosen by scheme, host and port.
 
     Nothing is added to a request and nothing kept of a response: no cookie jar, no default headers, no redirects, no
-    proxies from the environment. `extensions={"flight": context}` passes the request's context. The limits are the
+    proxies from the environment. `extensions={"lakehouse.context": context}` passes the request's context. The limits are the
     upstream's; httpx's own timeouts are ignored. Failures are `ErrUpstream`, `ErrTimeout` and `ErrUnavailable`, never
     httpx's. A request that is idempotent, by its method or an `Idempotency-Key`, is sent again when a reused connection
     ends without a response, if its body is bytes. A body that is a stream is sent to its end before the response is
@@ -48,7 +48,7 @@ class Transport(httpx.AsyncBaseTransport):
                 url.raw_path,
                 [header for header in request.headers.raw if header[0].lower() not in _SET_BY_UPSTREAM],
                 b"".join(stream) if isinstance(stream, httpx.ByteStream) else _StreamBody(request),
-                cast("RequestContext | None", request.extensions.get("flight")),
+                cast("RequestContext | None", request.extensions.get("lakehouse.context")),
             )
         )
         return httpx.Response(

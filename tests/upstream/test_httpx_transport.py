@@ -197,7 +197,7 @@ async def test_the_request_context_is_kept_up_to_date() -> None:
         await wire.receive()
 
     async with open_socket_upstream(script) as port:
-        request = httpx.Request("GET", f"http://127.0.0.1:{port}/", extensions={"flight": context})
+        request = httpx.Request("GET", f"http://127.0.0.1:{port}/", extensions={"lakehouse.context": context})
         await (await to(f"http://127.0.0.1:{port}").handle_async_request(request)).aread()
         assert (phases, context.phase, context.upstream) == (["waiting"], "streaming", "provider0")
 

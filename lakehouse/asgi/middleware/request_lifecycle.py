@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from enum import Enum
 from typing import cast
 
 import trio
 
 from lakehouse.asgi.middleware.receive_forwarder import ReceiveForwarder
 from lakehouse.asgi.middleware.standard_headers import (
-    ATTEMPTS,
-    add_request_id,
-    add_server_timing,
     parse_timeout_header,
 )
 from lakehouse.asgi.request_scope import EncodeError
 from lakehouse.asgi.responses import Response, error_response
-from lakehouse.asgi.server_control import FULL_RESPONSE, SERVER_KEY, HttpServerControl
-from lakehouse.asgi.types import App, Message, Receive, ResponseError, Scope, Send
+from lakehouse.asgi.server_control import SERVER_KEY, HttpServerControl
+from lakehouse.asgi.types import App, Message, Receive, Scope, Send
 from lakehouse.core.context import CLIENT_CLOSED_REQUEST, Outcome, RequestContext
 from lakehouse.core.errors import ErrTimeout, LakehouseError
 from lakehouse.core.groups import single_failure
@@ -29,14 +27,30 @@ logger = logging.getLogger("lakehouse.server")
 ErrorRenderer = Callable[[RequestContext, LakehouseError], Response]
 """Builds the response to a request that failed before its response had begun."""
 
-FINAL_SEND_TIMEOUT = 30.0
-"""Seconds that a foreign server has for the last message, during which it must not be cancelled. Our own server gives
-a client that reads nothing as much time."""
-
 
 def native_error_response(context: RequestContext, failure: LakehouseError) -> Response:
     """A failure as the contract's error document."""
     return error_response(failure, context.id)
+
+
+class ResponseState(Enum):
+    """How much of the response has been sent. It only goes forward, but for a whole response that was refused.
+
+    What happens when the request fails in each state:
+
+    | state | `http` | `websocket` |
+    |---|---|---|
+    | `NOT_STARTED` | an error response | a denial of the handshake |
+    | `STARTED` | the final event of a stream; otherwise the response is cut | a close frame |
+    | `COMPLETE` | the client is sent nothing more | the same |
+    """
+
+    NOT_STARTED = "nothing of the response can have reached the client"
+    STARTED = "some of the response may have reached the client"
+    COMPLETE = "the whole response was handed to the server"
+
+
+NOT_STARTED, STARTED, COMPLETE = ResponseState  # in Python 3.11 `ResponseState.COMPLETE` takes as long as a call
 
 
 class DisconnectedClient:
@@ -62,6 +76,7 @@ class RequestLifecycle(ABC):
         "_stopped_by",
         "context",
         "server",
+        "state",
     )
 
     # The scope is not kept: it refers to this object, and reference counting does not free a cycle.
@@ -76,6 +91,7 @@ class RequestLifecycle(ABC):
         self._deadline_scope: trio.CancelScope | None = None
         self._stopped_by: tuple[LakehouseError, Outcome] | None = None
         self._encode_error: EncodeError | None = None
+        self.state = NOT_STARTED
 
     @property
     def disconnected(self) -> bool:
@@ -142,7 +158,7 @@ class RequestLifecycle(ABC):
             else:
                 failure, outcome = self._unexpected(RuntimeError("the application returned without a whole response"))
         self.context.fail(failure, outcome)
-        if not self.complete:
+        if self.state is not COMPLETE:
             await self._send_error(failure)
 
     def finish_cancelled(self) -> None:
@@ -151,7 +167,7 @@ class RequestLifecycle(ABC):
         if self._stopped_by is not None and not self.disconnected:
             failure, outcome = self._stop_cause()
             context.fail(failure, outcome)
-            if not self.head_out:
+            if self.state is NOT_STARTED:
                 context.record_response_status(failure.status)
         elif self.disconnected:
             context.finish("client left")
@@ -160,7 +176,7 @@ class RequestLifecycle(ABC):
             context.finish("cancelled")
 
     async def _send_final_error(self) -> None:
-        if not self.complete:
+        if self.state is not COMPLETE:
             await self._send_error(self._stop_cause()[0])
 
     def _stop_cause(self) -> tuple[LakehouseError, Outcome]:
@@ -179,7 +195,7 @@ class RequestLifecycle(ABC):
     def _explain(self, error: Exception) -> tuple[LakehouseError, Outcome]:
         known = single_failure(error, LakehouseError)
         if known is not None:
-            return known, "failed" if self.head_out else "answered"
+            return known, "answered" if self.state is NOT_STARTED else "failed"
         scope = self._deadline_scope
         if self._stopped_by is not None or (scope is not None and scope.cancel_called):
             # An application may turn its cancellation into an exception of any kind.
@@ -195,14 +211,11 @@ class RequestLifecycle(ABC):
     @property
     def may_return(self) -> bool:
         """Whether the application may return now."""
-        return self.complete
+        return self.state is COMPLETE
 
     server_can_interrupt = False
     """Whether `ServerControl.interrupt` awaits a final response for this type of scope, so that no cancel scope is
     needed around the application: one costs a relayed GET a tenth."""
-
-    head_out: bool  # whether any part of the response may have reached the client
-    complete: bool  # whether the whole response was handed to the server
 
     @abstractmethod
     async def send(self, message: Message) -> None:
@@ -211,91 +224,3 @@ class RequestLifecycle(ABC):
     @abstractmethod
     async def _send_error(self, failure: LakehouseError) -> None:
         """Send the failure as the response, or raise it when the response has begun and cannot carry it."""
-
-
-class HttpRequestLifecycle(RequestLifecycle):
-    """The lifecycle of a request of type `http`.
-
-    The head of the response is held until the first piece of the body: until then a failure can still become the
-    response.
-    """
-
-    server_can_interrupt = True
-    __slots__ = ("_forwarder", "_head", "_trailers", "complete", "head_out")
-
-    def __init__(self, scope: Scope, send: Send, context: RequestContext, render_error: ErrorRenderer) -> None:
-        super().__init__(scope, send, context, render_error)
-        self.head_out = False
-        self.complete = False
-        self._head: Message | None = None
-        self._trailers = False
-        self._forwarder: ReceiveForwarder | None = None
-
-    def _make_forwarder(self, receive: Receive, scope: trio.CancelScope) -> ReceiveForwarder:
-        self._forwarder = forwarder = super()._make_forwarder(receive, scope)
-        return forwarder
-
-    async def send(self, message: Message) -> None:
-        """The application's `send`: adds `X-Request-Id`, and records the status and what has been sent."""
-        kind = message["type"]
-        if kind == FULL_RESPONSE:
-            await self._send_full(message)
-            return
-        if kind == "http.response.start":
-            self._head = {**message, "headers": add_request_id(message, self.context)}
-            return
-        head = self._head
-        if head is not None:
-            if not message.get("more_body", False):
-                head = add_server_timing(head, self.context)
-            await self._send(head)
-            self._head = None
-            self.head_out = True
-            self.context.record_response_status(head["status"])
-            self._trailers = head.get("trailers", False)
-        if kind == "http.response.body":
-            last = not message.get("more_body", False) and not self._trailers
-        else:
-            last = kind == "http.response.trailers" and not message.get("more_trailers", False)
-        if not last:
-            await self._send(message)
-        elif self._forwarder is None:
-            await self._send(message)
-            self.complete = True
-        else:
-            await self._send_last(message, self._forwarder)
-
-    async def _send_full(self, message: Message) -> None:
-        message["headers"].append((b"x-request-id", self.context.id.encode()))
-        if self.server is None:
-            await self.send({**message, "type": "http.response.start"})
-            await self.send({"type": "http.response.body", "body": message["body"], "more_body": False})
-            return
-        self._head, self.head_out = None, True
-        self.context.record_response_status(message["status"])
-        try:
-            await self._send(message)
-        except ResponseError:
-            self.head_out = False  # nothing of the message was sent
-            raise
-        self.complete = True
-
-    async def _send_last(self, message: Message, forwarder: ReceiveForwarder) -> None:
-        """Send the last message under a foreign server, which may leave the connection open if it is cancelled here."""
-        forwarder.finish()
-        with trio.CancelScope(shield=True, relative_deadline=FINAL_SEND_TIMEOUT):
-            await self._send(message)
-            self.complete = True
-
-    async def _send_error(self, failure: LakehouseError) -> None:
-        if self.head_out:
-            if self._encode_error is None:
-                raise failure
-            await self.send({"type": "http.response.body", "body": self._encode_error(failure), "more_body": False})
-            return
-        self._head = None
-        response = self._render_error(self.context, failure)
-        if failure.attempts:
-            attempts = (ATTEMPTS, b"%d" % len(failure.attempts))
-            response = response._replace(headers=(*response.headers, attempts))
-        await response.send_to(self.send)

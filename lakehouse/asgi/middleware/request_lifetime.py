@@ -20,12 +20,8 @@ from itertools import count
 
 import trio
 
-from lakehouse.asgi.middleware.request_lifecycle import (
-    ErrorRenderer,
-    HttpRequestLifecycle,
-    RequestLifecycle,
-    native_error_response,
-)
+from lakehouse.asgi.middleware.http_lifecycle import HttpRequestLifecycle
+from lakehouse.asgi.middleware.request_lifecycle import ErrorRenderer, RequestLifecycle, native_error_response
 from lakehouse.asgi.middleware.websocket_lifecycle import WebSocketLifecycle
 from lakehouse.asgi.request_scope import REQUEST_KEY
 from lakehouse.asgi.types import App, Receive, Scope, Send

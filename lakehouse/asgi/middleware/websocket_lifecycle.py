@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lakehouse.asgi.middleware.request_lifecycle import ErrorRenderer, RequestLifecycle
+from lakehouse.asgi.middleware.request_lifecycle import COMPLETE, NOT_STARTED, STARTED, ErrorRenderer, RequestLifecycle
 from lakehouse.asgi.middleware.standard_headers import add_request_id
 from lakehouse.asgi.types import DENIAL, Message, Scope, Send
 from lakehouse.core.context import RequestContext
@@ -18,18 +18,17 @@ class WebSocketLifecycle(RequestLifecycle):
     Before the handshake is answered a failure is sent as a denial with its status, afterwards as a close frame.
     """
 
-    __slots__ = ("_can_deny", "complete", "head_out")
+    __slots__ = ("_can_deny",)
 
     def __init__(self, scope: Scope, send: Send, context: RequestContext, render_error: ErrorRenderer) -> None:
         super().__init__(scope, send, context, render_error)
-        self.head_out = False
-        self.complete = False
         self._can_deny = DENIAL in (scope.get("extensions") or {})
 
     @property
     def may_return(self) -> bool:
         """Whether the handshake has been answered: the server closes an open WebSocket for the application."""
-        return self.head_out and self._deadline_scope is not None and not self._deadline_scope.cancelled_caught
+        answered = self.state is not NOT_STARTED
+        return answered and self._deadline_scope is not None and not self._deadline_scope.cancelled_caught
 
     async def send(self, message: Message) -> None:
         """The application's `send`: adds `X-Request-Id` to the answer to the handshake, and records its status."""
@@ -37,15 +36,14 @@ class WebSocketLifecycle(RequestLifecycle):
         if kind in ("websocket.accept", f"{DENIAL}.start"):
             message = {**message, "headers": add_request_id(message, self.context)}
             self.context.record_response_status(message.get("status", 101))
-        elif kind == "websocket.close" and not self.head_out:
+        elif kind == "websocket.close" and self.state is NOT_STARTED:
             self.context.record_response_status(403)
         await self._send(message)
-        self.head_out = True
-        if kind == "websocket.close" or (kind == f"{DENIAL}.body" and not message.get("more_body", False)):
-            self.complete = True
+        last = kind == "websocket.close" or (kind == f"{DENIAL}.body" and not message.get("more_body", False))
+        self.state = COMPLETE if last else STARTED
 
     async def _send_error(self, failure: LakehouseError) -> None:
-        if self.head_out:
+        if self.state is not NOT_STARTED:
             code = GOING_AWAY if isinstance(failure, ErrUnavailable) else INTERNAL_ERROR
             # The reason of a close frame has room for 123 bytes.
             await self.send({"type": "websocket.close", "code": code, "reason": failure.code})

@@ -502,7 +502,7 @@ async def test_the_request_context_says_what_its_call_is_doing(autojump_clock: M
 
     class Watching(FakeProvider):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            assert request.extensions["flight"] is here
+            assert request.extensions["lakehouse.context"] is here
             seen.append((here.phase, here.upstream, here.model, here.attempt_count))
             return await super().handle_async_request(request)
 

@@ -491,7 +491,7 @@ class Phased(FakeProvider):
     """Says in the flight, as our transport does, that the request is out."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        request.extensions["flight"].phase = "waiting"
+        request.extensions["lakehouse.context"].phase = "waiting"
         return await super().handle_async_request(request)
 
 
@@ -545,7 +545,7 @@ async def test_by_default_a_client_that_left_ends_it_at_once(autojump_clock: Moc
 async def test_where_nothing_was_sent_yet_there_is_nothing_to_learn(autojump_clock: MockClock) -> None:
     class Connecting(FakeProvider):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            request.extensions["flight"].phase = "connecting"
+            request.extensions["lakehouse.context"].phase = "connecting"
             return await super().handle_async_request(request)
 
     config = settings(policy={"on_disconnect": 10.0})

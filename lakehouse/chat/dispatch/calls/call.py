@@ -88,8 +88,7 @@ class ChatCall:
         context = self.context
         context.assign_provider(route.provider.name, route.model)
         context.record_finish(reply.finish_reason, reply.usage)
-        if context.content is not None:
-            context.content.input, context.content.output = self.request.messages, reply
+        context.record_content(self.request.messages, reply)
 
     def finalize_error(self, error: LakehouseError) -> LakehouseError:
         """Add the attempts to the error that the caller gets, and record it in the request context."""

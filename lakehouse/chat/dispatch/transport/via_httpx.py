@@ -47,7 +47,7 @@ class HttpxTransport:
             self._base_url.copy_with(raw_path=target),
             headers=headers,
             content=body,
-            extensions={} if context is None else {"flight": context},
+            extensions={} if context is None else {"lakehouse.context": context},
         )
         try:
             response = await self._transport.handle_async_request(request)

@@ -1,6 +1,6 @@
 """Tests and tools share `tools.kit` and nothing else, and a test module imports no other test module.
 
-What the test modules of one folder share may stand in a helper module beside them (`tests/chat/dialects/stream_kit.py`).
+What the test modules of one folder share may stand in a helper module beside them (`tests/chat/dialects/streams/stream_kit.py`).
 """
 
 from __future__ import annotations

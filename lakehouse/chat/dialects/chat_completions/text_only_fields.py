@@ -2,7 +2,7 @@
 
 The two fast paths decode these structs and leave an answer with a non-empty field to the full reader. The full reader
 skips the inspection of a message in which `NON_TEXT_FIELDS` are all empty. A test compares the table with the fields
-that the full reader accesses (`tests/chat/dialects/test_text_only_fields.py`).
+that the full reader accesses (`tests/chat/dialects/fast_paths/test_text_only_fields.py`).
 """
 
 from __future__ import annotations

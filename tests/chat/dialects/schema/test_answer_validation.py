@@ -13,7 +13,15 @@ from lakehouse.chat.dialects.quirks import SchemaLevel
 from lakehouse.chat.dialects.schema.answer_tool import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
 from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
 from lakehouse.core.errors import LakehouseError
-from tests.chat.dialects.structured_kit import GHENT, LIST, SCHEMA, TOOL, build_completion, build_stream, make_codec
+from tests.chat.dialects.schema.structured_kit import (
+    GHENT,
+    LIST,
+    SCHEMA,
+    TOOL,
+    build_completion,
+    build_stream,
+    make_codec,
+)
 from tools.kit import wire_files
 
 DRESSED = [

@@ -22,7 +22,7 @@ from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import ToolCallPiece
 from lakehouse.chat.model.tool_calls import ToolCall
 from lakehouse.core.errors import LakehouseError
-from tests.chat.dialects.stream_kit import COMPLETED, DONE, RESPONSE_EVENTS, USAGE_ENDS, chunk, run_parser, sse
+from tests.chat.dialects.streams.stream_kit import COMPLETED, DONE, RESPONSE_EVENTS, USAGE_ENDS, chunk, run_parser, sse
 from tools.kit import wire_files
 
 

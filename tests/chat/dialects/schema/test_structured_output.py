@@ -14,7 +14,7 @@ from lakehouse.chat.dialects.quirks import SchemaLevel
 from lakehouse.chat.dialects.responses.dialect import RESPONSES
 from lakehouse.chat.dialects.schema.answer_tool import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
 from lakehouse.core.errors import ErrBadRequest
-from tests.chat.dialects.structured_kit import CHAT, HELLO, LIST, LOOSE, SCHEMA, TOOL, encode_body, make_codec
+from tests.chat.dialects.schema.structured_kit import CHAT, HELLO, LIST, LOOSE, SCHEMA, TOOL, encode_body, make_codec
 
 
 def test_an_enforced_schema_in_each_dialect() -> None:

@@ -10,7 +10,7 @@ import pytest
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.dialects.responses.dialect import RESPONSES
 from lakehouse.chat.model.pieces import ContentPiece
-from tests.chat.dialects.stream_kit import (
+from tests.chat.dialects.streams.stream_kit import (
     COMPLETED,
     REASONING_ITEM,
     RESPONSE,

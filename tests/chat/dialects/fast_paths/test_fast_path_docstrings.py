@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
+ROOT = HERE.parents[3]
 MODULES = sorted((ROOT / "lakehouse" / "chat" / "dialects").rglob("*_fast_path.py"))
 
 

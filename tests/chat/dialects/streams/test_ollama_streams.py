@@ -9,7 +9,7 @@ import pytest
 
 from lakehouse.chat.dialects.ollama.dialect import OLLAMA
 from lakehouse.chat.model.pieces import ToolCallPiece
-from tests.chat.dialects.stream_kit import parse_error, parse_stream
+from tests.chat.dialects.streams.stream_kit import parse_error, parse_stream
 
 
 def line(content: str = "", **rest: Any) -> bytes:

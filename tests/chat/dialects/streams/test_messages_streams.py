@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lakehouse.chat.dialects.messages.dialect import MESSAGES
-from tests.chat.dialects.stream_kit import DONE, parse_error, parse_stream, sse
+from tests.chat.dialects.streams.stream_kit import DONE, parse_error, parse_stream, sse
 
 
 def messages(*events: dict[str, Any]) -> bytes:

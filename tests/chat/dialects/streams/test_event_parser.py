@@ -9,7 +9,7 @@ from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.pieces import ContentPiece
 from lakehouse.core.errors import LakehouseError
-from tests.chat.dialects.stream_kit import DONE, USAGE, chunk, sse
+from tests.chat.dialects.streams.stream_kit import DONE, USAGE, chunk, sse
 
 ERROR = {"error": {"message": "overloaded"}}
 

@@ -13,7 +13,7 @@ from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.request import Request
 from lakehouse.core.errors import LakehouseError
-from tests.chat.dialects.structured_kit import CHAT, HELLO, build_completion, build_stream
+from tests.chat.dialects.schema.structured_kit import CHAT, HELLO, build_completion, build_stream
 
 
 def feed_pieces(dialect: Dialect, data: bytes, size: int) -> tuple[list[Any], ProviderAnswer]:

@@ -8,7 +8,7 @@ from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.pieces import ContentPiece, DetailedContentPiece, ReasoningPiece
 from lakehouse.core.errors import LakehouseError
-from tests.chat.dialects.stream_kit import DONE, USAGE, USAGE_ENDS, chunk, parse_error, parse_stream, sse
+from tests.chat.dialects.streams.stream_kit import DONE, USAGE, USAGE_ENDS, chunk, parse_error, parse_stream, sse
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from lakehouse.chat.dialects.chat_completions.decode import CompletionReader
 from lakehouse.chat.dialects.decoding.event_parser import EventParser
 from lakehouse.chat.dialects.framing.sse import SseFraming
 from lakehouse.chat.dialects.quirks import Quirks
-from tests.chat.dialects.stream_kit import chunk, run_parser, sse
+from tests.chat.dialects.streams.stream_kit import chunk, run_parser, sse
 
 USUAL = b'{"id":"1","model":"m","choices":[{"index":0,"delta":{"content":%b},"finish_reason":null}]}'
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lakehouse.chat.dialects.schema.moonshot import rewrite_for_moonshot
 from lakehouse.core.errors import LakehouseError
-from tests.chat.dialects.structured_kit import CHAT, SCHEMA, build_completion, encode_body, make_codec
+from tests.chat.dialects.schema.structured_kit import CHAT, SCHEMA, build_completion, encode_body, make_codec
 
 REWRITTEN: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"type": "string", "minLength": 2, "format": "date", "title": "T", "description": "d"}, {"type": "string", "description": "d"}),

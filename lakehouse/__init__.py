@@ -96,7 +96,7 @@ if TYPE_CHECKING:
     from lakehouse.core.errors import LakehouseError as LakehouseError
     from lakehouse.core.failure_classes import ErrorClass as ErrorClass
     from lakehouse.local_model import LocalModelError as LocalModelError
-    from lakehouse.runtime.quart_app import ServiceApp as ServiceApp
+    from lakehouse.runtime.quart_app import LakehouseApp as LakehouseApp
     from lakehouse.runtime.resources import open_local_server as open_local_server
     from lakehouse.runtime.service import serve as serve
     from lakehouse.server.listening import AddressError as AddressError
@@ -129,7 +129,7 @@ _EXPORTS = {
     ),
     "lakehouse.core.failure_classes": "ErrorClass",
     "lakehouse.local_model": "LocalModelError",
-    "lakehouse.runtime.quart_app": "ServiceApp",
+    "lakehouse.runtime.quart_app": "LakehouseApp",
     "lakehouse.runtime.resources": "open_local_server",
     "lakehouse.runtime.service": "serve",
     "lakehouse.server.listening": "AddressError",
@@ -142,13 +142,13 @@ _MODULES = {name: module for module, names in _EXPORTS.items() for name in names
 __all__ = sorted([*_MODULES, "create_app"])  # noqa: PLE0605 - type checkers read the imports above
 
 
-def create_app(config: Config | None = None) -> ServiceApp:
+def create_app(config: Config | None = None) -> LakehouseApp:
     """The service as a Quart-Trio application, as in `hypercorn -k trio 'lakehouse:create_app()'`.
 
     Without `config` the configuration is found as `lakehouse serve` finds it. Raises ConfigError. A function of this
     module, not an imported name: Hypercorn looks into the module's namespace only.
     """
-    app: ServiceApp = import_module("lakehouse.runtime.quart_app").create_app(config)
+    app: LakehouseApp = import_module("lakehouse.runtime.quart_app").create_app(config)
     return app
 
 

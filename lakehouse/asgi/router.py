@@ -1,8 +1,8 @@
-"""The router: which ASGI application answers a path, and what is true of every path.
+"""The router: the table of paths with the ASGI application of each, and the rules for all of them.
 
     Route   one exact path: one dictionary look-up
     Mount   a prefix and everything below it: one dictionary look-up for each parent of prefixes (`/v1/` has them all)
-    views   those of a web framework around the service, which are asked last
+    views   of a web framework around the service: the last resort, by `find_view`
 
 404, 405, OPTIONS and HEAD are decided here and nowhere else. `Methods` limits a route to methods: it answers OPTIONS
 with the `Allow` header, any other method with 405, and HEAD as GET, whose body the server leaves out. A mount without

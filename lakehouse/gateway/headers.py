@@ -108,7 +108,7 @@ def _parse_length(removed: dict[bytes, bytes]) -> int | None:
 
 @lru_cache(maxsize=1024)
 def _make_forwarding_headers(peer: str, scheme: str, host: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    """The forwarding headers of a request without a proxy before us. Cached: few peers ask for few hosts."""
+    """The forwarding headers of a request without a proxy before us. Cached, because few peers use few hosts."""
     address, node = _format_node(peer)
     protocol = b"https" if scheme in ("https", "wss") else b"http"
     written = ((b"x-forwarded-for", address), (b"x-forwarded-proto", protocol))

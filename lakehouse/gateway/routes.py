@@ -1,4 +1,4 @@
-"""Which prefix belongs to which service, and what a service is asked for. Pure functions of bytes.
+"""The table of prefixes and services, and the request targets for services. Pure functions of bytes.
 
 A path is relayed as it stands on the wire: nothing is decoded, joined or normalised, and what is not refused goes on
 byte for byte. Only a path that a service could read as leading out of its prefix is refused.

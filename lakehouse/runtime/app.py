@@ -8,8 +8,8 @@
 |---|---|---|
 | POST `/v1/chat`, `/v1/chat/completions` | plain ASGI | Quart is a fifth of the cost of a chat |
 | `/v1/storage/…`, every mount of the gateway | plain ASGI | Quart's buffers have no back-pressure |
-| `/healthz`, `/readyz`, `/metrics`, `/v1/requests`, `/` | plain ASGI | asked for every few seconds |
-| GET `/v1/models`, `/v1/models/…`, `/v1/chat/providers` | views of Quart-Trio | asked for seldom |
+| `/healthz`, `/readyz`, `/metrics`, `/v1/requests`, `/` | plain ASGI | polled every few seconds |
+| GET `/v1/models`, `/v1/models/…`, `/v1/chat/providers` | views of Quart-Trio | few requests |
 | any other | views that were added to `create_app()`, else 404 | |
 
 The router decides all of them, and 404, 405 and OPTIONS, before Quart is involved. Under `lakehouse serve` the views
@@ -80,7 +80,7 @@ def _chat_group(dispatcher: Dispatcher, limits: ChatTable, prefix: str, views: A
 
 def load_views(get_dispatcher: Callable[[], Dispatcher], *, prefix: str) -> App:
     """The listings of the chat group as a Quart-Trio application of their own."""
-    from lakehouse.chat.api.listings import listings  # 12 MB and 0.1 s, for what is asked seldom
+    from lakehouse.chat.api.listings import listings  # 12 MB and 0.1 s, for few requests
     from lakehouse.runtime.quart_app import QuartApp
 
     app = QuartApp("lakehouse")

@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: alive, and ready to take requests; readiness is what the registered checks say."""
+"""`/healthz` and `/readyz`: alive, and ready to take requests; readiness is the result of the registered checks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("lakehouse.health")
 Check = Callable[[], Awaitable[Health]]
 
 CHECK_TIMEOUT = 1.0
-"""Seconds that a check may take; a slower one counts as unavailable. An orchestrator asks every few seconds."""
+"""Seconds that a check may take; a slower one counts as unavailable. An orchestrator polls every few seconds."""
 
 
 class HealthRegistry:
@@ -33,10 +33,10 @@ class HealthRegistry:
         self._checks[name] = check
 
     async def check(self) -> Mapping[str, Health]:
-        """What every check says; all run at once, each for at most `CHECK_TIMEOUT` seconds."""
+        """The result of every check; all run at once, each for at most `CHECK_TIMEOUT` seconds."""
         answers: dict[str, Health] = {}
 
-        async def ask(name: str, check: Check) -> None:
+        async def run_check(name: str, check: Check) -> None:
             answers[name] = Health(
                 status=HealthStatus.UNAVAILABLE, reason=f"{name} did not answer within {CHECK_TIMEOUT:g} s"
             )
@@ -49,7 +49,7 @@ class HealthRegistry:
 
         async with trio.open_nursery() as nursery:
             for name, check in self._checks.items():
-                nursery.start_soon(ask, name, check)
+                nursery.start_soon(run_check, name, check)
         return {name: answers[name] for name in self._checks}
 
 

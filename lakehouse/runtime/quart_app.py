@@ -2,11 +2,11 @@
 
     hypercorn -k trio 'lakehouse:create_app()'
 
-`ServiceApp` is a `QuartTrio` whose requests go through the service's router first (`runtime.app`), which holds both
-route groups. What is asked for all the time (chats, the gateway, health, metrics) is answered there by plain ASGI
+`LakehouseApp` is a `QuartTrio` whose requests go through the service's router first (`runtime.app`), which holds both
+route groups. Frequent requests (chats, the gateway, health, metrics) are answered there by plain ASGI
 endpoints; the listings of the chat group are views of this Quart-Trio application, and so are the views and blueprints
 that its owner adds to it. `lakehouse serve` has the same router over the same tables, and loads a Quart-Trio
-application with the listings when the first of them is asked for: importing this module costs 12 MB and 0.1 to 0.3 s.
+application with the first request for a listing: importing this module costs 12 MB and 0.1 to 0.3 s.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from lakehouse.runtime.preflight import preflight
 from lakehouse.runtime.runtime import Runtime, open_runtime
 
 
-def create_app(config: Config | None = None) -> ServiceApp:
+def create_app(config: Config | None = None) -> LakehouseApp:
     """The application; without `config` the configuration is found as `lakehouse serve` finds it.
 
     Its resources are opened and closed by the server's lifespan. Raises ConfigError.
     """
-    return ServiceApp(load_config().config if config is None else config)
+    return LakehouseApp(load_config().config if config is None else config)
 
 
 class QuartConnection(TrioASGIHTTPConnection):
-    """One request to a view. A whole response leaves in ASGI's two messages, where Quart sends an empty third one.
+    """One request to a view. A complete response is sent in two messages, where Quart sends an empty third one.
 
-    By the end in the second message the request's lifetime tells a whole response from a stream.
+    `RequestLifetimeMiddleware` takes a response for complete if its first piece of the body is the last.
     """
 
     async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
@@ -79,7 +79,7 @@ class QuartApp(QuartTrio):
     def __init__(self, name: str, *, max_body: int | None = None) -> None:
         """`max_body` limits the body of a request to a view, in bytes."""
         super().__init__(name, static_folder=None, template_folder=None)
-        self.url_map.merge_slashes = False  # it would redirect `//v1/models`, to wherever the Host header says
+        self.url_map.merge_slashes = False  # it would redirect `//v1/models` to the host in the Host header
         self.config.update(
             RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=max_body, PROPAGATE_EXCEPTIONS=True
         )
@@ -95,7 +95,7 @@ async def _raise_ours(error: HTTPException) -> ResponseReturnValue:
     return cast("ResponseReturnValue", error)
 
 
-class ServiceApp(QuartApp):
+class LakehouseApp(QuartApp):
     """The whole service, both route groups in front of the views of this application.
 
     A view that its owner adds has the service's request lifetime, authentication, log and metrics; it is found after

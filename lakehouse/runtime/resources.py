@@ -115,8 +115,8 @@ class LocalModel:
     @asynccontextmanager
     async def join(self, description: msgspec.Raw, directory: Path) -> AsyncIterator[LocalServer]:
         """See `Resource`. Raises OSError if the supervisor is gone."""
-        told = msgspec.json.decode(description, type=_Description)
-        server = LocalServer(base_url=told.base_url, api_key=told.api_key, model=told.model)
+        described = msgspec.json.decode(description, type=_Description)
+        server = LocalServer(base_url=described.base_url, api_key=described.api_key, model=described.model)
         async with follow_readiness(directory / SOCKET) as readiness:
             yield replace(server, readiness=readiness)
 

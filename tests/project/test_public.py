@@ -30,7 +30,7 @@ INTERNAL = {
 """Types in signatures of public names that only the service itself passes or receives."""
 
 
-FOREIGN = {"ServiceApp"}
+FOREIGN = {"LakehouseApp"}
 """A class of another framework's, whose annotations cannot be resolved."""
 
 

@@ -18,7 +18,7 @@ from quart_trio import QuartTrio
 
 import lakehouse
 from lakehouse.core.errors import ErrUnavailable
-from lakehouse.runtime.quart_app import ServiceApp
+from lakehouse.runtime.quart_app import LakehouseApp
 from tools.kit.in_process_service import make_config
 
 Message = dict[str, Any]
@@ -46,7 +46,7 @@ class Lifespan:
 
 
 @asynccontextmanager
-async def running(app: ServiceApp, root_path: str = "") -> AsyncIterator[httpx.AsyncClient]:
+async def running(app: LakehouseApp, root_path: str = "") -> AsyncIterator[httpx.AsyncClient]:
     """The application under stock Hypercorn, with a client; mounted by another application at `root_path`."""
 
     inner: Any = app
@@ -67,7 +67,7 @@ async def running(app: ServiceApp, root_path: str = "") -> AsyncIterator[httpx.A
         stop.set()
 
 
-def make_app() -> ServiceApp:
+def make_app() -> LakehouseApp:
     return lakehouse.create_app(make_config())
 
 

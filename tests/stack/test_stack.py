@@ -8,13 +8,13 @@ from hypercorn.config import Config
 from quart import Quart
 from quart_trio import QuartTrio
 
-from lakehouse.runtime.quart_app import ServiceApp
+from lakehouse.runtime.quart_app import LakehouseApp
 
 
 def test_quart_trio_answers_every_scope_by_the_application_that_we_put_the_router_in_front_of() -> None:
     assert list(inspect.signature(QuartTrio.asgi_app).parameters) == ["self", "scope", "receive", "send"]
-    assert issubclass(ServiceApp, QuartTrio)
-    assert ServiceApp.__call__ is Quart.__call__
+    assert issubclass(LakehouseApp, QuartTrio)
+    assert LakehouseApp.__call__ is Quart.__call__
 
 
 def test_quart_limits_time_and_bodies_where_we_switch_it_off() -> None:

@@ -1,7 +1,7 @@
 """The listings of the chat group, as views of Quart-Trio: registered providers and models.
 
-Importing this module costs 12 MB and 0.1 to 0.3 s, so the service imports it when the first listing is asked for; see
-`asgi.lazy`.
+Importing this module costs 12 MB and 0.1 to 0.3 s, so the service imports it with the first request for a
+listing; see `asgi.lazy`.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@
 | `/chat/providers` | GET | a view of Quart-Trio, see `listings` |
 | `/models`, `/models/…` | GET | views of Quart-Trio, see `listings` |
 
-Chats are plain ASGI because Quart's request, contexts and response are a fifth of what a whole chat costs, and because
-Quart sends a response's head before it asks for the body, while the status of a stream depends on its first piece.
-Listings are asked for seldom and are what a web framework is good at.
+Chats are plain ASGI because Quart's request, contexts and response are a fifth of the cost of a chat, and because Quart
+sends the head of a response before it evaluates the body, while the status of a stream depends on its first piece.
+Requests for listings are few, and a web framework is made for such views.
 """
 
 from __future__ import annotations

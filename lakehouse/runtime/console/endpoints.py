@@ -1,8 +1,8 @@
-"""The console as ASGI: `GET /metrics`, `GET /v1/requests`, the page at `/`, and the form that asks for a token.
+"""The console as ASGI: `GET /metrics`, `GET /v1/requests`, the page at `/`, and the sign-in form.
 
-All paths are behind the service's authentication. A browser cannot send a bearer token when it opens an address, so
-`SignInPage` answers its 401 with a form instead of JSON: the form asks for the token, and fetches the page with it.
-Without a valid token no byte of the page or of what it shows leaves the service.
+All paths are behind the service's authentication. A browser cannot send a bearer token when it opens an address, so the
+body of its 401 is a form instead of JSON (`SignInPage`): the form takes the token, and fetches the page with it.
+Without a valid token the service sends no byte of the page or of its data.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ObservabilityEndpoints:
 
 
 class SignInPage:
-    """For `AuthMiddleware`: answers a browser that opens `/` without a token with the form that asks for one."""
+    """For `AuthMiddleware`: sends the sign-in form to a browser that opens `/` without a token."""
 
     def __init__(self) -> None:
         self._pages = StaticPages()

@@ -11,13 +11,13 @@ from re import DOTALL, findall
 from lakehouse.asgi.responses import Response
 
 NO_STORE = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
-"""Headers of everything that the console sends: it is true for the moment only, and is what its type says."""
+"""Headers of every response of the console: it must not be stored, and its type must not be guessed."""
 
 _HTML = b"text/html; charset=utf-8"
 
 
 class StaticPages:
-    """The responses with the documents, which are read from the package when first asked for."""
+    """The responses with the documents, which are read from the package once, when needed."""
 
     @cached_property
     def page(self) -> Response:
@@ -26,9 +26,9 @@ class StaticPages:
 
     @cached_property
     def sign_in(self) -> Response:
-        """The form that asks for a token, with status 401.
+        """The sign-in form, with status 401.
 
-        It becomes the page once that is fetched, so it allows the page's scripts and styles as well.
+        The page replaces the form once it is fetched: the policy allows the scripts and styles of both.
         """
         form = _read("sign_in.html")
         challenge = (b"www-authenticate", b'Bearer realm="lakehouse"')

@@ -1,4 +1,4 @@
-"""Our own door: tokens from the environment and a file, networks, the open paths, and WebSockets behind it."""
+"""Access to the service: tokens from the environment and a file, networks, open paths, WebSockets, web pages."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from tools.kit.telemetry_fixtures import CapturedLog
 LOCAL = "127.0.0.1"
 
 
-class Inside:
-    """The application behind the door; remembers who came in."""
+class RecordingApp:
+    """An application behind the middleware; records the types of the scopes that reached it."""
 
     def __init__(self) -> None:
-        self.let_in: list[str] = []
+        self.reached: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del receive, send
-        self.let_in.append(scope["type"])
+        self.reached.append(scope["type"])
 
 
 async def _no_receive() -> Message:
-    raise AssertionError("the door must not read")
+    raise AssertionError("the middleware must not read")
 
 
 async def _no_send(message: Message) -> None:
-    raise AssertionError(f"the door must not answer by itself: {message}")
+    raise AssertionError(f"the middleware must not answer by itself: {message}")
 
 
-async def knock(
+async def admit(
     *headers: bytes,
     tokens: tuple[str, ...] = ("one", "two"),
     allow: tuple[str, ...] = (),
@@ -51,16 +51,16 @@ async def knock(
     path: bytes = b"/v1/sql",
     kind: str = "http",
 ) -> bool:
-    inside = Inside()
-    server_state = AuthMiddleware(inside, tokens=Tokens(tokens), allow=[ip_network(network) for network in allow])
+    app = RecordingApp()
+    middleware = AuthMiddleware(app, tokens=Tokens(tokens), allow=[ip_network(network) for network in allow])
     scope: dict[str, Any] = {
         "type": kind,
         "raw_path": path,
         "client": None if peer is None else (peer, 50000),
         "headers": [(b"authorization", header) for header in headers],
     }
-    await server_state(scope, _no_receive, _no_send)
-    return inside.let_in == [kind]
+    await middleware(scope, _no_receive, _no_send)
+    return app.reached == [kind]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ async def knock(
 )
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 async def test_one_of_the_tokens_opens(header: bytes, kind: str) -> None:
-    assert await knock(header, kind=kind)
+    assert await admit(header, kind=kind)
 
 
 @pytest.mark.parametrize(
@@ -93,18 +93,18 @@ async def test_one_of_the_tokens_opens(header: bytes, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 async def test_nothing_else_does(headers: tuple[bytes, ...], kind: str) -> None:
     with pytest.raises(ErrUnauthorized) as refused:
-        await knock(*headers, kind=kind)
+        await admit(*headers, kind=kind)
     assert ("www-authenticate", "Bearer") in refused.value.headers()
 
 
 async def test_without_tokens_the_door_is_open() -> None:
-    assert await knock(tokens=())
+    assert await admit(tokens=())
 
 
 @pytest.mark.parametrize("path", [b"/healthz", b"/readyz"])
 async def test_health_is_open_to_everybody(path: bytes) -> None:
-    assert await knock(path=path)
-    assert await knock(path=path, allow=("10.0.0.0/8",))
+    assert await admit(path=path)
+    assert await admit(path=path, allow=("10.0.0.0/8",))
 
 
 @pytest.mark.parametrize(
@@ -112,28 +112,28 @@ async def test_health_is_open_to_everybody(path: bytes) -> None:
 )
 async def test_what_only_looks_like_health_is_not(path: bytes) -> None:
     with pytest.raises(ErrUnauthorized):
-        await knock(path=path)
+        await admit(path=path)
 
 
 async def test_a_websocket_to_an_open_path_is_not_open() -> None:
     with pytest.raises(ErrUnauthorized):
-        await knock(path=b"/healthz", kind="websocket")
+        await admit(path=b"/healthz", kind="websocket")
 
 
 @pytest.mark.parametrize("peer", ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1"])
 async def test_allowed_networks_may_connect(peer: str) -> None:
-    assert await knock(b"Bearer one", allow=("10.0.0.0/8", "2001:db8::/32"), peer=peer)
+    assert await admit(b"Bearer one", allow=("10.0.0.0/8", "2001:db8::/32"), peer=peer)
 
 
 @pytest.mark.parametrize("peer", ["11.1.2.3", "127.0.0.1", "2001:db9::1", "::1", "", None])
 @pytest.mark.parametrize("tokens", [(), ("one",)])
 async def test_other_networks_may_not_with_or_without_a_token(peer: str | None, tokens: tuple[str, ...]) -> None:
     with pytest.raises(ErrForbidden):
-        await knock(b"Bearer one", tokens=tokens, allow=("10.0.0.0/8", "2001:db8::/32"), peer=peer)
+        await admit(b"Bearer one", tokens=tokens, allow=("10.0.0.0/8", "2001:db8::/32"), peer=peer)
 
 
 async def test_networks_alone_need_no_token() -> None:
-    assert await knock(tokens=(), allow=("127.0.0.0/8",))
+    assert await admit(tokens=(), allow=("127.0.0.0/8",))
 
 
 def test_tokens_come_from_the_environment_and_the_file(tmp_path: Path) -> None:
@@ -279,13 +279,13 @@ async def test_a_network_that_may_not_connect_gets_a_403() -> None:
         assert not up.queryd.requests
 
 
-# A door without a token, and the pages that a browser shows on the same machine.
+# A service without a token, and the pages that a browser shows on the same machine.
 
 PAGE = {"origin": "https://evil.example", "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
 OURS = "127.0.0.1:3110"
 
 
-async def visit(
+async def admit_page(
     headers: dict[str, str],
     *,
     method: str = "POST",
@@ -294,8 +294,8 @@ async def visit(
     tokens: tuple[str, ...] = (),
     trusted: tuple[str, ...] = (),
 ) -> bool:
-    inside = Inside()
-    server_state = AuthMiddleware(inside, tokens=Tokens(tokens), trusted=[ip_network(network) for network in trusted])
+    app = RecordingApp()
+    middleware = AuthMiddleware(app, tokens=Tokens(tokens), trusted=[ip_network(network) for network in trusted])
     scope: dict[str, Any] = {
         "type": kind,
         "raw_path": b"/v1/sql",
@@ -305,8 +305,8 @@ async def visit(
     }
     if kind == "http":
         scope["method"] = method
-    await server_state(scope, _no_receive, _no_send)
-    return inside.let_in == [kind]
+    await middleware(scope, _no_receive, _no_send)
+    return app.reached == [kind]
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ async def visit(
     ],
 )
 async def test_without_a_token_programs_and_our_own_page_come_in(headers: dict[str, str], method: str) -> None:
-    assert await visit(headers, method=method)
+    assert await admit_page(headers, method=method)
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
@@ -341,8 +341,8 @@ async def test_without_a_token_programs_and_our_own_page_come_in(headers: dict[s
 )
 async def test_without_a_token_the_pages_of_other_sites_do_not(headers: dict[str, str], kind: str) -> None:
     with pytest.raises(ErrForbidden, match="another site"):
-        await visit(headers, kind=kind)
-    assert await visit(headers | {"authorization": "Bearer one"}, kind=kind, tokens=("one",)), "they have no token"
+        await admit_page(headers, kind=kind)
+    assert await admit_page(headers | {"authorization": "Bearer one"}, kind=kind, tokens=("one",)), "they have no token"
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ async def test_without_a_token_the_pages_of_other_sites_do_not(headers: dict[str
     ],
 )
 async def test_without_a_token_nobody_may_own_the_name_that_was_asked_for(host: str) -> None:
-    assert await visit({"host": host})
+    assert await admit_page({"host": host})
 
 
 @pytest.mark.parametrize(
@@ -371,14 +371,16 @@ async def test_without_a_token_nobody_may_own_the_name_that_was_asked_for(host: 
 async def test_a_name_that_somebody_pointed_at_us_is_refused(host: str) -> None:
     rebound = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
     with pytest.raises(ErrForbidden, match="is not a name of this machine"):
-        await visit(rebound)
+        await admit_page(rebound)
     with pytest.raises(ErrForbidden, match="is not a name of this machine"):
-        await visit({"host": host, "accept-language": "en"}, method="GET")  # over HTTP a browser says no more
-    assert await visit({"host": host, "user-agent": "curl/8"}), "no page, so nobody is behind its back"
-    assert await visit(rebound, server="192.0.2.7"), "whoever listens beyond loopback has a name, and said `insecure`"
-    assert await visit(rebound, server=None)
-    assert await visit(rebound, trusted=("127.0.0.0/8",)), "a proxy of ours passes on what it was asked for"
-    assert await visit(rebound | {"authorization": "Bearer one"}, tokens=("one",))
+        await admit_page({"host": host, "accept-language": "en"}, method="GET")  # over HTTP a browser says no more
+    assert await admit_page({"host": host, "user-agent": "curl/8"}), "no page, so nobody is behind its back"
+    assert await admit_page(rebound, server="192.0.2.7"), (
+        "whoever listens beyond loopback has a name, and said `insecure`"
+    )
+    assert await admit_page(rebound, server=None)
+    assert await admit_page(rebound, trusted=("127.0.0.0/8",)), "a proxy of ours passes on what it was asked for"
+    assert await admit_page(rebound | {"authorization": "Bearer one"}, tokens=("one",))
 
 
 async def test_a_page_of_another_site_gets_through_to_nothing() -> None:

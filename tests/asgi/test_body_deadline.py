@@ -1,6 +1,6 @@
 """One deadline covers the whole call, the reading of the request's body included: `[chatd] timeout`.
 
-Real sockets, both forms, under the service's own server, under Hypercorn as it comes, and without a lifeline.
+Real sockets, both forms, under the service's own server, under Hypercorn as it comes, and without the lifetime middleware.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The lifeline under our own connection and under stock Hypercorn: the same promises, as far as a server lets them.
+"""The lifetime of requests under our own server and under stock Hypercorn: the same promises, as far as a server lets them.
 
 What only our connection can promise is asserted for it alone, and said so.
 """
@@ -47,7 +47,7 @@ async def owned(app: App) -> AsyncIterator[RunningServer]:
 
 @pytest.fixture(params=["own", "hypercorn"])
 def host(request: pytest.FixtureRequest) -> Host:
-    """Serves an application behind a lifeline: under our connection, or under stock Hypercorn."""
+    """Serves an application behind the lifetime middleware: under our own server, or under stock Hypercorn."""
     return owned if request.param == "own" else serve_app_under_hypercorn
 
 
@@ -66,7 +66,7 @@ def app(handle: App) -> App:
 
 
 async def settled(served: RunningServer, active_requests: int = 1) -> list[RequestContext]:
-    """The flights that have ended, once there are so many and none is left."""
+    """The contexts of the requests that have ended, once there are so many and no request is active."""
     with trio.fail_after(2):
         while len(served.ended) < active_requests or len(served.active_requests):
             await trio.sleep(0.001)
@@ -91,7 +91,7 @@ async def begin(send: Send) -> None:
 CLOSING = "Connection: close"
 
 
-# The flight.
+# The context.
 
 
 async def test_a_request_is_in_flight_while_it_runs(host: Host) -> None:
@@ -391,7 +391,7 @@ async def test_an_answer_before_a_large_body_does_not_hang(host: Host) -> None:
 
 
 async def test_an_idle_connection_is_still_closed_in_time_under_hypercorn() -> None:
-    """A lifeline that is cancelled in the last message would keep Hypercorn from arming its timer."""
+    """A lifecycle that is cancelled while it sends the last message would keep Hypercorn from arming its timer."""
     async with serve_app_under_hypercorn(app(hello)) as served, await served.connect() as client:
         for _ in range(3):
             await client.send(GET)

@@ -38,9 +38,9 @@ def shown() -> dict[str, set[str]]:
 
 def test_every_series_asked_for_exists_with_the_labels_asked_for() -> None:
     series = shown()
-    asked = list(queries())
-    assert len(asked) > 35
-    for query in asked:
+    found = list(queries())
+    assert len(found) > 35
+    for query in found:
         names = re.findall(r"lakehouse_\w+", query)
         assert names
         for name in names:

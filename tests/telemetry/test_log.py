@@ -1,4 +1,4 @@
-"""The log: what a line says, what no line ever says, and that nobody waits for whoever reads it."""
+"""The log: the fields of a line, what no line contains, and that a slow reader delays no request."""
 
 from __future__ import annotations
 
@@ -93,14 +93,14 @@ def test_who_only_looks_at_us_is_not_loud() -> None:
 
 def test_no_content_and_no_secret_is_in_any_line() -> None:
     secret, content = "sk-0123456789", "the patient's name is Ada"
-    told: RequestContext = make_context(
+    context: RequestContext = make_context(
         path=f"/v1/storage/{secret}?token={secret}",
         content=Content(input={"authorization": f"Bearer {secret}", "prompt": content}, output=content),
     )
     for form in ("json", "console"):
         caught = CapturedLog(form)
-        caught.log.write_request(told, 100.012)
-        assert told.id in caught.text
+        caught.log.write_request(context, 100.012)
+        assert context.id in caught.text
         assert secret not in caught.text
         assert content not in caught.text
         assert "patient" not in caught.text

@@ -219,11 +219,11 @@ def test_two_services_in_one_process_count_apart() -> None:
 
 async def test_a_request_that_cannot_be_counted_harms_no_other(nursery: trio.Nursery) -> None:
     caught = CapturedLog()
-    observer = Telemetry(NAMES, GaugeSources(), log=caught.log)
-    await nursery.start(observer.run)
+    telemetry = Telemetry(NAMES, GaugeSources(), log=caught.log)
+    await nursery.start(telemetry.run)
     for usage in (None, FakeUsage(input_tokens=10**400), None):
-        observer.on_end(make_context(usage=usage))
+        telemetry.on_end(make_context(usage=usage))
     await trio.sleep(0.2)
     assert len(caught.lines) == 2
-    text, _ = await observer.render_metrics()
+    text, _ = await telemetry.render_metrics()
     assert b'route="/v1/sql",status="2xx"} 3.0' in text

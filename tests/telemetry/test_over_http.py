@@ -39,9 +39,9 @@ REPLY = {
 }
 
 
-async def sql(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
+async def sql(request: ReceivedRequest, stream: trio.SocketStream) -> None:
     """An upstream that does what the path says."""
-    match asked.target.partition("?")[0].rpartition("/")[2]:
+    match request.target.partition("?")[0].rpartition("/")[2]:
         case "ok":
             await stream.send_all(respond({"rows": [1]}))
         case "broken":
@@ -53,12 +53,12 @@ async def sql(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
             await stream.send_all(b"220 smtp.example ESMTP\r\n")
             raise trio.BrokenResourceError  # which hangs up
         case _:
-            await never_answer(asked, stream)
+            await never_answer(request, stream)
 
 
-async def ollama(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
+async def ollama(request: ReceivedRequest, stream: trio.SocketStream) -> None:
     """A local Ollama that fails for one model."""
-    if asked.json.get("model") == "broken":
+    if request.json.get("model") == "broken":
         await stream.send_all(respond({"error": "model runner has stopped"}, 500))
     else:
         await stream.send_all(respond(REPLY))
@@ -193,7 +193,7 @@ def received(collector: ScriptedUpstream) -> list[dict[str, Any]]:
     """The attributes of every span that came to the collector."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-    batches = [ExportTraceServiceRequest.FromString(asked.body) for asked in collector.requests]
+    batches = [ExportTraceServiceRequest.FromString(request.body) for request in collector.requests]
     scopes = [scope for batch in batches for resource in batch.resource_spans for scope in resource.scope_spans]
     return [_attributes(span) for scope in scopes for span in scope.spans]
 
@@ -243,8 +243,8 @@ async def test_a_trace_goes_through_to_upstreams_and_providers() -> None:
     caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     seen: list[dict[str, str]] = []
 
-    async def note(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
-        seen.append(asked.headers)
+    async def note(request: ReceivedRequest, stream: trio.SocketStream) -> None:
+        seen.append(request.headers)
         await stream.send_all(respond(REPLY))
 
     async with open_upstream(note) as all_services, open_upstream(answer_with(respond(b""))) as collector:
@@ -272,8 +272,8 @@ async def test_without_traces_a_callers_header_reaches_the_gateways_upstream_and
     caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     seen: list[dict[str, str]] = []
 
-    async def note(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
-        seen.append(asked.headers)
+    async def note(request: ReceivedRequest, stream: trio.SocketStream) -> None:
+        seen.append(request.headers)
         await stream.send_all(respond(REPLY))
 
     async with open_upstream(note) as all_services:

@@ -1,4 +1,4 @@
-"""Traces: one trace from the caller through us to whom we asked, no content unless switched on, nothing when off."""
+"""Traces: one trace from the client to the providers, no content unless configured, no spans when off."""
 
 from __future__ import annotations
 
@@ -273,14 +273,14 @@ async def test_what_is_not_recorded_makes_no_span() -> None:
     assert await recorder.spans(ended) == ()
 
 
-async def test_the_observer_sends_spans_and_names_the_trace_in_the_log() -> None:
+async def test_the_telemetry_sends_spans_and_names_the_trace_in_the_log() -> None:
     recorder, caught = Recorder(), CapturedLog()
-    observer = Telemetry(LabelValues(), GaugeSources(), log=caught.log, traces=recorder.traces)
+    telemetry = Telemetry(LabelValues(), GaugeSources(), log=caught.log, traces=recorder.traces)
     ended = chat(trio.current_time())
     recorder.traces.begin(ended, CALLER)
     async with trio.open_nursery() as nursery:
-        await nursery.start(observer.run)
-        observer.on_end(ended)
+        await nursery.start(telemetry.run)
+        telemetry.on_end(ended)
         nursery.cancel_scope.cancel()
     assert len(recorder.exporter.get_finished_spans()) == 3
     assert [line["trace_id"] for line in caught.lines] == [f"{TRACE_ID:032x}"]

@@ -1,4 +1,4 @@
-"""Workers that answer for each other: sums and unions whoever is asked, whoever has died."""
+"""Workers that query each other: every worker reports on all, also after one has died."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tools.kit.telemetry_fixtures import CapturedLog, make_context
 NAMES = LabelValues(routes={"/v1/sql": "queryd"}, upstreams=("queryd",))
 
 
-def observer(directory: Path | None, worker: int = 0, *in_flight: RequestContext) -> Telemetry:
+def make_telemetry(directory: Path | None, worker: int = 0, *in_flight: RequestContext) -> Telemetry:
     active_requests = ActiveRequests()
     for one in in_flight:
         active_requests.add(one)
@@ -45,8 +45,8 @@ async def running(*observers: Telemetry) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-async def shown(asked: Telemetry, name: str, **labels: str) -> float | None:
-    text, _ = await asked.render_metrics()
+async def shown(queried: Telemetry, name: str, **labels: str) -> float | None:
+    text, _ = await queried.render_metrics()
     for family in text_string_to_metric_families(text.decode()):
         for sample in family.samples:
             if sample.name == f"lakehouse_{name}" and labels.items() <= sample.labels.items():
@@ -75,26 +75,26 @@ def test_a_long_temporary_path_leaves_room_for_a_sockets_name(monkeypatch: pytes
 
 
 async def test_whichever_worker_is_asked_gives_the_sum(directory: Path) -> None:
-    one, two = observer(directory, 0), observer(directory, 1)
+    one, two = make_telemetry(directory, 0), make_telemetry(directory, 1)
     async with running(one, two):
         one.on_end(make_context())
         two.on_end(make_context())
         two.on_end(make_context())
-        for asked in (one, two):
-            assert await shown(asked, "requests_total", route="/v1/sql") == 3
-            assert await shown(asked, "request_seconds_count", route="/v1/sql") == 3
-            assert await shown(asked, "workers", answered="yes") == 2
-            assert await shown(asked, "route_info", upstream="queryd") == 1
+        for queried in (one, two):
+            assert await shown(queried, "requests_total", route="/v1/sql") == 3
+            assert await shown(queried, "request_seconds_count", route="/v1/sql") == 3
+            assert await shown(queried, "workers", answered="yes") == 2
+            assert await shown(queried, "route_info", upstream="queryd") == 1
 
 
 async def test_whichever_worker_is_asked_gives_all_requests_in_flight(directory: Path) -> None:
     now = trio.current_time()
     old, new = make_context(id="old", started=now - 60), make_context(id="new", started=now - 1, deadline=now + 9)
     old.record_attempt("kimi", "k2", now=now - 50).error = "overloaded"
-    one, two = observer(directory, 0, new), observer(directory, 1, old)
+    one, two = make_telemetry(directory, 0, new), make_telemetry(directory, 1, old)
     async with running(one, two):
-        for asked in (one, two):
-            answer = await asked.list_requests()
+        for queried in (one, two):
+            answer = await queried.list_requests()
             assert (answer.workers, answer.silent) == (2, 0)
             assert [row["id"] for row in answer.requests] == ["old", "new"]
             first: Any
@@ -108,7 +108,7 @@ async def test_whichever_worker_is_asked_gives_all_requests_in_flight(directory:
 
 
 async def test_alone_and_without_a_directory_it_answers_for_itself() -> None:
-    alone = observer(None)
+    alone = make_telemetry(None)
     async with running(alone):
         alone.on_end(make_context())
         assert await shown(alone, "requests_total", route="/v1/sql") == 1
@@ -116,7 +116,7 @@ async def test_alone_and_without_a_directory_it_answers_for_itself() -> None:
 
 
 async def test_a_crashed_workers_counts_stay_and_its_successor_goes_on_from_them(directory: Path) -> None:
-    survivor, crashed = observer(directory, 0), observer(directory, 1)
+    survivor, crashed = make_telemetry(directory, 0), make_telemetry(directory, 1)
     async with running(survivor):
         async with running(crashed):
             for _ in range(5):
@@ -129,17 +129,17 @@ async def test_a_crashed_workers_counts_stay_and_its_successor_goes_on_from_them
             orphan.bind(str(directory / "1.sock"))
         assert await shown(survivor, "requests_total", route="/v1/sql") == 5
         assert await shown(survivor, "workers", answered="no") == 1
-        successor = observer(directory, 1)
+        successor = make_telemetry(directory, 1)
         assert await shown(survivor, "requests_total", route="/v1/sql") == 5  # between its birth and its first word
         async with running(successor):
             successor.on_end(make_context())
-            for asked in (survivor, successor):
-                assert await shown(asked, "requests_total", route="/v1/sql") == 6
+            for queried in (survivor, successor):
+                assert await shown(queried, "requests_total", route="/v1/sql") == 6
             assert await shown(survivor, "workers", answered="no") == 0
 
 
 async def test_a_worker_that_leaves_in_good_order_loses_nothing(directory: Path) -> None:
-    stays, leaves = observer(directory, 0), observer(directory, 1)
+    stays, leaves = make_telemetry(directory, 0), make_telemetry(directory, 1)
     async with running(stays):
         async with running(leaves):
             leaves.on_end(make_context())
@@ -148,21 +148,21 @@ async def test_a_worker_that_leaves_in_good_order_loses_nothing(directory: Path)
 
 
 async def test_a_stuck_worker_is_waited_for_only_so_long_and_counts_as_last_seen(directory: Path) -> None:
-    asked, stuck = observer(directory, 0), observer(directory, 1)
-    async with running(asked):
+    queried, stuck = make_telemetry(directory, 0), make_telemetry(directory, 1)
+    async with running(queried):
         async with running(stuck):
             stuck.on_end(make_context())
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(directory / "1.sock"))
             listener.listen()
             began = trio.current_time()
-            assert await shown(asked, "requests_total", route="/v1/sql") == 1
-            assert (await asked.list_requests()).silent == 1
+            assert await shown(queried, "requests_total", route="/v1/sql") == 1
+            assert (await queried.list_requests()).silent == 1
             assert trio.current_time() - began < 2 * REPLY_TIMEOUT + 1
 
 
 async def test_half_an_answer_and_nonsense_are_no_answers(directory: Path) -> None:
-    asked = observer(directory, 0)
+    queried = make_telemetry(directory, 0)
     replies = [b"", b"\x00\x00", b"\x00\x00\x00\x09[]", b"\xff\xff\xff\xff"]
 
     async def reply(stream: trio.SocketStream) -> None:
@@ -175,15 +175,15 @@ async def test_half_an_answer_and_nonsense_are_no_answers(directory: Path) -> No
         sock.listen()
         nursery.start_soon(trio.serve_listeners, reply, [trio.SocketListener(sock)])
         while replies:
-            answer = await asked.list_requests()
+            answer = await queried.list_requests()
             assert (answer.workers, answer.silent) == (1, 1)
             replies.pop()
         nursery.cancel_scope.cancel()
 
 
 async def test_a_question_that_is_none_gets_no_answer_and_does_no_harm(directory: Path) -> None:
-    asked = observer(directory, 0)
-    async with running(asked):
+    queried = make_telemetry(directory, 0)
+    async with running(queried):
         for question in (b"", b"\n", b"\xff\xff\n", b"x" * 1000):
             async with await trio.open_unix_socket(str(directory / "0.sock")) as stream:
                 await stream.send_all(question)
@@ -191,7 +191,7 @@ async def test_a_question_that_is_none_gets_no_answer_and_does_no_harm(directory
                 # BrokenResourceError: it hung up with something of ours unread.
                 with trio.fail_after(5), contextlib.suppress(trio.BrokenResourceError):
                     assert await stream.receive_some() == b""
-        assert await shown(asked, "workers", answered="yes") == 1
+        assert await shown(queried, "workers", answered="yes") == 1
 
 
 async def test_a_worker_that_cannot_answer_goes_on_and_counts_as_last_seen(
@@ -200,26 +200,26 @@ async def test_a_worker_that_cannot_answer_goes_on_and_counts_as_last_seen(
     def out_of_files() -> int:
         raise OSError(errno.EMFILE, "too many open files")
 
-    asked, short = observer(directory, 0), observer(directory, 1)
-    async with running(asked, short):
+    queried, short = make_telemetry(directory, 0), make_telemetry(directory, 1)
+    async with running(queried, short):
         short.on_end(make_context())
         monkeypatch.setattr(short.metrics, "snapshot", out_of_files)
         for _ in range(2):
-            assert await shown(asked, "requests_total", route="/v1/sql") == 1
-            assert await shown(asked, "workers", answered="no") == 1
-        assert (await asked.list_requests()).silent == 0
+            assert await shown(queried, "requests_total", route="/v1/sql") == 1
+            assert await shown(queried, "workers", answered="no") == 1
+        assert (await queried.list_requests()).silent == 0
 
 
 def test_a_full_disk_does_not_stop_the_service(directory: Path) -> None:
-    asked = observer(directory / "gone", 0)
-    asked.worker_ipc.persist(b"counts")
-    assert asked.worker_ipc.load_persisted(0) is None
+    queried = make_telemetry(directory / "gone", 0)
+    queried.worker_ipc.persist(b"counts")
+    assert queried.worker_ipc.load_persisted(0) is None
 
 
 @pytest.mark.parametrize("left", [b'{"requests":[[["/v1/s', b'{"requests":[[["\xff","a","b"],[1]]]}', b"\0" * 99])
 def test_a_file_of_counts_that_cannot_be_read_is_passed_over(directory: Path, left: bytes) -> None:
     (directory / "0.counts").write_bytes(left)
-    assert observer(directory, 0).metrics.count_snapshot()["requests"] == []
+    assert make_telemetry(directory, 0).metrics.count_snapshot()["requests"] == []
 
 
 async def get(
@@ -240,7 +240,7 @@ async def get(
 
 
 async def test_the_views_answer_over_asgi() -> None:
-    views = ObservabilityEndpoints(observer(None, 0, make_context(id="here", started=trio.current_time())))
+    views = ObservabilityEndpoints(make_telemetry(None, 0, make_context(id="here", started=trio.current_time())))
     status, headers, body = await get(views, "/v1/requests")
     assert (status, headers["content-type"]) == (200, "application/json")
     document = json.loads(body)

@@ -123,6 +123,90 @@ async def test_text_in_parts_is_one_string_for_an_upstream_that_takes_no_list(fo
             assert body["messages"] == [{"role": "user", "content": ""}]
 
 
+@pytest.mark.parametrize("form", ["native", "openai"])
+async def test_a_developer_is_the_system_where_there_is_no_such_role(form: str) -> None:
+    talk = [{"role": "developer", "content": "D"}, *HELLO]
+    roles = {
+        "ollama/m": "system",
+        "opencode/m": "system",
+        "opencode/deepseek-v4": "system",
+        "opencode/glm-5": "system",
+        "opencode/kimi-k3": "system",
+        "kimi/k3": "system",
+        "openrouter/v/m": "developer",
+        "opencode/gpt-5": "developer",
+    }
+    async with open_service_with_providers(chatd={"kimi": {"wire": "chat"}}) as there:
+        for model, role in roles.items():
+            for body in await sent(there, form, model=model, messages=talk):
+                assert (body.get("messages") or body["input"])[0] == {"role": role, "content": "D"}
+
+
+@pytest.mark.parametrize("content", ["", " ", "\n\t ", [], [{"type": "text", "text": " "}]], ids=repr)
+@pytest.mark.parametrize("form", ["native", "openai"])
+async def test_white_space_beside_calls_is_no_content(form: str, content: object) -> None:
+    """Kimi and Bedrock reject it as they reject an empty text."""
+    talk = [*HELLO, {"role": "assistant", "content": content, "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "c1", "content": "1"}]  # fmt: skip
+    async with open_service_with_providers() as there:
+        for body in await sent(there, form, model="openrouter/v/m", messages=talk):
+            assert body["messages"][1]["content"] is None
+        for body in await sent(there, form, model="opencode/kimi-k3", messages=talk):
+            assert "content" not in body["messages"][1]
+
+
+@pytest.mark.parametrize("form", ["native", "openai"])
+async def test_no_parts_are_an_empty_text_of_the_responses_form(form: str) -> None:
+    talk = [
+        {"role": "user", "content": []},
+        {"role": "assistant", "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "c1", "content": []},
+    ]
+    async with open_service_with_providers() as there:
+        for body in await sent(there, form, model=GPT, messages=talk):
+            assert body["input"][0] == {"role": "user", "content": ""}
+            assert body["input"][2] == {"type": "function_call_output", "call_id": "c1", "output": ""}
+
+
+async def test_how_long_a_model_stays_loaded_is_left_out_where_nobody_loads_one() -> None:
+    for value in (300, "5m", -1, "-1s", 0):
+        async with open_service_with_providers() as there:
+            for model in (GPT, CLAUDE, "kimi/m"):
+                for body in await sent(there, "openai", model=model, keep_alive=value):
+                    assert "keep_alive" not in body
+            for body in await sent(there, "openai", model="ollama/m", keep_alive=value):
+                assert body["keep_alive"] == value
+
+
+# The field that OpenAI's clients show, and a request whose fault is in it.
+AT_FAULT: list[tuple[str, str, dict[str, Any]]] = [
+    ("messages[0].content[0].image_url.url", "ollama/m", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]}]}),
+    ("messages[0].content[0].image_url.url", ROUTER, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "ftp://example.org/a.png"}}]}]}),
+    ("messages[0].content[0].image_url.url", CLAUDE, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]}]}),
+    ("messages[0].content[0].image_url.url", CLAUDE, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,%"}}]}]}),
+    ("messages[0].content[0].image_url.url", GPT, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:text/plain,x"}}]}]}),
+    ("tools[0]", ROUTER, {"tools": [{"type": "function"}]}),
+    ("tools[1].type", "ollama/m", {"tools": [TOOL, {"type": "web_search"}]}),
+    ("tools[0].function.name", ROUTER, {"tools": [{"type": "function", "function": {"name": "structured_answer"}}]}),
+    ("max_completion_tokens", ROUTER, {"max_completion_tokens": 0}),
+    ("max_completion_tokens", ROUTER, {"max_completion_tokens": -1, "max_tokens": 5}),
+    ("max_tokens", ROUTER, {"max_tokens": 0}),
+    ("think", ROUTER, {"think": 3}),
+    ("tool_choice", ROUTER, {"tools": [TOOL], "tool_choice": "any"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "model", "fields"), AT_FAULT)
+async def test_a_refusal_names_its_field_where_openais_clients_look(
+    field: str, model: str, fields: dict[str, Any]
+) -> None:
+    async with open_service_with_providers() as there:
+        for stream in (False, True):
+            answer = await there.complete(model, **fields, stream=stream)
+            assert answer.status_code == 400, answer.text
+            assert answer.json()["error"]["param"] == field
+        assert there.requests == {}
+
+
 # Calls of tools whose reasoning is not known any more.
 CALLED: list[dict[str, Any]] = [*HELLO, {"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "c1", "content": "1"}]  # fmt: skip
 

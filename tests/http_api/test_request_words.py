@@ -87,6 +87,8 @@ THINKING: list[tuple[str, bool | str, dict[str, Any]]] = [
     ("claude-3-7-sonnet-20250219", "xhigh", budget(31129)),
     ("claude-opus-4-5", False, OFF),
     ("qwen3.7-max", "high", budget(26214)),
+    ("qwen3.7-max", "ultra", budget(31129)),
+    ("claude-opus-5", "ultra", adaptive("max")),
 ]  # fmt: skip
 
 
@@ -324,7 +326,23 @@ EFFORTS: dict[str, dict[bool | str, Any]] = {
         False: "none", "minimal": "minimal", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh",
         "max": "xhigh",
     },
+    "openrouter/v/m": {
+        False: "none", "minimal": "minimal", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh",
+        "max": "max", "ultra": "max",
+    },
+    "opencode/kimi-k3": {
+        "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "max", "max": "max", "ultra": "max",
+    },
+    "opencode/deepseek-v4-pro": {"minimal": "low", "high": "high", "xhigh": "max"},
+    "opencode/glm-5.2": {"minimal": "low", "high": "high", "max": "max"},
 }  # fmt: skip
+
+
+def effort(body: dict[str, Any]) -> object:
+    """The level of thinking that an upstream is told, wherever its form has the place for it."""
+    if "think" in body:
+        return body["think"]
+    return (body["thinking"] if "thinking" in body else body["reasoning"])["effort"]
 
 
 @BOTH_MODES
@@ -336,12 +354,49 @@ async def test_a_level_becomes_the_nearest_that_there_is(model: str, form: str, 
     async with open_service_with_providers(log=caught.log, observe={"log": "json"}) as there:
         for think, told in EFFORTS[model].items():
             assert (await post(there, form, model, stream=stream, think=think)).status_code == 200
-            body = sent(there)
-            assert body["think"] == told if model == "ollama/m" else body["reasoning"]["effort"] == told
+            assert effort(sent(there)) == told
         logged = await caught.requests(len(EFFORTS[model]))
     assert [line.get("adjusted") for line in logged] == [
         [field] if think is not False and think != told else None for think, told in EFFORTS[model].items()
     ]
+
+
+# `think` is a field of ours. In OpenAI's form it is told to each upstream in the words of its form.
+THINK_IN_WORDS: list[tuple[str, bool | str, dict[str, Any], list[str] | None]] = [
+    ("openrouter/v/m", True, {"reasoning": {"enabled": True}}, None),
+    ("openrouter/v/m", False, {"reasoning": {"effort": "none"}}, None),
+    ("openrouter/v/m", "high", {"reasoning": {"effort": "high"}}, None),
+    ("openrouter/v/m", "none", {"reasoning": {"effort": "none"}}, None),
+    ("opencode/kimi-k3", True, {"thinking": {"type": "enabled"}}, None),
+    ("opencode/kimi-k3", False, {"thinking": {"type": "disabled"}}, None),
+    ("opencode/kimi-k3", "low", {"thinking": {"type": "enabled", "effort": "low"}}, None),
+    ("opencode/m", "low", {"reasoning_effort": "low"}, None),
+    ("opencode/m", False, {"reasoning_effort": "none"}, None),
+    ("opencode/m", True, {}, ["think"]),
+    ("opencode/gpt-5.6-sol", "low", {"reasoning": {"effort": "low", "summary": "auto"}}, None),
+    ("opencode/claude-opus-5", True, {"thinking": {"type": "adaptive"}}, None),
+    ("ollama/m", "high", {"think": "high"}, None),
+]
+
+
+@BOTH_MODES
+@BOTH_FORMS
+async def test_think_is_told_in_the_words_of_the_upstream(form: str, stream: bool) -> None:
+    caught = CapturedLog()
+    async with open_service_with_providers(log=caught.log, observe={"log": "json"}) as there:
+        ask = there.chat if form == "native" else there.complete
+        for model, think, told, _ in THINK_IN_WORDS:
+            there.clear_requests()
+            assert (await ask(model, stream=stream, think=think)).status_code == 200
+            assert some(sent(there), "think", "thinking", "reasoning", "reasoning_effort") == told
+        logged = await caught.requests(len(THINK_IN_WORDS))
+        there.clear_requests()
+        for model in ("openrouter/v/m", "opencode/kimi-k3", "opencode/m", "ollama/m"):
+            answer = await ask(model, stream=stream, think=3)
+            assert answer.status_code == 400
+            assert "`think`" in answer.json()["error"]["message"]
+        assert there.requests == {}
+    assert [line.get("left_out") for line in logged] == [row[3] for row in THINK_IN_WORDS]
 
 
 @BOTH_MODES

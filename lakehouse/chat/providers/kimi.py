@@ -34,6 +34,7 @@ _CHAT = Quirks(
     provider="kimi",
     capabilities=CHAT_COMPLETIONS.capabilities - {"file", "input_audio", "refusal", "audio"} | {"video_url"},
     max_tokens_field="max_completion_tokens",
+    developer_role=False,
     send_temperature=False,
     completions_thinking="moonshot",
     reasoning_key="reasoning_content",

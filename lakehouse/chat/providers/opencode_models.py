@@ -45,6 +45,7 @@ _BASE = Quirks(
     capabilities=CHAT_COMPLETIONS.capabilities - {"refusal", "part_extra"} | {"video_url"},
     text_parts="join",  # DeepSeek answers 422 to a list of text parts; all accept a string
     reasoning_key="reasoning_content",  # Kimi and DeepSeek require it back with tool calls (opencode#25758)
+    developer_role=False,  # DeepSeek answers 422 to a role that it does not know; `system` is known to all
     usage_ends_stream=True,  # minimax and muse: no end mark, not even a finish reason (opencode#43379, #43882)
 )
 
@@ -78,6 +79,6 @@ def quirks_of(model: str, endpoint: Served) -> Quirks:
                 return quirks_of_claude(model, quirks)
             return replace(quirks, sampling_while_thinking=True, capabilities=MESSAGES.capabilities - {"file"})
         case "responses":  # stateless: reasoning is returned encrypted and sent back with the next turn
-            return replace(family, reasoning_details=True, capabilities=None, custom_tools=True)
+            return replace(family, reasoning_details=True, capabilities=None, custom_tools=True, developer_role=True)
         case _:
             return family

@@ -287,7 +287,7 @@ async def test_a_defect_is_told_in_the_envelope(client: httpx.AsyncClient, dispa
         ),
         ({**ASK, "temperature": "warm"}, "temperature", "expected `float | null`, got `str`"),
         ({**ASK, "presence_penalty": "x"}, "presence_penalty", "expected `float | null`, got `str`"),
-        ({**ASK, "max_completion_tokens": 0}, "max_tokens", "at least 1"),
+        ({**ASK, "max_completion_tokens": 0}, "max_completion_tokens", "at least 1"),
         ({**ASK, "n": 2}, "n", "must be 1, got 2"),
         ({**ASK, "functions": [{"name": "f"}]}, "functions", "use `tools`"),
         ({**ASK, "response_format": {"type": "grammar"}}, "response_format.type", "grammar"),

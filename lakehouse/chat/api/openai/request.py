@@ -88,6 +88,8 @@ def parse_full(data: bytes) -> Query:
             raise ErrBadRequest(f"`{old}` is not supported: use `{new}`", field=old)
     if given.n is not None and given.n != 1:
         raise ErrBadRequest(f"`n` must be 1, got {given.n}: there is one choice in an answer", field="n")
+    if given.max_completion_tokens is not None and given.max_completion_tokens < 1:
+        raise ErrBadRequest("`max_completion_tokens` must be at least 1", field="max_completion_tokens")
     options = given.stream_options
     return Query(_build_request(raw, given), include_usage=bool(options and options.include_usage))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -55,7 +55,7 @@ def _encode_message(message: Message, ids: ToolCallIdMap, quirks: Quirks) -> Jso
     fields: JsonObject = {**extra, "role": message.role}
     if message.role == "developer" and not quirks.developer_role:
         fields["role"] = "system"
-    if not message.content and (message.tool_calls or message.refusal or message.audio):
+    if _is_blank(message) and (message.tool_calls or message.refusal or message.audio):
         if quirks.empty_content != "omit":
             fields["content"] = None if quirks.empty_content == "null" else ""
     else:
@@ -71,6 +71,12 @@ def _encode_message(message: Message, ids: ToolCallIdMap, quirks: Quirks) -> Jso
     if message.role == "assistant":
         fields |= _encode_assistant_fields(message, quirks)
     return fields
+
+
+def _is_blank(message: Message) -> bool:
+    """Return whether the content is white space only, which providers reject beside calls as they do an empty text."""
+    parts = message.content if isinstance(message.content, tuple) else ()
+    return all(isinstance(part, TextPart) for part in parts) and not message.text.strip()
 
 
 def _encode_calls(message: Message, ids: ToolCallIdMap, quirks: Quirks) -> list[JsonObject]:
@@ -121,22 +127,16 @@ def _encode_assistant_fields(message: Message, quirks: Quirks) -> JsonObject:
         fields[quirks.reasoning_key] = message.reasoning
     elif quirks.reasoning_key and quirks.placeholder_reasoning and message.tool_calls:
         fields[quirks.reasoning_key] = PLACEHOLDER
-    details = _select_replayable(message.reasoning_details)
+    details = list(filter(is_replayable, message.reasoning_details))
     if quirks.reasoning_details and (details or message.tool_calls):
         fields["reasoning_details"] = details
     return fields
 
 
-def _select_replayable(details: Iterable[JsonObject]) -> list[JsonObject]:
-    """Return the details that can be sent back: Anthropic and Gemini reject text that lost its signature
-    (ai-sdk-provider#418, #423)."""
-    return [
-        entry
-        for entry in details
-        if (kind := as_string(entry.get("type"))).startswith("reasoning.")
-        and (
-            kind != "reasoning.text"
-            or entry.get("signature")
-            or not as_string(entry.get("format")).startswith(("anthropic", "google"))
-        )
-    ]
+def is_replayable(entry: JsonObject) -> bool:
+    """Return whether an entry of `reasoning_details` can be sent back: Anthropic and Gemini reject text that lost its
+    signature (ai-sdk-provider#418, #423)."""
+    kind = as_string(entry.get("type"))
+    if kind != "reasoning.text":
+        return kind.startswith("reasoning.")
+    return bool(entry.get("signature")) or not as_string(entry.get("format")).startswith(("anthropic", "google"))

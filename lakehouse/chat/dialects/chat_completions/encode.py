@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lakehouse.chat.dialects.changes import Changes
-from lakehouse.chat.dialects.chat_completions.conversation import encode_messages
+from lakehouse.chat.dialects.chat_completions.conversation import encode_messages, is_replayable
 from lakehouse.chat.dialects.encoding.body import encode_body, get_checked_options, get_extra_fields
-from lakehouse.chat.dialects.encoding.extra_fields import record_unsent_fields
-from lakehouse.chat.dialects.encoding.thinking import get_think_field
+from lakehouse.chat.dialects.encoding.extra_fields import record_unsent_fields, record_unsent_reasoning
+from lakehouse.chat.dialects.encoding.thinking import get_think_field, resolve_level
 from lakehouse.chat.dialects.encoding.tools import resolve_tools
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, drop_nulls
-from lakehouse.chat.dialects.quirks import Quirks, SchemaLevel
+from lakehouse.chat.dialects.quirks import CompletionsThinking, Quirks, SchemaLevel
 from lakehouse.chat.dialects.schema.structured_output import Plan, build_plan, build_response_format
 from lakehouse.chat.model.request import Request
 
 SCHEMA_LEVELS: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
 
+NEAREST_LEVELS: Mapping[CompletionsThinking, Mapping[str, str]] = {
+    "openrouter": {"ultra": "max"},
+    "moonshot": {"minimal": "low", "xhigh": "max", "ultra": "max"},
+}
+"""The nearest supported level to each one that the field which controls thinking does not have."""
+
 
 def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes) -> bytes:
     """Return the body of a request, see `base.EncodeFunction`."""
     record_unsent_fields(request, quirks, changes)
+    record_unsent_reasoning(
+        request,
+        changes,
+        plain=bool(quirks.reasoning_key),
+        is_sent=lambda entry: quirks.reasoning_details and is_replayable(entry),
+    )
     plan = build_plan(request, quirks, levels=SCHEMA_LEVELS)
     known = {
         "model": model,
@@ -35,7 +49,8 @@ def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, change
     }
     thinking = _encode_thinking(request, quirks, changes)
     tools = _encode_tools(request, plan, quirks, changes)
-    extra, options = get_extra_fields(request), get_checked_options(request)
+    extra = {name: value for name, value in get_extra_fields(request).items() if name != "think"}
+    options = get_checked_options(request)
     return encode_body(quirks.extra_body, thinking, extra, options, tools, known)
 
 
@@ -68,23 +83,25 @@ def _encode_tools(request: Request, plan: Plan | None, quirks: Quirks, changes: 
 
 def _encode_thinking(request: Request, quirks: Quirks, changes: Changes) -> JsonObject | None:
     """Return the field that controls thinking."""
-    if quirks.completions_thinking == "none":
-        changes.leave_out(get_think_field(request), request.think)
-        return None
-    think = quirks.default_think if request.think is None else request.think
+    think = resolve_level(request, quirks, NEAREST_LEVELS.get(quirks.completions_thinking, {}), changes)
     if think is None:
         return None
     level = think if isinstance(think, str) else None
-    enabled = bool(think) and think != "none"
     match quirks.completions_thinking:
+        case "none":
+            changes.leave_out(get_think_field(request))
+            return None
         case "template":
-            if isinstance(request.think, str) and request.think != "none":
+            if level:
                 changes.adjust(get_think_field(request))  # the template has no levels
-            return {"chat_template_kwargs": {"enable_thinking": enabled}}
+            return {"chat_template_kwargs": {"enable_thinking": think is not False}}
         case "openrouter":
             return {"reasoning": {"enabled": True} if think is True else {"effort": level or "none"}}
         case "moonshot":
-            effort = {"effort": level} if level and enabled else {}
-            return {"thinking": {"type": "enabled" if enabled else "disabled", **effort}}
+            effort = {"effort": level} if level else {}
+            return {"thinking": {"type": "disabled" if think is False else "enabled", **effort}}
         case "effort":
-            return {} if think is True else {"reasoning_effort": level or "none"}
+            if think is True:  # the field has levels only; each model's default is one of them
+                changes.leave_out(get_think_field(request))
+                return None
+            return {"reasoning_effort": level or "none"}

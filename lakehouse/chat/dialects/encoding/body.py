@@ -32,7 +32,8 @@ def get_checked_options(request: Request) -> JsonObject:
         return {}
     for name in RESERVED_FIELDS:
         if name in options:
-            raise ErrBadRequest(f"`options.{name}` cannot be set: it is a field of the request itself")
+            field = f"options.{name}"
+            raise ErrBadRequest(f"`{field}` cannot be set: it is a field of the request itself", field=field)
     return options
 
 

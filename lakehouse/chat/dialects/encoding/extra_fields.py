@@ -6,12 +6,13 @@ because leaving it out could change the answer. `Changes` records every field th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.encoding.body import get_extra_fields
+from lakehouse.chat.dialects.encoding.capabilities import MAX_NAME
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
@@ -50,6 +51,7 @@ FieldRules = Mapping[str, FieldRule]
 DEFAULT_RULES: FieldRules = {
     "audio": LeaveOutIf(),
     "frequency_penalty": LeaveOutIf((0,)),
+    "keep_alive": LeaveOut(),  # how long Ollama keeps the model loaded
     "logit_bias": LeaveOutIf(({},)),
     "logprobs": LeaveOutIf((False,)),
     "metadata": LeaveOut(),
@@ -117,6 +119,36 @@ def record_unsent_strict(request: Request, changes: Changes) -> None:
     for tool in request.tools or ():
         if as_object(tool.get("function")).get("strict"):
             changes.leave_out("tools.function.strict")
+
+
+TOOL_FIELDS = frozenset({"type", "function", "custom", "cache_control"})
+"""Fields of a tool that have rules of their own."""
+
+FUNCTION_FIELDS = frozenset({"name", "description", "parameters", "strict", "cache_control"})
+"""Fields of a function that have rules of their own."""
+
+
+def record_unsent_tool_fields(request: Request, changes: Changes, *, function: bool) -> None:
+    """Record unknown fields of the tools, which are not sent; with `function`, those inside `function` too."""
+    for tool in request.tools or ():
+        for name in tool.keys() - TOOL_FIELDS:
+            changes.leave_out(f"tools.{name[:MAX_NAME]}", tool[name])
+        inner = as_object(tool.get("function")) if function else {}
+        for name in inner.keys() - FUNCTION_FIELDS:
+            changes.leave_out(f"tools.function.{name[:MAX_NAME]}", inner[name])
+
+
+def record_unsent_reasoning(
+    request: Request, changes: Changes, *, plain: bool, is_sent: Callable[[JsonObject], bool]
+) -> None:
+    """Record reasoning of earlier answers that is not sent back. `plain`: its text is sent. `is_sent` tells whether an
+    entry of `reasoning_details` is; the text repeats those entries."""
+    for message in request.messages:
+        sent = [is_sent(entry) for entry in message.reasoning_details]
+        if message.reasoning and not plain and not any(sent):
+            changes.leave_out("messages.reasoning")
+        if not all(sent):
+            changes.leave_out("messages.reasoning_details")
 
 
 def _set_at(body: JsonObject, path: tuple[str, ...], value: Any) -> None:  # noqa: ANN401 - any JSON

@@ -36,16 +36,17 @@ def parse_image(image: ImageUrl, *, where: str, quirks: Quirks) -> ImageData | N
     """Return the data of a `data:` URL, or None for a remote one; raises `ErrBadRequest` for an image that the provider
     does not accept."""
     if quirks.images == "none":
-        raise ErrBadRequest(f"`{where}` cannot be sent: this model of {quirks.provider} takes no images")
+        raise ErrBadRequest(f"`{where}` cannot be sent: this model of {quirks.provider} takes no images", field=where)
     if image.url[:5].lower() == "data:":
         return parse_data_url(image.url, where=where)
     if quirks.images == "data":
         raise ErrBadRequest(
             f"`{where}` is not a data URL: {quirks.provider} takes no remote images, and this service fetches none; "
-            "send it as `data:image/png;base64,…`"
+            "send it as `data:image/png;base64,…`",
+            field=where,
         )
     if not image.url.lower().startswith(("https://", "http://")):
-        raise ErrBadRequest(f"`{where}` must be a data URL or an http(s) URL")
+        raise ErrBadRequest(f"`{where}` must be a data URL or an http(s) URL", field=where)
     return None
 
 
@@ -53,12 +54,13 @@ def parse_data_url(url: str, *, where: str) -> ImageData:
     """Return the image of a `data:` URL; raises `ErrBadRequest` if it is not an image in valid base64."""
     found = DATA_URL.fullmatch(url)
     if found is None or not found["media_type"].lower().startswith("image/"):
-        raise ErrBadRequest(f"`{where}` is not an image in base64: `data:image/png;base64,…` is expected")
+        message = f"`{where}` is not an image in base64: `data:image/png;base64,…` is expected"
+        raise ErrBadRequest(message, field=where)
     data = re.sub(r"\s", "", found["data"])
     try:
         binascii.a2b_base64(data, strict_mode=True)
     except binascii.Error as error:
-        raise ErrBadRequest(f"`{where}` does not carry valid base64: {error}") from None
+        raise ErrBadRequest(f"`{where}` does not carry valid base64: {error}", field=where) from None
     if not data:
-        raise ErrBadRequest(f"`{where}` carries no data")
+        raise ErrBadRequest(f"`{where}` carries no data", field=where)
     return ImageData(found["media_type"].lower(), data)

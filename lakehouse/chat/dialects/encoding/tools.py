@@ -37,9 +37,11 @@ def _check_tool(tool: JsonObject, position: int, quirks: Quirks) -> None:
         raise ErrBadRequest(message, field=f"tools[{position}].type")
     name = as_object(tool.get(kind)).get("name") if isinstance(kind, str) else None
     if not isinstance(name, str) or not name:
-        raise ErrBadRequest(f'`tools[{position}]` must be {{"type": "function", "function": {{"name": …}}}}')
+        message = f'`tools[{position}]` must be {{"type": "function", "function": {{"name": …}}}}'
+        raise ErrBadRequest(message, field=f"tools[{position}]")
     if name in (ANSWER_TOOL, WRAPPED_ANSWER_TOOL):
-        raise ErrBadRequest(f"`tools[{position}].function.name` is reserved (got {name!r})")
+        field = f"tools[{position}].function.name"
+        raise ErrBadRequest(f"`{field}` is reserved (got {name!r})", field=field)
 
 
 def _drop_null_members(tool: JsonObject) -> JsonObject:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from lakehouse.chat.dialects.changes import Changes
-from lakehouse.chat.dialects.encoding.extra_fields import record_unsent_strict
+from lakehouse.chat.dialects.encoding.extra_fields import (
+    record_unsent_reasoning,
+    record_unsent_strict,
+    record_unsent_tool_fields,
+)
 from lakehouse.chat.dialects.lenient_json import JsonObject
 from lakehouse.chat.dialects.messages.blocks import encode_text_blocks
+from lakehouse.chat.dialects.messages.cache_control import THINKING_BLOCKS
 from lakehouse.chat.dialects.messages.turns import build_turns, is_system
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.dialects.schema.structured_output import Plan, add_instruction
@@ -17,6 +22,13 @@ def encode_conversation(request: Request, plan: Plan | None, quirks: Quirks, cha
     """Return `system` and `messages`. A conversation of system messages only is sent as a turn of the user, because the
     provider requires one turn."""
     record_unsent_strict(request, changes)
+    record_unsent_tool_fields(request, changes, function=True)
+    record_unsent_reasoning(
+        request,
+        changes,
+        plain=quirks.unsigned_thinking,
+        is_sent=lambda entry: quirks.reasoning_details and entry.get("type") in THINKING_BLOCKS,
+    )
     _record_moved_system_messages(request, changes)
     messages = add_instruction(request.messages, plan)
     system = _encode_system(messages)

@@ -11,7 +11,7 @@ from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
 from lakehouse.core.errors import ErrBadRequest
 
-BUDGET_SHARES = {"minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95, "max": 0.95}
+BUDGET_SHARES = {"minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95, "max": 0.95, "ultra": 0.95}
 """Share of `max_tokens` that may be spent on thinking at each level: the shares of OpenRouter for providers with
 budgets only."""
 

@@ -16,6 +16,7 @@ from lakehouse.chat.dialects.encoding.extra_fields import (
     build_unsupported_field_error,
     encode_extra_fields,
     record_unsent_fields,
+    record_unsent_reasoning,
     record_unsent_strict,
 )
 from lakehouse.chat.dialects.encoding.thinking import resolve_level
@@ -127,6 +128,7 @@ def _record_changes(request: Request, quirks: Quirks, changes: Changes) -> None:
     """Record the fields that are not sent, and a `tool_choice` that is not enforced."""
     record_unsent_fields(request, quirks, changes)
     record_unsent_strict(request, changes)
+    record_unsent_reasoning(request, changes, plain=bool(quirks.reasoning_key), is_sent=lambda _: False)
     changes.leave_out("user", request.user)
     changes.leave_out("parallel_tool_calls", get_extra_fields(request).get("parallel_tool_calls"))
     choice = parse_tool_choice(request, quirks)

@@ -37,15 +37,16 @@ def _encode_assistant_message(message: Message, ids: ToolCallIdMap, quirks: Quir
     stored it could resolve it."""
     items: list[JsonObject] = []
     if quirks.reasoning_details:
-        items += [
-            entry
-            for entry in message.reasoning_details
-            if entry.get("type") == "reasoning" and entry.get("encrypted_content")
-        ]
+        items += filter(is_replayable, message.reasoning_details)
     if message.text:
         items.append({"role": "assistant", "content": message.text})
     items += [_encode_call(call, ids.add_call(call.id)) for call in message.tool_calls]
     return items
+
+
+def is_replayable(entry: JsonObject) -> bool:
+    """Return whether an entry of `reasoning_details` can be sent back."""
+    return entry.get("type") == "reasoning" and bool(entry.get("encrypted_content"))
 
 
 def _encode_call(call: ToolCall, id: str) -> JsonObject:  # noqa: A002
@@ -56,7 +57,7 @@ def _encode_call(call: ToolCall, id: str) -> JsonObject:  # noqa: A002
 
 
 def _encode_content(message: Message, position: int, quirks: Quirks) -> object:
-    if not isinstance(message.content, tuple):
+    if not message.content or isinstance(message.content, str):
         return message.content or ""
     return [_encode_part(part, position, index, quirks) for index, part in enumerate(message.content)]
 

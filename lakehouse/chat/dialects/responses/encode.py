@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.encoding.body import encode_body, get_checked_options
-from lakehouse.chat.dialects.encoding.extra_fields import build_unsupported_field_error
+from lakehouse.chat.dialects.encoding.extra_fields import (
+    build_unsupported_field_error,
+    record_unsent_reasoning,
+    record_unsent_tool_fields,
+)
 from lakehouse.chat.dialects.encoding.thinking import resolve_think
 from lakehouse.chat.dialects.encoding.tool_choice import ToolChoice, get_tool_name
 from lakehouse.chat.dialects.encoding.tools import resolve_tools
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, drop_nulls
 from lakehouse.chat.dialects.quirks import Quirks, SchemaLevel
-from lakehouse.chat.dialects.responses.conversation import encode_input
+from lakehouse.chat.dialects.responses.conversation import encode_input, is_replayable
 from lakehouse.chat.dialects.responses.parameters import encode_parameters, encode_web_search
 from lakehouse.chat.dialects.schema.structured_output import Plan, build_plan, label_schema
 from lakehouse.chat.model.request import Request
@@ -27,6 +31,10 @@ def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, change
     if plan and plan.uses_provider_mode:
         parameters["text"] = {**as_object(parameters.get("text")), "format": _encode_format(plan)}
     tools = _encode_tools(request, plan, quirks, changes)
+    record_unsent_tool_fields(request, changes, function=False)
+    record_unsent_reasoning(
+        request, changes, plain=False, is_sent=lambda entry: quirks.reasoning_details and is_replayable(entry)
+    )
     known = {"model": model, "input": encode_input(request, plan, quirks), "stream": stream}
     return encode_body(quirks.extra_body, get_checked_options(request), parameters, tools, known)
 

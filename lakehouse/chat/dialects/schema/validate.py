@@ -39,7 +39,7 @@ def compile_schema(schema: JsonObject, *, field: str = "format") -> tuple[Valida
         return jsonschema_rs.validator_for(schema, offline=True), cost
     except (ValueError, RecursionError) as error:
         reason = str(error).partition("\n")[0][:200]
-        raise ErrBadRequest(f"`{field}` is not a JSON schema that can be used: {reason}") from None
+        raise ErrBadRequest(f"`{field}` is not a JSON schema that can be used: {reason}", field=field) from None
 
 
 class SchemaMismatch(ErrUpstream):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import nox
 
 nox.needs_version = ">=2025.5"
@@ -17,12 +19,41 @@ def install(session: nox.Session, *groups: str, extras: str = "") -> None:
     session.install("-e", f".[{extras}]" if extras else ".", *names)
 
 
+# The allocator's own checks are left out: they are for C, and take a tenth of the time.
+PYTEST = ("python", "-X", "dev", "-m", "pytest")
+ENVIRONMENT = {"PYTHONMALLOC": "pymalloc"}
+
+UNIT_TESTS = ("asgi", "chat", "cli", "config", "core", "gateway", "net", "server", "telemetry", "testing", "upstream")
+"""Folders of tests/ that need no embedded model, no browser and no Node.js."""
+
+
+def newest_python() -> str | None:
+    """The newest Python that is installed beside the one that runs nox, or None."""
+    for version in ("3.14", "3.13", "3.12"):
+        try:
+            found = subprocess.run([f"python{version}", "-c", ""], capture_output=True, check=False)
+        except FileNotFoundError:
+            continue
+        if found.returncode == 0:  # a shim of pyenv's exists for versions that are not selected as well
+            return version
+    return None
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """The whole suite; arguments go to pytest: `nox -s tests -- -k lifetime`."""
     install(session, "test", extras="local,otel,top")
-    # The allocator's own checks are left out: they are for C, and take a tenth of the time.
-    session.run("python", "-X", "dev", "-m", "pytest", *session.posargs, env={"PYTHONMALLOC": "pymalloc"})
+    session.run(*PYTEST, *session.posargs, env=ENVIRONMENT)
+
+
+@nox.session(python=newest_python())
+def unit(session: nox.Session) -> None:
+    """The unit tests on the newest Python that is installed, and the share of lines that they execute (a report)."""
+    install(session, "test", "coverage", extras="otel,top")
+    folders = [f"tests/{folder}" for folder in UNIT_TESTS]
+    environment = {**ENVIRONMENT, "COVERAGE_CORE": "sysmon"} if session.python else ENVIRONMENT  # sysmon is of 3.12
+    session.run("coverage", "run", "-m", "pytest", *(session.posargs or folders), env=environment)
+    session.run("coverage", "report", "--skip-covered", "--sort=cover")
 
 
 @nox.session
@@ -42,8 +73,8 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy in strict mode; trio-typing must not be here, for its stubs hide trio's own types."""
-    install(session, "types", extras="otel,top")
+    """mypy in strict mode over package, tests and tools; trio-typing is left out: its stubs hide trio's own types."""
+    install(session, "types", "test", extras="otel,top")
     session.run("mypy")
 
 

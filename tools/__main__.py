@@ -1,0 +1,57 @@
+"""List the tools: `python -m tools`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Tool(NamedTuple):
+    """A program of this folder: its module, what it does, and how long it takes on two cores."""
+
+    name: str
+    does: str
+    takes: str
+
+
+TOOLS = {
+    "Measurements": (
+        Tool(
+            "bench",
+            "gateways side by side: rates, latencies, streams, memory; see `nox -s bench`",
+            "40 min",
+        ),
+        Tool("bench.budget", "cost of a request on the main paths beside the saved figures", "1 min"),
+        Tool("bench_transport", "connection pool and httpx's transport: CPU per GET", "10 s"),
+        Tool("body_memory", "bodies of 1 GiB each way: digests and memory", "20 s"),
+        Tool("stream_latency", "time that a piece of a stream spends in the service", "20 s"),
+        Tool("telemetry_cost", "CPU of the log line and the counters of a request", "30 s"),
+    ),
+    "Promises": (
+        Tool("disconnect", "time from a client's leaving to the end of its request, in one process", "5 s"),
+        Tool("lifetime", "what outlives its request: leaving, aborts, limits, hostile requests", "3 min"),
+        Tool("leaks", "what 10,000 aborted requests to an upstream leave behind", "15 s"),
+        Tool("kills", "1,000 kills of the embedded model under load", "20 min"),
+        Tool("faults", "a provider that breaks on purpose, and a score card", "1 to 10 min"),
+        Tool("compare_proxies", "differences to nginx and Caddy; writes docs/proxy-differences.md", "30 s"),
+    ),
+    "Documentation and releases": (
+        Tool("configuration_reference", "writes docs/configuration.md", "1 s"),
+        Tool("floors", "writes the picture of floors in docs/architecture.md", "1 s"),
+        Tool("openapi", "writes docs/openapi.json", "1 s"),
+        Tool("release_notes", "the section of a version from the changelog", "1 s"),
+        Tool("try_package", "installs wheel and sdist and runs them; `nox -s package` builds them first", "2 min"),
+    ),
+}
+
+
+def render() -> Iterable[str]:
+    """The lines of the list."""
+    yield "python -m tools.NAME; most have --help. `tools.kit` is the library that tests and tools share."
+    for title, tools in TOOLS.items():
+        yield f"\n{title}"
+        yield from (f"  {tool.name:24} {tool.takes:>11}  {tool.does}" for tool in tools)
+
+
+if __name__ == "__main__":
+    print(*render(), sep="\n")

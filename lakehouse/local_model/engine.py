@@ -1,10 +1,10 @@
-"""The embedded model as the service sees it: a base URL that speaks OpenAI's form, for as long as a block runs.
+"""The embedded model: a base URL with OpenAI's API, for the duration of a block.
 
     async with open_engine(EngineConfig(demo=True)) as engine:
         ...  # POST {engine.base_url}/chat/completions with Authorization: Bearer {engine.api_key}
 
-Behind it a child process runs llama.cpp. When that dies it is started again, on the same port. Until it is back
-connections are refused, and `engine.readiness` is what a caller waits for.
+A child process runs llama.cpp. When it dies, it is restarted on the same port. Until then connections are refused, and
+callers wait for `engine.readiness`.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from lakehouse.process.spec import ChildSpec, RestartPolicy
 log = logging.getLogger("lakehouse.local_model")
 
 FIRST_DELAY = 0.25  # seconds after a start that failed; doubles with each further one in a row
-LONGEST_DELAY = 30.0  # seconds; a model that cannot be started is tried twice a minute, and costs nobody much
-STABLE_AFTER = 1.0  # seconds of service after which a process is replaced without any delay
-HOPELESS_AFTER = 3  # failed starts in a row; from then on nobody waits for the next
+LONGEST_DELAY = 30.0  # seconds; a model that cannot be started costs two attempts a minute
+STABLE_AFTER = 1.0  # seconds of service after which the next process starts without a delay
+HOPELESS_AFTER = 3  # failed starts in a row after which requests fail instead of waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """Which model, and how large.
+    """The model and its limits.
 
-    `context` is in tokens and for each conversation; `parallel` conversations are answered at a time, the others wait
-    their turn, and the memory for `parallel` x `context` tokens is taken at the start, so that one long conversation
-    cannot take it from another. `start_timeout` is how many seconds loading the model may take.
+    `context` is in tokens, for each conversation. `parallel` conversations are answered at the same time, further ones
+    wait; memory for `parallel` x `context` tokens is allocated at the start, so that a long conversation cannot take it
+    from another. `start_timeout` is the time limit for loading the model, in seconds.
     """
 
     model_path: Path | None = None
@@ -57,26 +57,26 @@ class EngineConfig:
             raise ValueError("an engine serves either a `model_path` or the `demo` model")
 
 
-PROBE_TIMEOUT = 5.0  # seconds until a server that said it serves has answered
+PROBE_TIMEOUT = 5.0  # seconds for the first response of a server that has reported ready
 
 TARGET = "lakehouse.local_model.child:run"
 CAUSE = r"(?:gguf_init\w*|error loading model): (?P<cause>.+)"
-"""How llama.cpp's log names the cause when it cannot load a file; the first is the most exact."""
+"""The lines of llama.cpp's log with the cause of a failed load; the first match is the most exact."""
 
 ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "XDG_CACHE_HOME")
 ACCELERATORS = (
     "CUDA_", "GGML_", "GOMP_", "HIP_", "HSA_", "KMP_", "MESA_", "NVIDIA_", "OMP_", "ONEAPI_", "ROCM_", "ROCR_", "SYCL_",
     "VK_", "ZE_",
 )  # fmt: skip
-"""What the child gets of our environment: nothing with a provider's key in it."""
+"""The variables that the child inherits. None of them holds a provider's key."""
 
 
 class Engine:
-    """The running model. Every attribute but `pid` stays as it is through restarts; `readiness` is told of each.
+    """The running model. A restart changes `pid` and `readiness` only.
 
-    Ask it for streams, and put whole answers together from them: closing the connection of a stream ends its generation
-    at the next token, whereas llama.cpp looks after the client of a whole answer only when no other answer has had a
-    token for a second, and till then generates for nobody. It closes idle connections after five seconds.
+    Clients should request streams, and collect complete answers from them: closing the connection of a stream ends its
+    generation at the next token. For a complete answer, llama.cpp checks the connection only when no other answer has
+    had a token for a second. It closes idle connections after five seconds.
     """
 
     def __init__(self, config: EngineConfig, port: int) -> None:
@@ -98,12 +98,12 @@ class Engine:
             name="the embedded model",
             target=TARGET,
             settings=msgspec.json.encode(settings),
-            # An abort would start a debugger first, and take seconds to die.
+            # Without it, an abort starts a debugger first and takes seconds.
             environment=pick(ENVIRONMENT) | pick_prefixes(ACCELERATORS) | {"GGML_NO_BACKTRACE": "1"},
             start_timeout=config.start_timeout,
             cause=CAUSE,
         )
-        # A process that has served is proof that the model can be, and callers wait for its successor.
+        # After a process that has served, the next one can be expected to serve, so requests wait for it.
         restart = RestartPolicy(
             first_delay=FIRST_DELAY,
             longest_delay=LONGEST_DELAY,
@@ -115,26 +115,26 @@ class Engine:
 
     @property
     def available(self) -> bool:
-        """Whether the model answers; false from a death until the restart has succeeded."""
+        """Whether the model answers; false from the end of its process until the restart has succeeded."""
         return self.pid is not None
 
     def child_ready(self, child: Child) -> None:
-        """See `SlotListener`."""
+        """The process serves (`SlotListener`)."""
         self.pid = child.pid
         self.readiness.set_serving()
 
     def child_gone(self) -> None:
-        """See `SlotListener`."""
+        """The process has ended (`SlotListener`)."""
         self.pid = None
         self.readiness.set_starting()
 
     def restart_delayed(self, delay: float, failures: int) -> None:
-        """See `SlotListener`."""
+        """A start failed (`SlotListener`)."""
         if failures >= HOPELESS_AFTER:
             self.readiness.set_failed(retry_after=delay)
 
     async def _probe(self, _: Child) -> str | None:
-        """Ask for /health as a client would; None, or what is wrong."""
+        """Request /health as a client. Returns the problem, or None."""
         with trio.move_on_after(PROBE_TIMEOUT):
             try:
                 async with await trio.open_tcp_stream("127.0.0.1", self._port) as stream:
@@ -148,10 +148,10 @@ class Engine:
 
 @contextmanager
 def reserved_port() -> Iterator[int]:
-    """A loopback port that stays ours, so that the base URL survives a restart.
+    """A reserved loopback port, so that the base URL does not change with a restart.
 
-    The socket is bound and never listens: connections are refused while no child listens on the same port (which takes
-    SO_REUSEPORT on both sides and the same user), and nobody is given it meanwhile.
+    The socket is bound and never listens: connections are refused while no child listens on the port, and no other
+    process is given it. The child needs SO_REUSEPORT and the same user.
     """
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -161,13 +161,13 @@ def reserved_port() -> Iterator[int]:
 
 @asynccontextmanager
 async def open_engine(config: EngineConfig) -> AsyncIterator[Engine]:
-    """Start the model, yield it when it answers, and end its process with the block, whatever ends that.
+    """Start the model, yield it when it answers, and end its process with the block.
 
-    Owns a nursery, so an exception of the block leaves it in an exception group; LocalModelError, when the model cannot
-    be started, comes by itself. When cancelled, nothing is left. Should this process be killed, the kernel ends the
-    model's; the same happens when the thread that entered the block ends.
+    Raises LocalModelError when the model cannot be started. The function owns a nursery: other exceptions of the block
+    are raised in an exception group. After a cancellation nothing is left. If this process is killed, or the thread
+    that entered the block ends, the kernel kills the process of the model.
     """
-    await trio.to_thread.run_sync(check_model, config.model_path)  # a file may be on a slow disk
+    await trio.to_thread.run_sync(check_model, config.model_path)  # reads a file, which may be on a slow disk
     problem: str | None = None
     with reserved_port() as port:
         engine = Engine(config, port)

@@ -6,8 +6,8 @@
           make_attempt       one HTTP exchange: `attempts.attempt.request_complete` or `open_stream`
 
 The decisions are elsewhere: `policies.failure_rules` (retry, next route, or give up), `policies.circuit_breaker` (which
-routes are skipped), `policies.json_mode_fallback` (how JSON is asked for). `hedging` and `quorum` run this several
-times at once.
+routes are skipped), `policies.json_mode_fallback` (how JSON output is requested). `hedging` and `quorum` run this
+several times at once.
 """
 
 from __future__ import annotations

@@ -236,7 +236,7 @@ async def test_a_bad_key_is_the_operators_business_and_never_the_callers_401(
     assert "or-key" not in raised.value.message
     [record] = caplog.records
     assert record.getMessage() == (
-        "openrouter/v/m: the provider refused the key (auth, HTTP 401); its key is from $OPENROUTER_API_KEY"
+        "openrouter/v/m: the provider rejected the key (auth, HTTP 401); its key is from $OPENROUTER_API_KEY"
     )
 
 

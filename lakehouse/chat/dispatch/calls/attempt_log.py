@@ -71,7 +71,8 @@ class ActiveAttempt:
     """One attempt, from its start to its end. Its end is reported to the circuit breaker, the record and the operator.
 
     As a context manager, the attempt ends with the block: answered, failed with the block's `LakehouseError`, or
-    abandoned. After `detach`, the block leaves it running. `json_mode` is how JSON output was asked for, if it was.
+    abandoned. After `detach`, the block leaves it running. `json_mode` is the JSON mode of the request, None without
+    JSON output.
     """
 
     def __init__(

@@ -74,7 +74,7 @@ class ChatCall:
             self.time.lift_deadline()
 
     def downgrade_json_mode(self, attempt: ActiveAttempt, error: LakehouseError) -> bool:
-        """Whether the attempt failed because of the JSON mode that it asked for, and another mode is left to try."""
+        """Whether the attempt failed because of its JSON mode, and another mode is left to try."""
         level, json_modes = attempt.json_mode, self.resources.json_modes
         tools = bool(self.request.tools)
         return level is not None and json_modes.downgrade(attempt.route.target, level, error, tools=tools)

@@ -10,10 +10,11 @@ from lakehouse.core.context import RequestContext
 
 
 class CallTime:
-    """When a call began, when it has to end, and when its newest route was asked.
+    """When a call began, when it has to end, and when its newest route had its turn.
 
     `started` is when the dispatcher took the call; latencies count from it. `deadline` is the nearest deadline: the
-    call's own or one around it. `route_started` is when the newest route was asked; a hedge starts `hedge_after` later.
+    call's own or one around it. `route_started` is when the newest route had its turn; a hedge follows `hedge_after`
+    later.
     """
 
     __slots__ = ("_context", "_outer_deadline", "_request_started", "_scope", "deadline", "route_started", "started")
@@ -38,7 +39,7 @@ class CallTime:
         return trio.current_time() + pause < self.deadline
 
     def begin_route(self) -> None:
-        """Record that another route is asked now."""
+        """Record that another route has its turn now."""
         self.route_started = trio.current_time()
 
     def open_scope(self, timeout: float, *, resumed: bool = False) -> trio.CancelScope:

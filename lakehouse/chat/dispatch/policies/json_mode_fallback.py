@@ -1,4 +1,4 @@
-"""Which JSON mode each model is asked in: the best one that is not known to fail.
+"""The JSON mode of the requests to each model: the best one that is not known to fail.
 
 A provider declares the mode in which its models begin. When a model's provider rejects a mode, or the answer does not
 match the schema, the next mode is tried and remembered for this (provider, model), so that other requests begin there.

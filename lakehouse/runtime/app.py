@@ -80,8 +80,8 @@ def _chat_group(dispatcher: Dispatcher, limits: ChatTable, prefix: str, views: A
 
 def load_views(get_dispatcher: Callable[[], Dispatcher], *, prefix: str) -> App:
     """The listings of the chat group as a Quart-Trio application of their own."""
-    from lakehouse.chat.api.listings import listings  # 12 MB and 0.1 s, for few requests
-    from lakehouse.runtime.quart_app import QuartApp
+    from lakehouse.asgi.quart import QuartApp  # 12 MB and 0.1 s, for few requests
+    from lakehouse.chat.api.listings import listings
 
     app = QuartApp("lakehouse")
     app.register_blueprint(listings(get_dispatcher, prefix=prefix))

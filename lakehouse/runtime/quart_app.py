@@ -12,27 +12,21 @@ application with the first request for a listing: importing this module costs 12
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import cast
 from urllib.parse import quote
 
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 from hypercorn.typing import Scope as ASGIScope
-from quart.typing import ResponseReturnValue, ResponseTypes
-from quart.utils import encode_headers
-from quart.wrappers import Response
-from quart.wrappers.response import DataBody
-from quart_trio import QuartTrio
-from quart_trio.asgi import TrioASGIHTTPConnection
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, NotFound
 
-from lakehouse.asgi.types import App, Message, Receive, Scope, Send
+from lakehouse.asgi.lifespan import ShutdownMessages
+from lakehouse.asgi.quart import QuartApp
+from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.chat.api.listings import listings
 from lakehouse.chat.api.routes import VERSION
 from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
 from lakehouse.config import Config, ConfigError, load_config
-from lakehouse.core.errors import ErrMethodNotAllowed, ErrNotFound
 from lakehouse.local_model import LocalModelError
 from lakehouse.runtime.preflight import preflight
 from lakehouse.runtime.runtime import Runtime, open_runtime
@@ -44,55 +38,6 @@ def create_app(config: Config | None = None) -> LakehouseApp:
     Its resources are opened and closed by the server's lifespan. Raises ConfigError.
     """
     return LakehouseApp(load_config().config if config is None else config)
-
-
-class QuartConnection(TrioASGIHTTPConnection):
-    """One request to a view. A complete response is sent in two messages, where Quart sends an empty third one.
-
-    `RequestLifetimeMiddleware` takes a response for complete if its first piece of the body is the last.
-    """
-
-    async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
-        if not isinstance(response, Response) or not isinstance(response.response, DataBody):
-            await super()._send_response(send, response)
-            return
-        body = await response.get_data(as_text=False)
-        start = {
-            "type": "http.response.start",
-            "status": response.status_code,
-            "headers": encode_headers(response.headers),
-        }
-        await cast("Send", send)(start)
-        await cast("Send", send)({"type": "http.response.body", "body": body, "more_body": False})
-
-
-class QuartApp(QuartTrio):
-    """A Quart-Trio application inside a request's lifetime.
-
-    Quart's own time limits are off, for a request's deadline is kept around it: its `RESPONSE_TIMEOUT` would cut every
-    stream after a minute without a word. What a view raises passes Quart, so that log, metrics and the form of an error
-    are the same for every path.
-    """
-
-    asgi_http_class = QuartConnection
-
-    def __init__(self, name: str, *, max_body: int | None = None) -> None:
-        """`max_body` limits the body of a request to a view, in bytes."""
-        super().__init__(name, static_folder=None, template_folder=None)
-        self.url_map.merge_slashes = False  # it would redirect `//v1/models` to the host in the Host header
-        self.config.update(
-            RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=max_body, PROPAGATE_EXCEPTIONS=True
-        )
-        self.register_error_handler(HTTPException, _raise_ours)
-
-
-async def _raise_ours(error: HTTPException) -> ResponseReturnValue:
-    """404 and 405 of Quart in the service's form; any other response that a view has chosen stays."""
-    if isinstance(error, NotFound):
-        raise ErrNotFound("nothing is served at this path")
-    if isinstance(error, MethodNotAllowed):
-        raise ErrMethodNotAllowed("this path does not take this method", allowed=error.valid_methods or ())
-    return cast("ResponseReturnValue", error)
 
 
 class LakehouseApp(QuartApp):
@@ -145,7 +90,7 @@ class LakehouseApp(QuartApp):
 
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Quart's own lifespan inside of the service's resources, which are closed before the server may exit."""
-        config, closing = self._service_config, _ClosingMessages(receive, send)
+        config, closing = self._service_config, ShutdownMessages(receive, send)
         async with AsyncExitStack() as stack:
             try:
                 checked = preflight(config, os.environ)
@@ -163,37 +108,6 @@ class LakehouseApp(QuartApp):
             finally:
                 self._runtime = None
         await closing.send_last()
-
-
-class _ClosingMessages:
-    """The messages of a lifespan: `on_shutdown` is called when it ends, and its last message is kept back."""
-
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive = receive
-        self._send = send
-        self._last: Message | None = None
-        self.on_shutdown: Callable[[], None] = _do_nothing
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "lifespan.shutdown":
-            self.on_shutdown()
-        return message
-
-    async def send(self, message: Message) -> None:
-        if message["type"].startswith("lifespan.shutdown."):
-            self._last = message
-        else:
-            await self._send(message)
-
-    async def send_last(self) -> None:
-        """Send the message that was kept back, if there was one."""
-        if self._last is not None:
-            await self._send(self._last)
-
-
-def _do_nothing() -> None:
-    """Before the resources are open there is nothing to drain."""
 
 
 def _without_root(scope: Scope) -> Scope:

@@ -8,7 +8,7 @@
     responses        whole responses: JSON, errors, empty
     content          files and streams, with `ranges` and conditional requests (`conditional`)
     sse              server-sent events
-    lifespan         runs an application inside of its lifespan
+    lifespan         the lifespan of an application that runs inside another one
     quart            the base of applications on Quart-Trio
     middleware/      around every request: lifetime, authentication, CORS
 """

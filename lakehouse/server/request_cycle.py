@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 import trio
 
-from lakehouse.asgi.server_control import FULL_RESPONSE, SERVER_KEY
+from lakehouse.asgi.server_control import FULL_RESPONSE, SERVER_KEY, HttpServerControl
 from lakehouse.asgi.types import Message, ResponseError, Scope
 from lakehouse.core.errors import LakehouseError
 from lakehouse.net.http1.framing import CHUNKED, Length, encode_chunk
@@ -88,7 +88,8 @@ class RequestCycle(RequestControl):
 
     def _make_scope(self) -> Scope:
         scope = self._scope_template.make_scope(self.head)
-        scope[SERVER_KEY] = self
+        control: HttpServerControl = self  # checked by mypy: a scope takes anything
+        scope[SERVER_KEY] = control
         if self.head.te_trailers:
             scope["extensions"] = {"http.response.trailers": {}}
         return scope

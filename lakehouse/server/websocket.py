@@ -15,7 +15,7 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-from lakehouse.asgi.server_control import SERVER_KEY
+from lakehouse.asgi.server_control import SERVER_KEY, ServerControl
 from lakehouse.asgi.types import DENIAL, Message, ResponseError
 from lakehouse.core.errors import ErrForbidden, LakehouseError
 from lakehouse.net.websocket import FrameSender, MessageAssembler, MessageTooLarge, close_event
@@ -74,7 +74,8 @@ class WebSocket(RequestControl):
             return
         scope = self._scope_template.make_websocket_scope(self.head, handshake.subprotocols)
         scope["extensions"] = {DENIAL: {}}
-        scope[SERVER_KEY] = self
+        control: ServerControl = self  # checked by mypy: a scope takes anything
+        scope[SERVER_KEY] = control
         connection_io.phase = BUSY
         try:
             async with trio.open_nursery() as self._nursery:

@@ -23,7 +23,7 @@ import trio
 from lakehouse.asgi.middleware.http_lifecycle import HttpRequestLifecycle
 from lakehouse.asgi.middleware.request_lifecycle import ErrorRenderer, RequestLifecycle, native_error_response
 from lakehouse.asgi.middleware.websocket_lifecycle import WebSocketLifecycle
-from lakehouse.asgi.request_scope import REQUEST_KEY
+from lakehouse.asgi.request_scope import REQUEST_KEY, RequestScope
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.core.context import RequestContext
@@ -75,7 +75,8 @@ class RequestLifetimeMiddleware:
         headers = dict(scope["headers"])
         context = self._make_context(scope, headers)
         lifecycle = lifecycle_type(scope, send, context, self._render_error)
-        scope[REQUEST_KEY] = lifecycle
+        request: RequestScope = lifecycle  # checked by mypy: a scope takes anything
+        scope[REQUEST_KEY] = request
         self._active_requests.add(context)
         self._lifecycles.add(lifecycle)
         run = lifecycle.run_watched if lifecycle.server is None else lifecycle.run

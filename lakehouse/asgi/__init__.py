@@ -1,14 +1,14 @@
 """What every ASGI application of the service is made of. Nothing is imported here.
 
-    types            the types of ASGI, and `ResponseError`
-    server_control   what our own server offers beyond ASGI, and why it is fast
-    request_scope    the request that a scope belongs to: context, server, switch to streaming
-    router, lazy     which application answers a path; one that is loaded with its first request
-    body, json_body  receiving a request body within limits; decoding JSON, with errors that name the field
-    responses        whole responses: JSON, errors, empty
-    content          files and streams, with `ranges` and conditional requests (`conditional`)
-    sse              server-sent events
-    lifespan         the lifespan of an application that runs inside another one
-    quart            the base of applications on Quart-Trio
-    middleware/      around every request: lifetime, authentication, CORS
+types            the types of ASGI, and `ResponseError`
+server_control   what our own server offers beyond ASGI, and why it is fast
+request_scope    the request that a scope belongs to: context, server, switch to streaming
+router, lazy     which application answers a path; one that is loaded with its first request
+body, json_body  receiving a request body within limits; decoding JSON, with errors that name the field
+responses        whole responses: JSON, errors, empty
+content          files and streams, with `ranges` and conditional requests (`conditional`)
+sse              server-sent events
+lifespan         the lifespan of an application that runs inside another one
+quart            the base of applications on Quart-Trio
+middleware/      around every request: lifetime, authentication, CORS
 """

@@ -1,11 +1,11 @@
 """What every layer shares. Nothing is imported here.
 
-    context            the context of one request, from which all telemetry is made
-    attempts           the record of one attempt at a provider
-    active_requests    the requests that have begun and not ended
-    errors             the errors that clients get
-    failure_classes    the classes of providers' failures; `provider_failures` maps them to errors
-    groups             exception groups, reduced to the one exception that matters
-    trace_context      the W3C header `traceparent`
-    health, extras     the health of a part of the service; optional packages
+context            the context of one request, from which all telemetry is made
+attempts           the record of one attempt at a provider
+active_requests    the requests that have begun and not ended
+errors             the errors that clients get
+failure_classes    the classes of providers' failures; `provider_failures` maps them to errors
+groups             exception groups, reduced to the one exception that matters
+trace_context      the W3C header `traceparent`
+health, extras     the health of a part of the service; optional packages
 """

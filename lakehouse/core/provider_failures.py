@@ -8,40 +8,40 @@ from lakehouse.core.errors import ErrBadRequest, ErrRateLimited, ErrTimeout, Err
 from lakehouse.core.failure_classes import ErrorClass
 
 
-class ClassFacts(NamedTuple):
+class FailureMeaning(NamedTuple):
     """What follows from a failure class: the exception to raise, and whether the same request may succeed later."""
 
     error: type[LakehouseError]
     retryable: bool
 
 
-CLASS_FACTS: dict[ErrorClass, ClassFacts] = {
-    "auth": ClassFacts(ErrUpstream, False),
-    "billing": ClassFacts(ErrUpstream, False),
-    "quota": ClassFacts(ErrRateLimited, False),
-    "entitlement": ClassFacts(ErrUpstream, False),
-    "client_not_allowed": ClassFacts(ErrUpstream, False),
-    "forbidden": ClassFacts(ErrUpstream, False),
-    "missing_header": ClassFacts(ErrUpstream, False),
-    "wrong_endpoint": ClassFacts(ErrUpstream, False),
-    "model_not_found": ClassFacts(ErrUpstream, False),
-    "rate_limit": ClassFacts(ErrRateLimited, True),
-    "overloaded": ClassFacts(ErrUpstream, True),
-    "upstream_error": ClassFacts(ErrUpstream, True),
-    "server_error": ClassFacts(ErrUpstream, True),
-    "timeout": ClassFacts(ErrTimeout, True),
-    "context_overflow": ClassFacts(ErrBadRequest, False),
-    "unsupported_parameter": ClassFacts(ErrBadRequest, False),
-    "bad_request": ClassFacts(ErrBadRequest, False),
-    "content_policy": ClassFacts(ErrBadRequest, False),
-    "empty_response": ClassFacts(ErrUpstream, True),
-    "incomplete_stream": ClassFacts(ErrUpstream, True),
+FAILURE_MEANINGS: dict[ErrorClass, FailureMeaning] = {
+    "auth": FailureMeaning(ErrUpstream, False),
+    "billing": FailureMeaning(ErrUpstream, False),
+    "quota": FailureMeaning(ErrRateLimited, False),
+    "entitlement": FailureMeaning(ErrUpstream, False),
+    "client_not_allowed": FailureMeaning(ErrUpstream, False),
+    "forbidden": FailureMeaning(ErrUpstream, False),
+    "missing_header": FailureMeaning(ErrUpstream, False),
+    "wrong_endpoint": FailureMeaning(ErrUpstream, False),
+    "model_not_found": FailureMeaning(ErrUpstream, False),
+    "rate_limit": FailureMeaning(ErrRateLimited, True),
+    "overloaded": FailureMeaning(ErrUpstream, True),
+    "upstream_error": FailureMeaning(ErrUpstream, True),
+    "server_error": FailureMeaning(ErrUpstream, True),
+    "timeout": FailureMeaning(ErrTimeout, True),
+    "context_overflow": FailureMeaning(ErrBadRequest, False),
+    "unsupported_parameter": FailureMeaning(ErrBadRequest, False),
+    "bad_request": FailureMeaning(ErrBadRequest, False),
+    "content_policy": FailureMeaning(ErrBadRequest, False),
+    "empty_response": FailureMeaning(ErrUpstream, True),
+    "incomplete_stream": FailureMeaning(ErrUpstream, True),
 }
 """The class decides the status of our response, not the status of the upstream's: an overload that was sent as 429 is a
 502, an exhausted quota that was sent as 403 is a 429."""
 
 
-def failure(
+def make_failure(
     error_class: ErrorClass,
     message: str,
     *,
@@ -50,8 +50,8 @@ def failure(
     retryable: bool | None = None,
     retry_after: float | None = None,
 ) -> LakehouseError:
-    """Build the exception for a failure of this class. `retryable` None: as `CLASS_FACTS` has it."""
-    facts = CLASS_FACTS[error_class]
+    """Build the exception for a failure of this class. `retryable` None: as `FAILURE_MEANINGS` has it."""
+    facts = FAILURE_MEANINGS[error_class]
     return facts.error(
         message,
         provider=provider,

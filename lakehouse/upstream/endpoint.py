@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lakehouse.core.errors import ErrUnreached, LakehouseError
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 from lakehouse.upstream.address import Address
 from lakehouse.upstream.proxy import Proxy, ProxyError
 
@@ -34,7 +34,7 @@ class Endpoint:
 
     def upstream_error(self, what: str, *, status: int | None = None, retryable: bool | None = None) -> LakehouseError:
         """The error for a failure of the upstream; `what` follows its name in the message."""
-        return failure(
+        return make_failure(
             "upstream_error",
             f"{self.name} {what}",
             provider=self.name,
@@ -44,12 +44,12 @@ class Endpoint:
 
     def incomplete_error(self, what: str, *, status: int) -> LakehouseError:
         """The error for a response whose head arrived and whose body did not arrive whole."""
-        return failure("incomplete_stream", f"{self.name} {what}", provider=self.name, upstream_status=status)
+        return make_failure("incomplete_stream", f"{self.name} {what}", provider=self.name, upstream_status=status)
 
     def timeout_error(self, phase: Phase, what: str, seconds: float, *, status: int | None = None) -> LakehouseError:
         """The error for a limit that has passed."""
         message = f"{self.name} {what} within {seconds:g} s (its {phase} timeout)"
-        return failure("timeout", message, provider=self.name, upstream_status=status)
+        return make_failure("timeout", message, provider=self.name, upstream_status=status)
 
     def unreachable_error(self, error: OSError | ValueError) -> LakehouseError:
         """The error for a connection that could not be made."""

@@ -19,7 +19,7 @@ from lakehouse.chat.model.pieces import ContentPiece, ToolCallPiece
 from lakehouse.chat.model.request import Request
 from lakehouse.core.context import RequestContext
 from lakehouse.core.failure_classes import ERROR_CLASSES
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, FakePieces, answer, chat_app, done_piece, serve
 
 JS = Path(__file__).parent / "js"
@@ -42,7 +42,7 @@ class ByModel(FakeDispatcher):
                 self.reply = answer("yes" if self.closed.is_set() else "no")
             case error_class:
                 assert error_class in ERROR_CLASSES
-                self.reply = failure(error_class, "as you wished")
+                self.reply = make_failure(error_class, "as you wished")
         return await super().__call__(request, context=context)
 
     @asynccontextmanager
@@ -53,7 +53,7 @@ class ByModel(FakeDispatcher):
             case "tools":
                 self.script = [[ToolCallPiece(tool_call=CALL)], [done_piece(finish_reason="tool_calls")]]
             case "broken":
-                self.script = [[ContentPiece(text="Hel")], failure("incomplete_stream", "the stream was cut")]
+                self.script = [[ContentPiece(text="Hel")], make_failure("incomplete_stream", "the stream was cut")]
             case "endless":
                 self.closed = trio.Event()
                 self.script = [[ContentPiece(text="Hel")], trio.Event()]

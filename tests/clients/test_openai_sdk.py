@@ -19,7 +19,7 @@ from lakehouse.chat.api.interface import ModelCard
 from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Message
 from lakehouse.core.errors import ErrProviderNotFound, ErrTimeout, ErrUnauthorized, ErrUnavailable
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, chat_app, done_piece, serve
 
 T = TypeVar("T")
@@ -143,16 +143,16 @@ async def test_models(client: sdk.OpenAI, dispatcher: FakeDispatcher) -> None:
 @pytest.mark.parametrize(
     ("error", "raises", "code"),
     [
-        (failure("bad_request", "no"), sdk.BadRequestError, None),
-        (failure("context_overflow", "too long"), sdk.BadRequestError, "context_length_exceeded"),
-        (failure("content_policy", "no"), sdk.BadRequestError, "content_filter"),
+        (make_failure("bad_request", "no"), sdk.BadRequestError, None),
+        (make_failure("context_overflow", "too long"), sdk.BadRequestError, "context_length_exceeded"),
+        (make_failure("content_policy", "no"), sdk.BadRequestError, "content_filter"),
         (ErrUnauthorized("whose token is this?"), sdk.AuthenticationError, "invalid_api_key"),
-        (failure("auth", "bad key", upstream_status=401), sdk.InternalServerError, "auth"),
-        (failure("model_not_found", "no such model", upstream_status=404), sdk.NotFoundError, "model_not_found"),
+        (make_failure("auth", "bad key", upstream_status=401), sdk.InternalServerError, "auth"),
+        (make_failure("model_not_found", "no such model", upstream_status=404), sdk.NotFoundError, "model_not_found"),
         (ErrProviderNotFound("kimi is not registered"), sdk.NotFoundError, "model_not_found"),
-        (failure("rate_limit", "slow down", retry_after=1), sdk.RateLimitError, "rate_limit_exceeded"),
-        (failure("quota", "spent"), sdk.RateLimitError, "insufficient_quota"),
-        (failure("overloaded", "busy", upstream_status=429), sdk.InternalServerError, "overloaded"),
+        (make_failure("rate_limit", "slow down", retry_after=1), sdk.RateLimitError, "rate_limit_exceeded"),
+        (make_failure("quota", "spent"), sdk.RateLimitError, "insufficient_quota"),
+        (make_failure("overloaded", "busy", upstream_status=429), sdk.InternalServerError, "overloaded"),
         (ErrUnavailable("draining"), sdk.InternalServerError, "unavailable"),
         (ErrTimeout("too late"), sdk.InternalServerError, "timeout"),
     ],
@@ -176,7 +176,7 @@ async def test_each_failure_raises_its_class(
 
 async def test_a_client_that_retries_leaves_what_is_hopeless(client: sdk.OpenAI, dispatcher: FakeDispatcher) -> None:
     patient = client.with_options(max_retries=1)
-    for error, tries in ((failure("quota", "spent"), 1), (failure("overloaded", "busy", retry_after=0.0), 2)):
+    for error, tries in ((make_failure("quota", "spent"), 1), (make_failure("overloaded", "busy", retry_after=0.0), 2)):
         dispatcher.requests.clear()
         dispatcher.reply = error
         with pytest.raises(sdk.APIStatusError):
@@ -185,7 +185,7 @@ async def test_a_client_that_retries_leaves_what_is_hopeless(client: sdk.OpenAI,
 
 
 async def test_a_stream_that_breaks_raises(client: sdk.OpenAI, dispatcher: FakeDispatcher) -> None:
-    dispatcher.script = [[ContentPiece(text="Hel")], failure("incomplete_stream", "the stream was cut")]
+    dispatcher.script = [[ContentPiece(text="Hel")], make_failure("incomplete_stream", "the stream was cut")]
     seen: list[Any] = []
 
     def read() -> None:

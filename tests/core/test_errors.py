@@ -26,7 +26,7 @@ from lakehouse.core.errors import (
     LakehouseError,
 )
 from lakehouse.core.failure_classes import ERROR_CLASSES, ErrorClass
-from lakehouse.core.provider_failures import CLASS_FACTS, failure
+from lakehouse.core.provider_failures import FAILURE_MEANINGS, make_failure
 
 STATUSES = {
     "ErrBadRequest": 400,
@@ -124,10 +124,10 @@ def test_attempts_are_listed_in_the_document() -> None:
 
 def test_every_failure_class_has_its_error() -> None:
     assert get_args(ErrorClass) == ERROR_CLASSES
-    assert set(CLASS_FACTS) == set(ERROR_CLASSES)
+    assert set(FAILURE_MEANINGS) == set(ERROR_CLASSES)
     for error_class in ERROR_CLASSES:
-        made = failure(error_class, "no", provider="kimi", upstream_status=418)
-        assert type(made) is CLASS_FACTS[error_class].error
+        made = make_failure(error_class, "no", provider="kimi", upstream_status=418)
+        assert type(made) is FAILURE_MEANINGS[error_class].error
         assert (made.error_class, made.provider, made.upstream_status) == (error_class, "kimi", 418)
-        assert made.retryable is CLASS_FACTS[error_class].retryable
-        assert failure(error_class, "no", retryable=not made.retryable).retryable is not made.retryable
+        assert made.retryable is FAILURE_MEANINGS[error_class].retryable
+        assert make_failure(error_class, "no", retryable=not made.retryable).retryable is not made.retryable

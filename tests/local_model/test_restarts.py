@@ -23,7 +23,7 @@ from trio.testing import MockClock
 from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
 from lakehouse.chat.dispatch.open_dispatcher import LocalServer, open_service_dispatcher
 from lakehouse.core.errors import ErrTimeout, ErrUnavailable, ErrUnreached, ErrUpstream
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 from lakehouse.local_model import engine as engines
 from lakehouse.local_model.readiness import DETECTION_TIME, Readiness, State, follow_readiness, publish_readiness
 from tools.kit.fake_providers import (
@@ -50,11 +50,11 @@ needs_llama = pytest.mark.skipif(
 )
 MODES = pytest.mark.parametrize("mode", ["whole", "stream"])
 AWAY = Script(error=ErrUnreached("local could not be connected to", error_class="upstream_error", retryable=True))
-BROKEN = Script(error=failure("upstream_error", "local closed the connection without an answer"))
+BROKEN = Script(error=make_failure("upstream_error", "local closed the connection without an answer"))
 CUT = Script(
     chunks=[
         (0, completion_event({"content": "Hel"})),
-        (0, failure("incomplete_stream", "local broke off", upstream_status=200)),
+        (0, make_failure("incomplete_stream", "local broke off", upstream_status=200)),
     ]
 )
 

@@ -12,7 +12,7 @@ from lakehouse.asgi.middleware.auth import HEALTH_PATHS
 from lakehouse.chat.api.routes import VERSION, chat_paths
 from lakehouse.chat.dispatch.policies.failure_rules import FAILURE_RULES
 from lakehouse.core.failure_classes import ERROR_CLASSES
-from lakehouse.core.provider_failures import CLASS_FACTS
+from lakehouse.core.provider_failures import FAILURE_MEANINGS
 from lakehouse.gateway.routes import ROUTES
 from lakehouse.runtime.console.endpoints import PATHS
 from tools.kit.doc_pages import configuration_reference
@@ -64,6 +64,6 @@ def test_the_table_of_error_classes_is_true() -> None:
         told |= {name: (int(status), retried.partition(",")[0], onward) for name in re.findall(r"`(\w+)`", classes)}
     retries = {inf: "yes", 1: "once", 0: "no"}
     assert told == {
-        name: (CLASS_FACTS[name].error.status, retries[rule.retries], "yes" if rule.try_next_route else "no")
+        name: (FAILURE_MEANINGS[name].error.status, retries[rule.retries], "yes" if rule.try_next_route else "no")
         for name, rule in FAILURE_RULES.items()
     }

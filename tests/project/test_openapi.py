@@ -13,7 +13,7 @@ from lakehouse.asgi.middleware.auth import HEALTH_PATHS
 from lakehouse.chat.api.routes import VERSION, chat_paths
 from lakehouse.core.errors import Attempt
 from lakehouse.core.failure_classes import ERROR_CLASSES
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 from lakehouse.gateway.routes import ROUTES
 from lakehouse.runtime.console.endpoints import PATHS
 from tools.kit.doc_pages.openapi.document import PAGE, document, documented, render
@@ -59,7 +59,7 @@ def test_every_route_that_is_served_is_in_it() -> None:
 
 @pytest.mark.parametrize("error_class", ERROR_CLASSES)
 def test_every_error_fits_its_schema(error_class: Any) -> None:
-    error = failure(error_class, "it failed", provider="kimi", upstream_status=500, retry_after=1)
+    error = make_failure(error_class, "it failed", provider="kimi", upstream_status=500, retry_after=1)
     error.attempts = (Attempt(provider="kimi", model="m", status=500, error=error_class, ms=1.5),)
     validate(SCHEMAS["Error"], error.document("id"))
 

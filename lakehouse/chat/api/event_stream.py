@@ -12,7 +12,7 @@ from lakehouse.asgi.types import Send
 from lakehouse.chat.api.errors import to_client_error
 from lakehouse.chat.api.interface import ApiFormat, Pieces, StreamEncoder
 from lakehouse.chat.model.pieces import Done, Piece
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 
 HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -77,7 +77,7 @@ class EventStream:
                 elif (rest := writer.try_write(events)) is not None:
                     await rest
         if last is None:
-            raise failure("incomplete_stream", "the stream ended without its end")
+            raise make_failure("incomplete_stream", "the stream ended without its end")
         await writer.write(last, last=True)
 
     async def _start(self, writer: EventWriter, pieces: Pieces) -> None:

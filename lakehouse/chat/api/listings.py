@@ -14,7 +14,7 @@ from quart import Blueprint, Response
 from lakehouse.chat.api.interface import Dispatcher
 from lakehouse.chat.api.openai.format import make_model
 from lakehouse.chat.api.openai.types import ModelList
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 
 
 def listings(get_dispatcher: Callable[[], Dispatcher], *, prefix: str) -> Blueprint:
@@ -41,7 +41,7 @@ def listings(get_dispatcher: Callable[[], Dispatcher], *, prefix: str) -> Bluepr
         cards = await get_dispatcher().models()
         card = next((card for card in cards if card.id == name), None)
         if card is None:
-            raise failure("model_not_found", f"the model {name} is not in the listing of any registered provider")
+            raise make_failure("model_not_found", f"the model {name} is not in the listing of any registered provider")
         return _json(make_model(card))
 
     return blueprint

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from lakehouse.chat.dialects.base import Dialect
 from lakehouse.chat.dialects.quirks import Quirks
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 
 
 def _raise_unsupported(*_: object, quirks: Quirks, model: str = "this model", **__: object) -> NoReturn:
@@ -14,7 +14,7 @@ def _raise_unsupported(*_: object, quirks: Quirks, model: str = "this model", **
         f"{model} of {quirks.provider} is served in Google's generateContent form only, which this service does not "
         "speak; the same model may be had in OpenAI's form from another provider (openrouter/google/…)"
     )
-    raise failure("wrong_endpoint", message, provider=quirks.provider)
+    raise make_failure("wrong_endpoint", message, provider=quirks.provider)
 
 
 UNSUPPORTED_GENERATE_CONTENT = Dialect(

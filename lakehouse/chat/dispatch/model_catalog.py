@@ -14,7 +14,7 @@ from lakehouse.chat.dispatch.transport.interface import ProviderTransport
 from lakehouse.chat.model.listing import ModelCard, ProbeResult
 from lakehouse.chat.providers.base import ListedModel, Provider
 from lakehouse.core.errors import LakehouseError
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 
 logger = logging.getLogger("lakehouse.chat")
 
@@ -102,7 +102,9 @@ class ModelCatalog:
                 if response.status != 200:
                     raise await response.read_error(secrets=provider.secrets)
                 return await response.read(MAX_LISTING, _ignore_progress)
-        raise failure("timeout", f"{provider.name} did not answer within {QUERY_TIMEOUT:g} s", provider=provider.name)
+        raise make_failure(
+            "timeout", f"{provider.name} did not answer within {QUERY_TIMEOUT:g} s", provider=provider.name
+        )
 
 
 def _ignore_progress() -> None:

@@ -18,7 +18,7 @@ from lakehouse.chat.dispatch.attempts.attempt import CompleteResult, request_com
 from lakehouse.chat.dispatch.calls.call import ChatCall
 from lakehouse.chat.dispatch.try_routes import try_routes
 from lakehouse.core.errors import LakehouseError
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 
 MAX_QUOTE = 100
 """Characters of a member's answer that an error quotes."""
@@ -78,7 +78,7 @@ class VoteTally:
     def disagreement_error(self) -> LakehouseError:
         """The error when too few members agree."""
         votes = "; ".join(self._reports)
-        return failure(
+        return make_failure(
             "upstream_error", f"quorum: no {self.agree} of {self.members} models agree: {votes}", retryable=True
         )
 

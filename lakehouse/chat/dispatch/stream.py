@@ -19,7 +19,7 @@ from lakehouse.chat.dispatch.resume import DeliveredText, PrefixMatcher, PrefixM
 from lakehouse.chat.dispatch.try_routes import try_routes, with_deadline
 from lakehouse.chat.model.pieces import Delta, Piece
 from lakehouse.core.errors import Attempt, LakehouseError
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 
 PieceSink = Callable[[Sequence[Piece]], Awaitable[None] | None]
 """Takes pieces without blocking. Returns None, or an awaitable to wait for before the next pieces."""
@@ -194,7 +194,7 @@ class Stream:
             if not (self._serving.ended and matcher.pending):
                 return new
         message = f"the stream broke, and the answer of {self._serving.route} does not begin with what was already sent"
-        raise failure("incomplete_stream", message, upstream_status=200)
+        raise make_failure("incomplete_stream", message, upstream_status=200)
 
 
 async def _discard_nothing(_: None) -> None:

@@ -25,7 +25,7 @@ from lakehouse.chat.dispatch.policies.failure_rules import backoff_delay, choose
 from lakehouse.chat.providers.registry import Route
 from lakehouse.core.attempts import AttemptReason
 from lakehouse.core.errors import LakehouseError
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 
 
 class AttemptResult(Protocol):
@@ -63,7 +63,7 @@ async def with_deadline(call: ChatCall, work: Callable[[], Awaitable[Result]], *
         call.time.close_scope()
     call.attempt_log.mark_timed_out()
     message = f"timeout: {call.expected_result} did not come within {timeout:g} s"
-    raise call.finalize_error(failure("timeout", message, provider=call.context.provider))
+    raise call.finalize_error(make_failure("timeout", message, provider=call.context.provider))
 
 
 async def try_routes(call: ChatCall, make_attempt: AttemptFunction[Result], why: AttemptReason = "first") -> Result:

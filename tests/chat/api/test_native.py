@@ -19,7 +19,7 @@ from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPi
 from lakehouse.chat.model.request import Quorum, Request
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt, ErrTimeout, ErrUpstream, LakehouseError
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, chat_app, done_piece, serve
 
 ASK: dict[str, Any] = {"model": "ollama/qwen3:8b", "messages": [{"role": "user", "content": "Hi"}]}
@@ -207,7 +207,7 @@ async def test_a_body_of_just_the_limit_is_taken(client: httpx.AsyncClient) -> N
 async def test_a_failure_is_its_document_with_its_status_and_headers(
     client: httpx.AsyncClient, dispatcher: FakeDispatcher
 ) -> None:
-    dispatcher.reply = failure("rate_limit", "slow down", provider="kimi", upstream_status=429, retry_after=2.1)
+    dispatcher.reply = make_failure("rate_limit", "slow down", provider="kimi", upstream_status=429, retry_after=2.1)
     dispatcher.reply.attempts = (Attempt(provider="kimi", model="k2", status=429, error="rate_limit", ms=3),)
     for body in (ASK, STREAM):
         dispatcher.script = [dispatcher.reply]
@@ -298,7 +298,7 @@ async def test_line_ends_of_other_alphabets_do_not_cut_an_event(
 
 
 @everywhere
-@pytest.mark.parametrize("raised", [failure("incomplete_stream", "cut"), ExceptionGroup("", [ErrUpstream("cut")])])
+@pytest.mark.parametrize("raised", [make_failure("incomplete_stream", "cut"), ExceptionGroup("", [ErrUpstream("cut")])])
 async def test_a_stream_that_breaks_ends_in_one_error(
     client: httpx.AsyncClient, dispatcher: FakeDispatcher, raised: Exception
 ) -> None:

@@ -16,7 +16,7 @@ from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPi
 from lakehouse.chat.model.request import Message, OpenAIMessage, OpenAIRequest
 from lakehouse.chat.model.tool_calls import Function, ToolCall
 from lakehouse.core.errors import Attempt, ErrProviderNotFound, ErrTimeout, ErrUnavailable, ErrUpstream, LakehouseError
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, chat_app, done_piece, serve
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -173,7 +173,7 @@ async def test_usage_is_not_sent_unasked(client: httpx.AsyncClient, dispatcher: 
 async def test_a_stream_that_breaks_ends_in_the_envelope_and_no_end_mark(
     client: httpx.AsyncClient, dispatcher: FakeDispatcher
 ) -> None:
-    dispatcher.script = [[ContentPiece(text="Hel")], failure("incomplete_stream", "cut", provider="kimi")]
+    dispatcher.script = [[ContentPiece(text="Hel")], make_failure("incomplete_stream", "cut", provider="kimi")]
     response = await client.post(PATH, json=STREAM)
     _, last = events(response.text)
     assert response.status_code == 200
@@ -206,19 +206,26 @@ async def test_the_prefix_is_a_choice(dispatcher: FakeDispatcher, nursery: trio.
 @pytest.mark.parametrize(
     ("error", "status", "kind", "code", "param", "hopeless"),
     [
-        (failure("model_not_found", "?"), 404, "invalid_request_error", "model_not_found", "model", True),
+        (make_failure("model_not_found", "?"), 404, "invalid_request_error", "model_not_found", "model", True),
         (ErrProviderNotFound("?"), 404, "invalid_request_error", "model_not_found", "model", False),
-        (failure("context_overflow", "?"), 400, "invalid_request_error", "context_length_exceeded", "messages", True),
-        (failure("content_policy", "?"), 400, "invalid_request_error", "content_filter", None, True),
-        (failure("unsupported_parameter", "?"), 400, "invalid_request_error", "unsupported_parameter", None, True),
-        (failure("bad_request", "?"), 400, "invalid_request_error", None, None, True),
-        (failure("rate_limit", "?"), 429, "rate_limit_error", "rate_limit_exceeded", None, False),
-        (failure("quota", "?"), 429, "insufficient_quota", "insufficient_quota", None, True),
-        (failure("auth", "?", upstream_status=401), 502, "server_error", "auth", None, True),
-        (failure("billing", "?"), 502, "server_error", "billing", None, True),
-        (failure("overloaded", "?"), 502, "server_error", "overloaded", None, False),
-        (failure("empty_response", "?"), 502, "server_error", "empty_response", None, False),
-        (failure("timeout", "?"), 504, "server_error", "timeout", None, False),
+        (
+            make_failure("context_overflow", "?"),
+            400,
+            "invalid_request_error",
+            "context_length_exceeded",
+            "messages",
+            True,
+        ),
+        (make_failure("content_policy", "?"), 400, "invalid_request_error", "content_filter", None, True),
+        (make_failure("unsupported_parameter", "?"), 400, "invalid_request_error", "unsupported_parameter", None, True),
+        (make_failure("bad_request", "?"), 400, "invalid_request_error", None, None, True),
+        (make_failure("rate_limit", "?"), 429, "rate_limit_error", "rate_limit_exceeded", None, False),
+        (make_failure("quota", "?"), 429, "insufficient_quota", "insufficient_quota", None, True),
+        (make_failure("auth", "?", upstream_status=401), 502, "server_error", "auth", None, True),
+        (make_failure("billing", "?"), 502, "server_error", "billing", None, True),
+        (make_failure("overloaded", "?"), 502, "server_error", "overloaded", None, False),
+        (make_failure("empty_response", "?"), 502, "server_error", "empty_response", None, False),
+        (make_failure("timeout", "?"), 504, "server_error", "timeout", None, False),
         (ErrTimeout("?"), 504, "server_error", "timeout", None, False),
         (ErrUnavailable("?"), 503, "server_error", "unavailable", None, False),
         (ErrUpstream("?"), 502, "server_error", "upstream_error", None, False),
@@ -249,7 +256,7 @@ async def test_failures_in_openai_words(
 async def test_a_failure_keeps_our_own_fields_and_headers(
     client: httpx.AsyncClient, dispatcher: FakeDispatcher
 ) -> None:
-    error = failure("rate_limit", "slow", provider="kimi", upstream_status=429, retry_after=7)
+    error = make_failure("rate_limit", "slow", provider="kimi", upstream_status=429, retry_after=7)
     error.attempts = (Attempt(provider="kimi", model="k2", status=429, error="rate_limit", ms=1),) * 2
     dispatcher.reply = error
     response = await client.post(PATH, json=ASK)

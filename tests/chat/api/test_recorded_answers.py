@@ -14,7 +14,7 @@ import trio
 from lakehouse.chat.api.openai.errors import BY_CLASS, find_status
 from lakehouse.chat.dispatch.open_dispatcher import open_service_dispatcher
 from lakehouse.config import ChatTable, Config, KimiTable, PolicyTable
-from lakehouse.core.provider_failures import CLASS_FACTS, failure
+from lakehouse.core.provider_failures import FAILURE_MEANINGS, make_failure
 from tools.kit import wire_files
 from tools.kit.fake_dispatcher import chat_app, serve
 
@@ -193,7 +193,7 @@ async def test_a_refusal(entry: dict[str, Any], stream: bool) -> None:
     error_class = entry["expect"]["error_class"]
     async with service(entry) as client:
         own = await client.post("/v1/chat", json=asked(entry, stream=stream))
-        assert own.status_code == CLASS_FACTS[error_class].error.status
+        assert own.status_code == FAILURE_MEANINGS[error_class].error.status
         error = own.json()["error"]
         assert (error["class"], error["status"], error["provider"]) == (
             error_class,
@@ -203,7 +203,7 @@ async def test_a_refusal(entry: dict[str, Any], stream: bool) -> None:
         assert (len(error["attempts"]), own.headers["x-lakehouse-attempts"]) == (1, "1")
         assert "sk-test" not in own.text
         openais = await client.post("/v1/chat/completions", json=asked(entry, stream=stream))
-        assert openais.status_code == find_status(failure(error_class, ""))
+        assert openais.status_code == find_status(make_failure(error_class, ""))
         error = openais.json()["error"]
         assert error["code"] == (BY_CLASS[error_class].code if error_class in BY_CLASS else error_class)
         assert error["message"]

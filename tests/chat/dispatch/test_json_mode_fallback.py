@@ -10,7 +10,7 @@ from trio.testing import MockClock
 from lakehouse.chat.dispatch.policies.json_mode_fallback import MAX_MODELS, JsonModeFallback
 from lakehouse.chat.providers.routing import Target
 from lakehouse.core.errors import ErrBadRequest, ErrUpstream
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 from tools.kit.fake_providers import (
     FakeProvider,
     Script,
@@ -156,7 +156,7 @@ async def test_ollama_enforces_the_schema_and_is_told_it_as_well(autojump_clock:
 
 def test_there_is_a_bound_to_what_is_remembered() -> None:
     json_modes = JsonModeFallback()
-    refused = failure("bad_request", "no json_schema here", upstream_status=400)
+    refused = make_failure("bad_request", "no json_schema here", upstream_status=400)
     first = Target("openrouter", "first")
     assert json_modes.downgrade(first, "native", refused)
     assert json_modes.current_level(first, "native") == "json_object"
@@ -168,5 +168,5 @@ def test_there_is_a_bound_to_what_is_remembered() -> None:
 def test_nobody_is_put_above_the_step_on_which_its_provider_begins() -> None:
     json_modes = JsonModeFallback()
     target = Target("kimi", "k3")
-    json_modes.downgrade(target, "native", failure("bad_request", "no json_schema here", upstream_status=400))
+    json_modes.downgrade(target, "native", make_failure("bad_request", "no json_schema here", upstream_status=400))
     assert json_modes.current_level(target, "prompt") == "prompt"

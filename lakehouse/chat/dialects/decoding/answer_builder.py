@@ -29,7 +29,7 @@ from lakehouse.chat.model.pieces import (
 )
 from lakehouse.chat.model.tool_calls import AnyToolCall
 from lakehouse.core.errors import LakehouseError
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "length": "length",
@@ -215,7 +215,7 @@ class AnswerBuilder:
             raise self._build_empty_error()
         if not self.complete:
             message = f"the answer of {self.provider} was cut: it ended without a finish reason"
-            raise failure("incomplete_stream", message, provider=self.provider, upstream_status=200)
+            raise make_failure("incomplete_stream", message, provider=self.provider, upstream_status=200)
         calls = self._tool_calls
         reason: FinishReason = self.finish_reason or "stop"
         return ProviderAnswer(
@@ -231,7 +231,7 @@ class AnswerBuilder:
     def build_error(self, message: str, *, retryable: bool | None = None) -> LakehouseError:
         """Return an `upstream_error` about this answer; `retryable` None: the default of the class."""
         message = f"{self.provider}: {message}"
-        return failure("upstream_error", message, provider=self.provider, upstream_status=200, retryable=retryable)
+        return make_failure("upstream_error", message, provider=self.provider, upstream_status=200, retryable=retryable)
 
     def build_too_large_error(self, message: str) -> LakehouseError:
         """Return the error for an answer beyond a limit. It is not retryable: the next answer would be as large."""
@@ -244,9 +244,9 @@ class AnswerBuilder:
     def _build_empty_error(self) -> LakehouseError:
         if self.finish_reason == "content_filter":
             message = f"{self.provider} withheld the whole answer (content filter)"
-            return failure("content_policy", message, provider=self.provider, upstream_status=200)
+            return make_failure("content_policy", message, provider=self.provider, upstream_status=200)
         message = f"{self.provider} gave an empty answer: no text, no reasoning, no tool call"
-        return failure("empty_response", message, provider=self.provider, upstream_status=200)
+        return make_failure("empty_response", message, provider=self.provider, upstream_status=200)
 
     def _assemble(self, add_fragments: Callable[[], list[AnyToolCall]]) -> list[Delta]:
         try:

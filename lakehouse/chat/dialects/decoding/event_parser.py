@@ -23,7 +23,7 @@ from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import Delta
 from lakehouse.chat.model.usage import Usage
 from lakehouse.core.errors import LakehouseError
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 
 END_MARK = b"[DONE]"
 
@@ -192,7 +192,7 @@ class EventParser:
         if answer.complete or not data.lstrip().startswith((b"{", b"[")):
             return []
         message = f"the answer of {answer.provider} was cut: an event could not be read: {redact_and_truncate(data)}"
-        raise failure("incomplete_stream", message, provider=answer.provider, upstream_status=200)
+        raise make_failure("incomplete_stream", message, provider=answer.provider, upstream_status=200)
 
 
 def decode_body(body: bytes, reader: Reader) -> ProviderAnswer:
@@ -201,7 +201,7 @@ def decode_body(body: bytes, reader: Reader) -> ProviderAnswer:
     answer = reader.answer
     if not body.strip():
         message = f"{answer.provider} answered with an empty body"
-        raise failure("empty_response", message, provider=answer.provider, upstream_status=200)
+        raise make_failure("empty_response", message, provider=answer.provider, upstream_status=200)
     if len(body) > MAX_ANSWER:
         raise answer.build_too_large_error(f"the answer is over the bound of {MAX_ANSWER} bytes")
     try:

@@ -16,7 +16,7 @@ from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import Delta
 from lakehouse.chat.model.usage import Usage
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 
 SSE_PREFIXES = (b"data:", b"event:", b"id:", b"retry:", b":")
 """Beginnings of server-sent events. JSON never begins so."""
@@ -133,6 +133,6 @@ class StreamOrBodyParser(DelegatingParser):
         if len(self._kept) + len(data) > MAX_ANSWER:
             provider = self._quirks.provider
             message = f"{provider}: the answer is over the bound of {MAX_ANSWER} bytes"
-            raise failure("upstream_error", message, provider=provider, upstream_status=200, retryable=False)
+            raise make_failure("upstream_error", message, provider=provider, upstream_status=200, retryable=False)
         self._kept += data
         self._kept_more = True

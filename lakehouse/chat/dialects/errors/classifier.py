@@ -23,7 +23,7 @@ from lakehouse.chat.dialects.errors.retry_after import parse_retry_after
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, as_string, encode_json
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.failure_classes import ErrorClass
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 
 MAX_RATE_LIMIT_WAIT = 300.0
 """Seconds. A longer rate limit is a quota in effect: OpenCode's can last for days, which no request can wait for. Well
@@ -60,7 +60,7 @@ def classify(
     if found.error_class == "rate_limit" and wait is not None and wait > MAX_RATE_LIMIT_WAIT:
         found = Classification("quota")
     excerpt = redact_and_truncate(message, secrets=secrets)
-    return failure(
+    return make_failure(
         found.error_class,
         _format_message(provider, status, excerpt, lower_headers, found.advice),
         provider=provider,

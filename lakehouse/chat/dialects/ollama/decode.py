@@ -13,7 +13,7 @@ from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, as_strin
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import Delta
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 
 
 def decode(body: bytes, *, quirks: Quirks) -> ProviderAnswer:
@@ -65,7 +65,7 @@ class OllamaReader:
         if reason in ("load", "unload"):
             provider = self.answer.provider
             message = f"{provider} only took the model into memory or out of it ({reason}), and said nothing"
-            raise failure("empty_response", message, provider=provider, upstream_status=200)
+            raise make_failure("empty_response", message, provider=provider, upstream_status=200)
         if reason or "eval_count" in document or "total_duration" in document:
             self.answer.set_finish_reason(reason or "stop")
 

@@ -13,7 +13,7 @@ from lakehouse.chat.dispatch.policies.circuit_breaker import CircuitBreaker, Cir
 from lakehouse.chat.dispatch.policies.failure_rules import is_connection_lost
 from lakehouse.chat.providers.registry import Route
 from lakehouse.core.errors import ErrUnreached, LakehouseError
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 from lakehouse.local_model.readiness import Readiness
 
 
@@ -49,7 +49,7 @@ class OwnProcess:
         with trio.move_on_after(timeout):
             return await self._readiness.wait_serving(lost=self._lost_life)
         message = f"first_token_timeout: the process of {route} was not ready within {timeout:g} s"
-        raise failure("timeout", message, provider=route.provider.name)
+        raise make_failure("timeout", message, provider=route.provider.name)
 
     def may_repeat(self, attempt: ActiveAttempt, error: LakehouseError) -> bool:
         """Whether the failed attempt is repeated as if it had not been made: the process was gone, so nothing was sent.

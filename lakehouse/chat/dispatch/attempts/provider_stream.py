@@ -14,7 +14,7 @@ from lakehouse.chat.model.pieces import Delta
 from lakehouse.chat.providers.registry import Route
 from lakehouse.config import ChatTable
 from lakehouse.core.errors import LakehouseError
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 
 TRAILING_USAGE_TIMEOUT = 2.0
 """Seconds after the end mark for the rest of the body: OpenCode sends the cost after the mark, and only a body that was
@@ -27,7 +27,7 @@ def timeout_error(route: Route, settings: ChatTable, *, has_data: bool) -> Lakeh
         message = f"idle_timeout: {route} stopped in its answer and was silent for {settings.idle_timeout:g} s"
     else:
         message = f"first_token_timeout: {route} sent no piece of an answer within {settings.first_token_timeout:g} s"
-    return failure("timeout", message, provider=route.provider.name)
+    return make_failure("timeout", message, provider=route.provider.name)
 
 
 class ProviderStream:
@@ -170,7 +170,7 @@ class ProviderStream:
         if not self._attempt.has_data or error.error_class == "timeout":
             return error
         message = f"the stream of {self.route} was cut: {error.message}"
-        cut = failure("incomplete_stream", message, upstream_status=200)
+        cut = make_failure("incomplete_stream", message, upstream_status=200)
         cut.__cause__ = error
         return cut
 

@@ -13,7 +13,7 @@ import trio
 from lakehouse.chat.dialects.base import MAX_ANSWER
 from lakehouse.chat.dispatch.transport.interface import Body
 from lakehouse.core.errors import LakehouseError
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 from lakehouse.upstream.codings import Corrupt, Decoder, TooLarge, Truncated, UnknownCoding
 
 FAIRNESS_BUDGET = 256 * 1024
@@ -106,7 +106,7 @@ class DecodedBody:
             message = f"{name} answered with Content-Encoding {coding}, which is not supported (unknown: {error})"
         else:
             message = f"{name} answered with Content-Encoding {coding}, and {error}"
-        return failure(
+        return make_failure(
             "incomplete_stream" if isinstance(error, Truncated) else "upstream_error",
             message,
             provider=name,

@@ -16,7 +16,7 @@ import trio
 from lakehouse.chat.dialects.errors.classifier import classify
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 
 MAX_ERROR_BODY = 65536
 """Bytes of an error response's body that are read."""
@@ -106,7 +106,7 @@ class ProviderResponse(ABC):
             size += len(part)
             if size > limit:
                 message = f"the answer of {self._provider} is over the bound of {limit} bytes"
-                raise failure(
+                raise make_failure(
                     "upstream_error", message, provider=self._provider, upstream_status=self.status, retryable=False
                 )
             parts.append(part)

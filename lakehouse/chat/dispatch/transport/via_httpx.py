@@ -13,7 +13,7 @@ from lakehouse.chat.dispatch.transport.decoded_body import DecodedBody
 from lakehouse.chat.dispatch.transport.interface import Body, Headers, ProviderResponse
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
-from lakehouse.core.provider_failures import failure
+from lakehouse.core.provider_failures import make_failure
 from lakehouse.upstream.codings import codings_of
 
 CLOSE_TIMEOUT = 1.0
@@ -59,8 +59,8 @@ class HttpxTransport:
 def map_httpx_error(error: httpx.HTTPError, provider: str) -> LakehouseError:
     """The `LakehouseError` for an exception of httpx."""
     if isinstance(error, httpx.TimeoutException):
-        return failure("timeout", f"{provider} did not answer in time ({type(error).__name__})", provider=provider)
-    return failure(
+        return make_failure("timeout", f"{provider} did not answer in time ({type(error).__name__})", provider=provider)
+    return make_failure(
         "upstream_error", f"{provider} could not be asked: {type(error).__name__}: {error}", provider=provider
     )
 

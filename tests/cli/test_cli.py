@@ -126,7 +126,7 @@ async def test_check_sees_problems_of_both_kinds_at_once(tmp_path: Path) -> None
     ]
 
 
-async def test_check_of_a_tier_with_two_names_for_one_model_and_of_a_key_file_that_is_none(tmp_path: Path) -> None:
+async def test_check_with_two_names_for_one_model_and_a_key_file_that_is_a_directory(tmp_path: Path) -> None:
     configure(tmp_path, f'[models]\nfast = ["m", "ollama/m"]\n[chatd.kimi]\nkey_file = "{tmp_path}"')
     ran = await lakehouse("check", cwd=tmp_path)
     assert (ran.status, ran.err) == (0, f"warning: the key file {tmp_path} cannot be read: Is a directory\n")

@@ -37,7 +37,7 @@ def test_what_the_encoding_has_is_written_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_saying_it(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+def test_writing_output(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
     write_output("hé😀\udcff")

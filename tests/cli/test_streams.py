@@ -26,7 +26,7 @@ async def check(cwd: Path, stdout: int) -> subprocess.CompletedProcess[bytes]:
     return await trio.run_process(command, check=False, cwd=cwd, env=env, stdout=stdout, capture_stderr=True)
 
 
-async def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
+async def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     ran = await check(tmp_path, full)
     os.close(full)
@@ -34,7 +34,7 @@ async def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
     assert ran.stderr == b"lakehouse: standard output cannot be written: No space left on device\n"
 
 
-async def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+async def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     ran = await check(tmp_path, writer)
@@ -59,7 +59,7 @@ async def serving(tmp_path: Path, redirections: str) -> AsyncIterator[trio.Proce
 
 
 @pytest.mark.parametrize("streams", [">/dev/full 2>/dev/full", ">&- 2>&- <&-"])
-async def test_the_service_runs_where_nothing_can_be_said(tmp_path: Path, streams: str) -> None:
+async def test_the_service_runs_without_standard_output(tmp_path: Path, streams: str) -> None:
     async with serving(tmp_path, streams) as process:
         with trio.fail_after(30):
             while (port := _listens(process.pid)) is None:
@@ -119,7 +119,7 @@ async def test_ctrl_c_while_a_model_loads_is_no_traceback(tmp_path: Path) -> Non
         assert await process.stdout.receive_some() == b""
 
 
-def test_what_is_wrong_is_found_in_groups_of_groups() -> None:
+def test_a_single_error_is_found_in_nested_groups() -> None:
     one, same, other = OSError(2, "gone"), OSError(2, "gone"), ValueError("gone")
     assert unwrap_single(one) is one
     assert unwrap_single(ExceptionGroup("", [ExceptionGroup("", [one]), same])) is one

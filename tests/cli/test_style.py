@@ -28,5 +28,5 @@ def test_control_characters_do_nothing_on_a_terminal(said: str, shown: str) -> N
     assert escape_control_chars(said, Terminal()) == shown
 
 
-def test_a_pipe_gets_what_was_said() -> None:
+def test_a_pipe_gets_the_unchanged_text() -> None:
     assert escape_control_chars("\x1b[2J", io.StringIO()) == "\x1b[2J"

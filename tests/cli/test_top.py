@@ -70,7 +70,7 @@ async def test_a_small_screen_says_what_it_leaves_out_and_a_narrow_one_holds() -
     assert ("WORKER" in narrow, "WORKER" in shown(body, width=140)) == (False, True)
 
 
-async def test_a_hostile_model_name_moves_no_cursor_and_is_no_markup() -> None:
+async def test_a_hostile_model_name_is_escaped() -> None:
     async with page_service() as service:
         service.takes_off("/v1/chat", ago=1, model="\x1b[2Jbad [red]name[/red]")
         text = shown(await asked(service), width=200)
@@ -97,7 +97,7 @@ def test_durations_are_short() -> None:
         (Config(server=ServerTable(certfile="c", keyfile="k")), "https://127.0.0.1:3110"),
     ],
 )
-def test_it_asks_where_this_configuration_listens(config: Config, url: str) -> None:
+def test_the_default_url_is_that_of_the_configuration(config: Config, url: str) -> None:
     assert service_address(config) == url
 
 
@@ -121,7 +121,7 @@ async def test_the_command_asks_a_running_service() -> None:
         assert "put one into $LAKEHOUSE_TOKEN" in refused.stderr
 
 
-async def test_a_service_that_is_not_there_is_said_in_one_line() -> None:
+async def test_an_unreachable_service_is_reported_in_one_line() -> None:
     async with page_service() as service:
         url = service.url
     done = await top(url)
@@ -130,7 +130,7 @@ async def test_a_service_that_is_not_there_is_said_in_one_line() -> None:
     assert url in done.stderr
 
 
-async def test_on_a_terminal_it_looks_again_and_again_until_interrupted() -> None:
+async def test_on_a_terminal_the_table_is_updated_until_interrupted() -> None:
     async with page_service() as service:
         ours, theirs = pty.openpty()
         command = [sys.executable, "-m", "lakehouse", "top", service.url, "--interval", "0.05"]

@@ -164,7 +164,7 @@ def test_a_configuration_can_be_handed_to_another_process() -> None:
     assert decode_config(encode_config(config)) == config
 
 
-def test_where_the_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_places_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     named, by_variable, here = tmp_path / "a.toml", tmp_path / "b.toml", Path("lakehouse.toml")
     for file in (named, by_variable, here):

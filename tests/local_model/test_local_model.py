@@ -174,7 +174,7 @@ class TestAnswers:
         told = await chat(engine, tools=[WEATHER], messages=[*HELLO["messages"], message, result])
         assert told["choices"][0]["message"]["content"]
 
-    async def test_only_to_who_has_the_key(self, engine: Engine) -> None:
+    async def test_the_server_requires_the_key(self, engine: Engine) -> None:
         async with httpx.AsyncClient(trust_env=False) as stranger:
             response = await stranger.post(f"{engine.base_url}/chat/completions", json=HELLO)
 
@@ -281,12 +281,12 @@ trio.run(main)
 @needs_llama
 class TestOrphans:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-    async def test_none_when_the_parent_gets_a_signal(self, number: signal.Signals) -> None:
+    async def test_there_is_no_orphan_after_a_signal_to_the_parent(self, number: signal.Signals) -> None:
         with parent() as (running, pids):
             running.send_signal(number)
             await until_gone(pids[0])
 
-    async def test_none_when_somebody_else_holds_the_pipes(self) -> None:
+    async def test_there_is_no_orphan_when_another_process_holds_the_pipes(self) -> None:
         """A fork of the parent keeps its end of the pipes open: the kernel has to end the child."""
         with parent("fork") as (running, (pid, fork)):
             try:
@@ -296,7 +296,7 @@ class TestOrphans:
             finally:
                 os.kill(fork, signal.SIGKILL)
 
-    def test_end_of_input_is_the_order_to_go(self) -> None:
+    def test_the_child_ends_at_the_end_of_input(self) -> None:
         command = [sys.executable, "-m", "lakehouse.process.bootstrap"]
         with (
             reserved_port() as port,
@@ -368,7 +368,7 @@ class TestWhatIsWrong:
         assert "corrupted or incomplete" in sentence
 
     @needs_llama
-    async def test_a_child_that_says_it_serves_has_to_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_child_that_reports_ready_has_to_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(launch, "PROGRAM", ("-c", "print('{\"ready\": true}', flush=True); input(); input()"))
 
         assert "cannot be served: its port" in await self.failure(None)

@@ -162,7 +162,7 @@ class TestWaiting:
             assert dispatcher.providers()[-1].available
             assert (await dispatcher(ask("demo"))).content == "Hello."
 
-    async def test_the_listing_waits_as_long_as_for_anybody(self, autojump_clock: MockClock) -> None:
+    async def test_the_list_of_models_waits_for_the_process(self, autojump_clock: MockClock) -> None:
         readiness = Readiness()
         local = FakeProvider(Script(chunks=[(0, b'{"data":[{"id":"demo"}]}')]))
         async with embedded(readiness, local, ollama_url="") as dispatcher, trio.open_nursery() as nursery:
@@ -212,7 +212,9 @@ class TestDeaths:
                 await dispatcher(ask("demo"))
         assert len(raised.value.attempts) == len(local.requests) == 3
 
-    async def test_a_connection_that_breaks_without_a_death_costs_the_notice(self, autojump_clock: MockClock) -> None:
+    async def test_a_broken_connection_to_a_living_process_costs_the_detection_time(
+        self, autojump_clock: MockClock
+    ) -> None:
         local = FakeProvider(BROKEN, completion_stream("Hello."))
         async with embedded(served(), local) as dispatcher:
             assert (await dispatcher(ask("demo"))).content == "Hello."
@@ -272,7 +274,7 @@ class TestTold:
                 await trio.testing.wait_all_tasks_blocked(0.01)
                 assert await told.wait_serving() == 1
 
-    async def test_nobody_publishes(self, tmp_path: Path) -> None:
+    async def test_following_needs_a_publisher(self, tmp_path: Path) -> None:
         with pytest.RaisesGroup(FileNotFoundError):
             async with follow_readiness(tmp_path / "engine"):
                 pytest.fail("there is nothing to follow")
@@ -280,7 +282,7 @@ class TestTold:
 
 @needs_llama
 class TestTheProcess:
-    async def test_a_model_that_cannot_be_started_again_is_told_and_tried_on(
+    async def test_failed_restarts_are_reported_and_go_on(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from lakehouse.local_model import demo  # needs the extra

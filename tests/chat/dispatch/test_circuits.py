@@ -44,7 +44,7 @@ def available(dispatcher: ServiceDispatcher) -> bool:
     return state.available
 
 
-async def test_failures_in_a_row_open_it_and_then_nobody_is_asked(autojump_clock: MockClock) -> None:
+async def test_failures_in_a_row_open_the_circuit_and_stop_requests(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED)
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 2)
@@ -61,7 +61,7 @@ async def test_failures_in_a_row_open_it_and_then_nobody_is_asked(autojump_clock
     assert error.attempts == ()
 
 
-async def test_a_success_in_between_begins_the_count_anew(autojump_clock: MockClock) -> None:
+async def test_a_success_resets_the_failure_count(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED, OVERLOADED, ollama_answer(), OVERLOADED)
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 2)
@@ -70,7 +70,7 @@ async def test_a_success_in_between_begins_the_count_anew(autojump_clock: MockCl
         assert available(dispatcher)
 
 
-async def test_one_probe_goes_after_the_cooldown_and_its_success_closes(autojump_clock: MockClock) -> None:
+async def test_a_successful_probe_after_the_cooldown_closes_the_circuit(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, ollama_answer(after=2))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
@@ -94,7 +94,7 @@ async def test_one_probe_goes_after_the_cooldown_and_its_success_closes(autojump
     assert ollama.times == [0.0, 0.0, 0.0, 15.0, 17.0]
 
 
-async def test_a_probe_that_fails_opens_it_for_another_cooldown(autojump_clock: MockClock) -> None:
+async def test_a_failed_probe_opens_the_circuit_for_another_cooldown(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED)
     async with open_fake_dispatcher(settings(policy={**POLICY, "retries": 2}), ollama=ollama) as dispatcher:
         for _ in range(100):
@@ -122,7 +122,7 @@ async def test_a_primary_that_is_down_for_a_minute_and_comes_back(autojump_clock
     assert served == ["From the other."] * 14 + ["Back."] * 6
 
 
-async def test_an_open_circuit_costs_the_callers_of_a_chain_nothing(autojump_clock: MockClock) -> None:
+async def test_an_open_circuit_does_not_delay_a_chain(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(error_response(500, after=2)), FakeProvider(completion("From the other."))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         for _ in range(3):
@@ -134,7 +134,7 @@ async def test_an_open_circuit_costs_the_callers_of_a_chain_nothing(autojump_clo
     assert [len(answer.attempts) for answer in answers] == [1] * 30
 
 
-async def test_a_circuit_is_of_one_route_and_its_provider_is_available_when_all_are_closed(
+async def test_a_circuit_belongs_to_one_route_and_a_provider_is_available_if_all_are_closed(
     autojump_clock: MockClock,
 ) -> None:
     ollama = FakeProvider(OVERLOADED)
@@ -155,7 +155,7 @@ NOT_THE_ROUTE = [
 
 
 @pytest.mark.parametrize(("status", "message"), NOT_THE_ROUTE)
-async def test_what_speaks_of_the_request_does_not_count(autojump_clock: MockClock, status: int, message: str) -> None:
+async def test_failures_of_the_request_do_not_count(autojump_clock: MockClock, status: int, message: str) -> None:
     ollama = FakeProvider(error_response(status, message))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 10)
@@ -174,7 +174,7 @@ THE_ROUTE = [
 
 
 @pytest.mark.parametrize("script", THE_ROUTE)
-async def test_what_speaks_of_the_route_counts(autojump_clock: MockClock, script: Script) -> None:
+async def test_failures_of_the_route_count(autojump_clock: MockClock, script: Script) -> None:
     ollama = FakeProvider(script)
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
@@ -189,7 +189,7 @@ async def test_silence_counts_also_when_the_deadline_ends_it(autojump_clock: Moc
         assert not available(dispatcher)
 
 
-async def test_an_impatient_client_says_nothing_of_the_route(autojump_clock: MockClock) -> None:
+async def test_a_client_that_leaves_early_does_not_count(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(SILENCE)
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         for _ in range(10):
@@ -199,7 +199,7 @@ async def test_an_impatient_client_says_nothing_of_the_route(autojump_clock: Moc
     assert len(ollama.requests) == 10
 
 
-async def test_a_probe_whose_client_leaves_lets_the_next_one_probe(autojump_clock: MockClock) -> None:
+async def test_after_an_abandoned_probe_the_next_request_probes(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, SILENCE, ollama_answer())
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
@@ -210,7 +210,7 @@ async def test_a_probe_whose_client_leaves_lets_the_next_one_probe(autojump_cloc
         assert available(dispatcher)
 
 
-async def test_a_probe_that_is_answered_with_the_callers_mistake_shows_that_the_route_works(
+async def test_a_probe_that_gets_a_client_error_closes_the_circuit(
     autojump_clock: MockClock,
 ) -> None:
     ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, error_response(400, "option x is of the wrong kind"))
@@ -221,7 +221,7 @@ async def test_a_probe_that_is_answered_with_the_callers_mistake_shows_that_the_
         assert available(dispatcher)
 
 
-async def test_a_probing_stream_lets_others_in_with_its_first_piece(autojump_clock: MockClock) -> None:
+async def test_the_first_piece_of_a_probing_stream_closes_the_circuit(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, ollama_stream("a", "b", gap=30.0))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
@@ -230,7 +230,7 @@ async def test_a_probing_stream_lets_others_in_with_its_first_piece(autojump_clo
             assert available(dispatcher)
 
 
-async def test_a_probing_stream_that_is_cut_opens_it_again(autojump_clock: MockClock) -> None:
+async def test_a_probing_stream_that_is_cut_opens_the_circuit_again(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(OVERLOADED, OVERLOADED, OVERLOADED, Script(chunks=[(0, ollama_line("a"))]))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama) as dispatcher:
         await fail(dispatcher, 3)
@@ -285,7 +285,7 @@ async def test_the_log_says_when_it_opens_and_closes(
 # ----- the circuits by themselves: names of models come from callers
 
 
-def test_there_is_a_bound_to_what_is_remembered() -> None:
+def test_the_number_of_circuits_is_bounded() -> None:
     circuits = CircuitBreakerRegistry(failures=1, cooldown=1.0, clock=lambda: 0.0)
     first = circuits[Target("ollama", "first")]
     for number in range(MAX_CIRCUITS):
@@ -293,7 +293,7 @@ def test_there_is_a_bound_to_what_is_remembered() -> None:
     assert circuits[Target("ollama", "first")] is not first
 
 
-def test_an_open_circuit_that_nobody_asks_for_is_forgotten() -> None:
+def test_an_unused_open_circuit_is_forgotten() -> None:
     now = [0.0]
     circuits = CircuitBreakerRegistry(failures=1, cooldown=1.0, clock=lambda: now[0])
     passing = circuits[Target("ollama", "m")].admit()

@@ -39,7 +39,7 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-async def test_the_next_route_is_asked_as_well_and_wins(autojump_clock: MockClock, mode: str) -> None:
+async def test_the_hedge_wins(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(openai_in_mode("From the other.", mode).after(1.5))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(*CHAIN), mode)
@@ -53,7 +53,7 @@ async def test_the_next_route_is_asked_as_well_and_wins(autojump_clock: MockCloc
     ]
 
 
-async def test_the_time_of_a_hedge_that_lost_is_not_counted_beside_the_answers(autojump_clock: MockClock) -> None:
+async def test_overlapping_time_of_a_losing_hedge_is_not_counted(autojump_clock: MockClock) -> None:
     here = context()
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(completion().after(1.5))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
@@ -61,7 +61,7 @@ async def test_the_time_of_a_hedge_that_lost_is_not_counted_beside_the_answers(a
     assert here.upstream_seconds == 1.5
 
 
-async def test_the_first_route_may_still_win_and_is_the_last_of_the_trail(autojump_clock: MockClock, mode: str) -> None:
+async def test_the_first_route_may_still_win_and_is_listed_last(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = FakeProvider(ollama_in_mode("Hello.", mode).after(3)), FakeProvider(SILENCE)
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         text, answer = await answer_of(dispatcher, ask(*CHAIN), mode)
@@ -80,7 +80,7 @@ async def test_a_route_that_answers_in_time_is_not_hedged(autojump_clock: MockCl
     assert openrouter.requests == []
 
 
-async def test_without_hedge_after_or_another_route_nobody_is_hedged(autojump_clock: MockClock, mode: str) -> None:
+async def test_without_hedge_after_or_a_second_route_there_is_no_hedge(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = FakeProvider(ollama_in_mode("Hello.", mode).after(50)), FakeProvider(openai_in_mode("", mode))
     async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         await answer_of(dispatcher, ask(*CHAIN), mode)
@@ -124,7 +124,7 @@ async def test_a_hedge_that_fails_wins_nothing_and_gets_one_attempt(autojump_clo
     ]
 
 
-async def test_when_the_walk_fails_the_hedge_goes_on_alone(autojump_clock: MockClock, mode: str) -> None:
+async def test_when_the_first_route_fails_the_hedge_goes_on(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = (
         FakeProvider(error_response(404, "model 'm' not found", after=3)),
         FakeProvider(openai_in_mode("Late.", mode).after(9)),
@@ -135,7 +135,7 @@ async def test_when_the_walk_fails_the_hedge_goes_on_alone(autojump_clock: MockC
     assert trio.current_time() == 11.0
 
 
-async def test_when_both_fail_the_failure_that_came_last_is_told(autojump_clock: MockClock, mode: str) -> None:
+async def test_when_both_fail_the_last_failure_is_raised(autojump_clock: MockClock, mode: str) -> None:
     for first, second, says in ((3, 9, "theirs"), (9, 1, "ours")):
         ollama, openrouter = (
             FakeProvider(error_response(401, "ours", after=first)),
@@ -147,7 +147,7 @@ async def test_when_both_fail_the_failure_that_came_last_is_told(autojump_clock:
         assert len(raised.value.attempts) == 2
 
 
-async def test_a_failure_ends_the_race_at_once_when_nobody_is_left(autojump_clock: MockClock) -> None:
+async def test_a_failure_ends_the_call_at_once_without_another_route(autojump_clock: MockClock) -> None:
     """The hedge is not waited for that will never start: its only route was taken by the walk."""
     ollama, openrouter = FakeProvider(error_response(401, "ours")), FakeProvider(error_response(402, "theirs"))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
@@ -156,7 +156,7 @@ async def test_a_failure_ends_the_race_at_once_when_nobody_is_left(autojump_cloc
     assert trio.current_time() == 0.0
 
 
-async def test_a_refusal_goes_back_whoever_says_it(autojump_clock: MockClock, mode: str) -> None:
+async def test_a_client_error_of_either_route_is_raised(autojump_clock: MockClock, mode: str) -> None:
     """The walk's at once; the hedge's when the walk, which may still succeed, has failed. Nobody else is asked."""
     risky = "the request was rejected because it was considered high risk"
     kimi = FakeProvider(error_response(500))
@@ -173,7 +173,7 @@ async def test_a_refusal_goes_back_whoever_says_it(autojump_clock: MockClock, mo
     assert kimi.requests == []
 
 
-async def test_the_clock_of_a_hedge_runs_from_the_route_that_is_asked_now(autojump_clock: MockClock) -> None:
+async def test_hedge_after_counts_from_the_newest_route(autojump_clock: MockClock) -> None:
     """The walk fails at 1.5 s and moves on by itself; the third route is due 2 s after that."""
     ollama = FakeProvider(error_response(401, after=1.5))
     openrouter, kimi = FakeProvider(SILENCE), FakeProvider(error_response(500))
@@ -193,7 +193,7 @@ async def test_a_hedge_runs_beside_retries_and_back_off(autojump_clock: MockCloc
     assert (ollama.times, openrouter.times) == ([0.0, 1.0], [2.0])
 
 
-async def test_an_open_circuit_is_not_hedged_with(autojump_clock: MockClock) -> None:
+async def test_a_route_with_an_open_circuit_is_no_hedge(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(SILENCE)
     openrouter, kimi = FakeProvider(error_response(500)), FakeProvider(error_response(500))
     config = settings(timeout=10.0, policy={**POLICY, "retries": 0, "breaker_failures": 1, "breaker_cooldown": 99.0})
@@ -205,7 +205,7 @@ async def test_an_open_circuit_is_not_hedged_with(autojump_clock: MockClock) -> 
     assert (openrouter.times, kimi.times) == ([0.0], [4.0])
 
 
-async def test_the_deadline_ends_the_race_with_both(autojump_clock: MockClock, mode: str) -> None:
+async def test_the_deadline_ends_both_routes(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(SILENCE)
     async with open_fake_dispatcher(
         settings(policy=POLICY, timeout=7.0), ollama=ollama, openrouter=openrouter
@@ -217,7 +217,7 @@ async def test_the_deadline_ends_the_race_with_both(autojump_clock: MockClock, m
 
 
 @pytest.mark.parametrize("seconds", [1.0, 3.0], ids=["before the hedge", "in the race"])
-async def test_cancelled_in_a_race_nothing_is_left(autojump_clock: MockClock, mode: str, seconds: float) -> None:
+async def test_cancellation_during_a_hedge_leaves_nothing(autojump_clock: MockClock, mode: str, seconds: float) -> None:
     ollama, openrouter = FakeProvider(Script(chunks=[(inf, ollama_line("a"))])), FakeProvider(SILENCE)
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
         with trio.move_on_after(seconds):
@@ -226,7 +226,7 @@ async def test_cancelled_in_a_race_nothing_is_left(autojump_clock: MockClock, mo
         assert (ollama.open, openrouter.open) == (0, 0)
 
 
-async def test_cancelled_in_the_moment_of_winning_nothing_is_left(autojump_clock: MockClock) -> None:
+async def test_cancellation_at_the_moment_of_winning_leaves_nothing(autojump_clock: MockClock) -> None:
     """The moment is one of the scheduler's steps, so it is tried at each; the fake provider knows what is open."""
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(completion_stream("From the other.", after=1))
     async with open_fake_dispatcher(settings(policy=POLICY), ollama=ollama, openrouter=openrouter) as dispatcher:
@@ -245,7 +245,7 @@ async def test_cancelled_in_the_moment_of_winning_nothing_is_left(autojump_clock
             assert (ollama.open, openrouter.open) == (0, 0)
 
 
-async def test_a_loser_says_nothing_of_its_route(autojump_clock: MockClock) -> None:
+async def test_a_losing_route_is_not_counted_as_failed(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(completion("From the other."))
     config = settings(policy={**POLICY, "breaker_failures": 1})
     async with open_fake_dispatcher(config, ollama=ollama, openrouter=openrouter) as dispatcher:

@@ -63,7 +63,7 @@ def step(body: dict[str, Any]) -> str:
     return "tool" if "tools" in body else "prompt"
 
 
-async def test_a_refused_way_is_left_at_once_and_for_good(autojump_clock: MockClock) -> None:
+async def test_a_rejected_json_mode_is_not_used_again(autojump_clock: MockClock) -> None:
     openrouter = FakeProvider(REFUSED, NO_ENDPOINTS, FITS)
     async with open_fake_dispatcher(settings(policy={"retries": 0}), openrouter=openrouter) as dispatcher:
         answer = await dispatcher(ask("openrouter/v/m", format=SCHEMA))
@@ -76,7 +76,7 @@ async def test_a_refused_way_is_left_at_once_and_for_good(autojump_clock: MockCl
     assert [attempt.status for attempt in answer.attempts] == [400, 404, 200]
 
 
-async def test_on_the_last_step_a_refusal_is_the_callers(autojump_clock: MockClock) -> None:
+async def test_a_rejection_of_the_last_json_mode_is_raised(autojump_clock: MockClock) -> None:
     openrouter = FakeProvider(REFUSED)
     async with open_fake_dispatcher(settings(policy={"retries": 0}), openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrBadRequest):
@@ -93,7 +93,9 @@ OTHER_REFUSALS = [
 
 
 @pytest.mark.parametrize("message", OTHER_REFUSALS)
-async def test_the_callers_tools_and_images_are_not_the_format(autojump_clock: MockClock, message: str) -> None:
+async def test_errors_about_tools_and_images_are_not_about_the_json_mode(
+    autojump_clock: MockClock, message: str
+) -> None:
     wrong = Script(status=400, chunks=[(0, encode_json({"error": {"message": message}}))])
     openrouter = FakeProvider(wrong)
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -103,7 +105,7 @@ async def test_the_callers_tools_and_images_are_not_the_format(autojump_clock: M
     assert len(openrouter.requests) == 1
 
 
-async def test_a_refusal_about_a_format_that_nobody_asked_for_is_not_answered_with_another_try(
+async def test_a_rejection_of_a_format_is_not_retried_without_a_format(
     autojump_clock: MockClock,
 ) -> None:
     openrouter = FakeProvider(REFUSED)
@@ -113,7 +115,7 @@ async def test_a_refusal_about_a_format_that_nobody_asked_for_is_not_answered_wi
     assert len(openrouter.requests) == 1
 
 
-async def test_an_answer_that_does_not_fit_is_asked_for_in_the_next_way(autojump_clock: MockClock) -> None:
+async def test_a_schema_mismatch_moves_to_the_next_json_mode(autojump_clock: MockClock) -> None:
     ignored = completion('```json\n{"town": "Ghent"}\n```')
     openrouter = FakeProvider(ignored, FITS)
     async with open_fake_dispatcher(settings(policy={"retries": 0}), openrouter=openrouter) as dispatcher:
@@ -122,7 +124,7 @@ async def test_an_answer_that_does_not_fit_is_asked_for_in_the_next_way(autojump
     assert [step(asked.json) for asked in openrouter.requests] == ["json_schema", "json_object"]
 
 
-async def test_an_answer_that_never_fits_is_an_error_that_says_where(autojump_clock: MockClock) -> None:
+async def test_a_lasting_schema_mismatch_is_an_error_that_names_the_place(autojump_clock: MockClock) -> None:
     openrouter = FakeProvider(completion('{"city": 7}'))
     config = settings(policy={"retries": 5, "breaker_failures": 3})
     async with open_fake_dispatcher(config, openrouter=openrouter) as dispatcher:
@@ -146,7 +148,7 @@ async def test_a_stream_is_checked_as_well(autojump_clock: MockClock) -> None:
     assert (text_of(pieces), error) == ('{"city": "Ghent"}', None)
 
 
-async def test_ollama_enforces_the_schema_and_is_told_it_as_well(autojump_clock: MockClock) -> None:
+async def test_ollama_gets_the_schema_in_format_and_in_the_prompt(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(ollama_answer('{"city": "Ghent"}'))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         await dispatcher(ask(format=SCHEMA))
@@ -154,7 +156,7 @@ async def test_ollama_enforces_the_schema_and_is_told_it_as_well(autojump_clock:
     assert '"city"' in str(ollama.requests[0].json["messages"])
 
 
-def test_there_is_a_bound_to_what_is_remembered() -> None:
+def test_the_number_of_remembered_models_is_bounded() -> None:
     json_modes = JsonModeFallback()
     refused = make_failure("bad_request", "no json_schema here", upstream_status=400)
     first = Target("openrouter", "first")
@@ -165,7 +167,7 @@ def test_there_is_a_bound_to_what_is_remembered() -> None:
     assert json_modes.current_level(first, "native") == "native"
 
 
-def test_nobody_is_put_above_the_step_on_which_its_provider_begins() -> None:
+def test_no_model_begins_above_the_first_mode_of_its_provider() -> None:
     json_modes = JsonModeFallback()
     target = Target("kimi", "k3")
     json_modes.downgrade(target, "native", make_failure("bad_request", "no json_schema here", upstream_status=400))

@@ -26,7 +26,7 @@ LIST = Script(chunks=[(0, encode_json({"data": [{"id": "v/m", "created": 7}, {"i
 KEY = {"OPENROUTER_API_KEY": "or-key"}
 
 
-async def test_tiers_first_then_every_providers_models_under_names_that_lead_to_them(autojump_clock: MockClock) -> None:
+async def test_the_list_has_tiers_first_then_the_models_of_all_providers(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(TAGS), FakeProvider(LIST)
     config = settings(models={"judge": ("kimi/k3",)})
     async with open_fake_dispatcher(config, env=KEY, ollama=ollama, openrouter=openrouter) as dispatcher:
@@ -53,7 +53,7 @@ DEAD = {
 
 
 @pytest.mark.parametrize("script", DEAD.values(), ids=DEAD)
-async def test_one_dead_provider_does_not_spoil_the_list(
+async def test_a_dead_provider_does_not_affect_the_list(
     autojump_clock: MockClock, script: Script, caplog: pytest.LogCaptureFixture
 ) -> None:
     ollama, openrouter = FakeProvider(TAGS), FakeProvider(script)
@@ -64,7 +64,7 @@ async def test_one_dead_provider_does_not_spoil_the_list(
     assert [record.getMessage()[:10] for record in caplog.records] == ["openrouter"]
 
 
-async def test_the_list_is_kept_for_a_while_and_a_provider_that_died_keeps_its_own(autojump_clock: MockClock) -> None:
+async def test_lists_are_cached_and_a_dead_provider_keeps_its_last_one(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(TAGS), FakeProvider(LIST, error_response(500))
     async with open_fake_dispatcher(env=KEY, ollama=ollama, openrouter=openrouter) as dispatcher:
         first = await dispatcher.models()
@@ -76,7 +76,7 @@ async def test_the_list_is_kept_for_a_while_and_a_provider_that_died_keeps_its_o
         assert len(openrouter.requests) == 2
 
 
-async def test_many_who_ask_at_once_ask_the_providers_once(autojump_clock: MockClock) -> None:
+async def test_concurrent_callers_cause_one_query(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(TAGS.after(1))
     async with open_fake_dispatcher(env={}, ollama=ollama) as dispatcher, trio.open_nursery() as nursery:
         for _ in range(10):
@@ -84,7 +84,7 @@ async def test_many_who_ask_at_once_ask_the_providers_once(autojump_clock: MockC
     assert len(ollama.requests) == 1
 
 
-async def test_one_who_leaves_does_not_take_the_list_from_the_others(autojump_clock: MockClock) -> None:
+async def test_a_cancelled_caller_leaves_the_query_to_the_next(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(TAGS.after(2))
     async with open_fake_dispatcher(env={}, ollama=ollama) as dispatcher:
         async with trio.open_nursery() as nursery:
@@ -94,7 +94,7 @@ async def test_one_who_leaves_does_not_take_the_list_from_the_others(autojump_cl
         assert [card.id for card in await dispatcher.models()] == ["ollama/qwen3:8b"]
 
 
-async def test_a_probe_says_who_answers_and_how(autojump_clock: MockClock) -> None:
+async def test_a_probe_reports_which_providers_answer(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(Script(error=httpx.ConnectError("refused")))
     openrouter = FakeProvider(error_response(401, "User not found.", after=0.25))
     kimi = FakeProvider(Script(chunks=[(0, b"{}")]))

@@ -60,7 +60,7 @@ async def post_and_leave(url: str, ollama: ScriptedUpstream, *, streamed: bool) 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("lingers", [False, True], ids=["cancel", "drain"])
-async def test_on_disconnect_decides_whether_the_provider_is_listened_to(*, streamed: bool, lingers: bool) -> None:
+async def test_on_disconnect_decides_whether_reading_goes_on(*, streamed: bool, lingers: bool) -> None:
     slow = Slow()
     policy: dict[str, Any] = {"on_disconnect": "20s" if lingers else "cancel"}
     with trio.fail_after(20):

@@ -31,7 +31,7 @@ def council(agree: int, *of: str, **fields: Any) -> Request:
     return ask(quorum=Quorum(of=of or OF, agree=agree), **({"format": "json"} | fields))
 
 
-async def test_the_answer_is_what_enough_say_and_the_others_are_cancelled(autojump_clock: MockClock) -> None:
+async def test_the_quorum_answers_and_the_other_members_are_cancelled(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(ollama_answer('{"a": 1, "b": [2]}', after=1))
     openrouter = FakeProvider(completion('```json\n{"b":[2.0],"a":1}\n```').after(3))
     cloud = FakeProvider(SILENCE)
@@ -46,7 +46,7 @@ async def test_the_answer_is_what_enough_say_and_the_others_are_cancelled(autoju
     ]
 
 
-async def test_all_are_asked_at_once(autojump_clock: MockClock) -> None:
+async def test_all_members_are_asked_at_the_same_time(autojump_clock: MockClock) -> None:
     providers: dict[str, Any] = {
         name: FakeProvider(ollama_answer("[1]", after=5)) for name in ("ollama", "ollama_cloud")
     }
@@ -68,7 +68,7 @@ async def test_too_few_that_agree_are_an_error_with_the_votes(autojump_clock: Mo
     assert len(raised.value.attempts) == 3
 
 
-async def test_it_is_over_as_soon_as_too_few_can_agree(autojump_clock: MockClock) -> None:
+async def test_the_call_fails_as_soon_as_too_few_can_agree(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(ollama_answer('{"a":1}', after=1)), FakeProvider(completion('{"a":2}').after(2))
     cloud = FakeProvider(SILENCE)
     async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter, ollama_cloud=cloud) as dispatcher:
@@ -96,7 +96,7 @@ async def test_one_deadline_covers_all(autojump_clock: MockClock) -> None:
     assert trio.current_time() == 10.0
 
 
-async def test_cancelled_nothing_is_left(autojump_clock: MockClock) -> None:
+async def test_cancellation_leaves_nothing(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(ollama_answer("[1]"))
     async with open_fake_dispatcher(ollama=ollama, openrouter=openrouter) as dispatcher:
         with trio.move_on_after(1):
@@ -104,7 +104,7 @@ async def test_cancelled_nothing_is_left(autojump_clock: MockClock) -> None:
         assert ollama.open == 0
 
 
-async def test_an_answer_that_does_not_fit_has_no_vote(autojump_clock: MockClock) -> None:
+async def test_an_answer_that_mismatches_the_schema_does_not_count(autojump_clock: MockClock) -> None:
     schema = {"type": "object", "required": ["a"]}
     ollama, openrouter = FakeProvider(ollama_answer('{"b":1}')), FakeProvider(completion('{"b":1}'))
     config = settings(policy={"retries": 0})
@@ -113,7 +113,7 @@ async def test_an_answer_that_does_not_fit_has_no_vote(autojump_clock: MockClock
             await dispatcher(council(2, "ollama/m", "openrouter/v/m", format=schema))
 
 
-async def test_a_member_that_is_not_registered_is_404_and_nobody_is_asked(autojump_clock: MockClock) -> None:
+async def test_a_member_without_a_registered_provider_is_404(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(ollama_answer("[1]"))
     async with open_fake_dispatcher(env={}, ollama=ollama) as dispatcher:
         with pytest.raises(ErrProviderNotFound):
@@ -139,7 +139,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("fields", "says"), WRONG)
-def test_what_makes_no_sense_is_refused(fields: dict[str, object], says: str) -> None:
+def test_invalid_quorums_are_rejected(fields: dict[str, object], says: str) -> None:
     document = {"model": "m", "messages": [{"role": "user", "content": "?"}], **fields}
     with pytest.raises(msgspec.ValidationError, match=says):
         msgspec.json.decode(msgspec.json.encode(document), type=Request)
@@ -163,10 +163,10 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
-def test_what_agrees(one: str, other: str) -> None:
+def test_answers_that_agree(one: str, other: str) -> None:
     assert canonical_form(one) == canonical_form(other)
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_what_does_not(one: str, other: str) -> None:
+def test_answers_that_do_not_agree(one: str, other: str) -> None:
     assert canonical_form(one) != canonical_form(other)

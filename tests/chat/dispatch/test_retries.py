@@ -47,7 +47,7 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-async def test_an_answer_says_who_gave_it_and_what_it_cost(autojump_clock: MockClock, mode: str) -> None:
+async def test_an_answer_has_provider_and_usage(autojump_clock: MockClock, mode: str) -> None:
     ollama = FakeProvider(ollama_in_mode("Hello.", mode).after(0.25))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         text, answer = await answer_of(dispatcher, ask("ollama/qwen3:8b"), mode)
@@ -83,9 +83,7 @@ async def test_the_pause_is_fully_jittered(autojump_clock: MockClock) -> None:
     assert ollama.times == [0.0, round(first, 3), round(first + second, 3)]
 
 
-async def test_the_retries_end_and_the_last_failure_is_told_with_the_whole_trail(
-    autojump_clock: MockClock, mode: str
-) -> None:
+async def test_after_the_last_retry_the_failure_lists_all_attempts(autojump_clock: MockClock, mode: str) -> None:
     ollama = FakeProvider(OVERLOADED)
     async with open_fake_dispatcher(
         settings(policy={"retries": 2, "breaker_failures": 0}), ollama=ollama
@@ -174,7 +172,7 @@ ONWARD = [
 
 
 @pytest.mark.parametrize(("status", "message", "error_class"), ONWARD, ids=[row[2] for row in ONWARD])
-async def test_what_asking_again_does_not_mend_goes_to_the_next_route_at_once(
+async def test_failures_without_a_retry_go_to_the_next_route_at_once(
     autojump_clock: MockClock, mode: str, status: int, message: str, error_class: str
 ) -> None:
     ollama = FakeProvider(error_response(status, message))
@@ -196,7 +194,7 @@ BACK = [
 
 
 @pytest.mark.parametrize(("status", "message", "error_class"), BACK, ids=[row[2] for row in BACK])
-async def test_what_the_provider_refused_as_the_callers_mistake_goes_back(
+async def test_client_errors_of_the_provider_are_raised(
     autojump_clock: MockClock, mode: str, status: int, message: str, error_class: str
 ) -> None:
     ollama = FakeProvider(error_response(status, message))
@@ -209,9 +207,7 @@ async def test_what_the_provider_refused_as_the_callers_mistake_goes_back(
     assert (len(ollama.requests), len(openrouter.requests)) == (1, 0)
 
 
-async def test_a_context_that_fits_nowhere_goes_back_as_the_callers_mistake(
-    autojump_clock: MockClock, mode: str
-) -> None:
+async def test_a_context_overflow_on_all_routes_is_a_client_error(autojump_clock: MockClock, mode: str) -> None:
     overflow = error_response(400, "the prompt is longer than the context length currently available to the model")
     ollama = FakeProvider(overflow)
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
@@ -221,7 +217,7 @@ async def test_a_context_that_fits_nowhere_goes_back_as_the_callers_mistake(
     assert [asked.json["model"] for asked in ollama.requests] == ["small", "large"]
 
 
-async def test_a_bad_key_is_the_operators_business_and_never_the_callers_401(
+async def test_a_bad_key_is_logged_and_is_not_a_401(
     autojump_clock: MockClock, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     message = "Invalid key or-key, secret question: Hello?"
@@ -251,9 +247,7 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("script", EMPTY.values(), ids=EMPTY)
-async def test_an_empty_answer_is_asked_for_once_more_and_not_oftener(
-    autojump_clock: MockClock, script: Script
-) -> None:
+async def test_an_empty_answer_is_retried_once(autojump_clock: MockClock, script: Script) -> None:
     openrouter = FakeProvider(script)
     async with open_fake_dispatcher(settings(policy={"retries": 5}), openrouter=openrouter) as dispatcher:
         with pytest.raises(ErrUpstream) as raised:
@@ -262,7 +256,7 @@ async def test_an_empty_answer_is_asked_for_once_more_and_not_oftener(
     assert len(openrouter.requests) == 2
 
 
-async def test_an_error_in_a_200_is_what_it_says(autojump_clock: MockClock, mode: str) -> None:
+async def test_an_error_in_a_200_is_classified(autojump_clock: MockClock, mode: str) -> None:
     envelope = encode_json({"error": {"code": 502, "message": "Provider returned error"}})
     first = Script(chunks=[(0, envelope)]) if mode == "whole" else Script(chunks=[(0, b"data: " + envelope + b"\n\n")])
     openrouter = FakeProvider(first, openai_in_mode("Hello.", mode))
@@ -272,7 +266,7 @@ async def test_an_error_in_a_200_is_what_it_says(autojump_clock: MockClock, mode
     assert [(attempt.status, attempt.error) for attempt in answer.attempts] == [(200, "upstream_error"), (200, None)]
 
 
-async def test_a_page_instead_of_an_answer_is_an_upstream_error_that_shows_it(
+async def test_an_html_page_instead_of_an_answer_is_an_upstream_error_that_quotes_it(
     autojump_clock: MockClock, mode: str
 ) -> None:
     page = Script(headers={"content-type": "text/html"}, chunks=[(0, b"<html><h1>Bad gateway</h1></html>")])
@@ -302,7 +296,7 @@ async def test_an_answer_over_its_bound_is_an_error_and_not_kept(
     assert trio.current_time() < 0.040
 
 
-async def test_a_stream_that_comes_instead_of_a_whole_answer_is_folded_and_the_other_way_round(
+async def test_streams_and_whole_answers_are_accepted_in_place_of_each_other(
     autojump_clock: MockClock,
 ) -> None:
     openrouter = FakeProvider(completion_stream("Hel", "lo."), completion("Hello."))
@@ -315,7 +309,7 @@ async def test_a_stream_that_comes_instead_of_a_whole_answer_is_folded_and_the_o
 # ----- one deadline
 
 
-async def test_a_retry_that_would_begin_after_the_deadline_is_not_made(autojump_clock: MockClock, mode: str) -> None:
+async def test_there_is_no_retry_after_the_deadline(autojump_clock: MockClock, mode: str) -> None:
     ollama = FakeProvider(error_response(429, "slow down", headers={"retry-after": "5"}))
     async with open_fake_dispatcher(settings(timeout=5.0), ollama=ollama) as dispatcher:
         with pytest.raises(ErrRateLimited):
@@ -348,7 +342,7 @@ async def test_one_deadline_covers_attempts_pauses_and_fallbacks_together(autoju
     assert (raised.value.status, raised.value.error_class) == (504, "timeout")
 
 
-async def test_a_fallback_that_cannot_end_in_time_is_not_begun(autojump_clock: MockClock) -> None:
+async def test_there_is_no_fallback_after_the_deadline(autojump_clock: MockClock) -> None:
     class Slow(FakeProvider):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             with trio.CancelScope(shield=True):  # a transport that does not hear of the deadline in time
@@ -365,7 +359,7 @@ async def test_a_fallback_that_cannot_end_in_time_is_not_begun(autojump_clock: M
 # ----- silence
 
 
-async def test_a_silent_route_is_left_for_the_next_and_not_retried(autojump_clock: MockClock, mode: str) -> None:
+async def test_a_silent_route_is_not_retried(autojump_clock: MockClock, mode: str) -> None:
     ollama, openrouter = FakeProvider(SILENCE), FakeProvider(openai_in_mode("From the other.", mode))
     async with open_fake_dispatcher(
         settings(first_token_timeout=20.0), ollama=ollama, openrouter=openrouter
@@ -401,7 +395,7 @@ async def test_a_route_whose_fallback_is_not_open_is_the_last_one(autojump_clock
         assert (await dispatcher(ask("ollama/m", "openrouter/v/m"))).content == "At last."
 
 
-async def test_the_first_byte_of_a_whole_answer_is_a_piece_of_it_and_white_space_is_none(
+async def test_data_of_a_whole_answer_is_progress_and_white_space_is_not(
     autojump_clock: MockClock,
 ) -> None:
     answer = ollama_answer("Slowly.").chunks[0][1]
@@ -421,7 +415,7 @@ async def test_the_first_byte_of_a_whole_answer_is_a_piece_of_it_and_white_space
         assert (answered.content, answered.latency_ms) == (text, seconds * 1000)
 
 
-async def test_an_upstream_that_answers_timeout_is_asked_again(autojump_clock: MockClock, mode: str) -> None:
+async def test_a_timeout_response_is_retried(autojump_clock: MockClock, mode: str) -> None:
     ollama = FakeProvider(error_response(504, "gateway timeout"), ollama_in_mode("Hello.", mode))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         text, _ = await answer_of(dispatcher, ask(), mode)
@@ -475,7 +469,7 @@ PHASES = {
 
 
 @pytest.mark.parametrize(("scripts", "seconds"), PHASES.values(), ids=PHASES)
-async def test_cancelled_in_any_phase_nothing_is_left(
+async def test_cancellation_in_any_phase_leaves_nothing(
     autojump_clock: MockClock, mode: str, scripts: list[Script], seconds: float
 ) -> None:
     ollama, openrouter = FakeProvider(*scripts), FakeProvider(SILENCE)
@@ -487,7 +481,7 @@ async def test_cancelled_in_any_phase_nothing_is_left(
         assert ollama.open == 0
 
 
-async def test_time_with_an_upstream_that_did_not_answer_is_the_upstreams(autojump_clock: MockClock) -> None:
+async def test_time_of_failed_attempts_counts_as_upstream_time(autojump_clock: MockClock) -> None:
     here = context()
     async with open_fake_dispatcher(ollama=FakeProvider(OVERLOADED.after(1.0), SILENCE)) as dispatcher:
         with trio.move_on_after(5.0):
@@ -496,7 +490,7 @@ async def test_time_with_an_upstream_that_did_not_answer_is_the_upstreams(autoju
     assert here.upstream_seconds == pytest.approx(5.0 - pause)
 
 
-async def test_the_request_context_says_what_its_call_is_doing(autojump_clock: MockClock, mode: str) -> None:
+async def test_the_request_context_shows_the_phase_of_the_call(autojump_clock: MockClock, mode: str) -> None:
     here = context()
     seen = []
 

@@ -212,7 +212,7 @@ async def test_a_thousand_calls_that_are_cancelled_leave_nothing() -> None:
         await gone(ollama, ollama.opened - pool.idle)
 
 
-async def test_a_whole_answer_may_come_in_parts_behind_white_space_that_kept_the_connection_alive() -> None:
+async def test_a_whole_answer_may_arrive_in_parts_after_white_space() -> None:
     async def slowly(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         for part in (
             chunked(b"\n \n", end=False),
@@ -244,7 +244,7 @@ async def test_a_whole_answer_over_its_bound_is_an_error_and_closes_its_connecti
         assert ollama.opened == 1
 
 
-async def test_what_a_refusal_says_of_the_wait_is_heard() -> None:
+async def test_retry_after_of_an_error_response_is_read() -> None:
     refusal = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 77\r\ncontent-length: 0\r\n\r\n"
     async with open_dispatcher_over_sockets(answer_with(refusal)) as (dispatcher, _):
         with pytest.raises(LakehouseError) as raised:
@@ -288,7 +288,7 @@ def said(batches: Iterable[Sequence[Piece]]) -> list[str]:
     return [piece.text if isinstance(piece, ContentPiece) else piece.__class__.__name__ for b in batches for piece in b]
 
 
-async def test_what_comes_meanwhile_is_handed_on_and_the_end_is_given() -> None:
+async def test_the_sink_gets_the_pieces_and_the_iterator_the_end() -> None:
     async with slowly(*WORDS, OLLAMA_END, end=b"0\r\n\r\n") as (dispatcher, _):
         handed: list[Sequence[Piece]] = []
         async with dispatcher.stream(ask()) as pieces:
@@ -296,7 +296,7 @@ async def test_what_comes_meanwhile_is_handed_on_and_the_end_is_given() -> None:
         assert (said(given), said(handed)) == (["a", "Done"], ["b", "c", "d"])
 
 
-async def test_what_cannot_be_handed_on_at_once_is_waited_for() -> None:
+async def test_a_sink_that_blocks_is_waited_for() -> None:
     async with slowly(*WORDS, OLLAMA_END, end=b"0\r\n\r\n") as (dispatcher, _):
         told: list[str] = []
 
@@ -313,7 +313,7 @@ async def test_what_cannot_be_handed_on_at_once_is_waited_for() -> None:
         assert told == ["a", "b", "c", "d", "Done"]
 
 
-async def test_a_stream_that_rushes_lets_the_others_run() -> None:
+async def test_a_fast_stream_lets_other_tasks_run() -> None:
     burst = ollama_line("x" * 900) * 2_000
     async with slowly(ollama_line("a"), burst, OLLAMA_END, end=b"0\r\n\r\n") as (dispatcher, _):
         turns = 0
@@ -339,7 +339,7 @@ async def test_a_stream_that_rushes_lets_the_others_run() -> None:
         assert max(handed.values()) <= 2 * dispatcher_module.READ_BUDGET // 900
 
 
-async def test_a_failure_to_hand_on_is_raised_where_the_stream_is_read() -> None:
+async def test_an_exception_of_the_sink_is_raised_by_the_iterator() -> None:
     async with slowly(*WORDS) as (dispatcher, ollama):
 
         def hand(_: Sequence[Piece]) -> None:
@@ -351,7 +351,7 @@ async def test_a_failure_to_hand_on_is_raised_where_the_stream_is_read() -> None
         await gone(ollama, 1)
 
 
-async def test_a_stream_that_is_cut_meanwhile_raises() -> None:
+async def test_a_cut_while_the_sink_is_used_raises() -> None:
     async with slowly(*WORDS, end=b"nonsense") as (dispatcher, _):
         handed: list[Sequence[Piece]] = []
         with pytest.raises(LakehouseError, match="cut") as caught:
@@ -362,7 +362,7 @@ async def test_a_stream_that_is_cut_meanwhile_raises() -> None:
         assert said(handed) == ["b", "c", "d"]
 
 
-async def test_an_error_right_behind_a_piece_that_is_handed_on_is_told_at_once() -> None:
+async def test_an_error_right_after_a_piece_of_the_sink_is_raised_at_once() -> None:
     async with slowly(ollama_line("a"), ollama_line("b"), ollama_line("c") + b'{"error":"boom"}\n') as (
         dispatcher,
         ollama,
@@ -376,7 +376,7 @@ async def test_an_error_right_behind_a_piece_that_is_handed_on_is_told_at_once()
         await gone(ollama, 1)
 
 
-async def test_a_stream_that_falls_silent_meanwhile_raises() -> None:
+async def test_silence_while_the_sink_is_used_raises() -> None:
     async with slowly(*WORDS, idle_timeout=0.1) as (dispatcher, ollama):
         handed: list[Sequence[Piece]] = []
         with pytest.raises(LakehouseError, match=r"was silent for 0\.1 s"):
@@ -386,7 +386,7 @@ async def test_a_stream_that_falls_silent_meanwhile_raises() -> None:
         await gone(ollama, 1)
 
 
-async def test_a_stream_that_is_left_meanwhile_closes_its_connection() -> None:
+async def test_leaving_a_stream_with_a_sink_closes_its_connection() -> None:
     async with slowly(*WORDS) as (dispatcher, ollama):
         handed: list[Sequence[Piece]] = []
         with trio.move_on_after(0.2):

@@ -37,7 +37,7 @@ CUT = httpx.ReadError("reset by peer")
 DONE = b'data: {"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":5}}\n\ndata: [DONE]\n\n'
 
 
-async def test_pieces_arrive_when_they_arrive_and_those_that_arrive_together_come_together(
+async def test_pieces_that_arrive_together_are_one_batch(
     autojump_clock: MockClock,
 ) -> None:
     chunks = [(1.0, ollama_line("a") + ollama_line("b")), (1.0, ollama_line("c")), (1.0, ollama_line("d") + OLLAMA_END)]
@@ -71,7 +71,7 @@ async def test_a_failure_before_the_first_piece_is_raised_on_entering(autojump_c
             await manager.__aenter__()
 
 
-async def test_before_the_first_piece_any_route_may_take_over(autojump_clock: MockClock) -> None:
+async def test_before_the_first_piece_another_route_may_answer(autojump_clock: MockClock) -> None:
     for broken in (
         Script(chunks=[(1, CUT)]),
         Script(chunks=[(1, b'{"error":"boom"}\n')]),
@@ -101,7 +101,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("script", "says"), BROKEN.values(), ids=BROKEN)
-async def test_after_the_first_piece_a_break_is_an_error_and_never_done(
+async def test_after_the_first_piece_a_broken_stream_is_an_error(
     autojump_clock: MockClock, script: Script, says: str
 ) -> None:
     ollama, openrouter = FakeProvider(script), FakeProvider(completion_stream("From the other."))
@@ -114,7 +114,7 @@ async def test_after_the_first_piece_a_break_is_an_error_and_never_done(
     assert (len(ollama.requests), len(openrouter.requests)) == (1, 0)
 
 
-async def test_an_error_that_came_with_the_last_pieces_is_told_at_once(autojump_clock: MockClock) -> None:
+async def test_an_error_that_arrives_with_the_last_pieces_is_raised_at_once(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(Script(chunks=[(1, ollama_line("Hel") + b'{"error":"boom"}\n'), (inf, b"")]))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         pieces, error = await read(dispatcher)
@@ -152,7 +152,7 @@ HONEST = {
 
 
 @pytest.mark.parametrize("chunks", HONEST.values(), ids=HONEST)
-async def test_an_answer_that_is_proven_whole_is_done(
+async def test_a_complete_answer_without_an_end_mark_is_done(
     autojump_clock: MockClock, chunks: list[tuple[float, bytes]]
 ) -> None:
     openrouter = FakeProvider(Script(chunks=chunks))
@@ -233,7 +233,7 @@ async def test_keep_alive_comments_and_empty_events_are_no_pieces_after_it(
     assert trio.current_time() == 20.0
 
 
-async def test_text_that_is_held_back_for_its_format_is_no_silence_after_a_comment(autojump_clock: MockClock) -> None:
+async def test_text_held_back_for_its_format_is_progress(autojump_clock: MockClock) -> None:
     some = (8.0, completion_event({"content": "1"}))
     chunks = [some, (0, b": keep-alive\n\n"), *[some] * 20, (0, completion_event({}, finish_reason="stop") + DONE)]
     config = settings(timeout=20.0, first_token_timeout=10.0, idle_timeout=10.0)
@@ -243,7 +243,7 @@ async def test_text_that_is_held_back_for_its_format_is_no_silence_after_a_comme
     assert text_of(pieces) == "1" * 21
 
 
-async def test_a_tool_call_that_takes_long_to_write_is_no_silence(autojump_clock: MockClock) -> None:
+async def test_parts_of_a_long_tool_call_are_progress(autojump_clock: MockClock) -> None:
     def fragment(arguments: str, **call: object) -> bytes:
         return completion_event(
             {
@@ -293,7 +293,7 @@ async def test_leaving_early_closes_the_connection_at_once(autojump_clock: MockC
     assert [made.error for made in here.attempts] == ["cancelled"]
 
 
-async def test_a_stream_that_its_client_leaves_still_tells_what_was_known_of_its_cost(
+async def test_an_abandoned_stream_records_the_usage_known_so_far(
     autojump_clock: MockClock,
 ) -> None:
     counted = completion_event({"content": "Hel"})[:-3] + b',"usage":{"prompt_tokens":11,"completion_tokens":1}}\n\n'
@@ -309,7 +309,7 @@ async def test_a_stream_that_its_client_leaves_still_tells_what_was_known_of_its
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.5, 3.5], ids=["before the first piece", "between pieces", "after a stall"])
-async def test_cancelled_in_a_stream_nothing_is_left(autojump_clock: MockClock, seconds: float) -> None:
+async def test_cancellation_in_a_stream_leaves_nothing(autojump_clock: MockClock, seconds: float) -> None:
     ollama = FakeProvider(Script(chunks=[(1, ollama_line("a")), (1, ollama_line("b")), (inf, b"")]))
     async with open_fake_dispatcher(ollama=ollama) as dispatcher:
         with trio.move_on_after(seconds):
@@ -324,7 +324,7 @@ async def test_cancelled_in_a_stream_nothing_is_left(autojump_clock: MockClock, 
 RESUME = {"on_cut": "resume", "retries": 0}
 
 
-async def test_another_route_goes_on_from_exactly_the_text_that_was_sent(autojump_clock: MockClock) -> None:
+async def test_another_route_continues_exactly_after_the_delivered_text(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(ollama_stream("Once upon", " a ti", gap=1.0, cut=CUT))
     openrouter = FakeProvider(completion_stream("Once", " upon a", " time", ", there was.", gap=1.0))
     async with open_fake_dispatcher(settings(policy=RESUME), ollama=ollama, openrouter=openrouter) as dispatcher:
@@ -345,7 +345,7 @@ async def test_another_route_goes_on_from_exactly_the_text_that_was_sent(autojum
     ]  # the whole question, no prefill
 
 
-async def test_a_stalled_stream_is_resumed_too_and_retries_are_the_fallbacks_own(autojump_clock: MockClock) -> None:
+async def test_a_stalled_stream_is_resumed_and_the_fallback_has_its_own_retries(autojump_clock: MockClock) -> None:
     ollama = FakeProvider(Script(chunks=[(0, ollama_line("Once")), (inf, b"")]))
     openrouter = FakeProvider(Script(status=503), completion_stream("Once upon a time."))
     config = settings(idle_timeout=10.0, policy={"on_cut": "resume", "backoff": 1.0})
@@ -419,7 +419,7 @@ async def test_a_tool_call_that_was_sent_cannot_be_resumed(autojump_clock: MockC
     assert openrouter.requests == []
 
 
-async def test_when_nobody_can_go_on_the_cut_is_what_is_told(autojump_clock: MockClock) -> None:
+async def test_when_no_route_can_continue_the_cut_is_raised(autojump_clock: MockClock) -> None:
     ollama, openrouter = FakeProvider(ollama_stream("Once", cut=CUT)), FakeProvider(error_response(500, "boom"))
     async with open_fake_dispatcher(settings(policy=RESUME), ollama=ollama, openrouter=openrouter) as dispatcher:
         _, error = await read(dispatcher, "ollama/m", "openrouter/v/m")
@@ -504,7 +504,7 @@ class Phased(FakeProvider):
     ],
     ids=["whole", "before the first piece", "between pieces"],
 )
-async def test_what_a_client_that_left_had_ordered_is_read_on_for_its_usage(
+async def test_an_answer_is_read_on_for_its_usage_after_the_client_left(
     autojump_clock: MockClock, mode: str, script: Script, after: float
 ) -> None:
     ollama = Phased(script)
@@ -526,7 +526,7 @@ async def test_reading_on_has_an_end(autojump_clock: MockClock, mode: str) -> No
 
 
 @pytest.mark.parametrize("mode", ["whole", "stream"])
-async def test_only_a_client_that_left_is_read_on_for(autojump_clock: MockClock, mode: str) -> None:
+async def test_reading_on_needs_a_disconnected_client(autojump_clock: MockClock, mode: str) -> None:
     ollama = Phased(Script(chunks=[(1, ollama_line("a")), (99, OLLAMA_END)]))
     async with open_fake_dispatcher(settings(policy={"on_disconnect": 10.0}), ollama=ollama) as dispatcher:
         await left(dispatcher, 3.5, mode=mode, gone=False)
@@ -542,7 +542,7 @@ async def test_by_default_a_client_that_left_ends_it_at_once(autojump_clock: Moc
     assert trio.current_time() == 1.0
 
 
-async def test_where_nothing_was_sent_yet_there_is_nothing_to_learn(autojump_clock: MockClock) -> None:
+async def test_there_is_no_reading_on_before_the_request_is_sent(autojump_clock: MockClock) -> None:
     class Connecting(FakeProvider):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             request.extensions["lakehouse.context"].phase = "connecting"

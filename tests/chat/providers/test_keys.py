@@ -51,7 +51,7 @@ def test_a_file_that_cannot_be_read_is_a_warning_that_names_it(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("value", ["sk-\u00e9", "sk 1", "sk\r\nX-Evil: 1", "sk\x00"])
-def test_a_value_that_no_header_can_carry_is_a_warning_and_no_key(value: str) -> None:
+def test_a_key_with_characters_that_no_header_allows_is_a_warning(value: str) -> None:
     found = look("", OPENROUTER_API_KEY=value)
     assert found.key is None
     assert "$OPENROUTER_API_KEY is ignored" in (found.warning or "")

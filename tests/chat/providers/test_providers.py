@@ -114,7 +114,7 @@ async def test_openrouters_names_are_not_sent_when_empty(autojump_clock: MockClo
     assert "x-title" not in request.headers
 
 
-async def test_openrouter_may_not_drop_the_format_in_silence(autojump_clock: MockClock) -> None:
+async def test_openrouter_requires_support_for_the_format(autojump_clock: MockClock) -> None:
     request = await sent(ask("openrouter/v/m", format="json"), completion("{}"), provider="openrouter")
     assert msgspec.json.decode(request.content)["provider"] == {"require_parameters": True}
 
@@ -163,7 +163,7 @@ async def test_the_configuration_goes_before_the_table(autojump_clock: MockClock
         assert str(request.url) == ZEN + path
 
 
-async def test_geminis_own_form_is_not_spoken_and_that_is_said_without_asking(autojump_clock: MockClock) -> None:
+async def test_generate_content_is_rejected_without_a_request(autojump_clock: MockClock) -> None:
     opencode = FakeProvider(completion())
     async with open_fake_dispatcher(opencode=opencode) as dispatcher:
         with pytest.raises(ErrUpstream, match="generateContent") as raised:
@@ -204,7 +204,7 @@ async def test_kimi_through_chat(autojump_clock: MockClock) -> None:
     assert "max_tokens" not in body
 
 
-async def test_the_embedded_model_is_asked_for_a_stream_whatever_was_asked_of_us(autojump_clock: MockClock) -> None:
+async def test_the_embedded_model_is_always_asked_for_a_stream(autojump_clock: MockClock) -> None:
     local = FakeProvider(completion_stream("Hel", "lo."))
     server = LocalServer(base_url="http://127.0.0.1:4711/v1", api_key="secret", model="demo")
     config = settings(default="local", ollama_url="")
@@ -284,7 +284,7 @@ def test_a_provider_does_not_show_its_key() -> None:
     assert "sk-secret" not in repr(Kimi("https://api.kimi.com/coding/v1", Key("sk-secret", "$KIMI_API_KEY")))
 
 
-async def test_opencode_asks_for_the_encrypted_reasoning_that_nobody_stores(autojump_clock: MockClock) -> None:
+async def test_opencode_requests_encrypted_reasoning(autojump_clock: MockClock) -> None:
     request = await sent(ask("opencode/gpt-5.6-sol"), RESPONSES_ANSWER, provider="opencode")
     body = msgspec.json.decode(request.content)
     assert (body["store"], body["include"]) == (False, ["reasoning.encrypted_content"])

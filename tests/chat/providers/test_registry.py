@@ -35,7 +35,7 @@ def test_without_a_url_there_is_no_local_ollama() -> None:
         registry.route(Target("ollama", "m"))
 
 
-def test_a_key_in_a_file_registers_as_well_and_base_urls_are_the_configurations(tmp_path: Path) -> None:
+def test_a_key_in_a_file_and_the_configured_base_url_are_used(tmp_path: Path) -> None:
     file = tmp_path / "kimi.env"
     file.write_text("MY_KEY=sk-kimi-1\n")
     kimi = KimiTable(base_url="https://api.kimi.ai/coding/v1", key_env="MY_KEY", key_file=str(file))
@@ -70,7 +70,7 @@ async def test_a_key_file_that_cannot_be_read_is_a_warning_and_no_key(
     ]
 
 
-async def test_the_providers_are_told_in_order_and_the_default_is_marked(autojump_clock: MockClock) -> None:
+async def test_the_providers_are_listed_in_order_and_the_default_is_marked(autojump_clock: MockClock) -> None:
     async with open_service_dispatcher(settings(), env={"KIMI_API_KEY": "k"}) as dispatcher:
         assert dispatcher.providers() == (
             ProviderState(name="ollama", available=True, default=True),

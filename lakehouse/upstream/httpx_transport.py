@@ -20,11 +20,11 @@ class Transport(httpx.AsyncBaseTransport):
     """One or more upstreams, chosen by scheme, host and port.
 
     Nothing is added to a request and nothing kept of a response: no cookie jar, no default headers, no redirects, no
-    proxies from the environment. `extensions={"lakehouse.context": context}` passes the request's context. The limits are the
-    upstream's; httpx's own timeouts are ignored. Failures are `ErrUpstream`, `ErrTimeout` and `ErrUnavailable`, never
-    httpx's. A request that is idempotent, by its method or an `Idempotency-Key`, is sent again when a reused connection
-    ends without a response, if its body is bytes. A body that is a stream is sent to its end before the response is
-    returned, unless that is an error.
+    proxies from the environment. `extensions={"lakehouse.context": context}` passes the request's context. The limits
+    are the upstream's; httpx's own timeouts are ignored. Failures are `ErrUpstream`, `ErrTimeout` and `ErrUnavailable`,
+    never httpx's. A request that is idempotent, by its method or an `Idempotency-Key`, is sent again when a reused
+    connection ends without a response, if its body is bytes. A body that is a stream is sent to its end before the
+    response is returned, unless that is an error.
     """
 
     def __init__(self, upstreams: Iterable[Upstream]) -> None:

@@ -55,8 +55,8 @@ class Endpoint:
 class Provider:
     """The base class of all providers; a subclass has the facts of one.
 
-    `listing_path` is the path of the provider's list of models, which `parse_listing` decodes. `probe_path` is a path that
-    answers quickly if the provider is up and, where the provider has such a path, if the key is valid.
+    `listing_path` is the path of the provider's list of models, which `parse_listing` decodes. `probe_path` is a path
+    that answers quickly if the provider is up and, where the provider has such a path, if the key is valid.
     """
 
     name: ClassVar[str]

@@ -79,6 +79,8 @@ THINKING: list[tuple[str, bool | str, dict[str, Any]]] = [
     ("claude-opus-4-8", False, OFF),
     ("claude-sonnet-5", False, OFF),
     ("claude-fable-5", False, adaptive("low")),  # it always thinks
+    ("claude-opus-5-5", False, adaptive("low")),
+    ("claude-opus-5-5", "high", adaptive("high")),
     ("claude-mythos-preview", "high", adaptive("high")),
     ("claude-opus-4-5", "high", budget(26214)),
     ("claude-sonnet-4-6", "low", budget(6553)),
@@ -397,6 +399,57 @@ async def test_think_is_told_in_the_words_of_the_upstream(form: str, stream: boo
             assert "`think`" in answer.json()["error"]["message"]
         assert there.requests == {}
     assert [line.get("left_out") for line in logged] == [row[3] for row in THINK_IN_WORDS]
+
+
+# Claude rejects a forced call of a tool while it thinks: what is sent of each, and what the log says.
+FORCED: list[tuple[str, bool | str | None, object, dict[str, Any], dict[str, Any]]] = [
+    ("claude-opus-4-8", "high", "required", {**OFF, "tool_choice": {"type": "any"}}, {"left_out": ["thinking"]}),
+    ("claude-sonnet-5", True, NAMED, {**OFF, "tool_choice": {"type": "tool", "name": "f"}}, {"left_out": ["thinking"]}),
+    ("claude-sonnet-4-5", "low", "required", {**OFF, "tool_choice": {"type": "any"}}, {"left_out": ["thinking"]}),
+    ("claude-opus-4-8", "high", "auto", {**adaptive("high"), "tool_choice": {"type": "auto"}}, {}),
+    ("claude-opus-4-8", "high", "none", {**adaptive("high"), "tool_choice": {"type": "none"}}, {}),
+    ("claude-opus-4-8", "high", None, adaptive("high"), {}),
+    ("claude-opus-4-8", None, "required", {"tool_choice": {"type": "any"}}, {}),
+    ("claude-opus-4-8", False, "required", {**OFF, "tool_choice": {"type": "any"}}, {}),
+    ("claude-fable-5", "high", "required", {**adaptive("high"), "tool_choice": {"type": "auto"}}, {"adjusted": ["tool_choice"]}),
+    ("claude-fable-5-1", None, NAMED, {"tool_choice": {"type": "auto"}}, {"adjusted": ["tool_choice"]}),
+    ("claude-opus-5-5", None, "required", {"tool_choice": {"type": "auto"}}, {"adjusted": ["tool_choice"]}),
+    ("qwen3.7-max", "high", "required", {**budget(26214), "tool_choice": {"type": "any"}}, {}),
+]  # fmt: skip
+
+
+@BOTH_MODES
+@BOTH_FORMS
+async def test_claude_does_not_think_where_a_call_is_forced(form: str, stream: bool) -> None:
+    caught = CapturedLog()
+    field = "think" if form == "native" else "reasoning_effort"
+    async with open_service_with_providers(log=caught.log, observe={"log": "json"}) as there:
+        for model, think, choice, told, _ in FORCED:
+            asked = {"tools": [TOOL]} | ({} if choice is None else {"tool_choice": choice})
+            asked |= {} if think is None else {"think": think}
+            answer = await post(there, form, f"opencode/{model}", stream=stream, **asked)
+            assert answer.status_code == 200, answer.text
+            assert some(sent(there), "thinking", "output_config", "tool_choice") == told, (model, think, choice)
+        logged = await caught.requests(len(FORCED))
+    assert [some(line, "left_out", "adjusted") for line in logged] == [
+        {key: [field if name == "thinking" else name for name in names] for key, names in row[4].items()}
+        for row in FORCED
+    ]
+
+
+@BOTH_MODES
+@BOTH_FORMS
+async def test_claudes_temperature_ends_at_one(form: str, stream: bool) -> None:
+    caught = CapturedLog()
+    rows = {0.0: 0.0, 0.7: 0.7, 1.0: 1.0, 1.2: 1.0, 2.0: 1.0}
+    async with open_service_with_providers(log=caught.log, observe={"log": "json"}) as there:
+        for asked, told in rows.items():
+            await post(there, form, "opencode/claude-sonnet-4-5", stream=stream, temperature=asked)
+            assert sent(there)["temperature"] == told
+        logged = await caught.requests(len(rows))
+        await post(there, form, "opencode/qwen3.7-max", stream=stream, temperature=1.5)
+        assert sent(there)["temperature"] == 1.5
+    assert [line.get("adjusted") for line in logged] == [None, None, None, ["temperature"], ["temperature"]]
 
 
 @BOTH_MODES

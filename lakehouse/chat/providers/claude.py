@@ -17,6 +17,9 @@ ADAPTIVE_SINCE = (4, 7)
 ALWAYS_THINKING = ("fable", "mythos")
 """Families whose thinking cannot be switched off."""
 
+ALWAYS_THINKING_SINCE = (5, 5)
+"""From this version on, thinking of no family can be switched off."""
+
 LIMITS = (
     ("claude-3-7-*", None),
     ("claude-3-5-*", 8192),
@@ -38,12 +41,21 @@ def is_claude(model: str) -> bool:
 def quirks_of_claude(model: str, base: Quirks) -> Quirks:
     """`base` with the quirks of `model`. A name without a version is the newest of its family."""
     limit = next((limit for pattern, limit in LIMITS if fnmatchcase(model, pattern)), None)
-    base = replace(base, web_search=True, exclusive_sampling=True, default_max_tokens=limit)
+    base = replace(
+        base,
+        web_search=True,
+        exclusive_sampling=True,
+        max_temperature=1.0,
+        forced_tools_while_thinking=False,
+        default_max_tokens=limit,
+    )
     named = _NAME.search(model)
     if named is None:  # claude-3-5-sonnet and older have the version before the family
         return base
     family, major, minor = named.groups()
-    if major is not None and (int(major), int(minor or 0)) < ADAPTIVE_SINCE:
+    version = None if major is None else (int(major), int(minor or 0))
+    if version is not None and version < ADAPTIVE_SINCE:
         return base
-    style = "always" if family in ALWAYS_THINKING else "adaptive"
+    always = family in ALWAYS_THINKING or (version is not None and version >= ALWAYS_THINKING_SINCE)
+    style = "always" if always else "adaptive"
     return replace(base, messages_thinking=style, send_temperature=False)  # type: ignore[arg-type]

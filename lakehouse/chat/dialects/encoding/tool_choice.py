@@ -36,6 +36,11 @@ class ToolChoice:
         """Return the tools that may be called."""
         return list(tools) if self.allowed is None else [tools[position] for position in self.allowed]
 
+    @property
+    def forces_call(self) -> bool:
+        """True if the model must call a tool."""
+        return self.name is not None or self.server is not None or self.mode == "required"
+
     def encode_for_completions(self) -> str | JsonObject | None:
         """Return `tool_choice` of chat completions, to be sent with `select(tools)`."""
         kind = "custom" if self.custom else "function"

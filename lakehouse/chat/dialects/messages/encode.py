@@ -44,6 +44,8 @@ def _encode_tools(
         thinks = resolve_think(request, quirks) or quirks.messages_thinking == "always"
         choice = {"type": "auto"} if thinks else forced
         tools = [*tools, plan.tool]
+    elif requested.forces_call and quirks.messages_thinking == "always" and not quirks.forced_tools_while_thinking:
+        choice = {"type": "auto"}
     parallel = get_extra_fields(request).get("parallel_tool_calls")
     encoded = [*map(_encode_tool, tools), *web_search]
     if not encoded:

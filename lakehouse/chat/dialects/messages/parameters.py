@@ -102,6 +102,9 @@ def _encode_sampling(request: Request, extra: JsonObject, quirks: Quirks, change
             if sent[name] == 1:
                 sent[name] = None
                 break
+    if quirks.max_temperature is not None and (sent["temperature"] or 0) > quirks.max_temperature:
+        sent["temperature"] = quirks.max_temperature
+        changes.adjust("temperature")
     for name, value in given.items():
         if sent[name] is None:
             changes.leave_out(name, value)

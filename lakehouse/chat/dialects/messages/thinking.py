@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.encoding.thinking import get_think_field, resolve_think
+from lakehouse.chat.dialects.encoding.tool_choice import parse_tool_choice
 from lakehouse.chat.dialects.lenient_json import JsonObject
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
@@ -34,11 +35,15 @@ def encode_thinking(request: Request, quirks: Quirks, *, limit: int, changes: Ch
     """Return `thinking` and `output_config`. `limit` is the `max_tokens` that is sent.
 
     A budget must be less than `max_tokens`. A limit that is too small for the smallest budget is rejected: a larger one
-    would spend more than the caller allowed. An effort has no such constraint.
+    would spend more than the caller allowed. An effort has no such constraint. Thinking is turned off where the provider
+    rejects it together with the forced call of a tool.
     """
     think, field = resolve_think(request, quirks), get_think_field(request)
     if think is None:
         return {}
+    if think is not False and quirks.messages_thinking != "always" and _is_call_forced(request, quirks):
+        changes.leave_out(field)
+        return {"thinking": {"type": "disabled"}}
     if think is False:
         if quirks.messages_thinking != "always":
             return {"thinking": {"type": "disabled"}}
@@ -53,6 +58,14 @@ def encode_thinking(request: Request, quirks: Quirks, *, limit: int, changes: Ch
     if effort != level:
         changes.adjust(field)
     return _build_adaptive(effort)
+
+
+def _is_call_forced(request: Request, quirks: Quirks) -> bool:
+    """Return whether `tool_choice` forces a call that the provider rejects while the model thinks. With `format`, the
+    answer tool decides about the choice."""
+    if quirks.forced_tools_while_thinking or request.format is not None:
+        return False
+    return parse_tool_choice(request, quirks).forces_call
 
 
 def _build_budget(level: str | None, field: str, limit: int) -> JsonObject:

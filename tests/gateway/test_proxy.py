@@ -515,7 +515,7 @@ async def test_a_response_that_breaks_off_is_broken_for_the_client(wire: bytes) 
 
 
 async def _reset(visit: ServiceRequest) -> None:
-    visit.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    visit.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     await visit.stream.aclose()
 
 

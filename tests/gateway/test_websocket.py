@@ -228,7 +228,7 @@ async def test_a_service_may_just_hang_up_when_the_client_has_closed(how: str) -
         frames = await agree(visit)
         assert isinstance(await frames.next(), CloseConnection)
         if how == "reset":
-            visit.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            visit.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         await visit.stream.aclose()
 
     async with open_gateway() as up, await up.connect() as client:

@@ -263,7 +263,7 @@ async def test_an_upstream_that_crawls_through_an_upload_is_a_504(
     taker: Callable[[HttpStream], Awaitable[None]], limit: float, framing: bytes, autojump_clock: trio.testing.MockClock
 ) -> None:
     async def take(visit: ServiceRequest) -> None:
-        visit.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        visit.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await taker(visit)
 
     async def upload() -> None:

@@ -49,7 +49,7 @@ from tools.kit.service_with_providers import (
     lines,
     streamed_response,
 )
-from tools.kit.socket_upstream import OK, HttpStream, open_socket_upstream
+from tools.kit.socket_upstream import OK, RawConnection, open_socket_upstream
 from tools.kit.websocket_frames import Frames, accept_key
 
 PEM = Path(__file__).parents[2] / "tests" / "data" / "tls" / "localhost.pem"
@@ -532,10 +532,10 @@ class Pieces:
         return self.left.pop()
 
 
-async def takes_all(wire: HttpStream) -> None:
+async def takes_all(wire: RawConnection) -> None:
     """Answer when the end of the body has come, and the next request on the same connection."""
     while True:
-        head = await wire.head()
+        head = await wire.read_head()
         if b"chunked" in head:
             await wire.until(b"0\r\n\r\n")
         await wire.send(OK + b"Content-Length: 5\r\n\r\n")

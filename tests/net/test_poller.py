@@ -17,7 +17,7 @@ from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.request import UpstreamRequest
 from lakehouse.upstream.response import UpstreamResponse
-from tools.kit.socket_upstream import OK, HttpStream, open_socket_upstream
+from tools.kit.socket_upstream import OK, RawConnection, open_socket_upstream
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -75,9 +75,9 @@ class Looking:
 
 def sending(
     *pieces: bytes, then: Callable[[], Awaitable[None]] = trio.sleep_forever
-) -> Callable[[HttpStream], Awaitable[None]]:
-    async def script(wire: HttpStream) -> None:
-        await wire.head()
+) -> Callable[[RawConnection], Awaitable[None]]:
+    async def script(wire: RawConnection) -> None:
+        await wire.read_head()
         await wire.send(CHUNKED)
         for data in pieces:
             await trio.sleep(0.01)
@@ -146,8 +146,8 @@ async def test_its_deadline_is_the_one_that_was_said_last(reactor: Reactor) -> N
 async def test_cancelled_it_is_forgotten_and_nothing_is_lost(reactor: Reactor) -> None:
     more = trio.Event()
 
-    async def script(wire: HttpStream) -> None:
-        await wire.head()
+    async def script(wire: RawConnection) -> None:
+        await wire.read_head()
         await wire.send(CHUNKED)
         await more.wait()
         await wire.send(piece(b"a"))

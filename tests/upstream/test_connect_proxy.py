@@ -30,7 +30,7 @@ from lakehouse.upstream.request import UpstreamRequest
 from tools.kit.in_process_service import client_of, make_config, open_service
 from tools.kit.service_with_providers import HELLO, completion, ollama
 from tools.kit.socket_upstream import HELLO as HELLO_ANSWER
-from tools.kit.socket_upstream import HttpStream, hello, open_socket_upstream
+from tools.kit.socket_upstream import RawConnection, hello, open_socket_upstream
 
 NOWHERE = 9
 """A port that nobody listens on."""
@@ -59,8 +59,8 @@ class Tunnels:
 async def tunnelling(to: int, answer: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n") -> AsyncIterator[Tunnels]:
     tunnels = Tunnels()
 
-    async def script(wire: HttpStream) -> None:
-        tunnels.heads.append((await wire.head()).decode())
+    async def script(wire: RawConnection) -> None:
+        tunnels.heads.append((await wire.read_head()).decode())
         for position in range(len(answer)):  # in the smallest pieces that there are
             await wire.send(answer[position : position + 1])
         if b" 200 " not in answer or to == NOWHERE:
@@ -79,7 +79,7 @@ async def tunnelling(to: int, answer: bytes = b"HTTP/1.1 200 Connection establis
         yield tunnels
 
 
-async def _copy(wire: HttpStream, behind: trio.SocketStream, scope: trio.CancelScope) -> None:
+async def _copy(wire: RawConnection, behind: trio.SocketStream, scope: trio.CancelScope) -> None:
     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         while data := await wire.receive():
             await behind.send_all(data)
@@ -109,9 +109,9 @@ class TestTunnels:
         server, client = contexts(authority, "api.provider.example")
         seen: list[bytes] = []
 
-        async def script(wire: HttpStream) -> None:
+        async def script(wire: RawConnection) -> None:
             while True:
-                seen.append(await wire.head())
+                seen.append(await wire.read_head())
                 await wire.send(HELLO_ANSWER)
 
         async with open_socket_upstream(script, tls=server) as port, tunnelling(port) as tunnels:
@@ -165,8 +165,8 @@ class TestTunnels:
         ],
     )
     async def test_a_proxy_that_does_not(self, answer: bytes, why: str, retryable: bool) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(answer)
 
         async with open_socket_upstream(script) as port:
@@ -196,8 +196,8 @@ class TestTunnels:
                 await get(there)
 
     async def test_a_silent_proxy_is_given_up(self, autojump_clock: trio.testing.MockClock) -> None:
-        async def silent(wire: HttpStream) -> None:
-            await wire.head()
+        async def silent(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.receive()
 
         async with open_socket_upstream(silent) as port:
@@ -211,8 +211,8 @@ class TestTunnels:
     async def test_whoever_leaves_meanwhile_leaves_nothing(self) -> None:
         asked, left = trio.Event(), trio.Event()
 
-        async def silent(wire: HttpStream) -> None:
-            await wire.head()
+        async def silent(wire: RawConnection) -> None:
+            await wire.read_head()
             asked.set()
             assert await wire.receive() == b""
             left.set()
@@ -353,9 +353,9 @@ class TestService:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         body = json.dumps(completion()).encode()
 
-        async def script(wire: HttpStream) -> None:
+        async def script(wire: RawConnection) -> None:
             while True:
-                head = await wire.head()
+                head = await wire.read_head()
                 length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
                 while length:
                     length -= len(await wire.receive(length))

@@ -16,7 +16,7 @@ from lakehouse.core.errors import ErrTimeout, ErrUpstream
 from lakehouse.testing.upstreams import ReceivedRequest, open_upstream, respond
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
-from tools.kit.socket_upstream import HELLO, OK, HttpStream, hello, open_socket_upstream
+from tools.kit.socket_upstream import HELLO, OK, RawConnection, hello, open_socket_upstream
 
 made: list[Upstream] = []
 
@@ -37,9 +37,9 @@ def to(*urls: str, **limits: float) -> Transport:
 async def test_a_request_arrives_as_it_was_written() -> None:
     heads: list[bytes] = []
 
-    async def script(wire: HttpStream) -> None:
+    async def script(wire: RawConnection) -> None:
         while True:
-            heads.append(await wire.head())
+            heads.append(await wire.read_head())
             await wire.until(b"{}")
             await wire.send(HELLO)
 
@@ -61,8 +61,8 @@ async def test_a_request_arrives_as_it_was_written() -> None:
 
 
 async def test_an_answer_is_handed_on_as_it_came() -> None:
-    async def script(wire: HttpStream) -> None:
-        await wire.head()
+    async def script(wire: RawConnection) -> None:
+        await wire.read_head()
         await wire.send(b"HTTP/1.1 200 Fine\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nContent-Length: 5\r\n\r\nhello")
         await wire.receive()
 
@@ -105,8 +105,8 @@ async def test_httpx_client_over_it() -> None:
 
 
 async def test_each_origin_has_its_upstream() -> None:
-    async def other(wire: HttpStream) -> None:
-        await wire.head()
+    async def other(wire: RawConnection) -> None:
+        await wire.read_head()
         await wire.send(OK + b"Content-Length: 5\r\n\r\nother")
         await wire.receive()
 
@@ -125,8 +125,8 @@ async def test_each_origin_has_its_upstream() -> None:
 async def test_a_body_that_streams(length: int | None) -> None:
     heads: list[bytes] = []
 
-    async def script(wire: HttpStream) -> None:
-        heads.append(await wire.head())
+    async def script(wire: RawConnection) -> None:
+        heads.append(await wire.read_head())
         heads.append(await wire.until(b"0\r\n\r\n" if length is None else b"def"))
         await wire.send(HELLO)
         await wire.receive()
@@ -148,8 +148,8 @@ async def test_a_body_that_streams(length: int | None) -> None:
 
 
 async def test_a_stream_left_early_leaves_no_rubbish_and_no_connection() -> None:
-    async def script(wire: HttpStream) -> None:
-        await wire.head()
+    async def script(wire: RawConnection) -> None:
+        await wire.read_head()
         await wire.send(OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
         assert await wire.receive() == b""
 
@@ -168,8 +168,8 @@ async def test_a_stream_left_early_leaves_no_rubbish_and_no_connection() -> None
 
 
 async def test_failures_are_ours(autojump_clock: trio.testing.MockClock) -> None:
-    async def script(wire: HttpStream) -> None:
-        head = await wire.head()
+    async def script(wire: RawConnection) -> None:
+        head = await wire.read_head()
         if b"/silent" not in head:
             await wire.send(OK + b"Content-Length: 9\r\n\r\nhello")
             return
@@ -189,8 +189,8 @@ async def test_the_request_context_is_kept_up_to_date() -> None:
     phases: list[str] = []
     context = RequestContext(id="1", method="POST", path="/", started=0)
 
-    async def script(wire: HttpStream) -> None:
-        await wire.head()
+    async def script(wire: RawConnection) -> None:
+        await wire.read_head()
         await trio.testing.wait_all_tasks_blocked()
         phases.append(context.phase)
         await wire.send(HELLO)
@@ -203,8 +203,8 @@ async def test_the_request_context_is_kept_up_to_date() -> None:
 
 
 async def test_a_cancelled_call_leaves_nothing() -> None:
-    async def script(wire: HttpStream) -> None:
-        await wire.head()
+    async def script(wire: RawConnection) -> None:
+        await wire.read_head()
         assert await wire.receive() == b""
 
     async with (

@@ -26,7 +26,7 @@ from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.request import RequestBody, UpstreamRequest, encode_request
 from lakehouse.upstream.response import StaleConnection, UpstreamResponse
 from lakehouse.upstream.response_parser import ResponseParser
-from tools.kit.socket_upstream import HELLO, OK, HttpStream, hello, open_socket_upstream
+from tools.kit.socket_upstream import HELLO, OK, RawConnection, hello, open_socket_upstream
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ class TestReuse:
     async def test_head_and_body_leave_together_and_the_connection_is_used_again(self) -> None:
         seen: list[tuple[int, bytes]] = []
 
-        async def script(wire: HttpStream) -> None:
+        async def script(wire: RawConnection) -> None:
             while data := await wire.receive():
                 seen.append((wire.number, data))
                 await wire.send(HELLO)
@@ -121,10 +121,10 @@ class TestReuse:
         served: list[int] = []
         gone: list[int] = []
 
-        async def script(wire: HttpStream) -> None:
+        async def script(wire: RawConnection) -> None:
             try:
                 while True:
-                    await wire.head()
+                    await wire.read_head()
                     served.append(wire.number)
                     await trio.sleep(1 + wire.number)
                     await wire.send(HELLO)
@@ -154,8 +154,8 @@ class TestReuse:
 
     @pytest.mark.parametrize("how", ["end", "reset", "farewell"])
     async def test_an_idle_connection_that_ended_is_not_used(self, how: str) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(HELLO)
             if wire.number == 0:
                 if how == "reset":
@@ -164,7 +164,7 @@ class TestReuse:
                     await wire.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
                     await wire.receive()
                 return
-            await wire.head()
+            await wire.read_head()
 
         async with open_socket_upstream(script) as port:
             upstream = at(port)
@@ -176,8 +176,8 @@ class TestReuse:
         "raw", [HELLO + b"more", OK + b"Connection: close\r\nContent-Length: 5\r\n\r\nhello", OK + b"\r\nhello"]
     )
     async def test_a_connection_that_is_out_of_step_or_to_be_closed_is_closed(self, raw: bytes) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(raw)
             if raw.startswith(OK + b"\r\n"):
                 return
@@ -189,9 +189,9 @@ class TestReuse:
             assert (upstream.in_use, upstream.idle) == (0, 0)
 
     async def test_answers_without_a_body_keep_the_connection(self) -> None:
-        async def script(wire: HttpStream) -> None:
+        async def script(wire: RawConnection) -> None:
             while True:
-                head = await wire.head()
+                head = await wire.read_head()
                 if head.startswith(b"HEAD"):
                     await wire.send(OK + b"Content-Length: 5\r\n\r\n")
                 elif b"/304" in head:
@@ -209,8 +209,8 @@ class TestReuse:
     async def test_leaving_early_closes_the_connection(self) -> None:
         left = trio.Event()
 
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(OK + b"Content-Length: 100\r\n\r\nhello")
             assert await wire.receive() == b""
             left.set()
@@ -227,8 +227,8 @@ class TestReuse:
             assert upstream.in_use == 0
 
     async def test_an_answer_that_was_forgotten_is_given_back_and_told_of(self) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(OK + b"Content-Length: 9\r\n\r\n")
             assert await wire.receive() == b""
 
@@ -256,11 +256,11 @@ class TestSecondTry:
     def script(
         asked: list[tuple[int, bytes]], before_the_end: bytes = b"", after: float = 0, *, reset: bool = False
     ) -> object:
-        async def script(wire: HttpStream) -> None:
-            head = await wire.head()
+        async def script(wire: RawConnection) -> None:
+            head = await wire.read_head()
             asked.append((wire.number, head.split()[0]))
             await wire.send(HELLO)
-            head = await wire.head()
+            head = await wire.read_head()
             asked.append((wire.number, head.split()[0]))
             if wire.number:
                 await wire.send(HELLO)
@@ -312,10 +312,10 @@ class TestSecondTry:
     async def test_is_not_made_on_a_connection_that_was_new(self) -> None:
         accepted = 0
 
-        async def script(wire: HttpStream) -> None:
+        async def script(wire: RawConnection) -> None:
             nonlocal accepted
             accepted += 1
-            await wire.head()
+            await wire.read_head()
 
         async with open_socket_upstream(script) as port:
             with pytest.raises(ErrUpstream, match="closed the connection without an answer"):
@@ -334,9 +334,9 @@ class TestSecondTry:
     async def test_is_not_risked_for_a_body_that_streams(self, autojump_clock: trio.testing.MockClock) -> None:
         used: list[int] = []
 
-        async def script(wire: HttpStream) -> None:
+        async def script(wire: RawConnection) -> None:
             while True:
-                if b"Content-Length: 1" in await wire.head():
+                if b"Content-Length: 1" in await wire.read_head():
                     await wire.until(b"a")
                 used.append(wire.number)
                 await wire.send(HELLO)
@@ -415,8 +415,8 @@ class TestFailures:
         ],
     )
     async def test_rubbish(self, raw: bytes, why: str) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(raw)
             assert await wire.receive() == b""
 
@@ -434,8 +434,8 @@ class TestFailures:
     async def test_a_body_that_breaks_off(self, framing: bytes, reset: bool) -> None:
         seen = trio.Event()
 
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(OK + framing)
             await seen.wait()
             if reset:
@@ -513,8 +513,8 @@ class TestTime:
         by_default.clear()
 
     async def test_a_silent_upstream(self, autojump_clock: trio.testing.MockClock) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(b"HTTP/1.1 200")  # a beginning is no head
             await wire.receive()
 
@@ -530,8 +530,8 @@ class TestTime:
             assert upstream.in_use == 0
 
     async def test_an_interim_answer_does_not_win_time(self, autojump_clock: trio.testing.MockClock) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             for _ in range(8):
                 await trio.sleep(1)
                 await wire.send(b"HTTP/1.1 102 Processing\r\n\r\n")
@@ -541,8 +541,8 @@ class TestTime:
                 await get(at(port, response_timeout=5))
 
     async def test_a_stream_that_stops_and_one_that_goes_on(self, autojump_clock: trio.testing.MockClock) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(OK + b"Transfer-Encoding: chunked\r\n\r\n")
             for _ in range(20):
                 await trio.sleep(4)
@@ -564,7 +564,7 @@ class TestTime:
             assert upstream.in_use == 0
 
     async def test_a_connection_that_does_not_come_about(self, autojump_clock: trio.testing.MockClock) -> None:
-        async def script(wire: HttpStream) -> None:
+        async def script(wire: RawConnection) -> None:
             await wire.receive()
             await trio.sleep_forever()  # never says a word of TLS
 
@@ -579,8 +579,8 @@ class TestTime:
             assert upstream.in_use == 0
 
     async def test_an_upstream_that_stops_taking(self, autojump_clock: trio.testing.MockClock) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await trio.sleep_forever()
 
         endless = [b"x" * 65536] * 1000
@@ -608,7 +608,7 @@ class TestTime:
                 await trio.sleep(20)
                 return await super().receive()
 
-        async def script(wire: HttpStream) -> None:
+        async def script(wire: RawConnection) -> None:
             await wire.until(b"0\r\n\r\n")
             await trio.sleep(4.9)
             await wire.send(HELLO)
@@ -621,8 +621,8 @@ class TestTime:
                 await get(at(port, idle_timeout=10), b"POST", Slow([b"a"]))
 
     async def test_without_limits_nothing_is_cut(self, autojump_clock: trio.testing.MockClock) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await trio.sleep(10_000)
             await wire.send(HELLO)
 
@@ -633,8 +633,8 @@ class TestTime:
 
 class TestBothWays:
     async def test_an_echo_answers_while_it_is_asked(self) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(OK + b"Transfer-Encoding: chunked\r\n\r\n")
             while True:
                 piece = await wire.until(b"\r\n") + await wire.until(b"\r\n")
@@ -664,8 +664,8 @@ class TestBothWays:
     @pytest.mark.parametrize("way", ["request", "exchange"])
     @pytest.mark.parametrize("close", [True, False])
     async def test_an_early_refusal_is_delivered_and_stops_the_upload(self, way: str, close: bool) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
             if close:
                 return  # with the upload unread: the client's kernel gets a reset
@@ -689,8 +689,8 @@ class TestBothWays:
             assert (upstream.in_use, upstream.idle) == (0, 0)
 
     async def test_a_refusal_of_many_bytes_is_delivered_as_well(self) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
             await trio.sleep_forever()
 
@@ -705,9 +705,9 @@ class TestBothWays:
         content = random.Random(1).randbytes(3_000_000)
         got = b""
 
-        async def script(wire: HttpStream) -> None:
+        async def script(wire: RawConnection) -> None:
             nonlocal got
-            head = await wire.head()
+            head = await wire.read_head()
             if length is None:
                 assert b"Transfer-Encoding: chunked\r\n" in head
                 while size := int(await wire.until(b"\r\n"), 16):
@@ -721,7 +721,7 @@ class TestBothWays:
                 while len(got) < length:
                     got += await wire.receive()
             await wire.send(HELLO)
-            await wire.head()
+            await wire.read_head()
 
         pieces = [content[i : i + 70_001] for i in range(0, len(content), 70_001)]
         async with open_socket_upstream(script) as port:
@@ -746,8 +746,8 @@ class TestBothWays:
         body.taken = 0
         ended = trio.Event()
 
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             with suppress(trio.BrokenResourceError):  # a request that is not all out ends in a reset
                 while await wire.receive():
                     pass
@@ -761,8 +761,8 @@ class TestBothWays:
             assert (upstream.in_use, upstream.idle) == (0, 0)
 
     async def test_a_body_that_fails_when_the_answer_has_begun_leaves_nothing(self) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(OK + b"Content-Length: 3\r\n\r\n")
             while await wire.receive():
                 pass
@@ -781,7 +781,7 @@ class TestBothWays:
             assert (upstream.in_use, upstream.idle) == (0, 0)
 
     async def test_the_last_declared_byte_ends_a_body_for_the_upstream(self) -> None:
-        async def script(wire: HttpStream) -> None:
+        async def script(wire: RawConnection) -> None:
             await wire.until(b"abc")
             await wire.send(HELLO)
             await wire.receive()
@@ -794,8 +794,8 @@ class TestBothWays:
             assert (upstream.in_use, upstream.idle) == (0, 1), "whether or not the caller says so, it has ended"
 
     async def test_an_error_in_the_block_ends_the_upload(self) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(OK + b"Content-Length: 3\r\n\r\n")
             await wire.receive()
 
@@ -820,8 +820,8 @@ class TestUpgrade:
     SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
     async def test_the_raw_stream_begins_behind_the_head(self) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(self.SWITCH + b"welcome")
             while data := await wire.receive():
                 await wire.send(data.upper())
@@ -851,8 +851,8 @@ class TestUpgrade:
                 response.upgrade()
 
     async def test_closing_wakes_who_waits(self) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(self.SWITCH)
             await wire.receive()
 
@@ -869,8 +869,8 @@ class TestUpgrade:
                 stream.close()
 
     async def test_a_switch_that_nobody_takes_is_closed(self) -> None:
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.send(self.SWITCH)
             assert await wire.receive() == b""
 
@@ -885,9 +885,9 @@ class TestQueue:
     async def test_order_bound_and_leaving(self) -> None:
         release = trio.Event()
 
-        async def script(wire: HttpStream) -> None:
+        async def script(wire: RawConnection) -> None:
             while True:
-                await wire.head()
+                await wire.read_head()
                 await release.wait()
                 await wire.send(HELLO)
 
@@ -950,11 +950,11 @@ class Flaky:
         self.chance = random.Random(seed)
         self.connections = self.done = self.aborted = 0
 
-    async def script(self, wire: HttpStream) -> None:
+    async def script(self, wire: RawConnection) -> None:
         self.connections += 1
         try:
             while True:
-                if b"chunked" in await wire.head():
+                if b"chunked" in await wire.read_head():
                     await wire.until(b"0\r\n\r\n")
                 await trio.sleep(self.chance.random() * 0.002)
                 await wire.send(OK + b"Content-Length: 20\r\n\r\n" + b"x" * 10)
@@ -1022,8 +1022,8 @@ class TestNothingIsLeft:
     async def test_a_cancelled_request_closes_its_socket_at_once(self) -> None:
         closed = trio.Event()
 
-        async def script(wire: HttpStream) -> None:
-            await wire.head()
+        async def script(wire: RawConnection) -> None:
+            await wire.read_head()
             await wire.receive()
             closed.set()
 
@@ -1040,10 +1040,10 @@ class TestNothingIsLeft:
     async def test_who_is_cancelled_already_sends_nothing(self) -> None:
         asked = 0
 
-        async def script(wire: HttpStream) -> None:
+        async def script(wire: RawConnection) -> None:
             nonlocal asked
             while True:
-                await wire.head()
+                await wire.read_head()
                 asked += 1
                 await wire.send(HELLO)
 

@@ -23,7 +23,7 @@ from tools.kit.dispatcher_over_sockets import chunked, ollama_body, open_dispatc
 from tools.kit.fake_providers import OLLAMA_END, ask, ollama_line
 from tools.kit.gateway_services import ServiceRequest, answer_ok, open_gateway
 from tools.kit.service_with_providers import ollama, open_service_with_providers
-from tools.kit.socket_upstream import HELLO, HttpStream, open_socket_upstream
+from tools.kit.socket_upstream import HELLO, RawConnection, open_socket_upstream
 
 KEY = [(b"Idempotency-Key", b"a1")]
 
@@ -48,20 +48,20 @@ LARGE = bytes(6 * 1024 * 1024)
 BODIES = {"no body": b"", "a small body": b"body", "a large body": LARGE}
 
 
-async def nothing(wire: HttpStream) -> None:
+async def nothing(wire: RawConnection) -> None:
     """Not a byte of it is read: closing resets the connection."""
-    await trio.lowlevel.wait_readable(wire.stream.socket)  # type: ignore[union-attr]
+    await trio.lowlevel.wait_readable(wire.socket)
 
 
-async def a_part(wire: HttpStream) -> None:
+async def a_part(wire: RawConnection) -> None:
     await wire.receive(1)
 
 
-async def the_head(wire: HttpStream) -> None:
-    await wire.head()
+async def the_head(wire: RawConnection) -> None:
+    await wire.read_head()
 
 
-READ: dict[str, Callable[[HttpStream], Awaitable[None]]] = {
+READ: dict[str, Callable[[RawConnection], Awaitable[None]]] = {
     "nothing read": nothing,
     "a byte read": a_part,
     "the head read": the_head,
@@ -71,14 +71,14 @@ READ: dict[str, Callable[[HttpStream], Awaitable[None]]] = {
 class Upended:
     """An upstream whose first connection ends at its second request; it counts the requests that arrive."""
 
-    def __init__(self, read: Callable[[HttpStream], Awaitable[None]], *, reset: bool, after: float = 0) -> None:
+    def __init__(self, read: Callable[[RawConnection], Awaitable[None]], *, reset: bool, after: float = 0) -> None:
         self.arrived = 0
         self._read = read
         self._reset = reset
         self._after = after
 
-    async def __call__(self, wire: HttpStream) -> None:
-        await wire.head()
+    async def __call__(self, wire: RawConnection) -> None:
+        await wire.read_head()
         self.arrived += 1
         await wire.send(HELLO)
         if wire.number:
@@ -128,7 +128,7 @@ async def test_the_method_or_a_key_decides(
 async def test_what_was_read_of_it_and_its_size_do_not_matter(
     method: bytes,
     headers: list[tuple[bytes, bytes]],
-    read: Callable[[HttpStream], Awaitable[None]],
+    read: Callable[[RawConnection], Awaitable[None]],
     content: bytes,
     *,
     repeated: bool,
@@ -148,9 +148,9 @@ async def test_a_connection_that_ended_while_it_was_idle_is_not_used(method: byt
     """Nothing was written to it, so the request is sent once, on a new connection."""
     arrived = 0
 
-    async def one_answer(wire: HttpStream) -> None:
+    async def one_answer(wire: RawConnection) -> None:
         nonlocal arrived
-        await wire.head()
+        await wire.read_head()
         arrived += 1
         await wire.send(HELLO)
 

@@ -14,7 +14,7 @@ from lakehouse.core.errors import ErrUpstream
 from lakehouse.upstream.connect import default_context
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.request import UpstreamRequest
-from tools.kit.socket_upstream import HELLO, OK, HttpStream, hello, open_socket_upstream
+from tools.kit.socket_upstream import HELLO, OK, RawConnection, hello, open_socket_upstream
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ async def test_a_certificate_that_is_good_and_the_connection_used_again(
 ) -> None:
     connections: set[int] = set()
 
-    async def script(wire: HttpStream) -> None:
+    async def script(wire: RawConnection) -> None:
         connections.add(wire.number)
         await hello(wire)
 
@@ -101,7 +101,7 @@ def test_the_default_context_verifies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_who_does_not_speak_tls() -> None:
-    async def script(wire: HttpStream) -> None:
+    async def script(wire: RawConnection) -> None:
         await wire.receive()
         await wire.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
@@ -116,8 +116,8 @@ async def test_who_does_not_speak_tls() -> None:
 async def test_a_body_without_length_is_whole_only_if_tls_says_so(
     authority: trustme.CA, ours: ssl.SSLContext, goodbye: bool
 ) -> None:
-    async def script(wire: HttpStream) -> None:
-        await wire.head()
+    async def script(wire: RawConnection) -> None:
+        await wire.read_head()
         await wire.send(OK + b"\r\nhello")
         assert isinstance(wire.stream, trio.SSLStream)
         if goodbye:
@@ -136,8 +136,8 @@ async def test_a_body_without_length_is_whole_only_if_tls_says_so(
 
 
 async def test_an_idle_connection_that_ended_is_not_used(authority: trustme.CA, ours: ssl.SSLContext) -> None:
-    async def script(wire: HttpStream) -> None:
-        await wire.head()
+    async def script(wire: RawConnection) -> None:
+        await wire.read_head()
         await wire.send(HELLO)
 
     async with open_socket_upstream(script, tls=theirs(authority, "127.0.0.1")) as port:
@@ -149,8 +149,8 @@ async def test_an_idle_connection_that_ended_is_not_used(authority: trustme.CA, 
 
 
 async def test_many_bytes_both_ways_at_once(authority: trustme.CA, ours: ssl.SSLContext) -> None:
-    async def script(wire: HttpStream) -> None:
-        await wire.head()
+    async def script(wire: RawConnection) -> None:
+        await wire.read_head()
         await wire.send(OK + b"Content-Length: 4000000\r\n\r\n")
         left = 4_000_000
         while left:
@@ -180,9 +180,9 @@ async def test_a_large_body_of_bytes(authority: trustme.CA, ours: ssl.SSLContext
     content = bytes(range(256)) * 40_000
     got = 0
 
-    async def script(wire: HttpStream) -> None:
+    async def script(wire: RawConnection) -> None:
         nonlocal got
-        await wire.head()
+        await wire.read_head()
         while got < len(content):
             data = await wire.receive()
             assert data == content[got : got + len(data)]
@@ -198,8 +198,8 @@ async def test_a_large_body_of_bytes(authority: trustme.CA, ours: ssl.SSLContext
 
 
 async def test_an_upgraded_connection(authority: trustme.CA, ours: ssl.SSLContext) -> None:
-    async def script(wire: HttpStream) -> None:
-        await wire.head()
+    async def script(wire: RawConnection) -> None:
+        await wire.read_head()
         await wire.send(b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhi")
         while data := await wire.receive():
             await wire.send(data)
@@ -219,7 +219,7 @@ async def test_an_upgraded_connection(authority: trustme.CA, ours: ssl.SSLContex
 async def test_cancelled_in_the_handshake(ours: ssl.SSLContext) -> None:
     left = trio.Event()
 
-    async def script(wire: HttpStream) -> None:
+    async def script(wire: RawConnection) -> None:
         while await wire.receive():
             pass
         left.set()

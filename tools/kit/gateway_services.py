@@ -11,11 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Self
 
-import hypercorn.trio
 import trio
-from hypercorn.config import Config
 
 from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
 from lakehouse.asgi.router import Router
@@ -26,7 +23,9 @@ from lakehouse.core.context import RequestContext
 from lakehouse.gateway.gateway import NO_APPS, Gateway
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.server_state import open_server_state
-from tools.kit.proxy_tables import Pairs
+from tools.kit.http_stream import HttpStream as HttpStream
+from tools.kit.http_stream import Pairs as Pairs
+from tools.kit.hypercorn_server import open_hypercorn
 
 NAMES = ("storaged", "catalogd", "ingestd", "queryd", "vectord", "embedd", "pathwayd", "matrixd", "observerd")
 
@@ -34,90 +33,6 @@ TEST_TIMEOUT = 20.0
 """Seconds for a whole test: one that hangs fails, and says where."""
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-class HttpStream:
-    """A socket that is read in HTTP's units."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self._buffer = b""
-
-    async def send(self, data: bytes) -> None:
-        await self.stream.send_all(data)
-
-    @property
-    def waiting(self) -> bytes:
-        """What has come and was not read."""
-        return self._buffer
-
-    async def some(self) -> bytes:
-        """What has come, or the next that comes; b"" at the end."""
-        data, self._buffer = self._buffer, b""
-        return data or await self.stream.receive_some(65536)
-
-    async def until(self, mark: bytes) -> bytes:
-        """Everything up to and with the mark. Raises EOFError at the end of the stream."""
-        while mark not in self._buffer:
-            data = await self.stream.receive_some(65536)
-            if not data:
-                raise EOFError(self._buffer)
-            self._buffer += data
-        found, _, self._buffer = self._buffer.partition(mark)
-        return found + mark
-
-    async def exactly(self, size: int) -> bytes:
-        while len(self._buffer) < size:
-            data = await self.stream.receive_some(65536)
-            if not data:
-                raise EOFError(self._buffer)
-            self._buffer += data
-        found, self._buffer = self._buffer[:size], self._buffer[size:]
-        return found
-
-    async def head(self) -> tuple[bytes, Pairs]:
-        """A start line, and headers with lower-case names."""
-        start, *lines = (await self.until(b"\r\n\r\n"))[:-4].split(b"\r\n")
-        parts = [line.partition(b":") for line in lines]
-        return start, [(name.lower(), value.strip()) for name, _, value in parts]
-
-    async def body(self, headers: Pairs, *, until_close: bool = False) -> bytes:
-        """The body that these headers announce. Raises EOFError if it breaks off."""
-        self.trailers = b""
-        fields = dict(headers)
-        if fields.get(b"transfer-encoding") == b"chunked":
-            assert b"content-length" not in fields, "two lengths"
-            chunks = []
-            while chunk := await self.chunk():
-                chunks.append(chunk)
-            return b"".join(chunks)
-        if b"content-length" in fields:
-            return await self.exactly(int(fields[b"content-length"]))
-        if not until_close:
-            return b""
-        pieces = []
-        while data := await self.some():
-            pieces.append(data)
-        return b"".join(pieces)
-
-    async def chunk(self) -> bytes:
-        """The next chunk; b"" after the last, with what followed it in `trailers`."""
-        size = int((await self.until(b"\r\n")).split(b";")[0], 16)
-        if size:
-            return (await self.exactly(size + 2))[:-2]
-        self.trailers = b""
-        while (line := await self.until(b"\r\n")) != b"\r\n":
-            self.trailers += line
-        return b""
-
-    trailers = b""
-
-    async def is_over(self) -> bool:
-        """Whether the other side has ended the connection, sending nothing more."""
-        try:
-            return not await self.some()
-        except trio.BrokenResourceError:
-            return True
 
 
 @dataclass
@@ -136,13 +51,7 @@ class Answer:
 
 
 class Client(HttpStream):
-    """A client's connection to the door."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await trio.aclose_forcefully(self.stream)
+    """A client's connection to the gateway."""
 
     async def ask(self, target: bytes | str, *, method: str = "GET", headers: str = "", body: bytes = b"") -> Answer:
         """Send a request in one piece and read the whole answer."""
@@ -288,16 +197,11 @@ async def serve_ours(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str
 
 @asynccontextmanager
 async def serve_hypercorn(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str, int]]:
-    """Hypercorn as it comes."""
-    config = Config()
-    config.bind = ["127.0.0.1:0"]
-    config.accesslog = config.errorlog = None
-    stop = trio.Event()
-    serve = partial(hypercorn.trio.serve, app, config, shutdown_trigger=stop.wait, mode="asgi")  # type: ignore[arg-type]
-    urls = await nursery.start(serve)
-    host, _, port = urls[0].rpartition("/")[2].rpartition(":")
-    yield host, int(port)
-    nursery.cancel_scope.cancel()
+    """Stock Hypercorn, ended with the nursery."""
+    async with open_hypercorn(app) as url:
+        host, _, port = url.rpartition("/")[2].rpartition(":")
+        yield host, int(port)
+        nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-Pairs = list[tuple[bytes, bytes]]
+from tools.kit.http_stream import Pairs as Pairs
 
 
 def pairs(text: str) -> Pairs:

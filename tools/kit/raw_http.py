@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
-import hypercorn
-import hypercorn.trio
 import trio
 
 from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
@@ -23,6 +19,8 @@ from lakehouse.core.context import RequestContext
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.limits import Limits
 from lakehouse.server.server_state import ServerState, open_server_state
+from tools.kit.http_stream import HttpStream
+from tools.kit.hypercorn_server import open_hypercorn
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -90,18 +88,8 @@ class RunningServer:
             return await client.read_all(seconds)
 
 
-class Client:
+class Client(HttpStream):
     """One connection of a client's."""
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self.stream = stream
-        self._kept = b""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await trio.aclose_forcefully(self.stream)
 
     async def send(self, data: bytes) -> None:
         """Send, as far as the server takes it."""
@@ -110,7 +98,7 @@ class Client:
 
     async def read_all(self, seconds: float = 1.0) -> bytes:
         """Everything until the connection ends (marked <EOF>) or breaks (<RST>), or until the time is over."""
-        out, self._kept = self._kept, b""
+        out, self._buffer = self._buffer, b""
         with trio.move_on_after(seconds):
             try:
                 while data := await self.stream.receive_some(65536):
@@ -121,39 +109,15 @@ class Client:
         return out
 
     async def read_until(self, mark: bytes) -> bytes:
-        """Everything up to and with the mark; what is behind it is kept for the next call."""
+        """Everything up to and with the mark, within 5 seconds."""
         with trio.fail_after(5):
-            while mark not in self._kept:
-                data = await self.stream.receive_some(65536)
-                if not data:
-                    raise EOFError(self._kept)
-                self._kept += data
-        out, found, self._kept = self._kept.partition(mark)
-        return out + found
+            return await self.until(mark)
 
     async def response(self) -> tuple[int, bytes]:
         """One response with a Content-Length: its status and body."""
-        head = await self.read_until(b"\r\n\r\n")
-        size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         with trio.fail_after(5):
-            while len(self._kept) < size:
-                self._kept += await self.stream.receive_some(65536)
-        body, self._kept = self._kept[:size], self._kept[size:]
-        return int(head[9:12]), body
-
-    @property
-    def socket(self) -> trio.socket.SocketType:
-        assert isinstance(self.stream, trio.SocketStream)
-        return self.stream.socket
-
-    def leave(self, how: str) -> None:
-        """Leave without a word: `fin`, `rst` or `half` (no more from this side)."""
-        if how == "half":
-            self.socket.shutdown(socket.SHUT_WR)
-            return
-        if how == "rst":
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.socket.close()
+            start, headers = await self.head()
+            return int(start[9:12]), await self.exactly(int(dict(headers)[b"content-length"]))
 
 
 @asynccontextmanager
@@ -182,18 +146,8 @@ async def serve_app_under_hypercorn(app: App) -> AsyncIterator[RunningServer]:
     ended: list[RequestContext] = []
     active_requests = ActiveRequests()
     line = RequestLifetimeMiddleware(app, active_requests=active_requests, on_end=ended.append)
-    config = hypercorn.Config()
-    config.bind = ["127.0.0.1:0"]
-    config.keep_alive_timeout = 0.3
-    config.graceful_timeout = 0.3
-    config.errorlog = logging.getLogger("tests.hypercorn")
-    stop = trio.Event()
-    async with trio.open_nursery() as nursery:
-        line_app: Any = line  # Hypercorn has types of its own for scopes and events
-        serve: Any = partial(hypercorn.trio.serve, line_app, config, shutdown_trigger=stop.wait)
-        (url,) = await nursery.start(serve)
+    async with open_hypercorn(line, keep_alive_timeout=0.3, graceful_timeout=0.3) as url:
         yield RunningServer(None, int(url.rpartition(":")[2]), line, active_requests, ended)
-        stop.set()
 
 
 async def read_whole_body(receive: Receive) -> bytes:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import gc
-import socket
-import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import trio
 import trio.testing
@@ -27,6 +25,7 @@ from lakehouse.server.server_state import open_server_state
 from tools.kit.faults.profiles import FAST
 from tools.kit.faults.provider import Provider, open_provider
 from tools.kit.faults.recorded_requests import RecordedRequest
+from tools.kit.http_stream import HttpStream
 from tools.kit.lifetime.daemon import Daemon, open_daemon
 
 CONNECTIONS = 4
@@ -123,23 +122,12 @@ class ServiceTestbed:
         return self.census()
 
 
-class Client:
-    """A client that can leave without a word."""
+class Client(HttpStream):
+    """A client that remembers everything it has received in `said`."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
+        super().__init__(stream)
         self.said = b""
-        """Everything that it was sent."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await trio.aclose_forcefully(self.stream)
-
-    async def send(self, data: bytes) -> None:
-        """All of it."""
-        await self.stream.send_all(data)
 
     async def push(self, piece: bytes) -> None:
         """The same piece again and again, until nobody takes any more of it."""
@@ -149,13 +137,14 @@ class Client:
             if timeout.cancelled_caught:
                 return
 
-    async def until(self, mark: bytes) -> None:
-        """Read until this was said."""
+    async def until(self, mark: bytes) -> bytes:
+        """Read until `said` has the mark in it."""
         while mark not in self.said:
             data = await self.stream.receive_some(65536)
             if not data:
                 raise EOFError(self.said)
             self.said += data
+        return self.said
 
     async def rest(self) -> bytes:
         """Read to the end, whatever end it is."""
@@ -165,12 +154,6 @@ class Client:
         except trio.BrokenResourceError:
             pass
         return self.said
-
-    def leave(self, how: str) -> None:
-        """Leave: `fin` or `rst`."""
-        if how == "rst":
-            self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.stream.socket.close()
 
 
 @asynccontextmanager

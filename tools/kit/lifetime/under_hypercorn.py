@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import hypercorn
-import hypercorn.trio
 import trio
 
 from lakehouse.runtime.quart_app import create_app
 from tools.kit.faults.provider import Provider, open_provider
+from tools.kit.hypercorn_server import open_hypercorn
 from tools.kit.in_process_service import make_config
 from tools.kit.lifetime.daemon import Daemon, open_daemon
 from tools.kit.lifetime.testbed import SLOW, Client
@@ -63,17 +60,7 @@ async def open_hypercorn_testbed(**tables: dict[str, object]) -> AsyncIterator[H
                     "chatd": {"ollama_url": models.url, **tables.get("chatd", {})},
                 }
             )
-            settings = hypercorn.Config()
-            settings.bind = ["127.0.0.1:0"]
-            settings.graceful_timeout = 0.3
-            settings.keep_alive_timeout = 5
-            settings.errorlog = logging.getLogger("tests.hypercorn")
-            stop = trio.Event()
-            async with trio.open_nursery() as nursery:
-                app: Any = create_app(config)
-                serve: Any = partial(hypercorn.trio.serve, app, settings, shutdown_trigger=stop.wait)
-                (url,) = await nursery.start(serve)
+            async with open_hypercorn(create_app(config), graceful_timeout=0.3) as url:
                 yield HypercornTestbed(int(url.rpartition(":")[2]), models, there)
-                stop.set()
             while models.open or there.open or trio.lowlevel.current_statistics().tasks_living > tasks:
                 await trio.sleep(0.001)

@@ -26,8 +26,8 @@ from lakehouse.local_model.readiness import Readiness
 from lakehouse.process.child import Child
 from lakehouse.process.environment import pick, pick_prefixes
 from lakehouse.process.errors import ChildStartFailed
-from lakehouse.process.slot import Slot
 from lakehouse.process.spec import ChildSpec, RestartPolicy
+from lakehouse.process.supervision.slot import Slot
 
 log = logging.getLogger("lakehouse.local_model")
 

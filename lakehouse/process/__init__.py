@@ -1,0 +1,17 @@
+"""Child processes: start, sandbox, calls, restarts, drain.
+
+Modules:
+
+    spec           the description of a child: program, environment, limits, sandbox, restarts
+    launch         starts the process, in the parent; `environment` selects its variables
+    bootstrap      the program of the process: applies the restrictions, runs the target
+    protocol       the two messages of a start
+    child          the parent's handle on a process: start, readiness, exit, kill
+    log_tail       the last lines of the child's standard error
+    states         the states of children, slots and pooled children, with their transitions
+    errors         the errors of this package
+    tasks          a nursery whose tasks end with a block
+    sandboxing/    restrictions that a child applies to itself
+    calls/         calls to a child and pools of children
+    supervision/   slots, restarts, drain
+"""

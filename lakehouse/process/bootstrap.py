@@ -17,10 +17,10 @@ from typing import Any
 
 import msgspec
 
-from lakehouse.process.death_signal import set_parent_death_signal
 from lakehouse.process.protocol import MAX_LINE, ReadyLine, StartOrder, decode_start, encode_line
-from lakehouse.process.rlimits import apply_limits
-from lakehouse.process.sandbox import SandboxError, apply_sandbox
+from lakehouse.process.sandboxing.death_signal import set_parent_death_signal
+from lakehouse.process.sandboxing.rlimits import apply_limits
+from lakehouse.process.sandboxing.sandbox import SandboxError, apply_sandbox
 from lakehouse.process.spec import OrphanPolicy, SandboxReport
 
 

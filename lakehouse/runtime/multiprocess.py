@@ -16,9 +16,9 @@ from functools import partial
 import trio
 
 from lakehouse.config import Config
-from lakehouse.process.slot import Slot
 from lakehouse.process.spec import ChildSpec, OrphanPolicy, RestartPolicy
-from lakehouse.process.supervisor import supervise
+from lakehouse.process.supervision.slot import Slot
+from lakehouse.process.supervision.supervisor import supervise
 from lakehouse.runtime.preflight import preflight
 from lakehouse.runtime.resources import share_resources
 from lakehouse.runtime.service import bind_addresses

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from lakehouse.process.bootstrap import Startup
-from lakehouse.process.rpc_child import Call, CallError, serve_calls
+from lakehouse.process.calls.rpc_child import Call, CallError, serve_calls
 from lakehouse.process.spec import SandboxReport
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.process.frames import HEADER, Frame, FrameDecoder, FrameError, FrameKind, encode_header
+from lakehouse.process.calls.frames import HEADER, Frame, FrameDecoder, FrameError, FrameKind, encode_header
 
 FRAMES = st.builds(Frame, st.sampled_from(FrameKind), st.integers(0, 2**32 - 1), st.binary(max_size=300))
 

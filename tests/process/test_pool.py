@@ -12,9 +12,9 @@ import msgspec
 import pytest
 import trio
 
+from lakehouse.process.calls.pool import ChildPool, PoolPolicy, open_pool
 from lakehouse.process.child import open_child
 from lakehouse.process.errors import CallFailed, ChildExited, PoolUnavailable
-from lakehouse.process.pool import ChildPool, PoolPolicy, open_pool
 from lakehouse.process.spec import RestartPolicy
 from tools.kit.child_processes import assert_nothing_left, child_spec, is_alive, processor_seconds, wait_until
 

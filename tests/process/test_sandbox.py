@@ -12,10 +12,10 @@ import msgspec
 import pytest
 import trio
 
-from lakehouse.process import landlock, rlimits, sandbox, seccomp
+from lakehouse.process.sandboxing import landlock, rlimits, sandbox, seccomp
 from lakehouse.process.child import open_child
 from lakehouse.process.protocol import ReadyLine
-from lakehouse.process.sandbox import SandboxError, apply_sandbox
+from lakehouse.process.sandboxing.sandbox import SandboxError, apply_sandbox
 from lakehouse.process.spec import Limits, Sandbox, SandboxReport
 from tools.kit.child_processes import TESTS, assert_nothing_left, child_spec
 
@@ -146,7 +146,7 @@ def test_a_limit_is_never_above_the_one_that_is_there(monkeypatch: pytest.Monkey
 
 async def test_where_there_is_no_filter_a_namespace_has_no_interfaces() -> None:
     source = """if True:
-        from lakehouse.process import sandbox
+        from lakehouse.process.sandboxing import sandbox
         try:
             sandbox._leave_network()
         except OSError as error:

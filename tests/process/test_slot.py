@@ -11,11 +11,9 @@ from typing import cast
 import pytest
 import trio
 
-from lakehouse.process.backoff import Backoff
 from lakehouse.process.child import Child
 from lakehouse.process.errors import ChildStartFailed
 from lakehouse.process.protocol import ReadyLine
-from lakehouse.process.slot import Slot
 from lakehouse.process.spec import ChildSpec, RestartPolicy
 from lakehouse.process.states import (
     CHILD_TRANSITIONS,
@@ -25,6 +23,8 @@ from lakehouse.process.states import (
     SlotState,
     StateMachine,
 )
+from lakehouse.process.supervision.backoff import Backoff
+from lakehouse.process.supervision.slot import Slot
 
 SPEC = ChildSpec(name="worker 3", target="nothing:nothing")
 POLICY = RestartPolicy(first_delay=0.25, longest_delay=30.0, stable_after=60.0, stable_delay=0.5)

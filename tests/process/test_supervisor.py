@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import trio
 
-from lakehouse.process import child, supervisor
+from lakehouse.process import child
+from lakehouse.process.supervision import supervisor
 from lakehouse.process.errors import ChildStartFailed
 from lakehouse.process.launch import Launched
-from lakehouse.process.slot import Slot
 from lakehouse.process.spec import ChildSpec, OrphanPolicy, RestartPolicy
-from lakehouse.process.supervisor import supervise
+from lakehouse.process.supervision.slot import Slot
+from lakehouse.process.supervision.supervisor import supervise
 from tools.kit.child_processes import assert_nothing_left, is_alive, program_spec, wait_until
 
 # Says that it is ready, notes its pid in the file that it was told of, and leaves on SIGTERM with the status it was told.

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "lakehouse"
-LISTED = ("asgi", "asgi/middleware", "core", "telemetry")
+LISTED = (
+    "asgi",
+    "asgi/middleware",
+    "core",
+    "process",
+    "process/calls",
+    "process/sandboxing",
+    "process/supervision",
+    "telemetry",
+)
 
 
 @pytest.mark.parametrize("name", LISTED)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import trio
 
+from lakehouse.process.calls.rpc import Connection, Reply
 from lakehouse.process.child import Child
 from lakehouse.process.errors import ChildExited
-from lakehouse.process.rpc import Connection, Reply
 from lakehouse.process.states import MEMBER_TRANSITIONS, MemberState, StateMachine
 
 

@@ -13,7 +13,7 @@ import platform
 import struct
 from dataclasses import dataclass
 
-from lakehouse.process.landlock import set_no_new_privileges
+from lakehouse.process.sandboxing.landlock import set_no_new_privileges
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 RET_ALLOW, RET_ERRNO, RET_KILL = 0x7FFF0000, 0x00050000, 0x80000000

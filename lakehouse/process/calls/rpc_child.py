@@ -17,7 +17,7 @@ from contextlib import suppress
 import msgspec
 
 from lakehouse.process.bootstrap import Startup
-from lakehouse.process.frames import MAX_FRAME, Failure, FrameDecoder, FrameError, FrameKind, encode_header
+from lakehouse.process.calls.frames import MAX_FRAME, Failure, FrameDecoder, FrameError, FrameKind, encode_header
 
 READ_SIZE = 256 * 1024
 

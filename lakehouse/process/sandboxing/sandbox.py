@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from lakehouse.process import landlock, seccomp
+from lakehouse.process.sandboxing import landlock, seccomp
 from lakehouse.process.spec import Sandbox, SandboxReport
 
 SYSTEM_PATHS = (
@@ -79,4 +79,4 @@ def code_paths() -> list[str]:
     """
     prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
     installed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    return [*sorted(prefixes), *installed, str(Path(__file__).resolve().parents[1])]
+    return [*sorted(prefixes), *installed, str(Path(__file__).resolve().parents[2])]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import trio
 
 from lakehouse.process.errors import ChildStartFailed
-from lakehouse.process.slot import Slot
+from lakehouse.process.supervision.slot import Slot
 
 logger = logging.getLogger("lakehouse.process")
 

@@ -20,14 +20,14 @@ from math import inf
 
 import trio
 
-from lakehouse.process.backoff import Backoff
+from lakehouse.process.calls.frames import MAX_FRAME
+from lakehouse.process.calls.pooled_child import Member
+from lakehouse.process.calls.rpc import Reply
 from lakehouse.process.child import Child, open_child
 from lakehouse.process.errors import ChildStartFailed, PoolUnavailable
-from lakehouse.process.frames import MAX_FRAME
-from lakehouse.process.pool_member import Member
-from lakehouse.process.rpc import Reply
 from lakehouse.process.spec import ChildSpec, RestartPolicy, SandboxReport
 from lakehouse.process.states import MemberState
+from lakehouse.process.supervision.backoff import Backoff
 from lakehouse.process.tasks import open_background
 
 logger = logging.getLogger("lakehouse.process")

@@ -10,12 +10,12 @@ from typing import Protocol
 
 import trio
 
-from lakehouse.process.backoff import Backoff
 from lakehouse.process.child import Child
 from lakehouse.process.child import open_child as _open_child
 from lakehouse.process.errors import ChildStartFailed
 from lakehouse.process.spec import ChildSpec, RestartPolicy
 from lakehouse.process.states import SLOT_TRANSITIONS, SlotState, StateMachine
+from lakehouse.process.supervision.backoff import Backoff
 
 logger = logging.getLogger("lakehouse.process")
 

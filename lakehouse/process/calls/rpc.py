@@ -13,9 +13,7 @@ from contextlib import suppress
 import msgspec
 import trio
 
-from lakehouse.process.child import Child
-from lakehouse.process.errors import CallFailed, ChildExited
-from lakehouse.process.frames import (
+from lakehouse.process.calls.frames import (
     FINAL,
     Failure,
     Frame,
@@ -24,6 +22,8 @@ from lakehouse.process.frames import (
     FrameKind,
     encode_header,
 )
+from lakehouse.process.child import Child
+from lakehouse.process.errors import CallFailed, ChildExited
 
 READ_SIZE = 256 * 1024
 JOINED = 16 * 1024

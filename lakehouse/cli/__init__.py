@@ -15,6 +15,7 @@ from lakehouse.cli.output import (
     ensure_standard_streams,
     escape_unencodable_output,
     redirect_to_devnull,
+    write_diagnostic,
 )
 from lakehouse.cli.registry import Command, find_commands
 from lakehouse.config import ConfigError
@@ -52,10 +53,10 @@ def _report(error: BaseException) -> int:
     match error:
         case ConfigError():
             for problem in error.problems:
-                print(problem, file=sys.stderr)
+                write_diagnostic(problem)
             return 2
         case OutputError():
-            print(f"lakehouse: {error}", file=sys.stderr)
+            write_diagnostic(f"lakehouse: {error}")
             redirect_to_devnull(1)
             return 1
         case BrokenPipeError():  # the reader of the output has closed the pipe

@@ -19,7 +19,7 @@ from lakehouse.chat.model.request import Message, Request
 from lakehouse.chat.providers.routing import Router
 from lakehouse.cli.configuration import load_configuration, with_model
 from lakehouse.cli.input import InputError, read_prompt, replace_undecodable
-from lakehouse.cli.output import write_output
+from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.cli.style import DIM, PLAIN, escape_control_chars
 from lakehouse.config import Config
 from lakehouse.core.errors import LakehouseError
@@ -36,10 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         prompt = _read_prompt(arguments.prompt)
     except InputError as error:
-        print(f"lakehouse chat: {error}", file=sys.stderr)
+        write_diagnostic(f"lakehouse chat: {error}")
         return 2
     if not prompt.strip():
-        print("lakehouse chat: there is no prompt: put it behind the command, or into standard input", file=sys.stderr)
+        write_diagnostic("lakehouse chat: there is no prompt: put it behind the command, or into standard input")
         return 2
     return trio.run(_chat, config, arguments, prompt)
 
@@ -89,7 +89,7 @@ async def _send_request(config: Config, arguments: argparse.Namespace, prompt: s
         message = _describe_failure(unwrap_single(caught))
         if message is None:
             raise
-        print(f"lakehouse: {message}", file=sys.stderr)
+        write_diagnostic(f"lakehouse: {message}")
         return 1
     return 0
 
@@ -141,16 +141,15 @@ def _print_piece(piece: Piece) -> None:
             write_output(escape_control_chars(text, sys.stdout), end="")
         case ReasoningPiece(text):
             if sys.stderr.isatty():
-                print(f"{DIM}{escape_control_chars(text, sys.stderr)}{PLAIN}", end="", file=sys.stderr, flush=True)
+                write_diagnostic(f"{DIM}{escape_control_chars(text, sys.stderr)}{PLAIN}", end="")
         case ToolCallPiece(tool_call):
             write_output(msgspec.json.encode(tool_call).decode())
         case Done():
             write_output("")
             seconds = piece.latency_ms / 1000
-            print(
+            write_diagnostic(
                 f"{piece.provider} {piece.model}: {_format_count(piece.input_tokens)} tokens in, "
-                f"{_format_count(piece.output_tokens)} out, {seconds:.1f} s",
-                file=sys.stderr,
+                f"{_format_count(piece.output_tokens)} out, {seconds:.1f} s"
             )
 
 

@@ -14,7 +14,7 @@ from lakehouse.chat.providers.registry import register
 from lakehouse.chat.providers.routing import Router
 from lakehouse.cli.configuration import load_configuration
 from lakehouse.cli.input import replace_undecodable
-from lakehouse.cli.output import write_output
+from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.cli.style import Style
 from lakehouse.config import Config, ConfigError, Loaded
 from lakehouse.local_model import LocalModelError, check_model
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(error.problems + further) from None
     checked = _run_preflight(loaded.config, os.environ)
     for warning in register(loaded.config.chatd, os.environ).warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        write_diagnostic(f"warning: {warning}")
     providers = list_providers(loaded.config, os.environ)
     tiers = list(_tiers(loaded.config, os.environ))
     if arguments.json:

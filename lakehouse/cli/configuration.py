@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
 
+from lakehouse.cli.output import write_diagnostic
 from lakehouse.config import Config, ConfigError, Loaded, load_config, values
 
 
@@ -13,7 +13,7 @@ def load_configuration(arguments: argparse.Namespace) -> Loaded:
     """Load the configuration of `-c` or the default places, and print its warnings. Raises ConfigError."""
     loaded = load_config(arguments.config)
     for warning in loaded.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        write_diagnostic(f"warning: {warning}")
     return loaded
 
 

@@ -1,4 +1,4 @@
-"""Standard output of the commands, which may be closed, full, a broken pipe or of a limited encoding."""
+"""Standard output and error of the commands, which may be closed, full, a broken pipe or of a limited encoding."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ def write_output(text: str, *, end: str = "\n") -> None:
         raise
     except OSError as error:
         raise OutputError(f"standard output cannot be written: {error.strerror}") from None
+
+
+def write_diagnostic(text: str, *, end: str = "\n") -> None:
+    """Write to standard error and flush it. Where that cannot be written, the text is lost and the command goes on: the
+    exit status still tells the result. A broken pipe is raised as by `write_output`."""
+    try:
+        print(text, end=end, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass
 
 
 def escape_unencodable(text: str, encoding: str | None) -> str:

@@ -14,7 +14,7 @@ import trio
 
 from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
 from lakehouse.cli.configuration import load_configuration
-from lakehouse.cli.output import write_output
+from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.cli.style import Style
 from lakehouse.config import Config
 from lakehouse.runtime.probe import ProviderStatus, probe_providers
@@ -24,10 +24,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Probe all providers at the same time and print the results."""
     config = load_configuration(arguments).config
     if sys.stderr.isatty():
-        print("asking the providers …", end="\r", file=sys.stderr, flush=True)
+        write_diagnostic("asking the providers …", end="\r")
     providers = trio.run(_probe, config)
     if sys.stderr.isatty():
-        print("\x1b[2K", end="", file=sys.stderr, flush=True)
+        write_diagnostic("\x1b[2K", end="")
     if arguments.json:
         write_output(msgspec.json.format(msgspec.json.encode([_document(provider) for provider in providers])).decode())
     else:

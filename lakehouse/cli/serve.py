@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
-import sys
 from contextlib import suppress
 
 import trio
 
 from lakehouse.cli.configuration import load_configuration, with_bind, with_model
-from lakehouse.cli.output import OutputError, redirect_to_devnull, write_output
+from lakehouse.cli.output import OutputError, redirect_to_devnull, write_diagnostic, write_output
 from lakehouse.cli.smoke_request import smoke_request
 from lakehouse.cli.startup_report import startup_report
 from lakehouse.config import Config
@@ -43,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
                 raise
         except START_FAILURES as caught:
             error = caught
-    print(f"lakehouse: cannot start: {error}", file=sys.stderr)
+    write_diagnostic(f"lakehouse: cannot start: {error}")
     return 1
 
 
@@ -84,7 +83,7 @@ class _Run:
             logger.info("%s", " ".join(line.split()))  # without the spaces that align columns on a terminal
             return
         with suppress(OSError):  # the terminal is gone
-            print(line, file=sys.stderr)
+            write_diagnostic(line)
 
     async def _run_until_signal(self, *, task_status: trio.TaskStatus[Service | None]) -> None:
         """Run the service and handle signals: the first one drains it, the second one stops it at once.

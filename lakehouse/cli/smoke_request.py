@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
 
 import msgspec
 
 from lakehouse.asgi.middleware.tokens import first_token
 from lakehouse.cli.input import replace_undecodable
-from lakehouse.cli.output import write_output
+from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.config import AuthTable, Config
 from lakehouse.core.errors import LakehouseError
 from lakehouse.runtime.probe import find_embedded_model
@@ -40,7 +39,7 @@ async def smoke_request(config: Config, url: str, question: str) -> bool:
         with response:
             answer = await response.read(MAX_ANSWER)
     except LakehouseError as error:
-        print(f"lakehouse: {error.code}: {error.message}", file=sys.stderr)
+        write_diagnostic(f"lakehouse: {error.code}: {error.message}")
         return False
     finally:
         service.close()

@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from lakehouse.cli.configuration import load_configuration
-from lakehouse.cli.output import write_output
+from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.cli.smoke_request import authorization
 from lakehouse.config import Address, Config
 from lakehouse.config.urls import BaseURL, separate_credentials
@@ -32,7 +32,7 @@ Headers = list[tuple[bytes, bytes]]
 def run(arguments: argparse.Namespace) -> int:
     """Show the requests until interrupted, or once if the output is not a terminal. Returns 1 if the service fails."""
     if absent := missing_modules("rich"):
-        print(f"lakehouse top {install_hint('top', absent)}", file=sys.stderr)
+        write_diagnostic(f"lakehouse top {install_hint('top', absent)}")
         return 1
     config = load_configuration(arguments).config
     url = arguments.url or service_address(config)
@@ -40,16 +40,16 @@ def run(arguments: argparse.Namespace) -> int:
         shown = separate_credentials(url)
         parse_base_url(shown)
     except ValueError as error:
-        print(f"lakehouse top: {error}", file=sys.stderr)
+        write_diagnostic(f"lakehouse top: {error}")
         return 2
     live = not arguments.once and sys.stdout.isatty()
     try:
         trio.run(_connect_and_show, shown, authorization(config.auth), arguments.interval if live else None)
     except LakehouseError as error:
-        print(f"lakehouse top: {shown}: {error.message}", file=sys.stderr)
+        write_diagnostic(f"lakehouse top: {shown}: {error.message}")
         return 1
     except msgspec.DecodeError:
-        print(f"lakehouse top: {shown} answers, but not as this service does", file=sys.stderr)
+        write_diagnostic(f"lakehouse top: {shown} answers, but not as this service does")
         return 1
     return 0
 

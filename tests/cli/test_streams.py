@@ -34,6 +34,33 @@ async def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
     assert ran.stderr == b"lakehouse: standard output cannot be written: No space left on device\n"
 
 
+# A command, and its exit status, which a standard error that cannot be written does not change.
+STATUSES = {
+    "check -c wrong.toml": 2,
+    "check -c missing.toml": 2,
+    "serve -c wrong.toml": 2,
+    "providers -c wrong.toml": 2,
+    "chat -c wrong.toml hello": 2,
+    "serve --bind 999": 2,
+    "chat -": 2,
+    "bogus": 2,
+    "top --once http://127.0.0.1:9": 1,
+    "chat -m ollama/m hello": 1,
+    "check -c warned.toml": 0,
+}
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
+@pytest.mark.parametrize("command", STATUSES)
+async def test_a_full_standard_error_changes_no_exit_status(tmp_path: Path, command: str, redirection: str) -> None:
+    (tmp_path / "wrong.toml").write_text("[gateway]\nbind = 3\nbound = 4\n")
+    (tmp_path / "warned.toml").write_text("[elsewhere]\na = 1\n")
+    script = f"exec {sys.executable} -m lakehouse {command} </dev/null {redirection}"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = await trio.run_process(["bash", "-c", script], check=False, cwd=tmp_path, env=env, capture_stdout=True)
+    assert ran.returncode == STATUSES[command]
+
+
 async def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

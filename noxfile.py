@@ -24,7 +24,7 @@ PYTEST = ("python", "-X", "dev", "-m", "pytest")
 ENVIRONMENT = {"PYTHONMALLOC": "pymalloc"}
 
 UNIT_TESTS = ("asgi", "chat", "cli", "config", "core", "gateway", "net", "server", "telemetry", "testing", "upstream")
-"""Folders of tests/ that need no embedded model, no browser and no Node.js."""
+"""Folders of tests/ that need no browser, no Node.js and no process of the service."""
 
 
 def newest_python() -> str | None:
@@ -49,7 +49,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=newest_python())
 def unit(session: nox.Session) -> None:
     """The unit tests on the newest Python that is installed, and the share of lines that they execute (a report)."""
-    install(session, "test", "coverage", extras="otel,top")
+    install(session, "test", "coverage", extras="local,otel,top")
     folders = [f"tests/{folder}" for folder in UNIT_TESTS]
     environment = {**ENVIRONMENT, "COVERAGE_CORE": "sysmon"} if session.python else ENVIRONMENT  # sysmon is of 3.12
     session.run("coverage", "run", "-m", "pytest", *(session.posargs or folders), env=environment)

@@ -123,7 +123,11 @@ class RequestCycle(RequestControl):
         response = self.response
         if kind == FULL_RESPONSE:
             self._start(message)
-            await self._write_full(response.body(message["body"], False), len(message["body"]))
+            pieces = response.body(message["body"], False)
+            if len(message["body"]) >= COALESCE_BELOW:
+                await self._connection_io.write(pieces)
+            elif left := self._connection_io.transport.try_write(b"".join(pieces), charged=True):
+                await self._connection_io.write([left])
             self._end()
             return
         if kind == "http.response.start":
@@ -145,13 +149,6 @@ class RequestCycle(RequestControl):
             self.response.close = True
         trailers = message.get("trailers", False)
         self.response.start(message["status"], message.get("headers", ()), self._server_state.date(), trailers=trailers)
-
-    async def _write_full(self, pieces: list[bytes], size: int) -> None:
-        """Write a whole response: without a coroutine of the transport if it is small and the kernel takes it."""
-        if size >= COALESCE_BELOW:
-            await self._connection_io.write(pieces)
-        elif left := self._connection_io.transport.try_write(b"".join(pieces), charged=True):
-            await self._connection_io.write([left])
 
     def try_write(self, data: bytes) -> Awaitable[None] | None:
         """Send a piece of a response body that has begun, see `HttpServerControl.try_write`."""

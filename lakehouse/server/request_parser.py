@@ -9,7 +9,7 @@ characters, a final coding other than `chunked`. This module adds the states, `s
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Final, Literal
 
 import httptools
@@ -33,15 +33,21 @@ Event = RequestHead | bytes | Literal[_End.END]
 """A request is a `RequestHead`, its body in pieces, and `END`."""
 
 
-class State(Enum):
+class State(IntEnum):  # integers, because other members are hashed by a Python function
     """What the next byte belongs to."""
 
-    IDLE = "the first head, or the next one"
-    HEAD = "a head of which a part has arrived"
-    BODY = "the body of the last head, or the end of its message"
-    REPLAY = "a copy of the last head without its upgrade, fed by `_replay`"
-    UPGRADED = "another protocol: it is kept for `trailing_data`"
-    FAILED = "a connection that is about to end: it is dropped"
+    IDLE = 0
+    """The first head, or the next one."""
+    HEAD = 1
+    """A head of which a part has arrived."""
+    BODY = 2
+    """The body of the last head, or the end of its message."""
+    REPLAY = 3
+    """A copy of the last head without its upgrade, fed by `_replay`."""
+    UPGRADED = 4
+    """Another protocol: the bytes are kept for `trailing_data`."""
+    FAILED = 5
+    """A connection that is about to end: the bytes are dropped."""
 
 
 class Transition(Enum):
@@ -101,11 +107,14 @@ class RequestParser:
             self._trailing += data
 
     def _parse(self, data: bytes) -> bytes:
-        """Parse up to the end or an upgrade: the bytes behind that."""
+        """Parse up to the end or an upgrade: the bytes behind that. Bytes that complete nothing are bounded here."""
         self._sizes.count_feed(len(data))
         try:
             self._llhttp.feed_data(data)
-            self._check_partial_message()
+            if self._head is None:
+                self._sizes.check_partial_head(self._target, self._headers)
+            elif self._head.framing is CHUNKED:
+                self._sizes.check_chunked_body()
         except httptools.HttpParserUpgrade as upgrade:
             self._handle_upgrade()
             return data[upgrade.args[0] :]
@@ -208,7 +217,6 @@ class RequestParser:
         validate_head(head, upgrades=llhttp.should_upgrade())
         self._head = head
         self._events.append(head)
-        self._sizes.begin_body()
 
     def on_body(self, data: bytes) -> None:
         self._sizes.count_data(len(data))
@@ -224,13 +232,6 @@ class RequestParser:
         self._events.append(END)
         self._head = None
         self._sizes.end_message()
-
-    def _check_partial_message(self) -> None:
-        """Bound the bytes that completed nothing, which llhttp would accept without end."""
-        if self._head is None:
-            self._sizes.check_partial_head(self._target, self._headers)
-        elif self._head.framing is CHUNKED:
-            self._sizes.check_chunked_body()
 
     def _handle_upgrade(self) -> None:
         """llhttp has paused behind a head that requests an upgrade. Only WebSocket's is granted."""

@@ -119,7 +119,10 @@ class ResponseWriter:
                 kept.append(pair)
                 if lower == b"date":
                     date = b""
-        self._headers = encode_headers(kept, "header", date)
+        try:
+            self._headers = encode_fields(kept) + date
+        except InvalidFieldError as error:
+            raise _field_error(error, "header") from None
         if self._force_chunked:
             self._declared_length = None
         self._with_trailers = trailers
@@ -235,9 +238,13 @@ def encode_headers(headers: list[tuple[bytes, bytes]], kind: str, date: bytes = 
     try:
         return encode_fields(headers) + date
     except InvalidFieldError as error:
-        if error.part == "name":
-            raise ResponseError(f"{error.name!r} is no name of a {kind}") from None
-        raise ResponseError(f"the {kind} {error.name!r} holds CR, LF or NUL") from None
+        raise _field_error(error, kind) from None
+
+
+def _field_error(error: InvalidFieldError, kind: str) -> ResponseError:
+    if error.part == "name":
+        return ResponseError(f"{error.name!r} is no name of a {kind}")
+    return ResponseError(f"the {kind} {error.name!r} holds CR, LF or NUL")
 
 
 def error_response_bytes(

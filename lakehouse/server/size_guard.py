@@ -28,10 +28,6 @@ class SizeGuard:
         self._fed = size
         self._spent += size
 
-    def begin_body(self) -> None:
-        """A head is complete. The overhead of its body is counted from the next feed on."""
-        self._overhead = -self._fed
-
     def count_data(self, size: int) -> None:
         """Data of a body: it excuses as much overhead, and 16 bytes for its chunk."""
         self._overhead -= 2 * size + 16
@@ -41,8 +37,9 @@ class SizeGuard:
         self._spent = self._shared = self._fed
 
     def check_head(self, head: RequestHead) -> None:
-        """Check a complete head."""
+        """Check a complete head. The overhead of its body is counted from the next feed on."""
         limits = self._limits
+        self._overhead = -self._fed
         if len(head.target) > limits.target_bytes:
             raise _target_error(limits)
         if len(head.headers) > limits.headers:

@@ -52,7 +52,8 @@ class SocketTransport(Transport):
             except trio.ClosedResourceError:  # `interrupt_read`
                 self._budget.refill()
                 return self.try_read(size) or b""
-            self._budget.refill()
+            budget = self._budget
+            budget.left = budget.size
             data = self.try_read(size)
             if data is not None:
                 return data

@@ -122,7 +122,10 @@ class UpstreamConnection(SocketIO):
 
         Raises `trio.ClosedResourceError`.
         """
-        return self._yield() if self._read_state is TRY else self._wait(self._read_wait(), deadline)
+        state = self._read_state
+        if state is WAIT_READABLE:
+            return self._wait(trio.lowlevel.wait_readable, deadline)
+        return self._yield() if state is TRY else self._wait(trio.lowlevel.wait_writable, deadline)
 
     def subscribe(self, callback: ReadinessCallback, deadline: float) -> Awaitable[bool] | None:
         """`wait_readable`, with `callback` called by the reactor's task for each arrival meanwhile.
@@ -153,7 +156,8 @@ class UpstreamConnection(SocketIO):
         if callback is None or reactor is None:
             return
         budget = self._budget
-        self._wait_done()
+        budget.left = budget.size  # this is a turn of its own
+        self._read_state = TRY
         deadline = None
         while self._read_state is TRY and budget.left > 0:
             deadline = callback()
@@ -215,7 +219,9 @@ class UpstreamConnection(SocketIO):
             finally:
                 self._wait_state = RUNNING
                 self.deadline = inf
-        self._wait_done()
+        budget = self._budget
+        budget.left = budget.size  # the other tasks had their turn
+        self._read_state = TRY
         return True
 
     def _set_deadline(self, deadline: float, reactor: Reactor) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.net.http1.fields import InvalidFieldError, encode_fields, is_token
-from lakehouse.net.http1.framing import CHUNKED, NO_BODY, Length, RequestFraming
+from lakehouse.net.http1.framing import CHUNKED, NO_BODY, Delimiter, Length, RequestFraming
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 """Methods of which a second sending changes nothing more (RFC 9110, 9.2.2)."""
@@ -101,7 +101,7 @@ def encode_head(
     Raises `ErrBadRequest` for a part that would break out of its place: a target that is neither in origin form nor an
     asterisk, a name that is no token, a value with a line break or a NUL in it.
     """
-    if not is_token(method):
+    if method not in IDEMPOTENT and not is_token(method):
         raise ErrBadRequest(f"the method {method[:40]!r} is not one that HTTP allows")
     if not _TARGET.fullmatch(target):
         raise ErrBadRequest(f"the target {target[:200]!r} is not a path with an optional query")
@@ -112,10 +112,14 @@ def encode_head(
             raise ErrBadRequest(f"the header name {error.name[:80]!r} is not one that HTTP allows") from None
         name = error.name.decode("ascii", "replace")
         raise ErrBadRequest(f"the value of header {name} contains a line break or a NUL") from None
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (method, target, host, fields, _encode_framing(framing))
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (
+        method,
+        target,
+        host,
+        fields,
+        b"" if framing is NO_BODY else _encode_framing(framing),
+    )
 
 
-def _encode_framing(framing: RequestFraming) -> bytes:
-    if framing is NO_BODY:
-        return b""
+def _encode_framing(framing: Length | Literal[Delimiter.CHUNKED]) -> bytes:
     return b"Transfer-Encoding: chunked\r\n" if framing is CHUNKED else b"Content-Length: %d\r\n" % framing.size

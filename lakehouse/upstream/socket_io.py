@@ -124,14 +124,6 @@ class SocketIO:
         those bytes, and an upstream that does not read would not notice it."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
-    def _wait_done(self) -> None:
-        """A wait has ended: the socket may be ready, and the other tasks had their turn."""
-        self._budget.refill()
-        self._read_state = TRY
-
-    def _read_wait(self) -> Wait:
-        return trio.lowlevel.wait_writable if self._read_state is WAIT_WRITABLE else trio.lowlevel.wait_readable
-
 
 def wait_for_write(error: OSError) -> Wait:
     """What to wait for after a write that failed with `error`: TLS may have to read before it can write."""

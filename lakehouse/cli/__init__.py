@@ -6,7 +6,6 @@ Exit status: 0 done, 1 failed, 2 the configuration or the arguments are wrong, 1
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Sequence
 
 from lakehouse._version import __version__

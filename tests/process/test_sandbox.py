@@ -12,9 +12,9 @@ import msgspec
 import pytest
 import trio
 
-from lakehouse.process.sandboxing import landlock, rlimits, sandbox, seccomp
 from lakehouse.process.child import open_child
 from lakehouse.process.protocol import ReadyLine
+from lakehouse.process.sandboxing import landlock, rlimits, sandbox, seccomp
 from lakehouse.process.sandboxing.sandbox import SandboxError, apply_sandbox
 from lakehouse.process.spec import Limits, Sandbox, SandboxReport
 from tools.kit.child_processes import TESTS, assert_nothing_left, child_spec

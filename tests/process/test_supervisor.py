@@ -13,10 +13,10 @@ import pytest
 import trio
 
 from lakehouse.process import child
-from lakehouse.process.supervision import supervisor
 from lakehouse.process.errors import ChildStartFailed
 from lakehouse.process.launch import Launched
 from lakehouse.process.spec import ChildSpec, OrphanPolicy, RestartPolicy
+from lakehouse.process.supervision import supervisor
 from lakehouse.process.supervision.slot import Slot
 from lakehouse.process.supervision.supervisor import supervise
 from tools.kit.child_processes import assert_nothing_left, is_alive, program_spec, wait_until

@@ -35,8 +35,8 @@ def encode_thinking(request: Request, quirks: Quirks, *, limit: int, changes: Ch
     """Return `thinking` and `output_config`. `limit` is the `max_tokens` that is sent.
 
     A budget must be less than `max_tokens`. A limit that is too small for the smallest budget is rejected: a larger one
-    would spend more than the caller allowed. An effort has no such constraint. Thinking is turned off where the provider
-    rejects it together with the forced call of a tool.
+    would spend more than the caller allowed. An effort has no such constraint. Thinking is turned off where the
+    provider rejects it together with the forced call of a tool.
     """
     think, field = resolve_think(request, quirks), get_think_field(request)
     if think is None:

@@ -207,6 +207,46 @@ async def test_a_refusal_names_its_field_where_openais_clients_look(
         assert there.requests == {}
 
 
+# `options` of the native form, beside which no default of ours may stand.
+OPTIONS: Table = [
+    (CLAUDE, {"max_tokens": 5}, {"max_tokens": 5}),
+    ("kimi/m", {"max_tokens": 5}, {"max_tokens": 5}),
+    ("kimi/m", {"max_tokens": None}, {"max_tokens": 32768}),
+    (CLAUDE, {"thinking": {"type": "disabled"}}, {"thinking": {"type": "disabled"}, "max_tokens": 32768}),
+    (CLAUDE, {"service_tier": "auto"}, {"service_tier": "auto"}),
+    (GPT, {"store": True}, {"store": True}),
+    (GPT, {"truncation": "auto"}, {"truncation": "auto", "store": False}),
+    (GPT, {"include": ["a"]}, {"include": ["reasoning.encrypted_content", "a"]}),
+    (GPT, {"text": {"verbosity": "low"}}, {"text": {"verbosity": "low"}}),
+    (GPT, {"max_output_tokens": 99}, {"max_output_tokens": 99}),
+    (ROUTER, {"provider": {"order": ["a"]}}, {"provider": {"order": ["a"]}}),
+    (ROUTER, {"reasoning": {"effort": "low"}}, {"reasoning": {"effort": "low"}}),
+    (ZEN, {"max_tokens": 5}, {"max_tokens": 5}),
+    ("ollama/m", {"num_predict": 5, "num_ctx": 8192}, {"options": {"num_predict": 5, "num_ctx": 8192}}),
+]
+
+
+@pytest.mark.parametrize(("model", "options", "body"), OPTIONS)
+async def test_options_reach_the_upstream_as_they_are(
+    model: str, options: dict[str, Any], body: dict[str, Any]
+) -> None:
+    async with open_service_with_providers() as there:
+        for told in await sent(there, "native", model=model, options=options):
+            assert picked(told, body) == body
+
+
+async def test_options_stand_beside_a_schema_and_the_usage_of_a_stream() -> None:
+    async with open_service_with_providers() as there:
+        await there.chat(GPT, options={"text": {"verbosity": "low"}}, format=SCHEMA)
+        first, *_ = there.requests["opencode"]
+        assert first.json["text"]["verbosity"] == "low"
+        assert first.json["text"]["format"]["schema"] == SCHEMA
+        there.clear_requests()
+        await there.chat(ROUTER, options={"stream_options": {"include_obfuscation": False}}, stream=True)
+        told = there.only_request("openrouter").json["stream_options"]
+        assert told == {"include_obfuscation": False, "include_usage": True}
+
+
 # Calls of tools whose reasoning is not known any more.
 CALLED: list[dict[str, Any]] = [*HELLO, {"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "c1", "content": "1"}]  # fmt: skip
 

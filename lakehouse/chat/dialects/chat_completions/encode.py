@@ -57,7 +57,8 @@ def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, change
 def _encode_stream_options(request: Request, quirks: Quirks) -> JsonObject | None:
     """Return the caller's options. Usage is requested whether or not the caller wants it."""
     usage = {"include_usage": True} if quirks.include_usage else {}
-    return {**as_object(get_extra_fields(request).get("stream_options")), **usage} or None
+    given = get_extra_fields(request).get("stream_options") or get_checked_options(request).get("stream_options")
+    return {**as_object(given), **usage} or None
 
 
 def _encode_tools(request: Request, plan: Plan | None, quirks: Quirks, changes: Changes) -> JsonObject | None:

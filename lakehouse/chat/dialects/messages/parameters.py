@@ -45,7 +45,7 @@ WEB_SEARCH = "web_search_20250305"
 def encode_parameters(request: Request, *, model: str, quirks: Quirks, changes: Changes) -> JsonObject:
     """Return the fields of the body besides the conversation and the tools."""
     extra = encode_extra_fields(request, FIELD_RULES, model=model, quirks=quirks, changes=changes)
-    limit = request.max_tokens or quirks.default_max_tokens or DEFAULT_MAX_TOKENS
+    limit = request.max_tokens or _get_own_limit(request) or quirks.default_max_tokens or DEFAULT_MAX_TOKENS
     thinking = encode_thinking(request, quirks, limit=limit, changes=changes)
     if "output_config" in extra:
         thinking = thinking | _merge_objects("output_config", extra, thinking)
@@ -72,6 +72,12 @@ def encode_web_search(request: Request, *, model: str, quirks: Quirks, changes: 
     approximate = as_object(as_object(as_object(options).get("user_location")).get("approximate"))
     location = {"user_location": {"type": "approximate", **approximate}} if approximate else {}
     return [{"type": WEB_SEARCH, "name": "web_search", **location}]
+
+
+def _get_own_limit(request: Request) -> int | None:
+    """Return the `max_tokens` of `options`, which no default of this service replaces."""
+    limit = get_checked_options(request).get("max_tokens")
+    return limit if isinstance(limit, int) and limit > 0 else None
 
 
 def _merge_objects(name: str, *layers: JsonObject) -> JsonObject:

@@ -29,7 +29,8 @@ def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, change
     plan = build_plan(request, quirks, levels=SCHEMA_LEVELS)
     parameters = encode_parameters(request, model=model, quirks=quirks, changes=changes)
     if plan and plan.uses_provider_mode:
-        parameters["text"] = {**as_object(parameters.get("text")), "format": _encode_format(plan)}
+        text = {**as_object(get_checked_options(request).get("text")), **as_object(parameters.get("text"))}
+        parameters["text"] = {**text, "format": _encode_format(plan)}
     tools = _encode_tools(request, plan, quirks, changes)
     record_unsent_tool_fields(request, changes, function=False)
     record_unsent_reasoning(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lakehouse.chat.dialects.changes import Changes
-from lakehouse.chat.dialects.encoding.body import get_extra_fields
+from lakehouse.chat.dialects.encoding.body import get_checked_options, get_extra_fields
 from lakehouse.chat.dialects.encoding.extra_fields import (
     DEFAULT_RULES,
     EncodeSeparately,
@@ -59,7 +59,8 @@ def encode_parameters(request: Request, *, model: str, quirks: Quirks, changes: 
         "reasoning": _encode_reasoning(resolve_level(request, quirks, NEAREST_EFFORTS, changes)),
         "user": request.user if quirks.send_user else None,
     }
-    return {"store": False, **extra, **drop_nulls(known)}
+    stored = {} if "store" in get_checked_options(request) else {"store": False}
+    return {**stored, **extra, **drop_nulls(known)}
 
 
 def encode_web_search(request: Request) -> list[JsonObject]:
@@ -74,10 +75,12 @@ def encode_web_search(request: Request) -> list[JsonObject]:
 
 
 def _encode_include(request: Request, quirks: Quirks) -> list[str]:
-    """Return optional contents of the answer: reasoning that can be sent back, and probabilities of tokens."""
+    """Return optional contents of the answer: reasoning that can be sent back, probabilities of tokens, and those that
+    `options` names."""
     reasoning = ["reasoning.encrypted_content"] if quirks.reasoning_details else []
     logprobs = ["message.output_text.logprobs"] if get_extra_fields(request).get("logprobs") is True else []
-    return reasoning + logprobs
+    given = get_checked_options(request).get("include")
+    return [*dict.fromkeys([*reasoning, *logprobs, *(given if isinstance(given, list) else ())])]
 
 
 def _encode_limit(request: Request, quirks: Quirks, changes: Changes) -> int | None:

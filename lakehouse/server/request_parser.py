@@ -258,10 +258,12 @@ class RequestParser:
 
 
 def _translate_error(error: httptools.HttpParserError) -> ProtocolError:
-    """The exception that a callback raised, or llhttp's own as one of ours."""
+    """The exception that a callback raised, or llhttp's own as one of ours. A defect of a callback is raised."""
     reason, cause = str(error), error.__context__
     if isinstance(cause, ProtocolError):
         return cause
+    if cause is not None:
+        raise cause
     if reason == "Pause on PRI/Upgrade":
         return ProtocolError("HTTP/2 is not supported; use HTTP/1.1", 505)
     if reason == "Invalid HTTP version":

@@ -212,7 +212,7 @@ class ResponseParser:
             self.reusable = False  # bytes behind the end: the response is complete, the connection out of step
             return
         cause = error.__context__  # raised by one of the callbacks below
-        if isinstance(cause, RemoteProtocolError):
+        if cause is not None:
             raise cause from None
         raise RemoteProtocolError(f"with what is not HTTP ({error})") from None
 

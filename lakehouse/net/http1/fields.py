@@ -34,8 +34,6 @@ def encode_fields(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
     if b"" in names or b"".join(names).translate(None, TOKEN_BYTES):  # the check of all names costs as much as of one
         raise InvalidFieldError(next(name for name in names if not is_token(name)), "name")
     block = b"".join([b"%b: %b\r\n" % field for field in fields])
-    if (
-        not (block.count(b"\n") == block.count(b"\r") == len(names)) or b"\0" in block
-    ):  # the lines' own ends, and no more
+    if not block.count(b"\n") == block.count(b"\r") == len(names) or b"\0" in block:  # CR LF at the ends of lines only
         raise InvalidFieldError(next(name for name, value in fields if _LINE_BREAK_OR_NUL.search(value)), "value")
     return block

@@ -86,16 +86,16 @@ class LogSink:
                 await self._pending.wait()
                 await trio.sleep(FLUSH_INTERVAL)
                 self._pending = trio.Event()
-                await self._flush()
+                await self._flush(self._take_lines())
         finally:
             for source in tuple(self.sources):
                 source()
             self._token = None
             # Bounded, because the reader of the log may never read again.
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                await self._flush()
+                await self._write_in_thread(self._take_lines())  # also without lines: it waits for an abandoned write
 
-    async def _flush(self) -> None:
+    def _take_lines(self) -> list[bytes]:
         for source in tuple(self.sources):
             source()
         lines = list(self._lines)
@@ -103,18 +103,35 @@ class LogSink:
         if self._unreported:
             lines.append(self._report(self._unreported))
             self._unreported = 0
-        if lines:
-            # Abandoned on cancellation: a write to a full pipe cannot be interrupted; its thread ends with the process.
-            try:
-                await trio.to_thread.run_sync(self._write_now, lines, abandon_on_cancel=True)
-            except RuntimeError:  # no thread can be started (process limit); the service goes on
-                self._drop(len(lines))
+        return lines
 
-    def _write_now(self, lines: list[bytes]) -> None:
-        if not self._writing.acquire(timeout=CLOSE_TIMEOUT):
+    async def _flush(self, lines: list[bytes]) -> None:
+        """Write the lines. After a cancellation, either the thread is writing them or they are in the buffer again."""
+        claim = threading.Lock()  # whoever acquires it, the thread or this task, has the lines
+        try:
+            if lines:
+                await self._write_in_thread(lines, claim)
+        except trio.Cancelled:
+            if claim.acquire(blocking=False):
+                self._lines.extendleft(reversed(lines))
+            raise
+
+    async def _write_in_thread(self, lines: list[bytes], claim: threading.Lock | None = None) -> None:
+        # Abandoned on cancellation: a write to a full pipe cannot be interrupted; its thread ends with the process.
+        try:
+            await trio.to_thread.run_sync(self._write_now, lines, claim, abandon_on_cancel=True)
+        except RuntimeError:  # no thread can be started (process limit); the service goes on
             self._drop(len(lines))
+
+    def _write_now(self, lines: list[bytes], claim: threading.Lock | None = None) -> None:
+        """Write the lines, unless another has the `claim` to them."""
+        if not self._writing.acquire(timeout=CLOSE_TIMEOUT):
+            if claim is None or claim.acquire(blocking=False):
+                self._drop(len(lines))
             return
         try:
+            if claim is not None and not claim.acquire(blocking=False):
+                return
             for chunk, count in split_chunks(lines):
                 try:
                     self._writer.msg(chunk)

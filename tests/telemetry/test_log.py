@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any, TextIO
 
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 
 from lakehouse.core.context import Content, RequestContext
@@ -228,6 +230,45 @@ async def test_what_was_said_before_the_end_is_written_at_the_end() -> None:
     assert writer.writes == [b"last words"]
     sink.write(b"after")
     assert writer.writes[1:] == [b"after"]
+
+
+class Slow(Gathered):
+    """A writer that takes its time."""
+
+    def msg(self, message: bytes) -> None:
+        time.sleep(0.1)
+        super().msg(message)
+
+
+@pytest.mark.parametrize("writer", [Gathered(), Slow()], ids=["fast", "slow"])
+@pytest.mark.parametrize("moment", range(12))
+async def test_a_write_that_the_end_interrupts_is_not_lost(writer: Gathered, moment: int) -> None:
+    """Cancelled at each checkpoint from the last one before the flush to those within it."""
+    writer.writes.clear()
+    sink = LogSink(writer, report=report)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run)
+        await trio.testing.wait_all_tasks_blocked()
+        sink.write(b"first")
+        sink.write(b"last")
+        with trio.fail_after(5):
+            while sink._lines:  # the flush has taken them
+                await trio.lowlevel.checkpoint()
+        for _ in range(moment):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert writer.writes == [b"first\nlast"]
+
+
+async def test_lines_that_no_thread_has_begun_to_write_stay_in_the_buffer() -> None:
+    writer = Gathered()
+    sink = LogSink(writer, report=report)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await sink._flush([b"first", b"last"])
+    assert scope.cancelled_caught
+    assert list(sink._lines) == [b"first", b"last"]
+    assert writer.writes == []
 
 
 async def test_a_line_from_another_thread_needs_no_request_to_be_written() -> None:

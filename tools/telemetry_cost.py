@@ -14,11 +14,11 @@ from typing import TextIO, cast
 import trio
 
 from lakehouse.core.context import RequestContext
-from lakehouse.telemetry.log import Form, Log
+from lakehouse.telemetry.log import Log, LogFormat
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry
 
-FORMS: tuple[Form, ...] = ("json", "off")
+FORMS: tuple[LogFormat, ...] = ("json", "off")
 BATCH, BATCHES = 100, 400
 NAMES = LabelValues(routes={"/v1/sql": "queryd", "/v1/chat": ""}, providers=("ollama",), upstreams=("queryd",))
 
@@ -54,7 +54,7 @@ def chatted() -> RequestContext:
     return context
 
 
-def cost(make: Callable[[], RequestContext], form: Form) -> float:
+def cost(make: Callable[[], RequestContext], form: LogFormat) -> float:
     """Microseconds of all threads for one request's end, the making of the flight taken off."""
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as reader:
         assert reader.stdin is not None

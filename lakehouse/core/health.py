@@ -1,4 +1,4 @@
-"""How a part of the service is, as it says itself."""
+"""The health of one part of the service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class HealthStatus(Enum):
-    """`DEGRADED` parts still answer, more slowly or less completely; `UNAVAILABLE` ones cannot."""
+    """A `DEGRADED` part answers requests more slowly or less completely; an `UNAVAILABLE` part rejects them."""
 
     OK = "ok"
     DEGRADED = "degraded"
@@ -16,7 +16,7 @@ class HealthStatus(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """A status, and the reason in a sentence where it is not OK. `retry_after` is in seconds, None if nobody knows."""
+    """A status, and the reason as a sentence if it is not OK. `retry_after` is in seconds, None if it is unknown."""
 
     status: HealthStatus = HealthStatus.OK
     reason: str = ""

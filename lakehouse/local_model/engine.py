@@ -24,7 +24,7 @@ from lakehouse.local_model.checks import LocalModelError, check_model
 from lakehouse.local_model.child import Settings
 from lakehouse.local_model.readiness import Readiness
 from lakehouse.process.child import Child
-from lakehouse.process.environment import pick, pick_prefixes
+from lakehouse.process.environment import select_by_prefix, select_variables
 from lakehouse.process.errors import ChildStartFailed
 from lakehouse.process.spec import ChildSpec, RestartPolicy
 from lakehouse.process.supervision.slot import Slot
@@ -99,17 +99,17 @@ class Engine:
             target=TARGET,
             settings=msgspec.json.encode(settings),
             # Without it, an abort starts a debugger first and takes seconds.
-            environment=pick(ENVIRONMENT) | pick_prefixes(ACCELERATORS) | {"GGML_NO_BACKTRACE": "1"},
+            environment=select_variables(ENVIRONMENT) | select_by_prefix(ACCELERATORS) | {"GGML_NO_BACKTRACE": "1"},
             start_timeout=config.start_timeout,
             cause=CAUSE,
         )
         # After a process that has served, the next one can be expected to serve, so requests wait for it.
         restart = RestartPolicy(
-            first_delay=FIRST_DELAY,
-            longest_delay=LONGEST_DELAY,
+            initial_delay=FIRST_DELAY,
+            max_delay=LONGEST_DELAY,
             stable_after=STABLE_AFTER,
             stable_delay=0.0,
-            brief_life_fails=False,
+            short_run_is_failure=False,
         )
         self._slot = Slot(spec, restart=restart, check=self._probe, listener=self, log=log, level=logging.WARNING)
 
@@ -123,7 +123,7 @@ class Engine:
         self.pid = child.pid
         self.readiness.set_serving()
 
-    def child_gone(self) -> None:
+    def child_exited(self) -> None:
         """The process has ended (`SlotListener`)."""
         self.pid = None
         self.readiness.set_starting()

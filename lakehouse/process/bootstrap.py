@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from lakehouse.process.protocol import MAX_LINE, ReadyLine, StartOrder, decode_start, encode_line
+from lakehouse.process.protocol import MAX_LINE, ReadyMessage, StartMessage, decode_start, encode_line
 from lakehouse.process.sandboxing.death_signal import set_parent_death_signal
 from lakehouse.process.sandboxing.rlimits import apply_limits
 from lakehouse.process.sandboxing.sandbox import SandboxError, apply_sandbox
@@ -36,13 +36,13 @@ class Startup:
 
     def report_ready(self, facts: object = None) -> None:
         """Tell the parent that this child serves; `facts` is anything that JSON can hold."""
-        self._report(ReadyLine(ready=True, sandbox=self.sandbox, facts=msgspec.Raw(msgspec.json.encode(facts))))
+        self._report(ReadyMessage(ready=True, sandbox=self.sandbox, facts=msgspec.Raw(msgspec.json.encode(facts))))
 
     def report_failure(self, reason: str) -> None:
         """Tell the parent why this child will not serve."""
-        self._report(ReadyLine(ready=False, sandbox=self.sandbox, reason=reason))
+        self._report(ReadyMessage(ready=False, sandbox=self.sandbox, reason=reason))
 
-    def _report(self, line: ReadyLine) -> None:
+    def _report(self, line: ReadyMessage) -> None:
         self.reported = True
         data = memoryview(encode_line(line))
         while data:
@@ -70,7 +70,7 @@ def main() -> None:
         os._exit(1)
 
 
-def _prepare(order: StartOrder, startup: Startup) -> Callable[[Startup], object]:
+def _prepare(order: StartMessage, startup: Startup) -> Callable[[Startup], object]:
     """Restrict this process as the order says and import the target, which is not trusted with more."""
     signal.pthread_sigmask(signal.SIG_BLOCK, order.blocked_signals)  # threads that start later inherit it
     for name in set(os.environ) - set(order.environment):

@@ -14,7 +14,7 @@ import trio
 from lakehouse.process.errors import ChildStartFailed
 from lakehouse.process.launch import Launched, launch
 from lakehouse.process.log_tail import LogTail
-from lakehouse.process.protocol import MAX_LINE, ReadyLine, StartOrder, decode_ready, encode_line
+from lakehouse.process.protocol import MAX_LINE, ReadyMessage, StartMessage, decode_ready, encode_line
 from lakehouse.process.spec import ChildSpec
 from lakehouse.process.states import CHILD_TRANSITIONS, ChildState, StateMachine
 from lakehouse.process.tasks import open_background
@@ -23,7 +23,7 @@ logger = logging.getLogger("lakehouse.process")
 
 REAP_TIMEOUT = 10.0  # seconds a killed process may take to be gone: the kernel has a large memory to take down
 LOG_TIMEOUT = 1.0  # seconds until the log of a process that is gone has been read, unless its own children hold it
-SHOWN_BYTES = 60  # of what a child wrote in the place of its ready line
+QUOTED_BYTES = 60  # of what a child wrote in the place of its ready line
 
 
 class Child:
@@ -32,10 +32,10 @@ class Child:
     def __init__(self, spec: ChildSpec, launched: Launched, log: logging.Logger) -> None:
         self.name = spec.name
         self.log = LogTail(log, spec.name)
-        self.stdin = trio.lowlevel.FdStream(launched.orders)
-        self.stdout = trio.lowlevel.FdStream(launched.report)
+        self.stdin = trio.lowlevel.FdStream(launched.stdin)
+        self.stdout = trio.lowlevel.FdStream(launched.stdout)
         self._spec = spec
-        self._stderr = None if launched.errors is None else trio.lowlevel.FdStream(launched.errors)
+        self._stderr = None if launched.stderr is None else trio.lowlevel.FdStream(launched.stderr)
         self._process = launched.process
         self._pidfd = launched.pidfd
         self._machine = StateMachine(ChildState.STARTING, CHILD_TRANSITIONS)
@@ -56,7 +56,7 @@ class Child:
         """The exit status, negative for a signal; None before it was reaped."""
         return self._process.returncode
 
-    async def wait_ready(self) -> ReadyLine:
+    async def wait_ready(self) -> ReadyMessage:
         """Send the order and wait for the answer; once in the life of a child.
 
         Raises ChildStartFailed if the child ends, refuses, writes something else, or takes longer than the
@@ -64,12 +64,12 @@ class Child:
         """
         with trio.move_on_after(self._spec.start_timeout):
             try:
-                await self.stdin.send_all(encode_line(self._order()))
+                await self.stdin.send_all(encode_line(self._start_message()))
                 line = await self._read_line()
             except trio.BrokenResourceError:  # it closed its standard input, or ended before it read the order
                 line = b""
-            return await self._ready(line)
-        raise self._failed(f"it was not ready within {self._spec.start_timeout:g} s")
+            return await self._decode_ready(line)
+        raise self._start_failure(f"it was not ready within {self._spec.start_timeout:g} s")
 
     async def wait_exit(self) -> int:
         """Wait until the process was reaped; its exit status."""
@@ -81,9 +81,9 @@ class Child:
         status = await self.wait_exit()
         if self._stderr is not None:
             with trio.move_on_after(LOG_TIMEOUT):
-                await self.log.read.wait()
+                await self.log.ended.wait()
         how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
-        last = self.log.cause(self._spec.cause)
+        last = self.log.find_cause(self._spec.cause)
         return f"{how} ({last})" if last else how
 
     def has_exited(self) -> bool:
@@ -105,9 +105,9 @@ class Child:
             self._kill_group()
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
-    def _order(self) -> StartOrder:
+    def _start_message(self) -> StartMessage:
         spec = self._spec
-        return StartOrder(
+        return StartMessage(
             parent=os.getpid(),
             target=spec.target,
             preload=spec.preload,
@@ -128,23 +128,23 @@ class Child:
             line += data
         return line
 
-    async def _ready(self, line: bytes) -> ReadyLine:
+    async def _decode_ready(self, line: bytes) -> ReadyMessage:
         if not line.strip():
-            raise self._failed(f"its process {await self.describe_exit()}")
+            raise self._start_failure(f"its process {await self.describe_exit()}")
         try:
             answer = decode_ready(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise self._failed(f"it wrote no ready line but {line[:SHOWN_BYTES]!r}") from None
+            raise self._start_failure(f"it wrote no ready line but {line[:QUOTED_BYTES]!r}") from None
         if not answer.ready:
-            raise self._failed(answer.reason)
+            raise self._start_failure(answer.reason)
         if self._machine.can_advance(ChildState.READY):  # it may have been asked to drain meanwhile
             self._machine.advance(ChildState.READY)
         return answer
 
-    def _failed(self, reason: str) -> ChildStartFailed:
+    def _start_failure(self, reason: str) -> ChildStartFailed:
         return ChildStartFailed(self.name, reason)
 
-    async def _watch(self) -> None:
+    async def _reap_on_exit(self) -> None:
         await trio.lowlevel.wait_readable(self._pidfd)
         self._reap()
 
@@ -161,8 +161,8 @@ class Child:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    async def _end(self) -> None:
-        """Kill it, reap it and close every descriptor. `_watch` must have ended."""
+    async def _close(self) -> None:
+        """Kill it, reap it and close every descriptor. `_reap_on_exit` must have ended."""
         try:
             self.kill()
             if not self._exited.is_set():
@@ -188,7 +188,7 @@ async def open_child(spec: ChildSpec, *, log: logging.Logger = logger) -> AsyncI
     child = Child(spec, launch(spec), log)
     try:
         async with open_background() as nursery:
-            nursery.start_soon(child._watch)
+            nursery.start_soon(child._reap_on_exit)
             if child._stderr is not None:
                 nursery.start_soon(child.log.follow, child._stderr)
             try:
@@ -196,4 +196,4 @@ async def open_child(spec: ChildSpec, *, log: logging.Logger = logger) -> AsyncI
             finally:
                 child.kill()
     finally:
-        await child._end()
+        await child._close()

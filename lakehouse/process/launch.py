@@ -16,13 +16,13 @@ PROGRAM = ("-P", "-m", "lakehouse.process.bootstrap")  # -P: do not import from 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launched:
-    """A process that runs, and the parent's ends of its pipes; `errors` is None where the log was not captured."""
+    """A process that runs, and the parent's ends of its pipes; `stderr` is None where the log was not captured."""
 
     process: subprocess.Popen[bytes]
     pidfd: int
-    orders: int
-    report: int
-    errors: int | None
+    stdin: int
+    stdout: int
+    stderr: int | None
 
 
 def launch(spec: ChildSpec) -> Launched:
@@ -46,16 +46,16 @@ def launch(spec: ChildSpec) -> Launched:
         )
         pidfd = _open_pidfd(process)
     except BaseException:
-        _close(orders[1], report[0], *([] if errors is None else [errors[0]]))
+        _close_all(orders[1], report[0], *([] if errors is None else [errors[0]]))
         raise
     finally:
-        _close(orders[0], report[1], *([] if errors is None else [errors[1]]))
+        _close_all(orders[0], report[1], *([] if errors is None else [errors[1]]))
     return Launched(
         process=process,
         pidfd=pidfd,
-        orders=orders[1],
-        report=report[0],
-        errors=None if errors is None else errors[0],
+        stdin=orders[1],
+        stdout=report[0],
+        stderr=None if errors is None else errors[0],
     )
 
 
@@ -66,7 +66,7 @@ def open_pipes(count: int) -> list[tuple[int, int]]:
         for _ in range(count):
             opened.append(os.pipe())  # noqa: PERF401 - those that were opened before one fails are needed
     except OSError:
-        _close(*chain(*opened))
+        _close_all(*chain(*opened))
         raise
     return opened
 
@@ -80,6 +80,6 @@ def _open_pidfd(process: subprocess.Popen[bytes]) -> int:
         raise
 
 
-def _close(*descriptors: int) -> None:
+def _close_all(*descriptors: int) -> None:
     for descriptor in descriptors:
         os.close(descriptor)

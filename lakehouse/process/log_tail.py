@@ -19,7 +19,7 @@ class LogTail:
         self._logger = logger
         self._name = name
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
-        self.read = trio.Event()
+        self.ended = trio.Event()
         """Set when the pipe has ended, which is when the last process that holds it has."""
 
     async def follow(self, pipe: trio.abc.ReceiveStream) -> None:
@@ -32,15 +32,15 @@ class LogTail:
             line = line[:LINE_LIMIT]
         if line:
             self._add(line)
-        self.read.set()
+        self.ended.set()
 
     @property
     def lines(self) -> tuple[str, ...]:
         """What is kept, the oldest first."""
         return tuple(self._lines)
 
-    def cause(self, pattern: str = "") -> str:
-        """What the group `cause` of the pattern has in the first line that fits it, which is the most exact one.
+    def find_cause(self, pattern: str = "") -> str:
+        """What the group `find_cause` of the pattern has in the first line that fits it, which is the most exact one.
 
         Else the last line that is not empty, or an empty string.
         """

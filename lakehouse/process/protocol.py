@@ -1,7 +1,7 @@
 """The start protocol between a parent and its child: two lines of JSON over pipes.
 
-parent ─ standard input ──> one `StartOrder`; afterwards frames (`frames`), or nothing until its end of file
-child  ─ standard output ─> one `ReadyLine`;  afterwards frames, or nothing
+parent ─ standard input ──> one `StartMessage`; afterwards frames (`frames`), or nothing until its end of file
+child  ─ standard output ─> one `ReadyMessage`;  afterwards frames, or nothing
 child  ─ standard error ──> its log
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import msgspec
 
-from lakehouse.process.spec import Limits, OrphanPolicy, Sandbox, SandboxReport
+from lakehouse.process.spec import OrphanPolicy, ResourceLimits, Sandbox, SandboxReport
 
 MAX_LINE = 1 << 20
 """Bytes of either line: a configuration with thousands of models is a hundredth of it."""
 
 
-class StartOrder(msgspec.Struct, frozen=True, kw_only=True):
+class StartMessage(msgspec.Struct, frozen=True, kw_only=True):
     """What the child is told. `parent` is the process that the child is to end with."""
 
     parent: int
@@ -23,7 +23,7 @@ class StartOrder(msgspec.Struct, frozen=True, kw_only=True):
     preload: tuple[str, ...] = ()
     orphan: OrphanPolicy = OrphanPolicy.KILL
     blocked_signals: tuple[int, ...] = ()
-    limits: Limits = Limits()
+    limits: ResourceLimits = ResourceLimits()
     sandbox: Sandbox = Sandbox()
     environment: tuple[str, ...] = ()
     """The names of the variables that the target may see."""
@@ -32,7 +32,7 @@ class StartOrder(msgspec.Struct, frozen=True, kw_only=True):
     settings: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class ReadyLine(msgspec.Struct, frozen=True, kw_only=True):
+class ReadyMessage(msgspec.Struct, frozen=True, kw_only=True):
     """What the child answers: it serves, or why it does not. `facts` is a JSON value for the parent."""
 
     ready: bool
@@ -41,16 +41,16 @@ class ReadyLine(msgspec.Struct, frozen=True, kw_only=True):
     facts: msgspec.Raw = msgspec.Raw(b"null")
 
 
-def encode_line(message: StartOrder | ReadyLine) -> bytes:
+def encode_line(message: StartMessage | ReadyMessage) -> bytes:
     """One line; JSON has no line break of its own."""
     return msgspec.json.encode(message) + b"\n"
 
 
-def decode_start(line: bytes) -> StartOrder:
+def decode_start(line: bytes) -> StartMessage:
     """Raises msgspec.DecodeError."""
-    return msgspec.json.decode(line, type=StartOrder)
+    return msgspec.json.decode(line, type=StartMessage)
 
 
-def decode_ready(line: bytes) -> ReadyLine:
+def decode_ready(line: bytes) -> ReadyMessage:
     """Raises msgspec.DecodeError, or UnicodeDecodeError for bytes that are no text."""
-    return msgspec.json.decode(line, type=ReadyLine)
+    return msgspec.json.decode(line, type=ReadyMessage)

@@ -25,7 +25,7 @@ class OrphanPolicy(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ResourceLimits:
     """Resource limits (setrlimit(2)) of a child, None for the parent's own. Sizes are bytes.
 
     `address_space` counts everything that is mapped, so it bounds memory that an allocator does not account for.
@@ -85,7 +85,7 @@ class ChildSpec:
     preload: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     pass_fds: tuple[int, ...] = ()
-    limits: Limits = Limits()
+    limits: ResourceLimits = ResourceLimits()
     sandbox: Sandbox = Sandbox()
     start_timeout: float = START_TIMEOUT
     orphan: OrphanPolicy = OrphanPolicy.KILL
@@ -104,13 +104,13 @@ class RestartPolicy:
     """How long to wait before a child that ended is started again, in seconds.
 
     A child that served for `stable_after` is followed by another one after `stable_delay`. Failures in a row are met
-    with `first_delay`, which grows by `factor` with each up to `longest_delay`. A start that fails is a failure; a life
-    shorter than `stable_after` is one with `brief_life_fails`, else it is followed after `first_delay`, always.
+    with `initial_delay`, which grows by `factor` with each up to `max_delay`. A start that fails is a failure; a life
+    shorter than `stable_after` is one with `short_run_is_failure`, else it is followed after `initial_delay`, always.
     """
 
-    first_delay: float = 0.1
-    longest_delay: float = 5.0
+    initial_delay: float = 0.1
+    max_delay: float = 5.0
     factor: float = 2.0
     stable_after: float = 5.0
     stable_delay: float = 0.1
-    brief_life_fails: bool = True
+    short_run_is_failure: bool = True

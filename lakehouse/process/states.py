@@ -31,7 +31,7 @@ class SlotState(Enum):
     STOPPED = "stopped"
 
 
-class MemberState(Enum):
+class PooledChildState(Enum):
     """One child of a pool."""
 
     STARTING = "starting"
@@ -54,12 +54,12 @@ SLOT_TRANSITIONS: Mapping[SlotState, frozenset[SlotState]] = {
     SlotState.BACKING_OFF: frozenset({SlotState.STARTING, SlotState.STOPPED}),
     SlotState.STOPPED: frozenset(),
 }
-MEMBER_TRANSITIONS: Mapping[MemberState, frozenset[MemberState]] = {
-    MemberState.STARTING: frozenset({MemberState.IDLE, MemberState.ENDED}),
-    MemberState.IDLE: frozenset({MemberState.BUSY, MemberState.ENDED}),
-    MemberState.BUSY: frozenset({MemberState.IDLE, MemberState.RESETTING, MemberState.ENDED}),
-    MemberState.RESETTING: frozenset({MemberState.IDLE, MemberState.ENDED}),
-    MemberState.ENDED: frozenset(),
+POOLED_CHILD_TRANSITIONS: Mapping[PooledChildState, frozenset[PooledChildState]] = {
+    PooledChildState.STARTING: frozenset({PooledChildState.IDLE, PooledChildState.ENDED}),
+    PooledChildState.IDLE: frozenset({PooledChildState.BUSY, PooledChildState.ENDED}),
+    PooledChildState.BUSY: frozenset({PooledChildState.IDLE, PooledChildState.RESETTING, PooledChildState.ENDED}),
+    PooledChildState.RESETTING: frozenset({PooledChildState.IDLE, PooledChildState.ENDED}),
+    PooledChildState.ENDED: frozenset(),
 }
 
 S = TypeVar("S", bound=Enum)

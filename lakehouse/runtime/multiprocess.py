@@ -30,7 +30,7 @@ from lakehouse.telemetry.worker_ipc import make_private_directory
 logger = logging.getLogger("lakehouse.workers")
 
 TARGET = "lakehouse.runtime.worker:run"
-RESTART = RestartPolicy(first_delay=0.1, longest_delay=5.0, stable_after=5.0, stable_delay=0.05)
+RESTART = RestartPolicy(initial_delay=0.1, max_delay=5.0, stable_after=5.0, stable_delay=0.05)
 
 
 async def serve_multiprocess(

@@ -1,6 +1,6 @@
-"""The embedded services: what stands behind a prefix of the gateway when no URL says otherwise.
+"""The embedded services: applications in this process behind a prefix of the gateway, in place of an upstream URL.
 
-`base` is the contract between a service and the runtime, `contracts` what services are to each other. A service
-imports neither another service nor the gateway nor the chat group: what it needs is given to it as a contract, which
-keeps each service replaceable by a URL. Nothing of this package is imported unless the configuration embeds a service.
+`base` is the interface between a service and the runtime, `contracts` are the interfaces between services. A service
+imports neither another service nor the gateway nor the chat: its dependencies are passed to it as contracts, so that
+each service can be replaced by a URL. This package is imported only if the configuration embeds a service.
 """

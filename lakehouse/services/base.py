@@ -1,4 +1,4 @@
-"""What a service is for the runtime: it is opened with its settings and needs, and is an ASGI application then."""
+"""The interface between a service and the runtime: open with settings and dependencies, then serve as an ASGI app."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from typing import ClassVar, Protocol, TypeVar
 
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.core.health import Health
-from lakehouse.services.contracts import Catalog, Embedder, ObjectStore, QueryEngine, Retriever, VectorIndex
+from lakehouse.services.contracts.catalog import Catalog
+from lakehouse.services.contracts.embedder import Embedder
+from lakehouse.services.contracts.object_store import ObjectStore
+from lakehouse.services.contracts.query_engine import QueryEngine
+from lakehouse.services.contracts.retriever import Retriever
+from lakehouse.services.contracts.vector_index import VectorIndex
 from lakehouse.telemetry.gauges import Gauge
 
 Settings = TypeVar("Settings", contravariant=True)
 
 
-class Needs(Protocol):
-    """What a service may ask of its surroundings. Each contract is a service of this process or a URL behind it.
+class ServiceDependencies(Protocol):
+    """The dependencies of a service. Each contract is a service of this process or a client of a URL.
 
-    Asking for a contract that the configuration does not provide raises ConfigError, when the service is opened.
+    Reading a contract that the configuration does not provide raises ConfigError while the service is opened.
     """
 
     @property
     def directory(self) -> Path:
-        """A directory of this service's own, mode 0700, that outlives the process."""
+        """A directory for this service only, mode 0700, kept when the process ends."""
 
     @property
     def object_store(self) -> ObjectStore: ...
@@ -40,32 +45,32 @@ class Needs(Protocol):
 
 
 class ServiceApp(Protocol):
-    """An open service: a plain ASGI application, and what the runtime registers of it.
+    """An open service: an ASGI application, with health and gauges for the runtime.
 
-    A request is `http` with a `RequestScope` (asgi.request_scope); `LakehouseError`s that are raised before the
-    response begins become its answer. Cancelled at any moment, a request leaves no task, no child that works for it and
-    nothing half written; what was answered as written stays written.
+    The scope is `http` with a `RequestScope` (asgi.request_scope). A `LakehouseError` that is raised before the
+    response begins is sent as the response. A request that is cancelled at any checkpoint leaves no task, no child
+    process at work and no partial write; a write that was acknowledged stays.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
     async def health(self) -> Health:
-        """How the service is. Answers within a second, or is taken to be unavailable."""
+        """Report the health of the service. The runtime treats a call of more than one second as unavailable."""
 
     def gauges(self) -> Iterable[Gauge]:
-        """Its gauges, registered once when it is open; their names begin with the service's."""
+        """Return the gauges of the service, registered once when it is open; each name begins with the service's."""
 
 
 class Service(Protocol[Settings]):
-    """One kind of service, for the table of those that can be embedded."""
+    """One kind of service, for the table of services that can be embedded."""
 
     name: ClassVar[str]
-    """As the configuration and `lakehouse run` call it: "storaged"."""
+    """The name in the configuration and in `lakehouse run`: "storaged"."""
     prefix: ClassVar[str]
-    """The route that it answers, with all below it: "/v1/storage"."""
+    """The path below which the service answers: "/v1/storage"."""
 
-    def open(self, settings: Settings, needs: Needs) -> AbstractAsyncContextManager[ServiceApp]:
-        """Open it for as long as the block runs; whatever it started has ended afterwards.
+    def open(self, settings: Settings, dependencies: ServiceDependencies) -> AbstractAsyncContextManager[ServiceApp]:
+        """Open the service for the length of the block; every task and process of it has ended afterwards.
 
-        Raises ConfigError, or OSError for files and addresses that cannot be had.
+        Raises ConfigError, or OSError for a file or an address that is not available.
         """

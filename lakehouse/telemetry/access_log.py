@@ -49,7 +49,7 @@ class AccessLogRecord(msgspec.Struct, omit_defaults=True, gc=False):
     adjusted: tuple[str, ...] | None = None
 
 
-def access_log_record(context: RequestContext, *, ended: float, when: str) -> AccessLogRecord:
+def make_access_log_record(context: RequestContext, *, ended: float, when: str) -> AccessLogRecord:
     """Build the record of a request that ended at `ended` (trio's clock); `when` is the same time as text."""
     status = logged_status(context)
     total = ended - context.started
@@ -63,11 +63,11 @@ def access_log_record(context: RequestContext, *, ended: float, when: str) -> Ac
         context.route,
         status,
         context.outcome,
-        _milliseconds(total),
-        _milliseconds(waiting),
-        _milliseconds(total - waiting) if total > waiting else 0.0,
+        _to_milliseconds(total),
+        _to_milliseconds(waiting),
+        _to_milliseconds(total - waiting) if total > waiting else 0.0,
         context.attempt_count,
-        None if context.first_piece is None else _milliseconds(context.first_piece - context.started),
+        None if context.first_piece is None else _to_milliseconds(context.first_piece - context.started),
         context.upstream,
         context.provider,
         None if context.model is None else shorten_and_escape(context.model),
@@ -133,5 +133,5 @@ class Clock:
         return self._text
 
 
-def _milliseconds(seconds: float) -> float:
+def _to_milliseconds(seconds: float) -> float:
     return int(seconds * 1_000_000 + 0.5) / 1000

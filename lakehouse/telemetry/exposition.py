@@ -10,12 +10,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from lakehouse.telemetry.metric_definitions import FAMILIES
+from lakehouse.telemetry.metric_definitions import METRIC_FAMILIES
 from lakehouse.telemetry.metric_store import Family, MetricStore, MetricValue, Snapshot
 
 
 def render_exposition(
-    snapshots: Iterable[Snapshot], accept: str = "", *, families: Sequence[Family] = FAMILIES
+    snapshots: Iterable[Snapshot], accept: str = "", *, families: Sequence[Family] = METRIC_FAMILIES
 ) -> tuple[bytes, str]:
     """Add up snapshots. Returns the text, in the format that the `Accept` header asks for, and its content type."""
     total = MetricStore(families)

@@ -17,7 +17,9 @@ MODALITIES = {"image_url": "image", "video_url": "video", "input_audio": "audio"
 def encode_input_messages(messages: object) -> str | None:
     """Encode a list of messages as `gen_ai.input.messages`; None for an empty list."""
     built = msgspec.to_builtins(messages)
-    encoded = [{"role": message.get("role", ""), "parts": list(_parts(message))} for message in _objects(built)]
+    encoded = [
+        {"role": message.get("role", ""), "parts": list(_encode_parts(message))} for message in _select_objects(built)
+    ]
     if not encoded:
         return None
     return msgspec.json.encode(encoded).decode()
@@ -28,11 +30,15 @@ def encode_output_messages(answer: object) -> str | None:
     built = msgspec.to_builtins(answer)
     if not isinstance(built, dict):
         return None
-    message = {"role": "assistant", "parts": list(_parts(built)), "finish_reason": built.get("finish_reason") or ""}
+    message = {
+        "role": "assistant",
+        "parts": list(_encode_parts(built)),
+        "finish_reason": built.get("finish_reason") or "",
+    }
     return msgspec.json.encode([message]).decode()
 
 
-def _parts(message: Mapping[str, object]) -> Iterator[dict[str, object]]:
+def _encode_parts(message: Mapping[str, object]) -> Iterator[dict[str, object]]:
     if reasoning := message.get("reasoning"):
         yield {"type": "reasoning", "content": reasoning}
     content = message.get("content")
@@ -42,8 +48,8 @@ def _parts(message: Mapping[str, object]) -> Iterator[dict[str, object]]:
         if content:
             yield {"type": "text", "content": content}
     else:
-        yield from map(_part, _objects(content))
-    for call in _objects(message.get("tool_calls")):
+        yield from map(_encode_part, _select_objects(content))
+    for call in _select_objects(message.get("tool_calls")):
         function = call.get("function")
         function = function if isinstance(function, dict) else {}
         yield {
@@ -54,7 +60,7 @@ def _parts(message: Mapping[str, object]) -> Iterator[dict[str, object]]:
         }
 
 
-def _part(part: Mapping[str, object]) -> dict[str, object]:
+def _encode_part(part: Mapping[str, object]) -> dict[str, object]:
     if part.get("type") == "text":
         return {"type": "text", "content": part.get("text")}
     kind = str(part.get("type"))
@@ -66,5 +72,5 @@ def _part(part: Mapping[str, object]) -> dict[str, object]:
     return {"type": "uri", "modality": MODALITIES.get(kind, kind), "uri": shown}
 
 
-def _objects(value: object) -> list[Mapping[str, object]]:
+def _select_objects(value: object) -> list[Mapping[str, object]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list | tuple) else []

@@ -16,17 +16,17 @@ import msgspec
 import structlog
 
 from lakehouse.core.context import RequestContext
-from lakehouse.telemetry.access_log import AccessLogRecord, Clock, access_log_record, escape_control_chars
+from lakehouse.telemetry.access_log import AccessLogRecord, Clock, escape_control_chars, make_access_log_record
 from lakehouse.telemetry.log_sink import LogSink
 
-Form = Literal["auto", "json", "console", "off"]
+LogFormat = Literal["auto", "json", "console", "off"]
 """The form of lines: `auto` is `console` on a terminal and `json` elsewhere; `off` writes no line for a request."""
 
 
 class Log:
     """The log of one service. While `sink.run` runs in a task, lines are written together; otherwise each at once."""
 
-    def __init__(self, form: Form = "auto", *, stream: TextIO | None = None) -> None:
+    def __init__(self, form: LogFormat = "auto", *, stream: TextIO | None = None) -> None:
         stream = sys.stderr if stream is None else stream
         self.form = form if form != "auto" else "console" if stream.isatty() else "json"
         self.sink = LogSink(structlog.BytesLogger(_open_unbuffered(stream)), report=self._report_dropped)
@@ -48,7 +48,9 @@ class Log:
         """
         if self.form == "off":
             return
-        record = access_log_record(context, ended=ended, when=self._clock(None if epoch is None else epoch + ended))
+        record = make_access_log_record(
+            context, ended=ended, when=self._clock(None if epoch is None else epoch + ended)
+        )
         self.sink.write(self._encode(record) if self.form == "json" else self._render_for_terminal(record))
 
     def add_time(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -20,10 +20,10 @@ FLUSH_INTERVAL = 0.05
 MAX_LINES = 20_000
 """Lines that are buffered for a slow reader: two seconds of a busy worker, about 8 MB."""
 
-CHUNK = 4096
+CHUNK_SIZE = 4096
 """Bytes of one write. Up to PIPE_BUF a write to a pipe is atomic: lines of several workers never mix."""
 
-CLOSE_TIMEOUT = 1.0
+LAST_FLUSH_TIMEOUT = 1.0
 """Seconds that the end of the service waits for the last lines to be written."""
 
 
@@ -79,7 +79,7 @@ class LogSink:
         self._write_now([line])
 
     async def run(self) -> None:
-        """Write lines until cancelled, and then those that are left, for at most `CLOSE_TIMEOUT` seconds."""
+        """Write lines until cancelled, and then those that are left, for at most `LAST_FLUSH_TIMEOUT` seconds."""
         self._token = trio.lowlevel.current_trio_token()
         try:
             while True:
@@ -92,7 +92,7 @@ class LogSink:
                 source()
             self._token = None
             # Bounded, because the reader of the log may never read again.
-            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            with trio.move_on_after(LAST_FLUSH_TIMEOUT, shield=True):
                 await self._write_in_thread(self._take_lines())  # also without lines: it waits for an abandoned write
 
     def _take_lines(self) -> list[bytes]:
@@ -125,7 +125,7 @@ class LogSink:
 
     def _write_now(self, lines: list[bytes], claim: threading.Lock | None = None) -> None:
         """Write the lines, unless another has the `claim` to them."""
-        if not self._writing.acquire(timeout=CLOSE_TIMEOUT):
+        if not self._writing.acquire(timeout=LAST_FLUSH_TIMEOUT):
             if claim is None or claim.acquire(blocking=False):
                 self._drop(len(lines))
             return
@@ -145,7 +145,7 @@ class LogSink:
         self._unreported += count
 
 
-def split_chunks(lines: list[bytes], size: int = CHUNK) -> Iterator[tuple[bytes, int]]:
+def split_chunks(lines: list[bytes], size: int = CHUNK_SIZE) -> Iterator[tuple[bytes, int]]:
     """Join lines into writes of at most `size` bytes, a longer line alone; yields each with its number of lines."""
     batch: list[bytes] = []
     length = 0

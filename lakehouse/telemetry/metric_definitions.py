@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lakehouse.telemetry.metric_store import DURATIONS, OVERHEADS, Family
 
-FAMILIES: tuple[Family, ...] = (
+METRIC_FAMILIES: tuple[Family, ...] = (
     Family("requests", "counter", "Requests ended, by what ended them.", ("route", "outcome", "status")),
     Family("request_seconds", "histogram", "From a request's head to its end.", ("route",), DURATIONS),
     Family("upstream_seconds", "histogram", "Of that, waiting for an upstream.", ("route",), DURATIONS),

@@ -17,7 +17,7 @@ from lakehouse.core.context import RequestContext, Usage
 from lakehouse.core.failure_classes import ERROR_CLASSES
 from lakehouse.telemetry.access_log import logged_status
 from lakehouse.telemetry.gauges import GaugeRegistry
-from lakehouse.telemetry.metric_definitions import FAMILIES
+from lakehouse.telemetry.metric_definitions import METRIC_FAMILIES
 from lakehouse.telemetry.metric_store import DURATIONS, OVERHEADS, MetricStore, MetricValue, Snapshot, observe
 from lakehouse.telemetry.service_gauges import (
     OTHER,
@@ -33,7 +33,7 @@ OUTCOMES = frozenset({"answered", "client left", "deadline", "drain", "cancelled
 _RESULTS = frozenset({"ok", "cancelled", *ERROR_CLASSES})
 _REASON_COUNTERS = {"retry": "retries", "fallback": "fallbacks", "hedge": "hedges", "resume": "resumes"}
 _SWITCHING_PROTOCOLS = 101
-_GAUGES = {family.name for family in FAMILIES if family.kind == "gauge"}
+_GAUGES = {family.name for family in METRIC_FAMILIES if family.kind == "gauge"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +89,7 @@ class Metrics:
             *pool_gauges(sources.pools, self._upstreams | self._providers),
             *process_gauges(worker),
         )
-        self._store = MetricStore(family for family in FAMILIES if family.name not in _GAUGES)
+        self._store = MetricStore(family for family in METRIC_FAMILIES if family.name not in _GAUGES)
         self._cells: dict[tuple[str, str | None, int], _RequestCells] = {}
         self._cpu_before = 0.0
         self._dropped_before = 0

@@ -9,12 +9,12 @@ from typing import Protocol
 
 from lakehouse.core.context import RequestContext
 from lakehouse.telemetry.gauges import Gauge, Readings
-from lakehouse.telemetry.metric_definitions import FAMILIES
+from lakehouse.telemetry.metric_definitions import METRIC_FAMILIES
 
 OTHER = "other"
 """The label of whatever is in no table of the configuration."""
 
-_FAMILIES = {family.name: family for family in FAMILIES}
+_FAMILIES = {family.name: family for family in METRIC_FAMILIES}
 
 
 class Pool(Protocol):
@@ -76,11 +76,11 @@ def process_gauges(worker: int) -> tuple[Gauge, ...]:
     """Memory and file descriptors of this process."""
     labels = (str(worker),)
     return (
-        Gauge(_FAMILIES["worker_resident_bytes"], lambda: [(labels, _resident())]),
+        Gauge(_FAMILIES["worker_resident_bytes"], lambda: [(labels, _read_resident_bytes())]),
         Gauge(_FAMILIES["worker_open_files"], lambda: [(labels, sum(1 for _ in Path("/proc/self/fd").iterdir()))]),
     )
 
 
-def _resident() -> int:
+def _read_resident_bytes() -> int:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize()

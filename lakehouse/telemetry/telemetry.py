@@ -15,7 +15,7 @@ import trio
 from lakehouse.config import ObserveTable
 from lakehouse.core.context import RequestContext
 from lakehouse.telemetry.log import Log
-from lakehouse.telemetry.metric_definitions import FAMILIES
+from lakehouse.telemetry.metric_definitions import METRIC_FAMILIES
 from lakehouse.telemetry.metric_store import Row, Snapshot, decode_snapshot, encode_snapshot
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues, Metrics
 from lakehouse.telemetry.worker_ipc import WorkerIPC, WorkerReply
@@ -140,7 +140,7 @@ class Telemetry:
 
         answers = await self.worker_ipc.query_workers("metrics")
         snapshots = [self._worker_snapshot(answer) for answer in answers]
-        families = dict.fromkeys((*FAMILIES, *self._gauges.families))
+        families = dict.fromkeys((*METRIC_FAMILIES, *self._gauges.families))
         return render_exposition([*snapshots, self._service_snapshot(answers)], accept, families=tuple(families))
 
     async def list_requests(self) -> RequestsInFlight:

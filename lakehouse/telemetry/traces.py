@@ -62,11 +62,11 @@ class Traces:
         if traced is None or not traced.sampled:
             return
         since = time.time() - trio.current_time()
-        self._server_span(request, traced, since, ended)
+        self._export_server_span(request, traced, since, ended)
         for attempt in request.attempts:
-            self._attempt_span(request, traced, attempt, since, ended)
+            self._export_attempt_span(request, traced, attempt, since, ended)
         if traced.call_id:
-            self._call_span(request, traced, since, ended)
+            self._export_call_span(request, traced, since, ended)
 
     async def close(self) -> None:
         """Export the spans that are left, for at most `EXPORT_TIMEOUT` seconds."""
@@ -74,7 +74,7 @@ class Traces:
         with trio.move_on_after(EXPORT_TIMEOUT, shield=True):
             await trio.to_thread.run_sync(self._provider.shutdown, abandon_on_cancel=True)
 
-    def _server_span(self, request: RequestContext, traced: Trace, since: float, ended: float) -> None:
+    def _export_server_span(self, request: RequestContext, traced: Trace, since: float, ended: float) -> None:
         attributes: Attributes = {
             "http.request.method": request.method,
             "http.route": request.route,
@@ -91,7 +91,7 @@ class Traces:
         )
         _end_span(span, since + ended, _error_type(request))
 
-    def _attempt_span(
+    def _export_attempt_span(
         self, request: RequestContext, traced: Trace, attempt: AttemptRecord, since: float, ended: float
     ) -> None:
         model = shorten_and_escape(attempt.model)
@@ -105,7 +105,7 @@ class Traces:
         if attempt.first_piece is not None:
             attributes["gen_ai.response.time_to_first_chunk"] = attempt.first_piece - attempt.started
         error = attempt.error or (None if attempt.ended is not None else "cancelled")
-        if error is None and attempt is _answering_attempt(request):
+        if error is None and attempt is _find_answering_attempt(request):
             attributes |= self._answer_attributes(request, model)
         parent = _span_context(traced, traced.span_id)
         span_id = attempt.span_id or new_id(64)
@@ -129,7 +129,7 @@ class Traces:
             _set_attribute(attributes, "gen_ai.output.messages", encode_output_messages(request.content.output))
         return attributes
 
-    def _call_span(self, request: RequestContext, traced: Trace, since: float, ended: float) -> None:
+    def _export_call_span(self, request: RequestContext, traced: Trace, since: float, ended: float) -> None:
         attributes: Attributes = {"http.request.method": request.method, "lakehouse.upstream": request.upstream or ""}
         _set_attribute(attributes, "http.response.status_code", request.status)
         parent = _span_context(traced, traced.span_id)
@@ -151,7 +151,7 @@ class Traces:
         around = context.Context()
         if parent is not None:
             around = trace.set_span_in_context(trace.NonRecordingSpan(parent), around)
-        return self._tracer.start_span(name, around, kind, attributes, start_time=_ns(started))
+        return self._tracer.start_span(name, around, kind, attributes, start_time=_to_nanoseconds(started))
 
 
 class PresetIdGenerator(IdGenerator):
@@ -181,7 +181,7 @@ def _make_exporter(url: str) -> OTLPSpanExporter:
     return OTLPSpanExporter(endpoint=endpoint, headers=headers)
 
 
-def _answering_attempt(request: RequestContext) -> AttemptRecord | None:
+def _find_answering_attempt(request: RequestContext) -> AttemptRecord | None:
     """The last attempt that ended without an error."""
     return next((made for made in reversed(request.attempts) if made.ended is not None and made.error is None), None)
 
@@ -204,8 +204,8 @@ def _end_span(span: trace.Span, at: float, error: str | None) -> None:
     if error is not None:
         span.set_attribute("error.type", error)
         span.set_status(Status(StatusCode.ERROR))
-    span.end(_ns(at))
+    span.end(_to_nanoseconds(at))
 
 
-def _ns(seconds: float) -> int:
+def _to_nanoseconds(seconds: float) -> int:
     return int(seconds * 1e9)

@@ -57,7 +57,7 @@ class WorkerIPC:
             task_status.started()
             await trio.sleep_forever()
         else:
-            with _open_listener(self._socket(self.worker)) as listener:
+            with _open_listener(self._socket_path(self.worker)) as listener:
                 task_status.started()  # the socket listens: connections wait in its backlog
                 await trio.serve_listeners(self._handle_query, [listener])
 
@@ -80,14 +80,14 @@ class WorkerIPC:
         draft = self._in_directory(f"{self.worker}.draft")
         with contextlib.suppress(OSError):
             draft.write_bytes(counts)
-            draft.replace(self._counts(self.worker))
+            draft.replace(self._counts_path(self.worker))
 
     def load_persisted(self, worker: int) -> bytes | None:
         """The counts in the file of a worker, None when there are none."""
         if self._directory is None:
             return None
         try:
-            return self._counts(worker).read_bytes()
+            return self._counts_path(worker).read_bytes()
         except OSError:
             return None
 
@@ -96,10 +96,10 @@ class WorkerIPC:
             return set()
         return {int(path.stem) for path in self._directory.iterdir() if path.suffix in (".sock", ".counts")}
 
-    def _socket(self, worker: int) -> Path:
+    def _socket_path(self, worker: int) -> Path:
         return self._in_directory(f"{worker}.sock")
 
-    def _counts(self, worker: int) -> Path:
+    def _counts_path(self, worker: int) -> Path:
         return self._in_directory(f"{worker}.counts")
 
     def _in_directory(self, name: str) -> Path:
@@ -109,7 +109,7 @@ class WorkerIPC:
     async def _query_worker(self, worker: int, query: str) -> bytes | None:
         with trio.move_on_after(REPLY_TIMEOUT):
             try:
-                async with await trio.open_unix_socket(str(self._socket(worker))) as stream:
+                async with await trio.open_unix_socket(str(self._socket_path(worker))) as stream:
                     await stream.send_all(query.encode() + b"\n")
                     return await _read_reply(stream)
             except (OSError, trio.BrokenResourceError):  # the worker has ended, or is ending

@@ -24,7 +24,7 @@ from lakehouse.local_model import Engine, EngineConfig, LocalModelError, open_en
 from lakehouse.local_model.child import Settings
 from lakehouse.local_model.engine import HOPELESS_AFTER, TARGET, reserved_port
 from lakehouse.process import launch
-from lakehouse.process.protocol import StartOrder, decode_ready, encode_line
+from lakehouse.process.protocol import StartMessage, decode_ready, encode_line
 
 needs_llama = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("xllamacpp", "gguf", "numpy")),
@@ -307,7 +307,7 @@ class TestOrphans:
             try:
                 assert running.stdin is not None
                 assert running.stdout is not None
-                order = StartOrder(parent=os.getpid(), target=TARGET, settings=msgspec.Raw(settings(port)))
+                order = StartMessage(parent=os.getpid(), target=TARGET, settings=msgspec.Raw(settings(port)))
                 running.stdin.write(encode_line(order))
                 running.stdin.flush()
                 assert decode_ready(running.stdout.readline()).ready

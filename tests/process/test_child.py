@@ -15,7 +15,7 @@ import trio
 
 from lakehouse.process import launch
 from lakehouse.process.child import open_child
-from lakehouse.process.environment import pick
+from lakehouse.process.environment import select_variables
 from lakehouse.process.errors import ChildStartFailed
 from lakehouse.process.spec import ChildSpec
 from lakehouse.process.states import ChildState
@@ -37,7 +37,7 @@ async def test_it_serves_with_its_settings_and_no_environment_but_its_own(monkey
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     with assert_nothing_left():
         async with open_child(
-            child_spec("ready", {"rows": 7}, environment=pick(["TZ", "PYTHONPATH", "ABSENT"]))
+            child_spec("ready", {"rows": 7}, environment=select_variables(["TZ", "PYTHONPATH", "ABSENT"]))
         ) as child:
             assert child.state is ChildState.STARTING
             facts = msgspec.json.decode((await child.wait_ready()).facts)

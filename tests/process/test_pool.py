@@ -207,7 +207,7 @@ async def test_a_pool_without_a_queue_takes_as_many_calls_as_it_may_have_childre
 async def test_children_that_end_without_a_call_are_started_again_with_a_delay(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    policy = PoolPolicy(size=1, prestart=1, restart=RestartPolicy(first_delay=0.05, longest_delay=0.4))
+    policy = PoolPolicy(size=1, prestart=1, restart=RestartPolicy(initial_delay=0.05, max_delay=0.4))
     with assert_nothing_left():
         async with open_pool(child_spec("dies_when_ready"), policy) as pool:
             await wait_until(lambda: len(caplog.messages) == 3)
@@ -218,7 +218,7 @@ async def test_children_that_end_without_a_call_are_started_again_with_a_delay(
 
 
 async def test_children_that_do_not_start_fail_the_calls_that_wait_and_are_tried_again_later() -> None:
-    policy = PoolPolicy(size=2, restart=RestartPolicy(first_delay=0.2))
+    policy = PoolPolicy(size=2, restart=RestartPolicy(initial_delay=0.2))
     attempts = 0
 
     def start(spec: Any) -> Any:

@@ -13,10 +13,10 @@ import pytest
 import trio
 
 from lakehouse.process.child import open_child
-from lakehouse.process.protocol import ReadyLine
+from lakehouse.process.protocol import ReadyMessage
 from lakehouse.process.sandboxing import landlock, rlimits, sandbox, seccomp
 from lakehouse.process.sandboxing.sandbox import SandboxError, apply_sandbox
-from lakehouse.process.spec import Limits, Sandbox, SandboxReport
+from lakehouse.process.spec import ResourceLimits, Sandbox, SandboxReport
 from tools.kit.child_processes import TESTS, assert_nothing_left, child_spec
 
 needs_landlock = pytest.mark.skipif(landlock.abi_version() < 6, reason="the kernel has no Landlock of version 6")
@@ -35,7 +35,7 @@ async def tried(folders: dict[str, str], restrictions: Sandbox) -> tuple[dict[st
     """What a child under these restrictions could do."""
     with assert_nothing_left():
         async with open_child(child_spec("tries", folders, sandbox=restrictions)) as child:
-            line: ReadyLine = await child.wait_ready()
+            line: ReadyMessage = await child.wait_ready()
     return msgspec.json.decode(line.facts, type=dict[str, str]), line.sandbox
 
 
@@ -116,12 +116,12 @@ def test_a_kernel_without_landlock_is_told_from_a_failure(monkeypatch: pytest.Mo
     [(1, "MAKE_SYM"), (2, "REFER"), (3, "TRUNCATE"), (4, "TRUNCATE"), (5, "IOCTL_DEV"), (9, "IOCTL_DEV")],
 )
 def test_each_version_of_landlock_is_asked_for_what_it_knows(version: int, last: str) -> None:
-    handled = landlock._handled(version)
+    handled = landlock._handled_accesses(version)
     assert handled == sum(int(access) for access in landlock.Access if access <= landlock.Access[last])
 
 
 async def test_limits_hold(tmp_path: Path) -> None:
-    limits = Limits(address_space=300_000_000, cpu_seconds=1, file_size=50_000, open_files=64)
+    limits = ResourceLimits(address_space=300_000_000, cpu_seconds=1, file_size=50_000, open_files=64)
     with assert_nothing_left():
         async with open_child(child_spec("measures", str(tmp_path / "file"), limits=limits)) as child:
             facts = msgspec.json.decode((await child.wait_ready()).facts)
@@ -138,7 +138,7 @@ def test_a_limit_is_never_above_the_one_that_is_there(monkeypatch: pytest.Monkey
     given: dict[int, tuple[int, int]] = {}
     monkeypatch.setattr(rlimits.resource, "getrlimit", lambda _: (50, 100))
     monkeypatch.setattr(rlimits.resource, "setrlimit", lambda which, pair: given.update({which: pair}))
-    rlimits.apply_limits(Limits(address_space=1000, open_files=20, cpu_seconds=200))
+    rlimits.apply_limits(ResourceLimits(address_space=1000, open_files=20, cpu_seconds=200))
     assert given[rlimits.resource.RLIMIT_AS] == (100, 100)
     assert given[rlimits.resource.RLIMIT_NOFILE] == (20, 20)
     assert given[rlimits.resource.RLIMIT_CPU] == (100, 100)

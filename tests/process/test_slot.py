@@ -13,11 +13,11 @@ import trio
 
 from lakehouse.process.child import Child
 from lakehouse.process.errors import ChildStartFailed
-from lakehouse.process.protocol import ReadyLine
+from lakehouse.process.protocol import ReadyMessage
 from lakehouse.process.spec import ChildSpec, RestartPolicy
 from lakehouse.process.states import (
     CHILD_TRANSITIONS,
-    MEMBER_TRANSITIONS,
+    POOLED_CHILD_TRANSITIONS,
     SLOT_TRANSITIONS,
     ChildState,
     SlotState,
@@ -27,7 +27,7 @@ from lakehouse.process.supervision.backoff import Backoff
 from lakehouse.process.supervision.slot import Slot
 
 SPEC = ChildSpec(name="worker 3", target="nothing:nothing")
-POLICY = RestartPolicy(first_delay=0.25, longest_delay=30.0, stable_after=60.0, stable_delay=0.5)
+POLICY = RestartPolicy(initial_delay=0.25, max_delay=30.0, stable_after=60.0, stable_delay=0.5)
 
 
 class FakeChild:
@@ -38,11 +38,11 @@ class FakeChild:
         self.status = status
         self.ended = trio.Event()
 
-    async def wait_ready(self) -> ReadyLine:
+    async def wait_ready(self) -> ReadyMessage:
         await trio.sleep(1)
         if isinstance(self.life, str):
             raise ChildStartFailed(SPEC.name, self.life)
-        return ReadyLine(ready=True)
+        return ReadyMessage(ready=True)
 
     async def wait_exit(self) -> int:
         assert isinstance(self.life, float)
@@ -132,7 +132,7 @@ async def test_a_drain_during_the_delay_ends_it_at_once(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     script = Script(0.0)
-    slot = Slot(SPEC, restart=RestartPolicy(first_delay=1000, longest_delay=1000), open_child=script.open_child)
+    slot = Slot(SPEC, restart=RestartPolicy(initial_delay=1000, max_delay=1000), open_child=script.open_child)
     await nursery.start(slot.run)
     await trio.sleep(5)
     assert slot.state is SlotState.BACKING_OFF
@@ -172,7 +172,7 @@ class Listener:
     def child_ready(self, child: Child) -> None:
         self.told.append((trio.current_time(), "ready"))
 
-    def child_gone(self) -> None:
+    def child_exited(self) -> None:
         self.told.append((trio.current_time(), "gone"))
 
     def restart_delayed(self, delay: float, failures: int) -> None:
@@ -219,12 +219,12 @@ def test_delays_double_up_to_the_longest_and_begin_anew_after_a_stable_life() ->
 
 
 def test_a_brief_life_need_not_be_a_failure() -> None:
-    backoff = Backoff(replace(POLICY, brief_life_fails=False))
+    backoff = Backoff(replace(POLICY, short_run_is_failure=False))
     assert [backoff.delay_after(1) for _ in range(3)] == [0.25] * 3
     assert backoff.failures == 0
 
 
-@pytest.mark.parametrize("transitions", [CHILD_TRANSITIONS, SLOT_TRANSITIONS, MEMBER_TRANSITIONS])
+@pytest.mark.parametrize("transitions", [CHILD_TRANSITIONS, SLOT_TRANSITIONS, POOLED_CHILD_TRANSITIONS])
 def test_every_state_has_its_transitions_and_one_is_the_last(
     transitions: dict[ChildState, frozenset[ChildState]],
 ) -> None:

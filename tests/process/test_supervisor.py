@@ -32,7 +32,7 @@ print('{"ready": true}', flush=True)
 sys.stdin.buffer.read()   # until the parent has gone
 os._exit(9)
 """
-QUICKLY = RestartPolicy(first_delay=0.05, longest_delay=0.4)
+QUICKLY = RestartPolicy(initial_delay=0.05, max_delay=0.4)
 
 
 def slots(directory: Path, count: int, *, status: int = 0, source: str = WORKER) -> list[Slot]:

@@ -17,6 +17,7 @@ LISTED = (
     "process/calls",
     "process/sandboxing",
     "process/supervision",
+    "services/contracts",
     "telemetry",
 )
 

@@ -13,14 +13,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lakehouse.telemetry.exposition import render_exposition
-from lakehouse.telemetry.metric_definitions import FAMILIES
+from lakehouse.telemetry.metric_definitions import METRIC_FAMILIES
 from lakehouse.telemetry.metric_store import Row
 
 CONF = Path(__file__).parents[2] / "conf"
 ALERTS = (CONF / "alerts.yml").read_text(encoding="utf-8")
 DASHBOARD = json.loads((CONF / "grafana-dashboard.json").read_text(encoding="utf-8"))
 PROMTOOL = shutil.which("promtool")
-SHOWN = {family.name: [Row(tuple("x" for _ in family.labels), family.cell())] for family in FAMILIES}
+SHOWN = {family.name: [Row(tuple("x" for _ in family.labels), family.cell())] for family in METRIC_FAMILIES}
 
 
 def queries() -> Iterator[str]:

@@ -20,7 +20,7 @@ import trio.testing
 from lakehouse.core.context import Content, RequestContext
 from lakehouse.telemetry.access_log import Clock
 from lakehouse.telemetry.log import Log, redirect_stdlib
-from lakehouse.telemetry.log_sink import CLOSE_TIMEOUT, MAX_LINES, LogSink, split_chunks
+from lakehouse.telemetry.log_sink import LAST_FLUSH_TIMEOUT, MAX_LINES, LogSink, split_chunks
 from tools.kit.telemetry_fixtures import CapturedLog, FakeUsage, make_context
 
 
@@ -349,7 +349,7 @@ async def test_the_end_waits_for_a_stuck_reader_only_so_long() -> None:
                 log.sink.write(b"x" * 1023)
             await trio.sleep(0.1)
             nursery.cancel_scope.cancel()
-        assert trio.current_time() - started < CLOSE_TIMEOUT + 2
+        assert trio.current_time() - started < LAST_FLUSH_TIMEOUT + 2
         for _ in range(20):  # let the thread that was left behind go
             await trio.to_thread.run_sync(reader.read, 1 << 16)
             if log.sink._writing.acquire(blocking=False):

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.core.context import RequestContext
 from lakehouse.telemetry.exposition import render_exposition
-from lakehouse.telemetry.metric_definitions import FAMILIES
+from lakehouse.telemetry.metric_definitions import METRIC_FAMILIES
 from lakehouse.telemetry.metric_store import DURATIONS, MetricStore, Snapshot, decode_snapshot, encode_snapshot, observe
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues, Metrics
 from lakehouse.telemetry.telemetry import Telemetry
@@ -69,7 +69,7 @@ def test_its_time_is_taken_apart_into_histograms() -> None:
 
 
 def test_a_value_beyond_every_bucket_is_in_the_last_and_a_bound_belongs_to_its_bucket() -> None:
-    cell = MetricStore(FAMILIES).cell("request_seconds", "/")
+    cell = MetricStore(METRIC_FAMILIES).cell("request_seconds", "/")
     observe(cell, DURATIONS, 1e6)
     observe(cell, DURATIONS, 0.001)
     assert (cell[0], cell[len(DURATIONS)], sum(cell[:-1])) == (1, 1, 2)
@@ -208,7 +208,7 @@ def test_whoever_asks_for_openmetrics_gets_it() -> None:
 
 def test_every_label_that_is_missing_is_noticed() -> None:
     with pytest.raises(ValueError, match="requests has the labels"):
-        MetricStore(FAMILIES).cell("requests", "/v1/sql")
+        MetricStore(METRIC_FAMILIES).cell("requests", "/v1/sql")
 
 
 def test_two_services_in_one_process_count_apart() -> None:

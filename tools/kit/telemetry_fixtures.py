@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from lakehouse.core.context import RequestContext
-from lakehouse.telemetry.log import Form, Log
+from lakehouse.telemetry.log import Log, LogFormat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ def make_context(**facts: Any) -> RequestContext:
 class CapturedLog:
     """A log whose lines stay here."""
 
-    def __init__(self, form: Form = "json") -> None:
+    def __init__(self, form: LogFormat = "json") -> None:
         self._stream = io.TextIOWrapper(io.BytesIO(), write_through=True)
         self.log = Log(form, stream=self._stream)
 

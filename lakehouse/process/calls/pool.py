@@ -21,12 +21,12 @@ from math import inf
 import trio
 
 from lakehouse.process.calls.frames import MAX_FRAME
-from lakehouse.process.calls.pooled_child import Member
+from lakehouse.process.calls.pooled_child import PooledChild
 from lakehouse.process.calls.rpc import Reply
 from lakehouse.process.child import Child, open_child
 from lakehouse.process.errors import ChildStartFailed, PoolUnavailable
 from lakehouse.process.spec import ChildSpec, RestartPolicy, SandboxReport
-from lakehouse.process.states import MemberState
+from lakehouse.process.states import PooledChildState
 from lakehouse.process.supervision.backoff import Backoff
 from lakehouse.process.tasks import open_background
 
@@ -62,7 +62,7 @@ class _Waiter:
 
     def __init__(self) -> None:
         self.woken = trio.Event()
-        self.member: Member | None = None
+        self.member: PooledChild | None = None
         self.failure: PoolUnavailable | None = None
 
 
@@ -85,8 +85,8 @@ class ChildPool:
         self._spec = spec
         self._nursery = nursery
         self._open_child = start
-        self._members: set[Member] = set()
-        self._idle: list[Member] = []  # used last in, first out: a child that is warm
+        self._children: set[PooledChild] = set()
+        self._idle: list[PooledChild] = []  # used last in, first out: a child that is warm
         self._queue: deque[_Waiter] = deque()
         self._backoff = Backoff(policy.restart)
         self._blocked_until = -inf
@@ -96,12 +96,12 @@ class ChildPool:
     @property
     def size(self) -> int:
         """Children that run or start."""
-        return len(self._members)
+        return len(self._children)
 
     @property
     def in_use(self) -> int:
         """Children that a call has, cancelled calls that have not stopped yet included."""
-        return sum(member.state in (MemberState.BUSY, MemberState.RESETTING) for member in self._members)
+        return sum(member.state in (PooledChildState.BUSY, PooledChildState.RESETTING) for member in self._children)
 
     @property
     def idle(self) -> int:
@@ -131,7 +131,7 @@ class ChildPool:
         member = await self._acquire(self.policy.queue_timeout)
         try:
             await trio.lowlevel.checkpoint_if_cancelled()  # nothing was sent yet, so the child would stay as it is
-            reply = member.begin()
+            reply = member.begin_call()
             await reply.send(request)
             yield reply
         finally:
@@ -143,12 +143,12 @@ class ChildPool:
         if self.policy.prestart:
             self._release(await self._acquire(inf))
 
-    async def _acquire(self, timeout: float) -> Member:
+    async def _acquire(self, timeout: float) -> PooledChild:
         await trio.lowlevel.checkpoint_if_cancelled()
         while self._idle:
             member = self._idle.pop()
             if member.usable:
-                member.take()
+                member.acquire()
                 return member
             member.end()
         self._check_admission()
@@ -159,48 +159,48 @@ class ChildPool:
             with trio.move_on_after(timeout):
                 await waiter.woken.wait()
         except BaseException:
-            self._abandon(waiter)
+            self._leave_queue(waiter)
             raise
         if waiter.member is not None:
             return waiter.member
-        self._abandon(waiter)
-        raise waiter.failure or self._busy(f"none became free within {timeout:g} s")
+        self._leave_queue(waiter)
+        raise waiter.failure or self._busy_error(f"none became free within {timeout:g} s")
 
     def _check_admission(self) -> None:
         if self._closed:
             raise PoolUnavailable(f"{self.name}: the pool is closed", retry_after=1.0)
         free = self.policy.size - self.in_use  # for so many calls a child is being started: they do not wait for a call
         if len(self._queue) >= self.policy.max_waiting + free:
-            raise self._busy(f"{len(self._queue)} calls wait already")
+            raise self._busy_error(f"{len(self._queue)} calls wait already")
         remaining = self._blocked_until - trio.current_time()
-        if not self._members and remaining > 0:
+        if not self._children and remaining > 0:
             raise PoolUnavailable(self._last_failure, retry_after=remaining)
 
-    def _busy(self, why: str) -> PoolUnavailable:
+    def _busy_error(self, why: str) -> PoolUnavailable:
         return PoolUnavailable(f"{self.name}: all of {self.policy.size} are busy: {why}", retry_after=1.0)
 
-    def _abandon(self, waiter: _Waiter) -> None:
+    def _leave_queue(self, waiter: _Waiter) -> None:
         """A call left the queue: what it was given meanwhile goes to the next one."""
         if waiter.member is not None:
             self._release(waiter.member)
         elif waiter in self._queue:
             self._queue.remove(waiter)
 
-    def _release(self, member: Member) -> None:
-        if not member.give_back(resettable=self.policy.reset_timeout > 0):
+    def _release(self, member: PooledChild) -> None:
+        if not member.release(resettable=self.policy.reset_timeout > 0):
             return
         if member.calls:
             self._backoff.reset()  # a child that has answered is proof that children can
         if self.policy.max_calls and member.calls >= self.policy.max_calls:
             member.end()
         else:
-            self._offer(member)
+            self._assign(member)
 
-    def _offer(self, member: Member) -> None:
+    def _assign(self, member: PooledChild) -> None:
         """An idle member goes to the call that has waited longest, or waits itself."""
         if self._queue:
             waiter = self._queue.popleft()
-            member.take()
+            member.acquire()
             waiter.member = member
             waiter.woken.set()
         else:
@@ -210,26 +210,26 @@ class ChildPool:
         """Start children: for the calls that wait, and those that are always to be there."""
         if self._closed or trio.current_time() < self._blocked_until:
             return
-        alive = [member for member in self._members if member.state is not MemberState.ENDED]
-        starting = sum(member.state is MemberState.STARTING for member in alive)
+        alive = [member for member in self._children if member.state is not PooledChildState.ENDED]
+        starting = sum(member.state is PooledChildState.STARTING for member in alive)
         wanted = max(len(self._queue) - starting, self.policy.prestart - len(alive))
-        for _ in range(min(wanted, self.policy.size - len(self._members))):
-            member = Member()
-            self._members.add(member)
+        for _ in range(min(wanted, self.policy.size - len(self._children))):
+            member = PooledChild()
+            self._children.add(member)
             self._nursery.start_soon(self._run, member)
 
-    async def _run(self, member: Member) -> None:
+    async def _run(self, member: PooledChild) -> None:
         """The task of one member: it ends with the member's child, and sees to a successor."""
         problem = ""
         try:
             async with self._open_child(self._spec) as child:
-                self._note_sandbox((await child.wait_ready()).sandbox)
+                self._record_sandbox((await child.wait_ready()).sandbox)
                 self.started += 1
                 self._blocked_until = -inf
-                member.attach(child, max_frame=self.policy.max_frame)
-                self._offer(member)
-                await self._watch(member, child)
-                if member.state is MemberState.IDLE and not member.calls:
+                member.set_ready(child, max_frame=self.policy.max_frame)
+                self._assign(member)
+                await self._reset_until_exit(member, child)
+                if member.state is PooledChildState.IDLE and not member.calls:
                     problem = f"{self.name} is gone before its first call: its process {await child.describe_exit()}"
         except ChildStartFailed as failure:
             problem = str(failure)
@@ -237,19 +237,19 @@ class ChildPool:
             problem = f"{self.name} did not start: no process can be started: {error}"
         finally:
             member.end()
-            self._members.discard(member)
+            self._children.discard(member)
             if member in self._idle:
                 self._idle.remove(member)
         if problem:
-            await trio.sleep(self._fail(problem))
+            await trio.sleep(self._record_start_failure(problem))
         self._replenish()
 
-    async def _watch(self, member: Member, child: Child) -> None:
+    async def _reset_until_exit(self, member: PooledChild, child: Child) -> None:
         """Until the child has ended; cancelled calls are ended in it meanwhile."""
 
         async def reset() -> None:
             while await member.wait_reset(self.policy.reset_timeout):
-                self._offer(member)
+                self._assign(member)
             member.end()
 
         async with trio.open_nursery() as nursery:
@@ -257,7 +257,7 @@ class ChildPool:
             await child.wait_exit()
             nursery.cancel_scope.cancel()
 
-    def _note_sandbox(self, report: SandboxReport) -> None:
+    def _record_sandbox(self, report: SandboxReport) -> None:
         """Say once what of the sandbox is not in force."""
         if self.sandbox != report:
             self.sandbox = report
@@ -265,17 +265,17 @@ class ChildPool:
                 if outcome.startswith("not enforced"):
                     logger.warning("%s: the sandbox's restriction of %s is %s", self.name, what, outcome)
 
-    def _fail(self, reason: str) -> float:
+    def _record_start_failure(self, reason: str) -> float:
         """A child is of no use. The calls that wait fail, unless another child may serve them. Returns the delay."""
         delay = self._backoff.delay_after(None)
         self._last_failure = reason
         self._blocked_until = trio.current_time() + delay
         logger.error("%s; the next attempt is made in %g s at the earliest", reason, delay)
-        if all(member.state is MemberState.ENDED for member in self._members):
-            self._refuse_waiting(reason, delay)
+        if all(member.state is PooledChildState.ENDED for member in self._children):
+            self._fail_waiting(reason, delay)
         return delay
 
-    def _refuse_waiting(self, reason: str, retry_after: float) -> None:
+    def _fail_waiting(self, reason: str, retry_after: float) -> None:
         while self._queue:
             waiter = self._queue.popleft()
             waiter.failure = PoolUnavailable(reason, retry_after=retry_after)
@@ -284,7 +284,7 @@ class ChildPool:
     def close(self) -> None:
         """Take no further calls; those that wait fail."""
         self._closed = True
-        self._refuse_waiting(f"{self.name}: the pool is closed", 1.0)
+        self._fail_waiting(f"{self.name}: the pool is closed", 1.0)
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ from lakehouse.process.child import Child
 from lakehouse.process.errors import CallFailed, ChildExited
 
 READ_SIZE = 256 * 1024
-JOINED = 16 * 1024
+COALESCE_BELOW = 16 * 1024
 """Bytes of a payload up to which header and payload leave in one write."""
 EXIT_WAIT = 2.0
 """Seconds that a call whose pipe broke waits to learn how its child ended."""
@@ -50,13 +50,13 @@ class Connection:
             raise ValueError(f"a request of {len(payload)} bytes is larger than the {self._max_frame} that are allowed")
         header = encode_header(kind, call, len(payload))
         try:
-            if len(payload) <= JOINED:
+            if len(payload) <= COALESCE_BELOW:
                 await self.child.stdin.send_all(header + payload)
             else:
                 await self.child.stdin.send_all(header)
                 await self.child.stdin.send_all(payload)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise await self._exited() from None
+            raise await self._kill_and_describe_exit() from None
 
     async def receive(self, call: int) -> Frame:
         """The next frame of a call. Cancelled, it loses nothing.
@@ -69,21 +69,21 @@ class Connection:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 data = b""
             if not data:
-                raise await self._exited()
+                raise await self._kill_and_describe_exit()
             try:
                 self._frames.extend(self._decoder.feed(data))
             except FrameError as error:
-                raise self._broke_protocol(str(error)) from None
+                raise self._kill_for_protocol_error(str(error)) from None
         frame = self._frames.popleft()
         if frame.call != call or frame.kind in (FrameKind.REQUEST, FrameKind.CANCEL):
-            raise self._broke_protocol(f"{frame.kind.name} of call {frame.call} came during call {call}")
+            raise self._kill_for_protocol_error(f"{frame.kind.name} of call {frame.call} came during call {call}")
         return frame
 
-    def _broke_protocol(self, what: str) -> ChildExited:
+    def _kill_for_protocol_error(self, what: str) -> ChildExited:
         self.child.kill()
         return ChildExited(f"{self.child.name} was killed: {what}")
 
-    async def _exited(self) -> ChildExited:
+    async def _kill_and_describe_exit(self) -> ChildExited:
         """How the child ended. One that has closed its pipes and lives is killed."""
         self.child.kill()
         with trio.move_on_after(EXIT_WAIT):

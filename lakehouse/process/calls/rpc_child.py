@@ -140,7 +140,7 @@ class _Reader:
         with suppress(OSError):
             while data := os.read(self._startup.input, READ_SIZE):
                 try:
-                    self._take(data)
+                    self._handle_frames(data)
                 except FrameError:
                     traceback.print_exc()
                     break
@@ -152,7 +152,7 @@ class _Reader:
             if self._current is call:
                 self._current = None
 
-    def _take(self, data: bytes) -> None:
+    def _handle_frames(self, data: bytes) -> None:
         for kind, number, payload in self._decoder.feed(data):
             if kind is FrameKind.REQUEST:
                 call = Call(number, payload, self._startup.output)

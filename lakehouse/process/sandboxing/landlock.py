@@ -85,7 +85,7 @@ def restrict(read: Iterable[str], write: Iterable[str], *, network: bool) -> int
     version = abi_version()
     if not version:
         raise OSError(ctypes.get_errno(), "the kernel has no Landlock, or it is not among the active security modules")
-    handled = _handled(version)
+    handled = _handled_accesses(version)
     attributes = _RulesetAttr(
         handled_access_fs=handled,
         handled_access_net=TCP if version >= 4 and not network else 0,
@@ -109,7 +109,7 @@ def set_no_new_privileges() -> None:
     _check(_libc().prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 
 
-def _handled(version: int) -> int:
+def _handled_accesses(version: int) -> int:
     newest = (Access.MAKE_SYM, Access.REFER, Access.TRUNCATE, Access.TRUNCATE)  # of versions 1 to 4
     last = newest[version - 1] if version <= 4 else Access.IOCTL_DEV
     return 2 * int(last) - 1

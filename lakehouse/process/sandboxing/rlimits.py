@@ -1,26 +1,26 @@
-"""Apply `Limits` to this process."""
+"""Apply `ResourceLimits` to this process."""
 
 from __future__ import annotations
 
 import resource
 
-from lakehouse.process.spec import Limits
+from lakehouse.process.spec import ResourceLimits
 
 XCPU_GRACE = 1
 """Seconds of processor time between SIGXCPU, at the soft limit, and SIGKILL, at the hard one."""
 
 
-def apply_limits(limits: Limits) -> None:
+def apply_limits(limits: ResourceLimits) -> None:
     """Set each limit that is given, soft and hard, so that it cannot be raised again. Raises OSError, ValueError."""
-    _set(resource.RLIMIT_CORE, 0)
-    _set(resource.RLIMIT_AS, limits.address_space)
-    _set(resource.RLIMIT_FSIZE, limits.file_size)
-    _set(resource.RLIMIT_NOFILE, limits.open_files)
+    _set_limit(resource.RLIMIT_CORE, 0)
+    _set_limit(resource.RLIMIT_AS, limits.address_space)
+    _set_limit(resource.RLIMIT_FSIZE, limits.file_size)
+    _set_limit(resource.RLIMIT_NOFILE, limits.open_files)
     if limits.cpu_seconds is not None:
-        _set(resource.RLIMIT_CPU, limits.cpu_seconds, grace=XCPU_GRACE)
+        _set_limit(resource.RLIMIT_CPU, limits.cpu_seconds, grace=XCPU_GRACE)
 
 
-def _set(which: int, value: int | None, *, grace: int = 0) -> None:
+def _set_limit(which: int, value: int | None, *, grace: int = 0) -> None:
     if value is None:
         return
     _, hard = resource.getrlimit(which)

@@ -47,7 +47,7 @@ def deny_sockets() -> None:
     architecture = ARCHITECTURES.get(platform.machine())
     if architecture is None:
         raise OSError(errno.ENOSYS, f"no table of system calls for {platform.machine()}")
-    code = _filter(architecture)
+    code = _build_filter(architecture)
     set_no_new_privileges()
     program = _Program(length=len(code) // 8, filter=code)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -56,22 +56,22 @@ def deny_sockets() -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _filter(architecture: Architecture) -> bytes:
+def _build_filter(architecture: Architecture) -> bytes:
     """Kill on a foreign architecture, EACCES for `socket` and `io_uring_setup`, allow the rest."""
     return b"".join(
         (
-            _instruction(LOAD_WORD, OFFSET_ARCHITECTURE),
-            _instruction(JUMP_IF_EQUAL, architecture.audit, then=1),
-            _instruction(RETURN, RET_KILL),
-            _instruction(LOAD_WORD, OFFSET_NUMBER),
-            _instruction(JUMP_IF_GREATER_EQUAL, architecture.limit, then=3),
-            _instruction(JUMP_IF_EQUAL, architecture.socket, then=2),
-            _instruction(JUMP_IF_EQUAL, IO_URING_SETUP, then=1),
-            _instruction(RETURN, RET_ALLOW),
-            _instruction(RETURN, RET_ERRNO | errno.EACCES),
+            _encode_instruction(LOAD_WORD, OFFSET_ARCHITECTURE),
+            _encode_instruction(JUMP_IF_EQUAL, architecture.audit, then=1),
+            _encode_instruction(RETURN, RET_KILL),
+            _encode_instruction(LOAD_WORD, OFFSET_NUMBER),
+            _encode_instruction(JUMP_IF_GREATER_EQUAL, architecture.limit, then=3),
+            _encode_instruction(JUMP_IF_EQUAL, architecture.socket, then=2),
+            _encode_instruction(JUMP_IF_EQUAL, IO_URING_SETUP, then=1),
+            _encode_instruction(RETURN, RET_ALLOW),
+            _encode_instruction(RETURN, RET_ERRNO | errno.EACCES),
         )
     )
 
 
-def _instruction(code: int, operand: int, *, then: int = 0, otherwise: int = 0) -> bytes:
+def _encode_instruction(code: int, operand: int, *, then: int = 0, otherwise: int = 0) -> bytes:
     return struct.pack("=HBBI", code, then, otherwise, operand)

@@ -22,9 +22,9 @@ class Backoff:
     def delay_after(self, served: float | None) -> float:
         """Seconds until the next start, after a child that served for so many seconds; None: it did not start."""
         policy = self._policy
-        if served is None or (served < policy.stable_after and policy.brief_life_fails):
+        if served is None or (served < policy.stable_after and policy.short_run_is_failure):
             self.failures += 1
             growth = policy.factor ** min(self.failures - 1, MAX_EXPONENT)
-            return min(policy.first_delay * growth, policy.longest_delay)
+            return min(policy.initial_delay * growth, policy.max_delay)
         self.failures = 0
-        return policy.stable_delay if served >= policy.stable_after else policy.first_delay
+        return policy.stable_delay if served >= policy.stable_after else policy.initial_delay

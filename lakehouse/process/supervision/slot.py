@@ -28,7 +28,7 @@ class SlotListener(Protocol):
     def child_ready(self, child: Child) -> None:
         """A child serves from now on."""
 
-    def child_gone(self) -> None:
+    def child_exited(self) -> None:
         """It does not any more."""
 
     def restart_delayed(self, delay: float, failures: int) -> None:
@@ -135,7 +135,7 @@ class Slot:
         finally:
             self.child = None
             if self._listener is not None:
-                self._listener.child_gone()
+                self._listener.child_exited()
         if self._draining.is_set():
             self.returncode = status
         lasted = trio.current_time() - began

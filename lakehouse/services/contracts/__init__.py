@@ -1,0 +1,20 @@
+"""The contracts between services: protocols over frozen values, implemented in this process or by a client of a URL.
+
+A failure is a `LakehouseError` (`ErrNotFound`, `ErrBadRequest`, `ErrUnavailable`, ...). Sizes are bytes, durations are
+seconds, points in time are aware UTC datetimes, positions count from 0.
+
+Every call can be cancelled at any checkpoint. A cancelled read or query ends at once; an engine that was working for it
+is reset or killed. A cancelled write is either complete or without effect; only a write that returned is certain to be
+complete. An iterator holds resources until it is exhausted or its block ends. It applies back-pressure: the amount that
+is read ahead is bounded.
+
+Modules:
+
+    values          types that several contracts use
+    object_store    bytes under keys
+    catalog         tables and their snapshots
+    query_engine    SQL over the tables of the catalog
+    embedder        vectors of texts
+    vector_index    indexes of vectors
+    retriever       passages from several corpora
+"""

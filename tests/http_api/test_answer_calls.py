@@ -16,9 +16,9 @@ from tools.kit.service_with_providers import (
     events,
     open_service_with_providers,
     response,
-    sse_documents,
     streamed_response,
 )
+from tools.kit.sse import sse_documents
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}

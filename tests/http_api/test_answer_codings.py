@@ -42,8 +42,8 @@ from tools.kit.service_with_providers import (
     events,
     format_of,
     open_service_with_providers,
-    sse_documents,
 )
+from tools.kit.sse import sse_documents
 
 
 def deflated(data: bytes, window: int = zlib.MAX_WBITS) -> bytes:

@@ -26,9 +26,9 @@ from tools.kit.service_with_providers import (
     ollama,
     open_service_with_providers,
     response,
-    sse_documents,
     streamed_response,
 )
+from tools.kit.sse import sse_documents
 
 TOKENS: list[dict[str, Any]] = [
     {"token": "Hel", "logprob": -0.5, "bytes": [72, 101, 108], "top_logprobs": [{"token": "Hel", "logprob": -0.5, "bytes": None}]},

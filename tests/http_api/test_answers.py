@@ -21,9 +21,9 @@ from tools.kit.service_with_providers import (
     message,
     ollama,
     open_service_with_providers,
-    sse_documents,
     streamed_response,
 )
+from tools.kit.sse import sse_documents
 
 ANSWER = [
     "model",

@@ -22,9 +22,9 @@ from tools.kit.service_with_providers import (
     message,
     ollama,
     open_service_with_providers,
-    sse_documents,
     streamed_response,
 )
+from tools.kit.sse import sse_documents
 
 ERROR = ["code", "message", "status", "provider", "upstream_status", "class", "retryable", "request_id", "attempts"]
 

@@ -20,9 +20,9 @@ from tools.kit.service_with_providers import (
     lines,
     ollama,
     open_service_with_providers,
-    sse_documents,
     streamed_response,
 )
+from tools.kit.sse import sse_documents
 
 BUSY = respond({"error": "server busy, please try again.  maximum pending requests exceeded"}, 503)
 QUICK = {"retries": 2, "backoff": "1ms"}

@@ -15,10 +15,10 @@ from tools.kit.service_with_providers import (
     events,
     message,
     open_service_with_providers,
-    sse_documents,
     streamed_response,
 )
 from tools.kit.service_with_providers import answer_in_turn as answers
+from tools.kit.sse import sse_documents
 from tools.kit.telemetry_fixtures import CapturedLog
 
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}

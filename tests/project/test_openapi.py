@@ -18,7 +18,8 @@ from lakehouse.gateway.routes import ROUTES
 from lakehouse.runtime.console.endpoints import PATHS
 from tools.kit.doc_pages.openapi.document import PAGE, document, documented, render
 from tools.kit.doc_pages.openapi.operations import FIXED
-from tools.kit.service_with_providers import HELLO, open_service_with_providers, sse_documents
+from tools.kit.service_with_providers import HELLO, open_service_with_providers
+from tools.kit.sse import sse_documents
 
 DOCUMENT = document()
 SCHEMAS = DOCUMENT["components"]["schemas"]

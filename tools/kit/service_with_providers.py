@@ -259,13 +259,3 @@ async def open_service_with_providers(
             failed = error
     if failed is not None:
         raise failed
-
-
-def sse_documents(text: str) -> list[dict[str, Any]]:
-    """The documents of an event stream; every line is data, a comment or empty."""
-    documents = []
-    for row in text.split("\n"):
-        assert row == "" or row.startswith(("data: ", ":")), row
-        if row.startswith("data: ") and row != "data: [DONE]":
-            documents.append(json.loads(row.removeprefix("data: ")))
-    return documents

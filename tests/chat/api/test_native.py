@@ -21,6 +21,7 @@ from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt, ErrTimeout, ErrUpstream, LakehouseError
 from lakehouse.core.provider_failures import make_failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, chat_app, done_piece, serve
+from tools.kit.sse import sse_events
 
 ASK: dict[str, Any] = {"model": "ollama/qwen3:8b", "messages": [{"role": "user", "content": "Hi"}]}
 STREAM = {**ASK, "stream": True}
@@ -44,16 +45,6 @@ async def url(request: pytest.FixtureRequest, dispatcher: FakeDispatcher, nurser
 async def client(url: str) -> Any:
     async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client:
         yield client
-
-
-def events(text: str) -> list[Any]:
-    """The documents of a stream; every line is a `data:` line, a comment or empty."""
-    documents = []
-    for line in text.split("\n"):
-        assert line == "" or line.startswith(("data: ", ":")), line
-        if line.startswith("data: "):
-            documents.append(json.loads(line.removeprefix("data: ")))
-    return documents
 
 
 @everywhere
@@ -266,7 +257,7 @@ async def test_a_stream_is_its_pieces_and_then_done(client: httpx.AsyncClient, d
     assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert response.headers["x-lakehouse-attempts"] == "1"
     call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city":"Ghent"}'}}
-    assert events(response.text) == [
+    assert sse_events(response.text) == [
         {"type": "reasoning", "text": "Hm."},
         {"type": "content", "text": "Hel"},
         {"type": "content", "text": "lo"},
@@ -304,7 +295,7 @@ async def test_a_stream_that_breaks_ends_in_one_error(
 ) -> None:
     dispatcher.script = [PIECES[1:2], raised]
     response = await client.post("/v1/chat", json=STREAM)
-    first, last = events(response.text)
+    first, last = sse_events(response.text)
     assert (response.status_code, first) == (200, {"type": "content", "text": "Hel"})
     assert (last["type"], last["error"]["code"], last["error"]["message"]) == ("error", "ErrUpstream", "cut")
 
@@ -314,21 +305,21 @@ async def test_a_stream_that_breaks_through_a_defect_says_so(
 ) -> None:
     dispatcher.script = [PIECES[1:2], KeyError("secret")]
     response = await client.post("/v1/chat", json=STREAM)
-    assert [event["type"] for event in events(response.text)] == ["content", "error"]
-    assert events(response.text)[1]["error"]["code"] == "ErrInternal"
+    assert [event["type"] for event in sse_events(response.text)] == ["content", "error"]
+    assert sse_events(response.text)[1]["error"]["code"] == "ErrInternal"
     assert "KeyError: 'secret'" in caplog.text
 
 
 async def test_a_stream_without_its_end_is_an_error(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
     dispatcher.script = [PIECES[1:2]]
     response = await client.post("/v1/chat", json=STREAM)
-    assert [event["type"] for event in events(response.text)] == ["content", "error"]
+    assert [event["type"] for event in sse_events(response.text)] == ["content", "error"]
 
 
 async def test_done_is_said_only_when_the_call_has_ended(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
     dispatcher.script = [PIECES[1:2], [done_piece()], ErrUpstream("broke while it was closed")]
     response = await client.post("/v1/chat", json=STREAM)
-    assert [event["type"] for event in events(response.text)] == ["content", "error"]
+    assert [event["type"] for event in sse_events(response.text)] == ["content", "error"]
 
 
 @everywhere
@@ -338,11 +329,11 @@ async def test_pieces_leave_as_they_arrive(client: httpx.AsyncClient, dispatcher
     with trio.fail_after(5):
         async with client.stream("POST", "/v1/chat", json=STREAM) as response:
             chunks = response.aiter_bytes()
-            assert len(events((await anext(chunks)).decode())) == 1
+            assert len(sse_events((await anext(chunks)).decode())) == 1
             gates[0].set()
-            assert len(events((await anext(chunks)).decode())) == 2  # they arrived together, so they leave together
+            assert len(sse_events((await anext(chunks)).decode())) == 2  # they arrived together, so they leave together
             gates[1].set()
-            assert events((await anext(chunks)).decode())[0]["type"] == "done"
+            assert sse_events((await anext(chunks)).decode())[0]["type"] == "done"
             with pytest.raises(StopAsyncIteration):
                 await anext(chunks)
 
@@ -395,8 +386,8 @@ async def test_the_layers_around_the_application_are_used(dispatcher: FakeDispat
         assert (refused.json()["error"]["request_id"], begun, context.error) == ("req-7", [], "ErrUpstream")
         dispatcher.script = [PIECES[:1], PIECES[1:2], ErrUpstream("no")]
         broken = await client.post("/v1/chat", json=STREAM)
-        assert (events(broken.text)[-1]["error"]["request_id"], begun) == ("req-7", [3])
-        assert events(last_words[0].decode())[-1]["error"]["message"] == "from outside"
+        assert (sse_events(broken.text)[-1]["error"]["request_id"], begun) == ("req-7", [3])
+        assert sse_events(last_words[0].decode())[-1]["error"]["message"] == "from outside"
         assert dispatcher.contexts == [context] * 3
         context.error = None
         await client.post("/v1/chat", content=b"nonsense")
@@ -428,7 +419,7 @@ async def test_silence_between_pieces_is_filled_with_comments(autojump_clock: Cl
         await trio.lowlevel.checkpoint()
         if message["type"] == "http.response.body":
             text = message["body"].decode()
-            sent.append((trio.current_time(), "comment" if text.startswith(":") else events(text)[0]["type"]))
+            sent.append((trio.current_time(), "comment" if text.startswith(":") else sse_events(text)[0]["type"]))
 
     start = trio.current_time()
     stream = make_stream(dispatcher, keep_alive=15.0)

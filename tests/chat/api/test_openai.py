@@ -18,6 +18,7 @@ from lakehouse.chat.model.tool_calls import Function, ToolCall
 from lakehouse.core.errors import Attempt, ErrProviderNotFound, ErrTimeout, ErrUnavailable, ErrUpstream, LakehouseError
 from lakehouse.core.provider_failures import make_failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, chat_app, done_piece, serve
+from tools.kit.sse import sse_events
 
 HI = [{"role": "user", "content": "Hi"}]
 ASK = {"model": "ollama/qwen3:8b", "messages": HI}
@@ -38,12 +39,6 @@ async def client(dispatcher: FakeDispatcher, nursery: trio.Nursery) -> Any:
     url = await serve(nursery, chat_app(dispatcher, max_body=LIMIT))
     async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client:
         yield client
-
-
-def events(text: str) -> list[Any]:
-    """The documents of a stream, `[DONE]` as it is."""
-    lines = [line.removeprefix("data: ") for line in text.split("\n") if line]
-    return [line if line == "[DONE]" else json.loads(line) for line in lines]
 
 
 async def test_a_whole_answer(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
@@ -109,7 +104,7 @@ async def test_what_was_not_counted_is_left_out(
     assert (await client.post(PATH, json=ASK)).json().get("usage") == usage
     dispatcher.script = [[ContentPiece(text="Hello")], [done_piece(**facts)]]
     response = await client.post(PATH, json={**STREAM, "stream_options": {"include_usage": True}})
-    *chunks, end = events(response.text)
+    *chunks, end = sse_events(response.text)
     assert end == "[DONE]"
     assert [chunk["usage"] for chunk in chunks] == [None, None, *([usage] if usage else [])]
 
@@ -124,7 +119,7 @@ async def test_a_stream(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -
     response = await client.post(PATH, json=STREAM)
     assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert response.headers["x-lakehouse-attempts"] == "1"
-    *chunks, end = events(response.text)
+    *chunks, end = sse_events(response.text)
     assert end == "[DONE]"
     assert [chunk["choices"][0].pop("delta") for chunk in chunks] == [
         {"role": "assistant", "reasoning_content": "Hm."},
@@ -151,7 +146,7 @@ def delta(index: int, call: ToolCall) -> object:
 async def test_usage_ends_a_stream_that_asks_for_it(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:
     dispatcher.script = [[ContentPiece(text="Hello")], [done_piece(cached_tokens=3)]]
     response = await client.post(PATH, json={**STREAM, "stream_options": {"include_usage": True}})
-    first, finish, counted, end = events(response.text)
+    first, finish, counted, end = sse_events(response.text)
     assert (first["usage"], finish["usage"], end) == (None, None, "[DONE]")
     assert (finish["choices"][0]["finish_reason"], counted["choices"]) == ("stop", [])
     assert counted["usage"] == {
@@ -166,7 +161,7 @@ async def test_usage_ends_a_stream_that_asks_for_it(client: httpx.AsyncClient, d
 async def test_usage_is_not_sent_unasked(client: httpx.AsyncClient, dispatcher: FakeDispatcher, extra: Any) -> None:
     dispatcher.script = [[ContentPiece(text="Hello"), done_piece()]]
     response = await client.post(PATH, json={**STREAM, **extra})
-    assert len(events(response.text)) == 3
+    assert len(sse_events(response.text)) == 3
     assert "usage" not in response.text
 
 
@@ -175,7 +170,7 @@ async def test_a_stream_that_breaks_ends_in_the_envelope_and_no_end_mark(
 ) -> None:
     dispatcher.script = [[ContentPiece(text="Hel")], make_failure("incomplete_stream", "cut", provider="kimi")]
     response = await client.post(PATH, json=STREAM)
-    _, last = events(response.text)
+    _, last = sse_events(response.text)
     assert response.status_code == 200
     assert (last["error"]["message"], last["error"]["code"]) == ("cut", "incomplete_stream")
     assert (last["error"]["type"], last["error"]["provider"]) == ("server_error", "kimi")

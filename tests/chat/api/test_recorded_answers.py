@@ -17,6 +17,7 @@ from lakehouse.config import ChatTable, Config, KimiTable, PolicyTable
 from lakehouse.core.provider_failures import FAILURE_MEANINGS, make_failure
 from tools.kit import wire_files
 from tools.kit.fake_dispatcher import chat_app, serve
+from tools.kit.sse import sse_events
 
 KEYS = dict.fromkeys(("OLLAMA_API_KEY", "OPENROUTER_API_KEY", "OPENCODE_API_KEY", "KIMI_API_KEY"), "sk-test")
 PROVIDERS = ("ollama", "ollama_cloud", "openrouter", "opencode", "kimi")
@@ -80,12 +81,6 @@ def asked(entry: dict[str, Any], **more: object) -> dict[str, object]:
     return {"model": f"{'openrouter' if provider == 'openai' else provider}/some-model", "messages": HI, **more}
 
 
-def events(text: str) -> list[Any]:
-    """What the `data:` lines of a stream say; `[DONE]` as it is."""
-    said = [line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: ")]
-    return [each if each == "[DONE]" else json.loads(each) for each in said]
-
-
 def name(entry: dict[str, Any]) -> str:
     return str(entry["file"])
 
@@ -120,7 +115,7 @@ def natively(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def natively_streamed(text: str) -> dict[str, Any]:
-    *pieces, last = events(text)
+    *pieces, last = sse_events(text)
     assert last["type"] == "done"
     return {
         **last,
@@ -148,7 +143,7 @@ def in_openai_form(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_openai_form_streamed(text: str) -> dict[str, Any]:
-    *chunks, counts, end = events(text)
+    *chunks, counts, end = sse_events(text)
     assert (counts["choices"], end) == ([], "[DONE]")
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
     return {
@@ -215,11 +210,11 @@ async def test_a_stream_that_breaks(entry: dict[str, Any], size: int) -> None:
     expect = entry["expect"]
     async with service(entry, size=size) as client:
         own = await client.post("/v1/chat", json=asked(entry, stream=True))
-        *pieces, last = events(own.text)
+        *pieces, last = sse_events(own.text)
         assert "".join(piece["text"] for piece in pieces) == expect["partial_content"]
         assert (last["type"], last["error"]["class"]) == ("error", expect["error_class"])
     async with service(entry, size=size) as client:
         openais = await client.post("/v1/chat/completions", json=asked(entry, stream=True))
-        *chunks, last = events(openais.text)
+        *chunks, last = sse_events(openais.text)
         assert "".join(chunk["choices"][0]["delta"]["content"] for chunk in chunks) == expect["partial_content"]
         assert last["error"]["code"] == expect["error_class"]

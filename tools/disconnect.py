@@ -19,7 +19,7 @@ from functools import partial
 
 import trio
 
-from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
+from lakehouse.asgi.middleware.lifetime_middleware import RequestLifetimeMiddleware
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.server.connection import serve_connection

@@ -16,7 +16,7 @@ all of that through one object in the scope, its `ServerControl`:
 * `idle_limit` replaces two cancel scopes with a number that the server's own timeouts read.
 
 A scope under any other server, stock Hypercorn for one, has no `ServerControl`, and every application works there too,
-with a `ReceiveForwarder` and a cancel scope. The request lifecycle (`asgi.middleware.request_lifecycle`) hides the
+with a `DisconnectWatcher` and a cancel scope. The request runner (`asgi.middleware.request_runner`) hides the
 difference; an application reads `RequestScope.server` and falls back to plain ASGI when that is None.
 """
 
@@ -89,8 +89,8 @@ def server_control(scope: Scope) -> ServerControl | None:
 
 
 def full_response(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> Message:
-    """A whole response in one message. The request lifecycle takes it under every server.
+    """A whole response in one message. The request runner takes it under every server.
 
-    `headers` is given away: the lifecycle appends `X-Request-Id` to it, which it must not have.
+    `headers` is given away: the runner appends `X-Request-Id` to it, which it must not have.
     """
     return {"type": FULL_RESPONSE, "status": status, "headers": headers, "body": body}

@@ -25,7 +25,7 @@ from lakehouse.config import Config
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.groups import unwrap_single
 from lakehouse.local_model import LocalModelError
-from lakehouse.runtime.probe import find_embedded_model
+from lakehouse.runtime.dependency_status import find_embedded_model
 
 INTERRUPTED = 128 + signal.SIGINT
 

@@ -18,8 +18,8 @@ from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.cli.style import Style
 from lakehouse.config import Config, ConfigError, Loaded
 from lakehouse.local_model import LocalModelError, check_model
+from lakehouse.runtime.dependency_status import ProviderStatus, list_providers, list_routes
 from lakehouse.runtime.preflight import Preflight, preflight
-from lakehouse.runtime.probe import ProviderStatus, list_providers, list_routes
 from lakehouse.upstream.proxy import Proxies
 
 

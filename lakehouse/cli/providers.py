@@ -17,7 +17,7 @@ from lakehouse.cli.configuration import load_configuration
 from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.cli.style import Style
 from lakehouse.config import Config
-from lakehouse.runtime.probe import ProviderStatus, probe_providers
+from lakehouse.runtime.dependency_status import ProviderStatus, probe_providers
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from lakehouse.cli.input import replace_undecodable
 from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.config import AuthTable, Config
 from lakehouse.core.errors import LakehouseError
-from lakehouse.runtime.probe import find_embedded_model
+from lakehouse.runtime.dependency_status import find_embedded_model
 from lakehouse.upstream.pool import Upstream
 from lakehouse.upstream.request import UpstreamRequest
 

@@ -11,7 +11,7 @@ import trio
 from lakehouse.chat.dispatch.dispatcher import Dispatcher
 from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
 from lakehouse.config import Config
-from lakehouse.runtime.probe import (
+from lakehouse.runtime.dependency_status import (
     ProviderStatus,
     UpstreamStatus,
     find_embedded_model,

@@ -1,6 +1,6 @@
 """The context of one request: identity, deadline, client, route, attempts and outcome.
 
-The request lifecycle makes a `RequestContext`, every layer records in it what it does for the request, and telemetry
+The request runner makes a `RequestContext`, every layer records in it what it does for the request, and telemetry
 makes log, metrics, traces and the list of active requests from it, so that they agree.
 
 The attributes are there to be read. All writing is done by the methods, whose names say what has happened; a test

@@ -8,9 +8,9 @@ from lakehouse.asgi.router import Mount
 from lakehouse.asgi.types import App
 from lakehouse.config import GatewayTable
 from lakehouse.config.urls import separate_credentials
-from lakehouse.gateway.mounted import Mounted
-from lakehouse.gateway.proxy import Proxied
-from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Route
+from lakehouse.gateway.mounted_app import MountedApp
+from lakehouse.gateway.reverse_proxy import ReverseProxy
+from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, GatewayRoute
 from lakehouse.net.networks import Networks
 from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.pool import Upstream
@@ -21,9 +21,9 @@ NO_APPS: Mapping[str, App] = {}
 class Gateway:
     """The services behind the routes, and the mounts by which a router reaches them.
 
-    A service is an ASGI application of this process (`Mounted`) if `apps` has one under its name, else it is reached by
-    the URL of the configuration (`Proxied`). Each URL has its own `Upstream`, with its own connections and limits, so a
-    slow service takes nothing from the others.
+    A service is an ASGI application of this process (`MountedApp`) if `apps` has one under its name, else it is reached
+    by the URL of the configuration (`ReverseProxy`). Each URL has its own `Upstream`, with its own connections and
+    limits, so a slow service takes nothing from the others.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class Gateway:
         for upstream in self.upstreams.values():
             upstream.close()
 
-    def _backend(self, route: Route) -> App:
+    def _backend(self, route: GatewayRoute) -> App:
         idle_timeout = self._table.idle_timeout
         if (app := self._apps.get(route.service)) is not None:
-            return Mounted(route, app, idle_timeout=idle_timeout)
-        return Proxied(
+            return MountedApp(route, app, idle_timeout=idle_timeout)
+        return ReverseProxy(
             route,
             self.upstreams[route.service],
             trusted=self._trusted,

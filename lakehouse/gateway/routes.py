@@ -16,7 +16,7 @@ VERSION = b"/v1"
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class GatewayRoute:
     """A prefix and the name of the service behind it. `exact`: the prefix is itself a path, besides all below it."""
 
     prefix: bytes
@@ -31,19 +31,19 @@ class Route:
 
 
 ROUTES = (
-    Route(b"/v1/storage", "storaged"),
-    Route(b"/v1/catalog", "catalogd"),
-    Route(b"/v1/vectors", "vectord"),
-    Route(b"/v1/pathway", "pathwayd"),
-    Route(b"/v1/matrix", "matrixd"),
-    Route(b"/v1/observer", "observerd"),
-    Route(b"/v1/ingest", "ingestd", exact=True),
-    Route(b"/v1/sql", "queryd", exact=True),
-    Route(b"/v1/embed", "embedd", exact=True),
+    GatewayRoute(b"/v1/storage", "storaged"),
+    GatewayRoute(b"/v1/catalog", "catalogd"),
+    GatewayRoute(b"/v1/vectors", "vectord"),
+    GatewayRoute(b"/v1/pathway", "pathwayd"),
+    GatewayRoute(b"/v1/matrix", "matrixd"),
+    GatewayRoute(b"/v1/observer", "observerd"),
+    GatewayRoute(b"/v1/ingest", "ingestd", exact=True),
+    GatewayRoute(b"/v1/sql", "queryd", exact=True),
+    GatewayRoute(b"/v1/embed", "embedd", exact=True),
 )
 CHAT_ROUTES = (
-    Route(b"/v1/chat", "chatd", exact=True),
-    Route(b"/v1/models", "chatd", exact=True),
+    GatewayRoute(b"/v1/chat", "chatd", exact=True),
+    GatewayRoute(b"/v1/models", "chatd", exact=True),
 )
 """The chat group's paths, for when it runs in another process (`gateway.chatd_url`)."""
 

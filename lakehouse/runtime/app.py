@@ -24,12 +24,12 @@ from typing import cast
 
 from lakehouse.asgi.lazy import LazyApp
 from lakehouse.asgi.middleware.auth import HEALTH_PATHS
-from lakehouse.asgi.middleware.request_lifecycle import native_error_response
+from lakehouse.asgi.middleware.request_runner import native_error_response
 from lakehouse.asgi.responses import Response, json_response
 from lakehouse.asgi.router import Methods, Mount, Route
 from lakehouse.asgi.types import App
-from lakehouse.chat.api.interface import Dispatcher
 from lakehouse.chat.api.openai.errors import OPENAI_PATHS, find_status, make_envelope, make_headers
+from lakehouse.chat.api.protocols import Dispatcher
 from lakehouse.chat.api.routes import LEGACY, VERSION, chat_paths, chat_routes
 from lakehouse.config import ChatTable, Config
 from lakehouse.core.context import RequestContext

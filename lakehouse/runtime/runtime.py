@@ -12,7 +12,7 @@ import trio
 
 from lakehouse.asgi.middleware.auth import AuthMiddleware, SignIn
 from lakehouse.asgi.middleware.cors import CorsMiddleware, Origins
-from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
+from lakehouse.asgi.middleware.lifetime_middleware import RequestLifetimeMiddleware
 from lakehouse.asgi.router import FindView, Router
 from lakehouse.asgi.types import App
 from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher

@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from lakehouse.asgi import request_scope
-from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
+from lakehouse.asgi.middleware.lifetime_middleware import RequestLifetimeMiddleware
 from lakehouse.asgi.types import App, Message, Receive, Scope, Send
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.core.context import RequestContext
@@ -391,7 +391,7 @@ async def test_an_answer_before_a_large_body_does_not_hang(host: Host) -> None:
 
 
 async def test_an_idle_connection_is_still_closed_in_time_under_hypercorn() -> None:
-    """A lifecycle that is cancelled while it sends the last message would keep Hypercorn from arming its timer."""
+    """A runner that is cancelled while it sends the last message would keep Hypercorn from arming its timer."""
     async with serve_app_under_hypercorn(app(hello)) as served, await served.connect() as client:
         for _ in range(3):
             await client.send(GET)

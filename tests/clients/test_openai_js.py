@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from lakehouse.chat.api.interface import ModelCard
+from lakehouse.chat.api.protocols import ModelCard
 from lakehouse.chat.model.answer import Answer
 from lakehouse.chat.model.pieces import ContentPiece, ToolCallPiece
 from lakehouse.chat.model.request import Request

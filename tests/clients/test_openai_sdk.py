@@ -15,7 +15,7 @@ import pydantic
 import pytest
 import trio
 
-from lakehouse.chat.api.interface import ModelCard
+from lakehouse.chat.api.protocols import ModelCard
 from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Message
 from lakehouse.core.errors import ErrProviderNotFound, ErrTimeout, ErrUnauthorized, ErrUnavailable

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lakehouse.asgi.router import Mount, Router
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.core.errors import ErrBadRequest
-from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, Route, escapes_prefix, upstream_target
+from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, GatewayRoute, escapes_prefix, upstream_target
 
 STORAGE = b"/v1/storage"
 
@@ -18,7 +18,7 @@ async def nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
     """An application that is only looked for."""
 
 
-def service_of(path: bytes, routes: tuple[Route, ...] = ROUTES) -> str | None:
+def service_of(path: bytes, routes: tuple[GatewayRoute, ...] = ROUTES) -> str | None:
     """The name of the service behind a raw path."""
     mount = Router(Mount(route.prefix, nothing, route.exact) for route in routes).find(path)
     return next((route.service for route in routes if mount is not None and route.name == mount.name), None)
@@ -104,7 +104,7 @@ def test_path_and_query_go_through_byte_for_byte(path: bytes, query: bytes, targ
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_every_route_loses_its_version_and_nothing_else(route: Route) -> None:
+def test_every_route_loses_its_version_and_nothing_else(route: GatewayRoute) -> None:
     path = route.prefix + b"/x"
     assert upstream_target(route.prefix, path, b"") == path.removeprefix(b"/v1")
 

@@ -15,7 +15,7 @@ from wsproto.connection import ConnectionType
 from wsproto.events import TextMessage
 
 from lakehouse.config import ConfigError, parse_config
-from lakehouse.runtime.probe import probe_upstreams
+from lakehouse.runtime.dependency_status import probe_upstreams
 from lakehouse.upstream import connect
 from lakehouse.upstream.address import parse_base_url
 from lakehouse.upstream.pool import Upstream

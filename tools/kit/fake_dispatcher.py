@@ -14,11 +14,11 @@ from hypercorn.config import Config
 from quart_trio import QuartTrio
 
 from lakehouse.asgi.lazy import LazyApp
-from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
+from lakehouse.asgi.middleware.lifetime_middleware import RequestLifetimeMiddleware
 from lakehouse.asgi.router import Router
 from lakehouse.asgi.sse import KEEP_ALIVE
 from lakehouse.asgi.types import App
-from lakehouse.chat.api.interface import Dispatcher, ModelCard, ProviderState
+from lakehouse.chat.api.protocols import Dispatcher, ModelCard, ProviderState
 from lakehouse.chat.api.routes import VERSION, chat_routes
 from lakehouse.chat.model.answer import Answer
 from lakehouse.chat.model.pieces import Done, Piece

@@ -14,7 +14,7 @@ from functools import partial
 
 import trio
 
-from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
+from lakehouse.asgi.middleware.lifetime_middleware import RequestLifetimeMiddleware
 from lakehouse.asgi.router import Router
 from lakehouse.asgi.types import App
 from lakehouse.config import GatewayTable

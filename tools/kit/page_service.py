@@ -14,7 +14,7 @@ import trio
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.body import read_body
 from lakehouse.asgi.middleware.auth import AuthMiddleware
-from lakehouse.asgi.middleware.request_lifetime import RequestLifetimeMiddleware
+from lakehouse.asgi.middleware.lifetime_middleware import RequestLifetimeMiddleware
 from lakehouse.asgi.middleware.tokens import Tokens
 from lakehouse.asgi.responses import send_json
 from lakehouse.asgi.types import Receive, Scope, Send

@@ -1,4 +1,4 @@
-"""The headers that the request lifecycle reads and writes: `X-Request-Id`, `Server-Timing`, `X-Request-Timeout-Ms`."""
+"""The headers that the request runner reads and writes: `X-Request-Id`, `Server-Timing`, `X-Request-Timeout-Ms`."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from lakehouse.asgi.responses import Response
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.chat.api.errors import to_client_error
 from lakehouse.chat.api.event_stream import EventStream
-from lakehouse.chat.api.interface import ApiFormat, Dispatcher
+from lakehouse.chat.api.protocols import ApiFormat, Dispatcher
 from lakehouse.chat.api.responses import completion_response
 
 

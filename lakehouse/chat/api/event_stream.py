@@ -10,7 +10,7 @@ from lakehouse.asgi.request_scope import RequestScope
 from lakehouse.asgi.sse import EventWriter, open_writer
 from lakehouse.asgi.types import Send
 from lakehouse.chat.api.errors import to_client_error
-from lakehouse.chat.api.interface import ApiFormat, Pieces, StreamEncoder
+from lakehouse.chat.api.protocols import ApiFormat, Pieces, StreamEncoder
 from lakehouse.chat.model.pieces import Done, Piece
 from lakehouse.core.provider_failures import make_failure
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import msgspec
 from quart import Blueprint, Response
 
-from lakehouse.chat.api.interface import Dispatcher
 from lakehouse.chat.api.openai.format import make_model
 from lakehouse.chat.api.openai.types import ModelList
+from lakehouse.chat.api.protocols import Dispatcher
 from lakehouse.core.provider_failures import make_failure
 
 

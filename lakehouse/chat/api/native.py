@@ -9,7 +9,7 @@ import msgspec
 from lakehouse.asgi import sse
 from lakehouse.asgi.json_body import decode_json
 from lakehouse.asgi.responses import Response
-from lakehouse.chat.api.interface import Pieces, Query
+from lakehouse.chat.api.protocols import Pieces, Query
 from lakehouse.chat.api.responses import error_response
 from lakehouse.chat.model.answer import Answer
 from lakehouse.chat.model.pieces import Piece

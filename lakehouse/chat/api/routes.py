@@ -20,9 +20,9 @@ from lakehouse.asgi.router import Methods, Mount, Route
 from lakehouse.asgi.sse import KEEP_ALIVE
 from lakehouse.asgi.types import App
 from lakehouse.chat.api.endpoint import ChatEndpoint
-from lakehouse.chat.api.interface import Dispatcher
 from lakehouse.chat.api.native import NativeFormat
 from lakehouse.chat.api.openai.format import OpenAIFormat
+from lakehouse.chat.api.protocols import Dispatcher
 
 VERSION = "/v1"
 LEGACY = ""

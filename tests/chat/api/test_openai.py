@@ -10,7 +10,7 @@ import httpx
 import pytest
 import trio
 
-from lakehouse.chat.api.interface import ModelCard
+from lakehouse.chat.api.protocols import ModelCard
 from lakehouse.chat.model.parts import ImagePart, ImageUrl, TextPart
 from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Message, OpenAIMessage, OpenAIRequest

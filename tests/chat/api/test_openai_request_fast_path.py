@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.chat.api.interface import Query
 from lakehouse.chat.api.openai import request
 from lakehouse.chat.api.openai.request import parse, parse_full
 from lakehouse.chat.api.openai.types import ChatCompletionRequest
+from lakehouse.chat.api.protocols import Query
 from lakehouse.core.errors import ErrBadRequest
 
 HI = [{"role": "user", "content": "Hi"}]

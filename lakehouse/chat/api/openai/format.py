@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from lakehouse.asgi.responses import Response
-from lakehouse.chat.api.interface import ModelCard, Query
 from lakehouse.chat.api.openai import request
 from lakehouse.chat.api.openai.errors import find_status, make_envelope, make_headers
 from lakehouse.chat.api.openai.response import ChunkEncoder, make_completion
 from lakehouse.chat.api.openai.types import Completion, Model
+from lakehouse.chat.api.protocols import ModelCard, Query
 from lakehouse.chat.api.responses import error_response
 from lakehouse.chat.model.answer import Answer
 from lakehouse.core.errors import LakehouseError

@@ -16,9 +16,9 @@ from typing import Literal
 import msgspec
 
 from lakehouse.asgi.json_body import convert_json, decode_json, validation_errors
-from lakehouse.chat.api.interface import Query
 from lakehouse.chat.api.openai import messages
 from lakehouse.chat.api.openai.types import ChatCompletionRequest, FastChatCompletionRequest, FormatJson, FormatSchema
+from lakehouse.chat.api.protocols import Query
 from lakehouse.chat.model.parts import JsonObject
 from lakehouse.chat.model.request import OpenAIRequest
 from lakehouse.core.errors import ErrBadRequest

@@ -11,7 +11,6 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from lakehouse.asgi import sse
-from lakehouse.chat.api.interface import Pieces
 from lakehouse.chat.api.openai.errors import make_envelope
 from lakehouse.chat.api.openai.types import (
     AnswerChoice,
@@ -23,6 +22,7 @@ from lakehouse.chat.api.openai.types import (
     CompletionUsage,
     ToolCallDelta,
 )
+from lakehouse.chat.api.protocols import Pieces
 from lakehouse.chat.model.answer import Answer, FinishReason
 from lakehouse.chat.model.parts import JsonObject
 from lakehouse.chat.model.pieces import (

@@ -53,7 +53,7 @@ class CallTime:
         since = now if resumed or self._request_started is None else self._request_started
         self.route_started = now
         self._scope = scope = trio.CancelScope(deadline=since + timeout)
-        # A context with a client comes from a request lifecycle, which records the nearest deadline around the call.
+        # A context with a client comes from a request runner, which records the nearest deadline around the call.
         outer = inf if context.client is not None else trio.current_effective_deadline()
         self._outer_deadline = context.shorten_deadline(min(outer, scope.deadline))
         self.deadline = context.deadline

@@ -1,8 +1,8 @@
-"""The lifecycle of a request of type `websocket`."""
+"""The runner of a request of type `websocket`."""
 
 from __future__ import annotations
 
-from lakehouse.asgi.middleware.request_lifecycle import COMPLETE, NOT_STARTED, STARTED, ErrorRenderer, RequestLifecycle
+from lakehouse.asgi.middleware.request_runner import COMPLETE, NOT_STARTED, STARTED, ErrorRenderer, RequestRunner
 from lakehouse.asgi.middleware.standard_headers import add_request_id
 from lakehouse.asgi.types import DENIAL, Message, Scope, Send
 from lakehouse.core.context import RequestContext
@@ -12,8 +12,8 @@ GOING_AWAY = 1001
 INTERNAL_ERROR = 1011
 
 
-class WebSocketLifecycle(RequestLifecycle):
-    """The lifecycle of a request of type `websocket`.
+class WebSocketRunner(RequestRunner):
+    """The runner of a request of type `websocket`.
 
     Before the handshake is answered a failure is sent as a denial with its status, afterwards as a close frame.
     """

@@ -19,7 +19,7 @@ from lakehouse.gateway.headers import (
     make_request_head,
     make_response_head,
 )
-from lakehouse.gateway.routes import Route, upstream_target
+from lakehouse.gateway.routes import GatewayRoute, upstream_target
 from lakehouse.net.networks import Networks
 from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.pool import Upstream
@@ -30,7 +30,7 @@ TRAILERS = "http.response.trailers"
 """The ASGI extension of a server that can send trailers to this client."""
 
 
-class Proxied:
+class ReverseProxy:
     """A service that is reached by URL, over TCP, TLS or a Unix socket: the ASGI application of one route to it.
 
     Takes `http` and `websocket` scopes with a `RequestScope`. What fails before the head of the response is sent is
@@ -39,7 +39,7 @@ class Proxied:
     """
 
     def __init__(
-        self, route: Route, upstream: Upstream, *, trusted: Networks, idle_timeout: float, reactor: Reactor
+        self, route: GatewayRoute, upstream: Upstream, *, trusted: Networks, idle_timeout: float, reactor: Reactor
     ) -> None:
         """`trusted` are the proxies whose forwarding headers are passed on; `idle_timeout` is in seconds."""
         self._route = route

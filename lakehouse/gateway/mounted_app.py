@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.types import App, Receive, Scope, Send
-from lakehouse.gateway.routes import VERSION, Route, check_path
+from lakehouse.gateway.routes import VERSION, GatewayRoute, check_path
 
 
-class Mounted:
+class MountedApp:
     """The ASGI application of one route to a service in this process.
 
     The service sees the paths that it would see behind a URL: the version is the scope's `root_path`, which web
@@ -16,7 +16,7 @@ class Mounted:
     and at the end of a drain. What it raises becomes the response if none has begun.
     """
 
-    def __init__(self, route: Route, app: App, *, idle_timeout: float) -> None:
+    def __init__(self, route: GatewayRoute, app: App, *, idle_timeout: float) -> None:
         """`idle_timeout` is how long the client may take nothing of the response, in seconds."""
         self._route = route
         self._app = app

@@ -10,7 +10,7 @@ from typing import cast
 
 import trio
 
-from lakehouse.asgi.middleware.receive_forwarder import ReceiveForwarder
+from lakehouse.asgi.middleware.disconnect_watcher import DisconnectWatcher
 from lakehouse.asgi.middleware.standard_headers import (
     parse_timeout_header,
 )
@@ -59,7 +59,7 @@ class DisconnectedClient:
     disconnected = True
 
 
-class RequestLifecycle(ABC):
+class RequestRunner(ABC):
     """One request; the part that both types of scope share. Implements `RequestScope`.
 
     `run` or `run_watched` may be called once. Either raises only what should end the connection: a `LakehouseError`
@@ -118,23 +118,23 @@ class RequestLifecycle(ABC):
         """`run` under a server that does not cancel: a task reads `receive` to detect a disconnected client."""
         cut = None
         async with trio.open_nursery() as nursery:
-            forwarder = self._make_forwarder(receive, nursery.cancel_scope)
-            nursery.start_soon(forwarder.run)
+            watcher = self._make_watcher(receive, nursery.cancel_scope)
+            nursery.start_soon(watcher.run)
             try:
-                await self.run(app, scope, forwarder.receive, timeout)
+                await self.run(app, scope, watcher.receive, timeout)
             except LakehouseError as error:
                 cut = error
             nursery.cancel_scope.cancel()
         if cut is not None:
             raise cut
 
-    def _make_forwarder(self, receive: Receive, scope: trio.CancelScope) -> ReceiveForwarder:
+    def _make_watcher(self, receive: Receive, scope: trio.CancelScope) -> DisconnectWatcher:
         def on_disconnect() -> None:
             self._client_left = True
             self.context.watch_client(DisconnectedClient())
             scope.cancel()
 
-        return ReceiveForwarder(receive, on_disconnect)
+        return DisconnectWatcher(receive, on_disconnect)
 
     async def run(self, app: App, scope: Scope, receive: Receive, timeout: bytes | None) -> None:
         """Run the application to its end or its deadline; `timeout` is the value of `X-Request-Timeout-Ms`, if sent."""

@@ -17,10 +17,10 @@ ABNORMAL = 1006
 """The code of a WebSocket that ended without a close frame. The application reads about one that was closed."""
 
 
-class ReceiveForwarder:
-    """The only reader of a server's `receive`. The application reads from the forwarder.
+class DisconnectWatcher:
+    """The only reader of a server's `receive`. The application reads from the watcher.
 
-    One message is buffered between the two, so a request without a body never blocks the forwarder, while a body is
+    One message is buffered between the two, so a request without a body never blocks the watcher, while a body is
     read from the server only as fast as the application reads it. After `finish` the rest of the body is discarded.
     """
 

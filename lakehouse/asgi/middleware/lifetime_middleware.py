@@ -8,7 +8,7 @@ If the head of the response has not been sent, the client gets an error response
 500). If it has, a stream of events ends with an event that says so, and any other response is cut, for a response that
 broke off must not look complete.
 
-Our own server cancels the application when the client leaves. Under any other a `ReceiveForwarder` detects that.
+Our own server cancels the application when the client leaves. Under any other a `DisconnectWatcher` detects that.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from itertools import count
 
 import trio
 
-from lakehouse.asgi.middleware.http_lifecycle import HttpRequestLifecycle
-from lakehouse.asgi.middleware.request_lifecycle import ErrorRenderer, RequestLifecycle, native_error_response
-from lakehouse.asgi.middleware.websocket_lifecycle import WebSocketLifecycle
+from lakehouse.asgi.middleware.http_runner import HttpRequestRunner
+from lakehouse.asgi.middleware.request_runner import ErrorRenderer, RequestRunner, native_error_response
+from lakehouse.asgi.middleware.websocket_runner import WebSocketRunner
 from lakehouse.asgi.request_scope import REQUEST_KEY, RequestScope
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.core.active_requests import ActiveRequests
@@ -31,7 +31,7 @@ from lakehouse.core.errors import ErrUnavailable
 
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._~:+/=@-]{1,128}")
 
-_LIFECYCLES: dict[str, type[RequestLifecycle]] = {"http": HttpRequestLifecycle, "websocket": WebSocketLifecycle}
+_RUNNERS: dict[str, type[RequestRunner]] = {"http": HttpRequestRunner, "websocket": WebSocketRunner}
 
 
 class RequestLifetimeMiddleware:
@@ -53,40 +53,40 @@ class RequestLifetimeMiddleware:
         self._active_requests = active_requests
         self._on_end = on_end
         self._render_error = render_error
-        self._lifecycles: set[RequestLifecycle] = set()
+        self._runners: set[RequestRunner] = set()
         self._id_prefix = secrets.token_hex(4)  # with a number behind it: unique, short and in order; not secret
         self._numbers = count(1)
 
     def drain(self) -> None:
         """End every active request: with 503 where the head has not been sent, a stream with a final event, any other
         response by cutting it."""
-        for lifecycle in tuple(self._lifecycles):
-            lifecycle.stop(ErrUnavailable("the service is shutting down", retry_after=1), "drain")
+        for runner in tuple(self._runners):
+            runner.stop(ErrUnavailable("the service is shutting down", retry_after=1), "drain")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application for one scope; one of another type than `http` and `websocket` passes through.
 
         Raises a `LakehouseError` to make the server cut a response that must not look complete.
         """
-        lifecycle_type = _LIFECYCLES.get(scope["type"])
-        if lifecycle_type is None:
+        runner_type = _RUNNERS.get(scope["type"])
+        if runner_type is None:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
         context = self._make_context(scope, headers)
-        lifecycle = lifecycle_type(scope, send, context, self._render_error)
-        request: RequestScope = lifecycle  # checked by mypy: a scope takes anything
+        runner = runner_type(scope, send, context, self._render_error)
+        request: RequestScope = runner  # checked by mypy: a scope takes anything
         scope[REQUEST_KEY] = request
         self._active_requests.add(context)
-        self._lifecycles.add(lifecycle)
-        run = lifecycle.run_watched if lifecycle.server is None else lifecycle.run
+        self._runners.add(runner)
+        run = runner.run_watched if runner.server is None else runner.run
         try:
             await run(self._app, scope, receive, headers.get(b"x-request-timeout-ms"))
         finally:
-            self._lifecycles.discard(lifecycle)
+            self._runners.discard(runner)
             self._active_requests.remove(context)
             if context.outcome is None:
-                lifecycle.finish_cancelled()
+                runner.finish_cancelled()
             context.close(trio.current_time())
             if self._on_end is not None:
                 self._on_end(context)

@@ -18,7 +18,7 @@ from lakehouse.config.urls import separate_credentials, socket_path
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES
 from lakehouse.upstream.proxy import Proxies, Proxy
 
-PROBE_TIMEOUT = 1.0
+UPSTREAM_TIMEOUT = 1.0
 """Seconds: enough for a service in the same building, and short for a person who waits for the list."""
 
 
@@ -102,12 +102,12 @@ def list_routes(config: Config) -> list[tuple[str, str, str]]:
 
 
 async def probe_upstreams(config: Config) -> Sequence[UpstreamStatus]:
-    """Whether each service accepts a connection within `PROBE_TIMEOUT`; all are tried at once."""
+    """Whether each service accepts a connection within `UPSTREAM_TIMEOUT`; all are tried at once."""
     urls = {upstream: url for _, upstream, url in list_routes(config)}
     accepting: set[str] = set()
 
     async def probe(name: str, url: str) -> None:
-        with trio.move_on_after(PROBE_TIMEOUT):
+        with trio.move_on_after(UPSTREAM_TIMEOUT):
             try:
                 stream = await _connect(url)
             except OSError:

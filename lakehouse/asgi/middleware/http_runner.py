@@ -1,11 +1,11 @@
-"""The lifecycle of a request of type `http`."""
+"""The runner of a request of type `http`."""
 
 from __future__ import annotations
 
 import trio
 
-from lakehouse.asgi.middleware.receive_forwarder import ReceiveForwarder
-from lakehouse.asgi.middleware.request_lifecycle import COMPLETE, NOT_STARTED, STARTED, ErrorRenderer, RequestLifecycle
+from lakehouse.asgi.middleware.disconnect_watcher import DisconnectWatcher
+from lakehouse.asgi.middleware.request_runner import COMPLETE, NOT_STARTED, STARTED, ErrorRenderer, RequestRunner
 from lakehouse.asgi.middleware.standard_headers import ATTEMPTS, add_request_id, add_server_timing
 from lakehouse.asgi.server_control import FULL_RESPONSE
 from lakehouse.asgi.types import Message, Receive, ResponseError, Scope, Send
@@ -17,25 +17,25 @@ FINAL_SEND_TIMEOUT = 30.0
 a client that reads nothing as much time."""
 
 
-class HttpRequestLifecycle(RequestLifecycle):
-    """The lifecycle of a request of type `http`.
+class HttpRequestRunner(RequestRunner):
+    """The runner of a request of type `http`.
 
     The head of the response is held until the first piece of the body: until then a failure can still become the
     response.
     """
 
     server_can_interrupt = True
-    __slots__ = ("_forwarder", "_head", "_trailers")
+    __slots__ = ("_head", "_trailers", "_watcher")
 
     def __init__(self, scope: Scope, send: Send, context: RequestContext, render_error: ErrorRenderer) -> None:
         super().__init__(scope, send, context, render_error)
         self._head: Message | None = None
         self._trailers = False
-        self._forwarder: ReceiveForwarder | None = None
+        self._watcher: DisconnectWatcher | None = None
 
-    def _make_forwarder(self, receive: Receive, scope: trio.CancelScope) -> ReceiveForwarder:
-        self._forwarder = forwarder = super()._make_forwarder(receive, scope)
-        return forwarder
+    def _make_watcher(self, receive: Receive, scope: trio.CancelScope) -> DisconnectWatcher:
+        self._watcher = watcher = super()._make_watcher(receive, scope)
+        return watcher
 
     async def send(self, message: Message) -> None:
         """The application's `send`: adds `X-Request-Id`, and records the status and what has been sent."""
@@ -61,11 +61,11 @@ class HttpRequestLifecycle(RequestLifecycle):
             last = kind == "http.response.trailers" and not message.get("more_trailers", False)
         if not last:
             await self._send(message)
-        elif self._forwarder is None:
+        elif self._watcher is None:
             await self._send(message)
             self.state = COMPLETE
         else:
-            await self._send_last(message, self._forwarder)
+            await self._send_last(message, self._watcher)
 
     async def _send_full(self, message: Message) -> None:
         message["headers"].append((b"x-request-id", self.context.id.encode()))
@@ -82,9 +82,9 @@ class HttpRequestLifecycle(RequestLifecycle):
             raise
         self.state = COMPLETE
 
-    async def _send_last(self, message: Message, forwarder: ReceiveForwarder) -> None:
+    async def _send_last(self, message: Message, watcher: DisconnectWatcher) -> None:
         """Send the last message under a foreign server, which may leave the connection open if it is cancelled here."""
-        forwarder.finish()
+        watcher.finish()
         with trio.CancelScope(shield=True, relative_deadline=FINAL_SEND_TIMEOUT):
             await self._send(message)
             self.state = COMPLETE

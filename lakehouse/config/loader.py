@@ -6,9 +6,9 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, fields, is_dataclass, replace
+from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -38,13 +38,25 @@ class ConfigError(Exception):
         self.readable = readable
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Loaded:
-    """A configuration, warnings about its document, and the file that it was read from, if it was read from one."""
+class Loaded(tuple[Config, tuple[str, ...]]):
+    """A configuration and warnings about its document; unpacks into the two. `path` is the file, if it was one."""
 
-    config: Config
-    warnings: tuple[str, ...] = ()
-    path: Path | None = None
+    path: Path | None
+
+    def __new__(cls, *, config: Config, warnings: tuple[str, ...] = (), path: Path | None = None) -> Self:
+        loaded = super().__new__(cls, (config, warnings))
+        loaded.path = path
+        return loaded
+
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+        return self[0]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is unusual in the document and no error, a sentence each."""
+        return self[1]
 
 
 def find_file(path: str | Path | None, env: Mapping[str, str]) -> Path | None:
@@ -81,7 +93,8 @@ def load_config(path: str | Path | None = None, *, env: Mapping[str, str] | None
         raise ConfigError([f"{found} {error}"]) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{found}: {error}"]) from None
-    return replace(parse_config(document), path=found)
+    config, warnings = parse_config(document)
+    return Loaded(config=config, warnings=warnings, path=found)
 
 
 def parse_config(document: Mapping[str, object]) -> Loaded:

@@ -45,6 +45,9 @@ def test_the_shipped_file_names_every_key_with_its_default() -> None:
 
 def test_an_empty_file_is_the_defaults() -> None:
     assert parse_config({}) == Loaded(config=Config())
+    config, warnings = parse_config({"elsewhere": {}})
+    assert config == Config()
+    assert ["elsewhere" in warning for warning in warnings] == [True]
 
 
 @pytest.mark.parametrize(

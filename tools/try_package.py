@@ -21,7 +21,7 @@ def try_one(archive: Path) -> None:
         away = Path(folder)
         venv.create(away / "venv", with_pip=True)
         binaries = away / "venv" / "bin"
-        run(binaries / "pip", "install", "-q", f"lakehouse[local] @ {archive.resolve().as_uri()}", cwd=away)
+        run(binaries / "pip", "install", "-q", f"lakehouse-gateway[local] @ {archive.resolve().as_uri()}", cwd=away)
         print(run(binaries / "lakehouse", "--version", cwd=away).strip())
         run(binaries / "lakehouse", "check", cwd=away)
         answer = run(binaries / "lakehouse", "serve", "--demo", "--bind", "127.0.0.1:0", "--ask", "Hello", cwd=away)
@@ -34,7 +34,7 @@ def try_one(archive: Path) -> None:
 
 def main() -> None:
     """Try every archive in the folder that is the first argument."""
-    archives = sorted(Path(sys.argv[1]).glob("lakehouse-*"))
+    archives = sorted(Path(sys.argv[1]).glob("lakehouse_gateway-*"))
     if {archive.suffix for archive in archives} != {".whl", ".gz"}:
         raise SystemExit(f"expected one wheel and one sdist in {sys.argv[1]}, found {[a.name for a in archives]}")
     for archive in archives:

@@ -77,6 +77,7 @@ FIELDS: list[tuple[str, Any, dict[str, Outcome]]] = [
     ("repetition_penalty", 1.1, {"messages": REFUSED, "responses": REFUSED, "ollama": {"options": {"repeat_penalty": 1.1}}}),
     ("options", {"num_ctx": 8192, "mirostat": 1}, {"messages": REFUSED, "responses": REFUSED, "ollama": {"options": {"num_ctx": 8192, "mirostat": 1}}}),
     ("num_ctx", 8192, {"messages": REFUSED, "responses": REFUSED, "ollama": {"options": {"num_ctx": 8192}}}),
+    ("cache_control", {"type": "ephemeral"}, {"messages": {"cache_control": {"type": "ephemeral"}}, "responses": LEFT_OUT, "ollama": LEFT_OUT}),
     ("keep_alive", "10m", {"messages": LEFT_OUT, "responses": LEFT_OUT, "ollama": {"keep_alive": "10m"}}),
     ("truncate", False, {"messages": REFUSED, "responses": REFUSED, "ollama": {"truncate": False}}),
     ("thinking", {"type": "enabled", "budget_tokens": 2000}, {"messages": {"thinking": {"type": "enabled", "budget_tokens": 2000}}, "responses": REFUSED, "ollama": REFUSED}),

@@ -401,7 +401,7 @@ async def test_think_is_told_in_the_words_of_the_upstream(form: str, stream: boo
     assert [line.get("left_out") for line in logged] == [row[3] for row in THINK_IN_WORDS]
 
 
-# Claude rejects a forced call of a tool while it thinks: what is sent of each, and what the log says.
+# Claude, Kimi and DeepSeek reject a forced call of a tool while they think: what is sent of each, and what the log says.
 FORCED: list[tuple[str, bool | str | None, object, dict[str, Any], dict[str, Any]]] = [
     ("claude-opus-4-8", "high", "required", {**OFF, "tool_choice": {"type": "any"}}, {"left_out": ["thinking"]}),
     ("claude-sonnet-5", True, NAMED, {**OFF, "tool_choice": {"type": "tool", "name": "f"}}, {"left_out": ["thinking"]}),
@@ -415,12 +415,16 @@ FORCED: list[tuple[str, bool | str | None, object, dict[str, Any], dict[str, Any
     ("claude-fable-5-1", None, NAMED, {"tool_choice": {"type": "auto"}}, {"adjusted": ["tool_choice"]}),
     ("claude-opus-5-5", None, "required", {"tool_choice": {"type": "auto"}}, {"adjusted": ["tool_choice"]}),
     ("qwen3.7-max", "high", "required", {**budget(26214), "tool_choice": {"type": "any"}}, {}),
+    ("deepseek-v4-pro", "high", "required", {**OFF, "tool_choice": "required"}, {"left_out": ["thinking"]}),
+    ("kimi-k2.6", True, NAMED, {**OFF, "tool_choice": NAMED}, {"left_out": ["thinking"]}),
+    ("deepseek-v4-pro", None, "required", {"tool_choice": "required"}, {}),
+    ("kimi-k2.6", "low", "auto", {"thinking": {"type": "enabled", "effort": "low"}, "tool_choice": "auto"}, {}),
 ]  # fmt: skip
 
 
 @BOTH_MODES
 @BOTH_FORMS
-async def test_claude_does_not_think_where_a_call_is_forced(form: str, stream: bool) -> None:
+async def test_no_model_thinks_where_a_call_is_forced(form: str, stream: bool) -> None:
     caught = CapturedLog()
     field = "think" if form == "native" else "reasoning_effort"
     async with open_service_with_providers(log=caught.log, observe={"log": "json"}) as there:

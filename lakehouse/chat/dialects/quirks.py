@@ -69,7 +69,7 @@ class Quirks:
     max_temperature: float | None = None
     """Messages dialect: the largest `temperature`; a larger one is sent as this."""
     forced_tools_while_thinking: bool = True
-    """Messages dialect: False: the provider rejects thinking together with a `tool_choice` that forces a call."""
+    """False: the provider rejects thinking together with a `tool_choice` that forces a call."""
     web_search: bool = False
     """Messages dialect: the provider has Anthropic's web search tool."""
     reasoning_key: str | None = None

@@ -51,7 +51,16 @@ _BASE = Quirks(
 
 FAMILIES: tuple[tuple[str, Quirks], ...] = (
     # `json_schema` is rejected, `json_object` works; thinking is switched as in their own APIs.
-    ("deepseek-*", replace(_BASE, schema="json_object", completions_thinking="moonshot", placeholder_reasoning=True)),
+    (
+        "deepseek-*",
+        replace(
+            _BASE,
+            schema="json_object",
+            completions_thinking="moonshot",
+            forced_tools_while_thinking=False,
+            placeholder_reasoning=True,
+        ),
+    ),
     ("glm-*", replace(_BASE, schema="json_object", completions_thinking="moonshot")),
     (
         "kimi-*",
@@ -59,6 +68,7 @@ FAMILIES: tuple[tuple[str, Quirks], ...] = (
             _BASE,
             schema_subset="moonshot",
             completions_thinking="moonshot",
+            forced_tools_while_thinking=False,
             empty_content="omit",
             placeholder_reasoning=True,
             send_temperature=False,

@@ -9,6 +9,7 @@ from lakehouse.chat.dialects.chat_completions.conversation import encode_message
 from lakehouse.chat.dialects.encoding.body import encode_body, get_checked_options, get_extra_fields
 from lakehouse.chat.dialects.encoding.extra_fields import record_unsent_fields, record_unsent_reasoning
 from lakehouse.chat.dialects.encoding.thinking import get_think_field, resolve_level
+from lakehouse.chat.dialects.encoding.tool_choice import excludes_thinking
 from lakehouse.chat.dialects.encoding.tools import resolve_tools
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, drop_nulls
 from lakehouse.chat.dialects.quirks import CompletionsThinking, Quirks, SchemaLevel
@@ -98,6 +99,9 @@ def _encode_thinking(request: Request, quirks: Quirks, changes: Changes) -> Json
             return {"chat_template_kwargs": {"enable_thinking": think is not False}}
         case "openrouter":
             return {"reasoning": {"enabled": True} if think is True else {"effort": level or "none"}}
+        case "moonshot" if think is not False and excludes_thinking(request, quirks):
+            changes.leave_out(get_think_field(request))
+            return {"thinking": {"type": "disabled"}}
         case "moonshot":
             effort = {"effort": level} if level else {}
             return {"thinking": {"type": "disabled" if think is False else "enabled", **effort}}

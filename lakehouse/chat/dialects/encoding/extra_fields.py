@@ -50,6 +50,7 @@ FieldRules = Mapping[str, FieldRule]
 
 DEFAULT_RULES: FieldRules = {
     "audio": LeaveOutIf(),
+    "cache_control": LeaveOut(),
     "frequency_penalty": LeaveOutIf((0,)),
     "keep_alive": LeaveOut(),  # how long Ollama keeps the model loaded
     "logit_bias": LeaveOutIf(({},)),

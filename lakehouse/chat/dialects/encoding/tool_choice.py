@@ -74,6 +74,14 @@ def parse_tool_choice(request: Request, quirks: Quirks) -> ToolChoice:
     return ToolChoice(name=name, custom=kind == "custom")
 
 
+def excludes_thinking(request: Request, quirks: Quirks) -> bool:
+    """Return whether `tool_choice` forces a call that the provider rejects while the model thinks. With `format`, the
+    answer tool decides about the choice."""
+    if quirks.forced_tools_while_thinking or request.format is not None:
+        return False
+    return parse_tool_choice(request, quirks).forces_call
+
+
 def _parse_allowed_tools(given: JsonObject, tools: Sequence[JsonObject]) -> ToolChoice:
     """Parse `allowed_tools`, whose members stand in an object of that name, or beside `type` as in the responses
     dialect."""

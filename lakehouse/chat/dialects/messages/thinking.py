@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.encoding.thinking import get_think_field, resolve_think
-from lakehouse.chat.dialects.encoding.tool_choice import parse_tool_choice
+from lakehouse.chat.dialects.encoding.tool_choice import excludes_thinking
 from lakehouse.chat.dialects.lenient_json import JsonObject
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
@@ -41,7 +41,7 @@ def encode_thinking(request: Request, quirks: Quirks, *, limit: int, changes: Ch
     think, field = resolve_think(request, quirks), get_think_field(request)
     if think is None:
         return {}
-    if think is not False and quirks.messages_thinking != "always" and _is_call_forced(request, quirks):
+    if think is not False and quirks.messages_thinking != "always" and excludes_thinking(request, quirks):
         changes.leave_out(field)
         return {"thinking": {"type": "disabled"}}
     if think is False:
@@ -58,14 +58,6 @@ def encode_thinking(request: Request, quirks: Quirks, *, limit: int, changes: Ch
     if effort != level:
         changes.adjust(field)
     return _build_adaptive(effort)
-
-
-def _is_call_forced(request: Request, quirks: Quirks) -> bool:
-    """Return whether `tool_choice` forces a call that the provider rejects while the model thinks. With `format`, the
-    answer tool decides about the choice."""
-    if quirks.forced_tools_while_thinking or request.format is not None:
-        return False
-    return parse_tool_choice(request, quirks).forces_call
 
 
 def _build_budget(level: str | None, field: str, limit: int) -> JsonObject:

@@ -38,7 +38,7 @@ class ConfigError(Exception):
         self.readable = readable
 
 
-class Loaded(tuple[Config, tuple[str, ...]]):
+class Loaded(tuple[Config, tuple[str, ...]]):  # noqa: SLOT001 - a tuple with a further attribute needs a `__dict__`
     """A configuration and warnings about its document; unpacks into the two. `path` is the file, if it was one."""
 
     path: Path | None

@@ -1,8 +1,9 @@
-"""How every child of ours begins, `python -m lakehouse.process.bootstrap`: read the order, restrict, run the target.
+"""The program of every child, `python -m lakehouse.process.bootstrap`: start message, restrictions, target.
 
-It imports little, because what is imported before the restrictions apply is not held by them. The target may rely on
-this: standard input is the parent's pipe, from which nothing but the order was read; `Startup.output` is the pipe to
-the parent, and standard output leads to the log, so that what a library prints does no harm.
+Imports are few, because code that is imported before the restrictions apply runs without them. The target starts with
+these descriptors: standard input is the pipe from the parent, read up to the end of the start message; `Startup.output`
+is the pipe to the parent; standard output is redirected to the log, so that the prints of a library cannot break the
+protocol.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from lakehouse.process.spec import OrphanPolicy, SandboxReport
 
 
 class Startup:
-    """What the target is given: the parent's settings, and how to say that it serves."""
+    """The argument of a target: the settings from the parent, and the methods that report readiness."""
 
     def __init__(self, *, settings: bytes, output: int, sandbox: SandboxReport | None = None) -> None:
         self.settings = settings
@@ -35,11 +36,11 @@ class Startup:
         self.reported = False
 
     def report_ready(self, facts: object = None) -> None:
-        """Tell the parent that this child serves; `facts` is anything that JSON can hold."""
+        """Report to the parent that this child is ready; `facts` is any value that JSON can represent."""
         self._report(ReadyMessage(ready=True, sandbox=self.sandbox, facts=msgspec.Raw(msgspec.json.encode(facts))))
 
     def report_failure(self, reason: str) -> None:
-        """Tell the parent why this child will not serve."""
+        """Report to the parent the reason why this child cannot start."""
         self._report(ReadyMessage(ready=False, sandbox=self.sandbox, reason=reason))
 
     def _report(self, line: ReadyMessage) -> None:
@@ -50,19 +51,19 @@ class Startup:
 
 
 def main() -> None:
-    """Follow the order on standard input. Ends the process with the target's status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the parent's business
+    """Run the target of the start message on standard input. An error ends the process with status 1."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles a terminal's Ctrl-C
     line = read_line(0)
     if not line:
-        os._exit(1)  # the parent ended before it gave an order
-    order = decode_start(line)
-    startup = Startup(settings=bytes(order.settings), output=os.dup(1))
+        os._exit(1)  # the parent ended before it sent the start message
+    message = decode_start(line)
+    startup = Startup(settings=bytes(message.settings), output=os.dup(1))
     os.set_inheritable(startup.output, False)
     os.dup2(2, 1)
     try:
-        target = _prepare(order, startup)
+        target = _prepare(message, startup)
         target(startup)
-    except Exception as error:  # noqa: BLE001 - written to the log, told to the parent, and the process ends
+    except Exception as error:  # noqa: BLE001 - logged and reported to the parent; the process ends
         traceback.print_exc()
         if not startup.reported:
             startup.report_failure(_describe(error))
@@ -70,39 +71,39 @@ def main() -> None:
         os._exit(1)
 
 
-def _prepare(order: StartMessage, startup: Startup) -> Callable[[Startup], object]:
-    """Restrict this process as the order says and import the target, which is not trusted with more."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, order.blocked_signals)  # threads that start later inherit it
-    for name in set(os.environ) - set(order.environment):
+def _prepare(message: StartMessage, startup: Startup) -> Callable[[Startup], object]:
+    """Apply the restrictions of the start message to this process, then import the target."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, message.blocked_signals)  # threads that start later inherit it
+    for name in set(os.environ) - set(message.environment):
         del os.environ[name]
-    if order.python_path is not None:
-        os.environ["PYTHONPATH"] = order.python_path
-    for module in order.preload:
+    if message.python_path is not None:
+        os.environ["PYTHONPATH"] = message.python_path
+    for module in message.preload:
         import_module(module)
-    apply_limits(order.limits)
-    startup.sandbox = apply_sandbox(order.sandbox)
-    if order.orphan is OrphanPolicy.KILL:  # last: a new user namespace would clear it
-        set_parent_death_signal(order.parent)
-    module, _, function = order.target.partition(":")
+    apply_limits(message.limits)
+    startup.sandbox = apply_sandbox(message.sandbox)
+    if message.orphan is OrphanPolicy.KILL:  # last: a new user namespace would clear it
+        set_parent_death_signal(message.parent)
+    module, _, function = message.target.partition(":")
     target: Any = import_module(module)
     for name in function.split("."):
         target = getattr(target, name)
-    found: Callable[[Startup], object] = target
-    return found
+    function_of_target: Callable[[Startup], object] = target
+    return function_of_target
 
 
 def _describe(error: BaseException) -> str:
-    """The error in one line; of a group, its first one."""
+    """Describe an error in one line; for a group, its first error."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def read_line(descriptor: int) -> bytes:
-    """One line, without its end and not a byte of what follows; empty at the end of the file or of the limit.
+    """Read one line; returns an empty line at the end of the file, and a partial one when `MAX_LINE` is exceeded.
 
-    Byte by byte would be a system call each, so a pipe's reader takes what is there: the parent sends nothing behind
-    the order before it was answered.
+    Reads are large, not byte by byte, to save system calls. No data of a later message is lost: the parent sends
+    nothing after the start message until the child has replied.
     """
     line = bytearray()
     while not line.endswith(b"\n") and len(line) <= MAX_LINE:

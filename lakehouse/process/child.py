@@ -1,4 +1,4 @@
-"""The parent's hold on one child process: start it, wait until it serves, learn how it ends, make it end."""
+"""The handle of a parent on one child process: start, readiness, exit status, termination."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from lakehouse.process.tasks import open_background
 
 logger = logging.getLogger("lakehouse.process")
 
-REAP_TIMEOUT = 10.0  # seconds a killed process may take to be gone: the kernel has a large memory to take down
-LOG_TIMEOUT = 1.0  # seconds until the log of a process that is gone has been read, unless its own children hold it
-QUOTED_BYTES = 60  # of what a child wrote in the place of its ready line
+REAP_TIMEOUT = 10.0  # seconds until a killed process has ended: the kernel may have much memory to release
+LOG_TIMEOUT = 1.0  # seconds to read the rest of the log of an ended process; its own children may hold the pipe open
+QUOTED_BYTES = 60  # bytes of invalid output that are quoted in an error message
 
 
 class Child:
@@ -43,41 +43,41 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The number of the process; belongs to it until it is reaped."""
+        """The process id; not reused by the kernel before the process is reaped."""
         return self._process.pid
 
     @property
     def state(self) -> ChildState:
-        """See `states.ChildState`."""
+        """The present state."""
         return self._machine.state
 
     @property
     def returncode(self) -> int | None:
-        """The exit status, negative for a signal; None before it was reaped."""
+        """The exit status, negative for a signal; None before the process is reaped."""
         return self._process.returncode
 
     async def wait_ready(self) -> ReadyMessage:
-        """Send the order and wait for the answer; once in the life of a child.
+        """Send the start message and wait for the child's reply. Must be called once only.
 
-        Raises ChildStartFailed if the child ends, refuses, writes something else, or takes longer than the
-        specification's `start_timeout`.
+        Raises ChildStartFailed if the child ends, reports a failure, writes an invalid reply, or takes longer than the
+        `start_timeout` of its specification.
         """
         with trio.move_on_after(self._spec.start_timeout):
             try:
                 await self.stdin.send_all(encode_line(self._start_message()))
                 line = await self._read_line()
-            except trio.BrokenResourceError:  # it closed its standard input, or ended before it read the order
+            except trio.BrokenResourceError:  # the child closed its standard input, or ended before it read the message
                 line = b""
             return await self._decode_ready(line)
         raise self._start_failure(f"it was not ready within {self._spec.start_timeout:g} s")
 
     async def wait_exit(self) -> int:
-        """Wait until the process was reaped; its exit status."""
+        """Wait until the process is reaped. Returns its exit status."""
         await self._exited.wait()
-        return self._process.wait()  # was reaped: does not wait
+        return self._process.wait()  # already reaped: does not block
 
     async def describe_exit(self) -> str:
-        """Wait for the end and put it into words: "was killed by signal 9 (the last line of its log)"."""
+        """Wait for the exit and describe it: "was killed by signal 9 (the last line of its log)"."""
         status = await self.wait_exit()
         if self._stderr is not None:
             with trio.move_on_after(LOG_TIMEOUT):
@@ -87,19 +87,19 @@ class Child:
         return f"{how} ({last})" if last else how
 
     def has_exited(self) -> bool:
-        """Whether the process has ended, be it reaped or not. A system call."""
+        """Whether the process has ended, reaped or not. Costs a system call."""
         if self._exited.is_set():
             return True
         return os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def terminate(self) -> None:
-        """Ask the process to drain and end (SIGTERM)."""
+        """Send SIGTERM, on which the process drains and exits. Does not wait."""
         if self._machine.can_advance(ChildState.DRAINING):
             self._machine.advance(ChildState.DRAINING)
             signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the process, and its group if it leads one, with SIGKILL. Does not wait."""
+        """Send SIGKILL to the process, and to its group if it leads one. Does not wait."""
         if self._machine.can_advance(ChildState.KILLED):
             self._machine.advance(ChildState.KILLED)
             self._kill_group()
@@ -137,7 +137,7 @@ class Child:
             raise self._start_failure(f"it wrote no ready line but {line[:QUOTED_BYTES]!r}") from None
         if not answer.ready:
             raise self._start_failure(answer.reason)
-        if self._machine.can_advance(ChildState.READY):  # it may have been asked to drain meanwhile
+        if self._machine.can_advance(ChildState.READY):  # a drain may have begun meanwhile
             self._machine.advance(ChildState.READY)
         return answer
 
@@ -149,10 +149,10 @@ class Child:
         self._reap()
 
     def _reap(self) -> None:
-        """Collect the status of a process that has ended. Its group goes first, while its number is taken."""
+        """Collect the status of an ended process. Its group is killed first, while its id cannot be reused."""
         if self._machine.can_advance(ChildState.REAPED):
             self._kill_group()
-            self._process.wait()  # has ended: does not wait
+            self._process.wait()  # already ended: does not block
             self._machine.advance(ChildState.REAPED)
             self._exited.set()
 
@@ -162,7 +162,7 @@ class Child:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _close(self) -> None:
-        """Kill it, reap it and close every descriptor. `_reap_on_exit` must have ended."""
+        """Kill and reap the process and close every descriptor. `_reap_on_exit` must have ended."""
         try:
             self.kill()
             if not self._exited.is_set():
@@ -170,7 +170,7 @@ class Child:
                     await trio.lowlevel.wait_readable(self._pidfd)
                     self._reap()
                 if reaping.cancelled_caught:
-                    logger.error("%s (process %d) was killed and is still there", self.name, self.pid)
+                    logger.error("%s (process %d) was killed and has not ended yet", self.name, self.pid)
         finally:
             os.close(self._pidfd)
             for stream in (self.stdin, self.stdout, self._stderr):
@@ -180,10 +180,11 @@ class Child:
 
 @asynccontextmanager
 async def open_child(spec: ChildSpec, *, log: logging.Logger = logger) -> AsyncIterator[Child]:
-    """Start a child process; it is gone, reaped and its descriptors closed when the block ends, whatever ends that.
+    """Start a child process. At the end of the block, also by an error or a cancellation, the process is killed and
+    reaped and its descriptors are closed.
 
-    Must be entered in a thread that lives as long as the child should (see `launch`). `log` gets the child's standard
-    error. Raises OSError when no process can be started.
+    Must be entered in a thread that lives at least as long as the child (see `launch`). Lines of the child's standard
+    error are written to `log`. Raises OSError if no process can be started.
     """
     child = Child(spec, launch(spec), log)
     try:

@@ -1,4 +1,4 @@
-"""What can go wrong with child processes. Each message is a sentence that names the child."""
+"""The errors of child processes. Each message is a sentence with the name of the child."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class ChildError(Exception):
 
 
 class ChildStartFailed(ChildError):
-    """A child did not become ready, for a reason that reads as the end of a sentence."""
+    """A child did not become ready. `reason` is a clause without a full stop."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name} did not start: {reason}")
@@ -18,7 +18,7 @@ class ChildStartFailed(ChildError):
 
 
 class ChildExited(ChildError):
-    """The child of a call ended, or broke the protocol and was killed, before the call was answered."""
+    """The child ended during a call, or was killed because it violated the protocol."""
 
 
 class PoolUnavailable(ChildError):
@@ -30,7 +30,7 @@ class PoolUnavailable(ChildError):
 
 
 class CallFailed(ChildError):
-    """The child's own answer that a call failed. `kind` is a name for programs, `details` a JSON value."""
+    """The child reported the failure of a call. `kind` is a fixed identifier, `details` a JSON value."""
 
     def __init__(self, kind: str, message: str, details: msgspec.Raw) -> None:
         super().__init__(message)

@@ -16,7 +16,7 @@ PROGRAM = ("-P", "-m", "lakehouse.process.bootstrap")  # -P: do not import from 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launched:
-    """A process that runs, and the parent's ends of its pipes; `stderr` is None where the log was not captured."""
+    """A running process, and the parent's ends of its pipes; `stderr` is None if the log is not captured."""
 
     process: subprocess.Popen[bytes]
     pidfd: int
@@ -26,17 +26,18 @@ class Launched:
 
 
 def launch(spec: ChildSpec) -> Launched:
-    """Start the process; takes some milliseconds of the event loop. Raises OSError, and leaves nothing then.
+    """Start the process. Blocks the event loop for a few milliseconds. Raises OSError, and then leaves no process.
 
-    Not in a worker thread, as `trio.lowlevel.open_process` does it: `death_signal` is about the thread that forks, and
-    trio ends a worker thread after ten idle seconds.
+    The fork must not happen in a worker thread, where `trio.lowlevel.open_process` does it: the kernel sends the death
+    signal (`sandboxing.death_signal`) when the forking thread ends, and trio ends a worker thread after ten idle
+    seconds.
     """
     pipes = open_pipes(3 if spec.capture_log else 2)
     orders, report = pipes[0], pipes[1]
     errors = pipes[2] if spec.capture_log else None
     try:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter, or the specification's command
-            spec.command or [sys.executable, *PROGRAM, spec.target],  # the target, for whoever lists processes
+        process = subprocess.Popen(  # noqa: S603 - this interpreter, or the command of the specification
+            spec.command or [sys.executable, *PROGRAM, spec.target],  # the target: for ps only
             stdin=orders[0],
             stdout=report[1],
             stderr=None if errors is None else errors[1],
@@ -60,11 +61,11 @@ def launch(spec: ChildSpec) -> Launched:
 
 
 def open_pipes(count: int) -> list[tuple[int, int]]:
-    """So many pipes, or OSError and none: the descriptors of every failed start would be missing at the next."""
+    """Open `count` pipes. Raises OSError and closes those already open, so that failed starts leak no descriptors."""
     opened: list[tuple[int, int]] = []
     try:
         for _ in range(count):
-            opened.append(os.pipe())  # noqa: PERF401 - those that were opened before one fails are needed
+            opened.append(os.pipe())  # noqa: PERF401 - after a failure the pipes opened before are closed
     except OSError:
         _close_all(*chain(*opened))
         raise
@@ -76,7 +77,7 @@ def _open_pidfd(process: subprocess.Popen[bytes]) -> int:
         return os.pidfd_open(process.pid)
     except OSError:
         process.kill()
-        process.wait()  # it was killed before it could do anything: only the kernel is waited for
+        process.wait()  # bounded: SIGKILL cannot be handled
         raise
 
 

@@ -1,4 +1,4 @@
-"""The last lines that a child wrote to standard error: into the parent's log, and kept for error messages."""
+"""The standard error of a child: written to the log of the parent; the last lines are kept for error messages."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections import deque
 
 import trio
 
-LINES_KEPT = 40  # enough to say why a child ended
-LINE_LIMIT = 500  # bytes of each; the rest of a longer one is dropped
+LINES_KEPT = 40  # enough to find the cause of an exit
+LINE_LIMIT = 500  # bytes of each line; the rest of a longer line is dropped
 
 
 class LogTail:
-    """Reads a pipe until its end."""
+    """Logs the lines of a pipe and keeps the last `LINES_KEPT`."""
 
     def __init__(self, logger: logging.Logger, name: str) -> None:
         self._logger = logger
         self._name = name
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
         self.ended = trio.Event()
-        """Set when the pipe has ended, which is when the last process that holds it has."""
+        """Set at the end of the pipe, when the last process with a descriptor of it has ended."""
 
     async def follow(self, pipe: trio.abc.ReceiveStream) -> None:
-        """Read until the end of file."""
+        """Read the pipe until its end, then set `ended`."""
         line = b""
         async for received in pipe:
             *whole, line = (line + received).split(b"\n")
@@ -36,13 +36,13 @@ class LogTail:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What is kept, the oldest first."""
+        """The kept lines, the oldest first."""
         return tuple(self._lines)
 
     def find_cause(self, pattern: str = "") -> str:
-        """What the group `find_cause` of the pattern has in the first line that fits it, which is the most exact one.
+        """Return the group `cause` of the first line that matches the pattern: the first one is the most specific.
 
-        Else the last line that is not empty, or an empty string.
+        Without a match, the last line that is not empty, or an empty string.
         """
         found = (re.search(pattern, line) for line in self._lines) if pattern else ()
         if (first := next(filter(None, found), None)) is not None:

@@ -1,6 +1,6 @@
 """The start protocol between a parent and its child: two lines of JSON over pipes.
 
-parent ─ standard input ──> one `StartMessage`; afterwards frames (`frames`), or nothing until its end of file
+parent ─ standard input ──> one `StartMessage`; afterwards frames (`calls.frames`), or nothing until end of file
 child  ─ standard output ─> one `ReadyMessage`;  afterwards frames, or nothing
 child  ─ standard error ──> its log
 """
@@ -12,11 +12,11 @@ import msgspec
 from lakehouse.process.spec import OrphanPolicy, ResourceLimits, Sandbox, SandboxReport
 
 MAX_LINE = 1 << 20
-"""Bytes of either line: a configuration with thousands of models is a hundredth of it."""
+"""Bytes of either line: the configuration of a service with thousands of models has about 10 KiB."""
 
 
 class StartMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """What the child is told. `parent` is the process that the child is to end with."""
+    """The first message, from the parent. `parent` is its process id, for `OrphanPolicy.KILL`."""
 
     parent: int
     target: str = ""
@@ -26,14 +26,14 @@ class StartMessage(msgspec.Struct, frozen=True, kw_only=True):
     limits: ResourceLimits = ResourceLimits()
     sandbox: Sandbox = Sandbox()
     environment: tuple[str, ...] = ()
-    """The names of the variables that the target may see."""
+    """The names of the environment variables that are kept for the target."""
     python_path: str | None = None
-    """What the target finds in PYTHONPATH: the interpreter was started with another value."""
+    """PYTHONPATH for the target; the interpreter was started with a different value."""
     settings: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class ReadyMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """What the child answers: it serves, or why it does not. `facts` is a JSON value for the parent."""
+    """The reply of the child: ready, or the reason of a failure. `facts` is a JSON value for the parent."""
 
     ready: bool
     reason: str = ""
@@ -42,15 +42,15 @@ class ReadyMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode_line(message: StartMessage | ReadyMessage) -> bytes:
-    """One line; JSON has no line break of its own."""
+    """Encode a message as one line: encoded JSON contains no line break."""
     return msgspec.json.encode(message) + b"\n"
 
 
 def decode_start(line: bytes) -> StartMessage:
-    """Raises msgspec.DecodeError."""
+    """Decode a start message. Raises msgspec.DecodeError."""
     return msgspec.json.decode(line, type=StartMessage)
 
 
 def decode_ready(line: bytes) -> ReadyMessage:
-    """Raises msgspec.DecodeError, or UnicodeDecodeError for bytes that are no text."""
+    """Decode a ready message. Raises msgspec.DecodeError, or UnicodeDecodeError for invalid UTF-8."""
     return msgspec.json.decode(line, type=ReadyMessage)

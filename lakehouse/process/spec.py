@@ -1,6 +1,6 @@
-"""What a child process is: its program, its environment, its limits, and how it is restarted. Data only.
+"""The specification of a child process: program, environment, limits, sandbox, restarts. Data only.
 
-The parent and the child both import this module, so it needs no trio.
+Both the parent and the child import this module, so it does not import trio.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 START_TIMEOUT = 30.0
-"""Seconds. Importing a service takes a third of a second; a machine under load may need many times that."""
+"""Seconds. Importing a service takes a third of a second, and many times longer on a machine under load."""
 
 
 class OrphanPolicy(Enum):
-    """What a child does when its parent has ended, however that ended."""
+    """The behaviour of a child after its parent has ended for any reason."""
 
     KILL = "kill"
-    """The kernel kills it with the parent (`death_signal`)."""
+    """The kernel kills the child when the parent ends (`sandboxing.death_signal`)."""
 
     DRAIN = "drain"
-    """It sees the end of its standard input and finishes what it has begun."""
+    """The child reads the end of its standard input, finishes its work and exits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceLimits:
-    """Resource limits (setrlimit(2)) of a child, None for the parent's own. Sizes are bytes.
+    """Resource limits (setrlimit(2)) of a child; None inherits the limit of the parent. Sizes are bytes.
 
-    `address_space` counts everything that is mapped, so it bounds memory that an allocator does not account for.
-    `cpu_seconds` is processor time over the child's whole life. A core file is never written.
+    `address_space` counts all mapped memory, so it also bounds memory that an allocator does not account for.
+    `cpu_seconds` is the processor time of the child from start to exit. Core files are always disabled.
     """
 
     address_space: int | None = None
@@ -40,12 +40,12 @@ class ResourceLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
-    """What a child may reach. By itself it restricts nothing.
+    """Restrictions on files and network. The default restricts nothing.
 
-    With `restrict_files` only `read_paths`, `write_paths` (files, or directories with all below them) and what the
-    interpreter itself needs can be opened, and no program can be executed. With `network=False` no socket can be
-    created. What the kernel cannot enforce is reported in `SandboxReport` and left out, or with `required` keeps the
-    child from starting. Both stay in force for the child's own children.
+    With `restrict_files`, only `read_paths`, `write_paths` (files, or whole directory trees) and the files of the
+    interpreter can be opened, and no program can be executed. With `network=False` no socket can be created. A
+    restriction that the kernel cannot enforce is skipped and reported in `SandboxReport`; with `required` the child
+    does not start. The restrictions also apply to the child's own children.
     """
 
     restrict_files: bool = False
@@ -57,7 +57,7 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxReport:
-    """What of a `Sandbox` is in force: "enforced" and by which mechanism, "not requested", or why it is not."""
+    """The result of a `Sandbox`, for each part: "enforced by ...", "not requested", or "not enforced: ..."."""
 
     files: str = "not requested"
     network: str = "not requested"
@@ -68,14 +68,15 @@ class ChildSpec:
     """One kind of child process.
 
     `target` is "package.module:function", called in the child with a `bootstrap.Startup`; `preload` are modules that
-    are imported before limits and sandbox apply. With `command` another program is run in the place of our
-    interpreter: it has to follow the same start protocol (`protocol`). `settings` is a JSON value for the target.
+    are imported before limits and sandbox apply. With `command` another program is run instead of the interpreter; it
+    must implement the start protocol (`protocol`). `settings` is a JSON value for the target.
 
-    `environment` is all that the child gets, besides what an interpreter needs to find its modules; see
-    `environment.pick`. `pass_fds` are inherited under the same numbers. `own_group` makes the child the leader of a
-    process group: a terminal's Ctrl-C does not reach it, and killing it kills its own children. With `capture_log`
-    its standard error goes to the parent's log at level debug and into error messages, else to the parent's own.
-    `cause` is a regular expression for the line that says why the child ended, in a group of that name.
+    `environment` has all variables of the child, except those with which an interpreter finds its modules; see
+    `environment.select_variables`. `pass_fds` are inherited under the same numbers. `own_group` makes the child the
+    leader of a process group: a terminal's Ctrl-C does not reach it, and killing it kills its own children. With
+    `capture_log` its standard error is written to the parent's log at level debug and quoted in error messages;
+    without, the child inherits the standard error of the parent. `cause` is a regular expression that matches the log
+    line with the cause of an exit, in a group of the same name.
     """
 
     name: str
@@ -101,11 +102,12 @@ class ChildSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartPolicy:
-    """How long to wait before a child that ended is started again, in seconds.
+    """The delays before an ended child is started again, in seconds.
 
-    A child that served for `stable_after` is followed by another one after `stable_delay`. Failures in a row are met
-    with `initial_delay`, which grows by `factor` with each up to `max_delay`. A start that fails is a failure; a life
-    shorter than `stable_after` is one with `short_run_is_failure`, else it is followed after `initial_delay`, always.
+    After a child that served for at least `stable_after`, the delay is `stable_delay`. After consecutive failures, the
+    delay is `initial_delay`, multiplied by `factor` for each further failure, up to `max_delay`. A failed start is a
+    failure. A child that served for less than `stable_after` is a failure if `short_run_is_failure`; otherwise the
+    delay after it is always `initial_delay`.
     """
 
     initial_delay: float = 0.1

@@ -1,8 +1,8 @@
-"""The states of a child, of a supervised slot, and of a pool's member, with every transition that is allowed.
+"""The states of a child, a supervised slot and a pooled child, with all allowed transitions.
 
-child    STARTING ─> READY ─> DRAINING ─> KILLED ─> REAPED      (each may skip ahead, none goes back)
-slot     STARTING ─> RUNNING ─> BACKING_OFF ─> STARTING …, and from each to STOPPED
-member   STARTING ─> IDLE <─> BUSY ─> RESETTING ─> IDLE, and from each to ENDED
+child           STARTING ─> READY ─> DRAINING ─> KILLED ─> REAPED      (states can be skipped, not repeated)
+slot            STARTING ─> RUNNING ─> BACKING_OFF ─> STARTING …, and from each to STOPPED
+pooled child    STARTING ─> IDLE <─> BUSY ─> RESETTING ─> IDLE, and from each to ENDED
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from typing import Generic, TypeVar
 
 
 class ChildState(Enum):
-    """One child process, as its parent sees it."""
+    """The states of a child process in its parent."""
 
-    STARTING = "starting"  # it runs, and has not written its ready line
+    STARTING = "starting"  # the process runs, and has not sent its ready message
     READY = "ready"
-    DRAINING = "draining"  # it was asked to end with SIGTERM
-    KILLED = "killed"  # SIGKILL was sent, the kernel takes it down
-    REAPED = "reaped"  # it has ended and its exit status was collected
+    DRAINING = "draining"  # SIGTERM was sent
+    KILLED = "killed"  # SIGKILL was sent; the kernel is ending the process
+    REAPED = "reaped"  # the process has ended and its exit status was collected
 
 
 class SlotState(Enum):
-    """One place under a supervisor: a child and its successors."""
+    """The states of a slot: one child and its successors."""
 
     STARTING = "starting"
     RUNNING = "running"
-    BACKING_OFF = "backing off"  # the child ended; the next one starts when the delay has passed
+    BACKING_OFF = "backing off"  # the child ended; the next one starts after a delay
     STOPPED = "stopped"
 
 
 class PooledChildState(Enum):
-    """One child of a pool."""
+    """The states of a child in a pool."""
 
     STARTING = "starting"
     IDLE = "idle"
-    BUSY = "busy"  # a call has it
-    RESETTING = "resetting"  # the call was cancelled; the child was asked to stop and has not answered yet
-    ENDED = "ended"  # killed, or dead by itself; another child takes its place
+    BUSY = "busy"  # assigned to a call
+    RESETTING = "resetting"  # the call was cancelled; the child has not confirmed yet
+    ENDED = "ended"  # killed or exited; another child replaces it
 
 
 CHILD_TRANSITIONS: Mapping[ChildState, frozenset[ChildState]] = {
@@ -66,7 +66,7 @@ S = TypeVar("S", bound=Enum)
 
 
 class StateMachine(Generic[S]):
-    """A state that changes only as its table allows."""
+    """A state that changes only by the transitions of a table."""
 
     __slots__ = ("_transitions", "state")
 
@@ -75,11 +75,11 @@ class StateMachine(Generic[S]):
         self._transitions = transitions
 
     def advance(self, state: S) -> None:
-        """Change to `state`. Raises RuntimeError, a defect of the caller, for what the table does not have."""
+        """Change to `state`. Raises RuntimeError for a transition that is not in the table: a defect of the caller."""
         if not self.can_advance(state):
             raise RuntimeError(f"{type(state).__name__} cannot change from {self.state.name} to {state.name}")
         self.state = state
 
     def can_advance(self, state: S) -> bool:
-        """Whether the table has this transition."""
+        """Whether the table has a transition to `state`."""
         return state in self._transitions[self.state]

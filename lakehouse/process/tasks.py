@@ -1,4 +1,4 @@
-"""Tasks that run beside a block and end with it."""
+"""Background tasks that end with a block."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import trio
 
 @asynccontextmanager
 async def open_background() -> AsyncIterator[trio.Nursery]:
-    """A nursery whose tasks are cancelled when the block ends.
+    """Open a nursery whose tasks are cancelled when the block ends.
 
-    What the block or a task raises leaves it as if there were no nursery, unless it is several things at once.
+    A single exception of the block or of a task is raised without an exception group; several are raised as a group.
     """
     try:
         async with trio.open_nursery() as nursery:

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 import trio
 
-from lakehouse.process.calls.pool import ChildPool, PoolPolicy, open_pool
+from lakehouse.process.calls.pool import ChildPool, open_pool
+from lakehouse.process.calls.pool_policy import PoolPolicy
 from lakehouse.process.child import open_child
 from lakehouse.process.errors import CallFailed, ChildExited, PoolUnavailable
 from lakehouse.process.spec import RestartPolicy
@@ -214,7 +215,7 @@ async def test_children_that_end_without_a_call_are_started_again_with_a_delay(
             assert pool.started >= 3
     delays = [float(message.split()[-5]) for message in caplog.messages]
     assert delays == [0.05, 0.1, 0.2]
-    assert caplog.messages[0].startswith("the child is gone before its first call: its process exited with status 7; ")
+    assert caplog.messages[0].startswith("the child ended before its first call: its process exited with status 7; ")
 
 
 async def test_children_that_do_not_start_fail_the_calls_that_wait_and_are_tried_again_later() -> None:

@@ -1,10 +1,10 @@
-"""Frames over a pipe: a length, a kind, the number of the call, and so many bytes. Pure, for both sides.
+"""Frames over a pipe: length, kind, number of the call, payload. Pure functions of bytes, for both sides.
 
     parent ──> REQUEST(call, bytes)   CANCEL(call)
     child  ──> ITEM(call, bytes) …, then one of RESULT(call, bytes), FAILURE(call, JSON), CANCELLED(call)
 
-One call at a time is under way. A child answers each request with exactly one of the three last kinds, a cancelled one
-too; CANCEL for a call that has ended is ignored.
+One call runs at a time. The child ends each call, a cancelled one as well, with exactly one RESULT, FAILURE or
+CANCELLED. A CANCEL for a call that has ended is ignored.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import msgspec
 
 HEADER = struct.Struct(">IBI")
 MAX_FRAME = 64 * 1024 * 1024
-"""Bytes of one frame's payload, unless a pool says otherwise."""
+"""Bytes of the payload of one frame; `PoolPolicy.max_frame` can change it."""
 
 
 class FrameError(Exception):
-    """The bytes on a pipe are no frames, or one is larger than allowed."""
+    """The bytes on a pipe are not frames, or a frame is too large."""
 
 
 class FrameKind(IntEnum):
-    """What a frame means."""
+    """The kind of a frame."""
 
     REQUEST = 1
     CANCEL = 2
@@ -49,7 +49,7 @@ class Frame(NamedTuple):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """The payload of FAILURE. With `replace` the child is not to be used again."""
+    """The payload of FAILURE. With `replace` the child must be replaced."""
 
     kind: str
     message: str
@@ -58,14 +58,14 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode_header(kind: FrameKind, call: int, size: int) -> bytes:
-    """What stands before a payload of `size` bytes."""
+    """Encode the header of a frame with a payload of `size` bytes."""
     return HEADER.pack(size, kind, call)
 
 
 class FrameDecoder:
-    """Cuts a stream of bytes into frames; any split of the bytes gives the same frames.
+    """Decodes frames from a stream of bytes, independent of how the stream is split.
 
-    It holds at most one frame besides what was fed last.
+    Buffers at most one frame and the last data that was fed.
     """
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
@@ -73,7 +73,7 @@ class FrameDecoder:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that `data` completes. Raises FrameError, after which the stream cannot be used."""
+        """Yield the frames that `data` completes. Raises FrameError, after which the stream cannot be used."""
         buffer = self._buffer
         buffer += data
         start = 0

@@ -1,4 +1,4 @@
-"""One child of a pool, from its start to its end, and who has it meanwhile."""
+"""One child of a pool, from its start to its end, and its assignment to calls."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lakehouse.process.states import POOLED_CHILD_TRANSITIONS, PooledChildState,
 
 
 class PooledChild:
-    """A child and the call that has it. The pool's task for it is in `wait_over`; callers never wait for that task."""
+    """A child and its present call. A task of the pool resets it (`wait_reset`); callers do not wait for that task."""
 
     def __init__(self) -> None:
         self.calls = 0
-        """Calls that it was given."""
+        """The number of calls that were assigned to it."""
         self._machine = StateMachine(PooledChildState.STARTING, POOLED_CHILD_TRANSITIONS)
         self._connection: Connection | None = None
         self._reply: Reply | None = None
@@ -23,12 +23,12 @@ class PooledChild:
 
     @property
     def state(self) -> PooledChildState:
-        """See `states.PooledChildState`."""
+        """The present state."""
         return self._machine.state
 
     @property
     def usable(self) -> bool:
-        """Whether it is idle and its process is still there."""
+        """Whether it is idle and its process still runs."""
         return self.state is PooledChildState.IDLE and self._child is not None and not self._child.has_exited()
 
     @property
@@ -36,30 +36,30 @@ class PooledChild:
         return None if self._connection is None else self._connection.child
 
     def set_ready(self, child: Child, *, max_frame: int) -> None:
-        """The child is ready."""
+        """Mark the child as ready and idle."""
         self._connection = Connection(child, max_frame=max_frame)
         self._machine.advance(PooledChildState.IDLE)
 
     def acquire(self) -> None:
-        """A call has it now."""
+        """Assign it to a call."""
         self._machine.advance(PooledChildState.BUSY)
 
     def begin_call(self) -> Reply:
-        """The reply of the call that has it."""
-        assert self._connection is not None  # noqa: S101 - a member that was taken has one
+        """Begin a call; returns its reply."""
+        assert self._connection is not None  # noqa: S101 - an assigned child has one
         self.calls += 1
         self._reply = Reply(self._connection, self.calls)
         return self._reply
 
     def release(self, *, resettable: bool) -> bool:
-        """The call is over, however that came about; true if the member can be used for the next one at once.
+        """End the assignment to a call. Returns whether the child is idle. Does not wait.
 
-        An answer that was not read to its end is cancelled in the child if the child can do that, else the child is
-        killed. Does not wait.
+        A call whose reply was not read to its end is cancelled in the child if `resettable`; otherwise the child is
+        killed.
         """
         reply, self._reply = self._reply, None
         if self.state is not PooledChildState.BUSY:
-            return False  # its child has ended
+            return False  # the child has ended
         if reply is None or (reply.ended and not reply.replace):
             self._machine.advance(PooledChildState.IDLE)
             return True
@@ -72,14 +72,14 @@ class PooledChild:
         return False
 
     def end(self) -> None:
-        """Kill the child; it takes no further call."""
+        """Kill the child. It is not assigned to further calls."""
         if self._machine.can_advance(PooledChildState.ENDED):
             self._machine.advance(PooledChildState.ENDED)
         if self._child is not None:
             self._child.kill()
 
     async def wait_reset(self, timeout: float) -> bool:
-        """Wait until a call was cancelled and then for the child to stop it; false if it does not within `timeout`."""
+        """Wait for a cancelled call, then stop it in the child. Returns false if that takes longer than `timeout`."""
         await self._reset_requested.wait()
         self._reset_requested = trio.Event()
         reply, self._reply = self._reply, None

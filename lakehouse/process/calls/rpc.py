@@ -1,7 +1,7 @@
-"""Calls in the parent: a request goes down the child's standard input, items and a result come up its standard output.
+"""Calls in the parent: requests go to the child's standard input, items and results come from its standard output.
 
-The pipes give back-pressure both ways: a child that streams waits while nobody reads, and at most one frame and one
-read are held here.
+The pipes give back-pressure both ways: a child that streams blocks while the parent does not read, and the parent
+buffers at most one frame and one read.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from lakehouse.process.errors import CallFailed, ChildExited
 
 READ_SIZE = 256 * 1024
 COALESCE_BELOW = 16 * 1024
-"""Bytes of a payload up to which header and payload leave in one write."""
+"""Bytes of a payload up to which header and payload are sent in one write."""
 EXIT_WAIT = 2.0
-"""Seconds that a call whose pipe broke waits to learn how its child ended."""
+"""Seconds to wait for the exit status of a child whose pipe broke."""
 
 
 class Connection:
-    """The frames to and from one child; one call at a time."""
+    """Sends and receives the frames of one child, for one call at a time."""
 
     def __init__(self, child: Child, *, max_frame: int) -> None:
         self.child = child
@@ -42,9 +42,9 @@ class Connection:
         self._frames: deque[Frame] = deque()
 
     async def send(self, kind: FrameKind, call: int, payload: bytes = b"") -> None:
-        """Write one frame. Cancelled, it may have written a part of it: the child has to be killed then.
+        """Write one frame. A cancelled call may have written a part of the frame: the child must be killed then.
 
-        Raises ChildExited, and ValueError for a payload that is larger than a frame may be.
+        Raises ChildExited, and ValueError for a payload larger than `max_frame`.
         """
         if len(payload) > self._max_frame:
             raise ValueError(f"a request of {len(payload)} bytes is larger than the {self._max_frame} that are allowed")
@@ -59,9 +59,9 @@ class Connection:
             raise await self._kill_and_describe_exit() from None
 
     async def receive(self, call: int) -> Frame:
-        """The next frame of a call. Cancelled, it loses nothing.
+        """Receive the next frame of a call. Cancellation loses no data.
 
-        Raises ChildExited if the child ended or wrote something else; it is killed in the second case.
+        Raises ChildExited if the child ended, or if it violated the protocol and was killed.
         """
         while not self._frames:
             try:
@@ -84,7 +84,7 @@ class Connection:
         return ChildExited(f"{self.child.name} was killed: {what}")
 
     async def _kill_and_describe_exit(self) -> ChildExited:
-        """How the child ended. One that has closed its pipes and lives is killed."""
+        """Make the error of an ended child. A child that closed its pipes and still runs is killed."""
         self.child.kill()
         with trio.move_on_after(EXIT_WAIT):
             return ChildExited(
@@ -94,21 +94,21 @@ class Connection:
 
 
 class Reply:
-    """The answer to one call, as an iterator over its items; afterwards `result` is there."""
+    """The reply to one call: an iterator over its items; at its end `result` is set."""
 
     def __init__(self, connection: Connection, number: int) -> None:
         self.number = number
         self.sent = False
-        """Whether the whole request is on its way: only then can the call be cancelled without killing the child."""
+        """Whether the whole request was sent: only then can the call be cancelled without killing the child."""
         self.ended = False
         self.replace = False
-        """Whether the child asked not to be used again."""
+        """Whether the child requested its replacement."""
         self._connection = connection
         self._result: bytes | None = None
 
     @property
     def result(self) -> bytes:
-        """What the call returned. Raises RuntimeError before the items are exhausted."""
+        """The result of the call. Raises RuntimeError before the items are exhausted."""
         if self._result is None:
             raise RuntimeError("the result of a call comes after its items")
         return self._result
@@ -122,7 +122,7 @@ class Reply:
         return self
 
     async def __anext__(self) -> bytes:
-        """The next item as it arrives. Raises CallFailed with the child's answer, ChildExited."""
+        """Receive the next item. Raises CallFailed if the child reported a failure, ChildExited."""
         if self.ended:
             raise StopAsyncIteration
         frame = await self._connection.receive(self.number)
@@ -132,7 +132,10 @@ class Reply:
         raise StopAsyncIteration
 
     async def discard(self) -> None:
-        """Ask the child to stop and read until it has: it is free for the next call then. Raises ChildExited."""
+        """Cancel the call in the child and read up to its final frame, so that the child can take the next call.
+
+        Raises ChildExited.
+        """
         if self.ended:
             return
         await self._connection.send(FrameKind.CANCEL, self.number)

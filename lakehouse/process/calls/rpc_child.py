@@ -1,8 +1,8 @@
-"""Calls in the child: a handler is run for each request, one at a time, in the main thread.
+"""Calls in the child: a handler runs for each request, one at a time, in the main thread.
 
-A second thread reads the pipe, so that the order to cancel arrives while a call is under way: it sets the call's flag
-and runs the handler's `interrupt`. A handler that takes no interrupt is killed by the parent instead. When standard
-input ends, the process ends at once.
+A second thread reads the pipe, so that a cancellation is received during a call: the thread sets the flag of the call
+and runs the `interrupt` of the handler. A handler that cannot be interrupted is killed by the parent. At the end of
+standard input, the process exits at once.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ READ_SIZE = 256 * 1024
 
 
 class CallCancelled(Exception):
-    """The parent has cancelled the call; a handler lets it pass."""
+    """The parent has cancelled the call. A handler must not catch this exception."""
 
 
 class CallError(Exception):
-    """A handler's answer that the call failed; `details` is anything that JSON can hold.
+    """Raised by a handler to report a failure; `details` is any value that JSON can represent.
 
     With `replace` the parent kills this child and starts another one.
     """
@@ -40,7 +40,7 @@ class CallError(Exception):
 
 
 class Call:
-    """One request, for a handler."""
+    """The argument of a handler: one request."""
 
     def __init__(self, number: int, payload: bytes, output: int) -> None:
         self.number = number
@@ -50,25 +50,25 @@ class Call:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the parent has cancelled the call. A handler that runs for long looks from time to time."""
+        """Whether the parent has cancelled the call. A handler of long duration must check this regularly."""
         return self._cancelled.is_set()
 
     def check_cancelled(self) -> None:
-        """Raises CallCancelled if the parent has cancelled the call."""
+        """Raise CallCancelled if the parent has cancelled the call."""
         if self.cancelled:
             raise CallCancelled
 
     def send(self, item: bytes) -> None:
-        """Send one item of a stream; waits while the pipe is full. Raises CallCancelled."""
+        """Send one item of a stream; blocks while the pipe is full. Raises CallCancelled."""
         self.check_cancelled()
         self.write(FrameKind.ITEM, item)
 
     def cancel(self) -> None:
-        """For the thread that reads the pipe."""
+        """Set the flag of a cancelled call; called by the thread that reads the pipe."""
         self._cancelled.set()
 
     def write(self, kind: FrameKind, payload: bytes) -> None:
-        """Write one frame in full."""
+        """Write one whole frame."""
         for part in (encode_header(kind, self.number, len(payload)), payload):
             rest = memoryview(part)
             while rest:
@@ -81,11 +81,11 @@ Handler = Callable[[Call], bytes]
 def serve_calls(
     startup: Startup, handler: Handler, *, interrupt: Callable[[], None] | None = None, max_frame: int = MAX_FRAME
 ) -> None:
-    """Say that this child is ready, then answer calls until standard input ends.
+    """Report that this child is ready, then handle calls until standard input ends.
 
-    `handler` returns the call's result. What it raises is the call's failure: CallError as it says, MemoryError with
-    `replace`, any other exception as kind "internal" with its traceback in the log. `interrupt` is run in the thread
-    that reads, when the call under way is cancelled; it must not wait.
+    `handler` returns the result of a call. An exception is reported as the failure of the call: CallError with its own
+    fields, MemoryError with `replace`, any other exception with kind "internal" and its traceback in the log.
+    `interrupt` runs in the reader thread when the running call is cancelled; it must not block.
     """
     calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
     reader = _Reader(startup, calls, interrupt, max_frame)
@@ -108,8 +108,8 @@ def _run(handler: Handler, call: Call) -> tuple[FrameKind, bytes]:
         failure = error.failure
     except MemoryError:
         failure = Failure(kind="out of memory", message="the child has no memory left", replace=True)
-    except Exception as error:  # noqa: BLE001 - written to the log and answered
-        if call.cancelled:  # an interrupted library raises whatever it raises then
+    except Exception as error:  # noqa: BLE001 - logged and reported to the parent
+        if call.cancelled:  # an interrupted library may raise any exception
             return FrameKind.CANCELLED, b""
         traceback.print_exc()
         failure = Failure(kind="internal", message=f"{type(error).__name__}: {error}")
@@ -136,7 +136,7 @@ class _Reader:
         self._current: Call | None = None
 
     def run(self) -> None:
-        """Read until the end, which is the order to go: there is nothing to save."""
+        """Read until the end of the pipe, then end the process: it has no state to save."""
         with suppress(OSError):
             while data := os.read(self._startup.input, READ_SIZE):
                 try:
@@ -147,7 +147,7 @@ class _Reader:
         os._exit(0)
 
     def finish(self, call: Call) -> None:
-        """From now on an interrupt would hit the next call."""
+        """Mark a call as ended: a cancellation that arrives later must not interrupt the next call."""
         with self._lock:
             if self._current is call:
                 self._current = None
@@ -169,5 +169,5 @@ class _Reader:
         if self._interrupt is not None:
             try:
                 self._interrupt()
-            except Exception:  # noqa: BLE001 - written to the log; the parent kills a child that goes on
+            except Exception:  # noqa: BLE001 - logged; the parent kills a child that does not stop
                 traceback.print_exc()

@@ -1,8 +1,8 @@
-"""Landlock: which files this process and its children may open from now on (landlock(7)), through ctypes.
+"""Landlock (landlock(7)), through ctypes: restricts the files that this process and its children can open.
 
-A rule set names the accesses that are denied everywhere, and for some paths what is allowed below them. It holds for
-the calling thread and what it starts afterwards, so it must be applied before a process has other threads. Files that
-are open already stay usable, `stat` and `chdir` are not restricted, and neither is connecting to a Unix socket's path.
+A rule set lists the accesses that are denied everywhere, and the accesses that are allowed below some paths. It applies
+to the calling thread and to threads and processes started by it later, so it must be applied while a process has a
+single thread. Open files stay usable; `stat`, `chdir` and connecting to the path of a Unix socket are not restricted.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import stat
 from collections.abc import Iterable
 from enum import IntFlag
 
-SYS_CREATE_RULESET, SYS_ADD_RULE, SYS_RESTRICT_SELF = 444, 445, 446  # the same on every architecture of Python's
+SYS_CREATE_RULESET, SYS_ADD_RULE, SYS_RESTRICT_SELF = 444, 445, 446  # the same on all architectures
 CREATE_RULESET_VERSION = 1
 RULE_PATH_BENEATH = 1
 PR_SET_NO_NEW_PRIVS = 38
 
 
 class Access(IntFlag):
-    """Accesses to files, as linux/landlock.h numbers them."""
+    """Accesses to files, with the values of linux/landlock.h."""
 
     EXECUTE = 1 << 0
     WRITE_FILE = 1 << 1
@@ -52,7 +52,7 @@ WRITE = (
     | Access.TRUNCATE
 )
 ON_FILES = Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
-"""What a rule for a single file may allow; the rest is about directories."""
+"""The accesses that a rule for a file may allow; all others apply to directories only."""
 
 TCP = 0b11  # bind and connect, from version 4 on
 SCOPED = 0b11  # abstract Unix sockets and signals to processes outside, from version 6 on
@@ -72,15 +72,15 @@ class _PathBeneathAttr(ctypes.Structure):
 
 
 def abi_version() -> int:
-    """The kernel's version of Landlock; 0 if it has none or it is switched off."""
+    """Return the version of Landlock in the kernel; 0 if Landlock is missing or disabled."""
     return max(0, _syscall(SYS_CREATE_RULESET, None, 0, CREATE_RULESET_VERSION))
 
 
 def restrict(read: Iterable[str], write: Iterable[str], *, network: bool) -> int:
-    """Deny this thread every file but those of `read` and `write`; without `network`, TCP as well where possible.
+    """Deny this thread all files except those of `read` and `write`; without `network`, also TCP from version 4 on.
 
-    A path that does not exist is passed over. Signals and abstract sockets of other processes are out of reach from
-    version 6 on. Returns the version that was used. Raises OSError.
+    Paths that do not exist are skipped. From version 6 on, signals to other processes and their abstract Unix sockets
+    are denied as well. Returns the version in use. Raises OSError.
     """
     version = abi_version()
     if not version:
@@ -105,7 +105,7 @@ def restrict(read: Iterable[str], write: Iterable[str], *, network: bool) -> int
 
 
 def set_no_new_privileges() -> None:
-    """No program that this process executes gains privileges; what unprivileged restrictions require."""
+    """Set no_new_privs (prctl(2)), which unprivileged processes must set before they can restrict themselves."""
     _check(_libc().prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 
 

@@ -7,11 +7,11 @@ import resource
 from lakehouse.process.spec import ResourceLimits
 
 XCPU_GRACE = 1
-"""Seconds of processor time between SIGXCPU, at the soft limit, and SIGKILL, at the hard one."""
+"""Seconds of processor time between SIGXCPU, at the soft limit, and SIGKILL, at the hard limit."""
 
 
 def apply_limits(limits: ResourceLimits) -> None:
-    """Set each limit that is given, soft and hard, so that it cannot be raised again. Raises OSError, ValueError."""
+    """Set the soft and hard value of each given limit, which then cannot be raised. Raises OSError, ValueError."""
     _set_limit(resource.RLIMIT_CORE, 0)
     _set_limit(resource.RLIMIT_AS, limits.address_space)
     _set_limit(resource.RLIMIT_FSIZE, limits.file_size)

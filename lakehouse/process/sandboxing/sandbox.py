@@ -1,4 +1,4 @@
-"""Apply a `Sandbox` to this process, and say what of it is in force."""
+"""Apply a `Sandbox` to this process, and report which restrictions are in force."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ SYSTEM_PATHS = (
     "/usr/share/zoneinfo", "/dev/null", "/dev/zero", "/dev/random", "/dev/urandom",
     "/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/proc/self/cgroup", "/sys/fs/cgroup", "/sys/devices/system/cpu",
 )  # fmt: skip
-"""What an interpreter, its libraries and an engine that sizes itself read. Never /proc/self as a whole: it leads to the
-environment, the memory and the open files of the process."""
+"""Paths that an interpreter and its libraries read, and an inference engine that adapts to the machine. /proc/self is
+excluded: it gives access to the environment, the memory and the open files of the process."""
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 
 
 class SandboxError(Exception):
-    """A required part of a sandbox cannot be enforced here."""
+    """A required part of a sandbox cannot be enforced on this system."""
 
 
 def apply_sandbox(sandbox: Sandbox) -> SandboxReport:
-    """Restrict this process for good; it must have a single thread. Raises SandboxError if `required` fails.
+    """Restrict this process permanently. The process must have a single thread.
 
-    The network comes first, because a network namespace is created with files that Landlock would deny.
+    The network is restricted first: creating a network namespace opens files that Landlock would deny. Raises
+    SandboxError if the sandbox is `required` and a restriction cannot be enforced.
     """
     network = files = "not requested"
     if not sandbox.network:
@@ -56,7 +57,7 @@ def _deny_network() -> str:
 
 
 def _leave_network() -> None:
-    """Move into a network namespace without interfaces; an unprivileged process needs a user namespace for it."""
+    """Move into a network namespace without interfaces; an unprivileged process creates a user namespace as well."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET) and libc.unshare(CLONE_NEWUSER | CLONE_NEWNET):
         number = ctypes.get_errno()
@@ -73,9 +74,9 @@ def _restrict_files(sandbox: Sandbox) -> str:
 
 
 def code_paths() -> list[str]:
-    """Where modules are imported from: the interpreter's own directories, installed packages, and this package.
+    """List the directories of code: the interpreter's own directories, installed packages, and this package.
 
-    No other directory of `sys.path`: with `python -m` the first one is the working directory, with the user's files.
+    Other directories of `sys.path` are excluded: with `python -m` one is the working directory with the user's files.
     """
     prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
     installed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]

@@ -1,7 +1,7 @@
-"""No sockets: a seccomp filter under which this process and its children cannot create one (seccomp(2)).
+"""A seccomp filter (seccomp(2)) under which this process and its children cannot create sockets.
 
-It needs no privilege and covers every kind of socket, so it is the network's wall where a network namespace may not be
-created (in most containers). Descriptors that are open already stay usable.
+The filter needs no privileges and covers every kind of socket, so it also restricts the network where network
+namespaces are not permitted, as in most containers. Open descriptors stay usable.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 RET_ALLOW, RET_ERRNO, RET_KILL = 0x7FFF0000, 0x00050000, 0x80000000
 LOAD_WORD, JUMP_IF_EQUAL, JUMP_IF_GREATER_EQUAL, RETURN = 0x20, 0x15, 0x35, 0x06  # classic BPF
 OFFSET_NUMBER, OFFSET_ARCHITECTURE = 0, 4  # in struct seccomp_data
-IO_URING_SETUP = 425  # the same everywhere; a ring can create sockets without the system call
+IO_URING_SETUP = 425  # the same on all architectures; io_uring creates sockets without `socket`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """What linux/audit.h and the table of system calls say about one architecture."""
+    """The constants of one architecture, from linux/audit.h and the table of system calls."""
 
     audit: int
     socket: int
     limit: int
-    """The first number that is no system call of this architecture: x86-64 has a second table from there on."""
+    """The first number above the table of system calls: x86-64 has a second table (x32) from there on."""
 
 
 ARCHITECTURES = {
@@ -43,7 +43,7 @@ class _Program(ctypes.Structure):
 
 
 def deny_sockets() -> None:
-    """From now on creating a socket fails with EACCES. Raises OSError where that cannot be had."""
+    """Install the filter: creating a socket then fails with EACCES. Raises OSError if the filter is not supported."""
     architecture = ARCHITECTURES.get(platform.machine())
     if architecture is None:
         raise OSError(errno.ENOSYS, f"no table of system calls for {platform.machine()}")
@@ -57,7 +57,7 @@ def deny_sockets() -> None:
 
 
 def _build_filter(architecture: Architecture) -> bytes:
-    """Kill on a foreign architecture, EACCES for `socket` and `io_uring_setup`, allow the rest."""
+    """Build the filter: kill on another architecture, EACCES for `socket` and `io_uring_setup`, else allow."""
     return b"".join(
         (
             _encode_instruction(LOAD_WORD, OFFSET_ARCHITECTURE),

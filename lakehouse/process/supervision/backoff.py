@@ -1,26 +1,26 @@
-"""The delays before restarts, as a `RestartPolicy` says."""
+"""The delays before restarts, by a `RestartPolicy`."""
 
 from __future__ import annotations
 
 from lakehouse.process.spec import RestartPolicy
 
 MAX_EXPONENT = 64
-"""Failures that are counted into the delay: beyond, a float would overflow."""
+"""The largest exponent of the growth factor: a larger one could overflow a float."""
 
 
 class Backoff:
-    """What is remembered of the ends so far: how many failures there were in a row."""
+    """Counts consecutive failures and computes the delay before the next start."""
 
     def __init__(self, policy: RestartPolicy) -> None:
         self.failures = 0
         self._policy = policy
 
     def reset(self) -> None:
-        """The next failure is a first one."""
+        """Forget the failures so far: the next failure has the initial delay."""
         self.failures = 0
 
     def delay_after(self, served: float | None) -> float:
-        """Seconds until the next start, after a child that served for so many seconds; None: it did not start."""
+        """Return the seconds until the next start. `served` is how long the child served, None if it did not start."""
         policy = self._policy
         if served is None or (served < policy.stable_after and policy.short_run_is_failure):
             self.failures += 1

@@ -1,4 +1,4 @@
-"""One place under supervision: a child, and after its end another one."""
+"""A slot: keeps one child running, by starting a successor after its end."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ OpenChild = Callable[[ChildSpec], AbstractAsyncContextManager[Child]]
 
 
 class SlotListener(Protocol):
-    """Who is told what happens in a slot, at once and without a wait."""
+    """Callbacks of a slot, called synchronously; they must not block."""
 
     def child_ready(self, child: Child) -> None:
-        """A child serves from now on."""
+        """A child is ready."""
 
     def child_exited(self) -> None:
-        """It does not any more."""
+        """The child that was ready has ended."""
 
     def restart_delayed(self, delay: float, failures: int) -> None:
-        """The next start is so many seconds away, after so many failures in a row."""
+        """The next start follows in `delay` seconds, after `failures` consecutive failures."""
 
 
 class Slot:
     """Keeps one child of a specification running.
 
-    `check` is called when a child says that it is ready, and returns None or why it is not. `open_child` starts the
-    children, by default with this slot's log.
+    `check` is called when a child reports that it is ready; it returns None, or the reason why the child cannot be
+    used. `open_child` starts the children, by default with the log of this slot. Exits are logged at `level`.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Slot:
     ) -> None:
         self.spec = spec
         self.child: Child | None = None
-        """The child that is ready now; None while there is none."""
+        """The child that is ready; None while no child is ready."""
         self.returncode: int | None = None
-        """The exit status of the child that was drained; None before that, and when there was none to drain."""
+        """The exit status of the drained child; None before the drain, or if no child was running then."""
         self._backoff = Backoff(restart)
         self._check = check
         self._listener = listener
@@ -69,20 +69,20 @@ class Slot:
 
     @property
     def state(self) -> SlotState:
-        """See `states.SlotState`."""
+        """The present state."""
         return self._machine.state
 
     def drain(self) -> None:
-        """Ask the child to end, and start no other. `run` returns when it has."""
+        """Terminate the child and start no successor. `run` returns when the child has ended."""
         self._draining.set()
         if self.child is not None:
             self.child.terminate()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Start a child, and another one whenever it ends, until `drain` or cancellation. No child is left.
+        """Start a child, and a successor whenever it ends, until `drain` or cancellation. No child is left afterwards.
 
-        Reports that it has started when the first child is ready; raises ChildStartFailed if that never is. Later
-        failures to start are logged, and tried again after the policy's delay.
+        `task_status` is started when the first child is ready. Raises ChildStartFailed if the first child fails to
+        start. Later failures are logged, and the start is repeated after the delay of the policy.
         """
         started = False
         try:
@@ -112,14 +112,17 @@ class Slot:
         self._machine.advance(SlotState.STARTING)
 
     async def _run_child(self, task_status: trio.TaskStatus[None]) -> tuple[float, str]:
-        """One child from start to end: how many seconds it was ready, and how it ended. Raises ChildStartFailed."""
+        """Run one child from start to exit. Returns the seconds it was ready, and a description of the exit.
+
+        Raises ChildStartFailed.
+        """
         try:
             async with self._open_child(self.spec) as child:
                 await child.wait_ready()
                 if self._check is not None and (problem := await self._check(child)) is not None:
                     raise ChildStartFailed(self.spec.name, problem)
                 return await self._serve(child, task_status)
-        except OSError as error:  # too many processes or files
+        except OSError as error:  # too many processes or open files
             raise ChildStartFailed(self.spec.name, f"no process can be started: {error}") from error
 
     async def _serve(self, child: Child, task_status: trio.TaskStatus[None]) -> tuple[float, str]:
@@ -128,7 +131,7 @@ class Slot:
         if self._listener is not None:
             self._listener.child_ready(child)
         try:
-            if self._draining.is_set():  # the drain began while this child was starting
+            if self._draining.is_set():  # the drain began while the child was starting
                 child.terminate()
             task_status.started()
             status = await child.wait_exit()

@@ -1,4 +1,4 @@
-"""Several children of one kind: started together, replaced one by one, drained together."""
+"""Several slots of one kind: started together, restarted one by one, drained together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lakehouse.process.supervision.slot import Slot
 logger = logging.getLogger("lakehouse.process")
 
 EXIT_GRACE = 3.0
-"""Seconds beyond the drain's own timeout: time to close files and leave."""
+"""Seconds after the timeout of the drain, in which children close their files and exit."""
 
 
 async def supervise(
@@ -23,10 +23,11 @@ async def supervise(
     timeout: float,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> bool:
-    """Run the slots until `drain` is set, then let their children end. True if each of them exited with status 0.
+    """Run the slots until `drain` is set, then drain their children. Returns whether all exited with status 0.
 
-    `timeout` is how many seconds the drain may take before children are killed. Raises ChildStartFailed when one does
-    not start at first; one that ends later is replaced. When cancelled, the children are killed and reaped.
+    Children that have not ended after `timeout` and `EXIT_GRACE` seconds are killed. Raises ChildStartFailed if the
+    first child of a slot does not start; a child that ends later is replaced. On cancellation, children are killed and
+    reaped.
     """
     failures: list[ChildStartFailed] = []
 

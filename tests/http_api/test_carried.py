@@ -207,6 +207,54 @@ async def test_a_refusal_names_its_field_where_openais_clients_look(
         assert there.requests == {}
 
 
+# The ids of calls and results, in order, as a client has them, and as they are sent: each call's own, and its result's.
+REPEATED: list[tuple[list[str], list[str]]] = [
+    (["+c", "-c"], ["+c", "-c"]),
+    (["+c", "-c", "+c", "-c"], ["+c", "-c", "+c_2", "-c_2"]),
+    (["+c", "-c", "+c", "-c", "+c", "-c"], ["+c", "-c", "+c_2", "-c_2", "+c_3", "-c_3"]),
+    (["+c", "+c", "-c", "-c"], ["+c", "+c_2", "-c", "-c_2"]),
+    (["+c", "+d", "-d", "-c", "+c", "-c"], ["+c", "+d", "-d", "-c", "+c_2", "-c_2"]),
+    (["+c", "-c", "-c", "+c", "-c"], ["+c", "-c", "-c", "+c_2", "-c_2"]),
+    (["+f:0", "-f:0", "+f:0", "-f:0"], ["+f_0", "-f_0", "+f_0_2", "-f_0_2"]),
+    (["+f:0", "-f:0", "+f_0", "-f_0"], ["+f_0", "-f_0", "+f_0_2", "-f_0_2"]),
+    (["+", "-", "+", "-"], ["+call", "-call", "+call_2", "-call_2"]),
+    (["+c", "-c", "+c"], ["+c", "-c", "+c_2"]),
+    (["-c"], ["-c"]),
+]
+
+
+def ids_in(value: Any) -> list[str]:
+    """The ids of calls (+) and results (-) in a body, in whichever form."""
+    if isinstance(value, list):
+        return [name for item in value for name in ids_in(item)]
+    if not isinstance(value, dict):
+        return []
+    kind = value.get("type")
+    if value.get("role") == "tool":
+        return [f"-{value['tool_call_id']}"]
+    if kind == "tool_result":
+        return [f"-{value['tool_use_id']}"]
+    if kind in ("function_call", "function_call_output"):
+        return [("+" if kind == "function_call" else "-") + value["call_id"]]
+    if kind == "tool_use" or "function" in value:
+        return [f"+{value['id']}"]
+    return [name for key in ("messages", "input", "tool_calls", "content") for name in ids_in(value.get(key))]
+
+
+@pytest.mark.parametrize(("written", "told"), REPEATED)
+@pytest.mark.parametrize("form", ["native", "openai"])
+async def test_a_result_belongs_to_its_call_though_ids_repeat(form: str, written: list[str], told: list[str]) -> None:
+    """Upstreams of OpenCode begin to count anew with each turn."""
+    talk: list[dict[str, Any]] = [*HELLO]
+    for name in written:
+        call = {"role": "assistant", "tool_calls": [{**CALL, "id": name[1:]}]}
+        talk.append(call if name[0] == "+" else {"role": "tool", "tool_call_id": name[1:], "content": "1"})
+    async with open_service_with_providers() as there:
+        for model in (ROUTER, ZEN, GPT, CLAUDE, "kimi/m", "ollama/m"):
+            for body in await sent(there, form, model=model, messages=talk):
+                assert ids_in(body) == told
+
+
 # `options` of the native form, beside which no default of ours may stand.
 OPTIONS: Table = [
     (CLAUDE, {"max_tokens": 5}, {"max_tokens": 5}),

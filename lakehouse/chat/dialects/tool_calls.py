@@ -38,6 +38,7 @@ class ToolCallIdMap:
     def __init__(self) -> None:
         self._issued = UniqueIds()
         self._unanswered: dict[str, deque[str]] = {}
+        self._answered: dict[str, str] = {}  # the last call of an id that has a result
 
     def add_call(self, id: str) -> str:  # noqa: A002
         """Return the id under which the call `id` of an assistant message is sent."""
@@ -46,11 +47,11 @@ class ToolCallIdMap:
         return sent
 
     def take_result_id(self, id: str) -> str:  # noqa: A002
-        """Return the id under which the call was sent that a result with `id` belongs to."""
-        unanswered = self._unanswered.get(id)
-        if not unanswered:
-            return _sanitize(id)
-        return unanswered.popleft() if len(unanswered) > 1 else unanswered[0]
+        """Return the id under which the call was sent that a result with `id` belongs to: the first one without a
+        result, else the last one with a result."""
+        if unanswered := self._unanswered.get(id):
+            self._answered[id] = unanswered.popleft()
+        return self._answered.get(id) or _sanitize(id)
 
 
 def _sanitize(id: str) -> str:  # noqa: A002

@@ -197,7 +197,7 @@ def test_sent_ids_are_unique_and_accepted_everywhere() -> None:
     assert ids.take_result_id("functions.read:0") == "functions_read_0"
     assert ids.take_result_id("functions_read_0") == "functions_read_0_2"
     assert ids.add_call("call_1") == "call_1_2"  # repeated in a later turn: results belong to the last one
-    assert ids.take_result_id("call_1") == "call_1"
+    assert ids.take_result_id("call_1") == "call_1_2"
     assert ids.take_result_id("call_1") == "call_1_2"
     assert len(ids.add_call("x" * 200)) == 64
     assert ids.add_call("") == "call"

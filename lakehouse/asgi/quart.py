@@ -16,8 +16,8 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from lakehouse.asgi.router import make_method_not_allowed, make_not_found
 from lakehouse.asgi.types import Send
-from lakehouse.core.errors import ErrMethodNotAllowed, ErrNotFound
 
 
 class QuartConnection(TrioASGIHTTPConnection):
@@ -43,9 +43,9 @@ class QuartConnection(TrioASGIHTTPConnection):
 class QuartApp(QuartTrio):
     """A Quart-Trio application inside a request's lifetime.
 
-    Quart's own time limits are off, for a request's deadline is kept around it: its `RESPONSE_TIMEOUT` would cut every
-    stream after a minute without a word. What a view raises passes Quart, so that log, metrics and the form of an error
-    are the same for every path.
+    Quart's own time limits are off, because `RequestLifetimeMiddleware` keeps the request's deadline: Quart's
+    `RESPONSE_TIMEOUT` would cut every stream after a minute without a piece. What a view raises is raised through
+    Quart, so that log, metrics and the form of an error are the same for every path.
     """
 
     asgi_http_class = QuartConnection
@@ -57,13 +57,13 @@ class QuartApp(QuartTrio):
         self.config.update(
             RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=max_body, PROPAGATE_EXCEPTIONS=True
         )
-        self.register_error_handler(HTTPException, _raise_ours)
+        self.register_error_handler(HTTPException, _convert_http_error)
 
 
-async def _raise_ours(error: HTTPException) -> ResponseReturnValue:
-    """404 and 405 of Quart in the service's form; any other response that a view has chosen stays."""
+async def _convert_http_error(error: HTTPException) -> ResponseReturnValue:
+    """Raise the router's errors for a 404 or 405 of Quart; any other response that a view has chosen is returned."""
     if isinstance(error, NotFound):
-        raise ErrNotFound("nothing is served at this path")
+        raise make_not_found()
     if isinstance(error, MethodNotAllowed):
-        raise ErrMethodNotAllowed("this path does not take this method", allowed=error.valid_methods or ())
+        raise make_method_not_allowed(error.valid_methods or ())
     return cast("ResponseReturnValue", error)

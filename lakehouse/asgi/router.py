@@ -4,9 +4,10 @@
     Mount   a prefix and everything below it: one dictionary look-up for each parent of prefixes (`/v1/` has them all)
     views   of a web framework around the service: the last resort, by `find_view`
 
-404, 405, OPTIONS and HEAD are decided here and nowhere else. `Methods` limits a route to methods: it answers OPTIONS
-with the `Allow` header, any other method with 405, and HEAD as GET, whose body the server leaves out. A mount without
-`Methods` takes every method and WebSockets: its application decides about both.
+404, 405, OPTIONS and HEAD are decided here for every path but those of added views: the web framework knows the methods
+of a view, and its 404 and 405 become the errors made here (`asgi.quart`). `Methods` limits a route to methods: it
+answers OPTIONS with the `Allow` header, any other method with 405, and HEAD as GET, whose body the server leaves out. A
+mount without `Methods` takes every method and WebSockets: its application decides about both.
 
 A path is routed by its canonical form, in which percent-encoded unreserved characters are decoded (RFC 3986, 6.2.2.2):
 `/v1/ch%61t` is `/v1/chat`. Nothing else of a path is decoded, joined or shortened. The scope is passed on untouched, so
@@ -82,15 +83,27 @@ class Methods:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            raise ErrNotFound("no WebSocket is served at this path")
+            raise make_not_found("websocket")
         app = self._apps.get(scope["method"])
         if app is None:
-            takes = ", ".join(self.allowed)
-            raise ErrMethodNotAllowed(f"this path does not take this method: it takes {takes}", allowed=self.allowed)
+            raise make_method_not_allowed(self.allowed)
         await app(scope, receive, send)
 
     async def _send_options(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await empty_response(204, [(b"allow", ", ".join(self.allowed).encode())]).send_to(send)
+
+
+def make_not_found(scope_type: str = "http") -> ErrNotFound:
+    """The error (404) of a path at which nothing is served for this type of scope."""
+    kind = "no WebSocket" if scope_type == "websocket" else "nothing"
+    return ErrNotFound(f"{kind} is served at this path")
+
+
+def make_method_not_allowed(allowed: Iterable[str]) -> ErrMethodNotAllowed:
+    """The error (405) of a path that takes other methods, which are `allowed`."""
+    methods = sorted(allowed)
+    takes = ", ".join(methods)
+    return ErrMethodNotAllowed(f"this path does not take this method: it takes {takes}", allowed=methods)
 
 
 FindView = Callable[[Scope], App | None]
@@ -144,8 +157,7 @@ class Router:
             )
         view = None if self._find_view is None else self._find_view(scope)
         if view is None:
-            kind = "no WebSocket" if scope["type"] == "websocket" else "nothing"
-            raise ErrNotFound(f"{kind} is served at this path")
+            raise make_not_found(scope["type"])
         await view(scope, receive, send)
 
 

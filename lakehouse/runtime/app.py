@@ -1,8 +1,10 @@
 """Composition: the mounts of both listeners. The only module that knows both route groups.
 
-    CrossOrigin ─ RequestLifetimeMiddleware ─ Traced ─ AuthMiddleware ─ Router ─┬─ chat     /v1/chat, /v1/models …
-                                                                                ├─ gateway  /v1/storage … /v1/observer
-                                                                                └─ own      /healthz, /metrics, / …
+    CorsMiddleware ─ RequestLifetimeMiddleware ─ TracingMiddleware ─ AuthMiddleware ─ Router
+
+    Router ─┬─ chat     /v1/chat, /v1/models …
+            ├─ gateway  /v1/storage … /v1/observer
+            └─ own      /healthz, /metrics, / …
 
 | path | answered by | because |
 |---|---|---|

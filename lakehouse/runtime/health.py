@@ -10,7 +10,7 @@ import trio
 from lakehouse.asgi.responses import send_json
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.core.errors import ErrUnavailable
-from lakehouse.core.health import HEALTHY, Health, HealthStatus
+from lakehouse.core.health import Health, HealthStatus
 
 logger = logging.getLogger("lakehouse.health")
 
@@ -51,18 +51,6 @@ class HealthRegistry:
             for name, check in self._checks.items():
                 nursery.start_soon(run_check, name, check)
         return {name: answers[name] for name in self._checks}
-
-
-def drain_check(stopping: trio.Event) -> Check:
-    """The check of the service itself: unavailable as soon as it drains."""
-
-    async def check() -> Health:
-        if stopping.is_set():
-            reason = "draining: the service is about to stop"
-            return Health(status=HealthStatus.UNAVAILABLE, reason=reason, retry_after=1)
-        return HEALTHY
-
-    return check
 
 
 class HealthEndpoints:

@@ -22,7 +22,8 @@ from lakehouse.gateway.gateway import NO_APPS, Gateway
 from lakehouse.net.reactor import Reactor
 from lakehouse.runtime.app import error_response, legacy_mounts, main_mounts, own_paths
 from lakehouse.runtime.console.endpoints import ObservabilityEndpoints, SignInPage
-from lakehouse.runtime.health import HealthEndpoints, HealthRegistry, drain_check
+from lakehouse.runtime.graceful_shutdown import abort_remaining, drain_check
+from lakehouse.runtime.health import HealthEndpoints, HealthRegistry
 from lakehouse.runtime.preflight import Preflight
 from lakehouse.runtime.resources import LOCAL_MODEL, SharedResources, obtain
 from lakehouse.runtime.tracing import trace_requests
@@ -82,8 +83,7 @@ class Runtime:
 
     def abort_remaining(self) -> None:
         """End the requests that are still in flight."""
-        for lifetime in self.lifetimes:
-            lifetime.drain()
+        abort_remaining(self.lifetimes)
 
 
 @asynccontextmanager

@@ -11,7 +11,8 @@ from trio.testing import MockClock
 from lakehouse.asgi.types import Message
 from lakehouse.core.errors import ErrUnavailable
 from lakehouse.core.health import HEALTHY, Health, HealthStatus
-from lakehouse.runtime.health import CHECK_TIMEOUT, HealthEndpoints, HealthRegistry, drain_check
+from lakehouse.runtime.graceful_shutdown import drain_check
+from lakehouse.runtime.health import CHECK_TIMEOUT, HealthEndpoints, HealthRegistry
 
 DEGRADED = Health(status=HealthStatus.DEGRADED, reason="one engine of two")
 GONE = Health(status=HealthStatus.UNAVAILABLE, reason="sql: no engine can be started", retry_after=4)

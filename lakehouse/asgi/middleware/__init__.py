@@ -4,6 +4,8 @@ cors                       marks responses for other web origins, recognises pre
 lifetime_middleware        gives each request its context, its deadline and its end
   request_runner             one request; `http_runner` and `websocket_runner` for the two types of scope
   disconnect_watcher         detects disconnected clients under a foreign server
-  standard_headers           X-Request-Id, Server-Timing, X-Request-Timeout-Ms
+  request_deadline           X-Request-Timeout-Ms, from the header to the 504
+  disconnected_request       what happens to a request whose client has left
+  standard_headers           X-Request-Id, Server-Timing
 auth                       networks, bearer `tokens` with their principals, and `cross_site` requests of web pages
 """

@@ -1,8 +1,8 @@
-"""The lifetime of one request, under any ASGI server: what it may last, what ends it, and what the client is sent then.
+"""The middleware around every request: its context, what may end it early, and what the client is sent then.
 
-    client leaves ──┐
-    deadline ───────┼──> one cancel scope around the application ──> everything it started ends
-    drain ──────────┘
+    client leaves (`disconnected_request`) ──┐
+    deadline      (`request_deadline`) ──────┼──> the application is cancelled ──> everything it started ends
+    drain         (`drain` below) ───────────┘
 
 If the head of the response has not been sent, the client gets an error response (504, 503, the error's own, or a plain
 500). If it has, a stream of events ends with an event that says so, and any other response is cut, for a response that
@@ -21,6 +21,7 @@ from itertools import count
 import trio
 
 from lakehouse.asgi.middleware.http_runner import HttpRequestRunner
+from lakehouse.asgi.middleware.request_deadline import TIMEOUT_HEADER
 from lakehouse.asgi.middleware.request_runner import ErrorRenderer, RequestRunner, native_error_response
 from lakehouse.asgi.middleware.websocket_runner import WebSocketRunner
 from lakehouse.asgi.request_scope import REQUEST_KEY, RequestScope
@@ -81,7 +82,7 @@ class RequestLifetimeMiddleware:
         self._runners.add(runner)
         run = runner.run_watched if runner.server is None else runner.run
         try:
-            await run(self._app, scope, receive, headers.get(b"x-request-timeout-ms"))
+            await run(self._app, scope, receive, headers.get(TIMEOUT_HEADER))
         finally:
             self._runners.discard(runner)
             self._active_requests.remove(context)

@@ -1,4 +1,4 @@
-"""Runs the application for one request, and answers when it ends without a whole response."""
+"""Runs the application for one request, and sends the error when it ends without a whole response."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from typing import cast
 import trio
 
 from lakehouse.asgi.middleware.disconnect_watcher import DisconnectWatcher
-from lakehouse.asgi.middleware.standard_headers import (
-    parse_timeout_header,
-)
+from lakehouse.asgi.middleware.disconnected_request import DisconnectedClient, record_disconnect
+from lakehouse.asgi.middleware.request_deadline import lift_deadline, make_timeout_error, open_deadline_scope
 from lakehouse.asgi.request_scope import EncodeError
 from lakehouse.asgi.responses import Response, error_response
 from lakehouse.asgi.server_control import SERVER_KEY, HttpServerControl
 from lakehouse.asgi.types import App, Message, Receive, Scope, Send
-from lakehouse.core.context import CLIENT_CLOSED_REQUEST, Outcome, RequestContext
-from lakehouse.core.errors import ErrTimeout, LakehouseError
+from lakehouse.core.context import Outcome, RequestContext
+from lakehouse.core.errors import LakehouseError
 from lakehouse.core.groups import single_failure
 
 logger = logging.getLogger("lakehouse.server")
@@ -51,12 +50,6 @@ class ResponseState(Enum):
 
 
 NOT_STARTED, STARTED, COMPLETE = ResponseState  # in Python 3.11 `ResponseState.COMPLETE` takes as long as a call
-
-
-class DisconnectedClient:
-    """A client that has left, where the server cannot tell."""
-
-    disconnected = True
 
 
 class RequestRunner(ABC):
@@ -101,9 +94,7 @@ class RequestRunner(ABC):
     def begin_stream(self, encode_error: EncodeError) -> None:
         """Remove the client's deadline. `encode_error` encodes what ends the stream early, as its final piece."""
         self._encode_error = encode_error
-        self.context.lift_deadline()
-        if self._deadline_scope is not None:
-            self._deadline_scope.deadline = self.context.deadline
+        lift_deadline(self.context, self._deadline_scope)
 
     def stop(self, error: LakehouseError, outcome: Outcome) -> None:
         """Cancel the application. The client is sent `error` where it can still be sent anything."""
@@ -142,9 +133,7 @@ class RequestRunner(ABC):
             if timeout is None and self.server_can_interrupt and self.server is not None:
                 await app(scope, receive, self.send)
             else:
-                if timeout is not None:
-                    self.context.set_timeout(parse_timeout_header(timeout))
-                self._deadline_scope = trio.CancelScope(deadline=self.context.deadline)
+                self._deadline_scope = open_deadline_scope(self.context, timeout)
                 with self._deadline_scope:
                     await app(scope, receive, self.send)
         except Exception as error:  # noqa: BLE001  # any failure becomes the response to this request
@@ -170,8 +159,7 @@ class RequestRunner(ABC):
             if self.state is NOT_STARTED:
                 context.record_response_status(failure.status)
         elif self.disconnected:
-            context.finish("client left")
-            context.record_response_status(CLIENT_CLOSED_REQUEST)
+            record_disconnect(context)
         else:
             context.finish("cancelled")
 
@@ -181,16 +169,11 @@ class RequestRunner(ABC):
 
     def _stop_cause(self) -> tuple[LakehouseError, Outcome]:
         """Why the application was cancelled: by `stop`, otherwise by the client's deadline."""
-        context = self.context
-        if self._stopped_by is not None:
-            error, outcome = self._stopped_by
-            error.attempts = context.list_attempts()
-            return error, outcome
-        seconds = context.deadline - context.started
-        doing = context.phase + (f", {context.upstream}" if context.upstream else "")
-        message = f"the {seconds:g} s that X-Request-Timeout-Ms allows have passed ({doing})"
-        attempts = context.list_attempts(abandoned_as="timeout")
-        return ErrTimeout(message, error_class="timeout", retryable=True, attempts=attempts), "deadline"
+        if self._stopped_by is None:
+            return make_timeout_error(self.context), "deadline"
+        error, outcome = self._stopped_by
+        error.attempts = self.context.list_attempts()
+        return error, outcome
 
     def _explain(self, error: Exception) -> tuple[LakehouseError, Outcome]:
         known = single_failure(error, LakehouseError)

@@ -1,4 +1,4 @@
-"""The headers that the request runner reads and writes: `X-Request-Id`, `Server-Timing`, `X-Request-Timeout-Ms`."""
+"""The headers that the request runner adds to responses: `X-Request-Id`, `Server-Timing` and the number of attempts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import trio
 
 from lakehouse.asgi.types import Message
 from lakehouse.core.context import RequestContext
-from lakehouse.core.errors import ErrBadRequest
 
 ATTEMPTS = b"x-lakehouse-attempts"
 """The response header with the number of attempts that were made at providers."""
@@ -33,12 +32,3 @@ def add_server_timing(head: Message, context: RequestContext) -> Message:
     own = max(0.0, trio.current_time() - context.started - upstream)
     timing = b"upstream;dur=%.1f, gateway;dur=%.1f" % (upstream * 1000, own * 1000)
     return {**head, "headers": [*head["headers"], (b"server-timing", timing)]}
-
-
-def parse_timeout_header(timeout: bytes) -> float:
-    """The value of `X-Request-Timeout-Ms` in seconds. Raises ErrBadRequest."""
-    milliseconds = float(timeout) if timeout.isdigit() else 0.0  # a float takes any number of digits
-    if not milliseconds:
-        shown = timeout.decode("latin-1")[:40]
-        raise ErrBadRequest(f"X-Request-Timeout-Ms must be a positive whole number of milliseconds, not {shown!r}")
-    return milliseconds / 1000

@@ -6,7 +6,8 @@ nested epoll, and the poller's task calls a plain function whenever the kernel r
 
 Two interests exist. `READABLE` is level-triggered: the callback runs again and again while bytes wait to be received.
 `DISCONNECT` is edge-triggered: Linux reports `EPOLLRDHUP` when the peer has sent its FIN or a reset, whatever waits
-unread in the buffer, so a pipelined request or half a body cannot hide that a client has left.
+unread in the buffer, so a pipelined request or half a body cannot hide that a client has left
+(`lakehouse.server.disconnects`).
 """
 
 from __future__ import annotations

@@ -23,8 +23,9 @@ from lakehouse.runtime.preflight import preflight
 from lakehouse.runtime.resources import share_resources
 from lakehouse.runtime.service import bind_addresses
 from lakehouse.runtime.worker_config import WorkerConfig
+from lakehouse.server.drain import ABORT_TIMEOUT
 from lakehouse.server.listening import listen, url_of
-from lakehouse.server.server import ABORT_TIMEOUT, Service
+from lakehouse.server.server import Service
 from lakehouse.telemetry.worker_ipc import make_private_directory
 
 logger = logging.getLogger("lakehouse.workers")

@@ -62,8 +62,8 @@ async def run_service(
                 bound,
                 stopping=runtime.stopping,
                 drain_timeout=config.server.drain_timeout,
-                expire=runtime.abort_remaining,
-                count_with=runtime.set_connection_counter,
+                abort_requests=runtime.abort_remaining,
+                on_connection_counter=runtime.set_connection_counter,
                 task_status=task_status,
             )
 

@@ -3,9 +3,9 @@
     bytes ──> RequestParser ──> RequestCycle ──> application
     bytes <── ResponseWriter <──────┘
 
-There is no reader task and no queue: a body is read when the application awaits it, so back-pressure is the kernel's. A
-`Poller` reports clients that leave, whatever waits unread in the buffers, and that cancels the scope in which the
-application runs. A failure ends its own connection only.
+There is no reader task and no queue: a body is read when the application awaits it, so back-pressure is the kernel's.
+Clients that leave are detected by `lakehouse.server.disconnects`, which cancels the scope in which the application
+runs. The drain is in `lakehouse.server.drain`. A failure ends its own connection only.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import logging
 import trio
 
 from lakehouse.server.connection_io import HEAD, IDLE, ConnectionIO
+from lakehouse.server.disconnects import unwatch_disconnect, watch_disconnect
 from lakehouse.server.request_cycle import RequestCycle
 from lakehouse.server.request_head import ProtocolError
 from lakehouse.server.response_writer import COMPLETE, error_response_bytes
@@ -49,7 +50,7 @@ class Connection:
         connection_io, server_state = self._connection_io, self._server_state
         server_state.handles.add(self)
         try:
-            connection_io.transport.watch_disconnect(server_state.disconnects, connection_io.client_disconnected)
+            watch_disconnect(connection_io.transport, server_state.disconnects, connection_io.client_disconnected)
             with connection_io.scope:
                 await self._serve()
             if connection_io.scope.cancelled_caught and not connection_io.disconnected:
@@ -60,7 +61,7 @@ class Connection:
             logger.exception("a connection failed through an internal error")
         finally:
             server_state.handles.discard(self)
-            connection_io.transport.unwatch_disconnect(server_state.disconnects)
+            unwatch_disconnect(connection_io.transport, server_state.disconnects)
             await connection_io.transport.close()
 
     def drain(self) -> None:

@@ -87,7 +87,7 @@ class ConnectionIO:
         self._served = False  # whether this connection has had a request
 
     def client_disconnected(self) -> None:
-        """The client has left: cancel the request under way."""
+        """The client has left: cancel the request under way. Called by `lakehouse.server.disconnects`."""
         self.disconnected = True
         if self.phase is BUSY:
             self.scope.cancel()

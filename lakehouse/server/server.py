@@ -1,7 +1,6 @@
 """Serving: accept, drain, close. The caller gives bound sockets and applications, and owns their resources.
 
-running ──stop──> draining ──all responses complete────────────────> closed
-                     └──drain_timeout──> 503 where no head is out ──> closed
+The drain is in `lakehouse.server.drain`.
 """
 
 from __future__ import annotations
@@ -17,11 +16,9 @@ import trio
 
 from lakehouse.asgi.types import App
 from lakehouse.server.connection import serve_connection
-from lakehouse.server.listening import accept_forever, accept_waiting, listen, url_of
+from lakehouse.server.drain import abort_after, drain_connections, stop_accepting
+from lakehouse.server.listening import accept_forever, listen, url_of
 from lakehouse.server.server_state import Mark, ServerState, open_server_state
-
-ABORT_TIMEOUT = 1.0
-"""Seconds for the last 503s to reach their clients; connections of clients that have not read them are cut then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,30 +56,32 @@ async def serve_listeners(
     *,
     stopping: trio.Event,
     drain_timeout: float,
-    expire: Callable[[], None],
-    count_with: Callable[[Callable[[], int]], None] | None = None,
+    abort_requests: Callable[[], None],
+    on_connection_counter: Callable[[Callable[[], int]], None] | None = None,
     task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Listen and serve until `stopping` is set, then drain and return. The sockets are closed at the end.
 
-    Requests in flight go on for `drain_timeout` seconds; then `expire` is called, which must end those that are left,
-    and after `ABORT_TIMEOUT` their connections are cut. `task_status` gets the `Service` once connections are accepted,
-    and `count_with` a function that counts the open ones. Raises AddressError if another process listens on an address
-    by now. Cancelled, it cancels every request and closes every connection at once.
+    Requests in flight go on for `drain_timeout` seconds; then `abort_requests` is called, which must end those that are
+    left, and after `ABORT_TIMEOUT` (see `drain`) their connections are cut. `task_status` gets the `Service` once
+    connections are accepted, and `on_connection_counter` a function that counts the open ones. Raises AddressError if
+    another process listens on an address by now. Cancelled, it cancels every request and closes every connection at
+    once.
     """
     async with AsyncExitStack() as stack:
         for bound in apps:
             listen(stack.enter_context(bound.sock))
-        states = [await stack.enter_async_context(open_server_state(bound.app, mark=bound.mark)) for bound in apps]
-        if count_with is not None:
-            count_with(lambda: sum(len(state.handles) for state in states))
+        server_states = [
+            await stack.enter_async_context(open_server_state(bound.app, mark=bound.mark)) for bound in apps
+        ]
+        if on_connection_counter is not None:
+            on_connection_counter(lambda: sum(len(server_state.handles) for server_state in server_states))
         async with trio.open_nursery() as clock:
             async with trio.open_nursery() as connections:
-                starts = [partial(_start, connections, *pair) for pair in zip(apps, states, strict=True)]
+                starts = [partial(_start, connections, *pair) for pair in zip(apps, server_states, strict=True)]
                 await _accept_until(stopping, apps, starts, task_status)
-                for state in states:
-                    state.drain()
-                clock.start_soon(_abort_after, drain_timeout, expire, connections.cancel_scope)
+                drain_connections(server_states)
+                clock.start_soon(abort_after, drain_timeout, abort_requests, connections.cancel_scope)
             clock.cancel_scope.cancel(reason="drained")
 
 
@@ -100,15 +99,7 @@ async def _accept_until(
         await stopping.wait()
         accepting.cancel_scope.cancel(reason="draining")
     for bound, start in zip(apps, starts, strict=True):
-        accept_waiting(bound.sock, start)
-        bound.sock.close()
-
-
-async def _abort_after(timeout: float, expire: Callable[[], None], connections: trio.CancelScope) -> None:
-    await trio.sleep(timeout)
-    expire()
-    await trio.sleep(ABORT_TIMEOUT)
-    connections.cancel(reason="drain timeout")
+        stop_accepting(bound.sock, start)
 
 
 def _start(connections: trio.Nursery, bound: BoundApp, server_state: ServerState, stream: trio.SocketStream) -> None:

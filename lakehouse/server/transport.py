@@ -8,12 +8,11 @@ from __future__ import annotations
 import socket
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import trio
 
 from lakehouse.net.pace import Pace
-from lakehouse.net.poller import Interest, Poller
 
 COALESCE_BELOW = 16 * 1024
 """Pieces smaller than this together are copied into one buffer; larger ones are written without a copy (`sendmsg`)."""
@@ -97,7 +96,7 @@ class Transport(ABC):
 
     @abstractmethod
     def socket(self) -> socket.socket | trio.socket.SocketType | None:
-        """The underlying socket, if there is one, for its addresses and for a `Poller`."""
+        """The underlying socket, if there is one, for its addresses and for `disconnects`."""
 
     def addresses(self) -> tuple[Address | None, tuple[str, int | None] | None]:
         """Client and server as ASGI has them: a Unix socket is a server with a path, whose clients have no address."""
@@ -107,15 +106,3 @@ class Transport(ABC):
         if sock.family == socket.AF_UNIX:
             return None, (str(sock.getsockname()), None)
         return sock.getpeername()[:2], sock.getsockname()[:2]
-
-    def watch_disconnect(self, poller: Poller, callback: Callable[[], None]) -> None:
-        """Have `callback` called when the client leaves. A stream without a socket shows it to a reader only."""
-        sock = self.socket()
-        if sock is not None:
-            poller.add(sock.fileno(), Interest.DISCONNECT, callback)
-
-    def unwatch_disconnect(self, poller: Poller) -> None:
-        """End `watch_disconnect`."""
-        sock = self.socket()
-        if sock is not None:
-            poller.remove(sock.fileno())

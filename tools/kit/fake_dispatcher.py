@@ -199,7 +199,7 @@ async def _serve_ours(app: App, *, task_status: trio.TaskStatus[str]) -> None:
         site = BoundApp(app, sock)
         async with trio.open_nursery() as nursery:
             drain = partial(
-                serve_listeners, stopping=trio.Event(), drain_timeout=1.0, expire=nursery.cancel_scope.cancel
+                serve_listeners, stopping=trio.Event(), drain_timeout=1.0, abort_requests=nursery.cancel_scope.cancel
             )
             await nursery.start(drain, [site])
             task_status.started(site.url)

@@ -196,7 +196,7 @@ async def page_service(*tokens: str) -> AsyncIterator[PageService]:
                 [BoundApp(service.app, listener)],
                 stopping=stopping,
                 drain_timeout=0.1,
-                expire=service.app.drain,
+                abort_requests=service.app.drain,
             )
             running = await nursery.start(run)
             service.url = running.urls[0]

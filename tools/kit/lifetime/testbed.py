@@ -186,8 +186,8 @@ async def _served(runtime: Runtime) -> AsyncIterator[int]:
             [BoundApp(runtime.main_app, sock)],
             stopping=runtime.stopping,
             drain_timeout=DRAIN,
-            expire=runtime.abort_remaining,
-            count_with=runtime.set_connection_counter,
+            abort_requests=runtime.abort_remaining,
+            on_connection_counter=runtime.set_connection_counter,
         )
         listen(sock)
         async with trio.open_nursery() as nursery:

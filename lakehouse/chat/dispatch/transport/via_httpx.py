@@ -23,8 +23,8 @@ CLOSE_TIMEOUT = 1.0
 class HttpxTransport:
     """`ProviderTransport` over an httpx transport, which its owner closes.
 
-    The `RequestContext` is passed on as the request's extension `flight`, as `lakehouse.upstream.httpx_transport` reads
-    it.
+    The `RequestContext` is passed on as the request's extension `lakehouse.context`, which
+    `lakehouse.upstream.httpx_transport` reads.
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport, *, base_url: str, provider: str) -> None:

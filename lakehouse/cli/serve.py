@@ -79,7 +79,7 @@ class _Run:
 
     def _report(self, line: str) -> None:
         """Write a line of the startup report to standard error, in the format of the log."""
-        if self._log.form != "console":
+        if self._log.log_format != "console":
             logger.info("%s", " ".join(line.split()))  # without the spaces that align columns on a terminal
             return
         with suppress(OSError):  # the terminal is gone

@@ -1,4 +1,4 @@
-"""The log record of one request. It has no content and no secret: neither path, query, headers nor bodies."""
+"""The log record of one request, without content or secrets: no path, query, headers or bodies."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import msgspec
 from lakehouse.core.context import CLIENT_CLOSED_REQUEST, RequestContext
 
 MONITORING_ROUTES = frozenset({"/", "/healthz", "/readyz", "/metrics", "/v1/requests", "/v1/chat/providers"})
-"""Routes that load balancers, Prometheus and the page call every few seconds."""
+"""Routes that load balancers, Prometheus and the console page call every few seconds."""
 
 NAME_LIMIT = 120
-"""Characters of a model's name that are logged: clients choose it, so it may be long."""
+"""Characters of a model name that are logged; the name is chosen by the client and can have any length."""
 
 
 class AccessLogRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """One request that has ended. Times are milliseconds; `own_ms` is the time not spent waiting for an upstream.
 
-    `left_out` names the fields of a chat request that the upstream's dialect has no place for, and `adjusted` those
-    that were sent with the nearest value that the dialect has.
+    `left_out` lists the fields of a chat request that the upstream's dialect does not support, and `adjusted` those
+    that were sent with the nearest value that the dialect supports.
     """
 
     time: str
@@ -49,13 +49,13 @@ class AccessLogRecord(msgspec.Struct, omit_defaults=True, gc=False):
     adjusted: tuple[str, ...] | None = None
 
 
-def make_access_log_record(context: RequestContext, *, ended: float, when: str) -> AccessLogRecord:
-    """Build the record of a request that ended at `ended` (trio's clock); `when` is the same time as text."""
+def make_access_log_record(context: RequestContext, *, ended: float, timestamp: str) -> AccessLogRecord:
+    """Build the record of a request that ended at `ended` (trio's clock); `timestamp` is the same time as text."""
     status = logged_status(context)
     total = ended - context.started
     waiting = context.upstream_seconds
     record = AccessLogRecord(  # by position: this runs for every request, and keywords cost time
-        when,
+        timestamp,
         log_level(context, status),
         "request",
         context.id,
@@ -75,6 +75,11 @@ def make_access_log_record(context: RequestContext, *, ended: float, when: str) 
         context.error,
         context.principal,
     )
+    _add_optional_fields(record, context)
+    return record
+
+
+def _add_optional_fields(record: AccessLogRecord, context: RequestContext) -> None:
     if (usage := context.usage) is not None:
         record.input_tokens, record.output_tokens = usage.input_tokens, usage.output_tokens
         record.cost_usd = usage.cost_usd
@@ -84,11 +89,10 @@ def make_access_log_record(context: RequestContext, *, ended: float, when: str) 
         record.left_out = context.left_out
     if context.adjusted:
         record.adjusted = context.adjusted
-    return record
 
 
 def logged_status(context: RequestContext) -> int | None:
-    """The status for log and metrics: 499 for a client that left, whatever it had been sent."""
+    """Return the status for log and metrics: 499 if the client disconnected, whatever status was sent."""
     return CLIENT_CLOSED_REQUEST if context.outcome == "client left" else context.status
 
 
@@ -102,17 +106,17 @@ def log_level(context: RequestContext, status: int | None) -> str:
 
 
 def shorten_and_escape(name: str) -> str:
-    """Make a name that a client chose fit for a log line."""
+    """Shorten a name from a client to `NAME_LIMIT` and escape its control characters."""
     return escape_control_chars(name if len(name) <= NAME_LIMIT else name[: NAME_LIMIT - 1] + "…")
 
 
 def escape_control_chars(text: str) -> str:
-    """Escape control characters, so that they neither reach a terminal nor break a line in two."""
+    """Escape control characters, which could change the state of a terminal or split a log line."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class Clock:
-    """Formats the time of log lines, as ISO 8601 in UTC with milliseconds; one string serves a whole millisecond."""
+    """Formats the time of log lines, as ISO 8601 in UTC with milliseconds. The string is cached for a millisecond."""
 
     __slots__ = ("_millisecond", "_prefix", "_second", "_text")
 

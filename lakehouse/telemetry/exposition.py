@@ -1,4 +1,4 @@
-"""The workers' metrics, added up, in the text formats of Prometheus. `prometheus-client` writes them."""
+"""The sums of the workers' metrics in the text formats of Prometheus, written with `prometheus-client`."""
 
 from __future__ import annotations
 

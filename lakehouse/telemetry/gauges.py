@@ -1,4 +1,4 @@
-"""Gauges by registration: each part of the service registers how its states are read, and `/metrics` reads them all."""
+"""The registry of gauges: parts of the service register functions, which `/metrics` calls at each scrape."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Readings = Iterable[tuple[Labels, float]]
 
 
 class Gauge(NamedTuple):
-    """A family of series and how it is read: the labels' values and the number of each, at the moment of the question.
+    """A family of series, and the function that reads it: label values and the present number for each of them.
 
-    Several readings with the same labels are added up, and so are those of several workers. Labels take their values
-    from bounded tables, never from a request. Reading must not wait.
+    Readings with the same labels are added up, also over several workers. Label values come from bounded tables, never
+    from a request. `read` must not block.
     """
 
     family: Family
@@ -25,13 +25,13 @@ class Gauge(NamedTuple):
 
 
 class GaugeRegistry:
-    """Every gauge of one process."""
+    """The gauges of one process."""
 
     def __init__(self) -> None:
         self._gauges: dict[str, Gauge] = {}
 
     def register(self, *gauges: Gauge) -> None:
-        """Add gauges. Raises ValueError for a name that is taken, or a family of another kind."""
+        """Add gauges. Raises ValueError for a registered name, or a family of another kind."""
         for gauge in gauges:
             if gauge.family.kind != "gauge":
                 raise ValueError(f"{gauge.family.name} is a {gauge.family.kind}, not a gauge")
@@ -41,16 +41,16 @@ class GaugeRegistry:
 
     @property
     def families(self) -> tuple[Family, ...]:
-        """What is registered, in that order."""
+        """The registered families, in the order of registration."""
         return tuple(gauge.family for gauge in self._gauges.values())
 
     def snapshot(self) -> Snapshot:
-        """How everything stands. A gauge that cannot be read is logged and left out, and the others are there."""
-        states = MetricStore(self.families)
+        """Read all gauges. A gauge whose function raises is logged and left out."""
+        store = MetricStore(self.families)
         for name, gauge in self._gauges.items():
             try:
                 for labels, value in gauge.read():
-                    states.cell(name, *labels)[0] += value
+                    store.cell(name, *labels)[0] += value
             except Exception:
                 logger.exception("the gauge %s could not be read", name)
-        return states.snapshot()
+        return store.snapshot()

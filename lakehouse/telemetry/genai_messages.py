@@ -1,7 +1,7 @@
 """Messages and answers of a chat as attributes of a span, for `[observe] trace_content`.
 
-The form is that of the semantic conventions (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/): JSON of
-messages made of parts. Fields are found by name, so structs of the chat and plain mappings are both taken.
+The encoding follows the semantic conventions (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/): JSON
+of messages with parts. Fields are looked up by name, so structs of the chat and plain mappings are both accepted.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _encode_part(part: Mapping[str, object]) -> dict[str, object]:
     inner = part.get(kind)
     known = inner if isinstance(inner, dict) else {}
     url = known.get("url") or known.get("file_data") or known.get("file_id")
-    # An inline image may be megabytes; a trace needs only the fact.
+    # An inline image can have megabytes; a trace records only its presence.
     shown = url if isinstance(url, str) and not url.startswith("data:") else "data:"
     return {"type": "uri", "modality": MODALITIES.get(kind, kind), "uri": shown}
 

@@ -1,6 +1,6 @@
-"""The service's log: one line for each request, and the records of all loggers, in one form on one stream.
+"""The log of the service: one line for each request, and the records of all loggers, in one format on one stream.
 
-`Log` needs no set-up and changes nothing global. `redirect_stdlib` routes the loggers of the standard library into a
+`Log` changes no global state. `redirect_stdlib` routes the loggers of the standard library into a
 `Log`; it is for a program that owns its process, such as the command line.
 """
 
@@ -20,15 +20,15 @@ from lakehouse.telemetry.access_log import AccessLogRecord, Clock, escape_contro
 from lakehouse.telemetry.log_sink import LogSink
 
 LogFormat = Literal["auto", "json", "console", "off"]
-"""The form of lines: `auto` is `console` on a terminal and `json` elsewhere; `off` writes no line for a request."""
+"""The format of lines: `auto` is `console` on a terminal, else `json`; `off` writes no line for a request."""
 
 
 class Log:
     """The log of one service. While `sink.run` runs in a task, lines are written together; otherwise each at once."""
 
-    def __init__(self, form: LogFormat = "auto", *, stream: TextIO | None = None) -> None:
+    def __init__(self, log_format: LogFormat = "auto", *, stream: TextIO | None = None) -> None:
         stream = sys.stderr if stream is None else stream
-        self.form = form if form != "auto" else "console" if stream.isatty() else "json"
+        self.log_format = log_format if log_format != "auto" else "console" if stream.isatty() else "json"
         self.sink = LogSink(structlog.BytesLogger(_open_unbuffered(stream)), report=self._report_dropped)
         self._clock = Clock()
         self._encode = msgspec.json.Encoder().encode
@@ -37,7 +37,7 @@ class Log:
             timestamp_key="time",
             sort_keys=False,
             pad_event_to=28,
-            # The default shows local variables, which hold prompts and keys.
+            # The default formatter prints local variables, which contain prompts and keys.
             exception_formatter=structlog.dev.plain_traceback,
         )
 
@@ -46,20 +46,20 @@ class Log:
 
         `epoch` is the zero of trio's clock in seconds since 1970; without it the line has the present time.
         """
-        if self.form == "off":
+        if self.log_format == "off":
             return
         record = make_access_log_record(
-            context, ended=ended, when=self._clock(None if epoch is None else epoch + ended)
+            context, ended=ended, timestamp=self._clock(None if epoch is None else epoch + ended)
         )
-        self.sink.write(self._encode(record) if self.form == "json" else self._render_for_terminal(record))
+        self.sink.write(self._encode(record) if self.log_format == "json" else self._render_for_terminal(record))
 
     def add_time(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Add the time to an event, and order its keys as in a request's line; a processor of structlog."""
         return {"time": self._clock(), "level": event.pop("level", None), **event}
 
     def render(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
-        """Render an event in the form of this log; the last processor of structlog."""
-        if self.form == "console":
+        """Render an event in the format of this log; the last processor of structlog."""
+        if self.log_format == "console":
             return self._console(None, "", {**event, "event": escape_control_chars(str(event.get("event", "")))})
         return msgspec.json.encode(event, enc_hook=repr).decode()
 
@@ -120,7 +120,7 @@ def _make_formatter(log: Log) -> structlog.stdlib.ProcessorFormatter:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             log.add_time,
-            *([] if log.form == "console" else [structlog.processors.format_exc_info]),
+            *([] if log.log_format == "console" else [structlog.processors.format_exc_info]),
             log.render,
         ],
     )

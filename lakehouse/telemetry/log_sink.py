@@ -15,7 +15,7 @@ from typing import Protocol
 import trio
 
 FLUSH_INTERVAL = 0.05
-"""Seconds that a line may wait for others: too short to notice, and at 10,000 lines/s one write for 500 lines."""
+"""Seconds for which lines are collected before a write: at 10,000 lines/s one write has 500 lines."""
 
 MAX_LINES = 20_000
 """Lines that are buffered for a slow reader: two seconds of a busy worker, about 8 MB."""

@@ -1,7 +1,7 @@
 """Metric values as lists of floats: storing, adding up over workers, and encoding for other processes.
 
-A cell is a list of floats: one for a counter or a gauge; for a histogram one for each bucket, one above the last, and
-the sum. To count is to add to a list that was looked up once, at a tenth of the cost of a `Counter` of
+A cell is a list of floats: one for a counter or a gauge; for a histogram one for each bucket, one for larger values,
+and the sum. Counting adds to a list that was looked up once, at a tenth of the cost of a `Counter` of
 prometheus-client, whose lock a worker with a single thread does not need.
 """
 
@@ -56,7 +56,7 @@ class MetricStore:
         self._cells: dict[str, dict[Labels, MetricValue]] = {name: {} for name in self._families}
 
     def cell(self, name: str, *labels: str) -> MetricValue:
-        """The cell to count in. It may be kept: the list stays the same as long as the store."""
+        """Return the cell of a series. Callers may keep it: the same list is used for the lifetime of the store."""
         cells = self._cells[name]
         try:
             return cells[labels]
@@ -67,11 +67,11 @@ class MetricStore:
             return cells.setdefault(labels, family.cell())
 
     def snapshot(self) -> Snapshot:
-        """A copy of all cells."""
+        """Copy all cells."""
         return {name: [Row(k, cell[:]) for k, cell in cells.items()] for name, cells in self._cells.items()}
 
     def add(self, snapshot: Snapshot) -> None:
-        """Add another worker's snapshot. Series that do not fit, from another version of this program, are left out."""
+        """Add the snapshot of another worker. Series with other labels, from another version, are skipped."""
         for name, rows in snapshot.items():
             family = self._families.get(name)
             if family is None:

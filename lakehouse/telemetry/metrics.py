@@ -1,4 +1,4 @@
-"""The metrics of one worker, and how each request adds to them.
+"""The metrics of one worker, to which each ended request is added.
 
 The values of labels come from the configuration. A route, provider or upstream that is not configured is counted under
 `other`, so that clients cannot create series.
@@ -38,7 +38,7 @@ _GAUGES = {family.name for family in METRIC_FAMILIES if family.kind == "gauge"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelValues:
-    """The values that labels may have. Each route maps to its upstream, to "" when this service answers itself."""
+    """The allowed values of labels. `routes` maps each route to its upstream, or to "" for a route of this service."""
 
     routes: Mapping[str, str] = field(default_factory=dict)
     providers: Collection[str] = ()
@@ -52,7 +52,7 @@ def _no_pools() -> Iterable[Pool]:
 
 @dataclass(kw_only=True, slots=True)
 class GaugeSources:
-    """Where the values of gauges are read from at the time of a scrape.
+    """The functions and objects from which gauges are read at each scrape.
 
     `circuits` returns the number of routes with an open circuit for each provider. Other parts of the service register
     their own gauges in `gauges`.
@@ -95,7 +95,7 @@ class Metrics:
         self._dropped_before = 0
 
     def _connections(self) -> int:
-        return self._sources.connections()  # which is set once the server listens
+        return self._sources.connections()  # set once the server listens
 
     def count_request(self, context: RequestContext, ended: float) -> None:
         """Count a request that ended at `ended` (trio's clock)."""
@@ -105,7 +105,7 @@ class Metrics:
         except KeyError:
             cells = self._resolve_cells(context.route, context.outcome, status // 100)
         cells.requests[0] += 1
-        if status != _SWITCHING_PROTOCOLS:  # how long a WebSocket lasts is up to its users
+        if status != _SWITCHING_PROTOCOLS:  # the duration of a WebSocket depends on its users
             total = ended - context.started
             upstream = context.upstream_seconds
             observe(cells.total, DURATIONS, total)
@@ -124,12 +124,12 @@ class Metrics:
         self._store.add(snapshot)
 
     def count_snapshot(self) -> Snapshot:
-        """The counters and histograms, which must not be lost when this worker ends."""
+        """Copy the counters and histograms, which are persisted across restarts of the worker."""
         self._count_process()
         return self._store.snapshot()
 
     def snapshot(self) -> Snapshot:
-        """Counters, histograms and gauges."""
+        """Copy counters, histograms and gauges."""
         return self.count_snapshot() | self._sources.gauges.snapshot()
 
     def _resolve_cells(self, route: str, outcome: str | None, hundreds: int) -> _RequestCells:
@@ -168,7 +168,7 @@ class Metrics:
         cell("cost_usd", provider, tier)[0] += usage.cost_usd or 0.0
 
     def _count_process(self) -> None:
-        """Add what the process has used since the last call, so that a restored counter goes on."""
+        """Add the usage of the process since the last call: a restored counter continues from its former value."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         cpu, dropped = used.ru_utime + used.ru_stime, self._sources.lines_dropped()
         self._store.cell("worker_cpu_seconds", self._worker)[0] += cpu - self._cpu_before

@@ -12,13 +12,13 @@ from lakehouse.telemetry.gauges import Gauge, Readings
 from lakehouse.telemetry.metric_definitions import METRIC_FAMILIES
 
 OTHER = "other"
-"""The label of whatever is in no table of the configuration."""
+"""The label of names that the configuration does not have."""
 
 _FAMILIES = {family.name: family for family in METRIC_FAMILIES}
 
 
 class Pool(Protocol):
-    """What is asked of an upstream's pool of connections."""
+    """The interface of a connection pool of an upstream, for its gauges."""
 
     @property
     def name(self) -> str: ...
@@ -33,7 +33,7 @@ class Pool(Protocol):
 
 
 def request_gauge(active: Iterable[RequestContext], routes: Collection[str]) -> Gauge:
-    """Requests in flight, by route."""
+    """Make the gauge of requests in flight, by route."""
 
     def read() -> Readings:
         return (((context.route if context.route in routes else OTHER,), 1) for context in active)
@@ -42,12 +42,12 @@ def request_gauge(active: Iterable[RequestContext], routes: Collection[str]) -> 
 
 
 def connection_gauge(count: Callable[[], int]) -> Gauge:
-    """Connections of clients that are open."""
+    """Make the gauge of open client connections."""
     return Gauge(_FAMILIES["connections"], lambda: [((), count())])
 
 
 def pool_gauges(pools: Callable[[], Iterable[Pool]], names: Collection[str]) -> tuple[Gauge, ...]:
-    """Connections to each upstream: busy, idle, waited for, and how many there may be."""
+    """Make the gauges of connections to each upstream: busy, idle, requests that wait for one, limit."""
 
     def gauge(family: str, read: Callable[[Pool], int]) -> Gauge:
         def readings() -> Readings:
@@ -64,7 +64,7 @@ def pool_gauges(pools: Callable[[], Iterable[Pool]], names: Collection[str]) -> 
 
 
 def circuit_gauge(circuits: Callable[[], Mapping[str, int]], providers: Collection[str]) -> Gauge:
-    """Routes of each provider whose circuit is open."""
+    """Make the gauge of routes with an open circuit, by provider."""
 
     def read() -> Readings:
         return (((provider if provider in providers else OTHER,), count) for provider, count in circuits().items())
@@ -73,7 +73,7 @@ def circuit_gauge(circuits: Callable[[], Mapping[str, int]], providers: Collecti
 
 
 def process_gauges(worker: int) -> tuple[Gauge, ...]:
-    """Memory and file descriptors of this process."""
+    """Make the gauges of memory and file descriptors of this process."""
     labels = (str(worker),)
     return (
         Gauge(_FAMILIES["worker_resident_bytes"], lambda: [(labels, _read_resident_bytes())]),

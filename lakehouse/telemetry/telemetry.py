@@ -23,10 +23,10 @@ from lakehouse.telemetry.worker_ipc import WorkerIPC, WorkerReply
 logger = logging.getLogger("lakehouse.telemetry")
 
 PERSIST_INTERVAL = 5.0
-"""Seconds between two writes of the counts to disk: what a crash may lose of counts that no scrape has seen."""
+"""Seconds between two writes of the counts to disk. A crash loses at most the unscraped counts of this interval."""
 
 MAX_BATCH = 256
-"""Requests that are recorded at once at the most: under a millisecond, during which no other task runs."""
+"""The maximum number of requests recorded in one step, which blocks other tasks for less than a millisecond."""
 
 
 class RequestsInFlight(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +87,7 @@ class Telemetry:
             self.metrics.restore(_decode_or_empty(left))
 
     def on_end(self, context: RequestContext) -> None:
-        """Record a request that has ended: count it, log it, export its spans. Costs a microsecond, never waits.
+        """Record a request that has ended: count it, log it, export its spans. Takes a microsecond and never blocks.
 
         While `run` is running, requests are collected for as long as the log collects lines, and recorded together,
         which takes a third of the time. They are recorded before any metrics are read.
@@ -112,7 +112,7 @@ class Telemetry:
                     logger.exception("request %s was not counted and logged", context.id)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write the log, serve the other workers, persist the counts, until cancelled; loses nothing at the end."""
+        """Write the log, serve the other workers and persist the counts until cancelled. Flushes at the end."""
         self._running = True
         self.log.sink.sources.add(self._flush)
         try:

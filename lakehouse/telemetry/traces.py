@@ -30,7 +30,7 @@ from lakehouse.telemetry.access_log import shorten_and_escape
 from lakehouse.telemetry.genai_messages import encode_input_messages, encode_output_messages
 
 EXPORT_TIMEOUT = 3.0
-"""Seconds that the end of the service waits for the collector to accept the last spans."""
+"""Seconds for which the shutdown waits for the collector to accept the last spans."""
 
 Attributes = dict[str, str | int | float | tuple[str, ...]]
 
@@ -52,7 +52,7 @@ class Traces:
         self._tracer = self._provider.get_tracer("lakehouse", __version__)
 
     def begin(self, request: RequestContext, traceparent: bytes | None) -> None:
-        """Make a request part of the client's trace or of a new one, and have its content kept if configured."""
+        """Add a request to the trace of its client or to a new one; keep its content if configured."""
         traced = begin_trace(traceparent, ratio=self._ratio)
         request.begin_trace(traced, with_content=self._content and traced.sampled)
 
@@ -70,7 +70,7 @@ class Traces:
 
     async def close(self) -> None:
         """Export the spans that are left, for at most `EXPORT_TIMEOUT` seconds."""
-        # Bounded: a collector may not answer. The exporting thread is a daemon.
+        # Bounded: a collector may not reply. The exporting thread is a daemon.
         with trio.move_on_after(EXPORT_TIMEOUT, shield=True):
             await trio.to_thread.run_sync(self._provider.shutdown, abandon_on_cancel=True)
 
@@ -147,20 +147,20 @@ class Traces:
         started: float,
         attributes: Attributes,
     ) -> trace.Span:
-        self._ids.choose(traced.trace_id, span_id)
-        around = context.Context()
+        self._ids.set_next(traced.trace_id, span_id)
+        parent_context = context.Context()
         if parent is not None:
-            around = trace.set_span_in_context(trace.NonRecordingSpan(parent), around)
-        return self._tracer.start_span(name, around, kind, attributes, start_time=_to_nanoseconds(started))
+            parent_context = trace.set_span_in_context(trace.NonRecordingSpan(parent), parent_context)
+        return self._tracer.start_span(name, parent_context, kind, attributes, start_time=_to_nanoseconds(started))
 
 
 class PresetIdGenerator(IdGenerator):
-    """Gives the SDK the ids that were chosen when the request began, and have been sent to upstreams."""
+    """Returns the ids that were generated at the start of the request and sent to upstreams in `traceparent`."""
 
     def __init__(self) -> None:
         self._trace_id = self._span_id = 0
 
-    def choose(self, trace_id: int, span_id: int) -> None:
+    def set_next(self, trace_id: int, span_id: int) -> None:
         self._trace_id, self._span_id = trace_id, span_id
 
     def generate_trace_id(self) -> int:
@@ -182,12 +182,12 @@ def _make_exporter(url: str) -> OTLPSpanExporter:
 
 
 def _find_answering_attempt(request: RequestContext) -> AttemptRecord | None:
-    """The last attempt that ended without an error."""
+    """Find the last attempt that ended without an error."""
     return next((made for made in reversed(request.attempts) if made.ended is not None and made.error is None), None)
 
 
 def _error_type(request: RequestContext) -> str | None:
-    """The `error.type` of a request that this service or an upstream failed; None for all others."""
+    """Return the `error.type` of a request that failed in this service or an upstream; None for all others."""
     if request.outcome in ("failed", "deadline"):
         return request.error or request.outcome
     if request.status is not None and request.status >= 500:

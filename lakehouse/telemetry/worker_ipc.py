@@ -1,10 +1,10 @@
 """The workers of one service query each other over Unix sockets in a private directory.
 
 Each request for metrics or for the list of requests reaches one worker, which collects from all. The supervisor makes
-the directory (`make_private_directory`) and passes its path and a number to each worker. A worker has a socket in it,
-on which it serves the others, and a file of its counts, which outlives a crash: the successor goes on from there, and
-until then the other workers read it. Counts are written to the file before they are shown, so that no counter ever
-decreases.
+the directory (`make_private_directory`) and passes its path and a number to each worker. A worker has a socket in the
+directory, on which it serves the others, and a file of its counts, which is kept after a crash: the successor continues
+from the counts in the file, and until the successor runs, the other workers read the file. Counts are written to the
+file before they are reported, so that counters never decrease.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PARENT_LIMIT = 70  # the path of a Unix socket may have 107 bytes
 
 
 class WorkerReply(NamedTuple):
-    """The reply of one worker; `data` is None when it did not reply."""
+    """The reply of one worker; `data` is None if the worker did not reply in time."""
 
     worker: int
     data: bytes | None
@@ -128,7 +128,7 @@ class WorkerIPC:
             if handler is not None:
                 try:
                     data = handler()
-                except Exception:  # such as too many open files: the other worker reads the file of counts
+                except Exception:  # such as too many open files; the other worker then reads the file of counts
                     logger.exception("a query of another worker was not answered")
                     return
                 await stream.send_all(len(data).to_bytes(4, "big") + data)

@@ -139,7 +139,7 @@ def test_the_console_form_is_for_people_and_the_rest_is_json() -> None:
     console.log.write_request(make_context(), 100.012)
     assert "POST /v1/sql 200" in console.text
     assert "outcome=answered" in console.text
-    assert CapturedLog("auto").log.form == "json"  # no terminal
+    assert CapturedLog("auto").log.log_format == "json"  # no terminal
     off = CapturedLog("off")
     off.log.write_request(make_context(), 100.012)
     assert off.text == ""

@@ -51,7 +51,7 @@ def make_handshake(subprotocols: Sequence[str]) -> tuple[bytes, list[tuple[bytes
     return key, headers
 
 
-def check_handshake(headers: Headers, key: bytes, offered: Sequence[str], peer: Endpoint) -> str | None:
+def check_handshake(headers: Headers, key: bytes, offered: Sequence[str], endpoint: Endpoint) -> str | None:
     """The subprotocol that an upstream's 101 chooses, if any. Raises ErrUpstream if it does not fit our handshake."""
     fields = {name.lower(): value for name, value in headers}
     problem = None
@@ -59,13 +59,13 @@ def check_handshake(headers: Headers, key: bytes, offered: Sequence[str], peer: 
     if fields.get(b"upgrade", b"").lower() != b"websocket":
         problem = "switched to another protocol"
     elif not hmac.compare_digest(fields.get(b"sec-websocket-accept", b""), accept_key(key)):
-        problem = "answered another key than ours"
+        problem = "answered a key that was not sent"
     elif b"sec-websocket-extensions" in fields:
         problem = "chose an extension that was not offered"
     elif subprotocol is not None and subprotocol.decode("latin-1") not in offered:
         problem = "chose a subprotocol that was not offered"
     if problem is not None:
-        raise peer.upstream_error(f"{problem} in its answer to the WebSocket handshake")
+        raise endpoint.upstream_error(f"{problem} in its answer to the WebSocket handshake")
     return None if subprotocol is None else subprotocol.decode("latin-1")
 
 
@@ -94,7 +94,7 @@ async def relay(
         await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": accept_headers})
         context.begin_phase("streaming")
         async with response.upgrade() as stream:
-            await WebSocketRelay(stream, receive, send, peer=upstream.endpoint).run()
+            await WebSocketRelay(stream, receive, send, endpoint=upstream.endpoint).run()
 
 
 class WebSocketRelay:
@@ -106,11 +106,11 @@ class WebSocketRelay:
     sent a ping, so only an upstream that is dead or does not speak the protocol is given up.
     """
 
-    def __init__(self, stream: trio.abc.Stream, receive: Receive, send: Send, *, peer: Endpoint) -> None:
+    def __init__(self, stream: trio.abc.Stream, receive: Receive, send: Send, *, endpoint: Endpoint) -> None:
         self._stream = stream
         self._receive = receive
         self._send = send
-        self._peer = peer
+        self._endpoint = endpoint
         self._frames = Connection(ConnectionType.CLIENT)
         self._sender = FrameSender(self._frames, stream.send_all)
         self._assembler = MessageAssembler(MAX_MESSAGE)
@@ -135,7 +135,9 @@ class WebSocketRelay:
             self._failure = self._failure or error
         except trio.BrokenResourceError as error:
             if not self._client_has_closed:
-                self._failure = self._failure or self._peer.upstream_error(f"broke the WebSocket: {reason_of(error)}")
+                self._failure = self._failure or self._endpoint.upstream_error(
+                    f"broke the WebSocket: {reason_of(error)}"
+                )
         both.cancel()
 
     async def _to_upstream(self) -> None:
@@ -161,23 +163,23 @@ class WebSocketRelay:
             elif self._client_has_closed:
                 return None
             else:
-                raise self._peer.upstream_error("broke the WebSocket off without closing it")
+                raise self._endpoint.upstream_error("closed the connection of the WebSocket without a close frame")
 
     async def _receive_bytes(self) -> bytes:
-        timeout = self._peer.idle_timeout
+        timeout = self._endpoint.idle_timeout
         for attempt in (1, 2):
             with trio.move_on_after(timeout / 2):
                 return bytes(await self._stream.receive_some(WINDOW))
             if attempt == 1:
                 await self._write(Ping())
-        raise self._peer.timeout_error("idle", "said nothing over the WebSocket, nor answered a ping,", timeout)
+        raise self._endpoint.timeout_error("idle", "sent nothing over the WebSocket and did not answer a ping", timeout)
 
     async def _write(self, event: Event) -> None:
-        timeout = self._peer.idle_timeout
+        timeout = self._endpoint.idle_timeout
         with trio.move_on_after(timeout):
             await self._sender.send(event)
             return
-        raise self._peer.timeout_error("idle", "took nothing more over the WebSocket", timeout)
+        raise self._endpoint.timeout_error("idle", "accepted no more bytes of the WebSocket", timeout)
 
     async def _collect(self, event: TextMessage | BytesMessage) -> bool:
         """Add a piece to its message, and send the message when it is complete. False if the message is too large."""
@@ -197,7 +199,7 @@ class WebSocketRelay:
         was_a_frame = self._frames.state is ConnectionState.REMOTE_CLOSING
         await self._write(event.response() if was_a_frame else close_event(event.code, event.reason))
         if not was_a_frame:  # wsproto makes this event when it cannot parse on
-            raise self._peer.upstream_error(f"sent what is no WebSocket frame: {event.reason}")
+            raise self._endpoint.upstream_error(f"sent an invalid WebSocket frame: {event.reason}")
         await self._close_client(event.code, event.reason)
 
     async def _close_client(self, code: int, reason: str | None) -> None:

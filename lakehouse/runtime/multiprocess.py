@@ -1,8 +1,8 @@
-"""The service in several processes: this one binds, opens what all of them share, and supervises the workers.
+"""The service in several processes: the parent binds, opens the shared resources, and supervises the workers.
 
-The parent binds once and hands the descriptors down, so a connection waits in one shared backlog while workers start
-or are replaced; with SO_REUSEPORT a closing worker would reset the connections in its private queue. Hypercorn's own
-workers do not drain (the first to finish stops the others, https://github.com/pgjones/hypercorn) and a crashed one
+The parent binds once and its workers inherit the descriptors, so a connection waits in one shared backlog while workers
+start or are replaced; with SO_REUSEPORT a closing worker would reset the connections in its private queue. Hypercorn's
+own workers do not drain (the first to finish stops the others, https://github.com/pgjones/hypercorn) and a crashed one
 ends the service with status 0.
 """
 
@@ -67,13 +67,13 @@ async def serve_multiprocess(
             await nursery.start(run)
             task_status.started(service)
             await service.stopping.wait()
-            for sock in sockets:  # the last worker to close its own refuses whoever comes now
+            for sock in sockets:  # once the last worker has closed its own, new connections are refused
                 sock.close()
     return clean
 
 
 def _slot(worker: WorkerConfig) -> Slot:
-    """A worker's place: it has our environment, with the providers' keys, and drains when this process is gone."""
+    """A worker's slot: the worker has this process's environment, with the providers' keys, and drains if it ends."""
     spec = ChildSpec(
         name=f"worker {worker.index}",
         target=TARGET,

@@ -1,7 +1,7 @@
-"""What is opened once for a service, however many workers it has: by the supervisor, which shares it with each worker.
+"""Resources that are opened once for a service, however many workers it has: the supervisor shares them.
 
-With one process, that process opens a resource. With several, the supervisor opens it, makes it reachable in the
-workers' private directory and hands each worker its description; a worker joins it. Its users do not know which.
+With one process, that process opens a resource. With several, the supervisor opens it, publishes it in the workers'
+private directory and passes its description to each worker, which attaches to it. Its users see no difference.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ class Resource(Protocol[T]):
     name: ClassVar[str]
 
     def is_configured(self, config: Config) -> bool:
-        """Whether the configuration asks for it."""
+        """Whether the configuration has it."""
 
     def open(self, config: Config) -> AbstractAsyncContextManager[T]:
         """Open it in this process, for as long as the block runs."""
 
-    def share(self, opened: T, directory: Path) -> AbstractAsyncContextManager[object]:
-        """Let workers join it through the directory for as long as the block runs; its description, for JSON."""
+    def publish(self, opened: T, directory: Path) -> AbstractAsyncContextManager[object]:
+        """Make it reachable for workers through the directory while the block runs; yields a description (JSON)."""
 
-    def join(self, description: msgspec.Raw, directory: Path) -> AbstractAsyncContextManager[T]:
-        """Join it in a worker, for as long as the block runs."""
+    def attach(self, description: msgspec.Raw, directory: Path) -> AbstractAsyncContextManager[T]:
+        """Reach it from a worker, for as long as the block runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,24 +49,24 @@ class SharedResources:
 
 @asynccontextmanager
 async def share_resources(config: Config, directory: Path) -> AsyncIterator[SharedResources]:
-    """Open and share everything that the configuration asks for; closed with the block, the last one first."""
+    """Open and publish every configured resource; closed with the block, the last one first."""
     async with AsyncExitStack() as stack:
         descriptions = {}
         for resource in RESOURCES:
             if resource.is_configured(config):
                 opened = await stack.enter_async_context(resource.open(config))
-                described = await stack.enter_async_context(resource.share(opened, directory))
-                descriptions[resource.name] = msgspec.Raw(msgspec.json.encode(described))
+                description = await stack.enter_async_context(resource.publish(opened, directory))
+                descriptions[resource.name] = msgspec.Raw(msgspec.json.encode(description))
         yield SharedResources(descriptions=descriptions, directory=directory)
 
 
 @asynccontextmanager
-async def obtain(resource: Resource[T], config: Config, shared: SharedResources) -> AsyncIterator[T | None]:
-    """A resource for as long as the block runs: the supervisor's, or our own, or None if it is not configured."""
-    described = shared.descriptions.get(resource.name)
-    if described is not None:
-        async with resource.join(described, shared.directory) as joined:
-            yield joined
+async def open_resource(resource: Resource[T], config: Config, shared: SharedResources) -> AsyncIterator[T | None]:
+    """A resource for as long as the block runs: the supervisor's, one opened here, or None if it is not configured."""
+    description = shared.descriptions.get(resource.name)
+    if description is not None:
+        async with resource.attach(description, shared.directory) as attached:
+            yield attached
     elif resource.is_configured(config):
         async with resource.open(config) as opened:
             yield opened
@@ -93,12 +93,12 @@ class _Description(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LocalModel:
-    """The embedded model. Workers speak to its port, and learn over a Unix socket when it is served."""
+    """The embedded model. Workers send requests to its port; a Unix socket reports to them whether it is ready."""
 
     name: ClassVar[str] = "local_model"
 
     def is_configured(self, config: Config) -> bool:
-        """See `Resource`."""
+        """Whether the configuration names an embedded model."""
         return config.chatd.local.configured
 
     def open(self, config: Config) -> AbstractAsyncContextManager[LocalServer]:
@@ -106,17 +106,17 @@ class LocalModel:
         return open_local_server(config.chatd.local)
 
     @asynccontextmanager
-    async def share(self, opened: LocalServer, directory: Path) -> AsyncIterator[_Description]:
-        """See `Resource`."""
-        assert opened.readiness is not None  # noqa: S101 - it is our own engine's
+    async def publish(self, opened: LocalServer, directory: Path) -> AsyncIterator[_Description]:
+        """Publish the readiness on a Unix socket in the directory; yields address, key and model."""
+        assert opened.readiness is not None  # noqa: S101 - `open_local_server` sets it
         async with publish_readiness(opened.readiness, directory / SOCKET):
             yield _Description(base_url=opened.base_url, api_key=opened.api_key, model=opened.model)
 
     @asynccontextmanager
-    async def join(self, description: msgspec.Raw, directory: Path) -> AsyncIterator[LocalServer]:
-        """See `Resource`. Raises OSError if the supervisor is gone."""
-        described = msgspec.json.decode(description, type=_Description)
-        server = LocalServer(base_url=described.base_url, api_key=described.api_key, model=described.model)
+    async def attach(self, description: msgspec.Raw, directory: Path) -> AsyncIterator[LocalServer]:
+        """The server at the described address. Raises OSError if the supervisor has ended."""
+        decoded = msgspec.json.decode(description, type=_Description)
+        server = LocalServer(base_url=decoded.base_url, api_key=decoded.api_key, model=decoded.model)
         async with follow_readiness(directory / SOCKET) as readiness:
             yield replace(server, readiness=readiness)
 

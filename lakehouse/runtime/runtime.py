@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -25,7 +26,7 @@ from lakehouse.runtime.console.endpoints import ObservabilityEndpoints, SignInPa
 from lakehouse.runtime.graceful_shutdown import abort_remaining, drain_check
 from lakehouse.runtime.health import HealthEndpoints, HealthRegistry
 from lakehouse.runtime.preflight import Preflight
-from lakehouse.runtime.resources import LOCAL_MODEL, SharedResources, obtain
+from lakehouse.runtime.resources import LOCAL_MODEL, SharedResources, open_resource
 from lakehouse.runtime.tracing import trace_requests
 from lakehouse.server.server_state import Mark
 from lakehouse.telemetry.log import Log
@@ -107,7 +108,7 @@ async def open_runtime(
     slot = WorkerSlot() if slot is None else slot
     reactor = Reactor()
     async with (
-        obtain(LOCAL_MODEL, config, slot.resources) as local,
+        open_resource(LOCAL_MODEL, config, slot.resources) as local,
         open_service_dispatcher(config, env=env, local=local, reactor=reactor) as dispatcher,
         trio.open_nursery() as nursery,
     ):
@@ -116,19 +117,11 @@ async def open_runtime(
         sources = GaugeSources(
             pools=lambda: (*gateway.upstreams.values(), *dispatcher.pools), circuits=dispatcher.open_circuits
         )
-        telemetry = Telemetry(
-            _label_values(config, dispatcher, gateway),
-            sources,
-            log=log or Log(config.observe.log),
-            traces=open_traces(config.observe),
-            directory=slot.directory,
-            worker=slot.index,
-        )
+        telemetry = _open_telemetry(config, dispatcher, gateway, sources, log, slot)
         await nursery.start(telemetry.run)
         try:
-            yield _build_apps(
-                config, checked, dispatcher, gateway, telemetry, sources, views=views, find_view=find_view
-            )
+            parts = (dispatcher, gateway, telemetry, sources)
+            yield _build_runtime(config, checked, *parts, views=views, find_view=find_view)
         finally:
             gateway.close()
             nursery.cancel_scope.cancel()
@@ -143,7 +136,25 @@ def _label_values(config: Config, dispatcher: ServiceDispatcher, gateway: Gatewa
     )
 
 
-def _build_apps(
+def _open_telemetry(
+    config: Config,
+    dispatcher: ServiceDispatcher,
+    gateway: Gateway,
+    sources: GaugeSources,
+    log: Log | None,
+    slot: WorkerSlot,
+) -> Telemetry:
+    return Telemetry(
+        _label_values(config, dispatcher, gateway),
+        sources,
+        log=log or Log(config.observe.log),
+        traces=open_traces(config.observe),
+        directory=slot.directory,
+        worker=slot.index,
+    )
+
+
+def _build_runtime(
     config: Config,
     checked: Preflight,
     dispatcher: ServiceDispatcher,
@@ -158,36 +169,46 @@ def _build_apps(
     checks = HealthRegistry()
     checks.register("drain", drain_check(stopping))
     health, console = HealthEndpoints(checks), ObservabilityEndpoints(telemetry)
+    main = main_mounts(dispatcher, gateway, health=health, console=console, config=config, views=views)
+    routers = Router(main, find_view=find_view), Router(legacy_mounts(dispatcher, health=health, config=config))
     origins = Origins(config.auth.origins)
-    main = Router(
-        main_mounts(dispatcher, gateway, health=health, console=console, config=config, views=views),
-        find_view=find_view,
+    wrap = partial(
+        _add_middleware, config=config, checked=checked, telemetry=telemetry, sources=sources, origins=origins
     )
-    legacy = Router(legacy_mounts(dispatcher, health=health, config=config))
-
-    def wrap(router: Router, ask_token: SignIn | None = None) -> RequestLifetimeMiddleware:
-        guarded = AuthMiddleware(
-            router,
-            tokens=checked.tokens,
-            allow=config.auth.allow,
-            trusted=config.gateway.trusted_proxies,
-            origins=origins,
-            sign_in=ask_token,
-        )
-        return RequestLifetimeMiddleware(
-            trace_requests(guarded, telemetry.traces),
-            active_requests=sources.active_requests,
-            on_end=telemetry.on_end,
-            render_error=error_response,
-        )
-
     return Runtime(
         dispatcher=dispatcher,
         gateway=gateway,
         sources=sources,
         stopping=stopping,
         health=checks,
-        routers=(main, legacy),
-        lifetimes=(wrap(main, SignInPage()), wrap(legacy)),
+        routers=routers,
+        lifetimes=(wrap(routers[0], SignInPage()), wrap(routers[1])),
         origins=origins,
+    )
+
+
+def _add_middleware(
+    router: Router,
+    sign_in: SignIn | None = None,
+    *,
+    config: Config,
+    checked: Preflight,
+    telemetry: Telemetry,
+    sources: GaugeSources,
+    origins: Origins,
+) -> RequestLifetimeMiddleware:
+    """The router inside of authentication, traces and the requests' lifetime; CORS is added around that."""
+    guarded = AuthMiddleware(
+        router,
+        tokens=checked.tokens,
+        allow=config.auth.allow,
+        trusted=config.gateway.trusted_proxies,
+        origins=origins,
+        sign_in=sign_in,
+    )
+    return RequestLifetimeMiddleware(
+        trace_requests(guarded, telemetry.traces),
+        active_requests=sources.active_requests,
+        on_end=telemetry.on_end,
+        render_error=error_response,
     )

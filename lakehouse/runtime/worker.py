@@ -1,7 +1,7 @@
-"""One worker of several: a child of `multiprocess`, which tells it what to serve.
+"""One worker of several: a child process of `multiprocess`, from which it gets its `WorkerConfig`.
 
-It drains on SIGTERM, and when its standard input ends, which means that its parent is gone. SIGINT is the parent's
-business: a terminal sends it to both.
+It drains on SIGTERM, and when its standard input ends, which means that its parent is gone. SIGINT is left to the
+parent: a terminal sends it to both.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def run(startup: Startup) -> None:
 
 
 async def run_worker(worker: WorkerConfig, log: Log, report_ready: Callable[[], None]) -> bool:
-    """Serve; drain on SIGTERM or at the end of standard input. Reports that it is ready when it can be told to stop.
+    """Serve; drain on SIGTERM or at the end of standard input. Returns whether the parent is gone.
 
-    Whether the parent is gone.
+    `report_ready` is called once connections are accepted and both of these are handled.
     """
     orphaned = trio.Event()
     with trio.open_signal_receiver(SIGTERM) as signals:

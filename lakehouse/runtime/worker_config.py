@@ -1,4 +1,4 @@
-"""What a worker is told by its supervisor, as JSON."""
+"""The configuration of one worker, which its supervisor sends to it as JSON."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class WorkerConfig:
     resources: SharedResources
 
     def encode(self) -> bytes:
-        """For the worker's start order."""
+        """As JSON, for the settings of the worker's process."""
         document = _Document(
             config=msgspec.Raw(encode_config(self.config)),
             descriptors=self.descriptors,

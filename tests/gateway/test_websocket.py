@@ -201,7 +201,7 @@ async def test_what_crosses_the_clients_close_goes_nowhere() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer)
         with trio.fail_after(1):
-            await WebSocketRelay(ours, receive, send, peer=PEER).run()
+            await WebSocketRelay(ours, receive, send, endpoint=PEER).run()
     assert told == []
 
 

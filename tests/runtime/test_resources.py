@@ -12,7 +12,7 @@ import pytest
 
 from lakehouse.config import Config, parse_config
 from lakehouse.runtime import resources
-from lakehouse.runtime.resources import SharedResources, obtain, share_resources
+from lakehouse.runtime.resources import SharedResources, open_resource, share_resources
 from lakehouse.runtime.worker_config import WorkerConfig
 
 
@@ -34,13 +34,13 @@ class Well:
         self.events.append("closed")
 
     @asynccontextmanager
-    async def share(self, opened: str, directory: Path) -> AsyncIterator[dict[str, str]]:
+    async def publish(self, opened: str, directory: Path) -> AsyncIterator[dict[str, str]]:
         (directory / "bucket").write_text(opened)
         yield {"file": "bucket"}
         (directory / "bucket").unlink()
 
     @asynccontextmanager
-    async def join(self, description: msgspec.Raw, directory: Path) -> AsyncIterator[str]:
+    async def attach(self, description: msgspec.Raw, directory: Path) -> AsyncIterator[str]:
         file = directory / msgspec.json.decode(description, type=dict[str, str])["file"]
         self.events.append("joined")
         yield file.read_text()
@@ -59,14 +59,14 @@ def config(**models: list[str]) -> Config:
 
 
 async def test_without_a_supervisor_a_process_opens_its_own(well: Well) -> None:
-    async with obtain(well, config(well=["spring"]), SharedResources()) as water:
+    async with open_resource(well, config(well=["spring"]), SharedResources()) as water:
         assert water == "water of spring"
         assert well.events == ["opened"]
     assert well.events == ["opened", "closed"]
 
 
 async def test_what_is_not_configured_is_not_there(well: Well, tmp_path: Path) -> None:
-    async with share_resources(config(), tmp_path) as shared, obtain(well, config(), shared) as water:
+    async with share_resources(config(), tmp_path) as shared, open_resource(well, config(), shared) as water:
         assert water is None
         assert dict(shared.descriptions) == {}
     assert well.events == []
@@ -79,7 +79,7 @@ async def test_workers_join_what_their_supervisor_opened_once(well: Well, tmp_pa
             told = WorkerConfig(config=settings, descriptors=(3, 4), index=1, resources=shared)
             worker = WorkerConfig.decode(told.encode())
             assert (worker.config, worker.descriptors, worker.index) == (settings, (3, 4), 1)
-            async with obtain(well, worker.config, worker.resources) as water:
+            async with open_resource(well, worker.config, worker.resources) as water:
                 assert water == "water of spring"
     assert well.events == ["opened", "joined", "left", "joined", "left", "closed"]
     assert list(tmp_path.iterdir()) == []

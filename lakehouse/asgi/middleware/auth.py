@@ -17,7 +17,7 @@ HEALTH_PATHS = (b"/healthz", b"/readyz")
 """Open to every network and without a token: a load balancer calls them from where it stands."""
 
 SignIn = Callable[[Scope, Send], Awaitable[bool]]
-"""Answers a request without a valid token, in place of a 401. Returns false when it has not answered."""
+"""Sends a response to a request without a valid token, in place of the 401. Returns false if it has sent none."""
 
 
 class AuthMiddleware:
@@ -81,7 +81,7 @@ class AuthMiddleware:
             raise ErrUnauthorized("a bearer token is needed: send one `Authorization: Bearer TOKEN`")
         principal = self._tokens.identify(presented[0])
         if principal is None:
-            raise ErrUnauthorized("the bearer token is not one of ours")
+            raise ErrUnauthorized("the bearer token is not valid for this service")
         if (request := request_scope.find(scope)) is not None:
             request.context.identify(principal)
 

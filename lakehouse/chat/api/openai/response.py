@@ -48,7 +48,25 @@ _encode = msgspec.json.Encoder().encode
 
 
 def make_completion(answer: Answer) -> Completion:
-    """A complete answer. `content` is null only if a refusal, tool calls, audio or images replace it."""
+    """A complete answer."""
+    return Completion(
+        id=make_id(),
+        created=int(time.time()),
+        model=answer.model,
+        provider=answer.provider,
+        choices=(make_choice(answer),),
+        usage=make_usage(answer),
+        attempts=answer.attempts,
+        service_tier=answer.service_tier,
+        system_fingerprint=answer.system_fingerprint,
+        moderation=answer.moderation,
+        citations=answer.citations,
+        search_results=answer.search_results,
+    )
+
+
+def make_choice(answer: Answer) -> AnswerChoice:
+    """The only choice of an answer. `content` is null only if a refusal, tool calls, audio or images replace it."""
     refused = answer.refusal or ""
     content = answer.content.removesuffix(refused)
     instead = answer.tool_calls or refused or answer.audio or answer.images
@@ -62,24 +80,10 @@ def make_completion(answer: Answer) -> Completion:
         images=answer.images,
         audio=answer.audio,
     )
-    choice = AnswerChoice(
+    return AnswerChoice(
         message=message,
         logprobs=answer.logprobs or None,
         finish_reason=_convert_reason(answer.finish_reason, refused=bool(refused)),
-    )
-    return Completion(
-        id=make_id(),
-        created=int(time.time()),
-        model=answer.model,
-        provider=answer.provider,
-        choices=(choice,),
-        usage=make_usage(answer),
-        attempts=answer.attempts,
-        service_tier=answer.service_tier,
-        system_fingerprint=answer.system_fingerprint,
-        moderation=answer.moderation,
-        citations=answer.citations,
-        search_results=answer.search_results,
     )
 
 
@@ -90,7 +94,7 @@ def _convert_reason(reason: FinishReason, *, refused: bool) -> FinishReason:
 
 
 def make_id() -> str:
-    """A name for one answer, like no other."""
+    """A new, unique id for one answer."""
     return f"chatcmpl-{secrets.token_hex(14)}"
 
 

@@ -1,4 +1,4 @@
-"""What the children of these tests do. Each function is a target: it runs in a child process."""
+"""The targets of these tests. Each function runs in a child process."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from lakehouse.process.spec import SandboxReport
 
 
 def sleep_forever() -> None:
-    """Until a signal ends this process."""
+    """Sleep until a signal ends this process."""
     threading.Event().wait()
 
 
 def ready(startup: Startup) -> None:
-    """Say that it serves, with what the parent may want to know, and stay."""
+    """Report readiness with facts for the parent, and keep running."""
     startup.report_ready({"environment": dict(os.environ), "settings": msgspec.json.decode(startup.settings)})
     sleep_forever()
 
@@ -44,12 +44,12 @@ def hang(startup: Startup) -> None:
 
 
 def refuse(startup: Startup) -> None:
-    """Say why it does not serve."""
+    """Report a failure of the start."""
     startup.report_failure("the disk is full")
 
 
 def crash(_: Startup) -> None:
-    """End before it is ready, with a reason in its log."""
+    """Exit before it is ready, with a reason in the log."""
     print("cannot open the thing", file=sys.stderr, flush=True)
     os._exit(3)
 
@@ -65,7 +65,7 @@ def defect_in_a_group(_: Startup) -> None:
 
 
 def drains(startup: Startup) -> None:
-    """Leave with the status of its settings on SIGTERM, or with 9 at the end of standard input."""
+    """Exit with the status of the settings on SIGTERM, or with 9 at the end of standard input."""
     status = int(startup.settings)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(status))
     startup.report_ready()
@@ -75,20 +75,20 @@ def drains(startup: Startup) -> None:
 
 
 def dies_when_ready(startup: Startup) -> None:
-    """End as soon as it has said that it serves."""
+    """Exit right after the report of readiness."""
     startup.report_ready()
     os._exit(7)
 
 
 def forks(startup: Startup) -> None:
-    """Start a process of its own and tell its number."""
+    """Start a process and report its id."""
     inner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     startup.report_ready(inner.pid)
     sleep_forever()
 
 
 def attempt(action: Callable[[], object]) -> str:
-    """What came of it: "ok" or the error's name."""
+    """Return the outcome of a call: "ok" or the name of the error."""
     try:
         action()
     except (OSError, MemoryError) as error:
@@ -109,7 +109,7 @@ def _ring() -> None:
 
 
 def tries(startup: Startup) -> None:
-    """Try what a sandbox may deny, and report what came of it."""
+    """Try operations that a sandbox may deny, and report the outcomes."""
     paths = msgspec.json.decode(startup.settings, type=dict[str, str])
     readable, writable, secret = (Path(paths[name]) for name in ("readable", "writable", "secret"))
     facts = {
@@ -135,7 +135,7 @@ def tries(startup: Startup) -> None:
 
 
 def measures(startup: Startup) -> None:
-    """Try to go over every limit."""
+    """Try to exceed every limit."""
     file = Path(msgspec.json.decode(startup.settings, type=str))
 
     def open_many() -> None:
@@ -171,7 +171,7 @@ def unprotected(startup: Startup) -> None:
 
 
 def answer(call: Call, stopped: threading.Event) -> bytes:
-    """What is asked for: a word, and an argument."""
+    """Handle a request: a word, and an argument."""
     word, _, rest = call.payload.partition(b" ")
     match word:
         case b"echo":

@@ -31,7 +31,7 @@ async def failure(spec: ChildSpec) -> str:
     return str(caught.value)
 
 
-async def test_it_serves_with_its_settings_and_no_environment_but_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_gets_its_settings_and_only_the_selected_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENROUTER_API_KEY", "secret")
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
@@ -60,7 +60,7 @@ async def test_it_serves_with_its_settings_and_no_environment_but_its_own(monkey
         ("absent", "the child did not start: AttributeError: module 'tests.process.targets' has no attribute 'absent'"),
     ],
 )
-async def test_why_it_does_not_start(target: str, sentence: str) -> None:
+async def test_the_error_of_a_failed_start_has_the_reason(target: str, sentence: str) -> None:
     assert await failure(child_spec(target)) == sentence
 
 
@@ -70,12 +70,12 @@ async def test_a_start_has_a_limit() -> None:
 
 
 @pytest.mark.parametrize("written", ["hello\\n", "\\xff\\xfe\\n", '{"ready": "perhaps"}\\n', "[]\\n"])
-async def test_garbage_is_no_ready_line(written: str) -> None:
+async def test_invalid_output_fails_the_start(written: str) -> None:
     source = f"import os, time; os.write(1, {written!r}.encode('latin-1').decode('unicode_escape').encode('latin-1')); time.sleep(99)"
     assert "the child did not start: it wrote no ready line but b'" in await failure(program_spec(source))
 
 
-async def test_a_flood_in_the_place_of_the_ready_line_is_cut_off() -> None:
+async def test_an_endless_ready_message_is_limited() -> None:
     source = "import os\nwhile True: os.write(1, bytes(65536))"
     assert "it wrote no ready line but b'\\x00" in await failure(program_spec(source))
 
@@ -86,7 +86,7 @@ async def test_a_program_that_cannot_be_executed_raises_and_leaves_nothing() -> 
             pytest.fail("it started")
 
 
-async def test_a_killed_child_is_told_from_one_that_left() -> None:
+async def test_the_exit_description_distinguishes_signals_from_statuses() -> None:
     with assert_nothing_left():
         async with open_child(child_spec("ready")) as child:
             await child.wait_ready()
@@ -99,7 +99,7 @@ async def test_a_killed_child_is_told_from_one_that_left() -> None:
             assert await child.describe_exit() == "exited with status 7"
 
 
-async def test_one_that_drains_is_asked_and_one_that_does_not_is_killed() -> None:
+async def test_a_child_that_ignores_sigterm_is_killed() -> None:
     with assert_nothing_left():
         async with open_child(child_spec("drains", 4, blocked_signals=())) as child:
             await child.wait_ready()
@@ -115,7 +115,7 @@ async def test_one_that_drains_is_asked_and_one_that_does_not_is_killed() -> Non
         assert child.returncode == -signal.SIGKILL
 
 
-async def test_with_it_goes_what_it_started_itself() -> None:
+async def test_processes_started_by_a_child_are_killed_with_it() -> None:
     with assert_nothing_left():
         async with open_child(child_spec("forks")) as child:
             inner = int((await child.wait_ready()).facts)
@@ -129,7 +129,7 @@ async def test_with_it_goes_what_it_started_itself() -> None:
 
 
 @pytest.mark.parametrize("cancel_after", [0, 0.001, 0.01, 0.05, 0.1, 0.2])
-async def test_cancelled_during_its_start_it_leaves_nothing(cancel_after: float) -> None:
+async def test_a_cancelled_start_leaves_nothing(cancel_after: float) -> None:
     with assert_nothing_left():
         with trio.move_on_after(cancel_after):
             async with open_child(child_spec("silent")) as child:
@@ -138,7 +138,7 @@ async def test_cancelled_during_its_start_it_leaves_nothing(cancel_after: float)
             await child.wait_ready()
 
 
-async def test_what_the_block_raises_leaves_it_as_it_is() -> None:
+async def test_an_error_of_the_block_is_raised_without_a_group() -> None:
     with assert_nothing_left(), pytest.raises(ZeroDivisionError):
         async with open_child(child_spec("ready")) as child:
             await child.wait_ready()
@@ -164,7 +164,7 @@ trio.run(main)
 
 
 @pytest.mark.parametrize("arguments", [("ready", "kill"), ("ready", "kill", "fork"), ("drains", "drain")])
-async def test_it_does_not_outlive_a_parent_that_was_killed(arguments: tuple[str, ...]) -> None:
+async def test_a_child_ends_when_its_parent_is_killed(arguments: tuple[str, ...]) -> None:
     command = [sys.executable, "-c", PARENT, *arguments]
     process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
     assert process.stdout is not None
@@ -185,7 +185,7 @@ async def test_it_does_not_outlive_a_parent_that_was_killed(arguments: tuple[str
 
 
 @pytest.mark.parametrize("order", [b"", b'{"parent": 1'])
-async def test_without_a_whole_order_the_process_ends(order: bytes) -> None:
+async def test_an_incomplete_start_message_ends_the_process(order: bytes) -> None:
     """Its parent was killed before it had written one."""
     command = [sys.executable, *launch.PROGRAM]
     done = await trio.run_process(command, stdin=order, capture_stdout=True, check=False)

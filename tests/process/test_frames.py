@@ -34,7 +34,7 @@ def test_an_unknown_kind_is_no_frame(kind: int) -> None:
         list(FrameDecoder().feed(HEADER.pack(0, kind, 1)))
 
 
-def test_a_frame_has_a_limit_that_its_header_is_judged_by() -> None:
+def test_a_frame_over_the_limit_is_rejected_by_its_header() -> None:
     decoder = FrameDecoder(max_frame=100)
     assert list(decoder.feed(encode([Frame(FrameKind.ITEM, 1, bytes(100))]))) == [Frame(FrameKind.ITEM, 1, bytes(100))]
     with pytest.raises(FrameError, match="a frame of 101 bytes is larger than the 100 that are allowed"):

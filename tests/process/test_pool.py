@@ -125,7 +125,7 @@ async def test_a_killed_child_fails_its_own_call_alone() -> None:
         await wait_until(lambda: pool.started == 3)  # it was kept at two
 
 
-async def test_an_idle_child_that_died_costs_nobody_a_call() -> None:
+async def test_an_idle_child_that_exited_fails_no_call() -> None:
     async with pool_of() as pool:
         for _ in range(5):
             os.kill(pid := await pid_of(pool), signal.SIGKILL)
@@ -148,7 +148,7 @@ async def test_a_cancelled_call_that_can_be_interrupted_leaves_its_child_for_the
 
 
 @pytest.mark.parametrize("reset_timeout", [0, 0.05])
-async def test_one_that_cannot_is_killed_and_its_processor_is_idle_within_a_tenth_of_a_second(
+async def test_a_cancelled_call_that_cannot_be_interrupted_is_killed_within_a_tenth_of_a_second(
     reset_timeout: float,
 ) -> None:
     async with pool_of(reset_timeout=reset_timeout) as pool:
@@ -238,7 +238,7 @@ async def test_children_that_do_not_start_fail_the_calls_that_wait_and_are_tried
 
 
 @pytest.mark.parametrize("cancel_after", [0, 0.001, 0.01, 0.03, 0.06, 0.1, 0.2])
-async def test_cancelled_while_it_opens_it_leaves_nothing(cancel_after: float) -> None:
+async def test_a_cancelled_opening_leaves_no_child(cancel_after: float) -> None:
     with assert_nothing_left(), trio.move_on_after(cancel_after):
         async with (
             open_pool(child_spec("answers"), PoolPolicy(size=3, prestart=3)) as pool,
@@ -248,13 +248,13 @@ async def test_cancelled_while_it_opens_it_leaves_nothing(cancel_after: float) -
                 nursery.start_soon(pool.call, b"wait")
 
 
-async def test_a_pool_that_cannot_start_says_so_by_itself() -> None:
+async def test_a_pool_whose_children_do_not_start_raises_when_opened() -> None:
     with assert_nothing_left(), pytest.raises(PoolUnavailable, match="the disk is full"):
         async with open_pool(child_spec("refuse"), PoolPolicy(size=1, prestart=1)):
             pytest.fail("it started")
 
 
-async def test_what_of_its_sandbox_is_not_in_force_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_restriction_that_is_not_in_force_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     policy = PoolPolicy(size=2, prestart=2, max_calls=1)
     with assert_nothing_left():
         async with open_pool(child_spec("unprotected"), policy) as pool:
@@ -308,7 +308,7 @@ class CancelAt(trio.abc.Instrument):
 
 
 @pytest.mark.parametrize("request_", [b"echo x", b"count 40", b"echo " + bytes(400_000), b"wait"])
-async def test_cancelled_at_any_step_the_pool_serves_on(request_: bytes) -> None:
+async def test_a_pool_serves_after_a_cancellation_at_any_step(request_: bytes) -> None:
     """The call is cancelled at its first scheduler step, at its second, and so on until it ends by itself."""
     async with pool_of(2, prestart=1) as pool:
         for step in range(1, 60):
@@ -347,6 +347,6 @@ async def test_many_callers_that_come_and_go_lose_no_child() -> None:
 
 
 @pytest.mark.parametrize("options", [{"size": 0}, {"size": 1, "prestart": 2}, {"size": 1, "max_waiting": -1}])
-def test_a_policy_that_cannot_be_kept_is_refused(options: dict[str, Any]) -> None:
+def test_an_inconsistent_policy_raises(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="a pool has at least one child"):
         PoolPolicy(**options)

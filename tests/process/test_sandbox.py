@@ -105,7 +105,7 @@ def test_what_cannot_be_enforced_is_reported(monkeypatch: pytest.MonkeyPatch) ->
         apply_sandbox(Sandbox(restrict_files=True, required=True))
 
 
-def test_a_kernel_without_landlock_is_told_from_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_without_landlock_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landlock, "abi_version", lambda: 0)
     with pytest.raises(OSError, match="the kernel has no Landlock"):
         landlock.restrict((), (), network=True)
@@ -115,7 +115,7 @@ def test_a_kernel_without_landlock_is_told_from_a_failure(monkeypatch: pytest.Mo
     ("version", "last"),
     [(1, "MAKE_SYM"), (2, "REFER"), (3, "TRUNCATE"), (4, "TRUNCATE"), (5, "IOCTL_DEV"), (9, "IOCTL_DEV")],
 )
-def test_each_version_of_landlock_is_asked_for_what_it_knows(version: int, last: str) -> None:
+def test_each_version_of_landlock_handles_the_accesses_it_supports(version: int, last: str) -> None:
     handled = landlock._handled_accesses(version)
     assert handled == sum(int(access) for access in landlock.Access if access <= landlock.Access[last])
 
@@ -134,7 +134,7 @@ async def test_limits_hold(tmp_path: Path) -> None:
             assert await child.wait_exit() in (-signal.SIGXCPU, -signal.SIGKILL)
 
 
-def test_a_limit_is_never_above_the_one_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_never_exceeds_the_present_hard_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[int, tuple[int, int]] = {}
     monkeypatch.setattr(rlimits.resource, "getrlimit", lambda _: (50, 100))
     monkeypatch.setattr(rlimits.resource, "setrlimit", lambda which, pair: given.update({which: pair}))
@@ -144,7 +144,7 @@ def test_a_limit_is_never_above_the_one_that_is_there(monkeypatch: pytest.Monkey
     assert given[rlimits.resource.RLIMIT_CPU] == (100, 100)
 
 
-async def test_where_there_is_no_filter_a_namespace_has_no_interfaces() -> None:
+async def test_without_seccomp_the_network_namespace_has_no_interfaces() -> None:
     source = """if True:
         from lakehouse.process.sandboxing import sandbox
         try:

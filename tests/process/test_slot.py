@@ -1,4 +1,4 @@
-"""One place under supervision, in virtual time: its children here are no processes."""
+"""A slot in virtual time, with fake children in place of processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ POLICY = RestartPolicy(initial_delay=0.25, max_delay=30.0, stable_after=60.0, st
 
 
 class FakeChild:
-    """A child that fails to start, or serves for so many seconds."""
+    """A fake child that fails to start, or serves for a number of seconds."""
 
     def __init__(self, life: float | str, status: int) -> None:
         self.life = life
@@ -59,7 +59,7 @@ class FakeChild:
 
 
 class Script:
-    """Opens one fake child after the other, and notes when."""
+    """Opens fake children one after the other, and records the times."""
 
     def __init__(self, *lives: float | str | OSError) -> None:
         self.lives = list(lives)
@@ -80,11 +80,11 @@ class Script:
             self.open -= 1
 
     def pauses(self) -> list[float]:
-        """Between one start and the next."""
+        """The seconds between consecutive starts."""
         return [round(later - earlier, 6) for earlier, later in zip(self.starts, self.starts[1:], strict=False)]
 
 
-async def test_each_end_is_met_with_a_longer_delay_until_a_child_is_stable(
+async def test_delays_grow_until_a_child_is_stable(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     script = Script(0.0, 0.0, "no", OSError(11, "no more processes"), 100.0, 0.0)
@@ -115,7 +115,7 @@ async def test_a_child_that_is_ready_has_to_pass_its_check(autojump_clock: trio.
         await slot.run()
 
 
-async def test_a_drain_ends_the_child_and_the_place(
+async def test_a_drain_ends_the_child_and_the_slot(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     script = Script(1000.0)
@@ -164,7 +164,7 @@ async def test_cancelled_at_any_stage_nothing_is_left(moment: float, autojump_cl
 
 
 class Listener:
-    """Notes what it is told, and when."""
+    """Records its calls with their times."""
 
     def __init__(self) -> None:
         self.told: list[tuple[float, str]] = []
@@ -179,7 +179,7 @@ class Listener:
         self.told.append((trio.current_time(), f"{failures}: {delay:g} s"))
 
 
-async def test_a_listener_is_told_at_once(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_listener_is_called_at_once(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
     listener = Listener()
     slot = Slot(SPEC, restart=POLICY, open_child=Script(5.0, "no", 100.0).open_child, listener=listener)
     await nursery.start(slot.run)
@@ -204,7 +204,7 @@ async def test_the_log_says_how_it_ended_and_when_the_next_one_starts(
         (
             "lakehouse.process",
             logging.WARNING,
-            "worker 3 is gone: its process exited with status 9; starting it again in 0.25 s",
+            "worker 3 ended: its process exited with status 9; starting it again in 0.25 s",
         )
     ]
     nursery.cancel_scope.cancel()
@@ -218,7 +218,7 @@ def test_delays_double_up_to_the_longest_and_begin_anew_after_a_stable_life() ->
         assert backoff.delay_after(1) <= 30
 
 
-def test_a_brief_life_need_not_be_a_failure() -> None:
+def test_a_short_run_is_a_failure_only_if_configured() -> None:
     backoff = Backoff(replace(POLICY, short_run_is_failure=False))
     assert [backoff.delay_after(1) for _ in range(3)] == [0.25] * 3
     assert backoff.failures == 0

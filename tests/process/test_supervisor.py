@@ -86,7 +86,7 @@ async def test_a_killed_worker_is_replaced_and_the_others_go_on(tmp_path: Path, 
     drain.set()
 
 
-async def test_a_worker_that_cannot_be_replaced_yet_takes_nobody_with_it(
+async def test_a_worker_that_cannot_be_restarted_leaves_the_others_running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
 ) -> None:
     drain, tries = trio.Event(), 0
@@ -109,7 +109,7 @@ async def test_a_worker_that_cannot_be_replaced_yet_takes_nobody_with_it(
     drain.set()
 
 
-async def test_a_crashing_worker_is_met_with_longer_and_longer_pauses(
+async def test_a_crashing_worker_is_restarted_after_growing_delays(
     tmp_path: Path, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
     crashing = WORKER.replace("sys.stdin.buffer.read()   #", "os._exit(7) #")
@@ -127,7 +127,7 @@ async def test_a_worker_that_does_not_come_up_stops_the_start(tmp_path: Path) ->
             await nursery.start(partial(supervise, broken, drain=trio.Event(), timeout=5))
 
 
-async def test_a_worker_that_will_not_leave_is_killed_at_the_end_of_the_drain(
+async def test_a_worker_that_does_not_exit_is_killed_at_the_end_of_the_drain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "EXIT_GRACE", 0.1)
@@ -147,7 +147,7 @@ async def test_a_worker_that_will_not_leave_is_killed_at_the_end_of_the_drain(
     assert not is_alive(pid)
 
 
-async def test_cancelled_the_supervisor_leaves_no_worker(tmp_path: Path) -> None:
+async def test_a_cancelled_supervisor_leaves_no_worker(tmp_path: Path) -> None:
     with assert_nothing_left():
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(supervise, slots(tmp_path, 2), drain=trio.Event(), timeout=5))

@@ -16,7 +16,7 @@ from tools.kit.telemetry_fixtures import CapturedLog
 ENGINES = Family("sql_engines", "gauge", "Engines, by what they do.", ("state",))
 
 
-def test_readings_are_taken_at_the_moment_of_the_question_and_added_up() -> None:
+def test_gauges_are_read_at_each_scrape_and_added_up() -> None:
     registry, busy = GaugeRegistry(), 1
     registry.register(Gauge(ENGINES, lambda: [(("busy",), busy), (("busy",), 2), (("idle",), 3)]))
     assert registry.snapshot() == {"sql_engines": [Row(("busy",), [3.0]), Row(("idle",), [3.0])]}
@@ -33,7 +33,7 @@ def test_a_name_is_registered_once_and_only_for_a_gauge() -> None:
         registry.register(Gauge(Family("sql_queries", "counter", "Queries."), list))
 
 
-def test_one_that_cannot_be_read_is_logged_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_gauge_that_cannot_be_read_is_logged_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> list[tuple[tuple[str, ...], float]]:
         raise OSError("no such file")
 

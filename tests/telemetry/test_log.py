@@ -33,7 +33,7 @@ def logged(**facts: Any) -> dict[str, Any]:
     return line
 
 
-def test_a_line_says_who_what_how_it_ended_and_where_the_time_went() -> None:
+def test_a_line_has_principal_route_outcome_and_durations() -> None:
     line = logged()
     assert line.pop("time").endswith("Z")
     assert line == {
@@ -86,7 +86,7 @@ def test_the_status_and_the_level_follow_from_what_ended_it(
     assert (line["outcome"], line["status"], line["level"]) == (outcome, status, level)
 
 
-def test_who_only_looks_at_us_is_not_loud() -> None:
+def test_successful_monitoring_requests_are_logged_at_debug() -> None:
     assert logged(route="/metrics")["level"] == "debug"
     assert logged(route="/healthz")["level"] == "debug"
     assert logged(route="/metrics", status=401)["level"] == "info"
@@ -161,7 +161,7 @@ def loggers() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("loggers")
-def test_other_loggers_speak_in_the_same_form_while_they_are_routed() -> None:
+def test_redirected_loggers_have_the_same_format() -> None:
     caught = CapturedLog()
     with redirect_stdlib(caught.log):
         logging.getLogger("lakehouse.workers").info("worker %d is up", 3)
@@ -219,7 +219,7 @@ async def test_lines_of_the_same_moment_leave_in_one_write() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_what_was_said_before_the_end_is_written_at_the_end() -> None:
+async def test_buffered_lines_are_written_at_the_end() -> None:
     writer = Gathered()
     sink = LogSink(writer, report=report)
     async with trio.open_nursery() as nursery:
@@ -294,7 +294,7 @@ def pipe() -> Iterator[tuple[io.FileIO, TextIO]]:
         yield reader, stream
 
 
-async def test_a_reader_that_stops_stops_nobody_and_what_was_lost_is_said() -> None:
+async def test_a_stopped_reader_blocks_no_request_and_dropped_lines_are_reported() -> None:
     with pipe() as (reader, stream):
         log = Log("json", stream=stream)
         line = b"x" * 1023
@@ -356,7 +356,7 @@ async def test_the_end_waits_for_a_stuck_reader_only_so_long() -> None:
                 break
 
 
-def test_a_reader_that_is_gone_is_no_failure_of_ours() -> None:
+def test_a_closed_reader_raises_no_error() -> None:
     with pipe() as (reader, stream):
         log = Log("json", stream=stream)
         reader.close()

@@ -142,4 +142,4 @@ class Slot:
         if self._draining.is_set():
             self.returncode = status
         lasted = trio.current_time() - began
-        return lasted, f"{self.spec.name} is gone: its process {await child.describe_exit()}"
+        return lasted, f"{self.spec.name} ended: its process {await child.describe_exit()}"

@@ -20,9 +20,9 @@ from collections.abc import Awaitable, Callable
 import httpx
 import trio
 
+from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.request import UpstreamRequest
 
 ROUNDS = 5
 HEADERS = [

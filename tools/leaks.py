@@ -21,8 +21,8 @@ from pathlib import Path
 
 import trio
 
+from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.request import UpstreamRequest
 
 CONNECTIONS = 10
 AT_ONCE = 50

@@ -20,7 +20,7 @@ from lakehouse.config import Config, ConfigError, Loaded
 from lakehouse.local_model import LocalModelError, check_model
 from lakehouse.runtime.dependency_status import ProviderStatus, list_providers, list_routes
 from lakehouse.runtime.preflight import Preflight, preflight
-from lakehouse.upstream.proxy import Proxies
+from lakehouse.upstream.connections.forward_proxy import Proxies
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):

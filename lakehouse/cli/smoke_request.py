@@ -14,8 +14,8 @@ from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.config import AuthTable, Config
 from lakehouse.core.errors import LakehouseError
 from lakehouse.runtime.dependency_status import find_embedded_model
+from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.request import UpstreamRequest
 
 MAX_TOKENS = 48
 """Enough for a short answer, also of the demonstration model."""

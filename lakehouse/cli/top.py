@@ -17,8 +17,8 @@ from lakehouse.config.urls import BaseURL, separate_credentials
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.extras import install_hint, missing_modules
 from lakehouse.upstream.address import parse_base_url
+from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.request import UpstreamRequest
 
 RESPONSE_TIMEOUT = 5.0
 """Seconds to wait for a response. The service itself waits one second for a worker that does not answer."""

@@ -11,7 +11,7 @@ import trio
 from lakehouse.asgi.types import Receive, Send
 from lakehouse.gateway.headers import filter_trailers as trailers_of
 from lakehouse.net.http1.fields import Headers
-from lakehouse.upstream.response import UpstreamResponse
+from lakehouse.upstream.http1.response import UpstreamResponse
 
 
 class RequestBody:

@@ -22,9 +22,9 @@ from lakehouse.gateway.headers import (
 from lakehouse.gateway.routes import GatewayRoute, upstream_target
 from lakehouse.net.networks import Networks
 from lakehouse.net.reactor import Reactor
+from lakehouse.upstream.http1.request import UpstreamRequest
+from lakehouse.upstream.http1.response import UpstreamResponse
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.request import UpstreamRequest
-from lakehouse.upstream.response import UpstreamResponse
 
 TRAILERS = "http.response.trailers"
 """The ASGI extension of a server that can send trailers to this client."""

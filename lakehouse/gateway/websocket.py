@@ -23,8 +23,8 @@ from lakehouse.gateway.body_streaming import send_response
 from lakehouse.gateway.headers import Headers, make_response_head
 from lakehouse.net.websocket import FrameSender, MessageAssembler, MessageTooLarge, accept_key, close_event
 from lakehouse.upstream.endpoint import Endpoint, reason_of
+from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.request import UpstreamRequest
 
 MAX_MESSAGE = 16 * 1024 * 1024
 """Bytes (characters of a text) of one message from an upstream; a longer one closes both sides with code 1009. Our

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import trio
 
-from lakehouse.net.deadlines import DeadlineHeap
 from lakehouse.net.poller import Poller
+from lakehouse.net.timer_queues import DeadlineHeap
 
 
 class Reactor:

@@ -16,7 +16,7 @@ from lakehouse.chat.providers.registry import register
 from lakehouse.config import Config
 from lakehouse.config.urls import separate_credentials, socket_path
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES
-from lakehouse.upstream.proxy import Proxies, Proxy
+from lakehouse.upstream.connections.forward_proxy import Proxies, Proxy
 
 UPSTREAM_TIMEOUT = 1.0
 """Seconds: enough for a service in the same building, and short for a person who waits for the list."""

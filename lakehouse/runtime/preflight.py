@@ -14,7 +14,7 @@ from lakehouse.config.files import other_encoding
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.core.extras import OTEL, install_hint, missing_modules
 from lakehouse.server.listening import tls_context
-from lakehouse.upstream.proxy import Proxies
+from lakehouse.upstream.connections.forward_proxy import Proxies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

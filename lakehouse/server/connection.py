@@ -16,15 +16,15 @@ import trio
 
 from lakehouse.server.connection_io import HEAD, IDLE, ConnectionIO
 from lakehouse.server.disconnects import unwatch_disconnect, watch_disconnect
+from lakehouse.server.http1.request_head import ProtocolError
+from lakehouse.server.http1.response_writer import COMPLETE, error_response_bytes
 from lakehouse.server.request_cycle import RequestCycle
-from lakehouse.server.request_head import ProtocolError
-from lakehouse.server.response_writer import COMPLETE, error_response_bytes
 from lakehouse.server.scope_template import ScopeTemplate
 from lakehouse.server.server_state import ServerState
-from lakehouse.server.socket_transport import SocketTransport
-from lakehouse.server.stream_transport import StreamTransport
-from lakehouse.server.transport import Transport
-from lakehouse.server.websocket import WebSocket
+from lakehouse.server.transports.socket_transport import SocketTransport
+from lakehouse.server.transports.stream_transport import StreamTransport
+from lakehouse.server.transports.transport import Transport
+from lakehouse.server.websocket.websocket import WebSocket
 
 logger = logging.getLogger("lakehouse.server")
 

@@ -9,10 +9,10 @@ import trio
 
 from lakehouse.asgi.server_control import FinalResponse
 from lakehouse.core.errors import ErrTimeout
-from lakehouse.server.request_head import RequestHead
-from lakehouse.server.request_parser import RequestParser
+from lakehouse.server.http1.request_head import RequestHead
+from lakehouse.server.http1.request_parser import RequestParser
 from lakehouse.server.server_state import ServerState
-from lakehouse.server.transport import Pieces, Transport, WriteTimeout
+from lakehouse.server.transports.transport import Pieces, Transport, WriteTimeout
 
 HEAD_READ = 16 * 1024
 """Bytes read at once while a head is awaited: few heads are larger, and bytes behind the head are parsed with it."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lakehouse.net.poller import Interest, Poller
-from lakehouse.server.transport import Transport
+from lakehouse.server.transports.transport import Transport
 
 
 def watch_disconnect(transport: Transport, poller: Poller, on_disconnect: Callable[[], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lakehouse.asgi.server_control import FinalResponse
 from lakehouse.server.connection_io import ConnectionIO
-from lakehouse.server.request_head import RequestHead
+from lakehouse.server.http1.request_head import RequestHead
 
 
 class RequestControl:

@@ -12,12 +12,12 @@ from lakehouse.asgi.types import Message, ResponseError, Scope
 from lakehouse.core.errors import LakehouseError
 from lakehouse.net.http1.framing import CHUNKED, Length, encode_chunk
 from lakehouse.server.connection_io import BETWEEN, BUSY, ConnectionIO, ErrSlowBody
+from lakehouse.server.http1.request_head import RequestHead
+from lakehouse.server.http1.response_writer import COMPLETE, CONTINUE, ResponseWriter, error_response_bytes
 from lakehouse.server.request_control import RequestControl
-from lakehouse.server.request_head import RequestHead
-from lakehouse.server.response_writer import COMPLETE, CONTINUE, ResponseWriter, error_response_bytes
 from lakehouse.server.scope_template import ScopeTemplate
 from lakehouse.server.server_state import ServerState
-from lakehouse.server.transport import COALESCE_BELOW
+from lakehouse.server.transports.transport import COALESCE_BELOW
 
 logger = logging.getLogger("lakehouse.server")
 

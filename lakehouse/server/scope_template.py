@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from lakehouse.asgi.types import Scope
-from lakehouse.server.request_head import RequestHead, to_origin_form
-from lakehouse.server.transport import Transport
+from lakehouse.server.http1.request_head import RequestHead, to_origin_form
+from lakehouse.server.transports.transport import Transport
 
 
 class ScopeTemplate:

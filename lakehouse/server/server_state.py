@@ -11,8 +11,8 @@ from typing import Protocol
 import trio
 
 from lakehouse.asgi.types import App
-from lakehouse.net.deadlines import TimeoutQueue
 from lakehouse.net.poller import Poller
+from lakehouse.net.timer_queues import TimeoutQueue
 from lakehouse.server.limits import Limits
 
 Mark = Callable[[Iterable[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]]

@@ -11,7 +11,7 @@ from typing import Literal
 from lakehouse.core.errors import ErrUnreached, LakehouseError
 from lakehouse.core.provider_failures import make_failure
 from lakehouse.upstream.address import Address
-from lakehouse.upstream.proxy import Proxy, ProxyError
+from lakehouse.upstream.connections.forward_proxy import Proxy, ProxyError
 
 Phase = Literal["connect", "response", "idle"]
 

@@ -9,9 +9,9 @@ import httpx
 
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrUpstream
+from lakehouse.upstream.http1.request import UpstreamRequest
+from lakehouse.upstream.http1.response import UpstreamResponse
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.request import UpstreamRequest
-from lakehouse.upstream.response import UpstreamResponse
 
 _SET_BY_UPSTREAM = frozenset((b"host", b"content-length", b"transfer-encoding"))
 

@@ -14,17 +14,17 @@ from lakehouse.core.errors import ErrUnavailable
 from lakehouse.net.fairness import OPERATIONS
 from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.address import parse_base_url
-from lakehouse.upstream.connection import UpstreamConnection
-from lakehouse.upstream.connector import Connector
+from lakehouse.upstream.connections.connection import UpstreamConnection
+from lakehouse.upstream.connections.connector import Connector
+from lakehouse.upstream.connections.forward_proxy import Proxy
+from lakehouse.upstream.connections.idle_connections import IdleConnections
+from lakehouse.upstream.connections.socket_io import READ_WINDOW
 from lakehouse.upstream.endpoint import Endpoint, reason_of
-from lakehouse.upstream.idle_connections import IdleConnections
+from lakehouse.upstream.http1.request import EncodedRequest, UpstreamRequest, encode_request
+from lakehouse.upstream.http1.response import StaleConnection, UpstreamResponse
+from lakehouse.upstream.http1.response_parser import ResponseParser
+from lakehouse.upstream.http1.upload import Upload, run_upload
 from lakehouse.upstream.limiter import Limiter
-from lakehouse.upstream.proxy import Proxy
-from lakehouse.upstream.request import EncodedRequest, UpstreamRequest, encode_request
-from lakehouse.upstream.response import StaleConnection, UpstreamResponse
-from lakehouse.upstream.response_parser import ResponseParser
-from lakehouse.upstream.socket_io import READ_WINDOW
-from lakehouse.upstream.upload import Upload, run_upload
 
 
 class Upstream:

@@ -16,8 +16,8 @@ from wsproto.events import TextMessage
 
 from lakehouse.config import ConfigError, parse_config
 from lakehouse.runtime.dependency_status import probe_upstreams
-from lakehouse.upstream import connect
 from lakehouse.upstream.address import parse_base_url
+from lakehouse.upstream.connections import connect
 from lakehouse.upstream.pool import Upstream
 from tools.kit.gateway_services import Answer, ServiceRequest, never_answer, open_gateway
 from tools.kit.websocket_frames import Frames, agree, knock

@@ -19,7 +19,7 @@ import lakehouse
 from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
 from lakehouse.core.errors import LakehouseError
 from lakehouse.testing.upstreams import ReceivedRequest, UpstreamScript
-from lakehouse.upstream.codings import (
+from lakehouse.upstream.http1.content_codings import (
     MAX_CODINGS,
     PIECE,
     Corrupt,

@@ -21,7 +21,7 @@ import trio.testing
 import trustme
 
 from lakehouse.asgi.types import Receive, Scope, Send
-from lakehouse.net.pace import LIMITS
+from lakehouse.net.transfer_rate import LIMITS
 from lakehouse.server.limits import Limits
 from lakehouse.testing.upstreams import ReceivedRequest
 from tools.kit.gateway_services import OK, GatewayWithServices, HttpStream, ServiceRequest, open_gateway

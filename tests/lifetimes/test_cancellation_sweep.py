@@ -33,8 +33,8 @@ from lakehouse.server.limits import Limits
 from lakehouse.server.server_state import ServerState, open_server_state
 from lakehouse.testing import upstreams as scripted_upstream
 from lakehouse.testing.upstreams import ReceivedRequest, never_answer, respond
+from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.request import UpstreamRequest
 from tools.kit.gateway_services import Service, ServiceRequest, answer_ok
 from tools.kit.in_process_service import make_config
 from tools.kit.raw_http import CLOSE, PING, TEXT, Client, frame, websocket

@@ -14,9 +14,9 @@ import trustme
 
 from lakehouse.net.poller import Interest
 from lakehouse.net.reactor import Reactor
+from lakehouse.upstream.http1.request import UpstreamRequest
+from lakehouse.upstream.http1.response import UpstreamResponse
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.request import UpstreamRequest
-from lakehouse.upstream.response import UpstreamResponse
 from tools.kit.socket_upstream import OK, RawConnection, open_socket_upstream
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"

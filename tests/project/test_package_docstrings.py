@@ -13,12 +13,21 @@ LISTED = (
     "asgi",
     "asgi/middleware",
     "core",
+    "net",
+    "net/http1",
     "process",
     "process/calls",
     "process/sandboxing",
     "process/supervision",
+    "server",
+    "server/http1",
+    "server/transports",
+    "server/websocket",
     "services/contracts",
     "telemetry",
+    "upstream",
+    "upstream/connections",
+    "upstream/http1",
 )
 
 

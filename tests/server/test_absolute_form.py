@@ -9,7 +9,7 @@ import pytest
 import trio
 import trustme
 
-from lakehouse.server.request_head import RequestHead, to_origin_form
+from lakehouse.server.http1.request_head import RequestHead, to_origin_form
 from lakehouse.server.server import Service
 from lakehouse.testing.upstreams import answer_with, open_upstream, respond
 from tools.kit.in_process_service import make_config, open_service

@@ -25,7 +25,7 @@ from lakehouse.net.fairness import OPERATIONS
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.limits import Limits
 from lakehouse.server.server_state import open_server_state
-from lakehouse.server.socket_transport import SocketTransport
+from lakehouse.server.transports.socket_transport import SocketTransport
 from tools.kit.raw_http import (
     BINARY,
     CLOSE,

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from lakehouse.asgi.types import ResponseError
 from lakehouse.net.http1.framing import CHUNKED as CHUNKED_FRAMING
 from lakehouse.net.http1.framing import NO_BODY, Length
+from lakehouse.server.http1.request_head import ProtocolError, RequestHead
+from lakehouse.server.http1.request_parser import END, RequestParser
+from lakehouse.server.http1.response_writer import COMPLETE, ResponseWriter
 from lakehouse.server.limits import Limits
-from lakehouse.server.request_head import ProtocolError, RequestHead
-from lakehouse.server.request_parser import END, RequestParser
-from lakehouse.server.response_writer import COMPLETE, ResponseWriter
 
 DATE = b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
 

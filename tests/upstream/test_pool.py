@@ -20,12 +20,12 @@ from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, ErrUpstream
 from lakehouse.net.fairness import OPERATIONS
 from lakehouse.net.reactor import Reactor
-from lakehouse.upstream.connection import UpstreamConnection
-from lakehouse.upstream.idle_connections import UPLOAD_IDLE
+from lakehouse.upstream.connections.connection import UpstreamConnection
+from lakehouse.upstream.connections.idle_connections import UPLOAD_IDLE
+from lakehouse.upstream.http1.request import RequestBody, UpstreamRequest, encode_request
+from lakehouse.upstream.http1.response import StaleConnection, UpstreamResponse
+from lakehouse.upstream.http1.response_parser import ResponseParser
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.request import RequestBody, UpstreamRequest, encode_request
-from lakehouse.upstream.response import StaleConnection, UpstreamResponse
-from lakehouse.upstream.response_parser import ResponseParser
 from tools.kit.socket_upstream import HELLO, OK, RawConnection, hello, open_socket_upstream
 
 

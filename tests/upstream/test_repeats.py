@@ -16,9 +16,9 @@ import trio
 from lakehouse.chat.model.pieces import Done
 from lakehouse.core.errors import ErrUpstream
 from lakehouse.testing.upstreams import ReceivedRequest, respond
+from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.httpx_transport import Transport
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.request import UpstreamRequest
 from tools.kit.dispatcher_over_sockets import chunked, ollama_body, open_dispatcher_over_sockets
 from tools.kit.fake_providers import OLLAMA_END, ask, ollama_line
 from tools.kit.gateway_services import ServiceRequest, answer_ok, open_gateway

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.net.http1.framing import CHUNKED, NO_BODY, Length
-from lakehouse.upstream.request import UpstreamRequest, encode_head, encode_request
+from lakehouse.upstream.http1.request import UpstreamRequest, encode_head, encode_request
 
 TOKEN = st.text(st.sampled_from("!#$%&'*+-.^_`|~09AZaz"), min_size=1, max_size=12).map(str.encode)
 VALUE = st.binary(max_size=20)

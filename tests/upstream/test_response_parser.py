@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.upstream.response_parser import (
+from lakehouse.upstream.http1.response_parser import (
     BODY,
     COMPLETE,
     MAX_HEAD,

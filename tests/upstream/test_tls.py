@@ -11,9 +11,9 @@ import trio.testing
 import trustme
 
 from lakehouse.core.errors import ErrUpstream
-from lakehouse.upstream.connect import default_context
+from lakehouse.upstream.connections.connect import default_context
+from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.request import UpstreamRequest
 from tools.kit.socket_upstream import HELLO, OK, RawConnection, hello, open_socket_upstream
 
 

@@ -23,8 +23,8 @@ from lakehouse.chat.providers.registry import register
 from lakehouse.config import ChatTable, Config, ConfigError
 from lakehouse.local_model.readiness import Readiness
 from lakehouse.net.reactor import Reactor
+from lakehouse.upstream.connections.forward_proxy import Proxies
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.proxy import Proxies
 
 logger = logging.getLogger("lakehouse.chat")
 

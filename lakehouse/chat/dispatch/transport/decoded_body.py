@@ -14,7 +14,7 @@ from lakehouse.chat.dialects.base import MAX_ANSWER
 from lakehouse.chat.dispatch.transport.interface import Body
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.provider_failures import make_failure
-from lakehouse.upstream.codings import Corrupt, Decoder, TooLarge, Truncated, UnknownCoding
+from lakehouse.upstream.http1.content_codings import Corrupt, Decoder, TooLarge, Truncated, UnknownCoding
 
 FAIRNESS_BUDGET = 256 * 1024
 """Decoded bytes that are given out before other tasks get to run. A thousandth of them may have been received, so that

@@ -14,7 +14,7 @@ from lakehouse.chat.dispatch.transport.interface import Body, Headers, ProviderR
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.provider_failures import make_failure
-from lakehouse.upstream.codings import codings_of
+from lakehouse.upstream.http1.content_codings import codings_of
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that a transport may take to close a response, cancelled or not."""

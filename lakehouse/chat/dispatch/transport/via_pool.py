@@ -8,10 +8,10 @@ import httpx
 from lakehouse.chat.dispatch.transport.decoded_body import DecodedBody
 from lakehouse.chat.dispatch.transport.interface import Headers, OnData, ProviderResponse
 from lakehouse.core.context import RequestContext
-from lakehouse.upstream.codings import codings_of
+from lakehouse.upstream.http1.content_codings import codings_of
+from lakehouse.upstream.http1.request import UpstreamRequest
+from lakehouse.upstream.http1.response import UpstreamResponse
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.request import UpstreamRequest
-from lakehouse.upstream.response import UpstreamResponse
 
 
 class PoolTransport:

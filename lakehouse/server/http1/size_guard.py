@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lakehouse.net.http1.fields import Headers
+from lakehouse.server.http1.request_head import ProtocolError, RequestHead
 from lakehouse.server.limits import Limits
-from lakehouse.server.request_head import ProtocolError, RequestHead
 
 
 class SizeGuard:

@@ -7,8 +7,8 @@ from math import inf
 
 import trio
 
-from lakehouse.upstream.connection import UpstreamConnection
-from lakehouse.upstream.socket_io import READ_WINDOW
+from lakehouse.upstream.connections.connection import UpstreamConnection
+from lakehouse.upstream.connections.socket_io import READ_WINDOW
 
 
 class UpgradedStream(trio.abc.HalfCloseableStream):

@@ -7,7 +7,7 @@ from math import inf
 import trio
 import trio.testing
 
-from lakehouse.net.deadlines import DeadlineHeap
+from lakehouse.net.timer_queues import DeadlineHeap
 
 
 class Waiting:

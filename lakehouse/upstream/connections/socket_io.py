@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from lakehouse.net.fairness import OPERATIONS, FairnessBudget
-from lakehouse.net.pace import unacknowledged
+from lakehouse.net.transfer_rate import unacknowledged
 
 READ_WINDOW = 128 * 1024
 """Bytes read at once: all that is ever held of a body on its way down, besides what the kernel holds."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import trio
 
-from lakehouse.net.pace import Pace
+from lakehouse.net.transfer_rate import Pace
 
 COALESCE_BELOW = 16 * 1024
 """Pieces smaller than this together are copied into one buffer; larger ones are written without a copy (`sendmsg`)."""

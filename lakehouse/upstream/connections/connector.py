@@ -8,10 +8,10 @@ import trio
 
 from lakehouse.core.context import RequestContext
 from lakehouse.net.reactor import Reactor
-from lakehouse.upstream.connect import connect, default_context
-from lakehouse.upstream.connection import UpstreamConnection
+from lakehouse.upstream.connections.connect import connect, default_context
+from lakehouse.upstream.connections.connection import UpstreamConnection
+from lakehouse.upstream.connections.socket_io import READ_WINDOW
 from lakehouse.upstream.endpoint import Endpoint
-from lakehouse.upstream.socket_io import READ_WINDOW
 
 
 class Connector:

@@ -8,8 +8,8 @@ import binascii
 from lakehouse.asgi.types import HeaderPairs, ResponseError
 from lakehouse.net.http1.fields import is_token
 from lakehouse.net.websocket import accept_key
-from lakehouse.server.request_head import ProtocolError, RequestHead
-from lakehouse.server.response_writer import CONNECTION_HEADERS, encode_headers
+from lakehouse.server.http1.request_head import ProtocolError, RequestHead
+from lakehouse.server.http1.response_writer import CONNECTION_HEADERS, encode_headers
 
 # Written by `Handshake` itself; an application that relays another server's 101 must not add its own.
 _HANDSHAKE_HEADERS = CONNECTION_HEADERS | {

@@ -20,13 +20,13 @@ from lakehouse.asgi.types import DENIAL, Message, ResponseError
 from lakehouse.core.errors import ErrForbidden, LakehouseError
 from lakehouse.net.websocket import FrameSender, MessageAssembler, MessageTooLarge, close_event
 from lakehouse.server.connection_io import BETWEEN, BUSY, ConnectionIO
-from lakehouse.server.handshake import Handshake
-from lakehouse.server.message_queue import MessageQueue
+from lakehouse.server.http1.request_head import ProtocolError, RequestHead
+from lakehouse.server.http1.response_writer import COMPLETE, ResponseWriter, error_response_bytes
 from lakehouse.server.request_control import RequestControl
-from lakehouse.server.request_head import ProtocolError, RequestHead
-from lakehouse.server.response_writer import COMPLETE, ResponseWriter, error_response_bytes
 from lakehouse.server.scope_template import ScopeTemplate
 from lakehouse.server.server_state import ServerState
+from lakehouse.server.websocket.handshake import Handshake
+from lakehouse.server.websocket.message_queue import MessageQueue
 
 logger = logging.getLogger("lakehouse.server")
 

@@ -8,8 +8,8 @@ import ssl
 
 import trio
 
+from lakehouse.upstream.connections.forward_proxy import Proxy, ProxyError, open_tunnel
 from lakehouse.upstream.endpoint import Endpoint, reason_of
-from lakehouse.upstream.proxy import Proxy, ProxyError, open_tunnel
 
 FIRST_RETRY, LONGEST_RETRY = 0.001, 0.05
 """Seconds between two attempts to connect to a Unix socket whose queue is full."""

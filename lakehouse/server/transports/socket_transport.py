@@ -11,8 +11,8 @@ import socket
 import trio
 
 from lakehouse.net.fairness import FairnessBudget
-from lakehouse.net.pace import unacknowledged
-from lakehouse.server.transport import COALESCE_BELOW, Pieces, Transport, WriteTimeout
+from lakehouse.net.transfer_rate import unacknowledged
+from lakehouse.server.transports.transport import COALESCE_BELOW, Pieces, Transport, WriteTimeout
 
 
 class SocketTransport(Transport):

@@ -11,10 +11,10 @@ import trio
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.core.groups import unwrap_single
 from lakehouse.net.http1.framing import LAST_CHUNK, encode_chunk
-from lakehouse.net.pace import MIN_BYTES, Pace
-from lakehouse.upstream.connection import UpstreamConnection
+from lakehouse.net.transfer_rate import MIN_BYTES, Pace
+from lakehouse.upstream.connections.connection import UpstreamConnection
 from lakehouse.upstream.endpoint import Endpoint
-from lakehouse.upstream.request import RequestBody
+from lakehouse.upstream.http1.request import RequestBody
 
 
 class UploadRefused(Exception):

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from lakehouse.net.pace import LIMITS, MIN_BYTES, Pace, unacknowledged
+from lakehouse.net.transfer_rate import LIMITS, MIN_BYTES, Pace, unacknowledged
 
 T = 10.0
 

@@ -18,7 +18,7 @@ import trio
 from lakehouse.net.fairness import OPERATIONS
 from lakehouse.net.poller import Interest
 from lakehouse.net.reactor import Reactor
-from lakehouse.upstream.socket_io import NOT_READY, TRY, WAIT_READABLE, SocketIO, Wait, wait_for_write
+from lakehouse.upstream.connections.socket_io import NOT_READY, TRY, WAIT_READABLE, SocketIO, Wait, wait_for_write
 
 ReadinessCallback = Callable[[], float | None]
 """Called when there may be something to read. Returns the new deadline (inf for none) to stay subscribed, None to end

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import trio
 
-from lakehouse.net.pace import Pace, unacknowledged
-from lakehouse.server.transport import COALESCE_BELOW, Pieces, Transport, WriteTimeout
+from lakehouse.net.transfer_rate import Pace, unacknowledged
+from lakehouse.server.transports.transport import COALESCE_BELOW, Pieces, Transport, WriteTimeout
 
 CLOSE_NOTIFY_TIMEOUT = 1.0
 """Seconds for TLS's close notification; the client needs it only to distinguish the end of a body without a length

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from math import inf
 
-from lakehouse.upstream.connection import UpstreamConnection
+from lakehouse.upstream.connections.connection import UpstreamConnection
 
 UPLOAD_IDLE = 1.0
 """Seconds that a connection may have been idle to be used for a body that streams. Such a request cannot be sent a

@@ -13,9 +13,9 @@ import trio
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.net.http1.fields import Headers
-from lakehouse.upstream.connection import ReadinessCallback, UpstreamConnection
+from lakehouse.upstream.connections.connection import ReadinessCallback, UpstreamConnection
 from lakehouse.upstream.endpoint import Endpoint, reason_of
-from lakehouse.upstream.response_parser import (
+from lakehouse.upstream.http1.response_parser import (
     BODY,
     COMPLETE,
     IDLE,
@@ -24,8 +24,8 @@ from lakehouse.upstream.response_parser import (
     RemoteProtocolError,
     ResponseParser,
 )
-from lakehouse.upstream.upgraded_stream import UpgradedStream
-from lakehouse.upstream.upload import Upload
+from lakehouse.upstream.http1.upgraded_stream import UpgradedStream
+from lakehouse.upstream.http1.upload import Upload
 
 
 class StaleConnection(Exception):

@@ -16,9 +16,9 @@ import httptools
 
 from lakehouse.net.http1.fields import Headers
 from lakehouse.net.http1.framing import CHUNKED, NO_BODY, Length
+from lakehouse.server.http1.request_head import ProtocolError, RequestHead, validate_head
+from lakehouse.server.http1.size_guard import SizeGuard
 from lakehouse.server.limits import Limits
-from lakehouse.server.request_head import ProtocolError, RequestHead, validate_head
-from lakehouse.server.size_guard import SizeGuard
 
 
 class _End(Enum):

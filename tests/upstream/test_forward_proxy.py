@@ -24,9 +24,9 @@ from lakehouse.config import ConfigError
 from lakehouse.core.errors import ErrTimeout, ErrUpstream
 from lakehouse.runtime.preflight import preflight
 from lakehouse.testing.upstreams import answer_with, open_upstream, respond
+from lakehouse.upstream.connections.forward_proxy import Proxies, Proxy
+from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.pool import Upstream
-from lakehouse.upstream.proxy import Proxies, Proxy
-from lakehouse.upstream.request import UpstreamRequest
 from tools.kit.in_process_service import client_of, make_config, open_service
 from tools.kit.service_with_providers import HELLO, completion, ollama
 from tools.kit.socket_upstream import HELLO as HELLO_ANSWER

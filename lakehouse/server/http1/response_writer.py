@@ -16,7 +16,7 @@ from lakehouse.asgi.types import HeaderPairs, ResponseError
 from lakehouse.core.errors import LakehouseError
 from lakehouse.net.http1.fields import InvalidFieldError, encode_fields
 from lakehouse.net.http1.framing import CHUNKED, LAST_CHUNK, NO_BODY, UNTIL_CLOSE, Framing, Length, chunk_pieces
-from lakehouse.server.request_head import RequestHead
+from lakehouse.server.http1.request_head import RequestHead
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"")) for status in range(200, 600)}

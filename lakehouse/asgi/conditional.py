@@ -1,7 +1,7 @@
 """Conditional requests (RFC 9110, section 13): entity tags, modification times, and the conditions on them.
 
-Pure functions of headers. A reader asks `is_not_modified` before it sends content; a writer calls it before it changes
-anything, and lets `ErrPreconditionFailed` pass.
+Pure functions of headers. A reader calls `is_not_modified` before it sends content, a writer before it changes
+anything; a writer does not catch `ErrPreconditionFailed`.
 """
 
 from __future__ import annotations

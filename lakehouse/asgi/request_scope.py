@@ -25,7 +25,7 @@ BeginStream = Callable[[EncodeError], None]
 
 
 class RequestScope(Protocol):
-    """What the layers around an application know about one request. Read-only for the application."""
+    """One request as the layers around an application have it. Read-only for the application."""
 
     @property
     def context(self) -> RequestContext:

@@ -121,15 +121,15 @@ def _make_forwarding_headers(peer: str, scheme: str, host: bytes) -> tuple[tuple
 def _extend_forwarding_headers(
     removed: dict[bytes, bytes], peer: str, scheme: str, host: bytes
 ) -> list[tuple[bytes, bytes]]:
-    """The forwarding headers behind a trusted proxy: what it has written is kept, and our element is appended."""
-    ours = dict(_make_forwarding_headers(peer, scheme, host))
+    """The forwarding headers behind a trusted proxy: its values are kept, and the gateway's element is appended."""
+    extended = dict(_make_forwarding_headers(peer, scheme, host))
     for name in (b"x-forwarded-for", b"forwarded"):
         if before := removed.get(name):
-            ours[name] = before + b", " + ours[name]
+            extended[name] = before + b", " + extended[name]
     for name in (b"x-forwarded-proto", b"x-forwarded-host"):
         if name in removed:
-            ours[name] = removed[name]
-    return [pair for pair in ours.items() if pair[1]]
+            extended[name] = removed[name]
+    return [pair for pair in extended.items() if pair[1]]
 
 
 def _format_node(peer: str) -> tuple[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""Composition: the mounts of both listeners. The only module that knows both route groups.
+"""Composition: the mounts of both listeners. The only module with both route groups.
 
     CorsMiddleware ─ RequestLifetimeMiddleware ─ TracingMiddleware ─ AuthMiddleware ─ Router
 

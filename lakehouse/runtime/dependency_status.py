@@ -1,4 +1,4 @@
-"""The state of what the service depends on: providers with the source of their key, and upstreams."""
+"""The status of the service's dependencies: providers, with the source of their key, and the gateway's upstreams."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES
 from lakehouse.upstream.connections.forward_proxy import Proxies, Proxy
 
 UPSTREAM_TIMEOUT = 1.0
-"""Seconds: enough for a service in the same building, and short for a person who waits for the list."""
+"""Seconds for a connection: enough for a service in the same building, and short for a user waiting for the list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ CHECK_TIMEOUT = 1.0
 
 
 class HealthRegistry:
-    """The checks of one process, by the names of what they are about."""
+    """The health checks of one process, by the names of the checked parts."""
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}

@@ -82,5 +82,5 @@ def _check_exposure(config: Config) -> Iterator[str]:
         if address is not None and not address.is_loopback:
             yield (
                 f"{key} {address} can be reached from other machines and no token is set: put one into "
-                f"${config.auth.token_env or 'LAKEHOUSE_TOKEN'} or auth.token_file, or say auth.insecure = true"
+                f"${config.auth.token_env or 'LAKEHOUSE_TOKEN'} or auth.token_file, or set auth.insecure = true"
             )

@@ -74,9 +74,9 @@ class Runtime:
         return CorsMiddleware(app, self.origins) if self.origins else app
 
     @property
-    def mark(self) -> Mark | None:
+    def make_error_headers(self) -> Mark | None:
         """Makes the CORS headers of responses that a connection sends without the application."""
-        return self.origins.mark if self.origins else None
+        return self.origins.make_cors_headers if self.origins else None
 
     def set_connection_counter(self, count: Callable[[], int]) -> None:
         """Show in the metrics how many connections of clients are open."""

@@ -57,7 +57,10 @@ async def run_service(
     with bind_addresses(config, slot.sockets) as sockets:
         async with open_runtime(config, checked, env=env, log=log, slot=slot) as runtime:
             apps = (runtime.main_app, runtime.legacy_app)
-            bound = [BoundApp(app, sock, checked.tls, runtime.mark) for app, sock in zip(apps, sockets, strict=False)]
+            bound = [
+                BoundApp(app, sock, checked.tls, runtime.make_error_headers)
+                for app, sock in zip(apps, sockets, strict=False)
+            ]
             await serve_listeners(
                 bound,
                 stopping=runtime.stopping,

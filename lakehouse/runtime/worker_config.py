@@ -24,7 +24,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerConfig:
-    """The configuration, the sockets to serve on, the worker's place, and what its supervisor has opened for all."""
+    """The configuration, the sockets to serve on, the worker's index, and the resources shared by its supervisor."""
 
     config: Config
     descriptors: tuple[int, ...]

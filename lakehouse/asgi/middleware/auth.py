@@ -24,8 +24,8 @@ class AuthMiddleware:
     """ASGI middleware in front of both route groups, WebSockets included.
 
     Raises ErrForbidden (403) for a peer outside of `allow`, and ErrUnauthorized (401) for a request without a valid
-    token, before the application has seen the request. Only the peer's own address counts, for a header about addresses
-    can be written by anybody. The token's principal goes into the request context.
+    token, before the application has seen the request. Only the peer's own address counts, because any client can
+    send a header about addresses. The token's principal goes into the request context.
 
     Without tokens every network in `allow` may connect, and the pages of other web sites may not (see `cross_site`),
     except those of `origins`; the peers in `trusted` are believed about the host that was asked for. The preflight of

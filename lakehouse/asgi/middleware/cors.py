@@ -25,7 +25,7 @@ MAX_AGE = 600
 """Seconds for which a browser may cache a preflight, although `origins` may change. Chromium's maximum is 7200."""
 
 MAX_REQUESTED = 100
-"""Header names that one preflight may ask for; as many as the head of a request may have."""
+"""Header names that one preflight may request; as many as the head of a request may have."""
 
 _METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 _FORBIDDEN_METHODS = frozenset({b"CONNECT", b"TRACE", b"TRACK"})
@@ -61,7 +61,7 @@ class Origins:
         named = [value for name, value in headers if name == b"origin"]
         return named[0] if len(named) == 1 and self._look_up(named[0]) else None
 
-    def mark(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    def make_cors_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
         """The headers that make the response to a request with these headers readable for its page, if it may call."""
         return mark_headers((), self.find_allowed(headers))
 

@@ -1,8 +1,8 @@
 """Recognises requests that a web page makes without the user's knowledge. Pure functions of headers.
 
-A service without a token trusts everybody who can connect, and a browser on this machine connects on behalf of every
-page that it shows. A page may POST anywhere (https://fetch.spec.whatwg.org/#cors-safelisted-request-header), may open a
-WebSocket to any host and read it, and may read every response when its own host name resolves to 127.0.0.1 (DNS
+A service without a token accepts every request that reaches it, and a browser on this machine connects on behalf of
+every page that it shows. A page may POST anywhere (https://fetch.spec.whatwg.org/#cors-safelisted-request-header), may
+open a WebSocket to any host and read it, and may read every response when its own host name resolves to 127.0.0.1 (DNS
 rebinding). Programs other than browsers send none of the headers that are examined here, except `Host`.
 """
 

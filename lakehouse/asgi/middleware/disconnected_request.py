@@ -1,6 +1,6 @@
 """What happens to a request whose client has left: its application is cancelled, and 499 is recorded.
 
-1. Detection. Our own server watches the socket (`net.poller`, `server.connection_io`); under any other server a
+1. Detection. Our own server watches the socket (`server.disconnects`); under any other server a
    `DisconnectWatcher` reads the message. A client that takes nothing of its response for too long counts as having
    left.
 2. Cancellation of the application and of everything that it has started. With `on_disconnect` configured, the answer of

@@ -5,8 +5,8 @@
     drain         (`drain` below) ───────────┘
 
 If the head of the response has not been sent, the client gets an error response (504, 503, the error's own, or a plain
-500). If it has, a stream of events ends with an event that says so, and any other response is cut, for a response that
-broke off must not look complete.
+500). If it has, a stream of events ends with an error event, and any other response is cut, because a
+response that is incomplete must not look complete.
 
 Our own server cancels the application when the client leaves. Under any other a `DisconnectWatcher` detects that.
 """

@@ -80,16 +80,16 @@ def find_status(error: LakehouseError) -> int:
 def make_envelope(error: LakehouseError, request_id: str | None) -> dict[str, object]:
     """`{"error": {"message", "type", "param", "code"}}`, then the fields of the native form but `code`."""
     kind = find_kind(error)
-    ours = error.document(request_id)["error"]
-    assert isinstance(ours, dict)  # noqa: S101  # for mypy
+    native = error.document(request_id)["error"]
+    assert isinstance(native, dict)  # noqa: S101  # for mypy
     openai = {"message": error.message, "type": kind.type, "param": error.field or kind.param, "code": kind.code}
-    return {"error": {**openai, **ours, **openai, "status": find_status(error)}}
+    return {"error": {**openai, **native, **openai, "status": find_status(error)}}
 
 
 def make_headers(error: LakehouseError) -> list[tuple[str, str]]:
     """The error's headers, and `x-should-retry: false` for one that a retry cannot repair.
 
-    Without that header OpenAI's SDKs retry every 429 and 5xx, a spent quota and a bad key of ours among them.
+    Without that header OpenAI's SDKs retry every 429 and 5xx, a spent quota and a rejected provider key among them.
     """
     permanent = error.error_class is not None and not error.retryable
     return [*error.headers(), ("x-should-retry", "false")] if permanent else error.headers()

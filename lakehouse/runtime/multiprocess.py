@@ -48,12 +48,8 @@ async def serve_multiprocess(
         resources = await stack.enter_async_context(share_resources(config, directory))
         for sock in sockets:
             listen(sock)
-        shared = partial(
-            WorkerConfig,
-            config=config,
-            descriptors=tuple(sock.fileno() for sock in sockets),
-            resources=resources,
-        )
+        descriptors = tuple(sock.fileno() for sock in sockets)
+        shared = partial(WorkerConfig, config=config, descriptors=descriptors, resources=resources)
         slots = [_slot(shared(index=index)) for index in range(workers)]
         service = Service(tuple(url_of(sock, secure=checked.tls is not None) for sock in sockets), trio.Event())
         clean = False

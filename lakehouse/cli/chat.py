@@ -16,7 +16,7 @@ from lakehouse.chat.dispatch.dispatcher import Dispatcher
 from lakehouse.chat.dispatch.open_dispatcher import LocalServer
 from lakehouse.chat.model.pieces import ContentPiece, Done, Piece, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Message, Request
-from lakehouse.chat.providers.routing import Router
+from lakehouse.chat.providers.model_router import ModelRouter
 from lakehouse.cli.configuration import load_configuration, with_model
 from lakehouse.cli.input import InputError, read_prompt, replace_undecodable
 from lakehouse.cli.output import write_diagnostic, write_output
@@ -108,7 +108,7 @@ def _describe_failure(error: BaseException) -> str | None:
 @asynccontextmanager
 async def _open_embedded_model(config: Config, model: str | None) -> AsyncIterator[LocalServer | None]:
     """The embedded model, if the configuration has one and `model` is served by it (or not given)."""
-    chain = Router(default=config.chatd.default, tiers=config.models).chain((model,)) if model else ()
+    chain = ModelRouter(default=config.chatd.default, tiers=config.models).chain((model,)) if model else ()
     if find_embedded_model(config) is None or all(target.provider != "local" for target in chain):
         yield None
         return

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
+from lakehouse.chat.providers.model_router import ModelRouter
 from lakehouse.chat.providers.registry import register
-from lakehouse.chat.providers.routing import Router
 from lakehouse.cli.configuration import load_configuration
 from lakehouse.cli.input import replace_undecodable
 from lakehouse.cli.output import write_diagnostic, write_output
@@ -76,7 +76,7 @@ def _find_problems(config: Config, env: Mapping[str, str]) -> list[str]:
 
 
 def _tiers(config: Config, env: Mapping[str, str]) -> Iterator[Tier]:
-    router = Router(default=config.chatd.default, tiers=config.models)
+    router = ModelRouter(default=config.chatd.default, tiers=config.models)
     registered = register(config.chatd, env).providers
     for tier, models in config.models.items():
         for model in models:
@@ -112,31 +112,17 @@ def _document(
 def _format(
     loaded: Loaded, checked: Preflight, providers: list[ProviderStatus], tiers: list[Tier], style: Style
 ) -> Iterator[str]:
-    config = loaded.config
     yield f"configuration  {loaded.path or 'built-in defaults'}"
-    scheme = "http" if checked.tls is None else "https"
-    listener = f"{len(checked.tokens)} tokens" if checked.tokens else "open: no token is set"
-    yield f"listens on     {scheme}://{config.gateway.bind}  ({listener})"
-    if config.chatd.bind is not None:
-        yield f"               {scheme}://{config.chatd.bind}  (chat alone, at /chat)"
-    for number, origin in enumerate(config.auth.origins):
-        yield f"{'pages of' if number == 0 else '':<14} {origin}"
+    yield from _format_listeners(loaded.config, checked)
     yield ""
     yield style.title("routes")
-    for prefix, name, url in list_routes(config):
-        yield f"  {prefix:<14} {name:<10} {url}"
-    if not config.gateway.chatd_url:
-        for prefix in ("/v1/chat", "/v1/models"):
-            yield f"  {prefix:<14} {'chat':<10} in this process"
+    yield from _format_routes(loaded.config)
     yield ""
     yield style.title("providers")
     for provider in providers:
         yield f"  {style.mark(provider.registered)} {provider.name:<13} {provider.where}"
     if proxies := Proxies(os.environ).variables:
-        use = "used (NO_PROXY excepted)" if config.chatd.proxy_from_env else "set and not used"
-        verb = "are" if len(proxies) > 1 else "is"
-        setting = str(config.chatd.proxy_from_env).lower()
-        yield f"    {', '.join(proxies)} {verb} {use}: chatd.proxy_from_env = {setting}"
+        yield _describe_proxies(proxies, used=loaded.config.chatd.proxy_from_env)
     if tiers:
         yield ""
         yield style.title("tiers")
@@ -144,3 +130,27 @@ def _format(
         note = "" if tier.registered else "  (not registered: a request for it is a 404)"
         where = f"{tier.model} -> {tier.provider} as {tier.asked_as}"
         yield f"  {style.mark(tier.registered)} {tier.name:<13} {where}{note}"
+
+
+def _format_listeners(config: Config, checked: Preflight) -> Iterator[str]:
+    scheme = "http" if checked.tls is None else "https"
+    access = f"{len(checked.tokens)} tokens" if checked.tokens else "open: no token is set"
+    yield f"listens on     {scheme}://{config.gateway.bind}  ({access})"
+    if config.chatd.bind is not None:
+        yield f"               {scheme}://{config.chatd.bind}  (chat alone, at /chat)"
+    for number, origin in enumerate(config.auth.origins):
+        yield f"{'pages of' if number == 0 else '':<14} {origin}"
+
+
+def _format_routes(config: Config) -> Iterator[str]:
+    for prefix, name, url in list_routes(config):
+        yield f"  {prefix:<14} {name:<10} {url}"
+    if not config.gateway.chatd_url:
+        for prefix in ("/v1/chat", "/v1/models"):
+            yield f"  {prefix:<14} {'chat':<10} in this process"
+
+
+def _describe_proxies(variables: Sequence[str], *, used: bool) -> str:
+    use = "used (NO_PROXY excepted)" if used else "set and not used"
+    verb = "are" if len(variables) > 1 else "is"
+    return f"    {', '.join(variables)} {verb} {use}: chatd.proxy_from_env = {str(used).lower()}"

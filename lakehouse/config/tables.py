@@ -13,7 +13,7 @@ from typing import Any, Literal
 from lakehouse.config import values
 from lakehouse.config.values import Address, Network
 
-Endpoint = Literal["chat_completions", "messages", "responses"]
+EndpointName = Literal["chat_completions", "messages", "responses"]
 
 
 def parsed_field(reader: Callable[[object], object], default: object) -> Any:  # noqa: ANN401 - as dataclasses.field itself
@@ -84,7 +84,7 @@ class OpenCodeTable(ProviderTable):
     base_url: str = parsed_field(values.url, "https://opencode.ai/zen/v1")
     key_env: str = "OPENCODE_API_KEY"
     key_file: str = parsed_field(values.path, "/etc/lakehouse/opencode.env")
-    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    endpoints: Mapping[str, EndpointName] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -31,10 +31,10 @@ from lakehouse.process.supervision.slot import Slot
 
 log = logging.getLogger("lakehouse.local_model")
 
-FIRST_DELAY = 0.25  # seconds after a start that failed; doubles with each further one in a row
-LONGEST_DELAY = 30.0  # seconds; a model that cannot be started costs two attempts a minute
+FIRST_RESTART_DELAY = 0.25  # seconds after a start that failed; doubles with each further one in a row
+MAX_RESTART_DELAY = 30.0  # seconds; a model that cannot be started costs two attempts a minute
 STABLE_AFTER = 1.0  # seconds of service after which the next process starts without a delay
-HOPELESS_AFTER = 3  # failed starts in a row after which requests fail instead of waiting
+MAX_FAILED_STARTS = 3  # failed starts in a row after which requests fail instead of waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,18 +57,19 @@ class EngineConfig:
             raise ValueError("an engine serves either a `model_path` or the `demo` model")
 
 
-PROBE_TIMEOUT = 5.0  # seconds for the first response of a server that has reported ready
+HEALTH_TIMEOUT = 5.0  # seconds for the first response of a server that has reported ready
 
-TARGET = "lakehouse.local_model.child:run"
-CAUSE = r"(?:gguf_init\w*|error loading model): (?P<cause>.+)"
+CHILD_TARGET = "lakehouse.local_model.child:run"
+CAUSE_PATTERN = r"(?:gguf_init\w*|error loading model): (?P<cause>.+)"
 """The lines of llama.cpp's log with the cause of a failed load; the first match is the most exact."""
 
 ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "XDG_CACHE_HOME")
-ACCELERATORS = (
+ENVIRONMENT_PREFIXES = (
     "CUDA_", "GGML_", "GOMP_", "HIP_", "HSA_", "KMP_", "MESA_", "NVIDIA_", "OMP_", "ONEAPI_", "ROCM_", "ROCR_", "SYCL_",
     "VK_", "ZE_",
 )  # fmt: skip
-"""The variables that the child inherits. None of them holds a provider's key."""
+"""The variables that the child inherits: by name, and by prefix those of compute libraries. None of them holds a
+provider's key."""
 
 
 class Engine:
@@ -86,32 +87,37 @@ class Engine:
         self.pid: int | None = None
         self.readiness = Readiness()
         self._port = port
+        # After a process that has served, the next one can be expected to serve, so requests wait for it.
+        restart = RestartPolicy(
+            initial_delay=FIRST_RESTART_DELAY,
+            max_delay=MAX_RESTART_DELAY,
+            stable_after=STABLE_AFTER,
+            stable_delay=0.0,
+            short_run_is_failure=False,
+        )
+        self._slot = Slot(
+            self._child_spec(config), restart=restart, check=self._probe, listener=self, log=log, level=logging.WARNING
+        )
+
+    def _child_spec(self, config: EngineConfig) -> ChildSpec:
         settings = Settings(
-            port=port,
+            port=self._port,
             api_key=self.api_key,
             name=self.name,
             model=None if config.model_path is None else str(config.model_path),
             context=config.context,
             parallel=config.parallel,
         )
-        spec = ChildSpec(
+        environment = select_variables(ENVIRONMENT) | select_by_prefix(ENVIRONMENT_PREFIXES)
+        return ChildSpec(
             name="the embedded model",
-            target=TARGET,
+            target=CHILD_TARGET,
             settings=msgspec.json.encode(settings),
-            # Without it, an abort starts a debugger first and takes seconds.
-            environment=select_variables(ENVIRONMENT) | select_by_prefix(ACCELERATORS) | {"GGML_NO_BACKTRACE": "1"},
+            # Without GGML_NO_BACKTRACE, an abort starts a debugger first and takes seconds.
+            environment=environment | {"GGML_NO_BACKTRACE": "1"},
             start_timeout=config.start_timeout,
-            cause=CAUSE,
+            cause=CAUSE_PATTERN,
         )
-        # After a process that has served, the next one can be expected to serve, so requests wait for it.
-        restart = RestartPolicy(
-            initial_delay=FIRST_DELAY,
-            max_delay=LONGEST_DELAY,
-            stable_after=STABLE_AFTER,
-            stable_delay=0.0,
-            short_run_is_failure=False,
-        )
-        self._slot = Slot(spec, restart=restart, check=self._probe, listener=self, log=log, level=logging.WARNING)
 
     @property
     def available(self) -> bool:
@@ -130,12 +136,12 @@ class Engine:
 
     def restart_delayed(self, delay: float, failures: int) -> None:
         """A start failed (`SlotListener`)."""
-        if failures >= HOPELESS_AFTER:
+        if failures >= MAX_FAILED_STARTS:
             self.readiness.set_failed(retry_after=delay)
 
     async def _probe(self, _: Child) -> str | None:
         """Request /health as a client. Returns the problem, or None."""
-        with trio.move_on_after(PROBE_TIMEOUT):
+        with trio.move_on_after(HEALTH_TIMEOUT):
             try:
                 async with await trio.open_tcp_stream("127.0.0.1", self._port) as stream:
                     await stream.send_all(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
@@ -143,7 +149,7 @@ class Engine:
             except (OSError, trio.BrokenResourceError) as error:
                 return f"its port {self._port} does not answer: {error}"
             return None if head.startswith(b"HTTP/1.1 200 ") else f"its port {self._port} answers {head[:40]!r}"
-        return f"its port {self._port} did not answer within {PROBE_TIMEOUT:g} s"
+        return f"its port {self._port} did not answer within {HEALTH_TIMEOUT:g} s"
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The readiness of the embedded model's process: set by its supervisor, published to the workers.
 
-The supervisor knows the start and the end of the process, so that requests do not have to fail to detect them. A
-request waits while the process starts, and fails at once when starts keep failing.
+The supervisor detects the start and the end of the process, so that no request has to fail to detect them. A request
+waits while the process starts, and fails at once when starts keep failing.
 
     supervisor:  Engine ──sets──> Readiness ──published──> Unix socket in the workers' private directory
     worker:                                   ──followed──> Readiness <──waits── a chat
@@ -29,12 +29,12 @@ DETECTION_TIME = 0.5
 once, and a worker after it. A request whose connection broke for another reason waits this long."""
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of the process. `life` numbers the processes that have served, from 1; `retry_after` is the time until
-    the next start after a failed one, in seconds."""
+class ReadinessState(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of the process. `generation` numbers the processes that have served, from 1; `retry_after` is the time
+    until the next start after a failed one, in seconds."""
 
     phase: Literal["starting", "serving", "failed"] = "starting"
-    life: int = 0
+    generation: int = 0
     retry_after: float = 0.0
 
 
@@ -42,10 +42,10 @@ class Readiness:
     """The state of the model's process, which requests wait for."""
 
     def __init__(self) -> None:
-        self.state = State()
+        self.state = ReadinessState()
         self._changed = trio.Event()
 
-    def set_state(self, state: State) -> None:
+    def set_state(self, state: ReadinessState) -> None:
         """Set the state and wake all waiting tasks."""
         self.state = state
         self._changed.set()
@@ -53,29 +53,29 @@ class Readiness:
 
     def set_starting(self) -> None:
         """No process serves; one is being started or will be."""
-        self.set_state(State(phase="starting", life=self.state.life))
+        self.set_state(ReadinessState(phase="starting", generation=self.state.generation))
 
     def set_serving(self) -> None:
         """The next process serves."""
-        self.set_state(State(phase="serving", life=self.state.life + 1))
+        self.set_state(ReadinessState(phase="serving", generation=self.state.generation + 1))
 
     def set_failed(self, retry_after: float) -> None:
         """Starts keep failing; the next one follows in `retry_after` seconds."""
-        self.set_state(State(phase="failed", life=self.state.life, retry_after=retry_after))
+        self.set_state(ReadinessState(phase="failed", generation=self.state.generation, retry_after=retry_after))
 
-    async def wait_changed(self, seen: State) -> State:
+    async def wait_changed(self, seen: ReadinessState) -> ReadinessState:
         """Wait for another state than `seen`."""
         while self.state is seen:
             await self._changed.wait()
         return self.state
 
-    async def wait_serving(self, *, lost: int = 0) -> int:
-        """Wait until a process serves the model. Returns its number (`State.life`).
+    async def wait_serving(self, *, failed_generation: int = 0) -> int:
+        """Wait until a process serves the model. Returns its number (`ReadinessState.generation`).
 
-        `lost` is the number of a process to which a connection broke: if it has ended, that becomes known first. Raises
-        ErrUnavailable when the process cannot be started.
+        `failed_generation` is the number of a process to which a connection broke: if it has ended, that becomes known
+        first. Raises ErrUnavailable when the process cannot be started.
         """
-        if (seen := self.state).phase == "serving" and seen.life == lost:
+        if (seen := self.state).phase == "serving" and seen.generation == failed_generation:
             with trio.move_on_after(DETECTION_TIME):
                 await self.wait_changed(seen)
         while (state := self.state).phase != "serving":
@@ -83,7 +83,7 @@ class Readiness:
                 message = "the embedded model cannot be started; the log of the service says why"
                 raise ErrUnavailable(message, provider="local", retryable=True, retry_after=state.retry_after)
             await self.wait_changed(state)
-        return state.life
+        return state.generation
 
 
 @asynccontextmanager
@@ -129,7 +129,7 @@ async def _follow(readiness: Readiness, path: Path, *, task_status: trio.TaskSta
                 *lines, line = (line + received).split(b"\n")
                 if not lines:
                     continue
-                readiness.set_state(msgspec.json.decode(lines[-1], type=State))
+                readiness.set_state(msgspec.json.decode(lines[-1], type=ReadinessState))
                 if not started:
                     started = True
                     task_status.started()

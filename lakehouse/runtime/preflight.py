@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lakehouse.asgi.middleware.tokens import Tokens
-from lakehouse.chat.providers.routing import Router
+from lakehouse.chat.providers.model_router import ModelRouter
 from lakehouse.config import AuthTable, Config, ConfigError, ServerTable, values
 from lakehouse.config.files import other_encoding
 from lakehouse.core.errors import ErrBadRequest
@@ -68,7 +68,7 @@ def _load_tls(server: ServerTable, problems: list[str]) -> ssl.SSLContext | None
 
 
 def _check_tiers(config: Config) -> Iterator[str]:
-    router = Router(default=config.chatd.default)
+    router = ModelRouter(default=config.chatd.default)
     for tier, models in config.models.items():
         for model in models:
             try:

@@ -22,7 +22,7 @@ import trio
 from lakehouse.core import extras
 from lakehouse.local_model import Engine, EngineConfig, LocalModelError, open_engine
 from lakehouse.local_model.child import Settings
-from lakehouse.local_model.engine import HOPELESS_AFTER, TARGET, reserved_port
+from lakehouse.local_model.engine import CHILD_TARGET, MAX_FAILED_STARTS, reserved_port
 from lakehouse.process import launch
 from lakehouse.process.protocol import StartMessage, decode_ready, encode_line
 
@@ -307,7 +307,7 @@ class TestOrphans:
             try:
                 assert running.stdin is not None
                 assert running.stdout is not None
-                order = StartMessage(parent=os.getpid(), target=TARGET, settings=msgspec.Raw(settings(port)))
+                order = StartMessage(parent=os.getpid(), target=CHILD_TARGET, settings=msgspec.Raw(settings(port)))
                 running.stdin.write(encode_line(order))
                 running.stdin.flush()
                 assert decode_ready(running.stdout.readline()).ready
@@ -394,7 +394,7 @@ def test_failed_starts_back_off_to_twice_a_minute_and_a_process_that_served_is_r
     engine = Engine(EngineConfig(demo=True), 4711)
     restarts = engine._slot._backoff
     assert [restarts.delay_after(None) for _ in range(9)] == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
-    assert restarts.failures > HOPELESS_AFTER
+    assert restarts.failures > MAX_FAILED_STARTS
     assert [restarts.delay_after(0.5) for _ in range(3)] == [0.25] * 3
     assert restarts.failures == 0
     assert restarts.delay_after(5) == 0

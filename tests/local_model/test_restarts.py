@@ -25,7 +25,13 @@ from lakehouse.chat.dispatch.open_dispatcher import LocalServer, open_service_di
 from lakehouse.core.errors import ErrTimeout, ErrUnavailable, ErrUnreached, ErrUpstream
 from lakehouse.core.provider_failures import make_failure
 from lakehouse.local_model import engine as engines
-from lakehouse.local_model.readiness import DETECTION_TIME, Readiness, State, follow_readiness, publish_readiness
+from lakehouse.local_model.readiness import (
+    DETECTION_TIME,
+    Readiness,
+    ReadinessState,
+    follow_readiness,
+    publish_readiness,
+)
 from tools.kit.fake_providers import (
     FakeProvider,
     NoJitter,
@@ -245,7 +251,7 @@ class TestTold:
     async def test_followers_have_every_state_and_keep_the_last(self, tmp_path: Path) -> None:
         path, readiness = tmp_path / "engine", Readiness()
         async with publish_readiness(readiness, path), follow_readiness(path) as early:
-            assert early.state == State(phase="starting", life=0)
+            assert early.state == ReadinessState(phase="starting", generation=0)
             for change in (
                 readiness.set_serving,
                 readiness.set_starting,
@@ -257,7 +263,7 @@ class TestTold:
                 with trio.fail_after(5):
                     assert await early.wait_changed(seen) == readiness.state
             async with follow_readiness(path) as late:
-                assert late.state == early.state == State(phase="serving", life=2)
+                assert late.state == early.state == ReadinessState(phase="serving", generation=2)
 
     async def test_a_follower_outlives_the_publisher(self, tmp_path: Path) -> None:
         path, readiness, over = tmp_path / "engine", served(), trio.Event()
@@ -287,7 +293,7 @@ class TestTheProcess:
     ) -> None:
         from lakehouse.local_model import demo  # needs the extra
 
-        monkeypatch.setattr(engines, "FIRST_DELAY", 0.05)
+        monkeypatch.setattr(engines, "FIRST_RESTART_DELAY", 0.05)
         path, away = tmp_path / "tiny.gguf", tmp_path / "away"
         demo.build(path)
         config = make_config(chatd={"default": "local", "local": {"model": str(path)}})

@@ -18,8 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from lakehouse.chat.dialects.changes import Changes
-from lakehouse.chat.dialects.quirks import Capability, Quirks, SchemaLevel
+from lakehouse.chat.dialects.quirks import Capability, JsonMode, Quirks
+from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import Delta
 from lakehouse.chat.model.request import Request
@@ -40,7 +40,7 @@ class StreamParser(Protocol):
     """
 
     @property
-    def resolved(self) -> StreamParser:
+    def active_parser(self) -> StreamParser:
         """The parser to use for the rest of this stream: this one, or the inner parser that it has selected. Read it
         between two calls."""
 
@@ -88,7 +88,7 @@ class StreamParser(Protocol):
 class EncodeFunction(Protocol):
     """Writes the body of a request."""
 
-    def __call__(self, request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes) -> bytes:
+    def __call__(self, request: Request, *, model: str, stream: bool, quirks: Quirks, changes: RequestChanges) -> bytes:
         """Return the JSON body that requests `model` (the provider's own name). Fields that are not sent as the caller
         wrote them are recorded in `changes`.
 
@@ -119,7 +119,7 @@ class Dialect:
     """Where requests are posted, below the provider's base URL: `/chat/completions`."""
     framing: Literal["sse", "ndjson"]
     """How a stream is divided into events."""
-    schema_levels: tuple[SchemaLevel, ...]
+    json_modes: tuple[JsonMode, ...]
     """The ways to request JSON that the dialect supports, the strictest first."""
     capabilities: frozenset[Capability]
     """What the dialect can represent in a conversation."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lakehouse.chat.dialects.base import Dialect, StreamParser
-from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.decoding.stream_or_body_parser import StreamOrBodyParser, is_streamed
 from lakehouse.chat.dialects.decoding.validating_parser import ValidatingParser
 from lakehouse.chat.dialects.encoding.capabilities import fit_to_capabilities
 from lakehouse.chat.dialects.quirks import Quirks
+from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.dialects.schema.answer_tool import get_callable_names
 from lakehouse.chat.dialects.schema.validate import AnswerValidator
 from lakehouse.chat.model.answer import ProviderAnswer
@@ -29,7 +29,7 @@ class CallCodec:
         self.path = dialect.path
         self._dialect = dialect
         self._quirks = quirks
-        self.changes = Changes()
+        self.changes = RequestChanges()
         try:
             self._validator = (
                 None if request.format is None else AnswerValidator(request.format, provider=quirks.provider)
@@ -57,8 +57,8 @@ class CallCodec:
         parser: StreamParser = StreamOrBodyParser(self._dialect, self._quirks)
         if self._validator is None:
             return parser
-        enforced = self._quirks.schema == "native" and "native" in self._dialect.schema_levels
-        return ValidatingParser(parser, self._validator, live=enforced)
+        enforced = self._quirks.json_mode == "native" and "native" in self._dialect.json_modes
+        return ValidatingParser(parser, self._validator, schema_enforced=enforced)
 
     def _decode_stream(self, body: bytes) -> ProviderAnswer:
         parser = self._dialect.make_parser(quirks=self._quirks)

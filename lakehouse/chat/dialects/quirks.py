@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-SchemaLevel = Literal["native", "json_object", "tool", "prompt"]
+JsonMode = Literal["native", "json_object", "tool", "prompt"]
 """How a JSON answer is requested, the strictest first: the provider enforces the schema; the provider has a JSON mode
 and the schema goes into the prompt; the schema becomes the parameters of a tool that must be called; the prompt alone
 requests JSON."""
+JSON_MODES: tuple[JsonMode, ...] = get_args(JsonMode)
+"""All modes, the strictest first."""
 
 CompletionsThinking = Literal["none", "effort", "openrouter", "moonshot", "template"]
 """The field that controls thinking in chat completions: no field; `reasoning_effort`; `reasoning{effort|enabled}`;
@@ -93,7 +95,7 @@ class Quirks:
     """Chat completions: tools of other types than `function`, which the provider runs itself, are accepted."""
     images: Literal["url", "data", "none"] = "url"
     """Accepted images: remote and `data:` URLs; `data:` URLs only; none."""
-    schema: SchemaLevel = "native"
+    json_mode: JsonMode = "native"
     schema_in_prompt: bool = False
     """The prompt describes the schema even where it is enforced, because the model does not see the grammar."""
     schema_subset: Literal["full", "moonshot"] = "full"

@@ -16,7 +16,7 @@ from lakehouse.chat.model.answer import (
     Supplements,
 )
 from lakehouse.chat.model.pieces import Done
-from lakehouse.chat.providers.registry import Route
+from lakehouse.chat.providers.registry import ModelRoute
 
 ALL_SUPPLEMENTS = Supplements.__struct_fields__
 UNSTREAMED_SUPPLEMENTS = ("service_tier", "system_fingerprint", "moderation", "citations", "search_results")
@@ -25,7 +25,7 @@ UNSTREAMED_SUPPLEMENTS = ("service_tier", "system_fingerprint", "moderation", "c
 Shape = TypeVar("Shape", bound=AnswerFacts)
 
 
-def build_answer(call: ChatCall, route: Route, reply: ProviderAnswer) -> Answer:
+def build_answer(call: ChatCall, route: ModelRoute, reply: ProviderAnswer) -> Answer:
     """The complete answer of a call."""
     return _build(
         Answer,
@@ -39,7 +39,7 @@ def build_answer(call: ChatCall, route: Route, reply: ProviderAnswer) -> Answer:
     )
 
 
-def build_done(call: ChatCall, route: Route, reply: ProviderAnswer) -> Done:
+def build_done(call: ChatCall, route: ModelRoute, reply: ProviderAnswer) -> Done:
     """The last piece of a stream."""
     return _build(Done, call, route, reply, UNSTREAMED_SUPPLEMENTS)
 
@@ -47,7 +47,7 @@ def build_done(call: ChatCall, route: Route, reply: ProviderAnswer) -> Done:
 def _build(
     shape: type[Shape],
     call: ChatCall,
-    route: Route,
+    route: ModelRoute,
     reply: ProviderAnswer,
     supplements: tuple[str, ...],
     **fields: Any,  # noqa: ANN401 - the fields that `shape` has beside the facts

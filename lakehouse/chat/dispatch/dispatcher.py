@@ -38,8 +38,8 @@ from lakehouse.chat.model.answer import Answer
 from lakehouse.chat.model.listing import ModelCard, ProbeResult, ProviderState
 from lakehouse.chat.model.request import Quorum, Request
 from lakehouse.chat.providers.base import Provider
-from lakehouse.chat.providers.registry import Registry, Route
-from lakehouse.chat.providers.routing import Router
+from lakehouse.chat.providers.model_router import ModelRouter
+from lakehouse.chat.providers.registry import ModelRoute, Registry
 from lakehouse.config import Config
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrBadRequest
@@ -67,7 +67,7 @@ class Dispatcher:
         policy = config.chatd.policy
         self._settings = config.chatd
         self._registry = registry
-        self._router = Router(default=config.chatd.default, tiers=config.models)
+        self._router = ModelRouter(default=config.chatd.default, tiers=config.models)
         self._circuits = CircuitBreakerRegistry(
             failures=policy.breaker_failures, cooldown=policy.breaker_cooldown, clock=trio.current_time
         )
@@ -157,7 +157,7 @@ class Dispatcher:
         members = [(name, replace(call, routes=deque(self._routes((name,))))) for name in quorum.of]
         return ask_quorum(members, quorum.agree)
 
-    def _routes(self, names: Iterable[str]) -> tuple[Route, ...]:
+    def _routes(self, names: Iterable[str]) -> tuple[ModelRoute, ...]:
         return tuple(self._registry.route(target) for target in self._router.chain(names))
 
 

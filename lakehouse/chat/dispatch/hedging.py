@@ -75,7 +75,7 @@ class HedgedRequest(Generic[Result]):
     async def _try_next(self) -> None:
         self._call.time.begin_route()
         try:
-            result = await try_route(self._call, self._call.routes.popleft(), self._make_attempt, "hedge", once=True)
+            result = await try_route(self._call, self._call.routes.popleft(), self._make_attempt, "hedge", retry=False)
         except LakehouseError as error:
             self._fail(error)
         else:

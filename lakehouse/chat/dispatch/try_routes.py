@@ -5,9 +5,9 @@
         try_route            one route: attempts, each with a permit of the circuit breaker, and back-off between them
           make_attempt       one HTTP exchange: `attempts.attempt.request_complete` or `open_stream`
 
-The decisions are elsewhere: `policies.failure_rules` (retry, next route, or give up), `policies.circuit_breaker` (which
-routes are skipped), `policies.json_mode_fallback` (how JSON output is requested). `hedging` and `quorum` run this
-several times at once.
+The decisions are elsewhere: `policies.failure_rules` (retry, next route, or give up), `policies.retry_backoff` (the
+wait before a retry), `policies.circuit_breaker` (which routes are skipped), `policies.json_mode_fallback` (how JSON
+output is requested). `hedging` and `quorum` run this several times at once.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from typing import Protocol, TypeVar
 
 import trio
 
-from lakehouse.chat.dispatch.attempts.own_process import OwnProcess
+from lakehouse.chat.dispatch.attempts.local_model_gate import LocalModelGate
 from lakehouse.chat.dispatch.calls.attempt_log import ActiveAttempt
 from lakehouse.chat.dispatch.calls.call import ChatCall
-from lakehouse.chat.dispatch.policies.failure_rules import backoff_delay, choose_error, rule_for
-from lakehouse.chat.providers.registry import Route
+from lakehouse.chat.dispatch.policies.circuit_breaker import CircuitBreaker
+from lakehouse.chat.dispatch.policies.failure_rules import choose_error, rule_for
+from lakehouse.chat.dispatch.policies.retry_backoff import backoff_delay
+from lakehouse.chat.providers.registry import ModelRoute
 from lakehouse.core.attempts import AttemptReason
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.provider_failures import make_failure
@@ -45,7 +47,7 @@ Result_co = TypeVar("Result_co", bound=AttemptResult, covariant=True)
 class AttemptFunction(Protocol[Result_co]):
     """Makes one attempt: `request_complete` or `open_stream`. `last`: no other route could be tried after it."""
 
-    async def __call__(self, call: ChatCall, route: Route, attempt: ActiveAttempt, *, last: bool) -> Result_co: ...
+    async def __call__(self, call: ChatCall, route: ModelRoute, attempt: ActiveAttempt, *, last: bool) -> Result_co: ...
 
 
 async def with_deadline(call: ChatCall, work: Callable[[], Awaitable[Result]], *, resumed: bool = False) -> Result:
@@ -66,8 +68,8 @@ async def with_deadline(call: ChatCall, work: Callable[[], Awaitable[Result]], *
     raise call.finalize_error(make_failure("timeout", message, provider=call.context.provider))
 
 
-async def try_routes(call: ChatCall, make_attempt: AttemptFunction[Result], why: AttemptReason = "first") -> Result:
-    """Try one route after the other until one answers; `why` is the reason of the first attempt.
+async def try_routes(call: ChatCall, make_attempt: AttemptFunction[Result], reason: AttemptReason = "first") -> Result:
+    """Try one route after the other until one answers; `reason` is the reason of the first attempt.
 
     Raises an error of the caller's request at once; otherwise the error of the last route, when no route or no time is
     left, or `ErrUnavailable` when the circuits of all routes are open.
@@ -77,7 +79,7 @@ async def try_routes(call: ChatCall, make_attempt: AttemptFunction[Result], why:
         if failed is not None:
             call.time.begin_route()
         try:
-            result = await try_route(call, call.routes.popleft(), make_attempt, why)
+            result = await try_route(call, call.routes.popleft(), make_attempt, reason)
         except LakehouseError as error:
             if not rule_for(error).try_next_route:
                 raise
@@ -85,14 +87,19 @@ async def try_routes(call: ChatCall, make_attempt: AttemptFunction[Result], why:
         else:
             if result is not None:
                 return result
-        why = "fallback"
+        reason = "fallback"
     raise failed or call.circuits_open_error()
 
 
 async def try_route(
-    call: ChatCall, route: Route, make_attempt: AttemptFunction[Result], why: AttemptReason, *, once: bool = False
+    call: ChatCall,
+    route: ModelRoute,
+    make_attempt: AttemptFunction[Result],
+    reason: AttemptReason,
+    *,
+    retry: bool = True,
 ) -> Result | None:
-    """Try one route, with as many retries as policy and deadline allow (none if `once`). None: its circuit is open.
+    """Try one route, with `retry` as often as policy and deadline allow. None: its circuit is open.
 
     Raises the error of the last attempt. When a provider rejects the JSON mode, the next mode is tried at once: that is
     another request, not a retry of the rejected one.
@@ -100,14 +107,14 @@ async def try_route(
     started = call.time.route_started
     circuit = call.resources.circuits[route.target]
     failed: LakehouseError | None = None
-    retry = 0
-    process = None if (readiness := route.provider.readiness) is None else OwnProcess(call, route, readiness)
-    while permit := circuit.admit() if process is None else await process.admit(circuit):
+    retries = 0
+    gate = None if (readiness := route.provider.readiness) is None else LocalModelGate(call, route, readiness)
+    while permit := circuit.admit() if gate is None else await gate.admit(circuit):
         if failed is not None:
-            why = "retry"
-        if failed is not None or process is not None:
+            reason = "retry"
+        if failed is not None or gate is not None:
             started = trio.current_time()
-        attempt = call.attempt_log.begin(route, permit, why, now=started, timeout=call.resources.silence_limit)
+        attempt = call.attempt_log.begin(route, permit, reason, now=started, timeout=call.resources.silence_limit)
         try:
             with attempt:
                 last = not call.routes or call.has_no_other_route
@@ -118,15 +125,22 @@ async def try_route(
                 )
         except LakehouseError as error:
             failed = error
-            if (process is not None and process.may_repeat(attempt, error)) or call.downgrade_json_mode(attempt, error):
+            if (gate is not None and gate.may_repeat(attempt, error)) or call.downgrade_json_mode(attempt, error):
                 continue
-        retry += 1
-        pause = None if once else backoff_delay(retry, failed, call.settings.policy, call.resources.random)
-        if pause is None or not call.time.has_time_for(pause) or not circuit.admits:
+        retries += 1
+        if not retry or not await _wait_for_retry(call, circuit, retries, failed):
             raise failed
-        call.context.begin_phase("backoff")
-        await trio.sleep(pause)
     if failed is not None:
         raise failed
     call.open_circuits.append(circuit)
     return None
+
+
+async def _wait_for_retry(call: ChatCall, circuit: CircuitBreaker, retries: int, error: LakehouseError) -> bool:
+    """Wait before retry number `retries` of a route that failed with `error`. False, at once, if there is none."""
+    pause = backoff_delay(retries, error, call.settings.policy, call.resources.random)
+    if pause is None or not call.time.has_time_for(pause) or not circuit.admits:
+        return False
+    call.context.begin_phase("backoff")
+    await trio.sleep(pause)
+    return True

@@ -44,7 +44,7 @@ class ListedModel(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ProviderEndpoint:
     """One endpoint of a provider: its dialect, the request target, and the headers of every request."""
 
     dialect: Dialect
@@ -76,7 +76,7 @@ class Provider:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self.base_url}>"
 
-    def endpoint(self, model: str) -> Endpoint:
+    def endpoint(self, model: str) -> ProviderEndpoint:
         """The endpoint that serves `model`."""
         raise NotImplementedError
 
@@ -124,10 +124,10 @@ class Provider:
         """The texts to redact from responses of the provider: the key, and the password of the base URL."""
         return (*((self.key.value,) if self.key else ()), *self.base_url.secrets)
 
-    def make_endpoint(self, dialect: Dialect, headers: Iterable[tuple[bytes, bytes]] = ()) -> Endpoint:
+    def make_endpoint(self, dialect: Dialect, headers: Iterable[tuple[bytes, bytes]] = ()) -> ProviderEndpoint:
         """An endpoint of this provider; `headers` are added to those that all endpoints have."""
         target = httpx.URL(self.base_url + dialect.path).raw_path
-        return Endpoint(dialect, target, (*COMMON, (b"Content-Type", b"application/json"), *headers))
+        return ProviderEndpoint(dialect, target, (*COMMON, (b"Content-Type", b"application/json"), *headers))
 
 
 class _OpenAIModel(msgspec.Struct):

@@ -12,7 +12,7 @@ from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
 from lakehouse.chat.dialects.messages.dialect import MESSAGES
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
-from lakehouse.chat.providers.base import Endpoint, Provider
+from lakehouse.chat.providers.base import Provider, ProviderEndpoint
 from lakehouse.chat.providers.keys import Key
 
 MAX_TOKENS = 32768
@@ -27,7 +27,7 @@ _MESSAGES = Quirks(
     unsigned_thinking=True,
     forced_tools_while_thinking=False,
     images="data",
-    schema="prompt",  # a forced tool is refused while thinking, and the newest models always think
+    json_mode="prompt",  # a forced tool is refused while thinking, and the newest models always think
     schema_subset="moonshot",
 )
 
@@ -43,7 +43,7 @@ _CHAT = Quirks(
     placeholder_reasoning=True,
     empty_content="omit",  # `""` beside tool calls is a 400 (kimi-cli#2621)
     images="data",
-    schema="native",
+    json_mode="native",
     schema_subset="moonshot",
 )
 
@@ -61,7 +61,7 @@ class Kimi(Provider):
         self._endpoint = self.make_endpoint(dialect, self.api_key if wire == "messages" else self.bearer)
         self._quirks = _MESSAGES if wire == "messages" else _CHAT
 
-    def endpoint(self, model: str) -> Endpoint:  # noqa: ARG002
+    def endpoint(self, model: str) -> ProviderEndpoint:  # noqa: ARG002
         return self._endpoint
 
     def quirks(self, model: str, request: Request) -> Quirks:  # noqa: ARG002

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
-from lakehouse.chat.providers.base import Endpoint, Provider
+from lakehouse.chat.providers.base import Provider, ProviderEndpoint
 from lakehouse.chat.providers.keys import Key
 from lakehouse.local_model.readiness import Readiness
 
@@ -15,7 +15,7 @@ _QUIRKS = Quirks(
     capabilities=CHAT_COMPLETIONS.capabilities - {"file", "input_audio", "refusal", "audio"},
     developer_role=False,
     images="none",
-    schema="native",  # llama.cpp turns it into a grammar
+    json_mode="native",  # llama.cpp turns it into a grammar
     inline_think="tagged",
 )
 
@@ -35,7 +35,7 @@ class Local(Provider):
         self.readiness = readiness
         self._endpoint = self.make_endpoint(CHAT_COMPLETIONS, self.bearer)
 
-    def endpoint(self, model: str) -> Endpoint:  # noqa: ARG002
+    def endpoint(self, model: str) -> ProviderEndpoint:  # noqa: ARG002
         return self._endpoint
 
     def quirks(self, model: str, request: Request) -> Quirks:  # noqa: ARG002

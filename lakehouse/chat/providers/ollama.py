@@ -12,7 +12,7 @@ import msgspec
 from lakehouse.chat.dialects.ollama.dialect import OLLAMA
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
-from lakehouse.chat.providers.base import Endpoint, ListedModel, Provider
+from lakehouse.chat.providers.base import ListedModel, Provider, ProviderEndpoint
 from lakehouse.chat.providers.keys import Key
 
 
@@ -50,12 +50,12 @@ class Ollama(Provider):
             default_think=think,
             reasoning_key="thinking",
             images="data",
-            schema="native",
+            json_mode="native",
             schema_in_prompt=True,
             inline_think="tagged",  # `…</think>` in the text with thinking switched off: ollama#17292
         )
 
-    def endpoint(self, model: str) -> Endpoint:  # noqa: ARG002
+    def endpoint(self, model: str) -> ProviderEndpoint:  # noqa: ARG002
         return self._endpoint
 
     def quirks(self, model: str, request: Request) -> Quirks:  # noqa: ARG002

@@ -19,4 +19,4 @@ class OllamaCloud(Ollama):
 
     def make_quirks(self, think: bool) -> Quirks:
         """The quirks. A schema is sent as a tool, because `format` is not enforced."""
-        return replace(super().make_quirks(think), schema="tool")
+        return replace(super().make_quirks(think), json_mode="tool")

@@ -18,10 +18,10 @@ from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.dialects.responses.dialect import RESPONSES
 from lakehouse.chat.model.parts import Part
 from lakehouse.chat.model.request import Message, Request
-from lakehouse.chat.providers.base import Endpoint, Headers, Provider
+from lakehouse.chat.providers.base import Headers, Provider, ProviderEndpoint
 from lakehouse.chat.providers.keys import Key
 from lakehouse.chat.providers.opencode_models import GO, ZEN, Served, quirks_of
-from lakehouse.config.tables import Endpoint as EndpointName
+from lakehouse.config.tables import EndpointName
 
 
 class OpenCode(Provider):
@@ -36,7 +36,7 @@ class OpenCode(Provider):
         table = GO if "/zen/go/" in self.base_url + "/" else ZEN
         self._table: tuple[tuple[str, Served], ...] = (*(endpoints or {}).items(), *table)
         # Bearer on /messages is answered 401 "Missing API key."
-        self._endpoints: dict[Served, Endpoint] = {
+        self._endpoints: dict[Served, ProviderEndpoint] = {
             "chat_completions": self.make_endpoint(CHAT_COMPLETIONS, self.bearer),
             "responses": self.make_endpoint(RESPONSES, self.bearer),
             "messages": self.make_endpoint(MESSAGES, self.api_key),
@@ -47,7 +47,7 @@ class OpenCode(Provider):
         """The endpoint that serves `model`: by the configuration, then the table, else chat completions."""
         return next((name for pattern, name in self._table if fnmatchcase(model, pattern)), "chat_completions")
 
-    def endpoint(self, model: str) -> Endpoint:
+    def endpoint(self, model: str) -> ProviderEndpoint:
         return self._endpoints[self.endpoint_name(model)]
 
     def quirks(self, model: str, request: Request) -> Quirks:  # noqa: ARG002

@@ -16,7 +16,7 @@ from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
 from lakehouse.chat.dialects.messages.dialect import MESSAGES
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.providers.claude import is_claude, quirks_of_claude
-from lakehouse.config.tables import Endpoint as EndpointName
+from lakehouse.config.tables import EndpointName
 
 Served = EndpointName | Literal["generate_content"]
 """The endpoints that the configuration can name, and that of Gemini's own API, which is not supported."""
@@ -55,13 +55,13 @@ FAMILIES: tuple[tuple[str, Quirks], ...] = (
         "deepseek-*",
         replace(
             _BASE,
-            schema="json_object",
+            json_mode="json_object",
             completions_thinking="moonshot",
             forced_tools_while_thinking=False,
             placeholder_reasoning=True,
         ),
     ),
-    ("glm-*", replace(_BASE, schema="json_object", completions_thinking="moonshot")),
+    ("glm-*", replace(_BASE, json_mode="json_object", completions_thinking="moonshot")),
     (
         "kimi-*",
         replace(
@@ -84,7 +84,7 @@ def quirks_of(model: str, endpoint: Served) -> Quirks:
     family = next(quirks for pattern, quirks in FAMILIES if fnmatchcase(model, pattern))
     match endpoint:
         case "messages":
-            quirks = replace(family, schema="tool", reasoning_details=True, capabilities=MESSAGES.capabilities)
+            quirks = replace(family, json_mode="tool", reasoning_details=True, capabilities=MESSAGES.capabilities)
             if is_claude(model):
                 return quirks_of_claude(model, quirks)
             return replace(quirks, sampling_while_thinking=True, capabilities=MESSAGES.capabilities - {"file"})

@@ -10,7 +10,7 @@ from dataclasses import replace
 from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
-from lakehouse.chat.providers.base import Endpoint, Provider
+from lakehouse.chat.providers.base import Provider, ProviderEndpoint
 from lakehouse.chat.providers.keys import Key
 
 
@@ -38,7 +38,7 @@ class OpenRouter(Provider):
         # Without this, an endpoint that does not support `response_format` silently ignores it.
         self._strict = replace(self._quirks, extra_body={"provider": {"require_parameters": True}})
 
-    def endpoint(self, model: str) -> Endpoint:  # noqa: ARG002
+    def endpoint(self, model: str) -> ProviderEndpoint:  # noqa: ARG002
         return self._endpoint
 
     def quirks(self, model: str, request: Request) -> Quirks:  # noqa: ARG002

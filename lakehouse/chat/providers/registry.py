@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from lakehouse.chat.providers.base import Endpoint, Provider
+from lakehouse.chat.providers.base import Provider, ProviderEndpoint
 from lakehouse.chat.providers.keys import Key, find_key
 from lakehouse.chat.providers.kimi import Kimi
 from lakehouse.chat.providers.local import Local
+from lakehouse.chat.providers.model_router import Target
 from lakehouse.chat.providers.ollama import Ollama
 from lakehouse.chat.providers.ollama_cloud import OllamaCloud
 from lakehouse.chat.providers.opencode import OpenCode
 from lakehouse.chat.providers.openrouter import OpenRouter
-from lakehouse.chat.providers.routing import Target
 from lakehouse.config import ChatTable, ProviderTable
 from lakehouse.core.errors import ErrProviderNotFound
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ModelRoute:
     """A provider, and the name of the model that it is sent.
 
     `target` has the names of both. `endpoint` is the provider's endpoint for the model.
@@ -28,7 +28,7 @@ class Route:
     provider: Provider
     model: str
     target: Target = field(init=False, repr=False, compare=False)
-    endpoint: Endpoint = field(init=False, repr=False, compare=False)
+    endpoint: ProviderEndpoint = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target", Target(self.provider.name, self.model))
@@ -46,10 +46,10 @@ class Registry:
     missing: Mapping[str, str]
     warnings: tuple[str, ...] = ()
 
-    def route(self, target: Target) -> Route:
+    def route(self, target: Target) -> ModelRoute:
         """The route to `target`. Raises ErrProviderNotFound, which names what would register the provider."""
         if provider := self.providers.get(target.provider):
-            return Route(provider, target.model)
+            return ModelRoute(provider, target.model)
         reason = self.missing.get(target.provider, "there is no such provider")
         known = ", ".join(self.providers) or "none"
         raise ErrProviderNotFound(

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from lakehouse.chat.dialects.base import Dialect
-from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
 from lakehouse.chat.dialects.generate_content import UNSUPPORTED_GENERATE_CONTENT
 from lakehouse.chat.dialects.messages.dialect import MESSAGES
 from lakehouse.chat.dialects.ollama.dialect import OLLAMA
 from lakehouse.chat.dialects.quirks import Quirks
+from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.dialects.responses.dialect import RESPONSES
 from lakehouse.chat.dialects.schema.answer_tool import ANSWER_TOOL
 from lakehouse.chat.model.request import OpenAIRequest, Request
@@ -44,7 +44,7 @@ def encode_body(
     kind = OpenAIRequest if "extra" in fields else Request
     request = kind(model="asked/for", messages=messages or HELLO, **fields)  # type: ignore[arg-type]
     encoded = dialect.encode(
-        request, model="m", stream=stream, quirks=quirks or Quirks(provider="p"), changes=Changes()
+        request, model="m", stream=stream, quirks=quirks or Quirks(provider="p"), changes=RequestChanges()
     )
     return json.loads(encoded)  # type: ignore[no-any-return]
 
@@ -139,7 +139,7 @@ def test_the_quirks_of_chat_completions(quirks: Quirks, fields: dict[str, Any], 
         (Quirks(extra_body={"keep_alive": "10m"}), {}, {"keep_alive": "10m"}),
         (Quirks(), {"format": "json"}, {"format": "json"}),
         (Quirks(), {"format": SCHEMA}, {"format": SCHEMA}),
-        (Quirks(schema="prompt"), {"format": SCHEMA}, {}),
+        (Quirks(json_mode="prompt"), {"format": SCHEMA}, {}),
     ],
 )
 def test_the_quirks_of_ollama(quirks: Quirks, fields: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -510,7 +510,7 @@ def test_ollama_rejects_remote_images_whatever_the_quirks() -> None:
 def test_errors_name_the_position_of_an_image_in_the_request() -> None:
     for dialect in ALL:
         with pytest.raises(ErrBadRequest, match=r"`messages\[0\]"):
-            encode_body(dialect, picture("ftp://x"), format=SCHEMA, quirks=Quirks(schema="prompt"))
+            encode_body(dialect, picture("ftp://x"), format=SCHEMA, quirks=Quirks(json_mode="prompt"))
 
 
 # An unsupported dialect

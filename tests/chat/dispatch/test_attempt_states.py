@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import trio
 
-from lakehouse.chat.dispatch.calls.attempt_log import TRANSITIONS, ActiveAttempt, AttemptLog, AttemptState
+from lakehouse.chat.dispatch.calls.attempt_log import ATTEMPT_TRANSITIONS, ActiveAttempt, AttemptLog, AttemptState
 from lakehouse.chat.dispatch.policies.circuit_breaker import CircuitBreaker
 from lakehouse.chat.providers.ollama import Ollama
-from lakehouse.chat.providers.registry import Route
+from lakehouse.chat.providers.registry import ModelRoute
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.core.provider_failures import make_failure
 from tools.kit.fake_providers import context
@@ -18,7 +18,7 @@ FAILURE = make_failure("server_error", "no", upstream_status=500)
 
 def begin() -> tuple[ActiveAttempt, AttemptLog, CircuitBreaker]:
     """An attempt whose route's circuit opens with one failure."""
-    route = Route(Ollama("http://127.0.0.1:1"), "m")
+    route = ModelRoute(Ollama("http://127.0.0.1:1"), "m")
     circuit = CircuitBreaker(route.target, limit=1, cooldown=9.0, clock=trio.current_time)
     permit = circuit.admit()
     assert permit is not None
@@ -53,7 +53,7 @@ async def test_only_the_transitions_of_the_table_happen(first: AttemptState, sec
     assert state is AttemptState.WAITING
     for step in (first, second):
         end(attempt, step)
-        state = step if step in TRANSITIONS[state] else state
+        state = step if step in ATTEMPT_TRANSITIONS[state] else state
         assert attempt.state is state
     assert attempt.state.running == (attempt.record.ended is None)
 

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
 from lakehouse.chat.dispatch.policies.circuit_breaker import FORGET_AFTER, MAX_CIRCUITS, CircuitBreakerRegistry
-from lakehouse.chat.providers.routing import Target
+from lakehouse.chat.providers.model_router import Target
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, ErrUpstream, LakehouseError
 from tools.kit.fake_providers import (
     OVERLOADED,

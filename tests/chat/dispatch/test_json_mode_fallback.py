@@ -8,7 +8,7 @@ import pytest
 from trio.testing import MockClock
 
 from lakehouse.chat.dispatch.policies.json_mode_fallback import MAX_MODELS, JsonModeFallback
-from lakehouse.chat.providers.routing import Target
+from lakehouse.chat.providers.model_router import Target
 from lakehouse.core.errors import ErrBadRequest, ErrUpstream
 from lakehouse.core.provider_failures import make_failure
 from tools.kit.fake_providers import (
@@ -161,14 +161,14 @@ def test_the_number_of_remembered_models_is_bounded() -> None:
     refused = make_failure("bad_request", "no json_schema here", upstream_status=400)
     first = Target("openrouter", "first")
     assert json_modes.downgrade(first, "native", refused)
-    assert json_modes.current_level(first, "native") == "json_object"
+    assert json_modes.current_mode(first, "native") == "json_object"
     for number in range(MAX_MODELS):
         json_modes.downgrade(Target("openrouter", f"{number}"), "native", refused)
-    assert json_modes.current_level(first, "native") == "native"
+    assert json_modes.current_mode(first, "native") == "native"
 
 
 def test_no_model_begins_above_the_first_mode_of_its_provider() -> None:
     json_modes = JsonModeFallback()
     target = Target("kimi", "k3")
     json_modes.downgrade(target, "native", make_failure("bad_request", "no json_schema here", upstream_status=400))
-    assert json_modes.current_level(target, "prompt") == "prompt"
+    assert json_modes.current_mode(target, "prompt") == "prompt"

@@ -10,8 +10,8 @@ from trio.testing import MockClock
 
 from lakehouse.chat.dispatch.open_dispatcher import open_service_dispatcher
 from lakehouse.chat.model.listing import ProviderState
+from lakehouse.chat.providers.model_router import Target
 from lakehouse.chat.providers.registry import register
-from lakehouse.chat.providers.routing import Target
 from lakehouse.config import ChatTable, KimiTable, OpenRouterTable
 from lakehouse.core.errors import ErrProviderNotFound
 from tools.kit.fake_providers import KEYS, settings

@@ -9,7 +9,7 @@ import msgspec
 from lakehouse.chat.dialects.encoding.images import check_images
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, as_string
 from lakehouse.chat.dialects.quirks import Quirks
-from lakehouse.chat.dialects.schema.structured_output import Plan, add_instruction
+from lakehouse.chat.dialects.schema.structured_output import StructuredOutputPlan, add_instruction
 from lakehouse.chat.dialects.tool_calls import ToolCallIdMap
 from lakehouse.chat.model.parts import TextPart
 from lakehouse.chat.model.request import Message, OpenAIMessage, Request
@@ -20,7 +20,9 @@ PLACEHOLDER = " "
 hermes-agent#17341)."""
 
 
-def encode_messages(request: Request, plan: Plan | None, quirks: Quirks) -> Sequence[JsonObject | Message]:
+def encode_messages(
+    request: Request, plan: StructuredOutputPlan | None, quirks: Quirks
+) -> Sequence[JsonObject | Message]:
     """Return the messages, with the plan's instruction. Plain messages are returned as they are: msgspec encodes a
     `Message` of a role and a text exactly so."""
     messages = add_instruction(request.messages, plan)

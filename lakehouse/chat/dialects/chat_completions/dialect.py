@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from lakehouse.chat.dialects.base import Dialect
 from lakehouse.chat.dialects.chat_completions.decode import decode, make_parser
-from lakehouse.chat.dialects.chat_completions.encode import SCHEMA_LEVELS, encode
+from lakehouse.chat.dialects.chat_completions.encode import SUPPORTED_JSON_MODES, encode
 
 CHAT_COMPLETIONS = Dialect(
     path="/chat/completions",
     framing="sse",
-    schema_levels=SCHEMA_LEVELS,
+    json_modes=SUPPORTED_JSON_MODES,
     capabilities=frozenset(
         {
             "file",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.chat_completions.conversation import encode_messages, is_replayable
 from lakehouse.chat.dialects.encoding.body import encode_body, get_checked_options, get_extra_fields
 from lakehouse.chat.dialects.encoding.extra_fields import record_unsent_fields, record_unsent_reasoning
@@ -12,11 +11,12 @@ from lakehouse.chat.dialects.encoding.thinking import get_think_field, resolve_l
 from lakehouse.chat.dialects.encoding.tool_choice import excludes_thinking
 from lakehouse.chat.dialects.encoding.tools import resolve_tools
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, drop_nulls
-from lakehouse.chat.dialects.quirks import CompletionsThinking, Quirks, SchemaLevel
-from lakehouse.chat.dialects.schema.structured_output import Plan, build_plan, build_response_format
+from lakehouse.chat.dialects.quirks import CompletionsThinking, JsonMode, Quirks
+from lakehouse.chat.dialects.request_changes import RequestChanges
+from lakehouse.chat.dialects.schema.structured_output import StructuredOutputPlan, build_plan, build_response_format
 from lakehouse.chat.model.request import Request
 
-SCHEMA_LEVELS: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
+SUPPORTED_JSON_MODES: tuple[JsonMode, ...] = ("native", "json_object", "tool", "prompt")
 
 NEAREST_LEVELS: Mapping[CompletionsThinking, Mapping[str, str]] = {
     "openrouter": {"ultra": "max"},
@@ -25,7 +25,7 @@ NEAREST_LEVELS: Mapping[CompletionsThinking, Mapping[str, str]] = {
 """The nearest supported level to each one that the field which controls thinking does not have."""
 
 
-def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes) -> bytes:
+def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, changes: RequestChanges) -> bytes:
     """Return the body of a request, see `base.EncodeFunction`."""
     record_unsent_fields(request, quirks, changes)
     record_unsent_reasoning(
@@ -34,7 +34,7 @@ def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, change
         plain=bool(quirks.reasoning_key),
         is_sent=lambda entry: quirks.reasoning_details and is_replayable(entry),
     )
-    plan = build_plan(request, quirks, levels=SCHEMA_LEVELS)
+    plan = build_plan(request, quirks, supported=SUPPORTED_JSON_MODES)
     known = {
         "model": model,
         "messages": encode_messages(request, plan, quirks),
@@ -62,7 +62,9 @@ def _encode_stream_options(request: Request, quirks: Quirks) -> JsonObject | Non
     return {**as_object(given), **usage} or None
 
 
-def _encode_tools(request: Request, plan: Plan | None, quirks: Quirks, changes: Changes) -> JsonObject | None:
+def _encode_tools(
+    request: Request, plan: StructuredOutputPlan | None, quirks: Quirks, changes: RequestChanges
+) -> JsonObject | None:
     """Return `tools` and `tool_choice`. The answer tool must be called, unless the caller has tools as well or requests
     thinking: some models reject a forced tool while thinking (Kimi)."""
     if plan is None and request.tools is None and request.tool_choice is None:
@@ -83,7 +85,7 @@ def _encode_tools(request: Request, plan: Plan | None, quirks: Quirks, changes: 
     return {"tools": [*tools, plan.tool], "tool_choice": forced}
 
 
-def _encode_thinking(request: Request, quirks: Quirks, changes: Changes) -> JsonObject | None:
+def _encode_thinking(request: Request, quirks: Quirks, changes: RequestChanges) -> JsonObject | None:
     """Return the field that controls thinking."""
     think = resolve_level(request, quirks, NEAREST_LEVELS.get(quirks.completions_thinking, {}), changes)
     if think is None:

@@ -15,7 +15,7 @@ class DelegatingParser:
         self._inner = inner
 
     @property
-    def resolved(self) -> StreamParser:
+    def active_parser(self) -> StreamParser:
         """This parser: a wrapper stays in place for the whole stream."""
         return self
 

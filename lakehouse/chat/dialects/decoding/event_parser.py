@@ -91,7 +91,7 @@ class EventParser:
         self._error: LakehouseError | None = None  # set in phase FAILED
 
     @property
-    def resolved(self) -> StreamParser:
+    def active_parser(self) -> StreamParser:
         """This parser."""
         return self
 

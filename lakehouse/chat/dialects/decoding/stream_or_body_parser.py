@@ -22,29 +22,30 @@ SSE_PREFIXES = (b"data:", b"event:", b"id:", b"retry:", b":")
 """Beginnings of server-sent events. JSON never begins so."""
 
 
-class Form(Enum):
-    """The form of an answer. UNKNOWN becomes STREAM or BODY with the first bytes that decide it, and stays so."""
+class AnswerKind(Enum):
+    """Whether an answer is a stream or a whole body. UNKNOWN becomes STREAM or BODY with the first bytes that decide
+    it, and stays so."""
 
     UNKNOWN = auto()
     STREAM = auto()
     BODY = auto()
 
 
-def detect_form(start: bytes, dialect: Dialect) -> Form:
-    """Return the form of an answer that begins with `start` (`strip_start`); UNKNOWN if that needs more bytes.
+def detect_kind(start: bytes, dialect: Dialect) -> AnswerKind:
+    """Return the kind of an answer that begins with `start` (`strip_start`); UNKNOWN if that needs more bytes.
 
     Anything that is no stream is a body, an HTML page for instance: decoding rejects it as a whole, with an excerpt.
     """
     if BOM.startswith(start):
-        return Form.UNKNOWN
+        return AnswerKind.UNKNOWN
     if dialect.framing == "ndjson":
         if not re.match(rb"\{[ \t\r]*[^ \t\r]", start):
-            return Form.UNKNOWN if re.fullmatch(rb"(\{[ \t\r]*)?", start) else Form.BODY
+            return AnswerKind.UNKNOWN if re.fullmatch(rb"(\{[ \t\r]*)?", start) else AnswerKind.BODY
         # A line of a stream is not pretty-printed.
-        return Form.BODY if re.match(rb"\{[ \t\r]*\n", start) else Form.STREAM
+        return AnswerKind.BODY if re.match(rb"\{[ \t\r]*\n", start) else AnswerKind.STREAM
     if start.startswith(SSE_PREFIXES):
-        return Form.STREAM
-    return Form.UNKNOWN if any(prefix.startswith(start) for prefix in SSE_PREFIXES) else Form.BODY
+        return AnswerKind.STREAM
+    return AnswerKind.UNKNOWN if any(prefix.startswith(start) for prefix in SSE_PREFIXES) else AnswerKind.BODY
 
 
 def is_streamed(body: bytes, dialect: Dialect) -> bool:
@@ -54,7 +55,7 @@ def is_streamed(body: bytes, dialect: Dialect) -> bool:
     start = strip_start(body)
     if dialect.framing == "ndjson" and len(start.split(b"\n", 2)) < 2:
         return False
-    return detect_form(start, dialect) is Form.STREAM
+    return detect_kind(start, dialect) is AnswerKind.STREAM
 
 
 def strip_start(data: bytes) -> bytes:
@@ -72,15 +73,15 @@ class StreamOrBodyParser(DelegatingParser):
         super().__init__(dialect.make_parser(quirks=quirks))
         self._dialect = dialect
         self._quirks = quirks
-        self._form = Form.UNKNOWN
+        self._kind = AnswerKind.UNKNOWN
         self._kept = bytearray()  # BODY: all bytes; UNKNOWN: the beginning
         self._kept_more = False  # the last `feed` added to `_kept`
         self._answer: ProviderAnswer | None = None  # the decoded body
 
     @property
-    def resolved(self) -> StreamParser:
+    def active_parser(self) -> StreamParser:
         """The dialect's own parser once the answer is known to be a stream."""
-        return self._inner if self._form is Form.STREAM else self
+        return self._inner if self._kind is AnswerKind.STREAM else self
 
     @property
     def complete(self) -> bool:
@@ -99,16 +100,16 @@ class StreamOrBodyParser(DelegatingParser):
 
     def feed(self, data: bytes) -> list[Delta]:
         """Parse bytes of a stream; keep bytes of a body."""
-        if self._form is Form.STREAM:
+        if self._kind is AnswerKind.STREAM:
             return self._inner.feed(data)
-        if self._form is Form.BODY:
+        if self._kind is AnswerKind.BODY:
             self._keep(data)
             return []
         size = len(self._kept)
         data = strip_start(bytes(self._kept) + data)
         self._kept.clear()
-        self._form = detect_form(data, self._dialect)
-        if self._form is Form.STREAM:
+        self._kind = detect_kind(data, self._dialect)
+        if self._kind is AnswerKind.STREAM:
             self._kept_more = False
             return self._inner.feed(data)
         self._keep(data)
@@ -117,7 +118,7 @@ class StreamOrBodyParser(DelegatingParser):
 
     def flush(self) -> list[Delta]:
         """Flush the stream, or decode the body and return its deltas."""
-        if self._form is Form.STREAM or not self._kept:
+        if self._kind is AnswerKind.STREAM or not self._kept:
             return self._inner.flush()
         if self._answer is not None:
             return []

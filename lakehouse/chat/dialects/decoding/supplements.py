@@ -12,10 +12,10 @@ from lakehouse.chat.dialects.base import MAX_ANSWER
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_string, encode_json
 from lakehouse.chat.model.answer import NO_SUPPLEMENTS, Supplements
 
-FIRST_HOLDS = ("service_tier", "system_fingerprint")
+KEEP_FIRST = ("service_tier", "system_fingerprint")
 """String fields of an answer and of each of its chunks; the first non-empty value of each holds."""
 
-LAST_HOLDS = ("moderation", "citations", "search_results")
+KEEP_LAST = ("moderation", "citations", "search_results")
 """Object and list fields of an answer and of each of its chunks; the last non-empty value of each holds."""
 
 
@@ -37,10 +37,10 @@ class SupplementsBuilder:
 
     def add_fields(self, document: JsonObject) -> None:
         """Read the metadata of a whole answer or a chunk."""
-        for name in FIRST_HOLDS:
+        for name in KEEP_FIRST:
             if name not in self._fields and (value := as_string(document.get(name))):
                 self._fields[name] = value
-        for name in LAST_HOLDS:
+        for name in KEEP_LAST:
             if (record := document.get(name)) and isinstance(record, dict | list):
                 self._fields[name] = record
 

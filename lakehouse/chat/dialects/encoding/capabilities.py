@@ -2,7 +2,7 @@
 
 Everything a message may hold besides text, images, calls and reasoning has a name (`quirks.Capability`). Each dialect
 lists its capabilities, and a provider's quirks may list others. Unsupported content that a model would have seen is
-rejected with a 400 that names it; an unsupported hint is left out and recorded in `Changes`.
+rejected with a 400 that names it; an unsupported hint is left out and recorded in `RequestChanges`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object
 from lakehouse.chat.dialects.quirks import Capability, Quirks
+from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.model.parts import AudioPart, FilePart, ImagePart, Part, TextPart, VideoPart
 from lakehouse.chat.model.request import Message, OpenAIMessage, Request
 from lakehouse.chat.model.tool_calls import ToolCall
@@ -33,7 +33,7 @@ PART_CAPABILITIES: dict[type[Part], Capability] = {
 
 
 def fit_to_capabilities(
-    request: Request, capabilities: frozenset[Capability], quirks: Quirks, changes: Changes
+    request: Request, capabilities: frozenset[Capability], quirks: Quirks, changes: RequestChanges
 ) -> Request:
     """Return `request` without the hints in its messages and tools that the upstream does not support. `capabilities`
     are those of the dialect.
@@ -79,7 +79,7 @@ def _is_plain_text(part: Part) -> bool:
 class _Fitter:
     """Adapts messages and tools, one at a time."""
 
-    def __init__(self, capabilities: frozenset[Capability], provider: str, changes: Changes) -> None:
+    def __init__(self, capabilities: frozenset[Capability], provider: str, changes: RequestChanges) -> None:
         self._capabilities = capabilities
         self._provider = provider
         self._changes = changes

@@ -1,7 +1,7 @@
 """Fields of OpenAI's request that only chat completions has, in the other dialects.
 
 Each dialect lists the fields that it supports, as data. A field without a rule is rejected with a 400 that names it,
-because leaving it out could change the answer. `Changes` records every field that is left out.
+because leaving it out could change the answer. `RequestChanges` records every field that is left out.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.encoding.body import get_extra_fields
 from lakehouse.chat.dialects.encoding.capabilities import MAX_NAME
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object
 from lakehouse.chat.dialects.quirks import Quirks
+from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.model.request import Request
 from lakehouse.core.errors import ErrBadRequest
 
@@ -77,7 +77,7 @@ A dialect overrides the rules of the fields that it supports."""
 
 
 def encode_extra_fields(
-    request: Request, rules: FieldRules, *, model: str, quirks: Quirks, changes: Changes
+    request: Request, rules: FieldRules, *, model: str, quirks: Quirks, changes: RequestChanges
 ) -> JsonObject:
     """Return the body fields of `request`'s extra fields. Raises `ErrBadRequest` naming an unsupported one."""
     body: JsonObject = {}
@@ -106,7 +106,7 @@ def build_unsupported_field_error(name: str, *, model: str, quirks: Quirks) -> E
     return ErrBadRequest(message, field=name)
 
 
-def record_unsent_fields(request: Request, quirks: Quirks, changes: Changes) -> None:
+def record_unsent_fields(request: Request, quirks: Quirks, changes: RequestChanges) -> None:
     """Record the fields of the request that are never sent to this provider."""
     if not quirks.send_temperature:
         changes.leave_out("temperature", request.temperature)
@@ -115,7 +115,7 @@ def record_unsent_fields(request: Request, quirks: Quirks, changes: Changes) -> 
         changes.leave_out("user", request.user)
 
 
-def record_unsent_strict(request: Request, changes: Changes) -> None:
+def record_unsent_strict(request: Request, changes: RequestChanges) -> None:
     """Record that `strict` of a tool is not sent, which only OpenAI's dialects have."""
     for tool in request.tools or ():
         if as_object(tool.get("function")).get("strict"):
@@ -129,7 +129,7 @@ FUNCTION_FIELDS = frozenset({"name", "description", "parameters", "strict", "cac
 """Fields of a function that have rules of their own."""
 
 
-def record_unsent_tool_fields(request: Request, changes: Changes, *, function: bool) -> None:
+def record_unsent_tool_fields(request: Request, changes: RequestChanges, *, function: bool) -> None:
     """Record unknown fields of the tools, which are not sent; with `function`, those inside `function` too."""
     for tool in request.tools or ():
         for name in tool.keys() - TOOL_FIELDS:
@@ -140,7 +140,7 @@ def record_unsent_tool_fields(request: Request, changes: Changes, *, function: b
 
 
 def record_unsent_reasoning(
-    request: Request, changes: Changes, *, plain: bool, is_sent: Callable[[JsonObject], bool]
+    request: Request, changes: RequestChanges, *, plain: bool, is_sent: Callable[[JsonObject], bool]
 ) -> None:
     """Record reasoning of earlier answers that is not sent back. `plain`: its text is sent. `is_sent` tells whether an
     entry of `reasoning_details` is; the text repeats those entries."""

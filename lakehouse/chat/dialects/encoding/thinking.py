@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.encoding.body import get_extra_fields
 from lakehouse.chat.dialects.quirks import Quirks
+from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.model.request import OpenAIRequest, Request
 from lakehouse.core.errors import ErrBadRequest
 
@@ -28,7 +28,9 @@ def get_think_field(request: Request) -> str:
     return "reasoning_effort" if isinstance(request, OpenAIRequest) and request.think is not None else "think"
 
 
-def resolve_level(request: Request, quirks: Quirks, nearest: Mapping[str, str], changes: Changes) -> bool | str | None:
+def resolve_level(
+    request: Request, quirks: Quirks, nearest: Mapping[str, str], changes: RequestChanges
+) -> bool | str | None:
     """Return the requested thinking with unsupported levels replaced by the nearest supported one."""
     think = resolve_think(request, quirks)
     if isinstance(think, str) and think in nearest:

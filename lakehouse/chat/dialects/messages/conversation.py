@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.encoding.extra_fields import (
     record_unsent_reasoning,
     record_unsent_strict,
@@ -13,12 +12,15 @@ from lakehouse.chat.dialects.messages.blocks import encode_text_blocks
 from lakehouse.chat.dialects.messages.cache_control import THINKING_BLOCKS
 from lakehouse.chat.dialects.messages.turns import build_turns, is_system
 from lakehouse.chat.dialects.quirks import Quirks
-from lakehouse.chat.dialects.schema.structured_output import Plan, add_instruction
+from lakehouse.chat.dialects.request_changes import RequestChanges
+from lakehouse.chat.dialects.schema.structured_output import StructuredOutputPlan, add_instruction
 from lakehouse.chat.model.request import Message, Request
 from lakehouse.core.errors import ErrBadRequest
 
 
-def encode_conversation(request: Request, plan: Plan | None, quirks: Quirks, changes: Changes) -> JsonObject:
+def encode_conversation(
+    request: Request, plan: StructuredOutputPlan | None, quirks: Quirks, changes: RequestChanges
+) -> JsonObject:
     """Return `system` and `messages`. A conversation of system messages only is sent as a turn of the user, because the
     provider requires one turn."""
     record_unsent_strict(request, changes)
@@ -44,7 +46,7 @@ def encode_conversation(request: Request, plan: Plan | None, quirks: Quirks, cha
     return {"system": system, "messages": turns}
 
 
-def _record_moved_system_messages(request: Request, changes: Changes) -> None:
+def _record_moved_system_messages(request: Request, changes: RequestChanges) -> None:
     """Record that system messages after other ones are sent at the beginning, the only place for them."""
     roles = [is_system(message) for message in request.messages]
     if any(roles[roles.index(False) :] if False in roles else ()):

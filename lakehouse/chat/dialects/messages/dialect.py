@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from lakehouse.chat.dialects.base import Dialect
 from lakehouse.chat.dialects.messages.decode import decode, make_parser
-from lakehouse.chat.dialects.messages.encode import SCHEMA_LEVELS, encode
+from lakehouse.chat.dialects.messages.encode import SUPPORTED_JSON_MODES, encode
 
 MESSAGES = Dialect(
     path="/messages",
     framing="sse",
-    schema_levels=SCHEMA_LEVELS,
+    json_modes=SUPPORTED_JSON_MODES,
     capabilities=frozenset({"file", "cache_control"}),
     encode=encode,
     decode=decode,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.encoding.body import encode_body, get_checked_options, get_extra_fields
 from lakehouse.chat.dialects.encoding.capabilities import get_cache_control
 from lakehouse.chat.dialects.encoding.thinking import resolve_think
@@ -12,19 +11,20 @@ from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, drop_nul
 from lakehouse.chat.dialects.messages.cache_control import build_hint
 from lakehouse.chat.dialects.messages.conversation import encode_conversation
 from lakehouse.chat.dialects.messages.parameters import encode_parameters, encode_web_search
-from lakehouse.chat.dialects.quirks import Quirks, SchemaLevel
-from lakehouse.chat.dialects.schema.structured_output import Plan, build_plan
+from lakehouse.chat.dialects.quirks import JsonMode, Quirks
+from lakehouse.chat.dialects.request_changes import RequestChanges
+from lakehouse.chat.dialects.schema.structured_output import StructuredOutputPlan, build_plan
 from lakehouse.chat.model.request import Request
 
-SCHEMA_LEVELS: tuple[SchemaLevel, ...] = ("tool", "prompt")
+SUPPORTED_JSON_MODES: tuple[JsonMode, ...] = ("tool", "prompt")
 
 _CHOICE_TYPES = {"none": "none", "auto": "auto", "required": "any"}
 
 
-def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes) -> bytes:
+def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, changes: RequestChanges) -> bytes:
     """Return the body of a request, see `base.EncodeFunction`."""
     parameters = encode_parameters(request, model=model, quirks=quirks, changes=changes)
-    plan = build_plan(request, quirks, levels=SCHEMA_LEVELS)
+    plan = build_plan(request, quirks, supported=SUPPORTED_JSON_MODES)
     web_search = encode_web_search(request, model=model, quirks=quirks, changes=changes)
     tools = _encode_tools(request, plan, web_search, quirks, changes)
     known = {"model": model, **encode_conversation(request, plan, quirks, changes), "stream": stream}
@@ -32,7 +32,11 @@ def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, change
 
 
 def _encode_tools(
-    request: Request, plan: Plan | None, web_search: list[JsonObject], quirks: Quirks, changes: Changes
+    request: Request,
+    plan: StructuredOutputPlan | None,
+    web_search: list[JsonObject],
+    quirks: Quirks,
+    changes: RequestChanges,
 ) -> JsonObject:
     """Return `tools` and `tool_choice`, including web search and the answer tool. Parallel calls are disabled inside
     the choice, which is `auto` if the caller made none."""

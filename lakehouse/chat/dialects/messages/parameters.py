@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.encoding.body import get_checked_options, get_extra_fields
 from lakehouse.chat.dialects.encoding.extra_fields import (
     DEFAULT_RULES,
@@ -15,6 +14,7 @@ from lakehouse.chat.dialects.encoding.extra_fields import (
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, as_string
 from lakehouse.chat.dialects.messages.thinking import encode_thinking
 from lakehouse.chat.dialects.quirks import Quirks
+from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.model.request import Request
 
 DEFAULT_MAX_TOKENS = 32_768
@@ -42,7 +42,7 @@ WEB_SEARCH = "web_search_20250305"
 """Anthropic's server-side search, in the version that all its models accept."""
 
 
-def encode_parameters(request: Request, *, model: str, quirks: Quirks, changes: Changes) -> JsonObject:
+def encode_parameters(request: Request, *, model: str, quirks: Quirks, changes: RequestChanges) -> JsonObject:
     """Return the fields of the body besides the conversation and the tools."""
     extra = encode_extra_fields(request, FIELD_RULES, model=model, quirks=quirks, changes=changes)
     limit = request.max_tokens or _get_own_limit(request) or quirks.default_max_tokens or DEFAULT_MAX_TOKENS
@@ -60,7 +60,7 @@ def encode_parameters(request: Request, *, model: str, quirks: Quirks, changes: 
     }
 
 
-def encode_web_search(request: Request, *, model: str, quirks: Quirks, changes: Changes) -> list[JsonObject]:
+def encode_web_search(request: Request, *, model: str, quirks: Quirks, changes: RequestChanges) -> list[JsonObject]:
     """Return the tool for `web_search_options`, empty without the field. Only Anthropic has the tool; the size of the
     search context cannot be set."""
     options = get_extra_fields(request).get("web_search_options")
@@ -86,7 +86,7 @@ def _merge_objects(name: str, *layers: JsonObject) -> JsonObject:
     return {name: merged} if merged else {}
 
 
-def _encode_sampling(request: Request, extra: JsonObject, quirks: Quirks, changes: Changes) -> JsonObject:
+def _encode_sampling(request: Request, extra: JsonObject, quirks: Quirks, changes: RequestChanges) -> JsonObject:
     """Return `temperature`, `top_p` and `top_k`, None for those that may not be sent."""
     if request.temperature is None and request.top_p is None and "top_k" not in extra:
         return {}
@@ -117,7 +117,7 @@ def _encode_sampling(request: Request, extra: JsonObject, quirks: Quirks, change
     return sent
 
 
-def _encode_metadata(request: Request, quirks: Quirks, changes: Changes) -> JsonObject | None:
+def _encode_metadata(request: Request, quirks: Quirks, changes: RequestChanges) -> JsonObject | None:
     """Return `metadata` with the id of the end user, its only member: `user`, or OpenAI's newer `safety_identifier`, or
     the caller's own `metadata.user_id`."""
     extra = get_extra_fields(request)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.encoding.thinking import get_think_field, resolve_think
 from lakehouse.chat.dialects.encoding.tool_choice import excludes_thinking
 from lakehouse.chat.dialects.lenient_json import JsonObject
 from lakehouse.chat.dialects.quirks import Quirks
+from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.model.request import Request
 from lakehouse.core.errors import ErrBadRequest
 
@@ -31,7 +31,7 @@ EFFORTS = {
 """`output_config.effort` at each level."""
 
 
-def encode_thinking(request: Request, quirks: Quirks, *, limit: int, changes: Changes) -> JsonObject:
+def encode_thinking(request: Request, quirks: Quirks, *, limit: int, changes: RequestChanges) -> JsonObject:
     """Return `thinking` and `output_config`. `limit` is the `max_tokens` that is sent.
 
     A budget must be less than `max_tokens`. A limit that is too small for the smallest budget is rejected: a larger one

@@ -5,13 +5,13 @@ from __future__ import annotations
 from lakehouse.chat.dialects.encoding import images
 from lakehouse.chat.dialects.lenient_json import JsonObject, drop_nulls
 from lakehouse.chat.dialects.quirks import Quirks
-from lakehouse.chat.dialects.schema.structured_output import Plan, add_instruction
+from lakehouse.chat.dialects.schema.structured_output import StructuredOutputPlan, add_instruction
 from lakehouse.chat.dialects.tool_calls import ToolCallIdMap, parse_arguments
 from lakehouse.chat.model.parts import ImagePart
 from lakehouse.chat.model.request import Message, Request
 
 
-def encode_messages(request: Request, plan: Plan | None, quirks: Quirks) -> list[JsonObject]:
+def encode_messages(request: Request, plan: StructuredOutputPlan | None, quirks: Quirks) -> list[JsonObject]:
     """Return the messages, with the plan's instruction."""
     ids = ToolCallIdMap()
     names = {call.id: call.function.name for message in request.messages for call in message.tool_calls}

@@ -64,7 +64,7 @@ class OllamaReader:
         reason = as_string(document.get("done_reason"))
         if reason in ("load", "unload"):
             provider = self.answer.provider
-            message = f"{provider} only took the model into memory or out of it ({reason}), and said nothing"
+            message = f"{provider} only loaded or unloaded the model ({reason}) and generated no answer"
             raise make_failure("empty_response", message, provider=provider, upstream_status=200)
         if reason or "eval_count" in document or "total_duration" in document:
             self.answer.set_finish_reason(reason or "stop")

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from lakehouse.chat.dialects.base import Dialect
 from lakehouse.chat.dialects.ollama.decode import decode, make_parser
-from lakehouse.chat.dialects.ollama.encode import SCHEMA_LEVELS, encode
+from lakehouse.chat.dialects.ollama.encode import SUPPORTED_JSON_MODES, encode
 
 OLLAMA = Dialect(
     path="/api/chat",
     framing="ndjson",
-    schema_levels=SCHEMA_LEVELS,
+    json_modes=SUPPORTED_JSON_MODES,
     capabilities=frozenset({"tool_name", "system_media", "assistant_media"}),
     encode=encode,
     decode=decode,

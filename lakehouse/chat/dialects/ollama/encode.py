@@ -6,7 +6,6 @@ equals `auto`.
 
 from __future__ import annotations
 
-from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.encoding.body import encode_body, get_checked_options, get_extra_fields
 from lakehouse.chat.dialects.encoding.extra_fields import (
     DEFAULT_RULES,
@@ -24,13 +23,14 @@ from lakehouse.chat.dialects.encoding.tool_choice import parse_tool_choice
 from lakehouse.chat.dialects.encoding.tools import resolve_tools
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, drop_nulls
 from lakehouse.chat.dialects.ollama.conversation import encode_messages
-from lakehouse.chat.dialects.quirks import Quirks, SchemaLevel
+from lakehouse.chat.dialects.quirks import JsonMode, Quirks
+from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.dialects.schema.inline_references import inline_references
-from lakehouse.chat.dialects.schema.structured_output import Plan, build_plan
+from lakehouse.chat.dialects.schema.structured_output import StructuredOutputPlan, build_plan
 from lakehouse.chat.model.request import Request
 from lakehouse.core.errors import ErrBadRequest
 
-SCHEMA_LEVELS: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
+SUPPORTED_JSON_MODES: tuple[JsonMode, ...] = ("native", "json_object", "tool", "prompt")
 
 OPTIONS = (
     "frequency_penalty",
@@ -64,10 +64,10 @@ NEAREST_LEVELS = {"minimal": "low", "xhigh": "max", "ultra": "max"}
 OpenAI-compatible endpoint maps them the same way."""
 
 
-def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes) -> bytes:
+def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, changes: RequestChanges) -> bytes:
     """Return the body of a request, see `base.EncodeFunction`."""
     extra = encode_extra_fields(request, FIELD_RULES, model=model, quirks=quirks, changes=changes)
-    plan = build_plan(request, quirks, levels=SCHEMA_LEVELS)
+    plan = build_plan(request, quirks, supported=SUPPORTED_JSON_MODES)
     tools = _encode_tools(request, plan, quirks)
     known = {
         "model": model,
@@ -84,10 +84,10 @@ def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, change
     return encode_body(quirks.extra_body, extra, known)
 
 
-def _encode_format(plan: Plan | None) -> object:
+def _encode_format(plan: StructuredOutputPlan | None) -> object:
     if plan is None or not plan.uses_provider_mode:
         return None
-    return "json" if plan.schema is None or plan.level == "json_object" else plan.schema
+    return "json" if plan.schema is None or plan.json_mode == "json_object" else plan.schema
 
 
 def _encode_options(request: Request, sampling: JsonObject, quirks: Quirks) -> JsonObject:
@@ -105,7 +105,7 @@ def _encode_options(request: Request, sampling: JsonObject, quirks: Quirks) -> J
     return {**sampling, **given, **get_checked_options(request), **drop_nulls(known)}
 
 
-def _encode_tools(request: Request, plan: Plan | None, quirks: Quirks) -> list[JsonObject]:
+def _encode_tools(request: Request, plan: StructuredOutputPlan | None, quirks: Quirks) -> list[JsonObject]:
     """Return the tools with their references replaced by the targets: Ollama drops `$ref` from what the model sees."""
     tools, choice = resolve_tools(request, quirks)
     tools = choice.select(tools)
@@ -124,7 +124,7 @@ def _encode_tool(tool: JsonObject) -> JsonObject:
     return {**tool, "type": "function", "function": {**function, "parameters": parameters}}
 
 
-def _record_changes(request: Request, quirks: Quirks, changes: Changes) -> None:
+def _record_changes(request: Request, quirks: Quirks, changes: RequestChanges) -> None:
     """Record the fields that are not sent, and a `tool_choice` that is not enforced."""
     record_unsent_fields(request, quirks, changes)
     record_unsent_strict(request, changes)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from lakehouse.chat.dialects.encoding import files, images
 from lakehouse.chat.dialects.lenient_json import JsonObject, drop_nulls
 from lakehouse.chat.dialects.quirks import Quirks
-from lakehouse.chat.dialects.schema.structured_output import Plan, add_instruction
+from lakehouse.chat.dialects.schema.structured_output import StructuredOutputPlan, add_instruction
 from lakehouse.chat.dialects.tool_calls import ToolCallIdMap
 from lakehouse.chat.model.parts import AudioPart, File, FilePart, ImagePart, Part, TextPart, VideoPart
 from lakehouse.chat.model.request import Message, Request
 from lakehouse.chat.model.tool_calls import Custom, ToolCall
 
 
-def encode_input(request: Request, plan: Plan | None, quirks: Quirks) -> list[JsonObject]:
+def encode_input(request: Request, plan: StructuredOutputPlan | None, quirks: Quirks) -> list[JsonObject]:
     """Return the conversation as items, with the plan's instruction."""
     ids = ToolCallIdMap()
     messages = add_instruction(request.messages, plan)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from lakehouse.chat.dialects.base import Dialect
 from lakehouse.chat.dialects.responses.decode import decode, make_parser
-from lakehouse.chat.dialects.responses.encode import SCHEMA_LEVELS, encode
+from lakehouse.chat.dialects.responses.encode import SUPPORTED_JSON_MODES, encode
 
 RESPONSES = Dialect(
     path="/responses",
     framing="sse",
-    schema_levels=SCHEMA_LEVELS,
+    json_modes=SUPPORTED_JSON_MODES,
     capabilities=frozenset({"file", "input_audio", "detail", "system_media"}),
     encode=encode,
     decode=decode,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.encoding.body import encode_body, get_checked_options
 from lakehouse.chat.dialects.encoding.extra_fields import (
     build_unsupported_field_error,
@@ -13,20 +12,21 @@ from lakehouse.chat.dialects.encoding.thinking import resolve_think
 from lakehouse.chat.dialects.encoding.tool_choice import ToolChoice, get_tool_name
 from lakehouse.chat.dialects.encoding.tools import resolve_tools
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, drop_nulls
-from lakehouse.chat.dialects.quirks import Quirks, SchemaLevel
+from lakehouse.chat.dialects.quirks import JsonMode, Quirks
+from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.dialects.responses.conversation import encode_input, is_replayable
 from lakehouse.chat.dialects.responses.parameters import encode_parameters, encode_web_search
-from lakehouse.chat.dialects.schema.structured_output import Plan, build_plan, label_schema
+from lakehouse.chat.dialects.schema.structured_output import StructuredOutputPlan, build_plan, label_schema
 from lakehouse.chat.model.request import Request
 
-SCHEMA_LEVELS: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
+SUPPORTED_JSON_MODES: tuple[JsonMode, ...] = ("native", "json_object", "tool", "prompt")
 
 
-def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, changes: Changes) -> bytes:
+def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, changes: RequestChanges) -> bytes:
     """Return the body of a request, see `base.EncodeFunction`."""
     if request.stop is not None:
         raise build_unsupported_field_error("stop", model=model, quirks=quirks)
-    plan = build_plan(request, quirks, levels=SCHEMA_LEVELS)
+    plan = build_plan(request, quirks, supported=SUPPORTED_JSON_MODES)
     parameters = encode_parameters(request, model=model, quirks=quirks, changes=changes)
     if plan and plan.uses_provider_mode:
         text = {**as_object(get_checked_options(request).get("text")), **as_object(parameters.get("text"))}
@@ -40,13 +40,15 @@ def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, change
     return encode_body(quirks.extra_body, get_checked_options(request), parameters, tools, known)
 
 
-def _encode_format(plan: Plan) -> JsonObject:
-    if plan.schema is None or plan.level == "json_object":
+def _encode_format(plan: StructuredOutputPlan) -> JsonObject:
+    if plan.schema is None or plan.json_mode == "json_object":
         return {"type": "json_object"}
     return {"type": "json_schema", **label_schema(plan.schema, plan.label)}
 
 
-def _encode_tools(request: Request, plan: Plan | None, quirks: Quirks, changes: Changes) -> JsonObject:
+def _encode_tools(
+    request: Request, plan: StructuredOutputPlan | None, quirks: Quirks, changes: RequestChanges
+) -> JsonObject:
     """Return `tools` and `tool_choice`, including web search and the answer tool."""
     tools, requested = resolve_tools(request, quirks)
     requested_choice = choice = _encode_choice(tools, requested)

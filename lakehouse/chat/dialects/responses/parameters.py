@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lakehouse.chat.dialects.changes import Changes
 from lakehouse.chat.dialects.encoding.body import get_checked_options, get_extra_fields
 from lakehouse.chat.dialects.encoding.extra_fields import (
     DEFAULT_RULES,
@@ -15,6 +14,7 @@ from lakehouse.chat.dialects.encoding.extra_fields import (
 from lakehouse.chat.dialects.encoding.thinking import resolve_level
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, drop_nulls
 from lakehouse.chat.dialects.quirks import Quirks
+from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.model.request import Request
 
 FIELD_RULES: FieldRules = {
@@ -46,7 +46,7 @@ NEAREST_EFFORTS = {"max": "xhigh", "ultra": "xhigh"}
 """The nearest of OpenAI's efforts (minimal, low, medium, high, xhigh) to each level that it rejects."""
 
 
-def encode_parameters(request: Request, *, model: str, quirks: Quirks, changes: Changes) -> JsonObject:
+def encode_parameters(request: Request, *, model: str, quirks: Quirks, changes: RequestChanges) -> JsonObject:
     """Return the fields of the body besides the conversation and the tools. Nothing is stored unless requested."""
     extra = encode_extra_fields(request, FIELD_RULES, model=model, quirks=quirks, changes=changes)
     changes.leave_out("seed", request.seed)
@@ -83,7 +83,7 @@ def _encode_include(request: Request, quirks: Quirks) -> list[str]:
     return [*dict.fromkeys([*reasoning, *logprobs, *(given if isinstance(given, list) else ())])]
 
 
-def _encode_limit(request: Request, quirks: Quirks, changes: Changes) -> int | None:
+def _encode_limit(request: Request, quirks: Quirks, changes: RequestChanges) -> int | None:
     """Return the limit of output tokens, raised to the minimum of the dialect: a few tokens more serve the caller
     better than a rejection."""
     limit = request.max_tokens or quirks.default_max_tokens

@@ -1,13 +1,13 @@
 """How a JSON answer is requested from a provider.
 
-The levels, each for providers that do not honour the one before it (`quirks.SchemaLevel`):
+The JSON modes, each for providers that do not honour the one before it (`quirks.JsonMode`):
 
     native        the provider receives the schema and enforces it
     json_object   the provider has a JSON mode; the schema goes into the prompt
     tool          the schema becomes the parameters of a tool that must be called; its arguments are the answer
     prompt        the prompt describes the schema
 
-`validate` checks the answer at every level.
+`validate` checks the answer in every mode.
 """
 
 from __future__ import annotations
@@ -19,25 +19,22 @@ from dataclasses import dataclass, field
 import msgspec
 
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, as_string, encode_json
-from lakehouse.chat.dialects.quirks import Quirks, SchemaLevel
+from lakehouse.chat.dialects.quirks import JSON_MODES, JsonMode, Quirks
 from lakehouse.chat.dialects.schema.answer_tool import build_answer_tool
 from lakehouse.chat.dialects.schema.moonshot import rewrite_for_moonshot
 from lakehouse.chat.model.parts import TextPart
 from lakehouse.chat.model.request import Message, OpenAIRequest, Request
 
-LEVELS: tuple[SchemaLevel, ...] = ("native", "json_object", "tool", "prompt")
-"""All levels, the strictest first."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class StructuredOutputPlan:
     """How the JSON answer to one request is obtained."""
 
-    level: SchemaLevel
+    json_mode: JsonMode
     schema: JsonObject | None
     """None if any JSON is acceptable."""
     tool: JsonObject | None = None
-    """Level `tool`: the tool to call, in OpenAI's shape."""
+    """Mode `tool`: the tool to call, in OpenAI's shape."""
     instruction: str = ""
     """Text to add to the prompt."""
     label: JsonObject = field(default_factory=dict)
@@ -46,31 +43,33 @@ class Plan:
     @property
     def uses_provider_mode(self) -> bool:
         """True if the request sets a JSON mode of the provider."""
-        return self.level in ("native", "json_object")
+        return self.json_mode in ("native", "json_object")
 
 
-def build_plan(request: Request, quirks: Quirks, *, levels: Collection[SchemaLevel]) -> Plan | None:
+def build_plan(request: Request, quirks: Quirks, *, supported: Collection[JsonMode]) -> StructuredOutputPlan | None:
     """Return the plan for `request.format`, or None for a text answer.
 
-    `levels` are those of the dialect; the provider's level, or the next lower one in `levels`, is used.
+    `supported` are the modes of the dialect; the provider's mode is used, or the next less strict one in `supported`.
     """
     if request.format is None:
         return None
-    level = next(level for level in LEVELS[LEVELS.index(quirks.schema) :] if level in levels)
+    mode = next(mode for mode in JSON_MODES[JSON_MODES.index(quirks.json_mode) :] if mode in supported)
     if isinstance(request.format, str):
-        level = "prompt" if level == "tool" else level  # there is no schema for the parameters of a tool
-        mentioned = level != "prompt" and _mentions_json(request.messages)
-        return Plan(level=level, schema=None, instruction="" if mentioned else "Answer with JSON only.")
+        mode = "prompt" if mode == "tool" else mode  # there is no schema for the parameters of a tool
+        mentioned = mode != "prompt" and _mentions_json(request.messages)
+        return StructuredOutputPlan(
+            json_mode=mode, schema=None, instruction="" if mentioned else "Answer with JSON only."
+        )
     label = request.format_label if isinstance(request, OpenAIRequest) else {}
     schema = rewrite_for_moonshot(request.format) if quirks.schema_subset == "moonshot" else request.format
-    if level == "tool":
+    if mode == "tool":
         tool = build_answer_tool(schema, as_string(label.get("description")))
         name = as_object(tool["function"])["name"]
         instruction = f"Give your final answer by calling the tool `{name}`, and in no other way."
-        return Plan(level=level, schema=schema, tool=tool, instruction=instruction)
-    in_prompt = level != "native" or quirks.schema_in_prompt
+        return StructuredOutputPlan(json_mode=mode, schema=schema, tool=tool, instruction=instruction)
+    in_prompt = mode != "native" or quirks.schema_in_prompt
     instruction = _describe_schema(request.format, as_string(label.get("description"))) if in_prompt else ""
-    return Plan(level=level, schema=schema, instruction=instruction, label=label)
+    return StructuredOutputPlan(json_mode=mode, schema=schema, instruction=instruction, label=label)
 
 
 def _describe_schema(schema: JsonObject, description: str) -> str:
@@ -83,7 +82,7 @@ def _mentions_json(messages: Iterable[Message]) -> bool:
     return any("json" in message.text.lower() for message in messages)
 
 
-def add_instruction(messages: tuple[Message, ...], plan: Plan | None) -> tuple[Message, ...]:
+def add_instruction(messages: tuple[Message, ...], plan: StructuredOutputPlan | None) -> tuple[Message, ...]:
     """Return the messages with the plan's instruction: appended to the first message if that is a system message,
     otherwise as a new system message before all others."""
     if plan is None or not plan.instruction:
@@ -99,9 +98,9 @@ def add_instruction(messages: tuple[Message, ...], plan: Plan | None) -> tuple[M
     return (Message(role="system", content=plan.instruction), *messages)
 
 
-def build_response_format(plan: Plan) -> JsonObject:
+def build_response_format(plan: StructuredOutputPlan) -> JsonObject:
     """Return OpenAI's `response_format` for a plan that uses a mode of the provider."""
-    if plan.level == "json_object" or plan.schema is None:
+    if plan.json_mode == "json_object" or plan.schema is None:
         return {"type": "json_object"}
     return {"type": "json_schema", "json_schema": label_schema(plan.schema, plan.label)}
 

@@ -21,14 +21,14 @@ from lakehouse.chat.dispatch.calls.call import ChatCall
 from lakehouse.chat.dispatch.calls.call_time import IdleTimer
 from lakehouse.chat.dispatch.transport.interface import ProviderResponse
 from lakehouse.chat.model.answer import ProviderAnswer
-from lakehouse.chat.providers.registry import Route
+from lakehouse.chat.providers.registry import ModelRoute
 
 
 @dataclass(frozen=True, slots=True)
 class CompleteResult:
     """A complete answer and the route that gave it."""
 
-    route: Route
+    route: ModelRoute
     reply: ProviderAnswer
 
     async def drain(self) -> None:
@@ -38,7 +38,7 @@ class CompleteResult:
         """Does nothing: the response is closed."""
 
 
-async def request_complete(call: ChatCall, route: Route, attempt: ActiveAttempt, *, last: bool) -> CompleteResult:
+async def request_complete(call: ChatCall, route: ModelRoute, attempt: ActiveAttempt, *, last: bool) -> CompleteResult:
     """Get a complete answer.
 
     Unless `last`, the attempt fails when none of the answer has arrived after `first_token_timeout`, or when it stalls
@@ -58,7 +58,7 @@ async def request_complete(call: ChatCall, route: Route, attempt: ActiveAttempt,
     return CompleteResult(route, reply)
 
 
-async def open_stream(call: ChatCall, route: Route, attempt: ActiveAttempt, *, last: bool) -> ProviderStream:  # noqa: ARG001 - as `request_complete`
+async def open_stream(call: ChatCall, route: ModelRoute, attempt: ActiveAttempt, *, last: bool) -> ProviderStream:  # noqa: ARG001 - as `request_complete`
     """Open a stream and wait for its first pieces, `first_token_timeout` seconds at most, on every route.
 
     The attempt is detached: it ends with the stream, which must be closed.
@@ -66,7 +66,7 @@ async def open_stream(call: ChatCall, route: Route, attempt: ActiveAttempt, *, l
     return await _open(call, route, attempt, timeout=call.settings.first_token_timeout)
 
 
-async def _receive_in_time(call: ChatCall, route: Route, attempt: ActiveAttempt, codec: CallCodec) -> bytes:
+async def _receive_in_time(call: ChatCall, route: ModelRoute, attempt: ActiveAttempt, codec: CallCodec) -> bytes:
     settings = call.settings
     with trio.CancelScope(relative_deadline=settings.first_token_timeout) as scope:
 
@@ -79,7 +79,7 @@ async def _receive_in_time(call: ChatCall, route: Route, attempt: ActiveAttempt,
     raise timeout_error(route, settings, has_data=attempt.has_data)
 
 
-async def _collect_stream(call: ChatCall, route: Route, attempt: ActiveAttempt, *, last: bool) -> ProviderAnswer:
+async def _collect_stream(call: ChatCall, route: ModelRoute, attempt: ActiveAttempt, *, last: bool) -> ProviderAnswer:
     stream = await _open(call, route, attempt, timeout=inf if last else call.settings.first_token_timeout)
     try:
         while await stream.receive():
@@ -89,7 +89,7 @@ async def _collect_stream(call: ChatCall, route: Route, attempt: ActiveAttempt, 
     return stream.reply
 
 
-async def _open(call: ChatCall, route: Route, attempt: ActiveAttempt, *, timeout: float) -> ProviderStream:
+async def _open(call: ChatCall, route: ModelRoute, attempt: ActiveAttempt, *, timeout: float) -> ProviderStream:
     codec = _encode(call, route, attempt, stream=True)
     deadline = trio.current_time() + timeout
     with trio.CancelScope(deadline=deadline) as scope:
@@ -103,19 +103,19 @@ async def _open(call: ChatCall, route: Route, attempt: ActiveAttempt, *, timeout
     return stream
 
 
-def _encode(call: ChatCall, route: Route, attempt: ActiveAttempt, *, stream: bool) -> CallCodec:
+def _encode(call: ChatCall, route: ModelRoute, attempt: ActiveAttempt, *, stream: bool) -> CallCodec:
     """The request in the dialect of `route`, and the decoder of its response."""
     provider, request = route.provider, call.request
     quirks = provider.quirks(route.model, request)
     if request.format is not None:
-        attempt.json_mode = level = call.resources.json_modes.current_level(route.target, quirks.schema)
-        quirks = quirks if level == quirks.schema else replace(quirks, schema=level)
+        attempt.json_mode = mode = call.resources.json_modes.current_mode(route.target, quirks.json_mode)
+        quirks = quirks if mode == quirks.json_mode else replace(quirks, json_mode=mode)
     codec = CallCodec(route.endpoint.dialect, request, model=route.model, stream=stream, quirks=quirks)
     call.context.record_request_changes(left_out=codec.changes.left_out, adjusted=codec.changes.adjusted)
     return codec
 
 
-async def _send(call: ChatCall, route: Route, attempt: ActiveAttempt, codec: CallCodec) -> ProviderResponse:
+async def _send(call: ChatCall, route: ModelRoute, attempt: ActiveAttempt, codec: CallCodec) -> ProviderResponse:
     """Send the request and wait for the response's head. Raises the classified failure of an error response."""
     provider, endpoint, context = route.provider, route.endpoint, call.context
     headers = (*endpoint.headers, *provider.request_headers(call.request))

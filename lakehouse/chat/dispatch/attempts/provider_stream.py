@@ -11,7 +11,7 @@ from lakehouse.chat.dispatch.calls.call_time import IdleTimer
 from lakehouse.chat.dispatch.transport.interface import ProviderResponse
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import Delta
-from lakehouse.chat.providers.registry import Route
+from lakehouse.chat.providers.registry import ModelRoute
 from lakehouse.config import ChatTable
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.provider_failures import make_failure
@@ -21,7 +21,7 @@ TRAILING_USAGE_TIMEOUT = 2.0
 read to its end leaves its connection reusable."""
 
 
-def timeout_error(route: Route, settings: ChatTable, *, has_data: bool) -> LakehouseError:
+def timeout_error(route: ModelRoute, settings: ChatTable, *, has_data: bool) -> LakehouseError:
     """The failure of a route that was silent for too long, at first, or after some data of its answer."""
     if has_data:
         message = f"idle_timeout: {route} stopped in its answer and was silent for {settings.idle_timeout:g} s"
@@ -39,7 +39,7 @@ class ProviderStream:
     def __init__(
         self,
         call: ChatCall,
-        route: Route,
+        route: ModelRoute,
         attempt: ActiveAttempt,
         response: ProviderResponse,
         parser: StreamParser,
@@ -78,7 +78,7 @@ class ProviderStream:
             await self._response.aclose()
             raise
         self._attempt.mark_first_piece()
-        self._parser = self._parser.resolved
+        self._parser = self._parser.active_parser
 
     async def receive(self) -> list[Delta]:
         """The next pieces, none at the end of the stream. Raises like `try_read` and `wait_readable`."""

@@ -18,10 +18,10 @@ from typing import Self
 
 import trio
 
-from lakehouse.chat.dialects.quirks import SchemaLevel
+from lakehouse.chat.dialects.quirks import JsonMode
 from lakehouse.chat.dispatch.policies.circuit_breaker import CircuitPermit
 from lakehouse.chat.dispatch.policies.failure_rules import is_connection_lost, rule_for
-from lakehouse.chat.providers.registry import Route
+from lakehouse.chat.providers.registry import ModelRoute
 from lakehouse.core.attempts import AttemptReason, AttemptRecord
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt, ErrBadRequest, LakehouseError
@@ -54,7 +54,7 @@ class AttemptState(StrEnum):
 
 
 _ENDS = frozenset({AttemptState.ANSWERED, AttemptState.FAILED, AttemptState.ABANDONED})
-TRANSITIONS = {
+ATTEMPT_TRANSITIONS = {
     AttemptState.WAITING: _ENDS | {AttemptState.RECEIVING},
     AttemptState.RECEIVING: _ENDS,
     AttemptState.ANSWERED: frozenset[AttemptState](),
@@ -76,12 +76,18 @@ class ActiveAttempt:
     """
 
     def __init__(
-        self, route: Route, permit: CircuitPermit, record: AttemptRecord, context: RequestContext, *, timeout: float
+        self,
+        route: ModelRoute,
+        permit: CircuitPermit,
+        record: AttemptRecord,
+        context: RequestContext,
+        *,
+        timeout: float,
     ) -> None:
         self.route = route
         self.record = record
         self.state = AttemptState.WAITING
-        self.json_mode: SchemaLevel | None = None
+        self.json_mode: JsonMode | None = None
         self._context = context
         self._permit = permit
         self._timeout = timeout
@@ -136,7 +142,7 @@ class ActiveAttempt:
             self.mark_unsent()
         rule = rule_for(error)
         if self.route.provider.readiness is not None and is_connection_lost(error):
-            self._permit.abandoned()  # the process's supervisor knows its state; a circuit could only guess it
+            self._permit.abandoned()  # `Readiness` has the state of the process; the circuit breaker need not infer it
         elif rule.counts and error.error_class:
             self._permit.failed(error.error_class)
         elif error.upstream_status is not None:
@@ -167,7 +173,7 @@ class ActiveAttempt:
         return record.to_error_entry(now=trio.current_time() if record.ended is None else None)
 
     def _move(self, state: AttemptState) -> bool:
-        if state not in TRANSITIONS[self.state]:
+        if state not in ATTEMPT_TRANSITIONS[self.state]:
             return False
         self.state = state
         return True
@@ -206,13 +212,13 @@ class AttemptLog:
         self._attempts: list[ActiveAttempt] = []
 
     def begin(
-        self, route: Route, permit: CircuitPermit, why: AttemptReason, *, now: float, timeout: float
+        self, route: ModelRoute, permit: CircuitPermit, reason: AttemptReason, *, now: float, timeout: float
     ) -> ActiveAttempt:
         """Start an attempt. Abandoned after `timeout` seconds of silence, it counts as a failure of the route."""
         context = self._context
         provider = route.provider.name
         context.assign_provider(provider, route.model)
-        record = context.record_attempt(provider, route.model, now=now, why=why)
+        record = context.record_attempt(provider, route.model, now=now, why=reason)
         attempt = ActiveAttempt(route, permit, record, context, timeout=timeout)
         self._attempts.append(attempt)
         return attempt
@@ -221,7 +227,7 @@ class AttemptLog:
         return len(self._attempts)
 
     def mark_timed_out(self) -> None:
-        """The deadline of the call has passed: it is why the abandoned attempts were abandoned."""
+        """Set the error of the abandoned attempts to `timeout`: the deadline of the call has passed."""
         for attempt in self._attempts:
             if attempt.state is AttemptState.ABANDONED:
                 attempt.record.error = "timeout"

@@ -16,7 +16,7 @@ from lakehouse.chat.dispatch.transport.interface import ProviderTransport
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.model.usage import Usage
-from lakehouse.chat.providers.registry import Route
+from lakehouse.chat.providers.registry import ModelRoute
 from lakehouse.config import ChatTable
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrUnavailable, LakehouseError
@@ -44,7 +44,7 @@ class ChatCall:
 
     resources: DispatcherResources
     request: Request
-    routes: deque[Route]
+    routes: deque[ModelRoute]
     context: RequestContext
     time: CallTime
     disconnect_grace: DisconnectGrace
@@ -75,15 +75,15 @@ class ChatCall:
 
     def downgrade_json_mode(self, attempt: ActiveAttempt, error: LakehouseError) -> bool:
         """Whether the attempt failed because of its JSON mode, and another mode is left to try."""
-        level, json_modes = attempt.json_mode, self.resources.json_modes
+        mode, json_modes = attempt.json_mode, self.resources.json_modes
         tools = bool(self.request.tools)
-        return level is not None and json_modes.downgrade(attempt.route.target, level, error, tools=tools)
+        return mode is not None and json_modes.downgrade(attempt.route.target, mode, error, tools=tools)
 
     def record_usage(self, usage: Usage) -> None:
         """Record the tokens and dollars that are known so far in the request context."""
         self.context.record_usage(usage)
 
-    def record_answer(self, route: Route, reply: ProviderAnswer) -> None:
+    def record_answer(self, route: ModelRoute, reply: ProviderAnswer) -> None:
         """Record the complete answer in the request context, for telemetry."""
         context = self.context
         context.assign_provider(route.provider.name, route.model)

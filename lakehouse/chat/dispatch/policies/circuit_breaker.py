@@ -15,11 +15,11 @@ from collections.abc import Callable
 from math import inf
 from typing import Literal
 
-from lakehouse.chat.providers.routing import Target
+from lakehouse.chat.providers.model_router import Target
 
 logger = logging.getLogger("lakehouse.chat")
 
-State = Literal["closed", "open", "probing"]
+CircuitState = Literal["closed", "open", "probing"]
 
 MAX_CIRCUITS = 4096
 """Model names come from callers, so the number of circuit breakers is bounded; the least recently used is dropped."""
@@ -74,7 +74,7 @@ class CircuitBreaker:
 
     def __init__(self, target: Target, *, limit: float, cooldown: float, clock: Callable[[], float]) -> None:
         self.target = target
-        self.state: State = "closed"
+        self.state: CircuitState = "closed"
         self._limit = limit
         self._cooldown = cooldown
         self._clock = clock

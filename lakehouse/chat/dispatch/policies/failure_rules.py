@@ -1,21 +1,16 @@
 """What follows from a failed attempt: a retry of the same route, the next route, or an error for the caller.
 
-One table, and the functions that read it.
+One table, and the functions that read it. `retry_backoff` decides how long a retry waits.
 """
 
 from __future__ import annotations
 
 from math import inf
-from random import Random
 from typing import NamedTuple
 
 from lakehouse.chat.dialects.schema.validate import SchemaMismatch
-from lakehouse.config import PolicyTable
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, LakehouseError
 from lakehouse.core.failure_classes import ErrorClass
-
-MAX_BACKOFF = 60.0
-"""Seconds. The back-off doubles up to here: no caller waits longer."""
 
 
 class FailureRule(NamedTuple):
@@ -23,7 +18,7 @@ class FailureRule(NamedTuple):
 
     `retries`: how often the same route may be tried again, within what the policy allows. `try_next_route`: the next
     route may answer. `counts`: the failure is the route's, so its circuit breaker counts it. `notice`: a log line for
-    the operator, for what only the operator can mend.
+    the operator, for what only the operator can correct.
     """
 
     retries: float = 0
@@ -79,7 +74,7 @@ def rule_for(error: LakehouseError) -> FailureRule:
     if error.error_class is None:
         return LOCAL_OVERLOAD if isinstance(error, ErrUnavailable) else CLIENT_ERROR
     if isinstance(error, ErrTimeout) and error.upstream_status is None:
-        return NEXT_ROUTE  # the route was silent, and would be again
+        return NEXT_ROUTE  # the route sent nothing in time; a retry would probably end alike
     rule = FAILURE_RULES[error.error_class]
     return rule if error.retryable or not rule.retries else rule._replace(retries=0)
 
@@ -90,20 +85,6 @@ def is_connection_lost(error: LakehouseError) -> bool:
 
 
 def choose_error(before: LakehouseError | None, error: LakehouseError) -> LakehouseError:
-    """Which of two failures the caller gets: the later one, unless that route's dialect could not express the
+    """Return the failure to report of two: the later one, unless the dialect of its route could not express the
     request."""
     return error if before is None or rule_for(error) is not NOT_EXPRESSIBLE else before
-
-
-def backoff_delay(retry: int, error: LakehouseError, policy: PolicyTable, random: Random) -> float | None:
-    """Seconds to wait before retry number `retry` (from 1) of the same route; None: no retry.
-
-    The back-off doubles, with full jitter. A `Retry-After` is waited out in full with the jitter on top of it, because
-    all clients that were refused in the same moment were given the same time.
-    """
-    allowed = min(rule_for(error).retries, policy.retries)
-    retry_after = error.retry_after or 0.0
-    if retry > allowed or retry_after > policy.max_retry_after:
-        return None
-    ceiling = min(policy.backoff * 2 ** min(retry - 1, 64), MAX_BACKOFF)
-    return retry_after + random.uniform(0, ceiling)

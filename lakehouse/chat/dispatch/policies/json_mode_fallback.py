@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from typing import get_args
 
-from lakehouse.chat.dialects.quirks import SchemaLevel
+from lakehouse.chat.dialects.quirks import JSON_MODES, JsonMode
 from lakehouse.chat.dialects.schema.validate import SchemaMismatch
-from lakehouse.chat.providers.routing import Target
+from lakehouse.chat.providers.model_router import Target
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.failure_classes import ErrorClass
-
-LEVELS: tuple[SchemaLevel, ...] = get_args(SchemaLevel)
 
 MAX_MODELS = 4096
 """Model names come from callers, so the number of remembered models is bounded; the least recently used is dropped."""
@@ -31,30 +28,30 @@ _ABOUT_TOOLS = re.compile(r"\btools?\b|\bfunctions?\b", re.IGNORECASE)
 
 
 class JsonModeFallback:
-    """The current level of every model that has left its first one."""
+    """The current mode of every model that has left the default mode of its provider."""
 
     def __init__(self) -> None:
-        self._levels: OrderedDict[Target, SchemaLevel] = OrderedDict()
+        self._modes: OrderedDict[Target, JsonMode] = OrderedDict()
 
-    def current_level(self, target: Target, first: SchemaLevel) -> SchemaLevel:
-        """The level to ask `target` with; `first` is the one in which its provider begins."""
-        level = self._levels.get(target)
-        if level is None:
-            return first
-        self._levels.move_to_end(target)
-        return level if LEVELS.index(level) > LEVELS.index(first) else first
+    def current_mode(self, target: Target, default: JsonMode) -> JsonMode:
+        """The mode of a request to `target`; `default` is the mode in which the models of its provider begin."""
+        mode = self._modes.get(target)
+        if mode is None:
+            return default
+        self._modes.move_to_end(target)
+        return mode if JSON_MODES.index(mode) > JSON_MODES.index(default) else default
 
-    def downgrade(self, target: Target, level: SchemaLevel, error: LakehouseError, *, tools: bool = False) -> bool:
-        """Move `target` to the next level if `error` shows that `level` does not work for it. Whether it was moved.
+    def downgrade(self, target: Target, mode: JsonMode, error: LakehouseError, *, tools: bool = False) -> bool:
+        """Move `target` to the next mode if `error` shows that `mode` does not work for it. Whether it was moved.
 
         `tools`: the request has tools, so that an error about a tool's schema is about those.
         """
-        if level == LEVELS[-1] or not (isinstance(error, SchemaMismatch) or _rejects_format(error, tools=tools)):
+        if mode == JSON_MODES[-1] or not (isinstance(error, SchemaMismatch) or _rejects_format(error, tools=tools)):
             return False
-        self._levels[target] = LEVELS[LEVELS.index(level) + 1]
-        self._levels.move_to_end(target)
-        if len(self._levels) > MAX_MODELS:
-            self._levels.popitem(last=False)
+        self._modes[target] = JSON_MODES[JSON_MODES.index(mode) + 1]
+        self._modes.move_to_end(target)
+        if len(self._modes) > MAX_MODELS:
+            self._modes.popitem(last=False)
         return True
 
 

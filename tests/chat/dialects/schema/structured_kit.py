@@ -8,7 +8,7 @@ from typing import Any
 from lakehouse.chat.dialects.base import Dialect
 from lakehouse.chat.dialects.call_codec import CallCodec
 from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
-from lakehouse.chat.dialects.quirks import Quirks, SchemaLevel
+from lakehouse.chat.dialects.quirks import JsonMode, Quirks
 from lakehouse.chat.model.request import Request
 
 SCHEMA: dict[str, Any] = {
@@ -29,7 +29,7 @@ CHAT = CHAT_COMPLETIONS
 def make_codec(
     dialect: Dialect = CHAT,
     *,
-    level: SchemaLevel = "native",
+    level: JsonMode = "native",
     stream: bool = False,
     quirks: dict[str, Any] | None = None,
     **fields: Any,
@@ -37,11 +37,11 @@ def make_codec(
     fields = {"format": SCHEMA, "messages": HELLO, **fields}
     request = Request(model="m", **fields)
     return CallCodec(
-        dialect, request, model="m", stream=stream, quirks=Quirks(provider="p", schema=level, **(quirks or {}))
+        dialect, request, model="m", stream=stream, quirks=Quirks(provider="p", json_mode=level, **(quirks or {}))
     )
 
 
-def encode_body(dialect: Dialect, level: SchemaLevel, **fields: Any) -> dict[str, Any]:
+def encode_body(dialect: Dialect, level: JsonMode, **fields: Any) -> dict[str, Any]:
     return json.loads(make_codec(dialect, level=level, **fields).body)  # type: ignore[no-any-return]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lakehouse.chat.dialects.messages.dialect import MESSAGES
 from lakehouse.chat.dialects.ollama.dialect import OLLAMA
-from lakehouse.chat.dialects.quirks import SchemaLevel
+from lakehouse.chat.dialects.quirks import JsonMode
 from lakehouse.chat.dialects.schema.answer_tool import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
 from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
 from lakehouse.core.errors import LakehouseError
@@ -66,7 +66,7 @@ MISMATCHES = [
 
 @pytest.mark.parametrize(("text", "where"), MISMATCHES)
 @pytest.mark.parametrize("level", ["native", "prompt"])
-def test_a_mismatch_is_an_error_with_its_place(text: str, where: str, level: SchemaLevel) -> None:
+def test_a_mismatch_is_an_error_with_its_place(text: str, where: str, level: JsonMode) -> None:
     with pytest.raises(LakehouseError, match=f"the answer of p does not fit `format`: {where}") as caught:
         make_codec(level=level).decode(build_completion(text))
     assert caught.value.error_class == "upstream_error"
@@ -122,7 +122,7 @@ def test_a_streamed_code_fence_is_a_mismatch() -> None:
 
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
 @pytest.mark.parametrize("level", ["native", "prompt"])
-def test_a_truncated_answer_is_not_validated(finish: str, level: SchemaLevel) -> None:
+def test_a_truncated_answer_is_not_validated(finish: str, level: JsonMode) -> None:
     reply = make_codec(level=level).decode(build_completion('{"city":"Gh', finish))
     assert (reply.content, reply.finish_reason) == ('{"city":"Gh', finish)
     parser = make_codec(level=level, stream=True).make_parser()

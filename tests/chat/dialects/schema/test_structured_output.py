@@ -10,7 +10,7 @@ import pytest
 from lakehouse.chat.dialects.base import Dialect
 from lakehouse.chat.dialects.messages.dialect import MESSAGES
 from lakehouse.chat.dialects.ollama.dialect import OLLAMA
-from lakehouse.chat.dialects.quirks import SchemaLevel
+from lakehouse.chat.dialects.quirks import JsonMode
 from lakehouse.chat.dialects.responses.dialect import RESPONSES
 from lakehouse.chat.dialects.schema.answer_tool import ANSWER_TOOL, WRAPPED_ANSWER_TOOL
 from lakehouse.core.errors import ErrBadRequest
@@ -92,7 +92,7 @@ def test_a_schema_of_another_type_is_wrapped_for_the_answer_tool() -> None:
 
 
 @pytest.mark.parametrize("level", ["native", "json_object"])
-def test_any_json(level: SchemaLevel) -> None:
+def test_any_json(level: JsonMode) -> None:
     assert encode_body(CHAT, level, format="json")["response_format"] == {"type": "json_object"}
     assert encode_body(OLLAMA, level, format="json")["format"] == "json"
     # OpenAI refuses the mode when the word is not in the prompt.
@@ -105,7 +105,7 @@ def test_any_json(level: SchemaLevel) -> None:
 
 
 @pytest.mark.parametrize("level", ["tool", "prompt"])
-def test_any_json_without_a_mode(level: SchemaLevel) -> None:
+def test_any_json_without_a_mode(level: JsonMode) -> None:
     sent = encode_body(CHAT, level, format="json")
     assert "tools" not in sent
     assert "response_format" not in sent

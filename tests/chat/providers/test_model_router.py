@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lakehouse.chat.providers.routing import Router, Target
+from lakehouse.chat.providers.model_router import ModelRouter, Target
 from lakehouse.core.errors import ErrBadRequest
 
 TABLE = [
@@ -34,11 +34,11 @@ TABLE = [
 
 @pytest.mark.parametrize(("name", "target"), TABLE, ids=[name for name, _ in TABLE])
 def test_a_name_goes_where_the_table_says(name: str, target: Target) -> None:
-    assert Router().target(name) == target
+    assert ModelRouter().target(name) == target
 
 
 def test_bare_names_go_to_the_default_provider() -> None:
-    router = Router(default="local")
+    router = ModelRouter(default="local")
     assert router.target("qwen3:8b") == Target("local", "qwen3:8b")
     assert router.target("unknown/m") == Target("local", "unknown/m")
     assert router.target("ollama/m") == Target("ollama", "m")
@@ -47,11 +47,11 @@ def test_bare_names_go_to_the_default_provider() -> None:
 @pytest.mark.parametrize("name", ["ollama/", "openrouter/", ":cloud", "kimi/  "])
 def test_a_provider_without_a_model_is_the_callers_mistake(name: str) -> None:
     with pytest.raises(ErrBadRequest, match="no model"):
-        Router().target(name)
+        ModelRouter().target(name)
 
 
 def test_a_tier_stands_for_its_chain_and_fallbacks_follow() -> None:
-    router = Router(tiers={"judge": ("kimi-k2.6:cloud", "openrouter/moonshotai/kimi-k2.6"), "hot": ("qwen3:8b",)})
+    router = ModelRouter(tiers={"judge": ("kimi-k2.6:cloud", "openrouter/moonshotai/kimi-k2.6"), "hot": ("qwen3:8b",)})
     assert router.chain(["hot"]) == (Target("ollama", "qwen3:8b"),)
     assert router.chain(["judge", "hot", "kimi/k3"]) == (
         Target("ollama_cloud", "kimi-k2.6"),
@@ -62,11 +62,11 @@ def test_a_tier_stands_for_its_chain_and_fallbacks_follow() -> None:
 
 
 def test_a_target_is_tried_once_even_if_two_names_lead_to_it() -> None:
-    assert Router().chain(["qwen3:8b", "ollama/qwen3:8b", "m:cloud", "ollama_cloud/m"]) == (
+    assert ModelRouter().chain(["qwen3:8b", "ollama/qwen3:8b", "m:cloud", "ollama_cloud/m"]) == (
         Target("ollama", "qwen3:8b"),
         Target("ollama_cloud", "m"),
     )
 
 
 def test_a_tier_shadows_a_model_of_the_same_name() -> None:
-    assert Router(tiers={"qwen3:8b": ("kimi/k3",)}).chain(["qwen3:8b"]) == (Target("kimi", "k3"),)
+    assert ModelRouter(tiers={"qwen3:8b": ("kimi/k3",)}).chain(["qwen3:8b"]) == (Target("kimi", "k3"),)

@@ -57,7 +57,7 @@ PREFIX_RULES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Router:
+class ModelRouter:
     """The default provider and the tiers: names that stand for one model or a chain of models."""
 
     default: str = "ollama"

@@ -90,32 +90,33 @@ async def open_upstream(script: UpstreamScript) -> AsyncIterator[ScriptedUpstrea
 
 async def _connection(state: ScriptedUpstream, script: UpstreamScript, stream: trio.SocketStream) -> None:
     state.opened += 1
-    buffer = b""
+    buffer = bytearray()
     try:
         async with stream:
-            while True:
-                while b"\r\n\r\n" not in buffer:
-                    data = await stream.receive_some()
-                    if not data:
-                        return
-                    buffer += data
-                head, _, buffer = buffer.partition(b"\r\n\r\n")
-                lines = head.decode("latin-1").split("\r\n")
-                method, target, _version = lines[0].split(" ")
-                headers = {
-                    name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
-                }
-                length = int(headers.get("content-length", 0))
-                while len(buffer) < length:
-                    data = await stream.receive_some()
-                    if not data:
-                        return
-                    buffer += data
-                asked = ReceivedRequest(method, target, headers, buffer[:length])
-                buffer = buffer[length:]
-                state.requests.append(asked)
-                await script(asked, stream)
+            while (request := await _receive_request(stream, buffer)) is not None:
+                state.requests.append(request)
+                await script(request, stream)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         pass  # the client has left, or the script has closed the connection
     finally:
         state.closed += 1
+
+
+async def _receive_request(stream: trio.SocketStream, buffer: bytearray) -> ReceivedRequest | None:
+    """The next request, taken from the start of `buffer`. None when the client has ended the connection."""
+    while (end := buffer.find(b"\r\n\r\n")) < 0:
+        if not (data := await stream.receive_some()):
+            return None
+        buffer += data
+    lines = buffer[:end].decode("latin-1").split("\r\n")
+    del buffer[: end + 4]
+    method, target, _version = lines[0].split(" ")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+    length = int(headers.get("content-length", 0))
+    while len(buffer) < length:
+        if not (data := await stream.receive_some()):
+            return None
+        buffer += data
+    body = bytes(buffer[:length])
+    del buffer[:length]
+    return ReceivedRequest(method, target, headers, body)

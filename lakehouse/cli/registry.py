@@ -54,7 +54,7 @@ def import_late(module: str) -> Callable[[argparse.Namespace], int]:
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:
-    """Add `-c FILE`, which `configuration.load` reads."""
+    """Add `-c FILE`, which `cli.configuration.load_configuration` reads."""
     parser.add_argument(
         "-c",
         "--config",

@@ -101,7 +101,7 @@ def _describe_failure(error: BaseException) -> str | None:
     if not isinstance(error, LakehouseError):
         return None
     unreached = error.error_class == "upstream_error" and error.upstream_status is None
-    hint = " (`lakehouse providers` shows who answers)" if unreached else ""
+    hint = " (`lakehouse providers` shows which providers answer)" if unreached else ""
     return f"{error.code}: {error.message}{hint}"
 
 

@@ -27,7 +27,7 @@ def write_output(text: str, *, end: str = "\n") -> None:
 
 def write_diagnostic(text: str, *, end: str = "\n") -> None:
     """Write to standard error and flush it. Where that cannot be written, the text is lost and the command goes on: the
-    exit status still tells the result. A broken pipe is raised as by `write_output`."""
+    exit status still reports the result. A broken pipe is raised as by `write_output`."""
     try:
         print(text, end=end, file=sys.stderr, flush=True)
     except BrokenPipeError:

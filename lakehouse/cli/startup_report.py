@@ -22,8 +22,8 @@ from lakehouse.runtime.dependency_status import (
 logger = logging.getLogger("lakehouse.serve")
 
 
-async def startup_report(config: Config, url: str, stopping: trio.Event, tell: Callable[[str], None]) -> None:
-    """Probe providers and upstreams and print the report, line by line with `tell`, unless the service stops before.
+async def startup_report(config: Config, url: str, stopping: trio.Event, write_line: Callable[[str], None]) -> None:
+    """Probe providers and upstreams and report each with `write_line`, unless the service stops before.
 
     A failure of the report is logged and does not affect the service.
     """
@@ -32,7 +32,7 @@ async def startup_report(config: Config, url: str, stopping: trio.Event, tell: C
         async def report() -> None:
             try:
                 for line in await collect_status(config, url):
-                    tell(line)
+                    write_line(line)
             except Exception:  # the report must not end the service
                 logger.exception("the startup report failed: providers and upstreams could not be probed")
             nursery.cancel_scope.cancel()

@@ -33,7 +33,7 @@ class Style:
         return self._in(DIM, text)
 
     def mark(self, good: bool) -> str:
-        """A plus or minus sign, so that colour is not needed to tell them apart."""
+        """A plus or minus sign, so that they differ without colour."""
         return self._in(GREEN, "+") if good else self._in(RED, "-")
 
     def _in(self, colour: str, text: str) -> str:

@@ -106,19 +106,19 @@ class FakeProvider(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer with the next script."""
-        asked = ProviderRequest(trio.current_time(), request)
-        self.requests.append(asked)
+        received = ProviderRequest(trio.current_time(), request)
+        self.requests.append(received)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         try:
             await self.wait(script.wait)
         except trio.Cancelled:
-            asked.left = trio.current_time()
+            received.left = trio.current_time()
             raise
         if script.error is not None:
-            asked.left = trio.current_time()
+            received.left = trio.current_time()
             raise script.error
-        asked.body = ScriptedBody(script.chunks)
-        return httpx.Response(script.status, headers=script.headers, stream=asked.body)
+        received.body = ScriptedBody(script.chunks)
+        return httpx.Response(script.status, headers=script.headers, stream=received.body)
 
     async def wait(self, seconds: float) -> None:
         """Wait until the head of an answer is due. Subclasses may wait for something else."""
@@ -127,12 +127,12 @@ class FakeProvider(httpx.AsyncBaseTransport):
     @property
     def times(self) -> list[float]:
         """The times of the requests, in seconds, rounded to milliseconds."""
-        return [round(asked.at, 3) for asked in self.requests]
+        return [round(received.at, 3) for received in self.requests]
 
     @property
     def open(self) -> int:
         """The number of requests whose answers have not been closed."""
-        return sum(asked.open for asked in self.requests)
+        return sum(received.open for received in self.requests)
 
 
 def encode_json(document: object) -> bytes:

@@ -18,10 +18,10 @@ async def test_a_failure_of_the_report_does_not_end_the_service(
         raise RecursionError("whatever a provider may cause")
 
     monkeypatch.setattr(startup_report, "collect_status", broken)
-    told: list[str] = []
+    lines: list[str] = []
     with trio.fail_after(5), caplog.at_level(logging.ERROR, "lakehouse.serve"):
-        await startup_report.startup_report(Config(), "http://127.0.0.1:1", trio.Event(), told.append)
-    assert told == []
+        await startup_report.startup_report(Config(), "http://127.0.0.1:1", trio.Event(), lines.append)
+    assert lines == []
     assert [record.getMessage() for record in caplog.records] == [
         "the startup report failed: providers and upstreams could not be probed"
     ]

@@ -90,7 +90,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A conversation and the parameters of its answer. A parameter that is None is not sent to the provider.
 
     `messages` may be given as mappings. `options` is sent unchanged as the provider's own options. `max_tokens` is in
-    tokens. With a `quorum`, its models are asked and `model` is not. Raises `msgspec.ValidationError` or ValueError
+    tokens. With a `quorum`, its models are requested and `model` is not. Raises `msgspec.ValidationError` or ValueError
     with the name of the field that is wrong.
     """
 

@@ -56,7 +56,7 @@ def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, change
 
 
 def _encode_stream_options(request: Request, quirks: Quirks) -> JsonObject | None:
-    """Return the caller's options. Usage is requested whether or not the caller wants it."""
+    """Return the caller's options. Usage is requested even if the caller does not request it."""
     usage = {"include_usage": True} if quirks.include_usage else {}
     given = get_extra_fields(request).get("stream_options") or get_checked_options(request).get("stream_options")
     return {**as_object(given), **usage} or None

@@ -142,7 +142,7 @@ def record_unsent_tool_fields(request: Request, changes: RequestChanges, *, func
 def record_unsent_reasoning(
     request: Request, changes: RequestChanges, *, plain: bool, is_sent: Callable[[JsonObject], bool]
 ) -> None:
-    """Record reasoning of earlier answers that is not sent back. `plain`: its text is sent. `is_sent` tells whether an
+    """Record reasoning of earlier answers that is not sent back. `plain`: its text is sent. `is_sent`: whether an
     entry of `reasoning_details` is; the text repeats those entries."""
     for message in request.messages:
         sent = [is_sent(entry) for entry in message.reasoning_details]

@@ -3,9 +3,9 @@
     python tools/bench_transport.py [REQUESTS]
 
 The same GET with an answer of 1 KiB, over 1, 16 and 64 connections: through `httpx.AsyncHTTPTransport`, through
-`lakehouse.upstream.httpx_transport.Transport` behind the same interface, and through `Upstream` itself, as the gateway
-calls it. Prints microseconds of CPU a request, the least of five rounds that take turns, and the ratio to httpx's. The
-upstream runs in a process of its own; with two processors or more each has one of them.
+`lakehouse.upstream.httpx_transport.UpstreamTransport` behind the same interface, and through `Upstream` itself, as the
+gateway calls it. Prints microseconds of CPU a request, the least of five rounds that take turns, and the ratio to
+httpx's. The upstream runs in a process of its own; with two processors or more each has one of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import httpx
 import trio
 
 from lakehouse.upstream.http1.request import UpstreamRequest
-from lakehouse.upstream.httpx_transport import Transport
+from lakehouse.upstream.httpx_transport import UpstreamTransport
 from lakehouse.upstream.pool import Upstream
 
 ROUNDS = 5
@@ -101,7 +101,7 @@ async def compare(port: int, requests: int) -> None:
         async with httpx.AsyncHTTPTransport(limits=limits, trust_env=False) as theirs:
             ways = {
                 "httpx": through_httpx(theirs, url),
-                "ours": through_httpx(Transport([upstream]), url),
+                "ours": through_httpx(UpstreamTransport([upstream]), url),
                 "upstream": through_upstream(upstream),
             }
             best = dict.fromkeys(ways, float("inf"))

@@ -22,7 +22,7 @@ from lakehouse.core.errors import LakehouseError
 from lakehouse.gateway.body_streaming import send_response
 from lakehouse.gateway.headers import Headers, make_response_head
 from lakehouse.net.websocket import FrameSender, MessageAssembler, MessageTooLarge, accept_key, close_event
-from lakehouse.upstream.endpoint import Endpoint, reason_of
+from lakehouse.upstream.endpoint import UpstreamEndpoint, reason_of
 from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.pool import Upstream
 
@@ -51,7 +51,7 @@ def make_handshake(subprotocols: Sequence[str]) -> tuple[bytes, list[tuple[bytes
     return key, headers
 
 
-def check_handshake(headers: Headers, key: bytes, offered: Sequence[str], endpoint: Endpoint) -> str | None:
+def check_handshake(headers: Headers, key: bytes, offered: Sequence[str], endpoint: UpstreamEndpoint) -> str | None:
     """The subprotocol that an upstream's 101 chooses, if any. Raises ErrUpstream if it does not fit our handshake."""
     fields = {name.lower(): value for name, value in headers}
     problem = None
@@ -106,7 +106,7 @@ class WebSocketRelay:
     sent a ping, so only an upstream that is dead or does not speak the protocol is given up.
     """
 
-    def __init__(self, stream: trio.abc.Stream, receive: Receive, send: Send, *, endpoint: Endpoint) -> None:
+    def __init__(self, stream: trio.abc.Stream, receive: Receive, send: Send, *, endpoint: UpstreamEndpoint) -> None:
         self._stream = stream
         self._receive = receive
         self._send = send

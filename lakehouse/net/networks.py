@@ -12,7 +12,8 @@ Network = IPv4Network | IPv6Network
 class Networks:
     """A set of networks: ``"192.0.2.7" in networks``.
 
-    An IPv4-mapped IPv6 address (``::ffff:192.0.2.7``) counts as IPv4. A text that is no address is in no network.
+    An IPv4-mapped IPv6 address (``::ffff:192.0.2.7``) counts as IPv4. A text that is not an address is in none
+    of the networks.
     """
 
     def __init__(self, networks: Iterable[Network] = ()) -> None:

@@ -42,7 +42,7 @@ class Poller:
         return self._epoll is not None
 
     def add(self, fd: int, interest: Interest, callback: Callable[[], None]) -> None:
-        """Call `callback` for each event on socket `fd` until `remove`; an event of the past counts.
+        """Call `callback` for each event on socket `fd` until `remove`, also for one that occurred before.
 
         `callback` must not raise: the exception would end `run`, and with it the service of all other sockets. Raises
         `RuntimeError` if `run` is not running, and `OSError` (ENOSPC) at the kernel's limit of watched sockets;

@@ -28,7 +28,7 @@ from lakehouse.runtime.health import HealthEndpoints, HealthRegistry
 from lakehouse.runtime.preflight import Preflight
 from lakehouse.runtime.resources import LOCAL_MODEL, SharedResources, open_resource
 from lakehouse.runtime.tracing import trace_requests
-from lakehouse.server.server_state import Mark
+from lakehouse.server.server_state import ErrorHeadersFactory
 from lakehouse.telemetry.log import Log
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry, open_traces
@@ -74,7 +74,7 @@ class Runtime:
         return CorsMiddleware(app, self.origins) if self.origins else app
 
     @property
-    def make_error_headers(self) -> Mark | None:
+    def make_error_headers(self) -> ErrorHeadersFactory | None:
         """Makes the CORS headers of responses that a connection sends without the application."""
         return self.origins.make_cors_headers if self.origins else None
 

@@ -23,7 +23,7 @@ from lakehouse.server.scope_template import ScopeTemplate
 from lakehouse.server.server_state import ServerState
 from lakehouse.server.transports.socket_transport import SocketTransport
 from lakehouse.server.transports.stream_transport import StreamTransport
-from lakehouse.server.transports.transport import Transport
+from lakehouse.server.transports.transport import ConnectionTransport
 from lakehouse.server.websocket.websocket import WebSocket
 
 logger = logging.getLogger("lakehouse.server")
@@ -126,17 +126,18 @@ class Connection:
     async def _reply_header_timeout(self) -> None:
         """Respond to a head that took too long. A connection that was idle gets no response."""
         if self._connection_io.head_begun:
-            limit = self._server_state.limits.head_timeout
+            limit = self._server_state.limits.header_timeout
             error = ProtocolError(f"the request's head took longer than {limit:g} seconds", 408)
             with trio.move_on_after(FINAL_WRITE_TIMEOUT):
                 await self._connection_io.write(self._encode_error(error))
 
     def _encode_error(self, error: ProtocolError) -> list[bytes]:
         server_state = self._server_state
-        marks = () if server_state.mark is None else server_state.mark(self._connection_io.parser.latest_headers)
-        return error_response_bytes(error, server_state.date(), marks=marks)[1]
+        make_headers = server_state.make_error_headers
+        extra_headers = () if make_headers is None else make_headers(self._connection_io.parser.latest_headers)
+        return error_response_bytes(error, server_state.date(), extra_headers=extra_headers)[1]
 
 
-def open_transport(stream: trio.abc.Stream) -> Transport:
+def open_transport(stream: trio.abc.Stream) -> ConnectionTransport:
     """The fastest transport for a stream."""
     return SocketTransport(stream) if isinstance(stream, trio.SocketStream) else StreamTransport(stream)

@@ -12,7 +12,7 @@ from lakehouse.core.errors import ErrTimeout
 from lakehouse.server.http1.request_head import RequestHead
 from lakehouse.server.http1.request_parser import RequestParser
 from lakehouse.server.server_state import ServerState
-from lakehouse.server.transports.transport import Pieces, Transport, WriteTimeout
+from lakehouse.server.transports.transport import ConnectionTransport, Pieces, WriteTimeout
 
 HEAD_READ = 16 * 1024
 """Bytes read at once while a head is awaited: few heads are larger, and bytes behind the head are parsed with it."""
@@ -30,22 +30,23 @@ class ErrSlowBody(ErrTimeout):
 class Phase(Enum):
     """What a connection waits for.
 
-    BETWEEN ──read_head──> IDLE ──first byte──> HEAD ──head complete──> BETWEEN ──request begins──> BUSY
-    IDLE, HEAD ──timeout, end of stream, drain──> BETWEEN
-    BUSY ──response complete, or request failed──> BETWEEN
+    BETWEEN_STEPS ──read_head──> IDLE ──first byte──> HEAD ──head complete──> BETWEEN_STEPS
+    BETWEEN_STEPS ──request begins──> BUSY
+    IDLE, HEAD ──timeout, end of stream, drain──> BETWEEN_STEPS
+    BUSY ──response complete, or request failed──> BETWEEN_STEPS
     """
 
     IDLE = "the first byte of a request"
     HEAD = "the rest of a head"
-    BUSY = "its application: a client that leaves cancels the request"
-    BETWEEN = "nothing of these: a request has just arrived or ended"
+    BUSY = "the application: a disconnect of the client cancels the request"
+    BETWEEN_STEPS = "nothing: a request has just arrived or ended"
 
 
 # Looking a member up in its class costs five times as much as these.
 IDLE: Final = Phase.IDLE
 HEAD: Final = Phase.HEAD
 BUSY: Final = Phase.BUSY
-BETWEEN: Final = Phase.BETWEEN
+BETWEEN_STEPS: Final = Phase.BETWEEN_STEPS
 
 
 class ConnectionIO:
@@ -70,14 +71,14 @@ class ConnectionIO:
         "transport",
     )
 
-    def __init__(self, transport: Transport, server_state: ServerState) -> None:
+    def __init__(self, transport: ConnectionTransport, server_state: ServerState) -> None:
         self.transport = transport
         self._server_state = server_state
         self.limits = server_state.limits
         self.parser = RequestParser(server_state.limits)
         self.scope = trio.CancelScope()
         self.final_response: FinalResponse | None = None
-        self.phase: Phase = BETWEEN
+        self.phase: Phase = BETWEEN_STEPS
         self.head_begun = False
         """True if the last wait for a head ended after a part of the head had arrived."""
         self.idle_limit: float | None = None
@@ -136,7 +137,7 @@ class ConnectionIO:
                     timeouts.arm(cancel)
         finally:
             self.head_begun = self.phase is HEAD
-            self.phase = BETWEEN
+            self.phase = BETWEEN_STEPS
             timeouts.disarm(cancel)
 
     async def read_body(self) -> tuple[bytes, bool]:
@@ -163,7 +164,7 @@ class ConnectionIO:
 
     async def write(self, pieces: Pieces) -> None:
         """Write all pieces. A client that has left, or takes nothing for too long, cancels `scope`."""
-        limit = self.limits.write_stall if self.idle_limit is None else self.idle_limit
+        limit = self.limits.send_timeout if self.idle_limit is None else self.idle_limit
         try:
             await self.transport.write(pieces, limit)
         except (WriteTimeout, trio.BrokenResourceError):
@@ -179,7 +180,7 @@ class ConnectionIO:
     async def discard_body(self) -> bool:
         """Read the rest of a body that the application did not want, for `linger_timeout`; true at its end.
 
-        Its size is bounded by `discard_bytes`: with more than that to come, the response has announced a close.
+        Its size is bounded by `max_discarded_body`: with more than that to come, the response has announced a close.
         """
         with trio.move_on_after(self.limits.linger_timeout):
             while not self.parser.take_body()[1]:

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lakehouse.net.poller import Interest, Poller
-from lakehouse.server.transports.transport import Transport
+from lakehouse.server.transports.transport import ConnectionTransport
 
 
-def watch_disconnect(transport: Transport, poller: Poller, on_disconnect: Callable[[], None]) -> None:
+def watch_disconnect(transport: ConnectionTransport, poller: Poller, on_disconnect: Callable[[], None]) -> None:
     """Have `on_disconnect` called when the client sends its FIN or a reset, whatever waits unread in the buffers.
 
     Does nothing for a stream without a socket: only a read shows its end. Raises `OSError` at the kernel's limit of
@@ -26,7 +26,7 @@ def watch_disconnect(transport: Transport, poller: Poller, on_disconnect: Callab
         poller.add(sock.fileno(), Interest.DISCONNECT, on_disconnect)
 
 
-def unwatch_disconnect(transport: Transport, poller: Poller) -> None:
+def unwatch_disconnect(transport: ConnectionTransport, poller: Poller) -> None:
     """End `watch_disconnect`, before the socket is closed."""
     sock = transport.socket()
     if sock is not None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from lakehouse.server.listening import accept_waiting
+from lakehouse.server.listening import accept_queued
 from lakehouse.server.server_state import ServerState
 
 ABORT_TIMEOUT = 1.0
@@ -24,7 +24,7 @@ ABORT_TIMEOUT = 1.0
 
 def stop_accepting(sock: socket.socket, start: Callable[[trio.SocketStream], None]) -> None:
     """Accept the connections in the kernel's queue, which closing the socket would reset, and close the socket."""
-    accept_waiting(sock, start)
+    accept_queued(sock, start)
     sock.close()
 
 

@@ -9,7 +9,7 @@ MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ServerLimits:
     """The bounds of one listener's connections. Sizes are bytes, times are seconds."""
 
     head_bytes: int = 32 * KIB
@@ -25,23 +25,23 @@ class Limits:
     """Bytes that a chunked body may spend on extensions and trailers, besides 16 bytes a chunk and as many as its data;
     beyond it 400. llhttp reads both without end and reports neither (compare CVE-2023-39326 in Go)."""
 
-    idle_timeout: float = 75.0
+    keep_alive_timeout: float = 75.0
     """Between two requests of a connection; nginx's `keepalive_timeout`. A load balancer in front of this server needs
     a shorter one, or it will send requests into closing connections."""
 
-    head_timeout: float = 20.0
-    """From a head's first byte to its last, whatever its pace; Apache's `RequestReadTimeout header=20`. A new
+    header_timeout: float = 20.0
+    """From a head's first byte to its last, however fast it arrives; Apache's `RequestReadTimeout header=20`. A new
     connection has as long for its first byte, TLS handshake included."""
 
     body_timeout: float = 60.0
     """Between two pieces of a request's body while the application waits for one, where it sets no `idle_limit`;
     nginx's `client_body_timeout`."""
 
-    write_stall: float = 30.0
-    """Without the client taking one byte of its response, where the application sets no `idle_limit`; half of nginx's
-    `send_timeout`."""
+    send_timeout: float = 30.0
+    """Between two bytes of a response that the client takes, where the application sets no `idle_limit`; half of
+    nginx's `send_timeout`."""
 
-    discard_bytes: int = 256 * KIB
+    max_discarded_body: int = 256 * KIB
     """Bytes of an unread body that are read and discarded to keep the connection. For more, a new connection is
     cheaper."""
 
@@ -59,4 +59,4 @@ class Limits:
     """Bytes of WebSocket messages that the application has not taken; beyond it, reading from the client pauses."""
 
     websocket_close: float = 5.0
-    """For the client to answer our close frame."""
+    """Wait for the client's close frame after the server has sent its own."""

@@ -20,10 +20,10 @@ logger = logging.getLogger("lakehouse.server")
 BACKLOG = 4096
 # A peer that vanished without a FIN is noticed after 30 + 3 x 10 seconds; accepted sockets inherit all of this.
 KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-# Out of file descriptors or memory: accepting is tried again soon, because other connections may close.
+# Out of file descriptors or memory: accept is tried again after a delay, because other connections may close.
 ACCEPT_CAPACITY_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_SHORTAGE_PAUSE = 0.1
-_ADVICE = {
+_ACCEPT_RETRY_DELAY = 0.1
+_BIND_HINTS = {
     errno.EADDRINUSE: "stop what listens there, or take another port with --bind HOST:PORT (port 0: a free one)",
     errno.EACCES: "ports below 1024 need privileges; take a higher one with --bind HOST:PORT",
     errno.EADDRNOTAVAIL: "no interface of this machine has this address; give one that exists with --bind HOST:PORT",
@@ -70,7 +70,7 @@ class AddressError(OSError):
         self.reason = cause.strerror if isinstance(cause, socket.gaierror) else os.strerror(cause.errno or 0)
 
     def __str__(self) -> str:
-        advice = _ADVICE.get(self.errno or 0, "give another address with --bind HOST:PORT")
+        advice = _BIND_HINTS.get(self.errno or 0, "give another address with --bind HOST:PORT")
         return f"{self.strerror}: {self.reason}: {advice}"
 
 
@@ -113,7 +113,8 @@ def url_of(sock: socket.socket, *, secure: bool) -> str:
 async def accept_forever(sock: socket.socket, start: Accept) -> None:
     """Call `start` with every new connection. Cancelled, it loses none.
 
-    A shortage of descriptors is waited out, errors of a single connection are ignored. Raises OSError for any other.
+    Out of descriptors, it tries again every `_ACCEPT_RETRY_DELAY` seconds. Errors of a single connection are ignored.
+    Raises OSError for any other.
     """
     listener = trio.socket.from_stdlib_socket(sock)
     while True:
@@ -124,13 +125,13 @@ async def accept_forever(sock: socket.socket, start: Accept) -> None:
                 continue
             if error.errno not in ACCEPT_CAPACITY_ERRNOS:
                 raise
-            logger.error("cannot accept a connection: %s; trying again in %s s", error, _SHORTAGE_PAUSE)
-            await trio.sleep(_SHORTAGE_PAUSE)
+            logger.error("cannot accept a connection: %s; trying again in %s s", error, _ACCEPT_RETRY_DELAY)
+            await trio.sleep(_ACCEPT_RETRY_DELAY)
         else:
             start(trio.SocketStream(connection))
 
 
-def accept_waiting(sock: socket.socket, start: Accept) -> None:
+def accept_queued(sock: socket.socket, start: Accept) -> None:
     """Call `start` with the connections in the kernel's queue, which closing the listener would reset."""
     while True:
         try:

@@ -11,7 +11,7 @@ from lakehouse.asgi.server_control import FULL_RESPONSE, SERVER_KEY, HttpServerC
 from lakehouse.asgi.types import Message, ResponseError, Scope
 from lakehouse.core.errors import LakehouseError
 from lakehouse.net.http1.framing import CHUNKED, Length, encode_chunk
-from lakehouse.server.connection_io import BETWEEN, BUSY, ConnectionIO, ErrSlowBody
+from lakehouse.server.connection_io import BETWEEN_STEPS, BUSY, ConnectionIO, ErrSlowBody
 from lakehouse.server.http1.request_head import RequestHead
 from lakehouse.server.http1.response_writer import COMPLETE, CONTINUE, ResponseWriter, error_response_bytes
 from lakehouse.server.request_control import RequestControl
@@ -175,7 +175,7 @@ class RequestCycle(RequestControl):
         if not self._continued or framing is CHUNKED:
             return True
         left = (framing.size if isinstance(framing, Length) else 0) - self._received
-        return left > self._server_state.limits.discard_bytes
+        return left > self._server_state.limits.max_discarded_body
 
     async def _fail(self, error: LakehouseError = _INTERNAL_ERROR) -> None:
         """Respond with an error if nothing of a response is out; otherwise the connection will be cut."""
@@ -185,7 +185,7 @@ class RequestCycle(RequestControl):
         await self._connection_io.write(pieces)
 
     def _end(self) -> None:
-        self._connection_io.phase = BETWEEN
+        self._connection_io.phase = BETWEEN_STEPS
         if self._ended is not None:
             self._ended.set()
 

@@ -7,13 +7,13 @@ from urllib.parse import unquote
 
 from lakehouse.asgi.types import Scope
 from lakehouse.server.http1.request_head import RequestHead, to_origin_form
-from lakehouse.server.transports.transport import Transport
+from lakehouse.server.transports.transport import ConnectionTransport
 
 
 class ScopeTemplate:
     """The part that all scopes of a connection share, copied for each request."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: ConnectionTransport) -> None:
         client, server = transport.addresses()
         self._secure = transport.secure
         self._server = server

@@ -18,20 +18,20 @@ from lakehouse.asgi.types import App
 from lakehouse.server.connection import serve_connection
 from lakehouse.server.drain import abort_after, drain_connections, stop_accepting
 from lakehouse.server.listening import accept_forever, listen, url_of
-from lakehouse.server.server_state import Mark, ServerState, open_server_state
+from lakehouse.server.server_state import ErrorHeadersFactory, ServerState, open_server_state
 
 
 @dataclass(frozen=True, slots=True)
 class BoundApp:
     """An application and the bound socket it is served on; `tls` is None for plain HTTP.
 
-    `mark` gives the headers of responses that a connection sends without the application.
+    `make_error_headers` gives the headers of responses that a connection sends without the application.
     """
 
     app: App
     sock: socket.socket
     tls: ssl.SSLContext | None = None
-    mark: Mark | None = None
+    make_error_headers: ErrorHeadersFactory | None = None
 
     @property
     def url(self) -> str:
@@ -72,7 +72,8 @@ async def serve_listeners(
         for bound in apps:
             listen(stack.enter_context(bound.sock))
         server_states = [
-            await stack.enter_async_context(open_server_state(bound.app, mark=bound.mark)) for bound in apps
+            await stack.enter_async_context(open_server_state(bound.app, make_error_headers=bound.make_error_headers))
+            for bound in apps
         ]
         if on_connection_counter is not None:
             on_connection_counter(lambda: sum(len(server_state.handles) for server_state in server_states))

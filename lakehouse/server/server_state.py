@@ -13,34 +13,34 @@ import trio
 from lakehouse.asgi.types import App
 from lakehouse.net.poller import Poller
 from lakehouse.net.timer_queues import TimeoutQueue
-from lakehouse.server.limits import Limits
+from lakehouse.server.limits import ServerLimits
 
-Mark = Callable[[Iterable[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]]
-"""Makes headers of the response by which a connection refuses a request, from the request headers that have arrived."""
+ErrorHeadersFactory = Callable[[Iterable[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]]
+"""Makes headers for a connection's own error response from the request headers that have arrived: those of CORS."""
 
 
 class ConnectionHandle(Protocol):
     """An open connection."""
 
     def drain(self) -> None:
-        """End at once without a request under way, else after its response."""
+        """Close at once if no request is under way, else after its response."""
 
 
 class ServerState:
-    """Made by `open_server_state`.
+    """The state of one listener; `open_server_state` makes it.
 
-    `draining` is read by every connection: from then on responses carry `Connection: close`.
+    While `draining` is true, every response carries `Connection: close`. `handles` are the open connections.
     """
 
-    def __init__(self, app: App, limits: Limits, disconnects: Poller, mark: Mark | None = None) -> None:
+    def __init__(
+        self, app: App, limits: ServerLimits, disconnects: Poller, make_error_headers: ErrorHeadersFactory | None = None
+    ) -> None:
         self.app = app
-        self.mark = mark
+        self.make_error_headers = make_error_headers
         self.limits = limits
         self.disconnects = disconnects
-        self.keep_alive_timeouts = TimeoutQueue(limits.idle_timeout)  # with clients that have had an answer
-        self.header_timeouts = TimeoutQueue(
-            limits.head_timeout
-        )  # with those whose first or next head has begun, or should have
+        self.keep_alive_timeouts = TimeoutQueue(limits.keep_alive_timeout)  # of idle connections that had a response
+        self.header_timeouts = TimeoutQueue(limits.header_timeout)  # of new connections, and of heads that have begun
         self.draining = False
         self.handles: set[ConnectionHandle] = set()
         self._date = b""
@@ -63,7 +63,7 @@ class ServerState:
 
 @asynccontextmanager
 async def open_server_state(
-    app: App, limits: Limits | None = None, *, mark: Mark | None = None
+    app: App, limits: ServerLimits | None = None, *, make_error_headers: ErrorHeadersFactory | None = None
 ) -> AsyncIterator[ServerState]:
     """Open the state of a listener and run its timeouts during the block, which must outlive the connections.
 
@@ -72,7 +72,7 @@ async def open_server_state(
     async with trio.open_nursery() as nursery:
         disconnects = Poller()
         await nursery.start(disconnects.run)
-        server_state = ServerState(app, limits or Limits(), disconnects, mark)
+        server_state = ServerState(app, limits or ServerLimits(), disconnects, make_error_headers)
         nursery.start_soon(server_state.keep_alive_timeouts.run)
         nursery.start_soon(server_state.header_timeouts.run)
         yield server_state

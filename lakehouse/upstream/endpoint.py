@@ -17,7 +17,7 @@ Phase = Literal["connect", "response", "idle"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class UpstreamEndpoint:
     """An upstream's name, address and limits. The limits are seconds, `inf` for none.
 
     `response_timeout` runs from the moment the request is sent, or from the last piece of its body that the upstream

@@ -16,7 +16,7 @@ from lakehouse.upstream.pool import Upstream
 _SET_BY_UPSTREAM = frozenset((b"host", b"content-length", b"transfer-encoding"))
 
 
-class Transport(httpx.AsyncBaseTransport):
+class UpstreamTransport(httpx.AsyncBaseTransport):
     """One or more upstreams, chosen by scheme, host and port.
 
     Nothing is added to a request and nothing kept of a response: no cookie jar, no default headers, no redirects, no

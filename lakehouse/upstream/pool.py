@@ -19,7 +19,7 @@ from lakehouse.upstream.connections.connector import Connector
 from lakehouse.upstream.connections.forward_proxy import Proxy
 from lakehouse.upstream.connections.idle_connections import IdleConnections
 from lakehouse.upstream.connections.socket_io import READ_WINDOW
-from lakehouse.upstream.endpoint import Endpoint, reason_of
+from lakehouse.upstream.endpoint import UpstreamEndpoint, reason_of
 from lakehouse.upstream.http1.request import EncodedRequest, UpstreamRequest, encode_request
 from lakehouse.upstream.http1.response import StaleConnection, UpstreamResponse
 from lakehouse.upstream.http1.response_parser import ResponseParser
@@ -31,9 +31,9 @@ class Upstream:
     """One base URL and the connections to it: at most `max_connections`, idle ones used last in, first out.
 
     It needs no nursery and opens nothing before the first request. Acquiring and releasing take constant time. Expired
-    idle connections are closed when the next request arrives. All limits are seconds; `Endpoint` documents what they
-    run from. Requests beyond `max_connections` wait in a queue of at most `max_waiting`, in order, and leave it when
-    cancelled.
+    idle connections are closed when the next request arrives. All limits are seconds; `UpstreamEndpoint` documents what
+    they run from. Requests beyond `max_connections` wait in a queue of at most `max_waiting`, in order, and leave it
+    when cancelled.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Upstream:
         address = parse_base_url(base_url)
         self.name = name
         self.host, self.base_path = address.host, address.path
-        self.endpoint = Endpoint(
+        self.endpoint = UpstreamEndpoint(
             name=name,
             address=address,
             connect_timeout=connect_timeout,

@@ -19,11 +19,11 @@ from lakehouse.asgi.types import Message
 from lakehouse.gateway import websocket
 from lakehouse.gateway.websocket import WebSocketRelay
 from lakehouse.upstream.address import parse_base_url
-from lakehouse.upstream.endpoint import Endpoint
+from lakehouse.upstream.endpoint import UpstreamEndpoint
 from tools.kit.gateway_services import Client, GatewayWithServices, ServiceRequest, open_gateway
 from tools.kit.websocket_frames import KEY, Frames, accept_key, agree, echo, enter, knock
 
-PEER = Endpoint(
+PEER = UpstreamEndpoint(
     name="observerd",
     address=parse_base_url("http://127.0.0.1"),
     connect_timeout=1,

@@ -20,8 +20,8 @@ from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
 from lakehouse.core.errors import LakehouseError
 from lakehouse.testing.upstreams import ReceivedRequest, UpstreamScript
 from lakehouse.upstream.http1.content_codings import (
+    CHUNK_SIZE,
     MAX_CODINGS,
-    PIECE,
     Corrupt,
     Decoder,
     TooLarge,
@@ -252,7 +252,7 @@ def test_a_bomb_is_decoded_a_part_at_a_time(layers: int) -> None:
     packer = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
     packed = b"".join(packer.compress(bytes(2**20)) for _ in range(256)) + packer.flush()
     packed = gzip.compress(packed) if layers == 2 else packed
-    decoder, size = Decoder(("gzip",) * layers, allowance=2**25), 0
+    decoder, size = Decoder(("gzip",) * layers, max_output=2**25), 0
 
     def explode() -> None:
         nonlocal size
@@ -266,8 +266,8 @@ def test_a_bomb_is_decoded_a_part_at_a_time(layers: int) -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert 2**25 <= size + PIECE < 2**26
-    assert peak < 8 * PIECE
+    assert 2**25 <= size + CHUNK_SIZE < 2**26
+    assert peak < 8 * CHUNK_SIZE
 
 
 async def test_a_long_answer_that_compresses_well_is_no_bomb() -> None:
@@ -334,7 +334,7 @@ def test_the_names_of_codings() -> None:
     assert codings_of([]) == codings_of(["", " , identity"]) == ()
     assert codings_of(["GZip , identity", "deflate"]) == ("gzip", "deflate")
     with pytest.raises(UnknownCoding, match="snappy"):
-        Decoder(("gzip", "snappy"), allowance=1)
+        Decoder(("gzip", "snappy"), max_output=1)
 
 
 @pytest.mark.parametrize(("codings", "pack"), CODINGS.values(), ids=CODINGS)
@@ -342,7 +342,7 @@ def test_any_split_decodes_to_the_same(codings: list[str], pack: Callable[[bytes
     data = random.Random(7).randbytes(3000) + b"abc" * 3000
     packed = pack(data)
     for step in (1, 2, 3, 1000, len(packed)):
-        decoder = Decoder(codings_of(codings), allowance=0 if step == 1 else len(data))
+        decoder = Decoder(codings_of(codings), max_output=0 if step == 1 else len(data))
         assert (
             b"".join(part for at in range(0, len(packed), step) for part in decoder.feed(packed[at : at + step]))
             == data
@@ -353,7 +353,7 @@ def test_any_split_decodes_to_the_same(codings: list[str], pack: Callable[[bytes
 def test_the_bound_is_exact() -> None:
     packed = gzip.compress(bytes(10**6))
     for allowance, fits in ((10**6 - 100 * len(packed), True), (10**6 - 100 * len(packed) - 1, False)):
-        decoder = Decoder(("gzip",), allowance=allowance)
+        decoder = Decoder(("gzip",), max_output=allowance)
         if fits:
             assert sum(map(len, decoder.feed(packed))) == 10**6
         else:
@@ -363,10 +363,10 @@ def test_the_bound_is_exact() -> None:
 
 def test_an_empty_body_is_not_cut() -> None:
     for coding in ("gzip", "deflate"):
-        Decoder((coding,), allowance=9).end()
-        decoder = Decoder((coding,), allowance=9)
+        Decoder((coding,), max_output=9).end()
+        decoder = Decoder((coding,), max_output=9)
         list(decoder.feed(b"\x1f" if coding == "gzip" else b"x"))
         with pytest.raises(Truncated):
             decoder.end()
     with pytest.raises(Corrupt):
-        list(Decoder(("gzip",), allowance=9).feed(gzip.compress(b"a") + b"rubbish"))
+        list(Decoder(("gzip",), max_output=9).feed(gzip.compress(b"a") + b"rubbish"))

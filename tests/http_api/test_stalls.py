@@ -21,8 +21,8 @@ import trio.testing
 import trustme
 
 from lakehouse.asgi.types import Receive, Scope, Send
-from lakehouse.net.transfer_rate import LIMITS
-from lakehouse.server.limits import Limits
+from lakehouse.net.transfer_rate import ALLOWED_LAG_LIMITS
+from lakehouse.server.limits import ServerLimits
 from lakehouse.testing.upstreams import ReceivedRequest
 from tools.kit.gateway_services import OK, GatewayWithServices, HttpStream, ServiceRequest, open_gateway
 from tools.kit.raw_http import GET, Client, RunningServer, serve_app, websocket
@@ -34,7 +34,7 @@ T = 0.4
 STALL = 2 * T
 """By then somebody who does nothing is gone."""
 
-CRAWL = (LIMITS + 2) * T
+CRAWL = (ALLOWED_LAG_LIMITS + 2) * T
 """By then somebody who does next to nothing is gone."""
 
 PIECE = bytes(64 * 1024)
@@ -324,7 +324,7 @@ async def flooded(*, secure: bool) -> AsyncIterator[tuple[RunningServer, Client]
     if authority is not None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert("127.0.0.1").configure_cert(tls)
-    async with serve_app(flood, Limits(write_stall=T), tls=tls) as served:
+    async with serve_app(flood, ServerLimits(send_timeout=T), tls=tls) as served:
         async with Client(await open_to(served.port, authority)) as client:
             await client.send(GET)
             await client.read_until(b"\r\n\r\n")

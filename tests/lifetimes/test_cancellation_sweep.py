@@ -29,7 +29,7 @@ import lakehouse
 from lakehouse.runtime.preflight import preflight
 from lakehouse.runtime.runtime import Runtime, open_runtime
 from lakehouse.server.connection import Connection, serve_connection
-from lakehouse.server.limits import Limits
+from lakehouse.server.limits import ServerLimits
 from lakehouse.server.server_state import ServerState, open_server_state
 from lakehouse.testing import upstreams as scripted_upstream
 from lakehouse.testing.upstreams import ReceivedRequest, never_answer, respond
@@ -57,7 +57,7 @@ PEM = Path(__file__).parents[2] / "tests" / "data" / "tls" / "localhost.pem"
 PATIENCE = 5.0
 """Seconds for one request and what is left of it; a sweep that hangs says at which moment."""
 
-LIMITS = Limits(websocket_close=0.02)
+LIMITS = ServerLimits(websocket_close=0.02)
 """A client that is waiting for something else does not answer a close."""
 
 ENOUGH = 2000

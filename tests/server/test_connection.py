@@ -23,7 +23,7 @@ import trio.testing
 from lakehouse.asgi.types import Message, Receive, Scope, Send
 from lakehouse.net.fairness import OPERATIONS
 from lakehouse.server.connection import serve_connection
-from lakehouse.server.limits import Limits
+from lakehouse.server.limits import ServerLimits
 from lakehouse.server.server_state import open_server_state
 from lakehouse.server.transports.socket_transport import SocketTransport
 from tools.kit.raw_http import (
@@ -268,7 +268,7 @@ async def test_a_stalled_reader_is_cut_within_its_limit() -> None:
             over.set()
 
     over = trio.Event()
-    async with serve_app(flood, Limits(write_stall=0.2)) as served, await served.connect() as client:
+    async with serve_app(flood, ServerLimits(send_timeout=0.2)) as served, await served.connect() as client:
         await client.send(GET)
         with trio.fail_after(3):
             await over.wait()
@@ -388,7 +388,7 @@ async def test_after_an_early_answer_a_large_body_is_read_until_the_client_has_s
 
 
 async def test_the_discarding_has_an_end_in_bytes_and_in_time(autojump_clock: trio.testing.MockClock) -> None:
-    limits = Limits(linger_bytes=1_000_000, linger_timeout=5)
+    limits = ServerLimits(linger_bytes=1_000_000, linger_timeout=5)
     async with open_server_state(refuse, limits) as server_state:
         for send_on in (True, False):
             client, server = trio.testing.lockstep_stream_pair()
@@ -415,7 +415,10 @@ async def test_what_is_no_request_is_read_on_until_the_client_has_seen_its_answe
 
 
 async def test_a_small_body_that_never_ends_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_server_state(refuse, Limits(linger_timeout=5)) as server_state, trio.open_nursery() as nursery:
+    async with (
+        open_server_state(refuse, ServerLimits(linger_timeout=5)) as server_state,
+        trio.open_nursery() as nursery,
+    ):
         client, server = trio.testing.memory_stream_pair()
         nursery.start_soon(serve_connection, server_state, server)
         waiting = Waiting(client)
@@ -447,7 +450,10 @@ class Waiting:
 
 
 async def test_a_new_connection_that_says_nothing_is_closed(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_server_state(hello, Limits(head_timeout=20)) as server_state, trio.open_nursery() as nursery:
+    async with (
+        open_server_state(hello, ServerLimits(header_timeout=20)) as server_state,
+        trio.open_nursery() as nursery,
+    ):
         client, server = trio.testing.memory_stream_pair()
         nursery.start_soon(serve_connection, server_state, server)
         out, seconds = await Waiting(client).end()
@@ -462,7 +468,10 @@ async def test_an_idle_connection_is_closed_and_each_request_moves_its_deadline(
         await trio.sleep(200)  # longer than any limit, and none of theirs
         await send_response(send, b"hello")
 
-    async with open_server_state(slow, Limits(idle_timeout=75)) as server_state, trio.open_nursery() as nursery:
+    async with (
+        open_server_state(slow, ServerLimits(keep_alive_timeout=75)) as server_state,
+        trio.open_nursery() as nursery,
+    ):
         client, server = trio.testing.memory_stream_pair()
         nursery.start_soon(serve_connection, server_state, server)
         waiting = Waiting(client)
@@ -476,7 +485,10 @@ async def test_an_idle_connection_is_closed_and_each_request_moves_its_deadline(
 
 
 async def test_a_head_has_its_time_however_steadily_it_drips(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_server_state(hello, Limits(head_timeout=20)) as server_state, trio.open_nursery() as nursery:
+    async with (
+        open_server_state(hello, ServerLimits(header_timeout=20)) as server_state,
+        trio.open_nursery() as nursery,
+    ):
         client, server = trio.testing.memory_stream_pair()
         nursery.start_soon(serve_connection, server_state, server)
         await client.send_all(GET)
@@ -498,7 +510,7 @@ async def test_a_head_has_its_time_however_steadily_it_drips(autojump_clock: tri
 
 
 async def test_a_body_may_take_its_time_but_not_stop(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_server_state(echo, Limits(body_timeout=60)) as server_state, trio.open_nursery() as nursery:
+    async with open_server_state(echo, ServerLimits(body_timeout=60)) as server_state, trio.open_nursery() as nursery:
         client, server = trio.testing.memory_stream_pair()
         nursery.start_soon(serve_connection, server_state, server)
         waiting = Waiting(client)
@@ -508,7 +520,7 @@ async def test_a_body_may_take_its_time_but_not_stop(autojump_clock: trio.testin
             await waiting.send(b"x")
         out, seconds = await waiting.end()
     assert out.startswith(b"HTTP/1.1 408 ")
-    assert seconds == pytest.approx(5 * 59 + 60 + Limits().linger_timeout)
+    assert seconds == pytest.approx(5 * 59 + 60 + ServerLimits().linger_timeout)
 
 
 async def test_a_healthy_stream_has_no_end_in_time(autojump_clock: trio.testing.MockClock) -> None:
@@ -806,7 +818,7 @@ async def test_the_same_over_tls() -> None:
                 ended.set()
         await send_response(send, await read_whole_body(receive))
 
-    async with serve_app(app, Limits(head_timeout=0.5), tls=context) as served:
+    async with serve_app(app, ServerLimits(header_timeout=0.5), tls=context) as served:
         plain = await served.exchange(GET)
         assert not plain.startswith(b"HTTP/1.1 200")
         assert await served.exchange(b"") in (b"<EOF>", b"<RST>", b"")
@@ -895,7 +907,7 @@ async def test_the_application_closes_and_the_client_answers() -> None:
 
 
 async def test_a_client_that_does_not_answer_the_close_is_left() -> None:
-    async with serve_app(chat, Limits(websocket_close=0.05)) as served:
+    async with serve_app(chat, ServerLimits(websocket_close=0.05)) as served:
         out = await served.exchange(websocket() + frame(TEXT, b"bye"))
     assert out.endswith((b"done<EOF>", b"done<RST>"))
 
@@ -929,7 +941,7 @@ async def test_a_handshake_can_be_denied() -> None:
 )
 async def test_what_is_no_websocket_is_closed_with_its_code(data: bytes, code: int) -> None:
     codes.clear()
-    async with serve_app(chat, Limits(websocket_message=1000, linger_timeout=0.1)) as served:
+    async with serve_app(chat, ServerLimits(websocket_message=1000, linger_timeout=0.1)) as served:
         out = await served.exchange(websocket() + data)
     body = out.partition(b"\r\n\r\n")[2]
     assert body[:1] == b"\x88"
@@ -963,7 +975,7 @@ async def test_an_application_that_does_not_take_the_hint_is_cancelled() -> None
         await send({"type": "websocket.accept"})
         await trio.sleep_forever()
 
-    async with serve_app(deaf, Limits(websocket_close=0.05)) as served:
+    async with serve_app(deaf, ServerLimits(websocket_close=0.05)) as served:
         out = await served.exchange(websocket() + frame(CLOSE, b"\x03\xe8"))
         assert answered(CLOSE, b"\x03\xe8") in out
         with trio.fail_after(1):
@@ -982,7 +994,7 @@ async def test_messages_that_nobody_takes_stay_with_the_client(size: int) -> Non
 
     messages = frame(BINARY, bytes(size)) * max(1, 10_000 // (size or 1))
     total, sent = 64 * 1024 * 1024, 0
-    async with serve_app(deaf, Limits(websocket_window=64 * 1024)) as served, await served.connect() as client:
+    async with serve_app(deaf, ServerLimits(websocket_window=64 * 1024)) as served, await served.connect() as client:
         await client.send(websocket())
         while sent < total:
             with trio.move_on_after(0.3) as timeout:

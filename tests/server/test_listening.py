@@ -16,7 +16,7 @@ import trio
 
 from lakehouse.net.poller import Interest, Poller
 from lakehouse.server.connection import serve_connection
-from lakehouse.server.listening import accept_forever, accept_waiting, bind_socket, listen
+from lakehouse.server.listening import accept_forever, accept_queued, bind_socket, listen
 from lakehouse.server.server_state import open_server_state
 from tools.kit.raw_http import GET, hello, serve_app
 
@@ -88,7 +88,7 @@ async def test_so_it_is_for_those_that_wait_when_the_drain_begins() -> None:
     with ExitStack() as stack:
         listener = flaky(stack)
         async with await trio.open_tcp_stream(*listener.getsockname()):
-            accept_waiting(listener, accepted.append)
+            accept_queued(listener, accepted.append)
         assert len(accepted) == 1
         await accepted[0].aclose()
 

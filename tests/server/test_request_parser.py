@@ -15,14 +15,14 @@ from lakehouse.net.http1.framing import NO_BODY, Length
 from lakehouse.server.http1.request_head import ProtocolError, RequestHead
 from lakehouse.server.http1.request_parser import END, RequestParser
 from lakehouse.server.http1.response_writer import COMPLETE, ResponseWriter
-from lakehouse.server.limits import Limits
+from lakehouse.server.limits import ServerLimits
 
 DATE = b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
 
 
-def events(*parts: bytes, limits: Limits | None = None) -> list[object]:
+def events(*parts: bytes, limits: ServerLimits | None = None) -> list[object]:
     """What a parser makes of the parts: heads as tuples, body pieces joined, an error as its status at the end."""
-    parser = RequestParser(limits or Limits())
+    parser = RequestParser(limits or ServerLimits())
     out: list[object] = []
     for part in parts:
         parser.feed(part)
@@ -186,7 +186,7 @@ BAD = {
     ),
 }
 
-LIMITS = Limits(head_bytes=512, headers=10, target_bytes=64, chunk_overhead=256)
+LIMITS = ServerLimits(head_bytes=512, headers=10, target_bytes=64, chunk_overhead=256)
 TOO_MUCH = {
     "a target": (b"GET /" + b"a" * 64 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
     "a target that never ends": (b"GET /" + b"a" * 512, 414),
@@ -241,7 +241,7 @@ def test_any_number_of_ignored_upgrades_may_come_at_once() -> None:
 
 
 def test_after_an_error_nothing_is_kept() -> None:
-    parser = RequestParser(Limits())
+    parser = RequestParser(ServerLimits())
     parser.feed(b"nonsense\r\n\r\n")
     parser.feed(b"x" * 1000)
     for _ in range(2):

@@ -14,7 +14,7 @@ import trio.testing
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrTimeout, ErrUpstream
 from lakehouse.testing.upstreams import ReceivedRequest, open_upstream, respond
-from lakehouse.upstream.httpx_transport import Transport
+from lakehouse.upstream.httpx_transport import UpstreamTransport
 from lakehouse.upstream.pool import Upstream
 from tools.kit.socket_upstream import HELLO, OK, RawConnection, hello, open_socket_upstream
 
@@ -28,10 +28,10 @@ def close_idle_connections() -> Iterator[None]:
         made.pop().close()
 
 
-def to(*urls: str, **limits: float) -> Transport:
+def to(*urls: str, **limits: float) -> UpstreamTransport:
     mine = [Upstream(url, name=f"provider{number}", **limits) for number, url in enumerate(urls)]  # type: ignore[arg-type]
     made.extend(mine)
-    return Transport(mine)
+    return UpstreamTransport(mine)
 
 
 async def test_a_request_arrives_as_it_was_written() -> None:

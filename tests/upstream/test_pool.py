@@ -21,7 +21,7 @@ from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnavailable, Err
 from lakehouse.net.fairness import OPERATIONS
 from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.connections.connection import UpstreamConnection
-from lakehouse.upstream.connections.idle_connections import UPLOAD_IDLE
+from lakehouse.upstream.connections.idle_connections import MAX_IDLE_FOR_STREAMED_BODY
 from lakehouse.upstream.http1.request import RequestBody, UpstreamRequest, encode_request
 from lakehouse.upstream.http1.response import StaleConnection, UpstreamResponse
 from lakehouse.upstream.http1.response_parser import ResponseParser
@@ -345,9 +345,9 @@ class TestSecondTry:
             upstream = at(port)
             await get(upstream)
             await get(upstream, b"PUT", Pieces([b"a"], length=1))
-            await trio.sleep(UPLOAD_IDLE + 1)
+            await trio.sleep(MAX_IDLE_FOR_STREAMED_BODY + 1)
             await get(upstream)
-            await trio.sleep(UPLOAD_IDLE + 1)
+            await trio.sleep(MAX_IDLE_FOR_STREAMED_BODY + 1)
             await get(upstream, b"PUT", Pieces([b"a"], length=1))
             assert used == [0, 0, 0, 1]
             assert upstream.idle == 1
@@ -407,7 +407,7 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("raw", "why"),
         [
-            (b"SSH-2.0-OpenSSH\r\n", "answered with what is not HTTP"),
+            (b"SSH-2.0-OpenSSH\r\n", "answered with bytes that are not HTTP"),
             (OK + b"A: b\r\n c: d\r\n\r\n", "Unexpected whitespace"),
             (OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", "Duplicate Content-Length"),
             (OK + b"X: " + b"y" * 100_000 + b"\r\n\r\n", "bytes of headers"),

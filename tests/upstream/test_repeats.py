@@ -17,7 +17,7 @@ from lakehouse.chat.model.pieces import Done
 from lakehouse.core.errors import ErrUpstream
 from lakehouse.testing.upstreams import ReceivedRequest, respond
 from lakehouse.upstream.http1.request import UpstreamRequest
-from lakehouse.upstream.httpx_transport import Transport
+from lakehouse.upstream.httpx_transport import UpstreamTransport
 from lakehouse.upstream.pool import Upstream
 from tools.kit.dispatcher_over_sockets import chunked, ollama_body, open_dispatcher_over_sockets
 from tools.kit.fake_providers import OLLAMA_END, ask, ollama_line
@@ -189,7 +189,7 @@ async def test_the_transport_keeps_the_rule(
 
     upended = Upended(the_head, reset=False)
     async with open_socket_upstream(upended) as port:
-        transport = Transport([Upstream(f"http://127.0.0.1:{port}", name="provider")])
+        transport = UpstreamTransport([Upstream(f"http://127.0.0.1:{port}", name="provider")])
         async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1:{port}") as client:
             await client.get("/")
             given = pieces() if isinstance(content, str) else content

@@ -11,15 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.upstream.http1.response_parser import (
-    BODY,
-    COMPLETE,
     MAX_HEAD,
     MAX_HEADERS,
-    UPGRADED,
     IncompleteMessage,
     RemoteProtocolError,
     ResponseParser,
 )
+from lakehouse.upstream.http1.response_state import BODY, COMPLETE, UPGRADED
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

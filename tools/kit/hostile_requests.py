@@ -16,7 +16,7 @@ import trio
 from lakehouse.asgi.body import read_body
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.core.errors import ErrBadRequest
-from lakehouse.server.limits import Limits
+from lakehouse.server.limits import ServerLimits
 from tools.kit.raw_http import (
     BINARY,
     CLOSE,
@@ -33,15 +33,15 @@ from tools.kit.raw_http import (
     websocket,
 )
 
-LIMITS = Limits(
+LIMITS = ServerLimits(
     head_bytes=8192,
     headers=50,
     target_bytes=2048,
     chunk_overhead=2048,
-    idle_timeout=0.4,
-    head_timeout=0.2,
+    keep_alive_timeout=0.4,
+    header_timeout=0.2,
     body_timeout=0.2,
-    write_stall=0.2,
+    send_timeout=0.2,
     linger_timeout=0.2,
     websocket_message=10_000,
     websocket_close=0.2,

@@ -17,7 +17,7 @@ from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.core.context import RequestContext
 from lakehouse.server.connection import serve_connection
-from lakehouse.server.limits import Limits
+from lakehouse.server.limits import ServerLimits
 from lakehouse.server.server_state import ServerState, open_server_state
 from tools.kit.http_stream import HttpStream
 from tools.kit.hypercorn_server import open_hypercorn
@@ -122,7 +122,7 @@ class Client(HttpStream):
 
 @asynccontextmanager
 async def serve_app(
-    app: App, limits: Limits | None = None, *, lifetime: bool = False, tls: ssl.SSLContext | None = None
+    app: App, limits: ServerLimits | None = None, *, lifetime: bool = False, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[RunningServer]:
     """The application behind a door on a port of its own, for the length of the block."""
     ended: list[RequestContext] = []

@@ -18,7 +18,7 @@ from lakehouse.net.http1.fields import Headers
 from lakehouse.net.http1.framing import CHUNKED, NO_BODY, Length
 from lakehouse.server.http1.request_head import ProtocolError, RequestHead, validate_head
 from lakehouse.server.http1.size_guard import SizeGuard
-from lakehouse.server.limits import Limits
+from lakehouse.server.limits import ServerLimits
 
 
 class _End(Enum):
@@ -89,7 +89,7 @@ class RequestParser:
     except that a head which is too large may be refused before it is complete.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ServerLimits) -> None:
         self._state = State.IDLE
         self._events: deque[Event | ProtocolError] = deque()
         self._llhttp = httptools.HttpRequestParser(self)

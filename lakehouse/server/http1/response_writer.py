@@ -248,14 +248,14 @@ def _field_error(error: InvalidFieldError, kind: str) -> ResponseError:
 
 
 def error_response_bytes(
-    error: LakehouseError, date: bytes, request: RequestHead | None = None, marks: HeaderPairs = ()
+    error: LakehouseError, date: bytes, request: RequestHead | None = None, extra_headers: HeaderPairs = ()
 ) -> tuple[ResponseWriter, list[bytes]]:
     """The response by which the connection itself refuses a request, and its bytes. The connection ends with it.
 
-    `marks` are further headers of it.
+    `extra_headers` are added to it.
     """
     response = ResponseWriter(request or RequestHead(b"GET", b"", "1.1", [], keep_alive=False))
     response.close = True
     extra = [(name.encode(), value.encode()) for name, value in error.headers()]
-    response.start(error.status, [(b"content-type", b"application/json"), *extra, *marks], date)
+    response.start(error.status, [(b"content-type", b"application/json"), *extra, *extra_headers], date)
     return response, response.body(msgspec.json.encode(error.document()), more=False)

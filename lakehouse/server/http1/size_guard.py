@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lakehouse.net.http1.fields import Headers
 from lakehouse.server.http1.request_head import ProtocolError, RequestHead
-from lakehouse.server.limits import Limits
+from lakehouse.server.limits import ServerLimits
 
 
 class SizeGuard:
@@ -16,24 +16,24 @@ class SizeGuard:
 
     __slots__ = ("_fed", "_limits", "_overhead", "_shared", "_spent")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
         self._fed = 0  # bytes of the present feed
         self._spent = 0  # bytes since the previous message ended, including all of the feed in which it did
         self._shared = 0  # the bytes of that feed, which may belong to the previous message
-        self._overhead = 0  # bytes of a chunked body beyond those that its data excuses
+        self._overhead = 0  # bytes of a chunked body beyond those that its data allows
 
     def count_feed(self, size: int) -> None:
-        """Bytes are about to be parsed."""
+        """Count bytes that are about to be parsed."""
         self._fed = size
         self._spent += size
 
     def count_data(self, size: int) -> None:
-        """Data of a body: it excuses as much overhead, and 16 bytes for its chunk."""
+        """Count data of a body: it allows as much overhead, and 16 bytes for its chunk."""
         self._overhead -= 2 * size + 16
 
     def end_message(self) -> None:
-        """The message is complete."""
+        """Start to count for the next message."""
         self._spent = self._shared = self._fed
 
     def check_head(self, head: RequestHead) -> None:
@@ -64,5 +64,5 @@ class SizeGuard:
             raise ProtocolError("the chunk extensions or trailers are too large")
 
 
-def _target_error(limits: Limits) -> ProtocolError:
+def _target_error(limits: ServerLimits) -> ProtocolError:
     return ProtocolError(f"the request target is longer than {limits.target_bytes} bytes", 414)

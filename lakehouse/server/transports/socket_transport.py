@@ -11,11 +11,11 @@ import socket
 import trio
 
 from lakehouse.net.fairness import FairnessBudget
-from lakehouse.net.transfer_rate import unacknowledged
-from lakehouse.server.transports.transport import COALESCE_BELOW, Pieces, Transport, WriteTimeout
+from lakehouse.net.transfer_rate import unacknowledged_bytes
+from lakehouse.server.transports.transport import COALESCE_BELOW, ConnectionTransport, Pieces, WriteTimeout
 
 
-class SocketTransport(Transport):
+class SocketTransport(ConnectionTransport):
     """A plain TCP or Unix socket, detached from its `trio.SocketStream`, which must not be used afterwards."""
 
     __slots__ = ("_budget", "_socket")
@@ -31,7 +31,7 @@ class SocketTransport(Transport):
         return self._socket
 
     def try_read(self, size: int) -> bytes | None:
-        """Implements `Transport`. Charged; None also when the budget is used up."""
+        """Implements `ConnectionTransport`. Charged; None also when the budget is used up."""
         budget = self._budget
         if budget.left <= 0:
             return None
@@ -45,7 +45,7 @@ class SocketTransport(Transport):
         return data
 
     async def read(self, size: int) -> bytes:
-        """Implements `Transport`. It is always a checkpoint."""
+        """Implements `ConnectionTransport`. It is always a checkpoint."""
         while True:
             try:
                 await trio.lowlevel.wait_readable(self._socket)
@@ -59,11 +59,11 @@ class SocketTransport(Transport):
                 return data
 
     def interrupt_read(self) -> None:
-        """Implements `Transport`."""
+        """Implements `ConnectionTransport`."""
         trio.lowlevel.notify_closing(self._socket)
 
     def try_write(self, data: bytes, *, charged: bool) -> bytes | memoryview:
-        """Implements `Transport`. On a broken transport all of `data` is left, and `write` raises."""
+        """Implements `ConnectionTransport`. On a broken transport all of `data` is left, and `write` raises."""
         budget = self._budget
         if charged:
             if budget.left <= 0:
@@ -84,7 +84,7 @@ class SocketTransport(Transport):
         return memoryview(data)[sent:]
 
     async def write(self, pieces: Pieces, stall: float) -> None:
-        """Implements `Transport`."""
+        """Implements `ConnectionTransport`."""
         if self.broken:
             raise trio.BrokenResourceError("an earlier write was cut short")
         budget = self._budget
@@ -108,11 +108,11 @@ class SocketTransport(Transport):
 
     async def _write_rest(self, data: memoryview, stall: float) -> None:
         self.broken = True  # until all is written
-        pace, sock = self._pace_within(stall), self._socket
-        pace.begin()
+        rate, sock = self._minimum_rate(stall), self._socket
+        rate.start_waiting()
         while data:
             sent = 0
-            with trio.move_on_after(pace.step) as timeout:
+            with trio.move_on_after(rate.step) as timeout:
                 await trio.lowlevel.wait_writable(sock)
             self._budget.refill()
             if not timeout.cancelled_caught:
@@ -123,19 +123,19 @@ class SocketTransport(Transport):
                 except OSError as error:
                     raise trio.BrokenResourceError(str(error)) from error
             data = data[sent:]
-            pace.look(lambda: unacknowledged(sock.fileno()), sent)
-            if data and pace.exhausted:
+            rate.check_progress(lambda: unacknowledged_bytes(sock.fileno()), sent)
+            if data and rate.exhausted:
                 raise WriteTimeout
         self.broken = False
 
     def send_eof(self) -> None:
-        """Implements `Transport`."""
+        """Implements `ConnectionTransport`."""
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
             self.broken = True
 
     async def close(self) -> None:
-        """Implements `Transport`."""
+        """Implements `ConnectionTransport`."""
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()

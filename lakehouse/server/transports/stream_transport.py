@@ -7,15 +7,15 @@ from contextlib import suppress
 
 import trio
 
-from lakehouse.net.transfer_rate import Pace, unacknowledged
-from lakehouse.server.transports.transport import COALESCE_BELOW, Pieces, Transport, WriteTimeout
+from lakehouse.net.transfer_rate import MinimumRate, unacknowledged_bytes
+from lakehouse.server.transports.transport import COALESCE_BELOW, ConnectionTransport, Pieces, WriteTimeout
 
 CLOSE_NOTIFY_TIMEOUT = 1.0
 """Seconds for TLS's close notification; the client needs it only to distinguish the end of a body without a length
 from a cut."""
 
 
-class StreamTransport(Transport):
+class StreamTransport(ConnectionTransport):
     """Any trio stream. It cannot be tried, so `try_read` and `try_write` do nothing."""
 
     __slots__ = ("_reading", "_stream", "secure")
@@ -34,11 +34,11 @@ class StreamTransport(Transport):
         return stream.socket if isinstance(stream, trio.SocketStream) else None
 
     def try_read(self, size: int) -> bytes | None:  # noqa: ARG002
-        """Implements `Transport`."""
+        """Implements `ConnectionTransport`."""
         return None
 
     async def read(self, size: int) -> bytes:
-        """Implements `Transport`."""
+        """Implements `ConnectionTransport`."""
         with trio.CancelScope() as self._reading:
             try:
                 return bytes(await self._stream.receive_some(size))
@@ -47,40 +47,40 @@ class StreamTransport(Transport):
         return b""
 
     def interrupt_read(self) -> None:
-        """Implements `Transport`."""
+        """Implements `ConnectionTransport`."""
         if self._reading is not None:
             self._reading.cancel()
 
     async def write(self, pieces: Pieces, stall: float) -> None:
-        """Implements `Transport`."""
+        """Implements `ConnectionTransport`."""
         if self.broken:
             raise trio.BrokenResourceError("an earlier write was cut short")
         self.broken = True  # until all is written
         data = memoryview(b"".join(pieces))
-        pace, sock = self._pace_within(stall), self.socket()
+        rate, sock = self._minimum_rate(stall), self.socket()
         while data:
             # A stream does not report partial progress, so it is measured in steps of this size.
             step, data = data[:COALESCE_BELOW], data[COALESCE_BELOW:]
-            pace.begin()
-            if sock is not None and unacknowledged(sock.fileno()) > COALESCE_BELOW:
-                await self._write_watched(step, pace, sock.fileno())
+            rate.start_waiting()
+            if sock is not None and unacknowledged_bytes(sock.fileno()) > COALESCE_BELOW:
+                await self._write_watched(step, rate, sock.fileno())
             else:
-                with trio.move_on_after(pace.left) as timeout:
+                with trio.move_on_after(rate.left) as timeout:
                     await self._stream.send_all(step)
                 if timeout.cancelled_caught:
                     raise WriteTimeout
-            pace.moved(len(step))
+            rate.record_progress(len(step))
         self.broken = False
 
-    async def _write_watched(self, step: memoryview, pace: Pace, fd: int) -> None:
+    async def _write_watched(self, step: memoryview, rate: MinimumRate, fd: int) -> None:
         """Write a step for as long as the client takes some of the bytes that were written before it."""
         failure: Exception = WriteTimeout()
         done = False
 
         async def watch_progress() -> None:
-            while not pace.exhausted:
-                await trio.sleep(pace.step)
-                pace.look(lambda: unacknowledged(fd))
+            while not rate.exhausted:
+                await trio.sleep(rate.step)
+                rate.check_progress(lambda: unacknowledged_bytes(fd))
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
@@ -98,7 +98,7 @@ class StreamTransport(Transport):
         """Do nothing: trio offers no half-close of TLS, and the response shows its own end."""
 
     async def close(self) -> None:
-        """Implements `Transport`. TLS's close notification is sent unless the transport is broken."""
+        """Implements `ConnectionTransport`. TLS's close notification is sent unless the transport is broken."""
         if self.broken:
             await trio.aclose_forcefully(self._stream)
             return

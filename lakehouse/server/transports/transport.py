@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import trio
 
-from lakehouse.net.transfer_rate import Pace
+from lakehouse.net.transfer_rate import MinimumRate
 
 COALESCE_BELOW = 16 * 1024
 """Pieces smaller than this together are copied into one buffer; larger ones are written without a copy (`sendmsg`)."""
@@ -27,25 +27,25 @@ class WriteTimeout(Exception):
     """The client took nothing for as long as the limit allows, or too little for longer."""
 
 
-class Transport(ABC):
+class ConnectionTransport(ABC):
     """A connection's transport, for one reader and one writer at a time.
 
     `broken` is true once a write was cut short, by cancellation or by the client: no further write can follow it.
     """
 
-    __slots__ = ("_pace", "broken")
+    __slots__ = ("_rate", "broken")
     secure = False
 
     def __init__(self) -> None:
         self.broken = False
-        self._pace: Pace | None = None  # of a client that has made a write wait
+        self._rate: MinimumRate | None = None  # of a client that has made a write wait
 
-    def _pace_within(self, limit: float) -> Pace:
+    def _minimum_rate(self, limit: float) -> MinimumRate:
         """The client's account of waiting, which goes on from one write to the next."""
-        pace = self._pace
-        if pace is None or pace.limit != limit:
-            self._pace = pace = Pace(limit)
-        return pace
+        rate = self._rate
+        if rate is None or rate.limit != limit:
+            self._rate = rate = MinimumRate(limit)
+        return rate
 
     @abstractmethod
     def try_read(self, size: int) -> bytes | None:
@@ -74,7 +74,7 @@ class Transport(ABC):
     async def write(self, pieces: Pieces, stall: float) -> None:
         """Write all pieces.
 
-        Raises `WriteTimeout` after `stall` seconds without progress, or with less than `Pace` demands, and
+        Raises `WriteTimeout` after `stall` seconds without progress, or with less than `MinimumRate` demands, and
         `trio.BrokenResourceError` when the client has left or the transport is `broken`. Cancelled half-way, it leaves
         the transport `broken`.
         """

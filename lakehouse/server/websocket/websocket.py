@@ -19,7 +19,7 @@ from lakehouse.asgi.server_control import SERVER_KEY, ServerControl
 from lakehouse.asgi.types import DENIAL, Message, ResponseError
 from lakehouse.core.errors import ErrForbidden, LakehouseError
 from lakehouse.net.websocket import FrameSender, MessageAssembler, MessageTooLarge, close_event
-from lakehouse.server.connection_io import BETWEEN, BUSY, ConnectionIO
+from lakehouse.server.connection_io import BETWEEN_STEPS, BUSY, ConnectionIO
 from lakehouse.server.http1.request_head import ProtocolError, RequestHead
 from lakehouse.server.http1.response_writer import COMPLETE, ResponseWriter, error_response_bytes
 from lakehouse.server.request_control import RequestControl
@@ -85,7 +85,7 @@ class WebSocket(RequestControl):
                 except Exception:
                     logger.exception("the application failed in the WebSocket %s", scope["path"])
                     code = CloseReason.INTERNAL_ERROR
-                connection_io.phase = BETWEEN
+                connection_io.phase = BETWEEN_STEPS
                 await self._finish(code)
                 self._nursery.cancel_scope.cancel()
         except* trio.BrokenResourceError:
@@ -216,7 +216,7 @@ class WebSocket(RequestControl):
 
     async def _answer_close(self, event: CloseConnection) -> None:
         """Take the client's close, its answer to ours, or the close that its violation of the protocol calls for."""
-        self._connection_io.phase = BETWEEN  # the client may end the connection from now on
+        self._connection_io.phase = BETWEEN_STEPS  # the client may end the connection from now on
         self._queue.close(CloseReason.NO_STATUS_RCVD if event.code is None else int(event.code), event.reason)
         self._protocol_broken = self._protocol.state is ConnectionState.OPEN
         await self._sender.send(CloseConnection(code=event.code, reason=event.reason))

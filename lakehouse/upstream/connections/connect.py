@@ -9,7 +9,7 @@ import ssl
 import trio
 
 from lakehouse.upstream.connections.forward_proxy import Proxy, ProxyError, open_tunnel
-from lakehouse.upstream.endpoint import Endpoint, reason_of
+from lakehouse.upstream.endpoint import UpstreamEndpoint, reason_of
 
 FIRST_RETRY, LONGEST_RETRY = 0.001, 0.05
 """Seconds between two attempts to connect to a Unix socket whose queue is full."""
@@ -19,7 +19,7 @@ NOT_SENT_LOW_WATER = 256 * 1024
 of an upload."""
 
 
-async def connect(endpoint: Endpoint, tls: ssl.SSLContext | None) -> socket.socket:
+async def connect(endpoint: UpstreamEndpoint, tls: ssl.SSLContext | None) -> socket.socket:
     """Connect to an endpoint of either kind, see `connect_tcp` and `connect_unix`."""
     address = endpoint.address
     if address.socket_path:

@@ -26,7 +26,7 @@ the subscription and wake the task."""
 
 
 class WaitState(Enum):
-    """Who is to be woken when the deadline comes.
+    """What the connection's task waits for, and so what its deadline ends.
 
     RUNNING ──wait with a deadline──> ASLEEP ─────ready, cancelled──────────────────────> RUNNING
     RUNNING ──subscribe─────────────> SUBSCRIBED ─callback ends it, cancelled, closed──> RUNNING

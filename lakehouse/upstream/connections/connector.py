@@ -11,14 +11,19 @@ from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.connections.connect import connect, default_context
 from lakehouse.upstream.connections.connection import UpstreamConnection
 from lakehouse.upstream.connections.socket_io import READ_WINDOW
-from lakehouse.upstream.endpoint import Endpoint
+from lakehouse.upstream.endpoint import UpstreamEndpoint
 
 
 class Connector:
     """Opens connections to `endpoint`. What all of them share is made with the first: TLS context and read buffer."""
 
     def __init__(
-        self, endpoint: Endpoint, ssl_context: ssl.SSLContext | None, reactor: Reactor | None, *, bytes_per_turn: int
+        self,
+        endpoint: UpstreamEndpoint,
+        ssl_context: ssl.SSLContext | None,
+        reactor: Reactor | None,
+        *,
+        bytes_per_turn: int,
     ) -> None:
         self._endpoint = endpoint
         self._ssl_context = ssl_context

@@ -7,9 +7,9 @@ from math import inf
 
 from lakehouse.upstream.connections.connection import UpstreamConnection
 
-UPLOAD_IDLE = 1.0
+MAX_IDLE_FOR_STREAMED_BODY = 1.0
 """Seconds that a connection may have been idle to be used for a body that streams. Such a request cannot be sent a
-second time, so it does not take the risk of meeting an upstream's farewell; a new connection costs a round trip."""
+second time, so it does not use a connection that the upstream may be closing; a new one costs a round trip."""
 
 
 class IdleConnections:
@@ -32,7 +32,7 @@ class IdleConnections:
         connections = self._connections
         while connections and connections[0].idle_since <= now - self._expiry:  # the oldest are at the bottom
             connections.popleft().close()
-        longest = UPLOAD_IDLE if streams else inf
+        longest = MAX_IDLE_FOR_STREAMED_BODY if streams else inf
         while connections:
             connection = connections.pop()
             if connection.idle_since >= now - longest and connection.has_no_pending_data():

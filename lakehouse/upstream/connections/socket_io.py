@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from lakehouse.net.fairness import OPERATIONS, FairnessBudget
-from lakehouse.net.transfer_rate import unacknowledged
+from lakehouse.net.transfer_rate import unacknowledged_bytes
 
 READ_WINDOW = 128 * 1024
 """Bytes read at once: all that is ever held of a body on its way down, besides what the kernel holds."""
@@ -95,8 +95,8 @@ class SocketIO:
     def has_no_pending_data(self) -> bool:
         """True if nothing has arrived since the last response ended.
 
-        An end of file, or the response to a request that was not sent yet (a server's farewell, or an attempt to have
-        it taken for the next response), makes an idle connection unfit.
+        An end of file, or the response to a request that was not sent yet (an error before the server closes, or an
+        attempt to pass it off as the next response), makes an idle connection unfit.
         """
         if self._probe is None:
             self._probe = select.poll()
@@ -111,9 +111,9 @@ class SocketIO:
             return False
         return False
 
-    def unacknowledged(self) -> int:
-        """Bytes that were written and that the other side has not acknowledged yet; 0 where that is not known."""
-        return unacknowledged(self._fd)
+    def unacknowledged_bytes(self) -> int:
+        """Bytes that were written and that the peer has not acknowledged yet; 0 where that is not known."""
+        return unacknowledged_bytes(self._fd)
 
     def send_eof(self) -> None:
         """Half-close, where the transport can (not over TLS). Raises `OSError`."""

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 MAX_CODINGS = 4
 """Codings that may be applied one over the other."""
 
-PIECE = 256 * 1024
+CHUNK_SIZE = 256 * 1024
 """Bytes decoded at a time."""
 
-GAIN = 100
-"""Decoded bytes for each encoded one that are accepted beyond the allowance. Deflate reaches 1,000 with constant data;
+MAX_EXPANSION_RATIO = 100
+"""Decoded bytes for each encoded one that are accepted beyond `max_output`. Deflate reaches 1,000 with constant data;
 a stream of JSON with a flush after each event stays well below 50."""
 
 
@@ -46,23 +46,23 @@ def codings_of(values: Iterable[str]) -> tuple[str, ...]:
 class Decoder:
     """Decodes all of `codings`; made for one body.
 
-    Each coding may give `allowance` bytes, and `GAIN` more for each byte that is fed to it.
+    Each coding may produce `max_output` bytes, and `MAX_EXPANSION_RATIO` more for each byte that is fed to it.
     """
 
-    def __init__(self, codings: tuple[str, ...], *, allowance: int) -> None:
+    def __init__(self, codings: tuple[str, ...], *, max_output: int) -> None:
         """Raises `UnknownCoding`."""
         if len(codings) > MAX_CODINGS:
             raise UnknownCoding(f"{len(codings)} codings, one over the other")
-        self._layers = [_layer(name, allowance) for name in reversed(codings)]
+        self._layers = [_layer(name, max_output) for name in reversed(codings)]
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decode bytes, into parts of `PIECE` bytes at most. Exhaust the iterator before the next call.
+        """Decode bytes, into parts of `CHUNK_SIZE` bytes at most. Exhaust the iterator before the next call.
 
         Raises `Corrupt` and `TooLarge`.
         """
         parts: Iterator[bytes] = iter((data,))
         for layer in self._layers:
-            layer.left += GAIN * len(data)
+            layer.left += MAX_EXPANSION_RATIO * len(data)
             parts = _through(layer, parts)
         return parts
 
@@ -77,11 +77,11 @@ def _through(layer: _Inflating, parts: Iterable[bytes]) -> Iterator[bytes]:
         yield from layer.feed(part)
 
 
-def _layer(name: str, allowance: int) -> _Inflating:
+def _layer(name: str, max_output: int) -> _Inflating:
     if name in ("gzip", "x-gzip"):
-        return _Gzip(allowance)
+        return _Gzip(max_output)
     if name == "deflate":
-        return _Deflate(allowance)
+        return _Deflate(max_output)
     raise UnknownCoding(name[:40])
 
 
@@ -90,8 +90,8 @@ class _Inflating:
 
     name = ""
 
-    def __init__(self, allowance: int) -> None:
-        self.left = allowance
+    def __init__(self, max_output: int) -> None:
+        self.left = max_output
         self._begun = False
         self._inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
 
@@ -110,7 +110,7 @@ class _Inflating:
         self._begun = True
         while True:
             try:
-                decoded = inflater.decompress(data, PIECE)
+                decoded = inflater.decompress(data, CHUNK_SIZE)
             except zlib.error as error:
                 raise Corrupt(f"its {self.name} data is corrupt ({error})") from None
             self.left -= len(decoded)
@@ -119,7 +119,7 @@ class _Inflating:
             if decoded:
                 yield decoded
             data = inflater.unconsumed_tail
-            if not data and len(decoded) < PIECE:
+            if not data and len(decoded) < CHUNK_SIZE:
                 return
 
 
@@ -144,8 +144,8 @@ class _Deflate(_Inflating):
 
     name = "deflate"
 
-    def __init__(self, allowance: int) -> None:
-        super().__init__(allowance)
+    def __init__(self, max_output: int) -> None:
+        super().__init__(max_output)
         self._start: bytes | None = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:

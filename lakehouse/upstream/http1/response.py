@@ -14,16 +14,13 @@ import trio
 from lakehouse.core.errors import LakehouseError
 from lakehouse.net.http1.fields import Headers
 from lakehouse.upstream.connections.connection import ReadinessCallback, UpstreamConnection
-from lakehouse.upstream.endpoint import Endpoint, reason_of
+from lakehouse.upstream.endpoint import UpstreamEndpoint, reason_of
 from lakehouse.upstream.http1.response_parser import (
-    BODY,
-    COMPLETE,
-    IDLE,
-    UPGRADED,
     IncompleteMessage,
     RemoteProtocolError,
     ResponseParser,
 )
+from lakehouse.upstream.http1.response_state import BODY, COMPLETE, IDLE, UPGRADED
 from lakehouse.upstream.http1.upgraded_stream import UpgradedStream
 from lakehouse.upstream.http1.upload import Upload
 
@@ -58,7 +55,7 @@ class UpstreamResponse:
         self,
         connection: UpstreamConnection,
         parser: ResponseParser,
-        endpoint: Endpoint,
+        endpoint: UpstreamEndpoint,
         release: Callable[[UpstreamConnection, bool], None],
         upload: Upload | None,
         sent_at: float,

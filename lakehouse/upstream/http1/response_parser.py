@@ -6,13 +6,11 @@ protects against a defective upstream, not against a user.
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
-from typing import Final
-
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from lakehouse.net.http1.fields import Headers
 from lakehouse.net.http1.framing import CHUNKED, NO_BODY, UNTIL_CLOSE, Framing, Length
+from lakehouse.upstream.http1.response_state import BODY, COMPLETE, HEAD, IDLE, TRANSITIONS, Event
 
 MAX_HEAD = 64 * 1024
 """Bytes of names and values in one response, interim responses and trailers included. Node.js allows 16 KiB, curl
@@ -31,52 +29,12 @@ _PROTOCOL = b"HTTP/"
 
 
 class RemoteProtocolError(Exception):
-    """The bytes are no response that is accepted; the text completes "<upstream> answered ..."."""
+    """The bytes are not a response that is accepted; the text completes the sentence "<upstream> answered ..."."""
 
 
 class IncompleteMessage(Exception):
     """The response broke off before its end."""
 
-
-class State(IntEnum):
-    """Progress of a response, in order: `state >= BODY` once the final head is complete."""
-
-    IDLE = 0
-    """No byte has arrived."""
-    HEAD = 1
-    """Bytes have arrived; interim responses and an incomplete final head are read in this state."""
-    BODY = 2
-    COMPLETE = 3
-    UPGRADED = 4
-    """Complete with status 101: the bytes on the connection belong to another protocol."""
-
-
-# Looking a member up in its class costs five times as much as these.
-IDLE: Final = State.IDLE
-HEAD: Final = State.HEAD
-BODY: Final = State.BODY
-COMPLETE: Final = State.COMPLETE
-UPGRADED: Final = State.UPGRADED
-
-
-class Event(Enum):
-    """What moves a response to its next state."""
-
-    FIRST_BYTE = "first byte"
-    FINAL_HEAD = "end of the final head"
-    LAST_BYTE = "end of the message"
-    SWITCHED = "end of a message with status 101"
-    CONNECTION_CLOSED = "end of the connection"
-
-
-TRANSITIONS: Final[dict[Event, dict[State, State]]] = {
-    Event.FIRST_BYTE: {IDLE: HEAD},
-    Event.FINAL_HEAD: {HEAD: BODY},
-    Event.LAST_BYTE: {BODY: COMPLETE},
-    Event.SWITCHED: {BODY: UPGRADED},
-    Event.CONNECTION_CLOSED: {BODY: COMPLETE},  # of a body without a length only
-}
-"""The transitions; any other is a `KeyError`, and a defect of the parser."""
 
 _ON_FIRST_BYTE = TRANSITIONS[Event.FIRST_BYTE]
 _ON_FINAL_HEAD = TRANSITIONS[Event.FINAL_HEAD]
@@ -200,7 +158,7 @@ class ResponseParser:
             data = self._prefix + data
         prefix = bytes(data[: len(_PROTOCOL)])
         if not _PROTOCOL.startswith(prefix):
-            raise RemoteProtocolError("with what is not HTTP")
+            raise RemoteProtocolError("with bytes that are not HTTP")
         if len(prefix) < len(_PROTOCOL):
             self._prefix = prefix
             return b""
@@ -214,13 +172,13 @@ class ResponseParser:
         cause = error.__context__  # raised by one of the callbacks below
         if cause is not None:
             raise cause from None
-        raise RemoteProtocolError(f"with what is not HTTP ({error})") from None
+        raise RemoteProtocolError(f"with bytes that are not HTTP ({error})") from None
 
     # llhttp's callbacks, in the order in which it calls them.
 
     def on_message_begin(self) -> None:
         if self.state >= COMPLETE:
-            raise RemoteProtocolError("twice")
+            raise RemoteProtocolError("with a second response to one request")
 
     def on_status(self, reason: bytes) -> None:
         self.reason += reason
@@ -274,7 +232,7 @@ class ResponseParser:
         if status < 100:
             raise RemoteProtocolError(f"with status {status}")
         if self._interim > MAX_INTERIM:
-            raise RemoteProtocolError(f"with more than {MAX_INTERIM} interim answers")
+            raise RemoteProtocolError(f"with more than {MAX_INTERIM} interim responses")
         self.headers.clear()
         self.reason = b""
 
@@ -284,7 +242,7 @@ class ResponseParser:
         for name, value in self.headers:
             if len(name) == 17 and name.lower() == b"transfer-encoding":
                 if value.lower() != b"chunked" or chunked:  # our requests accept no other coding (RFC 9112, 7.4)
-                    raise RemoteProtocolError("with a transfer coding that was not asked for")
+                    raise RemoteProtocolError("with a transfer coding that the request does not accept")
                 chunked = True
             elif len(name) == 14 and name.lower() == b"content-length":
                 length = value

@@ -11,9 +11,9 @@ import trio
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.core.groups import unwrap_single
 from lakehouse.net.http1.framing import LAST_CHUNK, encode_chunk
-from lakehouse.net.transfer_rate import MIN_BYTES, Pace
+from lakehouse.net.transfer_rate import MIN_BYTES, MinimumRate
 from lakehouse.upstream.connections.connection import UpstreamConnection
-from lakehouse.upstream.endpoint import Endpoint
+from lakehouse.upstream.endpoint import UpstreamEndpoint
 from lakehouse.upstream.http1.request import RequestBody
 
 
@@ -28,7 +28,7 @@ class Upload:
     """
 
     def __init__(
-        self, connection: UpstreamConnection, endpoint: Endpoint, first: memoryview, body: RequestBody | None
+        self, connection: UpstreamConnection, endpoint: UpstreamEndpoint, first: memoryview, body: RequestBody | None
     ) -> None:
         connection.share()
         self.complete = False
@@ -37,8 +37,8 @@ class Upload:
         """When the upstream last took bytes; `inf` while the caller's next piece is awaited."""
         self._connection = connection
         self._endpoint = endpoint
-        self._upstream_pace = Pace(endpoint.idle_timeout)
-        self._caller_pace = Pace(endpoint.idle_timeout)
+        self._upstream_rate = MinimumRate(endpoint.idle_timeout)
+        self._caller_rate = MinimumRate(endpoint.idle_timeout)
         self._first = first
         self._body = body
         self._scope = trio.CancelScope()
@@ -88,30 +88,30 @@ class Upload:
         return piece
 
     async def _take(self, body: RequestBody) -> bytes:
-        pace = self._caller_pace
-        if pace.limit == inf:
+        rate = self._caller_rate
+        if rate.limit == inf:
             return await body.receive()
-        pace.begin()
-        with trio.CancelScope(relative_deadline=pace.left):
+        rate.start_waiting()
+        with trio.CancelScope(relative_deadline=rate.left):
             piece = await body.receive()
-            pace.moved(len(piece))
+            rate.record_progress(len(piece))
             return piece
-        owed = "the next piece" if pace.left == pace.limit else f"{MIN_BYTES // 1024} KiB"
-        raise self._endpoint.timeout_error("idle", f"was to be sent {owed} of the request's body", pace.limit)
+        owed = "the next piece" if rate.left == rate.limit else f"{MIN_BYTES // 1024} KiB"
+        raise self._endpoint.timeout_error("idle", f"was to be sent {owed} of the request's body", rate.limit)
 
     async def _send(self, data: memoryview) -> None:
-        connection, pace = self._connection, self._upstream_pace
-        pace.begin()
+        connection, rate = self._connection, self._upstream_rate
+        rate.start_waiting()
         while data:
             try:
-                sent = await connection.write(data, pace.step)
+                sent = await connection.write(data, rate.step)
             except (OSError, trio.ClosedResourceError):
                 raise UploadRefused from None
             data = data[sent:]
-            if pace.look(connection.unacknowledged, sent) or sent:
+            if rate.check_progress(connection.unacknowledged_bytes, sent) or sent:
                 self.progress = trio.current_time()
-            if data and pace.exhausted:
-                raise self._endpoint.timeout_error("idle", f"took {pace.shortfall} of the request", pace.limit)
+            if data and rate.exhausted:
+                raise self._endpoint.timeout_error("idle", f"took {rate.shortfall} of the request", rate.limit)
 
 
 def _wrong_length(*, longer: bool) -> ErrBadRequest:

@@ -24,7 +24,7 @@ from lakehouse.testing.upstreams import (
     open_upstream,
     respond,
 )
-from lakehouse.upstream.httpx_transport import Transport
+from lakehouse.upstream.httpx_transport import UpstreamTransport
 from lakehouse.upstream.pool import Upstream as Pool
 
 HEADERS = ((b"X-Test", b"a"), (b"x-test", b"b"))
@@ -53,7 +53,7 @@ def over_httpx(url: str) -> tuple[ProviderTransport, Callable[[], object]]:
 def over_our_httpx(url: str) -> tuple[ProviderTransport, Callable[[], object]]:
     """Our pool behind httpx's interface, as a program may compose it."""
     pool = Pool(url, name="p")
-    return HttpxTransport(Transport([pool]), base_url=url, provider="p"), pool.close
+    return HttpxTransport(UpstreamTransport([pool]), base_url=url, provider="p"), pool.close
 
 
 @pytest.fixture(params=[over_pool, over_httpx, over_our_httpx], ids=["pool", "httpx", "pool behind httpx"])

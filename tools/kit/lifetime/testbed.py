@@ -18,7 +18,7 @@ from lakehouse.config import parse_config
 from lakehouse.runtime.preflight import preflight
 from lakehouse.runtime.runtime import Runtime, open_runtime
 from lakehouse.server.connection import serve_connection
-from lakehouse.server.limits import Limits
+from lakehouse.server.limits import ServerLimits
 from lakehouse.server.listening import bind_socket, listen
 from lakehouse.server.server import BoundApp, serve_listeners
 from lakehouse.server.server_state import open_server_state
@@ -157,7 +157,9 @@ class Client(HttpStream):
 
 
 @asynccontextmanager
-async def open_testbed(*, limits: Limits | None = None, **tables: dict[str, Any]) -> AsyncIterator[ServiceTestbed]:
+async def open_testbed(
+    *, limits: ServerLimits | None = None, **tables: dict[str, Any]
+) -> AsyncIterator[ServiceTestbed]:
     """A testbed for the block. `tables` replace what the configuration says, `limits` those of clients' connections."""
     async with open_provider(SLOW) as models, open_daemon() as there:
         urls = ("storaged", "catalogd", "ingestd", "queryd", "vectord", "embedd", "pathwayd", "matrixd", "observerd")
@@ -197,7 +199,7 @@ async def _served(runtime: Runtime) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def _served_within(runtime: Runtime, limits: Limits) -> AsyncIterator[int]:
+async def _served_within(runtime: Runtime, limits: ServerLimits) -> AsyncIterator[int]:
     """With other limits than the service's, which nobody can wait for."""
     async with open_server_state(runtime.main_app, limits) as server_state, trio.open_nursery() as nursery:
         listeners = await nursery.start(

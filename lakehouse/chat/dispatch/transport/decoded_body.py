@@ -83,7 +83,7 @@ class DecodedBody:
 
     def _feed(self, data: bytes) -> Iterator[bytes]:
         if self._decoder is None:
-            self._decoder = Decoder(self._codings, allowance=MAX_ANSWER)
+            self._decoder = Decoder(self._codings, max_output=MAX_ANSWER)
         yield from self._decoder.feed(data)
 
     def _decode_next(self) -> None:

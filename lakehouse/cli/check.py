@@ -20,7 +20,7 @@ from lakehouse.config import Config, ConfigError, Loaded
 from lakehouse.local_model import LocalModelError, check_model
 from lakehouse.runtime.dependency_status import ProviderStatus, list_providers, list_routes
 from lakehouse.runtime.preflight import Preflight, preflight
-from lakehouse.upstream.connections.forward_proxy import Proxies
+from lakehouse.upstream.connections.forward_proxy import ForwardProxies
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +104,7 @@ def _document(
         },
         "routes": [{"prefix": prefix, "upstream": name, "url": url} for prefix, name, url in list_routes(config)],
         "providers": [{"name": p.name, "registered": p.registered, "where": p.where} for p in providers],
-        "proxies": {"set": Proxies(os.environ).variables, "used": config.chatd.proxy_from_env},
+        "proxies": {"set": ForwardProxies(os.environ).variables, "used": config.chatd.proxy_from_env},
         "tiers": tiers,
     }
 
@@ -121,7 +121,7 @@ def _format(
     yield style.title("providers")
     for provider in providers:
         yield f"  {style.mark(provider.registered)} {provider.name:<13} {provider.where}"
-    if proxies := Proxies(os.environ).variables:
+    if proxies := ForwardProxies(os.environ).variables:
         yield _describe_proxies(proxies, used=loaded.config.chatd.proxy_from_env)
     if tiers:
         yield ""

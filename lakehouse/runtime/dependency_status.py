@@ -16,7 +16,7 @@ from lakehouse.chat.providers.registry import register
 from lakehouse.config import Config
 from lakehouse.config.urls import separate_credentials, socket_path
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES
-from lakehouse.upstream.connections.forward_proxy import Proxies, Proxy
+from lakehouse.upstream.connections.forward_proxy import ForwardProxies, ForwardProxy
 
 UPSTREAM_TIMEOUT = 1.0
 """Seconds for a connection: enough for a service in the same building, and short for a user waiting for the list."""
@@ -56,7 +56,7 @@ def find_embedded_model(config: Config) -> str | None:
 def list_providers(config: Config, env: Mapping[str, str]) -> list[ProviderStatus]:
     """Every provider, registered or not, without a request to any."""
     registry = register(config.chatd, env)
-    proxies = Proxies(env if config.chatd.proxy_from_env else {})
+    proxies = ForwardProxies(env if config.chatd.proxy_from_env else {})
     registered_providers = [
         ProviderStatus(
             name=name,
@@ -77,7 +77,7 @@ def _describe_key(key: Key | None) -> str:
     return "" if key is None else f", {key}"
 
 
-def _describe_proxy(proxy: Proxy | None) -> str:
+def _describe_proxy(proxy: ForwardProxy | None) -> str:
     return "" if proxy is None else f", through {proxy}"
 
 

@@ -14,7 +14,7 @@ from lakehouse.config.files import other_encoding
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.core.extras import OTEL, install_hint, missing_modules
 from lakehouse.server.listening import tls_context
-from lakehouse.upstream.connections.forward_proxy import Proxies
+from lakehouse.upstream.connections.forward_proxy import ForwardProxies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ def preflight(config: Config, env: Mapping[str, str]) -> Preflight:
     if config.observe.traces_url and (absent := missing_modules(*OTEL)):
         problems.append(f"observe.traces_url {install_hint('otel', absent)}")
     if config.chatd.proxy_from_env:
-        problems += [f"chatd.proxy_from_env: {problem}" for problem in Proxies(env).problems()]
+        problems += [f"chatd.proxy_from_env: {problem}" for problem in ForwardProxies(env).problems()]
     problems += _check_tiers(config)
     if problems or tokens is None:
         raise ConfigError(problems)

@@ -48,7 +48,7 @@ class Connection:
     async def run(self) -> None:
         """Serve requests until client or server ends the connection. Cancelled, it closes the connection at once."""
         connection_io, server_state = self._connection_io, self._server_state
-        server_state.handles.add(self)
+        server_state.connections.add(self)
         try:
             watch_disconnect(connection_io.transport, server_state.disconnects, connection_io.client_disconnected)
             with connection_io.scope:
@@ -60,7 +60,7 @@ class Connection:
         except Exception:
             logger.exception("a connection failed through an internal error")
         finally:
-            server_state.handles.discard(self)
+            server_state.connections.discard(self)
             unwatch_disconnect(connection_io.transport, server_state.disconnects)
             await connection_io.transport.close()
 
@@ -114,7 +114,7 @@ class Connection:
             if body_ended or await connection_io.discard_body():
                 return True
         except ProtocolError:
-            pass  # in a body that the application did not want
+            pass  # in a body that the application has not read
         await connection_io.linger()
         return False
 

@@ -178,7 +178,7 @@ class ConnectionIO:
         raise trio.BrokenResourceError("the client has disconnected")
 
     async def discard_body(self) -> bool:
-        """Read the rest of a body that the application did not want, for `linger_timeout`; true at its end.
+        """Read the rest of a body that the application has not read, for `linger_timeout`; true at its end.
 
         Its size is bounded by `max_discarded_body`: with more than that to come, the response has announced a close.
         """

@@ -52,11 +52,11 @@ class ServerLimits:
     linger_timeout: float = 10.0
     """For all of that reading; nginx takes 30 s, which is too long for a drain."""
 
-    websocket_message: int = 16 * MIB
+    max_websocket_message: int = 16 * MIB
     """One WebSocket message, beyond it close code 1009; 16 times the default of the `websockets` library."""
 
     websocket_window: int = 256 * KIB
     """Bytes of WebSocket messages that the application has not taken; beyond it, reading from the client pauses."""
 
-    websocket_close: float = 5.0
+    websocket_close_timeout: float = 5.0
     """Wait for the client's close frame after the server has sent its own."""

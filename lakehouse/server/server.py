@@ -76,7 +76,7 @@ async def serve_listeners(
             for bound in apps
         ]
         if on_connection_counter is not None:
-            on_connection_counter(lambda: sum(len(server_state.handles) for server_state in server_states))
+            on_connection_counter(lambda: sum(len(server_state.connections) for server_state in server_states))
         async with trio.open_nursery() as clock:
             async with trio.open_nursery() as connections:
                 starts = [partial(_start, connections, *pair) for pair in zip(apps, server_states, strict=True)]

@@ -29,7 +29,8 @@ class ConnectionHandle(Protocol):
 class ServerState:
     """The state of one listener; `open_server_state` makes it.
 
-    While `draining` is true, every response carries `Connection: close`. `handles` are the open connections.
+    While `draining` is true, every response carries `Connection: close`. `connections` are handles of the open
+    ones.
     """
 
     def __init__(
@@ -42,14 +43,14 @@ class ServerState:
         self.keep_alive_timeouts = TimeoutQueue(limits.keep_alive_timeout)  # of idle connections that had a response
         self.header_timeouts = TimeoutQueue(limits.header_timeout)  # of new connections, and of heads that have begun
         self.draining = False
-        self.handles: set[ConnectionHandle] = set()
+        self.connections: set[ConnectionHandle] = set()
         self._date = b""
         self._second = 0
 
     def drain(self) -> None:
         """Close connections without a request now, and every other one after its response. It cannot be undone."""
         self.draining = True
-        for handle in tuple(self.handles):
+        for handle in tuple(self.connections):
             handle.drain()
 
     def date(self) -> bytes:

@@ -11,7 +11,7 @@ from typing import Literal
 from lakehouse.core.errors import ErrUnreached, LakehouseError
 from lakehouse.core.provider_failures import make_failure
 from lakehouse.upstream.address import Address
-from lakehouse.upstream.connections.forward_proxy import Proxy, ProxyError
+from lakehouse.upstream.connections.forward_proxy import ForwardProxy, ProxyError
 
 Phase = Literal["connect", "response", "idle"]
 
@@ -30,7 +30,7 @@ class UpstreamEndpoint:
     connect_timeout: float
     response_timeout: float
     idle_timeout: float
-    proxy: Proxy | None = None
+    proxy: ForwardProxy | None = None
 
     def upstream_error(self, what: str, *, status: int | None = None, retryable: bool | None = None) -> LakehouseError:
         """The error for a failure of the upstream; `what` follows its name in the message."""

@@ -16,7 +16,7 @@ from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.address import parse_base_url
 from lakehouse.upstream.connections.connection import UpstreamConnection
 from lakehouse.upstream.connections.connector import Connector
-from lakehouse.upstream.connections.forward_proxy import Proxy
+from lakehouse.upstream.connections.forward_proxy import ForwardProxy
 from lakehouse.upstream.connections.idle_connections import IdleConnections
 from lakehouse.upstream.connections.socket_io import READ_WINDOW
 from lakehouse.upstream.endpoint import UpstreamEndpoint, reason_of
@@ -49,7 +49,7 @@ class Upstream:
         keepalive_expiry: float = 60.0,
         bytes_per_turn: int = OPERATIONS * READ_WINDOW,
         ssl_context: ssl.SSLContext | None = None,
-        proxy: Proxy | None = None,
+        proxy: ForwardProxy | None = None,
         reactor: Reactor | None = None,
     ) -> None:
         """`ssl_context` replaces the default, which verifies certificates as httpx does. While `reactor` runs, it keeps

@@ -33,7 +33,7 @@ async def test_a_hostile_client_gets_its_due_and_the_next_one_an_answer(name: st
         assert await run_hostile_client(served, name) in expected(name)
         await next_client_is_answered(served)
         with trio.fail_after(2):
-            while len(served.server_state.handles) > 1 or len(served.active_requests):
+            while len(served.server_state.connections) > 1 or len(served.active_requests):
                 await trio.sleep(0.01)
 
 
@@ -46,5 +46,5 @@ async def test_all_of_them_at_once_are_no_worse() -> None:
             await next_client_is_answered(served)
         await next_client_is_answered(served)
         with trio.fail_after(2):
-            while served.server_state.handles or len(served.active_requests):
+            while served.server_state.connections or len(served.active_requests):
                 await trio.sleep(0.01)

@@ -339,7 +339,7 @@ async def test_over_tls_a_reader_that_crawls_is_let_go_as_well(
     async with flooded(secure=secure) as (served, client):
         began = trio.current_time()
         assert served.server_state is not None
-        while served.server_state.handles:
+        while served.server_state.connections:
             await trio.sleep(0.3 * T)
             if size:
                 await client.stream.receive_some(size)

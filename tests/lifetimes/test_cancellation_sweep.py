@@ -57,7 +57,7 @@ PEM = Path(__file__).parents[2] / "tests" / "data" / "tls" / "localhost.pem"
 PATIENCE = 5.0
 """Seconds for one request and what is left of it; a sweep that hangs says at which moment."""
 
-LIMITS = ServerLimits(websocket_close=0.02)
+LIMITS = ServerLimits(websocket_close_timeout=0.02)
 """A client that is waiting for something else does not answer a close."""
 
 ENOUGH = 2000
@@ -113,7 +113,7 @@ class Stage:
             "in use": sum(pool.in_use for pool in self.pools),
             "waiting": sum(pool.waiting for pool in self.pools),
             "flights": len(self.runtime.sources.active_requests),
-            "connections": len(self.server_state.handles),
+            "connections": len(self.server_state.connections),
             "tasks": count_tasks() - self.idle - self.tasks,
             "descriptors": count_descriptors() - 2 * self.idle - self.descriptors,
         }
@@ -153,7 +153,7 @@ End = Callable[[Stage, trio.CancelScope], None]
 
 
 def the_client_leaves(stage: Stage, connections: trio.CancelScope) -> None:
-    for handle in tuple(stage.server_state.handles):
+    for handle in tuple(stage.server_state.connections):
         assert isinstance(handle, Connection)
         handle._connection_io.client_disconnected()  # what `DisconnectPoller` calls when the kernel says so: a real reset would come a moment later
 

@@ -1,6 +1,6 @@
 """The edge's connection on real sockets: what a client gets, what the application sees, and what time does to both.
 
-Every test has its own door on port 0. Times are virtual (`autojump_clock`) where they are meant; the few bounds on real
+Every test has its own listener on port 0. Times are virtual (`autojump_clock`) where they are meant; the few bounds on real
 time are generous. Nothing sleeps for luck.
 """
 
@@ -273,7 +273,7 @@ async def test_a_stalled_reader_is_cut_within_its_limit() -> None:
         with trio.fail_after(3):
             await over.wait()
         assert 0.15 < ended[0] < 1
-        assert len(served.server_state.handles) <= 1
+        assert len(served.server_state.connections) <= 1
         assert not (await client.read_all(3)).endswith(b"0\r\n\r\n<EOF>")
 
 
@@ -675,7 +675,7 @@ async def test_a_client_that_leaves_cancels_its_request_at_once(phase: str, how:
                     await over[0].wait()
             took.append(ended[-1] - left)
         with trio.fail_after(2):
-            while served.server_state.handles:
+            while served.server_state.connections:
                 await trio.sleep(0.001)
     assert min(took) < 0.020
     assert statistics.median(took) < 0.100
@@ -745,7 +745,7 @@ async def test_nothing_is_left_of_a_thousand_aborted_requests() -> None:
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert trio.lowlevel.current_statistics().tasks_living == tasks
         assert descriptors() == open_files
-        assert not served.server_state.handles
+        assert not served.server_state.connections
 
 
 async def test_cancelling_the_server_closes_every_connection_at_once() -> None:
@@ -760,7 +760,7 @@ async def test_cancelling_the_server_closes_every_connection_at_once() -> None:
         await client.send_all(GET)
         await trio.testing.wait_all_tasks_blocked(0.01)
         nursery.cancel_scope.cancel()
-    assert not server_state.handles
+    assert not server_state.connections
     with suppress(trio.BrokenResourceError):
         assert await client.receive_some(10) == b""
     await client.aclose()
@@ -907,7 +907,7 @@ async def test_the_application_closes_and_the_client_answers() -> None:
 
 
 async def test_a_client_that_does_not_answer_the_close_is_left() -> None:
-    async with serve_app(chat, ServerLimits(websocket_close=0.05)) as served:
+    async with serve_app(chat, ServerLimits(websocket_close_timeout=0.05)) as served:
         out = await served.exchange(websocket() + frame(TEXT, b"bye"))
     assert out.endswith((b"done<EOF>", b"done<RST>"))
 
@@ -941,7 +941,7 @@ async def test_a_handshake_can_be_denied() -> None:
 )
 async def test_what_is_no_websocket_is_closed_with_its_code(data: bytes, code: int) -> None:
     codes.clear()
-    async with serve_app(chat, ServerLimits(websocket_message=1000, linger_timeout=0.1)) as served:
+    async with serve_app(chat, ServerLimits(max_websocket_message=1000, linger_timeout=0.1)) as served:
         out = await served.exchange(websocket() + data)
     body = out.partition(b"\r\n\r\n")[2]
     assert body[:1] == b"\x88"
@@ -975,11 +975,11 @@ async def test_an_application_that_does_not_take_the_hint_is_cancelled() -> None
         await send({"type": "websocket.accept"})
         await trio.sleep_forever()
 
-    async with serve_app(deaf, ServerLimits(websocket_close=0.05)) as served:
+    async with serve_app(deaf, ServerLimits(websocket_close_timeout=0.05)) as served:
         out = await served.exchange(websocket() + frame(CLOSE, b"\x03\xe8"))
         assert answered(CLOSE, b"\x03\xe8") in out
         with trio.fail_after(1):
-            while served.server_state.handles:
+            while served.server_state.connections:
                 await trio.sleep(0.01)
 
 

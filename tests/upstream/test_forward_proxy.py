@@ -24,7 +24,7 @@ from lakehouse.config import ConfigError
 from lakehouse.core.errors import ErrTimeout, ErrUpstream
 from lakehouse.runtime.preflight import preflight
 from lakehouse.testing.upstreams import answer_with, open_upstream, respond
-from lakehouse.upstream.connections.forward_proxy import Proxies, Proxy
+from lakehouse.upstream.connections.forward_proxy import ForwardProxies, ForwardProxy
 from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.pool import Upstream
 from tools.kit.in_process_service import client_of, make_config, open_service
@@ -47,8 +47,8 @@ class Tunnels:
     open: int = 0
 
     @property
-    def proxy(self) -> Proxy:
-        return Proxy.parse(f"http://127.0.0.1:{self.port}")
+    def proxy(self) -> ForwardProxy:
+        return ForwardProxy.parse(f"http://127.0.0.1:{self.port}")
 
     @property
     def url(self) -> str:
@@ -144,7 +144,9 @@ class TestTunnels:
     )
     async def test_its_password(self, written: str, sent: bytes | None) -> None:
         async with open_socket_upstream(hello) as port, tunnelling(port) as tunnels:
-            there = Upstream("http://h.example", name="p", proxy=Proxy.parse(f"{written}127.0.0.1:{tunnels.port}"))
+            there = Upstream(
+                "http://h.example", name="p", proxy=ForwardProxy.parse(f"{written}127.0.0.1:{tunnels.port}")
+            )
             await get(there)
             there.close()
         line = "" if sent is None else f"Proxy-Authorization: Basic {base64.b64encode(sent).decode()}\r\n"
@@ -170,7 +172,9 @@ class TestTunnels:
             await wire.send(answer)
 
         async with open_socket_upstream(script) as port:
-            there = Upstream("http://h.example", name="p", proxy=Proxy.parse(f"http://user:hidden@127.0.0.1:{port}"))
+            there = Upstream(
+                "http://h.example", name="p", proxy=ForwardProxy.parse(f"http://user:hidden@127.0.0.1:{port}")
+            )
             with pytest.raises(ErrUpstream) as caught:
                 await get(there)
             assert (there.in_use, there.idle) == (0, 0)
@@ -181,7 +185,7 @@ class TestTunnels:
         assert "hidden" not in message
 
     async def test_a_proxy_that_is_not_there(self) -> None:
-        there = Upstream("https://h.example", name="p", proxy=Proxy.parse("user:hidden@127.0.0.1:9"))
+        there = Upstream("https://h.example", name="p", proxy=ForwardProxy.parse("user:hidden@127.0.0.1:9"))
         with pytest.raises(ErrUpstream) as caught:
             await get(there)
         assert caught.value.message == (
@@ -201,7 +205,9 @@ class TestTunnels:
             await wire.receive()
 
         async with open_socket_upstream(silent) as port:
-            there = Upstream("http://h.example", name="p", connect_timeout=7.0, proxy=Proxy.parse(f"127.0.0.1:{port}"))
+            there = Upstream(
+                "http://h.example", name="p", connect_timeout=7.0, proxy=ForwardProxy.parse(f"127.0.0.1:{port}")
+            )
             began = trio.current_time()
             with pytest.raises(ErrTimeout, match=f"through the proxy http://127.0.0.1:{port} within 7 s"):
                 await get(there)
@@ -218,7 +224,7 @@ class TestTunnels:
             left.set()
 
         async with open_socket_upstream(silent) as port:
-            there = Upstream("http://h.example", name="p", proxy=Proxy.parse(f"127.0.0.1:{port}"))
+            there = Upstream("http://h.example", name="p", proxy=ForwardProxy.parse(f"127.0.0.1:{port}"))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(get, there)
                 await asked.wait()
@@ -296,18 +302,18 @@ NOT_EXCEPTED = [
 class TestEnvironment:
     @pytest.mark.parametrize(("env", "url", "proxy"), FOUND)
     def test_which_proxy(self, env: dict[str, str], url: str, proxy: str | None) -> None:
-        found = Proxies(env).find(url)
+        found = ForwardProxies(env).find(url)
         assert (None if found is None else str(found)) == proxy
         assert "hidden" not in repr(found)
 
     @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
     @pytest.mark.parametrize(("exceptions", "url"), EXCEPTED)
     def test_what_is_reached_directly(self, name: str, exceptions: str, url: str) -> None:
-        assert Proxies({"ALL_PROXY": PROXY, name: exceptions}).find(url) is None
+        assert ForwardProxies({"ALL_PROXY": PROXY, name: exceptions}).find(url) is None
 
     @pytest.mark.parametrize(("exceptions", "url"), NOT_EXCEPTED)
     def test_what_is_not(self, exceptions: str, url: str) -> None:
-        assert str(Proxies({"ALL_PROXY": PROXY, "NO_PROXY": exceptions}).find(url)) == PROXY
+        assert str(ForwardProxies({"ALL_PROXY": PROXY, "NO_PROXY": exceptions}).find(url)) == PROXY
 
     @pytest.mark.parametrize(
         "value",

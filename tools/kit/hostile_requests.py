@@ -43,8 +43,8 @@ LIMITS = ServerLimits(
     body_timeout=0.2,
     send_timeout=0.2,
     linger_timeout=0.2,
-    websocket_message=10_000,
-    websocket_close=0.2,
+    max_websocket_message=10_000,
+    websocket_close_timeout=0.2,
 )
 """Short, so that the table takes seconds; the sizes are below what one read takes, and above it."""
 

@@ -23,7 +23,7 @@ from lakehouse.chat.providers.registry import register
 from lakehouse.config import ChatTable, Config, ConfigError
 from lakehouse.local_model.readiness import Readiness
 from lakehouse.net.reactor import Reactor
-from lakehouse.upstream.connections.forward_proxy import Proxies
+from lakehouse.upstream.connections.forward_proxy import ForwardProxies
 from lakehouse.upstream.pool import Upstream
 
 logger = logging.getLogger("lakehouse.chat")
@@ -124,14 +124,16 @@ def _make_local(server: LocalServer) -> Local:
     return Local(server.base_url, Key(server.api_key, "the embedded model"), server.readiness)
 
 
-def _find_proxies(settings: ChatTable, env: Mapping[str, str]) -> Proxies | None:
-    proxies = Proxies(env) if settings.proxy_from_env else None
+def _find_proxies(settings: ChatTable, env: Mapping[str, str]) -> ForwardProxies | None:
+    proxies = ForwardProxies(env) if settings.proxy_from_env else None
     if proxies is not None and (problems := proxies.problems()):
         raise ConfigError([f"chatd.proxy_from_env: {problem}" for problem in problems])
     return proxies
 
 
-def _make_pool(provider: Provider, settings: ChatTable, reactor: Reactor | None, proxies: Proxies | None) -> Upstream:
+def _make_pool(
+    provider: Provider, settings: ChatTable, reactor: Reactor | None, proxies: ForwardProxies | None
+) -> Upstream:
     """A pool without a response timeout: calls have their own. The embedded model is never behind a proxy."""
     return Upstream(
         provider.base_url,

@@ -88,7 +88,7 @@ class ResponseWriter:
         self._declared_length: int | None = None  # by the application
         self._left = 0  # bytes of a declared length that are still to come
         self._held = b""  # the last bytes of a declared length, until the application has sent its last message
-        self._force_chunked = False  # the application wants chunks, however short the body is
+        self._force_chunked = False  # the application demands chunks, also for a short body
         self._with_trailers = False
         self._trailers = b""
 

@@ -42,8 +42,8 @@ class State(Enum):
 class WebSocket(RequestControl):
     """One WebSocket from its handshake to its close; `receive` and `send` are the application's.
 
-    After the client's close the application gets `websocket.disconnect`, and has `websocket_close` seconds to return; a
-    client that vanishes cancels it at once.
+    After the client's close the application gets `websocket.disconnect`, and has `websocket_close_timeout` seconds to
+    return; a client that vanishes cancels it at once.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class WebSocket(RequestControl):
         self._connect_received = False
         self._protocol = Connection(ConnectionType.SERVER)
         self._sender = FrameSender(self._protocol, self._write)
-        self._assembler = MessageAssembler(server_state.limits.websocket_message)
+        self._assembler = MessageAssembler(server_state.limits.max_websocket_message)
         self._queue = MessageQueue(server_state.limits.websocket_window)
         self._protocol_broken = False  # by the client, which may still be sending
         self._nursery: trio.Nursery | None = None
@@ -152,7 +152,7 @@ class WebSocket(RequestControl):
         await self._close(message.get("code", CloseReason.NORMAL_CLOSURE), message.get("reason"))
 
     async def _close(self, code: int, reason: str | None) -> None:
-        """Send a close frame; the client has `websocket_close` seconds to answer it."""
+        """Send a close frame; the client has `websocket_close_timeout` seconds to reply."""
         if not 1000 <= code <= 4999:
             raise ResponseError(f"{code} is no close code")
         if self._protocol.state is ConnectionState.OPEN and self._nursery is not None:
@@ -160,7 +160,7 @@ class WebSocket(RequestControl):
         await self._sender.send(close_event(code, reason))
 
     async def _give_up_close(self) -> None:
-        await trio.sleep(self._server_state.limits.websocket_close)
+        await trio.sleep(self._server_state.limits.websocket_close_timeout)
         self._queue.close(CloseReason.ABNORMAL_CLOSURE, None)
 
     async def _finish(self, code: int) -> None:
@@ -215,12 +215,12 @@ class WebSocket(RequestControl):
         return True
 
     async def _answer_close(self, event: CloseConnection) -> None:
-        """Take the client's close, its answer to ours, or the close that its violation of the protocol calls for."""
+        """Handle a close frame: the client's, its reply to the server's, or wsproto's after a protocol violation."""
         self._connection_io.phase = BETWEEN_STEPS  # the client may end the connection from now on
         self._queue.close(CloseReason.NO_STATUS_RCVD if event.code is None else int(event.code), event.reason)
         self._protocol_broken = self._protocol.state is ConnectionState.OPEN
         await self._sender.send(CloseConnection(code=event.code, reason=event.reason))
-        await trio.sleep(self._server_state.limits.websocket_close)
+        await trio.sleep(self._server_state.limits.websocket_close_timeout)
         # The application has had its time to return.
         self._connection_io.disconnected = True
         self._connection_io.scope.cancel()

@@ -8,7 +8,7 @@ import ssl
 
 import trio
 
-from lakehouse.upstream.connections.forward_proxy import Proxy, ProxyError, open_tunnel
+from lakehouse.upstream.connections.forward_proxy import ForwardProxy, ProxyError, open_tunnel
 from lakehouse.upstream.endpoint import UpstreamEndpoint, reason_of
 
 FIRST_RETRY, LONGEST_RETRY = 0.001, 0.05
@@ -28,12 +28,12 @@ async def connect(endpoint: UpstreamEndpoint, tls: ssl.SSLContext | None) -> soc
 
 
 async def connect_tcp(
-    hostname: str, port: int, tls: ssl.SSLContext | None, *, proxy: Proxy | None = None
+    hostname: str, port: int, tls: ssl.SSLContext | None, *, proxy: ForwardProxy | None = None
 ) -> socket.socket:
     """A connected, non-blocking socket; with `tls` its handshake is done and the certificate is that of `hostname`.
 
     Addresses of both families are tried as RFC 8305 describes, each a quarter of a second after the one before. With
-    `proxy`, that is connected to and asked for a tunnel, whatever the scheme. Raises `OSError` (`ssl.SSLError` and
+    `proxy`, the connection is a tunnel through it, whatever the scheme. Raises `OSError` (`ssl.SSLError` and
     `ProxyError` among them) or, for a name that cannot be one, `ValueError`. Cancelled, it leaves nothing open.
     """
     stream = await trio.open_tcp_stream(hostname, port) if proxy is None else await _connect_to_proxy(proxy)
@@ -51,7 +51,7 @@ async def connect_tcp(
         raise
 
 
-async def _connect_to_proxy(proxy: Proxy) -> trio.SocketStream:
+async def _connect_to_proxy(proxy: ForwardProxy) -> trio.SocketStream:
     try:
         return await trio.open_tcp_stream(proxy.hostname, proxy.port)
     except (OSError, ValueError) as error:

@@ -34,7 +34,7 @@ class ProxyError(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Proxy:
+class ForwardProxy:
     """A proxy that is reached over plain HTTP. Its text form has no password."""
 
     hostname: str
@@ -45,7 +45,7 @@ class Proxy:
         return f"http://{f'[{self.hostname}]' if ':' in self.hostname else self.hostname}:{self.port}"
 
     @classmethod
-    def parse(cls, url: str) -> Proxy:
+    def parse(cls, url: str) -> ForwardProxy:
         """Parse a URL. Raises ValueError with a clause to follow the name of a variable, without the password."""
         shown = redact(url)
         text = url if "://" in url else f"http://{url}"
@@ -61,7 +61,7 @@ class Proxy:
         return cls(hostname, port or 80, separate_credentials(text).authorization)
 
 
-class Proxies:
+class ForwardProxies:
     """The proxies of an environment."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
@@ -84,7 +84,7 @@ class Proxies:
                 found[str(error)] = None
         return list(found)
 
-    def find(self, url: str) -> Proxy | None:
+    def find(self, url: str) -> ForwardProxy | None:
         """The proxy for a URL, None without one, or if `no_proxy` covers the host.
 
         Raises ValueError, whose message names the variable, for a proxy that cannot be used.
@@ -96,12 +96,12 @@ class Proxies:
             return None
         return self._proxy(parts.scheme)
 
-    def _proxy(self, scheme: str) -> Proxy | None:
+    def _proxy(self, scheme: str) -> ForwardProxy | None:
         variable, value = self._named[f"{scheme}_proxy"]
         if not value:
             variable, value = self._named["all_proxy"]
         try:
-            return Proxy.parse(value) if value else None
+            return ForwardProxy.parse(value) if value else None
         except ValueError as error:
             raise ValueError(f"{variable} {error}") from None
 
@@ -140,7 +140,7 @@ def _split_port(entry: str) -> tuple[str, int | None]:
     return entry, None
 
 
-async def open_tunnel(sock: socket.socket, proxy: Proxy, hostname: str, port: int) -> None:
+async def open_tunnel(sock: socket.socket, proxy: ForwardProxy, hostname: str, port: int) -> None:
     """Have the proxy at the other end of a non-blocking socket connect it to a host.
 
     Raises `ProxyError`. The caller keeps the socket, and closes it.

@@ -78,7 +78,7 @@ class Upload:
                 raise _wrong_length(longer=left < 0)
             await self._send(memoryview(piece))
         self.complete = True
-        if await self._take(body):  # once more: a generator finishes only when it is asked for its end
+        if await self._take(body):  # once more: a generator finishes only when its end is read
             raise _wrong_length(longer=True)
 
     async def _next_piece(self, body: RequestBody) -> bytes:
@@ -115,7 +115,7 @@ class Upload:
 
 
 def _wrong_length(*, longer: bool) -> ErrBadRequest:
-    return ErrBadRequest(f"the request's body is {'longer' if longer else 'shorter'} than it was said to be")
+    return ErrBadRequest(f"the request's body is {'longer' if longer else 'shorter'} than the declared length")
 
 
 @asynccontextmanager

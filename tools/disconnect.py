@@ -2,10 +2,10 @@
 
     python tools/disconnect.py [TRIES]
 
-One process on loopback: an application behind a lifeline and our own connection, and clients that leave in every phase
-a request has on this side, in three ways. Prints the median and the longest time in microseconds, measured from the
-client's system call to the application's `finally`. `half` is a client that says it will send no more, which we take
-for leaving, as Hypercorn does.
+One process on loopback: an application behind the lifetime middleware and our own connection, and clients that leave in
+every phase that a request has on this side, in three ways. Prints the median and the longest time in microseconds,
+measured from the client's system call to the application's `finally`. `half` is a client that shuts down its writing
+side, which counts as leaving, as it does under Hypercorn.
 """
 
 from __future__ import annotations

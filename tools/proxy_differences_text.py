@@ -44,7 +44,7 @@ _OUTSIDE = (
 )
 _READINGS = "Some services would read it as a way out of the prefix. "
 _SORTED = "Caddy (Go) keeps headers in a map: their order is lost. "
-_OURS = "A caller's `Authorization` is for our own door and goes to no service. "
+_OURS = "A caller's `Authorization` is for this service and goes to no service. "
 _NAMED = "Named by `Connection`, so it ends at this hop (RFC 9110, 7.6.1); nginx does not read that list. "
 _HOP = "Valid for one connection only; nginx passes it on. "
 _UPGRADES = "Of upgrades only WebSocket is passed on, as a WebSocket. Caddy tunnels any. "

@@ -55,7 +55,7 @@ def chatted() -> RequestContext:
 
 
 def cost(make: Callable[[], RequestContext], form: LogFormat) -> float:
-    """Microseconds of all threads for one request's end, the making of the flight taken off."""
+    """Microseconds of all threads for one request's end, the making of the request context taken off."""
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as reader:
         assert reader.stdin is not None
         log = Log(form, stream=cast("TextIO", reader.stdin))

@@ -38,7 +38,7 @@ async def test_a_hostile_client_gets_its_due_and_the_next_one_an_answer(name: st
 
 
 async def test_all_of_them_at_once_are_no_worse() -> None:
-    """On one door, which serves well-behaved clients meanwhile and has nothing left of the others in the end."""
+    """On one listener, which serves well-behaved clients meanwhile and holds nothing of the others at the end."""
     async with serve_app(application, LIMITS, lifetime=True) as served:
         async with trio.open_nursery() as nursery:
             for name in TABLE:

@@ -349,7 +349,7 @@ async def test_a_key_that_a_provider_repeats_is_never_passed_on(capfd: pytest.Ca
 # Structured output.
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
-FITS, FENCED, MISFIT, PROSE = '{"a": 1}', 'Here:\n```json\n{"a": 1}\n```', '{"a": "one"}', "I'd rather not."
+FITS, FENCED, MISMATCH, PROSE = '{"a": 1}', 'Here:\n```json\n{"a": 1}\n```', '{"a": "one"}', "I'd rather not."
 
 TOOL_CALL = {"function": {"name": "structured_answer", "arguments": {"a": 1}}}
 STRUCTURED: dict[str, tuple[dict[str, object], dict[str, Any]]] = {
@@ -411,7 +411,7 @@ SHAPES: dict[str, Any] = {
 async def test_an_answer_that_does_not_fit_is_an_error_that_says_where(model: str) -> None:
     make = SHAPES[model]
     provider = model.partition("/")[0]
-    async with open_service_with_providers(scripts={provider: answer_in_turn(make(MISFIT))}) as there:
+    async with open_service_with_providers(scripts={provider: answer_in_turn(make(MISMATCH))}) as there:
         for ask in (there.chat, there.complete):
             wanted = {"format": SCHEMA} if ask == there.chat else {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}}  # fmt: skip
             answer = await ask(model, **wanted)
@@ -439,7 +439,7 @@ async def test_a_way_of_asking_that_is_refused_is_left_for_the_next_and_remember
 
 async def test_a_streamed_answer_that_does_not_fit_ends_in_an_error() -> None:
     async with open_service_with_providers(
-        scripts={"ollama": answer_in_turn(streamed_response(lines(line(MISFIT), line(done=True))))}
+        scripts={"ollama": answer_in_turn(streamed_response(lines(line(MISMATCH), line(done=True))))}
     ) as there:
         *said, last = sse_documents((await there.chat("m", format=SCHEMA, stream=True)).text)
         assert [piece["type"] for piece in said] == ["content"]

@@ -1,4 +1,4 @@
-"""What is refused at our own door: every malformed request gets a 400 that names what is wrong, and nobody is asked."""
+"""Malformed requests: each gets a 400 that names the mistake, and no provider is called."""
 
 from __future__ import annotations
 

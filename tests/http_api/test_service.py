@@ -1,4 +1,4 @@
-"""The service around the chats: routes, methods, headers, the door, the second listener, keys in files, the program."""
+"""The service around the chats: routes, methods, headers, authentication, the second listener, keys in files, the program."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ async def test_server_timing_is_on_an_answer_and_not_on_a_stream() -> None:
             assert "server-timing" in (await ask("ollama/")).headers
 
 
-# The door.
+# Authentication.
 
 
 async def test_without_a_token_the_door_is_shut_but_for_health() -> None:

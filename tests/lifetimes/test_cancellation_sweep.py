@@ -3,7 +3,7 @@
 A moment is the end of a task's step, or the kernel's word that a socket is ready: between two of them nothing can
 happen. The guillotine falls at moment 1, at moment 2, and so on, until a request is over before its moment comes. So
 every checkpoint of ours is cancelled while it waits, while what it waited for has come and was not yet taken, and while
-somebody else runs. After each fall: no task, no slot, no waiter, no flight and no descriptor more than before, and the
+somebody else runs. After each fall: no task, no slot, no waiter, no request context and no descriptor more than before, and the
 next request is answered.
 """
 
@@ -112,7 +112,7 @@ class Stage:
         found: dict[str, object] = {
             "in use": sum(pool.in_use for pool in self.pools),
             "waiting": sum(pool.waiting for pool in self.pools),
-            "flights": len(self.runtime.sources.active_requests),
+            "active requests": len(self.runtime.sources.active_requests),
             "connections": len(self.server_state.connections),
             "tasks": count_tasks() - self.idle - self.tasks,
             "descriptors": count_descriptors() - 2 * self.idle - self.descriptors,

@@ -25,7 +25,7 @@ PORTKEY: dict[str, dict[str, str]] = {
 
 
 class Lakehouse(Peer):
-    """Ours, with the door, deadlines, log and metrics on."""
+    """Ours, with authentication, deadlines, log and metrics on."""
 
     name = "Lakehouse"
 

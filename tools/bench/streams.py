@@ -16,7 +16,7 @@ LATE = 0.1
 """Seconds between the upstream's sending and our receiving after which a piece is late."""
 
 PER_SECOND = 1000
-"""Streams opened a second, so that it is holding that is measured and not a rush at the door."""
+"""Streams opened a second, so that holding streams is measured, not opening them."""
 
 OVERTIME = 8.0
 """Seconds beyond a stream's own duration after which those that are left are given up."""

@@ -1,6 +1,6 @@
 """The gateway between real sockets: nine scripted services behind it, and clients that speak bytes.
 
-Rules for the tests that use it: loopback and port 0 only; services and the door live in the test's own nursery; what a
+Rules for the tests that use it: loopback and port 0 only; services and the listener live in the test's own nursery; what a
 service does is written in the test, in the order in which it happens; nobody sleeps to wait for something to be so.
 """
 
@@ -177,7 +177,7 @@ class GatewayWithServices:
             return await client.ask(target, **more)  # type: ignore[arg-type]
 
     def is_quiet(self) -> bool:
-        """Nothing is left of any request: no flight, no slot, nobody waiting."""
+        """Nothing is left of any request: no context, no slot, no waiter."""
         upstreams = self.gateway.upstreams.values()
         return not len(self.active_requests) and not any(upstream.in_use or upstream.waiting for upstream in upstreams)
 

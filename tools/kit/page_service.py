@@ -1,4 +1,4 @@
-"""A service for the page to look at: the real edge, door, observer and views, and a model that streams a script."""
+"""A service for the tests of the page: the real server, telemetry and endpoints, and a model that streams a script."""
 
 from __future__ import annotations
 

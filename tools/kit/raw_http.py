@@ -1,4 +1,4 @@
-"""A door on a real socket, and clients who say what they like."""
+"""A listener on a real socket, and clients that send arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 
 @dataclass
 class RunningServer:
-    """A door, its port, and the flights that ended behind it, if there is a lifeline."""
+    """A listener, its port, and the contexts of the requests that have ended, if the lifetime middleware runs."""
 
     state: ServerState | None
     port: int
@@ -124,7 +124,7 @@ class Client(HttpStream):
 async def serve_app(
     app: App, limits: ServerLimits | None = None, *, lifetime: bool = False, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[RunningServer]:
-    """The application behind a door on a port of its own, for the length of the block."""
+    """The application behind a listener on a port of its own, for the length of the block."""
     ended: list[RequestContext] = []
     active_requests = ActiveRequests()
     line = RequestLifetimeMiddleware(app, active_requests=active_requests, on_end=ended.append) if lifetime else None
@@ -142,7 +142,7 @@ async def serve_app(
 
 @asynccontextmanager
 async def serve_app_under_hypercorn(app: App) -> AsyncIterator[RunningServer]:
-    """The application and its lifeline under stock Hypercorn's trio worker, for the length of the block."""
+    """The application and its lifetime middleware under stock Hypercorn's trio worker, for the length of the block."""
     ended: list[RequestContext] = []
     active_requests = ActiveRequests()
     line = RequestLifetimeMiddleware(app, active_requests=active_requests, on_end=ended.append)

@@ -1,4 +1,4 @@
-"""What the tests of what is observed have in common: flights, and a log that is caught."""
+"""Shared by the tests of telemetry: request contexts, and a log that is captured."""
 
 from __future__ import annotations
 

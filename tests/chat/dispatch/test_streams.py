@@ -465,7 +465,7 @@ class Client:
 
 
 async def left(dispatcher: ServiceDispatcher, after: float, *, mode: str, gone: bool = True) -> RequestContext:
-    """Ask, and be cancelled after so many seconds, because the client is `gone` or not; returns the flight."""
+    """Ask, and be cancelled after so many seconds, because the client is `gone` or not; returns the request context."""
     here = context()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
@@ -488,7 +488,7 @@ async def left(dispatcher: ServiceDispatcher, after: float, *, mode: str, gone: 
 
 
 class Phased(FakeProvider):
-    """Says in the flight, as our transport does, that the request is out."""
+    """Records in the request context, as our transport does, that the request was sent."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         request.extensions["lakehouse.context"].phase = "waiting"

@@ -18,7 +18,7 @@ class ClientLeft(Exception):
     """The client ended the connection."""
 
 
-class HangUp(Exception):
+class Disconnect(Exception):
     """We end the connection: as if nothing were the matter, or with a reset."""
 
     def __init__(self, *, reset: bool = False) -> None:
@@ -73,13 +73,13 @@ class ProviderConnection:
         return ReceivedRequest(method, target, headers, body)
 
     async def run_until_client_leaves(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do the work, but not a moment longer than the client stays. Raises `ClientLeft` then, or `HangUp` as it does."""
-        end: HangUp | None = None
+        """Run `work` until it ends or the client leaves. Raises `ClientLeft` then, and the `Disconnect` that `work` raises."""
+        end: Disconnect | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_for_close, nursery.cancel_scope)
             try:
                 await work()
-            except HangUp as ours:
+            except Disconnect as ours:
                 end = ours
             except trio.BrokenResourceError:
                 self.left = trio.current_time()

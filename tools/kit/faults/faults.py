@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from tools.kit.faults.connection import HangUp
+from tools.kit.faults.connection import Disconnect
 from tools.kit.faults.formats import ERROR_REPLIES, PIECES, encode_json
 from tools.kit.faults.scripted_response import ScriptedResponse
 
@@ -58,7 +58,7 @@ async def spent(turn: ScriptedResponse) -> None:
 
 async def reset(_: ScriptedResponse) -> None:
     """The connection breaks before there is a head."""
-    raise HangUp(reset=True)
+    raise Disconnect(reset=True)
 
 
 async def silent(_: ScriptedResponse) -> None:
@@ -80,7 +80,7 @@ async def drip(turn: ScriptedResponse) -> None:
 async def cut(turn: ScriptedResponse) -> None:
     """Half of the answer, then the end of the connection: with FIN, as if that were all."""
     await turn.send_half()
-    raise HangUp
+    raise Disconnect
 
 
 async def stall(turn: ScriptedResponse) -> None:
@@ -124,14 +124,14 @@ async def no_done(turn: ScriptedResponse) -> None:
     else:
         await turn.connection.send_head(headers={"connection": "close"}, kind="application/json")
         await turn.connection.send(encode_json(turn.format.whole(turn.model)))
-        raise HangUp
+        raise Disconnect
 
 
 async def no_finish(turn: ScriptedResponse) -> None:
     """A stream that ends neatly after half of its answer, with no word about why. Whole: as `cut`."""
     await turn.send_half()
     if not turn.streams:
-        raise HangUp
+        raise Disconnect
     await turn.connection.end_body()
 
 
@@ -238,7 +238,7 @@ async def redirect(turn: ScriptedResponse) -> None:
 async def garbage(turn: ScriptedResponse) -> None:
     """What is no HTTP."""
     await turn.connection.send(b"SSH-2.0-OpenSSH_9.9\r\n\r\n")
-    raise HangUp
+    raise Disconnect
 
 
 FAULTS: dict[str, Fault] = {

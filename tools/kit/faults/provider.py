@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import trio
 
-from tools.kit.faults.connection import ClientLeft, HangUp, ProviderConnection, ReceivedRequest
+from tools.kit.faults.connection import ClientLeft, Disconnect, ProviderConnection, ReceivedRequest
 from tools.kit.faults.faults import FAULTS, Fault
 from tools.kit.faults.formats import FORMATS, WireFormat, encode_json
 from tools.kit.faults.profiles import Profile
@@ -47,7 +47,7 @@ class Provider:
         try:
             while True:
                 await self._answer(wire, await wire.read_request())
-        except HangUp as end:
+        except Disconnect as end:
             if end.reset:
                 wire.reset_at_end()
         except (ClientLeft, OSError, trio.BrokenResourceError, trio.ClosedResourceError):
@@ -104,7 +104,7 @@ class Provider:
 async def _run_fault(fault: Fault, turn: ScriptedResponse) -> None:
     try:
         await fault(turn)
-    except HangUp:
+    except Disconnect:
         turn.record.ended = True
         raise
     turn.record.ended = True

@@ -80,11 +80,11 @@ def test_an_ambiguous_chunk_gives_no_template(document: bytes) -> None:
 def test_it_reports_progress_like_the_reader(leak: Any) -> None:
     def record_progress(fast_path: ChunkFastPath | None) -> list[bool]:
         parser = EventParser(SseFraming(), CompletionReader(Quirks(inline_think=leak)), fast_path)
-        stirs = []
+        progress = []
         for data in (events(b'"a"'), events(b'""'), b": comment\n\n", events(b'"b"'), events(b'""', b'""')):
             parser.feed(data)
-            stirs.append(parser.made_progress)
-        return stirs
+            progress.append(parser.made_progress)
+        return progress
 
     assert record_progress(ChunkFastPath()) == record_progress(None) == [True, False, False, True, False]
 

@@ -21,7 +21,8 @@ def install(session: nox.Session, *groups: str, extras: str = "") -> None:
 
 # The allocator's own checks are left out: they are for C, and take a tenth of the time.
 PYTEST = ("python", "-X", "dev", "-m", "pytest")
-ENVIRONMENT = {"PYTHONMALLOC": "pymalloc"}
+# Bytecode is written where the environment forbids it, too: processes of tests would compile the package again.
+ENVIRONMENT = {"PYTHONMALLOC": "pymalloc", "PYTHONDONTWRITEBYTECODE": ""}
 
 UNIT_TESTS = ("asgi", "chat", "cli", "config", "core", "gateway", "net", "server", "telemetry", "testing", "upstream")
 """Folders of tests/ that need no browser, no Node.js and no process of the service."""

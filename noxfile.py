@@ -43,14 +43,14 @@ def newest_python() -> str | None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The whole suite; arguments go to pytest: `nox -s tests -- -k lifetime`."""
-    install(session, "test", extras="local,otel,top")
+    install(session, "test", extras="lake,local,otel,top")
     session.run(*PYTEST, *session.posargs, env=ENVIRONMENT)
 
 
 @nox.session(python=newest_python())
 def unit(session: nox.Session) -> None:
     """The unit tests on the newest Python that is installed, and the share of lines that they execute (a report)."""
-    install(session, "test", "coverage", extras="local,otel,top")
+    install(session, "test", "coverage", extras="lake,local,otel,top")
     folders = [f"tests/{folder}" for folder in UNIT_TESTS]
     environment = {**ENVIRONMENT, "COVERAGE_CORE": "sysmon"} if session.python else ENVIRONMENT  # sysmon is of 3.12
     session.run("coverage", "run", "-m", "pytest", *(session.posargs or folders), env=environment)

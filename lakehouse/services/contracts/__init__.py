@@ -13,6 +13,8 @@ Modules:
     values          types that several contracts use
     object_store    bytes under keys
     catalog         tables and their snapshots
+    tables          plans of reads, and commits of data files
+    write_engine    reading of uploads, writing of data files
     query_engine    SQL over the tables of the catalog
     embedder        vectors of texts
     vector_index    indexes of vectors

@@ -1,0 +1,124 @@
+"""The contract of the tables: planning of reads, and commits of data files that have been written beforehand.
+
+A write has four steps under `Tables.lock`: `prepare` decides the columns and their field ids, an engine writes Parquet
+files with these ids into the staging directory, `commit` moves the files below the table and publishes them in one
+snapshot. A process that is killed between two steps leaves files that the sweep removes, and no change of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from lakehouse.services.contracts.catalog import Column, Manifest, Snapshot
+
+WriteMode = Literal["create", "append", "replace", "upsert", "rewrite"]
+"""What a commit does: "create" makes the table; "append" adds files; "replace" removes all former files; "upsert" and
+"rewrite" remove the files that are named in the commit and add others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableField:
+    """A top-level column of a table at one snapshot: its Iceberg field id, name and type in DuckDB's notation."""
+
+    id: int
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """A Parquet file of a table.
+
+    `path` is relative to the directory of the lake. `deletes` are the paths of the files with position deletes that
+    apply to it, and `recorded_path` is its path as these files spell it.
+    """
+
+    path: str
+    size: int
+    rows: int
+    deletes: Sequence[str] = ()
+    recorded_path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TablePlan:
+    """What a reader of one snapshot needs: the fields, and the files with the rows. Immutable, so it can be cached."""
+
+    name: str
+    snapshot_id: str
+    fields: Sequence[TableField]
+    files: Sequence[DataFile]
+    row_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WritePlan:
+    """What a writer needs to know: the columns of the files in their order, and the value of COPY's FIELD_IDS.
+
+    `existing` is false if the commit will create the table. `token` carries what `commit` needs.
+    """
+
+    name: str
+    mode: WriteMode
+    existing: bool
+    columns: Sequence[Column]
+    field_ids: str
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedFile:
+    """A complete Parquet file in the staging directory, synced to the disk."""
+
+    path: Path
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """The published result of a write. `warnings` say what the table gave up for it (expired snapshots)."""
+
+    manifest: Manifest
+    created: bool
+    warnings: Sequence[str] = ()
+
+
+class Tables(Protocol):
+    """The tables of the lake by name; names are matched without regard to case only for conflicts."""
+
+    async def find(self, name: str, *, snapshot_id: str | None = None) -> Manifest | None:
+        """Return a table, or None. Raises ErrNotFound for an unknown snapshot."""
+
+    async def list(self) -> Sequence[Manifest]:
+        """List all tables in the order of their names."""
+
+    async def snapshots(self, name: str) -> Sequence[Snapshot]:
+        """List the snapshots, the newest first. Raises ErrNotFound."""
+
+    async def plan(self, name: str, *, snapshot_id: str | None = None) -> TablePlan:
+        """Plan the read of a table at its newest or the given snapshot. Cached by snapshot. Raises ErrNotFound."""
+
+    def lock(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Exclude other writers of the table for the length of the block."""
+
+    async def prepare(
+        self, name: str, columns: Sequence[Column], *, mode: WriteMode, evolve: bool = False, key: Sequence[str] = ()
+    ) -> WritePlan:
+        """Decide how rows with these columns are written into the table, which is created if it is missing.
+
+        Columns match by name. A column that the upload lacks is written as NULL. Raises ErrConflict with `differences`
+        if the columns differ and `evolve` does not permit it or cannot reconcile them, or if the name collides with
+        another one; ErrBadRequest for a name that is not valid; ErrUnprocessable for a type that cannot be stored.
+        """
+
+    async def commit(
+        self, plan: WritePlan, files: Sequence[StagedFile], *, remove: Sequence[str] = (), request_id: str = ""
+    ) -> Commit:
+        """Publish the files in one snapshot; durable at return. `remove` has the paths of replaced files.
+
+        The request id is recorded in the snapshot, so that a commit whose answer was lost is found and not repeated.
+        """

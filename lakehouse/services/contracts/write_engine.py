@@ -1,0 +1,91 @@
+"""The contract of the write engine: sandboxed children that read users' files and write Parquet files.
+
+A call runs in one child and is cancelled with its caller: the child is reset or killed, and what it wrote into the
+staging directory is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lakehouse.services.contracts.catalog import Column
+from lakehouse.services.contracts.tables import DataFile, StagedFile, TablePlan, WritePlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestWarning:
+    """Something that was noticed about a column or a line of an upload: `{"column", "line", "message"}`."""
+
+    column: str | None
+    line: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParseOptions:
+    """How an upload is read. Empty strings and None mean that it is found out from the file."""
+
+    format: str = ""
+    file_name: str = ""
+    content_type: str = ""
+    encoding: str = ""
+    delimiter: str = ""
+    quote: str = ""
+    null: str | None = None
+    header: bool | None = None
+    skip: int = 0
+    types: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """The verdict over a whole upload: its format, columns, rows and warnings.
+
+    `source` is a file in the staging directory in a form from which `convert` can write without another check, and
+    `recipe` is the child's own description of how it reads it.
+    """
+
+    format: str
+    columns: Sequence[Column]
+    row_count: int
+    warnings: Sequence[IngestWarning]
+    source: Path
+    recipe: bytes
+
+
+class WriteEngine(Protocol):
+    """Reads uploads, and writes the data files of tables."""
+
+    async def inspect(self, upload: Path, options: ParseOptions) -> Inspection:
+        """Read the whole upload and decide the type of every column.
+
+        Raises ErrUnprocessable (with `line`, `column`, `value`, `offset` where known), ErrUnsupportedMediaType,
+        ErrTooLarge, ErrBadRequest for an option that does not fit.
+        """
+
+    async def convert(self, inspection: Inspection, plan: WritePlan) -> Sequence[StagedFile]:
+        """Write the inspected upload as Parquet files with the columns and field ids of the plan."""
+
+    async def upsert(
+        self, inspection: Inspection, plan: WritePlan, table: TablePlan, key: Sequence[str]
+    ) -> tuple[Sequence[StagedFile], Sequence[str]]:
+        """Write the new rows, and again the rows of the touched files whose key is not among the new ones.
+
+        The last row of a key in the upload wins; NULL in a key raises ErrUnprocessable. Returns the new files and the
+        paths of the touched ones.
+        """
+
+    async def rewrite(
+        self, table: TablePlan, plan: WritePlan, files: Sequence[DataFile], *, where: str = ""
+    ) -> tuple[Sequence[StagedFile], int]:
+        """Write again the rows of some files, without those for which `where` is true. Returns how many were left out.
+
+        `where` is one SQL expression over the table's columns. Raises ErrBadRequest if it is not, ErrForbidden if it
+        contains a subquery or a function that reads files.
+        """
+
+    async def describe_parquet(self, file: Path) -> tuple[Sequence[Column], int]:
+        """Read the columns and the number of rows of a Parquet file. Raises ErrUnprocessable."""

@@ -58,20 +58,30 @@ if TYPE_CHECKING:
     from lakehouse.chat.model.tool_calls import ToolCall as ToolCall
     from lakehouse.config import Address as Address
     from lakehouse.config import AuthTable as AuthTable
+    from lakehouse.config import CatalogdTable as CatalogdTable
     from lakehouse.config import ChatTable as ChatTable
     from lakehouse.config import Config as Config
     from lakehouse.config import ConfigError as ConfigError
+    from lakehouse.config import EmbeddTable as EmbeddTable
     from lakehouse.config import GatewayTable as GatewayTable
+    from lakehouse.config import IngestdTable as IngestdTable
     from lakehouse.config import KimiTable as KimiTable
+    from lakehouse.config import LakeTable as LakeTable
     from lakehouse.config import Loaded as Loaded
     from lakehouse.config import LocalTable as LocalTable
+    from lakehouse.config import MatrixdTable as MatrixdTable
+    from lakehouse.config import ObserverdTable as ObserverdTable
     from lakehouse.config import ObserveTable as ObserveTable
     from lakehouse.config import OllamaCloudTable as OllamaCloudTable
     from lakehouse.config import OpenCodeTable as OpenCodeTable
     from lakehouse.config import OpenRouterTable as OpenRouterTable
+    from lakehouse.config import PathwaydTable as PathwaydTable
     from lakehouse.config import PolicyTable as PolicyTable
     from lakehouse.config import ProviderTable as ProviderTable
+    from lakehouse.config import QuerydTable as QuerydTable
     from lakehouse.config import ServerTable as ServerTable
+    from lakehouse.config import StoragedTable as StoragedTable
+    from lakehouse.config import VectordTable as VectordTable
     from lakehouse.config import load_config as load_config
     from lakehouse.config import parse_config as parse_config
     from lakehouse.core.errors import Attempt as Attempt
@@ -117,9 +127,10 @@ _EXPORTS = {
     "lakehouse.chat.model.request": "Message Quorum Request Role",
     "lakehouse.chat.model.tool_calls": "AnyToolCall Custom CustomToolCall Function ToolCall",
     "lakehouse.config": (
-        "Address AuthTable ChatTable Config ConfigError GatewayTable KimiTable Loaded LocalTable ObserveTable "
-        "OllamaCloudTable OpenCodeTable OpenRouterTable PolicyTable ProviderTable ServerTable load_config "
-        "parse_config"
+        "Address AuthTable CatalogdTable ChatTable Config ConfigError EmbeddTable GatewayTable IngestdTable "
+        "KimiTable LakeTable Loaded LocalTable MatrixdTable ObserveTable ObserverdTable OllamaCloudTable "
+        "OpenCodeTable OpenRouterTable PathwaydTable PolicyTable ProviderTable QuerydTable ServerTable "
+        "StoragedTable VectordTable load_config parse_config"
     ),
     "lakehouse.core.errors": (
         "Attempt ErrBadRequest ErrConflict ErrForbidden ErrMethodNotAllowed ErrNotFound ErrNotImplemented "

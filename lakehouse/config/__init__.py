@@ -1,5 +1,17 @@
 """The configuration: its tables (`tables`), the readers of their values (`values`), and the file (`loader`)."""
 
+from lakehouse.config.lake_tables import (
+    CatalogdTable,
+    EmbeddTable,
+    IngestdTable,
+    LakeTable,
+    MatrixdTable,
+    ObserverdTable,
+    PathwaydTable,
+    QuerydTable,
+    StoragedTable,
+    VectordTable,
+)
 from lakehouse.config.loader import ConfigError, Loaded, find_file, load_config, parse_config
 from lakehouse.config.tables import (
     AuthTable,
@@ -21,20 +33,30 @@ from lakehouse.config.values import Address
 __all__ = [
     "Address",
     "AuthTable",
+    "CatalogdTable",
     "ChatTable",
     "Config",
     "ConfigError",
+    "EmbeddTable",
     "GatewayTable",
+    "IngestdTable",
     "KimiTable",
+    "LakeTable",
     "Loaded",
     "LocalTable",
+    "MatrixdTable",
     "ObserveTable",
+    "ObserverdTable",
     "OllamaCloudTable",
     "OpenCodeTable",
     "OpenRouterTable",
+    "PathwaydTable",
     "PolicyTable",
     "ProviderTable",
+    "QuerydTable",
     "ServerTable",
+    "StoragedTable",
+    "VectordTable",
     "find_file",
     "load_config",
     "parse_config",

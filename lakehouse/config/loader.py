@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, get_args, get_origin, get_type_hints
@@ -101,13 +101,25 @@ def parse_config(document: Mapping[str, object]) -> Loaded:
     """Read a configuration from the document of a TOML file. Raises ConfigError with every problem."""
     known = {field.name for field in fields(Config)}
     foreign = sorted(set(document) - known)
-    warnings = (f"tables that are not ours are ignored: {', '.join(foreign)}",) if foreign else ()
+    warnings = [f"tables that are not ours are ignored: {', '.join(foreign)}"] if foreign else []
+    if without_effect := list(_ignored_keys(document)):
+        warnings.append(f"keys of the former daemons have no effect here: {', '.join(without_effect)}")
     problems: list[str] = []
     config = _read_table(Config, {k: v for k, v in document.items() if k in known}, "", problems)
     problems += _check_across_fields(config)
     if problems:
         raise ConfigError(problems, readable=config)
-    return Loaded(config=config, warnings=warnings)
+    return Loaded(config=config, warnings=tuple(warnings))
+
+
+def _ignored_keys(document: Mapping[str, object]) -> Iterator[str]:
+    """The keys of the document that are known and have no effect, as far as they are set."""
+    hints = get_type_hints(Config)
+    for name, table in document.items():
+        hint = hints.get(name)
+        if isinstance(table, dict) and isinstance(hint, type) and is_dataclass(hint):
+            ignored = {field.name for field in fields(hint) if field.metadata.get("ignored")}
+            yield from (f"{name}.{key}" for key, value in table.items() if key in ignored and value != "")
 
 
 def _read_table(table: type[Table], document: object, path: str, problems: list[str]) -> Table:

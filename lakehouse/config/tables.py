@@ -1,28 +1,32 @@
 """The tables of the configuration with their defaults. Frozen; durations are in seconds, sizes in bytes.
 
 A value is checked against the type of its field. A field that needs more than that has a reader in its metadata: a
-function of `values` that checks and converts the value.
+function of `values` that checks and converts the value. The tables of the data services are in `lake_tables`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from lakehouse.config import values
+from lakehouse.config.fields import parsed_field, positive_duration
+from lakehouse.config.lake_tables import (
+    CatalogdTable,
+    EmbeddTable,
+    IngestdTable,
+    LakeTable,
+    MatrixdTable,
+    ObserverdTable,
+    PathwaydTable,
+    QuerydTable,
+    StoragedTable,
+    VectordTable,
+)
 from lakehouse.config.values import Address, Network
 
 EndpointName = Literal["chat_completions", "messages", "responses"]
-
-
-def parsed_field(reader: Callable[[object], object], default: object) -> Any:  # noqa: ANN401 - as dataclasses.field itself
-    """A field whose TOML value is read by `reader`."""
-    return field(default=default, metadata={"reader": reader})
-
-
-def _positive_duration(default: float) -> Any:  # noqa: ANN401
-    return parsed_field(values.positive_duration, default)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,9 +44,9 @@ class GatewayTable:
     matrixd_url: str = parsed_field(values.service_url, "http://127.0.0.1:3218")
     observerd_url: str = parsed_field(values.service_url, "http://127.0.0.1:3219")
     chatd_url: str = parsed_field(values.optional_service_url, "")
-    connect_timeout: float = _positive_duration(5.0)
-    response_timeout: float = _positive_duration(60.0)
-    idle_timeout: float = _positive_duration(300.0)
+    connect_timeout: float = positive_duration(5.0)
+    response_timeout: float = positive_duration(60.0)
+    idle_timeout: float = positive_duration(300.0)
     max_connections: int = parsed_field(values.positive_count, 256)
     max_waiting: int = parsed_field(values.count, 1024)
     trusted_proxies: tuple[Network, ...] = parsed_field(values.networks, ())
@@ -119,7 +123,7 @@ class PolicyTable:
     backoff: float = parsed_field(values.duration, 0.25)
     max_retry_after: float = parsed_field(values.duration, 30.0)
     breaker_failures: int = parsed_field(values.count, 5)
-    breaker_cooldown: float = _positive_duration(15.0)
+    breaker_cooldown: float = positive_duration(15.0)
     hedge_after: float | None = parsed_field(values.optional_duration, None)
     on_cut: Literal["error", "resume"] = "error"
     on_disconnect: float | None = parsed_field(values.disconnect, None)
@@ -134,9 +138,9 @@ class ChatTable:
 
     bind: Address | None = parsed_field(values.optional_address, None)
     ollama_url: str = parsed_field(values.optional_url, "http://127.0.0.1:11434")
-    timeout: float = _positive_duration(180.0)
-    first_token_timeout: float = _positive_duration(60.0)
-    idle_timeout: float = _positive_duration(60.0)
+    timeout: float = positive_duration(180.0)
+    first_token_timeout: float = positive_duration(60.0)
+    idle_timeout: float = positive_duration(60.0)
     max_connections: int = parsed_field(values.positive_count, 64)
     max_waiting: int = parsed_field(values.count, 1024)
     proxy_from_env: bool = False
@@ -193,4 +197,14 @@ class Config:
     server: ServerTable = ServerTable()
     auth: AuthTable = AuthTable()
     observe: ObserveTable = ObserveTable()
+    lake: LakeTable = LakeTable()
+    storaged: StoragedTable = StoragedTable()
+    catalogd: CatalogdTable = CatalogdTable()
+    ingestd: IngestdTable = IngestdTable()
+    queryd: QuerydTable = QuerydTable()
+    vectord: VectordTable = VectordTable()
+    embedd: EmbeddTable = EmbeddTable()
+    pathwayd: PathwaydTable = PathwaydTable()
+    matrixd: MatrixdTable = MatrixdTable()
+    observerd: ObserverdTable = ObserverdTable()
     models: Mapping[str, tuple[str, ...]] = field(default_factory=dict, metadata={"reader": values.tiers})

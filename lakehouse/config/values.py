@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from lakehouse.config.files import expand_home
 from lakehouse.config.urls import MAX_SOCKET_PATH, UNIX_SCHEME, BaseURL, redact, separate_credentials, socket_path
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)?")
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
@@ -96,6 +96,37 @@ def size(value: object) -> int:
         if count > 0:
             return count
     raise ValueError(f'must be a number of bytes above zero or a size such as "8MB" (got {quoted(value)})')
+
+
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+
+
+def memory(value: object) -> str:
+    """A size as text, or a share of the machine's memory such as ``"50%"``: from 1 to 100 %."""
+    if isinstance(value, str) and (match := _SHARE.fullmatch(value.strip())) and 1 <= float(match[1]) <= 100:
+        return f"{float(match[1]):g}%"
+    try:
+        return str(size(value))
+    except ValueError:
+        raise ValueError(
+            f'must be a size such as "2GB", or a share of the memory from "1%" to "100%" (got {quoted(value)})'
+        ) from None
+
+
+def below_path(value: object) -> str:
+    """An empty string: the data lie below `[lake] path`."""
+    if value != "":
+        raise ValueError(f'must be empty: this version keeps the data below "lake.path" (got {_redacted(value)})')
+    return ""
+
+
+def _redacted(value: object) -> str:
+    return quoted(redact(value) if isinstance(value, str) else value)
+
+
+def ignored(_value: object) -> str:
+    """Any value, which has no meaning here."""
+    return ""
 
 
 def count(value: object) -> int:

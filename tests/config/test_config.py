@@ -110,15 +110,86 @@ def test_all_problems_are_reported_together() -> None:
     ]
 
 
-def test_tables_of_the_other_daemons_are_ignored_with_one_warning() -> None:
-    loaded = parse_config({"storaged": {"anything": 1}, "queryd": {}, "models": {"fast": "m"}})
+def test_foreign_tables_are_ignored_with_one_warning() -> None:
+    loaded = parse_config({"validatord": {"anything": 1}, "s3": {}, "models": {"fast": "m"}})
     assert loaded.config.models == {"fast": ("m",)}
-    assert loaded.warnings == ("tables that are not ours are ignored: queryd, storaged",)
+    assert loaded.warnings == ("tables that are not ours are ignored: s3, validatord",)
+
+
+FORMER_DAEMONS = """
+[storaged]
+bind = ":3211"
+[catalogd]
+bind = ":3212"
+storaged_url = "http://127.0.0.1:3211"
+[ingestd]
+storaged_url = "http://127.0.0.1:3211"
+catalogd_url = "http://127.0.0.1:3212"
+max_ingest_bytes = 268435456
+[queryd]
+catalogd_url = "http://127.0.0.1:3212"
+refresh_every = "30s"
+[vectord]
+storaged_url = "http://127.0.0.1:3211"
+[embedd]
+provider_url = "http://127.0.0.1:11434"
+default_model = "nomic-embed-text"
+cache_size = 10000
+[pathwayd]
+persist_path = ""
+[matrixd]
+embedd_url = "http://127.0.0.1:3216"
+vectord_url = "http://127.0.0.1:3215"
+[observerd]
+persist_path = "/var/lib/lakehouse/observer/ops.jsonl"
+"""
+
+
+def test_the_tables_of_the_former_daemons_are_read_and_what_has_no_effect_is_said_once() -> None:
+    config, warnings = parse_config(tomllib.loads(FORMER_DAEMONS))
+    assert (config.storaged.bind, config.ingestd.max_ingest_bytes) == (values.Address("0.0.0.0", 3211), 256 * 2**20)
+    assert config.embedd.default_model == "nomic-embed-text"
+    assert warnings == (
+        "keys of the former daemons have no effect here: catalogd.storaged_url, ingestd.storaged_url, ingestd.catalogd_url, queryd.catalogd_url, queryd.refresh_every, vectord.storaged_url, matrixd.embedd_url, matrixd.vectord_url, observerd.persist_path",
+    )
+    assert problems("[queryd]\nrefresh = 1") == ["queryd.refresh is not a known key (did you mean refresh_every?)"]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("50%", "50%"), (" 12.5 % ", "12.5%"), ("100%", "100%"), ("2GB", "2000000000"), (10**9, "1000000000")],
+)
+def test_memory_is_a_share_or_a_size(written: object, read: str) -> None:
+    assert values.memory(written) == read == values.memory(read)
+
+
+@pytest.mark.parametrize("written", ["0%", "101%", "half", "", 0, True, -5, "-1%", None])
+def test_anything_else_is_no_memory(written: object) -> None:
+    with pytest.raises(ValueError, match="must be a size such as"):
+        values.memory(written)
+
+
+def test_a_warehouse_elsewhere_is_refused_without_its_password() -> None:
+    [problem] = problems('[lake]\nwarehouse = "s3://key:secret@bucket/prefix"')
+    assert (
+        problem
+        == 'lake.warehouse must be empty: this version keeps the data below "lake.path" (got "s3://***@bucket/prefix")'
+    )
 
 
 @pytest.mark.parametrize(
     ("written", "seconds"),
-    [("500ms", 0.5), ("30s", 30.0), ("2m", 120.0), ("1h", 3600.0), (5, 5.0), (0.25, 0.25), ("1.5s", 1.5), (0, 0.0)],
+    [
+        ("500ms", 0.5),
+        ("30s", 30.0),
+        ("2m", 120.0),
+        ("1h", 3600.0),
+        ("7d", 604800.0),
+        (5, 5.0),
+        (0.25, 0.25),
+        ("1.5s", 1.5),
+        (0, 0.0),
+    ],
 )
 def test_durations(written: object, seconds: float) -> None:
     assert values.duration(written) == seconds

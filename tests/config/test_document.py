@@ -41,6 +41,17 @@ drain_timeout = 0
 [observe]
 log = "json"
 trace_ratio = 0.25
+[lake]
+path = "/srv/a lake"
+start = "eager"
+memory = "25%"
+engines = 3
+retention = "1d"
+[storaged]
+bind = ":0"
+max_put = 5
+[queryd]
+refresh_every = "30s"
 [models]
 fast = ["a", "b"]
 slow = "c"

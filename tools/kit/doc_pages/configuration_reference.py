@@ -38,6 +38,9 @@ READERS: Mapping[str, tuple[str, str]] = {
     "header": ("value of an HTTP header", ""),
     "networks": ("list of networks (CIDR)", ""),
     "origins": ("list of web origins", ""),
+    "memory": ('size, or a share such as `"50%"`', "bytes"),
+    "below_path": ('`""`', ""),
+    "ignored": ("any", ""),
 }
 """What each function of `lakehouse.config.values` reads, and the unit of a bare number."""
 
@@ -49,6 +52,10 @@ UNITS: Mapping[str, str] = {
     "chatd.local.context": "tokens",
     "chatd.policy.retries": "attempts",
     "chatd.policy.breaker_failures": "failures",
+    "lake.engines": "processes",
+    "lake.max_rows": "rows",
+    "storaged.max_puts": "requests",
+    "embedd.cache_size": "texts",
 }
 """Units of whole numbers."""
 
@@ -61,7 +68,7 @@ The file is TOML in UTF-8. It is the first that exists of `-c FILE`, `$LAKEHOUSE
 `/etc/lakehouse/lakehouse.toml`; without one the defaults apply. `lakehouse check` validates it and shows what would
 run; all problems are reported together, each with its key.
 
-* A *duration* is a number of seconds or a string such as `"500ms"`, `"30s"`, `"2m"`, `"1h"`.
+* A *duration* is a number of seconds or a string such as `"500ms"`, `"30s"`, `"2m"`, `"1h"`, `"7d"`.
 * A *size* is a number of bytes or a string such as `"8MB"` (8,000,000) or `"8MiB"` (8,388,608).
 * A *path* may begin with `~` or `~user`.
 * A *URL* needs `http://` or `https://` and a host. A user and a password in it are sent to that host as Basic

@@ -1,0 +1,1 @@
+"""The services process: composition of the embedded services, socket activation, restarts, drain."""

@@ -21,7 +21,7 @@ import trio
 
 from tools.kit.gateway_services import Service, ServiceRequest, answer_ok
 from tools.kit.proxy_tables import PATHS, REQUESTS, RESPONSES, Case, Pairs
-from tools.proxy_differences_text import ABOUT_WHO_ASKS, HEAD, NO_TYPE, WHY
+from tools.proxy_differences_text import FORWARDED_FIELDS, HEAD, NO_TYPE, WHY
 from tools.reverse_proxies import Proxy, in_front_of_one_service
 
 PAGE = Path(__file__).parent.parent / "docs" / "proxy-differences.md"
@@ -63,7 +63,7 @@ async def requests(service: Service, found: list[Proxy]) -> list[Row]:
     """The headers that the service sees, without those that a proxy adds to every request."""
     added: dict[str, set[tuple[bytes, bytes]]] = {}
     rows = []
-    for case in (Case("no headers at all", "", ""), *ABOUT_WHO_ASKS, *REQUESTS):
+    for case in (Case("no headers at all", "", ""), *FORWARDED_FIELDS, *REQUESTS):
         cells = []
         for proxy in found:
             service.requests.clear()
@@ -145,7 +145,7 @@ class Section(NamedTuple):
         lines = [
             f"## {self.title}",
             "",
-            f"{len(self.rows)} cases, {alike} of which come out the same in all three.",
+            f"{len(self.rows)} cases, {alike} of them with the same result in all three.",
             "",
             f"| given | {' | '.join(names)} | why |",
             f"|{'---|' * (len(names) + 2)}",

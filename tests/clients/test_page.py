@@ -205,10 +205,10 @@ async def test_everything_is_reached_by_keyboard_and_has_a_name(service: PageSer
     await tab.look(at(service.url), width=1200)
     await tab.until("document.querySelectorAll('#upstreams li').length === 9")
     reached = []
-    for _ in range(6):
+    for _ in range(7):
         await tab.press("Tab")
         reached.append(await tab.run("document.activeElement.id || document.activeElement.className"))
-    assert reached == ["skip", "model", "prompt", "send", "copy", "curl"]
+    assert reached == ["skip", "tab-service", "model", "prompt", "send", "copy", "curl"]
     tree = (await tab.call("Accessibility.getFullAXTree"))["nodes"]
     named = [
         (node["role"]["value"], node.get("name", {}).get("value", ""))

@@ -25,6 +25,7 @@ from lakehouse.runtime.console.endpoints import PATHS, ObservabilityEndpoints, S
 from lakehouse.server.server import BoundApp, serve_listeners
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry
+from tools.kit.scripted_lake import ScriptedLake
 from tools.kit.telemetry_fixtures import CapturedLog, FakeUsage, Pool
 
 GATEWAY = {
@@ -87,6 +88,7 @@ class PageService:
         self.pools = {name: Pool(name) for name in (*GATEWAY.values(), *PROVIDERS)}
         self.circuits: dict[str, int] = {}
         self.model = Model()
+        self.lake = ScriptedLake()
         sources = GaugeSources(
             active_requests=self.active_requests, pools=self.pools.values, circuits=lambda: self.circuits
         )
@@ -106,6 +108,8 @@ class PageService:
             await self._views(scope, receive, send)
         elif path == "/v1/chat":
             await self.model(receive, send)
+        elif path.startswith(("/v1/catalog/", "/v1/ingest", "/v1/sql")):
+            await self.lake(scope, receive, send)
         elif path == "/v1/chat/providers":
             rows = [
                 {"name": name, "available": not self.circuits.get(name), "default": name == "ollama"}

@@ -1,4 +1,7 @@
-"""The two HTML documents of the console, and the headers that let a browser run them and nothing else."""
+"""The two HTML documents of the console, and the headers that let a browser run them and nothing else.
+
+`page.html` has comments of the form `include lake.js`: each is replaced by that file, so that the page is one document.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from base64 import b64encode
 from functools import cached_property
 from hashlib import sha256
 from importlib.resources import files
-from re import DOTALL, findall
+from re import DOTALL, findall, sub
 
 from lakehouse.asgi.responses import Response
 
@@ -14,6 +17,9 @@ NO_STORE = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosni
 """Headers of every response of the console: it must not be stored, and its type must not be guessed."""
 
 _HTML = b"text/html; charset=utf-8"
+
+_INCLUDE = rb"(?:<!--|/\*|//) include ([a-z_]+\.[a-z]+)(?: -->| \*/|(?=\n))"
+"""A comment of HTML, of CSS or of JavaScript."""
 
 
 class StaticPages:
@@ -36,7 +42,7 @@ class StaticPages:
 
     @cached_property
     def _page(self) -> bytes:
-        return _read("page.html")
+        return sub(_INCLUDE, lambda comment: _read(comment[1].decode()), _read("page.html"))
 
 
 def _csp_headers(*documents: bytes) -> list[tuple[bytes, bytes]]:

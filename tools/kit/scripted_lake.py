@@ -1,0 +1,79 @@
+"""The routes of the lake with scripted answers: for tests of what a page and a command show of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import trio
+
+from lakehouse.asgi.body import read_body
+from lakehouse.asgi.responses import send_json
+from lakehouse.asgi.types import Receive, Scope, Send
+from lakehouse.core.errors import ErrBadRequest, ErrNotFound
+
+Document = dict[str, object]
+
+SALES: Document = {
+    "dataset_id": "0f1e", "name": "sales", "schema_fingerprint": "ab", "row_count": 1204, "bytes": 18_432,
+    "objects": [{"key": "datasets/sales/data/0.parquet", "size": 18_432, "rows": 1204}], "snapshot_id": "8123456789012345678",
+    "columns": [{"name": "day", "type": "DATE"}, {"name": "shop", "type": "VARCHAR"}, {"name": "revenue", "type": "DOUBLE"}],
+    "created_at": "2026-11-01T08:00:00Z", "updated_at": "2026-11-02T09:30:00Z",
+}  # fmt: skip
+
+BY_SHOP: Document = {
+    "columns": [{"name": "shop", "type": "VARCHAR"}, {"name": "revenue", "type": "DOUBLE"}, {"name": "note", "type": "VARCHAR"}],
+    "rows": [["Berlin", 1820.5, None], ["Chicago", 240.25, "<b>two</b>"], ["Lagos", 990, ""]],
+    "row_count": 3, "truncated": False, "elapsed_ms": 3.4, "scanned": {"rows": 1204, "bytes": 18_432},
+}  # fmt: skip
+
+
+class ScriptedLake:
+    """Answers `/v1/catalog`, `/v1/ingest` and `/v1/sql`; while `go` is not set, uploads and queries wait for it.
+
+    `received` has the body of each upload and query; `cancelled` is set when one of them ended before its answer.
+    """
+
+    def __init__(self) -> None:
+        self.manifests: list[Document] = [SALES]
+        self.answer: Document = BY_SHOP
+        self.warnings: list[Document] = []
+        self.error: ErrBadRequest | None = None
+        self.received: list[bytes] = []
+        self.queries: list[Mapping[str, str]] = []
+        self.go = trio.Event()
+        self.go.set()
+        self.waiting = trio.Event()
+        self.cancelled = trio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix("/v1")
+        if path == "/catalog/list":
+            await send_json(send, 200, {"manifests": self.manifests, "count": len(self.manifests)})
+        elif path.startswith("/catalog/manifest/"):
+            found = [one for one in self.manifests if one["name"] == path.removeprefix("/catalog/manifest/")]
+            if not found:
+                raise ErrNotFound("there is no such table")
+            await send_json(send, 200, found[0])
+        else:
+            await self._work(path, scope["query_string"].decode(), await read_body(receive, 10_000_000), send)
+
+    async def _work(self, path: str, query: str, body: bytes, send: Send) -> None:
+        self.received.append(body)
+        self.queries.append(dict(part.split("=", 1) for part in query.split("&") if part))
+        self.waiting.set()
+        try:
+            await self.go.wait()
+        except trio.Cancelled:
+            self.cancelled.set()
+            raise
+        if self.error is not None:
+            raise self.error
+        if path == "/ingest":
+            name = self.queries[-1]["name"]
+            self.manifests = [*self.manifests, SALES | {"name": name}]
+            added: Document = {"rows_added": 1204, "existing": False, "bytes_in": 50_000, "bytes_stored": 18_432}
+            await send_json(send, 201, SALES | {"name": name, "key": "k", "warnings": self.warnings} | added)
+        else:
+            json.loads(body)
+            await send_json(send, 200, self.answer)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import msgspec
-import trio
 
 from lakehouse.chat import open_dispatcher
 from lakehouse.chat.dispatch.dispatcher import Dispatcher
@@ -19,6 +18,7 @@ from lakehouse.chat.model.request import Message, Request
 from lakehouse.chat.providers.model_router import ModelRouter
 from lakehouse.cli.configuration import load_configuration, with_model
 from lakehouse.cli.input import InputError, read_prompt, replace_undecodable
+from lakehouse.cli.interrupt import run_interruptible
 from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.cli.style import DIM, PLAIN, escape_control_chars
 from lakehouse.config import Config
@@ -26,8 +26,6 @@ from lakehouse.core.errors import LakehouseError
 from lakehouse.core.groups import unwrap_single
 from lakehouse.local_model import LocalModelError
 from lakehouse.runtime.dependency_status import find_embedded_model
-
-INTERRUPTED = 128 + signal.SIGINT
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,27 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not prompt.strip():
         write_diagnostic("lakehouse chat: there is no prompt: put it behind the command, or into standard input")
         return 2
-    return trio.run(_chat, config, arguments, prompt)
+    return run_interruptible(partial(_send_request, config, arguments, prompt))
 
 
 def _read_prompt(words: list[str]) -> str:
     return read_prompt() if words in ([], ["-"]) else replace_undecodable(" ".join(words))
-
-
-async def _chat(config: Config, arguments: argparse.Namespace, prompt: str) -> int:
-    """Run the call; Ctrl-C cancels it, and everything that it has started upstream."""
-    status = INTERRUPTED
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-
-            async def interrupt() -> None:
-                async for _ in signals:
-                    nursery.cancel_scope.cancel(reason="interrupted")
-
-            nursery.start_soon(interrupt)
-            status = await _send_request(config, arguments, prompt)
-            nursery.cancel_scope.cancel(reason="answered")
-    return status
 
 
 async def _send_request(config: Config, arguments: argparse.Namespace, prompt: str) -> int:

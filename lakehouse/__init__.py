@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from lakehouse.core.errors import ErrBadRequest as ErrBadRequest
     from lakehouse.core.errors import ErrConflict as ErrConflict
     from lakehouse.core.errors import ErrForbidden as ErrForbidden
+    from lakehouse.core.errors import ErrInsufficientStorage as ErrInsufficientStorage
     from lakehouse.core.errors import ErrMethodNotAllowed as ErrMethodNotAllowed
     from lakehouse.core.errors import ErrNotFound as ErrNotFound
     from lakehouse.core.errors import ErrNotImplemented as ErrNotImplemented
@@ -133,8 +134,8 @@ _EXPORTS = {
         "StoragedTable VectordTable load_config parse_config"
     ),
     "lakehouse.core.errors": (
-        "Attempt ErrBadRequest ErrConflict ErrForbidden ErrMethodNotAllowed ErrNotFound ErrNotImplemented "
-        "ErrPreconditionFailed ErrProviderNotFound ErrRangeNotSatisfiable ErrRateLimited ErrTimeout "
+        "Attempt ErrBadRequest ErrConflict ErrForbidden ErrInsufficientStorage ErrMethodNotAllowed ErrNotFound "
+        "ErrNotImplemented ErrPreconditionFailed ErrProviderNotFound ErrRangeNotSatisfiable ErrRateLimited ErrTimeout "
         "ErrTooLarge ErrUnauthorized ErrUnavailable ErrUnprocessable ErrUnreached ErrUnsupportedMediaType "
         "ErrUpstream LakehouseError"
     ),

@@ -17,13 +17,15 @@
     ├── ErrNotImplemented        501   the request is valid, and this service does not implement it
     ├── ErrUpstream              502   any other failure of an upstream, its 401 and its unpaid bill included
     ├── ErrUnavailable           503   draining, every circuit open, a queue full, or no embedded model
-    └── ErrTimeout               504   a deadline of this service or of the upstream has passed
+    ├── ErrTimeout               504   a deadline of this service or of the upstream has passed
+    └── ErrInsufficientStorage   507   the disk is full, or a quota on it is used up
 
 What a provider's failure means is a class of `failure_classes`; `provider_failures` maps it to one of these.
 """
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
@@ -258,3 +260,15 @@ class ErrTimeout(LakehouseError):
 
     code = "ErrTimeout"
     status = 504
+
+
+class ErrInsufficientStorage(LakehouseError):
+    """The disk is full, or a quota on it is used up; see `is_disk_full`."""
+
+    code = "ErrInsufficientStorage"
+    status = 507
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether a write failed for want of space: a full disk, a quota, or a limit on the size of files."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -46,6 +46,7 @@ STATUSES = {
     "ErrUpstream": 502,
     "ErrUnavailable": 503,
     "ErrTimeout": 504,
+    "ErrInsufficientStorage": 507,
 }
 
 

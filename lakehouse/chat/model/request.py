@@ -154,6 +154,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def _drop_empty(self) -> None:
         """Treat empty values, and empty strings among the `stop` sequences, as left out: providers refuse empty
         lists."""
+        if self.stop is None and self.tools is None and self.user is None and self.think is None and not self.options:
+            return
         if self.stop == "" or (isinstance(self.stop, tuple) and not all(self.stop)):
             msgspec.structs.force_setattr(self, "stop", tuple(filter(None, self.stop)))
         for name in ("stop", "tools", "user", "think", "options"):

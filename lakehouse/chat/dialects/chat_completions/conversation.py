@@ -26,7 +26,7 @@ def encode_messages(
     """Return the messages, with the plan's instruction. Plain messages are returned as they are: msgspec encodes a
     `Message` of a role and a text exactly so."""
     messages = add_instruction(request.messages, plan)
-    if all(map(_is_plain, messages)):
+    if all(map(is_plain, messages)):
         return messages
     ids = ToolCallIdMap()
     for position, message in enumerate(request.messages):
@@ -34,7 +34,7 @@ def encode_messages(
     return [_encode_message(message, ids, quirks) for message in messages]
 
 
-def _is_plain(message: Message) -> bool:
+def is_plain(message: Message) -> bool:
     """Return whether a message is a role and a text only."""
     return (
         type(message) is Message

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lakehouse.chat.dialects.chat_completions.conversation import encode_messages, is_replayable
+from lakehouse.chat.dialects.chat_completions.request_fast_path import encode_text_only
 from lakehouse.chat.dialects.encoding.body import encode_body, get_checked_options, get_extra_fields
 from lakehouse.chat.dialects.encoding.extra_fields import record_unsent_fields, record_unsent_reasoning
 from lakehouse.chat.dialects.encoding.thinking import get_think_field, resolve_level
@@ -27,6 +28,13 @@ NEAREST_LEVELS: Mapping[CompletionsThinking, Mapping[str, str]] = {
 
 def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, changes: RequestChanges) -> bytes:
     """Return the body of a request, see `base.EncodeFunction`."""
+    if (body := encode_text_only(request, model=model, stream=stream, quirks=quirks)) is not None:
+        return body
+    return encode_full(request, model=model, stream=stream, quirks=quirks, changes=changes)
+
+
+def encode_full(request: Request, *, model: str, stream: bool, quirks: Quirks, changes: RequestChanges) -> bytes:
+    """`encode` for any request."""
     record_unsent_fields(request, quirks, changes)
     record_unsent_reasoning(
         request,

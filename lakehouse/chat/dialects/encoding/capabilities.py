@@ -40,9 +40,12 @@ def fit_to_capabilities(
 
     Raises `ErrBadRequest` naming unsupported content that cannot be left out.
     """
+    plain = all(map(_is_plain, request.messages))
+    if plain and request.tools is None:
+        return request
     fitter = _Fitter(capabilities if quirks.capabilities is None else quirks.capabilities, quirks.provider, changes)
     replaced: dict[str, Any] = {}
-    if not all(map(_is_plain, request.messages)):
+    if not plain:
         replaced["messages"] = tuple([fitter.fit_message(*numbered) for numbered in enumerate(request.messages)])
     if any(_has_cache_control(tool) for tool in request.tools or ()):
         replaced["tools"] = tuple(map(fitter.fit_tool, request.tools or ()))

@@ -145,6 +145,8 @@ def record_unsent_reasoning(
     """Record reasoning of earlier answers that is not sent back. `plain`: its text is sent. `is_sent`: whether an
     entry of `reasoning_details` is; the text repeats those entries."""
     for message in request.messages:
+        if not message.reasoning and not message.reasoning_details:
+            continue
         sent = [is_sent(entry) for entry in message.reasoning_details]
         if message.reasoning and not plain and not any(sent):
             changes.leave_out("messages.reasoning")

@@ -156,17 +156,18 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
         """Record what the request is doing now."""
         self.phase = phase
 
-    def assign_upstream(self, upstream: str) -> None:
-        """Record which upstream the request is sent to."""
+    def begin_upstream_phase(self, upstream: str, phase: Phase) -> None:
+        """Record what the request is doing now, and the upstream that it is sent to."""
         self.upstream = upstream
+        self.phase = phase
 
     def assign_provider(self, provider: str, model: str) -> None:
         """Record which provider and model a chat is sent to."""
         self.upstream = self.provider = provider
         self.model = model
 
-    def assign_tier(self, tier: str | None) -> None:
-        """Record the name of `[models]` that a chat requested, None for any other model."""
+    def assign_tier(self, tier: str) -> None:
+        """Record the name of `[models]` that a chat requested."""
         self.tier = tier
 
     def record_attempt(self, upstream: str, model: str, *, now: float, why: AttemptReason = "first") -> AttemptRecord:
@@ -201,8 +202,10 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
         """Record the tokens and dollars counted so far."""
         self.usage = usage
 
-    def record_finish(self, finish_reason: str | None, usage: Usage | None) -> None:
-        """Record how the model ended its answer, and what it cost."""
+    def record_answer(self, provider: str, model: str, finish_reason: str | None, usage: Usage | None) -> None:
+        """Record which provider and model answered, how the answer ended, and what it cost."""
+        self.upstream = self.provider = provider
+        self.model = model
         self.finish_reason = finish_reason
         self.usage = usage
 

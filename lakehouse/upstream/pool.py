@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from math import inf
 
 import trio
@@ -12,6 +13,7 @@ import trio
 from lakehouse.config.urls import BaseURL
 from lakehouse.core.errors import ErrUnavailable
 from lakehouse.net.fairness import OPERATIONS
+from lakehouse.net.http1.fields import encode_fields
 from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.address import parse_base_url
 from lakehouse.upstream.connections.connection import UpstreamConnection
@@ -25,6 +27,9 @@ from lakehouse.upstream.http1.response import StaleConnection, UpstreamResponse
 from lakehouse.upstream.http1.response_parser import ResponseParser
 from lakehouse.upstream.http1.upload import Upload, run_upload
 from lakehouse.upstream.limiter import Limiter
+
+MAX_CONSTANT_FIELDS = 64
+"""Header tuples that an upstream keeps encoded: a provider has one for each of its endpoints."""
 
 
 class Upstream:
@@ -71,6 +76,7 @@ class Upstream:
             proxy=proxy,
         )
         self._authorization = base_url.authorization.encode() if isinstance(base_url, BaseURL) else b""
+        self._encode_constant_fields = lru_cache(MAX_CONSTANT_FIELDS)(encode_fields)
         self._limiter = Limiter(name, max_connections, max_waiting)
         self._connector = Connector(self.endpoint, ssl_context, reactor, bytes_per_turn=bytes_per_turn)
         self._idle = IdleConnections(keepalive_expiry)
@@ -109,7 +115,7 @@ class Upstream:
         `ErrBadRequest` (a header or target that HTTP does not allow), and what the body raises. Any exception, a
         cancellation included, leaves no connection open, no slot taken and no entry in the queue.
         """
-        encoded = encode_request(request, self.host, self._authorization)
+        encoded = encode_request(request, self.host, self._authorization, self._encode_constant_fields)
         new_connection = False
         while True:
             response = await self._start(encoded, new_connection=new_connection)
@@ -164,11 +170,9 @@ class Upstream:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._closed:
             raise ErrUnavailable(f"{self.name} is closed: the service is stopping", provider=self.name)
-        if context is not None:
-            context.assign_upstream(self.name)
         if not self._limiter.acquire_nowait():
             if context is not None:
-                context.begin_phase("queued")
+                context.begin_upstream_phase(self.name, "queued")
             await self._limiter.acquire()
         try:
             started = None if new_connection else self._write_to_idle(request)
@@ -180,7 +184,7 @@ class Upstream:
         if sent < len(request.wire) or request.body is not None:
             upload = Upload(connection, self.endpoint, memoryview(request.wire)[sent:], request.body)
         if context is not None:
-            context.begin_phase("waiting" if upload is None else "sending")
+            context.begin_upstream_phase(self.name, "waiting" if upload is None else "sending")
         parser = ResponseParser(head_only=request.head_only, may_upgrade=request.may_upgrade)
         return UpstreamResponse(connection, parser, self.endpoint, self._release, upload, now)
 

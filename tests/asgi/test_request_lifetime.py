@@ -149,8 +149,7 @@ async def test_a_deadline_that_is_none_is_a_400(host: Host, value: str) -> None:
 async def test_a_deadline_before_the_head_is_a_504_in_time(host: Host) -> None:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         context = request_scope.get(scope).context
-        context.begin_phase("waiting")
-        context.assign_upstream("queryd")
+        context.begin_upstream_phase("queryd", "waiting")
         await send({"type": "http.response.start", "status": 200, "headers": []})  # held until there is a body
         await trio.sleep_forever()
 

@@ -134,7 +134,8 @@ class Dispatcher:
         request_started = None if context is None else context.started
         if context is None:
             context = RequestContext(id="", method="", path="", started=trio.current_time())
-        context.assign_tier(request.model if request.model in self._router.tiers else None)
+        if request.model in self._router.tiers:
+            context.assign_tier(request.model)
         if request.quorum:
             routes = self._routes(request.quorum.of)
         elif request.fallbacks:

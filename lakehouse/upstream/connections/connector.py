@@ -36,7 +36,7 @@ class Connector:
         """A new connection. Raises `ErrUpstream`, `ErrUnreached`, `ErrTimeout`; cancelled, it leaves nothing open."""
         endpoint = self._endpoint
         if context is not None:
-            context.begin_phase("connecting")
+            context.begin_upstream_phase(endpoint.name, "connecting")
         try:
             with trio.CancelScope(relative_deadline=endpoint.connect_timeout):
                 sock = await connect(endpoint, await self._tls())

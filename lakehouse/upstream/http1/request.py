@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -20,6 +20,10 @@ _EXPECTS_BODY = frozenset((b"POST", b"PUT", b"PATCH"))
 _TARGET = re.compile(rb"/[!-~\x80-\xff]*|\*")
 _IDEMPOTENCY_KEY = re.compile(rb"\nidempotency-key: *[^ \t\r\n]")
 """An `Idempotency-Key` with a value, in a head in lower case."""
+
+
+FieldEncoder = Callable[[tuple[tuple[bytes, bytes], ...]], bytes]
+"""`net.http1.fields.encode_fields`, or a cache in front of it."""
 
 
 class RequestBody(Protocol):
@@ -63,17 +67,24 @@ class EncodedRequest(msgspec.Struct):
     read the request and acted on it before it closed."""
 
 
-def encode_request(request: UpstreamRequest, host: bytes, authorization: bytes) -> EncodedRequest:
+def encode_request(
+    request: UpstreamRequest,
+    host: bytes,
+    authorization: bytes,
+    encode_constant_fields: FieldEncoder = encode_fields,
+) -> EncodedRequest:
     """Encode the request for an upstream whose `Host` is `host`.
 
-    `authorization`, unless empty, is sent if the request has no such header. Raises `ErrBadRequest` for a method,
-    target or header that HTTP does not allow.
+    `authorization`, unless empty, is sent if the request has no such header. `encode_constant_fields` encodes headers
+    in a tuple, which are the same in many requests, so that it may keep what it has encoded. Raises `ErrBadRequest` for
+    a method, target or header that HTTP does not allow.
     """
     method, headers, body = request.method, request.headers, request.body
     if authorization and not any(name.lower() == b"authorization" for name, _ in headers):
         headers = [*headers, (b"Authorization", authorization)]
     content, streamed = (body or b"", None) if body is None or isinstance(body, bytes) else (b"", body)
-    head = encode_head(method, request.target, host, headers, framing_of(method, content, streamed))
+    framing = framing_of(method, content, streamed)
+    head = encode_head(method, request.target, host, headers, framing, encode_constant_fields)
     lower = head.lower()
     return EncodedRequest(
         head + content,
@@ -94,7 +105,12 @@ def framing_of(method: bytes, content: bytes, streamed: RequestBody | None) -> R
 
 
 def encode_head(
-    method: bytes, target: bytes, host: bytes, headers: Sequence[tuple[bytes, bytes]], framing: RequestFraming
+    method: bytes,
+    target: bytes,
+    host: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+    framing: RequestFraming,
+    encode_constant_fields: FieldEncoder = encode_fields,
 ) -> bytes:
     """The head of a request, blank line included.
 
@@ -106,7 +122,7 @@ def encode_head(
     if not _TARGET.fullmatch(target):
         raise ErrBadRequest(f"the target {target[:200]!r} is not a path with an optional query")
     try:
-        fields = encode_fields(headers)
+        fields = encode_constant_fields(headers) if isinstance(headers, tuple) else encode_fields(headers)
     except InvalidFieldError as error:
         if error.part == "name":
             raise ErrBadRequest(f"the header name {error.name[:80]!r} is not one that HTTP allows") from None

@@ -19,7 +19,7 @@ from lakehouse.chat.dispatch.attempts.provider_stream import ProviderStream, tim
 from lakehouse.chat.dispatch.calls.attempt_log import ActiveAttempt
 from lakehouse.chat.dispatch.calls.call import ChatCall
 from lakehouse.chat.dispatch.calls.call_time import IdleTimer
-from lakehouse.chat.dispatch.transport.interface import ProviderResponse
+from lakehouse.chat.dispatch.transport.interface import Headers, ProviderResponse
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.providers.registry import ModelRoute
 
@@ -54,7 +54,7 @@ async def request_complete(call: ChatCall, route: ModelRoute, attempt: ActiveAtt
         else:
             body = await _receive_in_time(call, route, attempt, codec)
         reply = codec.decode(body)
-    call.record_usage(reply.usage)
+    call.context.record_usage(reply.usage)
     return CompleteResult(route, reply)
 
 
@@ -111,16 +111,17 @@ def _encode(call: ChatCall, route: ModelRoute, attempt: ActiveAttempt, *, stream
         attempt.json_mode = mode = call.resources.json_modes.current_mode(route.target, quirks.json_mode)
         quirks = quirks if mode == quirks.json_mode else replace(quirks, json_mode=mode)
     codec = CallCodec(route.endpoint.dialect, request, model=route.model, stream=stream, quirks=quirks)
-    call.context.record_request_changes(left_out=codec.changes.left_out, adjusted=codec.changes.adjusted)
+    if codec.changes.left_out or codec.changes.adjusted:
+        call.context.record_request_changes(left_out=codec.changes.left_out, adjusted=codec.changes.adjusted)
     return codec
 
 
 async def _send(call: ChatCall, route: ModelRoute, attempt: ActiveAttempt, codec: CallCodec) -> ProviderResponse:
     """Send the request and wait for the response's head. Raises the classified failure of an error response."""
     provider, endpoint, context = route.provider, route.endpoint, call.context
-    headers = (*endpoint.headers, *provider.request_headers(call.request))
+    headers: Headers = (*endpoint.headers, *provider.request_headers(call.request))
     if context.trace is not None and (traceparent := context.traceparent(attempt.record)):
-        headers = (*headers, (b"traceparent", traceparent))
+        headers = [*headers, (b"traceparent", traceparent)]
     transport = call.resources.transports[provider.name]
     response = await transport.request(b"POST", endpoint.target, headers, codec.body, context=context)
     status = attempt.record.status = response.status

@@ -161,7 +161,7 @@ class ProviderStream:
             return
         self.closed = True
         if not self.ended:
-            self._call.record_usage(self._parser.usage)
+            self._call.context.record_usage(self._parser.usage)
         self._attempt.abandon()
         await self._response.aclose()
 
@@ -179,5 +179,5 @@ class ProviderStream:
         self._reply = self._parser.end()
         self.ended = True
         self._attempt.succeed()
-        self._call.record_usage(self._reply.usage)
+        self._call.context.record_usage(self._reply.usage)
         return deltas

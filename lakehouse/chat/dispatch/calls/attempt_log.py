@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from enum import StrEnum
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import trio
 
@@ -50,21 +50,29 @@ class AttemptState(StrEnum):
     @property
     def running(self) -> bool:
         """Whether the attempt has not ended."""
-        return self is AttemptState.WAITING or self is AttemptState.RECEIVING
+        return self is WAITING or self is RECEIVING
 
 
-_ENDS = frozenset({AttemptState.ANSWERED, AttemptState.FAILED, AttemptState.ABANDONED})
+# Looking a member up in its class costs five times as much as these.
+WAITING: Final = AttemptState.WAITING
+RECEIVING: Final = AttemptState.RECEIVING
+ANSWERED: Final = AttemptState.ANSWERED
+FAILED: Final = AttemptState.FAILED
+ABANDONED: Final = AttemptState.ABANDONED
+UNSENT: Final = AttemptState.UNSENT
+
+_ENDS = frozenset({ANSWERED, FAILED, ABANDONED})
 ATTEMPT_TRANSITIONS = {
-    AttemptState.WAITING: _ENDS | {AttemptState.RECEIVING},
-    AttemptState.RECEIVING: _ENDS,
-    AttemptState.ANSWERED: frozenset[AttemptState](),
-    AttemptState.FAILED: frozenset({AttemptState.UNSENT}),
-    AttemptState.ABANDONED: frozenset[AttemptState](),
-    AttemptState.UNSENT: frozenset[AttemptState](),
+    WAITING: _ENDS | {RECEIVING},
+    RECEIVING: _ENDS,
+    ANSWERED: frozenset[AttemptState](),
+    FAILED: frozenset({UNSENT}),
+    ABANDONED: frozenset[AttemptState](),
+    UNSENT: frozenset[AttemptState](),
 }
 """The states that may follow each state. Any other change is ignored, so that an attempt ends once."""
 
-_LISTED_LAST = {AttemptState.ANSWERED: 1, AttemptState.WAITING: 2, AttemptState.RECEIVING: 2}
+_LISTED_LAST = {ANSWERED: 1, WAITING: 2, RECEIVING: 2}
 
 
 class ActiveAttempt:
@@ -86,7 +94,7 @@ class ActiveAttempt:
     ) -> None:
         self.route = route
         self.record = record
-        self.state = AttemptState.WAITING
+        self.state = WAITING
         self.json_mode: JsonMode | None = None
         self._context = context
         self._permit = permit
@@ -108,12 +116,12 @@ class ActiveAttempt:
     @property
     def has_data(self) -> bool:
         """Whether some of the answer has arrived. For a running attempt."""
-        return self.state is not AttemptState.WAITING
+        return self.state is not WAITING
 
     def mark_progress(self) -> None:
         """Some of the answer has arrived."""
-        if self.state is AttemptState.WAITING:
-            self.state = AttemptState.RECEIVING
+        if self.state is WAITING:
+            self.state = RECEIVING
 
     def mark_first_piece(self) -> None:
         """The first piece of the answer has arrived."""
@@ -127,12 +135,12 @@ class ActiveAttempt:
 
     def succeed(self) -> None:
         """The answer is complete."""
-        if self._end(AttemptState.ANSWERED):
+        if self._end(ANSWERED):
             self._permit.succeeded()
 
     def fail(self, error: LakehouseError) -> None:
         """The attempt failed with `error`, whose provider is filled in."""
-        if not self._end(AttemptState.FAILED):
+        if not self._end(FAILED):
             return
         error.provider = error.provider or self.route.provider.name
         record = self.record
@@ -155,7 +163,7 @@ class ActiveAttempt:
     def abandon(self) -> None:
         """The attempt was cancelled. A route that had been silent for the whole timeout has failed all the same."""
         silent = not self.has_data
-        if not self._end(AttemptState.ABANDONED):
+        if not self._end(ABANDONED):
             return
         self.record.error = "cancelled"
         if silent and self._seconds >= self._timeout - ROUNDING:
@@ -165,25 +173,21 @@ class ActiveAttempt:
 
     def mark_unsent(self) -> None:
         """Nothing of a failed attempt's request was sent, so that the attempt is not listed."""
-        self._move(AttemptState.UNSENT)
+        if UNSENT in ATTEMPT_TRANSITIONS[self.state]:
+            self.state = UNSENT
 
     def entry(self) -> Attempt:
         """The attempt as answers and errors carry it."""
         record = self.record
         return record.to_error_entry(now=trio.current_time() if record.ended is None else None)
 
-    def _move(self, state: AttemptState) -> bool:
+    def _end(self, state: AttemptState) -> bool:
         if state not in ATTEMPT_TRANSITIONS[self.state]:
             return False
         self.state = state
-        return True
-
-    def _end(self, state: AttemptState) -> bool:
-        if not self._move(state):
-            return False
         record = self.record
         record.ended = ended = trio.current_time()
-        if state is not AttemptState.ABANDONED or self._ran_alone():
+        if state is not ABANDONED or self._ran_alone():
             self._context.add_upstream_time(ended - record.started)
         return True
 
@@ -229,15 +233,15 @@ class AttemptLog:
     def mark_timed_out(self) -> None:
         """Set the error of the abandoned attempts to `timeout`: the deadline of the call has passed."""
         for attempt in self._attempts:
-            if attempt.state is AttemptState.ABANDONED:
+            if attempt.state is ABANDONED:
                 attempt.record.error = "timeout"
 
     def entries(self) -> tuple[Attempt, ...]:
         """The attempts so far that were sent: failed and abandoned ones by their end, then the one that answered."""
         attempts = self._attempts
-        if len(attempts) == 1 and attempts[0].state is not AttemptState.UNSENT:
+        if len(attempts) == 1 and attempts[0].state is not UNSENT:
             return (attempts[0].entry(),)
-        sent = [attempt for attempt in attempts if attempt.state is not AttemptState.UNSENT]
+        sent = [attempt for attempt in attempts if attempt.state is not UNSENT]
         return tuple([attempt.entry() for attempt in sorted(sent, key=_place)])
 
 

@@ -15,7 +15,6 @@ from lakehouse.chat.dispatch.policies.json_mode_fallback import JsonModeFallback
 from lakehouse.chat.dispatch.transport.interface import ProviderTransport
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.request import Request
-from lakehouse.chat.model.usage import Usage
 from lakehouse.chat.providers.registry import ModelRoute
 from lakehouse.config import ChatTable
 from lakehouse.core.context import RequestContext
@@ -79,16 +78,12 @@ class ChatCall:
         tools = bool(self.request.tools)
         return mode is not None and json_modes.downgrade(attempt.route.target, mode, error, tools=tools)
 
-    def record_usage(self, usage: Usage) -> None:
-        """Record the tokens and dollars that are known so far in the request context."""
-        self.context.record_usage(usage)
-
     def record_answer(self, route: ModelRoute, reply: ProviderAnswer) -> None:
         """Record the complete answer in the request context, for telemetry."""
         context = self.context
-        context.assign_provider(route.provider.name, route.model)
-        context.record_finish(reply.finish_reason, reply.usage)
-        context.record_content(self.request.messages, reply)
+        context.record_answer(route.provider.name, route.model, reply.finish_reason, reply.usage)
+        if context.content is not None:
+            context.record_content(self.request.messages, reply)
 
     def finalize_error(self, error: LakehouseError) -> LakehouseError:
         """Add the attempts to the error that the caller gets, and record it in the request context."""

@@ -7,7 +7,7 @@ another program, use `find`; all others use `get`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Protocol
 
 from lakehouse.asgi.server_control import HttpServerControl
 from lakehouse.asgi.types import Scope
@@ -45,9 +45,11 @@ class RequestScope(Protocol):
 
 def get(scope: Scope) -> RequestScope:
     """The request of this scope. Raises `KeyError` outside of `RequestLifetimeMiddleware`."""
-    return cast("RequestScope", scope[REQUEST_KEY])
+    request: RequestScope = scope[REQUEST_KEY]
+    return request
 
 
 def find(scope: Scope) -> RequestScope | None:
     """The request of this scope, None outside of `RequestLifetimeMiddleware`."""
-    return cast("RequestScope | None", scope.get(REQUEST_KEY))
+    request: RequestScope | None = scope.get(REQUEST_KEY)
+    return request

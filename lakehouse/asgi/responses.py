@@ -28,13 +28,17 @@ class Response(NamedTuple):
     headers: Sequence[tuple[bytes, bytes]] = ()
     content_type: bytes = JSON
 
-    async def send_to(self, send: Send) -> None:
-        """Send the response in ASGI's two messages. A server leaves out the body of a response to HEAD."""
+    def make_headers(self) -> list[tuple[bytes, bytes]]:
+        """All headers, in a new list."""
         headers = [] if not self.content_type else [(b"content-type", self.content_type)]
         if self.status not in (204, 304):
             headers.append((b"content-length", b"%d" % len(self.body)))
         headers += self.headers
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        return headers
+
+    async def send_to(self, send: Send) -> None:
+        """Send the response in ASGI's two messages. A server leaves out the body of a response to HEAD."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.make_headers()})
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 

@@ -17,7 +17,7 @@ an application that relays the path relays it as it came.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from lakehouse.asgi import request_scope
@@ -71,7 +71,8 @@ class Mount:
 class Methods:
     """An ASGI application with another one for each method: `Methods(GET=listing, POST=creation)`.
 
-    Raises ErrMethodNotAllowed for any other method, and ErrNotFound for a WebSocket.
+    Raises ErrMethodNotAllowed for any other method, and ErrNotFound for a WebSocket, when it is called. What it returns
+    is the other application's awaitable: a coroutine around it would run at each wait of the request.
     """
 
     def __init__(self, **apps: App) -> None:
@@ -81,13 +82,13 @@ class Methods:
         self._apps.setdefault("OPTIONS", self._send_options)
         self.allowed = tuple(sorted(self._apps))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "websocket":
             raise make_not_found("websocket")
         app = self._apps.get(scope["method"])
         if app is None:
             raise make_method_not_allowed(self.allowed)
-        await app(scope, receive, send)
+        return app(scope, receive, send)
 
     async def _send_options(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await empty_response(204, [(b"allow", ", ".join(self.allowed).encode())]).send_to(send)
@@ -114,7 +115,7 @@ class Router:
     """The ASGI application made of routes and mounts. Records the name of the one that it found in the context.
 
     Raises ErrNotFound for a path that is in no table and for which `find_view` has no application, and ErrBadRequest
-    for a request target that is no path.
+    for a request target that is no path, when it is called. Returns the awaitable of the application, as `Methods`.
     """
 
     def __init__(self, routes: Iterable[Route | Mount], *, find_view: FindView | None = None) -> None:
@@ -144,13 +145,12 @@ class Router:
                     return mount
         return None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         path: bytes = scope["raw_path"]
         route = self.find(path)
         if route is not None and b"#" not in path:
             request_scope.get(scope).context.assign_route(route.name)
-            await route.app(scope, receive, send)
-            return
+            return route.app(scope, receive, send)
         if not path.startswith(b"/") or b"#" in path:
             raise ErrBadRequest(
                 "the request's target must be a path, such as /v1/sql, or a URL of this service: it is no forward proxy"
@@ -158,7 +158,7 @@ class Router:
         view = None if self._find_view is None else self._find_view(scope)
         if view is None:
             raise make_not_found(scope["type"])
-        await view(scope, receive, send)
+        return view(scope, receive, send)
 
 
 def _add(table: dict[bytes, Route | Mount] | dict[bytes, Mount], path: bytes, route: Mount | Route) -> None:

@@ -6,7 +6,6 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
-from typing import cast
 
 import trio
 
@@ -76,7 +75,7 @@ class RequestRunner(ABC):
 
     def __init__(self, scope: Scope, send: Send, context: RequestContext, render_error: ErrorRenderer) -> None:
         self.context = context
-        self.server = cast("HttpServerControl | None", scope.get(SERVER_KEY))
+        self.server: HttpServerControl | None = scope.get(SERVER_KEY)
         context.watch_client(self.server)
         self._send = send
         self._render_error = render_error

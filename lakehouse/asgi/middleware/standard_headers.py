@@ -28,7 +28,11 @@ def add_server_timing(head: Message, context: RequestContext) -> Message:
     streamed = b"content-length" not in headers or headers.get(b"content-type", b"").startswith(b"text/event-stream")
     if streamed or b"server-timing" in headers:
         return head
+    return {**head, "headers": [*head["headers"], make_server_timing(context)]}
+
+
+def make_server_timing(context: RequestContext) -> tuple[bytes, bytes]:
+    """The `Server-Timing` header of a response that is sent now, in milliseconds."""
     upstream = context.upstream_seconds
     own = max(0.0, trio.current_time() - context.started - upstream)
-    timing = b"upstream;dur=%.1f, gateway;dur=%.1f" % (upstream * 1000, own * 1000)
-    return {**head, "headers": [*head["headers"], (b"server-timing", timing)]}
+    return b"server-timing", b"upstream;dur=%.1f, gateway;dur=%.1f" % (upstream * 1000, own * 1000)

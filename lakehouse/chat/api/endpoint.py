@@ -10,7 +10,7 @@ from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.chat.api.errors import to_client_error
 from lakehouse.chat.api.event_stream import EventStream
 from lakehouse.chat.api.protocols import ApiFormat, Dispatcher
-from lakehouse.chat.api.responses import completion_response
+from lakehouse.chat.api.responses import completion_response, send_response
 
 
 class ChatEndpoint:
@@ -49,7 +49,10 @@ class ChatEndpoint:
             response = self._format.render_error(error, request.context.id)
         if request.server is not None:
             request.server.idle_limit = self._idle_timeout
-        await response.send_to(send)
+        if isinstance(response, Response):
+            await send_response(response, request, send)
+        else:
+            await response.send_to(send)
 
     async def _respond(self, request: RequestScope, scope: Scope, receive: Receive) -> Response | EventStream:
         # The body has no name here: a stream would keep it for as long as it lasts.

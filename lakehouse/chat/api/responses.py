@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 
 import msgspec
 
-from lakehouse.asgi.middleware.standard_headers import ATTEMPTS
+from lakehouse.asgi.middleware.standard_headers import ATTEMPTS, make_server_timing
+from lakehouse.asgi.request_scope import RequestScope
 from lakehouse.asgi.responses import Response, encode_header
+from lakehouse.asgi.server_control import full_response
+from lakehouse.asgi.types import Send
 from lakehouse.core.errors import Attempt, LakehouseError
 
 
@@ -22,6 +25,14 @@ def error_response(
     """A failure, with its document and headers in the form of one of the APIs."""
     encoded = [encode_header(header) for header in headers]
     return Response(msgspec.json.encode(document), status, [*encoded, _count(error.attempts)])
+
+
+def send_response(response: Response, request: RequestScope, send: Send) -> Awaitable[None]:
+    """Send a response to `request`: in one message under our own server, in ASGI's two under any other."""
+    if request.server is None:
+        return response.send_to(send)
+    headers = [*response.make_headers(), make_server_timing(request.context)]
+    return send(full_response(response.status, headers, response.body))
 
 
 def _count(attempts: Sequence[Attempt]) -> tuple[bytes, bytes]:

@@ -4,6 +4,6 @@ Modules:
 
     main            the target of the process: dispatches the calls
     messages        requests and results on the pipe, for both sides
-    failures        the failures of a call
+    call_errors     the errors of a call
     source          what the inspection of a file yields
 """

@@ -1,4 +1,4 @@
-"""The failures of a call, by the status that the client gets. `details` are those of `LakehouseError`."""
+"""The errors of a call, by the status that the client gets. `details` are those of `LakehouseError`."""
 
 from __future__ import annotations
 

@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from lakehouse.core.errors import ErrMethodNotAllowed as ErrMethodNotAllowed
     from lakehouse.core.errors import ErrNotFound as ErrNotFound
     from lakehouse.core.errors import ErrNotImplemented as ErrNotImplemented
+    from lakehouse.core.errors import ErrNotInstalled as ErrNotInstalled
     from lakehouse.core.errors import ErrPreconditionFailed as ErrPreconditionFailed
     from lakehouse.core.errors import ErrProviderNotFound as ErrProviderNotFound
     from lakehouse.core.errors import ErrRangeNotSatisfiable as ErrRangeNotSatisfiable
@@ -112,6 +113,7 @@ if TYPE_CHECKING:
     from lakehouse.runtime.service import serve as serve
     from lakehouse.server.listening import AddressError as AddressError
     from lakehouse.server.server import Service as Service
+    from lakehouse.services.lake.errors import LakeError as LakeError
 
 _EXPORTS = {
     "lakehouse.chat.dispatch.dispatcher": "Dispatcher",
@@ -135,7 +137,8 @@ _EXPORTS = {
     ),
     "lakehouse.core.errors": (
         "Attempt ErrBadRequest ErrConflict ErrForbidden ErrInsufficientStorage ErrMethodNotAllowed ErrNotFound "
-        "ErrNotImplemented ErrPreconditionFailed ErrProviderNotFound ErrRangeNotSatisfiable ErrRateLimited ErrTimeout "
+        "ErrNotImplemented ErrNotInstalled ErrPreconditionFailed ErrProviderNotFound ErrRangeNotSatisfiable "
+        "ErrRateLimited ErrTimeout "
         "ErrTooLarge ErrUnauthorized ErrUnavailable ErrUnprocessable ErrUnreached ErrUnsupportedMediaType "
         "ErrUpstream LakehouseError"
     ),
@@ -146,6 +149,7 @@ _EXPORTS = {
     "lakehouse.runtime.service": "serve",
     "lakehouse.server.listening": "AddressError",
     "lakehouse.server.server": "Service",
+    "lakehouse.services.lake.errors": "LakeError",
 }
 """The public names by module: the same as the imports above, which only type checkers see."""
 

@@ -18,7 +18,9 @@ from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.cli.style import Style
 from lakehouse.config import Config, ConfigError, Loaded
 from lakehouse.local_model import LocalModelError, check_model
+from lakehouse.runtime.data_services import describe_unavailable
 from lakehouse.runtime.dependency_status import ProviderStatus, list_providers, list_routes
+from lakehouse.runtime.lake_status import LakeStatus, read_lake_status
 from lakehouse.runtime.preflight import Preflight, preflight
 from lakehouse.upstream.connections.forward_proxy import ForwardProxies
 
@@ -45,10 +47,12 @@ def run(arguments: argparse.Namespace) -> int:
         write_diagnostic(f"warning: {warning}")
     providers = list_providers(loaded.config, os.environ)
     tiers = list(_tiers(loaded.config, os.environ))
+    lake = read_lake_status(loaded.config, os.environ)
     if arguments.json:
-        write_output(msgspec.json.format(msgspec.json.encode(_document(loaded, checked, providers, tiers))).decode())
+        document = _document(loaded, checked, providers, tiers, lake)
+        write_output(msgspec.json.format(msgspec.json.encode(document)).decode())
     else:
-        for line in _format(loaded, checked, providers, tiers, Style(sys.stdout)):
+        for line in _format(loaded, checked, providers, tiers, lake, Style(sys.stdout)):
             write_output(line)
     return 0
 
@@ -90,7 +94,7 @@ def _tiers(config: Config, env: Mapping[str, str]) -> Iterator[Tier]:
 
 
 def _document(
-    loaded: Loaded, checked: Preflight, providers: list[ProviderStatus], tiers: list[Tier]
+    loaded: Loaded, checked: Preflight, providers: list[ProviderStatus], tiers: list[Tier], lake: LakeStatus
 ) -> dict[str, object]:
     config = loaded.config
     return {
@@ -106,11 +110,17 @@ def _document(
         "providers": [{"name": p.name, "registered": p.registered, "where": p.where} for p in providers],
         "proxies": {"set": ForwardProxies(os.environ).variables, "used": config.chatd.proxy_from_env},
         "tiers": tiers,
+        "lake": lake,
     }
 
 
 def _format(
-    loaded: Loaded, checked: Preflight, providers: list[ProviderStatus], tiers: list[Tier], style: Style
+    loaded: Loaded,
+    checked: Preflight,
+    providers: list[ProviderStatus],
+    tiers: list[Tier],
+    lake: LakeStatus,
+    style: Style,
 ) -> Iterator[str]:
     yield f"configuration  {loaded.path or 'built-in defaults'}"
     yield from _format_listeners(loaded.config, checked)
@@ -118,6 +128,10 @@ def _format(
     yield style.title("routes")
     yield from _format_routes(loaded.config)
     yield ""
+    if lake.wanted:
+        yield style.title("lake")
+        yield from _format_lake(lake)
+        yield ""
     yield style.title("providers")
     for provider in providers:
         yield f"  {style.mark(provider.registered)} {provider.name:<13} {provider.where}"
@@ -143,11 +157,29 @@ def _format_listeners(config: Config, checked: Preflight) -> Iterator[str]:
 
 
 def _format_routes(config: Config) -> Iterator[str]:
+    unavailable = describe_unavailable(config)
     for prefix, name, url in list_routes(config):
-        yield f"  {prefix:<14} {name:<10} {url}"
+        where = f"501: {unavailable[name]}" if name in unavailable else url
+        yield f"  {prefix:<14} {name:<10} {where}"
     if not config.gateway.chatd_url:
         for prefix in ("/v1/chat", "/v1/models"):
             yield f"  {prefix:<14} {'chat':<10} in this process"
+
+
+def _format_lake(lake: LakeStatus) -> Iterator[str]:
+    if lake.missing:
+        yield f"  {lake.missing}"
+        return
+    use = "" if lake.holder is None else f" (in use by process {lake.holder})"
+    yield f"  folder         {replace_undecodable(lake.folder)}{use}"
+    yield f"  start          {'with the first request' if lake.start == 'lazy' else 'with the service'}"
+    yield f"  engines        SQL: {_format_share(*lake.query_engines)}; uploads: {_format_share(*lake.write_engines)}"
+    yield f"  sandbox        files: {lake.sandbox['files']}; network: {lake.sandbox['network']}"
+    yield f"  packages       {', '.join(f'{name} {version}' for name, version in lake.versions.items())}"
+
+
+def _format_share(processes: int, memory: int) -> str:
+    return f"{processes} of {memory / 2**30:.1f} GiB"
 
 
 def _describe_proxies(variables: Sequence[str], *, used: bool) -> str:

@@ -19,11 +19,12 @@ from lakehouse.local_model import LocalModelError
 from lakehouse.process.errors import ChildStartFailed
 from lakehouse.runtime.service import run_service
 from lakehouse.server.server import Service
+from lakehouse.services.lake.errors import LakeError
 from lakehouse.telemetry.log import Log, redirect_stdlib
 
 logger = logging.getLogger("lakehouse.serve")
 
-START_FAILURES = (LocalModelError, ChildStartFailed, OSError)
+START_FAILURES = (LocalModelError, LakeError, ChildStartFailed, OSError)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         except BaseExceptionGroup as group:
             error = unwrap_single(group)
             if isinstance(error, BrokenPipeError) or not isinstance(
-                error, LocalModelError | ChildStartFailed | OSError
+                error, LocalModelError | LakeError | ChildStartFailed | OSError
             ):
                 raise
         except START_FAILURES as caught:

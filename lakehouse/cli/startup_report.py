@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import trio
 
 from lakehouse.chat.dispatch.dispatcher import Dispatcher
 from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
+from lakehouse.cli.input import replace_undecodable
 from lakehouse.config import Config
 from lakehouse.runtime.dependency_status import (
     ProviderStatus,
@@ -18,6 +19,7 @@ from lakehouse.runtime.dependency_status import (
     probe_providers,
     probe_upstreams,
 )
+from lakehouse.runtime.lake_status import LakeStatus, read_lake_status
 
 logger = logging.getLogger("lakehouse.serve")
 
@@ -49,7 +51,8 @@ async def collect_status(config: Config, url: str) -> list[str]:
         upstreams = await probe_upstreams(config)
         return [
             *map(_format_provider, providers),
-            _format_upstreams(upstreams),
+            *_format_upstreams(upstreams),
+            *_format_lake(read_lake_status(config, os.environ)),
             *await _next_step(config, url, dispatcher),
         ]
 
@@ -64,12 +67,21 @@ def _format_provider(seen: ProviderStatus) -> str:
     return f"  {seen.name:<13}{state}"
 
 
-def _format_upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
+def _format_upstreams(upstreams: Sequence[UpstreamStatus]) -> Iterator[str]:
+    if not upstreams:
+        return
     answering = [seen.name for seen in upstreams if seen.answers]
     absent = [seen.name for seen in upstreams if not seen.answers]
     parts = [f"{', '.join(answering)} answer"] if answering else []
     parts += [f"{', '.join(absent)} do not answer"] if absent else []
-    return f"  {'upstreams':<13}{'; '.join(parts)}"
+    yield f"  {'upstreams':<13}{'; '.join(parts)}"
+
+
+def _format_lake(lake: LakeStatus) -> Iterator[str]:
+    if lake.missing:
+        yield f"  {'lake':<13}{lake.missing}"
+    elif lake.services:
+        yield f"  {'lake':<13}{', '.join(lake.services)} in {replace_undecodable(lake.folder)}"
 
 
 async def _next_step(config: Config, url: str, dispatcher: Dispatcher) -> list[str]:

@@ -31,18 +31,18 @@ EndpointName = Literal["chat_completions", "messages", "responses"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GatewayTable:
-    """`[gateway]`: the listener and the nine services behind it."""
+    """`[gateway]`: the listener and the nine services behind it, embedded or at a URL each."""
 
     bind: Address = parsed_field(values.address, Address("127.0.0.1", 3110))
-    storaged_url: str = parsed_field(values.service_url, "http://127.0.0.1:3211")
-    catalogd_url: str = parsed_field(values.service_url, "http://127.0.0.1:3212")
-    ingestd_url: str = parsed_field(values.service_url, "http://127.0.0.1:3213")
-    queryd_url: str = parsed_field(values.service_url, "http://127.0.0.1:3214")
-    vectord_url: str = parsed_field(values.service_url, "http://127.0.0.1:3215")
-    embedd_url: str = parsed_field(values.service_url, "http://127.0.0.1:3216")
-    pathwayd_url: str = parsed_field(values.service_url, "http://127.0.0.1:3217")
-    matrixd_url: str = parsed_field(values.service_url, "http://127.0.0.1:3218")
-    observerd_url: str = parsed_field(values.service_url, "http://127.0.0.1:3219")
+    storaged_url: str = parsed_field(values.service_url, values.EMBEDDED)
+    catalogd_url: str = parsed_field(values.service_url, values.EMBEDDED)
+    ingestd_url: str = parsed_field(values.service_url, values.EMBEDDED)
+    queryd_url: str = parsed_field(values.service_url, values.EMBEDDED)
+    vectord_url: str = parsed_field(values.service_url, values.EMBEDDED)
+    embedd_url: str = parsed_field(values.service_url, values.EMBEDDED)
+    pathwayd_url: str = parsed_field(values.service_url, values.EMBEDDED)
+    matrixd_url: str = parsed_field(values.service_url, values.EMBEDDED)
+    observerd_url: str = parsed_field(values.service_url, values.EMBEDDED)
     chatd_url: str = parsed_field(values.optional_service_url, "")
     connect_timeout: float = positive_duration(5.0)
     response_timeout: float = positive_duration(60.0)

@@ -186,7 +186,16 @@ def optional_url(value: object) -> str:
     return "" if value == "" else url(value)
 
 
-def service_url(value: object) -> BaseURL:
+EMBEDDED = "embedded"
+"""The value in place of a service's URL with which the service runs in the services process."""
+
+
+def service_url(value: object) -> str:
+    """An http or https URL, ``unix:/path`` for HTTP over a Unix socket, or ``"embedded"``."""
+    return EMBEDDED if value == EMBEDDED else remote_service_url(value)
+
+
+def remote_service_url(value: object) -> BaseURL:
     """An http or https URL, or ``unix:/path`` for HTTP over a Unix socket."""
     if not isinstance(value, str) or not value.startswith(UNIX_SCHEME):
         return url(value)
@@ -206,7 +215,7 @@ def service_url(value: object) -> BaseURL:
 
 def optional_service_url(value: object) -> str:
     """A service's URL, or an empty string."""
-    return "" if value == "" else service_url(value)
+    return "" if value == "" else remote_service_url(value)
 
 
 def path(value: object) -> str:

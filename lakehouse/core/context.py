@@ -24,8 +24,10 @@ from lakehouse.core.failure_classes import ErrorClass
 if TYPE_CHECKING:
     from lakehouse.core.trace_context import Trace
 
-Phase = Literal["received", "queued", "connecting", "sending", "waiting", "backoff", "streaming"]
-"""What a request is doing: `queued` for a slot or a process, `waiting` for the head of a response."""
+Phase = Literal["received", "queued", "connecting", "sending", "waiting", "backoff", "scanning", "writing", "streaming"]
+"""What a request is doing: `queued` for a slot or a process, `waiting` for the head of a response.
+
+`scanning` and `writing` are phases of a request in an embedded data service, which reads or writes tables."""
 
 Outcome = Literal["answered", "client left", "deadline", "drain", "cancelled", "failed"]
 """What ended a request. `answered` includes an error that was sent as a whole response."""

@@ -15,6 +15,7 @@
     ├── ErrUnprocessable         422   the body is well-formed, and what it asks for cannot be done
     ├── ErrRateLimited           429   a provider's rate limit or quota
     ├── ErrNotImplemented        501   the request is valid, and this service does not implement it
+    ├── ErrNotInstalled          501   the request needs optional packages that are not installed
     ├── ErrUpstream              502   any other failure of an upstream, its 401 and its unpaid bill included
     ├── ErrUnavailable           503   draining, every circuit open, a queue full, or no embedded model
     ├── ErrTimeout               504   a deadline of this service or of the upstream has passed
@@ -234,6 +235,13 @@ class ErrNotImplemented(LakehouseError):
     """The request is valid, and this service does not implement it."""
 
     code = "ErrNotImplemented"
+    status = 501
+
+
+class ErrNotInstalled(LakehouseError):
+    """The request needs optional packages that are not installed; the message has the command that installs them."""
+
+    code = "ErrNotInstalled"
     status = 501
 
 

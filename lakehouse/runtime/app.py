@@ -10,7 +10,7 @@
 |---|---|---|
 | POST `/v1/chat`, `/v1/chat/completions` | plain ASGI | Quart is a fifth of the cost of a chat |
 | `/v1/storage/…`, every mount of the gateway | plain ASGI | Quart's buffers have no back-pressure |
-| `/healthz`, `/readyz`, `/metrics`, `/v1/requests`, `/` | plain ASGI | polled every few seconds |
+| `/healthz`, `/readyz`, `/health`, `/metrics`, `/v1/requests`, `/` | plain ASGI | polled every few seconds |
 | GET `/v1/models`, `/v1/models/…`, `/v1/chat/providers` | views of Quart-Trio | few requests |
 | any other | views that were added to `create_app()`, else 404 | |
 
@@ -29,6 +29,7 @@ from lakehouse.asgi.middleware.auth import HEALTH_PATHS
 from lakehouse.asgi.middleware.request_runner import native_error_response
 from lakehouse.asgi.responses import Response, json_response
 from lakehouse.asgi.router import Methods, Mount, Route
+from lakehouse.asgi.service_health import ServiceHealth
 from lakehouse.asgi.types import App
 from lakehouse.chat.api.openai.errors import OPENAI_PATHS, find_status, make_envelope, make_headers
 from lakehouse.chat.api.protocols import Dispatcher
@@ -51,12 +52,17 @@ def main_mounts(
     group's listings; they are loaded when needed if it is None.
     """
     chat = () if config.gateway.chatd_url else _chat_group(dispatcher, config.chatd, VERSION, views)
-    return (*_health(health), *(Route(path.encode(), Methods(GET=console)) for path in PATHS), *chat, *gateway.mounts)
+    return (
+        *_health(health, "gateway"),
+        *(Route(path.encode(), Methods(GET=console)) for path in PATHS),
+        *chat,
+        *gateway.mounts,
+    )
 
 
 def legacy_mounts(dispatcher: Dispatcher, *, health: App, config: Config) -> Mounts:
     """The chat group alone at `/chat`, at the address of the daemon that it replaced (`chatd.bind`)."""
-    return (*_health(health), *_chat_group(dispatcher, config.chatd, LEGACY, None))
+    return (*_health(health, "chatd"), *_chat_group(dispatcher, config.chatd, LEGACY, None))
 
 
 def own_paths(config: Config) -> tuple[str, ...]:
@@ -65,8 +71,9 @@ def own_paths(config: Config) -> tuple[str, ...]:
     return (*chat, *chat_paths(LEGACY), *PATHS, *(path.decode() for path in HEALTH_PATHS))
 
 
-def _health(health: App) -> Mounts:
-    return [Route(path, Methods(GET=health)) for path in HEALTH_PATHS]
+def _health(health: App, name: str) -> Mounts:
+    named = ServiceHealth(name)
+    return [Route(path, Methods(GET=named if path == b"/health" else health)) for path in HEALTH_PATHS]
 
 
 def _chat_group(dispatcher: Dispatcher, limits: ChatTable, prefix: str, views: App | None) -> Mounts:

@@ -15,6 +15,7 @@ from lakehouse.chat.providers.keys import Key
 from lakehouse.chat.providers.registry import register
 from lakehouse.config import Config
 from lakehouse.config.urls import separate_credentials, socket_path
+from lakehouse.config.values import EMBEDDED
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES
 from lakehouse.upstream.connections.forward_proxy import ForwardProxies, ForwardProxy
 
@@ -93,7 +94,7 @@ async def probe_providers(config: Config, env: Mapping[str, str], dispatcher: Di
 
 
 def list_routes(config: Config) -> list[tuple[str, str, str]]:
-    """Prefix, service and URL of every route of the gateway."""
+    """Prefix, service and URL (or "embedded") of every route of the gateway."""
     routes = ROUTES + CHAT_ROUTES if config.gateway.chatd_url else ROUTES
     return [
         (route.name, route.service, str(separate_credentials(getattr(config.gateway, f"{route.service}_url"))))
@@ -102,8 +103,8 @@ def list_routes(config: Config) -> list[tuple[str, str, str]]:
 
 
 async def probe_upstreams(config: Config) -> Sequence[UpstreamStatus]:
-    """Whether each service accepts a connection within `UPSTREAM_TIMEOUT`; all are tried at once."""
-    urls = {upstream: url for _, upstream, url in list_routes(config)}
+    """Whether each service with a URL accepts a connection within `UPSTREAM_TIMEOUT`; all are tried at once."""
+    urls = {upstream: url for _, upstream, url in list_routes(config) if url != EMBEDDED}
     accepting: set[str] = set()
 
     async def probe(name: str, url: str) -> None:

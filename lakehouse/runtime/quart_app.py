@@ -30,6 +30,7 @@ from lakehouse.config import Config, ConfigError, load_config
 from lakehouse.local_model import LocalModelError
 from lakehouse.runtime.preflight import preflight
 from lakehouse.runtime.runtime import Runtime, open_runtime
+from lakehouse.services.lake.errors import LakeError
 
 
 def create_app(config: Config | None = None) -> LakehouseApp:
@@ -97,7 +98,7 @@ class LakehouseApp(QuartApp):
                 runtime = await stack.enter_async_context(
                     open_runtime(config, checked, env=os.environ, views=self.views, find_view=self.find_view)
                 )
-            except (ConfigError, LocalModelError, OSError) as error:
+            except (ConfigError, LocalModelError, LakeError, OSError) as error:
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return

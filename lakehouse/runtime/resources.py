@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
 from lakehouse.chat.dispatch.open_dispatcher import LocalServer
 from lakehouse.config import Config, LocalTable
 from lakehouse.local_model.readiness import SOCKET, follow_readiness, publish_readiness
+from lakehouse.runtime.data_services import DATA_SERVICES
 
 T = TypeVar("T")
 
@@ -54,10 +55,15 @@ async def share_resources(config: Config, directory: Path) -> AsyncIterator[Shar
         descriptions = {}
         for resource in RESOURCES:
             if resource.is_configured(config):
-                opened = await stack.enter_async_context(resource.open(config))
-                description = await stack.enter_async_context(resource.publish(opened, directory))
+                description = await stack.enter_async_context(_publish(resource, config, directory))
                 descriptions[resource.name] = msgspec.Raw(msgspec.json.encode(description))
         yield SharedResources(descriptions=descriptions, directory=directory)
+
+
+@asynccontextmanager
+async def _publish(resource: Resource[T], config: Config, directory: Path) -> AsyncIterator[object]:
+    async with resource.open(config) as opened, resource.publish(opened, directory) as description:
+        yield description
 
 
 @asynccontextmanager
@@ -123,5 +129,5 @@ class LocalModel:
 
 LOCAL_MODEL = LocalModel()
 
-RESOURCES: tuple[Resource[LocalServer], ...] = (LOCAL_MODEL,)
+RESOURCES: tuple[Resource[Any], ...] = (LOCAL_MODEL, DATA_SERVICES)
 """Every resource, in the order in which they are opened."""

@@ -23,6 +23,7 @@ from lakehouse.gateway.gateway import NO_APPS, Gateway
 from lakehouse.net.reactor import Reactor
 from lakehouse.runtime.app import error_response, legacy_mounts, main_mounts, own_paths
 from lakehouse.runtime.console.endpoints import ObservabilityEndpoints, SignInPage
+from lakehouse.runtime.data_services import DATA_SERVICES, unavailable_apps
 from lakehouse.runtime.graceful_shutdown import abort_remaining, drain_check
 from lakehouse.runtime.health import HealthEndpoints, HealthRegistry
 from lakehouse.runtime.preflight import Preflight
@@ -103,21 +104,28 @@ async def open_runtime(
 
     `apps` are services of this process by their names, for the gateway to mount in place of their URLs. `views` answers
     the chat group's listings, and `find_view` finds the application of a path in no table, both for a web framework
-    around the service. Raises LocalModelError.
+    around the service. Raises LocalModelError, LakeError.
     """
     slot = WorkerSlot() if slot is None else slot
     reactor = Reactor()
     async with (
         open_resource(LOCAL_MODEL, config, slot.resources) as local,
+        open_resource(DATA_SERVICES, config, slot.resources) as services,
         open_service_dispatcher(config, env=env, local=local, reactor=reactor) as dispatcher,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(reactor.run)
-        gateway = Gateway(config.gateway, apps=apps, reactor=reactor)
+        gateway = Gateway(
+            config.gateway,
+            apps={**unavailable_apps(config), **apps},
+            embedded_url="" if services is None else services.url,
+            reactor=reactor,
+        )
         sources = GaugeSources(
             pools=lambda: (*gateway.upstreams.values(), *dispatcher.pools), circuits=dispatcher.open_circuits
         )
-        telemetry = _open_telemetry(config, dispatcher, gateway, sources, log, slot)
+        reports = None if services is None else services.reports_path
+        telemetry = _open_telemetry(config, dispatcher, gateway, sources, log, slot, reports=reports)
         await nursery.start(telemetry.run)
         try:
             parts = (dispatcher, gateway, telemetry, sources)
@@ -143,6 +151,8 @@ def _open_telemetry(
     sources: GaugeSources,
     log: Log | None,
     slot: WorkerSlot,
+    *,
+    reports: Path | None,
 ) -> Telemetry:
     return Telemetry(
         _label_values(config, dispatcher, gateway),
@@ -151,6 +161,7 @@ def _open_telemetry(
         traces=open_traces(config.observe),
         directory=slot.directory,
         worker=slot.index,
+        reports=reports,
     )
 
 

@@ -35,8 +35,8 @@ async def serve(
 
     `env` is where keys and tokens are looked up, the process's environment by default. Signals are left to the caller.
     Returns after `service.stop()`, when every request has ended or `[server] drain_timeout` has passed. A start that
-    fails raises from `nursery.start` with nothing bound: ConfigError, LocalModelError, or AddressError (an OSError) for
-    an address that cannot be bound. When cancelled, every request ends at once and everything is closed.
+    fails raises from `nursery.start` with nothing bound: ConfigError, LocalModelError, LakeError, or AddressError (an
+    OSError) for an address that cannot be bound. When cancelled, every request ends at once and everything is closed.
     """
     await run_service(config, env=env, task_status=task_status)
 

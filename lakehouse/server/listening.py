@@ -105,7 +105,9 @@ def listen(sock: socket.socket) -> None:
 
 
 def url_of(sock: socket.socket, *, secure: bool) -> str:
-    """The URL at which a client on this machine reaches this socket."""
+    """The URL at which a client on this machine reaches this socket; `unix:/path` for a Unix socket."""
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{sock.getsockname()}"
     host, port = sock.getsockname()[:2]
     return f"{'https' if secure else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 

@@ -7,5 +7,6 @@ metrics              how a request adds to the metrics, which are defined in `me
 metric_store         metric values as lists of floats; `exposition` writes them for Prometheus
 gauges               gauges that parts of the service register; `service_gauges` are those of every worker
 worker_ipc           how workers query each other
+process_reports      gauges of another process of the service, and what its requests do
 traces               spans for OpenTelemetry; `genai_messages` encodes messages for them
 """

@@ -87,7 +87,7 @@ class Metrics:
             connection_gauge(self._connections),
             circuit_gauge(sources.circuits, self._providers),
             *pool_gauges(sources.pools, self._upstreams | self._providers),
-            *process_gauges(worker),
+            *process_gauges(self._worker),
         )
         self._store = MetricStore(family for family in METRIC_FAMILIES if family.name not in _GAUGES)
         self._cells: dict[tuple[str, str | None, int], _RequestCells] = {}

@@ -72,9 +72,9 @@ def circuit_gauge(circuits: Callable[[], Mapping[str, int]], providers: Collecti
     return Gauge(_FAMILIES["circuits_open"], read)
 
 
-def process_gauges(worker: int) -> tuple[Gauge, ...]:
-    """Make the gauges of memory and file descriptors of this process."""
-    labels = (str(worker),)
+def process_gauges(worker: str) -> tuple[Gauge, ...]:
+    """Make the gauges of memory and file descriptors of this process; `worker` is its number or name."""
+    labels = (worker,)
     return (
         Gauge(_FAMILIES["worker_resident_bytes"], lambda: [(labels, _read_resident_bytes())]),
         Gauge(_FAMILIES["worker_open_files"], lambda: [(labels, sum(1 for _ in Path("/proc/self/fd").iterdir()))]),

@@ -18,6 +18,7 @@ from lakehouse.telemetry.log import Log
 from lakehouse.telemetry.metric_definitions import METRIC_FAMILIES
 from lakehouse.telemetry.metric_store import Row, Snapshot, decode_snapshot, encode_snapshot
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues, Metrics
+from lakehouse.telemetry.process_reports import Reports
 from lakehouse.telemetry.worker_ipc import WorkerIPC, WorkerReply
 
 logger = logging.getLogger("lakehouse.telemetry")
@@ -58,7 +59,7 @@ class Telemetry:
     """Log, metrics and traces of one worker, and the exchange of metrics with the other workers.
 
     `directory` is the one that the supervisor made (`worker_ipc.make_private_directory`), None for a single process;
-    `worker` is the number of this worker.
+    `worker` is the number of this worker; `reports` is the socket of the services process (`process_reports`).
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Telemetry:
         traces: Traces | None = None,
         directory: Path | None = None,
         worker: int = 0,
+        reports: Path | None = None,
     ) -> None:
         sources.lines_dropped = lambda: log.sink.dropped
         self.log = log
@@ -80,6 +82,7 @@ class Telemetry:
         self._gauges = sources.gauges
         self._ended: list[RequestContext] = []
         self._running = False
+        self._reports = Reports(reports)
         self.worker_ipc = WorkerIPC(
             directory, worker, {"metrics": self._encode_metrics, "requests": self._encode_requests}
         )
@@ -139,9 +142,11 @@ class Telemetry:
         )
 
         answers = await self.worker_ipc.query_workers("metrics")
+        report = await self._reports.read_gauges()
         snapshots = [self._worker_snapshot(answer) for answer in answers]
-        families = dict.fromkeys((*METRIC_FAMILIES, *self._gauges.families))
-        return render_exposition([*snapshots, self._service_snapshot(answers)], accept, families=tuple(families))
+        snapshots += [self._service_snapshot(answers), report.snapshot]
+        families = dict.fromkeys((*METRIC_FAMILIES, *self._gauges.families, *report.families))
+        return render_exposition(snapshots, accept, families=tuple(families))
 
     async def list_requests(self) -> RequestsInFlight:
         """`/v1/requests` of all workers."""
@@ -151,6 +156,7 @@ class Telemetry:
             if answer.data is not None:
                 requests += [{"worker": answer.worker} | row for row in _REQUESTS.decode(answer.data)]
         requests.sort(key=lambda row: -_age_of(row))
+        await self._reports.add_phases(requests)
         silent = sum(answer.data is None for answer in answers)
         return RequestsInFlight(requests=requests, workers=len(answers) - silent, silent=silent)
 

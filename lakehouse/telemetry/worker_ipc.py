@@ -16,6 +16,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,16 +58,14 @@ class WorkerIPC:
             task_status.started()
             await trio.sleep_forever()
         else:
-            with _open_listener(self._socket_path(self.worker)) as listener:
-                task_status.started()  # the socket listens: connections wait in its backlog
-                await trio.serve_listeners(self._handle_query, [listener])
+            await serve_queries(self._socket_path(self.worker), self._handlers, task_status=task_status)
 
     async def query_workers(self, query: str) -> list[WorkerReply]:
         """The replies of all workers, by their numbers. Takes at most `REPLY_TIMEOUT` seconds."""
         replies: dict[int, bytes | None] = {self.worker: self._handlers[query]()}
 
         async def collect(worker: int) -> None:
-            replies[worker] = await self._query_worker(worker, query)
+            replies[worker] = await send_query(self._socket_path(worker), query)
 
         async with trio.open_nursery() as nursery:
             for worker in self._list_workers() - {self.worker}:
@@ -106,32 +105,47 @@ class WorkerIPC:
         assert self._directory is not None  # noqa: S101 - checked by every caller
         return self._directory / name
 
-    async def _query_worker(self, worker: int, query: str) -> bytes | None:
-        with trio.move_on_after(REPLY_TIMEOUT):
-            try:
-                async with await trio.open_unix_socket(str(self._socket_path(worker))) as stream:
-                    await stream.send_all(query.encode() + b"\n")
-                    return await _read_reply(stream)
-            except (OSError, trio.BrokenResourceError):  # the worker has ended, or is ending
-                return None
-        return None
 
-    async def _handle_query(self, stream: trio.SocketStream) -> None:
-        # Bounded both ways: a worker that queries and does not read gives up after REPLY_TIMEOUT itself.
-        with trio.move_on_after(2 * REPLY_TIMEOUT), contextlib.suppress(trio.BrokenResourceError):
-            query = b""
-            while not query.endswith(b"\n") and len(query) < _QUERY_LIMIT:
-                if not (data := await stream.receive_some(_QUERY_LIMIT)):
-                    return
-                query += data
-            handler = self._handlers.get(query.decode("ascii", "replace").strip())
-            if handler is not None:
-                try:
-                    data = handler()
-                except Exception:  # such as too many open files; the other worker then reads the file of counts
-                    logger.exception("a query of another worker was not answered")
-                    return
-                await stream.send_all(len(data).to_bytes(4, "big") + data)
+async def serve_queries(
+    path: Path,
+    handlers: Mapping[str, Callable[[], bytes]],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve `send_query` of other processes on a Unix socket until cancelled; it is removed afterwards."""
+    with _open_listener(path) as listener:
+        task_status.started()  # the socket listens: connections wait in its backlog
+        await trio.serve_listeners(partial(_handle_query, handlers), [listener])
+
+
+async def send_query(path: Path, query: str) -> bytes | None:
+    """The reply of the process that serves queries at `path`; None if there is none within `REPLY_TIMEOUT`."""
+    with trio.move_on_after(REPLY_TIMEOUT):
+        try:
+            async with await trio.open_unix_socket(str(path)) as stream:
+                await stream.send_all(query.encode() + b"\n")
+                return await _read_reply(stream)
+        except (OSError, trio.BrokenResourceError):  # the process has ended, or is ending
+            return None
+    return None
+
+
+async def _handle_query(handlers: Mapping[str, Callable[[], bytes]], stream: trio.SocketStream) -> None:
+    # Bounded both ways: a process that queries and does not read gives up after REPLY_TIMEOUT itself.
+    with trio.move_on_after(2 * REPLY_TIMEOUT), contextlib.suppress(trio.BrokenResourceError):
+        query = b""
+        while not query.endswith(b"\n") and len(query) < _QUERY_LIMIT:
+            if not (data := await stream.receive_some(_QUERY_LIMIT)):
+                return
+            query += data
+        handler = handlers.get(query.decode("ascii", "replace").strip())
+        if handler is not None:
+            try:
+                data = handler()
+            except Exception:  # such as too many open files; the other worker then reads the file of counts
+                logger.exception("a query of another process was not answered")
+                return
+            await stream.send_all(len(data).to_bytes(4, "big") + data)
 
 
 async def _read_reply(stream: trio.SocketStream) -> bytes | None:

@@ -70,17 +70,18 @@ async def ollama(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
 async def test_check_shows_what_would_run_and_never_a_key(tmp_path: Path) -> None:
     configure(
         tmp_path,
-        '[models]\nfast = "qwen3:8b"\njudge = ["kimi-k2.6:cloud", "openrouter/z-ai/glm-5.2"]\n[storaged]\nx = 1',
+        '[models]\nfast = "qwen3:8b"\njudge = ["kimi-k2.6:cloud", "openrouter/z-ai/glm-5.2"]\n[validatord]\nx = 1\n'
+        '[lake]\npath = "data"\n[gateway]\nvectord_url = "http://127.0.0.1:3215"',
     )
     ran = await lakehouse("check", cwd=tmp_path, env={"OPENROUTER_API_KEY": SECRET})
     assert ran.status == 0
-    assert ran.err == "warning: tables that are not ours are ignored: storaged\n"
+    assert ran.err == "warning: tables that are not ours are ignored: validatord\n"
     assert SECRET not in ran.out
     for line in (
         r"configuration +lakehouse\.toml",
         r"listens on +http://127\.0\.0\.1:3110 .*no token",
-        r"/v1/storage +storaged +http://127\.0\.0\.1:3211",
-        r"/v1/sql +queryd +http://127\.0\.0\.1:3214",
+        r"/v1/vectors +vectord +http://127\.0\.0\.1:3215",
+        r"/v1/embed +embedd +501: embedd is not embedded in this version: set gateway\.embedd_url to the URL of one",
         r"\+ openrouter +https://openrouter\.ai/api/v1, key from \$OPENROUTER_API_KEY\n",
         r"- kimi .*no key was found in \$KIMI_API_KEY",
         r"\+ fast +qwen3:8b -> ollama as qwen3:8b",
@@ -270,7 +271,7 @@ async def test_providers_and_whether_they_answer(tmp_path: Path) -> None:
 
 async def test_the_first_run_says_what_it_found_and_what_to_try(tmp_path: Path) -> None:
     async with open_upstream(ollama) as there, trio.open_nursery() as nursery:
-        configure(tmp_path, f'[chatd]\nollama_url = "{there.url}"')
+        configure(tmp_path, f'[chatd]\nollama_url = "{there.url}"\n[gateway]\nvectord_url = "http://127.0.0.1:1"')
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "lakehouse", "serve", "--bind", "127.0.0.1:0"]
         process = await nursery.start(
@@ -291,7 +292,7 @@ async def test_the_first_run_says_what_it_found_and_what_to_try(tmp_path: Path) 
         process.terminate()
         assert re.search(r"ollama +answers", said)
         assert re.search(r"openrouter +not registered: no key was found in \$OPENROUTER_API_KEY", said)
-        assert re.search(r"upstreams +storaged, .* do not answer", said)
+        assert re.search(r"upstreams +vectord do not answer", said)
         assert re.search(r"try: +curl http://127\.0\.0\.1:\d+/v1/chat .*ollama/qwen3:8b", said)
 
 

@@ -125,7 +125,7 @@ async def test_a_log_for_machines_is_json_to_the_last_line(tmp_path: Path) -> No
                 await trio.sleep(0.05)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert all([*line][:3] == ["time", "level", "event"] for line in lines)
-    assert "upstreams storaged, catalogd" in " ".join(line["event"] for line in lines)
+    assert "ollama not registered" in " ".join(line["event"] for line in lines)
 
 
 async def test_ctrl_c_while_a_model_loads_is_no_traceback(tmp_path: Path) -> None:

@@ -76,9 +76,9 @@ def test_the_credentials_of_a_url_cross_with_it() -> None:
 
 def test_credentials_for_the_default_url_cross_as_well() -> None:
     """As text the URL is the default."""
-    config = parse_config({"gateway": {"storaged_url": "http://user:password@127.0.0.1:3211"}}).config
+    config = parse_config({"chatd": {"ollama_url": "http://user:password@127.0.0.1:11434"}}).config
     assert config == Config()
-    handed = decode_config(encode_config(config)).gateway.storaged_url
+    handed = decode_config(encode_config(config)).chatd.ollama_url
     assert isinstance(handed, BaseURL)
     assert handed.authorization == "Basic dXNlcjpwYXNzd29yZA=="
 

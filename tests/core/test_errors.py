@@ -43,6 +43,7 @@ STATUSES = {
     "ErrUnprocessable": 422,
     "ErrRateLimited": 429,
     "ErrNotImplemented": 501,
+    "ErrNotInstalled": 501,
     "ErrUpstream": 502,
     "ErrUnavailable": 503,
     "ErrTimeout": 504,

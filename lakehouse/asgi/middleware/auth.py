@@ -13,7 +13,7 @@ from lakehouse.core.errors import ErrForbidden, ErrUnauthorized
 from lakehouse.net.hosts import is_loopback, is_rebindable_host
 from lakehouse.net.networks import Network, Networks
 
-HEALTH_PATHS = (b"/healthz", b"/readyz")
+HEALTH_PATHS = (b"/healthz", b"/readyz", b"/health")
 """Open to every network and without a token: a load balancer calls them from where it stands."""
 
 SignIn = Callable[[Scope, Send], Awaitable[bool]]

@@ -56,6 +56,14 @@ def deny_sockets() -> None:
         raise OSError(number, os.strerror(number))
 
 
+def is_supported() -> bool:
+    """Whether `deny_sockets` can work here. Changes nothing: a filter at no address is refused after all checks."""
+    if platform.machine() not in ARCHITECTURES:
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    return bool(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, None, 0, 0) < 0 and ctypes.get_errno() == errno.EFAULT)
+
+
 def _build_filter(architecture: Architecture) -> bytes:
     """Build the filter: kill on another architecture, EACCES for `socket` and `io_uring_setup`, else allow."""
     return b"".join(

@@ -22,6 +22,8 @@ from typing import Literal
 
 import msgspec
 
+from lakehouse.services.lake.errors import LakeError
+
 LOCK_NAME = "lake.lock"
 
 ACQUIRE_ATTEMPTS, ACQUIRE_DELAY = 6, 0.05
@@ -31,8 +33,8 @@ ended, and a child that it was starting until its program is loaded."""
 _MAX_CONTENT = 4096
 
 
-class LakeDirectoryError(Exception):
-    """The folder of the lake cannot be used. The message is a sentence that says why, and what to do."""
+class LakeDirectoryError(LakeError):
+    """The folder of the lake cannot be used."""
 
 
 class LakeInUse(LakeDirectoryError):

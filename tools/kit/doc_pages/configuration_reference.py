@@ -29,7 +29,7 @@ READERS: Mapping[str, tuple[str, str]] = {
     "positive_count": ("whole number above zero", ""),
     "ratio": ("number from 0 to 1", ""),
     "url": ("URL", ""),
-    "service_url": ("URL, or `unix:/path`", ""),
+    "service_url": ('`"embedded"`, URL, or `unix:/path`', ""),
     "optional_service_url": ('URL, `unix:/path` or `""`', ""),
     "optional_url": ('URL or `""`', ""),
     "path": ("path", ""),

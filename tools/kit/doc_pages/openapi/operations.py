@@ -120,6 +120,16 @@ FIXED = (
     ),
     Operation(
         method="get",
+        path="/health",
+        id="health",
+        tag="observability",
+        summary="The name of the service that answers",
+        answers={JSON: "ServiceHealth"},
+        errors=(405,),
+        open=True,
+    ),
+    Operation(
+        method="get",
         path="/metrics",
         id="metrics",
         tag="observability",

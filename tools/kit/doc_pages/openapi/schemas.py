@@ -139,6 +139,7 @@ def handwritten() -> dict[str, Schema]:
             "The requests in flight over all workers, the oldest first; `silent` counts workers that did not answer.",
         ),
         "Health": struct({"status": {"enum": ["alive", "ready"]}}),
+        "ServiceHealth": struct({"status": {"enum": ["ok"]}, "service": {"type": "string"}}),
     }
 
 

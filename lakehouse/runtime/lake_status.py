@@ -1,0 +1,78 @@
+"""The status of the embedded data services: what is embedded, where the data lie, what restricts the engines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+import msgspec
+
+from lakehouse.config import Config
+from lakehouse.core.extras import LAKE, install_hint, missing_modules
+from lakehouse.process.sandboxing import landlock, seccomp
+from lakehouse.services.host.names import SERVICES, embedded_services, is_embedded
+from lakehouse.services.lake.directory import locate
+from lakehouse.services.lake.folder_lock import find_holder
+from lakehouse.services.lake.memory import MemoryShares, share_memory
+
+PACKAGES = ("duckdb", "pyiceberg", "pyarrow", "nanoarrow")
+"""The distributions whose versions are shown."""
+
+
+class LakeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The embedded services, and `missing`, a sentence if the extra `lake` is not installed.
+
+    `holder` is the process that has the folder open, None if there is none. `query_engines` and `write_engines` are
+    `[processes, bytes for each]`. `sandbox` says for files and network what the kernel enforces.
+    """
+
+    services: tuple[str, ...]
+    missing: str
+    folder: str
+    holder: int | None
+    start: str
+    query_engines: tuple[int, int]
+    write_engines: tuple[int, int]
+    sandbox: Mapping[str, str]
+    versions: Mapping[str, str]
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the configuration embeds a service that this version has, installed or not."""
+        return bool(self.services or self.missing)
+
+
+def read_lake_status(config: Config, env: Mapping[str, str]) -> LakeStatus:
+    """Read the status. Starts nothing."""
+    wanted = any(is_embedded(config.gateway, name) for name in SERVICES)
+    absent = missing_modules(*LAKE)
+    folder = locate(config.lake.path, env)
+    holder = find_holder(folder)
+    shares: MemoryShares = share_memory(config.lake)
+    return LakeStatus(
+        services=embedded_services(config.gateway),
+        missing=f"the lake {install_hint('lake', absent)}" if wanted and absent else "",
+        folder=str(folder),
+        holder=None if holder is None else holder.pid,
+        start=config.lake.start,
+        query_engines=(shares.query.engines, shares.query.memory),
+        write_engines=(shares.write.engines, shares.write.memory),
+        sandbox={"files": _describe_landlock(), "network": _describe_seccomp()},
+        versions={name: found for name in PACKAGES if (found := _version_of(name))},
+    )
+
+
+def _describe_landlock() -> str:
+    abi = landlock.abi_version()
+    return f"Landlock version {abi}" if abi else "not restricted: the kernel has no Landlock"
+
+
+def _describe_seccomp() -> str:
+    return "seccomp" if seccomp.is_supported() else "not restricted by seccomp: the kernel or the machine lacks it"
+
+
+def _version_of(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

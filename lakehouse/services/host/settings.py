@@ -1,0 +1,30 @@
+"""The settings of the services process, which its parent sends to it as JSON."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lakehouse.config import Config
+from lakehouse.config.document import decode_config
+
+
+class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The configuration, the folder of the lake, and the inherited listening socket with its path.
+
+    `reports` is the path of the socket on which the process reports its gauges and phases.
+    """
+
+    config: msgspec.Raw
+    folder: str
+    descriptor: int
+    socket: str
+    reports: str
+
+    def decode_config(self) -> Config:
+        """The configuration. Raises msgspec.DecodeError, ConfigError."""
+        return decode_config(bytes(self.config))
+
+
+def decode_settings(data: bytes) -> HostSettings:
+    """Decode the settings. Raises msgspec.DecodeError."""
+    return msgspec.json.decode(data, type=HostSettings)

@@ -1,0 +1,82 @@
+"""Reports of another process of the service, such as the services process: its gauges, and what its requests do.
+
+    other process:   serve_reports ──Unix socket in a private directory──> Reports of a worker
+
+Nobody asks before the process has made its socket, so reports never start it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import trio
+
+from lakehouse.core.context import Phase, RequestContext
+from lakehouse.telemetry.gauges import GaugeRegistry
+from lakehouse.telemetry.metric_store import Family, Snapshot
+from lakehouse.telemetry.worker_ipc import send_query, serve_queries
+
+METRICS, PHASES = "metrics", "phases"
+"""The two queries."""
+
+REPORTED_PHASES: frozenset[Phase] = frozenset({"queued", "scanning", "writing"})
+"""The phases that say more than the worker knows, which waits for the response."""
+
+
+class GaugeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The gauges of the other process: their families, and their values."""
+
+    families: tuple[Family, ...] = ()
+    snapshot: Snapshot = msgspec.field(default_factory=dict)
+
+
+async def serve_reports(
+    path: Path,
+    gauges: GaugeRegistry,
+    active: Iterable[RequestContext],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Report on a Unix socket at `path` until cancelled."""
+
+    def encode_gauges() -> bytes:
+        return msgspec.json.encode(GaugeReport(families=gauges.families, snapshot=gauges.snapshot()))
+
+    def encode_phases() -> bytes:
+        return msgspec.json.encode({context.id: context.phase for context in active})
+
+    handlers: Mapping[str, Callable[[], bytes]] = {METRICS: encode_gauges, PHASES: encode_phases}
+    await serve_queries(path, handlers, task_status=task_status)
+
+
+class Reports:
+    """The reports of the process at `path`, None for a service without such a process."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    async def read_gauges(self) -> GaugeReport:
+        """The gauges; none if the process does not run."""
+        data = await self._send_query(METRICS)
+        if data is None:
+            return GaugeReport()
+        try:
+            return msgspec.json.decode(data, type=GaugeReport)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # of another version, while files are being replaced
+            return GaugeReport()
+
+    async def add_phases(self, requests: Sequence[dict[str, object]]) -> None:
+        """Replace the phases of those requests about which the process knows more."""
+        data = await self._send_query(PHASES) if requests else None
+        if data is None:
+            return
+        phases = msgspec.json.decode(data, type=dict[str, str])
+        for row in requests:
+            phase = phases.get(str(row["id"]))
+            if phase in REPORTED_PHASES:
+                row["phase"] = phase
+
+    async def _send_query(self, query: str) -> bytes | None:
+        return None if self._path is None else await send_query(self._path, query)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from math import inf
 
@@ -68,6 +68,27 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         if not message.get("more_body", False):
             return b"".join(parts) + part if parts else part
         parts.append(part)
+
+
+async def iterate_body(receive: Receive, limits: BodyLimits) -> AsyncIterator[bytes]:
+    """The pieces of a request body as they arrive.
+
+    Raises `ErrTooLarge` as soon as the body is longer than the limit, and `ConnectionResetError` when the server
+    reports that the client left before the end of the body.
+    """
+    left = limits.max_size
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError("the client left before the end of its request's body")
+        piece: bytes = message.get("body", b"")
+        left -= len(piece)
+        if left < 0:
+            raise limits.too_large()
+        more = message.get("more_body", False)
+        if piece:
+            yield piece
 
 
 async def receive_body(scope: Scope, receive: Receive, limits: BodyLimits) -> bytes:

@@ -40,8 +40,8 @@ class Content(Protocol):
     def validators(self) -> Validators:
         """What identifies this version of the content."""
 
-    async def read_at(self, position: int, size: int) -> bytes:
-        """Read at most `size` bytes from `position`; b"" only at the end."""
+    async def read_at(self, position: int, size: int) -> bytes | memoryview:
+        """Read at most `size` bytes from `position`, valid until the next call; empty only at the end."""
 
 
 class BytesContent:
@@ -109,12 +109,19 @@ async def send_file(
 
 
 async def send_content(
-    scope: Scope, send: Send, content: Content, *, content_type: str, headers: HeaderPairs = ()
+    scope: Scope,
+    send: Send,
+    content: Content,
+    *,
+    content_type: str,
+    headers: HeaderPairs = (),
+    piece_size: int = PIECE,
 ) -> None:
     """Answer GET or HEAD with content: 200, 206 for a `Range`, or 304 when the client has this version.
 
-    Raises `ErrPreconditionFailed` and `ErrRangeNotSatisfiable` before anything is sent, and `ContentTruncated` when the
-    content ends before its `size`. Several ranges are sent as `multipart/byteranges`.
+    `piece_size` is how many bytes are read and sent at once. Several ranges are sent as `multipart/byteranges`. Raises
+    `ErrPreconditionFailed` and `ErrRangeNotSatisfiable` before anything is sent, and `ContentTruncated` when the
+    content ends before its `size`.
     """
     sent: Sequence[tuple[bytes, bytes]] = scope["headers"]
     validators = content.validators
@@ -138,7 +145,7 @@ async def send_content(
     await send({"type": "http.response.start", "status": status, "headers": fields})
     if scope["method"] != "HEAD":
         for part in parts:
-            await _send_part(send, content, part)
+            await _send_part(send, content, part, piece_size)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -162,13 +169,13 @@ def _multipart(ranges: list[ByteRange], size: int, content_type: bytes) -> tuple
     return parts, b"multipart/byteranges; boundary=" + boundary
 
 
-async def _send_part(send: Send, content: Content, part: bytes | ByteRange) -> None:
+async def _send_part(send: Send, content: Content, part: bytes | ByteRange, piece_size: int) -> None:
     if isinstance(part, bytes):
         await send({"type": "http.response.body", "body": part, "more_body": True})
         return
     position, stop = part
     while position < stop:
-        data = await content.read_at(position, min(PIECE, stop - position))
+        data = await content.read_at(position, min(piece_size, stop - position))
         if not data:
             raise ContentTruncated(f"the content ended at {position} of {stop} bytes while it was sent")
         position += len(data)

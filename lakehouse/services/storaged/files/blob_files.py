@@ -1,0 +1,110 @@
+"""The files of objects that are too large for the index. All functions block; they run in threads.
+
+A file's name is random, and is used once. A file that the index does not name is a leftover: of an upload that was cut
+by the end of the process, or of an object that was replaced just before it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+_BLOB_NAME = re.compile(r"[0-9a-f]{32}")
+_IOV_MAX = 512
+"""Pieces of one `writev`; the kernel's limit is 1,024."""
+
+
+class BlobWriter:
+    """A new file that is being written. `finish` or `discard` must follow."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.name = path.name
+        self._path = path
+        self._descriptor = descriptor
+
+    def write(self, pieces: Sequence[bytes]) -> None:
+        """Append the pieces. Raises OSError."""
+        for first in range(0, len(pieces), _IOV_MAX):
+            some = pieces[first : first + _IOV_MAX]
+            written = os.writev(self._descriptor, some)
+            if written < sum(map(len, some)):
+                self._write_rest(memoryview(b"".join(some))[written:])
+
+    def _write_rest(self, data: memoryview) -> None:
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def finish(self) -> None:
+        """Make the file and its name durable. Raises OSError."""
+        os.fdatasync(self._descriptor)
+        self._close()
+        sync_directory(self._path.parent)
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self._path.unlink(missing_ok=True)
+        self._close()
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class BlobFiles:
+    """The folder of the files, which are spread over 256 folders by the first two digits of their names."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, name: str) -> Path:
+        """Where the file of this name is."""
+        return self._root / name[:2] / name
+
+    def create(self) -> BlobWriter:
+        """A new empty file. Raises OSError."""
+        path = self.path(secrets.token_hex(16))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            sync_directory(self._root)
+            descriptor = os.open(path, flags, 0o600)
+        return BlobWriter(path, descriptor)
+
+    def open(self, name: str) -> int:
+        """A descriptor for reading. Raises OSError, FileNotFoundError for a file that was removed."""
+        return os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files. Open descriptors stay readable. A file that cannot be removed is left for the next sweep."""
+        for name in names:
+            try:
+                self.path(name).unlink(missing_ok=True)
+            except OSError:
+                continue
+
+    def sweep(self, find_used: Callable[[Sequence[str]], set[str]]) -> int:
+        """Remove the files that `find_used` does not return, given the names of one folder. Returns how many."""
+        removed = 0
+        for folder in self._root.iterdir():
+            if not folder.is_dir() or len(folder.name) != 2:
+                continue
+            names = [entry.name for entry in os.scandir(folder) if _BLOB_NAME.fullmatch(entry.name)]
+            leftovers = set(names) - find_used(names)
+            self.remove(leftovers)
+            removed += len(leftovers)
+        return removed
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a folder durable. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

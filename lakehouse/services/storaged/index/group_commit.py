@@ -1,0 +1,76 @@
+"""Changes of the index that arrive while the disk is synced are made together, in one transaction with one sync."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import trio
+
+from lakehouse.services.storaged.index.object_index import Change, Outcome
+
+
+class PendingChange:
+    """A change on its way into the index. `taken`: a transaction has it, so that cancellation no longer stops it."""
+
+    __slots__ = ("change", "error", "outcome", "taken")
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self.taken = False
+        self.outcome: Outcome | None = None
+        self.error: Exception | None = None
+
+
+class GroupCommit:
+    """Calls `apply` in a thread, one call at a time, with all changes that are waiting. It has no task of its own.
+
+    `on_applied` is called with changes and outcomes before any of the changes returns to its caller.
+    """
+
+    def __init__(
+        self,
+        apply: Callable[[Sequence[Change]], Sequence[Outcome]],
+        on_applied: Callable[[Sequence[Change], Sequence[Outcome]], None],
+    ) -> None:
+        self._apply = apply
+        self._on_applied = on_applied
+        self._limiter = trio.CapacityLimiter(1)
+        self._lock = trio.StrictFIFOLock()
+        self._waiting: list[PendingChange] = []
+
+    async def make(self, pending: PendingChange) -> Outcome:
+        """Make a change: durable at return. Raises what `apply` raises, and the error of the outcome.
+
+        Cancelled while `pending` is not taken, it has no effect. Cancelled later, the change is made.
+        """
+        self._waiting.append(pending)
+        try:
+            async with self._lock:
+                if not pending.taken:
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                    await self._commit()
+        finally:
+            if not pending.taken:
+                self._waiting.remove(pending)
+        error = pending.error or (None if pending.outcome is None else pending.outcome.error)
+        if error is not None:
+            raise error
+        assert pending.outcome is not None  # noqa: S101 - without an error there is one
+        return pending.outcome
+
+    async def _commit(self) -> None:
+        """Make all changes that are waiting. The thread cannot be cancelled; a shield covers the way into it."""
+        batch, self._waiting = self._waiting, []
+        for pending in batch:
+            pending.taken = True
+        changes = [pending.change for pending in batch]
+        try:
+            with trio.CancelScope(shield=True):
+                outcomes = await trio.to_thread.run_sync(self._apply, changes, limiter=self._limiter)
+        except Exception as error:  # noqa: BLE001 - raised to the caller of each change
+            for pending in batch:
+                pending.error = error
+            return
+        for pending, outcome in zip(batch, outcomes, strict=True):
+            pending.outcome = outcome
+        self._on_applied(changes, outcomes)

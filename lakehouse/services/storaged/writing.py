@@ -1,0 +1,122 @@
+"""Writing objects: an upload is received, then put into the index in one step."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import trio
+
+from lakehouse.core.errors import ErrForbidden, ErrInsufficientStorage, is_disk_full
+from lakehouse.services.storaged.files.blob_files import BlobFiles
+from lakehouse.services.storaged.index.group_commit import GroupCommit, PendingChange
+from lakehouse.services.storaged.index.object_index import Change, Delete, ObjectIndex, Outcome, Precondition, Put
+from lakehouse.services.storaged.index.recent_objects import RecentObjects
+from lakehouse.services.storaged.index.rows import Entry, Row
+from lakehouse.services.storaged.keys import DATASETS, check_key
+from lakehouse.services.storaged.receiving import DISCARD_TIMEOUT, receive_content
+
+
+class PutResult(NamedTuple):
+    """The object that was put; `created`: its key had none before."""
+
+    row: Row
+    created: bool
+
+
+class ObjectWriting:
+    """Puts and deletes objects, in memory as well (`recent`)."""
+
+    def __init__(self, index: ObjectIndex, blobs: BlobFiles, recent: RecentObjects) -> None:
+        self._index = index
+        self._blobs = blobs
+        self._recent = recent
+        self._commit = GroupCommit(self._apply, self._record)
+
+    async def put(
+        self, key: str, body: AsyncIterator[bytes], *, content_type: str, precondition: Precondition | None = None
+    ) -> PutResult:
+        """Receive the body, then put the object in one step if the precondition holds. Durable at return.
+
+        Raises ErrInsufficientStorage for a full disk, and what `body` and the precondition raise. Nothing has changed
+        then, or when it is cancelled before the last step.
+        """
+        _check_key(key)
+        with _translate_disk_full():
+            received = await receive_content(body, self._blobs)
+            row = Row(key.encode(), received.size, received.etag, 0, content_type)
+            entry = Entry(row, received.data, received.blob)
+            outcome = await self._change(Put(entry=entry, precondition=precondition))
+        put = entry if outcome.entry is None else outcome.entry
+        return PutResult(put.row, created=outcome.former is None)
+
+    async def delete(self, key: str, *, precondition: Precondition | None = None) -> bool:
+        """Delete an object. Returns whether the key had one. Durable at return. Raises ErrInsufficientStorage."""
+        _check_key(key)
+        with _translate_disk_full():
+            outcome = await self._change(Delete(key=key.encode(), precondition=precondition))
+        return outcome.former is not None
+
+    async def _change(self, change: Change) -> Outcome:
+        pending = PendingChange(change)
+        try:
+            return await self._commit.make(pending)
+        finally:
+            if not pending.taken:
+                with trio.CancelScope(shield=True, relative_deadline=DISCARD_TIMEOUT):
+                    await trio.to_thread.run_sync(self._blobs.remove, _blobs_of([change]), abandon_on_cancel=True)
+
+    def _apply(self, changes: Sequence[Change]) -> list[Outcome]:
+        """Change the index, then remove the files that no object has any longer. Runs in a thread."""
+        try:
+            outcomes = self._index.apply(changes)
+        except sqlite3.Error as error:
+            if _is_full(error):
+                self._blobs.remove(_blobs_of(changes))
+            else:  # the transaction may be in the journal: the sweep of the next start decides
+                self._index.leave_open()
+            raise
+        unused = [outcome.former.blob for outcome in outcomes if outcome.former is not None and outcome.former.blob]
+        refused = [change for change, outcome in zip(changes, outcomes, strict=True) if outcome.error is not None]
+        self._blobs.remove([*unused, *_blobs_of(refused)])
+        return outcomes
+
+    def _record(self, changes: Sequence[Change], outcomes: Sequence[Outcome]) -> None:
+        """Bring the objects in memory up to date."""
+        for change, outcome in zip(changes, outcomes, strict=True):
+            if outcome.entry is not None:
+                self._recent.replace(outcome.entry)
+            elif outcome.error is None:
+                self._recent.remove(change.key)
+
+
+def _blobs_of(changes: Sequence[Change]) -> list[str]:
+    """The names of the files that were written for changes."""
+    return [change.entry.blob for change in changes if isinstance(change, Put) and change.entry.blob is not None]
+
+
+def _check_key(key: str) -> None:
+    check_key(key)
+    if key.startswith(DATASETS):
+        raise ErrForbidden("the files of tables are written by commits of the tables")
+
+
+@contextmanager
+def _translate_disk_full() -> Iterator[None]:
+    """Turn the errors of a full disk into ErrInsufficientStorage."""
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise ErrInsufficientStorage("the disk has no room for the object") from error
+    except sqlite3.Error as error:
+        if not _is_full(error):
+            raise
+        raise ErrInsufficientStorage("the disk has no room for the index of objects") from error
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL

@@ -8,6 +8,9 @@ import trio
 
 from lakehouse.services.storaged.index.object_index import Change, Outcome
 
+START_TIMEOUT = 60.0
+"""Seconds for the start of the thread that makes the changes. Nothing else uses its limiter, so it starts at once."""
+
 
 class PendingChange:
     """A change on its way into the index. `taken`: a transaction has it, so that cancellation no longer stops it."""
@@ -65,7 +68,7 @@ class GroupCommit:
             pending.taken = True
         changes = [pending.change for pending in batch]
         try:
-            with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True, relative_deadline=START_TIMEOUT):
                 outcomes = await trio.to_thread.run_sync(self._apply, changes, limiter=self._limiter)
         except Exception as error:  # noqa: BLE001 - raised to the caller of each change
             for pending in batch:

@@ -6,13 +6,13 @@ of the index, and an upload that was cut, by its client or by the end of the pro
 
 Modules:
 
-    app         routes and status codes
-    store       the object store: implements `services.contracts.object_store.ObjectStore`
-    reading     look-ups, open objects, pages of keys
-    writing     puts and deletions
-    receiving   the bytes of an upload: hashed, and written to a file if they are many
-    keys        which keys are valid, and which can be written
-    api/        headers, query parameters, documents, the queue of uploads, gauges
-    index/      the index in SQLite: changes, look-ups, pages, and entries in memory
-    files/      the files of larger objects, and of tables
+    app            routes and status codes
+    store          the object store: implements `services.contracts.object_store.ObjectStore`
+    object_reads   look-ups, open objects, pages of keys
+    object_writes  puts and deletions
+    receiving      the bytes of an upload: hashed, and written to a file if they are many
+    keys           which keys are valid, and which can be written
+    api/           headers, query parameters, documents, the queue of uploads, gauges
+    index/         the index in SQLite: changes, look-ups, pages, and entries in memory
+    files/         the files of larger objects, and of tables
 """

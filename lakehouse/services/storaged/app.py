@@ -24,11 +24,11 @@ from lakehouse.services.storaged.api.gauges import make_gauges
 from lakehouse.services.storaged.api.object_list import make_list_document, make_listed_object, parse_list_query
 from lakehouse.services.storaged.api.object_response import make_object_headers, read_content_type
 from lakehouse.services.storaged.api.upload_slots import UploadSlots
-from lakehouse.services.storaged.index.rows import Row
+from lakehouse.services.storaged.index.entries import Row
 from lakehouse.services.storaged.keys import check_writable, decode_key
-from lakehouse.services.storaged.reading import make_not_found, make_validators
+from lakehouse.services.storaged.object_reads import make_not_found, make_validators
+from lakehouse.services.storaged.object_writes import PutResult
 from lakehouse.services.storaged.store import PIECE, LakeObjectStore
-from lakehouse.services.storaged.writing import PutResult
 from lakehouse.telemetry.gauges import Gauge
 
 _READ_CONDITIONS = frozenset((b"range", b"if-none-match", b"if-match", b"if-modified-since", b"if-unmodified-since"))
@@ -72,7 +72,7 @@ class StoragedApp:
         if entry is not None and entry.data is not None and _is_plain_get(scope):
             await send(full_response(200, [*_make_plain_headers(entry.row)], entry.data))
             return
-        async with self._store.reading.open(key) as (row, content):
+        async with self._store.reads.open(key) as (row, content):
             await send_content(
                 scope,
                 send,
@@ -84,7 +84,7 @@ class StoragedApp:
 
     async def _list(self, scope: Scope, _receive: Receive, send: Send) -> None:
         query = parse_list_query(scope["query_string"])
-        page = await self._store.reading.list(
+        page = await self._store.reads.list(
             query.prefix, delimiter=query.delimiter, limit=query.limit, cursor=query.cursor
         )
         await json_response(make_list_document(query.prefix, page)).send_to(send)
@@ -102,7 +102,7 @@ class StoragedApp:
         async with self._slots.take():
             context.begin_phase("received")
             async with aclosing(iterate_body(receive, self._limits)) as body:  # type: ignore[type-var]
-                result = await self._store.writing.put(key, body, content_type=content_type, precondition=check)
+                result = await self._store.writes.put(key, body, content_type=content_type, precondition=check)
         await _make_put_response(result).send_to(send)
 
     def _check_upload(self, scope: Scope) -> str:
@@ -122,13 +122,13 @@ class StoragedApp:
     async def _check_early(self, scope: Scope, key: str) -> None:
         """Refuse before the body is received what the conditions of the request forbid already."""
         if not _WRITE_CONDITIONS.isdisjoint(name for name, _ in scope["headers"]):
-            row = await self._store.reading.find(key)
+            row = await self._store.reads.find(key)
             _check_conditions(scope, None if row is None else row.to_info())
 
     async def _delete(self, slashes: int, scope: Scope, _receive: Receive, send: Send) -> None:
         key = _read_key(scope, slashes)
         check_writable(key)
-        if not await self._store.writing.delete(key, precondition=partial(_check_conditions, scope)):
+        if not await self._store.writes.delete(key, precondition=partial(_check_conditions, scope)):
             raise make_not_found(key)
         await empty_response(204).send_to(send)
 

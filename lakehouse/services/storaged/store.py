@@ -18,8 +18,8 @@ from lakehouse.services.storaged.index.listing import encode_cursor
 from lakehouse.services.storaged.index.object_index import ObjectIndex
 from lakehouse.services.storaged.index.readers import IndexReaders
 from lakehouse.services.storaged.index.recent_objects import RecentObjects
-from lakehouse.services.storaged.reading import ObjectReading
-from lakehouse.services.storaged.writing import ObjectWriting
+from lakehouse.services.storaged.object_reads import ObjectReads
+from lakehouse.services.storaged.object_writes import ObjectWrites
 
 RECENT_BYTES = 8 * 1024 * 1024
 """Memory for the objects that were used last."""
@@ -37,13 +37,13 @@ class LakeObjectStore:
     def __init__(self, directory: LakeDirectory, index: ObjectIndex, readers: IndexReaders) -> None:
         self.recent = RecentObjects(RECENT_BYTES)
         blobs = BlobFiles(directory.objects)
-        self.reading = ObjectReading(readers, blobs, DatasetFiles(directory.datasets), self.recent)
-        self.writing = ObjectWriting(index, blobs, self.recent)
+        self.reads = ObjectReads(readers, blobs, DatasetFiles(directory.datasets), self.recent)
+        self.writes = ObjectWrites(index, blobs, self.recent)
 
     @asynccontextmanager
     async def read(self, key: str, *, start: int = 0, stop: int | None = None) -> AsyncIterator[OpenObjectReader]:
         """Open the bytes of an object from `start` up to, but not including, `stop`. Raises ErrNotFound."""
-        async with self.reading.open(key) as (row, content):
+        async with self.reads.open(key) as (row, content):
             end = row.size if stop is None else min(stop, row.size)
             yield OpenObjectReader(row.to_info(), content, start, end)
 
@@ -67,23 +67,23 @@ class LakeObjectStore:
             if if_match is not None and (present is None or present.etag != if_match):
                 raise ErrPreconditionFailed(f"the object {key} has another etag than {if_match}")
 
-        result = await self.writing.put(key, body, content_type=content_type, precondition=check)
+        result = await self.writes.put(key, body, content_type=content_type, precondition=check)
         return result.row.to_info()
 
     async def find(self, key: str) -> ObjectInfo | None:
         """Return the metadata of an object, or None for an unused key."""
-        row = await self.reading.find(key)
+        row = await self.reads.find(key)
         return None if row is None else row.to_info()
 
     async def delete(self, key: str) -> bool:
         """Delete an object. Returns whether the key had one. Durable at return."""
-        return await self.writing.delete(key)
+        return await self.writes.delete(key)
 
     async def list(self, prefix: str = "", *, delimiter: str = "", limit: int = 1000, cursor: str = "") -> ObjectPage:
         """List at most `limit` objects whose keys begin with `prefix`; with a `delimiter`, keys are grouped by it."""
         if limit < 1:
             raise ErrBadRequest("limit must be at least 1", field="limit")
-        page = await self.reading.list(prefix, delimiter=delimiter, limit=limit, cursor=cursor)
+        page = await self.reads.list(prefix, delimiter=delimiter, limit=limit, cursor=cursor)
         return ObjectPage(
             objects=[row.to_info() for row in page.objects],
             prefixes=[group.decode() for group in page.prefixes],

@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from lakehouse.core.errors import ErrBadRequest
+from lakehouse.services.storaged.index.entries import Row
 from lakehouse.services.storaged.index.listing import MAX_LIMIT, RowPage, encode_cursor
-from lakehouse.services.storaged.index.rows import Row
 from lakehouse.services.storaged.keys import MAX_KEY_BYTES
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lakehouse.core.errors import ErrBadRequest
-from lakehouse.services.storaged.index.rows import Row
+from lakehouse.services.storaged.index.entries import Row
 from lakehouse.services.storaged.keys import DATASETS, check_key
 
 PARQUET = "application/vnd.apache.parquet"

@@ -7,5 +7,5 @@ Modules:
     group_commit    changes that arrive together are durable after one sync of the disk
     listing         a page of keys, grouped by a delimiter
     recent_objects  entries, and bytes of small objects, in memory
-    rows            the metadata of an object
+    entries         the metadata of an object
 """

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lakehouse.core.errors import ErrBadRequest
-from lakehouse.services.storaged.index.rows import Row
+from lakehouse.services.storaged.index.entries import Row
 from lakehouse.services.storaged.keys import MAX_KEY_BYTES
 
 MAX_LIMIT = 10_000

@@ -15,7 +15,7 @@ from pathlib import Path
 from lakehouse.core.errors import LakehouseError
 from lakehouse.services.contracts.object_store import ObjectInfo
 from lakehouse.services.storaged.files.blob_files import sync_directory
-from lakehouse.services.storaged.index.rows import Entry, Row
+from lakehouse.services.storaged.index.entries import Entry, Row
 
 SCHEMA_VERSION = 1
 

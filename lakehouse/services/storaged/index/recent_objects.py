@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from lakehouse.services.storaged.index.rows import Entry
+from lakehouse.services.storaged.index.entries import Entry
 
 ENTRY_COST = 700
 """Bytes that an entry takes besides its key and its data, about."""

@@ -11,10 +11,10 @@ import trio
 
 from lakehouse.core.errors import ErrForbidden, ErrInsufficientStorage, is_disk_full
 from lakehouse.services.storaged.files.blob_files import BlobFiles
+from lakehouse.services.storaged.index.entries import Entry, Row
 from lakehouse.services.storaged.index.group_commit import GroupCommit, PendingChange
 from lakehouse.services.storaged.index.object_index import Change, Delete, ObjectIndex, Outcome, Precondition, Put
 from lakehouse.services.storaged.index.recent_objects import RecentObjects
-from lakehouse.services.storaged.index.rows import Entry, Row
 from lakehouse.services.storaged.keys import DATASETS, check_key
 from lakehouse.services.storaged.receiving import DISCARD_TIMEOUT, receive_content
 
@@ -26,7 +26,7 @@ class PutResult(NamedTuple):
     created: bool
 
 
-class ObjectWriting:
+class ObjectWrites:
     """Puts and deletes objects, in memory as well (`recent`)."""
 
     def __init__(self, index: ObjectIndex, blobs: BlobFiles, recent: RecentObjects) -> None:

@@ -17,11 +17,11 @@ from lakehouse.core.errors import ErrNotFound
 from lakehouse.services.storaged.files.blob_files import BlobFiles
 from lakehouse.services.storaged.files.dataset_files import DatasetFiles, SortedRows
 from lakehouse.services.storaged.files.file_content import CachedFileContent
+from lakehouse.services.storaged.index.entries import Entry, Row
 from lakehouse.services.storaged.index.listing import MAX_LIMIT, RowPage, decode_cursor, end_of_prefix, list_page
 from lakehouse.services.storaged.index.object_index import find_entry, read_rows
 from lakehouse.services.storaged.index.readers import IndexReaders
 from lakehouse.services.storaged.index.recent_objects import RecentObjects
-from lakehouse.services.storaged.index.rows import Entry, Row
 from lakehouse.services.storaged.keys import DATASETS, check_key, check_prefix
 
 _OPEN_ATTEMPTS = 8
@@ -35,7 +35,7 @@ class OpenObject(NamedTuple):
     content: Content
 
 
-class ObjectReading:
+class ObjectReads:
     """Finds, opens and lists objects. Keys below `datasets/` are the files of the tables."""
 
     def __init__(self, readers: IndexReaders, blobs: BlobFiles, datasets: DatasetFiles, recent: RecentObjects) -> None:

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,33 +15,9 @@ import pytest
 import trio
 
 from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, never_answer, open_upstream, respond
+from tools.kit.command import ROOT, lakehouse
 
-ROOT = Path(__file__).parents[2]
 SECRET = "sk-or-v1-0123456789abcdef"
-
-
-@dataclass
-class Ran:
-    """How a run ended and what it said."""
-
-    status: int
-    out: str
-    err: str
-
-
-async def lakehouse(*arguments: str, cwd: Path, stdin: str = "", env: dict[str, str] | None = None) -> Ran:
-    """Run it to its end, in a directory of its own and with no keys but those given."""
-    clean = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-    done = await trio.run_process(
-        [sys.executable, "-m", "lakehouse", *arguments],
-        stdin=stdin.encode(),
-        capture_stdout=True,
-        capture_stderr=True,
-        check=False,
-        cwd=cwd,
-        env={**clean, "PYTHONPATH": str(ROOT), **(env or {})},
-    )
-    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def configure(directory: Path, text: str) -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import trio
 
 from lakehouse.asgi.body import read_body
+from lakehouse.asgi.middleware.lifetime_middleware import RequestLifetimeMiddleware
 from lakehouse.asgi.responses import send_json
 from lakehouse.asgi.types import Receive, Scope, Send
+from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.core.errors import ErrBadRequest, ErrNotFound
+from lakehouse.server.server import BoundApp, serve_listeners
+from lakehouse.services.lake.directory import open_lake_directory
 
 Document = dict[str, object]
 
@@ -39,6 +47,7 @@ class ScriptedLake:
         self.answer: Document = BY_SHOP
         self.warnings: list[Document] = []
         self.error: ErrBadRequest | None = None
+        self.cut = False
         self.received: list[bytes] = []
         self.queries: list[Mapping[str, str]] = []
         self.go = trio.Event()
@@ -56,10 +65,11 @@ class ScriptedLake:
                 raise ErrNotFound("there is no such table")
             await send_json(send, 200, found[0])
         else:
-            await self._work(path, scope["query_string"].decode(), await read_body(receive, 10_000_000), send)
+            self.received.append(await read_body(receive, 10_000_000))
+            await self._work(path, scope, send)
 
-    async def _work(self, path: str, query: str, body: bytes, send: Send) -> None:
-        self.received.append(body)
+    async def _work(self, path: str, scope: Scope, send: Send) -> None:
+        query = scope["query_string"].decode()
         self.queries.append(dict(part.split("=", 1) for part in query.split("&") if part))
         self.waiting.set()
         try:
@@ -75,5 +85,38 @@ class ScriptedLake:
             added: Document = {"rows_added": 1204, "existing": False, "bytes_in": 50_000, "bytes_stored": 18_432}
             await send_json(send, 201, SALES | {"name": name, "key": "k", "warnings": self.warnings} | added)
         else:
-            json.loads(body)
+            await self._answer_query(scope, send)
+
+    async def _answer_query(self, scope: Scope, send: Send) -> None:
+        """CSV where it is asked for, and cut off if `cut` is set; else the JSON."""
+        if (b"accept", b"text/csv") not in scope["headers"]:
             await send_json(send, 200, self.answer)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/csv")]})
+        await send({"type": "http.response.body", "body": b"shop,revenue\r\nBerlin,1820.5\r\n", "more_body": True})
+        if self.cut:
+            raise ConnectionError("the engine failed in the middle")
+        await send({"type": "http.response.body", "body": b"Lagos,990.0\r\n", "more_body": False})
+
+
+@asynccontextmanager
+async def scripted_lake(folder: Path) -> AsyncIterator[ScriptedLake]:
+    """A scripted lake that has `folder` open, as a running service has it, and answers on the socket in its lock."""
+    lake = ScriptedLake()
+    app = RequestLifetimeMiddleware(lake, active_requests=ActiveRequests(), on_end=lambda _: None)
+    with TemporaryDirectory(prefix="lh-") as place, socket.socket(socket.AF_UNIX) as listener:
+        path = f"{place}/lake.sock"
+        listener.bind(path)
+        listener.setblocking(False)
+        with open_lake_directory(folder, socket=path):
+            async with trio.open_nursery() as nursery:
+                run = partial(
+                    serve_listeners,
+                    [BoundApp(app, listener)],
+                    stopping=trio.Event(),
+                    drain_timeout=0.1,
+                    abort_requests=app.drain,
+                )
+                await nursery.start(run)
+                yield lake
+                nursery.cancel_scope.cancel()

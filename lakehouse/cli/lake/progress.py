@@ -1,0 +1,72 @@
+"""A progress line on the terminal; nothing where standard error is none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from shutil import get_terminal_size
+
+import trio
+
+from lakehouse.cli.output import write_diagnostic
+
+INTERVAL = 0.1
+"""Seconds between two updates of the line."""
+
+BAR = 24
+
+
+class UploadProgress:
+    """The progress of one upload: a bar while the file is sent, then the time that the service takes to read it."""
+
+    def __init__(self, name: str, size: int | None) -> None:
+        self._name = name
+        self._size = size
+        self._sent = 0
+        self._began = trio.current_time()
+
+    def advance(self, sent: int) -> None:
+        """Record how many bytes of the file have been sent."""
+        self._sent = sent
+
+    def line(self) -> str:
+        """The line for now."""
+        elapsed = trio.current_time() - self._began
+        if self._size is None:
+            return f"{self._name}  {format_size(self._sent)} sent  {elapsed:.1f} s"
+        if self._sent < self._size:
+            done = int(BAR * self._sent / self._size)
+            share = 100 * self._sent // self._size
+            return f"{self._name}  [{'#' * done}{'.' * (BAR - done)}] {share} % of {format_size(self._size)}"
+        return f"{self._name}  {format_size(self._size)} sent, being read  {elapsed:.1f} s"
+
+    async def show(self) -> None:
+        """Keep the line up to date until cancelled, and then clear it."""
+        with _cleared_line():
+            while True:
+                await trio.sleep(INTERVAL)
+                columns = get_terminal_size().columns
+                write_diagnostic(f"\r{self.line()[: columns - 1]}\x1b[K", end="")
+
+
+@contextmanager
+def _cleared_line() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        write_diagnostic("\r\x1b[K", end="")
+
+
+def is_shown() -> bool:
+    """Whether a progress line can be shown."""
+    return sys.stderr.isatty()
+
+
+def format_size(number: float) -> str:
+    """A number of bytes in its shortest form."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 999.5:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"

@@ -1,0 +1,94 @@
+"""The work of `lakehouse sql`: one query; a table on a terminal, CSV elsewhere, or the JSON of the answer."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from functools import partial
+from shutil import get_terminal_size
+
+from lakehouse.cli.configuration import load_configuration
+from lakehouse.cli.input import InputError, read_prompt, replace_undecodable
+from lakehouse.cli.lake.client import ErrorResponse, LakeClient, Result, decode_result
+from lakehouse.cli.lake.result_table import render_table
+from lakehouse.cli.lake.run import report_error, run_with_client
+from lakehouse.cli.lake_options import with_lake
+from lakehouse.cli.output import OutputError, write_diagnostic, write_output
+from lakehouse.cli.style import Style
+
+TERMINAL_ROWS = 200
+"""Rows that are shown on a terminal without --max-rows."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run one statement and print its result."""
+    config = with_lake(load_configuration(arguments).config, arguments.lake)
+    try:
+        sql = read_prompt() if arguments.sql in ([], ["-"]) else replace_undecodable(" ".join(arguments.sql))
+    except InputError as error:
+        write_diagnostic(f"lakehouse sql: {error}")
+        return 2
+    if not sql.strip():
+        write_diagnostic("lakehouse sql: there is no statement: put it behind the command, or into standard input")
+        return 2
+    return run_with_client(config, partial(_run_query, arguments, sql))
+
+
+async def _run_query(arguments: argparse.Namespace, sql: str, lake: LakeClient) -> int:
+    request: dict[str, object] = {"sql": sql}
+    if arguments.timeout is not None:
+        request["timeout"] = arguments.timeout
+    if arguments.max_rows is not None:
+        request["max_rows"] = arguments.max_rows
+    try:
+        if arguments.json:
+            write_output((await lake.query(request)).decode())
+        elif arguments.csv or not sys.stdout.isatty():
+            await _print_csv(lake, request)
+        else:
+            _print_table(decode_result(await lake.query({"max_rows": TERMINAL_ROWS, **request})))
+    except ErrorResponse as error:
+        report_error(error, sql=sql)
+        return 1
+    return 0
+
+
+async def _print_csv(lake: LakeClient, request: dict[str, object]) -> None:
+    """Write the CSV as it arrives. A stream that breaks off raises, after what has been written."""
+    async with lake.stream_query(request, "text/csv") as response:
+        while piece := await response.receive():
+            _write_bytes(piece)
+
+
+def _write_bytes(data: bytes) -> None:
+    """Write to standard output as it is. Raises OutputError, and BrokenPipeError when the reader closed the pipe."""
+    try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.buffer.write(data)
+        else:
+            sys.stdout.write(data.decode())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"standard output cannot be written: {error.strerror}") from None
+
+
+def _print_table(result: Result) -> None:
+    ellipsis = "…" if _can_encode("…") else "..."
+    width = get_terminal_size().columns
+    if result.columns:
+        for line in render_table(result.columns, result.rows, width=width, style=Style(sys.stdout), ellipsis=ellipsis):
+            write_output(line)
+    rows = f"{result.row_count:,} row{'' if result.row_count == 1 else 's'}"
+    more = f"the first {rows} (--max-rows N shows more, --csv all)" if result.truncated else rows
+    write_output(Style(sys.stdout).dim(f"{more} in {result.elapsed_ms:,.1f} ms"))
+
+
+def _can_encode(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -17,6 +17,7 @@ from lakehouse.core.provider_failures import make_failure
 from lakehouse.gateway.routes import ROUTES
 from lakehouse.runtime.console.endpoints import PATHS
 from tools.kit.doc_pages.openapi.document import PAGE, document, documented, render
+from tools.kit.doc_pages.openapi.lake import OPERATIONS
 from tools.kit.doc_pages.openapi.operations import FIXED
 from tools.kit.service_with_providers import HELLO, open_service_with_providers
 from tools.kit.sse import sse_documents
@@ -55,7 +56,8 @@ def test_every_route_that_is_served_is_in_it() -> None:
     own = {*chat_paths(VERSION), *PATHS, *(path.decode() for path in HEALTH_PATHS)}
     below = {f"{route.name}/{{path}}" for route in ROUTES}
     exact = {route.name for route in ROUTES if route.exact}
-    assert paths == {*own, *below, *exact, "/v1/models/{model}"}
+    of_the_lake = {operation.path for operation in OPERATIONS}
+    assert paths == {*own, *below, *exact, *of_the_lake, "/v1/models/{model}"}
 
 
 @pytest.mark.parametrize("error_class", ERROR_CLASSES)

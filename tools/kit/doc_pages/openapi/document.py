@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse._version import __version__
-from tools.kit.doc_pages.openapi.operations import METHODS, Operation, operations
+from tools.kit.doc_pages.openapi import lake
+from tools.kit.doc_pages.openapi.operations import FIXED, JSON, METHODS, Operation, gateway
 from tools.kit.doc_pages.openapi.schemas import components, error_types
 from tools.kit.doc_pages.openapi.translate import reference
 
@@ -20,6 +21,7 @@ TAGS = {
     "openai": "OpenAI's form, for any OpenAI client with `base_url` ending in `/v1`.",
     "gateway": "Services behind the gateway: path (less `/v1`), query and body are passed on byte for byte, also for "
     "WebSockets.",
+    "lake": "Tables, SQL and objects, where the service serves them itself (`embedded`, the default): see lake.md.",
     "observability": "Health, metrics and the requests in flight.",
 }
 
@@ -38,13 +40,26 @@ REASONS = {
     404: "no such path, provider or model",
     405: "the path does not take this method",
     408: "the request's body stopped arriving",
+    409: "the request contradicts what is there; `details.differences` has the columns that differ",
+    412: "a condition of the request does not hold",
     413: "the body is too large",
+    415: "the body is of a kind that is not taken",
+    416: "the range lies outside of the object",
+    422: "the file or the query cannot be processed; `details` has the place",
     429: "the provider's rate limit or quota; see `Retry-After`",
     500: "an internal error",
+    501: "the extra `lake` is not installed",
     502: "the upstream failed, or its answer is empty, cut or not understood",
     503: "draining, all circuit breakers open, or the queue is full; see `Retry-After`",
     504: "a deadline passed: the caller's, the service's or the upstream's",
 }
+
+
+def operations() -> tuple[Operation, ...]:
+    """Every operation of the service; a gateway's route that the lake describes better is left out."""
+    own = (*FIXED, *lake.OPERATIONS)
+    described_here = {(operation.method, operation.path) for operation in own}
+    return (*own, *(each for each in gateway() if (each.method, each.path) not in described_here))
 
 
 def error_response(status: int, schema: str) -> dict[str, Any]:
@@ -61,7 +76,10 @@ def responses(operation: Operation) -> dict[str, Any]:
     """The responses of an operation by status."""
     content = {kind: {"schema": reference(name)} if name else {} for kind, name in operation.answers.items()}
     headers = {name: {"schema": {"type": "string"}, "description": about} for name, about in RESPONSE_HEADERS.items()}
-    found: dict[str, Any] = {"200": {"description": "the answer", "headers": headers, "content": content}}
+    answer: dict[str, Any] = {"description": "the answer", "headers": headers}
+    if content or operation.statuses == (200,):
+        answer["content"] = content
+    found = {str(status): answer for status in operation.statuses}
     if operation.tag == "gateway":
         found = {"default": {"description": "the upstream's own answer, status and headers included"}}
     for status in sorted(operation.errors):
@@ -87,8 +105,14 @@ def described(operation: Operation) -> dict[str, Any]:
     document: dict[str, Any] = {"operationId": operation.id, "tags": [operation.tag], "summary": operation.summary}
     if operation.description:
         document["description"] = operation.description
-    if operation.request is not None:
-        content = {"application/json": {"schema": reference(operation.request)}}
+    bodies = {**operation.bodies, **({JSON: operation.request} if operation.request else {})}
+    if operation.query:
+        document["parameters"] = [
+            {"name": name, "in": "query", "schema": {"type": "string"}, **({"description": about} if about else {})}
+            for name, about in operation.query.items()
+        ]
+    if bodies:
+        content = {kind: {"schema": reference(name)} if name else {} for kind, name in bodies.items()}
         document["requestBody"] = {"required": True, "content": content}
     document["responses"] = responses(operation)
     if operation.open:

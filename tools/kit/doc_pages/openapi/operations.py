@@ -22,7 +22,12 @@ METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Operation:
-    """One method of one path. `answers` has the schema of each content type of a 200, None for any content."""
+    """One method of one path.
+
+    `answers` has the schema of each content type of a success, whose statuses are `statuses`; None stands for any
+    content. `request` is the schema of a JSON body, `bodies` has the schemas of bodies of other content types. `query`
+    are the parameters of the query string, with their descriptions.
+    """
 
     method: str
     path: str
@@ -31,7 +36,10 @@ class Operation:
     summary: str
     description: str = ""
     request: str | None = None
+    bodies: Mapping[str, str | None] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
     answers: Mapping[str, str | None] = field(default_factory=dict)
+    statuses: tuple[int, ...] = (200,)
     errors: tuple[int, ...] = ()
     error: str = "Error"
     open: bool = False
@@ -174,8 +182,3 @@ def gateway() -> Iterator[Operation]:
                     answers={"*/*": None},
                     errors=GATEWAY_ERRORS,
                 )
-
-
-def operations() -> tuple[Operation, ...]:
-    """Every operation of the service."""
-    return (*FIXED, *gateway())

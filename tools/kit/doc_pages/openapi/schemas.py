@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import get_args
 
 from lakehouse import Answer, Piece, Request
@@ -13,6 +13,8 @@ from lakehouse.core.attempts import AttemptReason
 from lakehouse.core.context import Phase
 from lakehouse.core.errors import Attempt, LakehouseError
 from lakehouse.core.failure_classes import ERROR_CLASSES
+from tools.kit.doc_pages.openapi import lake
+from tools.kit.doc_pages.openapi.shapes import BOOLEAN, INTEGER, NUMBER, STRING, nullable, struct
 from tools.kit.doc_pages.openapi.translate import Schema, Translator, reference
 
 TYPES = (Request, Answer, Piece, ProviderState, ChatCompletionRequest, Completion, Chunk, ModelList, Model, Attempt)
@@ -34,20 +36,6 @@ ABOUT: Mapping[str, str] = {
     "ModelList": "OpenAI's list of models: the tiers of the configuration, then the models of each provider.",
 }
 """Descriptions of the types that a reader meets first."""
-
-STRING, NUMBER, INTEGER, BOOLEAN = ({"type": name} for name in ("string", "number", "integer", "boolean"))
-
-
-def nullable(schema: Schema) -> Schema:
-    """The schema or null."""
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def struct(properties: Mapping[str, Schema], about: str = "", *, optional: Sequence[str] = ()) -> Schema:
-    """An object with these properties; all but `optional` are always there."""
-    required = [name for name in properties if name not in optional]
-    described = {"description": about} if about else {}
-    return {"type": "object", **described, "properties": dict(properties), "required": required}
 
 
 def error_types() -> list[type[LakehouseError]]:
@@ -150,4 +138,4 @@ def components() -> dict[str, Schema]:
         translator.add(annotation)
     described = {name: {"description": ABOUT[name]} if name in ABOUT else {} for name in translator.schemas}
     generated = {name: described[name] | schema for name, schema in translator.schemas.items()}
-    return dict(sorted({**generated, **handwritten()}.items()))
+    return dict(sorted({**generated, **handwritten(), **lake.schemas()}.items()))

@@ -1,0 +1,220 @@
+"""The routes of the lake in the document: operations and schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tools.kit.doc_pages.openapi.operations import GATEWAY_ERRORS, JSON, Operation
+from tools.kit.doc_pages.openapi.shapes import BOOLEAN, INTEGER, NUMBER, STRING, nullable, struct
+from tools.kit.doc_pages.openapi.translate import Schema, reference
+
+BYTES, CSV, NDJSON = "application/octet-stream", "text/csv", "application/x-ndjson"
+ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
+
+LAKE_ERRORS = (*GATEWAY_ERRORS, 501)
+TABLE_ERRORS = (*LAKE_ERRORS, 404, 405)
+
+INGEST_QUERY = {
+    "name": "The table: letters, digits, `_`, `-`, `.`, `/`; at most 200 bytes.",
+    "mode": "`replace` (default), `append` or `upsert`.",
+    "key": "Columns of the key for `upsert`, separated by commas.",
+    "evolve": "`true`: new columns are added and types widened.",
+    "format": "`csv`, `tsv`, `json`, `ndjson`, `parquet` or `arrow`; found out where it is left out.",
+    "types": "A JSON object from columns to types that are forced.",
+    "encoding": "Of a text file, by its name in Python.",
+    "delimiter": "Of a CSV file; found in the header line where it is left out.",
+    "quote": 'Of a CSV file; `"` where it is left out.',
+    "null": "A text that means NULL, beside the empty field.",
+    "header": "`false`: the first line is data.",
+    "skip": "How many lines are left out at the beginning.",
+}
+
+OPERATIONS = (
+    Operation(
+        method="post",
+        path="/v1/ingest",
+        id="ingest",
+        tag="lake",
+        summary="Put a file into a table",
+        description="The file is the one part of a form, or the body itself. It is stored whole or not at all. An "
+        "`Idempotency-Key` makes a repeated upload answer as the first did. 201 for a new table.",
+        bodies={"multipart/form-data": "Upload", BYTES: None, CSV: None, JSON: None, NDJSON: None, PARQUET: None},
+        query=INGEST_QUERY,
+        answers={JSON: "Ingested"},
+        statuses=(200, 201),
+        errors=(*LAKE_ERRORS, 405, 409, 415, 422),
+    ),
+    Operation(
+        method="post",
+        path="/v1/sql",
+        id="sql",
+        tag="lake",
+        summary="Run one statement that reads",
+        description="JSON has at most `[lake] max_rows` rows; the other forms are streamed without a limit.",
+        request="Query",
+        answers={JSON: "QueryResult", NDJSON: None, CSV: None, ARROW: None, PARQUET: None},
+        errors=(*LAKE_ERRORS, 405, 422),
+    ),
+    Operation(
+        method="get",
+        path="/v1/catalog/list",
+        id="tables",
+        tag="lake",
+        summary="List the tables",
+        answers={JSON: "TableList"},
+        errors=TABLE_ERRORS,
+    ),
+    Operation(
+        method="get",
+        path="/v1/catalog/manifest/{name}",
+        id="table",
+        tag="lake",
+        summary="Describe one table",
+        answers={JSON: "Table"},
+        errors=TABLE_ERRORS,
+    ),
+    Operation(
+        method="get",
+        path="/v1/catalog/tables/{name}/snapshots",
+        id="snapshots",
+        tag="lake",
+        summary="List the snapshots of a table, the newest first",
+        answers={JSON: "SnapshotList"},
+        errors=TABLE_ERRORS,
+    ),
+    Operation(
+        method="get",
+        path="/v1/storage/list",
+        id="objects",
+        tag="lake",
+        summary="List objects",
+        query={
+            "prefix": "",
+            "delimiter": "",
+            "limit": "At most 10,000.",
+            "cursor": "`next_cursor` of the page before.",
+        },
+        answers={JSON: "ObjectList"},
+        errors=TABLE_ERRORS,
+    ),
+    Operation(
+        method="put",
+        path="/v1/storage/put/{key}",
+        id="put_object",
+        tag="lake",
+        summary="Store an object; 201 for a new one",
+        description="`If-None-Match: *` and `If-Match` make it conditional.",
+        bodies={BYTES: None},
+        answers={JSON: "Object"},
+        statuses=(200, 201),
+        errors=(*TABLE_ERRORS, 412),
+    ),
+    Operation(
+        method="get",
+        path="/v1/storage/get/{key}",
+        id="get_object",
+        tag="lake",
+        summary="Fetch an object, or a range of it",
+        answers={"*/*": None},
+        statuses=(200, 206),
+        errors=(*TABLE_ERRORS, 412, 416),
+    ),
+    Operation(
+        method="delete",
+        path="/v1/storage/delete/{key}",
+        id="delete_object",
+        tag="lake",
+        summary="Delete an object",
+        statuses=(204,),
+        errors=TABLE_ERRORS,
+    ),
+)
+
+DATE_TIME: Schema = {"type": "string", "format": "date-time"}
+DIGITS: Schema = {"type": "string", "pattern": "^[0-9]+$"}
+_COLUMNS: Schema = {"type": "array", "items": reference("Column")}
+
+
+def _list_of(name: str) -> Schema:
+    return {"type": "array", "items": reference(name)}
+
+
+def schemas() -> Mapping[str, Schema]:
+    """The schemas of the lake's documents by their names."""
+    table: dict[str, Schema] = {
+        "dataset_id": {"type": "string", "format": "uuid"},
+        "name": STRING,
+        "schema_fingerprint": STRING,
+        "snapshot_id": DIGITS,
+        "columns": _COLUMNS,
+        "row_count": INTEGER,
+    }
+    dated: dict[str, Schema] = {
+        "objects": {"type": "array", "items": struct({"key": STRING, "size": INTEGER, "rows": INTEGER})},
+        "bytes": INTEGER,
+        "created_at": DATE_TIME,
+        "updated_at": DATE_TIME,
+    }
+    added: dict[str, Schema] = {
+        "rows_added": INTEGER,
+        "existing": BOOLEAN,
+        "key": STRING,
+        "bytes_in": INTEGER,
+        "bytes_stored": INTEGER,
+        "warnings": _list_of("IngestWarning"),
+    }
+    return {
+        "Column": struct({"name": STRING, "type": STRING}, "A column; the type is DuckDB's name of it."),
+        "Table": struct({**table, **dated}, "A table at its newest snapshot."),
+        "TableList": struct({"manifests": _list_of("Table"), "count": INTEGER}),
+        "Ingested": struct({**table, **added}, "`row_count` is the table's, `rows_added` the upload's."),
+        "IngestWarning": struct(
+            {"column": nullable(STRING), "line": nullable(INTEGER), "message": STRING},
+            "What an upload says about a column; `line` is the line of the file that decided it.",
+        ),
+        "Upload": struct({"file": {"type": "string", "contentMediaType": BYTES}}),
+        **_query_schemas(),
+        **_object_schemas(),
+        "SnapshotList": {"type": "object"},
+    }
+
+
+def _query_schemas() -> Mapping[str, Schema]:
+    parameters: Schema = {"anyOf": [{"type": "array"}, {"type": "object"}]}
+    duration: Schema = {"anyOf": [STRING, NUMBER]}
+    snapshot: Schema = {"anyOf": [STRING, INTEGER]}
+    members = {"sql": STRING, "params": parameters, "max_rows": INTEGER, "timeout": duration, "snapshot": snapshot}
+    return {
+        "Query": struct(
+            members,
+            "One statement. `timeout` can only shorten the service's own; `snapshot` reads the past of the one table.",
+            optional=("params", "max_rows", "timeout", "snapshot"),
+        ),
+        "QueryResult": struct(
+            {
+                "columns": _COLUMNS,
+                "rows": {"type": "array", "items": {"type": "array"}},
+                "row_count": INTEGER,
+                "truncated": BOOLEAN,
+                "elapsed_ms": NUMBER,
+                "scanned": struct({"rows": INTEGER, "bytes": INTEGER}),
+            },
+            "Values that JSON cannot hold are strings: integers beyond 2^53, decimals, intervals, NaN, infinities.",
+        ),
+    }
+
+
+def _object_schemas() -> Mapping[str, Schema]:
+    one = {"key": STRING, "size": INTEGER, "etag": STRING, "last_modified": DATE_TIME}
+    return {
+        "Object": struct(one),
+        "ObjectList": struct(
+            {
+                "prefix": STRING,
+                "objects": _list_of("Object"),
+                "prefixes": {"type": "array", "items": STRING},
+                "truncated": BOOLEAN,
+                "next_cursor": nullable(STRING),
+            }
+        ),
+    }

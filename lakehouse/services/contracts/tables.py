@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -87,6 +88,35 @@ class Commit:
     warnings: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DroppedTable:
+    """A table that was dropped and can be restored until it expires. `snapshot_id` was its newest snapshot."""
+
+    name: str
+    snapshot_id: str
+    dropped_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnChanges:
+    """Changes of a table's columns: new ones, names to drop, pairs of old and new names, pairs of names and types."""
+
+    add: Sequence[Column] = ()
+    drop: Sequence[str] = ()
+    rename: Sequence[tuple[str, str]] = ()
+    widen: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What an expiry or a sweep removed; `bytes` is the size of the deleted files."""
+
+    snapshots: int = 0
+    tables: int = 0
+    files: int = 0
+    bytes: int = 0
+
+
 class Tables(Protocol):
     """The tables of the lake by name; names are matched without regard to case only for conflicts."""
 
@@ -106,13 +136,23 @@ class Tables(Protocol):
         """Exclude other writers of the table for the length of the block."""
 
     async def prepare(
-        self, name: str, columns: Sequence[Column], *, mode: WriteMode, evolve: bool = False, key: Sequence[str] = ()
+        self,
+        name: str,
+        columns: Sequence[Column],
+        *,
+        mode: WriteMode,
+        evolve: bool = False,
+        key: Sequence[str] = (),
+        label: str = "",
     ) -> WritePlan:
         """Decide how rows with these columns are written into the table, which is created if it is missing.
 
-        Columns match by name. A column that the upload lacks is written as NULL. Raises ErrConflict with `differences`
-        if the columns differ and `evolve` does not permit it or cannot reconcile them, or if the name collides with
-        another one; ErrBadRequest for a name that is not valid; ErrUnprocessable for a type that cannot be stored.
+        Columns match by name. The plan's columns are all columns of the table after the commit; one that the upload
+        lacks is written as NULL, which only `evolve` permits. `label` becomes the fingerprint of the schema. For
+        "upsert" and "rewrite" the read that names the files to remove is planned after this call. Raises ErrConflict
+        with `differences` if the columns differ and `evolve` does not permit it or cannot reconcile them, or if the
+        name collides with another one; ErrBadRequest for a name that is not valid, and for a `key` that the columns
+        lack; ErrUnprocessable for a type that cannot be stored.
         """
 
     async def commit(
@@ -120,5 +160,37 @@ class Tables(Protocol):
     ) -> Commit:
         """Publish the files in one snapshot; durable at return. `remove` has the paths of replaced files.
 
-        The request id is recorded in the snapshot, so that a commit whose answer was lost is found and not repeated.
+        The files are moved out of the staging directory. A plan is committed once: a repeated call with the same plan
+        returns the first result. The request id is recorded in the snapshot, for `find_commit`. Raises ErrConflict if
+        another program has changed the table since `prepare`.
+        """
+
+    async def find_commit(self, name: str, request_id: str) -> Commit | None:
+        """Find the commit with a request id among the kept snapshots; its manifest is the present one."""
+
+    async def rename(self, name: str, to: str) -> Manifest:
+        """Rename a table. Raises ErrNotFound, ErrConflict, ErrBadRequest."""
+
+    async def drop(self, name: str) -> DroppedTable | None:
+        """Drop a table, which can be restored until it expires. Returns None for an unknown table."""
+
+    async def list_dropped(self, name: str | None = None) -> Sequence[DroppedTable]:
+        """List the dropped tables, or those that had this name, the newest first."""
+
+    async def restore(self, name: str, snapshot_id: str) -> Manifest:
+        """Make a snapshot the newest one again, rows and columns; a dropped table comes back with it.
+
+        Raises ErrNotFound, and ErrConflict if the name of a dropped table has been taken again.
+        """
+
+    async def change_columns(self, name: str, changes: ColumnChanges) -> Commit:
+        """Change the columns of a table in one snapshot. Raises ErrNotFound, ErrConflict, ErrUnprocessable."""
+
+    async def tag(self, name: str, tag: str, snapshot_id: str | None) -> None:
+        """Name a snapshot, which keeps it from expiry; None removes the name. Raises ErrNotFound, ErrConflict."""
+
+    async def expire(self, older_than: datetime) -> Removed:
+        """Expire the snapshots and the dropped tables that are older, and delete the files that only they use.
+
+        The newest snapshot of a table and its tagged ones stay. Files that no table uses are deleted after 24 hours.
         """

@@ -1,0 +1,35 @@
+"""The tables of the lake: Apache Iceberg, committed by pyiceberg in a child process.
+
+`client.open_tables` implements the contract `services.contracts.tables` in the process of the services. It starts one
+trusted child with the first call that needs it: importing pyiceberg takes a second and 150 MB, and its calls would hold
+an event loop for up to 150 ms. What the child answers about a state of a table is kept by the client, and whether that
+state is still the newest one is read from the catalog's database directly, so a planned query calls no process.
+
+In the process of the services:
+
+    names           names of tables, and their identifiers in the catalog
+    column_types    types in DuckDB's notation: parsed, and mapped to those that can be stored
+    messages        requests and replies
+    catalog_reader  which metadata file is current, read from the catalog's database
+    state_cache     the states of tables that the child has described
+    locks           locks by name
+    calls           calls to the child: deadlines, repeats, errors
+    client          the contract
+
+In the child:
+
+    child           the target of `process.bootstrap`: one handler for each request
+    file_io         files that are durable when they are closed
+    catalog         pyiceberg's catalog on the folder
+    iceberg_types   types and schemas of Iceberg
+    reconcile       whether columns fit into a table, and what has to change for them
+    prepare         the plan of a write
+    commit          the commit of a write
+    describe        the state of a table at a snapshot
+    snapshots       restore, tags, columns
+    expiry          expiry of snapshots and of dropped tables, with their files
+    lifecycle       rename, drop, restore of dropped tables
+
+pyiceberg is pinned to one minor version, since names that it does not document are used: `parquet_file_to_data_file`,
+`CreateTableTransaction`, `Transaction._stage` and `_set_ref_snapshot`.
+"""

@@ -1,0 +1,104 @@
+"""Calls to the child: deadlines, the repeat after its death, and its failures as errors of the service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import trio
+
+from lakehouse.core import errors
+from lakehouse.core.errors import LakehouseError
+from lakehouse.process.calls.pool import ChildPool, open_pool
+from lakehouse.process.calls.pool_policy import PoolPolicy
+from lakehouse.process.errors import CallFailed, ChildExited, PoolUnavailable
+from lakehouse.process.spec import ChildSpec
+from lakehouse.services.tables.messages import Request, TablesSettings
+
+T = TypeVar("T")
+
+CALL_TIMEOUT = 60.0
+"""Seconds of a call, and of its wait for the call before it. The child is killed when a call takes longer."""
+MAINTENANCE_TIMEOUT = 600.0
+"""Seconds of an expiry or a sweep, which read the metadata of every snapshot."""
+RESET_TIMEOUT = 5.0
+"""Seconds that the child has to finish a call whose caller has left; a commit takes less, a start takes longer."""
+MAX_WAITING = 1024
+MAX_FRAME = 256 * 1024 * 1024
+"""Bytes of a request and a reply: a table of a million files is described in about 150 MB."""
+ATTEMPTS = 2
+
+_ERRORS: dict[str, type[LakehouseError]] = {
+    "not found": errors.ErrNotFound,
+    "conflict": errors.ErrConflict,
+    "bad request": errors.ErrBadRequest,
+    "unprocessable": errors.ErrUnprocessable,
+    "busy": errors.ErrUnavailable,
+    "disk full": errors.ErrInsufficientStorage,
+}
+
+
+class TablesProcess:
+    """The child, which the first call starts."""
+
+    def __init__(self, pool: ChildPool) -> None:
+        self.pool = pool
+
+    async def call(self, request: Request, reply: Any, *, timeout: float = CALL_TIMEOUT) -> T:  # noqa: ANN401
+        """Send a request and decode its reply as the type `reply`.
+
+        A call during which the child ends is repeated once: reads change nothing, and a repeated write finds that it
+        has been done. Raises the error that the child reports, ErrUnavailable, ErrTimeout, ErrUpstream.
+        """
+        encoded = msgspec.json.encode(request)
+        with trio.move_on_after(timeout):
+            answer = await self._call(encoded)
+            decoded: T = msgspec.json.decode(answer, type=reply)
+            return decoded
+        raise errors.ErrTimeout(f"the tables did not answer within {timeout:g} s", retryable=True)
+
+    async def _call(self, encoded: bytes) -> bytes:
+        for attempt in range(ATTEMPTS):
+            try:
+                return await self.pool.call(encoded)
+            except ChildExited as error:
+                if attempt == ATTEMPTS - 1:
+                    raise errors.ErrUpstream(str(error), retryable=True) from None
+            except CallFailed as error:
+                raise _convert(error) from None
+            except PoolUnavailable as error:
+                raise errors.ErrUnavailable(str(error), retry_after=error.retry_after, retryable=True) from None
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _convert(failure: CallFailed) -> LakehouseError:
+    details = msgspec.json.decode(failure.details, type=dict[str, object] | None)
+    kind = _ERRORS.get(failure.kind)
+    if kind is None:
+        return LakehouseError(f"the tables failed: {failure}", details=details)
+    if kind is errors.ErrUnavailable:
+        return errors.ErrUnavailable(str(failure), retry_after=1.0, retryable=True, details=details)
+    return kind(str(failure), details=details)
+
+
+@asynccontextmanager
+async def open_process(directory: Path, *, retention: float) -> AsyncIterator[TablesProcess]:
+    """Make the child startable for the length of the block, at whose end it is killed."""
+    settings = TablesSettings(directory=str(directory), retention=retention)
+    spec = ChildSpec(
+        name="the tables process",
+        target="lakehouse.services.tables.child:run",
+        settings=msgspec.json.encode(settings),
+    )
+    policy = PoolPolicy(
+        size=1,
+        max_waiting=MAX_WAITING,
+        queue_timeout=CALL_TIMEOUT,
+        reset_timeout=RESET_TIMEOUT,
+        max_frame=MAX_FRAME,
+    )
+    async with open_pool(spec, policy) as pool:
+        yield TablesProcess(pool)

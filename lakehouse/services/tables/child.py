@@ -1,0 +1,111 @@
+"""The process that commits and plans with pyiceberg: a target of `process.bootstrap`.
+
+It is trusted: it reads metadata that this program and other engines of the same lake have written, and footers of
+Parquet files that an engine child has written. Its working directory is the folder of the lake. It can be killed at any
+moment: a commit is one row of the catalog's database.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+
+import msgspec
+from sqlalchemy.exc import OperationalError
+
+from lakehouse.process.bootstrap import Startup
+from lakehouse.process.calls.rpc_child import Call, CallError, serve_calls
+from lakehouse.services.tables import messages
+from lakehouse.services.tables.catalog import find_table, load_table, open_catalog
+from lakehouse.services.tables.commit import Writer
+from lakehouse.services.tables.describe import ManifestCache, describe, list_snapshots
+from lakehouse.services.tables.expiry import Expiry
+from lakehouse.services.tables.lifecycle import describe_dropped, drop_table, rename_table, restore
+from lakehouse.services.tables.messages import AnyRequest, TablesSettings
+from lakehouse.services.tables.prepare import prepare
+from lakehouse.services.tables.snapshots import change_columns, commit_transaction, set_tag
+
+MAX_FRAME = 256 * 1024 * 1024
+
+
+def run(startup: Startup) -> None:
+    """Answer requests until standard input ends."""
+    settings = msgspec.json.decode(startup.settings, type=TablesSettings)
+    logging.basicConfig(level=logging.ERROR)  # pyiceberg warns about each attempt of a commit
+    os.chdir(settings.directory)
+    os.umask(0o077)
+    import pyiceberg.catalog.sql
+    import pyiceberg.io.pyarrow  # noqa: F401
+
+    serve_calls(startup, Handler(settings).handle, max_frame=MAX_FRAME)
+
+
+class Handler:
+    """Answers requests."""
+
+    def __init__(self, settings: TablesSettings) -> None:
+        self._catalog = open_catalog()
+        self._manifests = ManifestCache()
+        self._expiry = Expiry(self._catalog, self._manifests, settings.retention)
+        self._writer = Writer(self._catalog, self._manifests, self._expiry)
+        self._handlers: dict[type, Callable[..., object]] = {
+            messages.Describe: self._describe,
+            messages.ListSnapshots: self._list_snapshots,
+            messages.Prepare: lambda request: prepare(self._catalog, request),
+            messages.CommitWrite: self._writer.commit,
+            messages.FindCommit: lambda request: self._writer.find(request.name, request.request_id),
+            messages.Restore: self._restore,
+            messages.Rename: self._rename,
+            messages.Drop: lambda request: drop_table(self._catalog, request.name),
+            messages.ListDropped: lambda request: describe_dropped(self._catalog, request.name),
+            messages.ChangeColumns: self._change_columns,
+            messages.Tag: self._tag,
+            messages.ExpireTable: lambda request: self._expiry.expire_table(request.name, request.before_ms),
+            messages.ExpireDropped: lambda request: self._expiry.expire_dropped(request.before_ms),
+            messages.Sweep: lambda request: self._expiry.sweep(request.before_ms),
+        }
+
+    def handle(self, call: Call) -> bytes:
+        """Answer one request. Raises CallError."""
+        request = msgspec.json.decode(call.payload, type=AnyRequest)
+        try:
+            return msgspec.json.encode(self._handlers[type(request)](request))
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise CallError("disk full", "the disk of the lake is full: nothing was changed") from None
+            raise
+        except (OperationalError, sqlite3.OperationalError) as error:
+            if "full" in str(error):
+                raise CallError("disk full", "the disk of the lake is full: nothing was changed") from None
+            if "locked" in str(error):
+                raise CallError("busy", "the catalog's database is locked by another program") from None
+            raise
+
+    def _describe(self, request: messages.Describe) -> messages.TableState | None:
+        table = find_table(self._catalog, request.name)
+        return None if table is None else describe(table, request.name, self._manifests, request.snapshot_id)
+
+    def _list_snapshots(self, request: messages.ListSnapshots) -> list[messages.SnapshotInfo]:
+        return list(list_snapshots(load_table(self._catalog, request.name).metadata))
+
+    def _restore(self, request: messages.Restore) -> messages.TableState:
+        return describe(restore(self._catalog, request), request.name, self._manifests)
+
+    def _rename(self, request: messages.Rename) -> messages.TableState:
+        return describe(rename_table(self._catalog, request.name, request.to), request.to, self._manifests)
+
+    def _change_columns(self, request: messages.ChangeColumns) -> messages.Committed:
+        table = load_table(self._catalog, request.name)
+        transaction = table.transaction()
+        change_columns(table, request, transaction)
+        expired = self._expiry.stage(transaction)
+        table = commit_transaction(transaction)
+        self._expiry.delete_files(table, expired)
+        state = describe(table, request.name, self._manifests)
+        return messages.Committed(state=state, created=False, warnings=expired.warnings)
+
+    def _tag(self, request: messages.Tag) -> None:
+        set_tag(load_table(self._catalog, request.name), request.tag, request.snapshot_id)

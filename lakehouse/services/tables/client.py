@@ -1,0 +1,263 @@
+"""The tables of the lake in the process of the services: the contract `services.contracts.tables`.
+
+A state of a table that the child has described is kept, and the catalog's database says which one is the newest, so a
+read that was planned before costs a look-up in SQLite and no call. The state after a commit comes with its reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from lakehouse.core.errors import ErrBadRequest, ErrNotFound
+from lakehouse.services.contracts.catalog import Column, Manifest, Snapshot
+from lakehouse.services.contracts.tables import (
+    ColumnChanges,
+    Commit,
+    DroppedTable,
+    Removed,
+    StagedFile,
+    TablePlan,
+    WriteMode,
+    WritePlan,
+)
+from lakehouse.services.tables import messages
+from lakehouse.services.tables.calls import MAINTENANCE_TIMEOUT, TablesProcess, open_process
+from lakehouse.services.tables.catalog_reader import CatalogReader
+from lakehouse.services.tables.locks import NameLocks
+from lakehouse.services.tables.messages import ColumnInfo, Committed, Dropped, Expired, TableState, WriteToken
+from lakehouse.services.tables.names import canonical, check_name
+from lakehouse.services.tables.state_cache import StateCache
+from lakehouse.services.tables.values import DescribedTable, convert_state, parse_time, to_milliseconds
+
+ORPHAN_AGE = timedelta(hours=24)
+"""How old a file must be that no table uses before it is deleted: a program may be about to commit it."""
+
+
+class Directory(Protocol):
+    """The folder of the lake."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def catalog_db(self) -> Path: ...
+
+
+class Retention(Protocol):
+    """The settings that the tables have."""
+
+    @property
+    def retention(self) -> float:
+        """Seconds for which snapshots and dropped tables are kept."""
+
+
+class LakeTables:
+    """The tables, as `open_tables` opens them."""
+
+    def __init__(self, process: TablesProcess, catalog: CatalogReader) -> None:
+        self.process = process
+        self._catalog = catalog
+        self._cache = StateCache()
+        self._writers = NameLocks()
+        self._loading = NameLocks()
+
+    async def find(self, name: str, *, snapshot_id: str | None = None) -> Manifest | None:
+        """Return a table, or None. Raises ErrNotFound for an unknown snapshot."""
+        state = await self._find(check_name(name), snapshot_id)
+        return None if state is None else state.manifest
+
+    async def list(self) -> Sequence[Manifest]:
+        """List all tables in the order of their names."""
+        found = [await self._find(name, None) for name in self._catalog.list()]
+        return [state.manifest for state in found if state is not None]
+
+    async def snapshots(self, name: str) -> Sequence[Snapshot]:
+        """List the snapshots, the newest first. Raises ErrNotFound."""
+        request = messages.ListSnapshots(name=check_name(name))
+        infos: Sequence[messages.SnapshotInfo] = await self.process.call(request, tuple[messages.SnapshotInfo, ...])
+        return [
+            Snapshot(
+                snapshot_id=info.snapshot_id,
+                committed_at=parse_time(info.committed_ms),
+                operation=info.operation,
+                row_count=info.row_count,
+            )
+            for info in infos
+        ]
+
+    async def plan(self, name: str, *, snapshot_id: str | None = None) -> TablePlan:
+        """Plan the read of a table at its newest or the given snapshot. Raises ErrNotFound."""
+        state = await self._find(check_name(name), snapshot_id)
+        if state is None:
+            raise ErrNotFound(f"there is no table {name!r}")
+        return state.plan
+
+    def lock(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Exclude other writers of the table, and of names that SQL cannot distinguish from it."""
+        return self._writers.hold(canonical(name))
+
+    async def prepare(
+        self,
+        name: str,
+        columns: Sequence[Column],
+        *,
+        mode: WriteMode,
+        evolve: bool = False,
+        key: Sequence[str] = (),
+        label: str = "",
+    ) -> WritePlan:
+        """Decide how rows with these columns are written into the table (`Tables.prepare`)."""
+        request = messages.Prepare(
+            name=check_name(name),
+            columns=[ColumnInfo(column.name, column.type, column.nullable) for column in columns],
+            mode=mode,
+            evolve=evolve,
+            key=key,
+            label=label,
+        )
+        token: WriteToken = await self.process.call(request, WriteToken)
+        return WritePlan(
+            name=name,
+            mode=mode,
+            existing=bool(token.base),
+            columns=[Column(name=column.name, type=column.type, nullable=column.nullable) for column in token.columns],
+            field_ids=token.field_ids,
+            token=msgspec.json.encode(token),
+        )
+
+    async def commit(
+        self, plan: WritePlan, files: Sequence[StagedFile], *, remove: Sequence[str] = (), request_id: str = ""
+    ) -> Commit:
+        """Publish the files in one snapshot; durable at return (`Tables.commit`)."""
+        request = messages.CommitWrite(
+            token=msgspec.json.decode(plan.token, type=WriteToken),
+            files=[messages.StagedInfo(str(file.path), file.rows) for file in files],
+            remove=remove,
+            request_id=request_id,
+        )
+        return self._keep(await self.process.call(request, Committed))
+
+    async def find_commit(self, name: str, request_id: str) -> Commit | None:
+        """Find the commit with a request id among the kept snapshots."""
+        request = messages.FindCommit(name=check_name(name), request_id=request_id)
+        found: Committed | None = await self.process.call(request, Committed | None)
+        return None if found is None else self._keep(found)
+
+    async def rename(self, name: str, to: str) -> Manifest:
+        """Rename a table. Raises ErrNotFound, ErrConflict, ErrBadRequest."""
+        request = messages.Rename(name=check_name(name), to=check_name(to))
+        async with self._writers.hold(canonical(name), canonical(to)):
+            state: TableState = await self.process.call(request, TableState)
+        return self._keep_state(state)
+
+    async def drop(self, name: str) -> DroppedTable | None:
+        """Drop a table, which can be restored until it expires."""
+        async with self.lock(check_name(name)):
+            dropped: Dropped | None = await self.process.call(messages.Drop(name=name), Dropped | None)
+        return None if dropped is None else _make_dropped(dropped)
+
+    async def list_dropped(self, name: str | None = None) -> Sequence[DroppedTable]:
+        """List the dropped tables, or those that had this name, the newest first."""
+        found: Sequence[Dropped] = await self.process.call(messages.ListDropped(name=name), tuple[Dropped, ...])
+        return [_make_dropped(dropped) for dropped in found]
+
+    async def restore(self, name: str, snapshot_id: str) -> Manifest:
+        """Make a snapshot the newest one again; a dropped table comes back with it."""
+        async with self.lock(check_name(name)):
+            state: TableState = await self.process.call(
+                messages.Restore(name=name, snapshot_id=snapshot_id), TableState
+            )
+        return self._keep_state(state)
+
+    async def change_columns(self, name: str, changes: ColumnChanges) -> Commit:
+        """Change the columns of a table in one snapshot."""
+        request = messages.ChangeColumns(
+            name=check_name(name),
+            add=[ColumnInfo(column.name, column.type) for column in changes.add],
+            drop=changes.drop,
+            rename=changes.rename,
+            widen=changes.widen,
+        )
+        async with self.lock(name):
+            return self._keep(await self.process.call(request, Committed))
+
+    async def tag(self, name: str, tag: str, snapshot_id: str | None) -> None:
+        """Name a snapshot, which keeps it from expiry; None removes the name."""
+        if not tag:
+            raise ErrBadRequest("`tag` is required", field="tag")
+        async with self.lock(check_name(name)):
+            await self.process.call(messages.Tag(name=name, tag=tag, snapshot_id=snapshot_id), None)
+
+    async def expire(self, older_than: datetime) -> Removed:
+        """Expire the snapshots and the dropped tables that are older, and delete the files that only they use."""
+        before = to_milliseconds(older_than)
+        total = await self._remove(messages.ExpireDropped(before_ms=before))
+        for name in self._catalog.list():
+            async with self.lock(name):
+                if self._catalog.find(name) is not None:
+                    total = _add(total, await self._remove(messages.ExpireTable(name=name, before_ms=before)))
+        orphans = datetime.now(UTC) - ORPHAN_AGE
+        return _add(total, await self._remove(messages.Sweep(before_ms=to_milliseconds(orphans))))
+
+    async def _remove(self, request: messages.Request) -> Removed:
+        expired: Expired = await self.process.call(request, Expired, timeout=MAINTENANCE_TIMEOUT)
+        return Removed(snapshots=expired.snapshots, tables=expired.tables, files=expired.files, bytes=expired.bytes)
+
+    async def _find(self, name: str, snapshot_id: str | None) -> DescribedTable | None:
+        """The state of a table, from the cache or from the child; several callers wait for one call."""
+        if (state := self._find_kept(name, snapshot_id)) is not None:
+            return state
+        if self._catalog.find(name) is None:
+            return None
+        async with self._loading.hold(name):
+            if (state := self._find_kept(name, snapshot_id)) is not None:
+                return state
+            request = messages.Describe(name=name, snapshot_id=snapshot_id)
+            described: TableState | None = await self.process.call(request, TableState | None)
+            if described is None:
+                return None
+            state = convert_state(described)
+            self._cache.put(state, snapshot_id)
+            return state
+
+    def _find_kept(self, name: str, snapshot_id: str | None) -> DescribedTable | None:
+        location = self._catalog.find(name)
+        return None if location is None else self._cache.get(name, location, snapshot_id)
+
+    def _keep(self, committed: Committed) -> Commit:
+        manifest = self._keep_state(committed.state)
+        return Commit(manifest=manifest, created=committed.created, warnings=committed.warnings)
+
+    def _keep_state(self, state: TableState) -> Manifest:
+        described = convert_state(state)
+        self._cache.put(described, None)
+        return described.manifest
+
+
+def _make_dropped(dropped: Dropped) -> DroppedTable:
+    return DroppedTable(name=dropped.name, snapshot_id=dropped.snapshot_id, dropped_at=parse_time(dropped.dropped_ms))
+
+
+def _add(one: Removed, other: Removed) -> Removed:
+    return Removed(
+        snapshots=one.snapshots + other.snapshots,
+        tables=one.tables + other.tables,
+        files=one.files + other.files,
+        bytes=one.bytes + other.bytes,
+    )
+
+
+@asynccontextmanager
+async def open_tables(directory: Directory, lake: Retention) -> AsyncIterator[LakeTables]:
+    """Open the tables of a lake. The child starts with the first call, and has ended at the end of the block."""
+    catalog = CatalogReader(directory.catalog_db)
+    try:
+        async with open_process(directory.path, retention=lake.retention) as process:
+            yield LakeTables(process, catalog)
+    finally:
+        catalog.close()

@@ -1,0 +1,274 @@
+"""The commit of a write: files are moved below the table and published in one snapshot.
+
+Nothing is visible before the catalog's row names the new metadata file; a process that is killed earlier leaves files
+that no snapshot uses, for the sweep. Every snapshot carries the id of its commit, so a repeated commit is recognized.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError, ValidationException
+from pyiceberg.io.pyarrow import parquet_file_to_data_file
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
+from pyiceberg.table import CreateTableTransaction, StagedTable, Transaction
+from pyiceberg.table.metadata import new_table_metadata
+from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
+
+from lakehouse.process.calls.rpc_child import CallError
+from lakehouse.services.tables.catalog import CREATED, LABEL, TABLE_PROPERTIES, check_free, find_table, load_table
+from lakehouse.services.tables.column_types import parse_type
+from lakehouse.services.tables.describe import ManifestCache, describe, relative_path
+from lakehouse.services.tables.expiry import Expiry
+from lakehouse.services.tables.file_io import make_directories, sync_directory
+from lakehouse.services.tables.iceberg_types import make_schema, read_columns
+from lakehouse.services.tables.messages import Committed, CommitWrite, StagedInfo, WriteToken
+from lakehouse.services.tables.names import identifier
+from lakehouse.services.tables.prepare import apply_changes, find_changes
+from lakehouse.services.tables.reconcile import NamedType
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table import Table
+    from pyiceberg.table.update.snapshot import _FastAppendFiles, _OverwriteFiles
+
+COMMIT_ID = "lakehouse.commit-id"
+REQUEST_ID = "lakehouse.request-id"
+MAX_REQUEST_ID = 200
+REPLACE_ATTEMPTS = 5
+"""A replacement of all files is attempted again when another program has committed meanwhile: it then replaces that."""
+
+
+class Writer:
+    """Commits the writes of a lake."""
+
+    def __init__(self, catalog: SqlCatalog, manifests: ManifestCache, expiry: Expiry) -> None:
+        self._catalog = catalog
+        self._manifests = manifests
+        self._expiry = expiry
+
+    def commit(self, request: CommitWrite) -> Committed:
+        """Commit files. Raises CallError."""
+        token = request.token
+        table = find_table(self._catalog, token.name)
+        if table is not None and (done := self._find(table, token.name, COMMIT_ID, token.commit_id)) is not None:
+            return done
+        paths = _move_files(token, request.files)
+        try:
+            return self._publish(request, table, paths)
+        except (CallError, CommitFailedException, ValidationException, TableAlreadyExistsError) as error:
+            _remove_files(paths)  # these errors guarantee that nothing was committed
+            raise _explain(error) from None
+
+    def find(self, name: str, request_id: str) -> Committed | None:
+        """The commit of a request, if it is among the kept snapshots; with the present state of the table."""
+        table = find_table(self._catalog, name)
+        return None if table is None else self._find(table, name, REQUEST_ID, request_id[:MAX_REQUEST_ID])
+
+    def _find(self, table: Table, name: str, key: str, value: str) -> Committed | None:
+        for snapshot in table.metadata.snapshots:
+            summary = snapshot.summary
+            if summary is not None and summary.additional_properties.get(key) == value:
+                created = snapshot.parent_snapshot_id is None and snapshot.sequence_number == 1
+                return Committed(state=describe(table, name, self._manifests), created=created)
+        return None
+
+    def _publish(self, request: CommitWrite, table: Table | None, paths: Sequence[str]) -> Committed:
+        token = request.token
+        if not token.base:
+            return self._create(request, table, paths)
+        if table is None:
+            raise CallError("conflict", f"the table {token.name!r} was dropped or renamed while the rows were written")
+        for attempt in range(REPLACE_ATTEMPTS):
+            try:
+                return self._change(request, table, paths)
+            except ValidationException:  # the transaction has checked what other programs committed, and refused
+                if token.mode != "replace" or attempt == REPLACE_ATTEMPTS - 1:
+                    raise
+                table = load_table(self._catalog, token.name)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _create(self, request: CommitWrite, table: Table | None, paths: Sequence[str]) -> Committed:
+        token = request.token
+        check_free(self._catalog, token.name)
+        transaction = CreateTableTransaction(_stage_table(self._catalog, token))
+        _append_files(transaction, request, paths, merge=False)
+        table = transaction.commit_transaction()
+        return Committed(state=describe(table, token.name, self._manifests), created=True)
+
+    def _change(self, request: CommitWrite, table: Table, paths: Sequence[str]) -> Committed:
+        token = request.token
+        _check_base(table, token)
+        transaction = table.transaction()
+        _change_schema(transaction, token)
+        if token.mode == "append":
+            _append_files(transaction, request, paths, merge=True)
+        else:
+            _overwrite_files(transaction, request, paths)
+        expired = self._expiry.stage(transaction)
+        table = transaction.commit_transaction()
+        self._expiry.delete_files(table, expired)
+        return Committed(state=describe(table, token.name, self._manifests), created=False, warnings=expired.warnings)
+
+
+def _explain(error: Exception) -> Exception:
+    if isinstance(error, CallError):
+        return error
+    if isinstance(error, TableAlreadyExistsError):
+        return CallError("conflict", "a table of this name was made meanwhile")
+    return CallError("conflict", f"the table was changed by another program meanwhile: {error}")
+
+
+def _stage_table(catalog: SqlCatalog, token: WriteToken) -> StagedTable:
+    """A table that is not in the catalog yet.
+
+    `catalog.create_table_transaction` refuses nested namespaces, so the parts that it makes are made here.
+    """
+    location = f"datasets/{token.name}"
+    schema = make_schema(_stored(token))
+    if read_columns(schema) != list(token.columns):
+        raise CallError("internal", "the ids of the new table's columns are not those of the plan")
+    properties = TABLE_PROPERTIES | {CREATED: str(time.time_ns() // 1_000_000)}
+    if token.label:
+        properties[LABEL] = f"0:{token.label}"
+    metadata = new_table_metadata(
+        location=location,
+        schema=schema,
+        partition_spec=UNPARTITIONED_PARTITION_SPEC,
+        sort_order=UNSORTED_SORT_ORDER,
+        properties=properties,
+    )
+    return StagedTable(
+        identifier=identifier(token.name),
+        metadata=metadata,
+        metadata_location=f"{location}/metadata/00000-{token.commit_id}.metadata.json",
+        io=catalog._load_file_io(properties, location),
+        catalog=catalog,
+    )
+
+
+def _stored(token: WriteToken) -> list[NamedType]:
+    return [(column.name, parse_type(column.type)) for column in token.uploaded]
+
+
+def _check_base(table: Table, token: WriteToken) -> None:
+    """Raise CallError if the table is not the one of the plan any more. Only other programs can have changed it."""
+    if table.metadata.current_schema_id != token.schema_id:
+        raise CallError("conflict", f"the columns of {token.name!r} were changed by another program meanwhile")
+    if token.mode in ("upsert", "rewrite"):
+        snapshot = table.metadata.current_snapshot()
+        if token.base_snapshot != ("" if snapshot is None else str(snapshot.snapshot_id)):
+            raise CallError("conflict", f"the rows of {token.name!r} were changed by another program meanwhile")
+
+
+def _change_schema(transaction: Transaction, token: WriteToken) -> None:
+    """Stage the schema changes of the plan, and check that they give its field ids."""
+    schema = transaction.table_metadata.schema()
+    changes = find_changes(schema, _stored(token), evolve=token.evolve)
+    if changes:
+        update = transaction.update_schema()
+        apply_changes(update, changes)
+        update.commit()
+    metadata = transaction.table_metadata
+    if read_columns(metadata.schema()) != list(token.columns):
+        raise CallError("conflict", f"the columns of {token.name!r} were changed by another program meanwhile")
+    if token.label:
+        label = f"{metadata.current_schema_id}:{token.label}"
+        if metadata.properties.get(LABEL) != label:
+            transaction.set_properties({LABEL: label})
+
+
+def _append_files(transaction: Transaction, request: CommitWrite, paths: Sequence[str], *, merge: bool) -> None:
+    update = transaction.update_snapshot(snapshot_properties=_properties(request))
+    producer = update.merge_append() if merge else update.fast_append()
+    _add(producer, _read_files(transaction, request, paths))
+
+
+def _overwrite_files(transaction: Transaction, request: CommitWrite, paths: Sequence[str]) -> None:
+    """Stage the new files in the place of others.
+
+    `overwrite` is used when no file is removed as well: only it is checked against concurrent appends, and without that
+    check two programs could insert the same key.
+    """
+    added = _read_files(transaction, request, paths)
+    removed = _find_files(transaction, None if request.token.mode == "replace" else set(request.remove))
+    producer = transaction.update_snapshot(snapshot_properties=_properties(request)).overwrite()
+    for file in removed:
+        producer.delete_data_file(file)
+    _add(producer, added)
+
+
+def _add(producer: _FastAppendFiles | _OverwriteFiles, files: Iterable[DataFile]) -> None:
+    for file in files:
+        producer.append_data_file(file)
+    producer.commit()
+
+
+def _find_files(transaction: Transaction, wanted: set[str] | None) -> list[DataFile]:
+    """The data files of the newest snapshot with these relative paths, or all of them. Raises CallError."""
+    from pyiceberg.manifest import ManifestContent
+
+    snapshot = transaction.table_metadata.current_snapshot()
+    io = transaction._table.io
+    found: dict[str, DataFile] = {}
+    for manifest in [] if snapshot is None else snapshot.manifests(io):
+        if manifest.content == ManifestContent.DATA:
+            for entry in manifest.fetch_manifest_entry(io):
+                path = relative_path(entry.data_file.file_path)
+                if wanted is None or path in wanted:
+                    found[path] = entry.data_file
+    if wanted is not None and wanted - found.keys():
+        raise CallError("conflict", "a file that is to be replaced is not in the table any more")
+    return list(found.values())
+
+
+def _properties(request: CommitWrite) -> dict[str, str]:
+    properties = {COMMIT_ID: request.token.commit_id}
+    if request.request_id:
+        properties[REQUEST_ID] = request.request_id[:MAX_REQUEST_ID]
+    return properties
+
+
+def _read_files(transaction: Transaction, request: CommitWrite, paths: Sequence[str]) -> list[DataFile]:
+    """The entries of the new files, with their statistics. Raises CallError for a file that is not as it was said."""
+    metadata = transaction.table_metadata
+    files: list[DataFile] = []
+    for path, staged in zip(paths, request.files, strict=True):
+        try:
+            file = parquet_file_to_data_file(transaction._table.io, metadata, path)
+        except ValueError as error:
+            raise CallError("internal", f"a file that was written does not fit the table: {error}") from None
+        if file.record_count != staged.rows:
+            raise CallError("internal", f"a file that was written has {file.record_count} rows, not {staged.rows}")
+        files.append(file)
+    return files
+
+
+def _move_files(token: WriteToken, files: Sequence[StagedInfo]) -> list[str]:
+    """Move the staged files below the table. A file that a killed attempt has moved is where it belongs already."""
+    folder = f"datasets/{token.name}/data"
+    paths = [f"{folder}/{token.commit_id}-{number}.parquet" for number in range(len(files))]
+    if paths:
+        make_directories(folder)
+    try:
+        for path, staged in zip(paths, files, strict=True):
+            if os.path.exists(staged.path) or not os.path.exists(path):  # noqa: PTH110 - relative to the lake's folder
+                os.rename(staged.path, path)  # noqa: PTH104
+    except FileNotFoundError:
+        _remove_files(paths)
+        raise CallError("not found", "a staged file is missing: its request has ended") from None
+    if paths:
+        sync_directory(folder)
+    return paths
+
+
+def _remove_files(paths: Iterable[str]) -> None:
+    for path in paths:
+        with suppress(FileNotFoundError):
+            Path(path).unlink()

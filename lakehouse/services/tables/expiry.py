@@ -1,0 +1,204 @@
+"""Expiry: snapshots, with the files that only they use; dropped tables; files that nothing uses.
+
+pyiceberg's expiry changes the metadata only, so the files are deleted here, after the commit. A process that is killed
+in between leaves them to the sweep.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyiceberg.table.update.snapshot import ExpireSnapshots
+
+from lakehouse.services.tables.catalog import list_dropped, list_names, load_dropped, load_table
+from lakehouse.services.tables.describe import ManifestCache
+from lakehouse.services.tables.file_io import local_path
+from lakehouse.services.tables.messages import Expired
+from lakehouse.services.tables.names import DROPPED
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.table import Table, Transaction
+    from pyiceberg.table.metadata import TableMetadata
+    from pyiceberg.table.snapshots import Snapshot
+
+MAX_SNAPSHOTS = 100
+"""A commit of pyiceberg copies all metadata many times: with 270 snapshots it takes six times as long as with one."""
+KEPT_AT_MAX = 90
+"""How many snapshots are left when a table has reached the maximum."""
+EXPIRY_INTERVAL = 50
+"""Commits between two expiries of snapshots that are older than the retention."""
+MIN_KEPT = 5
+"""Snapshots that an expiry during a commit leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expiring:
+    """Snapshots whose expiry is staged, and the files of all snapshots before it."""
+
+    snapshots: tuple[Snapshot, ...] = ()
+    files: frozenset[str] = frozenset()
+    warnings: tuple[str, ...] = field(default=())
+
+
+class Expiry:
+    """Expires snapshots and dropped tables, and deletes their files. `retention` is in seconds."""
+
+    def __init__(self, catalog: SqlCatalog, manifests: ManifestCache, retention: float) -> None:
+        self._catalog = catalog
+        self._manifests = manifests
+        self._retention = retention
+
+    def stage(self, transaction: Transaction) -> Expiring:
+        """Stage the expiry that is due with a commit; `transaction` has the new snapshot staged."""
+        metadata = transaction.table_metadata
+        candidates = _expirable(metadata)
+        surplus = len(metadata.snapshots) - MAX_SNAPSHOTS
+        if surplus > 0:
+            chosen = candidates[: len(metadata.snapshots) - KEPT_AT_MAX]
+            warnings: tuple[str, ...] = (_describe_surplus(chosen),) if chosen else ()
+        elif (metadata.next_sequence_number() - 1) % EXPIRY_INTERVAL == 0:
+            limit = time.time() * 1000 - self._retention * 1000
+            spare = max(0, len(metadata.snapshots) - MIN_KEPT)
+            chosen = [snapshot for snapshot in candidates if snapshot.timestamp_ms < limit][:spare]
+            warnings = ()
+        else:
+            return Expiring()
+        return self._stage(transaction, chosen, warnings)
+
+    def _stage(self, transaction: Transaction, chosen: Sequence[Snapshot], warnings: tuple[str, ...]) -> Expiring:
+        if not chosen:
+            return Expiring()
+        table = transaction._table
+        files = frozenset(self._files_of(table, chosen))
+        expire = ExpireSnapshots(transaction=transaction)
+        expire.by_ids([snapshot.snapshot_id for snapshot in chosen])
+        expire.commit()
+        return Expiring(tuple(chosen), files, warnings)
+
+    def delete_files(self, table: Table, expired: Expiring) -> Expired:
+        """Delete the files that only expired snapshots use. `table` is in the state after the commit."""
+        if not expired.snapshots:
+            return Expired()
+        unused = expired.files - set(self._files_of(table, table.metadata.snapshots))
+        files, size = delete_all(unused)
+        return Expired(snapshots=len(expired.snapshots), files=files, bytes=size)
+
+    def expire_table(self, name: str, before_ms: int) -> Expired:
+        """Expire the snapshots of a table that are older than a time; the newest one and tagged ones stay."""
+        table = load_table(self._catalog, name)
+        chosen = [snapshot for snapshot in _expirable(table.metadata) if snapshot.timestamp_ms < before_ms]
+        transaction = table.transaction()
+        expired = self._stage(transaction, chosen, ())
+        if expired.snapshots:
+            table = transaction.commit_transaction()
+        return self.delete_files(table, expired)
+
+    def expire_dropped(self, before_ms: int) -> Expired:
+        """Delete the dropped tables that were dropped before a time, with all their files."""
+        tables = files = size = 0
+        for entry, _, dropped_ms in list_dropped(self._catalog):
+            if dropped_ms >= before_ms:
+                continue
+            table = load_dropped(self._catalog, entry)
+            used = set() if table is None else set(self._all_files_of(table))
+            self._catalog.drop_table((*DROPPED.split("."), entry))
+            count, freed = delete_all(used)
+            tables, files, size = tables + 1, files + count, size + freed
+        return Expired(tables=tables, files=files, bytes=size)
+
+    def sweep(self, before_ms: int) -> Expired:
+        """Delete the files below `datasets/` that no table uses and that are older than a time."""
+        used: set[str] = set()
+        for table in self._all_tables():
+            used.update(self._all_files_of(table))
+        unused = [path for path, changed_ms in _list_files("datasets") if path not in used and changed_ms < before_ms]
+        files, size = delete_all(unused)
+        _remove_empty_folders("datasets")
+        return Expired(files=files, bytes=size)
+
+    def _all_tables(self) -> Iterator[Table]:
+        for name in list_names(self._catalog):
+            yield load_table(self._catalog, name)
+        for entry, _, _ in list_dropped(self._catalog):
+            table = load_dropped(self._catalog, entry)
+            if table is not None:
+                yield table
+
+    def _files_of(self, table: Table, snapshots: Iterable[Snapshot]) -> Iterator[str]:
+        """The files of some snapshots: lists of manifests, manifests, data files, deletes."""
+        seen: set[str] = set()
+        for snapshot in snapshots:
+            yield _normal(snapshot.manifest_list)
+            for manifest in snapshot.manifests(table.io):
+                if manifest.manifest_path in seen:
+                    continue
+                seen.add(manifest.manifest_path)
+                yield _normal(manifest.manifest_path)
+                entries = self._manifests.read(manifest, table.io)
+                yield from (_normal(entry.path) for entry in entries if entry.live)
+
+    def _all_files_of(self, table: Table) -> Iterator[str]:
+        metadata = table.metadata
+        yield _normal(table.metadata_location)
+        yield from (_normal(entry.metadata_file) for entry in metadata.metadata_log)
+        yield from (_normal(statistics.statistics_path) for statistics in metadata.statistics)
+        yield from (_normal(statistics.statistics_path) for statistics in metadata.partition_statistics)
+        yield from self._files_of(table, metadata.snapshots)
+
+
+def _normal(location: str) -> str:
+    """A location relative to the folder of the lake, where it is in it."""
+    path = local_path(location)
+    if os.path.isabs(path):  # noqa: PTH117 - paths of many files
+        path = os.path.relpath(os.path.realpath(path), os.path.realpath("."))
+    return path
+
+
+def _expirable(metadata: TableMetadata) -> list[Snapshot]:
+    """The snapshots that are neither the newest one nor tagged, the oldest first."""
+    kept = {reference.snapshot_id for reference in metadata.refs.values()}
+    found = [snapshot for snapshot in metadata.snapshots if snapshot.snapshot_id not in kept]
+    return sorted(found, key=lambda snapshot: snapshot.timestamp_ms)
+
+
+def _describe_surplus(chosen: Sequence[Snapshot]) -> str:
+    newest = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(chosen[-1].timestamp_ms / 1000))
+    return (
+        f"the table had more than {MAX_SNAPSHOTS} snapshots: the {len(chosen)} oldest, up to {newest},"
+        " were expired before the end of their retention"
+    )
+
+
+def delete_all(paths: Iterable[str]) -> tuple[int, int]:
+    """Delete files of the lake. Returns how many there were, and their size in bytes."""
+    count = size = 0
+    for path in paths:
+        if path.startswith("datasets/"):  # never a file of another program's warehouse
+            with suppress(FileNotFoundError):
+                file = Path(path)
+                length = file.stat().st_size
+                file.unlink()
+                count, size = count + 1, size + length
+    return count, size
+
+
+def _list_files(folder: str) -> Iterator[tuple[str, float]]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = f"{parent}/{name}"
+            with suppress(FileNotFoundError):
+                yield path, os.stat(path).st_mtime * 1000  # noqa: PTH116 - paths of many files
+
+
+def _remove_empty_folders(folder: str) -> None:
+    for parent, _, _ in os.walk(folder, topdown=False):
+        if parent != folder:
+            with suppress(OSError):  # not empty
+                Path(parent).rmdir()

@@ -1,0 +1,112 @@
+"""The plan of a write: which columns the files have, with which ids, and how the table's schema changes."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pyiceberg.schema import Schema
+
+from lakehouse.process.calls.rpc_child import CallError
+from lakehouse.services.tables.catalog import check_free, find_table
+from lakehouse.services.tables.column_types import format_type
+from lakehouse.services.tables.iceberg_types import (
+    format_field_ids,
+    from_iceberg,
+    make_schema,
+    read_columns,
+    store_columns,
+    to_iceberg,
+)
+from lakehouse.services.tables.messages import ColumnInfo, Prepare, WriteToken
+from lakehouse.services.tables.reconcile import Difference, NamedType, SchemaChanges, find_differences, plan_changes
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.table import Table
+    from pyiceberg.table.update.schema import UpdateSchema
+
+MAX_SHOWN = 20
+"""Differences that an error's message names; its details have all of them."""
+
+
+def prepare(catalog: SqlCatalog, request: Prepare) -> WriteToken:
+    """Plan a write. Raises CallError."""
+    uploaded = store_columns(request.columns)
+    if not uploaded:
+        raise CallError("unprocessable", "a table has at least one column")
+    table = find_table(catalog, request.name)
+    if table is None:
+        check_free(catalog, request.name)
+        schema = make_schema(uploaded)
+    else:
+        if request.mode == "create":
+            raise CallError("conflict", f"there is a table {request.name!r} already")
+        schema = evolve_schema(table, uploaded, evolve=request.evolve)
+    _check_key(request.key, uploaded)
+    snapshot = None if table is None else table.metadata.current_snapshot()
+    return WriteToken(
+        commit_id=str(uuid.uuid4()),
+        name=request.name,
+        mode=request.mode,
+        evolve=request.evolve,
+        base="" if table is None else table.metadata_location,
+        base_snapshot="" if snapshot is None else str(snapshot.snapshot_id),
+        schema_id=-1 if table is None else table.metadata.current_schema_id,
+        columns=read_columns(schema),
+        uploaded=[ColumnInfo(name, format_type(column)) for name, column in uploaded],
+        field_ids=format_field_ids(schema),
+        label=request.label,
+    )
+
+
+def _check_key(key: Sequence[str], columns: Sequence[NamedType]) -> None:
+    names = {name for name, _ in columns}
+    for name in key:
+        if name not in names:
+            raise CallError("bad request", f"`key` names the column {name!r}, which the upload does not have")
+
+
+def evolve_schema(table: Table, uploaded: Sequence[NamedType], *, evolve: bool) -> Schema:
+    """The schema that the table has after the write. Nothing is committed. Raises CallError."""
+    changes = find_changes(table.schema(), uploaded, evolve=evolve)
+    if not changes:
+        return table.schema()
+    update = table.transaction().update_schema()
+    apply_changes(update, changes)
+    return update._apply()  # the schema that the commit will make, with its ids
+
+
+def find_changes(schema: Schema, uploaded: Sequence[NamedType], *, evolve: bool) -> SchemaChanges:
+    """The changes of a schema that a write needs. Raises CallError if it does not fit."""
+    present = [(field.name, from_iceberg(field.field_type)) for field in schema.fields]
+    differences = find_differences(present, uploaded)
+    if not differences:
+        return SchemaChanges()
+    if not evolve:
+        raise conflict_of(differences, "evolve=true lets new columns in and widens types")
+    required = frozenset(field.name for field in schema.fields if field.required)
+    changes, irreconcilable = plan_changes(present, uploaded, required)
+    if irreconcilable:
+        raise conflict_of(irreconcilable, "no wider type holds the values of both")
+    return changes
+
+
+def conflict_of(differences: Sequence[Difference], hint: str) -> CallError:
+    """The error of columns that do not fit, with a list of them in its details."""
+    shown = "; ".join(difference.describe() for difference in differences[:MAX_SHOWN])
+    if len(differences) > MAX_SHOWN:
+        shown += f"; and {len(differences) - MAX_SHOWN} more"
+    details = [{"column": difference.column, "was": difference.was, "is": difference.now} for difference in differences]
+    return CallError(
+        "conflict", f"the columns differ from the table's: {shown} ({hint})", details={"differences": details}
+    )
+
+
+def apply_changes(update: UpdateSchema, changes: SchemaChanges) -> None:
+    """Stage the changes of a schema."""
+    for path, column in changes.added:
+        update.add_column(path, to_iceberg(column))
+    for path, column in changes.widened:
+        update.update_column(path, to_iceberg(column))

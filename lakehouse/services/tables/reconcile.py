@@ -1,0 +1,106 @@
+"""Whether columns fit into a table, and what has to change in the table for them.
+
+Pure functions of stored types (`column_types.to_stored`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lakehouse.services.tables.column_types import ColumnType, List, Map, Struct, format_type, widen
+
+NamedType = tuple[str, ColumnType]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A column that does not fit: its type in the table and in the upload, None where it is missing."""
+
+    column: str
+    was: str | None
+    now: str | None
+
+    def describe(self) -> str:
+        """A clause for an error message."""
+        if self.was is None:
+            return f"{self.column} is new ({self.now})"
+        if self.now is None:
+            return f"{self.column} ({self.was}) is missing"
+        return f"{self.column} was {self.was} and is {self.now}"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChanges:
+    """The changes of a table that a write needs. A path names a field below structs, list elements and map values."""
+
+    added: tuple[tuple[tuple[str, ...], ColumnType], ...] = ()
+    widened: tuple[tuple[tuple[str, ...], ColumnType], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.widened)
+
+
+def find_differences(table: Sequence[NamedType], upload: Sequence[NamedType]) -> list[Difference]:
+    """The columns that are not equal, by name; their order does not matter."""
+    mine, other = dict(table), dict(upload)
+    differences = [
+        Difference(name, format_type(column), format_type(other[name]) if name in other else None)
+        for name, column in table
+        if other.get(name) != column
+    ]
+    return differences + [Difference(name, None, format_type(column)) for name, column in upload if name not in mine]
+
+
+def plan_changes(
+    table: Sequence[NamedType], upload: Sequence[NamedType], required: frozenset[str] = frozenset()
+) -> tuple[SchemaChanges, list[Difference]]:
+    """The changes that make the upload fit, and the differences that no change reconciles.
+
+    A column that the upload lacks becomes NULL, which a `required` one cannot.
+    """
+    mine, folded = dict(table), {name.lower() for name, _ in table}
+    given = {name for name, _ in upload}
+    added: list[tuple[tuple[str, ...], ColumnType]] = []
+    widened: list[tuple[tuple[str, ...], ColumnType]] = []
+    differences = [
+        Difference(name, format_type(column), None) for name, column in table if name not in given and name in required
+    ]
+    for name, column in upload:
+        if name not in mine:
+            if name.lower() in folded:  # SQL could not distinguish the two
+                differences.append(Difference(name, None, format_type(column)))
+            added.append(((name,), column))
+            continue
+        merged = widen(mine[name], column)
+        if merged is None:
+            differences.append(Difference(name, format_type(mine[name]), format_type(column)))
+        else:
+            _collect(mine[name], merged, (name,), added, widened)
+    return SchemaChanges(tuple(added), tuple(widened)), differences
+
+
+def _collect(
+    before: ColumnType,
+    after: ColumnType,
+    path: tuple[str, ...],
+    added: list[tuple[tuple[str, ...], ColumnType]],
+    widened: list[tuple[tuple[str, ...], ColumnType]],
+) -> None:
+    """Collect the changes between a type and the wider one."""
+    if before == after:
+        return
+    match before, after:
+        case Struct(fields), Struct(merged):
+            former = dict(fields)
+            for name, column in merged:
+                if name in former:
+                    _collect(former[name], column, (*path, name), added, widened)
+                else:
+                    added.append(((*path, name), column))
+        case List(mine), List(other):
+            _collect(mine, other, (*path, "element"), added, widened)
+        case Map(_, mine), Map(_, other):
+            _collect(mine, other, (*path, "value"), added, widened)
+        case _:
+            widened.append((path, after))

@@ -1,0 +1,70 @@
+"""The values of the contracts, made from what the child has described."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from lakehouse.services.contracts.catalog import Column, DataObject, Manifest
+from lakehouse.services.contracts.tables import DataFile, TableField, TablePlan
+from lakehouse.services.tables.messages import TableState
+from lakehouse.services.tables.names import dataset_id
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedTable:
+    """A table at one snapshot, as its metadata file `location` has it."""
+
+    location: str
+    manifest: Manifest
+    plan: TablePlan
+
+
+def convert_state(state: TableState) -> DescribedTable:
+    """Convert what the child has described."""
+    return DescribedTable(state.location, make_manifest(state), make_plan(state))
+
+
+def make_manifest(state: TableState) -> Manifest:
+    """The manifest of a table; the newest object is the last one."""
+    return Manifest(
+        dataset_id=dataset_id(state.name),
+        name=state.name,
+        schema_fingerprint=state.fingerprint,
+        snapshot_id=state.snapshot_id,
+        columns=[Column(name=column.name, type=column.type, nullable=column.nullable) for column in state.columns],
+        objects=[DataObject(key=file.path, size=file.size, rows=file.rows) for file in state.files],
+        row_count=state.row_count,
+        created_at=parse_time(state.created_ms),
+        updated_at=parse_time(state.updated_ms),
+    )
+
+
+def make_plan(state: TableState) -> TablePlan:
+    """The plan of a read."""
+    return TablePlan(
+        name=state.name,
+        snapshot_id=state.snapshot_id,
+        fields=[TableField(id=column.id, name=column.name, type=column.type) for column in state.columns],
+        files=[
+            DataFile(
+                path=file.path,
+                size=file.size,
+                rows=file.rows,
+                deletes=file.deletes,
+                recorded_path=file.recorded_path or file.path,
+            )
+            for file in state.files
+        ],
+        row_count=state.row_count,
+    )
+
+
+def parse_time(milliseconds: int) -> datetime:
+    """A point in time from milliseconds since 1970."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def to_milliseconds(time: datetime) -> int:
+    """Milliseconds since 1970."""
+    return int(time.timestamp() * 1000)

@@ -5,11 +5,20 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import trio
 
 from lakehouse.cli.configuration import load_configuration, with_bind, with_model
+from lakehouse.cli.lake.demo_lake import (
+    DemoLakeError,
+    NoDemoLake,
+    curl_command,
+    demo_lake,
+    fill_demo_lake,
+    format_answer,
+    query_demo_lake,
+)
 from lakehouse.cli.output import OutputError, redirect_to_devnull, write_diagnostic, write_output
 from lakehouse.cli.smoke_request import smoke_request
 from lakehouse.cli.startup_report import startup_report
@@ -32,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = load_configuration(arguments)
     config = with_model(with_bind(loaded.config, arguments.bind), arguments.model, demo=arguments.demo)
     log = Log(config.observe.log)
-    with redirect_stdlib(log):
+    with redirect_stdlib(log), demo_lake(config) if arguments.demo else nullcontext(config) as config:
         try:
             return trio.run(_Run(config, log, arguments).main)
         except BaseExceptionGroup as group:
@@ -55,6 +64,7 @@ class _Run:
         self._log = log
         self._workers: int = arguments.workers
         self._question: str | None = arguments.ask
+        self._demo: bool = arguments.demo
         self._status = 0
 
     async def main(self) -> int:
@@ -66,8 +76,10 @@ class _Run:
                 self._announce(f"listening on {url}")
             if self._question is None:
                 nursery.start_soon(startup_report, self._config, service.urls[0], service.stopping, self._report)
+                if self._demo:
+                    nursery.start_soon(self._fill_demo_lake, service)
             else:
-                nursery.start_soon(self._send_smoke_request, service, self._question)
+                nursery.start_soon(self._send_smoke_requests, service, self._question)
         return self._status
 
     def _announce(self, text: str) -> None:
@@ -120,7 +132,35 @@ class _Run:
         if not await serve_multiprocess(self._config, self._workers, task_status=task_status):
             self._status = 1
 
-    async def _send_smoke_request(self, service: Service, question: str) -> None:
+    async def _fill_demo_lake(self, service: Service) -> None:
+        """Make the demonstration tables, unless the service stops before."""
+        async with trio.open_nursery() as nursery:
+
+            async def fill() -> None:
+                try:
+                    for line in await fill_demo_lake(self._config, service.urls[0]):
+                        self._report(line)
+                except DemoLakeError as error:
+                    self._report(str(error))
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(fill)
+            await service.stopping.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _send_smoke_requests(self, service: Service, question: str) -> None:
+        """Print one chat and, with the demonstration tables, one query; then stop the service."""
         if not await smoke_request(self._config, service.urls[0], question):
             self._status = 1
+        if self._demo:
+            await self._send_smoke_query(service.urls[0])
         service.stop()
+
+    async def _send_smoke_query(self, url: str) -> None:
+        try:
+            await fill_demo_lake(self._config, url)
+            write_output(f"\n$ {curl_command(url)}")
+            write_output(format_answer(await query_demo_lake(self._config, url)))
+        except DemoLakeError as error:
+            write_diagnostic(f"lakehouse: {error}")
+            self._status = self._status if isinstance(error, NoDemoLake) else 1

@@ -18,7 +18,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     model = parser.add_mutually_exclusive_group()
     model.add_argument("--model", metavar="FILE.gguf", help="serve this model as provider `local` and by default")
-    model.add_argument("--demo", action="store_true", help="serve a tiny model of random weights (noise, but real)")
+    model.add_argument(
+        "--demo",
+        action="store_true",
+        help="serve a tiny model of random weights (noise, but real) and small tables",
+    )
     parser.add_argument("--ask", metavar="TEXT", help="ask the running service once, print the exchange, and stop")
 
 

@@ -90,8 +90,9 @@ class _ErrorEnvelope(msgspec.Struct, frozen=True, kw_only=True):
 class ErrorResponse(Exception):
     """An error response of the lake. `details` is for programs: the position, the line, the differences."""
 
-    def __init__(self, code: str, message: str, details: Mapping[str, object]) -> None:
+    def __init__(self, status: int, code: str, message: str, details: Mapping[str, object]) -> None:
         super().__init__(f"{code}: {message}")
+        self.status = status
         self.code = code
         self.message = message
         self.details = details
@@ -189,5 +190,5 @@ def decode_error(status: int, body: bytes) -> ErrorResponse:
     try:
         error = msgspec.json.decode(body, type=_ErrorEnvelope).error
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return ErrorResponse("ErrUpstream", f"the lake answered with status {status} and no error document", {})
-    return ErrorResponse(error.code, error.message, error.details)
+        return ErrorResponse(status, "ErrUpstream", f"the lake answered with status {status} and no error document", {})
+    return ErrorResponse(status, error.code, error.message, error.details)

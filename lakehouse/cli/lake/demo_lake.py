@@ -1,0 +1,130 @@
+"""The lake of `lakehouse serve --demo`: a folder of its own, filled over HTTP after the start, removed at the end."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import trio
+
+from lakehouse.cli.lake.client import ErrorResponse, LakeClient, decode_ingested
+from lakehouse.cli.lake.demo_data import demo_tables
+from lakehouse.cli.smoke_request import authorization
+from lakehouse.config import Config
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.extras import LAKE, install_hint, missing_modules
+from lakehouse.core.groups import unwrap_single
+from lakehouse.upstream.pool import Upstream
+
+QUERY = (
+    "SELECT team, count(*) AS requests, "
+    "round(sum(tokens_in * usd_per_million_in + tokens_out * usd_per_million_out) / 1e6, 2) AS usd "
+    "FROM requests JOIN models USING (model) GROUP BY team ORDER BY usd DESC"
+)
+"""A query with a join: what the requests of each team cost."""
+
+NEEDED = ("storaged_url", "catalogd_url", "ingestd_url", "queryd_url")
+"""The services that have to be embedded: the demonstration data is never sent to another service."""
+
+
+NOT_IMPLEMENTED = 501
+"""The status of a route of the lake without the extra."""
+
+
+class DemoLakeError(Exception):
+    """The tables of the demonstration could not be made. The message has the reason."""
+
+
+class NoDemoLake(DemoLakeError):
+    """This installation or this configuration has no lake that the tables could be put into."""
+
+
+@contextmanager
+def demo_lake(config: Config) -> Iterator[Config]:
+    """The configuration with a lake in a temporary folder, which is removed with the end of the block."""
+    with tempfile.TemporaryDirectory(prefix="lakehouse-demo-", ignore_cleanup_errors=True) as folder:
+        yield replace(config, lake=replace(config.lake, path=str(Path(folder) / "lake")))
+
+
+async def fill_demo_lake(config: Config, url: str) -> list[str]:
+    """Upload the tables to the running service. Returns lines that say what there is to try.
+
+    Raises DemoLakeError, of which NoDemoLake is no failure.
+    """
+    _check(config)
+    service = Upstream(url, name="the service")
+    client = LakeClient(service, authorization(config.auth))
+    rows: dict[str, int] = {}
+
+    async def upload(name: str, data: bytes) -> None:
+        rows[name] = await _upload(client, name, data)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for name, data in demo_tables().items():
+                nursery.start_soon(upload, name, data)
+    except BaseExceptionGroup as group:
+        error = unwrap_single(group)
+        if not isinstance(error, ErrorResponse | LakehouseError | msgspec.DecodeError):
+            raise
+        missing = isinstance(error, ErrorResponse) and error.status == NOT_IMPLEMENTED
+        kind = NoDemoLake if missing else DemoLakeError
+        raise kind(f"the demonstration tables could not be made: {error}") from error
+    finally:
+        service.close()
+    tables = ", ".join(f"{name} ({count:,} rows)" for name, count in sorted(rows.items()))
+    return [f"demonstration tables: {tables}", f"try:  {curl_command(url)}", f"or:   open {url}/#lake in a browser"]
+
+
+def _check(config: Config) -> None:
+    elsewhere = [name for name in NEEDED if getattr(config.gateway, name) != "embedded"]
+    if elsewhere:
+        raise NoDemoLake(f"no demonstration tables: {', '.join(f'gateway.{name}' for name in elsewhere)} is a URL")
+    if absent := missing_modules(*LAKE):
+        raise NoDemoLake(f"no demonstration tables: SQL {install_hint('lake', absent)}")
+
+
+async def _upload(client: LakeClient, name: str, data: bytes) -> int:
+    with io.BytesIO(data) as file:
+        answer = await client.ingest(
+            file, f"{name}.csv", len(data), parameters={"name": name}, on_progress=lambda _: None
+        )
+    return decode_ingested(answer).row_count
+
+
+def curl_command(url: str) -> str:
+    """The query as a command to try."""
+    body = shlex.quote(json.dumps({"sql": QUERY}))
+    return f"curl {url}/v1/sql -H 'content-type: application/json' -d {body}"
+
+
+async def query_demo_lake(config: Config, url: str) -> bytes:
+    """The answer to `QUERY`. Raises DemoLakeError."""
+    service = Upstream(url, name="the service")
+    try:
+        return await LakeClient(service, authorization(config.auth)).query({"sql": QUERY})
+    except (ErrorResponse, LakehouseError) as error:
+        raise DemoLakeError(f"the query failed: {error}") from error
+    finally:
+        service.close()
+
+
+def format_answer(answer: bytes) -> str:
+    """The JSON of a query's answer with one line for each row."""
+    document: dict[str, msgspec.Raw] = msgspec.json.decode(answer, type=dict[str, msgspec.Raw])
+    lines = [f"  {json.dumps(key)}: {_format_member(key, bytes(value))}" for key, value in document.items()]
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _format_member(key: str, value: bytes) -> str:
+    if key != "rows":
+        return value.decode()
+    rows = msgspec.json.decode(value, type=list[msgspec.Raw])
+    return "[\n" + ",\n".join(f"    {bytes(row).decode()}" for row in rows) + "\n  ]"

@@ -43,12 +43,16 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One committed state of a table. `operation` is "append", "overwrite", "delete" or "replace"."""
+    """One committed state of a table. `operation` is "append", "overwrite", "delete" or "replace".
+
+    A snapshot with `tags` does not expire.
+    """
 
     snapshot_id: str
     committed_at: datetime
     operation: str
     row_count: int
+    tags: Sequence[str] = ()
 
 
 class Catalog(Protocol):

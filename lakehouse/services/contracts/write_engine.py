@@ -56,6 +56,15 @@ class Inspection:
     recipe: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewritten:
+    """The result of a rewrite: the new files, the paths of the files that they replace, the rows that were left out."""
+
+    files: Sequence[StagedFile]
+    replaced: Sequence[str]
+    rows_left_out: int = 0
+
+
 class WriteEngine(Protocol):
     """Reads uploads, and writes the data files of tables."""
 
@@ -80,9 +89,10 @@ class WriteEngine(Protocol):
 
     async def rewrite(
         self, table: TablePlan, plan: WritePlan, files: Sequence[DataFile], *, where: str = ""
-    ) -> tuple[Sequence[StagedFile], int]:
-        """Write again the rows of some files, without those for which `where` is true. Returns how many were left out.
+    ) -> Rewritten:
+        """Write the rows of some files again, together in as few files as possible.
 
+        With `where`, the rows for which it is true are left out, and only files that have such rows are replaced.
         `where` is one SQL expression over the table's columns. Raises ErrBadRequest if it is not, ErrForbidden if it
         contains a subquery or a function that reads files.
         """

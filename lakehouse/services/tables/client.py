@@ -86,6 +86,7 @@ class LakeTables:
                 committed_at=parse_time(info.committed_ms),
                 operation=info.operation,
                 row_count=info.row_count,
+                tags=info.tags,
             )
             for info in infos
         ]

@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from pyiceberg.table.refs import SnapshotRefType
+
 from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.tables.catalog import CREATED, LABEL
 from lakehouse.services.tables.file_io import local_path
@@ -176,6 +178,10 @@ def _unreadable(why: str) -> CallError:
 
 def list_snapshots(metadata: TableMetadata) -> Iterator[SnapshotInfo]:
     """The snapshots of a table, the newest first."""
+    tags: dict[int, tuple[str, ...]] = {}
+    for tag, reference in sorted(metadata.refs.items()):
+        if reference.snapshot_ref_type == SnapshotRefType.TAG:
+            tags[reference.snapshot_id] = (*tags.get(reference.snapshot_id, ()), tag)
     for snapshot in sorted(
         metadata.snapshots, key=lambda snapshot: (-snapshot.timestamp_ms, -(snapshot.sequence_number or 0))
     ):
@@ -183,4 +189,6 @@ def list_snapshots(metadata: TableMetadata) -> Iterator[SnapshotInfo]:
         operation = "append" if summary is None else str(summary.operation.value)
         total = None if summary is None else summary.additional_properties.get("total-records")
         rows = int(total) if total and total.isdecimal() else 0
-        yield SnapshotInfo(str(snapshot.snapshot_id), snapshot.timestamp_ms, operation, rows)
+        yield SnapshotInfo(
+            str(snapshot.snapshot_id), snapshot.timestamp_ms, operation, rows, tags.get(snapshot.snapshot_id, ())
+        )

@@ -57,6 +57,7 @@ class SnapshotInfo(msgspec.Struct, frozen=True, array_like=True):
     committed_ms: int
     operation: str
     row_count: int
+    tags: Sequence[str] = ()
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, tag=True):

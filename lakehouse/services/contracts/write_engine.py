@@ -26,7 +26,10 @@ class IngestWarning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParseOptions:
-    """How an upload is read. Empty strings and None mean that it is found out from the file."""
+    """How an upload is read. Empty strings and None mean that it is found out from the file.
+
+    `max_bytes` is the limit of a compressed file's content; 0 is no limit.
+    """
 
     format: str = ""
     file_name: str = ""
@@ -38,6 +41,7 @@ class ParseOptions:
     header: bool | None = None
     skip: int = 0
     types: Sequence[tuple[str, str]] = ()
+    max_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import BinaryIO, Literal
 
 import zstandard
 
-from lakehouse.services.engines.writer_child.refusals import too_large, unprocessable
+from lakehouse.services.engines.writer_child.call_errors import too_large, unprocessable
 
 Compression = Literal["gzip", "zstd"]
 

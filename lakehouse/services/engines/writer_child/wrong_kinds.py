@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lakehouse.process.calls.rpc_child import CallError
-from lakehouse.services.engines.writer_child.refusals import unsupported
+from lakehouse.services.engines.writer_child.call_errors import unsupported
 
 HEAD_SIZE = 4096
 """Bytes of the beginning of a file that are looked at."""

@@ -13,8 +13,8 @@ from lakehouse.services.contracts.write_engine import IngestWarning, ParseOption
 from lakehouse.services.engines.database import quote
 from lakehouse.services.engines.writer_child.arrow_types import Target, UnsupportedType, find_target, has_nanoseconds
 from lakehouse.services.engines.writer_child.arrow_values import check_sizes, convert, has_single_nanoseconds
-from lakehouse.services.engines.writer_child.column_names import assign_names
 from lakehouse.services.engines.writer_child.call_errors import bad_request, too_large, unprocessable
+from lakehouse.services.engines.writer_child.column_names import assign_names
 from lakehouse.services.engines.writer_child.source import InspectedSource, quote_name
 
 MAX_COLUMNS = 10_000
@@ -29,25 +29,25 @@ class ArrowColumns:
         if len(schema) > MAX_COLUMNS:
             raise too_large(f"the file has {len(schema)} columns: the limit is {MAX_COLUMNS}")
         self._schema = schema
-        self._timed = [number for number, field in enumerate(schema) if has_nanoseconds(field.type)]
+        self.timed = [number for number, field in enumerate(schema) if has_nanoseconds(field.type)]
+        """The positions of columns that count nanoseconds."""
         self.fine: set[int] = set()
         """The positions of columns with values that have single nanoseconds."""
         self.row_count = 0
         self.targets: list[Target] = []
-
-    @property
-    def timed(self) -> list[int]:
-        """The positions of columns that count nanoseconds."""
-        return self._timed
 
     def look(self, batch: pa.RecordBatch) -> None:
         """Count the rows of a batch, and check its values."""
         self.row_count += batch.num_rows
         for number, field in enumerate(self._schema):
             check_sizes(batch.column(number), field.name)
-        for number in self._timed:
-            if number not in self.fine and has_single_nanoseconds(batch.column(number)):
-                self.fine.add(number)
+        for number in self.timed:
+            self.look_at_time(number, batch.column(number))
+
+    def look_at_time(self, number: int, array: pa.Array) -> None:
+        """Look for single nanoseconds in a column that counts nanoseconds."""
+        if number not in self.fine and has_single_nanoseconds(array):
+            self.fine.add(number)
 
     def decide(self) -> None:
         """Find the target of every column. Raises `CallError` (422) for a type that a table cannot hold."""
@@ -70,7 +70,7 @@ class ArrowColumns:
                 ]
                 writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
-    def make_source(self, path: Path, options: ParseOptions, *, written: bool = True) -> InspectedSource:
+    def make_source(self, path: Path, options: ParseOptions) -> InspectedSource:
         """The verdict, and the SELECT over a Parquet file with these columns in this order."""
         names, warnings = assign_names([field.name for field in self._schema])
         columns = [Column(name=name, type=target.sql) for name, target in zip(names, self.targets, strict=True)]
@@ -85,7 +85,9 @@ class ArrowColumns:
             sql=select_parquet(path, names, types),
         )
 
-    def _describe(self, names: Sequence[str], renamed: Sequence[IngestWarning], forced: set[str]) -> list[IngestWarning]:
+    def _describe(
+        self, names: Sequence[str], renamed: Sequence[IngestWarning], forced: set[str]
+    ) -> list[IngestWarning]:
         """One warning for each column whose name or type is another one in the table."""
         messages = {warning.column: [warning.message] for warning in renamed}
         for name, field, target in zip(names, self._schema, self.targets, strict=True):
@@ -108,4 +110,4 @@ def select_parquet(path: Path, names: Sequence[str], types: Sequence[str]) -> st
         f"CAST({position} AS {type_}) AS {quote_name(name)}"
         for position, name, type_ in zip(positions, names, types, strict=True)
     )
-    return f"SELECT {values} FROM read_parquet({quote(str(path))}) AS file({', '.join(positions)})"
+    return f"SELECT {values} FROM read_parquet({quote(str(path))}) AS file({', '.join(positions)})"  # noqa: S608 - quoted

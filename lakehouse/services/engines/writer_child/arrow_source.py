@@ -36,16 +36,16 @@ def inspect_arrow(path: Path, options: ParseOptions, staging: Path, *, check: Ca
 
 
 @contextmanager
-def read_errors() -> Iterator[None]:
+def read_errors(what: str = "Arrow") -> Iterator[None]:
     """Turn an error of pyarrow about the file into a refusal."""
     try:
         yield
     except (pa.ArrowInvalid, pa.ArrowSerializationError, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise unprocessable(f"the Arrow data cannot be read: {error}") from None
+        raise unprocessable(f"the {what} data cannot be read: {error}") from None
     except (EOFError, OSError, pa.ArrowKeyError, pa.ArrowIndexError) as error:
         if isinstance(error, OSError) and error.errno:  # of the system, not of the reader
             raise
-        raise unprocessable(f"the Arrow data cannot be read: {error}") from None
+        raise unprocessable(f"the {what} data cannot be read: {error}") from None
 
 
 def _read_schema(path: Path, *, is_file: bool) -> pa.Schema:

@@ -7,7 +7,7 @@ nanoseconds. Each of these becomes the next type that holds every value.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.types as kinds
@@ -37,12 +37,14 @@ class Target:
     """What a type becomes.
 
     `sql` is DuckDB's name of the type in the table. `arrow` is the type in which pyarrow has to hand the values over;
-    it differs from the original where DuckDB would change or refuse them (`changed`). `notes` are for the warning.
+    it differs from the original (`changed`) where the table has another type. `direct` says that DuckDB, which reads
+    Parquet by itself, gives the same values. `notes` are for the warning.
     """
 
     sql: str
     arrow: pa.DataType
     changed: bool = False
+    direct: bool = True
     notes: tuple[str, ...] = ()
 
 
@@ -88,11 +90,11 @@ def _is_list(type_: pa.DataType) -> bool:
 
 
 def _changed(target: Target, *notes: str) -> Target:
-    return Target(sql=target.sql, arrow=target.arrow, changed=True, notes=(*notes, *target.notes))
+    return replace(target, changed=True, notes=(*notes, *target.notes))
 
 
-def _text(*notes: str) -> Target:
-    return Target(sql="VARCHAR", arrow=pa.string(), changed=True, notes=notes)
+def _text(*notes: str, direct: bool = False) -> Target:
+    return Target(sql="VARCHAR", arrow=pa.string(), changed=True, direct=direct, notes=notes)
 
 
 def _find_wrapped(type_: pa.DataType, fine: bool) -> Target | None:
@@ -100,18 +102,20 @@ def _find_wrapped(type_: pa.DataType, fine: bool) -> Target | None:
     if isinstance(type_, pa.BaseExtensionType):
         if type_.extension_name == "arrow.uuid":
             return Target(sql="UUID", arrow=type_)
-        note = () if type_.extension_name == "arrow.json" else (f"{type_.extension_name} is stored as its storage type",)
+        note = (
+            () if type_.extension_name == "arrow.json" else (f"{type_.extension_name} is stored as its storage type",)
+        )
         return _changed(find_target(type_.storage_type, fine=fine), *note)
     if kinds.is_dictionary(type_):
         return _changed(find_target(type_.value_type, fine=fine), "an enumeration is stored as its values")
     if kinds.is_run_end_encoded(type_):
         return _changed(find_target(type_.value_type, fine=fine))
     if kinds.is_string_view(type_):
-        return _text()
+        return _text(direct=True)
     if kinds.is_binary_view(type_):
         return Target(sql="BLOB", arrow=pa.binary(), changed=True)
     if kinds.is_null(type_):
-        return _text("a column without a type is stored as text")
+        return _text("a column without a type is stored as text", direct=True)
     return None
 
 
@@ -135,7 +139,9 @@ def _find_temporal(type_: pa.DataType, fine: bool) -> Target | None:
             return _text("nanoseconds are kept, as text")
         unit = "us" if type_.unit == "ns" else type_.unit
         arrow = pa.timestamp(unit, type_.tz)
-        return Target(sql=f"TIMESTAMP{'' if type_.tz is None else ' WITH TIME ZONE'}", arrow=arrow, changed=arrow != type_)
+        return Target(
+            sql=f"TIMESTAMP{'' if type_.tz is None else ' WITH TIME ZONE'}", arrow=arrow, changed=arrow != type_
+        )
     if kinds.is_time(type_):
         if type_.unit == "ns" and fine:
             return _text("times of day are stored as text")
@@ -178,4 +184,5 @@ def _find_struct(type_: pa.StructType, fine: bool) -> Target:
 def _combine(sql: str, arrow: pa.DataType, parts: tuple[Target, ...], original: pa.DataType) -> Target:
     changed = any(part.changed for part in parts) or kinds.is_list_view(original) or kinds.is_large_list_view(original)
     notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
-    return Target(sql=sql, arrow=arrow if changed else original, changed=changed, notes=notes)
+    direct = all(part.direct for part in parts)
+    return Target(sql=sql, arrow=arrow if changed else original, changed=changed, direct=direct, notes=notes)

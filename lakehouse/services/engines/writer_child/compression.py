@@ -154,6 +154,7 @@ def _check_padding(data: bytes, file: BinaryIO, offset: int, compression: Compre
     while data:
         if data.strip(b"\0"):
             raise unprocessable(
-                f"there are bytes behind the end of the {compression} data that are no {compression} data", offset=offset
+                f"there are bytes behind the end of the {compression} data that are no {compression} data",
+                offset=offset,
             )
         data = file.read(_GZIP_STEP)

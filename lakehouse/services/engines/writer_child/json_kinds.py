@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lakehouse.services.engines.writer_child.json_scanner import MAX_DEPTH, Inexact
 from lakehouse.services.engines.writer_child.call_errors import too_large, unprocessable
+from lakehouse.services.engines.writer_child.json_scanner import MAX_DEPTH, Inexact
 from lakehouse.services.engines.writer_child.source import quote_name
 
 Pairs = tuple[tuple[str, object], ...]
@@ -84,7 +84,7 @@ class Node:
 
     def see_integers(self, values: Sequence[int], places: Sequence[int]) -> None:
         """Count integers by their size."""
-        if -MAX_EXACT <= min(values) and max(values) <= MAX_EXACT:
+        if min(values) >= -MAX_EXACT and max(values) <= MAX_EXACT:
             self.see(INTEGER, places[0])
             return
         for value, place in zip(values, places, strict=True):
@@ -178,7 +178,6 @@ class Node:
         if self.kinds & BOOLEAN:
             return "BOOLEAN"
         return "DOUBLE" if self.kinds & FRACTION else "BIGINT"
-
 
 
 def check_keys(pairs: Pairs, place: int) -> None:

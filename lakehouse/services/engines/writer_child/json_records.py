@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from lakehouse.process.calls.rpc_child import CallError
+from lakehouse.services.engines.writer_child.call_errors import too_large, unprocessable
 from lakehouse.services.engines.writer_child.json_scanner import (
     MAX_DEPTH,
     ForbiddenConstant,
@@ -22,7 +23,6 @@ from lakehouse.services.engines.writer_child.json_scanner import (
     make_scanner,
     needs_slow_scanner,
 )
-from lakehouse.services.engines.writer_child.call_errors import too_large, unprocessable
 from lakehouse.services.engines.writer_child.text_chunks import TextChunks
 
 Layout = Literal["newline_delimited", "array", "unstructured"]
@@ -144,9 +144,7 @@ class JsonRecords:
         self._check_length(state.text, state.count + 1)
         return batch
 
-    def _scan_part(
-        self, scan: Scan, text: str, start: int, place: int, *, final: bool
-    ) -> tuple[object, int] | None:
+    def _scan_part(self, scan: Scan, text: str, start: int, place: int, *, final: bool) -> tuple[object, int] | None:
         """Scan a value, or None where it may go on behind the end of the buffer."""
         if final:
             return self._scan(scan, text, start, place)

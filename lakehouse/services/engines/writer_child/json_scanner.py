@@ -116,4 +116,3 @@ def write_json(value: object) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(write_json, value)) + "]"
     return "null" if value is None else "true" if value is True else "false" if value is False else repr(value)
-

@@ -7,13 +7,14 @@ found; otherwise a second pass writes the records again, with the values that ar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.write_engine import IngestWarning, ParseOptions
 from lakehouse.services.engines.database import quote
-from lakehouse.services.engines.writer_child.column_names import assign_names
 from lakehouse.services.engines.writer_child.call_errors import bad_request, too_large, unprocessable
+from lakehouse.services.engines.writer_child.column_names import assign_names
 from lakehouse.services.engines.writer_child.json_kinds import MAX_COLUMNS, Node, check_keys
 from lakehouse.services.engines.writer_child.json_records import Batch, JsonRecords, Layout
 from lakehouse.services.engines.writer_child.json_rewriting import write_records
@@ -124,10 +125,11 @@ def _merge(first: Iterator[IngestWarning], second: Sequence[IngestWarning]) -> l
     merged: dict[str | None, IngestWarning] = {}
     for warning in (*first, *second):
         before = merged.get(warning.column)
-        if before is not None:
+        if before is None:
+            merged[warning.column] = warning
+        else:
             message = f"{before.message}; {warning.message}"
-            warning = IngestWarning(column=warning.column, line=before.line or warning.line, message=message)
-        merged[warning.column] = warning
+            merged[warning.column] = replace(before, line=before.line or warning.line, message=message)
     return list(merged.values())
 
 
@@ -137,7 +139,5 @@ def _select(
     columns = ", ".join(f"{quote_name(key)}: {quote(node.type())}" for key, node in zip(keys, nodes, strict=True))
     values = ", ".join(f"{quote_name(key)} AS {quote_name(name)}" for key, name in zip(keys, names, strict=True))
     size = max(DEFAULT_OBJECT_SIZE, longest + 1024)
-    return (
-        f"SELECT {values} FROM read_json({quote(str(path))}, format = '{layout}', columns = {{{columns}}}, "
-        f"maximum_object_size = {size}, compression = 'none')"
-    )
+    source = f"{quote(str(path))}, format = '{layout}', columns = {{{columns}}}, maximum_object_size = {size}"
+    return f"SELECT {values} FROM read_json({source}, compression = 'none')"  # noqa: S608 - quoted

@@ -7,6 +7,7 @@ times of day, and rounds decimals of more than 38 digits: a file that has such v
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -38,13 +39,14 @@ def inspect_parquet(
 ) -> InspectedSource:
     """Decide on the columns of a Parquet file. Values are read only where their type does not tell enough."""
     _check_ends(path)
-    with read_errors(), pq.ParquetFile(path) as file:
+    with read_errors("Parquet"), pq.ParquetFile(path) as file:
         columns = ArrowColumns(file.schema_arrow)
         wide = _find_int96(file)
         _look_at_times(file, path, columns, wide, check)
         columns.row_count = file.metadata.num_rows
         columns.decide()
-        if not any(map(_needs_pyarrow, columns.targets)):
+        _read_annotations(file, columns)
+        if all(target.direct for target in columns.targets):
             _check_sizes(connection, file, path)
             return columns.make_source(path, options)
         columns.write(_read(file, check), staging / "rows.parquet", check=check)
@@ -73,10 +75,28 @@ def _find_int96(file: pq.ParquetFile) -> set[str]:
     }
 
 
+def _read_annotations(file: pq.ParquetFile, columns: ArrowColumns) -> None:
+    """Look at what pyarrow does not show: Parquet's own intervals, which are bytes for it, and its enumerations."""
+    positions = {field.name: number for number, field in enumerate(file.schema_arrow)}
+    for leaf in range(len(file.schema)):
+        column = file.schema.column(leaf)
+        position = positions.get(column.path)
+        if column.converted_type == "ENUM" and position is not None:
+            target = columns.targets[position]
+            columns.targets[position] = replace(target, notes=(*target.notes, "an enumeration is stored as its values"))
+        if column.converted_type == "INTERVAL":
+            if position is None or not all(target.direct for target in columns.targets):
+                raise unprocessable(
+                    f"the column {column.path!r} has intervals that are not read: write it as text", column=column.path
+                )
+            note = "intervals are stored as text"
+            columns.targets[position] = Target(sql="VARCHAR", arrow=pa.binary(12), notes=(note,))
+
+
 def _look_at_times(
     file: pq.ParquetFile, path: Path, columns: ArrowColumns, wide: set[str], check: Callable[[], None]
 ) -> None:
-    """Find the columns that have single nanoseconds. INT96 is read twice: as nanoseconds it wraps after the year 2262."""
+    """Find the columns with single nanoseconds. INT96 is read twice: as nanoseconds it wraps after the year 2262."""
     if not columns.timed:
         return
     names = [file.schema_arrow.names[number] for number in columns.timed]
@@ -92,42 +112,32 @@ def _look_at_times(
 
 def _look(columns: ArrowColumns, batch: pa.RecordBatch, schema: pa.Schema) -> None:
     whole = len(batch.schema) == len(schema)
-    from lakehouse.services.engines.writer_child.arrow_values import has_single_nanoseconds
-
     for number in columns.timed:
-        array = batch.column(number if whole else batch.schema.get_field_index(schema.names[number]))
-        if number not in columns.fine and has_single_nanoseconds(array):
-            columns.fine.add(number)
+        position = number if whole else batch.schema.get_field_index(schema.names[number])
+        columns.look_at_time(number, batch.column(position))
 
 
-def _check_range(
-    path: Path, name: str, schema: pa.Schema, columns: ArrowColumns, check: Callable[[], None]
-) -> None:
+def _check_range(path: Path, name: str, schema: pa.Schema, columns: ArrowColumns, check: Callable[[], None]) -> None:
     """Refuse INT96 with single nanoseconds beside years that 64 bits of nanoseconds do not reach."""
     number = schema.get_field_index(name)
-    if number < 0 or not kinds.is_timestamp(schema.field(number).type):
-        return
+    flat = number >= 0 and kinds.is_timestamp(schema.field(number).type)
     fine = wrapped = False
     with pq.ParquetFile(path) as exact, pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as coarse:
         pairs = zip(exact.iter_batches(BATCH, columns=[name]), coarse.iter_batches(BATCH, columns=[name]), strict=True)
         for nanoseconds, microseconds in pairs:
             check()
-            values, wholes = pc.cast(nanoseconds.column(0), pa.int64()), pc.cast(microseconds.column(0), pa.int64())
-            rest = pc.subtract(values, pc.multiply(wholes, 1000))  # wraps as the values do
-            fine |= bool(pc.any(pc.not_equal(rest, 0)).as_py())
-            wrapped |= bool(pc.any(pc.greater(pc.abs(wholes), 9_223_372_036_854_775)).as_py())
-    if fine and wrapped:
+            fine_values, values = nanoseconds.column(0), microseconds.column(0)
+            wrapped |= not pc.cast(fine_values, values.type, safe=False).equals(values)
+            if flat:
+                wholes = pc.multiply(pc.cast(values, pa.int64()), 1000)
+                rest = pc.subtract(pc.cast(fine_values, pa.int64()), wholes)  # wraps as the values do
+                fine |= bool(pc.any(pc.not_equal(rest, 0)).as_py())
+    if wrapped and (fine or not flat):
         raise unprocessable(
             f"the column {name!r} has nanoseconds, and years outside of 1677 to 2262: no type holds both", column=name
         )
-    columns.fine.discard(number)
-    if fine:
-        columns.fine.add(number)
-
-
-def _needs_pyarrow(target: Target) -> bool:
-    """Whether DuckDB would not read the values of a column as they are."""
-    return target.changed and not target.direct
+    if wrapped:
+        columns.fine.discard(number)
 
 
 def _read(file: pq.ParquetFile, check: Callable[[], None]) -> Iterator[pa.RecordBatch]:
@@ -145,11 +155,13 @@ def _check_sizes(connection: duckdb.DuckDBPyConnection, file: pq.ParquetFile, pa
         name = schema.column(leaf).path
         if schema.column(leaf).physical_type != "BYTE_ARRAY" or name not in flat:
             continue
-        sizes = (metadata.row_group(group).column(leaf).total_uncompressed_size for group in range(metadata.num_row_groups))
+        sizes = (
+            metadata.row_group(group).column(leaf).total_uncompressed_size for group in range(metadata.num_row_groups)
+        )
         if max(sizes, default=0) > MAX_VALUE:
             positions = ", ".join(f"c{number}" for number in range(len(flat)))
             value = f"c{flat[name]}"
-            sql = f"SELECT max(strlen({value})) FROM read_parquet({quote(str(path))}) AS file({positions})"
-            row = connection.execute(sql).fetchone()
-            if row is not None and row[0] is not None and row[0] > MAX_VALUE:
-                raise value_too_large(name, row[0])
+            sql = f"SELECT max(strlen({value})) FROM read_parquet({quote(str(path))}) AS file({positions})"  # noqa: S608 - quoted
+            ((longest,),) = connection.execute(sql).fetchall()
+            if longest is not None and longest > MAX_VALUE:
+                raise value_too_large(name, longest)

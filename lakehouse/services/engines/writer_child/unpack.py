@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lakehouse.services.contracts.write_engine import ParseOptions
-from lakehouse.services.engines.writer_child.compression import Compression, decompress, find_compression
 from lakehouse.services.engines.writer_child.call_errors import bad_request, unprocessable, unsupported
+from lakehouse.services.engines.writer_child.compression import Compression, decompress, find_compression
 from lakehouse.services.engines.writer_child.wrong_kinds import HEAD_SIZE, check_kind
 
 FORMATS = ("csv", "tsv", "json", "ndjson", "parquet", "arrow")
@@ -56,9 +56,7 @@ class Unpacked:
     compression: Compression | None = None
 
 
-def unpack(
-    upload: Path, options: ParseOptions, staging: Path, *, check: Callable[[], None] = lambda: None
-) -> Unpacked:
+def unpack(upload: Path, options: ParseOptions, staging: Path, *, check: Callable[[], None] = lambda: None) -> Unpacked:
     """Decompress an upload into `staging` if necessary, and decide on its format.
 
     Raises `CallError`: 400 for an unknown format, 415 for a kind that is not read, 413 and 422 for the compressed data

@@ -69,7 +69,11 @@ KINDS = (
     WrongKind(_begins(b"II*\x00", b"MM\x00*"), "a TIFF image", _DATA),
     WrongKind(lambda head: head.startswith(b"RIFF") and head[8:12] == b"WEBP", "a WebP image", _DATA),
     WrongKind(_is_bitmap, "a BMP image", _DATA),
-    WrongKind(_begins(b"BZh1", b"BZh2", b"BZh3", b"BZh4", b"BZh5", b"BZh6", b"BZh7", b"BZh8", b"BZh9"), "bzip2 data", _RECOMPRESS),
+    WrongKind(
+        _begins(b"BZh1", b"BZh2", b"BZh3", b"BZh4", b"BZh5", b"BZh6", b"BZh7", b"BZh8", b"BZh9"),
+        "bzip2 data",
+        _RECOMPRESS,
+    ),
     WrongKind(_begins(b"\xfd7zXZ\x00"), "xz data", _RECOMPRESS),
     WrongKind(_begins(b"\x04\x22\x4d\x18"), "LZ4 data", _RECOMPRESS),
     WrongKind(_begins(b"7z\xbc\xaf\x27\x1c"), "a 7-Zip archive", _UNPACK),

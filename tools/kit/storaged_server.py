@@ -11,7 +11,7 @@ import httpx
 
 from lakehouse.config import StoragedTable
 from lakehouse.services.lake.directory import LakeDirectory, open_lake_directory
-from lakehouse.services.storaged.app import make_storaged_app
+from lakehouse.services.storaged.app import StoragedApp, make_storaged_app
 from lakehouse.services.storaged.store import LakeObjectStore, open_object_store
 from tools.kit.raw_http import RunningServer, serve_app
 
@@ -22,6 +22,7 @@ class Storaged:
 
     directory: LakeDirectory
     store: LakeObjectStore
+    app: StoragedApp
     server: RunningServer
     http: httpx.AsyncClient
 
@@ -35,9 +36,10 @@ async def open_storaged(folder: Path, table: StoragedTable | None = None) -> Asy
     """Serve the lake in `folder`, for the length of the block."""
     table = table or StoragedTable()
     with open_lake_directory(folder) as directory:
-        async with (
-            open_object_store(directory, table) as store,
-            serve_app(make_storaged_app(store, table), lifetime=True) as server,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as http,
-        ):
-            yield Storaged(directory, store, server, http)
+        async with open_object_store(directory, table) as store:
+            app = make_storaged_app(store, table)
+            async with (
+                serve_app(app, lifetime=True) as server,
+                httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as http,
+            ):
+                yield Storaged(directory, store, app, server, http)

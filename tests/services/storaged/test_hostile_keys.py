@@ -110,8 +110,8 @@ async def storaged(tmp_path: Path) -> AsyncIterator[Storaged]:
     for place in (tmp_path / "secret", tmp_path / "secret.parquet"):
         place.write_bytes(SECRET)
     async with open_storaged(tmp_path / "lake") as running:
-        for place in ("secret", "catalog.db", "objects/secret", "datasets/secret"):
-            (running.directory.path / place).write_bytes(SECRET)
+        for name in ("secret", "catalog.db", "objects/secret", "datasets/secret"):
+            (running.directory.path / name).write_bytes(SECRET)
         (running.directory.datasets / "link").symlink_to(tmp_path)
         yield running
 

@@ -267,7 +267,7 @@ async def test_a_page_or_a_drawing_is_an_attachment(
 
 @pytest.mark.parametrize("value", ["html", "text/", "a/b\x80", "text/html, text/plain", "a/" + "b" * 300])
 async def test_a_content_type_that_is_none_is_refused(http: httpx.AsyncClient, value: str) -> None:
-    answer = await http.put("/storage/put/k", content=b"", headers={"Content-Type": value.encode("latin-1")})  # type: ignore[dict-item]
+    answer = await http.put("/storage/put/k", content=b"", headers=[(b"Content-Type", value.encode("latin-1"))])
     assert (answer.status_code, "Content-Type" in answer.text) == (400, True)
 
 

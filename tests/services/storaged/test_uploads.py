@@ -166,9 +166,7 @@ async def test_four_uploads_are_received_and_the_fifth_waits(tmp_path: Path) -> 
     async with open_storaged(tmp_path / "lake", StoragedTable(max_puts=2)) as storaged:
         async with await storaged.server.connect() as first, await storaged.server.connect() as second:
             for number, client in enumerate((first, second)):
-                await client.send(
-                    b"PUT /storage/put/%d HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab" % number
-                )
+                await client.send(b"PUT /storage/put/%d HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab" % number)
             async with trio.open_nursery() as nursery:
                 answered = trio.Event()
 

@@ -109,6 +109,22 @@ async def test_a_query_shows_a_grid_a_chart_and_curl(service: PageService, brows
     assert tab.problems == []
 
 
+async def test_all_rows_are_downloaded_as_csv(service: PageService, browser: Browser, tmp_path: Path) -> None:
+    tab = await open_lake_tab(service, browser)
+    assert await tab.run("document.getElementById('download').disabled"), "there is no result yet"
+    await tab.run("document.getElementById('run').click()")
+    await tab.until("!document.getElementById('download').disabled")
+    await tab.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    await tab.run("document.getElementById('download').click()")
+    await tab.until("document.getElementById('query-note').innerText === 'result.csv, 42 B'")
+    with trio.fail_after(10):
+        while not (tmp_path / "result.csv").exists():
+            await trio.sleep(0.02)
+    assert (tmp_path / "result.csv").read_text().split() == ["shop,revenue", "Berlin,1820.5", "Lagos,990.0"]
+    assert json.loads(service.lake.received[-1]) == {"sql": "SHOW TABLES"}
+    assert tab.problems == []
+
+
 async def test_a_series_in_time_is_drawn_as_a_line(service: PageService, browser: Browser) -> None:
     rows = [[f"2026-11-03 {hour:02}:00:00", 40 + (hour - 12) ** 2 * 0.5, hour * 3] for hour in range(24)]
     columns = [

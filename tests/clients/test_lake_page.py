@@ -114,7 +114,7 @@ async def test_all_rows_are_downloaded_as_csv(service: PageService, browser: Bro
     assert await tab.run("document.getElementById('download').disabled"), "there is no result yet"
     await tab.run("document.getElementById('run').click()")
     await tab.until("!document.getElementById('download').disabled")
-    await tab.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    await tab.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     await tab.run("document.getElementById('download').click()")
     await tab.until("document.getElementById('query-note').innerText === 'result.csv, 42 B'")
     with trio.fail_after(10):

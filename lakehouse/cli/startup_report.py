@@ -12,6 +12,7 @@ from lakehouse.chat.dispatch.dispatcher import Dispatcher
 from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
 from lakehouse.cli.input import replace_undecodable
 from lakehouse.config import Config
+from lakehouse.runtime.data_services import describe_unavailable
 from lakehouse.runtime.dependency_status import (
     ProviderStatus,
     UpstreamStatus,
@@ -19,7 +20,8 @@ from lakehouse.runtime.dependency_status import (
     probe_providers,
     probe_upstreams,
 )
-from lakehouse.runtime.lake_status import LakeStatus, read_lake_status
+from lakehouse.services.host.names import embedded_services
+from lakehouse.services.lake.directory import locate
 
 logger = logging.getLogger("lakehouse.serve")
 
@@ -52,7 +54,7 @@ async def collect_status(config: Config, url: str) -> list[str]:
         return [
             *map(_format_provider, providers),
             *_format_upstreams(upstreams),
-            *_format_lake(read_lake_status(config, os.environ)),
+            *_format_lake(config),
             *await _next_step(config, url, dispatcher),
         ]
 
@@ -77,11 +79,12 @@ def _format_upstreams(upstreams: Sequence[UpstreamStatus]) -> Iterator[str]:
     yield f"  {'upstreams':<13}{'; '.join(parts)}"
 
 
-def _format_lake(lake: LakeStatus) -> Iterator[str]:
-    if lake.missing:
-        yield f"  {'lake':<13}{lake.missing}"
-    elif lake.services:
-        yield f"  {'lake':<13}{', '.join(lake.services)} in {replace_undecodable(lake.folder)}"
+def _format_lake(config: Config) -> Iterator[str]:
+    if services := embedded_services(config.gateway):
+        yield f"  {'lake':<13}{', '.join(services)} in {replace_undecodable(str(locate(config.lake.path, os.environ)))}"
+    else:
+        reasons = dict.fromkeys(describe_unavailable(config).values())
+        yield from (f"  {'lake':<13}{reason}" for reason in list(reasons)[:1])
 
 
 async def _next_step(config: Config, url: str, dispatcher: Dispatcher) -> list[str]:

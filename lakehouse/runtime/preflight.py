@@ -9,10 +9,10 @@ from pathlib import Path
 
 from lakehouse.asgi.middleware.tokens import Tokens
 from lakehouse.chat.providers.model_router import ModelRouter
-from lakehouse.config import AuthTable, Config, ConfigError, ServerTable, values
+from lakehouse.config import Address, AuthTable, Config, ConfigError, ServerTable, values
 from lakehouse.config.files import other_encoding
 from lakehouse.core.errors import ErrBadRequest
-from lakehouse.core.extras import OTEL, install_hint, missing_modules
+from lakehouse.core.extras import LAKE, OTEL, install_hint, missing_modules
 from lakehouse.server.listening import tls_context
 from lakehouse.upstream.connections.forward_proxy import ForwardProxies
 
@@ -31,7 +31,7 @@ def preflight(config: Config, env: Mapping[str, str]) -> Preflight:
     tokens = _load_tokens(config.auth, env, problems)
     tls = _load_tls(config.server, problems)
     if tokens is not None and not tokens and not config.auth.insecure:
-        problems += _check_exposure(config)
+        problems += _check_exposure(config, {"gateway.bind": config.gateway.bind, "chatd.bind": config.chatd.bind})
     if config.chatd.default == "local" and not config.chatd.local.configured:
         problems.append('chatd.default is "local", but no embedded model is named: set chatd.local.model')
     if config.observe.traces_url and (absent := missing_modules(*OTEL)):
@@ -39,6 +39,20 @@ def preflight(config: Config, env: Mapping[str, str]) -> Preflight:
     if config.chatd.proxy_from_env:
         problems += [f"chatd.proxy_from_env: {problem}" for problem in ForwardProxies(env).problems()]
     problems += _check_tiers(config)
+    if problems or tokens is None:
+        raise ConfigError(problems)
+    return Preflight(tokens=tokens, tls=tls)
+
+
+def preflight_daemons(config: Config, binds: Mapping[str, Address], env: Mapping[str, str]) -> Preflight:
+    """`preflight` for data services with listeners of their own; `binds` are their addresses by key."""
+    problems: list[str] = []
+    tokens = _load_tokens(config.auth, env, problems)
+    tls = _load_tls(config.server, problems)
+    if tokens is not None and not tokens and not config.auth.insecure:
+        problems += _check_exposure(config, binds)
+    if absent := missing_modules(*LAKE):
+        problems.append(f"lakehouse run {install_hint('lake', absent)}")
     if problems or tokens is None:
         raise ConfigError(problems)
     return Preflight(tokens=tokens, tls=tls)
@@ -77,8 +91,8 @@ def _check_tiers(config: Config) -> Iterator[str]:
                 yield f"models.{tier} must name a model behind the provider (got {values.quoted(model)})"
 
 
-def _check_exposure(config: Config) -> Iterator[str]:
-    for key, address in (("gateway.bind", config.gateway.bind), ("chatd.bind", config.chatd.bind)):
+def _check_exposure(config: Config, binds: Mapping[str, Address | None]) -> Iterator[str]:
+    for key, address in binds.items():
         if address is not None and not address.is_loopback:
             yield (
                 f"{key} {address} can be reached from other machines and no token is set: put one into "

@@ -104,6 +104,16 @@ def listen(sock: socket.socket) -> None:
         raise AddressError(host, port, error) from None
 
 
+@contextmanager
+def listen_on_unix_socket(path: str) -> Iterator[socket.socket]:
+    """A listening Unix socket at `path`, closed with the block. Raises OSError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)
+        sock.bind(path)
+        sock.listen(BACKLOG)
+        yield sock
+
+
 def url_of(sock: socket.socket, *, secure: bool) -> str:
     """The URL at which a client on this machine reaches this socket; `unix:/path` for a Unix socket."""
     if sock.family == socket.AF_UNIX:

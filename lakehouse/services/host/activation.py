@@ -14,8 +14,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -29,7 +29,7 @@ from lakehouse.process.errors import ChildStartFailed
 from lakehouse.process.spec import ChildSpec, RestartPolicy
 from lakehouse.process.supervision.backoff import Backoff
 from lakehouse.process.tasks import open_background
-from lakehouse.server.listening import BACKLOG
+from lakehouse.server.listening import listen_on_unix_socket
 from lakehouse.services.host.settings import HostSettings
 from lakehouse.services.host.substitute import serve_unavailable
 from lakehouse.services.lake.directory import locate
@@ -144,16 +144,6 @@ class ServicesProcess:
         delay = self._backoff.delay_after(None)
         logger.error("%s; the next attempt follows in %g s", failure, delay)
         await serve_unavailable(self._listener, failure.reason, seconds=delay)
-
-
-@contextmanager
-def listen_on_unix_socket(path: str) -> Iterator[socket.socket]:
-    """A listening Unix socket at `path`, closed with the block. Raises OSError."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.setblocking(False)
-        sock.bind(path)
-        sock.listen(BACKLOG)
-        yield sock
 
 
 @asynccontextmanager

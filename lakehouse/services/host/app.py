@@ -10,37 +10,25 @@ behind the gateway and by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from lakehouse.asgi.middleware.lifetime_middleware import RequestLifetimeMiddleware
 from lakehouse.asgi.router import Methods, Mount, Route, Router
 from lakehouse.asgi.service_health import ServiceHealth
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.core.active_requests import ActiveRequests
-from lakehouse.core.context import RequestContext
 from lakehouse.gateway.routes import VERSION
 from lakehouse.services.host.names import routes_of
 
-Wrap = Callable[[App], App]
+
+def make_host_app(apps: Mapping[str, App], *, name: str, active_requests: ActiveRequests) -> RequestLifetimeMiddleware:
+    """The application with the services `apps`, by name. `name` is what `/health` calls the process."""
+    router = Router([Route(b"/health", Methods(GET=ServiceHealth(name))), *service_mounts(apps)])
+    return RequestLifetimeMiddleware(router, active_requests=active_requests)
 
 
-def make_host_app(
-    apps: Mapping[str, App],
-    *,
-    name: str,
-    active_requests: ActiveRequests,
-    wrap: Wrap = lambda app: app,
-    on_end: Callable[[RequestContext], None] | None = None,
-) -> RequestLifetimeMiddleware:
-    """The application with the services `apps`, by name. `name` is what `/health` calls the process.
-
-    `wrap` puts further middleware around the router, inside of the requests' lifetime.
-    """
-    router = Router([Route(b"/health", Methods(GET=ServiceHealth(name))), *_mounts(apps)])
-    return RequestLifetimeMiddleware(wrap(router), active_requests=active_requests, on_end=on_end)
-
-
-def _mounts(apps: Mapping[str, App]) -> Iterator[Route | Mount]:
+def service_mounts(apps: Mapping[str, App]) -> Iterator[Route | Mount]:
+    """The prefixes of the services, with and without `/v1`, and the health of each."""
     for route in routes_of(apps):
         app, below = apps[route.service], route.prefix.removeprefix(VERSION)
         health = Methods(GET=ServiceHealth(route.service))

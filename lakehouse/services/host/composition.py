@@ -17,6 +17,8 @@ from typing import Protocol, runtime_checkable
 from lakehouse.asgi.types import App
 from lakehouse.config import Config
 from lakehouse.services.lake.directory import LakeDirectory
+from lakehouse.services.storaged.app import make_storaged_app
+from lakehouse.services.storaged.store import LakeObjectStore, open_object_store
 from lakehouse.telemetry.gauges import Gauge
 
 
@@ -35,11 +37,30 @@ class HasGauges(Protocol):
     def gauges(self) -> Iterable[Gauge]: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LakeParts:
+    """The open parts of a lake, with which its services are made."""
+
+    directory: LakeDirectory
+    config: Config
+    object_store: LakeObjectStore
+
+
 @asynccontextmanager
-async def open_apps(_directory: LakeDirectory, _config: Config) -> AsyncIterator[OpenServices]:
-    """The applications of all embedded services, for the length of the block."""
-    apps: dict[str, App] = {}
-    yield OpenServices(apps, tuple(_gauges_of(apps.values())))
+async def open_parts(directory: LakeDirectory, config: Config) -> AsyncIterator[LakeParts]:
+    """All parts of the lake, for the length of the block. Raises OSError, sqlite3.Error."""
+    async with open_object_store(directory, config.storaged) as object_store:
+        yield LakeParts(directory=directory, config=config, object_store=object_store)
+
+
+@asynccontextmanager
+async def open_apps(directory: LakeDirectory, config: Config) -> AsyncIterator[OpenServices]:
+    """The applications of all embedded services, for the length of the block. Raises OSError, sqlite3.Error."""
+    async with open_parts(directory, config) as lake:
+        apps: dict[str, App] = {
+            "storaged": make_storaged_app(lake.object_store, config.storaged),
+        }
+        yield OpenServices(apps, tuple(_gauges_of(apps.values())))
 
 
 def _gauges_of(parts: Iterable[object]) -> Iterator[Gauge]:

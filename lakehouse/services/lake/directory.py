@@ -135,6 +135,17 @@ def open_lake_directory(path: Path, *, socket: str = "") -> Iterator[LakeDirecto
         yield directory
 
 
+@asynccontextmanager
+async def open_directory(path: Path, *, socket: str = "") -> AsyncIterator[LakeDirectory]:
+    """`open_lake_directory` in a trio program, whose other tasks go on meanwhile. Raises LakeError, OSError."""
+    opening = open_lake_directory(path, socket=socket)
+    directory = await trio.to_thread.run_sync(opening.__enter__)
+    try:
+        yield directory
+    finally:
+        opening.__exit__(None, None, None)  # writes a few bytes
+
+
 def _make_private(path: Path) -> None:
     """Make the folder with mode 0700, or take the permissions of other users away from an existing lake."""
     try:

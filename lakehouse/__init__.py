@@ -1,4 +1,4 @@
-"""Lakehouse: a language-model gateway and reverse proxy in which everything a request starts ends with it.
+"""Lakehouse: a data lake, language-model gateway and reverse proxy in which everything a request starts ends with it.
 
     async with lakehouse.open_dispatcher(config) as chat:
         answer = await chat(lakehouse.Request(model="ollama/qwen3:8b", messages=[{"role": "user", "content": "hi"}]))

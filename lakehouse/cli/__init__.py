@@ -19,7 +19,7 @@ from lakehouse.cli.output import (
 from lakehouse.cli.registry import Command, find_commands
 from lakehouse.config import ConfigError
 
-DESCRIPTION = "A language-model gateway and reverse proxy in which everything a request starts ends with it."
+DESCRIPTION = "A data lake, language-model gateway and reverse proxy in which everything a request starts ends with it."
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -223,33 +223,63 @@ function queryFailed(error) {
   $("query-note").textContent = [error.status, error.code, error.request_id].filter(Boolean).join(" · ");
 }
 
-async function runQuery() {
-  if (running) return;
+async function send(body, accept) {      // one query at a time: Cancel and Escape end this one
   running = new AbortController();
-  const began = performance.now();
-  $("run").disabled = true;
+  $("run").disabled = $("download").disabled = true;
   $("cancel").disabled = false;
-  $("query-error").hidden = $("grid").hidden = $("chart").hidden = true;
+  $("query-error").hidden = true;
   $("query-note").textContent = "running…";
+  const headers = {"Content-Type": "application/json", Accept: accept};
+  const response = await get("/v1/sql", {method: "POST", body: JSON.stringify(body), headers, signal: running.signal});
+  if (response.ok) return response;
+  queryFailed(await problemOf(response));
+  return null;
+}
+
+async function guarded(work) {
+  if (running) return;
   try {
-    const response = await get("/v1/sql", {method: "POST", body: JSON.stringify(statement()), headers: {"Content-Type": "application/json"}, signal: running.signal});
-    if (!response.ok) { queryFailed(await problemOf(response)); return; }
-    result = await response.json();
-    $("query-note").textContent = queryFacts(result, (performance.now() - began) / 1000);
-    showResult(result);
-    offerChart(result);
+    await work();
   } catch (error) {
     $("query-note").textContent = error.name === "AbortError" ? "cancelled" : `failed: ${error.message}`;
   } finally {
     running = null;
     $("run").disabled = false;
     $("cancel").disabled = true;
+    $("download").disabled = result === null;
   }
+}
+
+async function runQuery() {
+  const began = performance.now();
+  await guarded(async () => {
+    $("grid").hidden = $("chart").hidden = true;
+    const response = await send(statement(), "application/json");
+    if (!response) return;
+    result = await response.json();
+    $("query-note").textContent = queryFacts(result, (performance.now() - began) / 1000);
+    showResult(result);
+    offerChart(result);
+  });
+}
+
+async function download() {             // all rows, where the grid has the first ones
+  await guarded(async () => {
+    const response = await send({sql: statement().sql}, "text/csv");
+    if (!response) return;
+    const file = await response.blob(), link = make("a");
+    link.href = URL.createObjectURL(file);
+    link.download = "result.csv";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    $("query-note").textContent = `result.csv, ${size(file.size)}`;
+  });
 }
 
 $("query").addEventListener("submit", event => { event.preventDefault(); runQuery(); });
 $("query").addEventListener("input", showSqlCurl);
 $("cancel").addEventListener("click", () => { if (running) running.abort(); });
+$("download").addEventListener("click", download);
 document.addEventListener("keydown", event => {
   if (event.key === "Escape" && running) running.abort();
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && $("query").contains(event.target)) $("query").requestSubmit();

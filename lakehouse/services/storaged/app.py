@@ -100,7 +100,7 @@ class StoragedApp:
         context = request_scope.get(scope).context
         context.begin_phase("queued")
         async with self._slots.take():
-            context.begin_phase("received")
+            context.begin_phase("writing")
             async with aclosing(iterate_body(receive, self._limits)) as body:  # type: ignore[type-var]
                 result = await self._store.writes.put(key, body, content_type=content_type, precondition=check)
         await _make_put_response(result).send_to(send)

@@ -38,14 +38,15 @@ class UploadSlots:
         """Hold a slot for the length of the block. Raises ErrUnavailable when too many wait, or for too long."""
         if self.waiting >= MAX_WAITING:
             raise self._make_unavailable(f"and {MAX_WAITING} more wait")
+        upload = object()
         with trio.move_on_after(MAX_WAIT) as timeout:
-            await self._limiter.acquire()
+            await self._limiter.acquire_on_behalf_of(upload)
         if timeout.cancelled_caught:
             raise self._make_unavailable(f"and none has ended for {MAX_WAIT:g} s")
         try:
             yield
         finally:
-            self._limiter.release()
+            self._limiter.release_on_behalf_of(upload)
 
     def _make_unavailable(self, reason: str) -> ErrUnavailable:
         slots = int(self._limiter.total_tokens)

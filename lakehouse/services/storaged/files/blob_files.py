@@ -95,8 +95,10 @@ class BlobFiles:
             if not folder.is_dir() or len(folder.name) != 2:
                 continue
             names = [entry.name for entry in os.scandir(folder) if _BLOB_NAME.fullmatch(entry.name)]
-            leftovers = set(names) - find_used(names)
-            self.remove(leftovers)
+            used = find_used(names)
+            leftovers = [name for name in names if name not in used or name[:2] != folder.name]
+            for name in leftovers:
+                (folder / name).unlink(missing_ok=True)
             removed += len(leftovers)
         return removed
 

@@ -9,6 +9,7 @@ import os
 import stat
 from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lakehouse.core.errors import ErrBadRequest
@@ -17,12 +18,13 @@ from lakehouse.services.storaged.keys import DATASETS, check_key
 
 PARQUET = "application/vnd.apache.parquet"
 _SUFFIX = ".parquet"
+_NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 _START = DATASETS.encode()
 _STOP = _START[:-1] + b"0"  # the first key behind all that begin with the prefix
 
 
 class DatasetFiles:
-    """The Parquet files below the folder of the tables. Links are not followed."""
+    """The Parquet files below the folder of the tables. Links below it are not followed."""
 
     def __init__(self, folder: Path) -> None:
         self._root = folder
@@ -31,18 +33,22 @@ class DatasetFiles:
         """The row of a file, None if there is none. `key` is valid."""
         if not key.endswith(_SUFFIX):
             return None
+        folders, _, name = key.rpartition("/")
         try:
-            return _row(key, self._path(key).lstat())
-        except (OSError, ValueError):
+            with self._enter(folders) as parent:
+                return _row(key, os.stat(name, dir_fd=parent, follow_symlinks=False))
+        except OSError:
             return None
 
     def open(self, key: str) -> tuple[Row, int] | None:
         """The row of a file and a descriptor for reading, None if there is none. `key` is valid."""
         if not key.endswith(_SUFFIX):
             return None
+        folders, _, name = key.rpartition("/")
         try:
-            descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except (OSError, ValueError):
+            with self._enter(folders) as parent:
+                descriptor = os.open(name, os.O_RDONLY | _NO_LINK | os.O_NONBLOCK, dir_fd=parent)
+        except OSError:
             return None
         row = _row(key, os.fstat(descriptor))
         if row is None:
@@ -50,27 +56,49 @@ class DatasetFiles:
             return None
         return row, descriptor
 
-    def _path(self, key: str) -> Path:
-        return self._root / key.removeprefix(DATASETS)
-
     def list(self, prefix: bytes, start: bytes, stop: bytes) -> list[Row]:
         """The files whose keys begin with `prefix` and lie from `start` to before `stop`, in the order of keys."""
         if start >= _STOP or stop <= _START:
             return []
-        folder = prefix[: prefix.rindex(b"/") + 1].decode() if prefix.startswith(_START) else DATASETS
-        return sorted((row for row in self._scan(folder) if start <= row.key < stop), key=lambda row: row.key)
-
-    def _scan(self, folder: str) -> Iterator[Row]:
-        """All files below a folder, given as the beginning of their keys with its slash."""
+        folders = prefix[: prefix.rindex(b"/")].decode() if prefix.startswith(_START) else DATASETS[:-1]
         try:
-            entries = list(os.scandir(self._path(folder)))
-        except OSError:  # no such folder, or one that was removed meanwhile
-            return
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._scan(f"{folder}{entry.name}/")
-            elif entry.name.endswith(_SUFFIX) and (row := _row_of_entry(folder + entry.name, entry)) is not None:
-                yield row
+            with self._enter(folders) as parent:
+                found = list(_scan(parent, folders))
+        except OSError:
+            return []
+        return sorted((row for row in found if start <= row.key < stop), key=lambda row: row.key)
+
+    @contextmanager
+    def _enter(self, folders: str) -> Iterator[int]:
+        """A descriptor of a folder, given as the beginning of keys: `datasets/t/data`. Raises OSError."""
+        descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in folders.split("/")[1:]:
+                below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | _NO_LINK, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = below
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def _scan(folder: int, key: str) -> Iterator[Row]:
+    """All files below a folder, given as its descriptor and the beginning of their keys."""
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    for entry in found:
+        place = f"{key}/{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            try:
+                below = os.open(entry.name, os.O_RDONLY | os.O_DIRECTORY | _NO_LINK, dir_fd=folder)
+            except OSError:  # removed meanwhile
+                continue
+            try:
+                yield from _scan(below, place)
+            finally:
+                os.close(below)
+        elif entry.name.endswith(_SUFFIX) and (row := _row_of_entry(place, entry)) is not None:
+            yield row
 
 
 class SortedRows:

@@ -135,7 +135,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Lakehouse",
             "version": __version__,
-            "description": "A language-model gateway and reverse proxy. See http-api.md for the whole contract.",
+            "description": "A data lake, language-model gateway and reverse proxy. See http-api.md for the whole contract.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "http://127.0.0.1:3110", "description": "the default address"}],

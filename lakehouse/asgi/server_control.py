@@ -23,7 +23,7 @@ difference; an application reads `RequestScope.server` and falls back to plain A
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, cast
+from typing import Protocol
 
 from lakehouse.asgi.types import Message, Scope
 
@@ -84,7 +84,8 @@ class HttpServerControl(ServerControl, Protocol):
 
 def server_control(scope: Scope) -> ServerControl | None:
     """Our server's control of a request, None under any other server."""
-    return cast("ServerControl | None", scope.get(SERVER_KEY))
+    control: ServerControl | None = scope.get(SERVER_KEY)
+    return control
 
 
 def full_response(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> Message:

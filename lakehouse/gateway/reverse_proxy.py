@@ -71,7 +71,7 @@ class ReverseProxy:
         client = scope.get("client")
         peer = client[0] if client else ""
         headers = scope["headers"]
-        if (traceparent := context.traceparent()) is not None:
+        if context.trace is not None and (traceparent := context.traceparent()) is not None:
             headers = [pair for pair in headers if pair[0] != b"traceparent"]
             headers.append((b"traceparent", traceparent))
         return make_request_head(

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.values import JsonValue
+
+ResultFormat = Literal["arrow", "json", "ndjson", "csv", "parquet"]
+"""What the bytes of a result are, made by the engine.
+
+"arrow" is an IPC stream, "parquet" a file, "csv" has a header line, "ndjson" one object for each line. "json" is the
+inside of an array of rows, `[1,"a"],[2,"b"],` with a comma after each row: the caller writes the document around it.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,9 +23,11 @@ class Query:
     """One read-only SQL statement.
 
     `timeout` can only shorten the timeout of the engine. `max_rows` None means that the number of rows is not limited.
+    `snapshot_id` applies to the only table that the statement reads.
     """
 
     sql: str
+    format: ResultFormat = "arrow"
     params: Sequence[JsonValue] | Mapping[str, JsonValue] = ()
     timeout: float | None = None
     max_rows: int | None = None
@@ -34,9 +43,10 @@ class ScanProgress:
 
 
 class QueryResult(Protocol):
-    """A running query: its columns, then its rows as Arrow record batches in the IPC stream format.
+    """A running query: its columns, then its rows as bytes of the query's format, in pieces of any size.
 
-    The stream is valid Arrow only if it was read to its end. A query that fails midway raises from the iterator.
+    The bytes are complete only if they were read to the end. A query that fails midway raises from the iterator.
+    `row_count`, `truncated` (whether `max_rows` cut the result) and `scanned` are valid at the end of the stream.
     """
 
     columns: Sequence[Column]
@@ -44,11 +54,13 @@ class QueryResult(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     @property
-    def scanned(self) -> ScanProgress: ...
+    def row_count(self) -> int: ...
 
     @property
-    def truncated(self) -> bool:
-        """Whether `max_rows` cut the result; valid at the end of the stream."""
+    def truncated(self) -> bool: ...
+
+    @property
+    def scanned(self) -> ScanProgress: ...
 
 
 class QueryEngine(Protocol):
@@ -57,6 +69,8 @@ class QueryEngine(Protocol):
     def run(self, query: Query) -> AbstractAsyncContextManager[QueryResult]:
         """Start a query. The block begins when the columns are available; its end stops the query's computation.
 
-        Raises ErrBadRequest (with the position, where available), ErrForbidden for a statement that is not read-only,
-        ErrUnavailable if all engines stay busy for too long, ErrTimeout.
+        Raises ErrBadRequest (with the `position` in `details`, where the engine knows it), ErrForbidden for a statement
+        that does more than read tables, ErrUnprocessable if a limit of the engine is reached or it ends,
+        ErrUnavailable if all engines stay busy for too long, ErrTimeout. ErrTimeout is raised at the end of the block;
+        the iterator raises the others.
         """

@@ -63,8 +63,8 @@ def _options(database: DatabaseSettings) -> list[tuple[str, str]]:
         ("home_directory", database.spill),
         ("secret_directory", database.spill),
         ("extension_directory", database.spill),
-        ("TimeZone", "UTC"),
-        ("errors_as_json", "true"),
+        ("GLOBAL TimeZone", "UTC"),
+        ("GLOBAL errors_as_json", "true"),
         ("autoinstall_known_extensions", "false"),
         ("autoload_known_extensions", "false"),
         ("allow_community_extensions", "false"),
@@ -76,7 +76,7 @@ def _options(database: DatabaseSettings) -> list[tuple[str, str]]:
 
 def _new_options(database: DatabaseSettings) -> list[tuple[str, str]]:
     """Settings that not every supported version has."""
-    return [("async_threads", str(database.threads))]
+    return [("async_threads", str(database.threads)), ("allowed_configs", "['enable_profiling']")]
 
 
 def _set(connection: duckdb.DuckDBPyConnection, name: str, value: str) -> None:

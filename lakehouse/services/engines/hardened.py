@@ -105,14 +105,23 @@ def make_engine_spec(kind: EngineKind, *, directory: Path, settings: object = No
 class EngineStarter:
     """The `start` of a pool of engines: each child has an empty spill folder, which is removed when the child ends."""
 
-    def __init__(self, open_spill: Callable[[], AbstractAsyncContextManager[Path]]) -> None:
-        """`open_spill` opens a new folder below the folder of the lake for the length of a block."""
+    def __init__(
+        self, open_spill: Callable[[], AbstractAsyncContextManager[Path]], *, pipes: tuple[str, ...] = ()
+    ) -> None:
+        """`open_spill` opens a new folder below the folder of the lake for the length of a block.
+
+        `pipes` are the names of pipes to be made in it: the sandbox does not let the child make them.
+        """
         self._open_spill = open_spill
+        self._pipes = pipes
 
     @asynccontextmanager
     async def _start(self, spec: ChildSpec) -> AsyncIterator[Child]:
-        async with self._open_spill() as spill, open_child(_with_spill(spec, spill)) as child:
-            yield child
+        async with self._open_spill() as spill:
+            for name in self._pipes:
+                os.mkfifo(spill / name, 0o600)
+            async with open_child(_with_spill(spec, spill)) as child:
+                yield child
 
     def __call__(self, spec: ChildSpec) -> AbstractAsyncContextManager[Child]:
         """Start one engine for the length of a block."""

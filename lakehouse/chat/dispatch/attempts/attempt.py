@@ -8,10 +8,9 @@ Both raise a `LakehouseError` with an error class. Then, and when they are cance
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
 
-import msgspec
 import trio
 
 from lakehouse.chat.dialects.base import MAX_ANSWER
@@ -25,7 +24,8 @@ from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.providers.registry import ModelRoute
 
 
-class CompleteResult(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class CompleteResult:
     """A complete answer and the route that gave it."""
 
     route: ModelRoute

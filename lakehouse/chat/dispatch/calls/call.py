@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-import msgspec
-
 from lakehouse.chat.dispatch.calls.attempt_log import ActiveAttempt, AttemptLog
 from lakehouse.chat.dispatch.calls.call_time import CallTime
 from lakehouse.chat.dispatch.policies.circuit_breaker import CircuitBreaker, CircuitBreakerRegistry
@@ -39,7 +37,8 @@ class DispatcherResources:
         object.__setattr__(self, "silence_limit", min(self.settings.first_token_timeout, self.settings.timeout))
 
 
-class ChatCall(msgspec.Struct, eq=False, kw_only=True):
+@dataclass(slots=True, eq=False, kw_only=True)
+class ChatCall:
     """A call under way. `routes` are those that have not been tried, in order."""
 
     resources: DispatcherResources
@@ -50,7 +49,7 @@ class ChatCall(msgspec.Struct, eq=False, kw_only=True):
     disconnect_grace: DisconnectGrace
     attempt_log: AttemptLog
     streams: bool
-    open_circuits: list[CircuitBreaker] = []
+    open_circuits: list[CircuitBreaker] = field(default_factory=list)
     """The circuits that were open when their route was to be tried."""
 
     @property

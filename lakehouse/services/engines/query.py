@@ -1,0 +1,254 @@
+"""The query engine: SQL over the tables of the lake, in a pool of sandboxed DuckDB children.
+
+A statement is checked in a child, which says what tables it reads; the parent plans them (`table_resolver`), and a
+child runs the statement. What a statement reads is remembered, so the next time one call is enough.
+
+A query that is cancelled is interrupted, and an engine that does not obey within `RESET_TIMEOUT` is killed. An engine
+that ran out of memory or crashed is replaced.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from math import inf
+
+import msgspec
+import trio
+
+from lakehouse.config import LakeTable
+from lakehouse.core.errors import (
+    ErrBadRequest,
+    ErrForbidden,
+    ErrTimeout,
+    ErrUnavailable,
+    ErrUnprocessable,
+    LakehouseError,
+)
+from lakehouse.process.calls.pool import ChildPool, open_pool
+from lakehouse.process.calls.pool_policy import PoolPolicy
+from lakehouse.process.calls.rpc import Reply
+from lakehouse.process.errors import CallFailed, ChildError, ChildExited, PoolUnavailable
+from lakehouse.services.contracts.catalog import Column
+from lakehouse.services.contracts.query_engine import Query, QueryResult, ScanProgress
+from lakehouse.services.contracts.tables import Tables
+from lakehouse.services.engines.hardened import MIB, EngineKind, EngineStarter, make_engine_spec
+from lakehouse.services.engines.query_messages import (
+    BAD_REQUEST,
+    FORBIDDEN,
+    UNPROCESSABLE,
+    QueryEnd,
+    QueryHeader,
+    QueryNeeds,
+    QueryRequest,
+    StatementNeeds,
+)
+from lakehouse.services.engines.table_resolver import ResolvedTables, TableResolver
+from lakehouse.services.lake.directory import LakeDirectory
+from lakehouse.services.lake.memory import EngineShare, share_memory
+from lakehouse.telemetry.gauges import Gauge
+from lakehouse.telemetry.metric_store import Family
+
+TARGET = "lakehouse.services.engines.query_child.run:run"
+PIPES = ("answer.parquet",)
+RESET_TIMEOUT = 0.01
+"""Seconds in which an interrupted engine has to stop. A new engine takes 0.15 s, in the background."""
+CPU_SLACK = 10
+"""Seconds of processor time that an engine may need beyond its deadline, before the kernel ends it."""
+MAX_WAITING, QUEUE_TIMEOUT = 64, 10.0
+MAX_SPILL = 64 * 1024 * MIB
+"""Bytes of temporary files of one engine, if the disk has twice as much free."""
+MAX_REMEMBERED = 1024
+MAX_REMEMBERED_SIZE = 16 * 1024
+"""Characters of a statement up to which its needs are remembered."""
+
+_ENGINES = Family("queryd_engines", "gauge", "Query engines that run.", ("state",))
+_WAITING = Family("queryd_waiting", "gauge", "Statements that wait for an engine.")
+
+
+@asynccontextmanager
+async def open_query_engine(
+    directory: LakeDirectory, tables: Tables, lake: LakeTable
+) -> AsyncIterator[DuckdbQueryEngine]:
+    """Open the query engine for the length of the block. Children start with the first query."""
+    share = share_memory(lake).query
+    spec = make_engine_spec(
+        make_kind(share, max_spill=choose_spill(directory, share.engines)),
+        directory=directory.path,
+        settings={"cpu_seconds": int(lake.query_timeout * share.threads) + CPU_SLACK},
+    )
+    policy = PoolPolicy(
+        size=share.engines, max_waiting=MAX_WAITING, queue_timeout=QUEUE_TIMEOUT, reset_timeout=RESET_TIMEOUT
+    )
+    async with open_pool(spec, policy, start=EngineStarter(directory.open_spill, pipes=PIPES)) as pool:
+        yield DuckdbQueryEngine(pool, TableResolver(tables), timeout=lake.query_timeout)
+
+
+def make_kind(share: EngineShare, *, max_spill: int) -> EngineKind:
+    """Describe the engines: they read the tables and write nothing but temporary files."""
+    return EngineKind(
+        name="the query engine",
+        target=TARGET,
+        memory=share.memory,
+        threads=share.threads,
+        read=("datasets",),
+        max_spill=max_spill,
+        options=(("parquet_metadata_cache", "true"),),
+    )
+
+
+def choose_spill(directory: LakeDirectory, engines: int) -> int:
+    """The size of an engine's temporary files: all together leave half of the free disk."""
+    return max(64 * MIB, min(MAX_SPILL, shutil.disk_usage(directory.path).free // 2 // engines))
+
+
+class DuckdbQueryEngine:
+    """The query engine (contract `QueryEngine`). `pool` is for metrics and checks."""
+
+    def __init__(self, pool: ChildPool, resolver: TableResolver, *, timeout: float) -> None:
+        self.pool = pool
+        self._resolver = resolver
+        self._timeout = timeout
+        self._needs: OrderedDict[str, StatementNeeds] = OrderedDict()
+
+    def run(self, query: Query) -> AbstractAsyncContextManager[QueryResult]:
+        """Start a query for the length of a block."""
+        return self._run(query)
+
+    def gauges(self) -> Iterable[Gauge]:
+        """The gauges of the pool."""
+        pool = self.pool
+        states = lambda: [(("busy",), pool.in_use), (("idle",), pool.idle)]  # noqa: E731
+        return (Gauge(_ENGINES, states), Gauge(_WAITING, lambda: [((), pool.waiting)]))
+
+    @asynccontextmanager
+    async def _run(self, query: Query) -> AsyncIterator[QueryResult]:
+        timeout = min(self._timeout, inf if query.timeout is None else query.timeout)
+        with trio.move_on_after(timeout) as scope:
+            async with self._start(query) as result:
+                yield result
+        if scope.cancelled_caught:
+            raise ErrTimeout(
+                f"the query did not end within {timeout:g} s (lake.query_timeout is {self._timeout:g} s)",
+                error_class="timeout",
+            )
+
+    @asynccontextmanager
+    async def _start(self, query: Query) -> AsyncIterator[QueryResult]:
+        """Send the statement to an engine; a second time, if the first one says that it needs tables."""
+        needs = self._recall(query.sql)
+        while True:
+            resolved = None if needs is None else await self._resolver.resolve(needs, query.snapshot_id)
+            async with self._open_reply(make_request(query, resolved)) as reply:
+                if (header := await _next_item(reply)) is not None:
+                    yield _Result(reply, header, resolved)
+                    return
+            needs = msgspec.msgpack.decode(reply.result, type=QueryNeeds).needs
+            self._remember(query.sql, needs)
+
+    @asynccontextmanager
+    async def _open_reply(self, request: QueryRequest) -> AsyncIterator[Reply]:
+        try:
+            async with self.pool.stream(msgspec.msgpack.encode(request)) as reply:
+                yield reply
+        except ChildError as error:
+            raise explain_failure(error) from None
+
+    def _recall(self, sql: str) -> StatementNeeds | None:
+        if (needs := self._needs.get(sql)) is not None:
+            self._needs.move_to_end(sql)
+        return needs
+
+    def _remember(self, sql: str, needs: StatementNeeds) -> None:
+        if len(sql) <= MAX_REMEMBERED_SIZE:
+            self._needs[sql] = needs
+            if len(self._needs) > MAX_REMEMBERED:
+                self._needs.popitem(last=False)
+
+
+class _Result:
+    """A running query (contract `QueryResult`)."""
+
+    columns: Sequence[Column]
+
+    def __init__(self, reply: Reply, header: bytes, resolved: ResolvedTables | None) -> None:
+        described = msgspec.msgpack.decode(header, type=QueryHeader)
+        self.columns = tuple(Column(name=name, type=kind) for name, kind in described.columns)
+        self._reply = reply
+        self._resolved = resolved
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Receive the next piece."""
+        if (item := await _next_item(self._reply)) is None:
+            raise StopAsyncIteration
+        return item
+
+    @property
+    def _end(self) -> QueryEnd:
+        return msgspec.msgpack.decode(self._reply.result, type=QueryEnd)
+
+    @property
+    def row_count(self) -> int:
+        """The rows of the answer, at its end."""
+        return self._end.rows
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the limit cut the answer, at its end."""
+        return self._end.truncated
+
+    @property
+    def scanned(self) -> ScanProgress:
+        """What was read, at the end of the answer. If the engine cannot say: all files of the tables."""
+        if (scanned := self._end.scanned) is not None:
+            return ScanProgress(rows=scanned[0], bytes=scanned[1])
+        resolved = self._resolved
+        return (
+            ScanProgress(rows=0, bytes=0)
+            if resolved is None
+            else ScanProgress(rows=resolved.rows, bytes=resolved.bytes)
+        )
+
+
+async def _next_item(reply: Reply) -> bytes | None:
+    """Receive the next item of a call, None at its end. Raises LakehouseError."""
+    try:
+        return await reply.__anext__()
+    except StopAsyncIteration:
+        return None
+    except ChildError as error:
+        raise explain_failure(error) from None
+
+
+def make_request(query: Query, resolved: ResolvedTables | None) -> QueryRequest:
+    """The message for a child."""
+    return QueryRequest(
+        sql=query.sql,
+        params=msgspec.json.encode(query.params),
+        format=query.format,
+        max_rows=query.max_rows,
+        check_only=resolved is None and query.snapshot_id is not None,
+        resolved=resolved is not None,
+        tables=() if resolved is None else resolved.sources,
+        listing=None if resolved is None else resolved.listing,
+    )
+
+
+def explain_failure(error: ChildError) -> LakehouseError:
+    """The failure of a call as an error for the client."""
+    if isinstance(error, PoolUnavailable):
+        return ErrUnavailable(
+            f"all query engines are busy: {error}", retryable=True, retry_after=max(1.0, error.retry_after)
+        )
+    if isinstance(error, ChildExited):
+        return ErrUnprocessable(f"the engine ended while it ran this statement, and was replaced: {error}")
+    if isinstance(error, CallFailed):
+        details = msgspec.json.decode(error.details, type=dict[str, object] | None)
+        classes = {BAD_REQUEST: ErrBadRequest, FORBIDDEN: ErrForbidden, UNPROCESSABLE: ErrUnprocessable}
+        return classes.get(error.kind, ErrUnprocessable)(str(error), details=details)
+    return ErrUnavailable(str(error), retryable=True, retry_after=1.0)

@@ -1,0 +1,128 @@
+"""The tables that a statement reads, as views of the engine's database.
+
+A view stays for the next statement, and is made again when its table has another snapshot. Before a statement that
+reads the catalog, everything is dropped and each table of the lake gets a table without rows, so that the catalog shows
+all tables with their columns, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import duckdb
+
+from lakehouse.services.engines.database import quote
+from lakehouse.services.engines.query_child.statements import address_of, quote_name
+from lakehouse.services.engines.query_messages import ListedTable, SourceFile, TableSource
+
+MAX_VIEWS = 256
+"""Views that are kept at most. Then all are dropped."""
+
+
+class TableDefinitions:
+    """The views and schemas that exist in the database."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._views: dict[tuple[str, str], str] = {}
+        self._schemas: set[str] = set()
+        self._listing: tuple[ListedTable, ...] | None = None
+
+    def define(self, tables: Sequence[TableSource], listing: tuple[ListedTable, ...] | None) -> None:
+        """Make the views of these tables, and with a listing the catalog of all tables."""
+        if listing is None:
+            if self._listing is not None or len(self._views) + len(tables) > MAX_VIEWS:
+                self.clear()
+        elif listing != self._listing:
+            self.clear()
+            self._list(listing)
+        for table in tables:
+            schema, name = address_of(table.path, table.version)
+            self._define_view(schema, name, _select(table))
+
+    def clear(self) -> None:
+        """Drop everything."""
+        statements = [f"DROP SCHEMA {quote_name(schema)} CASCADE" for schema in self._schemas]
+        for schema, name in self._views:
+            if schema == "main":
+                kind = "TABLE" if self._views[schema, name] == "" else "VIEW"
+                statements.append(f"DROP {kind} main.{quote_name(name)}")
+        self._run(statements)
+        self._views.clear()
+        self._schemas.clear()
+        self._listing = None
+
+    def _define_view(self, schema: str, name: str, query: str) -> None:
+        key = schema.lower(), name.lower()
+        present = self._views.get(key)
+        if present == query:
+            return
+        address = f"{quote_name(schema)}.{quote_name(name)}"
+        if present == "":
+            self._run([f"DROP TABLE {address}"])
+            del self._views[key]
+        self._run([*self._schema_statement(schema), f"CREATE OR REPLACE VIEW {address} AS {query}"])
+        self._views[key] = query
+
+    def _list(self, listing: tuple[ListedTable, ...]) -> None:
+        statements: list[str] = []
+        for table in listing:
+            schema, _, name = table.name.rpartition("/")
+            schema = schema or "main"
+            statements += self._schema_statement(schema)
+            columns = ", ".join(f"{quote_name(column)} {kind}" for column, kind in table.columns)
+            statements.append(f"CREATE TABLE {quote_name(schema)}.{quote_name(name)} ({columns})")
+            self._views[schema.lower(), name.lower()] = ""
+        self._run(statements)
+        self._listing = listing
+
+    def _schema_statement(self, schema: str) -> list[str]:
+        if schema.lower() == "main" or schema.lower() in self._schemas:
+            return []
+        self._schemas.add(schema.lower())
+        return [f"CREATE SCHEMA {quote_name(schema)}"]
+
+    def _run(self, statements: Sequence[str]) -> None:
+        if statements:
+            self._connection.execute("; ".join(statements))
+
+
+def _select(table: TableSource) -> str:
+    """The query that reads the rows of one snapshot of a table."""
+    if not table.files:
+        columns = ", ".join(f"NULL::{kind} AS {quote_name(name)}" for _, name, kind in table.fields)
+        return f"SELECT {columns} WHERE false"
+    whole = [file for file in table.files if not file.deletes]
+    parts = [_scan(table, whole)] if whole else []
+    parts += [_scan_with_deletes(table, file) for file in table.files if file.deletes]
+    return " UNION ALL ".join(parts)
+
+
+def _scan(table: TableSource, files: Sequence[SourceFile], more: str = "") -> str:
+    paths = _list_literal(file.path for file in files)
+    return f"SELECT {_columns(table)} FROM read_parquet({paths}, schema = {_schema_map(table)}{more})"  # noqa: S608
+
+
+def _scan_with_deletes(table: TableSource, file: SourceFile) -> str:
+    """A file without the rows that its delete files name by their position."""
+    marks = f"read_parquet({_list_literal(file.deletes)})"
+    deleted = f"SELECT pos FROM {marks} WHERE file_path = {quote(file.recorded_path)}"  # noqa: S608 - quoted
+    scan = _scan(table, [file], ", file_row_number = true")
+    return f"{scan} WHERE file_row_number NOT IN ({deleted})"
+
+
+def _columns(table: TableSource) -> str:
+    return ", ".join(quote_name(name) for _, name, _ in table.fields)
+
+
+def _schema_map(table: TableSource) -> str:
+    """The columns by their field ids: renamed, added and widened columns are read as the table has them now."""
+    entries = (
+        f"{number}: {{name: {quote(name)}, type: {quote(kind)}, default_value: NULL}}"
+        for number, name, kind in table.fields
+    )
+    return f"MAP {{{', '.join(entries)}}}"
+
+
+def _list_literal(paths: Iterable[str]) -> str:
+    return f"[{', '.join(map(quote, paths))}]"

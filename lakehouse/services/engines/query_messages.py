@@ -1,0 +1,99 @@
+"""The messages between the query engine and its children: one request for each call, in msgpack.
+
+    child  <── QueryRequest
+    child  ──> as the result, StatementNeeds: the tables that the parent has to resolve first. Nothing has run.
+    child  ──> or a first item, QueryHeader, then items with the bytes of the answer, and QueryEnd as the result
+
+A failure of a call has one of the kinds below; `details` of it is a JSON object, with the `position` in characters
+where the engine knows it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from lakehouse.services.contracts.query_engine import ResultFormat
+
+BAD_REQUEST, FORBIDDEN, UNPROCESSABLE = "bad request", "forbidden", "unprocessable"
+FAILURES = (BAD_REQUEST, FORBIDDEN, UNPROCESSABLE)
+
+
+class TableReference(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A table as a statement names it: `a.b` has two parts. `version` is that of `AT (VERSION => ...)`, as text.
+
+    `position` is where the statement names it, in characters, None where the parser does not say. An `optional` one
+    has the name of a common table expression, which hides the table in a part of the statement.
+    """
+
+    path: tuple[str, ...]
+    version: str | None = None
+    position: int | None = None
+    optional: bool = False
+
+
+class StatementNeeds(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What a statement reads: tables, and with `catalog` also the list of all tables and their columns."""
+
+    references: tuple[TableReference, ...] = ()
+    catalog: bool = False
+
+
+class SourceFile(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A data file of a table; see `contracts.tables.DataFile`."""
+
+    path: str
+    deletes: tuple[str, ...] = ()
+    recorded_path: str = ""
+
+
+class TableSource(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """The rows behind a reference: the fields (id, name, type) and the files of one snapshot of a table."""
+
+    path: tuple[str, ...]
+    version: str | None
+    fields: tuple[tuple[int, str, str], ...]
+    files: tuple[SourceFile, ...]
+
+
+class ListedTable(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A table for the catalog's views: its name, and name and type of its columns."""
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+
+
+class QueryRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One statement. It runs if it needs nothing, or if it is `resolved`: then `tables` has all that it needs.
+
+    With `check_only` it does not run in any case.
+    `params` is a JSON array or object. `listing` has all tables of the lake, if the statement reads the catalog.
+    """
+
+    sql: str
+    params: bytes = b"[]"
+    format: ResultFormat = "arrow"
+    max_rows: int | None = None
+    check_only: bool = False
+    resolved: bool = False
+    tables: tuple[TableSource, ...] = ()
+    listing: tuple[ListedTable, ...] | None = None
+
+
+class QueryHeader(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Name and type of the columns."""
+
+    columns: tuple[tuple[str, str], ...]
+
+
+class QueryEnd(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="end"):
+    """The end of a complete answer, and the rows and bytes that were read for it, None if the engine cannot say."""
+
+    rows: int
+    truncated: bool = False
+    scanned: tuple[int, int] | None = None
+
+
+class QueryNeeds(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="needs"):
+    """The result of a request that did not run, because its tables have to be resolved."""
+
+    needs: StatementNeeds

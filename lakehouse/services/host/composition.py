@@ -16,9 +16,12 @@ from typing import Protocol, runtime_checkable
 
 from lakehouse.asgi.types import App
 from lakehouse.config import Config
+from lakehouse.services.engines.query import DuckdbQueryEngine, open_query_engine
 from lakehouse.services.lake.directory import LakeDirectory
+from lakehouse.services.queryd.app import make_queryd_app
 from lakehouse.services.storaged.app import make_storaged_app
 from lakehouse.services.storaged.store import LakeObjectStore, open_object_store
+from lakehouse.services.tables.client import LakeTables, open_tables
 from lakehouse.telemetry.gauges import Gauge
 
 
@@ -44,13 +47,25 @@ class LakeParts:
     directory: LakeDirectory
     config: Config
     object_store: LakeObjectStore
+    tables: LakeTables
+    query_engine: DuckdbQueryEngine
 
 
 @asynccontextmanager
 async def open_parts(directory: LakeDirectory, config: Config) -> AsyncIterator[LakeParts]:
     """All parts of the lake, for the length of the block. Raises OSError, sqlite3.Error."""
-    async with open_object_store(directory, config.storaged) as object_store:
-        yield LakeParts(directory=directory, config=config, object_store=object_store)
+    async with (
+        open_object_store(directory, config.storaged) as object_store,
+        open_tables(directory, config.lake) as tables,
+        open_query_engine(directory, tables, config.lake) as query_engine,
+    ):
+        yield LakeParts(
+            directory=directory,
+            config=config,
+            object_store=object_store,
+            tables=tables,
+            query_engine=query_engine,
+        )
 
 
 @asynccontextmanager
@@ -59,8 +74,9 @@ async def open_apps(directory: LakeDirectory, config: Config) -> AsyncIterator[O
     async with open_parts(directory, config) as lake:
         apps: dict[str, App] = {
             "storaged": make_storaged_app(lake.object_store, config.storaged),
+            "queryd": make_queryd_app(lake.query_engine, config.lake, config.queryd),
         }
-        yield OpenServices(apps, tuple(_gauges_of(apps.values())))
+        yield OpenServices(apps, tuple(_gauges_of([*apps.values(), lake.query_engine])))
 
 
 def _gauges_of(parts: Iterable[object]) -> Iterator[Gauge]:

@@ -1,0 +1,51 @@
+"""queryd over HTTP: `POST /sql`, with and without `/v1`."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from lakehouse.asgi import request_scope
+from lakehouse.asgi.body import BodyLimits
+from lakehouse.asgi.json_body import receive_json
+from lakehouse.asgi.router import Methods, Route, Router
+from lakehouse.asgi.types import App, Receive, Scope, Send
+from lakehouse.config import LakeTable, QuerydTable
+from lakehouse.services.contracts.query_engine import QueryEngine
+from lakehouse.services.queryd.request import SqlRequest, choose_format
+from lakehouse.services.queryd.responses import send_document, send_result
+
+MAX_BODY = 4 * 1024 * 1024
+
+
+class QuerydApp:
+    """The ASGI application of queryd."""
+
+    def __init__(self, engine: QueryEngine, lake: LakeTable) -> None:
+        self._engine = engine
+        self._max_rows = lake.max_rows
+        self._limits = BodyLimits(max_size=MAX_BODY, max_size_key="4 MiB, fixed")
+        post = Methods(POST=self._post)
+        self._router = Router([Route(b"/sql", post), Route(b"/v1/sql", post)])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._router(scope, receive, send)
+
+    async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one statement, and answer in the format that the client accepts."""
+        started = perf_counter()
+        request = request_scope.get(scope)
+        body = await receive_json(scope, receive, SqlRequest, self._limits)
+        answer = choose_format(scope["headers"])
+        query = body.make_query(answer, self._max_rows)
+        request.context.begin_phase("queued")
+        async with self._engine.run(query) as result:
+            request.context.begin_phase("scanning")
+            if answer == "json":
+                await send_document(send, result, started)
+            else:
+                await send_result(send, result, answer, request)
+
+
+def make_queryd_app(engine: QueryEngine, lake: LakeTable, _table: QuerydTable) -> App:
+    """Make the application around an open query engine."""
+    return QuerydApp(engine, lake)

@@ -1,0 +1,88 @@
+"""The bytes of an answer: a small JSON document as a whole, everything else as a stream.
+
+A stream begins with the first piece and waits for the client. One that fails does not look complete: NDJSON ends in an
+error line, the others are cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from time import perf_counter
+
+import msgspec
+
+from lakehouse.asgi.content import send_stream
+from lakehouse.asgi.request_scope import RequestScope
+from lakehouse.asgi.server_control import full_response
+from lakehouse.asgi.types import Send
+from lakehouse.core.errors import LakehouseError
+from lakehouse.services.contracts.query_engine import QueryResult, ResultFormat
+from lakehouse.services.queryd.request import CONTENT_TYPES
+
+WHOLE = 1024 * 1024
+"""Bytes of a JSON document up to which it is sent as a whole, so that a failure before has its own status."""
+
+
+class ScannedDocument(msgspec.Struct, frozen=True):
+    """The amount of data that was read for an answer."""
+
+    rows: int
+    bytes: int
+
+
+class EndDocument(msgspec.Struct, frozen=True):
+    """The members of a JSON answer behind its rows."""
+
+    row_count: int
+    truncated: bool
+    elapsed_ms: float
+    scanned: ScannedDocument
+
+
+async def send_document(send: Send, result: QueryResult, started: float) -> None:
+    """Send the result as one JSON document."""
+    pieces = _write_document(result, started)
+    head = bytearray()
+    async for piece in pieces:
+        head += piece
+        if len(head) > WHOLE:
+            await send_stream(send, _chain(bytes(head), pieces), content_type=CONTENT_TYPES["json"])
+            return
+    headers = [(b"content-type", CONTENT_TYPES["json"].encode()), (b"content-length", b"%d" % len(head))]
+    await send(full_response(200, headers, bytes(head)))
+
+
+async def send_result(send: Send, result: QueryResult, answer: ResultFormat, request: RequestScope) -> None:
+    """Send the result as a stream of its format."""
+    if answer == "ndjson":
+        request.begin_stream(lambda error: _error_line(error, request.context.id))
+    await send_stream(send, result, content_type=CONTENT_TYPES[answer])
+
+
+async def _write_document(result: QueryResult, started: float) -> AsyncIterator[bytes]:
+    columns = [{"name": column.name, "type": column.type} for column in result.columns]
+    yield b'{"columns":' + msgspec.json.encode(columns) + b',"rows":['
+    before = b""  # the last piece ends with a comma too many
+    async for piece in result:
+        if before:
+            yield before
+        before = piece
+    yield before.removesuffix(b",")
+    scanned = result.scanned
+    end = EndDocument(
+        row_count=result.row_count,
+        truncated=result.truncated,
+        elapsed_ms=round((perf_counter() - started) * 1000, 3),
+        scanned=ScannedDocument(rows=scanned.rows, bytes=scanned.bytes),
+    )
+    yield b"]," + msgspec.json.encode(end)[1:]
+
+
+async def _chain(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield head
+    async for piece in rest:
+        yield piece
+
+
+def _error_line(error: LakehouseError, request_id: str) -> bytes:
+    return msgspec.json.encode(error.document(request_id)) + b"\n"

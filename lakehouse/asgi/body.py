@@ -99,9 +99,11 @@ async def receive_body(scope: Scope, receive: Receive, limits: BodyLimits) -> by
     """
     limits.check_headers(scope["headers"])
     request = request_scope.find(scope)
+    if request is not None and request.server is not None and (body := request.server.try_receive_body()) is not None:
+        if len(body) > limits.max_size:
+            raise limits.too_large()
+        return body
     try:
-        if request is not None and request.server is not None and request.server.body_received:
-            return await read_body(receive, limits.max_size)
         return await _read_in_time(receive, limits, request)
     except ErrTooLarge:
         raise limits.too_large() from None

@@ -9,7 +9,7 @@ all of that through one object in the scope, its `ServerControl`:
 * `interrupt` cancels the application from outside, for a deadline or a drain, and awaits a final response once
   everything that the request started has ended. No cancel scope is needed around a request for that: one costs a
   relayed GET a tenth.
-* `body_received` is true when the whole request body is already parsed: one `receive` returns it, and needs no timeout.
+* `try_receive_body` returns a request body that has arrived whole, without messages, coroutines and a timeout.
 * A response that is complete may be sent as one message (`full_response`) instead of two.
 * `try_write` sends a piece of a response body without a message, without a coroutine and without a task switch, as
   long as the kernel takes the bytes at once. A stream of many small pieces is cheap because of it.
@@ -23,7 +23,7 @@ difference; an application reads `RequestScope.server` and falls back to plain A
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, cast
+from typing import Protocol
 
 from lakehouse.asgi.types import Message, Scope
 
@@ -71,9 +71,8 @@ class ServerControl(Protocol):
 class HttpServerControl(ServerControl, Protocol):
     """What our server offers for one request of type `http`."""
 
-    @property
-    def body_received(self) -> bool:
-        """Whether the request body has arrived to its end: one `receive` returns all that is left of it."""
+    def try_receive_body(self) -> bytes | None:
+        """All that `receive` has not returned yet of the request body, if it has arrived to its end; None otherwise."""
 
     def try_write(self, data: bytes) -> Awaitable[None] | None:
         """Send a piece of the response body, with more to come; allowed after at least one such message.
@@ -85,7 +84,8 @@ class HttpServerControl(ServerControl, Protocol):
 
 def server_control(scope: Scope) -> ServerControl | None:
     """Our server's control of a request, None under any other server."""
-    return cast("ServerControl | None", scope.get(SERVER_KEY))
+    control: ServerControl | None = scope.get(SERVER_KEY)
+    return control
 
 
 def full_response(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> Message:

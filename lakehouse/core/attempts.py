@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from lakehouse.core.errors import Attempt
 from lakehouse.core.failure_classes import ERROR_CLASSES, ErrorClass
@@ -12,8 +13,7 @@ AttemptReason = Literal["first", "retry", "fallback", "hedge", "resume"]
 """Why an attempt was made; `resume` continues a stream that broke half-way."""
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class AttemptRecord:
+class AttemptRecord(msgspec.Struct, eq=False, kw_only=True):
     """One attempt, while it runs (`ended` is None) and after.
 
     Times are of trio's clock, in seconds. `status` is the provider's HTTP status; `error` is a class of failure, None

@@ -71,7 +71,7 @@ class ReverseProxy:
         client = scope.get("client")
         peer = client[0] if client else ""
         headers = scope["headers"]
-        if (traceparent := context.traceparent()) is not None:
+        if context.trace is not None and (traceparent := context.traceparent()) is not None:
             headers = [pair for pair in headers if pair[0] != b"traceparent"]
             headers.append((b"traceparent", traceparent))
         return make_request_head(
@@ -105,7 +105,7 @@ async def relay(
     trailers = accepts_trailers(head.dropped_headers) and TRAILERS in scope["extensions"]
     if trailers:
         head.headers.extend(((b"connection", b"te"), (b"te", b"trailers")))
-    body = None if head.length == 0 else await _choose_body(request.server, receive, head.length)
+    body = None if head.length == 0 else _choose_body(request.server, receive, head.length)
     if isinstance(body, RequestBody):
         async with upstream.send_full_duplex(
             UpstreamRequest(method, target, head.headers, body, context=context)
@@ -119,12 +119,11 @@ async def relay(
             response.close()
 
 
-async def _choose_body(server: HttpServerControl | None, receive: Receive, length: int | None) -> RequestBody | bytes:
+def _choose_body(server: HttpServerControl | None, receive: Receive, length: int | None) -> RequestBody | bytes:
     """The body for the upstream: bytes if it arrived with its head, so that both leave together, else streamed."""
-    body = RequestBody(receive, length)
-    if length is not None and server is not None and server.body_received:
-        return await body.receive()
-    return body
+    if length is not None and server is not None and (body := server.try_receive_body()) is not None:
+        return body
+    return RequestBody(receive, length)
 
 
 async def _send_response(

@@ -11,6 +11,7 @@ runs. The drain is in `lakehouse.server.drain`. A failure ends its own connectio
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 
 import trio
 
@@ -32,9 +33,9 @@ FINAL_WRITE_TIMEOUT = 1.0
 """Seconds to write a short error response to a client whose connection ends afterwards."""
 
 
-async def serve_connection(server_state: ServerState, stream: trio.abc.Stream) -> None:
+def serve_connection(server_state: ServerState, stream: trio.abc.Stream) -> Awaitable[None]:
     """Serve one connection to its end; a handler for `trio.serve_listeners`. Raises nothing but `Cancelled`."""
-    await Connection(server_state, stream).run()
+    return Connection(server_state, stream).run()
 
 
 class Connection:

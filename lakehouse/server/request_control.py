@@ -22,11 +22,6 @@ class RequestControl:
         return self._connection_io.disconnected
 
     @property
-    def body_received(self) -> bool:
-        """Whether the request body has arrived to its end."""
-        return self._connection_io.parser.request_complete
-
-    @property
     def bare_query(self) -> bool:
         """Whether the target ends in a `?` with nothing behind it."""
         target = self.head.target

@@ -113,6 +113,17 @@ class RequestCycle(RequestControl):
         self.body_ended = not more
         return {"type": "http.request", "body": data, "more_body": more}
 
+    def try_receive_body(self) -> bytes | None:
+        """The rest of the body if all of it has arrived, see `HttpServerControl.try_receive_body`."""
+        parser = self._connection_io.parser
+        if self.body_ended:
+            return b""
+        if not parser.request_complete:
+            return None
+        data, self.body_ended = parser.take_body()
+        self._received += len(data)
+        return data
+
     async def send(self, message: Message) -> None:
         """Take one message of the response; returns when the kernel has its bytes.
 

@@ -8,6 +8,7 @@ from lakehouse.asgi import request_scope
 from lakehouse.asgi.middleware.cors import PREFLIGHT, Origins
 from lakehouse.asgi.middleware.cross_site import is_cross_site, may_be_browser
 from lakehouse.asgi.middleware.tokens import Tokens
+from lakehouse.asgi.responses import empty_response
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.core.errors import ErrForbidden, ErrUnauthorized
 from lakehouse.net.hosts import is_loopback, is_rebindable_host
@@ -46,31 +47,32 @@ class AuthMiddleware:
         self._sign_in = sign_in
         self._tokens = tokens
         self._allow = Networks(allow)
+        self._limits_networks = bool(self._allow)
+        self._needs_token = bool(tokens)
         self._trusted = Networks(trusted)
         self._origins = origins or Origins()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check one request, and run the application for it."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Check one request, and return the application's awaitable for it: a coroutine around that would run at each
+        wait of the request."""
         # The raw path: a path that becomes one of these when it is decoded must not pass as one of them.
         kind = scope["type"]
         if kind != "lifespan" and not (kind == "http" and scope.get("raw_path") in HEALTH_PATHS):
             try:
                 self._check(scope)
-            except ErrUnauthorized:
-                if self._sign_in is not None and await self._sign_in(scope, send):
-                    return
-                raise
+            except ErrUnauthorized as error:
+                if self._sign_in is None:
+                    raise
+                return _offer_sign_in(self._sign_in, error, scope, send)
         if PREFLIGHT in scope:
-            await send({"type": "http.response.start", "status": 204, "headers": []})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        else:
-            await self._app(scope, receive, send)
+            return empty_response(204).send_to(send)
+        return self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         peer = scope.get("client")
-        if self._allow and (peer is None or peer[0] not in self._allow):
+        if self._limits_networks and (peer is None or peer[0] not in self._allow):
             raise ErrForbidden("your network may not connect here")
-        if not self._tokens:
+        if not self._needs_token:
             self._check_cross_site(scope)
             self._check_host(scope)
             return
@@ -108,3 +110,8 @@ class AuthMiddleware:
                 f"{host[:80].decode('latin-1')!r} is not a name of this machine: set a token (auth.token_env), or, "
                 "if a proxy of yours passes this name on, put the proxy's address into gateway.trusted_proxies"
             )
+
+
+async def _offer_sign_in(sign_in: SignIn, error: ErrUnauthorized, scope: Scope, send: Send) -> None:
+    if not await sign_in(scope, send):
+        raise error

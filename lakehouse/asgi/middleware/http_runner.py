@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import trio
 
 from lakehouse.asgi.middleware.disconnect_watcher import DisconnectWatcher
@@ -37,12 +39,12 @@ class HttpRequestRunner(RequestRunner):
         self._watcher = watcher = super()._make_watcher(receive, scope)
         return watcher
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """The application's `send`: adds `X-Request-Id`, and records the status and what has been sent."""
         kind = message["type"]
-        if kind == FULL_RESPONSE:
-            await self._send_full(message)
-            return
+        return self._send_full(message) if kind == FULL_RESPONSE else self._send_part(message, kind)
+
+    async def _send_part(self, message: Message, kind: str) -> None:
         if kind == "http.response.start":
             self._head = {**message, "headers": add_request_id(message, self.context)}
             return

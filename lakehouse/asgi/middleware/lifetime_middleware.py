@@ -25,6 +25,7 @@ from lakehouse.asgi.middleware.request_deadline import TIMEOUT_HEADER
 from lakehouse.asgi.middleware.request_runner import ErrorRenderer, RequestRunner, native_error_response
 from lakehouse.asgi.middleware.websocket_runner import WebSocketRunner
 from lakehouse.asgi.request_scope import REQUEST_KEY, RequestScope
+from lakehouse.asgi.server_control import server_control
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.core.context import RequestContext
@@ -99,4 +100,10 @@ class RequestLifetimeMiddleware:
             sent.decode() if sent is not None and acceptable else f"{self._id_prefix}-{next(self._numbers):06x}"
         )
         method = scope.get("method", "GET")  # a websocket scope has none
-        return RequestContext(id=request_id, method=method, path=scope["path"], started=trio.current_time())
+        return RequestContext(
+            id=request_id,
+            method=method,
+            path=scope["path"],
+            started=trio.current_time(),
+            client=server_control(scope),
+        )

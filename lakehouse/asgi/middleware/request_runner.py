@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 
 import trio
@@ -76,7 +76,6 @@ class RequestRunner(ABC):
     def __init__(self, scope: Scope, send: Send, context: RequestContext, render_error: ErrorRenderer) -> None:
         self.context = context
         self.server: HttpServerControl | None = scope.get(SERVER_KEY)
-        context.watch_client(self.server)
         self._send = send
         self._render_error = render_error
         self._client_left = False
@@ -200,7 +199,7 @@ class RequestRunner(ABC):
     needed around the application: one costs a relayed GET a tenth."""
 
     @abstractmethod
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """The application's `send`."""
 
     @abstractmethod

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 MAX_RECORDED_FIELDS = 100
 """Field names that are kept for the log: a client may invent any number of them."""
 
 
-@dataclass(slots=True)
-class RequestChanges:
+class RequestChanges(msgspec.Struct):
     """Names of request fields that are not sent as the caller wrote them, for the log.
 
     `left_out`: fields that the dialect cannot represent and that do not change the meaning of the answer. `adjusted`:
     fields that are sent with the nearest supported value.
     """
 
-    left_out: list[str] = field(default_factory=list)
-    adjusted: list[str] = field(default_factory=list)
+    left_out: list[str] = []
+    adjusted: list[str] = []
 
     def leave_out(self, name: str, value: object = True) -> None:
         """Record that the field `name` is not sent. A `value` of None means that the caller did not set the field, and

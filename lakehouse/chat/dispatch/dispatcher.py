@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache, partial
 from random import Random
 from typing import Any
 
+import msgspec
 import trio
 
 from lakehouse.chat.dispatch.answer import build_answer
@@ -155,7 +155,7 @@ class Dispatcher:
 
     def _ask_quorum(self, call: ChatCall, quorum: Quorum) -> Awaitable[CompleteResult]:
         """Ask the members of a quorum. Each is a part of `call` with the routes of one name."""
-        members = [(name, replace(call, routes=deque(self._routes((name,))))) for name in quorum.of]
+        members = [(name, msgspec.structs.replace(call, routes=deque(self._routes((name,))))) for name in quorum.of]
         return ask_quorum(members, quorum.agree)
 
     def _routes(self, names: Iterable[str]) -> tuple[ModelRoute, ...]:

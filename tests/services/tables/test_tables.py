@@ -16,8 +16,8 @@ from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.tables import ColumnChanges
 from lakehouse.services.tables.messages import Describe
 from lakehouse.services.tables.names import dataset_id
-from tests.services.tables.table_kit import open_lake
 from tools.kit.child_processes import assert_nothing_left
+from tools.kit.lake_tables import open_lake
 
 ROWS = "SELECT i AS id, 'row ' || i AS text FROM range({}) r(i)"
 

@@ -8,9 +8,10 @@ Both raise a `LakehouseError` with an error class. Then, and when they are cance
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 
+import msgspec
 import trio
 
 from lakehouse.chat.dialects.base import MAX_ANSWER
@@ -24,8 +25,7 @@ from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.providers.registry import ModelRoute
 
 
-@dataclass(frozen=True, slots=True)
-class CompleteResult:
+class CompleteResult(msgspec.Struct, frozen=True):
     """A complete answer and the route that gave it."""
 
     route: ModelRoute

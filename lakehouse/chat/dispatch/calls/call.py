@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
+import msgspec
+
 from lakehouse.chat.dispatch.calls.attempt_log import ActiveAttempt, AttemptLog
 from lakehouse.chat.dispatch.calls.call_time import CallTime
 from lakehouse.chat.dispatch.policies.circuit_breaker import CircuitBreaker, CircuitBreakerRegistry
@@ -37,8 +39,7 @@ class DispatcherResources:
         object.__setattr__(self, "silence_limit", min(self.settings.first_token_timeout, self.settings.timeout))
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class ChatCall:
+class ChatCall(msgspec.Struct, eq=False, kw_only=True):
     """A call under way. `routes` are those that have not been tried, in order."""
 
     resources: DispatcherResources
@@ -49,7 +50,7 @@ class ChatCall:
     disconnect_grace: DisconnectGrace
     attempt_log: AttemptLog
     streams: bool
-    open_circuits: list[CircuitBreaker] = field(default_factory=list)
+    open_circuits: list[CircuitBreaker] = []
     """The circuits that were open when their route was to be tried."""
 
     @property

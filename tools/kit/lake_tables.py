@@ -35,7 +35,7 @@ class Settings:
 
 
 @dataclass
-class Lake:
+class ScratchLake:
     """A lake, its tables, and a DuckDB that writes and reads their files."""
 
     path: Path
@@ -97,10 +97,10 @@ def quote(name: str) -> str:
 
 
 @asynccontextmanager
-async def open_lake(path: Path, *, retention: float = 7 * DAY) -> AsyncIterator[Lake]:
+async def open_lake(path: Path, *, retention: float = 7 * DAY) -> AsyncIterator[ScratchLake]:
     """A lake in this folder, which is made if it is missing."""
     for name in ("", "datasets", "staging"):
         (path / name).mkdir(exist_ok=True)
     with duckdb.connect() as connection:
         async with open_tables(Folder(path), Settings(retention)) as tables:
-            yield Lake(path, tables, connection)
+            yield ScratchLake(path, tables, connection)

@@ -1,0 +1,92 @@
+"""Deletion of rows, and compaction of small files. Both write some of a table's files again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lakehouse.core.errors import ErrBadRequest, ErrNotFound
+from lakehouse.services.contracts.catalog import Manifest
+from lakehouse.services.contracts.tables import DataFile, StagedFile, TablePlan, Tables, WritePlan
+from lakehouse.services.contracts.write_engine import WriteEngine
+
+TARGET_SIZE = 128 * 1024 * 1024
+"""Bytes of a file after a compaction. A deletion writes whole files again, so larger ones make it slower."""
+SMALL_SIZE = TARGET_SIZE * 3 // 4
+"""Files below this size are compacted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """The result: the table, how many rows were deleted, how many files it had, and what it gave up."""
+
+    manifest: Manifest
+    rows_deleted: int = 0
+    files_before: int
+    warnings: Sequence[str] = ()
+
+
+async def delete_rows(tables: Tables, engine: WriteEngine, name: str, where: str) -> Upkeep:
+    """Delete the rows for which an expression is true. Raises ErrNotFound, ErrBadRequest, ErrForbidden."""
+    if not where.strip():
+        raise ErrBadRequest("`where` is required: an SQL expression over the table's columns", field="where")
+    async with tables.lock(name):
+        manifest, plan, table = await _prepare(tables, name)
+        rewritten = await engine.rewrite(table, plan, table.files, where=where)
+        before = len(table.files)
+        if not rewritten.replaced:
+            return Upkeep(manifest=manifest, files_before=before)
+        commit = await tables.commit(plan, rewritten.files, remove=rewritten.replaced)
+        return Upkeep(
+            manifest=commit.manifest,
+            rows_deleted=rewritten.rows_left_out,
+            files_before=before,
+            warnings=commit.warnings,
+        )
+
+
+async def optimize_table(tables: Tables, engine: WriteEngine, name: str) -> Upkeep:
+    """Write small files, and files with deletes, again as few larger ones. Raises ErrNotFound."""
+    async with tables.lock(name):
+        manifest, plan, table = await _prepare(tables, name)
+        before = len(table.files)
+        batches = list(choose_batches(table.files))
+        if not batches:
+            return Upkeep(manifest=manifest, files_before=before)
+        files: list[StagedFile] = []
+        replaced: list[str] = []
+        for batch in batches:
+            rewritten = await engine.rewrite(table, plan, batch)
+            files += rewritten.files
+            replaced += rewritten.replaced
+        commit = await tables.commit(plan, files, remove=replaced)
+        return Upkeep(manifest=commit.manifest, files_before=before, warnings=commit.warnings)
+
+
+async def _prepare(tables: Tables, name: str) -> tuple[Manifest, WritePlan, TablePlan]:
+    manifest = await tables.find(name)
+    if manifest is None:
+        raise ErrNotFound(f"there is no table {name!r}")
+    plan = await tables.prepare(name, manifest.columns, mode="rewrite")
+    return manifest, plan, await tables.plan(name)
+
+
+def choose_batches(files: Sequence[DataFile]) -> Iterator[Sequence[DataFile]]:
+    """The files that are to be compacted, in batches that make one file each."""
+    batch: list[DataFile] = []
+    size = 0
+    for file in files:
+        if file.size >= SMALL_SIZE and not file.deletes:
+            continue
+        if batch and size + file.size > TARGET_SIZE:
+            if _is_worth_it(batch):
+                yield batch
+            batch, size = [], 0
+        batch.append(file)
+        size += file.size
+    if _is_worth_it(batch):
+        yield batch
+
+
+def _is_worth_it(batch: Sequence[DataFile]) -> bool:
+    return len(batch) > 1 or any(file.deletes for file in batch)

@@ -1,0 +1,102 @@
+"""The JSON document of a finished ingest, and of what is known of it before the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from lakehouse.services.contracts.catalog import Manifest
+from lakehouse.services.contracts.tables import Commit
+from lakehouse.services.contracts.write_engine import IngestWarning
+
+
+class WarningEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was noticed about a column or a line."""
+
+    column: str | None
+    line: int | None
+    message: str
+
+
+class ColumnEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A column of the table."""
+
+    name: str
+    type: str
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known before the commit."""
+
+    rows_added: int
+    bytes_in: int
+    bytes_stored: int
+    existing: bool
+    warnings: tuple[WarningEntry, ...]
+    former_keys: tuple[str, ...] = ()
+    """The keys of the table's objects before the commit."""
+
+
+class IngestAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer. `row_count` is the table's, `rows_added` the upload's; `key` is the newest data object."""
+
+    dataset_id: str
+    name: str
+    row_count: int
+    rows_added: int
+    schema_fingerprint: str
+    key: str | None
+    existing: bool
+    snapshot_id: str
+    bytes_in: int
+    bytes_stored: int
+    columns: tuple[ColumnEntry, ...]
+    warnings: tuple[WarningEntry, ...]
+
+    @property
+    def status(self) -> int:
+        """201 for a new table."""
+        return 200 if self.existing else 201
+
+
+def make_draft(
+    *,
+    rows_added: int,
+    bytes_in: int,
+    files: Sequence[Path],
+    existing: Manifest | None,
+    warnings: Sequence[IngestWarning],
+) -> Draft:
+    """Describe what is about to be committed. Blocks for the sizes of the files."""
+    return Draft(
+        rows_added=rows_added,
+        bytes_in=bytes_in,
+        bytes_stored=sum(path.stat().st_size for path in files),
+        existing=existing is not None,
+        warnings=tuple(WarningEntry(column=w.column, line=w.line, message=w.message) for w in warnings),
+        former_keys=() if existing is None else tuple(entry.key for entry in existing.objects),
+    )
+
+
+def make_answer(draft: Draft, commit: Commit) -> IngestAnswer:
+    """The answer to an ingest whose commit is published."""
+    manifest = commit.manifest
+    added = [entry.key for entry in manifest.objects if entry.key not in set(draft.former_keys)]
+    keys = added or [entry.key for entry in manifest.objects]
+    expired = tuple(WarningEntry(column=None, line=None, message=message) for message in commit.warnings)
+    return IngestAnswer(
+        dataset_id=manifest.dataset_id,
+        name=manifest.name,
+        row_count=manifest.row_count,
+        rows_added=draft.rows_added,
+        schema_fingerprint=manifest.schema_fingerprint,
+        key=keys[-1] if keys else None,
+        existing=draft.existing,
+        snapshot_id=manifest.snapshot_id,
+        bytes_in=draft.bytes_in,
+        bytes_stored=draft.bytes_stored,
+        columns=tuple(ColumnEntry(name=column.name, type=column.type) for column in manifest.columns),
+        warnings=draft.warnings + expired,
+    )

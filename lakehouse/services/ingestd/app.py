@@ -1,0 +1,129 @@
+"""ingestd over HTTP: `POST /ingest?name=...`, also below `/v1`."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from lakehouse.asgi import request_scope
+from lakehouse.asgi.responses import JSON, Response
+from lakehouse.asgi.router import Methods, Route, Router
+from lakehouse.asgi.types import App, Receive, Scope, Send
+from lakehouse.config import IngestdTable
+from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrInsufficientStorage, is_disk_full
+from lakehouse.services.contracts.tables import Tables
+from lakehouse.services.contracts.write_engine import WriteEngine
+from lakehouse.services.ingestd.answer import Draft, IngestAnswer, make_answer
+from lakehouse.services.ingestd.idempotency import MAX_KEY, IdempotencyKeys, Record, make_commit_id
+from lakehouse.services.ingestd.ingestion import Ingestion
+from lakehouse.services.ingestd.parameters import IngestParameters, parse_parameters
+from lakehouse.services.ingestd.receiving import Upload, check_head, receive_upload
+from lakehouse.services.lake.directory import LakeDirectory
+
+
+def make_ingestd_app(tables: Tables, write_engine: WriteEngine, directory: LakeDirectory, table: IngestdTable) -> App:
+    """The ASGI application of ingestd."""
+    return IngestdApp(tables, write_engine, directory, table)
+
+
+class IngestdApp:
+    """The ASGI application of ingestd."""
+
+    def __init__(
+        self, tables: Tables, write_engine: WriteEngine, directory: LakeDirectory, table: IngestdTable
+    ) -> None:
+        self._tables = tables
+        self._directory = directory
+        self._max_bytes = table.max_ingest_bytes
+        self._ingestion = Ingestion(tables, write_engine, max_bytes=table.max_ingest_bytes)
+        self._keys = IdempotencyKeys(directory.state_db)
+        methods = Methods(POST=self._ingest)
+        self._router = Router([Route(path, methods) for path in (b"/ingest", b"/v1/ingest")])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._router(scope, receive, send)
+
+    async def _ingest(self, scope: Scope, receive: Receive, send: Send) -> None:
+        parameters = parse_parameters(scope["query_string"])
+        boundary = check_head(scope, self._max_bytes)
+        key = _read_idempotency_key(scope)
+        await self._tables.find(parameters.name)  # which refuses a name that is not valid
+        try:
+            async with self._directory.stage() as folder:
+                upload = await receive_upload(
+                    scope, receive, folder / "upload", boundary=boundary, max_size=self._max_bytes
+                )
+                response = await self._answer(scope, upload, parameters, key)
+        except OSError as error:
+            if is_disk_full(error):
+                raise ErrInsufficientStorage("the disk is full: nothing of the upload is kept") from None
+            raise
+        await response.send_to(send)
+
+    async def _answer(self, scope: Scope, upload: Upload, parameters: IngestParameters, key: str) -> Response:
+        context = request_scope.get(scope).context
+        if not key:
+            answer = await self._ingestion.run(
+                upload, parameters, commit_id="", begin_phase=context.begin_phase, before_commit=_do_nothing
+            )
+            return _make_response(answer)
+        with self._keys.hold(key) as held:
+            if not held:
+                raise ErrConflict("another request with this Idempotency-Key is in progress", retryable=True)
+            request = _digest_request(upload, parameters)
+            record = await self._keys.find(key)
+            repeated = None if record is None else await self._repeat(record, key, request, parameters)
+            if repeated is not None:
+                return repeated
+
+            async def begin(draft: Draft) -> None:
+                await self._keys.begin(key, request, msgspec.json.encode(draft))
+
+            answer = await self._ingestion.run(
+                upload,
+                parameters,
+                commit_id=make_commit_id(key, request),
+                begin_phase=context.begin_phase,
+                before_commit=begin,
+            )
+            response = _make_response(answer)
+            await self._keys.finish(key, request, response.status, response.body)
+            return response
+
+    async def _repeat(self, record: Record, key: str, request: str, parameters: IngestParameters) -> Response | None:
+        """The first answer again; None for a first upload that was not committed."""
+        if record.request != request:
+            raise ErrConflict("the Idempotency-Key was used for another upload: send a new one")
+        if record.status is not None:
+            return Response(record.document, record.status)
+        commit = await self._tables.find_commit(parameters.name, make_commit_id(key, request))
+        if commit is None:
+            return None
+        response = _make_response(make_answer(msgspec.json.decode(record.document, type=Draft), commit))
+        await self._keys.finish(key, request, response.status, response.body)
+        return response
+
+
+async def _do_nothing(_draft: Draft) -> None:
+    """Without a key, nothing is recorded before the commit."""
+
+
+def _make_response(answer: IngestAnswer) -> Response:
+    return Response(msgspec.json.encode(answer), answer.status, content_type=JSON)
+
+
+def _digest_request(upload: Upload, parameters: IngestParameters) -> str:
+    """What makes two requests the same: the parameters, the bytes of the file, its name and its type."""
+    parts = [repr(parameters), upload.digest, upload.file_name, upload.content_type]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _read_idempotency_key(scope: Scope) -> str:
+    keys = [value for name, value in scope["headers"] if name == b"idempotency-key"]
+    if not keys:
+        return ""
+    key: str = keys[0].decode("latin-1").strip()
+    if len(keys) > 1 or not 0 < len(key) <= MAX_KEY or not key.isprintable():
+        raise ErrBadRequest(f"the Idempotency-Key is one header with 1 to {MAX_KEY} printable characters")
+    return key

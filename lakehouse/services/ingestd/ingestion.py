@@ -1,0 +1,99 @@
+"""One ingest: inspect the file, and under the table's lock prepare, convert or upsert, and commit."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import trio
+
+from lakehouse.core.context import Phase
+from lakehouse.core.errors import ErrBadRequest
+from lakehouse.services.contracts.tables import StagedFile, TablePlan, Tables, WritePlan
+from lakehouse.services.contracts.write_engine import Inspection, ParseOptions, WriteEngine
+from lakehouse.services.ingestd.answer import Draft, IngestAnswer, make_answer, make_draft
+from lakehouse.services.ingestd.parameters import IngestParameters
+from lakehouse.services.ingestd.receiving import Upload
+
+BeforeCommit = Callable[[Draft], Awaitable[None]]
+"""Called with what is known when everything is written and nothing is published."""
+
+
+class Ingestion:
+    """Puts uploads into tables."""
+
+    def __init__(self, tables: Tables, write_engine: WriteEngine, *, max_bytes: int) -> None:
+        """`max_bytes` is the limit of the content of a compressed upload."""
+        self._tables = tables
+        self._engine = write_engine
+        self._max_bytes = max_bytes
+
+    async def run(
+        self,
+        upload: Upload,
+        parameters: IngestParameters,
+        *,
+        commit_id: str,
+        begin_phase: Callable[[Phase], None],
+        before_commit: BeforeCommit,
+    ) -> IngestAnswer:
+        """Ingest one upload. Cancelled before the commit, it leaves the table as it was."""
+        begin_phase("scanning")
+        inspection = await self._engine.inspect(upload.path, self._make_options(upload, parameters))
+        _check_key(inspection, parameters)
+        begin_phase("queued")
+        async with self._tables.lock(parameters.name):
+            plan = await self._tables.prepare(
+                parameters.name,
+                inspection.columns,
+                mode=parameters.mode,
+                evolve=parameters.evolve,
+                key=parameters.key,
+            )
+            existing = await self._tables.find(parameters.name)
+            begin_phase("writing")
+            files, replaced = await self._write(inspection, plan, parameters)
+            draft = await trio.to_thread.run_sync(
+                lambda: make_draft(
+                    rows_added=inspection.row_count,
+                    bytes_in=upload.size,
+                    files=[file.path for file in files],
+                    existing=existing,
+                    warnings=inspection.warnings,
+                )
+            )
+            await before_commit(draft)
+            commit = await self._tables.commit(plan, files, remove=replaced, request_id=commit_id)
+        return make_answer(draft, commit)
+
+    async def _write(
+        self, inspection: Inspection, plan: WritePlan, parameters: IngestParameters
+    ) -> tuple[Sequence[StagedFile], Sequence[str]]:
+        if parameters.mode != "upsert":
+            return await self._engine.convert(inspection, plan), ()
+        if plan.existing:
+            table = await self._tables.plan(parameters.name)
+        else:
+            table = TablePlan(name=parameters.name, snapshot_id="", fields=(), files=(), row_count=0)
+        return await self._engine.upsert(inspection, plan, table, parameters.key)
+
+    def _make_options(self, upload: Upload, parameters: IngestParameters) -> ParseOptions:
+        return ParseOptions(
+            format=parameters.format,
+            file_name=upload.file_name,
+            content_type=upload.content_type,
+            encoding=parameters.encoding,
+            delimiter=parameters.delimiter,
+            quote=parameters.quote,
+            null=parameters.null,
+            header=parameters.header,
+            skip=parameters.skip,
+            types=parameters.types,
+            max_bytes=self._max_bytes,
+        )
+
+
+def _check_key(inspection: Inspection, parameters: IngestParameters) -> None:
+    names = {column.name for column in inspection.columns}
+    for name in parameters.key:
+        if name not in names:
+            raise ErrBadRequest(f"`key` names the column {name[:120]!r}, which the file does not have", field="key")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lakehouse.services.catalogd.responses import ManifestDocument, SnapshotDocument
+from lakehouse.services.ingestd.answer import IngestAnswer
 from tools.kit.doc_pages.openapi.operations import GATEWAY_ERRORS, JSON, Operation
 from tools.kit.doc_pages.openapi.shapes import BOOLEAN, INTEGER, NUMBER, STRING, nullable, struct
 from tools.kit.doc_pages.openapi.translate import Schema, reference
@@ -40,7 +42,7 @@ OPERATIONS = (
         "`Idempotency-Key` makes a repeated upload answer as the first did. 201 for a new table.",
         bodies={"multipart/form-data": "Upload", BYTES: None, CSV: None, JSON: None, NDJSON: None, PARQUET: None},
         query=INGEST_QUERY,
-        answers={JSON: "Ingested"},
+        answers={JSON: "IngestAnswer"},
         statuses=(200, 201),
         errors=(*LAKE_ERRORS, 405, 409, 415, 422),
     ),
@@ -70,7 +72,7 @@ OPERATIONS = (
         id="table",
         tag="lake",
         summary="Describe one table",
-        answers={JSON: "Table"},
+        answers={JSON: "ManifestDocument"},
         errors=TABLE_ERRORS,
     ),
     Operation(
@@ -131,51 +133,31 @@ OPERATIONS = (
 )
 
 DATE_TIME: Schema = {"type": "string", "format": "date-time"}
-DIGITS: Schema = {"type": "string", "pattern": "^[0-9]+$"}
-_COLUMNS: Schema = {"type": "array", "items": reference("Column")}
 
 
 def _list_of(name: str) -> Schema:
     return {"type": "array", "items": reference(name)}
 
 
+TYPES = (IngestAnswer, ManifestDocument, SnapshotDocument)
+"""The documents of the lake that are types of the code."""
+
+ABOUT: Mapping[str, str] = {
+    "IngestAnswer": "`row_count` is the table's, `rows_added` the upload's; `key` is the newest data object.",
+    "WarningEntry": "What an upload says about a column; `line` is the line of the file that decided it.",
+    "ManifestDocument": "A table at its newest snapshot.",
+    "SnapshotDocument": "A committed state of a table.",
+}
+
+
 def schemas() -> Mapping[str, Schema]:
-    """The schemas of the lake's documents by their names."""
-    table: dict[str, Schema] = {
-        "dataset_id": {"type": "string", "format": "uuid"},
-        "name": STRING,
-        "schema_fingerprint": STRING,
-        "snapshot_id": DIGITS,
-        "columns": _COLUMNS,
-        "row_count": INTEGER,
-    }
-    dated: dict[str, Schema] = {
-        "objects": {"type": "array", "items": struct({"key": STRING, "size": INTEGER, "rows": INTEGER})},
-        "bytes": INTEGER,
-        "created_at": DATE_TIME,
-        "updated_at": DATE_TIME,
-    }
-    added: dict[str, Schema] = {
-        "rows_added": INTEGER,
-        "existing": BOOLEAN,
-        "key": STRING,
-        "bytes_in": INTEGER,
-        "bytes_stored": INTEGER,
-        "warnings": _list_of("IngestWarning"),
-    }
+    """The schemas of the lake's other documents by their names."""
     return {
-        "Column": struct({"name": STRING, "type": STRING}, "A column; the type is DuckDB's name of it."),
-        "Table": struct({**table, **dated}, "A table at its newest snapshot."),
-        "TableList": struct({"manifests": _list_of("Table"), "count": INTEGER}),
-        "Ingested": struct({**table, **added}, "`row_count` is the table's, `rows_added` the upload's."),
-        "IngestWarning": struct(
-            {"column": nullable(STRING), "line": nullable(INTEGER), "message": STRING},
-            "What an upload says about a column; `line` is the line of the file that decided it.",
-        ),
+        "TableList": struct({"manifests": _list_of("ManifestDocument"), "count": INTEGER}),
+        "SnapshotList": struct({"name": STRING, "snapshots": _list_of("SnapshotDocument"), "count": INTEGER}),
         "Upload": struct({"file": {"type": "string", "contentMediaType": BYTES}}),
         **_query_schemas(),
         **_object_schemas(),
-        "SnapshotList": {"type": "object"},
     }
 
 
@@ -192,7 +174,7 @@ def _query_schemas() -> Mapping[str, Schema]:
         ),
         "QueryResult": struct(
             {
-                "columns": _COLUMNS,
+                "columns": _list_of("ColumnDocument"),
                 "rows": {"type": "array", "items": {"type": "array"}},
                 "row_count": INTEGER,
                 "truncated": BOOLEAN,

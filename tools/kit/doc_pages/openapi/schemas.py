@@ -134,8 +134,9 @@ def handwritten() -> dict[str, Schema]:
 def components() -> dict[str, Schema]:
     """Every schema by its name."""
     translator = Translator()
-    for annotation in TYPES:
+    for annotation in (*TYPES, *lake.TYPES):
         translator.add(annotation)
-    described = {name: {"description": ABOUT[name]} if name in ABOUT else {} for name in translator.schemas}
+    about = {**ABOUT, **lake.ABOUT}
+    described = {name: {"description": about[name]} if name in about else {} for name in translator.schemas}
     generated = {name: described[name] | schema for name, schema in translator.schemas.items()}
     return dict(sorted({**generated, **handwritten(), **lake.schemas()}.items()))

@@ -7,7 +7,8 @@ kinds of tool calls.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
@@ -22,6 +23,8 @@ PLAIN: dict[Any, Schema] = {
     int: {"type": "integer"},
     float: {"type": "number"},
     bool: {"type": "boolean"},
+    datetime: {"type": "string", "format": "date-time"},
+    object: {},
     None: {"type": "null"},
     type(None): {"type": "null"},
     Any: {},
@@ -40,7 +43,9 @@ class Translator:
         self.schemas: dict[str, Schema] = {}
         self._by_origin: dict[Any, Callable[[tuple[Any, ...]], Schema]] = {
             list: lambda arguments: {"type": "array", "items": self.add(arguments[0])},
+            Sequence: lambda arguments: {"type": "array", "items": self.add(arguments[0])},
             tuple: lambda arguments: {"type": "array", "items": self.add(arguments[0])},
+            Mapping: lambda arguments: {"type": "object", **self._values(arguments[1])},
             dict: lambda arguments: {"type": "object", **self._values(arguments[1])},
             Literal: lambda arguments: {"enum": list(arguments)},
             Union: self._union,

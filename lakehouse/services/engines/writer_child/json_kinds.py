@@ -32,7 +32,7 @@ _NAMES = {
     LARGE: "integers beyond 2^53",
     HUGE: "integers beyond 64 bits",
     FRACTION: "fractions",
-    INEXACT: "numbers that a double does not give back",
+    INEXACT: "numbers that neither BIGINT nor DOUBLE gives back",
     STRING: "strings",
     OBJECT: "objects",
     ARRAY: "arrays",

@@ -9,6 +9,7 @@ responses        whole responses: JSON, errors, empty
 content          files and streams, with `ranges` and conditional requests (`conditional`)
 sse              server-sent events
 service_health   `GET /health` of a service, with its name
+in_process       calls of an application without a server
 lifespan         the lifespan of an application that runs inside another one
 quart            the base of applications on Quart-Trio
 middleware/      around every request: lifetime, authentication, CORS

@@ -76,7 +76,7 @@ async def open_apps(directory: LakeDirectory, config: Config) -> AsyncIterator[O
             "storaged": make_storaged_app(lake.object_store, config.storaged),
             "queryd": make_queryd_app(lake.query_engine, config.lake, config.queryd),
         }
-        yield OpenServices(apps, tuple(_gauges_of([*apps.values(), lake.query_engine])))
+        yield OpenServices(apps, tuple(_gauges_of([*apps.values(), lake.tables, lake.query_engine])))
 
 
 def _gauges_of(parts: Iterable[object]) -> Iterator[Gauge]:

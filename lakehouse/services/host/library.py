@@ -1,0 +1,232 @@
+"""The lake without a server, for programs in Python: `async with open_lake(path) as lake`.
+
+The calls go to the same applications as requests do, in the caller's process: `ingest` is `POST /ingest`, `sql` is
+`POST /sql`. Engines are child processes; a call that is cancelled stops its engine.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+import msgspec
+import trio
+
+from lakehouse.asgi.in_process import InProcessResponse, call_app
+from lakehouse.asgi.types import App
+from lakehouse.config import Config
+from lakehouse.core.extras import LAKE, install_hint, missing_modules
+from lakehouse.services.host.composition import open_apps
+from lakehouse.services.lake.directory import locate, open_directory
+from lakehouse.services.lake.errors import LakeError
+
+UploadSource = Path | bytes | AsyncIterable[bytes]
+IngestFormat = Literal["csv", "tsv", "json", "ndjson", "parquet", "arrow"]
+IngestMode = Literal["replace", "append", "upsert"]
+ExportFormat = Literal["arrow", "parquet", "csv", "ndjson"]
+Parameters = Sequence[object] | Mapping[str, object]
+
+_MEDIA_TYPES: Mapping[ExportFormat, str] = {
+    "arrow": "application/vnd.apache.arrow.stream",
+    "parquet": "application/vnd.apache.parquet",
+    "csv": "text/csv",
+    "ndjson": "application/x-ndjson",
+}
+_PIECE = 256 * 1024
+
+
+class TableColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """A column: its name, and its type in SQL."""
+
+    name: str
+    type: str
+
+
+class UploadWarning(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was noticed about a column or a line of an upload."""
+
+    column: str | None
+    line: int | None
+    message: str
+
+
+class IngestResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished ingest. `row_count` is the table's, `rows_added` the upload's; `key` is the newest data object."""
+
+    dataset_id: str
+    name: str
+    row_count: int
+    rows_added: int
+    schema_fingerprint: str
+    key: str | None
+    existing: bool
+    snapshot_id: str
+    bytes_in: int
+    bytes_stored: int
+    columns: tuple[TableColumn, ...]
+    warnings: tuple[UploadWarning, ...]
+
+
+class Scanned(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows and bytes that a query has read."""
+
+    rows: int
+    bytes: int
+
+
+class SqlResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a query, with its rows as JSON represents them: a DECIMAL or an INTERVAL is a string.
+
+    `truncated`: there were more rows than `max_rows`.
+    """
+
+    columns: tuple[TableColumn, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    row_count: int
+    truncated: bool
+    elapsed_ms: float
+    scanned: Scanned
+
+
+class Lake:
+    """An open lake. Its errors are `LakehouseError`s: those that the HTTP API answers with, as exceptions."""
+
+    def __init__(self, apps: Mapping[str, App], folder: Path) -> None:
+        self.folder = folder
+        self._apps = apps
+
+    async def ingest(
+        self,
+        name: str,
+        source: UploadSource,
+        *,
+        format: IngestFormat | None = None,  # noqa: A002 - the name of the parameter in the HTTP API
+        mode: IngestMode = "replace",
+        key: Sequence[str] = (),
+        evolve: bool = False,
+        types: Mapping[str, str] | None = None,
+        file_name: str = "",
+        idempotency_key: str = "",
+    ) -> IngestResult:
+        """Store a file, or its bytes, as the table `name`; durable at return.
+
+        The format is found out from `file_name`, which is that of a path by default, and from the first bytes, unless
+        it is given. Raises ErrUnprocessable for a file that cannot be read, with the line in its `details`,
+        ErrConflict for other columns than the table's, and OSError for a path that cannot be opened.
+        """
+        given = {"name": name, "format": format, "mode": mode, "key": ",".join(key), "evolve": evolve and "true"}
+        given["types"] = msgspec.json.encode(types).decode() if types else ""
+        query = urlencode({parameter: value for parameter, value in given.items() if value})
+        boundary = secrets.token_hex(16)
+        headers = [("content-type", f"multipart/form-data; boundary={boundary}")]
+        if idempotency_key:
+            headers.append(("idempotency-key", idempotency_key))
+        shown = file_name or (source.name if isinstance(source, Path) else "upload")
+        body = _make_form(source, shown, boundary)
+        async with call_app(
+            self._apps["ingestd"], "POST", "/ingest", query=query, headers=headers, body=body
+        ) as answer:
+            return msgspec.json.decode(await answer.read(), type=IngestResult)
+
+    async def sql(
+        self,
+        sql: str,
+        params: Parameters = (),
+        *,
+        max_rows: int | None = None,
+        timeout: float | None = None,
+        snapshot: str | None = None,
+    ) -> SqlResult:
+        """Run one read-only statement. `timeout`, in seconds, and `max_rows` only lower the limits of the lake.
+
+        Raises ErrBadRequest, with the position in its `details`, ErrForbidden for a statement that is not read-only,
+        ErrTimeout.
+        """
+        document = _sql_document(sql, params, max_rows=max_rows, timeout=timeout, snapshot=snapshot)
+        async with self._post_sql(document, "application/json") as answer:
+            return msgspec.json.decode(await answer.read(), type=SqlResult)
+
+    @asynccontextmanager
+    async def stream_sql(
+        self, sql: str, params: Parameters = (), *, timeout: float | None = None, snapshot: str | None = None
+    ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """Run one read-only statement; iterating over what the block gives yields each row as a dictionary.
+
+        The number of rows has no limit. The engine waits for the caller, and stops with the block.
+        """
+        document = _sql_document(sql, params, timeout=timeout, snapshot=snapshot)
+        async with self._post_sql(document, _MEDIA_TYPES["ndjson"]) as answer:
+            yield _decode_lines(answer)
+
+    @asynccontextmanager
+    async def export_sql(
+        self,
+        sql: str,
+        params: Parameters = (),
+        *,
+        format: ExportFormat = "arrow",  # noqa: A002 - as above
+        timeout: float | None = None,
+        snapshot: str | None = None,
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """`stream_sql` as the bytes of a file or stream, in pieces. They are complete if the iteration has ended."""
+        document = _sql_document(sql, params, timeout=timeout, snapshot=snapshot)
+        async with self._post_sql(document, _MEDIA_TYPES[format]) as answer:
+            yield aiter(answer)
+
+    @asynccontextmanager
+    async def _post_sql(self, document: bytes, accept: str) -> AsyncIterator[InProcessResponse]:
+        headers = [("content-type", "application/json"), ("accept", accept)]
+        async with call_app(self._apps["queryd"], "POST", "/sql", headers=headers, body=document) as answer:
+            yield answer
+
+
+@asynccontextmanager
+async def open_lake(lake: str | Path | Config | None = None) -> AsyncIterator[Lake]:
+    """Open a lake for the length of the block: a folder, or the one of a configuration; by default the user's own.
+
+    The folder is made if it is missing. Raises LakeError: another process has it open, or the extra `lake` is not
+    installed. All child processes have ended after the block.
+    """
+    if absent := missing_modules(*LAKE):
+        raise LakeError(f"the lake {install_hint('lake', absent)}")
+    config = lake if isinstance(lake, Config) else Config()
+    folder = locate(config.lake.path if isinstance(lake, Config) else str(lake or ""), os.environ)
+    async with open_directory(folder) as directory, open_apps(directory, config) as services:
+        yield Lake(services.apps, folder)
+
+
+def _sql_document(sql: str, params: Parameters, **limits: object) -> bytes:
+    given = {name: value for name, value in limits.items() if value is not None}
+    return msgspec.json.encode({"sql": sql, **({"params": params} if params else {}), **given})
+
+
+async def _make_form(source: UploadSource, file_name: str, boundary: str) -> AsyncIterator[bytes]:
+    """The upload as a form of one part, which carries the name of the file."""
+    escaped = file_name.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "").replace("\n", "")
+    disposition = f'form-data; name="file"; filename="{escaped}"'
+    yield f"--{boundary}\r\ncontent-disposition: {disposition}\r\n\r\n".encode()
+    if isinstance(source, bytes):
+        yield source
+    else:
+        async for piece in _read_file(source) if isinstance(source, Path) else source:
+            yield piece
+    yield f"\r\n--{boundary}--\r\n".encode()
+
+
+async def _read_file(path: Path) -> AsyncIterator[bytes]:
+    async with await trio.open_file(path, "rb") as file:
+        while piece := await file.read(_PIECE):
+            yield piece
+
+
+async def _decode_lines(pieces: AsyncIterable[bytes]) -> AsyncIterator[dict[str, Any]]:
+    rest = b""
+    async for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield msgspec.json.decode(line, type=dict[str, Any])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from lakehouse.services.catalogd.responses import ManifestDocument, SnapshotDocument
 from lakehouse.services.ingestd.answer import IngestAnswer
+from lakehouse.services.queryd.request import SqlRequest
 from tools.kit.doc_pages.openapi.operations import GATEWAY_ERRORS, JSON, Operation
 from tools.kit.doc_pages.openapi.shapes import BOOLEAN, INTEGER, NUMBER, STRING, nullable, struct
 from tools.kit.doc_pages.openapi.translate import Schema, reference
@@ -53,7 +54,7 @@ OPERATIONS = (
         tag="lake",
         summary="Run one statement that reads",
         description="JSON has at most `[lake] max_rows` rows; the other forms are streamed without a limit.",
-        request="Query",
+        request="SqlRequest",
         answers={JSON: "QueryResult", NDJSON: None, CSV: None, ARROW: None, PARQUET: None},
         errors=(*LAKE_ERRORS, 405, 422),
     ),
@@ -139,13 +140,15 @@ def _list_of(name: str) -> Schema:
     return {"type": "array", "items": reference(name)}
 
 
-TYPES = (IngestAnswer, ManifestDocument, SnapshotDocument)
+TYPES = (IngestAnswer, ManifestDocument, SnapshotDocument, SqlRequest)
 """The documents of the lake that are types of the code."""
 
 ABOUT: Mapping[str, str] = {
     "IngestAnswer": "`row_count` is the table's, `rows_added` the upload's; `key` is the newest data object.",
     "WarningEntry": "What an upload says about a column; `line` is the line of the file that decided it.",
     "ManifestDocument": "A table at its newest snapshot.",
+    "SqlRequest": "One statement. `timeout` can only shorten the service's own; `snapshot` reads the past of the one "
+    "table.",
     "SnapshotDocument": "A committed state of a table.",
 }
 
@@ -162,16 +165,7 @@ def schemas() -> Mapping[str, Schema]:
 
 
 def _query_schemas() -> Mapping[str, Schema]:
-    parameters: Schema = {"anyOf": [{"type": "array"}, {"type": "object"}]}
-    duration: Schema = {"anyOf": [STRING, NUMBER]}
-    snapshot: Schema = {"anyOf": [STRING, INTEGER]}
-    members = {"sql": STRING, "params": parameters, "max_rows": INTEGER, "timeout": duration, "snapshot": snapshot}
     return {
-        "Query": struct(
-            members,
-            "One statement. `timeout` can only shorten the service's own; `snapshot` reads the past of the one table.",
-            optional=("params", "max_rows", "timeout", "snapshot"),
-        ),
         "QueryResult": struct(
             {
                 "columns": _list_of("ColumnDocument"),

@@ -8,5 +8,6 @@ Modules:
     table_resolver  from the names in a statement to the snapshots of tables that it reads
     query_messages  the messages between the query engine and its children
     query_child     the child of the query engine
+    writer          the write engine, in the parent
     writer_child    the child of the write engine
 """

@@ -59,6 +59,8 @@ class EngineKind:
     open_files: int = 4096
     options: tuple[tuple[str, str], ...] = ()
     """Further settings of the database: name and value."""
+    mapped: int = 0
+    """Bytes that further libraries of the target map and mostly do not use."""
 
     @property
     def memory_limit(self) -> int:
@@ -68,7 +70,7 @@ class EngineKind:
     @property
     def address_space(self) -> int:
         """The limit of the address space: with it the resident memory stays below `memory`."""
-        return self.memory + MAPPED_BASE + self.threads * THREAD_STACK
+        return self.memory + MAPPED_BASE + self.mapped + self.threads * THREAD_STACK
 
 
 def make_engine_spec(kind: EngineKind, *, directory: Path, settings: object = None) -> ChildSpec:

@@ -110,4 +110,4 @@ def select_parquet(path: Path, names: Sequence[str], types: Sequence[str]) -> st
         f"CAST({position} AS {type_}) AS {quote_name(name)}"
         for position, name, type_ in zip(positions, names, types, strict=True)
     )
-    return f"SELECT {values} FROM read_parquet({quote(str(path))}) AS file({', '.join(positions)})"  # noqa: S608 - quoted
+    return f"SELECT {values} FROM read_parquet({quote(str(path))}) AS file({', '.join(positions)})"

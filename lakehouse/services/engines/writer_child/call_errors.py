@@ -10,6 +10,7 @@ TOO_LARGE = "too large"
 UNSUPPORTED = "unsupported"
 UNPROCESSABLE = "unprocessable"
 DISK_FULL = "disk full"
+OUT_OF_MEMORY = "out of memory"
 
 
 def bad_request(message: str, **details: object) -> CallError:

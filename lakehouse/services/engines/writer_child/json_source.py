@@ -140,4 +140,4 @@ def _select(
     values = ", ".join(f"{quote_name(key)} AS {quote_name(name)}" for key, name in zip(keys, names, strict=True))
     size = max(DEFAULT_OBJECT_SIZE, longest + 1024)
     source = f"{quote(str(path))}, format = '{layout}', columns = {{{columns}}}, maximum_object_size = {size}"
-    return f"SELECT {values} FROM read_json({source}, compression = 'none')"  # noqa: S608 - quoted
+    return f"SELECT {values} FROM read_json({source}, compression = 'none')"

@@ -161,7 +161,7 @@ def _check_sizes(connection: duckdb.DuckDBPyConnection, file: pq.ParquetFile, pa
         if max(sizes, default=0) > MAX_VALUE:
             positions = ", ".join(f"c{number}" for number in range(len(flat)))
             value = f"c{flat[name]}"
-            sql = f"SELECT max(strlen({value})) FROM read_parquet({quote(str(path))}) AS file({positions})"  # noqa: S608 - quoted
+            sql = f"SELECT max(strlen({value})) FROM read_parquet({quote(str(path))}) AS file({positions})"
             ((longest,),) = connection.execute(sql).fetchall()
             if longest is not None and longest > MAX_VALUE:
                 raise value_too_large(name, longest)

@@ -1,0 +1,123 @@
+"""Changes of tables as copy-on-write: upserts and rewrites of data files; and the description of a Parquet file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lakehouse.services.engines.database import quote
+from lakehouse.services.engines.writer_child.call_errors import bad_request, unprocessable
+from lakehouse.services.engines.writer_child.conditions import check_condition
+from lakehouse.services.engines.writer_child.data_files import select_columns, write_files
+from lakehouse.services.engines.writer_child.messages import (
+    ColumnInfo,
+    DescribeReply,
+    DescribeRequest,
+    Recipe,
+    RewriteRequest,
+    TableInfo,
+    UpsertRequest,
+    WriteReply,
+)
+from lakehouse.services.engines.writer_child.source import quote_name
+from lakehouse.services.engines.writer_child.table_source import FILE_COLUMN, read_table_sql
+from lakehouse.services.engines.writer_child.type_verdict import ROW
+from lakehouse.services.engines.writer_child.uploads import select_upload
+
+if TYPE_CHECKING:
+    import duckdb
+
+LARGE = 400_000_000
+"""Bytes of the read files from which on the written rows may need more than one file."""
+
+
+def upsert(connection: duckdb.DuckDBPyConnection, request: UpsertRequest) -> WriteReply:
+    """Write the new rows, the last one for each key, and the rows of the touched files with other keys.
+
+    Raises the error 400 for a key that is no column of the upload, and 422 for NULL in a key.
+    """
+    recipe = msgspec.json.decode(request.recipe, type=Recipe)
+    for name in request.key:
+        if name not in recipe.columns:
+            raise bad_request(f"key: the file has no column {name!r}", column=name)
+    key = ", ".join(map(quote_name, request.key))
+    target = request.target
+    new = _stage_new_rows(connection, recipe, target.columns, request.key, Path(target.folder).with_suffix(".new"))
+    parts, touched = [new], []
+    if request.table.files:
+        old = read_table_sql(request.table)
+        found = connection.execute(
+            f"SELECT DISTINCT {FILE_COLUMN} FROM ({old}) SEMI JOIN ({new}) USING ({key})"
+        ).fetchall()
+        touched = sorted(str(row[0]) for row in found)
+        if touched:
+            rows = read_table_sql(_only(request.table, touched))
+            kept = select_columns(target.columns, _types(request.table), f"({rows})")
+            parts.append(f"SELECT * FROM ({kept}) ANTI JOIN ({new}) USING ({key})")
+    files = write_files(connection, " UNION ALL ".join(parts), target, large=_is_large(touched, recipe.large))
+    return WriteReply(files=files, replaced=touched)
+
+
+def _stage_new_rows(
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, columns: list[ColumnInfo], key: list[str], path: Path
+) -> str:
+    """Write the last row for each key into a temporary file. Returns the SELECT that reads it."""
+    numbered = f"SELECT *, row_number() OVER () AS {ROW} FROM ({select_upload(recipe, columns)})"
+    missing = " OR ".join(f"{quote_name(name)} IS NULL" for name in key)
+    found = connection.execute(f"SELECT min({ROW}) FROM ({numbered}) WHERE {missing}").fetchone()
+    if found is not None and found[0] is not None:
+        raise unprocessable(f"row {found[0]} has NULL in the key ({', '.join(key)})", row=found[0])
+    names = ", ".join(map(quote_name, key))
+    connection.execute(
+        f"COPY (SELECT * EXCLUDE ({ROW}) FROM ({numbered}) "
+        f"QUALIFY row_number() OVER (PARTITION BY {names} ORDER BY {ROW} DESC) = 1) "
+        f"TO {quote(str(path))} (FORMAT parquet, COMPRESSION lz4_raw)"
+    )
+    return f"SELECT * FROM read_parquet({quote(str(path))})"
+
+
+def rewrite(connection: duckdb.DuckDBPyConnection, request: RewriteRequest) -> WriteReply:
+    """Write the rows of some files again, without those for which a condition is true.
+
+    Raises the errors 400 and 403 for the condition.
+    """
+    table, target, condition = request.table, request.target, ""
+    replaced, left_out = [file.path for file in table.files], 0
+    if not table.files:
+        return WriteReply(files=[])
+    if request.where:
+        condition = check_condition(connection, request.where, table.fields)
+        hits = connection.execute(
+            f"SELECT {FILE_COLUMN}, count(*) FROM ({read_table_sql(table)}) WHERE ({condition}\n) GROUP BY ALL"
+        ).fetchall()
+        replaced, left_out = sorted(str(row[0]) for row in hits), sum(int(row[1]) for row in hits)
+        if not replaced:
+            return WriteReply(files=[])
+    rows = f"({read_table_sql(_only(table, replaced))})"
+    if condition:
+        rows = f"(SELECT * FROM {rows} WHERE ({condition}\n) IS NOT TRUE)"
+    sql = select_columns(target.columns, _types(table), rows)
+    files = write_files(connection, sql, target, large=_is_large(replaced, large=False))
+    return WriteReply(files=files, replaced=replaced, rows_left_out=left_out)
+
+
+def _only(table: TableInfo, paths: list[str]) -> TableInfo:
+    return TableInfo(fields=table.fields, files=[file for file in table.files if file.path in set(paths)])
+
+
+def _types(table: TableInfo) -> dict[str, str]:
+    return {field.name: field.type for field in table.fields}
+
+
+def _is_large(paths: list[str], large: bool) -> bool:
+    return large or sum(Path(path).stat().st_size for path in paths) > LARGE // 4
+
+
+def describe_parquet(connection: duckdb.DuckDBPyConnection, request: DescribeRequest) -> DescribeReply:
+    """Describe a Parquet file, all of which is read. Raises the error 422 as an error of the engine."""
+    source = f"read_parquet({quote(request.path)})"
+    columns = [ColumnInfo(str(row[0]), str(row[1])) for row in connection.execute(f"DESCRIBE FROM {source}").fetchall()]
+    found = connection.execute(f"SELECT count(*), max(hash(source)) FROM {source} AS source").fetchone()
+    return DescribeReply(columns=columns, row_count=int(found[0]) if found is not None else 0)

@@ -1,0 +1,64 @@
+"""Writes Parquet files with field ids, complete and synced to the disk at return."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lakehouse.services.engines.database import quote
+from lakehouse.services.engines.writer_child.messages import ColumnInfo, StagedInfo, Target
+from lakehouse.services.engines.writer_child.source import quote_name
+
+if TYPE_CHECKING:
+    import duckdb
+
+FILE_SIZE = "128MB"
+"""The size from which on another file is begun. A change of one row writes its file again."""
+
+
+def write_files(connection: duckdb.DuckDBPyConnection, sql: str, target: Target, *, large: bool) -> list[StagedInfo]:
+    """Write the rows of a SELECT whose columns are those of the target. One file in the order of the rows, or, if they
+    may be `large`, files of limited size whose row groups are in order. No rows are no file.
+    """
+    folder = Path(target.folder)
+    folder.mkdir(mode=0o700)
+    path = folder / ("rows" if large else "rows.parquet")
+    size = f", FILE_SIZE_BYTES '{FILE_SIZE}'" if large else ""
+    connection.execute(
+        f"COPY ({sql}) TO {quote(str(path))} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS {target.field_ids}, "
+        f"RETURN_STATS true{size})"
+    )
+    files = [StagedInfo(str(row[0]), int(row[1])) for row in connection.fetchall() if row[1]]
+    for file in files:
+        sync(Path(file.path))
+    sync(folder)
+    if large:
+        sync(path)
+    return files
+
+
+def sync(path: Path) -> None:
+    """Write a file or a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def select_columns(wanted: Sequence[ColumnInfo], present: Mapping[str, str], source: str) -> str:
+    """Write a SELECT of the wanted columns from `source`, which has the columns `present` with their types.
+
+    A missing column is NULL.
+    """
+    columns = ", ".join(_select_column(column, present.get(column.name)) for column in wanted)
+    return f"SELECT {columns} FROM {source}"
+
+
+def _select_column(column: ColumnInfo, present: str | None) -> str:
+    name = quote_name(column.name)
+    if present is None:
+        return f"CAST(NULL AS {column.type}) AS {name}"
+    return name if present == column.type else f"CAST({name} AS {column.type}) AS {name}"

@@ -1,0 +1,136 @@
+"""Requests to the child and its replies. Both sides import this module, so it imports neither trio nor duckdb.
+
+All paths are relative to the folder of the lake, which is the working directory of the child.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ColumnInfo(msgspec.Struct, frozen=True, array_like=True):
+    """A column: its name, and its type in DuckDB's notation."""
+
+    name: str
+    type: str
+
+
+class WarningInfo(msgspec.Struct, frozen=True, array_like=True):
+    """A warning about a column or a line."""
+
+    column: str | None
+    line: int | None
+    message: str
+
+
+class InspectRequest(msgspec.Struct, frozen=True, kw_only=True, tag="inspect"):
+    """Read a whole upload. `options` are those of `ParseOptions`; copies are written into `staging`."""
+
+    upload: str
+    staging: str
+    options: dict[str, object]
+
+
+class InspectReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict over an upload."""
+
+    format: str
+    columns: list[ColumnInfo]
+    row_count: int
+    warnings: list[WarningInfo]
+    recipe: msgspec.Raw
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """How the rows of an inspected upload are read. `large` says that they may need several files."""
+
+    sql: str
+    columns: list[str]
+    row_count: int
+    large: bool
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Files to write: a new folder for them, their columns and the value of FIELD_IDS."""
+
+    folder: str
+    columns: list[ColumnInfo]
+    field_ids: str
+
+
+class FieldInfo(msgspec.Struct, frozen=True, array_like=True):
+    """A column of a table: its field id, name and type."""
+
+    id: int
+    name: str
+    type: str
+
+
+class FileInfo(msgspec.Struct, frozen=True, array_like=True):
+    """A data file of a table, with the files of position deletes that apply to it."""
+
+    path: str
+    deletes: list[str]
+    recorded_path: str
+
+
+class TableInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A table at one snapshot, or some files of it."""
+
+    fields: list[FieldInfo]
+    files: list[FileInfo]
+
+
+class ConvertRequest(msgspec.Struct, frozen=True, kw_only=True, tag="convert"):
+    """Write an inspected upload."""
+
+    recipe: msgspec.Raw
+    target: Target
+
+
+class UpsertRequest(msgspec.Struct, frozen=True, kw_only=True, tag="upsert"):
+    """Write an inspected upload, and the rows of a table's touched files that it does not replace."""
+
+    recipe: msgspec.Raw
+    target: Target
+    table: TableInfo
+    key: list[str]
+
+
+class RewriteRequest(msgspec.Struct, frozen=True, kw_only=True, tag="rewrite"):
+    """Write the rows of some files without those for which `where` is true, if it is not empty."""
+
+    table: TableInfo
+    target: Target
+    where: str
+
+
+class DescribeRequest(msgspec.Struct, frozen=True, kw_only=True, tag="describe"):
+    """Read the columns and the number of rows of a Parquet file."""
+
+    path: str
+
+
+class StagedInfo(msgspec.Struct, frozen=True, array_like=True):
+    """A file that is complete and synced to the disk."""
+
+    path: str
+    rows: int
+
+
+class WriteReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The written files, the paths of the table's files that they replace, the number of rows that were left out."""
+
+    files: list[StagedInfo]
+    replaced: list[str] = []
+    rows_left_out: int = 0
+
+
+class DescribeReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The columns and the number of rows of a file."""
+
+    columns: list[ColumnInfo]
+    row_count: int
+
+
+Request = InspectRequest | ConvertRequest | UpsertRequest | RewriteRequest | DescribeRequest

@@ -1,0 +1,98 @@
+"""Calls on uploads: the inspection, and the conversion to Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lakehouse.services.contracts.write_engine import ParseOptions
+from lakehouse.services.engines.writer_child.call_errors import unprocessable
+from lakehouse.services.engines.writer_child.csv.inspect import inspect_csv
+from lakehouse.services.engines.writer_child.data_files import select_columns, write_files
+from lakehouse.services.engines.writer_child.forced import force_columns
+from lakehouse.services.engines.writer_child.messages import (
+    ColumnInfo,
+    ConvertRequest,
+    InspectReply,
+    InspectRequest,
+    Recipe,
+    StagedInfo,
+    WarningInfo,
+    WriteReply,
+)
+from lakehouse.services.engines.writer_child.source import InspectedSource
+from lakehouse.services.engines.writer_child.unpack import Unpacked, unpack
+
+if TYPE_CHECKING:
+    import duckdb
+
+LARGE_TEXT, LARGE_OTHER = 400_000_000, 100_000_000
+"""Bytes of a file from which on its rows may need more than one Parquet file."""
+
+
+def inspect_upload(
+    connection: duckdb.DuckDBPyConnection, request: InspectRequest, check: Callable[[], None]
+) -> InspectReply:
+    """Inspect an upload of any format."""
+    options = msgspec.convert(request.options, ParseOptions)
+    staging = Path(request.staging)
+    unpacked = unpack(Path(request.upload), options, staging, check=check)
+    source = _inspect(connection, unpacked, options, staging, check)
+    recipe = Recipe(
+        sql=source.sql,
+        columns=[column.name for column in source.columns],
+        row_count=source.row_count,
+        large=_is_large(unpacked),
+    )
+    return InspectReply(
+        format=unpacked.format,
+        columns=[ColumnInfo(column.name, column.type) for column in source.columns],
+        row_count=source.row_count,
+        warnings=[WarningInfo(one.column, one.line, one.message) for one in source.warnings],
+        recipe=msgspec.Raw(msgspec.json.encode(recipe)),
+    )
+
+
+def _inspect(
+    connection: duckdb.DuckDBPyConnection,
+    unpacked: Unpacked,
+    options: ParseOptions,
+    staging: Path,
+    check: Callable[[], None],
+) -> InspectedSource:
+    if unpacked.format in ("csv", "tsv"):
+        return inspect_csv(connection, unpacked.path, replace(options, format=unpacked.format), staging, check)
+    from lakehouse.services.engines.writer_child.formats import inspect_other
+
+    source = inspect_other(connection, unpacked, options, staging, check=check)
+    return force_columns(connection, source, options.types)
+
+
+def _is_large(unpacked: Unpacked) -> bool:
+    limit = LARGE_OTHER if unpacked.format in ("parquet", "arrow") else LARGE_TEXT
+    return unpacked.path.stat().st_size > limit
+
+
+def select_upload(recipe: Recipe, columns: list[ColumnInfo]) -> str:
+    """Write the SELECT of an upload's rows with the columns of the table."""
+    present: Mapping[str, str] = dict.fromkeys(recipe.columns, "")
+    return select_columns(columns, present, f"({recipe.sql})")
+
+
+def convert(connection: duckdb.DuckDBPyConnection, request: ConvertRequest) -> WriteReply:
+    """Write an inspected upload as Parquet files."""
+    recipe = msgspec.json.decode(request.recipe, type=Recipe)
+    files = write_files(connection, select_upload(recipe, request.target.columns), request.target, large=recipe.large)
+    check_count(files, recipe.row_count)
+    return WriteReply(files=files)
+
+
+def check_count(files: list[StagedInfo], expected: int) -> None:
+    """Raise the error 422 if not exactly the counted rows were written."""
+    written = sum(file.rows for file in files)
+    if written != expected:
+        raise unprocessable(f"the file has {expected} rows, and the engine wrote {written}: nothing is stored")

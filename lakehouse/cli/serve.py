@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 from contextlib import nullcontext, suppress
 
 import trio
@@ -22,6 +21,7 @@ from lakehouse.cli.lake.demo_lake import (
 from lakehouse.cli.output import OutputError, redirect_to_devnull, write_diagnostic, write_output
 from lakehouse.cli.smoke_request import smoke_request
 from lakehouse.cli.startup_report import startup_report
+from lakehouse.cli.until_signal import run_until_signal
 from lakehouse.config import Config
 from lakehouse.core.groups import unwrap_single
 from lakehouse.local_model import LocalModelError
@@ -99,27 +99,14 @@ class _Run:
             write_diagnostic(line)
 
     async def _run_until_signal(self, *, task_status: trio.TaskStatus[Service | None]) -> None:
-        """Run the service and handle signals: the first one drains it, the second one stops it at once.
-
-        A signal during the start stops it at once; None is reported as started then.
-        """
+        """Run the service until a signal; None is reported as started if a signal stopped the start."""
         started: list[Service] = []
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async with trio.open_nursery() as nursery:
 
-                async def handle_signals() -> None:
-                    async for number in signals:
-                        if started and not started[0].stopping.is_set():
-                            started[0].stop()
-                        else:
-                            self._status = 128 + number
-                            nursery.cancel_scope.cancel(reason="a second signal")
+        def report_started(service: Service) -> None:
+            started.append(service)
+            task_status.started(service)
 
-                nursery.start_soon(handle_signals)
-                async with trio.open_nursery() as serving:
-                    started.append(await serving.start(self._serve))
-                    task_status.started(started[0])
-                nursery.cancel_scope.cancel(reason="drained")
+        self._status = await run_until_signal(self._serve, report_started) or self._status
         if not started:
             task_status.started(None)
 

@@ -49,16 +49,16 @@ class DataServicesResource:
         return bool(embedded_services(config.gateway))
 
     @asynccontextmanager
-    async def open(self, config: Config) -> AsyncIterator[DataServices]:
+    async def open(self, config: Config, directory: Path | None = None) -> AsyncIterator[DataServices]:
         """Raises LakeError if `[lake] start` is "eager" and the process cannot start."""
         from lakehouse.services.host.activation import open_services_process  # what supervises processes
 
-        async with open_services_process(config) as process:
+        async with open_services_process(config, directory=directory) as process:
             yield DataServices(socket=process.socket_path, reports=process.reports_path)
 
     @asynccontextmanager
     async def publish(self, opened: DataServices, _directory: Path) -> AsyncIterator[DataServices]:
-        """Its sockets have a directory of their own."""
+        """Its sockets are in the directory already."""
         yield opened
 
     @asynccontextmanager

@@ -30,8 +30,8 @@ class Resource(Protocol[T]):
     def is_configured(self, config: Config) -> bool:
         """Whether the configuration has it."""
 
-    def open(self, config: Config) -> AbstractAsyncContextManager[T]:
-        """Open it in this process, for as long as the block runs."""
+    def open(self, config: Config, directory: Path | None = None) -> AbstractAsyncContextManager[T]:
+        """Open it in this process, for as long as the block runs. `directory` is the workers', None without workers."""
 
     def publish(self, opened: T, directory: Path) -> AbstractAsyncContextManager[object]:
         """Make it reachable for workers through the directory while the block runs; yields a description (JSON)."""
@@ -62,7 +62,7 @@ async def share_resources(config: Config, directory: Path) -> AsyncIterator[Shar
 
 @asynccontextmanager
 async def _publish(resource: Resource[T], config: Config, directory: Path) -> AsyncIterator[object]:
-    async with resource.open(config) as opened, resource.publish(opened, directory) as description:
+    async with resource.open(config, directory) as opened, resource.publish(opened, directory) as description:
         yield description
 
 
@@ -107,7 +107,7 @@ class LocalModel:
         """Whether the configuration names an embedded model."""
         return config.chatd.local.configured
 
-    def open(self, config: Config) -> AbstractAsyncContextManager[LocalServer]:
+    def open(self, config: Config, _directory: Path | None = None) -> AbstractAsyncContextManager[LocalServer]:
         """Raises LocalModelError."""
         return open_local_server(config.chatd.local)
 

@@ -10,6 +10,7 @@ file before they are reported, so that counters never decrease.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -31,6 +32,7 @@ REPLY_LIMIT = 64 * 1024 * 1024
 """Bytes of one reply; ten thousand requests in flight are 5 MB."""
 
 _QUERY_LIMIT = 64
+_PREFIX = "lakehouse-"
 _PARENT_LIMIT = 70  # the path of a Unix socket may have 107 bytes
 
 
@@ -163,12 +165,36 @@ async def _read_reply(stream: trio.SocketStream) -> bytes | None:
 
 @contextlib.contextmanager
 def make_private_directory() -> Iterator[Path]:
-    """Make a directory that only this user can enter, for the workers' sockets and counts; removed at the end."""
+    """Make a directory that only this user can enter, for sockets and counts; removed at the end.
+
+    Those that killed processes of this user left behind are removed first.
+    """
     parent = tempfile.gettempdir()
     if len(os.fsencode(parent)) > _PARENT_LIMIT:
         parent = "/tmp"  # noqa: S108 - the directory in it has a random name and is private
-    with tempfile.TemporaryDirectory(prefix="lakehouse-", dir=parent, ignore_cleanup_errors=True) as name:
+    _remove_abandoned(Path(parent))
+    prefix = f"{_PREFIX}{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as name:
         yield Path(name)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove private directories whose maker has ended and in which no process listens."""
+    for directory in parent.glob(f"{_PREFIX}*-*"):
+        maker = directory.name.removeprefix(_PREFIX).partition("-")[0]
+        with contextlib.suppress(OSError):
+            ended = maker.isdecimal() and not Path(f"/proc/{maker}").exists()
+            if ended and directory.stat().st_uid == os.getuid() and not any(map(_accepts, directory.iterdir())):
+                shutil.rmtree(directory, ignore_errors=True)
+
+
+def _accepts(path: Path) -> bool:
+    """Whether a process listens on the path. Another process namespace may hide its number."""
+    if not path.is_socket():
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(str(path)) != errno.ECONNREFUSED
 
 
 def remove_if_unused(directory: Path) -> None:

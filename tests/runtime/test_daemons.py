@@ -122,7 +122,10 @@ def test_the_command_announces_its_listeners_and_drains_at_a_signal(lake: Path) 
 
 @pytest.mark.parametrize(
     ("name", "problem"),
-    [("vectord", "vectord: this version does not have it"), ("storage", "storage: the services are storaged")],
+    [
+        ("vectord", "vectord: this version does not have it"),
+        ("storage", "storage: the services are storaged, catalogd, ingestd, queryd"),
+    ],
 )
 def test_a_name_that_is_no_service_is_a_mistake(lake: Path, name: str, problem: str) -> None:
     ran = subprocess.run(command(lake, name), check=False, capture_output=True, text=True)

@@ -28,7 +28,7 @@ class Well:
         return "well" in config.models
 
     @asynccontextmanager
-    async def open(self, config: Config) -> AsyncIterator[str]:
+    async def open(self, config: Config, directory: Path | None = None) -> AsyncIterator[str]:
         self.events.append("opened")
         yield f"water of {config.models['well'][0]}"
         self.events.append("closed")

@@ -7,6 +7,8 @@ import errno
 import json
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +27,27 @@ from lakehouse.telemetry.worker_ipc import REPLY_TIMEOUT, make_private_directory
 from tools.kit.telemetry_fixtures import CapturedLog, make_context
 
 NAMES = LabelValues(routes={"/v1/sql": "queryd"}, upstreams=("queryd",))
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    abandoned, in_use = (tmp_path / f"lakehouse-{ended.pid}-{name}" for name in ("a", "b"))
+    foreign = tmp_path / "lakehouse-demo-1"
+    for directory in (abandoned, in_use, foreign):
+        directory.mkdir()
+        (directory / "0.counts").touch()
+    with (
+        socket.socket(socket.AF_UNIX) as dead,
+        socket.socket(socket.AF_UNIX) as live,
+        make_private_directory() as first,
+    ):
+        dead.bind(str(abandoned / "services"))
+        live.bind(str(in_use / "services"))
+        live.listen()
+        with make_private_directory() as second:
+            assert sorted(tmp_path.iterdir()) == sorted([in_use, foreign, first, second])
 
 
 def make_telemetry(directory: Path | None, worker: int = 0, *in_flight: RequestContext) -> Telemetry:

@@ -15,7 +15,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -47,7 +47,8 @@ DRAIN_TIMEOUT = 5.0
 ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
 """The variables of the process. None of them holds a provider's key."""
 
-SOCKET_NAME, REPORTS_NAME = "services.sock", "reports.sock"
+SOCKET_NAME, REPORTS_NAME = "services", "reports"
+"""The names of the sockets in their directory; those of workers end in `.sock`."""
 
 
 class ServicesProcess:
@@ -147,14 +148,19 @@ class ServicesProcess:
 
 
 @asynccontextmanager
-async def open_services_process(config: Config, *, target: str = TARGET) -> AsyncIterator[ServicesProcess]:
+async def open_services_process(
+    config: Config, *, directory: Path | None = None, target: str = TARGET
+) -> AsyncIterator[ServicesProcess]:
     """The services process for the length of the block, and drained at its end; killed if the block is cancelled.
 
-    `target` is the function that the process runs (`process.spec.ChildSpec`). Raises LakeError if `[lake] start` is
-    "eager" and the process cannot start.
+    Its sockets are in `directory`, which only this user may enter; by default in a new one. `target` is the function
+    that the process runs (`process.spec.ChildSpec`). Raises LakeError if `[lake] start` is "eager" and the process
+    cannot start.
     """
-    with make_private_directory() as directory, listen_on_unix_socket(str(directory / SOCKET_NAME)) as listener:
-        process = ServicesProcess(config, directory, listener, target=target)
+    with ExitStack() as stack:
+        place = stack.enter_context(make_private_directory()) if directory is None else directory
+        listener = stack.enter_context(listen_on_unix_socket(str(place / SOCKET_NAME)))
+        process = ServicesProcess(config, place, listener, target=target)
         async with open_background() as nursery:
             await nursery.start(process.run)
             yield process

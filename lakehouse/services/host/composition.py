@@ -16,7 +16,10 @@ from typing import Protocol, runtime_checkable
 
 from lakehouse.asgi.types import App
 from lakehouse.config import Config
+from lakehouse.services.catalogd.app import make_catalogd_app
 from lakehouse.services.engines.query import DuckdbQueryEngine, open_query_engine
+from lakehouse.services.engines.writer import EngineWriter, open_write_engine
+from lakehouse.services.ingestd.app import make_ingestd_app
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.queryd.app import make_queryd_app
 from lakehouse.services.storaged.app import make_storaged_app
@@ -49,6 +52,7 @@ class LakeParts:
     object_store: LakeObjectStore
     tables: LakeTables
     query_engine: DuckdbQueryEngine
+    write_engine: EngineWriter
 
 
 @asynccontextmanager
@@ -58,6 +62,7 @@ async def open_parts(directory: LakeDirectory, config: Config) -> AsyncIterator[
         open_object_store(directory, config.storaged) as object_store,
         open_tables(directory, config.lake) as tables,
         open_query_engine(directory, tables, config.lake) as query_engine,
+        open_write_engine(directory, config.lake) as write_engine,
     ):
         yield LakeParts(
             directory=directory,
@@ -65,6 +70,7 @@ async def open_parts(directory: LakeDirectory, config: Config) -> AsyncIterator[
             object_store=object_store,
             tables=tables,
             query_engine=query_engine,
+            write_engine=write_engine,
         )
 
 
@@ -72,11 +78,14 @@ async def open_parts(directory: LakeDirectory, config: Config) -> AsyncIterator[
 async def open_apps(directory: LakeDirectory, config: Config) -> AsyncIterator[OpenServices]:
     """The applications of all embedded services, for the length of the block. Raises OSError, sqlite3.Error."""
     async with open_parts(directory, config) as lake:
+        tables, store, writer = lake.tables, lake.object_store, lake.write_engine
         apps: dict[str, App] = {
-            "storaged": make_storaged_app(lake.object_store, config.storaged),
+            "storaged": make_storaged_app(store, config.storaged),
+            "catalogd": make_catalogd_app(tables, store, writer, directory, config.lake),
+            "ingestd": make_ingestd_app(tables, writer, directory, config.ingestd),
             "queryd": make_queryd_app(lake.query_engine, config.lake, config.queryd),
         }
-        yield OpenServices(apps, tuple(_gauges_of([*apps.values(), lake.tables, lake.query_engine])))
+        yield OpenServices(apps, tuple(_gauges_of([*apps.values(), tables, writer, lake.query_engine])))
 
 
 def _gauges_of(parts: Iterable[object]) -> Iterator[Gauge]:

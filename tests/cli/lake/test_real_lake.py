@@ -1,0 +1,156 @@
+"""The commands, the demonstration and the page over the real services."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from tools.kit.chromium import PROGRAM, browser_at, chromium
+from tools.kit.command import ROOT, lakehouse, lakehouse_on_a_terminal
+
+pytest.importorskip("duckdb", reason="the extra `lake` is not installed")
+
+FALLBACKS = (
+    "SELECT date_trunc('hour', time) AS hour, count(*) FILTER (fallback) AS fallbacks, round(median(latency_ms)) AS median_ms "
+    "FROM requests GROUP BY hour ORDER BY hour"
+)
+SALES = "day,shop,zip,revenue\n2026-11-01,Berlin,00123,10.5\n2026-11-02,Berlin,00123,7\n2026-11-02,Lagos,23401,9.25\n"
+BY_SHOP = "SELECT shop, sum(revenue) AS revenue FROM sales GROUP BY shop ORDER BY shop"
+
+
+async def test_a_file_is_a_table_without_any_service(tmp_path: Path) -> None:
+    (tmp_path / "sales.csv").write_text(SALES)
+    ran = await lakehouse("ingest", "--lake", "lake", "sales.csv", cwd=tmp_path)
+    assert (ran.status, ran.err) == (0, "warning: sales.csv:2: zip: " + ran.err.partition("zip: ")[2]), ran.err
+    assert ran.out.startswith("sales: 3 rows, 4 columns, 116 B stored as ")
+    ran = await lakehouse("sql", "--lake", "lake", "--json", BY_SHOP, cwd=tmp_path)
+    assert ran.status == 0, ran.err
+    answer = json.loads(ran.out)
+    assert answer["rows"] == [["Berlin", 17.5], ["Lagos", 9.25]]
+    assert answer["columns"] == [{"name": "shop", "type": "VARCHAR"}, {"name": "revenue", "type": "DOUBLE"}]
+    ran = await lakehouse_on_a_terminal("sql", "--lake", "lake", "FROM sales ORDER BY ALL", cwd=tmp_path)
+    assert re.sub(r" in [\d.]+ ms", "", ran.out).splitlines() == [
+        "day         shop     zip      revenue",
+        "DATE        VARCHAR  VARCHAR   DOUBLE",
+        "----------  -------  -------  -------",
+        "2026-11-01  Berlin   00123       10.5",
+        "2026-11-02  Berlin   00123        7.0",
+        "2026-11-02  Lagos    23401       9.25",
+        "3 rows",
+    ]
+    ran = await lakehouse("tables", "--lake", "lake", "sales", cwd=tmp_path)
+    assert [line.split() for line in ran.out.splitlines()[-4:]] == [
+        ["day", "DATE"], ["shop", "VARCHAR"], ["zip", "VARCHAR"], ["revenue", "DOUBLE"],
+    ]  # fmt: skip
+
+
+class Served:
+    """`lakehouse serve` as a process: its address, and what it has said on standard error."""
+
+    def __init__(self, process: trio.Process, url: str) -> None:
+        self.process = process
+        self.url = url
+        self.said = ""
+
+    async def until(self, pattern: str) -> re.Match[str]:
+        """Read standard error until the pattern is in it."""
+        assert self.process.stderr is not None
+        with trio.fail_after(30):
+            while not (found := re.search(pattern, self.said)):
+                piece = await self.process.stderr.receive_some()
+                assert piece, f"it ended without {pattern!r}: {self.said}"
+                self.said += piece.decode()
+        return found
+
+
+async def serve(*arguments: str, cwd: Path) -> Served:
+    command = [sys.executable, "-m", "lakehouse", "serve", "--bind", "127.0.0.1:0", *arguments]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(cwd)}
+    process = await trio.lowlevel.open_process(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, env=env
+    )
+    assert process.stdout is not None
+    with trio.fail_after(30):
+        line = (await process.stdout.receive_some()).decode()
+    return Served(process, line.split()[-1])
+
+
+async def stop(served: Served) -> int:
+    served.process.send_signal(signal.SIGTERM)
+    with trio.fail_after(30):
+        return await served.process.wait()
+
+
+async def test_the_commands_find_the_service_that_has_the_lake_open(tmp_path: Path) -> None:
+    (tmp_path / "lakehouse.toml").write_text('[lake]\npath = "lake"\nstart = "eager"\n[chatd]\nollama_url = ""\n')
+    (tmp_path / "sales.csv").write_text(SALES)
+    served = await serve(cwd=tmp_path)
+    try:
+        holder = json.loads((tmp_path / "lake/lake.lock").read_bytes())
+        assert holder["state"] == "open"
+        ran = await lakehouse("ingest", "sales.csv", cwd=tmp_path)
+        assert ran.status == 0, ran.err
+        ran = await lakehouse("sql", "SELECT count(*) AS n FROM sales", cwd=tmp_path)
+        assert (ran.status, ran.out.split(), ran.err) == (0, ["n", "3"], "")
+        ran = await lakehouse("sql", "SELECT colour FROM sales", cwd=tmp_path)
+        assert ran.status == 1
+        assert re.search(r"ErrBadRequest: .*colour.*\n  SELECT colour FROM sales\n         \^\n", ran.err, re.DOTALL), (
+            ran.err
+        )
+        assert json.loads((tmp_path / "lake/lake.lock").read_bytes())["pid"] == holder["pid"]
+    finally:
+        assert await stop(served) == 0
+
+
+async def test_the_demonstration_has_tables_to_query_and_leaves_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
+    ran = await lakehouse(
+        "serve", "--demo", "--bind", "127.0.0.1:0", "--ask", "Hello", cwd=tmp_path, env={"TMPDIR": str(tmp_path)}
+    )
+    assert ran.status == 0, ran.err
+    chat, query = ran.out.split("\n\n$ curl ")
+    assert '"provider": "local"' in chat
+    answer = json.loads(query[query.index("\n") :])
+    assert [column["name"] for column in answer["columns"]] == ["team", "requests", "usd"]
+    assert sum(row[1] for row in answer["rows"]) == 3812
+    assert list(tmp_path.glob("lakehouse-demo-*")) == []
+
+
+async def look_at_the_tables(url: str) -> None:
+    """Query a table on the page, and see that an hour of the outage stands out."""
+    with chromium() as program:
+        async with browser_at(program) as browser:
+            tab = await browser.tab()
+            await tab.look(f"{url}/#lake", width=1600)
+            await tab.until("document.querySelectorAll('#tables > li').length === 3")
+            await tab.run(f"document.getElementById('sql').value = {json.dumps(FALLBACKS)}")
+            await tab.run("document.getElementById('run').click()")
+            await tab.until("document.querySelectorAll('#drawing path').length === 1")
+            rows = await tab.run("result.rows")
+            worst = max(rows, key=lambda row: row[1])
+            assert worst[0] == "2026-11-03 14:00:00"
+            await tab.screenshot("lake-demo-1600")
+            assert tab.problems == []
+
+
+async def test_the_demonstration_says_what_to_try(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
+    served = await serve("--demo", cwd=tmp_path)
+    try:
+        await served.until(r"demonstration tables: models \(5 rows\), requests \(3,812 rows\), teams \(5 rows\)")
+        command = (await served.until(r"try:  (curl \S+/v1/sql [^\n\"]*'[^\n]*')"))[1].encode().decode("unicode_escape")
+        done = await trio.run_process(["sh", "-c", f"{command} -sS"], capture_stdout=True)
+        assert json.loads(done.stdout)["row_count"] == 5
+        if PROGRAM is not None:
+            await look_at_the_tables(served.url)
+    finally:
+        assert await stop(served) == 0
+    assert list(tmp_path.glob("lakehouse-demo-*")) == []

@@ -7,6 +7,7 @@ router, lazy     which application answers a path; one that is loaded with its f
 body, json_body  receiving a request body within limits; decoding JSON, with errors that name the field
 responses        whole responses: JSON, errors, empty
 content          files and streams, with `ranges` and conditional requests (`conditional`)
+file_content     an open file as the content of a response; `file_handover`: large files that the gateway sends
 sse              server-sent events
 service_health   `GET /health` of a service, with its name
 in_process       calls of an application without a server

@@ -6,20 +6,16 @@ in memory.
 
 from __future__ import annotations
 
-import os
 import secrets
-import stat
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import trio
-
 from lakehouse.asgi.conditional import Validators, allows_range, is_not_modified
+from lakehouse.asgi.file_content import FileContent, open_file_content
+from lakehouse.asgi.file_handover import ACCEPT_FILE, FILE_PART, MIN_SIZE, FilePart
 from lakehouse.asgi.ranges import ByteRange, parse_ranges
 from lakehouse.asgi.types import HeaderPairs, Scope, Send
-from lakehouse.core.errors import ErrNotFound
 
 PIECE = 64 * 1024
 """Bytes that are read and sent at once."""
@@ -57,43 +53,6 @@ class BytesContent:
         return self._data[position : position + size]
 
 
-class FileContent:
-    """A regular file that is open; made by `open_file_content`. Reads run in a thread."""
-
-    def __init__(self, descriptor: int, size: int, validators: Validators) -> None:
-        self._descriptor = descriptor
-        self.size = size
-        self.validators = validators
-
-    async def read_at(self, position: int, size: int) -> bytes:
-        """Read at most `size` bytes from `position`. Cancelled, it waits for the read: the descriptor is in use."""
-        return await trio.to_thread.run_sync(os.pread, self._descriptor, size, position)
-
-
-@asynccontextmanager
-async def open_file_content(path: Path | str, *, etag: bytes | None = None) -> AsyncIterator[FileContent]:
-    """Open a regular file for the length of the block; `etag` None makes one of its time and size.
-
-    Raises `ErrNotFound` when there is no such file, or something else is at the path, and `OSError`.
-    """
-    descriptor = await trio.to_thread.run_sync(_open, path)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ErrNotFound("there is no file of this name")
-        tag = b'"%x-%x"' % (status.st_mtime_ns, status.st_size) if etag is None else etag
-        yield FileContent(descriptor, status.st_size, Validators(etag=tag, modified=status.st_mtime))
-    finally:
-        os.close(descriptor)
-
-
-def _open(path: Path | str) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not block the thread
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise ErrNotFound("there is no file of this name") from None
-
-
 async def send_file(
     scope: Scope,
     send: Send,
@@ -121,7 +80,8 @@ async def send_content(
 
     `piece_size` is how many bytes are read and sent at once. Several ranges are sent as `multipart/byteranges`. Raises
     `ErrPreconditionFailed` and `ErrRangeNotSatisfiable` before anything is sent, and `ContentTruncated` when the
-    content ends before its `size`.
+    content ends before its `size`. A large part of a file with a `path` is handed over to a gateway that offers to send
+    it (`file_handover`).
     """
     sent: Sequence[tuple[bytes, bytes]] = scope["headers"]
     validators = content.validators
@@ -140,6 +100,9 @@ async def send_content(
             common.append((b"content-range", ranges[0].content_range(content.size)))
         else:
             parts, kind = _multipart(ranges, content.size, kind)
+    if (file_part := _file_part(scope, content, parts)) is not None:
+        common.append((FILE_PART, file_part.encode()))
+        parts = []
     length = sum(len(part) if isinstance(part, bytes) else part.stop - part.start for part in parts)
     fields = [(b"content-type", kind), (b"content-length", b"%d" % length), *common]
     await send({"type": "http.response.start", "status": status, "headers": fields})
@@ -155,6 +118,21 @@ def _ranges(method: str, headers: Sequence[tuple[bytes, bytes]], content: Conten
     if method != "GET" or len(wanted) != 1 or not allows_range(headers, content.validators):
         return None
     return parse_ranges(wanted[0], content.size)
+
+
+def _file_part(scope: Scope, content: Content, parts: list[bytes | ByteRange]) -> FilePart | None:
+    """What the gateway sends itself, if it has offered to (`file_handover`); None: the bytes are sent from here."""
+    server = scope.get("server")
+    if server is None or server[1] is not None:  # not by a Unix socket: by no gateway
+        return None
+    if not isinstance(content, FileContent) or not content.path or scope["method"] != "GET" or len(parts) != 1:
+        return None
+    part = parts[0]
+    if isinstance(part, bytes) or part.stop - part.start < MIN_SIZE:
+        return None
+    if not any(name == ACCEPT_FILE for name, _ in scope["headers"]):
+        return None
+    return FilePart(content.path, part.start, part.stop)
 
 
 def _multipart(ranges: list[ByteRange], size: int, content_type: bytes) -> tuple[list[bytes | ByteRange], bytes]:

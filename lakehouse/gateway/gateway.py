@@ -9,12 +9,16 @@ from lakehouse.asgi.types import App
 from lakehouse.config import GatewayTable
 from lakehouse.config.urls import separate_credentials
 from lakehouse.config.values import EMBEDDED
+from lakehouse.gateway.file_relay import FileRelay
 from lakehouse.gateway.mounted_app import MountedApp
 from lakehouse.gateway.reverse_proxy import ReverseProxy
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, GatewayRoute
 from lakehouse.net.networks import Networks
 from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.pool import Upstream
+
+FILE_SERVICE = "storaged"
+"""The embedded service whose large files the gateway sends itself."""
 
 NO_APPS: Mapping[str, App] = {}
 
@@ -68,13 +72,15 @@ class Gateway:
         idle_timeout = self._table.idle_timeout
         if (app := self._apps.get(route.service)) is not None:
             return MountedApp(route, app, idle_timeout=idle_timeout)
-        return ReverseProxy(
+        proxy = ReverseProxy(
             route,
             self.upstreams[route.service],
             trusted=self._trusted,
             idle_timeout=idle_timeout,
             reactor=self._reactor,
         )
+        has_files = route.service == FILE_SERVICE and self._table.storaged_url == EMBEDDED
+        return FileRelay(proxy) if has_files else proxy
 
 
 def _upstream(name: str, table: GatewayTable, embedded_url: str, reactor: Reactor | None) -> Upstream:

@@ -18,11 +18,11 @@ from lakehouse.asgi.content import (
     PIECE,
     BytesContent,
     Content,
-    open_file_content,
     send_content,
     send_file,
     send_stream,
 )
+from lakehouse.asgi.file_content import open_file_content
 from lakehouse.asgi.responses import empty_response, error_response, json_response, send_json
 from lakehouse.asgi.types import App, Message, Receive, Scope, Send
 from lakehouse.core.errors import ErrConflict, ErrNotFound

@@ -23,6 +23,7 @@ import trio.testing
 from lakehouse.asgi.types import Message, Receive, Scope, Send
 from lakehouse.net.fairness import OPERATIONS
 from lakehouse.server.connection import serve_connection
+from lakehouse.server.connection_io import LARGE_BODY_READ
 from lakehouse.server.limits import ServerLimits
 from lakehouse.server.server_state import open_server_state
 from lakehouse.server.transports.socket_transport import SocketTransport
@@ -161,7 +162,7 @@ async def test_an_unread_body_waits_with_the_kernel() -> None:
         stuck.set()
         await client.send(bytes(total - sent))
         assert await client.response() == (200, b"%d" % total)
-    assert largest[0] <= 64 * 1024
+    assert largest[0] <= LARGE_BODY_READ
 
 
 async def test_100_continue_is_sent_when_the_application_reads() -> None:

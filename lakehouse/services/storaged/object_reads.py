@@ -13,10 +13,10 @@ import trio
 
 from lakehouse.asgi.conditional import Validators
 from lakehouse.asgi.content import BytesContent, Content
+from lakehouse.asgi.file_content import FileContent
 from lakehouse.core.errors import ErrNotFound
 from lakehouse.services.storaged.files.blob_files import BlobFiles
 from lakehouse.services.storaged.files.dataset_files import DatasetFiles, SortedRows
-from lakehouse.services.storaged.files.file_content import CachedFileContent
 from lakehouse.services.storaged.index.entries import Entry, Row
 from lakehouse.services.storaged.index.listing import MAX_LIMIT, RowPage, decode_cursor, end_of_prefix, list_page
 from lakehouse.services.storaged.index.object_index import find_entry, read_rows
@@ -56,13 +56,13 @@ class ObjectReads:
     async def open(self, key: str) -> AsyncIterator[OpenObject]:
         """Open an object; its bytes stay readable when it is replaced or deleted meanwhile. Raises ErrNotFound."""
         check_key(key)
-        row, source = await (self._open_dataset_file(key) if key.startswith(DATASETS) else self._open_entry(key))
+        row, source, path = await (self._open_dataset_file(key) if key.startswith(DATASETS) else self._open_entry(key))
         validators = make_validators(row)
         if isinstance(source, bytes):
             yield OpenObject(row, BytesContent(source, validators))
             return
         try:
-            yield OpenObject(row, CachedFileContent(source, row.size, validators))
+            yield OpenObject(row, FileContent(source, row.size, validators, path=path))
         finally:
             os.close(source)
 
@@ -85,25 +85,26 @@ class ObjectReads:
                 self._recent.add_read(entry, changes)
         return entry
 
-    async def _open_entry(self, key: str) -> tuple[Row, bytes | int]:
-        """The metadata of an object, and its bytes or the descriptor of its file."""
+    async def _open_entry(self, key: str) -> tuple[Row, bytes | int, str]:
+        """The metadata of an object, its bytes or the descriptor of its file, and the path of that."""
         for _ in range(_OPEN_ATTEMPTS):
             entry = await self._find_entry(key)
             if entry is None:
                 raise make_not_found(key)
             if entry.data is not None:
-                return entry.row, entry.data
+                return entry.row, entry.data, ""
+            blob = entry.blob or ""
             try:
-                return entry.row, await trio.to_thread.run_sync(self._blobs.open, entry.blob or "")
+                return entry.row, await trio.to_thread.run_sync(self._blobs.open, blob), str(self._blobs.path(blob))
             except FileNotFoundError:
                 continue
         raise FileNotFoundError(f"the file of the object {key!r} is missing")
 
-    async def _open_dataset_file(self, key: str) -> tuple[Row, int]:
+    async def _open_dataset_file(self, key: str) -> tuple[Row, int, str]:
         opened = await trio.to_thread.run_sync(self._datasets.open, key)
         if opened is None:
             raise make_not_found(key)
-        return opened
+        return *opened, ""
 
     def _list(self, db: sqlite3.Connection, prefix: bytes, delimiter: bytes, limit: int, start: bytes) -> RowPage:
         datasets = SortedRows(self._datasets.list(prefix, max(start, prefix), end_of_prefix(prefix)))

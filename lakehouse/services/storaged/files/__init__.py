@@ -4,5 +4,4 @@ Modules:
 
     blob_files     the files of objects that are too large for the index
     dataset_files  the files of the tables, under keys below `datasets/`
-    file_content   an open file as the content of a response
 """

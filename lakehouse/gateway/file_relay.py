@@ -1,0 +1,79 @@
+"""Large files of the services process: it names the file, and the gateway sends the bytes; see `asgi.file_handover`."""
+
+from __future__ import annotations
+
+import os
+
+import trio
+
+from lakehouse.asgi.conditional import Validators
+from lakehouse.asgi.content import ContentTruncated
+from lakehouse.asgi.file_content import FileContent
+from lakehouse.asgi.file_handover import ACCEPT_FILE, FILE_PART, FilePart
+from lakehouse.asgi.server_control import FULL_RESPONSE
+from lakehouse.asgi.types import App, Message, Receive, Scope, Send
+
+PIECE = 256 * 1024
+"""Bytes of a file that are read and sent at once."""
+
+_OFFER = (ACCEPT_FILE, b"1")
+_BODY_FIELDS = frozenset((b"content-length", b"transfer-encoding"))
+
+
+class FileRelay:
+    """Around the `ReverseProxy` of an embedded service. The services process runs as the same user on this machine."""
+
+    def __init__(self, proxy: App) -> None:
+        self._proxy = proxy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [pair for pair in scope["headers"] if pair[0] != ACCEPT_FILE]
+        plain = {**scope, "headers": headers}
+        if scope.get("method") != "GET" or not _BODY_FIELDS.isdisjoint([name for name, _ in headers]):
+            await self._proxy(plain, receive, send)
+            return
+        response = _Interceptor(send)
+        await self._proxy({**scope, "headers": [*headers, _OFFER]}, receive, response.send)
+        if response.file_part is not None:
+            try:
+                descriptor = await trio.to_thread.run_sync(os.open, response.file_part.path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:  # the object was replaced or deleted meanwhile
+                await self._proxy(plain, receive, send)
+                return
+            try:
+                await _send_part(descriptor, response.file_part, response.head, send)
+            finally:
+                os.close(descriptor)
+
+
+class _Interceptor:
+    """Passes messages of a response on, but for one that names a file, which is kept."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.file_part: FilePart | None = None
+        self.head: Message = {}
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind in (FULL_RESPONSE, "http.response.start"):
+            for name, value in message["headers"]:
+                if name == FILE_PART:
+                    self.file_part, self.head = FilePart.parse(value), message
+        if self.file_part is None:
+            await self._send(message)
+
+
+async def _send_part(descriptor: int, part: FilePart, head: Message, send: Send) -> None:
+    """Send the head with the length of the part, then its bytes. Raises ContentTruncated."""
+    headers = [pair for pair in head["headers"] if pair[0] not in (FILE_PART, b"content-length")]
+    headers.append((b"content-length", b"%d" % (part.stop - part.start)))
+    await send({"type": "http.response.start", "status": head["status"], "headers": headers})
+    content, position = FileContent(descriptor, part.stop, Validators()), part.start
+    while position < part.stop:
+        data = await content.read_at(position, min(PIECE, part.stop - position))
+        if not data:
+            raise ContentTruncated(f"the file ended at {position} of {part.stop} bytes while it was sent")
+        position += len(data)
+        await send({"type": "http.response.body", "body": data, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import shutil
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
+import trio
 
 from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.tables import Commit, StagedFile, TablePlan, WriteMode, WritePlan
+from lakehouse.services.tables.catalog_reader import CatalogReader
 from lakehouse.services.tables.client import LakeTables, open_tables
 
 DAY = 86_400.0
@@ -97,10 +102,65 @@ def quote(name: str) -> str:
 
 
 @asynccontextmanager
-async def open_lake(path: Path, *, retention: float = 7 * DAY) -> AsyncIterator[ScratchLake]:
+async def open_lake(path: Path, *, retention: float = 7 * DAY, **options: Any) -> AsyncIterator[ScratchLake]:
     """A lake in this folder, which is made if it is missing."""
     for name in ("", "datasets", "staging"):
         (path / name).mkdir(exist_ok=True)
     with duckdb.connect() as connection:
-        async with open_tables(Folder(path), Settings(retention)) as tables:
+        async with open_tables(Folder(path), Settings(retention), **options) as tables:
             yield ScratchLake(path, tables, connection)
+
+
+Story = Callable[[ScratchLake], Awaitable[None]]
+
+
+class SharedLake:
+    """A lake for several tests, in a thread of its own: its tables process is started once for all of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=trio.run, args=(self._serve,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(20)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        trio.from_thread.run_sync(self._stop.set, trio_token=self._token)
+        self._thread.join()
+
+    def run(self, story: Story) -> None:
+        """Run a test; afterwards the lake has no table and no file."""
+        trio.from_thread.run(self._run, story, trio_token=self._token)
+
+    async def _serve(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._stop = trio.Event()
+        async with open_lake(self.path) as self._lake:
+            self._ready.set()
+            await self._stop.wait()
+
+    async def _run(self, story: Story) -> None:
+        with trio.fail_after(60):
+            try:
+                await story(self._lake)
+            finally:
+                with closing(CatalogReader(self.path / "catalog.db")) as catalog:
+                    names = catalog.list()
+                for name in names:
+                    await self._lake.tables.drop(name)
+                await self._lake.tables.expire(datetime.now(UTC) + timedelta(seconds=1))
+                shutil.rmtree(self.path / "datasets")
+                (self.path / "datasets").mkdir()
+
+
+def in_shared_lake(story: Story) -> Callable[[SharedLake], None]:
+    """Make a test of a story that is run in the shared lake of its module, the fixture `shared_lake`."""
+
+    def test(shared_lake: SharedLake) -> None:
+        shared_lake.run(story)
+
+    test.__doc__ = story.__doc__
+    return test

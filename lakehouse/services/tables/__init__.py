@@ -15,6 +15,8 @@ In the process of the services:
     locks           locks by name
     calls           calls to the child: deadlines, repeats, errors
     client          the contract
+    values          the values of the contract, made from replies
+    daily_expiry    the expiry once a day
 
 In the child:
 

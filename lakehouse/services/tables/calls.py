@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -85,9 +84,8 @@ def _convert(failure: CallFailed) -> LakehouseError:
 
 
 @asynccontextmanager
-async def open_process(directory: Path, *, retention: float) -> AsyncIterator[TablesProcess]:
+async def open_process(settings: TablesSettings) -> AsyncIterator[TablesProcess]:
     """Make the child startable for the length of the block, at whose end it is killed."""
-    settings = TablesSettings(directory=str(directory), retention=retention)
     spec = ChildSpec(
         name="the tables process",
         target="lakehouse.services.tables.child:run",

@@ -49,7 +49,9 @@ class Handler:
     def __init__(self, settings: TablesSettings) -> None:
         self._catalog = open_catalog()
         self._manifests = ManifestCache()
-        self._expiry = Expiry(self._catalog, self._manifests, settings.retention)
+        self._expiry = Expiry(
+            self._catalog, self._manifests, retention=settings.retention, max_snapshots=settings.max_snapshots
+        )
         self._writer = Writer(self._catalog, self._manifests, self._expiry)
         self._handlers: dict[type, Callable[..., object]] = {
             messages.Describe: self._describe,

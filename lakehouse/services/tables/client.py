@@ -6,6 +6,7 @@ read that was planned before costs a look-up in SQLite and no call. The state af
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,8 @@ from typing import Protocol
 
 import msgspec
 
-from lakehouse.core.errors import ErrBadRequest, ErrNotFound
+from lakehouse.core.errors import ErrBadRequest, ErrNotFound, ErrUnprocessable, LakehouseError
+from lakehouse.process.tasks import open_background
 from lakehouse.services.contracts.catalog import Column, Manifest, Snapshot
 from lakehouse.services.contracts.tables import (
     ColumnChanges,
@@ -29,11 +31,23 @@ from lakehouse.services.contracts.tables import (
 from lakehouse.services.tables import messages
 from lakehouse.services.tables.calls import MAINTENANCE_TIMEOUT, TablesProcess, open_process
 from lakehouse.services.tables.catalog_reader import CatalogReader
+from lakehouse.services.tables.daily_expiry import WriteSignal, expire_daily
 from lakehouse.services.tables.locks import NameLocks
-from lakehouse.services.tables.messages import ColumnInfo, Committed, Dropped, Expired, TableState, WriteToken
+from lakehouse.services.tables.messages import (
+    MAX_SNAPSHOTS,
+    ColumnInfo,
+    Committed,
+    Dropped,
+    Expired,
+    TablesSettings,
+    TableState,
+    WriteToken,
+)
 from lakehouse.services.tables.names import canonical, check_name
 from lakehouse.services.tables.state_cache import StateCache
 from lakehouse.services.tables.values import DescribedTable, convert_state, parse_time, to_milliseconds
+
+logger = logging.getLogger("lakehouse.tables")
 
 ORPHAN_AGE = timedelta(hours=24)
 """How old a file must be that no table uses before it is deleted: a program may be about to commit it."""
@@ -65,6 +79,8 @@ class LakeTables:
         self._cache = StateCache()
         self._writers = NameLocks()
         self._loading = NameLocks()
+        self.written = WriteSignal()
+        """For `expire_daily`."""
 
     async def find(self, name: str, *, snapshot_id: str | None = None) -> Manifest | None:
         """Return a table, or None. Raises ErrNotFound for an unknown snapshot."""
@@ -72,8 +88,11 @@ class LakeTables:
         return None if state is None else state.manifest
 
     async def list(self) -> Sequence[Manifest]:
-        """List all tables in the order of their names."""
-        found = [await self._find(name, None) for name in self._catalog.list()]
+        """List all tables in the order of their names.
+
+        A table that cannot be read here, because of what another engine has written, is left out and logged.
+        """
+        found = [await self._find_readable(name) for name in self._catalog.list()]
         return [state.manifest for state in found if state is not None]
 
     async def snapshots(self, name: str) -> Sequence[Snapshot]:
@@ -126,7 +145,9 @@ class LakeTables:
             name=name,
             mode=mode,
             existing=bool(token.base),
-            columns=[Column(name=column.name, type=column.type, nullable=column.nullable) for column in token.columns],
+            columns=tuple(
+                Column(name=column.name, type=column.type, nullable=column.nullable) for column in token.columns
+            ),
             field_ids=token.field_ids,
             token=msgspec.json.encode(token),
         )
@@ -226,12 +247,22 @@ class LakeTables:
             self._cache.put(state, snapshot_id)
             return state
 
+    async def _find_readable(self, name: str) -> DescribedTable | None:
+        try:
+            return await self._find(name, None)
+        except LakehouseError as error:
+            if error.status not in (ErrUnprocessable.status, LakehouseError.status):
+                raise
+            logger.warning("the table %s is left out of the list: %s", name, error.message)
+            return None
+
     def _find_kept(self, name: str, snapshot_id: str | None) -> DescribedTable | None:
         location = self._catalog.find(name)
         return None if location is None else self._cache.get(name, location, snapshot_id)
 
     def _keep(self, committed: Committed) -> Commit:
         manifest = self._keep_state(committed.state)
+        self.written.set()
         return Commit(manifest=manifest, created=committed.created, warnings=committed.warnings)
 
     def _keep_state(self, state: TableState) -> Manifest:
@@ -254,11 +285,19 @@ def _add(one: Removed, other: Removed) -> Removed:
 
 
 @asynccontextmanager
-async def open_tables(directory: Directory, lake: Retention) -> AsyncIterator[LakeTables]:
-    """Open the tables of a lake. The child starts with the first call, and has ended at the end of the block."""
+async def open_tables(
+    directory: Directory, lake: Retention, *, max_snapshots: int = MAX_SNAPSHOTS
+) -> AsyncIterator[LakeTables]:
+    """Open the tables of a lake. The child starts with the first call, and has ended at the end of the block.
+
+    Expired snapshots and dropped tables are deleted once a day while tables are written.
+    """
+    settings = TablesSettings(directory=str(directory.path), retention=lake.retention, max_snapshots=max_snapshots)
     catalog = CatalogReader(directory.catalog_db)
     try:
-        async with open_process(directory.path, retention=lake.retention) as process:
-            yield LakeTables(process, catalog)
+        async with open_process(settings) as process, open_background() as nursery:
+            tables = LakeTables(process, catalog)
+            nursery.start_soon(expire_daily, tables, tables.written, timedelta(seconds=lake.retention))
+            yield tables
     finally:
         catalog.close()

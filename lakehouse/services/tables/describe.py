@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -109,8 +109,8 @@ def describe(table: Table, name: str, manifests: ManifestCache, snapshot_id: str
         location=table.metadata_location,
         snapshot_id="" if snapshot is None else str(snapshot.snapshot_id),
         fingerprint=_fingerprint(metadata, schema, columns),
-        columns=columns,
-        files=files,
+        columns=tuple(columns),
+        files=tuple(files),
         row_count=row_count,
         created_ms=int(created) if created and created.isdecimal() else _oldest_ms(metadata),
         updated_ms=metadata.last_updated_ms if snapshot_id is None or snapshot is None else snapshot.timestamp_ms,
@@ -161,15 +161,30 @@ def _map_deletes(table: Table, snapshot: Snapshot) -> tuple[dict[str, tuple[str,
     except ValueError as error:  # pyiceberg refuses equality deletes
         raise _unreadable(str(error)) from None
     found: dict[str, tuple[str, ...]] = {}
-    rows: dict[str, int] = {}
+    counted: dict[str, Counter[str]] = {}
+    rows = 0
     for task in tasks:
+        data = task.file.file_path
         for delete in task.delete_files:
             if delete.content != DataFileContent.POSITION_DELETES or delete.file_format != FileFormat.PARQUET:
                 raise _unreadable("it has deletes in another form than position deletes in Parquet files")
-            rows[delete.file_path] = delete.record_count
-        if task.delete_files:
-            found[task.file.file_path] = tuple(sorted(relative_path(file.file_path) for file in task.delete_files))
-    return found, sum(rows.values())
+            path = relative_path(delete.file_path)
+            if path not in counted:
+                counted[path] = _count_positions(path)
+            rows += counted[path][data]
+            found[data] = (*found.get(data, ()), path)
+    return found, rows
+
+
+def _count_positions(path: str) -> Counter[str]:
+    """How many positions a file with deletes has for each data file. It may name files that are gone."""
+    import pyarrow.parquet
+
+    try:
+        column = pyarrow.parquet.read_table(path, columns=["file_path"])["file_path"]
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(f"a file with deletes is damaged ({type(error).__name__})") from None
+    return Counter({str(pair["values"]): int(pair["counts"]) for pair in column.value_counts().to_pylist()})
 
 
 def _unreadable(why: str) -> CallError:

@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.snapshots import Snapshot
 
-MAX_SNAPSHOTS = 100
-"""A commit of pyiceberg copies all metadata many times: with 270 snapshots it takes six times as long as with one."""
-KEPT_AT_MAX = 90
-"""How many snapshots are left when a table has reached the maximum."""
-EXPIRY_INTERVAL = 50
-"""Commits between two expiries of snapshots that are older than the retention."""
 MIN_KEPT = 5
 """Snapshots that an expiry during a commit leaves."""
 
@@ -48,22 +42,26 @@ class Expiring:
 
 
 class Expiry:
-    """Expires snapshots and dropped tables, and deletes their files. `retention` is in seconds."""
+    """Expires snapshots and dropped tables, and deletes their files.
 
-    def __init__(self, catalog: SqlCatalog, manifests: ManifestCache, retention: float) -> None:
+    `retention` is in seconds. A table that has more than `max_snapshots` keeps nine tenths of them. Those that are
+    older than the retention expire every `max_snapshots / 2` commits.
+    """
+
+    def __init__(self, catalog: SqlCatalog, manifests: ManifestCache, *, retention: float, max_snapshots: int) -> None:
         self._catalog = catalog
         self._manifests = manifests
         self._retention = retention
+        self._max_snapshots = max_snapshots
 
     def stage(self, transaction: Transaction) -> Expiring:
         """Stage the expiry that is due with a commit; `transaction` has the new snapshot staged."""
         metadata = transaction.table_metadata
         candidates = _expirable(metadata)
-        surplus = len(metadata.snapshots) - MAX_SNAPSHOTS
-        if surplus > 0:
-            chosen = candidates[: len(metadata.snapshots) - KEPT_AT_MAX]
-            warnings: tuple[str, ...] = (_describe_surplus(chosen),) if chosen else ()
-        elif (metadata.next_sequence_number() - 1) % EXPIRY_INTERVAL == 0:
+        if len(metadata.snapshots) > self._max_snapshots:
+            chosen = candidates[: len(metadata.snapshots) - self._max_snapshots * 9 // 10]
+            warnings: tuple[str, ...] = (self._describe_surplus(chosen),) if chosen else ()
+        elif (metadata.next_sequence_number() - 1) % (self._max_snapshots // 2) == 0:
             limit = time.time() * 1000 - self._retention * 1000
             spare = max(0, len(metadata.snapshots) - MIN_KEPT)
             chosen = [snapshot for snapshot in candidates if snapshot.timestamp_ms < limit][:spare]
@@ -81,6 +79,13 @@ class Expiry:
         expire.by_ids([snapshot.snapshot_id for snapshot in chosen])
         expire.commit()
         return Expiring(tuple(chosen), files, warnings)
+
+    def _describe_surplus(self, chosen: Sequence[Snapshot]) -> str:
+        newest = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(chosen[-1].timestamp_ms / 1000))
+        return (
+            f"the table had more than {self._max_snapshots} snapshots: the {len(chosen)} oldest, up to {newest},"
+            " were expired before the end of their retention"
+        )
 
     def delete_files(self, table: Table, expired: Expiring) -> Expired:
         """Delete the files that only expired snapshots use. `table` is in the state after the commit."""
@@ -166,14 +171,6 @@ def _expirable(metadata: TableMetadata) -> list[Snapshot]:
     kept = {reference.snapshot_id for reference in metadata.refs.values()}
     found = [snapshot for snapshot in metadata.snapshots if snapshot.snapshot_id not in kept]
     return sorted(found, key=lambda snapshot: snapshot.timestamp_ms)
-
-
-def _describe_surplus(chosen: Sequence[Snapshot]) -> str:
-    newest = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(chosen[-1].timestamp_ms / 1000))
-    return (
-        f"the table had more than {MAX_SNAPSHOTS} snapshots: the {len(chosen)} oldest, up to {newest},"
-        " were expired before the end of their retention"
-    )
 
 
 def delete_all(paths: Iterable[str]) -> tuple[int, int]:

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 
 import msgspec
 
+MAX_SNAPSHOTS = 100
+"""Snapshots of a table. A commit of pyiceberg copies all metadata many times: with 270 it takes six times as long."""
+
 
 class TablesSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of the child: the folder of the lake, and how long snapshots are kept, in seconds."""
+    """The settings of the child: the folder of the lake, for how many seconds snapshots are kept, and how many."""
 
     directory: str
     retention: float
+    max_snapshots: int = MAX_SNAPSHOTS
 
 
 class ColumnInfo(msgspec.Struct, frozen=True, array_like=True):
@@ -29,7 +33,7 @@ class FileInfo(msgspec.Struct, frozen=True, array_like=True):
     path: str
     size: int
     rows: int
-    deletes: Sequence[str] = ()
+    deletes: tuple[str, ...] = ()
     recorded_path: str = ""
 
 
@@ -43,8 +47,8 @@ class TableState(msgspec.Struct, frozen=True, kw_only=True):
     location: str
     snapshot_id: str
     fingerprint: str
-    columns: Sequence[ColumnInfo]
-    files: Sequence[FileInfo]
+    columns: tuple[ColumnInfo, ...]
+    files: tuple[FileInfo, ...]
     row_count: int
     created_ms: int
     updated_ms: int
@@ -57,7 +61,7 @@ class SnapshotInfo(msgspec.Struct, frozen=True, array_like=True):
     committed_ms: int
     operation: str
     row_count: int
-    tags: Sequence[str] = ()
+    tags: tuple[str, ...] = ()
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -103,8 +107,8 @@ class WriteToken(msgspec.Struct, frozen=True, kw_only=True):
     base: str
     base_snapshot: str
     schema_id: int
-    columns: Sequence[ColumnInfo]
-    uploaded: Sequence[ColumnInfo]
+    columns: tuple[ColumnInfo, ...]
+    uploaded: tuple[ColumnInfo, ...]
     field_ids: str
     label: str = ""
 
@@ -137,7 +141,7 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
 
     state: TableState
     created: bool
-    warnings: Sequence[str] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Restore(Request, frozen=True, kw_only=True):

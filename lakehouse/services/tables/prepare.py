@@ -54,8 +54,8 @@ def prepare(catalog: SqlCatalog, request: Prepare) -> WriteToken:
         base="" if table is None else table.metadata_location,
         base_snapshot="" if snapshot is None else str(snapshot.snapshot_id),
         schema_id=-1 if table is None else table.metadata.current_schema_id,
-        columns=read_columns(schema),
-        uploaded=[ColumnInfo(name, format_type(column)) for name, column in uploaded],
+        columns=tuple(read_columns(schema)),
+        uploaded=tuple(ColumnInfo(name, format_type(column)) for name, column in uploaded),
         field_ids=format_field_ids(schema),
         label=request.label,
     )

@@ -32,8 +32,8 @@ def make_manifest(state: TableState) -> Manifest:
         name=state.name,
         schema_fingerprint=state.fingerprint,
         snapshot_id=state.snapshot_id,
-        columns=[Column(name=column.name, type=column.type, nullable=column.nullable) for column in state.columns],
-        objects=[DataObject(key=file.path, size=file.size, rows=file.rows) for file in state.files],
+        columns=tuple(Column(name=column.name, type=column.type, nullable=column.nullable) for column in state.columns),
+        objects=tuple(DataObject(key=file.path, size=file.size, rows=file.rows) for file in state.files),
         row_count=state.row_count,
         created_at=parse_time(state.created_ms),
         updated_at=parse_time(state.updated_ms),
@@ -45,8 +45,8 @@ def make_plan(state: TableState) -> TablePlan:
     return TablePlan(
         name=state.name,
         snapshot_id=state.snapshot_id,
-        fields=[TableField(id=column.id, name=column.name, type=column.type) for column in state.columns],
-        files=[
+        fields=tuple(TableField(id=column.id, name=column.name, type=column.type) for column in state.columns),
+        files=tuple(
             DataFile(
                 path=file.path,
                 size=file.size,
@@ -55,7 +55,7 @@ def make_plan(state: TableState) -> TablePlan:
                 recorded_path=file.recorded_path or file.path,
             )
             for file in state.files
-        ],
+        ),
         row_count=state.row_count,
     )
 

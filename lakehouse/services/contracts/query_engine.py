@@ -71,6 +71,5 @@ class QueryEngine(Protocol):
 
         Raises ErrBadRequest (with the `position` in `details`, where the engine knows it), ErrForbidden for a statement
         that does more than read tables, ErrUnprocessable if a limit of the engine is reached or it ends,
-        ErrUnavailable if all engines stay busy for too long, ErrTimeout. ErrTimeout is raised at the end of the block;
-        the iterator raises the others.
+        ErrUnavailable if all engines stay busy for too long, ErrTimeout. The iterator raises them too.
         """

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import shutil
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from math import inf
 
 import msgspec
@@ -57,6 +57,8 @@ RESET_TIMEOUT = 0.01
 """Seconds in which an interrupted engine has to stop. A new engine takes 0.15 s, in the background."""
 CPU_SLACK = 10
 """Seconds of processor time that an engine may need beyond its deadline, before the kernel ends it."""
+LEEWAY = 5.0
+"""Seconds beyond the deadline for a consumer that takes its last piece slowly."""
 MAX_WAITING, QUEUE_TIMEOUT = 64, 10.0
 MAX_SPILL = 64 * 1024 * MIB
 """Bytes of temporary files of one engine, if the disk has twice as much free."""
@@ -125,36 +127,34 @@ class DuckdbQueryEngine:
 
     @asynccontextmanager
     async def _run(self, query: Query) -> AsyncIterator[QueryResult]:
-        timeout = min(self._timeout, inf if query.timeout is None else query.timeout)
-        with trio.move_on_after(timeout) as scope:
-            async with self._start(query) as result:
-                yield result
+        """Send the statement to an engine; a second time, if the first one says that it needs tables.
+
+        The consumer has `LEEWAY` to take the last piece before the deadline. Then the block is cancelled.
+        """
+        limit = _TimeLimit(min(self._timeout, inf if query.timeout is None else query.timeout), self._timeout)
+        with trio.CancelScope(deadline=limit.deadline + LEEWAY) as scope:
+            needs = self._recall(query.sql)
+            while True:
+                with limit.apply():
+                    resolved = None if needs is None else await self._resolver.resolve(needs, query.snapshot_id)
+                async with self._open_reply(make_request(query, resolved), limit) as reply:
+                    if (header := await _next_item(reply, limit)) is not None:
+                        yield _Result(reply, header, resolved, limit)
+                        break
+                needs = msgspec.msgpack.decode(reply.result, type=QueryNeeds).needs
+                self._remember(query.sql, needs)
         if scope.cancelled_caught:
-            raise ErrTimeout(
-                f"the query did not end within {timeout:g} s (lake.query_timeout is {self._timeout:g} s)",
-                error_class="timeout",
-            )
+            raise limit.make_error()
 
     @asynccontextmanager
-    async def _start(self, query: Query) -> AsyncIterator[QueryResult]:
-        """Send the statement to an engine; a second time, if the first one says that it needs tables."""
-        needs = self._recall(query.sql)
-        while True:
-            resolved = None if needs is None else await self._resolver.resolve(needs, query.snapshot_id)
-            async with self._open_reply(make_request(query, resolved)) as reply:
-                if (header := await _next_item(reply)) is not None:
-                    yield _Result(reply, header, resolved)
-                    return
-            needs = msgspec.msgpack.decode(reply.result, type=QueryNeeds).needs
-            self._remember(query.sql, needs)
-
-    @asynccontextmanager
-    async def _open_reply(self, request: QueryRequest) -> AsyncIterator[Reply]:
-        try:
-            async with self.pool.stream(msgspec.msgpack.encode(request)) as reply:
-                yield reply
-        except ChildError as error:
-            raise explain_failure(error) from None
+    async def _open_reply(self, request: QueryRequest, limit: _TimeLimit) -> AsyncIterator[Reply]:
+        async with AsyncExitStack() as stack:
+            try:
+                with limit.apply():
+                    reply = await stack.enter_async_context(self.pool.stream(msgspec.msgpack.encode(request)))
+            except ChildError as error:
+                raise explain_failure(error) from None
+            yield reply
 
     def _recall(self, sql: str) -> StatementNeeds | None:
         if (needs := self._needs.get(sql)) is not None:
@@ -168,23 +168,48 @@ class DuckdbQueryEngine:
                 self._needs.popitem(last=False)
 
 
+class _TimeLimit:
+    """The time limit of a query: a deadline, applied to every wait for an engine."""
+
+    def __init__(self, seconds: float, longest: float) -> None:
+        self.deadline = trio.current_time() + seconds
+        self._seconds = seconds
+        self._longest = longest
+
+    @contextmanager
+    def apply(self) -> Iterator[None]:
+        """Cancel the block at the deadline. Raises ErrTimeout."""
+        with trio.CancelScope(deadline=self.deadline) as scope:
+            yield
+        if scope.cancelled_caught:
+            raise self.make_error()
+
+    def make_error(self) -> ErrTimeout:
+        """The error after the deadline."""
+        return ErrTimeout(
+            f"the query did not end within {self._seconds:g} s (lake.query_timeout is {self._longest:g} s)",
+            error_class="timeout",
+        )
+
+
 class _Result:
     """A running query (contract `QueryResult`)."""
 
     columns: Sequence[Column]
 
-    def __init__(self, reply: Reply, header: bytes, resolved: ResolvedTables | None) -> None:
+    def __init__(self, reply: Reply, header: bytes, resolved: ResolvedTables | None, limit: _TimeLimit) -> None:
         described = msgspec.msgpack.decode(header, type=QueryHeader)
         self.columns = tuple(Column(name=name, type=kind) for name, kind in described.columns)
         self._reply = reply
         self._resolved = resolved
+        self._limit = limit
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
         """Receive the next piece."""
-        if (item := await _next_item(self._reply)) is None:
+        if (item := await _next_item(self._reply, self._limit)) is None:
             raise StopAsyncIteration
         return item
 
@@ -215,10 +240,11 @@ class _Result:
         )
 
 
-async def _next_item(reply: Reply) -> bytes | None:
+async def _next_item(reply: Reply, limit: _TimeLimit) -> bytes | None:
     """Receive the next item of a call, None at its end. Raises LakehouseError."""
     try:
-        return await reply.__anext__()
+        with limit.apply():
+            return await reply.__anext__()
     except StopAsyncIteration:
         return None
     except ChildError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from lakehouse.services.host.app import make_host_app
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.queryd.app import make_queryd_app
 from tools.kit.gateway_services import serve_ours
+from tools.kit.http_stream import HttpStream
 
 PEOPLE = """
     SELECT * FROM (VALUES (1, 'Alice', 'Chicago', 'engineer', 90), (2, 'Bob', 'Houston', 'engineer', 84),
@@ -133,6 +135,22 @@ class Sql:
     client: httpx.AsyncClient
     engine: DuckdbQueryEngine
     tables: FileTables
+    address: tuple[str, int]
+
+    @asynccontextmanager
+    async def begin(self, sql: str, accept: str) -> AsyncIterator[HttpStream]:
+        """A connection on which a statement was sent and the head of its response, 200, has come."""
+        async with HttpStream(await trio.open_tcp_stream(*self.address)) as stream:
+            await stream.send(_raw_request(sql, accept))
+            start, _ = await stream.head()
+            assert b" 200 " in start, start
+            yield stream
+
+    async def leave(self, sql: str, accept: str, *, after: float) -> None:
+        """Send a statement, and close the connection after some seconds."""
+        async with HttpStream(await trio.open_tcp_stream(*self.address)) as stream:
+            await stream.send(_raw_request(sql, accept))
+            await trio.sleep(after)
 
     async def post(self, sql: str, accept: str = "application/json", **more: object) -> httpx.Response:
         """The response to a statement."""
@@ -150,6 +168,12 @@ class Sql:
         error = response.json()["error"]
         assert error["status"] == response.status_code
         return response.status_code, error["message"], error.get("details") or {}
+
+
+def _raw_request(sql: str, accept: str) -> bytes:
+    body = json.dumps({"sql": sql}).encode()
+    head = f"POST /sql HTTP/1.1\r\nhost: lake\r\naccept: {accept}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
 
 
 def make_folder(path: Path) -> LakeDirectory:
@@ -170,5 +194,5 @@ async def open_sql(tables: FileTables, **lake: Any) -> AsyncIterator[Sql]:
             host = make_host_app({"queryd": app}, name="queryd", active_requests=ActiveRequests())
             async with serve_ours(host, nursery) as (address, port):
                 async with httpx.AsyncClient(base_url=f"http://{address}:{port}", timeout=30) as client:
-                    yield Sql(client, engine, tables)
+                    yield Sql(client, engine, tables, (address, port))
         nursery.cancel_scope.cancel()

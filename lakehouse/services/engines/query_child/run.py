@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import duckdb
 import msgspec
+from nanoarrow._utils import NanoarrowException
 
 from lakehouse.process.bootstrap import Startup
 from lakehouse.process.calls.rpc_child import Call, CallError, serve_calls
@@ -116,7 +117,7 @@ class Engine:
         call.send(msgspec.msgpack.encode(QueryHeader(columns=columns.describe())))
         try:
             progress = self._write(call, connection, request, columns, query.text, parameters)
-        except duckdb.Error as error:
+        except (duckdb.Error, NanoarrowException) as error:
             call.check_cancelled()
             raise make_call_error(error, query) from None
         scanned = read_scanned(connection) if statement.needs != NOTHING else (0, 0)

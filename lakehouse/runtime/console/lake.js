@@ -355,7 +355,8 @@ function drawLine(drawing, points, box, at, time) {
 
 function clock(x, span) {
   const text = new Date(x).toISOString();
-  return span > 2 * 86_400_000 ? text.slice(0, 10) : text.slice(11, 16);
+  const days = span / 86_400_000;
+  return days > 10 ? text.slice(0, 10) : days > 1 ? text.slice(5, 16).replace("T", " ") : text.slice(11, 16);
 }
 
 function drawBars(drawing, points, box, at) {

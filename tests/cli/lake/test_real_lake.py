@@ -29,15 +29,17 @@ BY_SHOP = "SELECT shop, sum(revenue) AS revenue FROM sales GROUP BY shop ORDER B
 async def test_a_file_is_a_table_without_any_service(tmp_path: Path) -> None:
     (tmp_path / "sales.csv").write_text(SALES)
     ran = await lakehouse("ingest", "--lake", "lake", "sales.csv", cwd=tmp_path)
-    assert (ran.status, ran.err) == (0, "warning: sales.csv:2: zip: " + ran.err.partition("zip: ")[2]), ran.err
-    assert ran.out.startswith("sales: 3 rows, 4 columns, 116 B stored as ")
+    assert ran.status == 0, ran.err
+    assert ran.err.startswith("warning: sales.csv:2: zip: ")
+    assert len(ran.err.splitlines()) == 1
+    assert ran.out.startswith("sales: 3 rows, 4 columns, 104 B stored as ")
     ran = await lakehouse("sql", "--lake", "lake", "--json", BY_SHOP, cwd=tmp_path)
     assert ran.status == 0, ran.err
     answer = json.loads(ran.out)
     assert answer["rows"] == [["Berlin", 17.5], ["Lagos", 9.25]]
     assert answer["columns"] == [{"name": "shop", "type": "VARCHAR"}, {"name": "revenue", "type": "DOUBLE"}]
     ran = await lakehouse_on_a_terminal("sql", "--lake", "lake", "FROM sales ORDER BY ALL", cwd=tmp_path)
-    assert re.sub(r" in [\d.]+ ms", "", ran.out).splitlines() == [
+    assert re.sub(r" in [\d.,]+ ms", "", ran.out).splitlines() == [
         "day         shop     zip      revenue",
         "DATE        VARCHAR  VARCHAR   DOUBLE",
         "----------  -------  -------  -------",
@@ -53,22 +55,26 @@ async def test_a_file_is_a_table_without_any_service(tmp_path: Path) -> None:
 
 
 class Served:
-    """`lakehouse serve` as a process: its address, and what it has said on standard error."""
+    """`lakehouse serve` as a process: its address, and what of its log has not been read yet."""
 
     def __init__(self, process: trio.Process, url: str) -> None:
         self.process = process
         self.url = url
         self.said = ""
 
-    async def until(self, pattern: str) -> re.Match[str]:
-        """Read standard error until the pattern is in it."""
+    async def until(self, beginning: str) -> str:
+        """Read the log until an event that begins so, and return it."""
         assert self.process.stderr is not None
-        with trio.fail_after(30):
-            while not (found := re.search(pattern, self.said)):
+        with trio.fail_after(60):
+            while True:
+                while "\n" in self.said:
+                    line, _, self.said = self.said.partition("\n")
+                    event: str = json.loads(line)["event"]
+                    if event.startswith(beginning):
+                        return event
                 piece = await self.process.stderr.receive_some()
-                assert piece, f"it ended without {pattern!r}: {self.said}"
+                assert piece, f"it ended without {beginning!r}"
                 self.said += piece.decode()
-        return found
 
 
 async def serve(*arguments: str, cwd: Path) -> Served:
@@ -145,8 +151,8 @@ async def test_the_demonstration_says_what_to_try(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
     served = await serve("--demo", cwd=tmp_path)
     try:
-        await served.until(r"demonstration tables: models \(5 rows\), requests \(3,812 rows\), teams \(5 rows\)")
-        command = (await served.until(r"try:  (curl \S+/v1/sql [^\n\"]*'[^\n]*')"))[1].encode().decode("unicode_escape")
+        await served.until("demonstration tables: models (5 rows), requests (3,812 rows), teams (5 rows)")
+        command = (await served.until("try: curl ")).removeprefix("try: ")
         done = await trio.run_process(["sh", "-c", f"{command} -sS"], capture_stdout=True)
         assert json.loads(done.stdout)["row_count"] == 5
         if PROGRAM is not None:

@@ -13,6 +13,9 @@ import trio
 from lakehouse.asgi.conditional import Validators
 from lakehouse.core.errors import ErrNotFound
 
+CLOSE_TIMEOUT = 30.0
+"""Seconds for freeing the blocks of a file that was removed; beyond it, the thread goes on alone."""
+
 _NO_WAIT = getattr(os, "RWF_NOWAIT", 0)
 
 
@@ -64,7 +67,16 @@ async def open_file_content(path: Path | str, *, etag: bytes | None = None) -> A
         tag = b'"%x-%x"' % (status.st_mtime_ns, status.st_size) if etag is None else etag
         yield FileContent(descriptor, status.st_size, Validators(etag=tag, modified=status.st_mtime))
     finally:
+        await close_file(descriptor)
+
+
+async def close_file(descriptor: int) -> None:
+    """Close a file; in a thread if it was removed meanwhile, because its blocks are freed then, which takes a while."""
+    if os.fstat(descriptor).st_nlink:
         os.close(descriptor)
+        return
+    with trio.CancelScope(shield=True, relative_deadline=CLOSE_TIMEOUT):
+        await trio.to_thread.run_sync(os.close, descriptor, abandon_on_cancel=True)
 
 
 def _open(path: Path | str) -> int:

@@ -8,7 +8,7 @@ import trio
 
 from lakehouse.asgi.conditional import Validators
 from lakehouse.asgi.content import ContentTruncated
-from lakehouse.asgi.file_content import FileContent
+from lakehouse.asgi.file_content import FileContent, close_file
 from lakehouse.asgi.file_handover import ACCEPT_FILE, FILE_PART, FilePart
 from lakehouse.asgi.server_control import FULL_RESPONSE
 from lakehouse.asgi.types import App, Message, Receive, Scope, Send
@@ -43,7 +43,7 @@ class FileRelay:
             try:
                 await _send_part(descriptor, response.file_part, response.head, send)
             finally:
-                os.close(descriptor)
+                await close_file(descriptor)
 
 
 class _Interceptor:

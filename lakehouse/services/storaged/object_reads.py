@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ import trio
 
 from lakehouse.asgi.conditional import Validators
 from lakehouse.asgi.content import BytesContent, Content
-from lakehouse.asgi.file_content import FileContent
+from lakehouse.asgi.file_content import FileContent, close_file
 from lakehouse.core.errors import ErrNotFound
 from lakehouse.services.storaged.files.blob_files import BlobFiles
 from lakehouse.services.storaged.files.dataset_files import DatasetFiles, SortedRows
@@ -64,7 +63,7 @@ class ObjectReads:
         try:
             yield OpenObject(row, FileContent(source, row.size, validators, path=path))
         finally:
-            os.close(source)
+            await close_file(source)
 
     async def list(self, prefix: str, *, delimiter: str, limit: int, cursor: str) -> RowPage:
         """A page of metadata; `limit` is at most `MAX_LIMIT`. Raises ErrBadRequest for a prefix or a cursor."""

@@ -33,7 +33,7 @@ class ObjectWrites:
         self._index = index
         self._blobs = blobs
         self._recent = recent
-        self._commit = GroupCommit(self._apply, self._record)
+        self._commit = GroupCommit(index.apply, self._record, self._remove)
 
     async def put(
         self, key: str, body: AsyncIterator[bytes], *, content_type: str, precondition: Precondition | None = None
@@ -65,36 +65,40 @@ class ObjectWrites:
             return await self._commit.make(pending)
         finally:
             if not pending.taken:
-                with trio.CancelScope(shield=True, relative_deadline=DISCARD_TIMEOUT):
-                    await trio.to_thread.run_sync(self._blobs.remove, _blobs_of([change]), abandon_on_cancel=True)
+                await self._remove([pending])
 
-    def _apply(self, changes: Sequence[Change]) -> list[Outcome]:
-        """Change the index, then remove the files that no object has any longer. Runs in a thread."""
-        try:
-            outcomes = self._index.apply(changes)
-        except sqlite3.Error as error:
-            if _is_full(error):
-                self._blobs.remove(_blobs_of(changes))
-            else:  # the transaction may be in the journal: the sweep of the next start decides
-                self._index.leave_open()
-            raise
-        unused = [outcome.former.blob for outcome in outcomes if outcome.former is not None and outcome.former.blob]
-        refused = [change for change, outcome in zip(changes, outcomes, strict=True) if outcome.error is not None]
-        self._blobs.remove([*unused, *_blobs_of(refused)])
-        return outcomes
-
-    def _record(self, changes: Sequence[Change], outcomes: Sequence[Outcome]) -> None:
+    def _record(self, changes: Sequence[PendingChange]) -> None:
         """Bring the objects in memory up to date."""
-        for change, outcome in zip(changes, outcomes, strict=True):
+        for pending in changes:
+            outcome = pending.outcome
+            if outcome is None or outcome.error is not None:
+                continue
             if outcome.entry is not None:
                 self._recent.replace(outcome.entry)
-            elif outcome.error is None:
-                self._recent.remove(change.key)
+            else:
+                self._recent.remove(pending.change.key)
+
+    async def _remove(self, changes: Sequence[PendingChange]) -> None:
+        """Remove the files that no object has after these changes: of gigabytes, this takes a while."""
+        unused: list[str] = []
+        for pending in changes:
+            if pending.error is not None and not _is_full(pending.error):
+                self._index.leave_open()  # the transaction may be in the journal: the sweep of the next start decides
+            else:
+                unused += _unused_blobs(pending)
+        if unused:
+            with trio.CancelScope(shield=True, relative_deadline=DISCARD_TIMEOUT):
+                await trio.to_thread.run_sync(self._blobs.remove, unused, abandon_on_cancel=True)
 
 
-def _blobs_of(changes: Sequence[Change]) -> list[str]:
-    """The names of the files that were written for changes."""
-    return [change.entry.blob for change in changes if isinstance(change, Put) and change.entry.blob is not None]
+def _unused_blobs(pending: PendingChange) -> list[str]:
+    """The names of the files that no object has after a change: the former one's, or its own if it was not made."""
+    outcome, change = pending.outcome, pending.change
+    if outcome is None or outcome.error is not None:
+        name = change.entry.blob if isinstance(change, Put) else None
+    else:
+        name = None if outcome.former is None else outcome.former.blob
+    return [] if name is None else [name]
 
 
 def _check_key(key: str) -> None:
@@ -118,5 +122,5 @@ def _translate_disk_full() -> Iterator[None]:
         raise ErrInsufficientStorage("the disk has no room for the index of objects") from error
 
 
-def _is_full(error: sqlite3.Error) -> bool:
+def _is_full(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL

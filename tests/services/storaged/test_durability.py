@@ -170,10 +170,10 @@ async def test_a_file_and_its_name_are_durable_before_the_index_names_it(
     async def body() -> AsyncIterator[bytes]:
         yield bytes(100_000)
 
+    monkeypatch.setattr(ObjectIndex, "apply", apply)
     async with open_storaged(tmp_path / "lake") as storaged:
         monkeypatch.setattr(os, "fdatasync", sync)
         monkeypatch.setattr(blob_files, "sync_directory", directory)
-        monkeypatch.setattr(ObjectIndex, "apply", apply)
         await storaged.store.write("k", body())
         db = storaged.store.writes._index._db
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)

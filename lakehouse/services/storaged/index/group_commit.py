@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
@@ -27,16 +27,19 @@ class PendingChange:
 class GroupCommit:
     """Calls `apply` in a thread, one call at a time, with all changes that are waiting. It has no task of its own.
 
-    `on_applied` is called with changes and outcomes before any of the changes returns to its caller.
+    `on_applied` is called with the changes of a call before any of them returns to its caller. `clean_up` is awaited
+    by one of the callers, while the next call of `apply` may already run.
     """
 
     def __init__(
         self,
         apply: Callable[[Sequence[Change]], Sequence[Outcome]],
-        on_applied: Callable[[Sequence[Change], Sequence[Outcome]], None],
+        on_applied: Callable[[Sequence[PendingChange]], None],
+        clean_up: Callable[[Sequence[PendingChange]], Awaitable[None]],
     ) -> None:
         self._apply = apply
         self._on_applied = on_applied
+        self._clean_up = clean_up
         self._limiter = trio.CapacityLimiter(1)
         self._lock = trio.StrictFIFOLock()
         self._waiting: list[PendingChange] = []
@@ -47,21 +50,24 @@ class GroupCommit:
         Cancelled while `pending` is not taken, it has no effect. Cancelled later, the change is made.
         """
         self._waiting.append(pending)
+        batch: Sequence[PendingChange] = ()
         try:
             async with self._lock:
                 if not pending.taken:
                     await trio.lowlevel.checkpoint_if_cancelled()
-                    await self._commit()
+                    batch = await self._commit()
         finally:
             if not pending.taken:
                 self._waiting.remove(pending)
+        if batch:
+            await self._clean_up(batch)
         error = pending.error or (None if pending.outcome is None else pending.outcome.error)
         if error is not None:
             raise error
         assert pending.outcome is not None  # noqa: S101 - without an error there is one
         return pending.outcome
 
-    async def _commit(self) -> None:
+    async def _commit(self) -> Sequence[PendingChange]:
         """Make all changes that are waiting. The thread cannot be cancelled; a shield covers the way into it."""
         batch, self._waiting = self._waiting, []
         for pending in batch:
@@ -73,7 +79,8 @@ class GroupCommit:
         except Exception as error:  # noqa: BLE001 - raised to the caller of each change
             for pending in batch:
                 pending.error = error
-            return
-        for pending, outcome in zip(batch, outcomes, strict=True):
-            pending.outcome = outcome
-        self._on_applied(changes, outcomes)
+        else:
+            for pending, outcome in zip(batch, outcomes, strict=True):
+                pending.outcome = outcome
+            self._on_applied(batch)
+        return batch

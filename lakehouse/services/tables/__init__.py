@@ -23,6 +23,8 @@ In the child:
     child           the target of `process.bootstrap`: one handler for each request
     file_io         files that are durable when they are closed
     catalog         pyiceberg's catalog on the folder
+    kept_metadata   the catalog keeps parsed metadata
+    transaction     a transaction that copies the metadata less often
     iceberg_types   types and schemas of Iceberg
     reconcile       whether columns fit into a table, and what has to change for them
     prepare         the plan of a write
@@ -33,5 +35,6 @@ In the child:
     lifecycle       rename, drop, restore of dropped tables
 
 pyiceberg is pinned to one minor version, since names that it does not document are used: `parquet_file_to_data_file`,
-`CreateTableTransaction`, `Transaction._stage` and `_set_ref_snapshot`.
+`CreateTableTransaction`, `Transaction.table_metadata`, `_stage` and `_set_ref_snapshot`, `UpdateSchema._apply`,
+`SqlCatalog._convert_orm_to_iceberg`.
 """

@@ -38,14 +38,14 @@ LABEL = "lakehouse.schema-label"
 
 def open_catalog() -> SqlCatalog:
     """Open the catalog, which is made if it is missing."""
-    from pyiceberg.catalog.sql import SqlCatalog
+    from lakehouse.services.tables.kept_metadata import MetadataKeepingCatalog
 
     connection = sqlite3.connect(DATABASE)
     try:
         connection.execute("PRAGMA journal_mode = WAL")  # kept in the file; its commits are synced by default
     finally:
         connection.close()
-    return SqlCatalog(
+    return MetadataKeepingCatalog(
         CATALOG,
         **{
             "uri": f"sqlite:///{DATABASE}",

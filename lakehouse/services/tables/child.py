@@ -27,6 +27,7 @@ from lakehouse.services.tables.lifecycle import describe_dropped, drop_table, re
 from lakehouse.services.tables.messages import AnyRequest, TablesSettings
 from lakehouse.services.tables.prepare import prepare
 from lakehouse.services.tables.snapshots import change_columns, commit_transaction, set_tag
+from lakehouse.services.tables.transaction import begin
 
 MAX_FRAME = 256 * 1024 * 1024
 
@@ -101,7 +102,7 @@ class Handler:
 
     def _change_columns(self, request: messages.ChangeColumns) -> messages.Committed:
         table = load_table(self._catalog, request.name)
-        transaction = table.transaction()
+        transaction = begin(table)
         change_columns(table, request, transaction)
         expired = self._expiry.stage(transaction)
         table = commit_transaction(transaction)

@@ -31,6 +31,7 @@ from lakehouse.services.tables.messages import Committed, CommitWrite, StagedInf
 from lakehouse.services.tables.names import identifier
 from lakehouse.services.tables.prepare import apply_changes, find_changes
 from lakehouse.services.tables.reconcile import NamedType
+from lakehouse.services.tables.transaction import begin
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog
@@ -105,7 +106,7 @@ class Writer:
     def _change(self, request: CommitWrite, table: Table, paths: Sequence[str]) -> Committed:
         token = request.token
         _check_base(table, token)
-        transaction = table.transaction()
+        transaction = begin(table)
         _change_schema(transaction, token)
         if token.mode == "append":
             _append_files(transaction, request, paths, merge=True)

@@ -21,6 +21,7 @@ from lakehouse.services.tables.describe import ManifestCache
 from lakehouse.services.tables.file_io import local_path
 from lakehouse.services.tables.messages import Expired
 from lakehouse.services.tables.names import DROPPED
+from lakehouse.services.tables.transaction import begin
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog
@@ -99,7 +100,7 @@ class Expiry:
         """Expire the snapshots of a table that are older than a time; the newest one and tagged ones stay."""
         table = load_table(self._catalog, name)
         chosen = [snapshot for snapshot in _expirable(table.metadata) if snapshot.timestamp_ms < before_ms]
-        transaction = table.transaction()
+        transaction = begin(table)
         expired = self._stage(transaction, chosen, ())
         if expired.snapshots:
             table = transaction.commit_transaction()

@@ -29,6 +29,7 @@ from lakehouse.services.tables.file_io import make_directories, sync_directory
 from lakehouse.services.tables.messages import Dropped, Restore
 from lakehouse.services.tables.names import DROPPED, encode_dropped, identifier
 from lakehouse.services.tables.snapshots import restore_snapshot
+from lakehouse.services.tables.transaction import begin
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog
@@ -58,7 +59,7 @@ def _move_location(table: Table, location: str) -> Table:
     With position deletes, which name the data files that they apply to, the files keep their names.
     """
     files = _list_data_files(table)
-    transaction = table.transaction()
+    transaction = begin(table)
     transaction._stage((SetLocationUpdate(location=location),))
     linked: list[str] = []
     if files:

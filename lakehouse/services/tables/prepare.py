@@ -21,6 +21,7 @@ from lakehouse.services.tables.iceberg_types import (
 )
 from lakehouse.services.tables.messages import ColumnInfo, Prepare, WriteToken
 from lakehouse.services.tables.reconcile import Difference, NamedType, SchemaChanges, find_differences, plan_changes
+from lakehouse.services.tables.transaction import begin
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog
@@ -73,7 +74,7 @@ def evolve_schema(table: Table, uploaded: Sequence[NamedType], *, evolve: bool) 
     changes = find_changes(table.schema(), uploaded, evolve=evolve)
     if not changes:
         return table.schema()
-    update = table.transaction().update_schema()
+    update = begin(table).update_schema()
     apply_changes(update, changes)
     return update._apply()  # the schema that the commit will make, with its ids
 

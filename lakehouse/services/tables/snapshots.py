@@ -14,6 +14,7 @@ from lakehouse.services.tables.column_types import Decimal, UnknownType, format_
 from lakehouse.services.tables.describe import find_snapshot
 from lakehouse.services.tables.iceberg_types import from_iceberg, store_columns, to_iceberg
 from lakehouse.services.tables.messages import ChangeColumns
+from lakehouse.services.tables.transaction import begin
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -26,7 +27,7 @@ WIDER = "INTEGER to BIGINT, FLOAT to DOUBLE, and a DECIMAL to more digits of the
 def restore_snapshot(table: Table, snapshot: Snapshot) -> Table:
     """Make a snapshot the newest one, and its columns the table's."""
     metadata = table.metadata
-    transaction = table.transaction()
+    transaction = begin(table)
     schema_id = snapshot.schema_id
     if schema_id is not None and schema_id != metadata.current_schema_id:
         transaction._stage((SetCurrentSchemaUpdate.model_validate({"schema-id": schema_id}),))

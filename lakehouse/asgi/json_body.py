@@ -18,15 +18,19 @@ from lakehouse.core.errors import ErrBadRequest, ErrUnsupportedMediaType
 T = TypeVar("T")
 
 _JSON_TYPE = re.compile(
-    rb"[ \t]*(application/json|[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.-]*\+json)[ \t]*(;.*)?", re.IGNORECASE
+    rb"[ \t]*(application/json|[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.-]*\+json|application/x-www-form-urlencoded)"
+    rb"[ \t]*(;.*)?",
+    re.IGNORECASE,
 )
+"""The types that are decoded as JSON. The last one is what `curl -d` sends unless told otherwise."""
 
 
 async def receive_json(scope: Scope, receive: Receive, shape: type[T], limits: BodyLimits) -> T:
     """Receive a JSON body as `shape`.
 
-    Raises `ErrUnsupportedMediaType` for a Content-Type that is not JSON (none at all is taken for JSON), and what
-    `receive_body` and `decode_json` raise.
+    Raises `ErrUnsupportedMediaType` for a Content-Type that is not JSON, and the errors of `receive_body` and
+    `decode_json`.
+    A body without a type, or with that of `curl -d`, is decoded as JSON.
     """
     types = [value for name, value in scope["headers"] if name == b"content-type"]
     if types and not _JSON_TYPE.fullmatch(types[0]):

@@ -49,7 +49,14 @@ def receiving(*parts: bytes, pause: float = 0.0, end: Message | None = None) -> 
 
 @pytest.mark.parametrize(
     "content_type",
-    [None, b"application/json", b"application/json; charset=utf-8", b"Application/JSON", b"application/x.row+json"],
+    [
+        None,
+        b"application/json",
+        b"application/json; charset=utf-8",
+        b"Application/JSON",
+        b"application/x.row+json",
+        b"application/x-www-form-urlencoded",
+    ],
 )
 async def test_a_body_is_a_struct(content_type: bytes | None) -> None:
     headers = [] if content_type is None else [(b"content-type", content_type)]

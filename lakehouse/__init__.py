@@ -113,6 +113,18 @@ if TYPE_CHECKING:
     from lakehouse.runtime.service import serve as serve
     from lakehouse.server.listening import AddressError as AddressError
     from lakehouse.server.server import Service as Service
+    from lakehouse.services.host.library import ExportFormat as ExportFormat
+    from lakehouse.services.host.library import IngestFormat as IngestFormat
+    from lakehouse.services.host.library import IngestMode as IngestMode
+    from lakehouse.services.host.library import IngestResult as IngestResult
+    from lakehouse.services.host.library import Lake as Lake
+    from lakehouse.services.host.library import Parameters as Parameters
+    from lakehouse.services.host.library import Scanned as Scanned
+    from lakehouse.services.host.library import SqlResult as SqlResult
+    from lakehouse.services.host.library import TableColumn as TableColumn
+    from lakehouse.services.host.library import UploadSource as UploadSource
+    from lakehouse.services.host.library import UploadWarning as UploadWarning
+    from lakehouse.services.host.library import open_lake as open_lake
     from lakehouse.services.lake.errors import LakeError as LakeError
 
 _EXPORTS = {
@@ -149,6 +161,10 @@ _EXPORTS = {
     "lakehouse.runtime.service": "serve",
     "lakehouse.server.listening": "AddressError",
     "lakehouse.server.server": "Service",
+    "lakehouse.services.host.library": (
+        "ExportFormat IngestFormat IngestMode IngestResult Lake Parameters Scanned SqlResult TableColumn "
+        "UploadSource UploadWarning open_lake"
+    ),
     "lakehouse.services.lake.errors": "LakeError",
 }
 """The public names by module: the same as the imports above, which only type checkers see."""

@@ -23,6 +23,10 @@ EXPECTED = {
     "Ask a model 1": r"local \d+ \w+\n.* \(\d+ tokens\)\n",
     "Ask a model 2": r"cancelled\n",
     "Ask a model 3": r"upstream_error ollama 1\n",
+    "A lake in a program 1": (
+        r"3 \['DATE', 'VARCHAR', 'DOUBLE'\]\n\(\('north', 20\.25\), \('south', 5\.5\)\)\n"
+        r"2026-11-27 10\.5\n2026-11-28 [\d.]+\n2026-11-28 [\d.]+\n.*\{'position': 0\}\n"
+    ),
     "The service inside a trio program 1": r"listening on http://127\.0\.0\.1:\d+\n",
     "From anyio 1": r"listening on http://127\.0\.0\.1:\d+\n",
     "In another Quart-Trio application 1": r"200\n",

@@ -14,7 +14,10 @@ import pytest
 
 import lakehouse
 
-ALIASES = {"AnyToolCall", "ErrorClass", "FinishReason", "JsonObject", "Part", "Piece", "Role"}
+ALIASES = {
+    "AnyToolCall", "ErrorClass", "ExportFormat", "FinishReason", "IngestFormat", "IngestMode", "JsonObject", "Parameters",
+    "Part", "Piece", "Role", "UploadSource",
+}  # fmt: skip
 """Names of unions, literals and other types that have no docstring of their own."""
 
 INTERNAL = {

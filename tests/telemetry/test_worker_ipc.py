@@ -38,15 +38,11 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path, m
     for directory in (abandoned, in_use, foreign):
         directory.mkdir()
         (directory / "0.counts").touch()
-    with (
-        socket.socket(socket.AF_UNIX) as dead,
-        socket.socket(socket.AF_UNIX) as live,
-        make_private_directory() as first,
-    ):
+    with socket.socket(socket.AF_UNIX) as dead, socket.socket(socket.AF_UNIX) as live:
         dead.bind(str(abandoned / "services"))
         live.bind(str(in_use / "services"))
         live.listen()
-        with make_private_directory() as second:
+        with make_private_directory() as first, make_private_directory() as second:
             assert sorted(tmp_path.iterdir()) == sorted([in_use, foreign, first, second])
 
 

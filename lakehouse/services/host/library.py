@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -160,8 +160,8 @@ class Lake:
         The number of rows has no limit. The engine waits for the caller, and stops with the block.
         """
         document = _sql_document(sql, params, timeout=timeout, snapshot=snapshot)
-        async with self._post_sql(document, _MEDIA_TYPES["ndjson"]) as answer:
-            yield _decode_lines(answer)
+        async with self._post_sql(document, _MEDIA_TYPES["ndjson"]) as answer, aclosing(_decode_lines(answer)) as rows:
+            yield rows
 
     @asynccontextmanager
     async def export_sql(
@@ -205,7 +205,7 @@ def _sql_document(sql: str, params: Parameters, **limits: object) -> bytes:
     return msgspec.json.encode({"sql": sql, **({"params": params} if params else {}), **given})
 
 
-async def _make_form(source: UploadSource, file_name: str, boundary: str) -> AsyncIterator[bytes]:
+async def _make_form(source: UploadSource, file_name: str, boundary: str) -> AsyncGenerator[bytes]:
     """The upload as a form of one part, which carries the name of the file."""
     escaped = file_name.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "").replace("\n", "")
     disposition = f'form-data; name="file"; filename="{escaped}"'
@@ -213,18 +213,28 @@ async def _make_form(source: UploadSource, file_name: str, boundary: str) -> Asy
     if isinstance(source, bytes):
         yield source
     else:
-        async for piece in _read_file(source) if isinstance(source, Path) else source:
-            yield piece
+        async with _open_source(source) as pieces:
+            async for piece in pieces:
+                yield piece
     yield f"\r\n--{boundary}--\r\n".encode()
 
 
-async def _read_file(path: Path) -> AsyncIterator[bytes]:
+@asynccontextmanager
+async def _open_source(source: Path | AsyncIterable[bytes]) -> AsyncIterator[AsyncIterable[bytes]]:
+    if not isinstance(source, Path):
+        yield source
+        return
+    async with aclosing(_read_file(source)) as pieces:
+        yield pieces
+
+
+async def _read_file(path: Path) -> AsyncGenerator[bytes]:
     async with await trio.open_file(path, "rb") as file:
         while piece := await file.read(_PIECE):
             yield piece
 
 
-async def _decode_lines(pieces: AsyncIterable[bytes]) -> AsyncIterator[dict[str, Any]]:
+async def _decode_lines(pieces: AsyncIterable[bytes]) -> AsyncGenerator[dict[str, Any]]:
     rest = b""
     async for piece in pieces:
         *lines, rest = (rest + piece).split(b"\n")

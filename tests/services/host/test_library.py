@@ -1,0 +1,108 @@
+"""A lake without a server, in a trio program: uploads, SQL, exceptions, cancellation, and the folder's lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+
+import lakehouse
+from lakehouse.services.host import library
+from lakehouse.services.lake.directory import open_lake_directory
+
+CSV = b"id,shop,revenue\n1,a,1.5\n2,b,2.5\n3,a,4\n"
+
+
+def children() -> set[int]:
+    """The child processes of this one."""
+    task = Path(f"/proc/{os.getpid()}/task")
+    return {int(pid) for thread in task.iterdir() for pid in (thread / "children").read_text().split()}
+
+
+async def test_a_file_becomes_a_table_and_sql_reads_it(tmp_path: Path) -> None:
+    before = children()
+    file = tmp_path / "sales.csv"
+    file.write_bytes(CSV)
+    async with lakehouse.open_lake(tmp_path / "lake") as lake:
+        assert lake.folder == tmp_path / "lake"
+        assert children() == before  # nothing has been asked yet
+        made = await lake.ingest("sales", file)
+        assert (made.row_count, made.existing, [column.type for column in made.columns]) == (
+            3, False, ["BIGINT", "VARCHAR", "DOUBLE"],
+        )  # fmt: skip
+        more = await lake.ingest("sales", _pieces(b"id,shop,revenue\n", b"4,c,1.5\n"), mode="append", format="csv")
+        assert (more.row_count, more.rows_added, more.existing) == (4, 1, True)
+
+        result = await lake.sql("SELECT shop, sum(revenue) FROM sales WHERE id < ? GROUP BY 1 ORDER BY 1", [4])
+        assert result.rows == (("a", 5.5), ("b", 2.5))
+        assert result.columns[0].name == "shop"
+        cut = await lake.sql("FROM sales ORDER BY id", max_rows=1)
+        assert (cut.rows, cut.truncated) == (((1, "a", 1.5),), True)
+
+        async with lake.stream_sql("SELECT id, shop FROM sales ORDER BY id") as rows:
+            assert [row async for row in rows][-1] == {"id": 4, "shop": "c"}
+        async with lake.export_sql("SELECT id FROM sales ORDER BY id", format="csv") as pieces:
+            assert b"".join([piece async for piece in pieces]).split() == [b"id", b"1", b"2", b"3", b"4"]
+
+        with pytest.raises(lakehouse.ErrBadRequest) as caught:
+            await lake.sql("SELEC 1")
+        assert caught.value.details is not None
+        assert caught.value.details["position"] == 0
+        with pytest.raises(lakehouse.ErrForbidden):
+            await lake.sql("DROP TABLE sales")
+        with pytest.raises(lakehouse.ErrUnprocessable):
+            await lake.ingest("broken", b"a,b\n1,\xff\n", format="csv")
+        with pytest.raises(FileNotFoundError):
+            await lake.ingest("missing", tmp_path / "missing.csv")
+        with pytest.raises(lakehouse.ErrConflict):
+            await lake.ingest("sales", b"other\n1\n", format="csv", mode="append")
+    assert children() == before
+
+
+async def test_a_cancelled_query_leaves_a_lake_that_answers(tmp_path: Path) -> None:
+    async with lakehouse.open_lake(tmp_path / "lake") as lake:
+        await lake.sql("SELECT 1")
+        with trio.move_on_after(0.2) as scope:
+            await lake.sql("SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b")
+        assert scope.cancelled_caught
+        with trio.fail_after(10):
+            assert (await lake.sql("SELECT 2")).rows == ((2,),)
+        with pytest.raises(lakehouse.ErrTimeout):
+            await lake.sql("SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b", timeout=0.2)
+
+
+async def test_a_stream_that_is_left_early_ends_its_query(tmp_path: Path) -> None:
+    async with lakehouse.open_lake(tmp_path / "lake") as lake:
+        async with lake.stream_sql("SELECT range AS n FROM range(100000000)") as rows:
+            async for row in rows:
+                assert row == {"n": 0}
+                break
+        with trio.fail_after(10):
+            assert (await lake.sql("SELECT 1")).row_count == 1
+
+
+async def test_a_lake_in_use_is_refused_and_a_configuration_names_the_folder(tmp_path: Path) -> None:
+    config = lakehouse.parse_config({"lake": {"path": str(tmp_path / "lake")}}).config
+    with open_lake_directory(tmp_path / "lake"):
+        with pytest.raises(lakehouse.LakeError, match=rf"in use by process {os.getpid()}"):
+            async with lakehouse.open_lake(config):
+                raise AssertionError("it opened")
+    async with lakehouse.open_lake(config) as lake:
+        assert lake.folder == tmp_path / "lake"
+
+
+async def test_without_the_extra_the_error_has_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "missing_modules", lambda *_: ["duckdb"])
+    with pytest.raises(lakehouse.LakeError, match=r"pip install '\.\[lake\]'"):
+        async with lakehouse.open_lake(tmp_path / "lake"):
+            raise AssertionError("it opened")
+    assert not (tmp_path / "lake").exists()
+
+
+async def _pieces(*data: bytes) -> AsyncIterator[bytes]:
+    for piece in data:
+        await trio.lowlevel.checkpoint()
+        yield piece

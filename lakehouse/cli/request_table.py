@@ -15,7 +15,15 @@ from lakehouse.telemetry.access_log import escape_control_chars
 HEAD_LINES = 6
 """Lines of the screen that are not rows: the head, the frame of the table, and the number of hidden lines."""
 
-_PHASES = {"streaming": "green", "waiting": "cyan", "backoff": "yellow", "queued": "yellow", "received": "dim"}
+_PHASES = {
+    "streaming": "green",
+    "scanning": "green",
+    "writing": "green",
+    "waiting": "cyan",
+    "backoff": "yellow",
+    "queued": "yellow",
+    "received": "dim",
+}
 
 
 class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from lakehouse.config import IngestdTable
 from lakehouse.services.ingestd import app as app_module
 from lakehouse.services.ingestd.idempotency import LIFETIME, IdempotencyKeys
 from tests.services.ingest.format_kit import parquet
+from tools.kit.child_processes import children, processor_seconds, wait_until
 from tools.kit.ingest_server import IngestServer, open_ingest_server
 from tools.kit.raw_http import post
 from tools.kit.shared_lake import SharedLake, open_shared_lake
@@ -276,6 +278,12 @@ def test_content_encoding(lake: SharedLake) -> None:
     assert (lake.send("t", bomb)).status_code == 413
 
 
+@pytest.fixture
+async def own_large(tmp_path: Path) -> AsyncIterator[IngestServer]:
+    async with open_ingest_server(tmp_path / "lake") as server:
+        yield server
+
+
 # Idempotency.
 
 
@@ -385,6 +393,30 @@ async def test_a_client_that_leaves_leaves_nothing(own: IngestServer, monkeypatc
         with trio.fail_after(5):
             await stopped.wait()
     assert (await own.send("t", CSV)).status_code == 201
+
+
+async def test_the_engine_is_idle_after_the_client_has_left(own_large: IngestServer) -> None:
+    """While the child parses JSON in Python, and while pyarrow or DuckDB works, a cancelled call stops or is killed."""
+    before = children()
+    body = b'{"a":1,"b":"some text","c":[1,2,3]}\n' * 1_000_000
+    async with await own_large.server.connect() as client:
+        await client.send(post("/ingest?name=t", body, "Content-Type: application/x-ndjson"))
+        with trio.fail_after(20):
+            while not any(each.phase == "scanning" for each in own_large.server.active_requests):
+                await trio.sleep(0.01)
+        await trio.sleep(0.2)
+    engines = children() - before
+    await wait_until(lambda: not len(own_large.server.active_requests) and not own_large.staged())
+    await wait_until(lambda: all(_is_idle(pid) for pid in engines), seconds=3)
+    assert await own_large.tables.find("t") is None
+    assert (await own_large.send("t", CSV)).status_code == 201
+
+
+def _is_idle(pid: int) -> bool:
+    """Whether a process is gone, or uses no processor for a tenth of a second."""
+    first = processor_seconds(pid)
+    time.sleep(0.1)
+    return processor_seconds(pid) - first < 0.03
 
 
 async def _leave(own: IngestServer, phase: str, request: bytes) -> None:

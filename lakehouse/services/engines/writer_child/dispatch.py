@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable
 
 import duckdb
@@ -17,6 +18,8 @@ from lakehouse.services.engines.writer_child.uploads import convert, inspect_upl
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAX_MESSAGE = 500
+STAGED = re.compile(r'"?\bstaging/[^\s"]+"?')
+"""The path of a staged file, which means nothing to the client."""
 Reply = messages.InspectReply | messages.WriteReply | messages.DescribeReply
 
 
@@ -57,7 +60,7 @@ def _describe(error: duckdb.Error) -> CallError:
         message = str(msgspec.json.decode(document)["exception_message"])
     except (msgspec.DecodeError, KeyError, TypeError):
         message = text
-    message = hide_directory(message)
+    message = STAGED.sub("the upload", hide_directory(message))
     if "No space left on device" in message or "max_temp_directory_size" in message:
         return CallError(DISK_FULL, "the disk, or the space for temporary files, is full: nothing is stored")
     broken = isinstance(error, duckdb.InternalException | duckdb.FatalException)

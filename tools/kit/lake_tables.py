@@ -82,6 +82,8 @@ class ScratchLake:
             f"{column.id}: {{name: '{column.name}', type: '{column.type}', default_value: NULL}}"
             for column in plan.fields
         )
+        if not plan.files:
+            return []
         files = [str(self.path / file.path) for file in plan.files]
         source = f"read_parquet({files}, schema = MAP {{{fields}}})"
         return self.connection.execute(f"WITH t AS (SELECT * FROM {source}) {query}").fetchall()

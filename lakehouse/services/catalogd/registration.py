@@ -45,21 +45,22 @@ class Registrar:
         _check_fingerprint(await self._tables.find(request.name), request)
         async with self._directory.stage() as folder:
             inspections = [
-                await self._inspect(claimed, folder / f"{number}.parquet")
-                for number, claimed in enumerate(request.objects)
+                await self._inspect(claimed, folder / str(number)) for number, claimed in enumerate(request.objects)
             ]
             _check_together(request, inspections)
             async with self._tables.lock(request.name):
                 _check_fingerprint(await self._tables.find(request.name), request)
                 return await self._write(request, inspections)
 
-    async def _inspect(self, claimed: ClaimedObject, path: Path) -> Inspection:
-        """Copy an object into the staging folder and read it."""
+    async def _inspect(self, claimed: ClaimedObject, folder: Path) -> Inspection:
+        """Copy an object into a new folder, in which the engine may write further files, and read it."""
         info = await self._store.find(claimed.key)
         if info is None:
             raise _missing(claimed.key)
         if claimed.size is not None and claimed.size != info.size:
             raise _untrue(claimed.key, "size", info.size, claimed.size)
+        await trio.Path(folder).mkdir()
+        path = folder / "object.parquet"
         async with self._store.read(claimed.key) as reader, await trio.open_file(path, "wb") as file:
             async for piece in reader:
                 await file.write(piece)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from lakehouse.core.errors import ErrBadRequest, ErrNotFound
@@ -34,9 +35,10 @@ async def delete_rows(tables: Tables, engine: WriteEngine, name: str, where: str
         manifest, plan, table = await _prepare(tables, name)
         rewritten = await engine.rewrite(table, plan, table.files, where=where)
         before = len(table.files)
-        if not rewritten.replaced:
-            return Upkeep(manifest=manifest, files_before=before)
-        commit = await tables.commit(plan, rewritten.files, remove=rewritten.replaced)
+        with discard_unused(rewritten.files):
+            if not rewritten.replaced:
+                return Upkeep(manifest=manifest, files_before=before)
+            commit = await tables.commit(plan, rewritten.files, remove=rewritten.replaced)
         return Upkeep(
             manifest=commit.manifest,
             rows_deleted=rewritten.rows_left_out,
@@ -55,12 +57,25 @@ async def optimize_table(tables: Tables, engine: WriteEngine, name: str) -> Upke
             return Upkeep(manifest=manifest, files_before=before)
         files: list[StagedFile] = []
         replaced: list[str] = []
-        for batch in batches:
-            rewritten = await engine.rewrite(table, plan, batch)
-            files += rewritten.files
-            replaced += rewritten.replaced
-        commit = await tables.commit(plan, files, remove=replaced)
+        with discard_unused(files):
+            for batch in batches:
+                rewritten = await engine.rewrite(table, plan, batch)
+                files += rewritten.files
+                replaced += rewritten.replaced
+            commit = await tables.commit(plan, files, remove=replaced)
         return Upkeep(manifest=commit.manifest, files_before=before, warnings=commit.warnings)
+
+
+@contextmanager
+def discard_unused(files: Sequence[StagedFile]) -> Iterator[None]:
+    """Delete the staged files that are left at the end of the block: a commit has moved them, anything else has not."""
+    try:
+        yield
+    finally:
+        for file in files:
+            with suppress(OSError):
+                file.path.unlink(missing_ok=True)
+                file.path.parent.rmdir()
 
 
 async def _prepare(tables: Tables, name: str) -> tuple[Manifest, WritePlan, TablePlan]:

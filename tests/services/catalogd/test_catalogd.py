@@ -1,4 +1,4 @@
-"""catalogd over HTTP, with real tables, a real object store and a write engine in this process."""
+"""catalogd over HTTP, with the tables, the object store and the write engine that it has in the service."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lakehouse.config import LakeTable, StoragedTable
 from lakehouse.services.catalogd.app import make_catalogd_app
 from lakehouse.services.catalogd.upkeep import SMALL_SIZE, TARGET_SIZE, choose_batches
 from lakehouse.services.contracts.tables import DataFile
-from lakehouse.services.lake.directory import LakeDirectory, open_lake_directory
+from lakehouse.services.engines.writer import open_write_engine
+from lakehouse.services.lake.directory import open_lake_directory
 from lakehouse.services.storaged.store import LakeObjectStore, open_object_store
 from lakehouse.services.tables.client import open_tables
 from lakehouse.services.tables.names import dataset_id
-from tests.services.catalogd.engine_double import DuckdbWriteEngine
 from tools.kit.lake_tables import ScratchLake
 from tools.kit.raw_http import serve_app
 
@@ -74,14 +74,11 @@ async def open_service(path: Path) -> AsyncIterator[Service]:
         async with (
             open_object_store(directory, StoragedTable()) as store,
             open_tables(directory, settings) as tables,
-            serve_app(catalogd_of(directory, tables, store, connection), lifetime=True) as server,
+            open_write_engine(directory, settings) as engine,
+            serve_app(make_catalogd_app(tables, store, engine, directory, settings), lifetime=True) as server,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False, timeout=30) as http,
         ):
             yield Service(http, ScratchLake(path, tables, connection), store)
-
-
-def catalogd_of(directory: LakeDirectory, tables: Any, store: Any, connection: duckdb.DuckDBPyConnection) -> Any:
-    return make_catalogd_app(tables, store, DuckdbWriteEngine(directory.path, connection), directory, LakeTable())
 
 
 async def test_objects_of_the_storage_become_a_table_and_are_taken_over(tmp_path: Path) -> None:
@@ -125,7 +122,7 @@ async def test_what_is_claimed_about_an_object_has_to_be_true(tmp_path: Path) ->
             ([{**claim, "rows": 4}], {}, 422, "it is 3, not 4"),
             ([claim], {"row_count": 4}, 422, "the objects have 3 rows, not 4"),
             ([claim, other], {}, 422, "'y.parquet' has other columns than the first one"),
-            ([{"key": "z.parquet"}], {}, 422, "the object 'z.parquet': this is no Parquet file"),
+            ([{"key": "z.parquet"}], {}, 422, "the object 'z.parquet': the Parquet file has no footer"),
             ([claim, claim], {}, 400, "has the key 'x.parquet' twice"),
             ([], {}, 400, "`objects` is required and must not be empty"),
             ([claim], {"fingerprint": ""}, 400, "`schema_fingerprint` is required"),
@@ -157,7 +154,8 @@ async def test_malformed_requests_are_refused_with_the_field_at_fault(tmp_path: 
             ("restore", {}, "`snapshot_id` is required"),
             ("restore", {"snapshot_id": "newest"}, "decimal digits"),
             ("delete", {"where": " "}, "`where` is required"),
-            ("delete", {"where": "nonsense ("}, "`where`"),
+            ("delete", {"where": "nonsense ("}, "where: syntax error"),
+            ("delete", {"where": "nope = 1"}, "nope"),
             ("rename", {"to": "a//b"}, "a segment between slashes"),
             ("columns", {}, "exactly one of"),
             ("columns", {"add": [], "drop": ["id"], "rename": {"id": "x"}}, "exactly one of"),
@@ -166,6 +164,7 @@ async def test_malformed_requests_are_refused_with_the_field_at_fault(tmp_path: 
             ("tags", {"tag": "", "snapshot_id": 1}, "`tag` is required"),
         ]:
             assert says in (await service.post(f"/catalog/tables/t/{path}", body, 400))["message"]
+        await service.post("/catalog/tables/t/delete", {"where": "id IN (SELECT 1)"}, 403)
         for older in ("soon", "2024-13-01T00:00:00Z", "2024-01-01T00:00:00", -1):
             assert "older_than" in (await service.post("/catalog/expire", {"older_than": older}, 400))["message"]
         for method, path, status in [
@@ -186,12 +185,14 @@ async def test_the_life_of_a_table(tmp_path: Path) -> None:
             await lake.write("t/x", ROWS.format(4))
         start = await service.get("/catalog/tables/t/x")
         deleted = await service.post("/catalog/tables/t/x/delete", {"where": "id >= 3"})
-        assert (deleted["rows_deleted"], deleted["row_count"], len(deleted["objects"])) == (3, 9, 3)
+        assert (deleted["rows_deleted"], deleted["row_count"], len(deleted["objects"])) == (3, 9, 1)
         none = await service.post("/catalog/tables/t/x/delete", {"where": "text IS NULL"})
         assert (none["rows_deleted"], none["snapshot_id"]) == (0, deleted["snapshot_id"])
 
+        for _ in range(2):
+            await lake.write("t/x", ROWS.format(1))
         done = await service.post("/catalog/tables/t/x/optimize", {})
-        assert (done["files_before"], done["files_after"], done["row_count"]) == (3, 1, 9)
+        assert (done["files_before"], done["files_after"], done["row_count"]) == (3, 1, 11)
         again = expect(await service.http.post("/catalog/tables/t/x/optimize"), 200)
         assert (again["files_before"], again["snapshot_id"]) == (1, done["snapshot_id"])
 
@@ -206,7 +207,7 @@ async def test_the_life_of_a_table(tmp_path: Path) -> None:
         assert "no column 'n'" in (await service.post(columns, {"drop": ["n"]}, 422))["message"]
 
         listed = await service.get("/catalog/tables/t/x/snapshots")
-        assert (listed["name"], listed["count"], listed["snapshots"][0]["row_count"]) == ("t/x", 9, 9)
+        assert (listed["name"], listed["count"], listed["snapshots"][0]["row_count"]) == ("t/x", 11, 11)
         assert (await service.post("/catalog/tables/t/x/restore", {"snapshot_id": int(start["snapshot_id"])}))[
             "row_count"
         ] == 12
@@ -235,6 +236,10 @@ async def test_the_life_of_a_table(tmp_path: Path) -> None:
         kept = (await service.get("/catalog/tables/u%2Frestore/snapshots"))["snapshots"]
         assert {each["snapshot_id"] for each in kept} >= {back["snapshot_id"], deleted["snapshot_id"]}
         assert len(await lake.rows("u/restore", snapshot_id=deleted["snapshot_id"])) == 9
+        emptied = await service.post("/catalog/tables/u%2Frestore/delete", {"where": "true"})
+        assert (emptied["rows_deleted"], emptied["row_count"], emptied["objects"]) == (12, 0, [])
+        assert await lake.rows("u/restore") == []
+        assert list((lake.path / "staging").iterdir()) == []
 
 
 def file_of(size: int, **more: Any) -> DataFile:

@@ -1,0 +1,73 @@
+"""The OpenAPI document is true of what the lake answers: its operations in the order in which a client would use them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import pytest
+
+from lakehouse.config import Config, parse_config
+from lakehouse.services.host.activation import open_services_process
+from tools.kit.doc_pages.openapi.document import document
+from tools.kit.doc_pages.openapi.lake import OPERATIONS
+from tools.kit.doc_pages.openapi.operations import Operation
+
+pytest.importorskip("duckdb", reason="the extra `lake` is not installed")
+
+DOCUMENT = document()
+BY_ID = {operation.id: operation for operation in OPERATIONS}
+
+CALLS: list[tuple[str, str, dict[str, Any], int]] = [
+    ("ingest", "/v1/ingest?name=a/b", {"content": b"id,zip\n1,00123\n", "headers": {"content-type": "text/csv"}}, 201),
+    ("ingest", "/v1/ingest?name=a/b&mode=append", {"files": {"file": ("b.ndjson", b'{"id": 2, "zip": "x"}')}}, 200),
+    ("ingest", "/v1/ingest?name=a/b", {"content": b"id\nx\n", "headers": {"content-type": "text/csv"}}, 409),
+    ("ingest", "/v1/ingest?name=c", {"content": b"PK\x03\x04", "headers": {"content-type": "text/csv"}}, 415),
+    ("ingest", "/v1/ingest?name=c", {"content": b'id\n"x', "headers": {"content-type": "text/csv"}}, 422),
+    ("tables", "/v1/catalog/list", {}, 200),
+    ("table", "/v1/catalog/manifest/a/b", {}, 200),
+    ("table", "/v1/catalog/manifest/none", {}, 404),
+    ("snapshots", "/v1/catalog/tables/a/b/snapshots", {}, 200),
+    ("sql", "/v1/sql", {"json": {"sql": 'SELECT *, NULL, [1, 2.5], 2::HUGEINT << 60 FROM "a/b" ORDER BY id'}}, 200),
+    ("sql", "/v1/sql", {"json": {"sql": "SELECT ?", "params": ["x"], "max_rows": 1, "timeout": "5s"}}, 200),
+    ("sql", "/v1/sql", {"json": {"sql": "SELECT colour FROM a.b"}}, 400),
+    ("sql", "/v1/sql", {"json": {"sql": "DROP TABLE a.b"}}, 403),
+    ("put_object", "/v1/storage/put/notes/a.txt", {"content": b"hello"}, 201),
+    ("put_object", "/v1/storage/put/notes/a.txt", {"content": b"hello!"}, 200),
+    ("put_object", "/v1/storage/put/notes/a.txt", {"content": b"x", "headers": {"if-none-match": "*"}}, 412),
+    ("objects", "/v1/storage/list?prefix=notes/", {}, 200),
+    ("get_object", "/v1/storage/get/notes/a.txt", {"headers": {"range": "bytes=0-1"}}, 206),
+    ("get_object", "/v1/storage/get/notes/a.txt", {"headers": {"range": "bytes=90-"}}, 416),
+    ("delete_object", "/v1/storage/delete/notes/a.txt", {}, 204),
+    ("get_object", "/v1/storage/get/notes/a.txt", {}, 404),
+]
+
+
+def validate(operation: Operation, answer: httpx.Response) -> None:
+    """Raise unless the document has this status, and its body fits the schema."""
+    described = DOCUMENT["paths"][operation.path][operation.method]["responses"][str(answer.status_code)]
+    if "$ref" in described:
+        described = DOCUMENT["components"]["responses"][described["$ref"].rpartition("/")[2]]
+    if answer.headers.get("content-type") != "application/json":
+        assert answer.status_code in (204, 206)
+        return
+    schema = described["content"]["application/json"]["schema"]
+    jsonschema_rs.validate({**schema, "components": DOCUMENT["components"]}, answer.json())
+
+
+def config_of(folder: Path) -> Config:
+    return parse_config({"lake": {"path": str(folder)}, "observe": {"log": "off"}}).config
+
+
+async def test_each_operation_of_the_lake_answers_as_it_says(tmp_path: Path) -> None:
+    assert {name for name, *_ in CALLS} == BY_ID.keys()
+    async with open_services_process(config_of(tmp_path / "lake")) as process:
+        transport = httpx.AsyncHTTPTransport(uds=process.socket_path)
+        async with httpx.AsyncClient(transport=transport, base_url="http://lake", timeout=60) as client:
+            for name, target, request, status in CALLS:
+                operation = BY_ID[name]
+                answer = await client.request(operation.method, target, **request)
+                assert answer.status_code == status, (target, answer.text)
+                validate(operation, answer)

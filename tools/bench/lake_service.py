@@ -94,8 +94,8 @@ def reset_peaks(running: Running) -> dict[int, int]:
 
 
 def grown(running: Running, before: dict[int, int]) -> int:
-    """By how many bytes the memory of any process has grown at most since `reset_peaks`."""
-    return max(_status(pid, "VmHWM") - before.get(pid, 0) for pid in running.pids())
+    """By how many bytes the memory of any of these processes has grown at most since `reset_peaks`."""
+    return max(_status(pid, "VmHWM") - before[pid] for pid in running.pids() if pid in before)
 
 
 def _status(pid: int, field: str) -> int:

@@ -77,9 +77,14 @@ class Running:
         raise RuntimeError(f"{self.name} did not answer on port {port} within {timeout} s")
 
     def pids(self) -> list[int]:
-        """All processes of its session."""
-        pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-        return [pid for pid in pids if _session(pid) == self.process.pid]
+        """It and all processes that descend from it; a child may have a session of its own."""
+        found = {self.process.pid}
+        parents = {
+            int(entry.name): _parent(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()
+        }
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return sorted(found & parents.keys())
 
     def cpu_seconds(self) -> float:
         """User and system time used so far, of all its processes."""
@@ -113,9 +118,9 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _session(pid: int) -> int:
+def _parent(pid: int) -> int:
     fields = _stat(pid)
-    return int(fields[3]) if fields else -1
+    return int(fields[1]) if fields else -1
 
 
 def answers(port: int) -> bool:

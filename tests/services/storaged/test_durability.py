@@ -202,6 +202,26 @@ async def test_an_index_of_a_later_version_is_left_alone(tmp_path: Path) -> None
             pass
 
 
+def test_a_large_file_is_on_its_way_to_the_disk_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    real = blob_files.start_writeback
+
+    def start(descriptor: int, start: int, size: int) -> None:
+        asked.append((start, size))
+        real(descriptor, start, size)
+
+    monkeypatch.setattr(blob_files, "start_writeback", start)
+    writer = blob_files.BlobFiles(tmp_path).create()
+    piece = bytes(3 * 1024 * 1024)
+    for _ in range(7):
+        writer.write([piece])
+    writer.finish()
+    assert asked == [(0, 3 * len(piece)), (3 * len(piece), 3 * len(piece))]
+    assert blob_files.BlobFiles(tmp_path).path(writer.name).stat().st_size == 7 * len(piece)
+
+
 def test_a_file_is_written_whole_when_the_kernel_takes_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "writev", lambda descriptor, pieces: os.write(descriptor, b"".join(pieces)[:5]))
     writer: BlobWriter = blob_files.BlobFiles(tmp_path).create()

@@ -6,12 +6,19 @@ by the end of the process, or of an object that was replaced just before it.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
+WRITEBACK = 8 * 1024 * 1024
+"""Bytes after which the kernel is asked to write them to the disk, while more are received: `finish` then has nothing
+left to wait for but the last of them."""
+
+_SYNC_FILE_RANGE_WRITE = 2
 _BLOB_NAME = re.compile(r"[0-9a-f]{32}")
 _IOV_MAX = 512
 """Pieces of one `writev`; the kernel's limit is 1,024."""
@@ -24,14 +31,21 @@ class BlobWriter:
         self.name = path.name
         self._path = path
         self._descriptor = descriptor
+        self._size = 0
+        self._on_its_way = 0  # bytes that the kernel has been asked to write to the disk
 
     def write(self, pieces: Sequence[bytes]) -> None:
         """Append the pieces. Raises OSError."""
         for first in range(0, len(pieces), _IOV_MAX):
             some = pieces[first : first + _IOV_MAX]
+            size = sum(map(len, some))
             written = os.writev(self._descriptor, some)
-            if written < sum(map(len, some)):
+            if written < size:
                 self._write_rest(memoryview(b"".join(some))[written:])
+            self._size += size
+        if self._size - self._on_its_way >= WRITEBACK:
+            start_writeback(self._descriptor, self._on_its_way, self._size - self._on_its_way)
+            self._on_its_way = self._size
 
     def _write_rest(self, data: memoryview) -> None:
         while data:
@@ -101,6 +115,23 @@ class BlobFiles:
                 (folder / name).unlink(missing_ok=True)
             removed += len(leftovers)
         return removed
+
+
+def start_writeback(descriptor: int, start: int, size: int) -> None:
+    """Have the kernel begin to write a part of a file to the disk. A hint: without glibc it does nothing."""
+    function = _find_sync_file_range()
+    if function is not None:
+        function(descriptor, start, size, _SYNC_FILE_RANGE_WRITE)
+
+
+@cache
+def _find_sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    try:
+        function = ctypes.CDLL(None).sync_file_range
+    except (OSError, AttributeError):
+        return None
+    function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    return function
 
 
 def sync_directory(path: Path) -> None:

@@ -30,7 +30,10 @@ def write_files(connection: duckdb.DuckDBPyConnection, sql: str, target: Target,
         f"COPY ({sql}) TO {quote(str(path))} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS {target.field_ids}, "
         f"RETURN_STATS true{size})"
     )
-    files = [StagedInfo(str(row[0]), int(row[1])) for row in connection.fetchall() if row[1]]
+    written = [StagedInfo(str(row[0]), int(row[1])) for row in connection.fetchall()]
+    for empty in (file for file in written if not file.rows):
+        Path(empty.path).unlink()
+    files = [file for file in written if file.rows]
     for file in files:
         sync(Path(file.path))
     sync(folder)

@@ -22,6 +22,7 @@ from lakehouse.runtime.dependency_status import (
 )
 from lakehouse.services.host.names import embedded_services
 from lakehouse.services.lake.directory import locate
+from lakehouse.services.lake.errors import LakeError
 
 logger = logging.getLogger("lakehouse.serve")
 
@@ -81,7 +82,11 @@ def _format_upstreams(upstreams: Sequence[UpstreamStatus]) -> Iterator[str]:
 
 def _format_lake(config: Config) -> Iterator[str]:
     if services := embedded_services(config.gateway):
-        yield f"  {'lake':<13}{', '.join(services)} in {replace_undecodable(str(locate(config.lake.path, os.environ)))}"
+        try:
+            where = replace_undecodable(str(locate(config.lake.path, os.environ)))
+        except LakeError as error:
+            where = f"no folder: {error}"
+        yield f"  {'lake':<13}{', '.join(services)} in {where}"
     else:
         reasons = dict.fromkeys(describe_unavailable(config).values())
         yield from (f"  {'lake':<13}{reason}" for reason in list(reasons)[:1])

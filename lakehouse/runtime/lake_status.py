@@ -12,6 +12,7 @@ from lakehouse.core.extras import LAKE, install_hint, missing_modules
 from lakehouse.process.sandboxing import landlock, seccomp
 from lakehouse.services.host.names import SERVICES, embedded_services, is_embedded
 from lakehouse.services.lake.directory import locate
+from lakehouse.services.lake.errors import LakeError
 from lakehouse.services.lake.folder_lock import find_holder
 from lakehouse.services.lake.memory import MemoryShares, share_memory
 
@@ -46,20 +47,29 @@ def read_lake_status(config: Config, env: Mapping[str, str]) -> LakeStatus:
     """Read the status. Starts nothing."""
     wanted = any(is_embedded(config.gateway, name) for name in SERVICES)
     absent = missing_modules(*LAKE)
-    folder = locate(config.lake.path, env)
-    holder = find_holder(folder)
+    folder, holder = _find_folder(config, env)
     shares: MemoryShares = share_memory(config.lake)
     return LakeStatus(
         services=embedded_services(config.gateway),
         missing=f"the lake {install_hint('lake', absent)}" if wanted and absent else "",
-        folder=str(folder),
-        holder=None if holder is None else holder.pid,
+        folder=folder,
+        holder=holder,
         start=config.lake.start,
         query_engines=(shares.query.engines, shares.query.memory),
         write_engines=(shares.write.engines, shares.write.memory),
         sandbox={"files": _describe_landlock(), "network": _describe_seccomp()},
         versions={name: found for name in PACKAGES if (found := _version_of(name))},
     )
+
+
+def _find_folder(config: Config, env: Mapping[str, str]) -> tuple[str, int | None]:
+    """The folder, or the reason why there is none, and the process that has it open."""
+    try:
+        folder = locate(config.lake.path, env)
+    except LakeError as error:
+        return f"none: {error}", None
+    holder = find_holder(folder)
+    return str(folder), None if holder is None else holder.pid
 
 
 def _describe_landlock() -> str:

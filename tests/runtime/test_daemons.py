@@ -71,6 +71,42 @@ async def test_a_gateway_in_front_of_a_daemon_gives_the_same_bytes(lake: Path) -
                 assert through.status_code == status
 
 
+NAMES = ("storaged", "catalogd", "ingestd", "queryd")
+
+
+async def test_four_daemons_behind_a_gateway_are_one_lake_with_the_same_bytes(lake: Path) -> None:
+    tables = {name: {"bind": "127.0.0.1:0"} for name in NAMES}
+    config = make_config(lake={"path": str(lake)}, **tables)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            daemons = await nursery.start(partial(run_daemons, config, NAMES, env={}, log=Log("off")))
+            urls = dict(zip(NAMES, daemons.urls, strict=False))
+            gateway_config = make_config(gateway={f"{name}_url": url for name, url in urls.items()})
+            async with open_service(gateway_config) as gateway, client_of(gateway) as client:
+                upload = await client.post(
+                    "/v1/ingest?name=a", content=b"n\n1\n2\n", headers={"content-type": "text/csv"}
+                )
+                assert upload.status_code == 201
+                answer = await client.post("/v1/sql", json={"sql": "SELECT sum(n) FROM a"})
+                assert answer.json()["rows"] == [[3]]
+                for name, method, path, body, status in (
+                    ("storaged", "GET", "/storage/list", b"", 200),
+                    ("catalogd", "GET", "/catalog/list", b"", 200),
+                    ("catalogd", "POST", "/catalog/register", b"{", 400),
+                    ("ingestd", "POST", "/ingest", b"x", 400),
+                    ("queryd", "POST", "/sql", b'{"sql": ""}', 400),
+                    ("queryd", "POST", "/sql", b'{"q": "SELECT 1"}', 400),
+                ):
+                    headers = {"x-request-id": "same", "content-type": "application/json"}
+                    through = await client.request(method, f"/v1{path}", content=body, headers=headers)
+                    async with httpx.AsyncClient(base_url=urls[name]) as direct:
+                        straight = await direct.request(method, path, content=body, headers=headers)
+                        health = (await direct.get("/health")).json()
+                    assert (through.status_code, through.content) == (straight.status_code, straight.content)
+                    assert (through.status_code, health) == (status, {"status": "ok", "service": name})
+            daemons.stop()
+
+
 async def test_commands_find_it_by_the_lock_of_the_folder(lake: Path) -> None:
     async with open_storaged(config_of(lake)):
         found = find_holder(lake)

@@ -100,7 +100,14 @@ async def test_an_uploaded_file_is_queried_and_is_there_after_a_restart_and_a_mo
         listed = (await client.get("/v1/storage/list?prefix=datasets/")).json()["objects"]
         assert [entry["key"] for entry in listed] == [made.json()["key"]]
         metrics = (await client.get("/metrics")).text
-        assert 'lakehouse_queryd_engines{state="idle"}' in metrics
+        for sample in (
+            'lakehouse_queryd_engines{state="idle"} 1.0',
+            'lakehouse_ingestd_engines{state="idle"} 1.0',
+            "lakehouse_ingestd_rows 2.0",
+            f"lakehouse_ingestd_bytes {len(CSV)}.0",
+            "lakehouse_queryd_scanned_rows 2.0",
+        ):
+            assert sample in metrics
     lake.rename(tmp_path / "moved")
     async with open_lake_service(tmp_path / "moved") as client:
         assert (await sql(client, "SELECT count(*) FROM sales")).json()["rows"] == [[2]]

@@ -34,6 +34,8 @@ from lakehouse.services.engines.hardened import MIB, EngineKind, EngineStarter, 
 from lakehouse.services.engines.writer_child import call_errors, messages
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.lake.memory import EngineShare, share_memory
+from lakehouse.telemetry.gauges import Gauge, Readings
+from lakehouse.telemetry.metric_store import Family
 
 REMOVAL_TIMEOUT = 10.0
 MAX_FILE = 16 * 1024 * MIB
@@ -49,6 +51,8 @@ ERRORS: Mapping[str, type[LakehouseError]] = {
     call_errors.OUT_OF_MEMORY: ErrUnprocessable,
     call_errors.DISK_FULL: ErrInsufficientStorage,
 }
+_ENGINES = Family("ingestd_engines", "gauge", "Write engines that run.", ("state",))
+_WAITING = Family("ingestd_waiting", "gauge", "Calls that wait for a write engine.")
 ReplyType = TypeVar("ReplyType", bound=msgspec.Struct)
 
 
@@ -59,6 +63,15 @@ class EngineWriter:
         self.pool = pool
         self._directory = directory
         self._rewritten: set[Path] = set()
+
+    def gauges(self) -> Iterable[Gauge]:
+        """The gauges of the pool."""
+        pool = self.pool
+
+        def states() -> Readings:
+            return [(("busy",), pool.in_use), (("idle",), pool.idle)]
+
+        return (Gauge(_ENGINES, states), Gauge(_WAITING, lambda: [((), pool.waiting)]))
 
     async def inspect(self, upload: Path, options: ParseOptions) -> Inspection:
         """Read the whole upload; copies that are needed are written beside it."""

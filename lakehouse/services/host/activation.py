@@ -12,7 +12,6 @@ The parent decides when the process ends: the end of its standard input drains i
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -32,7 +31,6 @@ from lakehouse.process.tasks import open_background
 from lakehouse.server.listening import listen_on_unix_socket
 from lakehouse.services.host.settings import HostSettings
 from lakehouse.services.host.substitute import serve_unavailable
-from lakehouse.services.lake.directory import locate
 from lakehouse.services.lake.errors import LakeError
 from lakehouse.telemetry.worker_ipc import make_private_directory
 
@@ -44,7 +42,7 @@ RESTART = RestartPolicy(initial_delay=0.1, max_delay=5.0, stable_after=5.0, stab
 DRAIN_TIMEOUT = 5.0
 """Seconds for the process to end once no request is in it: engines are killed and the files are closed."""
 
-ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
+ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "XDG_DATA_HOME")
 """The variables of the process. None of them holds a provider's key."""
 
 SOCKET_NAME, REPORTS_NAME = "services", "reports"
@@ -70,7 +68,6 @@ class ServicesProcess:
         self._ended = trio.Event()
         settings = HostSettings(
             config=msgspec.Raw(encode_config(config)),
-            folder=str(locate(config.lake.path, os.environ)),
             descriptor=listener.fileno(),
             socket=self.socket_path,
             reports=self.reports_path,

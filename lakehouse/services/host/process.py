@@ -9,6 +9,7 @@ The end of its standard input drains it. Signals of a terminal or of systemd sta
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -24,7 +25,7 @@ from lakehouse.server.server import BoundApp, serve_listeners
 from lakehouse.services.host.app import make_host_app
 from lakehouse.services.host.composition import OpenServices, open_apps
 from lakehouse.services.host.settings import HostSettings, decode_settings
-from lakehouse.services.lake.directory import LakeDirectory, open_lake_directory
+from lakehouse.services.lake.directory import LakeDirectory, locate, open_lake_directory
 from lakehouse.services.lake.errors import LakeError
 from lakehouse.telemetry.gauges import GaugeRegistry
 from lakehouse.telemetry.log import Log, redirect_stdlib
@@ -47,12 +48,20 @@ def run_host(startup: Startup, open_services: OpenApps) -> None:
     settings = decode_settings(startup.settings)
     config = settings.decode_config()
     log = Log(config.observe.log)
+    _raise_file_limit()
     with redirect_stdlib(log):
         try:
-            with open_lake_directory(Path(settings.folder), socket=settings.socket) as directory:
+            folder = locate(config.lake.path, os.environ)
+            with open_lake_directory(folder, socket=settings.socket) as directory:
                 trio.run(_serve, settings, config, directory, open_services, log, startup.report_ready)
         except LakeError as error:
             startup.report_failure(str(error))
+
+
+def _raise_file_limit() -> None:
+    """Use as many descriptors as are permitted: every worker may have `max_connections` to every service."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(

@@ -9,13 +9,12 @@ from lakehouse.config.document import decode_config
 
 
 class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The configuration, the folder of the lake, and the inherited listening socket with its path.
+    """The configuration, and the inherited listening socket with its path.
 
     `reports` is the path of the socket on which the process reports its gauges and phases.
     """
 
     config: msgspec.Raw
-    folder: str
     descriptor: int
     socket: str
     reports: str

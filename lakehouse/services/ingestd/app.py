@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import msgspec
 
@@ -20,6 +21,11 @@ from lakehouse.services.ingestd.ingestion import Ingestion
 from lakehouse.services.ingestd.parameters import IngestParameters, parse_parameters
 from lakehouse.services.ingestd.receiving import Upload, check_head, receive_upload
 from lakehouse.services.lake.directory import LakeDirectory
+from lakehouse.telemetry.gauges import Gauge
+from lakehouse.telemetry.metric_store import Family
+
+_ROWS = Family("ingestd_rows", "gauge", "Rows of uploads that were committed since the start.")
+_BYTES = Family("ingestd_bytes", "gauge", "Bytes of uploads that were committed since the start.")
 
 
 def make_ingestd_app(tables: Tables, write_engine: WriteEngine, directory: LakeDirectory, table: IngestdTable) -> App:
@@ -40,9 +46,14 @@ class IngestdApp:
         self._keys = IdempotencyKeys(directory.state_db)
         methods = Methods(POST=self._ingest)
         self._router = Router([Route(path, methods) for path in (b"/ingest", b"/v1/ingest")])
+        self._rows = self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._router(scope, receive, send)
+
+    def gauges(self) -> Iterable[Gauge]:
+        """The rows and bytes that were taken in."""
+        return (Gauge(_ROWS, lambda: [((), self._rows)]), Gauge(_BYTES, lambda: [((), self._bytes)]))
 
     async def _ingest(self, scope: Scope, receive: Receive, send: Send) -> None:
         parameters = parse_parameters(scope["query_string"])
@@ -67,7 +78,7 @@ class IngestdApp:
             answer = await self._ingestion.run(
                 upload, parameters, commit_id="", begin_phase=context.begin_phase, before_commit=_do_nothing
             )
-            return _make_response(answer)
+            return self._count(answer)
         with self._keys.hold(key) as held:
             if not held:
                 raise ErrConflict("another request with this Idempotency-Key is in progress", retryable=True)
@@ -87,9 +98,14 @@ class IngestdApp:
                 begin_phase=context.begin_phase,
                 before_commit=begin,
             )
-            response = _make_response(answer)
+            response = self._count(answer)
             await self._keys.finish(key, request, response.status, response.body)
             return response
+
+    def _count(self, answer: IngestAnswer) -> Response:
+        self._rows += answer.rows_added
+        self._bytes += answer.bytes_in
+        return _make_response(answer)
 
     async def _repeat(self, record: Record, key: str, request: str, parameters: IngestParameters) -> Response | None:
         """The first answer again; None for a first upload that was not committed."""

@@ -104,16 +104,21 @@ def _remove_tree(folder: Path) -> None:
 
 
 def default_path(env: Mapping[str, str]) -> Path:
-    """The folder for an empty `[lake] path`: $XDG_DATA_HOME/lakehouse, by default ~/.local/share/lakehouse."""
+    """The folder for an empty `[lake] path`: $XDG_DATA_HOME/lakehouse, by default ~/.local/share/lakehouse.
+
+    Raises LakeDirectoryError for a user without a home directory.
+    """
     data_home = env.get("XDG_DATA_HOME", "")
-    base = (
-        Path(data_home) if data_home.startswith("/") else Path.home() / ".local/share"
-    )  # the specification: relative paths are invalid
-    return base / "lakehouse"
+    if data_home.startswith("/"):  # the specification of the variable: a relative path is invalid
+        return Path(data_home) / "lakehouse"
+    try:
+        return Path.home() / ".local/share/lakehouse"
+    except RuntimeError:
+        raise LakeDirectoryError("the user has no home directory for the lake: name its folder as lake.path") from None
 
 
 def locate(path: str, env: Mapping[str, str]) -> Path:
-    """The absolute path of the lake's folder. `path` is the value of `[lake] path`."""
+    """The absolute path of the lake's folder. `path` is the value of `[lake] path`. Raises LakeDirectoryError."""
     return Path(os.path.abspath(path)) if path else default_path(env)  # noqa: PTH100 - links are not resolved
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from time import perf_counter
 
 from lakehouse.asgi import request_scope
@@ -13,8 +14,13 @@ from lakehouse.config import LakeTable, QuerydTable
 from lakehouse.services.contracts.query_engine import QueryEngine
 from lakehouse.services.queryd.request import SqlRequest, choose_format
 from lakehouse.services.queryd.responses import send_document, send_result
+from lakehouse.telemetry.gauges import Gauge
+from lakehouse.telemetry.metric_store import Family
 
 MAX_BODY = 4 * 1024 * 1024
+
+_ROWS = Family("queryd_scanned_rows", "gauge", "Rows that statements have read since the start.")
+_BYTES = Family("queryd_scanned_bytes", "gauge", "Bytes that statements have read since the start.")
 
 
 class QuerydApp:
@@ -26,9 +32,14 @@ class QuerydApp:
         self._limits = BodyLimits(max_size=MAX_BODY, max_size_key="4 MiB, fixed")
         post = Methods(POST=self._post)
         self._router = Router([Route(b"/sql", post), Route(b"/v1/sql", post)])
+        self._rows = self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._router(scope, receive, send)
+
+    def gauges(self) -> Iterable[Gauge]:
+        """The rows and bytes that whole answers were made from."""
+        return (Gauge(_ROWS, lambda: [((), self._rows)]), Gauge(_BYTES, lambda: [((), self._bytes)]))
 
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one statement, and answer in the format that the client accepts."""
@@ -44,6 +55,8 @@ class QuerydApp:
                 await send_document(send, result, started)
             else:
                 await send_result(send, result, answer, request)
+            self._rows += result.scanned.rows
+            self._bytes += result.scanned.bytes
 
 
 def make_queryd_app(engine: QueryEngine, lake: LakeTable, _table: QuerydTable) -> App:

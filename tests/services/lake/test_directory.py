@@ -227,6 +227,16 @@ def test_the_default_folder(variables: dict[str, str], expected: Path) -> None:
     assert default_path(variables) == locate("", variables) == expected
 
 
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(LakeDirectoryError, match=r"has no home directory for the lake: name its folder as lake\.path"):
+        locate("", {})
+    assert locate("/l", {}) == Path("/l")
+
+
 def test_a_path_of_the_configuration_becomes_absolute() -> None:
     assert locate("x/../lake", {}) == Path.cwd() / "lake"
     assert LakeDirectory(Path("/l")).catalog_db == Path("/l/catalog.db")

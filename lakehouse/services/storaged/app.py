@@ -109,8 +109,10 @@ class StoragedApp:
         """The content type of an upload. Raises LakehouseError for one whose head shows that it cannot be stored."""
         fields = dict(scope["headers"])
         length = fields.get(b"content-length", b"")
-        if length.isdigit() and int(length) > self._limits.max_size:
-            raise self._limits.too_large()
+        if length.isdigit():
+            if int(length) > self._limits.max_size:
+                raise self._limits.too_large()
+            self._store.writes.check_space(int(length))
         if b"content-range" in fields:
             raise ErrBadRequest("a part of an object cannot be put (Content-Range): send the whole object")
         if fields.get(b"content-encoding", b"identity").lower() != b"identity":

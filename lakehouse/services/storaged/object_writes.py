@@ -16,7 +16,7 @@ from lakehouse.services.storaged.index.group_commit import GroupCommit, PendingC
 from lakehouse.services.storaged.index.object_index import Change, Delete, ObjectIndex, Outcome, Precondition, Put
 from lakehouse.services.storaged.index.recent_objects import RecentObjects
 from lakehouse.services.storaged.keys import DATASETS, check_key
-from lakehouse.services.storaged.receiving import DISCARD_TIMEOUT, receive_content
+from lakehouse.services.storaged.receiving import DISCARD_TIMEOUT, MAX_INLINE, receive_content
 
 
 class PutResult(NamedTuple):
@@ -34,6 +34,11 @@ class ObjectWrites:
         self._blobs = blobs
         self._recent = recent
         self._commit = GroupCommit(index.apply, self._record, self._remove)
+
+    def check_space(self, size: int) -> None:
+        """Raises ErrInsufficientStorage if an object of `size` bytes cannot fit, so that it need not be received."""
+        if size > MAX_INLINE and size > (free := self._blobs.free_space()):
+            raise ErrInsufficientStorage(f"the disk has no room for {size} bytes: {free} are left")
 
     async def put(
         self, key: str, body: AsyncIterator[bytes], *, content_type: str, precondition: Precondition | None = None

@@ -148,6 +148,14 @@ async def test_a_full_disk_is_507_and_leaves_nothing(storaged: Storaged) -> None
     assert (await storaged.http.put("/storage/put/k", content=LARGE)).status_code == 200
 
 
+async def test_an_object_that_cannot_fit_is_507_before_it_is_sent(tmp_path: Path) -> None:
+    async with open_storaged(tmp_path / "lake", StoragedTable(max_put=2**62)) as storaged:
+        async with await storaged.server.connect() as client:
+            await client.send(b"PUT /storage/put/k HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % 2**60)
+            status, body = await client.response()
+    assert (status, b"ErrInsufficientStorage" in body) == (507, True)
+
+
 async def test_a_full_disk_under_the_index_is_an_error_and_changes_nothing(storaged: Storaged) -> None:
     await storaged.http.put("/storage/put/k", content=b"before")
     with file_limit(4096):

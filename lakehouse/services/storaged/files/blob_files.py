@@ -78,6 +78,11 @@ class BlobFiles:
         """Where the file of this name is."""
         return self._root / name[:2] / name
 
+    def free_space(self) -> int:
+        """Bytes that the file system has left for this user."""
+        status = os.statvfs(self._root)
+        return status.f_bavail * status.f_frsize
+
     def create(self) -> BlobWriter:
         """A new empty file. Raises OSError."""
         path = self.path(secrets.token_hex(16))

@@ -36,7 +36,7 @@ async def test_sql_prints_csv_into_a_pipe_and_json_when_asked(lake: ScriptedLake
     assert json.loads(lake.received[-1]) == {"sql": "FROM\n sales", "max_rows": 5, "timeout": "10s"}
 
 
-async def test_sql_prints_a_table_lakehouse_on_a_terminal(lake: ScriptedLake, tmp_path: Path) -> None:
+async def test_sql_prints_a_table_on_a_terminal(lake: ScriptedLake, tmp_path: Path) -> None:
     lake.answer = BY_SHOP | {"truncated": True}
     ran = await lakehouse_on_a_terminal("sql", "FROM sales", cwd=tmp_path)
     assert ran.status == 0
@@ -197,7 +197,7 @@ async def test_tables_lists_them_and_shows_the_columns_of_one(lake: ScriptedLake
     assert ran.out == "the lake has no tables yet: `lakehouse ingest FILE` makes one\n"
 
 
-async def test_an_upload_shows_its_progress_lakehouse_on_a_terminal(lake: ScriptedLake, tmp_path: Path) -> None:
+async def test_an_upload_shows_its_progress_on_a_terminal(lake: ScriptedLake, tmp_path: Path) -> None:
     (tmp_path / "sales.csv").write_bytes(b"a\n1\n")
     lake.go = trio.Event()
 

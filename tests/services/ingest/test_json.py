@@ -26,6 +26,7 @@ from tests.services.ingest.format_kit import Reader, messages
         pytest.param('{"a":"007"}\n{"a":"1"}', {"a": "VARCHAR"}, [("007",), ("1",)], id="quotes are a type"),
         pytest.param('{"a":"2024-01-05"}', {"a": "VARCHAR"}, [("2024-01-05",)], id="a date is a string"),
         pytest.param('{"a":[1,2.5]}\n{"a":[]}', {"a": "DOUBLE[]"}, [("[1.0, 2.5]",), ("[]",)], id="a list"),
+        pytest.param('{}\n{"a":[1]}', {"a": "BIGINT[]"}, [(None,), ("[1]",)], id="a list as the only column"),
         pytest.param('{"a":{"x":1}}\n{"a":{"y":"z"}}', {"a": 'STRUCT("x" BIGINT, "y" VARCHAR)'}, [("{'x': 1, 'y': NULL}",), ("{'x': NULL, 'y': z}",)], id="objects have all keys"),
         pytest.param('{"a":[{"b":[[1],[null]]}]}', {"a": 'STRUCT("b" BIGINT[][])[]'}, [("[{'b': [[1], [NULL]]}]",)], id="deeper"),
         pytest.param('{"a b":1,"c.d":2,"e\\"f":3,"g\'h":4}', {"a b": "BIGINT", "c.d": "BIGINT", 'e"f': "BIGINT", "g'h": "BIGINT"}, [("1", "2", "3", "4")], id="names"),

@@ -13,7 +13,7 @@ The last rule applies at each level of nesting. `Node.conflict` says at which re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lakehouse.services.engines.writer_child.call_errors import too_large, unprocessable
@@ -46,6 +46,7 @@ MAX_VALUE = 16 * 2**20
 MAX_COLUMNS = 10_000
 MAX_FIELDS = 1_000
 """Fields of one nested object: beyond it, keys are data, and the column is JSON text."""
+MAX_ORDERS = 4
 MAX_TYPED_DEPTH = 32
 """Levels of nesting that become STRUCTs and lists. What lies deeper is JSON text."""
 
@@ -62,13 +63,15 @@ class Conflict:
 class Node:
     """A column, a field of nested objects, or the elements of arrays."""
 
-    __slots__ = ("_conflict", "element", "fields", "first", "forced", "kinds")
+    __slots__ = ("_conflict", "element", "fields", "first", "forced", "kinds", "orders")
 
     def __init__(self) -> None:
         self.kinds = 0
         self.first: dict[int, int] = {}
         """The place of the first value of each kind."""
         self.fields: dict[str, Node] = {}
+        self.orders: set[tuple[str, ...]] = set()
+        """The first orders in which objects have their keys, at most `MAX_ORDERS`."""
         self.element: Node | None = None
         self.forced = False
         """The client names the type: the values are read as text."""
@@ -108,7 +111,9 @@ class Node:
             raise unprocessable(f"record {place} is nested deeper than {MAX_DEPTH} levels", line=place)
         if isinstance(value, tuple):
             self.see(OBJECT, place)
-            check_keys(value, place)
+            keys = check_keys(value, place)
+            if len(self.orders) < MAX_ORDERS:
+                self.orders.add(keys)
             for key, child in value:
                 field = self.fields.get(key)
                 if field is None:
@@ -180,15 +185,18 @@ class Node:
         return "DOUBLE" if self.kinds & FRACTION else "BIGINT"
 
 
-def check_keys(pairs: Pairs, place: int) -> None:
-    """Refuse an object that has a key twice."""
-    keys = [key for key, _ in pairs]
+def check_keys(pairs: Pairs, place: int) -> tuple[str, ...]:
+    """The keys of an object. Refuses one that has a key twice."""
+    keys = tuple(key for key, _ in pairs)
     if len(set(keys)) != len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
         raise unprocessable(f"record {place} has the key {twice[:120]!r} twice", line=place, column=twice[:120])
+    return keys
 
 
-def _check_strings(values: Iterable[str], places: Sequence[int]) -> None:
+def _check_strings(values: Sequence[str], places: Sequence[int]) -> None:
+    if max(map(len, values)) <= MAX_VALUE:
+        return
     for value, place in zip(values, places, strict=True):
         if len(value) > MAX_VALUE:
             raise too_large(

@@ -7,8 +7,7 @@ with that place. At most one record and one chunk are held in memory.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,25 +22,29 @@ from lakehouse.services.engines.writer_child.json_scanner import (
     make_scanner,
     needs_slow_scanner,
 )
+from lakehouse.services.engines.writer_child.json_sequence import SequenceState, skip_space
 from lakehouse.services.engines.writer_child.text_chunks import TextChunks
 
 Layout = Literal["newline_delimited", "array", "unstructured"]
 """How records stand in a file, in the words of DuckDB's `read_json`."""
 
+Select = Callable[[Sequence[str]], "list[int] | None"]
+"""Chooses among lines: the positions of those to scan, or None for all."""
+
 MAX_RECORD = 64 * 2**20
 """Characters of one record."""
 
-_SPACE = re.compile(r"[ \t\r\n]*")
 _TAIL = 16
 """An error this close to the end of a buffer may be that a value is cut there."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """Some records of a file, with their places."""
+    """Some records of a file, with their places. `matched` further ones are like others that have been seen."""
 
     records: list[tuple[tuple[str, object], ...]]
     places: list[int]
+    matched: int = 0
 
 
 class JsonRecords:
@@ -54,6 +57,8 @@ class JsonRecords:
         self.chunks = TextChunks(path, encoding, check=check)
         self.longest = 0
         """Characters of the longest record so far."""
+        self.select: Select = _select_all
+        """Which lines of NDJSON are scanned."""
         self._raw = raw
         self.layout: Layout = "newline_delimited" if lines else self._find_layout()
         self.unit = "element" if self.layout == "array" else "line"
@@ -85,24 +90,37 @@ class JsonRecords:
                 self._check_length(rest, first)
                 continue
             lines = (rest + head).split("\n")
-            yield self._scan_lines(lines, first)
+            self._check_length(max(lines, key=len), first)
+            wanted = self.select(lines)
+            if wanted is None:
+                yield self._scan_lines(lines, range(first, first + len(lines)))
+            else:
+                batch = self._scan_lines([lines[number] for number in wanted], [first + number for number in wanted])
+                batch.matched = len(lines) - len(wanted)
+                yield batch
             rest, first = tail, first + len(lines)
         if rest:
-            yield self._scan_lines([rest], first)
+            self._check_length(rest, first)
+            yield self._scan_lines([rest], [first])
 
-    def _scan_lines(self, lines: list[str], first: int) -> Batch:
+    def _scan_lines(self, lines: Sequence[str], places: Sequence[int]) -> Batch:
         batch = Batch([], [])
         text = "\n".join(lines)
         scan = self._choose_scanner(text)
-        for place, line in enumerate(lines, first):
-            start = 0 if line.startswith("{") else _skip(line, 0)
-            if start == len(line):
-                continue
-            value, end = self._scan(scan, line, start, place)
-            if end != len(line) and _skip(line, end) != len(line):
+        for place, line in zip(places, lines, strict=True):
+            try:
+                value, end = scan(line, 0)
+            except (ValueError, StopIteration, RecursionError):
+                start = skip_space(line, 0)
+                if start == len(line):
+                    continue
+                value, end = self._scan(scan, line, start, place)
+            if end != len(line) and skip_space(line, end) != len(line):
                 raise unprocessable(f"line {place} has more than one value", line=place)
-            self._add(batch, value, place)
-            self._check_length(line, place)
+            if type(value) is not tuple:
+                raise self._refuse_record(value, place)
+            batch.records.append(value)
+            batch.places.append(place)
         self._check_surrogates(text, batch)
         return batch
 
@@ -115,7 +133,7 @@ class JsonRecords:
         yield from self._read_sequence(array=False)
 
     def _read_sequence(self, *, array: bool) -> Iterator[Batch]:
-        state = _Sequence(array=array)
+        state = SequenceState(array=array)
         for chunk in self.chunks:
             state.text += chunk
             if len(state.text) < state.wanted:
@@ -125,7 +143,7 @@ class JsonRecords:
         if array and not state.closed:
             raise unprocessable(f"the array has no end: the file is truncated behind element {state.count}")
 
-    def _scan_sequence(self, state: _Sequence, *, final: bool) -> Batch:
+    def _scan_sequence(self, state: SequenceState, *, final: bool) -> Batch:
         batch, text, position = Batch([], []), state.text, 0
         scan = self._choose_scanner(text)
         while (start := state.find_value(text, position)) is not None:
@@ -185,10 +203,13 @@ class JsonRecords:
 
     def _add(self, batch: Batch, value: object, place: int) -> None:
         if not isinstance(value, tuple):
-            hint = ": send a whole array as `format=json`" if isinstance(value, list) and self.unit == "line" else ""
-            raise unprocessable(f"{self.unit} {place} is {_describe(value)}, not an object{hint}", line=place)
+            raise self._refuse_record(value, place)
         batch.records.append(value)
         batch.places.append(place)
+
+    def _refuse_record(self, value: object, place: int) -> CallError:
+        hint = ": send a whole array as `format=json`" if isinstance(value, list) and self.unit == "line" else ""
+        return unprocessable(f"{self.unit} {place} is {_describe(value)}, not an object{hint}", line=place)
 
     def _check_surrogates(self, text: str, batch: Batch) -> None:
         if "\\ud" not in text and "\\uD" not in text:
@@ -207,75 +228,8 @@ class JsonRecords:
         return unprocessable(f"{self.unit} {place} is nested deeper than {MAX_DEPTH} levels", line=place)
 
 
-class _Sequence:
-    """Where the reader of an array, or of objects one after another, stands."""
-
-    def __init__(self, *, array: bool) -> None:
-        self.text = ""
-        self.wanted = 0
-        """Characters that the buffer must have before it is worth scanning."""
-        self.position = 0
-        """The end of the last record in the buffer."""
-        self.count = 0
-        self.closed = False
-        self._array = array
-        self._opened = not array
-        self._lines = 1
-        self._counted = 0
-        self._missing_comma = False
-
-    def find_value(self, text: str, position: int) -> int | None:
-        """The beginning of the next value, None at the end of the buffer or of the array."""
-        position = _skip(text, max(position, self.position))
-        if not self._opened and position < len(text):  # the bracket that `_find_layout` has seen
-            self._opened, position = True, _skip(text, position + 1)
-            self.position = position
-            if text[position : position + 1] == "]":
-                self.closed, self.position = True, position + 1
-                position = _skip(text, position + 1)
-        if position == len(text):
-            return None
-        if self.closed:
-            raise unprocessable(f"there is text behind the end of the array of {self.count} elements")
-        return self._find_element(text, position) if self._array and self.count else position
-
-    def _find_element(self, text: str, position: int) -> int | None:
-        """Behind an element: a comma and the next one, or the end of the array."""
-        if text[position] == "]":
-            self.closed, self.position = True, position + 1
-            return self.find_value(text, position + 1)
-        if text[position] != ",":
-            raise unprocessable(f"element {self.count} is not followed by a comma", line=self.count)
-        position = _skip(text, position + 1)
-        return None if position == len(text) else position
-
-    def place(self, text: str, start: int) -> int:
-        """The number of the element, or the line, of the value that begins at `start`."""
-        if self._array:
-            return self.count + 1
-        self._lines += text.count("\n", self._counted, start)
-        self._counted = start
-        return self._lines
-
-    def accept(self, end: int) -> None:
-        """Count a record that ends at `end`."""
-        self.count += 1
-        self.position = end
-
-    def advance(self) -> None:
-        """Forget the records of the buffer that are done."""
-        if not self._array:
-            self._lines += self.text.count("\n", self._counted, self.position)
-            self._counted = 0
-        done = self.position > 0
-        self.text = self.text[self.position :]
-        self.position = 0
-        self.wanted = 0 if done else 2 * len(self.text)
-
-
-def _skip(text: str, position: int) -> int:
-    match = _SPACE.match(text, position)
-    return match.end() if match else position
+def _select_all(_lines: Sequence[str]) -> None:
+    return None
 
 
 def _is_whole(line: str) -> bool:

@@ -67,16 +67,12 @@ def _parse_integer(text: str) -> object:
 
 
 def _parse_fraction(text: str) -> object:
-    if len(text) < 17 and "e" not in text and "E" not in text:
-        return float(text)  # at most 15 digits: always exact
     value = float(text)
-    if math.isfinite(value) and _is_same(text, value):
+    if len(text) < 17 and "e" not in text and "E" not in text:
+        return value  # at most 15 digits: always exact
+    if repr(value) == text or (math.isfinite(value) and Decimal(text) == Decimal(repr(value))):
         return value
     return Inexact(text)
-
-
-def _is_same(text: str, value: float) -> bool:
-    return repr(value) == text or Decimal(text) == Decimal(repr(value))
 
 
 def _refuse_constant(name: str) -> object:

@@ -15,7 +15,8 @@ from lakehouse.services.contracts.write_engine import IngestWarning, ParseOption
 from lakehouse.services.engines.database import quote
 from lakehouse.services.engines.writer_child.call_errors import bad_request, too_large, unprocessable
 from lakehouse.services.engines.writer_child.column_names import assign_names
-from lakehouse.services.engines.writer_child.json_kinds import MAX_COLUMNS, Node, check_keys
+from lakehouse.services.engines.writer_child.json_kinds import MAX_COLUMNS, MAX_ORDERS, Node, check_keys
+from lakehouse.services.engines.writer_child.json_patterns import MIN_FILE, LinePattern
 from lakehouse.services.engines.writer_child.json_records import Batch, JsonRecords, Layout
 from lakehouse.services.engines.writer_child.json_rewriting import write_records
 from lakehouse.services.engines.writer_child.source import InspectedSource, quote_name
@@ -28,6 +29,8 @@ def inspect_json(path: Path, options: ParseOptions, staging: Path, *, check: Cal
     """Read a whole file of JSON. The columns of `options.types` are read as text, in the SELECT too."""
     records = JsonRecords(path, lines=options.format == "ndjson", encoding=options.encoding, check=check)
     columns = JsonColumns()
+    if path.stat().st_size >= MIN_FILE:
+        records.select = LinePattern(columns).select
     for batch in records:
         columns.count(batch)
     columns.settle(options)
@@ -57,6 +60,8 @@ class JsonColumns:
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self.row_count = 0
+        self.orders: set[tuple[str, ...]] = set()
+        """The first orders in which records have their keys, at most `MAX_ORDERS`."""
 
     def count(self, batch: Batch) -> None:
         """Count the values of some records.
@@ -69,17 +74,19 @@ class JsonColumns:
                 continue
             keys, values = zip(*record, strict=True)
             shape = (keys, tuple(map(type, values)))
-            group = groups.get(shape)
-            if group is None:
-                check_keys(record, place)
-                groups[shape] = ([values], [place])
+            if shape in groups:
+                rows, places = groups[shape]
+                rows.append(values)
+                places.append(place)
             else:
-                group[0].append(values)
-                group[1].append(place)
+                check_keys(record, place)
+                if len(self.orders) < MAX_ORDERS:
+                    self.orders.add(keys)
+                groups[shape] = ([values], [place])
         for (keys, types), (rows, places) in groups.items():
             for key, kind, values in zip(keys, types, zip(*rows, strict=True), strict=True):
                 self._find(key).see_column(kind, values, places)
-        self.row_count += len(batch.records)
+        self.row_count += len(batch.records) + batch.matched
 
     def _find(self, key: str) -> Node:
         node = self.nodes.get(key)
@@ -139,5 +146,5 @@ def _select(
     columns = ", ".join(f"{quote_name(key)}: {quote(node.type())}" for key, node in zip(keys, nodes, strict=True))
     values = ", ".join(f"{quote_name(key)} AS {quote_name(name)}" for key, name in zip(keys, names, strict=True))
     size = max(DEFAULT_OBJECT_SIZE, longest + 1024)
-    source = f"{quote(str(path))}, format = '{layout}', columns = {{{columns}}}, maximum_object_size = {size}"
-    return f"SELECT {values} FROM read_json({source}, compression = 'none')"
+    form = f"format = '{layout}', records = true, maximum_object_size = {size}, compression = 'none'"
+    return f"SELECT {values} FROM read_json({quote(str(path))}, columns = {{{columns}}}, {form})"

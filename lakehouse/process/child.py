@@ -7,6 +7,8 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from math import inf
+from pathlib import Path
 
 import msgspec
 import trio
@@ -85,6 +87,14 @@ class Child:
         how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
         last = self.log.find_cause(self._spec.cause)
         return f"{how} ({last})" if last else how
+
+    def read_cpu_seconds(self) -> float:
+        """The processor time of all its present threads, in seconds; infinity if the system does not tell."""
+        try:
+            threads = list(Path(f"/proc/{self.pid}/task").iterdir())
+            return sum(int((thread / "schedstat").read_bytes().split()[0]) for thread in threads) / 1e9
+        except (OSError, ValueError, IndexError):
+            return inf
 
     def has_exited(self) -> bool:
         """Whether the process has ended, reaped or not. Costs a system call."""

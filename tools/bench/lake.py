@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tools.bench import lake_storage, report
+from tools.bench import lake_sql, lake_storage, report
 from tools.bench.lake_service import Figure, LakeBench
 
 Scenario = Callable[[LakeBench], Iterator[Figure]]
 
 SCENARIOS: Mapping[str, Scenario] = {
     "storage": lake_storage.measure,
+    "sql": lake_sql.measure,
 }
 
 

@@ -223,7 +223,7 @@ class ChildPool:
         """Wait for the exit of the child; meanwhile, reset it after each cancelled call."""
 
         async def reset() -> None:
-            while await pooled.wait_reset(self.policy.reset_timeout):
+            while await pooled.wait_reset(self.policy.reset_timeout, self.policy.max_reset_timeout):
                 self._assign(pooled)
             pooled.end()
 

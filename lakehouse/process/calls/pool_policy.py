@@ -14,8 +14,9 @@ class PoolPolicy:
 
     The pool has at most `size` children; `prestart` of them are kept running, the others are started on demand. At most
     `max_waiting` calls wait for a child, each for at most `queue_timeout`. A cancelled call has `reset_timeout` to stop
-    in its child; with 0 the child is killed at once. A child is replaced after `max_calls` calls, with 0 never.
-    `max_frame` is the maximum size of a request, an item and a result, in bytes.
+    in its child; with 0 the child is killed at once. A child that could use the processors for less than half of that
+    time, because other processes did, has up to `max_reset_timeout`. A child is replaced after `max_calls` calls, with
+    0 never. `max_frame` is the maximum size of a request, an item and a result, in bytes.
     """
 
     size: int
@@ -23,6 +24,7 @@ class PoolPolicy:
     max_waiting: int = 64
     queue_timeout: float = 10.0
     reset_timeout: float = 0.05
+    max_reset_timeout: float = 0.2
     max_calls: int = 0
     max_frame: int = MAX_FRAME
     restart: RestartPolicy = RestartPolicy()

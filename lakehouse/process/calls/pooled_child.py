@@ -8,6 +8,7 @@ from lakehouse.process.calls.rpc import Connection, Reply
 from lakehouse.process.child import Child
 from lakehouse.process.errors import ChildExited
 from lakehouse.process.states import POOLED_CHILD_TRANSITIONS, PooledChildState, StateMachine
+from lakehouse.process.tasks import open_background
 
 
 class PooledChild:
@@ -78,18 +79,35 @@ class PooledChild:
         if self._child is not None:
             self._child.kill()
 
-    async def wait_reset(self, timeout: float) -> bool:
-        """Wait for a cancelled call, then stop it in the child. Returns false if that takes longer than `timeout`."""
+    async def wait_reset(self, timeout: float, max_timeout: float) -> bool:
+        """Wait for a cancelled call, then stop it in the child. Returns false if that takes too long.
+
+        `timeout` is the time that the child has if it can use the processors, `max_timeout` if it cannot.
+        """
         await self._reset_requested.wait()
         self._reset_requested = trio.Event()
         reply, self._reply = self._reply, None
-        with trio.move_on_after(timeout):
-            try:
-                assert reply is not None  # noqa: S101 - set together with the event
+        child = self._child
+        assert reply is not None  # noqa: S101 - set together with the event
+        assert child is not None  # noqa: S101 - it has answered calls
+        try:
+            async with open_background() as nursery:
+                nursery.start_soon(_kill_if_busy, child, timeout, max_timeout)
                 await reply.discard()
-            except ChildExited:
-                return False
-            if not reply.replace and self.state is PooledChildState.RESETTING:
-                self._machine.advance(PooledChildState.IDLE)
-                return True
+        except ChildExited:
+            return False
+        if not reply.replace and self.state is PooledChildState.RESETTING:
+            self._machine.advance(PooledChildState.IDLE)
+            return True
         return False
+
+
+async def _kill_if_busy(child: Child, timeout: float, max_timeout: float) -> None:
+    """Kill a child that still works after `timeout`; one that waits for a processor after `max_timeout`."""
+    before = child.read_cpu_seconds()
+    deadline = trio.current_time() + max_timeout
+    while True:
+        await trio.sleep(timeout)
+        if child.read_cpu_seconds() - before >= timeout / 2 or trio.current_time() >= deadline:
+            child.kill()
+            return

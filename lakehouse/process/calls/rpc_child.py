@@ -20,6 +20,8 @@ from lakehouse.process.bootstrap import Startup
 from lakehouse.process.calls.frames import MAX_FRAME, Failure, FrameDecoder, FrameError, FrameKind, encode_header
 
 READ_SIZE = 256 * 1024
+COALESCE_BELOW = 16 * 1024
+"""Bytes of a payload up to which header and payload are written at once."""
 
 
 class CallCancelled(Exception):
@@ -69,7 +71,8 @@ class Call:
 
     def write(self, kind: FrameKind, payload: bytes) -> None:
         """Write one whole frame."""
-        for part in (encode_header(kind, self.number, len(payload)), payload):
+        header = encode_header(kind, self.number, len(payload))
+        for part in (header + payload,) if len(payload) <= COALESCE_BELOW else (header, payload):
             rest = memoryview(part)
             while rest:
                 rest = rest[os.write(self._output, rest) :]

@@ -10,6 +10,7 @@ that ran out of memory or crashed is replaced.
 from __future__ import annotations
 
 import shutil
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
@@ -43,6 +44,7 @@ from lakehouse.services.engines.query_messages import (
     QueryHeader,
     QueryNeeds,
     QueryRequest,
+    QueryWhole,
     StatementNeeds,
 )
 from lakehouse.services.engines.table_resolver import ResolvedTables, TableResolver
@@ -139,9 +141,13 @@ class DuckdbQueryEngine:
                     resolved = None if needs is None else await self._resolver.resolve(needs, query.snapshot_id)
                 async with self._open_reply(make_request(query, resolved), limit) as reply:
                     if (header := await _next_item(reply, limit)) is not None:
-                        yield _Result(reply, header, resolved, limit)
+                        yield _StreamedResult(reply, header, resolved, limit)
                         break
-                needs = msgspec.msgpack.decode(reply.result, type=QueryNeeds).needs
+                outcome = msgspec.msgpack.decode(reply.result, type=QueryNeeds | QueryWhole)
+                if isinstance(outcome, QueryWhole):
+                    yield _WholeResult(outcome, resolved)
+                    break
+                needs = outcome.needs
                 self._remember(query.sql, needs)
         if scope.cancelled_caught:
             raise limit.make_error()
@@ -192,30 +198,25 @@ class _TimeLimit:
         )
 
 
-class _Result:
-    """A running query (contract `QueryResult`)."""
+class _Result(ABC):
+    """A running query, or one that has ended (contract `QueryResult`)."""
 
     columns: Sequence[Column]
 
-    def __init__(self, reply: Reply, header: bytes, resolved: ResolvedTables | None, limit: _TimeLimit) -> None:
-        described = msgspec.msgpack.decode(header, type=QueryHeader)
-        self.columns = tuple(Column(name=name, type=kind) for name, kind in described.columns)
-        self._reply = reply
+    def __init__(self, columns: Iterable[tuple[str, str]], resolved: ResolvedTables | None) -> None:
+        self.columns = tuple(Column(name=name, type=kind) for name, kind in columns)
         self._resolved = resolved
-        self._limit = limit
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
+    @abstractmethod
     async def __anext__(self) -> bytes:
         """Receive the next piece."""
-        if (item := await _next_item(self._reply, self._limit)) is None:
-            raise StopAsyncIteration
-        return item
 
     @property
-    def _end(self) -> QueryEnd:
-        return msgspec.msgpack.decode(self._reply.result, type=QueryEnd)
+    @abstractmethod
+    def _end(self) -> QueryEnd: ...
 
     @property
     def row_count(self) -> int:
@@ -230,14 +231,48 @@ class _Result:
     @property
     def scanned(self) -> ScanProgress:
         """What was read, at the end of the answer. If the engine cannot say: all files of the tables."""
-        if (scanned := self._end.scanned) is not None:
-            return ScanProgress(rows=scanned[0], bytes=scanned[1])
-        resolved = self._resolved
-        return (
-            ScanProgress(rows=0, bytes=0)
-            if resolved is None
-            else ScanProgress(rows=resolved.rows, bytes=resolved.bytes)
-        )
+        scanned = self._end.scanned
+        if scanned is None and (resolved := self._resolved) is not None:
+            scanned = resolved.rows, resolved.bytes
+        rows, size = scanned or (0, 0)
+        return ScanProgress(rows=rows, bytes=size)
+
+
+class _WholeResult(_Result):
+    """The result of a query whose answer came in one message."""
+
+    def __init__(self, whole: QueryWhole, resolved: ResolvedTables | None) -> None:
+        super().__init__(whole.columns, resolved)
+        self._whole: QueryWhole = whole
+        self._data: bytes | None = whole.data
+
+    async def __anext__(self) -> bytes:
+        data, self._data = self._data, None
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    @property
+    def _end(self) -> QueryEnd:
+        return self._whole.end
+
+
+class _StreamedResult(_Result):
+    """The result of a query whose engine still works."""
+
+    def __init__(self, reply: Reply, header: bytes, resolved: ResolvedTables | None, limit: _TimeLimit) -> None:
+        super().__init__(msgspec.msgpack.decode(header, type=QueryHeader).columns, resolved)
+        self._reply = reply
+        self._limit = limit
+
+    async def __anext__(self) -> bytes:
+        if (item := await _next_item(self._reply, self._limit)) is None:
+            raise StopAsyncIteration
+        return item
+
+    @property
+    def _end(self) -> QueryEnd:
+        return msgspec.msgpack.decode(self._reply.result, type=QueryEnd)
 
 
 async def _next_item(reply: Reply, limit: _TimeLimit) -> bytes | None:

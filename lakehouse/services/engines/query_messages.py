@@ -2,6 +2,7 @@
 
     child  <── QueryRequest
     child  ──> as the result, StatementNeeds: the tables that the parent has to resolve first. Nothing has run.
+    child  ──> or QueryWhole as the result: a small answer, complete
     child  ──> or a first item, QueryHeader, then items with the bytes of the answer, and QueryEnd as the result
 
 A failure of a call has one of the kinds below; `details` of it is a JSON object, with the `position` in characters
@@ -91,6 +92,14 @@ class QueryEnd(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="
     rows: int
     truncated: bool = False
     scanned: tuple[int, int] | None = None
+
+
+class QueryWhole(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="whole"):
+    """A complete answer in one message."""
+
+    columns: tuple[tuple[str, str], ...]
+    data: bytes
+    end: QueryEnd
 
 
 class QueryNeeds(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="needs"):

@@ -6,7 +6,7 @@ error line, the others are cut.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from time import perf_counter
 
 import msgspec
@@ -56,7 +56,22 @@ async def send_result(send: Send, result: QueryResult, answer: ResultFormat, req
     """Send the result as a stream of its format."""
     if answer == "ndjson":
         request.begin_stream(lambda error: _error_line(error, request.context.id))
-    await send_stream(send, result, content_type=CONTENT_TYPES[answer])
+        await send_stream(send, _whole_lines(result), content_type=CONTENT_TYPES[answer])
+    else:
+        await send_stream(send, result, content_type=CONTENT_TYPES[answer])
+
+
+async def _whole_lines(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Move the ends of pieces to ends of lines, so that an error line can follow each of them."""
+    incomplete = b""
+    async for piece in pieces:
+        lines, mark, rest = piece.rpartition(b"\n")
+        if mark:
+            yield incomplete + lines + mark
+            incomplete = rest
+        else:
+            incomplete += piece
+    yield incomplete
 
 
 async def _write_document(result: QueryResult, started: float) -> AsyncIterator[bytes]:

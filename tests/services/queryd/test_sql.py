@@ -164,6 +164,29 @@ async def test_deleted_rows_and_changed_columns(sql: Sql) -> None:
     assert await sql.rows("FROM people") == []
 
 
+async def test_a_statement_that_comes_again_is_run_again(sql: Sql) -> None:
+    """From the third time on it is prepared: its answer is that of now, and nothing of another one."""
+    statement = "SELECT count(*), max(score) FROM people"
+    for _ in range(4):
+        assert await sql.rows(statement) == [[5, 95]]
+    sql.tables.write("people", PEOPLE, PEOPLE)
+    for _ in range(4):
+        assert await sql.rows(statement) == [[10, 95]]
+        assert await sql.rows("SHOW TABLES") == [["people"], ["sales/orders"]]
+        assert await sql.rows(statement, max_rows=0) == []
+    times = {(await sql.rows("SELECT now()::VARCHAR"))[0][0] for _ in range(5)}
+    assert len(times) == 5
+    seeded = {str(await sql.rows("SELECT setseed(0.5), random()")) for _ in range(4)}
+    assert len(seeded) >= 1
+    assert len({str(await sql.rows("SELECT random()")) for _ in range(6)}) == 6
+    for _ in range(4):
+        status, message, details = await sql.error("SELECT CAST(name AS INTEGER) FROM people WHERE id = 2")
+        assert (status, details) == (400, {"position": 7})
+        assert "Bob" in message
+    document = (await sql.post(statement)).json()
+    assert document["scanned"]["rows"] == 10
+
+
 async def test_parameters(sql: Sql) -> None:
     """A list for `?` and `$1`, an object for `$name`; values of every kind of JSON."""
     assert await sql.rows("SELECT name FROM people WHERE id = ? AND city = ?", params=[1, "Chicago"]) == [["Alice"]]

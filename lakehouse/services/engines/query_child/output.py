@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from lakehouse.process.calls.rpc_child import Call
+from lakehouse.services.engines.query_messages import QueryEnd, QueryHeader, QueryWhole
 
 FRAME = 256 * 1024
 """Bytes that are collected before they are sent, and at most in one frame."""
 
 
 class Output:
-    """A writable file whose bytes become the items of a call. `write` blocks while the parent does not read."""
+    """A writable file whose bytes become the items of a call, behind the columns.
 
-    def __init__(self, call: Call) -> None:
+    `write` blocks while the parent does not read. An answer of which nothing was sent before its end is one message.
+    """
+
+    def __init__(self, call: Call, columns: tuple[tuple[str, str], ...]) -> None:
         self._call = call
+        self._columns = columns
+        self.begun = False
+        """Whether anything was sent."""
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -21,6 +30,7 @@ class Output:
         size = len(data)
         if size >= FRAME:
             self.flush()
+            self._begin()
             view = memoryview(data).cast("B")
             for start in range(0, size, FRAME):
                 self._call.send(bytes(view[start : start + FRAME]))
@@ -34,7 +44,23 @@ class Output:
     def flush(self) -> None:
         """Send what was collected. Raises CallCancelled."""
         if self._parts:
-            data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-            self._parts.clear()
-            self._size = 0
-            self._call.send(data)
+            self._begin()
+            self._call.send(self._collect())
+
+    def end(self, end: QueryEnd) -> bytes:
+        """Return the result of the call."""
+        if not self.begun:
+            return msgspec.msgpack.encode(QueryWhole(columns=self._columns, data=self._collect(), end=end))
+        self.flush()
+        return msgspec.msgpack.encode(end)
+
+    def _begin(self) -> None:
+        if not self.begun:
+            self.begun = True
+            self._call.send(msgspec.msgpack.encode(QueryHeader(columns=self._columns)))
+
+    def _collect(self) -> bytes:
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        return data

@@ -125,8 +125,8 @@ def open_batches(
             batches.release()
 
 
-def write_text(batches: CArrayStream, output: Output, max_rows: int | None) -> Progress:
-    """Write the strings of the only column one after another."""
+def write_text(batches: CArrayStream, output: Output, max_rows: int | None, *, eager: bool) -> Progress:
+    """Write the strings of the only column one after another. An `eager` stream sends each batch when it is there."""
     progress = Progress()
     for batch in batches:
         count = _admit(progress, batch.length, max_rows)
@@ -134,7 +134,8 @@ def write_text(batches: CArrayStream, output: Output, max_rows: int | None) -> P
         offsets = memoryview(strings.buffer(1))
         first = strings.offset
         output.write(memoryview(strings.buffer(2)).cast("B")[offsets[first] : offsets[first + count]])
-        output.flush()
+        if eager:
+            output.flush()
         if progress.truncated:
             break
     return progress
@@ -156,7 +157,6 @@ def write_arrow(batches: CArrayStream, output: Output, max_rows: int | None) -> 
         if progress.truncated:
             break
     writer.close()
-    output.flush()
     return progress
 
 
@@ -166,3 +166,14 @@ def _admit(progress: Progress, length: int, max_rows: int | None) -> int:
     progress.rows += count
     progress.truncated = count < length
     return count
+
+
+def write_rows(connection: duckdb.DuckDBPyConnection, output: Output, max_rows: int | None) -> Progress:
+    """Write the strings of the statement that was executed last: for few rows faster than a stream of Arrow."""
+    progress = Progress()
+    while rows := connection.fetchmany(TEXT_BATCH):
+        count = _admit(progress, len(rows), max_rows)
+        output.write("".join([text for (text,) in rows[:count]]).encode())
+        if progress.truncated:
+            break
+    return progress

@@ -3,196 +3,22 @@
 from __future__ import annotations
 
 import fcntl
-import resource
-from collections import OrderedDict
-from collections.abc import Iterable
 from contextlib import suppress
 
-import duckdb
 import msgspec
-from nanoarrow._utils import NanoarrowException
 
 from lakehouse.process.bootstrap import Startup
-from lakehouse.process.calls.rpc_child import Call, CallError, serve_calls
-from lakehouse.services.engines.database import EngineSettings, open_database, quote
-from lakehouse.services.engines.query_child import parquet, result_writer
-from lakehouse.services.engines.query_child.call_errors import make_call_error
-from lakehouse.services.engines.query_child.output import Output
-from lakehouse.services.engines.query_child.profile import enable_profile, read_scanned
-from lakehouse.services.engines.query_child.rewriting import Rewritten
-from lakehouse.services.engines.query_child.statements import Statement, check_statement
-from lakehouse.services.engines.query_child.table_definitions import TableDefinitions
-from lakehouse.services.engines.query_messages import (
-    BAD_REQUEST,
-    UNPROCESSABLE,
-    QueryEnd,
-    QueryHeader,
-    QueryNeeds,
-    QueryRequest,
-    StatementNeeds,
-)
+from lakehouse.process.calls.rpc_child import serve_calls
+from lakehouse.services.engines.database import EngineSettings, open_database
+from lakehouse.services.engines.query_child.engine import Engine
 
-MAX_STATEMENTS = 256
-MAX_STATEMENT_SIZE = 16 * 1024
-"""Characters of a statement up to which its check is kept for the next time."""
 PIPE_SIZE = 1024 * 1024
-CPU_SLACK = 5
-NOTHING = StatementNeeds()
-
-
-Parameters = result_writer.Parameters
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`cpu_seconds` is the processor time that one call may take, over all threads."""
 
     cpu_seconds: int
-
-
-class Engine:
-    """Runs one request at a time, each on a connection of its own."""
-
-    def __init__(self, database: duckdb.DuckDBPyConnection, *, spill: str, cpu_seconds: int) -> None:
-        self._database = database
-        self._tables = TableDefinitions(database)
-        self._pipe = f"{spill}/{parquet.PIPE}"
-        self._cpu_seconds = cpu_seconds
-        self._checked: OrderedDict[str, Statement] = OrderedDict()
-        self._connection: duckdb.DuckDBPyConnection | None = None
-
-    def interrupt(self) -> None:
-        """Interrupt the running statement; called by another thread."""
-        if (connection := self._connection) is not None:
-            connection.interrupt()
-
-    def handle(self, call: Call) -> bytes:
-        """Run one request."""
-        request = msgspec.msgpack.decode(call.payload, type=QueryRequest)
-        statement = self._check(request.sql)
-        if request.check_only or (statement.needs != NOTHING and not request.resolved):
-            return msgspec.msgpack.encode(QueryNeeds(needs=statement.needs))
-        _limit_cpu(self._cpu_seconds)
-        rewritten = statement.rewritten
-        self._connection = connection = self._database.cursor()
-        try:
-            self._tables.define(request.tables, request.listing)
-            if statement.needs != NOTHING:
-                enable_profile(connection)
-            return self._answer(call, connection, request, statement)
-        except duckdb.InterruptException:
-            call.check_cancelled()
-            raise
-        except duckdb.Error as error:
-            call.check_cancelled()
-            raise make_call_error(error, rewritten) from None
-        except MemoryError:
-            raise CallError(UNPROCESSABLE, "the query needs more than its memory", replace=True) from None
-        finally:
-            self._connection = None
-            connection.close()
-
-    def _check(self, sql: str) -> Statement:
-        statement = self._checked.get(sql)
-        if statement is None:
-            statement = check_statement(self._database, sql)
-            if len(sql) <= MAX_STATEMENT_SIZE:
-                self._checked[sql] = statement
-                if len(self._checked) > MAX_STATEMENTS:
-                    self._checked.popitem(last=False)
-        else:
-            self._checked.move_to_end(sql)
-        return statement
-
-    def _answer(
-        self, call: Call, connection: duckdb.DuckDBPyConnection, request: QueryRequest, statement: Statement
-    ) -> bytes:
-        parameters = _decode_parameters(request.params)
-        source = statement.rewritten
-        if statement.explains:
-            source, parameters = _explain(connection, source, parameters), ()
-        elif statement.lists_tables:
-            source = _list_names(table.name for table in request.listing or ())
-        columns = _read_columns(connection, source, parameters)
-        query = result_writer.build_query(source, columns, request.format, request.max_rows)
-        call.send(msgspec.msgpack.encode(QueryHeader(columns=columns.describe())))
-        try:
-            progress = self._write(call, connection, request, columns, query.text, parameters)
-        except (duckdb.Error, NanoarrowException) as error:
-            call.check_cancelled()
-            raise make_call_error(error, query) from None
-        scanned = read_scanned(connection) if statement.needs != NOTHING else (0, 0)
-        return msgspec.msgpack.encode(QueryEnd(rows=progress.rows, truncated=progress.truncated, scanned=scanned))
-
-    def _write(
-        self,
-        call: Call,
-        connection: duckdb.DuckDBPyConnection,
-        request: QueryRequest,
-        columns: result_writer.Columns,
-        query: str,
-        parameters: Parameters,
-    ) -> result_writer.Progress:
-        output = Output(call)
-        if request.format == "parquet":
-            statement = parquet.copy_statement(query, self._pipe)
-            progress = result_writer.Progress()
-
-            def run() -> None:
-                (progress.rows,) = connection.execute(statement, parameters or None).fetchall()[0]
-
-            parquet.write_parquet(run, self._pipe, output)
-            return progress
-        if request.format == "csv":
-            output.write(result_writer.csv_header(columns))
-            output.flush()
-        arrow = request.format == "arrow"
-        rows = result_writer.ARROW_BATCH if arrow else result_writer.TEXT_BATCH
-        with result_writer.open_batches(connection, query, parameters, rows=rows) as batches:
-            return (result_writer.write_arrow if arrow else result_writer.write_text)(batches, output, request.max_rows)
-
-
-def _read_columns(
-    connection: duckdb.DuckDBPyConnection, statement: Rewritten, parameters: Parameters
-) -> result_writer.Columns:
-    """Bind a statement. Raises CallError, with a position: only the error of a statement that is executed has one."""
-    try:
-        return result_writer.read_columns(connection, statement.text, parameters)
-    except duckdb.Error as error:
-        explained = statement.wrap("EXPLAIN ", "")
-        try:
-            connection.execute(explained.text, parameters or None)
-        except duckdb.Error as located:
-            raise make_call_error(located, explained) from None
-        raise make_call_error(error, statement) from None
-
-
-def _explain(connection: duckdb.DuckDBPyConnection, statement: Rewritten, parameters: Parameters) -> Rewritten:
-    """Run an EXPLAIN, whose result cannot be a subquery, and make a statement that has its rows."""
-    rows = connection.execute(statement.text, parameters or None).fetchall()
-    values = ", ".join(f"({quote(str(key))}, {quote(str(value))})" for key, value in rows)
-    return Rewritten(f"SELECT * FROM (VALUES {values}) AS plan(explain_key, explain_value)")  # noqa: S608 - quoted
-
-
-def _list_names(names: Iterable[str]) -> Rewritten:
-    """SHOW TABLES with the names of the lake: the engine would list one schema."""
-    values = ", ".join(f"({quote(name)})" for name in names)
-    rows = f"VALUES {values}" if values else "SELECT '' WHERE false"
-    return Rewritten(f"SELECT name FROM ({rows}) AS tables(name) ORDER BY name")  # noqa: S608 - quoted
-
-
-def _decode_parameters(encoded: bytes) -> Parameters:
-    try:
-        value = msgspec.json.decode(encoded, type=list[object] | dict[str, object])
-    except RecursionError:
-        raise CallError(BAD_REQUEST, "`params` is nested too deeply") from None
-    return value
-
-
-def _limit_cpu(seconds: int) -> None:
-    """Let the kernel end this process after so much more processor time: the parent may be unable to."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(usage.ru_utime + usage.ru_stime) + seconds, hard))
 
 
 def run(startup: Startup) -> None:

@@ -37,6 +37,8 @@ class Statement:
     needs: StatementNeeds
     explains: bool = False
     lists_tables: bool = False
+    repeatable: bool = True
+    """Whether it may be prepared and run again on the same connection."""
 
 
 def check_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> Statement:
@@ -131,6 +133,7 @@ def _make_statement(sql: str, start: int, findings: syntax_tree.Findings, *, exp
         rewritten=Rewritten(sql, [edit for changes in edits.values() for edit in changes]),
         needs=StatementNeeds(references=tuple(references.values()), catalog=catalog),
         explains=explains,
+        repeatable=not explains and not findings.changes_connection,
         lists_tables=findings.lists_tables and _SHOW_TABLES.fullmatch(sql) is not None,
     )
 

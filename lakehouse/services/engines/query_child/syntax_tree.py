@@ -34,6 +34,8 @@ FORBIDDEN_FUNCTIONS = frozenset({
     "current_setting", "getenv", "nextval", "currval", "setval", "write_log", "parse_duckdb_log_message",
     "json_deserialize_sql", "pg_get_viewdef",
 })  # fmt: skip
+CHANGING_FUNCTIONS = frozenset({"setseed"})
+"""Functions whose effect would last on a connection that is used again."""
 CATALOG_SCHEMAS = frozenset({"information_schema", "pg_catalog"})
 CATALOG_VIEWS = frozenset({
     "duckdb_columns", "duckdb_constraints", "duckdb_databases", "duckdb_indexes", "duckdb_schemas", "duckdb_tables",
@@ -55,6 +57,7 @@ class Findings:
     shown: list[str] = field(default_factory=list)
     catalog: bool = False
     lists_tables: bool = False
+    changes_connection: bool = False
 
 
 def inspect_tree(tree: object) -> Findings:
@@ -65,6 +68,7 @@ def inspect_tree(tree: object) -> Findings:
         if isinstance(kind, str):
             if node.get("class") == "FUNCTION":
                 _check_function(node)
+                findings.changes_connection |= str(node["function_name"]).lower() in CHANGING_FUNCTIONS
             elif kind.endswith("_NODE"):
                 _check_query(kind)
             elif "sample" in node and "class" not in node:

@@ -24,45 +24,44 @@ class TableDefinitions:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        self._views: dict[tuple[str, str], str] = {}
+        self._defined: dict[tuple[str, str], TableSource | None] = {}  # None: a table without rows
         self._schemas: set[str] = set()
         self._listing: tuple[ListedTable, ...] | None = None
 
     def define(self, tables: Sequence[TableSource], listing: tuple[ListedTable, ...] | None) -> None:
         """Make the views of these tables, and with a listing the catalog of all tables."""
         if listing is None:
-            if self._listing is not None or len(self._views) + len(tables) > MAX_VIEWS:
+            if self._listing is not None or len(self._defined) + len(tables) > MAX_VIEWS:
                 self.clear()
         elif listing != self._listing:
             self.clear()
             self._list(listing)
         for table in tables:
-            schema, name = address_of(table.path, table.version)
-            self._define_view(schema, name, _select(table))
+            self._define_view(table)
 
     def clear(self) -> None:
         """Drop everything."""
         statements = [f"DROP SCHEMA {quote_name(schema)} CASCADE" for schema in self._schemas]
-        for schema, name in self._views:
+        for (schema, name), source in self._defined.items():
             if schema == "main":
-                kind = "TABLE" if self._views[schema, name] == "" else "VIEW"
-                statements.append(f"DROP {kind} main.{quote_name(name)}")
+                statements.append(f"DROP {'TABLE' if source is None else 'VIEW'} main.{quote_name(name)}")
         self._run(statements)
-        self._views.clear()
+        self._defined.clear()
         self._schemas.clear()
         self._listing = None
 
-    def _define_view(self, schema: str, name: str, query: str) -> None:
+    def _define_view(self, source: TableSource) -> None:
+        schema, name = address_of(source.path, source.version)
         key = schema.lower(), name.lower()
-        present = self._views.get(key)
-        if present == query:
+        present = self._defined.get(key)
+        if present == source:
             return
         address = f"{quote_name(schema)}.{quote_name(name)}"
-        if present == "":
+        if key in self._defined and present is None:
             self._run([f"DROP TABLE {address}"])
-            del self._views[key]
-        self._run([*self._schema_statement(schema), f"CREATE OR REPLACE VIEW {address} AS {query}"])
-        self._views[key] = query
+            del self._defined[key]
+        self._run([*self._schema_statement(schema), f"CREATE OR REPLACE VIEW {address} AS {_select(source)}"])
+        self._defined[key] = source
 
     def _list(self, listing: tuple[ListedTable, ...]) -> None:
         statements: list[str] = []
@@ -72,7 +71,7 @@ class TableDefinitions:
             statements += self._schema_statement(schema)
             columns = ", ".join(f"{quote_name(column)} {kind}" for column, kind in table.columns)
             statements.append(f"CREATE TABLE {quote_name(schema)}.{quote_name(name)} ({columns})")
-            self._views[schema.lower(), name.lower()] = ""
+            self._defined[schema.lower(), name.lower()] = None
         self._run(statements)
         self._listing = listing
 

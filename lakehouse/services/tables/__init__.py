@@ -17,6 +17,7 @@ In the process of the services:
     client          the contract
     values          the values of the contract, made from replies
     daily_expiry    the expiry once a day
+    gauges          the gauges of the child
 
 In the child:
 

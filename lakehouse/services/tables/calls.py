@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -16,6 +17,8 @@ from lakehouse.process.calls.pool_policy import PoolPolicy
 from lakehouse.process.errors import CallFailed, ChildExited, PoolUnavailable
 from lakehouse.process.spec import ChildSpec
 from lakehouse.services.tables.messages import Request, TablesSettings
+
+logger = logging.getLogger("lakehouse.tables")
 
 T = TypeVar("T")
 
@@ -64,12 +67,15 @@ class TablesProcess:
             try:
                 return await self.pool.call(encoded)
             except ChildExited as error:
+                logger.warning("%s", error)
                 if attempt == ATTEMPTS - 1:
-                    raise errors.ErrUpstream(str(error), retryable=True) from None
+                    raise errors.ErrUpstream("the tables process ended during the call", retryable=True) from None
             except CallFailed as error:
                 raise _convert(error) from None
-            except PoolUnavailable as error:
-                raise errors.ErrUnavailable(str(error), retry_after=error.retry_after, retryable=True) from None
+            except PoolUnavailable as error:  # the pool has logged why
+                raise errors.ErrUnavailable(
+                    "the tables process is busy, or does not start", retry_after=error.retry_after, retryable=True
+                ) from None
         raise AssertionError("the last attempt returns or raises")
 
 
@@ -77,7 +83,8 @@ def _convert(failure: CallFailed) -> LakehouseError:
     details = msgspec.json.decode(failure.details, type=dict[str, object] | None)
     kind = _ERRORS.get(failure.kind)
     if kind is None:
-        return LakehouseError(f"the tables failed: {failure}", details=details)
+        logger.error("the tables process failed: %s", failure)
+        return LakehouseError("the tables failed; the log has the reason", details=details)
     if kind is errors.ErrUnavailable:
         return errors.ErrUnavailable(str(failure), retry_after=1.0, retryable=True, details=details)
     return kind(str(failure), details=details)

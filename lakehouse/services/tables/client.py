@@ -7,7 +7,7 @@ read that was planned before costs a look-up in SQLite and no call. The state af
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ from lakehouse.services.tables import messages
 from lakehouse.services.tables.calls import MAINTENANCE_TIMEOUT, TablesProcess, open_process
 from lakehouse.services.tables.catalog_reader import CatalogReader
 from lakehouse.services.tables.daily_expiry import WriteSignal, expire_daily
+from lakehouse.services.tables.gauges import make_gauges
 from lakehouse.services.tables.locks import NameLocks
 from lakehouse.services.tables.messages import (
     MAX_SNAPSHOTS,
@@ -46,6 +47,7 @@ from lakehouse.services.tables.messages import (
 from lakehouse.services.tables.names import canonical, check_name
 from lakehouse.services.tables.state_cache import StateCache
 from lakehouse.services.tables.values import DescribedTable, convert_state, parse_time, to_milliseconds
+from lakehouse.telemetry.gauges import Gauge
 
 logger = logging.getLogger("lakehouse.tables")
 
@@ -82,6 +84,10 @@ class LakeTables:
         self.written = WriteSignal()
         """For `expire_daily`."""
 
+    def gauges(self) -> Iterable[Gauge]:
+        """The gauges of the tables process, for the metrics of catalogd."""
+        return make_gauges(self.process.pool)
+
     async def find(self, name: str, *, snapshot_id: str | None = None) -> Manifest | None:
         """Return a table, or None. Raises ErrNotFound for an unknown snapshot."""
         state = await self._find(check_name(name), snapshot_id)
@@ -92,8 +98,12 @@ class LakeTables:
 
         A table that cannot be read here, because of what another engine has written, is left out and logged.
         """
-        found = [await self._find_readable(name) for name in self._catalog.list()]
-        return [state.manifest for state in found if state is not None]
+        found: list[Manifest] = []
+        for name, location in self._catalog.list().items():
+            state = self._cache.get(name, location, None) or await self._find_readable(name)
+            if state is not None:
+                found.append(state.manifest)
+        return found
 
     async def snapshots(self, name: str) -> Sequence[Snapshot]:
         """List the snapshots, the newest first. Raises ErrNotFound."""

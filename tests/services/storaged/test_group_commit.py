@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -40,8 +40,10 @@ class Gate:
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Gate:
-    return Gate(ObjectIndex(tmp_path / "objects.db"))
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    index = ObjectIndex(tmp_path / "objects.db")
+    yield Gate(index)
+    index.close()
 
 
 def put(key: str) -> PendingChange:

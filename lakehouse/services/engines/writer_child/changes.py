@@ -22,7 +22,7 @@ from lakehouse.services.engines.writer_child.messages import (
     WriteReply,
 )
 from lakehouse.services.engines.writer_child.source import quote_name
-from lakehouse.services.engines.writer_child.table_source import FILE_COLUMN, read_table_sql
+from lakehouse.services.engines.writer_child.table_source import FILE_COLUMN, list_literal, read_table_sql
 from lakehouse.services.engines.writer_child.type_verdict import ROW
 from lakehouse.services.engines.writer_child.uploads import select_upload
 
@@ -56,7 +56,9 @@ def upsert(connection: duckdb.DuckDBPyConnection, request: UpsertRequest) -> Wri
             rows = read_table_sql(_only(request.table, touched))
             kept = select_columns(target.columns, _types(request.table), f"({rows})")
             parts.append(f"SELECT * FROM ({kept}) ANTI JOIN ({new}) USING ({key})")
-    files = write_files(connection, " UNION ALL ".join(parts), target, large=_is_large(touched, recipe.large))
+    row_size = recipe.size // max(1, recipe.row_count)
+    large = _is_large(touched, large=recipe.large)
+    files = write_files(connection, " UNION ALL ".join(parts), target, row_size=row_size, large=large)
     return WriteReply(files=files, replaced=touched)
 
 
@@ -99,7 +101,8 @@ def rewrite(connection: duckdb.DuckDBPyConnection, request: RewriteRequest) -> W
     if condition:
         rows = f"(SELECT * FROM {rows} WHERE ({condition}\n) IS NOT TRUE)"
     sql = select_columns(target.columns, _types(table), rows)
-    files = write_files(connection, sql, target, large=_is_large(replaced, large=False))
+    row_size, large = _measure_rows(connection, replaced), _is_large(replaced, large=False)
+    files = write_files(connection, sql, target, row_size=row_size, large=large)
     return WriteReply(files=files, replaced=replaced, rows_left_out=left_out)
 
 
@@ -111,7 +114,17 @@ def _types(table: TableInfo) -> dict[str, str]:
     return {field.name: field.type for field in table.fields}
 
 
-def _is_large(paths: list[str], large: bool) -> bool:
+def _measure_rows(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> int:
+    """The average bytes of a row, which are not compressed."""
+    files = list_literal(paths)
+    found = connection.execute(
+        f"SELECT (SELECT sum(total_uncompressed_size) FROM parquet_metadata({files})) // greatest(1, sum(num_rows)) "
+        f"FROM parquet_file_metadata({files})"
+    ).fetchone()
+    return int(found[0]) if found is not None and found[0] is not None else 0
+
+
+def _is_large(paths: list[str], *, large: bool) -> bool:
     return large or sum(Path(path).stat().st_size for path in paths) > LARGE // 4
 
 

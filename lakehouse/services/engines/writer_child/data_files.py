@@ -16,11 +16,19 @@ if TYPE_CHECKING:
 
 FILE_SIZE = "128MB"
 """The size from which on another file is begun. A change of one row writes its file again."""
+ROW_GROUP_SIZE = 32 * 1024 * 1024
+"""Bytes of text of one row group: the engine holds some of them in memory."""
+MIN_ROWS, MAX_ROWS = 8 * 1024, 120 * 1024
+"""Rows of a row group. Few make the file larger and slower to scan, many make it slower to search."""
 
 
-def write_files(connection: duckdb.DuckDBPyConnection, sql: str, target: Target, *, large: bool) -> list[StagedInfo]:
-    """Write the rows of a SELECT whose columns are those of the target. One file in the order of the rows, or, if they
-    may be `large`, files of limited size whose row groups are in order. No rows are no file.
+def write_files(
+    connection: duckdb.DuckDBPyConnection, sql: str, target: Target, *, row_size: int, large: bool
+) -> list[StagedInfo]:
+    """Write the rows of a SELECT whose columns are those of the target; no rows are no file.
+
+    They become one file in the order of the rows, or, if they may be `large`, files of limited size whose row groups
+    are in order. `row_size` are the average bytes of a row, as text.
     """
     folder = Path(target.folder)
     folder.mkdir(mode=0o700)
@@ -28,7 +36,7 @@ def write_files(connection: duckdb.DuckDBPyConnection, sql: str, target: Target,
     size = f", FILE_SIZE_BYTES '{FILE_SIZE}'" if large else ""
     connection.execute(
         f"COPY ({sql}) TO {quote(str(path))} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS {target.field_ids}, "
-        f"RETURN_STATS true{size})"
+        f"ROW_GROUP_SIZE {count_rows_of_group(row_size)}, RETURN_STATS true{size})"
     )
     written = [StagedInfo(str(row[0]), int(row[1])) for row in connection.fetchall()]
     for empty in (file for file in written if not file.rows):
@@ -40,6 +48,12 @@ def write_files(connection: duckdb.DuckDBPyConnection, sql: str, target: Target,
     if large:
         sync(path)
     return files
+
+
+def count_rows_of_group(row_size: int) -> int:
+    """The number of rows of one row group."""
+    rows = ROW_GROUP_SIZE // max(1, row_size)
+    return max(MIN_ROWS, min(MAX_ROWS, rows))
 
 
 def sync(path: Path) -> None:

@@ -42,11 +42,12 @@ class InspectReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """How the rows of an inspected upload are read. `large` says that they may need several files."""
+    """How the rows of an inspected upload are read; `size` is its bytes. `large`: they may need several files."""
 
     sql: str
     columns: list[str]
     row_count: int
+    size: int
     large: bool
 
 

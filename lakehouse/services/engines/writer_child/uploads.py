@@ -46,6 +46,7 @@ def inspect_upload(
         sql=source.sql,
         columns=[column.name for column in source.columns],
         row_count=source.row_count,
+        size=unpacked.path.stat().st_size,
         large=_is_large(unpacked),
     )
     return InspectReply(
@@ -86,7 +87,13 @@ def select_upload(recipe: Recipe, columns: list[ColumnInfo]) -> str:
 def convert(connection: duckdb.DuckDBPyConnection, request: ConvertRequest) -> WriteReply:
     """Write an inspected upload as Parquet files."""
     recipe = msgspec.json.decode(request.recipe, type=Recipe)
-    files = write_files(connection, select_upload(recipe, request.target.columns), request.target, large=recipe.large)
+    files = write_files(
+        connection,
+        select_upload(recipe, request.target.columns),
+        request.target,
+        row_size=recipe.size // max(1, recipe.row_count),
+        large=recipe.large,
+    )
     check_count(files, recipe.row_count)
     return WriteReply(files=files)
 

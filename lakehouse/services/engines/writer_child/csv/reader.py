@@ -18,13 +18,20 @@ def name_column(position: int) -> str:
     return f"c{position}"
 
 
-def read_text_sql(path: Path, dialect: Dialect, *, columns: int, skip: int, nulls: Sequence[str]) -> str:
-    """Write the SELECT. `skip` are the lines before the first record; `nulls` are the bare words that mean NULL."""
+def read_text_sql(
+    path: Path, dialect: Dialect, *, columns: int, skip: int, nulls: Sequence[str], crlf: bool = False
+) -> str:
+    """Write the SELECT. `skip` are the lines before the first record; `nulls` are the bare words that mean NULL.
+
+    With `crlf` the records end with CRLF, and no quoted value has a line break: the engine would take the first one,
+    also inside quotes, for the end of a record.
+    """
     names = ", ".join(f"'{name_column(position)}': 'VARCHAR'" for position in range(columns))
     mark = quote(dialect.quote.decode())
+    line_end = "" if crlf else r", new_line = '\n'"
     return (
         f"SELECT * FROM read_csv({quote(str(path))}, auto_detect = false, delim = {quote(dialect.delimiter.decode())}, "
         f"quote = {mark}, escape = {mark}, columns = {{{names}}}, header = false, skip = {skip}, comment = '', "
         f"nullstr = [{', '.join(map(quote, nulls))}], allow_quoted_nulls = false, strict_mode = true, "
-        f"max_line_size = {MAX_RECORD}, buffer_size = {BUFFER_SIZE}, compression = 'none')"
+        f"max_line_size = {MAX_RECORD}, buffer_size = {BUFFER_SIZE}, compression = 'none'{line_end})"
     )

@@ -41,7 +41,7 @@ class RowSource:
         path, start, scan = self._path, self._layout.data_start, Scan()
         if not only_returns:
             scan = self._scan(path, start)
-        if only_returns or scan.mixed_ends:
+        if only_returns or scan.mixed_ends or (scan.crlf and (scan.single_breaks or scan.quoted_breaks)):
             path, start = self._staging / "line-ends.csv", 0
             unify_line_ends(self._path, self._layout.data_start, path, self._layout.dialect, self._check)
             scan = self._scan(path, start)
@@ -50,7 +50,7 @@ class RowSource:
         if start and not self._layout.simple:
             path, start = self._copy(), 0
         return Rows(
-            sql=self._sql(path, skip=self._layout.skipped if start else 0),
+            sql=self._sql(path, skip=self._layout.skipped if start else 0, crlf=scan.crlf),
             count=scan.records,
             exact=None,
             find_lines=self._locate if self._has_other_lines(scan) else self._add_lines,
@@ -60,7 +60,7 @@ class RowSource:
         """Pass over the records one by one, and write a regular copy. Raises the errors 413 and 422."""
         path = self._staging / "regular.csv"
         count = self._exact_pass().write(path)
-        return Rows(sql=self._sql(path, skip=0), count=count.records, exact=count, find_lines=self._locate)
+        return Rows(sql=self._sql(path, skip=0, crlf=False), count=count.records, exact=count, find_lines=self._locate)
 
     def _scan(self, path: Path, start: int) -> Scan:
         return scan_records(path, start, self._layout.dialect, self._check, columns=self._layout.columns)
@@ -80,8 +80,9 @@ class RowSource:
             shutil.copyfileobj(source, target, 1024 * 1024)
         return path
 
-    def _sql(self, path: Path, *, skip: int) -> str:
-        return read_text_sql(path, self._layout.dialect, columns=self._layout.columns, skip=skip, nulls=self._nulls)
+    def _sql(self, path: Path, *, skip: int, crlf: bool) -> str:
+        layout = self._layout
+        return read_text_sql(path, layout.dialect, columns=layout.columns, skip=skip, nulls=self._nulls, crlf=crlf)
 
     def _exact_pass(self) -> ExactPass:
         layout = self._layout

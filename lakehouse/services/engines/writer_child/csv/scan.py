@@ -34,6 +34,10 @@ class Scan:
         self.blank_lines = 0
         self.mixed_ends = False
         """Whether the records end differently, or with CR alone."""
+        self.crlf = False
+        """Whether records end with CRLF."""
+        self.single_breaks = False
+        """Whether a file with CRLF has LF or CR alone, which may be inside quotes."""
         self.suspicious = False
         """Whether a space is next to a quote, where the engine's parser drops it."""
         self.open_quote = False
@@ -103,6 +107,7 @@ class _Scanner:
         self._kept = RecordParser(dialect).kept
         self._columns = columns
         self._inside = False
+        self._size = 0
         self._ends: set[bytes] = set()
         quote = re.escape(dialect.quote)
         self._spaced = re.compile(quote + rb"(?:(?<= " + quote + rb")|(?= ))")
@@ -113,6 +118,7 @@ class _Scanner:
         """Count one block, which begins after a line end or at the start."""
         quote, was_inside = self._dialect.quote, self._inside
         reduced = block.translate(None, self._kept)
+        self._check_size(block, may_continue=was_inside and quote not in reduced)
         lines = reduced.count(b"\n")
         if was_inside or (quote and quote in reduced):
             self._count_outside(reduced, lines)
@@ -130,6 +136,12 @@ class _Scanner:
             self.scan.mixed_ends = True
         if self._columns > 1 and (reduced.startswith(b"\n") or b"\n\n" in reduced):
             self._count_blank(block, was_inside)
+
+    def _check_size(self, block: bytes, *, may_continue: bool) -> None:
+        """Let the exact pass look for values that are too large, if there may be one."""
+        self._size = self._size + len(block) if may_continue else len(block)
+        if self._size > MAX_VALUE:
+            self.scan.suspicious = True
 
     def _count_outside(self, reduced: bytes, lines: int) -> None:
         quote = self._dialect.quote
@@ -152,6 +164,7 @@ class _Scanner:
         """Find out how the records of a block with CR end."""
         returns, pairs, feeds = block.count(b"\r"), block.count(b"\r\n"), block.count(b"\n")
         if not returns == pairs == feeds:  # they may differ inside quotes
+            self.scan.single_breaks = True
             outside = self._remove_quoted(block, was_inside)
             returns, pairs, feeds = outside.count(b"\r"), outside.count(b"\r\n"), outside.count(b"\n")
         if pairs:
@@ -176,6 +189,7 @@ class _Scanner:
     def finish(self) -> Scan:
         """Complete the numbers: blank lines are records in a file of one column, and not counted there."""
         self.scan.records -= self.scan.blank_lines
+        self.scan.crlf = b"\r\n" in self._ends
         self.scan.open_quote = self._inside
         return self.scan
 

@@ -31,6 +31,9 @@ from lakehouse.services.lake.layout import check_layout
 REMOVAL_TIMEOUT = 30.0
 """Seconds for the removal of a staging folder after a cancellation. What is left is removed at the next start."""
 
+MIN_FREE = 2**20
+"""Bytes that must be free: the databases write to files of their own even if they are only read."""
+
 _PRIVATE = 0o700
 
 
@@ -137,6 +140,7 @@ def open_lake_directory(path: Path, *, socket: str = "") -> Iterator[LakeDirecto
         for place in (directory.objects, directory.datasets, directory.staging, directory.spill):
             place.mkdir(mode=_PRIVATE, exist_ok=True)
         sweep(directory)
+        _check_free_space(directory.path)  # after the sweep, which may have made space
         yield directory
 
 
@@ -166,6 +170,14 @@ def _make_private(path: Path) -> None:
         )
     if path.stat().st_mode & 0o777 != _PRIVATE:
         path.chmod(_PRIVATE)
+
+
+def _check_free_space(path: Path) -> None:
+    free = shutil.disk_usage(path).free
+    if free < MIN_FREE:
+        raise LakeDirectoryError(
+            f"the disk of the lake {path} is full: {free} bytes are free, and {MIN_FREE} are needed to open it"
+        )
 
 
 def sweep(directory: LakeDirectory) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -74,6 +75,16 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
             pass
     assert list(tmp_path.iterdir()) == [tmp_path / "letter.txt"]
     assert mode_of(tmp_path) == mode
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    with pytest.raises(LakeDirectoryError, match=r"the disk of the lake .* is full: 4096 bytes are free"):
+        with open_lake_directory(tmp_path / "lake"):
+            pass
+    monkeypatch.undo()
+    with open_lake_directory(tmp_path / "lake"):
+        pass
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ error line, the others are cut.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing
 from time import perf_counter
 
 import msgspec
@@ -41,13 +42,14 @@ class EndDocument(msgspec.Struct, frozen=True):
 
 async def send_document(send: Send, result: QueryResult, started: float) -> None:
     """Send the result as one JSON document."""
-    pieces = _write_document(result, started)
     head = bytearray()
-    async for piece in pieces:
-        head += piece
-        if len(head) > WHOLE:
-            await send_stream(send, _chain(bytes(head), pieces), content_type=CONTENT_TYPES["json"])
-            return
+    async with aclosing(_write_document(result, started)) as pieces:
+        async for piece in pieces:
+            head += piece
+            if len(head) > WHOLE:
+                async with aclosing(_chain(bytes(head), pieces)) as chained:
+                    await send_stream(send, chained, content_type=CONTENT_TYPES["json"])
+                return
     headers = [(b"content-type", CONTENT_TYPES["json"].encode()), (b"content-length", b"%d" % len(head))]
     await send(full_response(200, headers, bytes(head)))
 
@@ -56,12 +58,13 @@ async def send_result(send: Send, result: QueryResult, answer: ResultFormat, req
     """Send the result as a stream of its format."""
     if answer == "ndjson":
         request.begin_stream(lambda error: _error_line(error, request.context.id))
-        await send_stream(send, _whole_lines(result), content_type=CONTENT_TYPES[answer])
+        async with aclosing(_whole_lines(result)) as lines:
+            await send_stream(send, lines, content_type=CONTENT_TYPES[answer])
     else:
         await send_stream(send, result, content_type=CONTENT_TYPES[answer])
 
 
-async def _whole_lines(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+async def _whole_lines(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
     """Move the ends of pieces to ends of lines, so that an error line can follow each of them."""
     incomplete = b""
     async for piece in pieces:
@@ -74,7 +77,7 @@ async def _whole_lines(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     yield incomplete
 
 
-async def _write_document(result: QueryResult, started: float) -> AsyncIterator[bytes]:
+async def _write_document(result: QueryResult, started: float) -> AsyncGenerator[bytes, None]:
     columns = [{"name": column.name, "type": column.type} for column in result.columns]
     yield b'{"columns":' + msgspec.json.encode(columns) + b',"rows":['
     before = b""  # the last piece ends with a comma too many
@@ -93,7 +96,7 @@ async def _write_document(result: QueryResult, started: float) -> AsyncIterator[
     yield b"]," + msgspec.json.encode(end)[1:]
 
 
-async def _chain(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _chain(head: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     yield head
     async for piece in rest:
         yield piece

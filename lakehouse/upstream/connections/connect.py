@@ -19,6 +19,11 @@ NOT_SENT_LOW_WATER = 256 * 1024
 of an upload."""
 
 
+UNIX_SEND_BUFFER = 512 * 1024
+"""Bytes of a Unix socket's send buffer, of which the kernel makes twice as many, to count its own overhead. The default
+holds a third of one read of an upload, and both processes would be woken for each third."""
+
+
 async def connect(endpoint: UpstreamEndpoint, tls: ssl.SSLContext | None) -> socket.socket:
     """Connect to an endpoint of either kind, see `connect_tcp` and `connect_unix`."""
     address = endpoint.address
@@ -67,6 +72,7 @@ async def connect_unix(path: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNIX_SEND_BUFFER)
         delay = FIRST_RETRY
         while True:
             try:

@@ -93,9 +93,9 @@ def quote_name(name: str) -> str:
 
 
 @asynccontextmanager
-async def open_engine(path: Path) -> AsyncIterator[Engine]:
+async def open_engine(path: Path, *, memory: int = 1500 * 2**20) -> AsyncIterator[Engine]:
     """A write engine for a new lake in this folder."""
     with open_lake_directory(path) as directory, duckdb.connect(config={"threads": 1}) as reader:
         reader.execute("SET TimeZone = 'UTC'")
-        async with open_write_engine(directory, LakeTable(memory=str(1500 * 2**20))) as writer:
+        async with open_write_engine(directory, LakeTable(memory=str(memory))) as writer:
             yield Engine(directory, writer, reader)

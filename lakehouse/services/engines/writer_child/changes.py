@@ -40,7 +40,7 @@ def upsert(connection: duckdb.DuckDBPyConnection, request: UpsertRequest) -> Wri
     """
     recipe = msgspec.json.decode(request.recipe, type=Recipe)
     for name in request.key:
-        if name not in recipe.columns:
+        if all(name != column.name for column in recipe.columns):
             raise bad_request(f"key: the file has no column {name!r}", column=name)
     key = ", ".join(map(quote_name, request.key))
     target = request.target

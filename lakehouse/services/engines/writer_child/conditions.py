@@ -26,7 +26,7 @@ def check_condition(connection: duckdb.DuckDBPyConnection, where: str, fields: S
     """Check a condition and return it. Raises the errors 400 and 403."""
     import duckdb
 
-    row = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT 1 FROM t WHERE ({where}\n)"]).fetchone()
+    row = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT 1 FROM t WHERE {where}"]).fetchone()
     document = msgspec.json.decode(str(row[0]) if row else "{}", type=dict[str, object])
     if document.get("error"):
         raise bad_request(f"where: {document.get('error_message')}")

@@ -78,4 +78,11 @@ def _select_column(column: ColumnInfo, present: str | None) -> str:
     name = quote_name(column.name)
     if present is None:
         return f"CAST(NULL AS {column.type}) AS {name}"
-    return name if present == column.type else f"CAST({name} AS {column.type}) AS {name}"
+    if present == column.type:
+        return name
+    if column.type in ("DOUBLE", "FLOAT"):  # whole numbers beyond its precision would be changed without an error
+        message = quote(f"a value of column {column.name} does not fit into its type in the table, {column.type}: ")
+        fits = f"CAST(TRY_CAST({name} AS {column.type}) AS {present}) IS NOT DISTINCT FROM {name}"
+        failure = f"error({message} || CAST({name} AS VARCHAR))"
+        return f"CASE WHEN {fits} THEN CAST({name} AS {column.type}) ELSE {failure} END AS {name}"
+    return f"CAST({name} AS {column.type}) AS {name}"

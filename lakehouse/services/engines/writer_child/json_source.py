@@ -165,5 +165,5 @@ def _select(
     columns = ", ".join(f"{quote_name(key)}: {quote(node.type())}" for key, node in zip(keys, nodes, strict=True))
     values = ", ".join(f"{quote_name(key)} AS {quote_name(name)}" for key, name in zip(keys, names, strict=True))
     size = max(DEFAULT_OBJECT_SIZE, longest + 1024)
-    form = f"format = '{layout}', records = true, maximum_object_size = {size}, compression = 'none'"
+    form = f"format = '{layout}', records = true, maximum_object_size = {size}, compression = 'uncompressed'"
     return f"SELECT {values} FROM read_json({quote(str(path))}, columns = {{{columns}}}, {form})"

@@ -45,7 +45,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """How the rows of an inspected upload are read; `size` is its bytes. `large`: they may need several files."""
 
     sql: str
-    columns: list[str]
+    columns: list[ColumnInfo]
     row_count: int
     size: int
     large: bool

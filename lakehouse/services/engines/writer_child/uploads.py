@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +44,7 @@ def inspect_upload(
     source = _inspect(connection, unpacked, options, staging, check)
     recipe = Recipe(
         sql=source.sql,
-        columns=[column.name for column in source.columns],
+        columns=[ColumnInfo(column.name, column.type) for column in source.columns],
         row_count=source.row_count,
         size=unpacked.path.stat().st_size,
         large=_is_large(unpacked),
@@ -80,7 +80,7 @@ def _is_large(unpacked: Unpacked) -> bool:
 
 def select_upload(recipe: Recipe, columns: list[ColumnInfo]) -> str:
     """Write the SELECT of an upload's rows with the columns of the table."""
-    present: Mapping[str, str] = dict.fromkeys(recipe.columns, "")
+    present = {column.name: column.type for column in recipe.columns}
     return select_columns(columns, present, f"({recipe.sql})")
 
 

@@ -33,5 +33,5 @@ def read_text_sql(
         f"SELECT * FROM read_csv({quote(str(path))}, auto_detect = false, delim = {quote(dialect.delimiter.decode())}, "
         f"quote = {mark}, escape = {mark}, columns = {{{names}}}, header = false, skip = {skip}, comment = '', "
         f"nullstr = [{', '.join(map(quote, nulls))}], allow_quoted_nulls = false, strict_mode = true, "
-        f"max_line_size = {MAX_RECORD}, buffer_size = {BUFFER_SIZE}, compression = 'none'{line_end})"
+        f"max_line_size = {MAX_RECORD}, buffer_size = {BUFFER_SIZE}, compression = 'uncompressed'{line_end})"
     )

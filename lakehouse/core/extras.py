@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-LAKE = ("duckdb", "pyiceberg", "pyarrow", "sqlalchemy", "nanoarrow")
+LAKE = ("duckdb", "pyiceberg", "pyarrow", "sqlalchemy", "nanoarrow", "python_multipart", "zstandard")
 OTEL = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 

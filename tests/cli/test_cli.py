@@ -283,7 +283,8 @@ async def test_demo_asks_itself_and_stops(tmp_path: Path) -> None:
     env = {"LAKEHOUSE_TOKEN": "door"}
     ran = await lakehouse("serve", "--demo", "--bind", "127.0.0.1:0", "--ask", "It's me", cwd=tmp_path, env=env)
     assert ran.status == 0, ran.err
-    listening, request, *answer = ran.out.splitlines()
+    exchange, _, _query = ran.out.partition("\n\n$ ")
+    listening, request, *answer = exchange.splitlines()
     assert listening.startswith("listening on http://127.0.0.1:")
     assert request.startswith("$ curl http://127.0.0.1:")
     assert json.loads("\n".join(answer))["provider"] == "local"

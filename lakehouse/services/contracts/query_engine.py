@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -63,11 +63,19 @@ class QueryResult(Protocol):
     def scanned(self) -> ScanProgress: ...
 
 
+def _do_nothing() -> None:
+    """The caller does not want to know when the query starts."""
+
+
 class QueryEngine(Protocol):
     """SQL over the tables of the catalog."""
 
-    def run(self, query: Query) -> AbstractAsyncContextManager[QueryResult]:
+    def run(
+        self, query: Query, *, on_start: Callable[[], None] = _do_nothing
+    ) -> AbstractAsyncContextManager[QueryResult]:
         """Start a query. The block begins when the columns are available; its end stops the query's computation.
+
+        `on_start` is called when an engine takes the query, after the wait for one.
 
         Raises ErrBadRequest (with the `position` in `details`, where the engine knows it), ErrForbidden for a statement
         that does more than read tables, ErrUnprocessable if a limit of the engine is reached or it ends,

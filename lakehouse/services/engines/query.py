@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from math import inf
 
@@ -108,6 +108,10 @@ def choose_spill(directory: LakeDirectory, engines: int) -> int:
     return max(64 * MIB, min(MAX_SPILL, shutil.disk_usage(directory.path).free // 2 // engines))
 
 
+def _do_nothing() -> None:
+    """The caller does not want to know when the query starts."""
+
+
 class DuckdbQueryEngine:
     """The query engine (contract `QueryEngine`). `pool` is for metrics and checks."""
 
@@ -117,9 +121,11 @@ class DuckdbQueryEngine:
         self._timeout = timeout
         self._needs: OrderedDict[str, StatementNeeds] = OrderedDict()
 
-    def run(self, query: Query) -> AbstractAsyncContextManager[QueryResult]:
+    def run(
+        self, query: Query, *, on_start: Callable[[], None] = _do_nothing
+    ) -> AbstractAsyncContextManager[QueryResult]:
         """Start a query for the length of a block."""
-        return self._run(query)
+        return self._run(query, on_start)
 
     def gauges(self) -> Iterable[Gauge]:
         """The gauges of the pool."""
@@ -128,7 +134,7 @@ class DuckdbQueryEngine:
         return (Gauge(_ENGINES, states), Gauge(_WAITING, lambda: [((), pool.waiting)]))
 
     @asynccontextmanager
-    async def _run(self, query: Query) -> AsyncIterator[QueryResult]:
+    async def _run(self, query: Query, on_start: Callable[[], None]) -> AsyncIterator[QueryResult]:
         """Send the statement to an engine; a second time, if the first one says that it needs tables.
 
         The consumer has `LEEWAY` to take the last piece before the deadline. Then the block is cancelled.
@@ -140,6 +146,7 @@ class DuckdbQueryEngine:
                 with limit.apply():
                     resolved = None if needs is None else await self._resolver.resolve(needs, query.snapshot_id)
                 async with self._open_reply(make_request(query, resolved), limit) as reply:
+                    on_start()
                     if (header := await _next_item(reply, limit)) is not None:
                         yield _StreamedResult(reply, header, resolved, limit)
                         break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from time import perf_counter
 
 from lakehouse.asgi import request_scope
@@ -49,8 +50,7 @@ class QuerydApp:
         answer = choose_format(scope["headers"])
         query = body.make_query(answer, self._max_rows)
         request.context.begin_phase("queued")
-        async with self._engine.run(query) as result:
-            request.context.begin_phase("scanning")
+        async with self._engine.run(query, on_start=partial(request.context.begin_phase, "scanning")) as result:
             if answer == "json":
                 await send_document(send, result, started)
             else:

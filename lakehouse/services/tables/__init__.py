@@ -16,6 +16,7 @@ In the process of the services:
     calls           calls to the child: deadlines, repeats, errors
     client          the contract
     values          the values of the contract, made from replies
+    expire_all      the expiry of all tables
     daily_expiry    the expiry once a day
     gauges          the gauges of the child
 

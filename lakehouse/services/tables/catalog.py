@@ -15,7 +15,7 @@ from lakehouse.services.tables.names import DROPPED, canonical, decode_dropped, 
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog
-    from pyiceberg.table import Table
+    from pyiceberg.table import StaticTable, Table
 
 DATABASE = "catalog.db"
 
@@ -114,6 +114,22 @@ def check_free(catalog: SqlCatalog, name: str, *, but: str = "") -> None:
             raise CallError(
                 "conflict", f"the name {name!r} cannot be distinguished from that of the table {other!r} in SQL"
             )
+
+
+def list_locations(catalog: SqlCatalog) -> list[tuple[str, bool]]:
+    """The metadata files of all entries of the database, those of other catalogs in it too, and which are tables."""
+    from sqlalchemy import text
+
+    statement = text("SELECT metadata_location, coalesce(iceberg_type, 'TABLE') = 'TABLE' FROM iceberg_tables")
+    with catalog.engine.connect() as connection:
+        return [(str(location), bool(is_table)) for location, is_table in connection.execute(statement) if location]
+
+
+def open_metadata(catalog: SqlCatalog, location: str) -> StaticTable:
+    """A table as a metadata file has it, under whatever name it is in the catalog."""
+    from pyiceberg.table import StaticTable
+
+    return StaticTable.from_metadata(location, catalog.properties)
 
 
 def list_names(catalog: SqlCatalog) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -29,9 +29,10 @@ from lakehouse.services.contracts.tables import (
     WritePlan,
 )
 from lakehouse.services.tables import messages
-from lakehouse.services.tables.calls import MAINTENANCE_TIMEOUT, TablesProcess, open_process
+from lakehouse.services.tables.calls import TablesProcess, open_process
 from lakehouse.services.tables.catalog_reader import CatalogReader
 from lakehouse.services.tables.daily_expiry import WriteSignal, expire_daily
+from lakehouse.services.tables.expire_all import expire_all
 from lakehouse.services.tables.gauges import make_gauges
 from lakehouse.services.tables.locks import NameLocks
 from lakehouse.services.tables.messages import (
@@ -39,20 +40,16 @@ from lakehouse.services.tables.messages import (
     ColumnInfo,
     Committed,
     Dropped,
-    Expired,
     TablesSettings,
     TableState,
     WriteToken,
 )
 from lakehouse.services.tables.names import canonical, check_name
 from lakehouse.services.tables.state_cache import StateCache
-from lakehouse.services.tables.values import DescribedTable, convert_state, parse_time, to_milliseconds
+from lakehouse.services.tables.values import DescribedTable, convert_state, parse_time
 from lakehouse.telemetry.gauges import Gauge
 
 logger = logging.getLogger("lakehouse.tables")
-
-ORPHAN_AGE = timedelta(hours=24)
-"""How old a file must be that no table uses before it is deleted: a program may be about to commit it."""
 
 
 class Directory(Protocol):
@@ -227,18 +224,7 @@ class LakeTables:
 
     async def expire(self, older_than: datetime) -> Removed:
         """Expire the snapshots and the dropped tables that are older, and delete the files that only they use."""
-        before = to_milliseconds(older_than)
-        total = await self._remove(messages.ExpireDropped(before_ms=before))
-        for name in self._catalog.list():
-            async with self.lock(name):
-                if self._catalog.find(name) is not None:
-                    total = _add(total, await self._remove(messages.ExpireTable(name=name, before_ms=before)))
-        orphans = datetime.now(UTC) - ORPHAN_AGE
-        return _add(total, await self._remove(messages.Sweep(before_ms=to_milliseconds(orphans))))
-
-    async def _remove(self, request: messages.Request) -> Removed:
-        expired: Expired = await self.process.call(request, Expired, timeout=MAINTENANCE_TIMEOUT)
-        return Removed(snapshots=expired.snapshots, tables=expired.tables, files=expired.files, bytes=expired.bytes)
+        return await expire_all(self.process, self._catalog.list(), self.lock, older_than)
 
     async def _find(self, name: str, snapshot_id: str | None) -> DescribedTable | None:
         """The state of a table, from the cache or from the child; several callers wait for one call."""
@@ -283,15 +269,6 @@ class LakeTables:
 
 def _make_dropped(dropped: Dropped) -> DroppedTable:
     return DroppedTable(name=dropped.name, snapshot_id=dropped.snapshot_id, dropped_at=parse_time(dropped.dropped_ms))
-
-
-def _add(one: Removed, other: Removed) -> Removed:
-    return Removed(
-        snapshots=one.snapshots + other.snapshots,
-        tables=one.tables + other.tables,
-        files=one.files + other.files,
-        bytes=one.bytes + other.bytes,
-    )
 
 
 @asynccontextmanager

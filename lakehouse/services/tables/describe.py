@@ -71,7 +71,7 @@ def _read_entry(entry: object) -> Entry:
 
 def relative_path(location: str) -> str:
     """A location as a path relative to the folder of the lake. Raises CallError for a file that is elsewhere."""
-    path = local_path(location)
+    path = os.path.normpath(local_path(location)) if "://" not in location else local_path(location)
     if os.path.isabs(path):  # noqa: PTH117 - paths of many files
         path = os.path.relpath(os.path.realpath(path), os.path.realpath("."))
     if path.startswith("../") or "://" in path:

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING
 
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 
-from lakehouse.services.tables.catalog import list_dropped, list_names, load_dropped, load_table
+from lakehouse.services.tables.catalog import (
+    list_dropped,
+    list_locations,
+    load_dropped,
+    load_table,
+    open_metadata,
+)
 from lakehouse.services.tables.describe import ManifestCache
 from lakehouse.services.tables.file_io import local_path
 from lakehouse.services.tables.messages import Expired
@@ -120,22 +126,25 @@ class Expiry:
         return Expired(tables=tables, files=files, bytes=size)
 
     def sweep(self, before_ms: int) -> Expired:
-        """Delete the files below `datasets/` that no table uses and that are older than a time."""
+        """Delete the files below `datasets/` that no table uses and that are older than a time.
+
+        Nothing is deleted if the files of any entry of the catalog cannot be determined.
+        """
         used: set[str] = set()
-        for table in self._all_tables():
-            used.update(self._all_files_of(table))
-        unused = [path for path, changed_ms in _list_files("datasets") if path not in used and changed_ms < before_ms]
+        foreign: tuple[str, ...] = ()
+        for location, is_table in list_locations(self._catalog):
+            if is_table:
+                used.update(self._all_files_of(open_metadata(self._catalog, location)))
+            else:
+                foreign += (os.path.dirname(_normal(location)) + "/",)  # noqa: PTH120 - a view: its folder is left alone
+        unused = [
+            path
+            for path, changed_ms in _list_files("datasets")
+            if path not in used and changed_ms < before_ms and not path.startswith(foreign)
+        ]
         files, size = delete_all(unused)
         _remove_empty_folders("datasets")
         return Expired(files=files, bytes=size)
-
-    def _all_tables(self) -> Iterator[Table]:
-        for name in list_names(self._catalog):
-            yield load_table(self._catalog, name)
-        for entry, _, _ in list_dropped(self._catalog):
-            table = load_dropped(self._catalog, entry)
-            if table is not None:
-                yield table
 
     def _files_of(self, table: Table, snapshots: Iterable[Snapshot]) -> Iterator[str]:
         """The files of some snapshots: lists of manifests, manifests, data files, deletes."""
@@ -161,7 +170,7 @@ class Expiry:
 
 def _normal(location: str) -> str:
     """A location relative to the folder of the lake, where it is in it."""
-    path = local_path(location)
+    path = os.path.normpath(local_path(location))
     if os.path.isabs(path):  # noqa: PTH117 - paths of many files
         path = os.path.relpath(os.path.realpath(path), os.path.realpath("."))
     return path
@@ -188,11 +197,13 @@ def delete_all(paths: Iterable[str]) -> tuple[int, int]:
 
 
 def _list_files(folder: str) -> Iterator[tuple[str, float]]:
+    """The files below a folder, and when each was written or linked or moved to its place, in milliseconds."""
     for parent, _, names in os.walk(folder):
         for name in names:
             path = f"{parent}/{name}"
             with suppress(FileNotFoundError):
-                yield path, os.stat(path).st_mtime * 1000  # noqa: PTH116 - paths of many files
+                found = os.stat(path)  # noqa: PTH116 - paths of many files
+                yield path, max(found.st_mtime, found.st_ctime) * 1000
 
 
 def _remove_empty_folders(folder: str) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from lakehouse.core.errors import ErrConflict, ErrNotFound
+from lakehouse.core.errors import ErrConflict, ErrNotFound, LakehouseError
+from lakehouse.services.tables.messages import Expired, Sweep
 from tools.kit.lake_tables import ScratchLake, in_shared_lake, open_lake
-
-DAY = 86_400
 
 
 async def append(lake: ScratchLake, times: int) -> list[str]:
@@ -72,25 +72,72 @@ async def test_an_expiry_deletes_the_files_that_only_expired_snapshots_use(lake:
     assert await lake.rows("t") == [(2,), (3,)]
 
 
+def now_ms() -> int:
+    """The present time, later than every file so far and earlier than every further one."""
+    time.sleep(0.02)
+    moment = int(time.time() * 1000)
+    time.sleep(0.02)
+    return moment
+
+
 @in_shared_lake
-async def test_a_sweep_spares_what_is_used_and_what_is_younger_than_a_day(lake: ScratchLake) -> None:
+async def test_a_sweep_spares_what_is_used_and_what_is_young(lake: ScratchLake) -> None:
     await lake.write("a/b", "SELECT 1::BIGINT AS id")
     await lake.write("dropped", "SELECT 2::BIGINT AS id")
     dropped = await lake.tables.drop("dropped")
+    await lake.write("foreign", "SELECT 3::BIGINT AS id")
+    with closing(sqlite3.connect(lake.path / "catalog.db")) as connection, connection:
+        connection.execute("UPDATE iceberg_tables SET table_name = 'größe' WHERE table_name = 'foreign'")
+        connection.execute(
+            "INSERT INTO iceberg_tables VALUES ('other', 'x', 'v', 'datasets/v/metadata/v.json', NULL, 'VIEW')"
+        )
+    view = lake.path / "datasets/v/metadata/older.json"
+    view.parent.mkdir(parents=True)
+    view.write_bytes(b"{}")
     used = lake.files()
     stray = lake.path / "datasets/a/b/data/stray.parquet"
-    young = lake.path / "datasets/a/young.parquet"
-    for path in (stray, young):
-        path.write_bytes(b"x")
+    stray.write_bytes(b"x")
     old = lake.path / "datasets/gone/data/old.parquet"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"xyz")
-    for file in (lake.path / "datasets").rglob("*"):
-        if file != young:
-            os.utime(file, (time.time() - 2 * DAY,) * 2)
-    removed = await lake.tables.expire(datetime.now(UTC) - timedelta(days=7))
-    assert (removed.snapshots, removed.files, removed.bytes) == (0, 2, 4)
-    assert lake.files() == sorted([*used, "datasets/a/young.parquet"])
+    moment = now_ms()
+    young = lake.path / "datasets/a/young.parquet"
+    young.write_bytes(b"x")
+    linked = lake.path / "datasets/a/linked.parquet"
+    linked.hardlink_to(stray)  # as a rename makes them before its commit
+    stray.unlink()
+    assert (await lake.tables.expire(datetime.now(UTC) - timedelta(days=7))).files == 0  # all are younger than a day
+    removed: Expired = await lake.tables.process.call(Sweep(before_ms=moment), Expired)
+    assert (removed.files, removed.bytes) == (1, 3)
+    assert lake.files() == sorted([*used, "datasets/a/young.parquet", "datasets/a/linked.parquet"])
     assert not old.parent.parent.exists()
     assert dropped is not None
     assert (await lake.tables.restore("dropped", dropped.snapshot_id)).row_count == 1
+    with closing(sqlite3.connect(lake.path / "catalog.db")) as connection, connection:
+        connection.execute("UPDATE iceberg_tables SET table_name = 'back' WHERE table_name = 'größe'")
+    assert await lake.rows("back") == [(3,)]
+
+
+@in_shared_lake
+async def test_a_table_whose_metadata_is_lost_stops_the_sweep_and_not_the_expiry_of_others(lake: ScratchLake) -> None:
+    await lake.write("lost", "SELECT 1::BIGINT AS id")
+    for _ in range(2):
+        await lake.write("z", "SELECT 2::BIGINT AS id")
+    (metadata,) = (lake.path / "datasets/lost/metadata").glob("*.metadata.json")
+    content = metadata.read_bytes()
+    metadata.unlink()
+    reader = await lake.tables.list()
+    assert [manifest.name for manifest in reader] == ["lost", "z"]  # what was read before is kept
+    async with open_lake(lake.path) as other:
+        assert [manifest.name for manifest in await other.tables.list()] == ["z"]
+        with pytest.raises(LakehouseError, match="the log has the reason"):
+            await other.tables.plan("lost")
+        stray = lake.path / "datasets/stray.parquet"
+        stray.write_bytes(b"x")
+        with pytest.raises(LakehouseError, match="the log has the reason"):  # it may be one of the lost table
+            await other.tables.process.call(Sweep(before_ms=now_ms()), Expired)
+        before = lake.files()
+        assert (await other.tables.expire(datetime.now(UTC) + timedelta(seconds=1))).snapshots == 1
+        assert len(await other.tables.snapshots("z")) == 1
+        assert all(path in lake.files() for path in before if path.startswith("datasets/lost"))
+    metadata.write_bytes(content)

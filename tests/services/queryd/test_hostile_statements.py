@@ -130,6 +130,9 @@ SELECT nextval('s')
 SELECT json_deserialize_sql(json_serialize_sql('SELECT 1'))
 """.strip().split("\n")
 
+NOT_PARSED = ("syntax error", " statements: ", "A CTE needs a SELECT")
+"""Words of a refusal by the parser: some versions of the engine do not know all of these statements."""
+
 NOT_ONE = (
     "SELECT 1; SELECT 2",
     "SELECT 1; DROP TABLE people",
@@ -148,7 +151,7 @@ async def test_statements_that_write_or_change_the_engine(tmp_path: Path) -> Non
         for statement in WRITES:
             status, message, _ = await sql.error(statement)
             assert status in (400, 403), (statement, status, message)
-            assert status == 403 or "syntax error" in message, (statement, message)
+            assert status == 403 or any(word in message for word in NOT_PARSED), (statement, message)
         for statement in NOT_ONE:
             assert (await sql.error(statement))[0] == 400, statement
         assert await sql.rows("SELECT sum(id) FROM people") == [[15]]

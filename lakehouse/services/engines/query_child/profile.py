@@ -21,17 +21,14 @@ def read_scanned(connection: duckdb.DuckDBPyConnection) -> tuple[int, int] | Non
         document = msgspec.json.decode(connection.get_profiling_information("json"), type=dict[str, object])
     except (duckdb.Error, msgspec.DecodeError):
         return None
-    if not document:
+    if "operator" not in document:  # before version 2: other names, and numbers that count whole vectors
         return None
     rows = size = 0
-    for operator in _operators(document.get("operator", document.get("children"))):
-        scanned = operator.get("rows_scanned", operator.get("operator_rows_scanned"))
-        if isinstance(scanned, int):
+    for operator in _operators(document["operator"]):
+        if isinstance(scanned := operator.get("rows_scanned"), int):
             rows += scanned
-        if isinstance(read := operator.get("bytes_scanned"), int):
-            size += read
-    if not size and isinstance(io := document.get("io"), dict) and isinstance(io.get("total_bytes_read"), int):
-        size = io["total_bytes_read"]
+        if isinstance(scanned := operator.get("bytes_scanned"), int):
+            size += scanned
     return rows, size
 
 

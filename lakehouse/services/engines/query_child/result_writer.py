@@ -115,9 +115,10 @@ def open_batches(
 ) -> Iterator[CArrayStream]:
     """Run a query for the length of the block, with about `rows` rows in a batch. Raises duckdb.Error."""
     relation = connection.sql(query, params=parameters or None)
-    submit = getattr(relation, "_submit", None)  # to_arrow_reader(batch_size), without pyarrow
-    source = relation if submit is None else submit("stream", rows).arrow_capsule()
-    batches = na.c_array_stream(source)
+    if (submit := getattr(relation, "_submit", None)) is not None:  # to_arrow_reader(batch_size), without pyarrow
+        batches = na.c_array_stream(submit("stream", rows).arrow_capsule())
+    else:  # before version 2
+        batches = na.c_array_stream(relation.fetch_record_batch(rows))
     try:
         yield batches
     finally:

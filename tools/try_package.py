@@ -16,18 +16,22 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 def try_one(archive: Path) -> None:
-    """From an empty folder: install, start with the embedded model, ask, stop."""
+    """From an empty folder: install, start with the embedded model and the demonstration tables, ask both, stop."""
     with tempfile.TemporaryDirectory() as folder:
         away = Path(folder)
         venv.create(away / "venv", with_pip=True)
         binaries = away / "venv" / "bin"
-        run(binaries / "pip", "install", "-q", f"lakehouse-gateway[local] @ {archive.resolve().as_uri()}", cwd=away)
+        run(
+            binaries / "pip", "install", "-q", f"lakehouse-gateway[lake,local] @ {archive.resolve().as_uri()}", cwd=away
+        )
         print(run(binaries / "lakehouse", "--version", cwd=away).strip())
         run(binaries / "lakehouse", "check", cwd=away)
         answer = run(binaries / "lakehouse", "serve", "--demo", "--bind", "127.0.0.1:0", "--ask", "Hello", cwd=away)
         assert '"provider": "local"' in answer, answer
+        assert '"row_count": 5' in answer, answer
         page = (
-            "from importlib.resources import files; print((files('lakehouse.runtime.console') / 'page.html').is_file())"
+            "from importlib.resources import files; folder = files('lakehouse.runtime.console'); "
+            "print(all((folder / name).is_file() for name in ('page.html', 'lake.html', 'lake.css', 'lake.js')))"
         )
         assert run(binaries / "python", "-c", page, cwd=away).strip() == "True"
 

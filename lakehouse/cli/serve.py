@@ -146,7 +146,7 @@ class _Run:
     async def _send_smoke_query(self, url: str) -> None:
         try:
             await fill_demo_lake(self._config, url)
-            write_output(f"\n$ {curl_command(url)}")
+            write_output(f"\n$ {curl_command(self._config, url)}")
             write_output(format_answer(await query_demo_lake(self._config, url)))
         except DemoLakeError as error:
             write_diagnostic(f"lakehouse: {error}")

@@ -51,3 +51,8 @@ def authorization(auth: AuthTable) -> list[tuple[bytes, bytes]]:
     """The header with the first configured token, if there is one. Raises ConfigError for an unreadable token file."""
     token = first_token(auth, os.environ)
     return [] if token is None else [(b"authorization", b"Bearer " + token)]
+
+
+def curl_authorization(auth: AuthTable) -> str:
+    """The option of curl that sends the token of the environment, without the token itself; empty without one."""
+    return f" -H 'authorization: Bearer '\"${auth.token_env}\"" if os.environ.get(auth.token_env) else ""

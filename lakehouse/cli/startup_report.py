@@ -11,6 +11,7 @@ import trio
 from lakehouse.chat.dispatch.dispatcher import Dispatcher
 from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
 from lakehouse.cli.input import replace_undecodable
+from lakehouse.cli.smoke_request import curl_authorization
 from lakehouse.config import Config
 from lakehouse.runtime.data_services import describe_unavailable
 from lakehouse.runtime.dependency_status import (
@@ -97,9 +98,7 @@ async def _next_step(config: Config, url: str, dispatcher: Dispatcher) -> list[s
     model = await _find_model(config, dispatcher)
     if model is not None:
         body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "hello"}}]}}'
-        token = (
-            f" -H 'authorization: Bearer '\"${config.auth.token_env}\"" if os.environ.get(config.auth.token_env) else ""
-        )
+        token = curl_authorization(config.auth)
         return [f"try:  curl {url}/v1/chat{token} -H 'content-type: application/json' -d '{body}'"]
     return ["no model answers yet; try:  lakehouse serve --demo   (or start Ollama: `ollama pull qwen3:8b`)"]
 

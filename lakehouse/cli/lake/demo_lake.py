@@ -16,7 +16,7 @@ import trio
 
 from lakehouse.cli.lake.client import ErrorResponse, LakeClient, decode_ingested
 from lakehouse.cli.lake.demo_data import demo_tables
-from lakehouse.cli.smoke_request import authorization
+from lakehouse.cli.smoke_request import authorization, curl_authorization
 from lakehouse.config import Config
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.extras import LAKE, install_hint, missing_modules
@@ -80,7 +80,11 @@ async def fill_demo_lake(config: Config, url: str) -> list[str]:
     finally:
         service.close()
     tables = ", ".join(f"{name} ({count:,} rows)" for name, count in sorted(rows.items()))
-    return [f"demonstration tables: {tables}", f"try:  {curl_command(url)}", f"or:   open {url}/#lake in a browser"]
+    return [
+        f"demonstration tables: {tables}",
+        f"try:  {curl_command(config, url)}",
+        f"or:   open {url}/#lake in a browser",
+    ]
 
 
 def _check(config: Config) -> None:
@@ -99,10 +103,10 @@ async def _upload(client: LakeClient, name: str, data: bytes) -> int:
     return decode_ingested(answer).row_count
 
 
-def curl_command(url: str) -> str:
+def curl_command(config: Config, url: str) -> str:
     """The query as a command to try."""
     body = shlex.quote(json.dumps({"sql": QUERY}))
-    return f"curl {url}/v1/sql -H 'content-type: application/json' -d {body}"
+    return f"curl {url}/v1/sql{curl_authorization(config.auth)} -H 'content-type: application/json' -d {body}"
 
 
 async def query_demo_lake(config: Config, url: str) -> bytes:

@@ -75,7 +75,9 @@ async def test_every_table_is_uploaded_and_the_lines_say_what_to_try(monkeypatch
         assert sorted(query["name"] for query in service.lake.queries) == ["models", "requests", "teams"]
         assert any(demo_tables()["requests"] in body for body in service.lake.received)
         assert lines[0] == "demonstration tables: models (1,204 rows), requests (1,204 rows), teams (1,204 rows)"
-        assert lines[1].startswith(f"try:  curl {service.url}/v1/sql -H ")
+        assert lines[1].startswith(
+            f"try:  curl {service.url}/v1/sql -H 'authorization: Bearer '\"$LAKEHOUSE_TOKEN\" -H "
+        )
         assert "sesame" not in "".join(lines)
         answer = await query_demo_lake(config(), service.url)
         assert json.loads(service.lake.received[-1]) == {"sql": QUERY}

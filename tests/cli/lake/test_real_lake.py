@@ -115,17 +115,20 @@ async def test_the_commands_find_the_service_that_has_the_lake_open(tmp_path: Pa
         assert await stop(served) == 0
 
 
-async def test_the_demonstration_has_tables_to_query_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_the_demonstration_asks_itself_a_chat_and_a_query_and_leaves_nothing(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
-    ran = await lakehouse(
-        "serve", "--demo", "--bind", "127.0.0.1:0", "--ask", "Hello", cwd=tmp_path, env={"TMPDIR": str(tmp_path)}
-    )
+    env = {"TMPDIR": str(tmp_path), "LAKEHOUSE_TOKEN": "door"}
+    ran = await lakehouse("serve", "--demo", "--bind", "127.0.0.1:0", "--ask", "It's me", cwd=tmp_path, env=env)
     assert ran.status == 0, ran.err
     chat, query = ran.out.split("\n\n$ curl ")
-    assert '"provider": "local"' in chat
-    answer = json.loads(query[query.index("\n") :])
-    assert [column["name"] for column in answer["columns"]] == ["team", "requests", "usd"]
-    assert sum(row[1] for row in answer["rows"]) == 3812
+    listening, request, *answer = chat.splitlines()
+    assert listening.startswith("listening on http://127.0.0.1:")
+    assert request.startswith("$ curl http://127.0.0.1:")
+    assert json.loads("\n".join(answer))["provider"] == "local"
+    result = json.loads(query[query.index("\n") :])
+    assert [column["name"] for column in result["columns"]] == ["team", "requests", "usd"]
+    assert sum(row[1] for row in result["rows"]) == 3812
+    assert "door" not in ran.out + ran.err
     assert list(tmp_path.glob("lakehouse-demo-*")) == []
 
 

@@ -31,7 +31,7 @@ RESET_TIMEOUT = 5.0
 MAX_WAITING = 1024
 MAX_FRAME = 256 * 1024 * 1024
 """Bytes of a request and a reply: a table of a million files is described in about 150 MB."""
-ATTEMPTS = 2
+ATTEMPTS = 3
 
 _ERRORS: dict[str, type[LakehouseError]] = {
     "not found": errors.ErrNotFound,
@@ -52,8 +52,9 @@ class TablesProcess:
     async def call(self, request: Request, reply: Any, *, timeout: float = CALL_TIMEOUT) -> T:  # noqa: ANN401
         """Send a request and decode its reply as the type `reply`.
 
-        A call during which the child ends is repeated once: reads change nothing, and a repeated write finds that it
-        has been done. Raises the error that the child reports, ErrUnavailable, ErrTimeout, ErrUpstream.
+        A call during which the child ends, or for which it does not start, is repeated twice: reads change nothing, and
+        a repeated write finds that it has been done. Raises the error that the child reports, ErrUnavailable,
+        ErrTimeout, ErrUpstream.
         """
         encoded = msgspec.json.encode(request)
         with trio.move_on_after(timeout):
@@ -73,9 +74,11 @@ class TablesProcess:
             except CallFailed as error:
                 raise _convert(error) from None
             except PoolUnavailable as error:  # the pool has logged why
-                raise errors.ErrUnavailable(
-                    "the tables process is busy, or does not start", retry_after=error.retry_after, retryable=True
-                ) from None
+                if self.pool.size or attempt == ATTEMPTS - 1:
+                    raise errors.ErrUnavailable(
+                        "the tables process is busy, or does not start", retry_after=error.retry_after, retryable=True
+                    ) from None
+                await trio.sleep(error.retry_after)  # a start has failed, and the next one has to wait
         raise AssertionError("the last attempt returns or raises")
 
 

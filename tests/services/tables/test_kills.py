@@ -29,7 +29,7 @@ def child_of(before: set[int]) -> int:
     return pid
 
 
-async def test_a_killed_commit_is_repeated_once_and_not_done_twice(tmp_path: Path) -> None:
+async def test_a_killed_commit_is_repeated_and_not_done_twice(tmp_path: Path) -> None:
     before = children()
     async with open_lake(tmp_path) as lake:
         done = await lake.write("t", row(0))

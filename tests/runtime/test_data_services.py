@@ -164,14 +164,6 @@ async def test_a_lazy_start_on_a_folder_in_use_is_503_and_names_the_holder(lake:
             assert "retry-after" in answer.headers
 
 
-async def test_a_moved_folder_has_the_same_objects(lake: Path, tmp_path: Path) -> None:
-    async with open_service(config_of(lake)) as service, client_of(service) as client:
-        await client.put("/v1/storage/put/a", content=b"moved")
-    lake.rename(tmp_path / "elsewhere")
-    async with open_service(config_of(tmp_path / "elsewhere")) as service, client_of(service) as client:
-        assert (await client.get("/v1/storage/get/a")).content == b"moved"
-
-
 async def test_a_quart_application_has_them_too(lake: Path) -> None:
     from tools.kit.hypercorn_server import open_hypercorn
 
@@ -208,18 +200,6 @@ async def test_four_workers_have_one_writer_which_drains_with_them(lake: Path) -
         process.terminate()
         assert await trio.to_thread.run_sync(process.wait, 20) == 0
         assert not is_alive(pid)
-
-
-@pytest.mark.parametrize("workers", ["1", "2"])
-async def test_no_process_is_left_when_the_service_is_killed(lake: Path, workers: str) -> None:
-    with trio.fail_after(60), serving(lake, "--workers", workers) as (process, url):
-        async with httpx.AsyncClient(base_url=url, timeout=20) as client:
-            await client.put("/v1/storage/put/a", content=b"1")
-        pid = holder_of(lake)
-        process.kill()
-        await wait_dead(pid)
-    with open_lake_directory(lake):
-        pass
 
 
 async def test_serve_with_an_eager_start_says_who_holds_the_folder_and_exits_1(lake: Path) -> None:

@@ -62,6 +62,8 @@ CPU_SLACK = 10
 LEEWAY = 5.0
 """Seconds beyond the deadline for a consumer that takes its last piece slowly."""
 MAX_WAITING, QUEUE_TIMEOUT = 64, 10.0
+STREAM_BUFFER = "1MB"
+"""What an engine computes ahead of its reader. With the default, ten times as much, a stream begins 40 ms later."""
 MAX_SPILL = 64 * 1024 * MIB
 """Bytes of temporary files of one engine, if the disk has twice as much free."""
 MAX_REMEMBERED = 1024
@@ -99,7 +101,7 @@ def make_kind(share: EngineShare, *, max_spill: int) -> EngineKind:
         threads=share.threads,
         read=("datasets",),
         max_spill=max_spill,
-        options=(("parquet_metadata_cache", "true"),),
+        options=(("parquet_metadata_cache", "true"), ("streaming_buffer_size", STREAM_BUFFER)),
     )
 
 

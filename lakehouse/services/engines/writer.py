@@ -6,7 +6,7 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,8 +40,12 @@ from lakehouse.telemetry.metric_store import Family
 REMOVAL_TIMEOUT = 10.0
 MAX_FILE = 16 * 1024 * MIB
 """Bytes of one file that an engine writes: a copy of an upload, or temporary files."""
-PYARROW = 400 * MIB
-"""Bytes that pyarrow maps, which reads some files."""
+MAX_MEMORY = 768 * MIB
+"""Bytes of one engine: more makes it no faster, as files are read as streams."""
+MAPPED = 1024 * MIB
+"""Bytes that pyarrow maps, and DuckDB for each column of a wide file. They are mostly not used."""
+ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+"""The other allocators of pyarrow reserve a gigabyte of the address space."""
 ERRORS: Mapping[str, type[LakehouseError]] = {
     call_errors.BAD_REQUEST: ErrBadRequest,
     call_errors.FORBIDDEN: ErrForbidden,
@@ -196,12 +200,12 @@ def make_kind(share: EngineShare) -> EngineKind:
     return EngineKind(
         name="the write engine",
         target="lakehouse.services.engines.writer_child.main:serve_writer",
-        memory=share.memory,
+        memory=min(share.memory, MAX_MEMORY),
         threads=share.threads,
         read=("datasets",),
         write=("staging",),
         max_spill=MAX_FILE,
-        mapped=PYARROW,
+        mapped=MAPPED,
     )
 
 
@@ -210,6 +214,7 @@ async def open_write_engine(directory: LakeDirectory, lake: LakeTable) -> AsyncI
     """Open the write engine for the length of the block. Its processes start with the first calls."""
     share = share_memory(lake).write
     spec = make_engine_spec(make_kind(share), directory=directory.path)
+    spec = replace(spec, environment={**spec.environment, **ENVIRONMENT})
     policy = PoolPolicy(size=share.engines, max_calls=0)
     async with open_pool(spec, policy, start=EngineStarter(directory.open_spill)) as pool:
         yield EngineWriter(directory, pool)

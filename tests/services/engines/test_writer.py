@@ -35,7 +35,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
 def long_upload(engine: Engine) -> Path:
     """An upload that takes the engine a second at least."""
     row = b",".join([b"12345.678"] * 20) + b"\n"
-    return engine.stage(b",".join(b"c%d" % number for number in range(20)) + b"\n" + row * 150_000)
+    return engine.stage(b",".join(b"c%d" % number for number in range(20)) + b"\n" + row * 300_000)
 
 
 async def test_a_cancelled_call_leaves_the_engine_idle_and_the_folder_as_it_was(engine: Engine) -> None:
@@ -43,7 +43,7 @@ async def test_a_cancelled_call_leaves_the_engine_idle_and_the_folder_as_it_was(
     await engine.load(b"a,b\n1,2\n", OPTIONS)
     upload = long_upload(engine)
     (child,) = children()
-    for delay in (0.02, 0.3, 0.6):
+    for delay in (0.02, 0.15, 0.4):
         with trio.move_on_after(delay) as scope:
             inspection = await engine.writer.inspect(upload, OPTIONS)
             await engine.writer.convert(inspection, make_plan(inspection))
@@ -226,3 +226,19 @@ async def test_an_engine_without_memory_is_replaced(tmp_path: Path) -> None:
         _, files = await engine.load(b"a,b\n1,2\n", OPTIONS)
         assert [file.rows for file in files] == [1]
         assert engine.writer.pool.started == 2
+
+
+async def test_a_wide_file_is_written_in_slices(engine: Engine) -> None:
+    """The columns keep their order, types and ids, and the rows theirs."""
+    names = [f"c{number}" for number in range(901)]
+    lines = [",".join(names), *(",".join(str(row * 1000 + number) for number in range(901)) for row in range(3000))]
+    inspection, files = await engine.load("\n".join(lines).encode(), OPTIONS)
+    (file,) = files
+    assert file.rows == 3000
+    found = engine.ask("SELECT * FROM t WHERE c0 IN (0, 2047000, 2999000)", inspection, files)
+    assert [list(row) for row in found] == [list(range(row * 1000, row * 1000 + 901)) for row in (0, 2047, 2999)]
+    ids = engine.reader.execute(
+        f"SELECT name, type, field_id FROM parquet_schema('{file.path}') WHERE field_id IS NOT NULL"
+    ).fetchall()
+    assert ids == [(name, "INT64", number) for number, name in enumerate(names, 1)]
+    assert [path.name for path in file.path.parent.iterdir()] == [file.path.name]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lakehouse.services.engines.database import quote
 from lakehouse.services.engines.writer_child.messages import ColumnInfo, StagedInfo, Target
 from lakehouse.services.engines.writer_child.source import quote_name
+from lakehouse.services.engines.writer_child.wide_files import WIDE, write_wide_file
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,6 +33,8 @@ def write_files(
     """
     folder = Path(target.folder)
     folder.mkdir(mode=0o700)
+    if len(target.columns) >= WIDE:
+        return _write_wide(connection, sql, target, folder)
     path = folder / ("rows" if large else "rows.parquet")
     size = f", FILE_SIZE_BYTES '{FILE_SIZE}'" if large else ""
     connection.execute(
@@ -48,6 +51,15 @@ def write_files(
     if large:
         sync(path)
     return files
+
+
+def _write_wide(connection: duckdb.DuckDBPyConnection, sql: str, target: Target, folder: Path) -> list[StagedInfo]:
+    path = folder / "rows.parquet"
+    names = [column.name for column in target.columns]
+    rows = write_wide_file(connection, sql, names, target.field_ids, path)
+    sync(path)
+    sync(folder)
+    return [StagedInfo(str(path), rows)] if rows else []
 
 
 def count_rows_of_group(row_size: int) -> int:

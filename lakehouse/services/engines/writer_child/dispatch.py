@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import traceback
 from collections.abc import Callable
 
 import duckdb
@@ -30,6 +31,7 @@ def answer(connection: duckdb.DuckDBPyConnection, request: messages.Request, che
     except duckdb.InterruptException:
         raise
     except duckdb.OutOfMemoryException as error:
+        traceback.print_exc()
         message = "the write engine ran out of memory with this file"
         raise CallError(OUT_OF_MEMORY, message, replace=True) from error
     except duckdb.Error as error:

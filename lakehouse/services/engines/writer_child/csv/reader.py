@@ -13,6 +13,10 @@ BUFFER_SIZE = 24 * 1024 * 1024
 """Bytes of one buffer of the engine, which holds at least one record."""
 
 
+WIDE = 2000
+"""The columns from which on one thread reads: each holds 2,048 rows of all columns in memory."""
+
+
 def name_column(position: int) -> str:
     """The name of a column while it is text: names of the file may differ in case only."""
     return f"c{position}"
@@ -28,10 +32,11 @@ def read_text_sql(
     """
     names = ", ".join(f"'{name_column(position)}': 'VARCHAR'" for position in range(columns))
     mark = quote(dialect.quote.decode())
-    line_end = "" if crlf else r", new_line = '\n'"
+    one_thread = ", parallel = false" if columns > WIDE else ""
+    more = one_thread + ("" if crlf else r", new_line = '\n'")
     return (
         f"SELECT * FROM read_csv({quote(str(path))}, auto_detect = false, delim = {quote(dialect.delimiter.decode())}, "
         f"quote = {mark}, escape = {mark}, columns = {{{names}}}, header = false, skip = {skip}, comment = '', "
         f"nullstr = [{', '.join(map(quote, nulls))}], allow_quoted_nulls = false, strict_mode = true, "
-        f"max_line_size = {MAX_RECORD}, buffer_size = {BUFFER_SIZE}, compression = 'uncompressed'{line_end})"
+        f"max_line_size = {MAX_RECORD}, buffer_size = {BUFFER_SIZE}, compression = 'uncompressed'{more})"
     )

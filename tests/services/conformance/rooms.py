@@ -1,0 +1,237 @@
+"""What each service brings to the tests of all services: its health, requests with equal answers, mistakes, and data
+that has to survive.
+
+A service that is added to the lake adds its room here, and its own gates in a file of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from tests.services.conformance.lakes import Lake
+
+PEOPLE = b"""id,name,city,role,score
+1,Alice,Chicago,engineer,90
+2,Bob,Houston,engineer,84
+3,Barbara,Houston,safety,95
+4,Dan,Chicago,manager,78
+5,Eve,Boston,analyst,95
+"""
+JSON = {"content-type": "application/json"}
+CSV = {"content-type": "text/csv"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """A request, and the status of its answer."""
+
+    method: str
+    path: str
+    content: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=lambda: dict(JSON))
+    status: int
+    code: str = ""
+
+    def send(self, lake: Lake, service: str) -> httpx.Response:
+        """Send it, and check the status and the envelope of an error."""
+        answer = lake.through(service).request(self.method, self.path, content=self.content, headers=self.headers)
+        assert answer.status_code == self.status, (self, answer.text)
+        if self.status >= 400:
+            error = answer.json()["error"]
+            assert error["status"] == self.status
+            assert error["message"]
+            assert self.code in ("", error["code"])
+        return answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """One service in the tests of all services."""
+
+    service: str
+    health: str
+    """The path of its own health, which names it where it is embedded as well."""
+    same: tuple[Exchange, ...]
+    """Requests whose answers have the same status and bytes on each way (GOLAKE-003)."""
+    mistakes: tuple[Exchange, ...]
+    """GOLAKE-080 to 084: bodies that are not JSON, missing fields, bad SQL, missing objects, wrong methods."""
+    keep: Callable[[Lake], None]
+    """Write something that a kill must not lose."""
+    check_kept: Callable[[Lake], None]
+
+
+def _post(path: str, content: bytes, status: int = 400, code: str = "ErrBadRequest") -> Exchange:
+    return Exchange(method="POST", path=path, content=content, status=status, code=code)
+
+
+def _get(path: str, status: int, code: str = "") -> Exchange:
+    return Exchange(method="GET", path=path, status=status, code=code)
+
+
+def _keep_object(lake: Lake) -> None:
+    route = lake.through("storaged")
+    assert route.request("PUT", f"/storage/put/kept/{lake.name}", content=b"kept").status_code in (200, 201)
+    assert route.request("PUT", f"/storage/put/deleted/{lake.name}", content=b"x").status_code in (200, 201)
+    assert route.request("DELETE", f"/storage/delete/deleted/{lake.name}").status_code == 204
+
+
+def _check_object(lake: Lake) -> None:
+    route = lake.through("storaged")
+    assert route.request("GET", f"/storage/get/kept/{lake.name}").content == b"kept"
+    assert route.request("GET", f"/storage/get/deleted/{lake.name}").status_code == 404
+
+
+def ingest(lake: Lake, name: str, content: bytes = PEOPLE, parameters: str = "") -> httpx.Response:
+    """Upload a CSV file."""
+    route = lake.through("ingestd")
+    return route.request("POST", f"/ingest?name={name}{parameters}", content=content, headers=CSV)
+
+
+def ask(lake: Lake, sql: str) -> list[list[object]]:
+    """The rows of a statement."""
+    answer = lake.through("queryd").request("POST", "/sql", json={"sql": sql})
+    assert answer.status_code == 200, answer.text
+    rows: list[list[object]] = answer.json()["rows"]
+    assert answer.json()["row_count"] == len(rows)
+    return rows
+
+
+def _keep_dataset(lake: Lake) -> None:
+    assert ingest(lake, f"kept/{lake.name}").status_code in (200, 201)
+
+
+def _check_dataset(lake: Lake) -> None:
+    manifest = lake.through("catalogd").request("GET", f"/catalog/manifest/kept/{lake.name}")
+    assert (manifest.status_code, manifest.json()["row_count"]) == (200, 5)
+    again = ingest(lake, f"kept/{lake.name}")
+    assert (again.status_code, again.json()["existing"], again.json()["dataset_id"]) == (
+        200,
+        True,
+        manifest.json()["dataset_id"],
+    )
+
+
+def _keep_nothing(_lake: Lake) -> None:
+    """The service has no state of its own."""
+
+
+def _check_rows(lake: Lake) -> None:
+    assert ask(lake, f'SELECT count(*), sum(score) FROM "kept/{lake.name}"') == [[5, 442]]
+
+
+ROOMS = (
+    Room(
+        service="storaged",
+        health="/storage/health",
+        same=(
+            _get("/storage/list", 200),
+            _get("/storage/list?prefix=kept/&delimiter=/&limit=1", 200),
+            _get("/storage/get/no/such/object", 404),
+            _get("/storage/get/a%00b", 400),
+            _get("/storage/list?limit=x", 400),
+        ),
+        mistakes=(
+            _get("/storage/get/no/such/object", 404, "ErrNotFound"),
+            _get("/storage/list?limit=x", 400, "ErrBadRequest"),
+            Exchange(method="DELETE", path="/storage/delete/none", status=404, code="ErrNotFound"),
+            Exchange(method="PUT", path="/storage/put/a%2f..%2fb", content=b"x", status=400, code="ErrBadRequest"),
+            Exchange(method="PUT", path="/storage/put/_own/x", content=b"x", status=403, code="ErrForbidden"),
+            Exchange(method="PUT", path="/storage/put/datasets/x", content=b"x", status=403, code="ErrForbidden"),
+            Exchange(method="POST", path="/storage/list", status=405, code="ErrMethodNotAllowed"),
+        ),
+        keep=_keep_object,
+        check_kept=_check_object,
+    ),
+    Room(
+        service="catalogd",
+        health="/catalog/health",
+        same=(
+            _get("/catalog/list", 200),
+            _get("/catalog/manifest/none", 404),
+            _post("/catalog/register", b"{", code=""),
+            _post("/catalog/register", b"{}", code=""),
+        ),
+        mistakes=(
+            _post("/catalog/register", b'{"name": "x", '),
+            _post("/catalog/register", b"[]"),
+            _post("/catalog/register", b'{"schema_fingerprint": "v1", "objects": []}'),
+            _post("/catalog/register", b'{"name": "", "schema_fingerprint": "v1", "objects": []}'),
+            _post("/catalog/register", b'{"name": "x", "schema_fingerprint": "", "objects": []}'),
+            _post("/catalog/register", b'{"name": "' + b"x" * 5 * 2**20 + b'"}', 413, ""),
+            _get("/catalog/manifest/none/such", 404, "ErrNotFound"),
+            _get("/catalog/register", 405, "ErrMethodNotAllowed"),
+        ),
+        keep=_keep_dataset,
+        check_kept=_check_dataset,
+    ),
+    Room(
+        service="ingestd",
+        health="/ingest/health",
+        same=(
+            _post("/ingest", b"a\n1\n", code=""),
+            _post("/ingest?name=x", b"", 422, ""),
+            _post("/ingest?name=x&mode=other", b"a\n1\n", code=""),
+        ),
+        mistakes=(
+            _post("/ingest", b"a\n1\n"),
+            _post("/ingest?name=", b"a\n1\n"),
+            _post("/ingest?name=x&format=json", b'{"a": ', 422, "ErrUnprocessable"),
+            _post("/ingest?name=x&mode=other", b"a\n1\n"),
+            Exchange(
+                method="POST",
+                path="/ingest?name=x",
+                content=b"no boundary",
+                headers={"content-type": "multipart/form-data"},
+                status=400,
+                code="ErrBadRequest",
+            ),
+            Exchange(
+                method="POST",
+                path="/ingest?name=x",
+                content=b"--B\r\n\r\n",
+                headers={"content-type": "multipart/form-data; boundary=B"},
+                status=400,
+                code="ErrBadRequest",
+            ),
+            Exchange(
+                method="POST",
+                path="/ingest?name=x",
+                content=b"--B--\r\n",
+                headers={"content-type": "multipart/form-data; boundary=B"},
+                status=400,
+                code="ErrBadRequest",
+            ),
+            _get("/ingest", 405, "ErrMethodNotAllowed"),
+        ),
+        keep=_keep_nothing,
+        check_kept=_check_dataset,
+    ),
+    Room(
+        service="queryd",
+        health="/sql/health",
+        same=(
+            _post("/sql", b'{"sql": ""}', code=""),
+            _post("/sql", b'{"sql": "SELECT nothing"}', code=""),
+            _post("/sql", b'{"sql": "DROP TABLE x"}', 403, ""),
+        ),
+        mistakes=(
+            _post("/sql", b'{"sql": '),
+            _post("/sql", b""),
+            _post("/sql", b"{}"),
+            _post("/sql", b'{"sql": ""}'),
+            _post("/sql", b'{"query": "SELECT 1"}'),
+            _post("/sql", b'{"sql": "SELECT 1", "more": 1}'),
+            _post("/sql", b'{"sql": "SELEC 1"}'),
+            _post("/sql", b'{"sql": "SELECT x FROM no_such_table"}'),
+            _post("/sql", b'{"sql": "SELECT 1; SELECT 2"}'),
+            _post("/sql", b'{"sql": "INSTALL httpfs"}', 403, "ErrForbidden"),
+            _post("/sql", b'{"sql": "' + b"x" * 5 * 2**20 + b'"}', 413, ""),
+            _get("/sql", 405, "ErrMethodNotAllowed"),
+        ),
+        keep=_keep_nothing,
+        check_kept=_check_rows,
+    ),
+)

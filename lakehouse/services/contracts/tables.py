@@ -7,7 +7,7 @@ snapshot. A process that is killed between two steps leaves files that the sweep
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -144,15 +144,19 @@ class Tables(Protocol):
         evolve: bool = False,
         key: Sequence[str] = (),
         label: str = "",
+        open_types: Mapping[str, str] | None = None,
+        texts: Sequence[str] = (),
     ) -> WritePlan:
         """Decide how rows with these columns are written into the table, which is created if it is missing.
 
         Columns match by name. The plan's columns are all columns of the table after the commit; one that the upload
-        lacks is written as NULL, which only `evolve` permits. `label` becomes the fingerprint of the schema. For
-        "upsert" and "rewrite" the read that names the files to remove is planned after this call. Raises ErrConflict
-        with `differences` if the columns differ and `evolve` does not permit it or cannot reconcile them, or if the
-        name collides with another one; ErrBadRequest for a name that is not valid, and for a `key` that the columns
-        lack; ErrUnprocessable for a type that cannot be stored.
+        lacks is written as NULL, which only `evolve` permits. "append" and "upsert" also take a column of another type
+        that the table's column can hold without loss; the writer checks the values. `open_types` and `texts` are those
+        of `Inspection`: NULL in an open type is any type of the table, and a column of `texts` fits into text. `label`
+        becomes the fingerprint of the schema. For "upsert" and "rewrite" the read that names the files to remove is
+        planned after this call. Raises ErrConflict with `differences` if the columns differ and `evolve` does not
+        permit it or cannot reconcile them, or if the name collides with another one; ErrBadRequest for a name that is
+        not valid, and for a `key` that the columns lack; ErrUnprocessable for a type that cannot be stored.
         """
 
     async def commit(

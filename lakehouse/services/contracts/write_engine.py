@@ -6,8 +6,8 @@ staging directory is removed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -49,7 +49,10 @@ class Inspection:
     """The verdict over a whole upload: its format, columns, rows and warnings.
 
     `source` is a file in the staging directory in a form from which `convert` can write without another check, and
-    `recipe` is the child's own description of how it reads it.
+    `recipe` is the child's own description of how it reads it. `open_types` has the types of the columns that have no
+    values, or have parts without values (a list whose elements are all missing), with NULL in the place of a type that
+    no value decided; in `columns` they have the types of a new table. `texts` are the typed columns whose text in the
+    file is at hand: into a text column that text is written.
     """
 
     format: str
@@ -58,6 +61,8 @@ class Inspection:
     warnings: Sequence[IngestWarning]
     source: Path
     recipe: bytes
+    open_types: Mapping[str, str] = field(default_factory=dict)
+    texts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

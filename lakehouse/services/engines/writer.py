@@ -90,6 +90,8 @@ class EngineWriter:
             warnings=[IngestWarning(column=one.column, line=one.line, message=one.message) for one in reply.warnings],
             source=upload,
             recipe=bytes(reply.recipe),
+            open_types=reply.open_types,
+            texts=reply.texts,
         )
 
     async def convert(self, inspection: Inspection, plan: WritePlan) -> Sequence[StagedFile]:

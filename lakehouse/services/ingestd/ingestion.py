@@ -48,6 +48,8 @@ class Ingestion:
                 mode=parameters.mode,
                 evolve=parameters.evolve,
                 key=parameters.key,
+                open_types=inspection.open_types,
+                texts=inspection.texts,
             )
             existing = await self._tables.find(parameters.name)
             begin_phase("writing")

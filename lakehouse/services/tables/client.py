@@ -7,7 +7,7 @@ read that was planned before costs a look-up in SQLite and no call. The state af
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -137,6 +137,8 @@ class LakeTables:
         evolve: bool = False,
         key: Sequence[str] = (),
         label: str = "",
+        open_types: Mapping[str, str] | None = None,
+        texts: Sequence[str] = (),
     ) -> WritePlan:
         """Decide how rows with these columns are written into the table (`Tables.prepare`)."""
         request = messages.Prepare(
@@ -146,6 +148,8 @@ class LakeTables:
             evolve=evolve,
             key=key,
             label=label,
+            open_types=dict(open_types or {}),
+            texts=texts,
         )
         token: WriteToken = await self.process.call(request, WriteToken)
         return WritePlan(

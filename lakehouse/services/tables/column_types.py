@@ -56,6 +56,8 @@ VARCHAR, BIGINT, INTEGER = Primitive("VARCHAR"), Primitive("BIGINT"), Primitive(
 FLOAT, DOUBLE, BOOLEAN = Primitive("FLOAT"), Primitive("DOUBLE"), Primitive("BOOLEAN")
 DATE, TIMESTAMP, TIMESTAMPTZ = Primitive("DATE"), Primitive("TIMESTAMP"), Primitive("TIMESTAMP WITH TIME ZONE")
 UUID, BLOB = Primitive("UUID"), Primitive("BLOB")
+NULL = Primitive("NULL")
+"""The type of a column without values, which no table has."""
 
 STORED = frozenset({VARCHAR, BIGINT, INTEGER, FLOAT, DOUBLE, BOOLEAN, DATE, TIMESTAMP, TIMESTAMPTZ, UUID, BLOB})
 

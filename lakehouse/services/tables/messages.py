@@ -82,7 +82,7 @@ class ListSnapshots(Request, frozen=True, kw_only=True):
 
 
 class Prepare(Request, frozen=True, kw_only=True):
-    """Plan a write. The reply is a `WriteToken`."""
+    """Plan a write. The reply is a `WriteToken`. `open_types` and `texts` are those of `Tables.prepare`."""
 
     name: str
     columns: Sequence[ColumnInfo]
@@ -90,6 +90,8 @@ class Prepare(Request, frozen=True, kw_only=True):
     evolve: bool = False
     key: Sequence[str] = ()
     label: str = ""
+    open_types: dict[str, str] = {}
+    texts: Sequence[str] = ()
 
 
 class WriteToken(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from pyiceberg.schema import Schema
 
 from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.tables.catalog import check_free, find_table
-from lakehouse.services.tables.column_types import format_type
+from lakehouse.services.tables.column_types import format_type, parse_type, to_stored, widen
 from lakehouse.services.tables.iceberg_types import (
     format_field_ids,
     from_iceberg,
@@ -20,7 +20,15 @@ from lakehouse.services.tables.iceberg_types import (
     to_iceberg,
 )
 from lakehouse.services.tables.messages import ColumnInfo, Prepare, WriteToken
-from lakehouse.services.tables.reconcile import Difference, NamedType, SchemaChanges, find_differences, plan_changes
+from lakehouse.services.tables.reconcile import (
+    Difference,
+    NamedType,
+    SchemaChanges,
+    fill_open_type,
+    find_differences,
+    fits_unchanged,
+    plan_changes,
+)
 from lakehouse.services.tables.transaction import begin
 
 if TYPE_CHECKING:
@@ -44,6 +52,7 @@ def prepare(catalog: SqlCatalog, request: Prepare) -> WriteToken:
     else:
         if request.mode == "create":
             raise CallError("conflict", f"there is a table {request.name!r} already")
+        uploaded = adapt_columns(table.schema(), uploaded, request)
         schema = evolve_schema(table, uploaded, evolve=request.evolve)
     _check_key(request.key, uploaded)
     snapshot = None if table is None else table.metadata.current_snapshot()
@@ -67,6 +76,27 @@ def _check_key(key: Sequence[str], columns: Sequence[NamedType]) -> None:
     for name in key:
         if name not in names:
             raise CallError("bad request", f"`key` names the column {name!r}, which the upload does not have")
+
+
+def adapt_columns(schema: Schema, uploaded: Sequence[NamedType], request: Prepare) -> list[NamedType]:
+    """Give the columns that the table can store as it is the table's types; the others keep theirs. Raises CallError.
+
+    A change of the table that `evolve` permits is preferred: then the values need no check.
+    """
+    present = {field.name: from_iceberg(field.field_type) for field in schema.fields}
+    adapted: list[NamedType] = []
+    for name, column in uploaded:
+        mine, merged = present.get(name), None
+        if mine is not None:
+            if name in request.open_types:
+                filled = fill_open_type(parse_type(request.open_types[name]), mine)
+                column = filled if filled == mine else to_stored(filled)  # noqa: PLW2901
+            merged = widen(mine, column) if request.evolve else None
+            lossless = merged is None and request.mode in ("append", "upsert")
+            if fits_unchanged(mine, column, is_text=name in request.texts, lossless=lossless):
+                column = mine  # noqa: PLW2901
+        adapted.append((name, column))
+    return adapted
 
 
 def evolve_schema(table: Table, uploaded: Sequence[NamedType], *, evolve: bool) -> Schema:

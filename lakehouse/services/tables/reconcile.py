@@ -5,10 +5,25 @@ Pure functions of stored types (`column_types.to_stored`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lakehouse.services.tables.column_types import ColumnType, List, Map, Struct, format_type, widen
+from lakehouse.services.tables.column_types import (
+    BIGINT,
+    DOUBLE,
+    FLOAT,
+    INTEGER,
+    NULL,
+    VARCHAR,
+    ColumnType,
+    Decimal,
+    List,
+    Map,
+    Primitive,
+    Struct,
+    format_type,
+    widen,
+)
 
 NamedType = tuple[str, ColumnType]
 
@@ -39,6 +54,59 @@ class SchemaChanges:
 
     def __bool__(self) -> bool:
         return bool(self.added or self.widened)
+
+
+def fill_open_type(open_type: ColumnType, table: ColumnType | None) -> ColumnType:
+    """Put the types of the table in the places of NULL, which no value of the upload decided."""
+    match open_type, table:
+        case Primitive(), _ if open_type == NULL and table is not None:
+            return table
+        case List(element), List(mine):
+            return List(fill_open_type(element, mine))
+        case Struct(fields), Struct(others):
+            former = dict(others)
+            return Struct(tuple((name, fill_open_type(field, former.get(name))) for name, field in fields))
+    return open_type
+
+
+def fits_unchanged(table: ColumnType, upload: ColumnType, *, is_text: bool, lossless: bool) -> bool:
+    """Whether the values of an upload can be stored in a column of the table, which stays as it is.
+
+    That is so if the types are equal; the order of fields does not matter. With `lossless` also if the table's type has
+    a place for the values: then the writer checks every value. `is_text` says that the upload has the text of them.
+    """
+    if not lossless:
+        return _match_types(table, upload, lambda mine, other: mine == other)
+    return _match_types(table, upload, _can_hold) or (is_text and _can_hold_text(table, upload))
+
+
+def _match_types(table: ColumnType, upload: ColumnType, compare: Callable[[ColumnType, ColumnType], bool]) -> bool:
+    match table, upload:
+        case Struct(fields), Struct(others):
+            given = dict(others)
+            same = len(fields) == len(others) and all(name in given for name, _ in fields)
+            return same and all(_match_types(field, given[name], compare) for name, field in fields)
+        case List(mine), List(other):
+            return _match_types(mine, other, compare)
+        case Map(key, mine), Map(other_key, other):
+            return key == other_key and _match_types(mine, other, compare)
+    return compare(table, upload)
+
+
+def _can_hold(table: ColumnType, upload: ColumnType) -> bool:
+    if table == upload:
+        return True
+    whole = upload in (INTEGER, BIGINT)
+    if isinstance(table, Decimal):
+        return whole or isinstance(upload, Decimal)
+    return (whole and table in (INTEGER, BIGINT, FLOAT, DOUBLE)) or (upload == FLOAT and table == DOUBLE)
+
+
+def _can_hold_text(table: ColumnType, upload: ColumnType) -> bool:
+    """In a file of text, DOUBLE and DECIMAL are two readings of the same digits; a text column takes every text."""
+    if table == VARCHAR:
+        return isinstance(upload, Primitive | Decimal)
+    return (upload == DOUBLE and isinstance(table, Decimal)) or (table == DOUBLE and isinstance(upload, Decimal))
 
 
 def find_differences(table: Sequence[NamedType], upload: Sequence[NamedType]) -> list[Difference]:

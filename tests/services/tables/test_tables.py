@@ -128,7 +128,7 @@ async def test_another_schema_is_a_conflict_column_by_column_unless_it_may_evolv
     await lake.write("t", "SELECT 1::INTEGER AS a, 'x' AS b, {'p': 1::INTEGER} AS s")
     upload = "SELECT DATE '2024-01-01' AS new, 5000000000 AS a, {'p': 2, 'q': 'deep'} AS s, 7 AS b"
     with pytest.raises(ErrConflict, match=r"new is new \(DATE\)") as caught:
-        await lake.write("t", upload)
+        await lake.write("t", upload, mode="replace")
     assert caught.value.details == {
         "differences": [
             {"column": "a", "was": "INTEGER", "is": "BIGINT"},

@@ -34,6 +34,8 @@ class ArrowColumns:
         self.fine: set[int] = set()
         """The positions of columns with values that have single nanoseconds."""
         self.row_count = 0
+        self.filled: set[int] = set()
+        """The positions of columns that have a value."""
         self.targets: list[Target] = []
 
     def look(self, batch: pa.RecordBatch) -> None:
@@ -41,6 +43,8 @@ class ArrowColumns:
         self.row_count += batch.num_rows
         for number, field in enumerate(self._schema):
             check_sizes(batch.column(number), field.name)
+            if batch.column(number).null_count < batch.num_rows:
+                self.filled.add(number)
         for number in self.timed:
             self.look_at_time(number, batch.column(number))
 
@@ -83,6 +87,9 @@ class ArrowColumns:
             row_count=self.row_count,
             warnings=self._describe(names, warnings, forced),
             sql=select_parquet(path, names, types),
+            open_types={
+                name: "NULL" for number, name in enumerate(names) if number not in self.filled and name not in forced
+            },
         )
 
     def _describe(

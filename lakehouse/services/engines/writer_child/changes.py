@@ -24,7 +24,7 @@ from lakehouse.services.engines.writer_child.messages import (
 from lakehouse.services.engines.writer_child.source import quote_name
 from lakehouse.services.engines.writer_child.table_source import FILE_COLUMN, list_literal, read_table_sql
 from lakehouse.services.engines.writer_child.type_verdict import ROW
-from lakehouse.services.engines.writer_child.uploads import select_upload
+from lakehouse.services.engines.writer_child.upload_rows import UploadRows
 
 if TYPE_CHECKING:
     import duckdb
@@ -66,17 +66,19 @@ def _stage_new_rows(
     connection: duckdb.DuckDBPyConnection, recipe: Recipe, columns: list[ColumnInfo], key: list[str], path: Path
 ) -> str:
     """Write the last row for each key into a temporary file. Returns the SELECT that reads it."""
-    numbered = f"SELECT *, row_number() OVER () AS {ROW} FROM ({select_upload(recipe, columns)})"
+    rows = UploadRows(recipe, columns)
+    numbered = f"SELECT *, row_number() OVER () AS {ROW} FROM ({rows.sql})"
     missing = " OR ".join(f"{quote_name(name)} IS NULL" for name in key)
-    found = connection.execute(f"SELECT min({ROW}) FROM ({numbered}) WHERE {missing}").fetchone()
-    if found is not None and found[0] is not None:
-        raise unprocessable(f"row {found[0]} has NULL in the key ({', '.join(key)})", row=found[0])
     names = ", ".join(map(quote_name, key))
-    connection.execute(
-        f"COPY (SELECT * EXCLUDE ({ROW}) FROM ({numbered}) "
-        f"QUALIFY row_number() OVER (PARTITION BY {names} ORDER BY {ROW} DESC) = 1) "
-        f"TO {quote(str(path))} (FORMAT parquet, COMPRESSION lz4_raw)"
-    )
+    with rows.explain_loss(connection):
+        found = connection.execute(f"SELECT min({ROW}) FROM ({numbered}) WHERE {missing}").fetchone()
+        if found is not None and found[0] is not None:
+            raise unprocessable(f"row {found[0]} has NULL in the key ({', '.join(key)})", row=found[0])
+        connection.execute(
+            f"COPY (SELECT * EXCLUDE ({ROW}) FROM ({numbered}) "
+            f"QUALIFY row_number() OVER (PARTITION BY {names} ORDER BY {ROW} DESC) = 1) "
+            f"TO {quote(str(path))} (FORMAT parquet, COMPRESSION lz4_raw)"
+        )
     return f"SELECT * FROM read_parquet({quote(str(path))})"
 
 

@@ -92,9 +92,24 @@ def _select_column(column: ColumnInfo, present: str | None) -> str:
         return f"CAST(NULL AS {column.type}) AS {name}"
     if present == column.type:
         return name
-    if column.type in ("DOUBLE", "FLOAT"):  # whole numbers beyond its precision would be changed without an error
-        message = quote(f"a value of column {column.name} does not fit into its type in the table, {column.type}: ")
-        fits = f"CAST(TRY_CAST({name} AS {column.type}) AS {present}) IS NOT DISTINCT FROM {name}"
-        failure = f"error({message} || CAST({name} AS VARCHAR))"
-        return f"CASE WHEN {fits} THEN CAST({name} AS {column.type}) ELSE {failure} END AS {name}"
-    return f"CAST({name} AS {column.type}) AS {name}"
+    condition, cast = write_loss(column, present), write_cast(column, present)
+    if not condition:
+        return f"{cast} AS {name}"
+    message = quote(f"a value of column {column.name} does not fit into its type in the table, {column.type}: ")
+    return f"CASE WHEN {condition} THEN error({message} || CAST({name} AS VARCHAR)) ELSE {cast} END AS {name}"
+
+
+def write_cast(column: ColumnInfo, present: str, function: str = "CAST") -> str:
+    """Write the cast of a column to its type in the table, with CAST or TRY_CAST."""
+    value = quote_name(column.name)
+    if present == "DOUBLE" and column.type.startswith("DECIMAL"):  # the engine computes in DOUBLE, and by text exactly
+        value = f"CAST({value} AS VARCHAR)"
+    return f"{function}({value} AS {column.type})"
+
+
+def write_loss(column: ColumnInfo, present: str) -> str:
+    """Write the condition that a cast would change the value; empty if it never does, because it gives the text."""
+    if column.type in ("VARCHAR", present):
+        return ""
+    back = f"TRY_CAST({write_cast(column, present, 'TRY_CAST')} AS {present})"
+    return f"{back} IS DISTINCT FROM {quote_name(column.name)}"

@@ -131,4 +131,5 @@ def force_columns(
         for column in source.columns
     )
     columns = [replace(column, type=forced.get(column.name, column.type)) for column in source.columns]
-    return replace(source, columns=columns, sql=f"SELECT {casts} FROM ({source.sql})")
+    open_types = {name: type_name for name, type_name in source.open_types.items() if name not in forced}
+    return replace(source, columns=columns, sql=f"SELECT {casts} FROM ({source.sql})", open_types=open_types)

@@ -171,15 +171,15 @@ class Node:
         if self.element is not None:
             yield from self.element.conflicts()
 
-    def type(self) -> str:
-        """The type in DuckDB's notation."""
+    def type(self, *, undecided: str = "VARCHAR") -> str:
+        """The type in DuckDB's notation; `undecided` is that of a node without values."""
         if self.is_text:
-            return "VARCHAR"
+            return "VARCHAR" if self.kinds or self.forced else undecided
         if self.kinds & OBJECT:
-            fields = (f"{quote_name(name)} {field.type()}" for name, field in self.fields.items())
+            fields = (f"{quote_name(name)} {field.type(undecided=undecided)}" for name, field in self.fields.items())
             return f"STRUCT({', '.join(fields)})"
         if self.kinds & ARRAY:
-            return f"{'VARCHAR' if self.element is None else self.element.type()}[]"
+            return f"{undecided if self.element is None else self.element.type(undecided=undecided)}[]"
         if self.kinds & BOOLEAN:
             return "BOOLEAN"
         return "DOUBLE" if self.kinds & FRACTION else "BIGINT"

@@ -70,6 +70,11 @@ def _inspect(path: Path, options: ParseOptions, staging: Path, check: Callable[[
         row_count=columns.row_count,
         warnings=warnings,
         sql=_select(path, layout, keys, names, nodes, longest),
+        open_types={
+            name: open_type
+            for name, node in zip(names, nodes, strict=True)
+            if (open_type := node.type(undecided="NULL")) != node.type()
+        },
     )
 
 

@@ -32,20 +32,32 @@ class InspectRequest(msgspec.Struct, frozen=True, kw_only=True, tag="inspect"):
 
 
 class InspectReply(msgspec.Struct, frozen=True, kw_only=True):
-    """The verdict over an upload."""
+    """The verdict over an upload. `open_types` and `texts` are those of `Inspection`."""
 
     format: str
     columns: list[ColumnInfo]
     row_count: int
     warnings: list[WarningInfo]
+    open_types: dict[str, str]
+    texts: list[str]
     recipe: msgspec.Raw
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """How the rows of an inspected upload are read; `size` is its bytes. `large`: they may need several files."""
+    """How the rows of an inspected upload are read; `size` is its bytes. `large`: they may need several files.
+
+    If the format is text, `text_sql` yields the text of the file, and for each column there is an expression of its
+    value (`values`), and, if its type was not forced, one of its text (`texts`). `empty` names the columns without
+    values. `first_line` is the line of the first row if each row has one line.
+    """
 
     sql: str
     columns: list[ColumnInfo]
+    empty: list[str]
+    text_sql: str
+    values: dict[str, str]
+    texts: dict[str, str]
+    first_line: int | None
     row_count: int
     size: int
     large: bool

@@ -44,6 +44,7 @@ def inspect_parquet(
         wide = _find_int96(file)
         _look_at_times(file, path, columns, wide, check)
         columns.row_count = file.metadata.num_rows
+        columns.filled = _find_filled(file)
         columns.decide()
         _read_annotations(file, columns)
         if all(target.direct for target in columns.targets):
@@ -73,6 +74,23 @@ def _find_int96(file: pq.ParquetFile) -> set[str]:
         for number in range(len(schema))
         if schema.column(number).physical_type == "INT96"
     }
+
+
+def _find_filled(file: pq.ParquetFile) -> set[int]:
+    """The positions of columns that may have a value: those whose statistics do not say that all are NULL."""
+    metadata, groups = file.metadata, range(file.metadata.num_row_groups)
+    positions = {field.name: number for number, field in enumerate(file.schema_arrow)}
+    filled = {number for number, field in enumerate(file.schema_arrow) if not kinds.is_null(field.type)}
+    for leaf in range(metadata.num_columns):
+        position = positions.get(file.schema.column(leaf).path)
+        if position is not None and all(_is_empty(metadata.row_group(group).column(leaf)) for group in groups):
+            filled.discard(position)
+    return filled
+
+
+def _is_empty(chunk: pq.ColumnChunkMetaData) -> bool:
+    statistics = chunk.statistics
+    return statistics is not None and statistics.has_null_count and statistics.null_count == chunk.num_values
 
 
 def _read_annotations(file: pq.ParquetFile, columns: ArrowColumns) -> None:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.write_engine import IngestWarning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextRows:
+    """The rows of a file whose format is text, before a value has a type.
+
+    `sql` yields the rows; for each column there is an expression of its value, and, if its type was not forced, one of
+    the text that the file has.
+    """
+
+    sql: str
+    values: Mapping[str, str]
+    texts: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,12 +28,17 @@ class InspectedSource:
 
     `sql` is one SELECT over plain files in the staging directory, with paths relative to the working directory. It can
     be run any number of times and yields exactly `row_count` rows with exactly `columns`, in the order of the file.
+    `open_types` has the types of the columns that have no values, or have parts without values, with NULL in the place
+    of a type that no value decided. `first_line` is the line of the first row if each row has one line.
     """
 
     columns: Sequence[Column]
     row_count: int
     warnings: Sequence[IngestWarning]
     sql: str
+    open_types: Mapping[str, str] = field(default_factory=dict)
+    text: TextRows | None = None
+    first_line: int | None = 1
 
 
 def quote_name(name: str) -> str:

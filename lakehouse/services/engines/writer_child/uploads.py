@@ -12,7 +12,7 @@ import msgspec
 from lakehouse.services.contracts.write_engine import ParseOptions
 from lakehouse.services.engines.writer_child.call_errors import unprocessable
 from lakehouse.services.engines.writer_child.csv.inspect import inspect_csv
-from lakehouse.services.engines.writer_child.data_files import select_columns, write_files
+from lakehouse.services.engines.writer_child.data_files import write_files
 from lakehouse.services.engines.writer_child.forced import force_columns
 from lakehouse.services.engines.writer_child.messages import (
     ColumnInfo,
@@ -26,6 +26,7 @@ from lakehouse.services.engines.writer_child.messages import (
 )
 from lakehouse.services.engines.writer_child.source import InspectedSource
 from lakehouse.services.engines.writer_child.unpack import Unpacked, unpack
+from lakehouse.services.engines.writer_child.upload_rows import UploadRows
 
 if TYPE_CHECKING:
     import duckdb
@@ -45,6 +46,11 @@ def inspect_upload(
     recipe = Recipe(
         sql=source.sql,
         columns=[ColumnInfo(column.name, column.type) for column in source.columns],
+        empty=[name for name, open_type in source.open_types.items() if open_type == "NULL"],
+        text_sql="" if source.text is None else source.text.sql,
+        values={} if source.text is None else dict(source.text.values),
+        texts={} if source.text is None else dict(source.text.texts),
+        first_line=source.first_line,
         row_count=source.row_count,
         size=unpacked.path.stat().st_size,
         large=_is_large(unpacked),
@@ -54,6 +60,8 @@ def inspect_upload(
         columns=[ColumnInfo(column.name, column.type) for column in source.columns],
         row_count=source.row_count,
         warnings=[WarningInfo(one.column, one.line, one.message) for one in source.warnings],
+        open_types=dict(source.open_types),
+        texts=list(recipe.texts),
         recipe=msgspec.Raw(msgspec.json.encode(recipe)),
     )
 
@@ -78,22 +86,18 @@ def _is_large(unpacked: Unpacked) -> bool:
     return unpacked.path.stat().st_size > limit
 
 
-def select_upload(recipe: Recipe, columns: list[ColumnInfo]) -> str:
-    """Write the SELECT of an upload's rows with the columns of the table."""
-    present = {column.name: column.type for column in recipe.columns}
-    return select_columns(columns, present, f"({recipe.sql})")
-
-
 def convert(connection: duckdb.DuckDBPyConnection, request: ConvertRequest) -> WriteReply:
-    """Write an inspected upload as Parquet files."""
+    """Write an inspected upload as Parquet files. Raises the error 422 for a value that the table cannot hold."""
     recipe = msgspec.json.decode(request.recipe, type=Recipe)
-    files = write_files(
-        connection,
-        select_upload(recipe, request.target.columns),
-        request.target,
-        row_size=recipe.size // max(1, recipe.row_count),
-        large=recipe.large,
-    )
+    rows = UploadRows(recipe, request.target.columns)
+    with rows.explain_loss(connection):
+        files = write_files(
+            connection,
+            rows.sql,
+            request.target,
+            row_size=recipe.size // max(1, recipe.row_count),
+            large=recipe.large,
+        )
     check_count(files, recipe.row_count)
     return WriteReply(files=files)
 

@@ -21,7 +21,8 @@ INGEST_QUERY = {
     "name": "The table: letters, digits, `_`, `-`, `.`, `/`; at most 200 bytes.",
     "mode": "`replace` (default), `append` or `upsert`.",
     "key": "Columns of the key for `upsert`, separated by commas.",
-    "evolve": "`true`: new columns are added and types widened.",
+    "evolve": "`true`: new columns are added and types widened. Without it the columns are those of the table; with "
+    "`append` and `upsert` also of other types, if the table's hold every value.",
     "format": "`csv`, `tsv`, `json`, `ndjson`, `parquet` or `arrow`; found out where it is left out.",
     "types": "A JSON object from columns to types that are forced.",
     "encoding": "Of a text file, by its name in Python.",

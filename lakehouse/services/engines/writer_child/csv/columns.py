@@ -11,7 +11,7 @@ from lakehouse.services.engines.writer_child.csv.reader import name_column
 from lakehouse.services.engines.writer_child.csv.row_source import Rows
 from lakehouse.services.engines.writer_child.csv.samples import Sample
 from lakehouse.services.engines.writer_child.forced import describe_mismatch, make_mismatch
-from lakehouse.services.engines.writer_child.source import InspectedSource, quote_name
+from lakehouse.services.engines.writer_child.source import InspectedSource, TextRows, quote_name
 from lakehouse.services.engines.writer_child.type_samples import ColumnSample, sample_column
 from lakehouse.services.engines.writer_child.type_verdict import ColumnDecision, TypeJudge
 
@@ -84,21 +84,31 @@ class ColumnJudge:
     def _describe(
         self, verdicts: Mapping[str, ColumnDecision], kept: Sequence[str], warnings: Sequence[IngestWarning]
     ) -> InspectedSource:
-        columns, casts = [], []
+        columns: list[Column] = []
+        values: dict[str, str] = {}
+        texts: dict[str, str] = {}
+        empty: list[str] = []
         for column in kept:
-            type_name, cast = "VARCHAR", column
+            name, type_name, cast = self._names[column], "VARCHAR", column
             if column in self._forced:
                 type_name = self._forced[column]
                 cast = column if type_name == "VARCHAR" else f"CAST({column} AS {type_name})"
             elif (candidate := verdicts[column].candidate) is not None:
                 type_name, cast = candidate.type, candidate.cast.format(c=column)
-            columns.append(Column(name=self._names[column], type=type_name))
-            casts.append(f"{cast} AS {quote_name(self._names[column])}")
+                texts[name] = column
+            elif not verdicts[column].values:
+                empty.append(name)
+            columns.append(Column(name=name, type=type_name))
+            values[name] = cast
+        casts = ", ".join(f"{cast} AS {quote_name(name)}" for name, cast in values.items())
         return InspectedSource(
             columns=columns,
             row_count=self._rows.count,
             warnings=merge_warnings([*warnings, *self._warn(verdicts)]),
-            sql=f"SELECT {', '.join(casts)} FROM ({self._rows.sql})",
+            sql=f"SELECT {casts} FROM ({self._rows.sql})",
+            open_types=dict.fromkeys(empty, "NULL"),
+            text=TextRows(sql=self._rows.sql, values=values, texts=texts),
+            first_line=self._rows.first_line,
         )
 
     def _warn(self, verdicts: Mapping[str, ColumnDecision]) -> list[IngestWarning]:

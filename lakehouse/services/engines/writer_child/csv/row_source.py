@@ -16,11 +16,15 @@ from lakehouse.services.engines.writer_child.csv.scan import Scan, scan_records
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """The records of the table: the SELECT of their text, and their number by our own count."""
+    """The records of the table: the SELECT of their text, and their number by our own count.
+
+    `first_line` is the line of the first record if each record has one line.
+    """
 
     sql: str
     count: int
     exact: ExactCount | None
+    first_line: int | None
     find_lines: Callable[[Sequence[int]], dict[int, int]]
 
 
@@ -53,6 +57,7 @@ class RowSource:
             sql=self._sql(path, skip=self._layout.skipped if start else 0, crlf=scan.crlf),
             count=scan.records,
             exact=None,
+            first_line=None if self._has_other_lines(scan) else self._layout.data_line,
             find_lines=self._locate if self._has_other_lines(scan) else self._add_lines,
         )
 
@@ -60,7 +65,13 @@ class RowSource:
         """Pass over the records one by one, and write a regular copy. Raises the errors 413 and 422."""
         path = self._staging / "regular.csv"
         count = self._exact_pass().write(path)
-        return Rows(sql=self._sql(path, skip=0, crlf=False), count=count.records, exact=count, find_lines=self._locate)
+        return Rows(
+            sql=self._sql(path, skip=0, crlf=False),
+            count=count.records,
+            exact=count,
+            first_line=None,
+            find_lines=self._locate,
+        )
 
     def _scan(self, path: Path, start: int) -> Scan:
         return scan_records(path, start, self._layout.dialect, self._check, columns=self._layout.columns)

@@ -229,6 +229,25 @@ def test_the_line_of_a_value_is_known_where_each_row_has_one(lake: SharedLake) -
     assert answer.json()["error"]["details"] == {"row": 2, "column": "v", "value": "9007199254740993"}
 
 
+def test_a_key_of_text_is_the_text_of_the_file(lake: SharedLake) -> None:
+    lake.send("t", b"k,v\nA,1\n2.5,1\n3,1\n", file="a.csv")
+    answer = lake.send("t", b"k,v\n2.5,7\n3,7\n", file="b.csv", mode="upsert", key="k")
+    assert answer.status_code == 200, answer.text
+    assert lake.ask("SELECT k, v FROM t ORDER BY k") == [["2.5", 7], ["3", 7], ["A", 1]]
+
+
+def test_the_value_is_found_among_very_many_columns(lake: SharedLake) -> None:
+    names = ",".join(f"c{number}" for number in range(500))
+    lake.send("t", f"{names}\n{','.join(['1.5'] * 500)}\n".encode(), file="a.csv")
+    values = ["2"] * 500
+    late = [*values[:-1], "9007199254740993"]
+    body = f"{names}\n{','.join(values)}\n{','.join(late)}\n".encode()
+    answer = lake.send("t", body, file="b.csv", mode="append")
+    assert answer.status_code == 422
+    found = {"line": 3, "row": 2, "column": "c499", "value": "9007199254740993"}
+    assert answer.json()["error"]["details"] == found
+
+
 JSON_FITS: dict[str, tuple[list[Any], list[Any], list[str | None]]] = {
     "whole numbers into DOUBLE": ([1.5], [2], ["2.0"]),
     "nothing into BIGINT": ([5], [None], [None]),

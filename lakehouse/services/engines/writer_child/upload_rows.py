@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from lakehouse.services.engines.writer_child.call_errors import unprocessable
 from lakehouse.services.engines.writer_child.data_files import select_columns, write_loss
 from lakehouse.services.engines.writer_child.messages import ColumnInfo, Recipe
 from lakehouse.services.engines.writer_child.source import quote_name
-from lakehouse.services.engines.writer_child.type_verdict import ROW, number_rows
+from lakehouse.services.engines.writer_child.type_verdict import MAX_COLUMNS_AT_ONCE, ROW, number_rows
 
 if TYPE_CHECKING:
     import duckdb
@@ -67,12 +67,24 @@ class UploadRows:
             if (present := self._present.get(column.name)) and (condition := write_loss(column, present))
         }
         first: tuple[int, ColumnInfo] | None = None
-        for column, condition in conditions.items():
+        for column in self._find_columns(connection, conditions):
+            condition = conditions[column]
             rows = number_rows(self._source, quote_name(column.name))
             found = connection.execute(f"SELECT min({ROW}) FROM ({rows}) WHERE {condition}").fetchone()
             if found is not None and found[0] is not None and (first is None or int(found[0]) < first[0]):
                 first = int(found[0]), column
         return None if first is None else self._describe(connection, *first)
+
+    def _find_columns(
+        self, connection: duckdb.DuckDBPyConnection, conditions: Mapping[ColumnInfo, str]
+    ) -> Iterator[ColumnInfo]:
+        """Find the columns with a value that does not fit, with one read of the rows for many columns."""
+        checked = list(conditions)
+        for start in range(0, len(checked), MAX_COLUMNS_AT_ONCE):
+            columns = checked[start : start + MAX_COLUMNS_AT_ONCE]
+            counts = ", ".join(f"count_if({conditions[column]})" for column in columns)
+            found = connection.execute(f"SELECT {counts} FROM ({self._source})").fetchone() or ()
+            yield from (column for column, count in zip(columns, found, strict=True) if count)
 
     def _describe(self, connection: duckdb.DuckDBPyConnection, row: int, column: ColumnInfo) -> CallError:
         recipe = self._recipe

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.5"
 nox.options.sessions = ["lint", "types", "tests", "smoke"]
@@ -24,6 +25,11 @@ PYTEST = ("python", "-X", "dev", "-m", "pytest")
 # Bytecode is written where the environment forbids it, too: processes of tests would compile the package again.
 ENVIRONMENT = {"PYTHONMALLOC": "pymalloc", "PYTHONDONTWRITEBYTECODE": ""}
 
+# Two processes with the interpreter options of PYTEST share the tests; one that has none left takes from the other.
+TWO_PROCESSES = ("--tx", "2*popen//python=python -X dev", "--dist", "worksteal", "-m", "not alone")
+# One at a time, after the others: these measure time, memory or processor time; see pyproject.toml.
+ALONE = ("-m", "alone")
+
 UNIT_TESTS = ("asgi", "chat", "cli", "config", "core", "gateway", "net", "server", "telemetry", "testing", "upstream")
 """Folders of tests/ that need no browser, no Node.js and no process of the service."""
 
@@ -42,9 +48,16 @@ def newest_python() -> str | None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The whole suite; arguments go to pytest: `nox -s tests -- -k lifetime`."""
+    """The whole suite in two runs of pytest; with arguments one run, in one process: `nox -s tests -- -k lifetime`."""
     install(session, "test", extras="lake,local,otel,top")
-    session.run(*PYTEST, *session.posargs, env=ENVIRONMENT)
+    failed: list[CommandFailed] = []
+    for run in [session.posargs] if session.posargs else [TWO_PROCESSES, ALONE]:
+        try:
+            session.run(*PYTEST, *run, env=ENVIRONMENT)
+        except CommandFailed as error:  # the second run is worth reading after a failure of the first
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 @nox.session(python=newest_python())

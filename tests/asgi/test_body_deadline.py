@@ -18,6 +18,8 @@ from tools.kit.lifetime.phases import chat_request, post_request
 from tools.kit.lifetime.testbed import Client, open_testbed
 from tools.kit.lifetime.under_hypercorn import open_hypercorn_testbed
 
+pytestmark = pytest.mark.alone  # measures the time to a deadline
+
 TIMEOUT = 0.4
 LATE = 0.3
 """Seconds that a busy machine may be late; less than `TIMEOUT`, so that a second deadline after the first is noticed."""

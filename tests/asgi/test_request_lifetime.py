@@ -36,6 +36,8 @@ from tools.kit.raw_http import (
     websocket,
 )
 
+pytestmark = pytest.mark.alone  # measures the time to a deadline and from the end of a client to the end of its work
+
 Host = Callable[[App], AbstractAsyncContextManager[RunningServer]]
 
 

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.alone  # measures the memory of the service under load
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,7 +30,7 @@ from lakehouse.services.storaged.app import make_storaged_app
 from lakehouse.services.storaged.store import LakeObjectStore, open_object_store
 from tools.kit.raw_http import RunningServer, get, serve_app
 
-LARGE = os.urandom(1_000_003)
+LARGE = random.Random(1).randbytes(1_000_003)
 SMALL = LARGE[:70_000]
 
 
@@ -125,7 +126,7 @@ async def test_a_large_object_is_sent_from_its_file(running: Running) -> None:
     [
         ("GET", "small", {}, 200, SMALL),
         ("HEAD", "large", {}, 200, b""),
-        ("GET", "large", {"Range": "bytes=0-99"}, 206, LARGE[:100]),
+        pytest.param("GET", "large", {"Range": "bytes=0-99"}, 206, LARGE[:100], id="range"),
         ("GET", "large", {"If-None-Match": "*"}, 304, b""),
         ("GET", "large", {"Range": "bytes=5000000-"}, 416, None),
         ("GET", "large", {"Range": "bytes=0-300000,400000-900000"}, 206, None),

@@ -24,6 +24,8 @@ from tools.kit.service_with_providers import (
 )
 from tools.kit.sse import sse_documents
 
+pytestmark = pytest.mark.alone  # timeouts of a fraction of a second on real sockets decide which provider answers
+
 BUSY = respond({"error": "server busy, please try again.  maximum pending requests exceeded"}, 503)
 QUICK = {"retries": 2, "backoff": "1ms"}
 

@@ -26,6 +26,8 @@ from tools.kit.lifetime.limits import DEADLINE, SILENT, STALL, answered_late, he
 from tools.kit.lifetime.phases import PHASES, Phase
 from tools.kit.lifetime.testbed import SLOW, ServiceTestbed, open_testbed
 
+pytestmark = pytest.mark.alone  # measures the time from the end of a client to the end of its work, and memory
+
 MEDIAN, LONGEST = 1e-3, 20e-3
 """Seconds from a client's leaving to the moment in which the upstream sees the end of its connection."""
 

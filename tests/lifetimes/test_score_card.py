@@ -29,6 +29,8 @@ from tools.kit.faults.harness import Result, open_harness, run_cases, score_docu
 from tools.kit.faults.profiles import FAST
 from tools.kit.faults.provider import open_provider
 
+pytestmark = pytest.mark.alone  # plays all cases at once against real timeouts of a fraction of a second
+
 PATIENCE = 60.0
 
 FEW = 20

@@ -16,6 +16,8 @@ from tools.kit.lifetime.phases import chat_request, get_request, post_request
 from tools.kit.lifetime.testbed import Client
 from tools.kit.lifetime.under_hypercorn import open_hypercorn_testbed
 
+pytestmark = pytest.mark.alone  # measures the time from the end of a client to the end of its work
+
 REQUESTS = {
     "gateway": ("silent/x", get_request("silent/x")),
     "gateway, body up": ("silent/x", post_request("/v1/storage/silent/x", 1000) + b"half"),

@@ -19,6 +19,8 @@ from lakehouse.process.errors import CallFailed, ChildExited, PoolUnavailable
 from lakehouse.process.spec import RestartPolicy
 from tools.kit.child_processes import assert_nothing_left, child_spec, is_alive, processor_seconds, wait_until
 
+pytestmark = pytest.mark.alone  # measures the time to the end of a child and its processor time
+
 
 @asynccontextmanager
 async def pool_of(size: int = 1, **options: Any) -> AsyncIterator[ChildPool]:

@@ -18,6 +18,8 @@ from lakehouse.services.lake.directory import open_lake_directory
 from lakehouse.services.lake.folder_lock import find_holder
 from tools.kit.in_process_service import client_of, make_config, open_service
 
+pytestmark = pytest.mark.alone  # measures the processor time of engines a tenth of a second after their client left
+
 ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
 CSV = b"id,shop,revenue\n1,north,1.5\n2,south,2.5\n"
 

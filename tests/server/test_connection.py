@@ -638,6 +638,7 @@ PHASES = {
 }
 
 
+@pytest.mark.alone  # measures time
 @pytest.mark.parametrize("how", ["fin", "rst", "half"])
 @pytest.mark.parametrize("phase", PHASES)
 async def test_a_client_that_leaves_cancels_its_request_at_once(phase: str, how: str) -> None:

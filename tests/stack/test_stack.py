@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 
+import pytest
 from hypercorn.config import Config
 from quart import Quart
 from quart_trio import QuartTrio
 
 from lakehouse.runtime.quart_app import LakehouseApp
+
+pytestmark = pytest.mark.alone  # measures what Hypercorn does when a client leaves
 
 
 def test_quart_trio_answers_every_scope_by_the_application_that_we_put_the_router_in_front_of() -> None:

@@ -38,6 +38,7 @@ def long_upload(engine: Engine) -> Path:
     return engine.stage(b",".join(b"c%d" % number for number in range(20)) + b"\n" + row * 300_000)
 
 
+@pytest.mark.alone  # measures processor time
 async def test_a_cancelled_call_leaves_the_engine_idle_and_the_folder_as_it_was(engine: Engine) -> None:
     """In the scan, in the check of the types and in the conversion; the next call is answered."""
     await engine.load(b"a,b\n1,2\n", OPTIONS)

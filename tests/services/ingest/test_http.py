@@ -395,6 +395,7 @@ async def test_a_client_that_leaves_leaves_nothing(own: IngestServer, monkeypatc
     assert (await own.send("t", CSV)).status_code == 201
 
 
+@pytest.mark.alone  # measures processor time
 async def test_the_engine_is_idle_after_the_client_has_left(own_large: IngestServer) -> None:
     """While the child parses JSON in Python, and while pyarrow or DuckDB works, a cancelled call stops or is killed."""
     before = children()

@@ -14,6 +14,8 @@ import trio
 
 from tests.services.queryd.sql_kit import PEOPLE, FileTables, Sql, open_sql
 
+pytestmark = pytest.mark.alone  # measures the processor time of an engine a tenth of a second after its client left
+
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 FAILS_LATE = "SELECT CASE WHEN i < 2000000 THEN i ELSE error('too far') END AS i FROM range(3000000) t(i)"

@@ -15,6 +15,8 @@ from lakehouse.services.contracts.tables import Commit
 from tools.kit.child_processes import children, is_alive, processor_seconds, wait_until
 from tools.kit.lake_tables import ScratchLake, open_lake
 
+pytestmark = pytest.mark.alone  # measures the processor time of a child, and kills it at moments within a commit
+
 MOMENTS = (0.003, 0.012, 0.021)
 """Seconds after a commit was sent; it takes about 25 ms."""
 

@@ -16,6 +16,11 @@ from lakehouse.net.http1.framing import CHUNKED, NO_BODY, Delimiter, Length, Req
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 """Methods of which a second sending changes nothing more (RFC 9110, 9.2.2)."""
 
+_CONDITION = re.compile(rb"\nif-(?:(?:none-)?match|unmodified-since): ")
+_CHANGES = frozenset((b"PUT", b"DELETE"))
+"""With a condition, a second sending of these fails because of the first one: the caller would be told 412 for what has
+been done."""
+
 _EXPECTS_BODY = frozenset((b"POST", b"PUT", b"PATCH"))
 _TARGET = re.compile(rb"/[!-~\x80-\xff]*|\*")
 _IDEMPOTENCY_KEY = re.compile(rb"\nidempotency-key: *[^ \t\r\n]")
@@ -62,9 +67,9 @@ class EncodedRequest(msgspec.Struct):
     may_upgrade: bool
     """The request has an `Upgrade` header."""
     retry_safe: bool
-    """True if it may be sent again after bytes of it were written: its method is idempotent or it carries an
-    `Idempotency-Key`, and its body is at hand. How soon the connection ended makes no difference: a server may have
-    read the request and acted on it before it closed."""
+    """True if it may be sent again after bytes of it were written: its method is idempotent, and it is no change under
+    a condition, or it carries an `Idempotency-Key`; and its body is at hand. How soon the connection ended makes no
+    difference: a server may have read the request and acted on it before it closed."""
 
 
 def encode_request(
@@ -92,8 +97,14 @@ def encode_request(
         request.context,
         method == b"HEAD",
         b"\nupgrade: " in lower,  # at the beginning of a line, because no value can hold a line break
-        streamed is None and (method in IDEMPOTENT or _IDEMPOTENCY_KEY.search(lower) is not None),
+        streamed is None and _is_retry_safe(method, lower),
     )
+
+
+def _is_retry_safe(method: bytes, lower: bytes) -> bool:
+    if method in IDEMPOTENT and (method not in _CHANGES or _CONDITION.search(lower) is None):
+        return True
+    return _IDEMPOTENCY_KEY.search(lower) is not None
 
 
 def framing_of(method: bytes, content: bytes, streamed: RequestBody | None) -> RequestFraming:

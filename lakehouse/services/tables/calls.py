@@ -16,6 +16,7 @@ from lakehouse.process.calls.pool import ChildPool, open_pool
 from lakehouse.process.calls.pool_policy import PoolPolicy
 from lakehouse.process.errors import CallFailed, ChildExited, PoolUnavailable
 from lakehouse.process.spec import ChildSpec
+from lakehouse.services.tables import messages
 from lakehouse.services.tables.messages import Request, TablesSettings
 
 logger = logging.getLogger("lakehouse.tables")
@@ -32,6 +33,8 @@ MAX_WAITING = 1024
 MAX_FRAME = 256 * 1024 * 1024
 """Bytes of a request and a reply: a table of a million files is described in about 150 MB."""
 ATTEMPTS = 3
+ONCE = (messages.Rename, messages.Drop, messages.ChangeColumns)
+"""Requests that fail when they are repeated after they were done: their caller is told that the outcome is unknown."""
 
 _ERRORS: dict[str, type[LakehouseError]] = {
     "not found": errors.ErrNotFound,
@@ -53,24 +56,29 @@ class TablesProcess:
         """Send a request and decode its reply as the type `reply`.
 
         A call during which the child ends, or for which it does not start, is repeated twice: reads change nothing, and
-        a repeated write finds that it has been done. Raises the error that the child reports, ErrUnavailable,
-        ErrTimeout, ErrUpstream.
+        a repeated commit finds that it has been done. A request of `ONCE` is not repeated. Raises the error that the
+        child reports, ErrUnavailable, ErrTimeout, ErrUpstream.
         """
         encoded = msgspec.json.encode(request)
+        attempts = 1 if isinstance(request, ONCE) else ATTEMPTS
         with trio.move_on_after(timeout):
-            answer = await self._call(encoded)
+            answer = await self._call(encoded, attempts)
             decoded: T = msgspec.json.decode(answer, type=reply)
             return decoded
         raise errors.ErrTimeout(f"the tables did not answer within {timeout:g} s", retryable=True)
 
-    async def _call(self, encoded: bytes) -> bytes:
+    async def _call(self, encoded: bytes, attempts: int) -> bytes:
+        exits = 0
         for attempt in range(ATTEMPTS):
             try:
                 return await self.pool.call(encoded)
             except ChildExited as error:
                 logger.warning("%s", error)
-                if attempt == ATTEMPTS - 1:
-                    raise errors.ErrUpstream("the tables process ended during the call", retryable=True) from None
+                exits += 1
+                if exits == attempts or attempt == ATTEMPTS - 1:
+                    raise errors.ErrUpstream(
+                        "the tables process ended during the call", retryable=attempts > 1
+                    ) from None
             except CallFailed as error:
                 raise _convert(error) from None
             except PoolUnavailable as error:  # the pool has logged why

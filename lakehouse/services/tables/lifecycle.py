@@ -143,21 +143,23 @@ def restore(catalog: SqlCatalog, request: Restore) -> Table:
         snapshot = find_snapshot(table.metadata, request.snapshot_id)
         if snapshot is not None:
             return restore_snapshot(table, snapshot)
-    entry, snapshot = _find_dropped(catalog, request)
-    if entry is None or snapshot is None:
+    found = _find_dropped(catalog, request)
+    if found is None:
         if table is None:
             raise table_not_found(catalog, request.name)
         raise CallError("not found", f"the table {request.name!r} has no snapshot {request.snapshot_id[:40]!r}")
     check_free(catalog, request.name)
     where = identifier(request.name)
     catalog.create_namespace_if_not_exists(where[:-1])
-    return restore_snapshot(catalog.rename_table((*DROPPED_NAMESPACE, entry), where), snapshot)
+    entry, dropped, snapshot = found
+    restore_snapshot(dropped, snapshot)  # before the table is visible under its name: the process may be killed
+    return catalog.rename_table((*DROPPED_NAMESPACE, entry), where)
 
 
-def _find_dropped(catalog: SqlCatalog, request: Restore) -> tuple[str | None, Snapshot | None]:
+def _find_dropped(catalog: SqlCatalog, request: Restore) -> tuple[str, Table, Snapshot] | None:
     for entry, _, _ in list_dropped(catalog, request.name):
         table = load_dropped(catalog, entry)
         snapshot = None if table is None else find_snapshot(table.metadata, request.snapshot_id)
-        if snapshot is not None:
-            return entry, snapshot
-    return None, None
+        if table is not None and snapshot is not None:
+            return entry, table, snapshot
+    return None

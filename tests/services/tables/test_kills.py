@@ -11,11 +11,14 @@ import pytest
 import trio
 
 from lakehouse.core.errors import ErrUpstream
-from lakehouse.services.contracts.tables import Commit
+from lakehouse.services.contracts.catalog import Column
+from lakehouse.services.contracts.tables import ColumnChanges, Commit
 from tools.kit.child_processes import children, is_alive, processor_seconds, wait_until
 from tools.kit.lake_tables import ScratchLake, open_lake
 
 pytestmark = pytest.mark.alone  # measures the processor time of a child, and kills it at moments within a commit
+
+ID = [Column(name="id", type="BIGINT")]
 
 MOMENTS = (0.003, 0.012, 0.021)
 """Seconds after a commit was sent; it takes about 25 ms."""
@@ -112,6 +115,30 @@ async def test_a_process_that_does_not_answer_is_killed_at_the_deadline(
             await lake.write("t", row(1))
         await wait_until(lambda: not is_alive(pid))
         assert await write_again(lake) == 2
+
+
+async def test_a_change_that_would_fail_when_it_is_repeated_is_not_repeated(tmp_path: Path) -> None:
+    """After a repetition the caller would be told that there is no such column, or no such table."""
+    before = children()
+    async with open_lake(tmp_path) as lake:
+        await lake.write("t", row(0))
+        for change in (
+            lambda: lake.tables.change_columns("t", ColumnChanges(add=[Column(name="b", type="BIGINT")])),
+            lambda: lake.tables.rename("t", "u"),
+        ):
+            pid = child_of(before)
+            os.kill(pid, signal.SIGSTOP)  # it may have done the change, and dies before it answers
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_kill_soon, pid)
+                with pytest.raises(ErrUpstream) as caught:
+                    await change()
+            assert not caught.value.retryable
+            assert [column.name for column in (await lake.tables.prepare("t", ID, mode="append")).columns] == ["id"]
+
+
+async def _kill_soon(pid: int) -> None:
+    await trio.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
 
 
 async def write_again(lake: ScratchLake) -> int:

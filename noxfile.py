@@ -130,6 +130,14 @@ def kills(session: nox.Session) -> None:
 
 
 @nox.session
+def lake_crashes(session: nox.Session) -> None:
+    """Three hundred kills of the lake's processes while clients write to it, in three runs. Takes 12 minutes."""
+    install(session, extras="lake")
+    for seed in ("1", "2", "3"):
+        session.run("python", "-X", "dev", "-m", "tools.lake_crashes", "--seed", seed, *session.posargs)
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """Wheel and sdist, installed and run without the checkout."""
     session.install("build>=1.2,<2")

@@ -97,8 +97,8 @@ class Child:
             return inf
 
     def has_exited(self) -> bool:
-        """Whether the process has ended, reaped or not. Costs a system call."""
-        if self._exited.is_set():
+        """Whether the process has ended, reaped or not, or was killed and is about to. Costs a system call."""
+        if self._exited.is_set() or not self._machine.can_advance(ChildState.KILLED):
             return True
         return os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 

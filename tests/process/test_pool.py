@@ -12,9 +12,10 @@ import msgspec
 import pytest
 import trio
 
+from lakehouse.process.calls import pooled_child
 from lakehouse.process.calls.pool import ChildPool, open_pool
 from lakehouse.process.calls.pool_policy import PoolPolicy
-from lakehouse.process.child import open_child
+from lakehouse.process.child import Child, open_child
 from lakehouse.process.errors import CallFailed, ChildExited, PoolUnavailable
 from lakehouse.process.spec import RestartPolicy
 from tools.kit.child_processes import assert_nothing_left, child_spec, is_alive, processor_seconds, wait_until
@@ -163,6 +164,24 @@ async def test_a_cancelled_call_that_cannot_be_interrupted_is_killed_within_a_te
         used = processor_seconds(pid)
         assert await pid_of(pool) != pid
         assert processor_seconds(pid) in (0.0, used)
+
+
+async def test_a_child_that_stops_while_it_is_killed_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last frame of the cancelled call arrives, and the child is killed at the same moment."""
+
+    async def kill_at_the_end(child: Child, timeout: float, max_timeout: float) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            child.kill()
+
+    monkeypatch.setattr(pooled_child, "_kill_if_busy", kill_at_the_end)
+    async with pool_of(reset_timeout=5) as pool:
+        for _ in range(5):
+            pid = await pid_of(pool)
+            async with pool.stream(b"flood") as reply:
+                await anext(reply)
+            assert await pid_of(pool) != pid
 
 
 async def test_a_caller_does_not_wait_for_the_reset() -> None:

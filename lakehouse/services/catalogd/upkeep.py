@@ -1,15 +1,24 @@
-"""Deletion of rows, and compaction of small files. Both write some of a table's files again."""
+"""Deletion of rows, compaction of small files, columns of wider types. All write some of a table's files again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lakehouse.core.errors import ErrBadRequest, ErrNotFound
-from lakehouse.services.contracts.catalog import Manifest
-from lakehouse.services.contracts.tables import DataFile, StagedFile, TablePlan, Tables, WritePlan
+from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrNotFound, ErrUnprocessable
+from lakehouse.services.contracts.catalog import Column, Manifest
+from lakehouse.services.contracts.tables import (
+    ColumnChanges,
+    Commit,
+    DataFile,
+    StagedFile,
+    TablePlan,
+    Tables,
+    WritePlan,
+)
 from lakehouse.services.contracts.write_engine import WriteEngine
+from lakehouse.services.tables.column_types import is_same_type, needs_rewrite
+from lakehouse.services.tables.rewriting import discard_unused, rewrite_all
 
 TARGET_SIZE = 128 * 1024 * 1024
 """Bytes of a file after a compaction. A deletion writes whole files again, so larger ones make it slower."""
@@ -66,16 +75,46 @@ async def optimize_table(tables: Tables, engine: WriteEngine, name: str) -> Upke
         return Upkeep(manifest=commit.manifest, files_before=before, warnings=commit.warnings)
 
 
-@contextmanager
-def discard_unused(files: Sequence[StagedFile]) -> Iterator[None]:
-    """Delete the staged files that are left at the end of the block: a commit has moved them, anything else has not."""
-    try:
-        yield
-    finally:
-        for file in files:
-            with suppress(OSError):
-                file.path.unlink(missing_ok=True)
-                file.path.parent.rmdir()
+async def change_columns(tables: Tables, engine: WriteEngine, name: str, changes: ColumnChanges) -> Commit:
+    """Change the columns of a table. Raises ErrNotFound, ErrConflict, ErrUnprocessable."""
+    manifest = await tables.find(name)
+    types = {} if manifest is None else {column.name: column.type for column in manifest.columns}
+    if any(needs_rewrite(types.get(column, ""), wanted) for column, wanted in changes.widen):
+        return await _retype_columns(tables, engine, name, dict(changes.widen))
+    return await tables.change_columns(name, changes)
+
+
+async def _retype_columns(tables: Tables, engine: WriteEngine, name: str, wanted: Mapping[str, str]) -> Commit:
+    """Give columns types that Iceberg does not widen theirs to: all files are written again.
+
+    Raises ErrUnprocessable for a value that the new type does not hold.
+    """
+    async with tables.lock(name):
+        manifest = await tables.find(name)
+        if manifest is None:
+            raise ErrNotFound(f"there is no table {name!r}")
+        missing = wanted.keys() - {column.name for column in manifest.columns}
+        if missing:
+            raise _cannot_widen(min(missing), "the table does not have it")
+        columns = [
+            Column(name=column.name, type=wanted.get(column.name, column.type), nullable=column.nullable)
+            for column in manifest.columns
+        ]
+        try:
+            plan = await tables.prepare(name, columns, mode="rewrite", evolve=True)
+        except ErrConflict as error:
+            raise ErrUnprocessable(error.message, details=error.details) from None
+        for column, planned in zip(columns, plan.columns, strict=True):
+            if column.name in wanted and not is_same_type(column.type, planned.type):
+                raise _cannot_widen(column.name, f"{column.type} does not hold all values of its type")
+        files: list[StagedFile] = []
+        with discard_unused(files):
+            replaced = await rewrite_all(engine, await tables.plan(name), plan, files)
+            return await tables.commit(plan, files, remove=replaced)
+
+
+def _cannot_widen(column: str, reason: str) -> ErrUnprocessable:
+    return ErrUnprocessable(f"column {column!r} cannot be widened: {reason}", details={"column": column})
 
 
 async def _prepare(tables: Tables, name: str) -> tuple[Manifest, WritePlan, TablePlan]:

@@ -60,7 +60,8 @@ class TablePlan:
 class WritePlan:
     """What a writer needs to know: the columns of the files in their order, and the value of COPY's FIELD_IDS.
 
-    `existing` is false if the commit will create the table. `token` carries what `commit` needs.
+    `existing` is false if the commit will create the table. `token` carries what `commit` needs. `rewrites`: a column
+    gets a type that the table's files cannot be read as, so all of them are written again for the same commit.
     """
 
     name: str
@@ -69,6 +70,7 @@ class WritePlan:
     columns: Sequence[Column]
     field_ids: str
     token: bytes
+    rewrites: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,7 +83,8 @@ def make_draft(
 def make_answer(draft: Draft, commit: Commit) -> IngestAnswer:
     """The answer to an ingest whose commit is published."""
     manifest = commit.manifest
-    added = [entry.key for entry in manifest.objects if entry.key not in set(draft.former_keys)]
+    former = set(draft.former_keys)
+    added = [entry.key for entry in manifest.objects if entry.key not in former]
     keys = added or [entry.key for entry in manifest.objects]
     expired = tuple(WarningEntry(column=None, line=None, message=message) for message in commit.warnings)
     return IngestAnswer(

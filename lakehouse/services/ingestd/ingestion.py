@@ -13,6 +13,7 @@ from lakehouse.services.contracts.write_engine import Inspection, ParseOptions, 
 from lakehouse.services.ingestd.answer import Draft, IngestAnswer, make_answer, make_draft
 from lakehouse.services.ingestd.parameters import IngestParameters
 from lakehouse.services.ingestd.receiving import Upload
+from lakehouse.services.tables.rewriting import discard_unused, rewrite_all
 
 BeforeCommit = Callable[[Draft], Awaitable[None]]
 """Called with what is known when everything is written and nothing is published."""
@@ -53,30 +54,43 @@ class Ingestion:
             )
             existing = await self._tables.find(parameters.name)
             begin_phase("writing")
-            files, replaced = await self._write(inspection, plan, parameters)
-            draft = await trio.to_thread.run_sync(
-                lambda: make_draft(
-                    rows_added=inspection.row_count,
-                    bytes_in=upload.size,
-                    files=[file.path for file in files],
-                    existing=existing,
-                    warnings=inspection.warnings,
+            rewritten: list[StagedFile] = []
+            with discard_unused(rewritten):
+                files, replaced = await self._write(inspection, plan, parameters, rewritten)
+                draft = await trio.to_thread.run_sync(
+                    lambda: make_draft(
+                        rows_added=inspection.row_count,
+                        bytes_in=upload.size,
+                        files=[file.path for file in files],
+                        existing=existing,
+                        warnings=inspection.warnings,
+                    )
                 )
-            )
-            await before_commit(draft)
-            commit = await self._tables.commit(plan, files, remove=replaced, request_id=commit_id)
+                await before_commit(draft)
+                commit = await self._tables.commit(plan, files, remove=replaced, request_id=commit_id)
         return make_answer(draft, commit)
 
     async def _write(
-        self, inspection: Inspection, plan: WritePlan, parameters: IngestParameters
+        self, inspection: Inspection, plan: WritePlan, parameters: IngestParameters, rewritten: list[StagedFile]
     ) -> tuple[Sequence[StagedFile], Sequence[str]]:
-        if parameters.mode != "upsert":
-            return await self._engine.convert(inspection, plan), ()
+        """Write the new files, the newest last, and tell the paths of those that they replace.
+
+        Files of the table that are written again only for a column's new type are added to `rewritten`.
+        """
         if plan.existing:
             table = await self._tables.plan(parameters.name)
         else:
             table = TablePlan(name=parameters.name, snapshot_id="", fields=(), files=(), row_count=0)
-        return await self._engine.upsert(inspection, plan, table, parameters.key)
+        files: Sequence[StagedFile]
+        replaced: Sequence[str] = ()
+        if parameters.mode == "upsert":
+            files, replaced = await self._engine.upsert(inspection, plan, table, parameters.key)
+        else:
+            files = await self._engine.convert(inspection, plan)
+        if plan.rewrites:
+            others = await rewrite_all(self._engine, table, plan, rewritten, but=replaced)
+            files, replaced = [*rewritten, *files], [*replaced, *others]
+        return files, replaced
 
     def _make_options(self, upload: Upload, parameters: IngestParameters) -> ParseOptions:
         return ParseOptions(

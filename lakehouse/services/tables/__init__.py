@@ -18,6 +18,7 @@ In the process of the services:
     values          the values of the contract, made from replies
     expire_all      the expiry of all tables
     daily_expiry    the expiry once a day
+    rewriting       the files of a table written again, for a column of another type
     gauges          the gauges of the child
 
 In the child:
@@ -37,6 +38,6 @@ In the child:
     lifecycle       rename, drop, restore of dropped tables
 
 pyiceberg is pinned to one minor version, since names that it does not document are used: `parquet_file_to_data_file`,
-`CreateTableTransaction`, `Transaction.table_metadata`, `_stage` and `_set_ref_snapshot`, `UpdateSchema._apply`,
-`SqlCatalog._convert_orm_to_iceberg`.
+`CreateTableTransaction`, `Transaction.table_metadata`, `_stage` and `_set_ref_snapshot`, `UpdateSchema._apply`, `_move`
+and `_added_name_to_id`, `SqlCatalog._convert_orm_to_iceberg`.
 """

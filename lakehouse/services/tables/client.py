@@ -161,6 +161,7 @@ class LakeTables:
             ),
             field_ids=token.field_ids,
             token=msgspec.json.encode(token),
+            rewrites=token.rewrites,
         )
 
     async def commit(

@@ -293,7 +293,7 @@ _HOLDS = {
     (BIGINT, INTEGER), (DOUBLE, FLOAT), (DOUBLE, INTEGER), (DOUBLE, BIGINT),
     *((VARCHAR, other) for other in (BIGINT, INTEGER, FLOAT, DOUBLE, BOOLEAN, DATE, TIMESTAMP, TIMESTAMPTZ, UUID)),
 }  # fmt: skip
-_DIGITS = {INTEGER: 10, BIGINT: 19}
+_DIGITS: dict[ColumnType, int] = {INTEGER: 10, BIGINT: 19}
 
 
 def _widen_scalars(table: Primitive | Decimal, upload: Primitive | Decimal) -> ColumnType | None:
@@ -301,6 +301,8 @@ def _widen_scalars(table: Primitive | Decimal, upload: Primitive | Decimal) -> C
         return table
     if (upload, table) in {(BIGINT, INTEGER), (DOUBLE, FLOAT)}:
         return upload
+    if table == FLOAT and upload in _DIGITS:
+        return DOUBLE
     if table == VARCHAR and isinstance(upload, Decimal):
         return table
     if isinstance(table, Decimal):
@@ -313,6 +315,36 @@ def _widen_scalars(table: Primitive | Decimal, upload: Primitive | Decimal) -> C
         precision = max(table.precision, digits + table.scale)
         return Decimal(precision, table.scale) if scale <= table.scale and precision <= 38 else None
     return None
+
+
+def merge(table: ColumnType, upload: ColumnType) -> ColumnType | None:
+    """The type of a column whose files are written again that holds the numbers of both; None if there is none.
+
+    Iceberg cannot widen an integer to a DOUBLE or a DECIMAL, or give a DECIMAL more digits behind the point. A whole
+    number that no DOUBLE holds is an error while the files are written.
+    """
+    if table in _DIGITS and upload in (DOUBLE, FLOAT):
+        return DOUBLE
+    if isinstance(upload, Decimal) and (isinstance(table, Decimal) or table in _DIGITS):
+        digits = table.precision - table.scale if isinstance(table, Decimal) else _DIGITS[table]
+        scale = max(upload.scale, table.scale if isinstance(table, Decimal) else 0)
+        precision = max(digits, upload.precision - upload.scale) + scale
+        return Decimal(precision, scale) if precision <= 38 else None
+    return None
+
+
+def needs_rewrite(before: str, after: str) -> bool:
+    """Whether a column gets a type, which holds all its values, only by writing its files again (`merge`)."""
+    try:
+        table, wanted = parse_type(before), to_stored(parse_type(after))
+    except UnknownType:
+        return False
+    return merge(table, wanted) == wanted and widen(table, wanted) != wanted
+
+
+def is_same_type(one: str, other: str) -> bool:
+    """Whether a table stores two types as the same one. Raises UnknownType."""
+    return to_stored(parse_type(one)) == to_stored(parse_type(other))
 
 
 def _widen_structs(table: Struct, upload: Struct) -> Struct | None:

@@ -108,7 +108,7 @@ class Writer:
         _check_base(table, token)
         transaction = begin(table)
         _change_schema(transaction, token)
-        if token.mode == "append":
+        if token.mode == "append" and not token.rewrites:
             _append_files(transaction, request, paths, merge=True)
         else:
             _overwrite_files(transaction, request, paths)
@@ -162,7 +162,7 @@ def _check_base(table: Table, token: WriteToken) -> None:
     """Raise CallError if the table is not the one of the plan any more. Only other programs can have changed it."""
     if table.metadata.current_schema_id != token.schema_id:
         raise CallError("conflict", f"the columns of {token.name!r} were changed by another program meanwhile")
-    if token.mode in ("upsert", "rewrite"):
+    if token.mode in ("upsert", "rewrite") or token.rewrites:
         snapshot = table.metadata.current_snapshot()
         if token.base_snapshot != ("" if snapshot is None else str(snapshot.snapshot_id)):
             raise CallError("conflict", f"the rows of {token.name!r} were changed by another program meanwhile")
@@ -171,10 +171,10 @@ def _check_base(table: Table, token: WriteToken) -> None:
 def _change_schema(transaction: Transaction, token: WriteToken) -> None:
     """Stage the schema changes of the plan, and check that they give its field ids."""
     schema = transaction.table_metadata.schema()
-    changes = find_changes(schema, _stored(token), evolve=token.evolve)
+    changes = find_changes(schema, _stored(token), evolve=token.evolve, replace=token.mode == "replace")
     if changes:
         update = transaction.update_schema()
-        apply_changes(update, changes)
+        apply_changes(update, schema, changes)
         update.commit()
     metadata = transaction.table_metadata
     if read_columns(metadata.schema()) != list(token.columns):
@@ -198,7 +198,10 @@ def _overwrite_files(transaction: Transaction, request: CommitWrite, paths: Sequ
     check two programs could insert the same key.
     """
     added = _read_files(transaction, request, paths)
-    removed = _find_files(transaction, None if request.token.mode == "replace" else set(request.remove))
+    everything = request.token.mode == "replace" or request.token.rewrites
+    removed = _find_files(transaction, None if everything else set(request.remove))
+    if request.token.rewrites and {relative_path(file.file_path) for file in removed} != set(request.remove):
+        raise CallError("internal", "a file of the table was not written again")
     producer = transaction.update_snapshot(snapshot_properties=_properties(request)).overwrite()
     for file in removed:
         producer.delete_data_file(file)

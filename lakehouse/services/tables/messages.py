@@ -100,6 +100,7 @@ class WriteToken(msgspec.Struct, frozen=True, kw_only=True):
     `commit_id` identifies the commit in the table's snapshots. `base` is the metadata file on which the plan is based,
     empty for a table that the commit creates. `columns` are those of the files, with their field ids. `uploaded` are
     the stored forms of the columns that were asked for, from which the changes of the schema are computed again.
+    `rewrites`: the commit replaces all files of the table.
     """
 
     commit_id: str
@@ -113,6 +114,7 @@ class WriteToken(msgspec.Struct, frozen=True, kw_only=True):
     uploaded: tuple[ColumnInfo, ...]
     field_ids: str
     label: str = ""
+    rewrites: bool = False
 
 
 class StagedInfo(msgspec.Struct, frozen=True, array_like=True):

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pyiceberg.schema import Schema
+from pyiceberg.table.update.schema import _Move, _MoveOperation
 
 from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.tables.catalog import check_free, find_table
-from lakehouse.services.tables.column_types import format_type, parse_type, to_stored, widen
+from lakehouse.services.tables.column_types import format_type, merge, parse_type, to_stored, widen
 from lakehouse.services.tables.iceberg_types import (
     format_field_ids,
     from_iceberg,
@@ -46,6 +47,7 @@ def prepare(catalog: SqlCatalog, request: Prepare) -> WriteToken:
     if not uploaded:
         raise CallError("unprocessable", "a table has at least one column")
     table = find_table(catalog, request.name)
+    rewrites = False
     if table is None:
         check_free(catalog, request.name)
         schema = make_schema(uploaded)
@@ -53,7 +55,10 @@ def prepare(catalog: SqlCatalog, request: Prepare) -> WriteToken:
         if request.mode == "create":
             raise CallError("conflict", f"there is a table {request.name!r} already")
         uploaded = adapt_columns(table.schema(), uploaded, request)
-        schema = evolve_schema(table, uploaded, evolve=request.evolve)
+        replace = request.mode == "replace"
+        changes = find_changes(table.schema(), uploaded, evolve=request.evolve, replace=replace)
+        schema = evolve_schema(table, changes)
+        rewrites = bool(changes.retyped) and not replace
     _check_key(request.key, uploaded)
     snapshot = None if table is None else table.metadata.current_snapshot()
     return WriteToken(
@@ -68,6 +73,7 @@ def prepare(catalog: SqlCatalog, request: Prepare) -> WriteToken:
         uploaded=tuple(ColumnInfo(name, format_type(column)) for name, column in uploaded),
         field_ids=format_field_ids(schema),
         label=request.label,
+        rewrites=rewrites,
     )
 
 
@@ -91,7 +97,7 @@ def adapt_columns(schema: Schema, uploaded: Sequence[NamedType], request: Prepar
             if name in request.open_types:
                 filled = fill_open_type(parse_type(request.open_types[name]), mine)
                 column = filled if filled == mine else to_stored(filled)  # noqa: PLW2901
-            merged = widen(mine, column) if request.evolve else None
+            merged = (widen(mine, column) or merge(mine, column)) if request.evolve else None
             lossless = merged is None and request.mode in ("append", "upsert")
             if fits_unchanged(mine, column, is_text=name in request.texts, lossless=lossless):
                 column = mine  # noqa: PLW2901
@@ -99,17 +105,18 @@ def adapt_columns(schema: Schema, uploaded: Sequence[NamedType], request: Prepar
     return adapted
 
 
-def evolve_schema(table: Table, uploaded: Sequence[NamedType], *, evolve: bool) -> Schema:
+def evolve_schema(table: Table, changes: SchemaChanges) -> Schema:
     """The schema that the table has after the write. Nothing is committed. Raises CallError."""
-    changes = find_changes(table.schema(), uploaded, evolve=evolve)
     if not changes:
         return table.schema()
+    if changes.retyped and not (table.spec().is_unpartitioned() and table.sort_order().is_unsorted):
+        raise CallError("conflict", "the columns of a table that is partitioned or sorted keep their types")
     update = begin(table).update_schema()
-    apply_changes(update, changes)
+    apply_changes(update, table.schema(), changes)
     return update._apply()  # the schema that the commit will make, with its ids
 
 
-def find_changes(schema: Schema, uploaded: Sequence[NamedType], *, evolve: bool) -> SchemaChanges:
+def find_changes(schema: Schema, uploaded: Sequence[NamedType], *, evolve: bool, replace: bool) -> SchemaChanges:
     """The changes of a schema that a write needs. Raises CallError if it does not fit."""
     present = [(field.name, from_iceberg(field.field_type)) for field in schema.fields]
     differences = find_differences(present, uploaded)
@@ -118,7 +125,7 @@ def find_changes(schema: Schema, uploaded: Sequence[NamedType], *, evolve: bool)
     if not evolve:
         raise conflict_of(differences, "evolve=true lets new columns in and widens types")
     required = frozenset(field.name for field in schema.fields if field.required)
-    changes, irreconcilable = plan_changes(present, uploaded, required)
+    changes, irreconcilable = plan_changes(present, uploaded, required, replace=replace)
     if irreconcilable:
         raise conflict_of(irreconcilable, "no wider type holds the values of both")
     return changes
@@ -135,8 +142,19 @@ def conflict_of(differences: Sequence[Difference], hint: str) -> CallError:
     )
 
 
-def apply_changes(update: UpdateSchema, changes: SchemaChanges) -> None:
-    """Stage the changes of a schema."""
+def apply_changes(update: UpdateSchema, schema: Schema, changes: SchemaChanges) -> None:
+    """Stage the changes of a schema. A column that is retyped keeps its place."""
+    for name, column in changes.retyped:
+        update.delete_column((name,))
+        update.add_column((name,), to_iceberg(column))
+    retyped = {name: update._added_name_to_id[name] for name, _ in changes.retyped}
+    before: int | None = None
+    for field in schema.fields:
+        new = retyped.get(field.name)
+        if new is not None:
+            operation = _MoveOperation.First if before is None else _MoveOperation.After
+            update._move(_Move(field_id=new, full_name=field.name, op=operation, other_field_id=before))
+        before = field.field_id if new is None else new
     for path, column in changes.added:
         update.add_column(path, to_iceberg(column))
     for path, column in changes.widened:

@@ -22,6 +22,7 @@ from lakehouse.services.tables.column_types import (
     Primitive,
     Struct,
     format_type,
+    merge,
     widen,
 )
 
@@ -47,13 +48,18 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class SchemaChanges:
-    """The changes of a table that a write needs. A path names a field below structs, list elements and map values."""
+    """The changes of a table that a write needs. A path names a field below structs, list elements and map values.
+
+    `retyped` columns get a type that Iceberg does not widen theirs to: each becomes a new field of the same name, which
+    the table's files do not have.
+    """
 
     added: tuple[tuple[tuple[str, ...], ColumnType], ...] = ()
     widened: tuple[tuple[tuple[str, ...], ColumnType], ...] = ()
+    retyped: tuple[tuple[str, ColumnType], ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.widened)
+        return bool(self.added or self.widened or self.retyped)
 
 
 def fill_open_type(open_type: ColumnType, table: ColumnType | None) -> ColumnType:
@@ -121,16 +127,22 @@ def find_differences(table: Sequence[NamedType], upload: Sequence[NamedType]) ->
 
 
 def plan_changes(
-    table: Sequence[NamedType], upload: Sequence[NamedType], required: frozenset[str] = frozenset()
+    table: Sequence[NamedType],
+    upload: Sequence[NamedType],
+    required: frozenset[str] = frozenset(),
+    *,
+    replace: bool = False,
 ) -> tuple[SchemaChanges, list[Difference]]:
     """The changes that make the upload fit, and the differences that no change reconciles.
 
-    A column that the upload lacks becomes NULL, which a `required` one cannot.
+    A column that the upload lacks becomes NULL, which a `required` one cannot. If the upload takes the place of all
+    rows (`replace`), a column may have any type.
     """
     mine, folded = dict(table), {name.lower() for name, _ in table}
     given = {name for name, _ in upload}
     added: list[tuple[tuple[str, ...], ColumnType]] = []
     widened: list[tuple[tuple[str, ...], ColumnType]] = []
+    retyped: list[tuple[str, ColumnType]] = []
     differences = [
         Difference(name, format_type(column), None) for name, column in table if name not in given and name in required
     ]
@@ -141,11 +153,13 @@ def plan_changes(
             added.append(((name,), column))
             continue
         merged = widen(mine[name], column)
-        if merged is None:
-            differences.append(Difference(name, format_type(mine[name]), format_type(column)))
-        else:
+        if merged is not None:
             _collect(mine[name], merged, (name,), added, widened)
-    return SchemaChanges(tuple(added), tuple(widened)), differences
+        elif (other := column if replace else merge(mine[name], column)) is not None and name not in required:
+            retyped.append((name, other))
+        else:
+            differences.append(Difference(name, format_type(mine[name]), format_type(column)))
+    return SchemaChanges(tuple(added), tuple(widened), tuple(retyped)), differences
 
 
 def _collect(

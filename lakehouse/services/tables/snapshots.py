@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyiceberg.table.snapshots import Snapshot
     from pyiceberg.table.update.schema import UpdateSchema
 
-WIDER = "INTEGER to BIGINT, FLOAT to DOUBLE, and a DECIMAL to more digits of the same scale"
+WIDER = "INTEGER to BIGINT, integers to DOUBLE or DECIMAL, FLOAT to DOUBLE, and a DECIMAL to more digits"
 
 
 def restore_snapshot(table: Table, snapshot: Snapshot) -> Table:

@@ -202,12 +202,13 @@ async def test_the_life_of_a_table(tmp_path: Path) -> None:
             "type": "INTEGER",
         }
         assert (await service.post(columns, {"widen": {"n": "BIGINT"}}))["columns"][-1]["type"] == "BIGINT"
+        assert (await service.post(columns, {"widen": {"n": "DOUBLE"}}))["columns"][-1]["type"] == "DOUBLE"
         assert (await service.post(columns, {"rename": {"text": "words"}}))["columns"][1]["name"] == "words"
         assert len((await service.post(columns, {"drop": ["n"]}))["columns"]) == 2
         assert "no column 'n'" in (await service.post(columns, {"drop": ["n"]}, 422))["message"]
 
         listed = await service.get("/catalog/tables/t/x/snapshots")
-        assert (listed["name"], listed["count"], listed["snapshots"][0]["row_count"]) == ("t/x", 11, 11)
+        assert (listed["name"], listed["count"], listed["snapshots"][0]["row_count"]) == ("t/x", 12, 11)
         assert (await service.post("/catalog/tables/t/x/restore", {"snapshot_id": int(start["snapshot_id"])}))[
             "row_count"
         ] == 12

@@ -238,6 +238,45 @@ def test_evolve_adds_columns_and_widens(lake: SharedLake) -> None:
     assert lake.ask("FROM t ORDER BY id") == [[1, None], [5_000_000_000, "Ulm"]]
 
 
+def test_evolve_writes_the_table_again_for_numbers_of_another_kind(lake: SharedLake) -> None:
+    lake.send("t", b"id,n,city\n1,10,Ulm\n2,,Bonn\n")
+    lake.send("t", b"id,n,city\n3,30,Kiel\n", mode="append")
+    before = lake.send("t", b"id,n,city\n4,40,Jena\n", mode="append").json()
+    answer = lake.send("t", b"id,n,city\n5,0.5,Aalen\n", mode="append", evolve="true")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["columns"][1] == {"name": "n", "type": "DOUBLE"}
+    assert (answer.json()["row_count"], answer.json()["rows_added"]) == (5, 1)
+    assert lake.ask("FROM t ORDER BY id") == [
+        [1, 10.0, "Ulm"], [2, None, "Bonn"], [3, 30.0, "Kiel"], [4, 40.0, "Jena"], [5, 0.5, "Aalen"],
+    ]  # fmt: skip
+    past = f"SELECT typeof(n), n FROM t AT (VERSION => {before['snapshot_id']}) ORDER BY id"
+    assert lake.ask(past) == [["BIGINT", 10], ["BIGINT", None], ["BIGINT", 30], ["BIGINT", 40]]
+    answer = lake.send("t", b"id,n,city\n2.5,7,Hof\n3,3.5,Kehl\n", mode="upsert", key="id", evolve="true")
+    assert answer.status_code == 200, answer.text
+    assert lake.ask("SELECT id, n, city FROM t ORDER BY id") == [
+        [1.0, 10.0, "Ulm"], [2.0, None, "Bonn"], [2.5, 7.0, "Hof"], [3.0, 3.5, "Kehl"], [4.0, 40.0, "Jena"],
+        [5.0, 0.5, "Aalen"],
+    ]  # fmt: skip
+    assert lake.staged() == []
+
+
+def test_evolve_refuses_a_table_whose_numbers_would_change(lake: SharedLake) -> None:
+    lake.send("t", b"n\n9007199254740993\n")
+    answer = lake.send("t", b"n\n0.5\n", mode="append", evolve="true")
+    assert answer.status_code == 422
+    assert "9007199254740993" in answer.text
+    assert lake.ask("SELECT typeof(n), n::VARCHAR FROM t") == [["BIGINT", "9007199254740993"]]
+    assert lake.staged() == []
+
+
+def test_a_replacement_that_may_evolve_gives_columns_any_type(lake: SharedLake) -> None:
+    lake.send("t", b"id,day\n1,2024-01-01\n")
+    answer = lake.send("t", b"id,day\nx,7\n", evolve="true")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["columns"] == [{"name": "id", "type": "VARCHAR"}, {"name": "day", "type": "BIGINT"}]
+    assert lake.ask("FROM t") == [["x", 7]]
+
+
 def test_a_refusal_leaves_nothing(lake: SharedLake) -> None:
     for body, status in ((b"", 422), (b"a,b\n1\n2,3,4\n", 422), (b"%PDF-1.7\n", 415), (b"a\n\xff\n", 422)):
         answer = lake.send("t", body, file="x.csv")

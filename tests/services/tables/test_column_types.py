@@ -5,7 +5,15 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from lakehouse.services.tables.column_types import UnknownType, format_type, parse_type, to_stored, widen
+from lakehouse.services.tables.column_types import (
+    UnknownType,
+    format_type,
+    merge,
+    needs_rewrite,
+    parse_type,
+    to_stored,
+    widen,
+)
 from lakehouse.services.tables.reconcile import find_differences, plan_changes
 
 
@@ -78,6 +86,7 @@ def test_a_type_that_is_nested_too_deeply_is_refused() -> None:
         ("INTEGER", "BIGINT", "BIGINT"),
         ("DOUBLE", "BIGINT", "DOUBLE"),
         ("BIGINT", "DOUBLE", None),
+        ("FLOAT", "BIGINT", "DOUBLE"),
         ("VARCHAR", "DATE", "VARCHAR"),
         ("DATE", "VARCHAR", None),
         ("FLOAT", "DOUBLE", "DOUBLE"),
@@ -97,6 +106,26 @@ def test_a_type_that_is_nested_too_deeply_is_refused() -> None:
 def test_a_type_is_widened_as_iceberg_can(table: str, upload: str, merged: str | None) -> None:
     found = widen(parse_type(table), parse_type(upload))
     assert (None if found is None else format_type(found)) == merged
+
+
+@pytest.mark.parametrize(
+    ("table", "upload", "merged"),
+    [
+        ("BIGINT", "DOUBLE", "DOUBLE"),
+        ("INTEGER", "FLOAT", "DOUBLE"),
+        ("BIGINT", "DECIMAL(5,2)", "DECIMAL(21,2)"),
+        ("INTEGER", "DECIMAL(14,2)", "DECIMAL(14,2)"),
+        ("DECIMAL(10,2)", "DECIMAL(10,3)", "DECIMAL(11,3)"),
+        ("DECIMAL(38,0)", "DECIMAL(10,3)", None),
+        ("BIGINT", "VARCHAR", None),
+        ("DECIMAL(10,2)", "DOUBLE", None),
+        ("DOUBLE", "BIGINT", None),
+    ],
+)
+def test_numbers_that_iceberg_does_not_widen_are_merged(table: str, upload: str, merged: str | None) -> None:
+    found = merge(parse_type(table), parse_type(upload))
+    assert (None if found is None else format_type(found)) == merged
+    assert needs_rewrite(table, upload) is (merged == upload)
 
 
 def test_differences_are_told_column_by_column() -> None:

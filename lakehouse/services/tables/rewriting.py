@@ -1,0 +1,59 @@
+"""The files of a table written again, for a commit that replaces all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from lakehouse.services.contracts.tables import DataFile, StagedFile, TablePlan, WritePlan
+from lakehouse.services.contracts.write_engine import WriteEngine
+
+TARGET_SIZE = 128 * 1024 * 1024
+"""Bytes of the files that are written again together."""
+
+
+async def rewrite_all(
+    engine: WriteEngine,
+    table: TablePlan,
+    plan: WritePlan,
+    written: list[StagedFile],
+    *,
+    but: Collection[str] = (),
+) -> Sequence[str]:
+    """Write all files of a table with the columns of the plan; those with the paths `but` are left out.
+
+    The new files are added to `written`, and the paths of the replaced ones are returned. Raises ErrUnprocessable for a
+    value that does not fit into its column's new type.
+    """
+    left_out = set(but)
+    replaced: list[str] = []
+    for batch in _make_batches([file for file in table.files if file.path not in left_out]):
+        rewritten = await engine.rewrite(table, plan, batch)
+        written += rewritten.files
+        replaced += rewritten.replaced
+    return replaced
+
+
+def _make_batches(files: Sequence[DataFile]) -> Iterator[Sequence[DataFile]]:
+    batch: list[DataFile] = []
+    size = 0
+    for file in files:
+        if batch and size + file.size > TARGET_SIZE:
+            yield batch
+            batch, size = [], 0
+        batch.append(file)
+        size += file.size
+    if batch:
+        yield batch
+
+
+@contextmanager
+def discard_unused(files: Sequence[StagedFile]) -> Iterator[None]:
+    """Delete the staged files that are left at the end of the block: a commit has moved them, anything else has not."""
+    try:
+        yield
+    finally:
+        for file in files:
+            with suppress(OSError):
+                file.path.unlink(missing_ok=True)
+                file.path.parent.rmdir()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrNotFound, ErrUnprocessable
 from lakehouse.services.contracts.catalog import Column, Manifest
+from lakehouse.services.contracts.rewriting import discard_unused, rewrite_all
 from lakehouse.services.contracts.tables import (
     ColumnChanges,
     Commit,
@@ -17,8 +18,6 @@ from lakehouse.services.contracts.tables import (
     WritePlan,
 )
 from lakehouse.services.contracts.write_engine import WriteEngine
-from lakehouse.services.tables.column_types import is_same_type, needs_rewrite
-from lakehouse.services.tables.rewriting import discard_unused, rewrite_all
 
 TARGET_SIZE = 128 * 1024 * 1024
 """Bytes of a file after a compaction. A deletion writes whole files again, so larger ones make it slower."""
@@ -77,9 +76,7 @@ async def optimize_table(tables: Tables, engine: WriteEngine, name: str) -> Upke
 
 async def change_columns(tables: Tables, engine: WriteEngine, name: str, changes: ColumnChanges) -> Commit:
     """Change the columns of a table. Raises ErrNotFound, ErrConflict, ErrUnprocessable."""
-    manifest = await tables.find(name)
-    types = {} if manifest is None else {column.name: column.type for column in manifest.columns}
-    if any(needs_rewrite(types.get(column, ""), wanted) for column, wanted in changes.widen):
+    if await tables.needs_rewrite(name, changes):
         return await _retype_columns(tables, engine, name, dict(changes.widen))
     return await tables.change_columns(name, changes)
 
@@ -95,7 +92,7 @@ async def _retype_columns(tables: Tables, engine: WriteEngine, name: str, wanted
             raise ErrNotFound(f"there is no table {name!r}")
         missing = wanted.keys() - {column.name for column in manifest.columns}
         if missing:
-            raise _cannot_widen(min(missing), "the table does not have it")
+            raise ErrUnprocessable(f"the table has no column {min(missing)!r}", details={"column": min(missing)})
         columns = [
             Column(name=column.name, type=wanted.get(column.name, column.type), nullable=column.nullable)
             for column in manifest.columns
@@ -104,17 +101,10 @@ async def _retype_columns(tables: Tables, engine: WriteEngine, name: str, wanted
             plan = await tables.prepare(name, columns, mode="rewrite", evolve=True)
         except ErrConflict as error:
             raise ErrUnprocessable(error.message, details=error.details) from None
-        for column, planned in zip(columns, plan.columns, strict=True):
-            if column.name in wanted and not is_same_type(column.type, planned.type):
-                raise _cannot_widen(column.name, f"{column.type} does not hold all values of its type")
         files: list[StagedFile] = []
         with discard_unused(files):
             replaced = await rewrite_all(engine, await tables.plan(name), plan, files)
             return await tables.commit(plan, files, remove=replaced)
-
-
-def _cannot_widen(column: str, reason: str) -> ErrUnprocessable:
-    return ErrUnprocessable(f"column {column!r} cannot be widened: {reason}", details={"column": column})
 
 
 async def _prepare(tables: Tables, name: str) -> tuple[Manifest, WritePlan, TablePlan]:

@@ -15,6 +15,7 @@ Modules:
     catalog         tables and their snapshots
     tables          plans of reads, and commits of data files
     write_engine    reading of uploads, writing of data files
+    rewriting       the files of a table written again, with a write engine
     query_engine    SQL over the tables of the catalog
     embedder        vectors of texts
     vector_index    indexes of vectors

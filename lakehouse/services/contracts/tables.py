@@ -192,6 +192,12 @@ class Tables(Protocol):
     async def change_columns(self, name: str, changes: ColumnChanges) -> Commit:
         """Change the columns of a table in one snapshot. Raises ErrNotFound, ErrConflict, ErrUnprocessable."""
 
+    async def needs_rewrite(self, name: str, changes: ColumnChanges) -> bool:
+        """Whether `change_columns` cannot make the changes, because a column gets a type that the files do not have.
+
+        Then `prepare` with "rewrite", `evolve` and all columns plans it.
+        """
+
     async def tag(self, name: str, tag: str, snapshot_id: str | None) -> None:
         """Name a snapshot, which keeps it from expiry; None removes the name. Raises ErrNotFound, ErrConflict."""
 

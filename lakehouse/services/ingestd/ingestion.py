@@ -8,12 +8,12 @@ import trio
 
 from lakehouse.core.context import Phase
 from lakehouse.core.errors import ErrBadRequest
+from lakehouse.services.contracts.rewriting import discard_unused, rewrite_all
 from lakehouse.services.contracts.tables import StagedFile, TablePlan, Tables, WritePlan
 from lakehouse.services.contracts.write_engine import Inspection, ParseOptions, WriteEngine
 from lakehouse.services.ingestd.answer import Draft, IngestAnswer, make_answer, make_draft
 from lakehouse.services.ingestd.parameters import IngestParameters
 from lakehouse.services.ingestd.receiving import Upload
-from lakehouse.services.tables.rewriting import discard_unused, rewrite_all
 
 BeforeCommit = Callable[[Draft], Awaitable[None]]
 """Called with what is known when everything is written and nothing is published."""

@@ -18,7 +18,6 @@ In the process of the services:
     values          the values of the contract, made from replies
     expire_all      the expiry of all tables
     daily_expiry    the expiry once a day
-    rewriting       the files of a table written again, for a column of another type
     gauges          the gauges of the child
 
 In the child:

@@ -31,6 +31,7 @@ from lakehouse.services.contracts.tables import (
 from lakehouse.services.tables import messages
 from lakehouse.services.tables.calls import TablesProcess, open_process
 from lakehouse.services.tables.catalog_reader import CatalogReader
+from lakehouse.services.tables.column_types import needs_rewrite
 from lakehouse.services.tables.daily_expiry import WriteSignal, expire_daily
 from lakehouse.services.tables.expire_all import expire_all
 from lakehouse.services.tables.gauges import make_gauges
@@ -219,6 +220,12 @@ class LakeTables:
         )
         async with self.lock(name):
             return self._keep(await self.process.call(request, Committed))
+
+    async def needs_rewrite(self, name: str, changes: ColumnChanges) -> bool:
+        """Whether a column gets a type for which the files are written again (`Tables.needs_rewrite`)."""
+        manifest = await self.find(name)
+        types = {} if manifest is None else {column.name: column.type for column in manifest.columns}
+        return any(needs_rewrite(types.get(column, ""), wanted) for column, wanted in changes.widen)
 
     async def tag(self, name: str, tag: str, snapshot_id: str | None) -> None:
         """Name a snapshot, which keeps it from expiry; None removes the name."""

@@ -342,11 +342,6 @@ def needs_rewrite(before: str, after: str) -> bool:
     return merge(table, wanted) == wanted and widen(table, wanted) != wanted
 
 
-def is_same_type(one: str, other: str) -> bool:
-    """Whether a table stores two types as the same one. Raises UnknownType."""
-    return to_stored(parse_type(one)) == to_stored(parse_type(other))
-
-
 def _widen_structs(table: Struct, upload: Struct) -> Struct | None:
     """Merge the fields by name; new ones follow the table's."""
     others = dict(upload.fields)

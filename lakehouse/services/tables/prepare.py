@@ -59,6 +59,8 @@ def prepare(catalog: SqlCatalog, request: Prepare) -> WriteToken:
         changes = find_changes(table.schema(), uploaded, evolve=request.evolve, replace=replace)
         schema = evolve_schema(table, changes)
         rewrites = bool(changes.retyped) and not replace
+        if request.mode == "rewrite":
+            _check_types(schema, uploaded)
     _check_key(request.key, uploaded)
     snapshot = None if table is None else table.metadata.current_snapshot()
     return WriteToken(
@@ -75,6 +77,14 @@ def prepare(catalog: SqlCatalog, request: Prepare) -> WriteToken:
         label=request.label,
         rewrites=rewrites,
     )
+
+
+def _check_types(schema: Schema, wanted: Sequence[NamedType]) -> None:
+    for name, column in wanted:
+        planned = from_iceberg(schema.find_field(name).field_type)
+        if planned != column:
+            message = f"column {name!r} cannot be widened from {format_type(planned)} to {format_type(column)}"
+            raise CallError("unprocessable", message, details={"column": name})
 
 
 def _check_key(key: Sequence[str], columns: Sequence[NamedType]) -> None:

@@ -203,6 +203,10 @@ async def test_the_life_of_a_table(tmp_path: Path) -> None:
         }
         assert (await service.post(columns, {"widen": {"n": "BIGINT"}}))["columns"][-1]["type"] == "BIGINT"
         assert (await service.post(columns, {"widen": {"n": "DOUBLE"}}))["columns"][-1]["type"] == "DOUBLE"
+        mixed = {"widen": {"id": "DOUBLE", "n": "BIGINT"}}
+        assert "'n' cannot be widened from DOUBLE to BIGINT" in (await service.post(columns, mixed, 422))["message"]
+        missing = {"widen": {"id": "DOUBLE", "x": "DOUBLE"}}
+        assert "no column 'x'" in (await service.post(columns, missing, 422))["message"]
         assert (await service.post(columns, {"rename": {"text": "words"}}))["columns"][1]["name"] == "words"
         assert len((await service.post(columns, {"drop": ["n"]}))["columns"]) == 2
         assert "no column 'n'" in (await service.post(columns, {"drop": ["n"]}, 422))["message"]

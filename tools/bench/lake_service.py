@@ -53,11 +53,11 @@ class Figure:
 
 
 @contextmanager
-def lake_service(bench: LakeBench, *, cores: str = "", settings: str = "") -> Iterator[Running]:
-    """`lakehouse serve` with one worker and a new lake; `settings` is more of its TOML file."""
+def lake_service(bench: LakeBench, *, cores: str = "", start: str = "eager") -> Iterator[Running]:
+    """`lakehouse serve` with one worker and a new lake; `start` is when its services start."""
     place = bench.fresh("service")
     config = place / "lakehouse.toml"
-    config.write_text(f'[lake]\npath = "{place / "lake"}"\nstart = "eager"\n{settings}')
+    config.write_text(f'[lake]\npath = "{place / "lake"}"\nstart = "{start}"\n')
     command = [sys.executable, "-m", "lakehouse", "serve", "-c", str(config), "--bind", f"127.0.0.1:{PORT}"]
     cores = cores or bench.service_cores
     with Running(command, cores=cores, name="Lakehouse", env={"LAKEHOUSE_TOKEN": TOKEN}, log=place / "log") as running:

@@ -53,6 +53,32 @@ async def test_calls_and_streams_are_answered_by_the_same_child() -> None:
         assert (pool.size, pool.idle, pool.in_use, pool.started) == (1, 1, 0, 1)
 
 
+async def test_a_warmed_pool_has_one_child_for_the_next_call() -> None:
+    async with pool_of(2) as pool:
+        pool.warm()
+        pool.warm()
+        assert pool.size == 1
+        await counts(pool, idle=1)
+        await pid_of(pool)
+        pool.warm()
+        assert (pool.size, pool.started) == (1, 1)
+
+
+async def test_a_call_takes_the_child_that_is_being_warmed() -> None:
+    async with pool_of(2) as pool:
+        pool.warm()
+        await pid_of(pool)
+        assert (pool.size, pool.started) == (1, 1)
+
+
+async def test_a_warm_child_that_is_still_starting_ends_with_the_pool() -> None:
+    async with pool_of() as pool:
+        pool.warm()
+        assert pool.size == 1
+    pool.warm()
+    assert pool.size == 0
+
+
 async def test_as_many_at_once_as_there_are_children_and_the_rest_in_order() -> None:
     async with pool_of(2, prestart=2) as pool:
         done: list[int] = []

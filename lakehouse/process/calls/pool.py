@@ -118,6 +118,14 @@ class ChildPool:
         if self.policy.prestart:
             self._release(await self._acquire(inf))
 
+    def warm(self) -> None:
+        """Start a child in the background if there is none, for a call that is expected soon.
+
+        A failed start is recorded as it is for a call. The child ends with the pool.
+        """
+        if not self._children:
+            self._start(1)
+
     async def _acquire(self, timeout: float) -> PooledChild:
         await trio.lowlevel.checkpoint_if_cancelled()
         while self._idle:
@@ -183,11 +191,14 @@ class ChildPool:
 
     def _replenish(self) -> None:
         """Start children for the waiting calls, and up to `prestart` children."""
-        if self._closed or trio.current_time() < self._blocked_until:
-            return
         alive = [pooled for pooled in self._children if pooled.state is not PooledChildState.ENDED]
         starting = sum(pooled.state is PooledChildState.STARTING for pooled in alive)
-        wanted = max(len(self._queue) - starting, self.policy.prestart - len(alive))
+        self._start(max(len(self._queue) - starting, self.policy.prestart - len(alive)))
+
+    def _start(self, wanted: int) -> None:
+        """Start as many children as the size permits, unless the pool is closed or waits after a failed start."""
+        if self._closed or trio.current_time() < self._blocked_until:
+            return
         for _ in range(min(wanted, self.policy.size - len(self._children))):
             pooled = PooledChild()
             self._children.add(pooled)

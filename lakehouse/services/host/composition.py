@@ -4,7 +4,8 @@
                    ├─ Tables ─────── QueryEngine
                    └─ WriteEngine
 
-Every part is opened at once and costs little before it is used: children are started with the first call.
+Every part is opened at once and costs little before it is used: children are started with the first call,
+or when the first upload begins.
 """
 
 from __future__ import annotations
@@ -54,6 +55,11 @@ class LakeParts:
     query_engine: DuckdbQueryEngine
     write_engine: EngineWriter
 
+    def warm(self) -> None:
+        """Start what an upload and the query after it need, in the background, while the upload is received."""
+        for pool in (self.tables.process.pool, self.write_engine.pool, self.query_engine.pool):
+            pool.warm()
+
 
 @asynccontextmanager
 async def open_parts(directory: LakeDirectory, config: Config) -> AsyncIterator[LakeParts]:
@@ -82,7 +88,7 @@ async def open_apps(directory: LakeDirectory, config: Config) -> AsyncIterator[O
         apps: dict[str, App] = {
             "storaged": make_storaged_app(store, config.storaged),
             "catalogd": make_catalogd_app(tables, store, writer, directory, config.lake),
-            "ingestd": make_ingestd_app(tables, writer, directory, config.ingestd),
+            "ingestd": make_ingestd_app(tables, writer, directory, config.ingestd, warm=lake.warm),
             "queryd": make_queryd_app(lake.query_engine, config.lake, config.queryd),
         }
         yield OpenServices(apps, tuple(_gauges_of([*apps.values(), tables, writer, lake.query_engine])))

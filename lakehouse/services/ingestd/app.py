@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -28,18 +28,36 @@ _ROWS = Family("ingestd_rows", "gauge", "Rows of uploads that were committed sin
 _BYTES = Family("ingestd_bytes", "gauge", "Bytes of uploads that were committed since the start.")
 
 
-def make_ingestd_app(tables: Tables, write_engine: WriteEngine, directory: LakeDirectory, table: IngestdTable) -> App:
-    """The ASGI application of ingestd."""
-    return IngestdApp(tables, write_engine, directory, table)
+def _warm_nothing() -> None:
+    """Whatever an upload needs is started when it is called."""
+
+
+def make_ingestd_app(
+    tables: Tables,
+    write_engine: WriteEngine,
+    directory: LakeDirectory,
+    table: IngestdTable,
+    *,
+    warm: Callable[[], None] = _warm_nothing,
+) -> App:
+    """The ASGI application of ingestd. `warm` is called when an upload begins, before its body is received."""
+    return IngestdApp(tables, write_engine, directory, table, warm=warm)
 
 
 class IngestdApp:
     """The ASGI application of ingestd."""
 
     def __init__(
-        self, tables: Tables, write_engine: WriteEngine, directory: LakeDirectory, table: IngestdTable
+        self,
+        tables: Tables,
+        write_engine: WriteEngine,
+        directory: LakeDirectory,
+        table: IngestdTable,
+        *,
+        warm: Callable[[], None] = _warm_nothing,
     ) -> None:
         self._tables = tables
+        self._warm = warm
         self._directory = directory
         self._max_bytes = table.max_ingest_bytes
         self._ingestion = Ingestion(tables, write_engine, max_bytes=table.max_ingest_bytes)
@@ -60,6 +78,7 @@ class IngestdApp:
         boundary = check_head(scope, self._max_bytes)
         key = _read_idempotency_key(scope)
         await self._tables.find(parameters.name)  # which refuses a name that is not valid
+        self._warm()
         try:
             async with self._directory.stage() as folder:
                 upload = await receive_upload(

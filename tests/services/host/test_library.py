@@ -62,6 +62,39 @@ async def test_a_file_becomes_a_table_and_sql_reads_it(tmp_path: Path) -> None:
     assert children() == before
 
 
+async def test_the_first_upload_starts_what_it_needs_and_an_engine_for_the_first_query(tmp_path: Path) -> None:
+    before = children()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"id\n"
+        with trio.fail_after(20):
+            while len(children() - before) < 3:  # the tables and two engines, before the upload has arrived
+                await trio.sleep(0.01)
+        yield b"1\n"
+
+    async with lakehouse.open_lake(tmp_path / "lake") as lake:
+        await lake.ingest("ids", pieces(), format="csv")
+        started = children()
+        assert (await lake.sql("FROM ids")).rows == ((1,),)
+        assert children() == started
+    assert children() == before
+
+
+async def test_a_cancelled_upload_leaves_no_child_that_was_being_started(tmp_path: Path) -> None:
+    before = children()
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"id\n"
+        scope.cancel()
+        await trio.sleep_forever()
+
+    async with lakehouse.open_lake(tmp_path / "lake") as lake:
+        with trio.CancelScope() as scope:
+            await lake.ingest("ids", endless(), format="csv")
+        assert scope.cancelled_caught
+    assert children() == before
+
+
 async def test_a_cancelled_query_leaves_a_lake_that_answers(tmp_path: Path) -> None:
     async with lakehouse.open_lake(tmp_path / "lake") as lake:
         await lake.sql("SELECT 1")

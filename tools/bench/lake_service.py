@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.bench.process import Running
+from tools.bench.process import Running, answers
 
 PORT = 3220
 NGINX_PORT = 3229
@@ -54,7 +54,12 @@ class Figure:
 
 @contextmanager
 def lake_service(bench: LakeBench, *, cores: str = "", start: str = "eager") -> Iterator[Running]:
-    """`lakehouse serve` with one worker and a new lake; `start` is when its services start."""
+    """`lakehouse serve` with one worker and a new lake; `start` is when its services start.
+
+    Raises RuntimeError if a service that an interrupted run left answers on the port: it would be measured instead.
+    """
+    if answers(PORT):
+        raise RuntimeError(f"another service answers on port {PORT}: end it first")
     place = bench.fresh("service")
     config = place / "lakehouse.toml"
     config.write_text(f'[lake]\npath = "{place / "lake"}"\nstart = "{start}"\n')

@@ -6,8 +6,8 @@ services process and its socket before. Proxies know this as X-Sendfile and X-Ac
     gateway -> service   X-Lakehouse-Accept-File: 1
     service -> gateway   the head of the response, Content-Length: 0, X-Lakehouse-File: START-STOP PATH
 
-The gateway offers it to the services process only, and removes both headers from whatever others send. If the file has
-been removed by then (the object was replaced), it repeats the request without the offer.
+The gateway offers it to the services process only, removes the offer of a client, and believes no other service. If the
+file has been removed by then (the object was replaced), it repeats the request without the offer.
 """
 
 from __future__ import annotations

@@ -21,15 +21,24 @@ _BODY_FIELDS = frozenset((b"content-length", b"transfer-encoding"))
 
 
 class FileRelay:
-    """Around the `ReverseProxy` of an embedded service. The services process runs as the same user on this machine."""
+    """Around the `ReverseProxy` of a service that sends files; it removes the offer of a client.
 
-    def __init__(self, proxy: App) -> None:
+    With `offers` it makes its own: to the services process, which runs as the same user on this machine. Another
+    service on a Unix socket would believe the offer of a client, and name a path of its machine in place of the bytes.
+    """
+
+    def __init__(self, proxy: App, *, offers: bool) -> None:
         self._proxy = proxy
+        self._offers = offers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [pair for pair in scope["headers"] if pair[0] != ACCEPT_FILE]
         plain = {**scope, "headers": headers}
-        if scope.get("method") != "GET" or not _BODY_FIELDS.isdisjoint([name for name, _ in headers]):
+        if (
+            not self._offers
+            or scope.get("method") != "GET"
+            or not _BODY_FIELDS.isdisjoint([name for name, _ in headers])
+        ):
             await self._proxy(plain, receive, send)
             return
         response = _Interceptor(send)

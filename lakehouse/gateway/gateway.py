@@ -79,8 +79,9 @@ class Gateway:
             idle_timeout=idle_timeout,
             reactor=self._reactor,
         )
-        has_files = route.service == FILE_SERVICE and self._table.storaged_url == EMBEDDED
-        return FileRelay(proxy) if has_files else proxy
+        if route.service != FILE_SERVICE:
+            return proxy
+        return FileRelay(proxy, offers=self._table.storaged_url == EMBEDDED)
 
 
 def _upstream(name: str, table: GatewayTable, embedded_url: str, reactor: Reactor | None) -> Upstream:

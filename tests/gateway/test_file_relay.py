@@ -67,8 +67,8 @@ class Running:
 
 
 @asynccontextmanager
-async def open_embedded(app: App, folder: Path) -> AsyncIterator[Running]:
-    """A gateway in front of a Unix socket with the application, as of the services process."""
+async def open_embedded(app: App, folder: Path, *, by_url: bool = False) -> AsyncIterator[Running]:
+    """A gateway in front of a Unix socket with the application, as of the services process, or as of a URL."""
     service = Recorder(app)
     lifetime = RequestLifetimeMiddleware(service, active_requests=ActiveRequests())
     sock = trio.socket.socket(socket.AF_UNIX)
@@ -78,7 +78,8 @@ async def open_embedded(app: App, folder: Path) -> AsyncIterator[Running]:
     async with open_server_state(lifetime) as state, trio.open_nursery() as nursery:
         listeners = [trio.SocketListener(sock)]
         nursery.start_soon(partial(trio.serve_listeners, partial(serve_connection, state), listeners))
-        gateway = Gateway(GatewayTable(), embedded_url=f"unix:{path}")
+        table = GatewayTable(storaged_url=f"unix:{path}") if by_url else GatewayTable()
+        gateway = Gateway(table, embedded_url=f"unix:{path}")
         async with serve_app(Router(gateway.mounts), lifetime=True) as served:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}", trust_env=False) as http:
                 yield Running(served, http, service)
@@ -160,6 +161,19 @@ async def test_a_client_cannot_make_the_offer_itself(running: Running, tmp_path:
                 )
     assert out.endswith(LARGE + b"<EOF>")
     assert b"x-lakehouse-file" not in out[:2000].lower()
+
+
+async def test_a_storage_of_a_url_gets_no_offer_and_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(LARGE)
+
+    async def foreign(_scope: Scope, _receive: Receive, send: Send) -> None:
+        value = FilePart(str(tmp_path / "file"), 0, 400_000).encode()
+        await Response(b"its own", 200, [(b"x-lakehouse-file", value)]).send_to(send)
+
+    async with open_embedded(foreign, tmp_path, by_url=True) as embedded:
+        answer = await embedded.http.get("/v1/storage/get/k", headers={"X-Lakehouse-Accept-File": "1"})
+    assert answer.content == b"its own"
+    assert b"x-lakehouse-accept-file" not in embedded.service.requests[-1]
 
 
 async def test_a_file_that_was_replaced_meanwhile_is_asked_for_again(tmp_path: Path) -> None:

@@ -52,8 +52,6 @@ from tools.kit.service_with_providers import (
 from tools.kit.socket_upstream import OK, RawConnection, open_socket_upstream
 from tools.kit.websocket_frames import Frames, accept_key
 
-pytestmark = pytest.mark.alone  # cancels at moments that are spread over the time a request takes
-
 PEM = Path(__file__).parents[2] / "tests" / "data" / "tls" / "localhost.pem"
 
 PATIENCE = 5.0

@@ -9,7 +9,8 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,21 @@ from tools.kit.telemetry_fixtures import CapturedLog, make_context
 NAMES = LabelValues(routes={"/v1/sql": "queryd"}, upstreams=("queryd",))
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose path is short enough for sockets, wherever pytest keeps `tmp_path`."""
+    with tempfile.TemporaryDirectory(prefix="ipc-") as folder:
+        yield Path(folder)
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(short_path))
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    abandoned, in_use = (tmp_path / f"lakehouse-{ended.pid}-{name}" for name in ("a", "b"))
-    foreign = tmp_path / "lakehouse-demo-1"
+    abandoned, in_use = (short_path / f"lakehouse-{ended.pid}-{name}" for name in ("a", "b"))
+    foreign = short_path / "lakehouse-demo-1"
     for directory in (abandoned, in_use, foreign):
         directory.mkdir()
         (directory / "0.counts").touch()
@@ -43,7 +53,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path, m
         live.bind(str(in_use / "services"))
         live.listen()
         with make_private_directory() as first, make_private_directory() as second:
-            assert sorted(tmp_path.iterdir()) == sorted([in_use, foreign, first, second])
+            assert sorted(short_path.iterdir()) == sorted([in_use, foreign, first, second])
 
 
 def make_telemetry(directory: Path | None, worker: int = 0, *in_flight: RequestContext) -> Telemetry:

@@ -991,6 +991,7 @@ class Trickle:
 
 
 class TestNothingIsLeft:
+    @pytest.mark.alone  # counts the requests that end within random times of a few milliseconds
     async def test_ten_thousand_requests_aborted_at_random_instants(self) -> None:
         """Whatever they were doing: queueing, connecting, sending, waiting, reading, uploading."""
         descriptors = count_descriptors()

@@ -14,8 +14,6 @@ import trio
 
 from tests.services.queryd.sql_kit import PEOPLE, FileTables, Sql, open_sql
 
-pytestmark = pytest.mark.alone  # measures the processor time of an engine a tenth of a second after its client left
-
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 FAILS_LATE = "SELECT CASE WHEN i < 2000000 THEN i ELSE error('too far') END AS i FROM range(3000000) t(i)"
@@ -84,6 +82,7 @@ async def test_a_long_json_document_that_fails_is_cut(tmp_path: Path) -> None:
         assert document["row_count"] == 500_000
 
 
+@pytest.mark.alone  # measures processor time
 async def test_a_slow_client_holds_the_engine_back(sql: Sql) -> None:
     """A stream of terabytes waits for its client: meanwhile the engine is idle."""
     async with sql.begin("SELECT i, repeat('x', 1000) FROM range(1000000000) t(i)", CSV) as stream:
@@ -98,6 +97,7 @@ async def test_a_slow_client_holds_the_engine_back(sql: Sql) -> None:
     await until_idle(sql)
 
 
+@pytest.mark.alone  # measures processor time
 @pytest.mark.parametrize("shape", ENDLESS)
 async def test_a_client_that_leaves_stops_its_query(sql: Sql, shape: str) -> None:
     """The engine uses no processor 100 ms later, also inside one long function, and the next query is answered."""

@@ -16,8 +16,6 @@ from lakehouse.services.contracts.tables import ColumnChanges, Commit
 from tools.kit.child_processes import children, is_alive, processor_seconds, wait_until
 from tools.kit.lake_tables import ScratchLake, open_lake
 
-pytestmark = pytest.mark.alone  # measures the processor time of a child, and kills it at moments within a commit
-
 ID = [Column(name="id", type="BIGINT")]
 
 MOMENTS = (0.003, 0.012, 0.021)
@@ -57,6 +55,7 @@ async def test_a_killed_commit_is_repeated_and_not_done_twice(tmp_path: Path) ->
         assert not list((tmp_path / "staging").iterdir())
 
 
+@pytest.mark.alone  # measures processor time
 async def test_a_caller_that_leaves_leaves_a_whole_commit_or_none(tmp_path: Path) -> None:
     before = children()
     async with open_lake(tmp_path) as lake:

@@ -14,6 +14,8 @@ from lakehouse.services.engines.query_messages import BAD_REQUEST, FORBIDDEN, UN
 
 _HINT = re.compile(r"\n\nPossible solutions:.*", re.DOTALL)  # settings that a client cannot change
 _OUT_OF_SPACE = re.compile(r"max_temp_directory_size|temp_directory|No space left|File too large", re.IGNORECASE)
+MAX_MESSAGE = 4000
+"""Characters of a sentence: some of the engine's quote the rest of the statement, up to 4 MiB."""
 _DOCUMENT = '{"exception_type"'
 
 OUT_OF_MEMORY, PERMISSION, IO = "Out of Memory", "Permission", "IO"
@@ -62,9 +64,12 @@ def _read(error: Exception) -> tuple[str, str, int | None]:
 
 
 def _clean(message: str) -> str:
-    return hide_directory(_HINT.sub("", message)).strip()
+    return _shorten(hide_directory(_HINT.sub("", message)).strip(), MAX_MESSAGE)
 
 
 def _first_line(message: str, limit: int = 200) -> str:
-    line = message.splitlines()[0] if message else ""
-    return line if len(line) <= limit else line[:limit] + "…"
+    return _shorten(message.splitlines()[0] if message else "", limit)
+
+
+def _shorten(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[:limit] + "…"

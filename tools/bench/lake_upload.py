@@ -39,7 +39,7 @@ COLUMNS = """
 _MAKE = """
 import sys, duckdb
 columns, rows, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-con = duckdb.connect(config={"threads": 2, "enable_progress_bar": False})
+con = duckdb.connect(config={"threads": 2})
 con.execute("CREATE TABLE texts AS SELECT k, (SELECT string_agg(substr(md5((k * 50 + w)::VARCHAR), 1, "
             "3 + (hash(k * 50 + w) % 8)::INTEGER), ' ' ORDER BY w) FROM range(32) u(w)) AS body FROM range(3000) t(k)")
 con.execute(f"CREATE TABLE big AS SELECT {columns} FROM range({rows}) t(i) "

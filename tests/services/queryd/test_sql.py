@@ -186,6 +186,9 @@ async def test_a_statement_that_comes_again_is_run_again(sql: Sql) -> None:
         assert "Bob" in message
     document = (await sql.post(statement)).json()
     assert document["scanned"]["rows"] == 10
+    for select in ("id", "*", "count(*)", "max(id)"):
+        document = (await sql.post(f"SELECT {select} FROM people")).json()
+        assert document["scanned"]["rows"] == 10, select
 
 
 async def test_parameters(sql: Sql) -> None:

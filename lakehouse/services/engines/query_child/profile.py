@@ -16,7 +16,10 @@ def enable_profile(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def read_scanned(connection: duckdb.DuckDBPyConnection) -> tuple[int, int] | None:
-    """Rows and bytes that the last statement has read from files; None without a profile."""
+    """Rows and bytes that the last statement has read from files; None without a profile.
+
+    Rows that a pushed-down filter leaves out are not counted.
+    """
     try:
         document = msgspec.json.decode(connection.get_profiling_information("json"), type=dict[str, object])
     except (duckdb.Error, msgspec.DecodeError):
@@ -40,4 +43,14 @@ def _operators(node: object) -> Iterator[dict[str, object]]:
             waiting += current
         elif isinstance(current, dict):
             yield current
-            waiting.append(current.get("children"))
+            children = current.get("children")
+            waiting.append(children[:1] if isinstance(children, list) and _reads_rows_again(current) else children)
+
+
+def _reads_rows_again(operator: dict[str, object]) -> bool:
+    """Whether this is the join of late materialization: below a limit, the engine finds the numbers of rows first.
+
+    Its first side reads the columns of these rows; the second one has read the same rows for their numbers.
+    """
+    info = operator.get("extra_info")
+    return isinstance(info, dict) and "file_row_number = file_row_number" in (info.get("Conditions") or ())

@@ -32,6 +32,7 @@ class RequestCycle(RequestControl):
 
     __slots__ = (
         "_continued",
+        "_end_waiter",
         "_ended",
         "_received",
         "_scope_template",
@@ -50,7 +51,8 @@ class RequestCycle(RequestControl):
         """True once the application has received the end of the body."""
         self._received = 0  # bytes of the body
         self._continued = not head.expects_continue
-        self._ended: trio.Event | None = None  # made when `receive` waits for the end of the response
+        self._ended = False
+        self._end_waiter: trio.Event | None = None  # made when `receive` waits for the end of the response
         self._scope_template = scope_template
 
     async def run(self) -> None:
@@ -95,7 +97,7 @@ class RequestCycle(RequestControl):
         return scope
 
     async def receive(self) -> Message:
-        """The next piece of the body; after it, `http.disconnect` once the response is complete.
+        """The next piece of the body; after it, `http.disconnect` once the kernel has the whole response.
 
         When the client leaves, the application is cancelled. Raises `ErrSlowBody` and `ProtocolError`.
         """
@@ -197,14 +199,15 @@ class RequestCycle(RequestControl):
 
     def _end(self) -> None:
         self._connection_io.phase = BETWEEN_STEPS
-        if self._ended is not None:
-            self._ended.set()
+        self._ended = True
+        if self._end_waiter is not None:
+            self._end_waiter.set()
 
     async def _wait_until_ended(self) -> None:
-        if self.response.state is not COMPLETE:
-            if self._ended is None:
-                self._ended = trio.Event()
-            await self._ended.wait()
+        if not self._ended:
+            if self._end_waiter is None:
+                self._end_waiter = trio.Event()
+            await self._end_waiter.wait()
 
     def _describe(self) -> str:
         """The request for a log line, without the query, which may hold secrets."""

@@ -71,6 +71,30 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         assert [await client.response() for _ in range(3)] == [(200, b"/slow"), (200, b"/bbody"), (200, b"/c")]
 
 
+async def test_the_end_of_a_response_is_told_when_the_kernel_has_it() -> None:
+    """An upload beside an early response must not take its end for the client's: the response would be cancelled."""
+    events: list[str] = []
+    blocked = trio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def respond() -> None:
+            await send_response(send, b"x" * 20_000_000)
+            events.append("sent")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(respond)
+            await trio.testing.wait_all_tasks_blocked()
+            blocked.set()
+            events.append((await receive())["type"])
+
+    async with serve_app(app) as served, await served.connect() as client:
+        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+        await blocked.wait()
+        status, body = await client.response()
+    assert (status, len(body)) == (200, 20_000_000)
+    assert events == ["sent", "http.disconnect"]
+
+
 async def test_a_close_is_announced_and_kept() -> None:
     async with serve_app(hello) as served:
         out = await served.exchange(get("/", "Connection: close") + GET)

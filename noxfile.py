@@ -25,8 +25,9 @@ PYTEST = ("python", "-X", "dev", "-m", "pytest")
 # Bytecode is written where the environment forbids it, too: processes of tests would compile the package again.
 ENVIRONMENT = {"PYTHONMALLOC": "pymalloc", "PYTHONDONTWRITEBYTECODE": ""}
 
-# Two processes with the interpreter options of PYTEST share the tests; one that has none left takes from the other.
-TWO_PROCESSES = ("--tx", "2*popen//python=python -X dev", "--dist", "worksteal", "-m", "not alone")
+# Processes with the interpreter options of PYTEST share the tests; one that has none left takes from the others. They
+# are three for two cores, because many tests wait for other processes.
+SHARED = ("--tx", "3*popen//python=python -X dev", "--dist", "worksteal", "-m", "not alone")
 # One at a time, after the others: these measure time, memory or processor time; see pyproject.toml.
 ALONE = ("-m", "alone")
 
@@ -51,7 +52,7 @@ def tests(session: nox.Session) -> None:
     """The whole suite in two runs of pytest; with arguments one run, in one process: `nox -s tests -- -k lifetime`."""
     install(session, "test", extras="lake,local,otel,top")
     failed: list[CommandFailed] = []
-    for run in [session.posargs] if session.posargs else [TWO_PROCESSES, ALONE]:
+    for run in [session.posargs] if session.posargs else [SHARED, ALONE]:
         try:
             session.run(*PYTEST, *run, env=ENVIRONMENT)
         except CommandFailed as error:  # the second run is worth reading after a failure of the first

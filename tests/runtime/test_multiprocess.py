@@ -19,8 +19,6 @@ import trio
 
 from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, open_upstream, respond
 
-pytestmark = pytest.mark.alone  # a service of several processes under load, with limits of its own for start and drain
-
 ROOT = Path(__file__).parents[2]
 
 

@@ -8,7 +8,7 @@ import trio
 
 from tools.kit.lake_crashes.run import run_crashes
 
-VICTIMS = ("tables", "writer", "query", "services", "tables", "everything", "writer", "tables", "tables")
+VICTIMS = ("tables", "writer", "query", "services", "tables", "everything")
 
 
 async def test_kills_lose_nothing_acknowledged_halve_nothing_and_leave_nothing(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy in strict mode over package, tests and tools; trio-typing is left out: its stubs hide trio's own types."""
-    install(session, "types", "test", extras="otel,top")
+    install(session, "types", "test", extras="lake,otel,top")
     session.run("mypy")
 
 

@@ -18,8 +18,6 @@ from lakehouse.services.lake.directory import open_lake_directory
 from lakehouse.services.lake.folder_lock import find_holder
 from tools.kit.in_process_service import client_of, make_config, open_service
 
-pytestmark = pytest.mark.alone  # measures the processor time of engines a tenth of a second after their client left
-
 ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
 CSV = b"id,shop,revenue\n1,north,1.5\n2,south,2.5\n"
 
@@ -118,6 +116,7 @@ async def test_an_uploaded_file_is_queried_and_is_there_after_a_restart_and_a_mo
         assert manifest["snapshot_id"] == made.json()["snapshot_id"]
 
 
+@pytest.mark.alone  # measures the processor time of engines a tenth of a second later
 async def test_when_the_client_leaves_nothing_computes_any_more(lake: Path) -> None:
     async with open_lake_service(lake) as client:
         await sql(client, "SELECT 1")
@@ -134,6 +133,7 @@ async def test_when_the_client_leaves_nothing_computes_any_more(lake: Path) -> N
         assert (await sql(client, "SELECT 1")).status_code == 200
 
 
+@pytest.mark.alone  # measures the processor time of engines a tenth of a second later
 async def test_a_deadline_of_the_client_ends_its_query(lake: Path) -> None:
     async with open_lake_service(lake) as client:
         await sql(client, "SELECT 1")

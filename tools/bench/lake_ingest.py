@@ -16,7 +16,7 @@ from tools.bench.process import Running
 
 BARE = """
 import sys, time, duckdb
-con = duckdb.connect(config={"threads": 2, "enable_progress_bar": False})
+con = duckdb.connect(config={"threads": 2})
 started = time.perf_counter()
 con.execute(f"COPY (FROM read_csv_auto('{sys.argv[1]}')) TO '{sys.argv[2]}' (FORMAT parquet, COMPRESSION zstd)")
 print(time.perf_counter() - started)

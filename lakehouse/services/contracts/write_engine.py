@@ -14,6 +14,10 @@ from typing import Protocol
 from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.tables import DataFile, StagedFile, TablePlan, WritePlan
 
+DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
+NO_QUOTE = "none"
+"""The value of the parameter `quote` for a file whose quotes are data."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestWarning:

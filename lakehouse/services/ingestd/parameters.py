@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qsl
@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from lakehouse.core.errors import ErrBadRequest
+from lakehouse.services.contracts.write_engine import DELIMITER_NAMES, NO_QUOTE
 
 Mode = Literal["replace", "append", "upsert"]
 
@@ -54,8 +55,8 @@ def parse_parameters(query: bytes) -> IngestParameters:
         evolve=_read_flag(given, "evolve") or False,
         types=_read_types(given.get("types", "")),
         encoding=given.get("encoding", ""),
-        delimiter=_read_character(given, "delimiter"),
-        quote=_read_character(given, "quote"),
+        delimiter=_read_character(given, "delimiter", DELIMITER_NAMES),
+        quote=_read_character(given, "quote", (NO_QUOTE,)),
         header=_read_flag(given, "header"),
         skip=_read_skip(given.get("skip", "0")),
         null=given.get("null"),
@@ -107,13 +108,13 @@ def _read_flag(given: Mapping[str, str], name: str) -> bool | None:
     return value.lower() in ("true", "1")
 
 
-def _read_character(given: Mapping[str, str], name: str) -> str:
+def _read_character(given: Mapping[str, str], name: str, words: Collection[str]) -> str:
+    """One character, or one of the words that the write engine takes in its place."""
     value = given.get(name)
     if value is None:
         return ""
-    value = {"\\t": "\t", "tab": "\t"}.get(value, value)
-    if len(value) != 1 or value in "\r\n\0":
-        raise _refuse(name, f"is one character, not {value[:40]!r}")
+    if value.lower() not in words and (len(value) != 1 or value in "\r\n\0"):
+        raise _refuse(name, f"is one character or {', '.join(words)}, not {value[:40]!r}")
     return value
 
 

@@ -196,6 +196,21 @@ def test_parameters_of_the_dialect(lake: SharedLake) -> None:
     assert [column["name"] for column in bare.json()["columns"]] == ["column1", "column2"]
 
 
+@pytest.mark.parametrize(
+    ("name", "mark"), [("tab", "\t"), ("COMMA", ","), ("semicolon", ";"), ("pipe", "|"), ("space", " ")]
+)
+def test_a_delimiter_by_its_name(lake: SharedLake, name: str, mark: str) -> None:
+    answer = lake.send("t", f"id{mark}city\n1{mark}Ulm\n".encode(), delimiter=name)
+    assert answer.status_code == 201, answer.text
+    assert lake.ask("SELECT id, city FROM t") == [[1, "Ulm"]]
+
+
+def test_quotes_as_data(lake: SharedLake) -> None:
+    answer = lake.send("t", b'id,size\n1,"5\n2,6"\n', quote="none")
+    assert answer.status_code == 201, answer.text
+    assert lake.ask("SELECT size FROM t ORDER BY id") == [['"5'], ['6"']]
+
+
 def test_append_adds_and_replace_replaces(lake: SharedLake) -> None:
     lake.send("t", CSV)
     added = lake.send("t", b"city,id\nBonn,3\n", mode="append")

@@ -6,13 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lakehouse.services.contracts.write_engine import ParseOptions
+from lakehouse.services.contracts.write_engine import DELIMITER_NAMES, NO_QUOTE, ParseOptions
 from lakehouse.services.engines.writer_child.call_errors import bad_request
 
 DELIMITERS = b",\t;|"
 """The delimiters that are looked for; the first one wins where several are equally frequent."""
-DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
-NO_QUOTE = "none"
 UNUSED = (b"\x1f", b"\x1e", b"\x1d", b"\x1c", b"\x01", b"\x02", b"\x03")
 """Delimiters for a file of one column: the first one that the file does not contain."""
 

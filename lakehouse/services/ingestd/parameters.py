@@ -119,7 +119,7 @@ def _read_character(given: Mapping[str, str], name: str, words: Collection[str])
 
 
 def _read_skip(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and int(value[:20]) <= MAX_SKIP):
+    if not (value.isascii() and value.isdigit() and len(value) <= 20 and int(value) <= MAX_SKIP):
         raise _refuse("skip", f"is a number of lines, at most {MAX_SKIP}, not {value[:40]!r}")
     return int(value)
 

@@ -177,6 +177,8 @@ def test_a_form_that_is_none_is_refused(lake: SharedLake, headers: dict[str, str
         ("name=t&header=2", "`header`"),
         ("name=t&skip=-1", "`skip`"),
         ("name=t&skip=x", "`skip`"),
+        ("name=t&skip=1000001", "`skip`"),
+        ("name=t&skip=000000000000000000001000001", "`skip`"),
         ("name=t&mode", "query"),
         ("name=%ff", "query"),
     ],

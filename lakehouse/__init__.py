@@ -116,16 +116,16 @@ if TYPE_CHECKING:
     from lakehouse.services.host.library import ExportFormat as ExportFormat
     from lakehouse.services.host.library import IngestFormat as IngestFormat
     from lakehouse.services.host.library import IngestMode as IngestMode
-    from lakehouse.services.host.library import IngestResult as IngestResult
     from lakehouse.services.host.library import Lake as Lake
     from lakehouse.services.host.library import Parameters as Parameters
-    from lakehouse.services.host.library import Scanned as Scanned
     from lakehouse.services.host.library import SqlResult as SqlResult
-    from lakehouse.services.host.library import TableColumn as TableColumn
     from lakehouse.services.host.library import UploadSource as UploadSource
-    from lakehouse.services.host.library import UploadWarning as UploadWarning
     from lakehouse.services.host.library import open_lake as open_lake
+    from lakehouse.services.ingestd.answer import IngestResult as IngestResult
+    from lakehouse.services.ingestd.answer import TableColumn as TableColumn
+    from lakehouse.services.ingestd.answer import UploadWarning as UploadWarning
     from lakehouse.services.lake.errors import LakeError as LakeError
+    from lakehouse.services.queryd.responses import Scanned as Scanned
 
 _EXPORTS = {
     "lakehouse.chat.dispatch.dispatcher": "Dispatcher",
@@ -162,10 +162,11 @@ _EXPORTS = {
     "lakehouse.server.listening": "AddressError",
     "lakehouse.server.server": "Service",
     "lakehouse.services.host.library": (
-        "ExportFormat IngestFormat IngestMode IngestResult Lake Parameters Scanned SqlResult TableColumn "
-        "UploadSource UploadWarning open_lake"
+        "ExportFormat IngestFormat IngestMode Lake Parameters SqlResult UploadSource open_lake"
     ),
+    "lakehouse.services.ingestd.answer": "IngestResult TableColumn UploadWarning",
     "lakehouse.services.lake.errors": "LakeError",
+    "lakehouse.services.queryd.responses": "Scanned",
 }
 """The public names by module: the same as the imports above, which only type checkers see."""
 

@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import trio
 
 from lakehouse.core.errors import ErrBadRequest
-from tools.kit.chromium import PROGRAM, Browser, Tab, browser_at, chromium
+from tools.kit.chromium import PROGRAM, Browser, Tab
 from tools.kit.page_service import PageService, page_service
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed (apt-get install chromium)")
-
-
-@pytest.fixture(scope="module")
-def program() -> Iterator[str]:
-    with chromium() as url:
-        yield url
-
-
-@pytest.fixture
-async def browser(program: str) -> AsyncIterator[Browser]:
-    async with browser_at(program) as connected:
-        yield connected
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[PageService]:
-    async with page_service() as running:
-        yield running
 
 
 async def open_lake_tab(service: PageService, browser: Browser, *, width: int = 1600, dark: bool = False) -> Tab:

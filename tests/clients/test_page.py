@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 import pytest
 import trio
 
-from tools.kit.chromium import PROGRAM, Browser, browser_at, chromium
+from tools.kit.chromium import PROGRAM, Browser
 from tools.kit.page_service import PageService, page_service
 
 in_a_browser = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed (apt-get install chromium)")
-
-
-@pytest.fixture(scope="module")
-def program() -> Iterator[str]:
-    """The browser's address: it takes longer to start than most tests here to run, so they share it."""
-    with chromium() as url:
-        yield url
-
-
-@pytest.fixture
-async def browser(program: str) -> AsyncIterator[Browser]:
-    async with browser_at(program) as connected:
-        yield connected
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[PageService]:
-    async with page_service() as running:
-        yield running
 
 
 def at(url: str) -> str:

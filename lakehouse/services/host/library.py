@@ -22,8 +22,10 @@ from lakehouse.asgi.types import App
 from lakehouse.config import Config
 from lakehouse.core.extras import LAKE, install_hint, missing_modules
 from lakehouse.services.host.composition import open_apps
+from lakehouse.services.ingestd.answer import IngestResult, TableColumn
 from lakehouse.services.lake.directory import locate, open_directory
 from lakehouse.services.lake.errors import LakeError
+from lakehouse.services.queryd.responses import Scanned
 
 UploadSource = Path | bytes | AsyncIterable[bytes]
 IngestFormat = Literal["csv", "tsv", "json", "ndjson", "parquet", "arrow"]
@@ -38,45 +40,6 @@ _MEDIA_TYPES: Mapping[ExportFormat, str] = {
     "ndjson": "application/x-ndjson",
 }
 _PIECE = 256 * 1024
-
-
-class TableColumn(msgspec.Struct, frozen=True, kw_only=True):
-    """A column: its name, and its type in SQL."""
-
-    name: str
-    type: str
-
-
-class UploadWarning(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was noticed about a column or a line of an upload."""
-
-    column: str | None
-    line: int | None
-    message: str
-
-
-class IngestResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished ingest. `row_count` is the table's, `rows_added` the upload's; `key` is the newest data object."""
-
-    dataset_id: str
-    name: str
-    row_count: int
-    rows_added: int
-    schema_fingerprint: str
-    key: str | None
-    existing: bool
-    snapshot_id: str
-    bytes_in: int
-    bytes_stored: int
-    columns: tuple[TableColumn, ...]
-    warnings: tuple[UploadWarning, ...]
-
-
-class Scanned(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows and bytes that a query has read."""
-
-    rows: int
-    bytes: int
 
 
 class SqlResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,16 +12,16 @@ from lakehouse.services.contracts.tables import Commit
 from lakehouse.services.contracts.write_engine import IngestWarning
 
 
-class WarningEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was noticed about a column or a line."""
+class UploadWarning(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was noticed about a column or a line of an upload."""
 
     column: str | None
     line: int | None
     message: str
 
 
-class ColumnEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A column of the table."""
+class TableColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """A column: its name, and its type in SQL."""
 
     name: str
     type: str
@@ -34,13 +34,13 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     bytes_in: int
     bytes_stored: int
     existing: bool
-    warnings: tuple[WarningEntry, ...]
+    warnings: tuple[UploadWarning, ...]
     former_keys: tuple[str, ...] = ()
     """The keys of the table's objects before the commit."""
 
 
-class IngestAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer. `row_count` is the table's, `rows_added` the upload's; `key` is the newest data object."""
+class IngestResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished ingest. `row_count` is the table's, `rows_added` the upload's; `key` is the newest data object."""
 
     dataset_id: str
     name: str
@@ -52,8 +52,8 @@ class IngestAnswer(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_id: str
     bytes_in: int
     bytes_stored: int
-    columns: tuple[ColumnEntry, ...]
-    warnings: tuple[WarningEntry, ...]
+    columns: tuple[TableColumn, ...]
+    warnings: tuple[UploadWarning, ...]
 
     @property
     def status(self) -> int:
@@ -75,19 +75,19 @@ def make_draft(
         bytes_in=bytes_in,
         bytes_stored=sum(path.stat().st_size for path in files),
         existing=existing is not None,
-        warnings=tuple(WarningEntry(column=w.column, line=w.line, message=w.message) for w in warnings),
+        warnings=tuple(UploadWarning(column=w.column, line=w.line, message=w.message) for w in warnings),
         former_keys=() if existing is None else tuple(entry.key for entry in existing.objects),
     )
 
 
-def make_answer(draft: Draft, commit: Commit) -> IngestAnswer:
+def make_answer(draft: Draft, commit: Commit) -> IngestResult:
     """The answer to an ingest whose commit is published."""
     manifest = commit.manifest
     former = set(draft.former_keys)
     added = [entry.key for entry in manifest.objects if entry.key not in former]
     keys = added or [entry.key for entry in manifest.objects]
-    expired = tuple(WarningEntry(column=None, line=None, message=message) for message in commit.warnings)
-    return IngestAnswer(
+    expired = tuple(UploadWarning(column=None, line=None, message=message) for message in commit.warnings)
+    return IngestResult(
         dataset_id=manifest.dataset_id,
         name=manifest.name,
         row_count=manifest.row_count,
@@ -98,6 +98,6 @@ def make_answer(draft: Draft, commit: Commit) -> IngestAnswer:
         snapshot_id=manifest.snapshot_id,
         bytes_in=draft.bytes_in,
         bytes_stored=draft.bytes_stored,
-        columns=tuple(ColumnEntry(name=column.name, type=column.type) for column in manifest.columns),
+        columns=tuple(TableColumn(name=column.name, type=column.type) for column in manifest.columns),
         warnings=draft.warnings + expired,
     )

@@ -15,7 +15,7 @@ from lakehouse.config import IngestdTable
 from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrInsufficientStorage, is_disk_full
 from lakehouse.services.contracts.tables import Tables
 from lakehouse.services.contracts.write_engine import WriteEngine
-from lakehouse.services.ingestd.answer import Draft, IngestAnswer, make_answer
+from lakehouse.services.ingestd.answer import Draft, IngestResult, make_answer
 from lakehouse.services.ingestd.idempotency import MAX_KEY, IdempotencyKeys, Record, make_commit_id
 from lakehouse.services.ingestd.ingestion import Ingestion
 from lakehouse.services.ingestd.parameters import IngestParameters, parse_parameters
@@ -121,7 +121,7 @@ class IngestdApp:
             await self._keys.finish(key, request, response.status, response.body)
             return response
 
-    def _count(self, answer: IngestAnswer) -> Response:
+    def _count(self, answer: IngestResult) -> Response:
         self._rows += answer.rows_added
         self._bytes += answer.bytes_in
         return _make_response(answer)
@@ -144,7 +144,7 @@ async def _do_nothing(_draft: Draft) -> None:
     """Without a key, nothing is recorded before the commit."""
 
 
-def _make_response(answer: IngestAnswer) -> Response:
+def _make_response(answer: IngestResult) -> Response:
     return Response(msgspec.json.encode(answer), answer.status, content_type=JSON)
 
 

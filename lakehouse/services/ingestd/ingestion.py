@@ -11,7 +11,7 @@ from lakehouse.core.errors import ErrBadRequest
 from lakehouse.services.contracts.rewriting import discard_unused, rewrite_all
 from lakehouse.services.contracts.tables import StagedFile, TablePlan, Tables, WritePlan
 from lakehouse.services.contracts.write_engine import Inspection, ParseOptions, WriteEngine
-from lakehouse.services.ingestd.answer import Draft, IngestAnswer, make_answer, make_draft
+from lakehouse.services.ingestd.answer import Draft, IngestResult, make_answer, make_draft
 from lakehouse.services.ingestd.parameters import IngestParameters
 from lakehouse.services.ingestd.receiving import Upload
 
@@ -36,7 +36,7 @@ class Ingestion:
         commit_id: str,
         begin_phase: Callable[[Phase], None],
         before_commit: BeforeCommit,
-    ) -> IngestAnswer:
+    ) -> IngestResult:
         """Ingest one upload. Cancelled before the commit, it leaves the table as it was."""
         begin_phase("scanning")
         inspection = await self._engine.inspect(upload.path, self._make_options(upload, parameters))

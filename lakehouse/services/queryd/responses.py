@@ -24,8 +24,8 @@ WHOLE = 1024 * 1024
 """Bytes of a JSON document up to which it is sent as a whole, so that a failure before has its own status."""
 
 
-class ScannedDocument(msgspec.Struct, frozen=True):
-    """The amount of data that was read for an answer."""
+class Scanned(msgspec.Struct, frozen=True):
+    """The rows and bytes that a query has read."""
 
     rows: int
     bytes: int
@@ -37,7 +37,7 @@ class EndDocument(msgspec.Struct, frozen=True):
     row_count: int
     truncated: bool
     elapsed_ms: float
-    scanned: ScannedDocument
+    scanned: Scanned
 
 
 async def send_document(send: Send, result: QueryResult, started: float) -> None:
@@ -91,7 +91,7 @@ async def _write_document(result: QueryResult, started: float) -> AsyncGenerator
         row_count=result.row_count,
         truncated=result.truncated,
         elapsed_ms=round((perf_counter() - started) * 1000, 3),
-        scanned=ScannedDocument(rows=scanned.rows, bytes=scanned.bytes),
+        scanned=Scanned(rows=scanned.rows, bytes=scanned.bytes),
     )
     yield b"]," + msgspec.json.encode(end)[1:]
 

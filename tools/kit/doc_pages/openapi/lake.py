@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lakehouse.services.catalogd.responses import ManifestDocument, SnapshotDocument
-from lakehouse.services.ingestd.answer import IngestAnswer
+from lakehouse.services.ingestd.answer import IngestResult
 from lakehouse.services.queryd.request import SqlRequest
 from tools.kit.doc_pages.openapi.operations import GATEWAY_ERRORS, JSON, Operation
 from tools.kit.doc_pages.openapi.shapes import BOOLEAN, INTEGER, NUMBER, STRING, nullable, struct
@@ -44,7 +44,7 @@ OPERATIONS = (
         "`Idempotency-Key` makes a repeated upload answer as the first did. 201 for a new table.",
         bodies={"multipart/form-data": "Upload", BYTES: None, CSV: None, JSON: None, NDJSON: None, PARQUET: None},
         query=INGEST_QUERY,
-        answers={JSON: "IngestAnswer"},
+        answers={JSON: "IngestResult"},
         statuses=(200, 201),
         errors=(*LAKE_ERRORS, 405, 409, 415, 422),
     ),
@@ -141,12 +141,12 @@ def _list_of(name: str) -> Schema:
     return {"type": "array", "items": reference(name)}
 
 
-TYPES = (IngestAnswer, ManifestDocument, SnapshotDocument, SqlRequest)
+TYPES = (IngestResult, ManifestDocument, SnapshotDocument, SqlRequest)
 """The documents of the lake that are types of the code."""
 
 ABOUT: Mapping[str, str] = {
-    "IngestAnswer": "`row_count` is the table's, `rows_added` the upload's; `key` is the newest data object.",
-    "WarningEntry": "What an upload says about a column; `line` is the line of the file that decided it.",
+    "IngestResult": "`row_count` is the table's, `rows_added` the upload's; `key` is the newest data object.",
+    "UploadWarning": "What an upload says about a column; `line` is the line of the file that decided it.",
     "ManifestDocument": "A table at its newest snapshot.",
     "SqlRequest": "One statement. `timeout` can only shorten the service's own; `snapshot` reads the past of the one "
     "table.",

@@ -21,6 +21,7 @@ from lakehouse.runtime import data_services
 from lakehouse.services.host import names
 from lakehouse.services.lake.directory import open_lake_directory
 from lakehouse.services.lake.folder_lock import find_holder
+from tools.kit.child_processes import is_alive, wait_dead
 from tools.kit.in_process_service import client_of, make_config, open_service
 
 NOT_EMBEDDED = {
@@ -46,18 +47,6 @@ def holder_of(lake: Path) -> int:
     found = find_holder(lake)
     assert found is not None
     return found.pid
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-async def wait_dead(pid: int) -> None:
-    while is_alive(pid):
-        await trio.sleep(0.01)
 
 
 async def test_a_service_that_nobody_uses_starts_nothing(lake: Path) -> None:

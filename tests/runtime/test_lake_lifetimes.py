@@ -16,6 +16,7 @@ import trio
 
 from lakehouse.services.lake.directory import open_lake_directory
 from lakehouse.services.lake.folder_lock import find_holder
+from tools.kit.child_processes import wait_dead
 from tools.kit.in_process_service import client_of, make_config, open_service
 
 ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
@@ -56,18 +57,6 @@ def descendants(pid: int) -> Iterator[int]:
         for child in (thread / "children").read_text().split():
             yield int(child)
             yield from descendants(int(child))
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-async def wait_dead(*pids: int) -> None:
-    while any(map(is_alive, pids)):
-        await trio.sleep(0.01)
 
 
 def ticks(*pids: int) -> int:

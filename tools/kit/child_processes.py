@@ -66,6 +66,11 @@ async def wait_until(condition: Callable[[], object], *, seconds: float = 20) ->
             await trio.sleep(0.005)
 
 
+async def wait_dead(*pids: int) -> None:
+    """Wait for the end of processes."""
+    await wait_until(lambda: not any(map(is_alive, pids)))
+
+
 def processor_seconds(pid: int) -> float:
     """How much processor time a process has used; what it used last if it is gone."""
     try:

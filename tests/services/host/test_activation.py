@@ -22,6 +22,7 @@ from lakehouse.services.lake.directory import open_lake_directory
 from lakehouse.services.lake.errors import LakeError
 from lakehouse.services.lake.folder_lock import find_holder
 from lakehouse.telemetry.process_reports import Reports
+from tools.kit.child_processes import is_alive, wait_dead
 
 SCRIPTED = "tests.services.host.targets:scripted"
 DIES = "tests.services.host.targets:dies_at_the_start"
@@ -41,18 +42,6 @@ async def client_of(process: ServicesProcess) -> AsyncIterator[httpx.AsyncClient
 async def wait_for(path: Path) -> None:
     """Another process makes the file."""
     while not path.exists():
-        await trio.sleep(0.01)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-async def wait_dead(pid: int) -> None:
-    while is_alive(pid):
         await trio.sleep(0.01)
 
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.bench import load
+from tools.bench.load import Target
 from tools.bench.process import Running, answers
 
 PORT = 3220
@@ -32,6 +34,12 @@ class LakeBench:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         return place
+
+    def measure_load(self, target: Target, connections: int) -> load.Rate:
+        """Send requests over so many connections, for the length of one measurement."""
+        return load.requests(
+            target, connections=connections, seconds=self.seconds, cores=self.load_cores, directory=self.directory
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

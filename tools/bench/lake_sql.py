@@ -14,7 +14,6 @@ from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
-from tools.bench import load
 from tools.bench.lake_service import PORT, TOKEN, Figure, LakeBench, lake_service
 from tools.bench.load import Target
 from tools.bench.process import Running
@@ -57,13 +56,7 @@ def _small(bench: LakeBench) -> Iterator[Figure]:
         yield Figure(name="SELECT 1, p50", value=latencies[150] * 1e3, unit="ms", target=3, at_most=True)
         for connections in (4, 16):
             before = running.cpu_seconds()
-            rate = load.requests(
-                target,
-                connections=connections,
-                seconds=bench.seconds,
-                cores=bench.load_cores,
-                directory=bench.directory,
-            )
+            rate = bench.measure_load(target, connections)
             cpu = (running.cpu_seconds() - before) / rate.requests * 1e6
             name = f"SELECT 1, {connections} connections"
             yield Figure(name=name, value=rate.per_second, unit="/s", target=800)

@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tools.bench import load
 from tools.bench.lake_service import (
     NGINX_PORT,
     PORT,
@@ -36,16 +35,10 @@ def _small(bench: LakeBench) -> Iterator[Figure]:
     with lake_service(bench) as running:
         _put("small", b"x" * 1024)
         target = Target(port=PORT, path="/v1/storage/get/small", headers=HEADERS)
-        _rate(bench, target, 16)
+        bench.measure_load(target, 16)
         for connections in (1, 16, 64):
             before = running.cpu_seconds()
-            rate = load.requests(
-                target,
-                connections=connections,
-                seconds=bench.seconds,
-                cores=bench.load_cores,
-                directory=bench.directory,
-            )
+            rate = bench.measure_load(target, connections)
             cpu = (running.cpu_seconds() - before) / rate.requests * 1e6
             yield Figure(
                 name=f"GET 1 KiB, {connections} connections",
@@ -56,19 +49,8 @@ def _small(bench: LakeBench) -> Iterator[Figure]:
             yield Figure(name=f"GET 1 KiB, {connections} connections, CPU", value=cpu, unit="us")
         target = Target(port=PORT, path="/v1/storage/put/written", headers=HEADERS, body=b"x" * 1024)
         for connections in (1, 16):
-            rate = load.requests(
-                target,
-                connections=connections,
-                seconds=bench.seconds,
-                cores=bench.load_cores,
-                directory=bench.directory,
-            )
+            rate = bench.measure_load(target, connections)
             yield Figure(name=f"PUT 1 KiB, durable, {connections} connections", value=rate.per_second, unit="/s")
-
-
-def _rate(bench: LakeBench, target: Target, connections: int) -> load.Rate:
-    options = {"seconds": bench.seconds, "cores": bench.load_cores, "directory": bench.directory}
-    return load.requests(target, connections=connections, **options)  # type: ignore[arg-type]
 
 
 def _large(bench: LakeBench) -> Iterator[Figure]:

@@ -71,8 +71,8 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         assert [await client.response() for _ in range(3)] == [(200, b"/slow"), (200, b"/bbody"), (200, b"/c")]
 
 
-async def test_the_end_of_a_response_is_told_when_the_kernel_has_it() -> None:
-    """An upload beside an early response must not take its end for the client's: the response would be cancelled."""
+async def test_receive_reports_a_disconnect_only_after_the_response_is_written() -> None:
+    """The gateway uploads while it sends an early response: a disconnect before its last byte would cancel it."""
     events: list[str] = []
     blocked = trio.Event()
 

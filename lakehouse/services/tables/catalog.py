@@ -70,7 +70,7 @@ def load_table(catalog: SqlCatalog, name: str) -> Table:
 
 def load_dropped(catalog: SqlCatalog, entry: str) -> Table | None:
     """Load a dropped table by its entry in the namespace of dropped tables."""
-    return _find(catalog, (*DROPPED.split("."), entry))
+    return _find(catalog, (*DROPPED, entry))
 
 
 def _find(catalog: SqlCatalog, where: tuple[str, ...]) -> Table | None:
@@ -96,7 +96,7 @@ def list_dropped(catalog: SqlCatalog, name: str | None = None) -> list[tuple[str
     if not catalog.namespace_exists(DROPPED):
         return []
     found: list[tuple[str, str, int]] = []
-    for where in catalog.list_tables(tuple(DROPPED.split("."))):
+    for where in catalog.list_tables(DROPPED):
         entry = where[-1]
         decoded = decode_dropped(entry)
         if decoded is not None and name in (None, decoded[0]):

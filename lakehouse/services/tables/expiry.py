@@ -120,7 +120,7 @@ class Expiry:
                 continue
             table = load_dropped(self._catalog, entry)
             used = set() if table is None else set(self._all_files_of(table))
-            self._catalog.drop_table((*DROPPED.split("."), entry))
+            self._catalog.drop_table((*DROPPED, entry))
             count, freed = delete_all(used)
             tables, files, size = tables + 1, files + count, size + freed
         return Expired(tables=tables, files=files, bytes=size)

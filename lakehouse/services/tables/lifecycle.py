@@ -36,14 +36,12 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
     from pyiceberg.table.snapshots import Snapshot
 
-DROPPED_NAMESPACE = tuple(DROPPED.split("."))
-
 
 def rename_table(catalog: SqlCatalog, name: str, to: str) -> Table:
     """Rename a table. Its files get names below the new one; older snapshots keep theirs."""
-    load_table(catalog, name)
+    table = load_table(catalog, name)
     if name == to:
-        return load_table(catalog, name)
+        return table
     check_free(catalog, to, but=name)
     where = identifier(to)
     catalog.create_namespace_if_not_exists(where[:-1])
@@ -115,8 +113,8 @@ def drop_table(catalog: SqlCatalog, name: str) -> Dropped | None:
     if table is None:
         return None
     dropped_ms = time.time_ns() // 1_000_000
-    catalog.create_namespace_if_not_exists(DROPPED_NAMESPACE)
-    catalog.rename_table(identifier(name), (*DROPPED_NAMESPACE, encode_dropped(name, dropped_ms)))
+    catalog.create_namespace_if_not_exists(DROPPED)
+    catalog.rename_table(identifier(name), (*DROPPED, encode_dropped(name, dropped_ms)))
     return _describe_dropped(name, table, dropped_ms)
 
 
@@ -153,7 +151,7 @@ def restore(catalog: SqlCatalog, request: Restore) -> Table:
     catalog.create_namespace_if_not_exists(where[:-1])
     entry, dropped, snapshot = found
     restore_snapshot(dropped, snapshot)  # before the table is visible under its name: the process may be killed
-    return catalog.rename_table((*DROPPED_NAMESPACE, entry), where)
+    return catalog.rename_table((*DROPPED, entry), where)
 
 
 def _find_dropped(catalog: SqlCatalog, request: Restore) -> tuple[str, Table, Snapshot] | None:

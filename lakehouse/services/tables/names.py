@@ -21,7 +21,7 @@ RESERVED = frozenset({"lakehouse", "main", "information_schema"})
 DATASET_NAMESPACE = UUID("a8f3c1d2-4e5b-5a6c-9d8e-7f0a1b2c3d4e")
 
 MAIN = "main"
-DROPPED = "lakehouse.dropped"
+DROPPED = ("lakehouse", "dropped")
 """The namespace of dropped tables: `<name>@<milliseconds>`, a slash written as `:`."""
 
 _ALLOWED = re.compile(r"[A-Za-z0-9_.\-/]+")

@@ -7,7 +7,6 @@ moment: a commit is one row of the catalog's database.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sqlite3
@@ -16,6 +15,7 @@ from collections.abc import Callable
 import msgspec
 from sqlalchemy.exc import OperationalError
 
+from lakehouse.core.errors import is_disk_full
 from lakehouse.process.bootstrap import Startup
 from lakehouse.process.calls.rpc_child import Call, CallError, serve_calls
 from lakehouse.services.tables import messages
@@ -77,12 +77,12 @@ class Handler:
         try:
             return msgspec.json.encode(self._handlers[type(request)](request))
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise CallError("disk full", "the disk of the lake is full: nothing was changed") from None
+            if is_disk_full(error):
+                raise _make_disk_full() from None
             raise
         except (OperationalError, sqlite3.OperationalError) as error:
             if "full" in str(error):
-                raise CallError("disk full", "the disk of the lake is full: nothing was changed") from None
+                raise _make_disk_full() from None
             if "locked" in str(error):
                 raise CallError("busy", "the catalog's database is locked by another program") from None
             raise
@@ -112,3 +112,7 @@ class Handler:
 
     def _tag(self, request: messages.Tag) -> None:
         set_tag(load_table(self._catalog, request.name), request.tag, request.snapshot_id)
+
+
+def _make_disk_full() -> CallError:
+    return CallError("disk full", "the disk of the lake is full: nothing was changed")

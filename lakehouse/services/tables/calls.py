@@ -17,7 +17,7 @@ from lakehouse.process.calls.pool_policy import PoolPolicy
 from lakehouse.process.errors import CallFailed, ChildExited, PoolUnavailable
 from lakehouse.process.spec import ChildSpec
 from lakehouse.services.tables import messages
-from lakehouse.services.tables.messages import Request, TablesSettings
+from lakehouse.services.tables.messages import MAX_FRAME, Request, TablesSettings
 
 logger = logging.getLogger("lakehouse.tables")
 
@@ -30,8 +30,6 @@ MAINTENANCE_TIMEOUT = 600.0
 RESET_TIMEOUT = 5.0
 """Seconds that the child has to finish a call whose caller has left; a commit takes less, a start takes longer."""
 MAX_WAITING = 1024
-MAX_FRAME = 256 * 1024 * 1024
-"""Bytes of a request and a reply: a table of a million files is described in about 150 MB."""
 ATTEMPTS = 3
 ONCE = (messages.Rename, messages.Drop, messages.ChangeColumns)
 """Requests that fail when they are repeated after they were done: their caller is told that the outcome is unknown."""

@@ -24,12 +24,10 @@ from lakehouse.services.tables.commit import Writer
 from lakehouse.services.tables.describe import ManifestCache, describe, list_snapshots
 from lakehouse.services.tables.expiry import Expiry
 from lakehouse.services.tables.lifecycle import describe_dropped, drop_table, rename_table, restore
-from lakehouse.services.tables.messages import AnyRequest, TablesSettings
+from lakehouse.services.tables.messages import MAX_FRAME, AnyRequest, TablesSettings
 from lakehouse.services.tables.prepare import prepare
 from lakehouse.services.tables.snapshots import change_columns, commit_transaction, set_tag
 from lakehouse.services.tables.transaction import begin
-
-MAX_FRAME = 256 * 1024 * 1024
 
 
 def run(startup: Startup) -> None:

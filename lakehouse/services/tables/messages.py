@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+MAX_FRAME = 256 * 1024 * 1024
+"""Bytes of a request and a reply: a table of a million files is described in about 150 MB."""
 MAX_SNAPSHOTS = 100
 """Snapshots of a table. A commit of pyiceberg copies all metadata many times: with 270 it takes six times as long."""
 

@@ -58,25 +58,20 @@ class TablesProcess:
         child reports, ErrUnavailable, ErrTimeout, ErrUpstream.
         """
         encoded = msgspec.json.encode(request)
-        attempts = 1 if isinstance(request, ONCE) else ATTEMPTS
         with trio.move_on_after(timeout):
-            answer = await self._call(encoded, attempts)
+            answer = await self._call(encoded, repeatable=not isinstance(request, ONCE))
             decoded: T = msgspec.json.decode(answer, type=reply)
             return decoded
         raise errors.ErrTimeout(f"the tables did not answer within {timeout:g} s", retryable=True)
 
-    async def _call(self, encoded: bytes, attempts: int) -> bytes:
-        exits = 0
+    async def _call(self, encoded: bytes, *, repeatable: bool) -> bytes:
         for attempt in range(ATTEMPTS):
             try:
                 return await self.pool.call(encoded)
             except ChildExited as error:
                 logger.warning("%s", error)
-                exits += 1
-                if exits == attempts or attempt == ATTEMPTS - 1:
-                    raise errors.ErrUpstream(
-                        "the tables process ended during the call", retryable=attempts > 1
-                    ) from None
+                if not repeatable or attempt == ATTEMPTS - 1:
+                    raise errors.ErrUpstream("the tables process ended during the call", retryable=repeatable) from None
             except CallFailed as error:
                 raise _convert(error) from None
             except PoolUnavailable as error:  # the pool has logged why

@@ -83,7 +83,7 @@ class Writer:
     def _publish(self, request: CommitWrite, table: Table | None, paths: Sequence[str]) -> Committed:
         token = request.token
         if not token.base:
-            return self._create(request, table, paths)
+            return self._create(request, paths)
         if table is None:
             raise CallError("conflict", f"the table {token.name!r} was dropped or renamed while the rows were written")
         for attempt in range(REPLACE_ATTEMPTS):
@@ -95,7 +95,7 @@ class Writer:
                 table = load_table(self._catalog, token.name)
         raise AssertionError("the last attempt returns or raises")
 
-    def _create(self, request: CommitWrite, table: Table | None, paths: Sequence[str]) -> Committed:
+    def _create(self, request: CommitWrite, paths: Sequence[str]) -> Committed:
         token = request.token
         check_free(self._catalog, token.name)
         transaction = CreateTableTransaction(_stage_table(self._catalog, token))

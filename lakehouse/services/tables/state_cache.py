@@ -15,7 +15,6 @@ class StateCache:
 
     def __init__(self, max_weight: int = MAX_WEIGHT) -> None:
         self._states: OrderedDict[tuple[str, str, str | None], DescribedTable] = OrderedDict()
-        self._locations: dict[str, str] = {}
         self._max_weight = max_weight
         self._weight = 0
 
@@ -28,21 +27,15 @@ class StateCache:
         return state
 
     def put(self, state: DescribedTable, snapshot_id: str | None) -> None:
-        """Keep a state. The states of older metadata files of this table are not asked for again and are dropped."""
-        if self._locations.get(state.manifest.name, state.location) != state.location:
-            for key in [key for key in self._states if key[0] == state.manifest.name]:
+        """Keep a state. The states of other metadata files of this table are not asked for again and are dropped."""
+        added = (state.manifest.name, state.location, snapshot_id)
+        for key in [key for key in self._states if key[0] == state.manifest.name]:
+            if key == added or key[1] != state.location:
                 self._weight -= weigh(self._states.pop(key))
-        self._locations[state.manifest.name] = state.location
-        key = (state.manifest.name, state.location, snapshot_id)
-        if (former := self._states.pop(key, None)) is not None:
-            self._weight -= weigh(former)
-        self._states[key] = state
+        self._states[added] = state
         self._weight += weigh(state)
         while self._weight > self._max_weight and len(self._states) > 1:
-            (name, location, _), oldest = self._states.popitem(last=False)
-            self._weight -= weigh(oldest)
-            if self._locations.get(name) == location:
-                del self._locations[name]
+            self._weight -= weigh(self._states.popitem(last=False)[1])
 
 
 def weigh(state: DescribedTable) -> int:

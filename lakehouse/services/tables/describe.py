@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,7 +11,7 @@ from pyiceberg.table.refs import SnapshotRefType
 
 from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.tables.catalog import CREATED, LABEL
-from lakehouse.services.tables.file_io import local_path
+from lakehouse.services.tables.file_io import lake_path
 from lakehouse.services.tables.iceberg_types import read_columns
 from lakehouse.services.tables.messages import ColumnInfo, FileInfo, SnapshotInfo, TableState
 
@@ -71,9 +70,7 @@ def _read_entry(entry: object) -> Entry:
 
 def relative_path(location: str) -> str:
     """A location as a path relative to the folder of the lake. Raises CallError for a file that is elsewhere."""
-    path = os.path.normpath(local_path(location)) if "://" not in location else local_path(location)
-    if os.path.isabs(path):  # noqa: PTH117 - paths of many files
-        path = os.path.relpath(os.path.realpath(path), os.path.realpath("."))
+    path = lake_path(location)
     if path.startswith("../") or "://" in path:
         raise CallError("unprocessable", "the table has a file outside of the lake's folder, which cannot be read here")
     return path

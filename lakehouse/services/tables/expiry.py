@@ -24,7 +24,7 @@ from lakehouse.services.tables.catalog import (
     open_metadata,
 )
 from lakehouse.services.tables.describe import ManifestCache
-from lakehouse.services.tables.file_io import local_path
+from lakehouse.services.tables.file_io import lake_path
 from lakehouse.services.tables.messages import Expired
 from lakehouse.services.tables.names import DROPPED
 from lakehouse.services.tables.transaction import begin
@@ -136,7 +136,7 @@ class Expiry:
             if is_table:
                 used.update(self._all_files_of(open_metadata(self._catalog, location)))
             else:
-                foreign += (os.path.dirname(_normal(location)) + "/",)  # noqa: PTH120 - a view: its folder is left alone
+                foreign += (os.path.dirname(lake_path(location)) + "/",)  # noqa: PTH120 - a view: its folder is left alone
         unused = [
             path
             for path, changed_ms in _list_files("datasets")
@@ -150,30 +150,22 @@ class Expiry:
         """The files of some snapshots: lists of manifests, manifests, data files, deletes."""
         seen: set[str] = set()
         for snapshot in snapshots:
-            yield _normal(snapshot.manifest_list)
+            yield lake_path(snapshot.manifest_list)
             for manifest in snapshot.manifests(table.io):
                 if manifest.manifest_path in seen:
                     continue
                 seen.add(manifest.manifest_path)
-                yield _normal(manifest.manifest_path)
+                yield lake_path(manifest.manifest_path)
                 entries = self._manifests.read(manifest, table.io)
-                yield from (_normal(entry.path) for entry in entries if entry.live)
+                yield from (lake_path(entry.path) for entry in entries if entry.live)
 
     def _all_files_of(self, table: Table) -> Iterator[str]:
         metadata = table.metadata
-        yield _normal(table.metadata_location)
-        yield from (_normal(entry.metadata_file) for entry in metadata.metadata_log)
-        yield from (_normal(statistics.statistics_path) for statistics in metadata.statistics)
-        yield from (_normal(statistics.statistics_path) for statistics in metadata.partition_statistics)
+        yield lake_path(table.metadata_location)
+        yield from (lake_path(entry.metadata_file) for entry in metadata.metadata_log)
+        yield from (lake_path(statistics.statistics_path) for statistics in metadata.statistics)
+        yield from (lake_path(statistics.statistics_path) for statistics in metadata.partition_statistics)
         yield from self._files_of(table, metadata.snapshots)
-
-
-def _normal(location: str) -> str:
-    """A location relative to the folder of the lake, where it is in it."""
-    path = os.path.normpath(local_path(location))
-    if os.path.isabs(path):  # noqa: PTH117 - paths of many files
-        path = os.path.relpath(os.path.realpath(path), os.path.realpath("."))
-    return path
 
 
 def _expirable(metadata: TableMetadata) -> list[Snapshot]:

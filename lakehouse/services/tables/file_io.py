@@ -21,6 +21,19 @@ def local_path(location: str) -> str:
     return location
 
 
+def lake_path(location: str) -> str:
+    """A location as a path relative to the folder of the lake, in its normal form.
+
+    One of a file that is elsewhere begins with `../`. A URL of another scheme than `file` is returned as it is.
+    """
+    if "://" in location and not location.startswith("file:"):
+        return location
+    path = local_path(location)
+    if os.path.isabs(path):  # noqa: PTH117 - paths of many files
+        return os.path.relpath(os.path.realpath(path), os.path.realpath("."))
+    return os.path.normpath(path)
+
+
 def sync_directory(path: str) -> None:
     """Make the entries of a directory durable."""
     descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY)

@@ -9,6 +9,7 @@ In the process of the services:
 
     names           names of tables, and their identifiers in the catalog
     column_types    types in DuckDB's notation: parsed, and mapped to those that can be stored
+    widening        the type that holds the values of two others
     messages        requests and replies
     catalog_reader  which metadata file is current, read from the catalog's database
     state_cache     the states of tables that the child has described

@@ -31,7 +31,6 @@ from lakehouse.services.contracts.tables import (
 from lakehouse.services.tables import messages
 from lakehouse.services.tables.calls import TablesProcess, open_process
 from lakehouse.services.tables.catalog_reader import CatalogReader
-from lakehouse.services.tables.column_types import needs_rewrite
 from lakehouse.services.tables.daily_expiry import WriteSignal, expire_daily
 from lakehouse.services.tables.expire_all import expire_all
 from lakehouse.services.tables.gauges import make_gauges
@@ -48,6 +47,7 @@ from lakehouse.services.tables.messages import (
 from lakehouse.services.tables.names import canonical, check_name
 from lakehouse.services.tables.state_cache import StateCache
 from lakehouse.services.tables.values import DescribedTable, convert_state, parse_time
+from lakehouse.services.tables.widening import needs_rewrite
 from lakehouse.telemetry.gauges import Gauge
 
 logger = logging.getLogger("lakehouse.tables")

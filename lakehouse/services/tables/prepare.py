@@ -11,7 +11,7 @@ from pyiceberg.table.update.schema import _Move, _MoveOperation
 
 from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.tables.catalog import check_free, find_table
-from lakehouse.services.tables.column_types import format_type, merge, parse_type, to_stored, widen
+from lakehouse.services.tables.column_types import format_type, parse_type, to_stored
 from lakehouse.services.tables.iceberg_types import (
     format_field_ids,
     from_iceberg,
@@ -31,6 +31,7 @@ from lakehouse.services.tables.reconcile import (
     plan_changes,
 )
 from lakehouse.services.tables.transaction import begin
+from lakehouse.services.tables.widening import merge, widen
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog

@@ -22,9 +22,8 @@ from lakehouse.services.tables.column_types import (
     Primitive,
     Struct,
     format_type,
-    merge,
-    widen,
 )
+from lakehouse.services.tables.widening import merge, widen
 
 NamedType = tuple[str, ColumnType]
 

@@ -5,16 +5,9 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from lakehouse.services.tables.column_types import (
-    UnknownType,
-    format_type,
-    merge,
-    needs_rewrite,
-    parse_type,
-    to_stored,
-    widen,
-)
+from lakehouse.services.tables.column_types import UnknownType, format_type, parse_type, to_stored
 from lakehouse.services.tables.reconcile import find_differences, plan_changes
+from lakehouse.services.tables.widening import merge, needs_rewrite, widen
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ _HOLDS = {
     (BIGINT, INTEGER), (DOUBLE, FLOAT), (DOUBLE, INTEGER), (DOUBLE, BIGINT),
     *((VARCHAR, other) for other in (BIGINT, INTEGER, FLOAT, DOUBLE, BOOLEAN, DATE, TIMESTAMP, TIMESTAMPTZ, UUID)),
 }  # fmt: skip
-_DIGITS: dict[ColumnType, int] = {INTEGER: 10, BIGINT: 19}
+_INTEGERS: dict[ColumnType, int] = {INTEGER: 10, BIGINT: 19}
+"""The digits of the largest values."""
 
 
 def widen(table: ColumnType, upload: ColumnType) -> ColumnType | None:
@@ -75,20 +76,25 @@ def _widen_scalars(table: Primitive | Decimal, upload: Primitive | Decimal) -> C
         return table
     if (upload, table) in {(BIGINT, INTEGER), (DOUBLE, FLOAT)}:
         return upload
-    if table == FLOAT and upload in _DIGITS:
+    if table == FLOAT and upload in _INTEGERS:
         return DOUBLE
     if table == VARCHAR and isinstance(upload, Decimal):
         return table
-    if isinstance(table, Decimal):
-        if isinstance(upload, Decimal):
-            digits, scale = upload.precision - upload.scale, upload.scale
-        elif upload in _DIGITS:
-            digits, scale = _DIGITS[upload], 0
-        else:
-            return None
-        precision = max(table.precision, digits + table.scale)
-        return Decimal(precision, table.scale) if scale <= table.scale and precision <= 38 else None
+    if isinstance(table, Decimal) and (other := _as_decimal(upload)) is not None and other.scale <= table.scale:
+        return _join_decimals(table, other)
     return None
+
+
+def _as_decimal(column: ColumnType) -> Decimal | None:
+    """The DECIMAL that holds the values of an integer or a DECIMAL; None for any other type."""
+    return column if isinstance(column, Decimal) else Decimal(_INTEGERS[column], 0) if column in _INTEGERS else None
+
+
+def _join_decimals(one: Decimal, other: Decimal) -> Decimal | None:
+    """The DECIMAL that holds the values of both; None if it would have too many digits."""
+    scale = max(one.scale, other.scale)
+    precision = max(one.precision - one.scale, other.precision - other.scale) + scale
+    return Decimal(precision, scale) if precision <= 38 else None
 
 
 def merge(table: ColumnType, upload: ColumnType) -> ColumnType | None:
@@ -97,13 +103,10 @@ def merge(table: ColumnType, upload: ColumnType) -> ColumnType | None:
     Iceberg cannot widen an integer to a DOUBLE or a DECIMAL, or give a DECIMAL more digits behind the point. A whole
     number that no DOUBLE holds is an error while the files are written.
     """
-    if table in _DIGITS and upload in (DOUBLE, FLOAT):
+    if table in _INTEGERS and upload in (DOUBLE, FLOAT):
         return DOUBLE
-    if isinstance(upload, Decimal) and (isinstance(table, Decimal) or table in _DIGITS):
-        digits = table.precision - table.scale if isinstance(table, Decimal) else _DIGITS[table]
-        scale = max(upload.scale, table.scale if isinstance(table, Decimal) else 0)
-        precision = max(digits, upload.precision - upload.scale) + scale
-        return Decimal(precision, scale) if precision <= 38 else None
+    if isinstance(upload, Decimal) and (mine := _as_decimal(table)) is not None:
+        return _join_decimals(mine, upload)
     return None
 
 

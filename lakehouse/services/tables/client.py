@@ -46,7 +46,13 @@ from lakehouse.services.tables.messages import (
 )
 from lakehouse.services.tables.names import canonical, check_name
 from lakehouse.services.tables.state_cache import StateCache
-from lakehouse.services.tables.values import DescribedTable, convert_state, parse_time
+from lakehouse.services.tables.values import (
+    DescribedTable,
+    convert_state,
+    make_columns,
+    make_dropped,
+    make_snapshot,
+)
 from lakehouse.services.tables.widening import needs_rewrite
 from lakehouse.telemetry.gauges import Gauge
 
@@ -107,16 +113,7 @@ class LakeTables:
         """List the snapshots, the newest first. Raises ErrNotFound."""
         request = messages.ListSnapshots(name=check_name(name))
         infos: Sequence[messages.SnapshotInfo] = await self.process.call(request, tuple[messages.SnapshotInfo, ...])
-        return [
-            Snapshot(
-                snapshot_id=info.snapshot_id,
-                committed_at=parse_time(info.committed_ms),
-                operation=info.operation,
-                row_count=info.row_count,
-                tags=info.tags,
-            )
-            for info in infos
-        ]
+        return [make_snapshot(info) for info in infos]
 
     async def plan(self, name: str, *, snapshot_id: str | None = None) -> TablePlan:
         """Plan the read of a table at its newest or the given snapshot. Raises ErrNotFound."""
@@ -157,9 +154,7 @@ class LakeTables:
             name=name,
             mode=mode,
             existing=bool(token.base),
-            columns=tuple(
-                Column(name=column.name, type=column.type, nullable=column.nullable) for column in token.columns
-            ),
+            columns=make_columns(token.columns),
             field_ids=token.field_ids,
             token=msgspec.json.encode(token),
             rewrites=token.rewrites,
@@ -194,12 +189,12 @@ class LakeTables:
         """Drop a table, which can be restored until it expires."""
         async with self.lock(check_name(name)):
             dropped: Dropped | None = await self.process.call(messages.Drop(name=name), Dropped | None)
-        return None if dropped is None else _make_dropped(dropped)
+        return None if dropped is None else make_dropped(dropped)
 
     async def list_dropped(self, name: str | None = None) -> Sequence[DroppedTable]:
         """List the dropped tables, or those that had this name, the newest first."""
         found: Sequence[Dropped] = await self.process.call(messages.ListDropped(name=name), tuple[Dropped, ...])
-        return [_make_dropped(dropped) for dropped in found]
+        return [make_dropped(dropped) for dropped in found]
 
     async def restore(self, name: str, snapshot_id: str) -> Manifest:
         """Make a snapshot the newest one again; a dropped table comes back with it."""
@@ -277,10 +272,6 @@ class LakeTables:
         described = convert_state(state)
         self._cache.put(described, None)
         return described.manifest
-
-
-def _make_dropped(dropped: Dropped) -> DroppedTable:
-    return DroppedTable(name=dropped.name, snapshot_id=dropped.snapshot_id, dropped_at=parse_time(dropped.dropped_ms))
 
 
 @asynccontextmanager

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from lakehouse.services.contracts.catalog import Column, DataObject, Manifest
-from lakehouse.services.contracts.tables import DataFile, TableField, TablePlan
-from lakehouse.services.tables.messages import TableState
+from lakehouse.services.contracts.catalog import Column, DataObject, Manifest, Snapshot
+from lakehouse.services.contracts.tables import DataFile, DroppedTable, TableField, TablePlan
+from lakehouse.services.tables.messages import ColumnInfo, Dropped, SnapshotInfo, TableState
 from lakehouse.services.tables.names import dataset_id
 
 
@@ -32,12 +33,17 @@ def make_manifest(state: TableState) -> Manifest:
         name=state.name,
         schema_fingerprint=state.fingerprint,
         snapshot_id=state.snapshot_id,
-        columns=tuple(Column(name=column.name, type=column.type, nullable=column.nullable) for column in state.columns),
+        columns=make_columns(state.columns),
         objects=tuple(DataObject(key=file.path, size=file.size, rows=file.rows) for file in state.files),
         row_count=state.row_count,
         created_at=parse_time(state.created_ms),
         updated_at=parse_time(state.updated_ms),
     )
+
+
+def make_columns(columns: Sequence[ColumnInfo]) -> tuple[Column, ...]:
+    """The columns of a table."""
+    return tuple(Column(name=column.name, type=column.type, nullable=column.nullable) for column in columns)
 
 
 def make_plan(state: TableState) -> TablePlan:
@@ -58,6 +64,22 @@ def make_plan(state: TableState) -> TablePlan:
         ),
         row_count=state.row_count,
     )
+
+
+def make_snapshot(info: SnapshotInfo) -> Snapshot:
+    """An entry of the list of snapshots."""
+    return Snapshot(
+        snapshot_id=info.snapshot_id,
+        committed_at=parse_time(info.committed_ms),
+        operation=info.operation,
+        row_count=info.row_count,
+        tags=info.tags,
+    )
+
+
+def make_dropped(dropped: Dropped) -> DroppedTable:
+    """A dropped table."""
+    return DroppedTable(name=dropped.name, snapshot_id=dropped.snapshot_id, dropped_at=parse_time(dropped.dropped_ms))
 
 
 def parse_time(milliseconds: int) -> datetime:

@@ -116,13 +116,16 @@ def store_columns(columns: Sequence[ColumnInfo]) -> list[tuple[str, ColumnType]]
             message = f"the columns {other!r} and {column.name!r} cannot be distinguished in SQL"
             raise CallError("unprocessable", message, details={"column": column.name})
         seen[column.name.lower()] = column.name
-        try:
-            stored.append((column.name, types.to_stored(types.parse_type(column.type))))
-        except UnknownType as error:
-            raise CallError(
-                "unprocessable", f"column {column.name!r}: {error}", details={"column": column.name}
-            ) from None
+        stored.append((column.name, store_type(column.name, column.type)))
     return stored
+
+
+def store_type(name: str, text: str) -> ColumnType:
+    """Map the type of a column to the one in which a table stores it. Raises CallError naming the column."""
+    try:
+        return types.to_stored(types.parse_type(text))
+    except UnknownType as error:
+        raise CallError("unprocessable", f"column {name!r}: {error}", details={"column": name}) from None
 
 
 def make_schema(columns: Sequence[tuple[str, ColumnType]]) -> Schema:

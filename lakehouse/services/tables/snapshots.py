@@ -10,9 +10,9 @@ from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.update import SetCurrentSchemaUpdate
 
 from lakehouse.process.calls.rpc_child import CallError
-from lakehouse.services.tables.column_types import Decimal, UnknownType, format_type, parse_type, to_stored
+from lakehouse.services.tables.column_types import Decimal, format_type
 from lakehouse.services.tables.describe import find_snapshot
-from lakehouse.services.tables.iceberg_types import from_iceberg, store_columns, to_iceberg
+from lakehouse.services.tables.iceberg_types import from_iceberg, store_columns, store_type, to_iceberg
 from lakehouse.services.tables.messages import ChangeColumns
 from lakehouse.services.tables.transaction import begin
 
@@ -113,10 +113,7 @@ def _stage_changes(table: Table, request: ChangeColumns, update: UpdateSchema) -
 
 def _stage_widening(table: Table, update: UpdateSchema, name: str, wanted: str) -> None:
     before = from_iceberg(table.schema().find_field(name).field_type)
-    try:
-        after = to_stored(parse_type(wanted))
-    except UnknownType as error:
-        raise CallError("unprocessable", f"column {name!r}: {error}", details={"column": name}) from None
+    after = store_type(name, wanted)
     digits = isinstance(before, Decimal) and isinstance(after, Decimal) and before.scale == after.scale
     pair = (format_type(before), format_type(after))
     if before != after and not digits and pair not in {("INTEGER", "BIGINT"), ("FLOAT", "DOUBLE")}:

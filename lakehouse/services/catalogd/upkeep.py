@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrNotFound, ErrUnprocessable
 from lakehouse.services.contracts.catalog import Column, Manifest
-from lakehouse.services.contracts.rewriting import discard_unused, rewrite_all
+from lakehouse.services.contracts.rewriting import (
+    TARGET_SIZE,
+    discard_unused,
+    make_batches,
+    rewrite_all,
+    rewrite_batches,
+)
 from lakehouse.services.contracts.tables import (
     ColumnChanges,
     Commit,
@@ -19,8 +25,6 @@ from lakehouse.services.contracts.tables import (
 )
 from lakehouse.services.contracts.write_engine import WriteEngine
 
-TARGET_SIZE = 128 * 1024 * 1024
-"""Bytes of a file after a compaction. A deletion writes whole files again, so larger ones make it slower."""
 SMALL_SIZE = TARGET_SIZE * 3 // 4
 """Files below this size are compacted."""
 
@@ -64,12 +68,8 @@ async def optimize_table(tables: Tables, engine: WriteEngine, name: str) -> Upke
         if not batches:
             return Upkeep(manifest=manifest, files_before=before)
         files: list[StagedFile] = []
-        replaced: list[str] = []
         with discard_unused(files):
-            for batch in batches:
-                rewritten = await engine.rewrite(table, plan, batch)
-                files += rewritten.files
-                replaced += rewritten.replaced
+            replaced = await rewrite_batches(engine, table, plan, batches, files)
             commit = await tables.commit(plan, files, remove=replaced)
         return Upkeep(manifest=commit.manifest, files_before=before, warnings=commit.warnings)
 
@@ -117,20 +117,7 @@ async def _prepare(tables: Tables, name: str) -> tuple[Manifest, WritePlan, Tabl
 
 def choose_batches(files: Sequence[DataFile]) -> Iterator[Sequence[DataFile]]:
     """The files that are to be compacted, in batches that make one file each."""
-    batch: list[DataFile] = []
-    size = 0
-    for file in files:
-        if file.size >= SMALL_SIZE and not file.deletes:
-            continue
-        if batch and size + file.size > TARGET_SIZE:
-            if _is_worth_it(batch):
-                yield batch
-            batch, size = [], 0
-        batch.append(file)
-        size += file.size
-    if _is_worth_it(batch):
-        yield batch
-
-
-def _is_worth_it(batch: Sequence[DataFile]) -> bool:
-    return len(batch) > 1 or any(file.deletes for file in batch)
+    compacted = (file for file in files if file.size < SMALL_SIZE or file.deletes)
+    for batch in make_batches(compacted):
+        if len(batch) > 1 or batch[0].deletes:
+            yield batch

@@ -1,15 +1,15 @@
-"""The files of a table written again, for a commit that replaces all of them."""
+"""The files of a table written again, for a commit that replaces them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from lakehouse.services.contracts.tables import DataFile, StagedFile, TablePlan, WritePlan
 from lakehouse.services.contracts.write_engine import WriteEngine
 
 TARGET_SIZE = 128 * 1024 * 1024
-"""Bytes of the files that are written again together."""
+"""Bytes of the files that are written again as one. A deletion writes whole files, so larger ones make it slower."""
 
 
 async def rewrite_all(
@@ -20,21 +20,34 @@ async def rewrite_all(
     *,
     but: Collection[str] = (),
 ) -> Sequence[str]:
-    """Write all files of a table with the columns of the plan; those with the paths `but` are left out.
+    """Write all files of a table with the columns of the plan; those with the paths `but` are left out."""
+    left_out = set(but)
+    batches = make_batches(file for file in table.files if file.path not in left_out)
+    return await rewrite_batches(engine, table, plan, batches, written)
+
+
+async def rewrite_batches(
+    engine: WriteEngine,
+    table: TablePlan,
+    plan: WritePlan,
+    batches: Iterable[Sequence[DataFile]],
+    written: list[StagedFile],
+) -> Sequence[str]:
+    """Write batches of files of a table again, with the columns of the plan.
 
     The new files are added to `written`, and the paths of the replaced ones are returned. Raises ErrUnprocessable for a
     value that does not fit into its column's new type.
     """
-    left_out = set(but)
     replaced: list[str] = []
-    for batch in _make_batches([file for file in table.files if file.path not in left_out]):
+    for batch in batches:
         rewritten = await engine.rewrite(table, plan, batch)
         written += rewritten.files
         replaced += rewritten.replaced
     return replaced
 
 
-def _make_batches(files: Sequence[DataFile]) -> Iterator[Sequence[DataFile]]:
+def make_batches(files: Iterable[DataFile]) -> Iterator[Sequence[DataFile]]:
+    """Divide files, in their order, into batches of at most `TARGET_SIZE` bytes; a larger file is one by itself."""
     batch: list[DataFile] = []
     size = 0
     for file in files:

@@ -14,7 +14,8 @@ import pytest
 
 from lakehouse.config import LakeTable, StoragedTable
 from lakehouse.services.catalogd.app import make_catalogd_app
-from lakehouse.services.catalogd.upkeep import SMALL_SIZE, TARGET_SIZE, choose_batches
+from lakehouse.services.catalogd.upkeep import SMALL_SIZE, choose_batches
+from lakehouse.services.contracts.rewriting import TARGET_SIZE
 from lakehouse.services.contracts.tables import DataFile
 from lakehouse.services.engines.writer import open_write_engine
 from lakehouse.services.lake.directory import open_lake_directory

@@ -23,9 +23,6 @@ MAX_WRITE_ENGINES = 2
 MIN_ENGINE_MEMORY = 256 * 2**20
 """Bytes with which an engine can start and do useful work."""
 
-_NO_LIMIT = 2**62
-"""A cgroup without a limit has a number near the largest one of its type (version 1), or the word "max" (version 2)."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineShare:
@@ -65,9 +62,7 @@ def budget_of(memory: str, available: int) -> int:
 
 def _share(budget: int, engines: int, processors: int) -> EngineShare:
     engines = max(1, min(engines, budget // MIN_ENGINE_MEMORY))
-    threads = max(
-        1, min(processors, -(-2 * processors // engines))
-    )  # twice as many as processors: engines rarely all run
+    threads = max(1, min(processors, -(-2 * processors // engines)))  # twice the processors: engines rarely all run
     return EngineShare(engines=engines, memory=max(budget // engines, MIN_ENGINE_MEMORY), threads=threads)
 
 
@@ -78,7 +73,7 @@ def count_processors() -> int:
 
 def read_available_memory(root: Path = Path("/")) -> int:
     """The memory of the machine, or of the cgroup of this process or one above it, whichever is the smallest."""
-    return min(_read_total(root), *_read_cgroup_limits(root))
+    return min([_read_total(root), *_read_cgroup_limits(root)])
 
 
 def _read_total(root: Path) -> int:
@@ -89,8 +84,12 @@ def _read_total(root: Path) -> int:
 
 
 def _read_cgroup_limits(root: Path) -> list[int]:
-    """The limits of all cgroups of this process that can be read, version 1 and 2; at least `_NO_LIMIT`."""
-    limits = [_NO_LIMIT]
+    """The limits of all cgroups of this process that can be read, version 1 and 2.
+
+    A cgroup of version 1 without a limit has a number near the largest one of its type, one of version 2 the word
+    "max", which is left out.
+    """
+    limits: list[int] = []
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import resource
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import trio
 from lakehouse.config import Config
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.process.bootstrap import Startup
+from lakehouse.process.tasks import open_background
 from lakehouse.server.server import BoundApp, serve_listeners
 from lakehouse.services.host.app import make_host_app
 from lakehouse.services.host.composition import OpenServices, open_apps
@@ -73,7 +74,7 @@ async def _serve(
     report_ready: Callable[[], None],
 ) -> None:
     active, stopping = ActiveRequests(), trio.Event()
-    async with _background() as background:
+    async with open_background() as background:
         background.start_soon(log.sink.run)
         async with open_services(directory, config) as services:
             app = make_host_app(services.apps, name=NAME, active_requests=active)
@@ -92,13 +93,6 @@ async def _serve(
                 )
                 background.start_soon(_stop_at_end_of_input, stopping)
                 report_ready()
-
-
-@asynccontextmanager
-async def _background() -> AsyncIterator[trio.Nursery]:
-    async with trio.open_nursery() as nursery:
-        yield nursery
-        nursery.cancel_scope.cancel(reason="drained")
 
 
 async def _stop_at_end_of_input(stopping: trio.Event) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from lakehouse.services.lake.durability import sync_directory
 from lakehouse.services.lake.folder_lock import LakeDirectoryError
 
 LAYOUT_NAME = "lake.json"
@@ -59,8 +60,4 @@ def _write_version(path: Path, version: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path / LAYOUT_NAME)
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_directory(path)

@@ -21,11 +21,12 @@ from pyiceberg.table.metadata import new_table_metadata
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 
 from lakehouse.process.calls.rpc_child import CallError
+from lakehouse.services.lake.durability import sync_directory
 from lakehouse.services.tables.catalog import CREATED, LABEL, TABLE_PROPERTIES, check_free, find_table, load_table
 from lakehouse.services.tables.column_types import parse_type
 from lakehouse.services.tables.describe import ManifestCache, describe, relative_path
 from lakehouse.services.tables.expiry import Expiry
-from lakehouse.services.tables.file_io import make_directories, sync_directory
+from lakehouse.services.tables.file_io import make_directories
 from lakehouse.services.tables.iceberg_types import make_schema, read_columns
 from lakehouse.services.tables.messages import Committed, CommitWrite, StagedInfo, WriteToken
 from lakehouse.services.tables.names import identifier

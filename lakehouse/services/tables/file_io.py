@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from lakehouse.services.lake.durability import sync_directory
+
 
 def local_path(location: str) -> str:
     """The path of a location. Other engines write `file:/absolute/path` and `file:///absolute/path`."""
@@ -32,15 +34,6 @@ def lake_path(location: str) -> str:
     if os.path.isabs(path):  # noqa: PTH117 - paths of many files
         return os.path.relpath(os.path.realpath(path), os.path.realpath("."))
     return os.path.normpath(path)
-
-
-def sync_directory(path: str) -> None:
-    """Make the entries of a directory durable."""
-    descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def make_directories(path: str) -> None:

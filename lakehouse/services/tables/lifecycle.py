@@ -15,6 +15,7 @@ from pyiceberg.manifest import DataFile, ManifestContent, ManifestEntry
 from pyiceberg.table.update import SetLocationUpdate
 
 from lakehouse.process.calls.rpc_child import CallError
+from lakehouse.services.lake.durability import sync_directory
 from lakehouse.services.tables.catalog import (
     check_free,
     find_table,
@@ -25,7 +26,7 @@ from lakehouse.services.tables.catalog import (
 )
 from lakehouse.services.tables.describe import find_snapshot
 from lakehouse.services.tables.expiry import delete_all
-from lakehouse.services.tables.file_io import make_directories, sync_directory
+from lakehouse.services.tables.file_io import make_directories
 from lakehouse.services.tables.messages import Dropped, Restore
 from lakehouse.services.tables.names import DROPPED, encode_dropped, identifier
 from lakehouse.services.tables.snapshots import restore_snapshot

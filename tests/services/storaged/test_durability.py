@@ -17,6 +17,7 @@ import trio
 
 from lakehouse.config import StoragedTable
 from lakehouse.services.lake.directory import open_lake_directory
+from lakehouse.services.lake.durability import sync_directory
 from lakehouse.services.storaged.files import blob_files
 from lakehouse.services.storaged.files.blob_files import BlobWriter
 from lakehouse.services.storaged.index.object_index import Change, ObjectIndex, Outcome
@@ -153,7 +154,7 @@ async def test_a_file_and_its_name_are_durable_before_the_index_names_it(
 ) -> None:
     """The order of the calls that make a large object durable, and the mode of the index."""
     order: list[str] = []
-    real_sync, real_directory, real_apply = os.fdatasync, blob_files.sync_directory, ObjectIndex.apply
+    real_sync, real_directory, real_apply = os.fdatasync, sync_directory, ObjectIndex.apply
 
     def sync(descriptor: int) -> None:
         order.append("bytes")

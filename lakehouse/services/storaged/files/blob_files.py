@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
+from lakehouse.services.lake.durability import sync_directory
+
 WRITEBACK = 8 * 1024 * 1024
 """Bytes after which the kernel is asked to write them to the disk, while more are received: `finish` then has nothing
 left to wait for but the last of them."""
@@ -137,12 +139,3 @@ def _find_sync_file_range() -> Callable[[int, int, int, int], int] | None:
         return None
     function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
     return function
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a folder durable. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.services.contracts.object_store import ObjectInfo
-from lakehouse.services.storaged.files.blob_files import sync_directory
+from lakehouse.services.lake.durability import sync_directory
 from lakehouse.services.storaged.index.entries import Entry, Row
 
 SCHEMA_VERSION = 1

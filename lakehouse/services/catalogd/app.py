@@ -22,7 +22,7 @@ from urllib.parse import unquote_to_bytes
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.json_body import decode_json, receive_json
 from lakehouse.asgi.responses import Response, json_response
-from lakehouse.asgi.router import Methods, Mount, Route, Router, make_not_found
+from lakehouse.asgi.router import Methods, Mount, Route, Router, canonical_path, make_not_found
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.config import LakeTable
 from lakehouse.core.errors import ErrBadRequest, ErrNotFound
@@ -152,19 +152,12 @@ async def _answer(view: TableView, scope: Scope, receive: Receive, send: Send) -
     await (await view(_read_name(scope), scope, receive)).send_to(send)
 
 
-def _path_below(scope: Scope) -> bytes:
-    """The raw path behind `/catalog/tables/` or `/catalog/manifest/`."""
-    path: bytes = scope["raw_path"]
-    return path.removeprefix(b"/v1").split(b"/", 3)[3]
-
-
 def _split_path(scope: Scope) -> tuple[bytes, bytes]:
     """The raw name in the path, and the verb, which is empty below `manifest` and where there is none."""
-    path = _path_below(scope)
-    before, _, last = path.rpartition(b"/")
-    if before and last in VERBS and b"/catalog/tables/" in scope["raw_path"][:20]:
-        return before, last
-    return path, b""
+    path = canonical_path(scope["raw_path"]).removeprefix(b"/v1")
+    _, _, parent, below = path.split(b"/", 3)
+    before, _, last = below.rpartition(b"/")
+    return (before, last) if before and last in VERBS and parent == b"tables" else (below, b"")
 
 
 def _read_name(scope: Scope) -> str:

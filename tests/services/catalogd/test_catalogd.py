@@ -172,6 +172,7 @@ async def test_malformed_requests_are_refused_with_the_field_at_fault(tmp_path: 
             ("GET", "/catalog/manifest/nope", 404), ("GET", "/catalog/manifest/", 404), ("GET", "/catalog/tables/", 404),
             ("DELETE", "/catalog/tables/nope", 404), ("GET", "/catalog/tables/nope/snapshots", 404), ("POST", "/catalog/list", 405),
             ("GET", "/catalog/tables/t/restore", 405), ("POST", "/catalog/tables/t", 405), ("PUT", "/catalog/register", 405),
+            ("GET", "/catalog/t%61bles/t/restore", 405), ("GET", "/%761/catalog/tables/t/r%65store", 405), ("POST", "/catalog/tables/t%2Frestore", 405),
             ("GET", "/catalog/manifest/%FF", 400), ("GET", "/catalog/manifest/a%252Fb", 400), ("GET", "/catalog/other", 404),
         ]:  # fmt: skip
             response = await service.http.request(method, path)

@@ -108,7 +108,7 @@ async def send_content(
     await send({"type": "http.response.start", "status": status, "headers": fields})
     if scope["method"] != "HEAD":
         for part in parts:
-            await _send_part(send, content, part, piece_size)
+            await send_part(send, content, part, piece_size)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -147,7 +147,8 @@ def _multipart(ranges: list[ByteRange], size: int, content_type: bytes) -> tuple
     return parts, b"multipart/byteranges; boundary=" + boundary
 
 
-async def _send_part(send: Send, content: Content, part: bytes | ByteRange, piece_size: int) -> None:
+async def send_part(send: Send, content: Content, part: bytes | ByteRange, piece_size: int) -> None:
+    """Send a part of a body that has begun: bytes, or a range of the content. Raises ContentTruncated."""
     if isinstance(part, bytes):
         await send({"type": "http.response.body", "body": part, "more_body": True})
         return

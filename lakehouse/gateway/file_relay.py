@@ -7,9 +7,10 @@ import os
 import trio
 
 from lakehouse.asgi.conditional import Validators
-from lakehouse.asgi.content import ContentTruncated
+from lakehouse.asgi.content import send_part
 from lakehouse.asgi.file_content import FileContent, close_file
 from lakehouse.asgi.file_handover import ACCEPT_FILE, FILE_PART, FilePart
+from lakehouse.asgi.ranges import ByteRange
 from lakehouse.asgi.server_control import FULL_RESPONSE
 from lakehouse.asgi.types import App, Message, Receive, Scope, Send
 
@@ -78,11 +79,6 @@ async def _send_part(descriptor: int, part: FilePart, head: Message, send: Send)
     headers = [pair for pair in head["headers"] if pair[0] not in (FILE_PART, b"content-length")]
     headers.append((b"content-length", b"%d" % (part.stop - part.start)))
     await send({"type": "http.response.start", "status": head["status"], "headers": headers})
-    content, position = FileContent(descriptor, part.stop, Validators()), part.start
-    while position < part.stop:
-        data = await content.read_at(position, min(PIECE, part.stop - position))
-        if not data:
-            raise ContentTruncated(f"the file ended at {position} of {part.stop} bytes while it was sent")
-        position += len(data)
-        await send({"type": "http.response.body", "body": data, "more_body": True})
+    content = FileContent(descriptor, part.stop, Validators())
+    await send_part(send, content, ByteRange(part.start, part.stop), PIECE)
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -12,14 +12,9 @@ import trio
 import lakehouse
 from lakehouse.services.host import library
 from lakehouse.services.lake.directory import open_lake_directory
+from tools.kit.child_processes import children
 
 CSV = b"id,shop,revenue\n1,a,1.5\n2,b,2.5\n3,a,4\n"
-
-
-def children() -> set[int]:
-    """The child processes of this one."""
-    task = Path(f"/proc/{os.getpid()}/task")
-    return {int(pid) for thread in task.iterdir() for pid in (thread / "children").read_text().split()}
 
 
 async def test_a_file_becomes_a_table_and_sql_reads_it(tmp_path: Path) -> None:

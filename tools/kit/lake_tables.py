@@ -15,28 +15,14 @@ from typing import Any, Self
 import duckdb
 import trio
 
+from lakehouse.config import LakeTable
 from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.tables import Commit, StagedFile, TablePlan, WriteMode, WritePlan
+from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.tables.catalog_reader import CatalogReader
 from lakehouse.services.tables.client import LakeTables, open_tables
 
 DAY = 86_400.0
-
-
-@dataclass(frozen=True)
-class Folder:
-    """The folder of a lake, as far as the tables know it."""
-
-    path: Path
-
-    @property
-    def catalog_db(self) -> Path:
-        return self.path / "catalog.db"
-
-
-@dataclass(frozen=True)
-class Settings:
-    retention: float = 7 * DAY
 
 
 @dataclass
@@ -109,7 +95,7 @@ async def open_lake(path: Path, *, retention: float = 7 * DAY, **options: Any) -
     for name in ("", "datasets", "staging"):
         (path / name).mkdir(exist_ok=True)
     with duckdb.connect() as connection:
-        async with open_tables(Folder(path), Settings(retention), **options) as tables:
+        async with open_tables(LakeDirectory(path), LakeTable(retention=retention), **options) as tables:
             yield ScratchLake(path, tables, connection)
 
 

@@ -27,12 +27,13 @@ from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.config import LakeTable
 from lakehouse.core.errors import ErrBadRequest, ErrNotFound
 from lakehouse.services.catalogd import requests, responses
-from lakehouse.services.catalogd.registration import Registrar, Staging
+from lakehouse.services.catalogd.registration import Registrar
 from lakehouse.services.catalogd.requests import BODY_LIMITS
 from lakehouse.services.catalogd.upkeep import Upkeep, change_columns, delete_rows, optimize_table
 from lakehouse.services.contracts.object_store import ObjectStore
 from lakehouse.services.contracts.tables import Tables
 from lakehouse.services.contracts.write_engine import WriteEngine
+from lakehouse.services.lake.directory import LakeDirectory
 
 VERBS = frozenset({b"snapshots", b"restore", b"delete", b"rename", b"columns", b"optimize", b"tags"})
 
@@ -175,7 +176,7 @@ def make_catalogd_app(
     tables: Tables,
     store: ObjectStore,
     write_engine: WriteEngine,
-    directory: Staging,
+    directory: LakeDirectory,
     lake: LakeTable,
 ) -> CatalogdApp:
     """The application of catalogd over open tables, with the retention of `[lake]`."""

@@ -6,9 +6,7 @@ The table has files of its own, so a later change of an object does not touch it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
 
 import trio
 
@@ -18,19 +16,13 @@ from lakehouse.services.contracts.catalog import Manifest
 from lakehouse.services.contracts.object_store import ObjectStore
 from lakehouse.services.contracts.tables import Commit, StagedFile, Tables
 from lakehouse.services.contracts.write_engine import Inspection, ParseOptions, WriteEngine
-
-
-class Staging(Protocol):
-    """The folder of the lake, as far as files are written into it."""
-
-    def stage(self) -> AbstractAsyncContextManager[Path]:
-        """A new empty folder for the length of the block."""
+from lakehouse.services.lake.directory import LakeDirectory
 
 
 class Registrar:
     """Registers objects as tables."""
 
-    def __init__(self, tables: Tables, store: ObjectStore, engine: WriteEngine, directory: Staging) -> None:
+    def __init__(self, tables: Tables, store: ObjectStore, engine: WriteEngine, directory: LakeDirectory) -> None:
         self._tables = tables
         self._store = store
         self._engine = engine

@@ -10,11 +10,10 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
+from lakehouse.config import LakeTable
 from lakehouse.core.errors import ErrBadRequest, ErrNotFound, ErrUnprocessable, LakehouseError
 from lakehouse.process.tasks import open_background
 from lakehouse.services.contracts.catalog import Column, Manifest, Snapshot
@@ -28,6 +27,7 @@ from lakehouse.services.contracts.tables import (
     WriteMode,
     WritePlan,
 )
+from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.tables import messages
 from lakehouse.services.tables.calls import TablesProcess, open_process
 from lakehouse.services.tables.catalog_reader import CatalogReader
@@ -57,23 +57,6 @@ from lakehouse.services.tables.widening import needs_rewrite
 from lakehouse.telemetry.gauges import Gauge
 
 logger = logging.getLogger("lakehouse.tables")
-
-
-class Directory(Protocol):
-    """The folder of the lake."""
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def catalog_db(self) -> Path: ...
-
-
-class Retention(Protocol):
-    """The settings that the tables have."""
-
-    @property
-    def retention(self) -> float:
-        """Seconds for which snapshots and dropped tables are kept."""
 
 
 class LakeTables:
@@ -276,7 +259,7 @@ class LakeTables:
 
 @asynccontextmanager
 async def open_tables(
-    directory: Directory, lake: Retention, *, max_snapshots: int = MAX_SNAPSHOTS
+    directory: LakeDirectory, lake: LakeTable, *, max_snapshots: int = MAX_SNAPSHOTS
 ) -> AsyncIterator[LakeTables]:
     """Open the tables of a lake. The child starts with the first call, and has ended at the end of the block.
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-from contextlib import suppress
-
 import msgspec
 
 from lakehouse.process.bootstrap import Startup
 from lakehouse.process.calls.rpc_child import serve_calls
 from lakehouse.services.engines.database import EngineSettings, open_database
 from lakehouse.services.engines.query_child.engine import Engine
-
-PIPE_SIZE = 1024 * 1024
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,8 +21,6 @@ def run(startup: Startup) -> None:
     database, encoded = open_database(startup.settings)
     settings = msgspec.json.decode(encoded, type=Settings)
     spill = msgspec.json.decode(startup.settings, type=EngineSettings).database.spill
-    with suppress(OSError):  # a larger pipe needs fewer switches between the processes; the default works
-        fcntl.fcntl(startup.output, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
     engine = Engine(database, spill=spill, cpu_seconds=settings.cpu_seconds)
     database.execute("SELECT 1").fetchall()  # the first statement of a database is slow
     serve_calls(startup, engine.handle, interrupt=engine.interrupt)

@@ -39,10 +39,10 @@ from lakehouse.services.engines.hardened import MIB, EngineKind, EngineStarter, 
 from lakehouse.services.engines.query_messages import (
     BAD_REQUEST,
     FORBIDDEN,
+    PARQUET_PIPE,
     UNPROCESSABLE,
     QueryEnd,
     QueryHeader,
-    QueryNeeds,
     QueryRequest,
     QueryWhole,
     StatementNeeds,
@@ -54,7 +54,6 @@ from lakehouse.telemetry.gauges import Gauge
 from lakehouse.telemetry.metric_store import Family
 
 TARGET = "lakehouse.services.engines.query_child.run:run"
-PIPES = ("answer.parquet",)
 RESET_TIMEOUT = 0.01
 """Seconds in which an interrupted engine has to stop. A new engine takes 0.15 s, in the background."""
 CPU_SLACK = 10
@@ -88,7 +87,7 @@ async def open_query_engine(
     policy = PoolPolicy(
         size=share.engines, max_waiting=MAX_WAITING, queue_timeout=QUEUE_TIMEOUT, reset_timeout=RESET_TIMEOUT
     )
-    async with open_pool(spec, policy, start=EngineStarter(directory.open_spill, pipes=PIPES)) as pool:
+    async with open_pool(spec, policy, start=EngineStarter(directory.open_spill, pipes=(PARQUET_PIPE,))) as pool:
         yield DuckdbQueryEngine(pool, TableResolver(tables), timeout=lake.query_timeout)
 
 
@@ -152,11 +151,11 @@ class DuckdbQueryEngine:
                     if (header := await _next_item(reply, limit)) is not None:
                         yield _StreamedResult(reply, header, resolved, limit)
                         break
-                outcome = msgspec.msgpack.decode(reply.result, type=QueryNeeds | QueryWhole)
+                outcome = msgspec.msgpack.decode(reply.result, type=StatementNeeds | QueryWhole)
                 if isinstance(outcome, QueryWhole):
                     yield _WholeResult(outcome, resolved)
                     break
-                needs = outcome.needs
+                needs = outcome
                 self._remember(query.sql, needs)
         if scope.cancelled_caught:
             raise limit.make_error()

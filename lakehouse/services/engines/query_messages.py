@@ -16,7 +16,9 @@ import msgspec
 from lakehouse.services.contracts.query_engine import ResultFormat
 
 BAD_REQUEST, FORBIDDEN, UNPROCESSABLE = "bad request", "forbidden", "unprocessable"
-FAILURES = (BAD_REQUEST, FORBIDDEN, UNPROCESSABLE)
+PARQUET_PIPE = "answer.parquet"
+"""The named pipe in the spill folder of a child, into which the database writes Parquet. The parent makes it,
+because the sandbox of the child does not allow it."""
 
 
 class TableReference(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -32,7 +34,7 @@ class TableReference(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     optional: bool = False
 
 
-class StatementNeeds(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class StatementNeeds(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="needs"):
     """What a statement reads: tables, and with `catalog` also the list of all tables and their columns."""
 
     references: tuple[TableReference, ...] = ()
@@ -100,9 +102,3 @@ class QueryWhole(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
     columns: tuple[tuple[str, str], ...]
     data: bytes
     end: QueryEnd
-
-
-class QueryNeeds(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="needs"):
-    """The result of a request that did not run, because its tables have to be resolved."""
-
-    needs: StatementNeeds

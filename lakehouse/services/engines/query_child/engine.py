@@ -23,9 +23,9 @@ from lakehouse.services.engines.query_child.statements import Statement, check_s
 from lakehouse.services.engines.query_child.table_definitions import TableDefinitions
 from lakehouse.services.engines.query_messages import (
     BAD_REQUEST,
+    PARQUET_PIPE,
     UNPROCESSABLE,
     QueryEnd,
-    QueryNeeds,
     QueryRequest,
     StatementNeeds,
 )
@@ -44,7 +44,7 @@ class Engine:
         self._database = database
         self._tables = TableDefinitions(database)
         self._repeated = RepeatedRequests(database)
-        self._pipe = f"{spill}/{parquet.PIPE}"
+        self._pipe = f"{spill}/{PARQUET_PIPE}"
         self._cpu_seconds = cpu_seconds
         self._checked: OrderedDict[str, Statement] = OrderedDict()
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -71,7 +71,7 @@ class Engine:
         request = msgspec.msgpack.decode(call.payload, type=QueryRequest)
         statement = self._check(request.sql)
         if request.check_only or (statement.needs != NOTHING and not request.resolved):
-            return msgspec.msgpack.encode(QueryNeeds(needs=statement.needs))
+            return msgspec.msgpack.encode(statement.needs)
         return self._run(call, request, statement)
 
     def _check(self, sql: str) -> Statement:

@@ -12,9 +12,6 @@ from collections.abc import Callable
 from lakehouse.services.engines.database import quote
 from lakehouse.services.engines.query_child.output import FRAME, Output
 
-PIPE = "answer.parquet"
-"""The name of the pipe in the spill folder. The parent makes it, because the sandbox does not allow it."""
-
 
 def copy_statement(query: str, pipe: str) -> str:
     """The statement that writes the rows of a query as Parquet."""

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from tools.bench.lake_service import PORT, TOKEN, Figure, LakeBench, lake_service
+from tools.bench.lake_upload import upload
 from tools.bench.load import Target
 from tools.bench.process import Running
 
@@ -41,7 +42,8 @@ def measure(bench: LakeBench) -> Iterator[Figure]:
     rows = 1_000_000 if bench.quick else 10_000_000
     files = _make_files(bench, rows)
     with lake_service(bench, cores=f"{bench.service_cores},{bench.load_cores}") as running:
-        _ingest(files)
+        for file in files:
+            upload(file, name="bench", kind="parquet", mode="append")
         yield from _queries(bench, files)
         yield from _export(bench, files)
         yield from _leave(bench, running)
@@ -114,17 +116,6 @@ def _make_files(bench: LakeBench, rows: int) -> list[Path]:
     )
     subprocess.run([sys.executable, "-c", script, str(place)], check=True)
     return sorted(place.glob("*.parquet"))
-
-
-def _ingest(files: list[Path]) -> None:
-    for file in files:
-        with closing(http.client.HTTPConnection("127.0.0.1", PORT, timeout=300)) as connection:
-            target = "/v1/ingest?name=bench&mode=append&format=parquet"
-            connection.request("POST", target, file.read_bytes(), {"authorization": HEADERS["authorization"]})
-            response = connection.getresponse()
-            answer = response.read()
-            if response.status not in (200, 201):
-                raise RuntimeError(f"the ingest of {file.name} failed: {answer[:300]!r}")
 
 
 def _bare(bench: LakeBench, files: list[Path], query: str, rounds: int) -> float:

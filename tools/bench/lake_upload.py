@@ -68,9 +68,9 @@ def make_files(bench: LakeBench, rows: int) -> Mapping[str, Path]:
     return {kind: place / f"big.{kind}" for kind in ("csv", "ndjson", "parquet")}
 
 
-def upload(file: Path, *, name: str, kind: str) -> float:
+def upload(file: Path, *, name: str, kind: str, mode: str = "replace") -> float:
     """Seconds from the connection to the response of an upload that becomes table `name`."""
-    url = f"http://127.0.0.1:{PORT}/v1/ingest?name={name}&mode=replace&format={kind}"
+    url = f"http://127.0.0.1:{PORT}/v1/ingest?name={name}&mode={mode}&format={kind}"
     command = ["curl", "-sS", "--max-time", "300", "-H", "Expect:", "-H", f"authorization: Bearer {TOKEN}"]
     command += ["-w", "\n%{http_code} %{time_total}", "-T", str(file), "-X", "POST", url]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -6,6 +6,7 @@ The restrictions of the process apply before this module is imported; see `harde
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -48,7 +49,7 @@ def open_database(settings: bytes) -> tuple[duckdb.DuckDBPyConnection, bytes]:
             _set(connection, name, value)
         except duckdb.CatalogException:  # the setting does not exist in this version
             continue
-    connection.execute(f"SET allowed_directories = [{', '.join(map(quote, database.directories))}]")
+    connection.execute(f"SET allowed_directories = {quote_list(database.directories)}")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection, bytes(document.target)
@@ -91,3 +92,13 @@ def hide_directory(message: str) -> str:
 def quote(text: str) -> str:
     """Write a string as a literal of SQL."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def quote_list(texts: Iterable[str]) -> str:
+    """Write a list of strings as a literal of SQL."""
+    return f"[{', '.join(map(quote, texts))}]"
+
+
+def quote_name(name: str) -> str:
+    """Write a name as an identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'

@@ -14,6 +14,7 @@ from __future__ import annotations
 import msgspec
 
 from lakehouse.services.contracts.query_engine import ResultFormat
+from lakehouse.services.engines.table_files import FieldInfo, FileInfo
 
 BAD_REQUEST, FORBIDDEN, UNPROCESSABLE = "bad request", "forbidden", "unprocessable"
 PARQUET_PIPE = "answer.parquet"
@@ -41,21 +42,13 @@ class StatementNeeds(msgspec.Struct, frozen=True, kw_only=True, array_like=True,
     catalog: bool = False
 
 
-class SourceFile(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """A data file of a table; see `contracts.tables.DataFile`."""
-
-    path: str
-    deletes: tuple[str, ...] = ()
-    recorded_path: str = ""
-
-
 class TableSource(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """The rows behind a reference: the fields (id, name, type) and the files of one snapshot of a table."""
+    """The rows behind a reference: the columns and the files of one snapshot of a table."""
 
     path: tuple[str, ...]
     version: str | None
-    fields: tuple[tuple[int, str, str], ...]
-    files: tuple[SourceFile, ...]
+    fields: tuple[FieldInfo, ...]
+    files: tuple[FileInfo, ...]
 
 
 class ListedTable(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

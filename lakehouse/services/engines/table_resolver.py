@@ -12,11 +12,11 @@ from lakehouse.services.contracts.catalog import Manifest
 from lakehouse.services.contracts.tables import TablePlan, Tables
 from lakehouse.services.engines.query_messages import (
     ListedTable,
-    SourceFile,
     StatementNeeds,
     TableReference,
     TableSource,
 )
+from lakehouse.services.engines.table_files import describe_fields, describe_files
 
 DATABASE, SCHEMA = "memory", "main"
 """The names of the engine's database and of its default schema, which a client may put in front of a table's name."""
@@ -138,11 +138,8 @@ def _make_source(reference: TableReference, plan: TablePlan) -> TableSource:
     return TableSource(
         path=reference.path,
         version=reference.version,
-        fields=tuple((field.id, field.name, field.type) for field in plan.fields),
-        files=tuple(
-            SourceFile(path=file.path, deletes=tuple(file.deletes), recorded_path=file.recorded_path)
-            for file in plan.files
-        ),
+        fields=describe_fields(plan.fields),
+        files=describe_files(plan.files),
     )
 
 

@@ -31,6 +31,7 @@ from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.tables import DataFile, StagedFile, TablePlan, WritePlan
 from lakehouse.services.contracts.write_engine import IngestWarning, Inspection, ParseOptions, Rewritten
 from lakehouse.services.engines.hardened import MIB, EngineKind, EngineStarter, make_engine_spec
+from lakehouse.services.engines.table_files import describe_fields, describe_files
 from lakehouse.services.engines.writer_child import call_errors, messages
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.lake.memory import EngineShare, share_memory
@@ -183,10 +184,7 @@ def _remove(folder: Path) -> None:
 
 
 def _describe_table(table: TablePlan, files: Iterable[DataFile]) -> messages.TableInfo:
-    return messages.TableInfo(
-        fields=[messages.FieldInfo(field.id, field.name, field.type) for field in table.fields],
-        files=[messages.FileInfo(file.path, list(file.deletes), file.recorded_path) for file in files],
-    )
+    return messages.TableInfo(fields=describe_fields(table.fields), files=describe_files(files))
 
 
 def _make_error(error: CallFailed) -> LakehouseError:

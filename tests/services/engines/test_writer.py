@@ -17,9 +17,9 @@ from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.tables import DataFile, TableField, TablePlan, WritePlan
 from lakehouse.services.contracts.write_engine import ParseOptions
+from lakehouse.services.engines.table_files import FieldInfo
 from lakehouse.services.engines.writer_child.conditions import check_condition
 from lakehouse.services.engines.writer_child.data_files import MAX_ROWS, MIN_ROWS, count_rows_of_group
-from lakehouse.services.engines.writer_child.messages import FieldInfo
 from tests.services.ingest.engine_kit import Engine, make_plan, open_engine
 from tools.kit.child_processes import children, processor_seconds
 

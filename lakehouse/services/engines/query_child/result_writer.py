@@ -19,10 +19,10 @@ from nanoarrow.ipc import StreamWriter
 
 from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.contracts.query_engine import ResultFormat
+from lakehouse.services.engines.database import quote_name
 from lakehouse.services.engines.query_child import text
 from lakehouse.services.engines.query_child.output import Output
 from lakehouse.services.engines.query_child.rewriting import Rewritten
-from lakehouse.services.engines.query_child.statements import quote_name
 from lakehouse.services.engines.query_messages import BAD_REQUEST
 
 Parameters = Sequence[object] | dict[str, object]

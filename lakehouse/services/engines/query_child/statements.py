@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import duckdb
 
 from lakehouse.process.calls.rpc_child import CallError
+from lakehouse.services.engines.database import quote_name
 from lakehouse.services.engines.query_child import syntax_tree
 from lakehouse.services.engines.query_child.call_errors import make_call_error
 from lakehouse.services.engines.query_child.rewriting import Edit, Rewritten
@@ -172,8 +173,3 @@ def _address_edits(sql: bytes, offset: int | None, reference: TableReference) ->
             raise CallError(BAD_REQUEST, f"write the past state of {written} as AT (VERSION => {version})")
         edits.append(Edit(clause.start(), clause.end(), b" " * (clause.end() - clause.start())))
     return edits
-
-
-def quote_name(name: str) -> str:
-    """Write a name as an identifier of SQL."""
-    return '"' + name.replace('"', '""') + '"'

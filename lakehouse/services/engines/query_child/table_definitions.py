@@ -7,13 +7,14 @@ all tables with their columns, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import duckdb
 
-from lakehouse.services.engines.database import quote
-from lakehouse.services.engines.query_child.statements import address_of, quote_name
-from lakehouse.services.engines.query_messages import ListedTable, SourceFile, TableSource
+from lakehouse.services.engines.database import quote_name
+from lakehouse.services.engines.query_child.statements import address_of
+from lakehouse.services.engines.query_messages import ListedTable, TableSource
+from lakehouse.services.engines.table_files import select_rows
 
 MAX_VIEWS = 256
 """Views that are kept at most. Then all are dropped."""
@@ -88,40 +89,7 @@ class TableDefinitions:
 
 def _select(table: TableSource) -> str:
     """The query that reads the rows of one snapshot of a table."""
-    if not table.files:
-        columns = ", ".join(f"NULL::{kind} AS {quote_name(name)}" for _, name, kind in table.fields)
-        return f"SELECT {columns} WHERE false"
-    whole = [file for file in table.files if not file.deletes]
-    parts = [_scan(table, whole)] if whole else []
-    parts += [_scan_with_deletes(table, file) for file in table.files if file.deletes]
-    return " UNION ALL ".join(parts)
-
-
-def _scan(table: TableSource, files: Sequence[SourceFile], more: str = "") -> str:
-    paths = _list_literal(file.path for file in files)
-    return f"SELECT {_columns(table)} FROM read_parquet({paths}, schema = {_schema_map(table)}{more})"  # noqa: S608
-
-
-def _scan_with_deletes(table: TableSource, file: SourceFile) -> str:
-    """A file without the rows that its delete files name by their position."""
-    marks = f"read_parquet({_list_literal(file.deletes)})"
-    deleted = f"SELECT pos FROM {marks} WHERE file_path = {quote(file.recorded_path)}"  # noqa: S608 - quoted
-    scan = _scan(table, [file], ", file_row_number = true")
-    return f"{scan} WHERE file_row_number NOT IN ({deleted})"
-
-
-def _columns(table: TableSource) -> str:
-    return ", ".join(quote_name(name) for _, name, _ in table.fields)
-
-
-def _schema_map(table: TableSource) -> str:
-    """The columns by their field ids: renamed, added and widened columns are read as the table has them now."""
-    entries = (
-        f"{number}: {{name: {quote(name)}, type: {quote(kind)}, default_value: NULL}}"
-        for number, name, kind in table.fields
-    )
-    return f"MAP {{{', '.join(entries)}}}"
-
-
-def _list_literal(paths: Iterable[str]) -> str:
-    return f"[{', '.join(map(quote, paths))}]"
+    if table.files:
+        return select_rows(table.fields, table.files)
+    columns = ", ".join(f"NULL::{field.type} AS {quote_name(field.name)}" for field in table.fields)
+    return f"SELECT {columns} WHERE false"

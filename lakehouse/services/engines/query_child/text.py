@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 from duckdb.sqltypes import DuckDBPyType
 
+from lakehouse.services.engines.database import quote
+
 MAX_INTEGER = 2**53
 _SMALL = frozenset({"tinyint", "smallint", "integer", "utinyint", "usmallint", "uinteger"})
 _LARGE = frozenset({"bigint", "ubigint", "hugeint", "uhugeint", "bignum"})
@@ -34,7 +36,7 @@ def ndjson_row(names: Sequence[str], types: Sequence[DuckDBPyType]) -> str:
     fields = []
     for index, (name, kind) in enumerate(zip(names, types, strict=True)):
         comma = "," if index else "{"
-        fields += [literal(f"{comma}{json_string(name)}:"), json_value(f"c{index}", kind)]
+        fields += [quote(f"{comma}{json_string(name)}:"), json_value(f"c{index}", kind)]
     return _concat([*fields, "'}' || chr(10)"])
 
 
@@ -113,8 +115,8 @@ def _json_struct(expression: str, kind: DuckDBPyType, depth: int) -> str:
         for index, (name, child) in enumerate(children):
             comma = "," if index else "{"
             fields += [
-                literal(f"{comma}{json_string(name)}:"),
-                json_value(f"struct_extract({expression}, {literal(name)})", child, depth),
+                quote(f"{comma}{json_string(name)}:"),
+                json_value(f"struct_extract({expression}, {quote(name)})", child, depth),
             ]
         body = _concat([*fields, "'}'"])
     return f"CASE WHEN {expression} IS NOT NULL THEN {body} END"
@@ -132,7 +134,7 @@ def _json_map(expression: str, kind: DuckDBPyType, depth: int) -> str:
 
 def _json_union(expression: str, kind: DuckDBPyType, depth: int) -> str:
     cases = " ".join(
-        f"WHEN {literal(name)} THEN {json_value(f'union_extract({expression}, {literal(name)})', child, depth)}"
+        f"WHEN {quote(name)} THEN {json_value(f'union_extract({expression}, {quote(name)})', child, depth)}"
         for name, child in _children(kind)[1:]  # the first one is the tag
     )
     return f"CASE union_tag({expression})::VARCHAR {cases} END"
@@ -167,8 +169,3 @@ def _concat(expressions: Sequence[str]) -> str:
 def json_string(text: str) -> str:
     """Write a string as JSON."""
     return json.dumps(text, ensure_ascii=False)
-
-
-def literal(text: str) -> str:
-    """Write a string as a literal of SQL."""
-    return "'" + text.replace("'", "''") + "'"

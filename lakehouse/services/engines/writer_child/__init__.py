@@ -11,7 +11,6 @@ Modules:
     conditions          the check of a condition of a user
     data_files          writes Parquet files
     wide_files          writes Parquet files of very many columns
-    table_source        reads data files of a table
     source              what the inspection of a file yields
     type_candidates     the types of a column of text, and the exact test of each
     type_samples        candidates from the first rows

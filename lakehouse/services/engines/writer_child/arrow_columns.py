@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 
 from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.write_engine import IngestWarning, ParseOptions
-from lakehouse.services.engines.database import quote
+from lakehouse.services.engines.database import quote, quote_name
 from lakehouse.services.engines.writer_child.arrow_types import Target, UnsupportedType, find_target, has_nanoseconds
 from lakehouse.services.engines.writer_child.arrow_values import check_sizes, convert, has_single_nanoseconds
 from lakehouse.services.engines.writer_child.call_errors import bad_request, too_large, unprocessable
 from lakehouse.services.engines.writer_child.column_names import assign_names
-from lakehouse.services.engines.writer_child.source import InspectedSource, quote_name
+from lakehouse.services.engines.writer_child.source import InspectedSource
 
 MAX_COLUMNS = 10_000
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.types as kinds
 
-from lakehouse.services.engines.writer_child.source import quote_name
+from lakehouse.services.engines.database import quote_name
 
 MAX_DIGITS = 38
 

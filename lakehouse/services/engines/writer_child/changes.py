@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lakehouse.services.engines.database import quote
+from lakehouse.services.engines.database import quote, quote_list, quote_name
+from lakehouse.services.engines.table_files import select_rows
 from lakehouse.services.engines.writer_child.call_errors import bad_request, unprocessable
 from lakehouse.services.engines.writer_child.conditions import check_condition
 from lakehouse.services.engines.writer_child.data_files import select_columns, write_files
@@ -21,14 +22,15 @@ from lakehouse.services.engines.writer_child.messages import (
     UpsertRequest,
     WriteReply,
 )
-from lakehouse.services.engines.writer_child.source import quote_name
-from lakehouse.services.engines.writer_child.table_source import FILE_COLUMN, list_literal, read_table_sql
 from lakehouse.services.engines.writer_child.type_verdict import ROW
 from lakehouse.services.engines.writer_child.upload_rows import UploadRows
 
 if TYPE_CHECKING:
     import duckdb
 
+FILE_COLUMN = "#file"
+"""The name of the column with the path of the file of a row."""
+FILE = quote_name(FILE_COLUMN)
 LARGE = 400_000_000
 """Bytes of the read files from which on the written rows may need more than one file."""
 
@@ -47,13 +49,11 @@ def upsert(connection: duckdb.DuckDBPyConnection, request: UpsertRequest) -> Wri
     new = _stage_new_rows(connection, recipe, target.columns, request.key, Path(target.folder).with_suffix(".new"))
     parts, touched = [new], []
     if request.table.files:
-        old = read_table_sql(request.table)
-        found = connection.execute(
-            f"SELECT DISTINCT {FILE_COLUMN} FROM ({old}) SEMI JOIN ({new}) USING ({key})"
-        ).fetchall()
+        old = _select_rows(request.table)
+        found = connection.execute(f"SELECT DISTINCT {FILE} FROM ({old}) SEMI JOIN ({new}) USING ({key})").fetchall()
         touched = sorted(str(row[0]) for row in found)
         if touched:
-            rows = read_table_sql(_only(request.table, touched))
+            rows = _select_rows(_only(request.table, touched))
             kept = select_columns(target.columns, _types(request.table), f"({rows})")
             parts.append(f"SELECT * FROM ({kept}) ANTI JOIN ({new}) USING ({key})")
     row_size = recipe.size // max(1, recipe.row_count)
@@ -94,12 +94,12 @@ def rewrite(connection: duckdb.DuckDBPyConnection, request: RewriteRequest) -> W
     if request.where:
         condition = check_condition(connection, request.where, table.fields)
         hits = connection.execute(
-            f"SELECT {FILE_COLUMN}, count(*) FROM ({read_table_sql(table)}) WHERE ({condition}\n) GROUP BY ALL"
+            f"SELECT {FILE}, count(*) FROM ({_select_rows(table)}) WHERE ({condition}\n) GROUP BY ALL"
         ).fetchall()
         replaced, left_out = sorted(str(row[0]) for row in hits), sum(int(row[1]) for row in hits)
         if not replaced:
             return WriteReply(files=[])
-    rows = f"({read_table_sql(_only(table, replaced))})"
+    rows = f"({_select_rows(_only(table, replaced))})"
     if condition:
         rows = f"(SELECT * FROM {rows} WHERE ({condition}\n) IS NOT TRUE)"
     sql = select_columns(target.columns, _types(table), rows)
@@ -108,8 +108,13 @@ def rewrite(connection: duckdb.DuckDBPyConnection, request: RewriteRequest) -> W
     return WriteReply(files=files, replaced=replaced, rows_left_out=left_out)
 
 
+def _select_rows(table: TableInfo) -> str:
+    return select_rows(table.fields, table.files, file_column=FILE_COLUMN)
+
+
 def _only(table: TableInfo, paths: list[str]) -> TableInfo:
-    return TableInfo(fields=table.fields, files=[file for file in table.files if file.path in set(paths)])
+    wanted = set(paths)
+    return TableInfo(fields=table.fields, files=tuple(file for file in table.files if file.path in wanted))
 
 
 def _types(table: TableInfo) -> dict[str, str]:
@@ -118,7 +123,7 @@ def _types(table: TableInfo) -> dict[str, str]:
 
 def _measure_rows(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> int:
     """The average bytes of a row, which are not compressed."""
-    files = list_literal(paths)
+    files = quote_list(paths)
     found = connection.execute(
         f"SELECT (SELECT sum(total_uncompressed_size) FROM parquet_metadata({files})) // greatest(1, sum(num_rows)) "
         f"FROM parquet_file_metadata({files})"

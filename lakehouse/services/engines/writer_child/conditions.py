@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lakehouse.services.engines.database import quote_name
+from lakehouse.services.engines.table_files import FieldInfo
 from lakehouse.services.engines.writer_child.call_errors import bad_request, forbidden
-from lakehouse.services.engines.writer_child.messages import FieldInfo
-from lakehouse.services.engines.writer_child.source import quote_name
 
 if TYPE_CHECKING:
     import duckdb

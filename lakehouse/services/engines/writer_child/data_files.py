@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lakehouse.services.engines.database import quote
+from lakehouse.services.engines.database import quote, quote_name
 from lakehouse.services.engines.writer_child.messages import ColumnInfo, StagedInfo, Target
-from lakehouse.services.engines.writer_child.source import quote_name
 from lakehouse.services.engines.writer_child.wide_files import WIDE, write_wide_file
 
 if TYPE_CHECKING:

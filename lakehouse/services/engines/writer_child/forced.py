@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lakehouse.process.calls.rpc_child import CallError
+from lakehouse.services.engines.database import quote_name
 from lakehouse.services.engines.writer_child.call_errors import bad_request, unprocessable
-from lakehouse.services.engines.writer_child.source import InspectedSource, quote_name
+from lakehouse.services.engines.writer_child.source import InspectedSource
 from lakehouse.services.engines.writer_child.type_verdict import ROW, fetch_value, number_rows
 
 if TYPE_CHECKING:

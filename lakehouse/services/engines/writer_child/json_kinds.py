@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lakehouse.services.engines.database import quote_name
 from lakehouse.services.engines.writer_child.call_errors import too_large, unprocessable
 from lakehouse.services.engines.writer_child.json_scanner import MAX_DEPTH, Inexact
-from lakehouse.services.engines.writer_child.source import quote_name
 
 Pairs = tuple[tuple[str, object], ...]
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from lakehouse.services.engines.table_files import FieldInfo, FileInfo
+
 
 class ColumnInfo(msgspec.Struct, frozen=True, array_like=True):
     """A column: its name, and its type in DuckDB's notation."""
@@ -71,27 +73,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     field_ids: str
 
 
-class FieldInfo(msgspec.Struct, frozen=True, array_like=True):
-    """A column of a table: its field id, name and type."""
-
-    id: int
-    name: str
-    type: str
-
-
-class FileInfo(msgspec.Struct, frozen=True, array_like=True):
-    """A data file of a table, with the files of position deletes that apply to it."""
-
-    path: str
-    deletes: list[str]
-    recorded_path: str
-
-
 class TableInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A table at one snapshot, or some files of it."""
 
-    fields: list[FieldInfo]
-    files: list[FileInfo]
+    fields: tuple[FieldInfo, ...]
+    files: tuple[FileInfo, ...]
 
 
 class ConvertRequest(msgspec.Struct, frozen=True, kw_only=True, tag="convert"):

@@ -39,8 +39,3 @@ class InspectedSource:
     open_types: Mapping[str, str] = field(default_factory=dict)
     text: TextRows | None = None
     first_line: int | None = 1
-
-
-def quote_name(name: str) -> str:
-    """Write a name as an identifier of SQL."""
-    return '"' + name.replace('"', '""') + '"'

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lakehouse.process.calls.rpc_child import CallError
+from lakehouse.services.engines.database import quote_name
 from lakehouse.services.engines.writer_child.call_errors import unprocessable
 from lakehouse.services.engines.writer_child.data_files import select_columns, write_loss
 from lakehouse.services.engines.writer_child.messages import ColumnInfo, Recipe
-from lakehouse.services.engines.writer_child.source import quote_name
 from lakehouse.services.engines.writer_child.type_verdict import MAX_COLUMNS_AT_ONCE, ROW, number_rows
 
 if TYPE_CHECKING:

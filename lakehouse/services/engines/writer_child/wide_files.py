@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lakehouse.services.engines.database import quote
+from lakehouse.services.engines.database import quote, quote_name
 from lakehouse.services.engines.writer_child.call_errors import unprocessable
-from lakehouse.services.engines.writer_child.source import quote_name
 
 if TYPE_CHECKING:
     import duckdb

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.write_engine import IngestWarning
+from lakehouse.services.engines.database import quote_name
 from lakehouse.services.engines.writer_child.csv.reader import name_column
 from lakehouse.services.engines.writer_child.csv.row_source import Rows
 from lakehouse.services.engines.writer_child.csv.samples import Sample
 from lakehouse.services.engines.writer_child.forced import describe_mismatch, make_mismatch
-from lakehouse.services.engines.writer_child.source import InspectedSource, TextRows, quote_name
+from lakehouse.services.engines.writer_child.source import InspectedSource, TextRows
 from lakehouse.services.engines.writer_child.type_samples import ColumnSample, sample_column
 from lakehouse.services.engines.writer_child.type_verdict import ColumnDecision, TypeJudge
 

@@ -113,17 +113,18 @@ class Engine:
             source = _list_names(table.name for table in request.listing or ())
         columns = _read_columns(connection, source, parameters)
         query = result_writer.build_query(source, columns, request.format, request.max_rows)
-        output = Output(call, columns.describe())
+        described = columns.describe()
+        output = Output(call, described)
         try:
             progress = self._write(connection, request, columns, query.text, parameters, output)
         except (duckdb.Error, NanoarrowException) as error:
             call.check_cancelled()
             raise make_call_error(error, query) from None
-        scanned: tuple[int, int] | None = NOTHING_READ
-        if statement.needs != NOTHING:
-            scanned = read_scanned(connection) if _is_profiled(request, statement) else None
-        if request.format == "json" and statement.repeatable and not parameters:
-            self._prepare(call.payload, request, statement, columns, query.text)
+        profiled = _is_profiled(request, statement)
+        scanned = read_scanned(connection) if profiled else NOTHING_READ if statement.needs == NOTHING else None
+        repeatable = request.format == "json" and statement.repeatable and not parameters
+        if repeatable and self._repeated.comes_again(call.payload):
+            self._repeated.prepare(call.payload, request, query.text, profiled=profiled, columns=described)
         return output.end(QueryEnd(rows=progress.rows, truncated=progress.truncated, scanned=scanned))
 
     def _write(
@@ -152,27 +153,13 @@ class Engine:
         with result_writer.open_batches(connection, query, parameters, rows=result_writer.TEXT_BATCH) as batches:
             return result_writer.write_text(batches, output, request.max_rows, eager=request.format != "json")
 
-    def _prepare(
-        self, payload: bytes, request: QueryRequest, statement: Statement, columns: Columns, query: str
-    ) -> None:
-        """Prepare a request that was seen before, for the next time."""
-        if self._repeated.comes_again(payload):
-            self._repeated.prepare(
-                payload,
-                query,
-                profiled=statement.needs != NOTHING,
-                columns=columns.describe(),
-                tables=request.tables,
-                listing=request.listing,
-                max_rows=request.max_rows,
-            )
-
     def _run_again(self, repeated: Repeated, output: Output) -> bytes:
         """Execute a prepared statement. Raises duckdb.Error."""
         self._connection = connection = repeated.connection
-        self._tables.define(repeated.tables, repeated.listing)
+        request = repeated.request
+        self._tables.define(request.tables, request.listing)
         connection.execute(f"EXECUTE {repeated.name}")
-        progress = result_writer.write_rows(connection, output, repeated.max_rows)
+        progress = result_writer.write_rows(connection, output, request.max_rows)
         scanned = read_scanned(connection) if repeated.profiled else NOTHING_READ
         return output.end(QueryEnd(rows=progress.rows, truncated=progress.truncated, scanned=scanned))
 

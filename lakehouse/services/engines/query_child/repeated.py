@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import duckdb
 
 from lakehouse.services.engines.query_child.profile import enable_profile
-from lakehouse.services.engines.query_messages import ListedTable, TableSource
+from lakehouse.services.engines.query_messages import QueryRequest
 
 MAX_PREPARED = 128
 MAX_SEEN = 1024
@@ -23,15 +23,13 @@ MAX_REQUEST_SIZE = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repeated:
-    """A prepared statement, and what its request needs and yields."""
+    """A prepared statement, its request, and the columns of its answer."""
 
     name: str
     connection: duckdb.DuckDBPyConnection
     profiled: bool
     columns: tuple[tuple[str, str], ...]
-    tables: tuple[TableSource, ...]
-    listing: tuple[ListedTable, ...] | None
-    max_rows: int | None
+    request: QueryRequest
 
 
 class RepeatedRequests:
@@ -44,34 +42,32 @@ class RepeatedRequests:
         self._connections: dict[bool, duckdb.DuckDBPyConnection] = {}
         self._count = 0
 
-    def find(self, request: bytes) -> Repeated | None:
+    def find(self, payload: bytes) -> Repeated | None:
         """The prepared statement of a request."""
-        if (repeated := self._prepared.get(request)) is not None:
-            self._prepared.move_to_end(request)
+        if (repeated := self._prepared.get(payload)) is not None:
+            self._prepared.move_to_end(payload)
         return repeated
 
-    def comes_again(self, request: bytes) -> bool:
+    def comes_again(self, payload: bytes) -> bool:
         """Record a request; whether it was seen before."""
-        if len(request) > MAX_REQUEST_SIZE:
+        if len(payload) > MAX_REQUEST_SIZE:
             return False
-        if request in self._seen:
+        if payload in self._seen:
             return True
-        self._seen[request] = None
+        self._seen[payload] = None
         if len(self._seen) > MAX_SEEN:
             self._seen.popitem(last=False)
         return False
 
     def prepare(
         self,
-        request: bytes,
+        payload: bytes,
+        request: QueryRequest,
         query: str,
         *,
         profiled: bool,
         columns: tuple[tuple[str, str], ...],
-        tables: tuple[TableSource, ...],
-        listing: tuple[ListedTable, ...] | None,
-        max_rows: int | None,
-    ) -> Repeated:
+    ) -> None:
         """Prepare the query of a request. Raises duckdb.Error."""
         connection = self._connections.get(profiled)
         if connection is None:
@@ -81,20 +77,12 @@ class RepeatedRequests:
         self._count += 1
         name = f"repeated_{self._count}"
         connection.execute(f"PREPARE {name} AS {query}")
-        repeated = Repeated(
-            name=name,
-            connection=connection,
-            profiled=profiled,
-            columns=columns,
-            tables=tables,
-            listing=listing,
-            max_rows=max_rows,
+        self._prepared[payload] = Repeated(
+            name=name, connection=connection, profiled=profiled, columns=columns, request=request
         )
-        self._prepared[request] = repeated
         if len(self._prepared) > MAX_PREPARED:
             _, oldest = self._prepared.popitem(last=False)
             oldest.connection.execute(f"DEALLOCATE {oldest.name}")
-        return repeated
 
     def clear(self) -> None:
         """Give up all prepared statements and their connections."""

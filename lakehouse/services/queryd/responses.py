@@ -66,15 +66,15 @@ async def send_result(send: Send, result: QueryResult, answer: ResultFormat, req
 
 async def _whole_lines(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
     """Move the ends of pieces to ends of lines, so that an error line can follow each of them."""
-    incomplete = b""
+    incomplete = bytearray()
     async for piece in pieces:
-        lines, mark, rest = piece.rpartition(b"\n")
-        if mark:
-            yield incomplete + lines + mark
-            incomplete = rest
+        end = piece.rfind(b"\n") + 1
+        if end:
+            yield bytes(incomplete) + piece[:end]
+            incomplete = bytearray(piece[end:])
         else:
             incomplete += piece
-    yield incomplete
+    yield bytes(incomplete)
 
 
 async def _write_document(result: QueryResult, started: float) -> AsyncGenerator[bytes, None]:

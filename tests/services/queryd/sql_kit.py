@@ -41,7 +41,6 @@ class FileTables:
     path: Path
     plans: dict[str, list[TablePlan]] = field(default_factory=dict)
     numbers: Any = field(default_factory=lambda: count(1))
-    asked: list[str] = field(default_factory=list)
 
     def write(self, name: str, *selects: str, deletes: Sequence[int] = ()) -> TablePlan:
         """Make a new snapshot of a table with a file for each SELECT; `deletes` are positions in the last file."""
@@ -94,7 +93,6 @@ class FileTables:
     async def plan(self, name: str, *, snapshot_id: str | None = None) -> TablePlan:
         """The contract's `plan`."""
         await trio.lowlevel.checkpoint()
-        self.asked.append(name)
         if name not in self.plans:
             raise ErrNotFound(f"there is no table {name!r}")
         for plan in reversed(self.plans[name]):

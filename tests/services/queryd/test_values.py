@@ -11,6 +11,7 @@ import nanoarrow as na
 import pytest
 from duckdb import connect
 
+from lakehouse.services.queryd.request import CONTENT_TYPES, choose_format
 from tests.services.queryd.sql_kit import FileTables, Sql, open_sql
 
 VALUES: tuple[tuple[str, str, object], ...] = (
@@ -145,6 +146,4 @@ async def test_arrow_and_parquet_are_those_of_the_engine(sql: Sql, tmp_path: Pat
 )
 def test_the_format_is_what_the_client_prefers(accept: str, expected: str) -> None:
     """`Accept` with weights; what is not known is JSON."""
-    from lakehouse.services.queryd.request import CONTENT_TYPES, choose_format
-
     assert CONTENT_TYPES[choose_format([(b"accept", accept.encode())])].startswith(expected)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.services.conformance.lakes import Daemons, Lake, open_daemons, open_embedded, open_proxied, wait_for_service
-from tests.services.conformance.rooms import ROOMS
+from tests.services.conformance.service_cases import SERVICE_CASES
 
 VARIANTS = ("embedded", "daemons", "proxied")
 STATES = ("fresh", "killed")
@@ -40,9 +40,9 @@ def lake(request: pytest.FixtureRequest, lakes: Callable[[str], Lake]) -> Lake:
     """A lake; killed: with data that was acknowledged before its process was killed."""
     variant, state = request.param
     found = lakes(variant)
-    for room in ROOMS:
-        wait_for_service(found.through(room.service), room.health)
-        room.keep(found)
+    for case in SERVICE_CASES:
+        wait_for_service(found.through(case.service), case.health)
+        case.keep(found)
     if state == "killed":
         found.kill()
     return found

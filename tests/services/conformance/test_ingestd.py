@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.services.conformance.lakes import Lake
-from tests.services.conformance.rooms import PEOPLE, ingest
+from tests.services.conformance.service_cases import PEOPLE, ingest
 
 
 def test_golake_030_the_object_lies_at_its_key_and_the_manifest_counts_its_rows(lake: Lake, unique: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.services.conformance.lakes import Lake
-from tests.services.conformance.rooms import PEOPLE, ask, ingest
+from tests.services.conformance.service_cases import PEOPLE, ask, ingest
 
 SCORES = PEOPLE.replace(b"Eve,Boston,analyst,95", b"Eve,Boston,analyst,88")
 

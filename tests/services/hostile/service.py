@@ -89,7 +89,7 @@ def canaries(attacked: Attacked, *, uploads: bool = False) -> Iterator[None]:
     problems: list[str] = []
     answered: list[float] = []
 
-    def sing(http: httpx.Client) -> None:
+    def ask_repeatedly(http: httpx.Client) -> None:
         beside = Attacked(http, attacked.folder)
         while not answered or not stop.wait(0.02):
             try:
@@ -106,7 +106,7 @@ def canaries(attacked: Attacked, *, uploads: bool = False) -> Iterator[None]:
                 return
 
     with httpx.Client(base_url=attacked.http.base_url, timeout=60, trust_env=False) as http:
-        thread = threading.Thread(target=sing, args=(http,))
+        thread = threading.Thread(target=ask_repeatedly, args=(http,))
         thread.start()
         try:
             yield

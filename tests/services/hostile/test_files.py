@@ -1,10 +1,10 @@
-"""Files that lie: each is taken with the right content or refused with a sentence, and a canary beside is served."""
+"""Corrupt files: each is accepted with the right content or refused with a sentence, and a canary beside is served."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.services.hostile.lies import BOMBS, ROWS, TRUTHS, cut, flip, truth_of
+from tests.services.hostile.corrupt_files import BOMBS, ROWS, VALID_FILES, flip, truncate, valid_bytes
 from tests.services.hostile.service import EVERYTHING, Attacked, canaries, check_refusal
 
 FLIPS, CUTS = (80, 40) if EVERYTHING else (3, 2)
@@ -17,7 +17,7 @@ def read(attacked: Attacked, name: str) -> list[list[object]]:
 
 def upload(attacked: Attacked, body: bytes, place: str) -> tuple[str, int] | None:
     """The table of a file that was taken and the count of its rows, all of which can be read; None if refused."""
-    name = f"lie{next(attacked.numbers)}"
+    name = f"corrupt{next(attacked.numbers)}"
     answer = attacked.upload(name, body)
     if answer.status_code == 201:
         counted = attacked.rows(f"SELECT count(*), min(length(t::VARCHAR)) >= 0 FROM {name} t")
@@ -30,34 +30,34 @@ def upload(attacked: Attacked, body: bytes, place: str) -> tuple[str, int] | Non
     return None
 
 
-@pytest.mark.parametrize("name", TRUTHS)
+@pytest.mark.parametrize("name", VALID_FILES)
 def test_flipped_bits(attacked: Attacked, name: str) -> None:
-    true = upload(attacked, truth_of(name), name)
-    assert true is not None
-    assert true[1] == ROWS
-    content = read(attacked, true[0])
+    valid = upload(attacked, valid_bytes(name), name)
+    assert valid is not None
+    assert valid[1] == ROWS
+    content = read(attacked, valid[0])
     taken = 0
     with canaries(attacked, uploads=True):
-        for number, lie in flip(name, FLIPS):
-            found = upload(attacked, lie, f"{name} {number}")
+        for number, body in flip(name, FLIPS):
+            found = upload(attacked, body, f"{name} {number}")
             if found is not None:
                 taken += 1
-                if TRUTHS[name].checked:
+                if VALID_FILES[name].checked:
                     assert read(attacked, found[0]) == content, number
     assert taken < FLIPS or name in ("csv", "parquet", "parquet zstd", "parquet plain", "arrow", "arrow stream")
     attacked.check_sound()
 
 
-@pytest.mark.parametrize("name", TRUTHS)
-def test_cut_ends(attacked: Attacked, name: str) -> None:
-    """What is cut is refused, where the format can tell; lines that are whole are rows."""
+@pytest.mark.parametrize("name", VALID_FILES)
+def test_truncated_files(attacked: Attacked, name: str) -> None:
+    """A truncated file is refused, where the format shows it; complete lines are rows."""
     with canaries(attacked, uploads=True):
-        for place, lie in cut(name, CUTS):
-            found = upload(attacked, lie, f"{name} cut at {place}")
-            if TRUTHS[name].ends:
+        for place, body in truncate(name, CUTS):
+            found = upload(attacked, body, f"{name} cut at {place}")
+            if VALID_FILES[name].ends:
                 assert found is None, place
             elif found is not None:
-                lines = lie.splitlines()
+                lines = body.splitlines()
                 assert found[1] == len(lines) - (name == "csv"), place
     attacked.check_sound()
 

@@ -1,7 +1,7 @@
 """What each service brings to the tests of all services: its health, requests with equal answers, mistakes, and data
 that has to survive.
 
-A service that is added to the lake adds its room here, and its own gates in a file of its own.
+A service that is added to the lake adds its case here, and its own tests in a file of its own.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Exchange:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
-    """One service in the tests of all services."""
+class ServiceCase:
+    """What the tests of all services do with one service."""
 
     service: str
     health: str
@@ -122,8 +122,8 @@ def _check_rows(lake: Lake) -> None:
     assert ask(lake, f'SELECT count(*), sum(score) FROM "kept/{lake.name}"') == [[5, 442]]
 
 
-ROOMS = (
-    Room(
+SERVICE_CASES = (
+    ServiceCase(
         service="storaged",
         health="/storage/health",
         same=(
@@ -145,7 +145,7 @@ ROOMS = (
         keep=_keep_object,
         check_kept=_check_object,
     ),
-    Room(
+    ServiceCase(
         service="catalogd",
         health="/catalog/health",
         same=(
@@ -167,7 +167,7 @@ ROOMS = (
         keep=_keep_dataset,
         check_kept=_check_dataset,
     ),
-    Room(
+    ServiceCase(
         service="ingestd",
         health="/ingest/health",
         same=(
@@ -209,7 +209,7 @@ ROOMS = (
         keep=_keep_nothing,
         check_kept=_check_dataset,
     ),
-    Room(
+    ServiceCase(
         service="queryd",
         health="/sql/health",
         same=(

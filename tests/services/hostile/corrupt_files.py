@@ -1,4 +1,4 @@
-"""Files that lie: real files of each format with flipped bits and cut ends (seeded), and bombs."""
+"""Corrupt files: valid files of each format with flipped bits and truncated ends (seeded), and decompression bombs."""
 
 from __future__ import annotations
 
@@ -58,51 +58,51 @@ def zst(body: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class Truth:
-    """A true file, and what is known of its lies."""
+class ValidFile:
+    """A valid file, and what can be known of its corrupt copies."""
 
     make: Callable[[], bytes]
     checked: bool = False
-    """Whether a checksum covers the content: what is taken is the true content."""
+    """Whether a checksum covers the content: a copy that is accepted has the valid content."""
     ends: bool = True
-    """Whether each cut can be told."""
+    """Whether the format shows each truncation."""
 
 
-TRUTHS: Mapping[str, Truth] = {
-    "csv": Truth(_csv, ends=False),
-    "csv.gz": Truth(lambda: gzip.compress(_csv(), mtime=0), checked=True),
-    "csv.zst": Truth(lambda: zst(_csv()), checked=True),
-    "json": Truth(lambda: json.dumps(_records()).encode()),
-    "ndjson": Truth(lambda: b"".join(json.dumps(r).encode() + b"\n" for r in _records()), ends=False),
-    "ndjson.gz": Truth(lambda: gzip.compress(TRUTHS["ndjson"].make(), mtime=0), checked=True),
-    "parquet": Truth(lambda: _parquet(compression="snappy")),
-    "parquet zstd": Truth(lambda: _parquet(compression="zstd", data_page_version="2.0", use_dictionary=False)),
-    "parquet plain": Truth(lambda: _parquet(compression="none", version="1.0", write_statistics=False)),
-    "arrow": Truth(lambda: _arrow(stream=False)),
-    "arrow stream": Truth(lambda: _arrow(stream=True)),
+VALID_FILES: Mapping[str, ValidFile] = {
+    "csv": ValidFile(_csv, ends=False),
+    "csv.gz": ValidFile(lambda: gzip.compress(_csv(), mtime=0), checked=True),
+    "csv.zst": ValidFile(lambda: zst(_csv()), checked=True),
+    "json": ValidFile(lambda: json.dumps(_records()).encode()),
+    "ndjson": ValidFile(lambda: b"".join(json.dumps(r).encode() + b"\n" for r in _records()), ends=False),
+    "ndjson.gz": ValidFile(lambda: gzip.compress(VALID_FILES["ndjson"].make(), mtime=0), checked=True),
+    "parquet": ValidFile(lambda: _parquet(compression="snappy")),
+    "parquet zstd": ValidFile(lambda: _parquet(compression="zstd", data_page_version="2.0", use_dictionary=False)),
+    "parquet plain": ValidFile(lambda: _parquet(compression="none", version="1.0", write_statistics=False)),
+    "arrow": ValidFile(lambda: _arrow(stream=False)),
+    "arrow stream": ValidFile(lambda: _arrow(stream=True)),
 }
 
 
 @cache
-def truth_of(name: str) -> bytes:
-    """The bytes of a true file."""
-    return TRUTHS[name].make()
+def valid_bytes(name: str) -> bytes:
+    """The bytes of a valid file."""
+    return VALID_FILES[name].make()
 
 
 def flip(name: str, number: int) -> Iterator[tuple[int, bytes]]:
-    """Lies with one to eight bits flipped, half of them in the last kilobyte, where formats have their metadata."""
-    body, chance = truth_of(name), random.Random(f"{name} {number}")
+    """Copies with one to eight bits flipped, half of them in the last kilobyte, where formats have their metadata."""
+    body, chance = valid_bytes(name), random.Random(f"{name} {number}")
     for index in range(number):
-        lie = bytearray(body)
+        copy = bytearray(body)
         first = max(0, len(body) - 1024) if index % 2 else 0
         for _ in range(chance.choice((1, 1, 2, 8))):
-            lie[chance.randrange(first, len(body))] ^= 1 << chance.randrange(8)
-        yield index, bytes(lie)
+            copy[chance.randrange(first, len(body))] ^= 1 << chance.randrange(8)
+        yield index, bytes(copy)
 
 
-def cut(name: str, number: int) -> Iterator[tuple[int, bytes]]:
-    """Lies that end early: near the start, near the end, and anywhere."""
-    body, chance = truth_of(name), random.Random(f"{name} cut {number}")
+def truncate(name: str, number: int) -> Iterator[tuple[int, bytes]]:
+    """Truncated copies: near the start, near the end, and anywhere."""
+    body, chance = valid_bytes(name), random.Random(f"{name} cut {number}")
     places = [len(body) - 1, 12, len(body) - 4, 8]
     places += [chance.randrange(8, len(body)) for _ in range(number - len(places))]
     for place in places[:number]:
@@ -110,7 +110,7 @@ def cut(name: str, number: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _long_parquet() -> bytes:
-    """A hundred million rows of nothing in some kilobytes: a true file."""
+    """A hundred million rows of nothing in some kilobytes: a valid file."""
     sink = io.BytesIO()
     schema = pa.schema([("a", pa.int8())])
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
@@ -121,7 +121,7 @@ def _long_parquet() -> bytes:
 
 
 def _dense_parquet() -> bytes:
-    """400 MB of text in some kilobytes: a true file."""
+    """400 MB of text in some kilobytes: a valid file."""
     sink = io.BytesIO()
     table = pa.table({"a": pa.array(["x" * 4096] * 100_000, pa.large_string())})
     pq.write_table(table, sink, compression="zstd", use_dictionary=False)
@@ -129,7 +129,7 @@ def _dense_parquet() -> bytes:
 
 
 def _claiming_footer(length: int) -> bytes:
-    body = truth_of("parquet")
+    body = valid_bytes("parquet")
     return body[:-8] + struct.pack("<I", length) + b"PAR1"
 
 
@@ -178,11 +178,11 @@ BOMBS: Mapping[str, tuple[Callable[[], bytes], tuple[int, ...]]] = {
     "parquet of dense text": (_dense_parquet, (201, 413, 422)),
     "parquet magic alone": (lambda: b"PAR1PAR1", (422,)),
     "parquet that claims a huge footer": (lambda: _claiming_footer(0xFFFFFFFF), (422,)),
-    "parquet that claims a footer of its whole": (lambda: _claiming_footer(len(truth_of("parquet")) - 12), (422,)),
+    "parquet that claims a footer of its whole": (lambda: _claiming_footer(len(valid_bytes("parquet")) - 12), (422,)),
     "parquet that claims no footer": (lambda: _claiming_footer(0), (422,)),
-    "encrypted parquet": (lambda: truth_of("parquet")[:-4] + b"PARE", (422,)),
+    "encrypted parquet": (lambda: valid_bytes("parquet")[:-4] + b"PARE", (422,)),
     "arrow magic alone": (lambda: b"ARROW1\0\0" + b"\0" * 100 + b"ARROW1", (422,)),
     "arrow that claims much": (lambda: b"\xff\xff\xff\xff\xf0\xff\xff\x7f" + b"\0" * 64, (422,)),
-    "arrow of a huge footer": (lambda: truth_of("arrow")[:-10] + b"\xff\xff\xff\x7fARROW1", (422,)),
+    "arrow of a huge footer": (lambda: valid_bytes("arrow")[:-10] + b"\xff\xff\xff\x7fARROW1", (422,)),
 }
 """Files that grow, nest or claim, and the statuses that are right."""

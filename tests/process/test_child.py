@@ -156,7 +156,7 @@ async def main():
         await child.wait_ready()
         fork = os.fork() if len(sys.argv) > 3 else None  # holds the pipes open
         if fork != 0:
-            print(child.pid, fork or "", flush=True)
+            os.write(1, f"{child.pid} {fork or ''}".encode())  # one write, which the test receives as a whole
         await trio.sleep_forever()
 
 trio.run(main)
@@ -172,6 +172,7 @@ async def test_a_child_ends_when_its_parent_is_killed(arguments: tuple[str, ...]
     try:
         with trio.fail_after(20):
             child, *fork = map(int, (await process.stdout.receive_some()).split())
+        assert len(fork) == arguments.count("fork")
         assert is_alive(child)
         process.kill()
         await wait_until(lambda: not is_alive(child))

@@ -17,7 +17,7 @@ from lakehouse.chat.model.pieces import ContentPiece, Done, Piece, ReasoningPiec
 from lakehouse.chat.model.request import Message, Request
 from lakehouse.chat.providers.model_router import ModelRouter
 from lakehouse.cli.configuration import load_configuration, with_model
-from lakehouse.cli.input import InputError, read_prompt, replace_undecodable
+from lakehouse.cli.input import InputError, read_words, replace_undecodable
 from lakehouse.cli.interrupt import run_interruptible
 from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.cli.style import DIM, PLAIN, escape_control_chars
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Send one request and print the answer; tokens and time go to standard error."""
     config = with_model(load_configuration(arguments).config, None, demo=arguments.demo)
     try:
-        prompt = _read_prompt(arguments.prompt)
+        prompt = read_words(arguments.prompt)
     except InputError as error:
         write_diagnostic(f"lakehouse chat: {error}")
         return 2
@@ -40,10 +40,6 @@ def run(arguments: argparse.Namespace) -> int:
         write_diagnostic("lakehouse chat: there is no prompt: put it behind the command, or into standard input")
         return 2
     return run_interruptible(partial(_send_request, config, arguments, prompt))
-
-
-def _read_prompt(words: list[str]) -> str:
-    return read_prompt() if words in ([], ["-"]) else replace_undecodable(" ".join(words))
 
 
 async def _send_request(config: Config, arguments: argparse.Namespace, prompt: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 
 from lakehouse.config.files import other_encoding
 
@@ -18,6 +19,11 @@ def replace_undecodable(argument: str) -> str:
         return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     except UnicodeEncodeError:  # half of a surrogate pair, which is not an undecodable byte
         return argument.encode("utf-8", "replace").decode()
+
+
+def read_words(words: Sequence[str]) -> str:
+    """The words of a command line as one text; standard input if there are none, or only `-`. Raises InputError."""
+    return read_prompt() if list(words) in ([], ["-"]) else replace_undecodable(" ".join(words))
 
 
 def read_prompt() -> str:

@@ -9,7 +9,7 @@ from functools import partial
 from shutil import get_terminal_size
 
 from lakehouse.cli.configuration import load_configuration
-from lakehouse.cli.input import InputError, read_prompt, replace_undecodable
+from lakehouse.cli.input import InputError, read_words
 from lakehouse.cli.lake.client import ErrorResponse, LakeClient, Result, decode_result
 from lakehouse.cli.lake.result_table import render_table
 from lakehouse.cli.lake.run import report_error, run_with_client
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run one statement and print its result."""
     config = with_lake(load_configuration(arguments).config, arguments.lake)
     try:
-        sql = read_prompt() if arguments.sql in ([], ["-"]) else replace_undecodable(" ".join(arguments.sql))
+        sql = read_words(arguments.sql)
     except InputError as error:
         write_diagnostic(f"lakehouse sql: {error}")
         return 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class OutputError(Exception):
@@ -17,8 +19,24 @@ def write_output(text: str, *, end: str = "\n") -> None:
     A character that the terminal's encoding does not have is written as a JSON escape (`\\u00e9`), so that a JSON
     document stays valid.
     """
-    try:
+    with _output_errors():
         print(escape_unencodable(text, sys.stdout.encoding), end=end, flush=True)
+
+
+def write_output_bytes(data: bytes) -> None:
+    """Write text in UTF-8 to standard output as it is, and flush it. Raises what `write_output` does."""
+    with _output_errors():
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.buffer.write(data)
+        else:
+            sys.stdout.write(data.decode())
+        sys.stdout.flush()
+
+
+@contextmanager
+def _output_errors() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:

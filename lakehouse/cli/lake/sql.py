@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from functools import partial
 from shutil import get_terminal_size
@@ -14,7 +13,7 @@ from lakehouse.cli.lake.client import ErrorResponse, LakeClient, Result, decode_
 from lakehouse.cli.lake.result_table import render_table
 from lakehouse.cli.lake.run import report_error, run_with_client
 from lakehouse.cli.lake_options import with_lake
-from lakehouse.cli.output import OutputError, write_diagnostic, write_output
+from lakehouse.cli.output import write_diagnostic, write_output, write_output_bytes
 from lakehouse.cli.style import Style
 
 TERMINAL_ROWS = 200
@@ -58,21 +57,7 @@ async def _print_csv(lake: LakeClient, request: dict[str, object]) -> None:
     """Write the CSV as it arrives. A stream that breaks off raises, after what has been written."""
     async with lake.stream_query(request, "text/csv") as response:
         while piece := await response.receive():
-            _write_bytes(piece)
-
-
-def _write_bytes(data: bytes) -> None:
-    """Write to standard output as it is. Raises OutputError, and BrokenPipeError when the reader closed the pipe."""
-    try:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.buffer.write(data)
-        else:
-            sys.stdout.write(data.decode())
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"standard output cannot be written: {error.strerror}") from None
+            write_output_bytes(piece)
 
 
 def _print_table(result: Result) -> None:

@@ -44,14 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     with redirect_stdlib(log), demo_lake(config) if arguments.demo else nullcontext(config) as config:
         try:
             return trio.run(_Run(config, log, arguments).main)
-        except BaseExceptionGroup as group:
-            error = unwrap_single(group)
-            if isinstance(error, BrokenPipeError) or not isinstance(
-                error, LocalModelError | LakeError | ChildStartFailed | OSError
-            ):
+        except (*START_FAILURES, BaseExceptionGroup) as caught:
+            error = unwrap_single(caught)
+            if isinstance(error, BrokenPipeError) or not isinstance(error, START_FAILURES):
                 raise
-        except START_FAILURES as caught:
-            error = caught
     write_diagnostic(f"lakehouse: cannot start: {error}")
     return 1
 

@@ -21,7 +21,7 @@ from lakehouse.cli.lake.demo_lake import (
 from lakehouse.cli.output import OutputError, redirect_to_devnull, write_diagnostic, write_output
 from lakehouse.cli.smoke_request import smoke_request
 from lakehouse.cli.startup_report import startup_report
-from lakehouse.cli.until_signal import run_until_signal
+from lakehouse.cli.until_signal import run_unless_stopping, run_until_signal
 from lakehouse.config import Config
 from lakehouse.core.groups import unwrap_single
 from lakehouse.local_model import LocalModelError
@@ -117,19 +117,15 @@ class _Run:
 
     async def _fill_demo_lake(self, service: Service) -> None:
         """Make the demonstration tables, unless the service stops before."""
-        async with trio.open_nursery() as nursery:
 
-            async def fill() -> None:
-                try:
-                    for line in await fill_demo_lake(self._config, service.urls[0]):
-                        self._report(line)
-                except DemoLakeError as error:
-                    self._report(str(error))
-                nursery.cancel_scope.cancel()
+        async def fill() -> None:
+            try:
+                for line in await fill_demo_lake(self._config, service.urls[0]):
+                    self._report(line)
+            except DemoLakeError as error:
+                self._report(str(error))
 
-            nursery.start_soon(fill)
-            await service.stopping.wait()
-            nursery.cancel_scope.cancel()
+        await run_unless_stopping(fill, service.stopping)
 
     async def _send_smoke_requests(self, service: Service, question: str) -> None:
         """Print one chat and, with the demonstration tables, one query; then stop the service."""

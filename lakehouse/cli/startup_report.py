@@ -12,6 +12,7 @@ from lakehouse.chat.dispatch.dispatcher import Dispatcher
 from lakehouse.chat.dispatch.open_dispatcher import open_dispatcher
 from lakehouse.cli.input import replace_undecodable
 from lakehouse.cli.smoke_request import curl_authorization
+from lakehouse.cli.until_signal import run_unless_stopping
 from lakehouse.config import Config
 from lakehouse.runtime.data_services import describe_unavailable
 from lakehouse.runtime.dependency_status import (
@@ -33,19 +34,15 @@ async def startup_report(config: Config, url: str, stopping: trio.Event, write_l
 
     A failure of the report is logged and does not affect the service.
     """
-    async with trio.open_nursery() as nursery:
 
-        async def report() -> None:
-            try:
-                for line in await collect_status(config, url):
-                    write_line(line)
-            except Exception:  # the report must not end the service
-                logger.exception("the startup report failed: providers and upstreams could not be probed")
-            nursery.cancel_scope.cancel()
+    async def report() -> None:
+        try:
+            for line in await collect_status(config, url):
+                write_line(line)
+        except Exception:  # the report must not end the service
+            logger.exception("the startup report failed: providers and upstreams could not be probed")
 
-        nursery.start_soon(report)
-        await stopping.wait()
-        nursery.cancel_scope.cancel()
+    await run_unless_stopping(report, stopping)
 
 
 async def collect_status(config: Config, url: str) -> list[str]:

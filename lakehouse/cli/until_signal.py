@@ -1,4 +1,4 @@
-"""A service that runs until a signal: the first one drains it, the second one stops it at once."""
+"""A service that runs until a signal: the first one drains it, the second one stops it at once. And work beside it."""
 
 from __future__ import annotations
 
@@ -42,3 +42,16 @@ async def run_until_signal(serve: Serve, announce: Callable[[Service], None]) ->
                 announce(service)
             nursery.cancel_scope.cancel(reason="drained")
     return status
+
+
+async def run_unless_stopping(work: Callable[[], Awaitable[None]], stopping: trio.Event) -> None:
+    """Run `work` beside a service. It is cancelled when the service begins to stop."""
+    async with trio.open_nursery() as nursery:
+
+        async def run() -> None:
+            await work()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(run)
+        await stopping.wait()
+        nursery.cancel_scope.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +28,6 @@ class Preflight:
 def preflight(config: Config, env: Mapping[str, str]) -> Preflight:
     """Check everything that needs neither a socket nor a process. Raises ConfigError with all problems."""
     problems: list[str] = []
-    tokens = _load_tokens(config.auth, env, problems)
-    tls = _load_tls(config.server, problems)
-    if tokens is not None and not tokens and not config.auth.insecure:
-        problems += _check_exposure(config, {"gateway.bind": config.gateway.bind, "chatd.bind": config.chatd.bind})
     if config.chatd.default == "local" and not config.chatd.local.configured:
         problems.append('chatd.default is "local", but no embedded model is named: set chatd.local.model')
     if config.observe.traces_url and (absent := missing_modules(*OTEL)):
@@ -39,20 +35,25 @@ def preflight(config: Config, env: Mapping[str, str]) -> Preflight:
     if config.chatd.proxy_from_env:
         problems += [f"chatd.proxy_from_env: {problem}" for problem in ForwardProxies(env).problems()]
     problems += _check_tiers(config)
-    if problems or tokens is None:
-        raise ConfigError(problems)
-    return Preflight(tokens=tokens, tls=tls)
+    return _check_access(config, {"gateway.bind": config.gateway.bind, "chatd.bind": config.chatd.bind}, env, problems)
 
 
 def preflight_daemons(config: Config, binds: Mapping[str, Address], env: Mapping[str, str]) -> Preflight:
     """`preflight` for data services with listeners of their own; `binds` are their addresses by key."""
+    absent = missing_modules(*LAKE)
+    return _check_access(config, binds, env, [f"lakehouse run {install_hint('lake', absent)}"] if absent else [])
+
+
+def _check_access(
+    config: Config, binds: Mapping[str, Address | None], env: Mapping[str, str], others: Sequence[str]
+) -> Preflight:
+    """Load tokens and certificates, and check that no open service is exposed. Raises ConfigError, with `others`."""
     problems: list[str] = []
     tokens = _load_tokens(config.auth, env, problems)
     tls = _load_tls(config.server, problems)
     if tokens is not None and not tokens and not config.auth.insecure:
         problems += _check_exposure(config, binds)
-    if absent := missing_modules(*LAKE):
-        problems.append(f"lakehouse run {install_hint('lake', absent)}")
+    problems += others
     if problems or tokens is None:
         raise ConfigError(problems)
     return Preflight(tokens=tokens, tls=tls)

@@ -21,6 +21,7 @@ from lakehouse.config import Config
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.extras import LAKE, install_hint, missing_modules
 from lakehouse.core.groups import unwrap_single
+from lakehouse.services.host.names import SERVICES, is_embedded
 from lakehouse.upstream.pool import Upstream
 
 QUERY = (
@@ -29,10 +30,6 @@ QUERY = (
     "FROM requests JOIN models USING (model) GROUP BY team ORDER BY usd DESC"
 )
 """A query with a join: what the requests of each team cost."""
-
-NEEDED = ("storaged_url", "catalogd_url", "ingestd_url", "queryd_url")
-"""The services that have to be embedded: the demonstration data is never sent to another service."""
-
 
 NOT_IMPLEMENTED = 501
 """The status of a route of the lake without the extra."""
@@ -88,9 +85,10 @@ async def fill_demo_lake(config: Config, url: str) -> list[str]:
 
 
 def _check(config: Config) -> None:
-    elsewhere = [name for name in NEEDED if getattr(config.gateway, name) != "embedded"]
+    """Check that every service is embedded: the demonstration data is never sent to another one."""
+    elsewhere = [f"gateway.{name}_url" for name in SERVICES if not is_embedded(config.gateway, name)]
     if elsewhere:
-        raise NoDemoLake(f"no demonstration tables: {', '.join(f'gateway.{name}' for name in elsewhere)} is a URL")
+        raise NoDemoLake(f"no demonstration tables: {', '.join(elsewhere)} is a URL")
     if absent := missing_modules(*LAKE):
         raise NoDemoLake(f"no demonstration tables: SQL {install_hint('lake', absent)}")
 

@@ -25,8 +25,6 @@ from lakehouse.config import Config
 from lakehouse.core.errors import ErrBadRequest
 from tools.kit.page_service import PageService, page_service
 
-EMBEDDED = dict.fromkeys(("storaged_url", "catalogd_url", "ingestd_url", "queryd_url"), "embedded")
-
 
 def rows_of(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(demo_tables()[name].decode())))

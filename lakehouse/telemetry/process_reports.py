@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import trio
@@ -17,6 +18,8 @@ from lakehouse.core.context import Phase, RequestContext
 from lakehouse.telemetry.gauges import GaugeRegistry
 from lakehouse.telemetry.metric_store import Family, Snapshot
 from lakehouse.telemetry.worker_ipc import send_query, serve_queries
+
+T = TypeVar("T")
 
 METRICS, PHASES = "metrics", "phases"
 """The two queries."""
@@ -59,24 +62,22 @@ class Reports:
 
     async def read_gauges(self) -> GaugeReport:
         """The gauges; none if the process does not run."""
-        data = await self._send_query(METRICS)
-        if data is None:
-            return GaugeReport()
-        try:
-            return msgspec.json.decode(data, type=GaugeReport)
-        except (msgspec.DecodeError, UnicodeDecodeError):  # of another version, while files are being replaced
-            return GaugeReport()
+        return await self._query(METRICS, GaugeReport) or GaugeReport()
 
     async def add_phases(self, requests: Sequence[dict[str, object]]) -> None:
         """Replace the phases of those requests about which the process knows more."""
-        data = await self._send_query(PHASES) if requests else None
-        if data is None:
-            return
-        phases = msgspec.json.decode(data, type=dict[str, str])
+        phases = (await self._query(PHASES, dict[str, str]) if requests else None) or {}
         for row in requests:
             phase = phases.get(str(row["id"]))
             if phase in REPORTED_PHASES:
                 row["phase"] = phase
 
-    async def _send_query(self, query: str) -> bytes | None:
-        return None if self._path is None else await send_query(self._path, query)
+    async def _query(self, query: str, kind: type[T]) -> T | None:
+        """The decoded reply; None without a process that runs."""
+        data = None if self._path is None else await send_query(self._path, query)
+        if data is None:
+            return None
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # of another version, while files are being replaced
+            return None

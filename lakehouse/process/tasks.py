@@ -1,7 +1,8 @@
-"""Background tasks that end with a block."""
+"""Background tasks that end with a block, and the end of the standard input of a child."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -24,3 +25,10 @@ async def open_background() -> AsyncIterator[trio.Nursery]:
         if len(group.exceptions) == 1:
             raise group.exceptions[0] from group.exceptions[0].__cause__
         raise
+
+
+async def wait_end_of_input() -> None:
+    """Wait for the end of standard input, by which a parent asks its child to end, and which a lost parent leaves."""
+    async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
+        while await stdin.receive_some():
+            pass

@@ -6,7 +6,6 @@ parent: a terminal sends it to both.
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from signal import SIGTERM
@@ -14,6 +13,7 @@ from signal import SIGTERM
 import trio
 
 from lakehouse.process.bootstrap import Startup
+from lakehouse.process.tasks import wait_end_of_input
 from lakehouse.runtime.gc_tuning import tune_gc
 from lakehouse.runtime.service import run_service
 from lakehouse.runtime.worker_config import WorkerConfig
@@ -56,8 +56,6 @@ async def _stop_at_signal(service: Service, signals: AsyncIterator[int]) -> None
 
 
 async def _stop_when_orphaned(service: Service, orphaned: trio.Event) -> None:
-    async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
-        while await stdin.receive_some():
-            pass
+    await wait_end_of_input()
     orphaned.set()
     service.stop()

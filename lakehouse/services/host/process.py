@@ -21,7 +21,7 @@ import trio
 from lakehouse.config import Config
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.process.bootstrap import Startup
-from lakehouse.process.tasks import open_background
+from lakehouse.process.tasks import open_background, wait_end_of_input
 from lakehouse.server.server import BoundApp, serve_listeners
 from lakehouse.services.host.app import make_host_app
 from lakehouse.services.host.composition import OpenServices, open_apps
@@ -96,7 +96,5 @@ async def _serve(
 
 
 async def _stop_at_end_of_input(stopping: trio.Event) -> None:
-    async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
-        while await stdin.receive_some():
-            pass
+    await wait_end_of_input()
     stopping.set()

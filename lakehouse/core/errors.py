@@ -3,8 +3,8 @@
     LakehouseError
     ├── ErrBadRequest            400   the request is malformed, or a provider rejects it as the client's mistake
     ├── ErrUnauthorized          401   no bearer token, or an unknown one
-    ├── ErrForbidden             403   the network, or the web page, may not use this service
-    ├── ErrNotFound              404   nothing is served at the path
+    ├── ErrForbidden             403   the network or the web page may not connect, or the operation is not permitted
+    ├── ErrNotFound              404   nothing is served at the path, or what it names does not exist
     ├── ErrProviderNotFound      404   the model's name leads to a provider that is not registered
     ├── ErrMethodNotAllowed      405   the path does not take the method
     ├── ErrConflict              409   the request contradicts the present state of what it is about
@@ -129,14 +129,14 @@ class ErrUnauthorized(LakehouseError):
 
 
 class ErrForbidden(LakehouseError):
-    """The client's network, or the web page that sends the request, may not use this service."""
+    """The client's network or the web page may not connect, or the operation is not permitted."""
 
     code = "ErrForbidden"
     status = 403
 
 
 class ErrNotFound(LakehouseError):
-    """Nothing is served at this path."""
+    """Nothing is served at this path, or what it names does not exist: a table, a snapshot, an object."""
 
     code = "ErrNotFound"
     status = 404

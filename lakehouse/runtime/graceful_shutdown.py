@@ -2,12 +2,12 @@
 
 | step | by |
 |---|---|
-| SIGTERM sets `stopping`; a second signal cancels everything | `cli.serve`, in a worker `runtime.worker` |
+| SIGTERM sets `stopping`; a second signal cancels everything | `cli.until_signal`, in a worker `runtime.worker` |
 | `/readyz` answers 503, so that a load balancer sends no more requests | `drain_check` |
 | no connection is accepted, idle ones are closed, responses have `Connection: close` | `server.drain` |
 | after `[server] drain_timeout`: 503, or the final event of a stream, or a cut | `abort_remaining` |
 | after `ABORT_TIMEOUT` more: the connections are cut | `server.drain` |
-| pools, telemetry and the embedded model are closed | `runtime.runtime.open_runtime` |
+| pools, telemetry, the services process and the embedded model are closed | `runtime.runtime.open_runtime` |
 
 With several workers the supervisor sends each of them SIGTERM (`process.supervision.supervisor`).
 """

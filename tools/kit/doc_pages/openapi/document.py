@@ -36,8 +36,8 @@ RESPONSE_HEADERS = {"X-Request-Id": "The request's id."}
 REASONS = {
     400: "the request is wrong, here or according to the provider",
     401: "no valid bearer token",
-    403: "this network, or a page of this origin, may not connect",
-    404: "no such path, provider or model",
+    403: "this network, or a page of this origin, may not connect, or the operation is not permitted",
+    404: "no such path, provider, model, table, snapshot or object",
     405: "the path does not take this method",
     408: "the request's body stopped arriving",
     409: "the request contradicts what is there; `details.differences` has the columns that differ",
@@ -52,6 +52,7 @@ REASONS = {
     502: "the upstream failed, or its answer is empty, cut or not understood",
     503: "draining, all circuit breakers open, or the queue is full; see `Retry-After`",
     504: "a deadline passed: the caller's, the service's or the upstream's",
+    507: "the disk is full, or a quota on it is used up",
 }
 
 

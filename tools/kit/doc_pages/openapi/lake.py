@@ -46,7 +46,7 @@ OPERATIONS = (
         query=INGEST_QUERY,
         answers={JSON: "IngestResult"},
         statuses=(200, 201),
-        errors=(*LAKE_ERRORS, 405, 409, 415, 422),
+        errors=(*LAKE_ERRORS, 405, 409, 415, 422, 507),
     ),
     Operation(
         method="post",
@@ -111,7 +111,7 @@ OPERATIONS = (
         bodies={BYTES: None},
         answers={JSON: "Object"},
         statuses=(200, 201),
-        errors=(*TABLE_ERRORS, 412),
+        errors=(*TABLE_ERRORS, 412, 415, 507),
     ),
     Operation(
         method="get",

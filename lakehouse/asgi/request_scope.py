@@ -20,9 +20,6 @@ REQUEST_KEY = "lakehouse.request"
 EncodeError = Callable[[LakehouseError], bytes]
 """Encodes a failure as the final event of a stream."""
 
-BeginStream = Callable[[EncodeError], None]
-"""`RequestScope.begin_stream`."""
-
 
 class RequestScope(Protocol):
     """One request as the layers around an application have it. Read-only for the application."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import duckdb
 import msgspec
 import pytest
 
+from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.tables.child import Handler
 from lakehouse.services.tables.file_io import DurableFileIO, LocalFile
 from lakehouse.services.tables.messages import (
     ColumnInfo,
+    Committed,
     CommitWrite,
     Prepare,
     Request,
@@ -71,6 +74,29 @@ def test_every_file_of_a_commit_is_synced_with_its_folders(
         assert len(new) == 3  # a manifest, the list of manifests, the metadata
         assert [path for path in synced if path in folders] == folders
     assert len(list(Path("datasets/a/b/metadata").iterdir())) == 6
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_commit_on_a_full_disk_is_an_error_of_its_own_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.chdir(tmp_path)
+    handler = Handler(TablesSettings(directory=str(tmp_path), retention=60))
+    prepare = Prepare(name="t", columns=[ColumnInfo("id", "BIGINT")], mode="append")
+    token = msgspec.json.decode(handler.handle(FakeCall(prepare)), type=WriteToken)  # type: ignore[arg-type]
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"COPY (SELECT 1::BIGINT AS id) TO 'x.parquet' (FORMAT parquet, FIELD_IDS {token.field_ids})"
+        )
+    commit: Any = FakeCall(CommitWrite(token=token, files=[StagedInfo(str(tmp_path / "x.parquet"), 1)]))
+    with monkeypatch.context() as patch, pytest.raises(CallError, match="the disk of the lake is full") as caught:
+        patch.setattr(os, "fsync", fail)
+        handler.handle(commit)
+    assert caught.value.failure.kind == "disk full"
+    assert msgspec.json.decode(handler.handle(commit), type=Committed).state.row_count == 1
 
 
 def test_a_file_is_opened_by_any_spelling_of_its_path_and_not_overwritten(tmp_path: Path) -> None:

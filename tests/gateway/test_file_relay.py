@@ -91,7 +91,7 @@ async def open_embedded(app: App, folder: Path, *, by_url: bool = False) -> Asyn
 async def running(tmp_path: Path) -> AsyncIterator[Running]:
     table = StoragedTable()
     with open_lake_directory(tmp_path / "lake") as directory:
-        async with open_object_store(directory, table) as store:
+        async with open_object_store(directory) as store:
             await put(store, "large", LARGE)
             await put(store, "small", SMALL)
             async with open_embedded(make_storaged_app(store, table), tmp_path) as embedded:
@@ -153,7 +153,7 @@ async def test_a_client_cannot_make_the_offer_itself(running: Running, tmp_path:
     assert b"x-lakehouse-accept-file" not in running.service.requests[-1]
     table = StoragedTable()
     with open_lake_directory(tmp_path / "daemon") as directory:
-        async with open_object_store(directory, table) as store:
+        async with open_object_store(directory) as store:
             await put(store, "large", LARGE)
             async with serve_app(make_storaged_app(store, table), lifetime=True) as served:  # as `lakehouse run`
                 out = await served.exchange(

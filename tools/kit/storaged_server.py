@@ -36,7 +36,7 @@ async def open_storaged(folder: Path, table: StoragedTable | None = None) -> Asy
     """Serve the lake in `folder`, for the length of the block."""
     table = table or StoragedTable()
     with open_lake_directory(folder) as directory:
-        async with open_object_store(directory, table) as store:
+        async with open_object_store(directory) as store:
             app = make_storaged_app(store, table)
             async with (
                 serve_app(app, lifetime=True) as server,

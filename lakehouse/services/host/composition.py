@@ -65,7 +65,7 @@ class LakeParts:
 async def open_parts(directory: LakeDirectory, config: Config) -> AsyncIterator[LakeParts]:
     """All parts of the lake, for the length of the block. Raises OSError, sqlite3.Error."""
     async with (
-        open_object_store(directory, config.storaged) as object_store,
+        open_object_store(directory) as object_store,
         open_tables(directory, config.lake) as tables,
         open_query_engine(directory, tables, config.lake) as query_engine,
         open_write_engine(directory, config.lake) as write_engine,

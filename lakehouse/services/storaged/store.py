@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import trio
 
 from lakehouse.asgi.content import Content, ContentTruncated
-from lakehouse.config import StoragedTable
 from lakehouse.core.errors import ErrBadRequest, ErrPreconditionFailed
 from lakehouse.services.contracts.object_store import ObjectInfo, ObjectPage
 from lakehouse.services.lake.directory import LakeDirectory
@@ -115,7 +114,7 @@ class OpenObjectReader:
 
 
 @asynccontextmanager
-async def open_object_store(directory: LakeDirectory, _table: StoragedTable) -> AsyncIterator[LakeObjectStore]:
+async def open_object_store(directory: LakeDirectory) -> AsyncIterator[LakeObjectStore]:
     """Open the object store for the length of the block. Its process holds the lock of the folder.
 
     What an earlier process left behind is removed first. Raises sqlite3.Error, OSError.

@@ -12,7 +12,7 @@ import duckdb
 import httpx
 import pytest
 
-from lakehouse.config import LakeTable, StoragedTable
+from lakehouse.config import LakeTable
 from lakehouse.services.catalogd.app import make_catalogd_app
 from lakehouse.services.catalogd.upkeep import SMALL_SIZE, choose_batches
 from lakehouse.services.contracts.rewriting import TARGET_SIZE
@@ -73,7 +73,7 @@ async def open_service(path: Path) -> AsyncIterator[Service]:
     settings = LakeTable()
     with open_lake_directory(path) as directory, duckdb.connect() as connection:
         async with (
-            open_object_store(directory, StoragedTable()) as store,
+            open_object_store(directory) as store,
             open_tables(directory, settings) as tables,
             open_write_engine(directory, settings) as engine,
             serve_app(make_catalogd_app(tables, store, engine, directory, settings), lifetime=True) as server,

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import trio
 
-from lakehouse.config import StoragedTable
 from lakehouse.services.lake.directory import open_lake_directory
 from lakehouse.services.lake.durability import sync_directory
 from lakehouse.services.storaged.files import blob_files
@@ -27,7 +26,6 @@ from tools.kit.storaged_server import open_storaged
 WRITER = """
 import hashlib, sys, trio
 from pathlib import Path
-from lakehouse.config import StoragedTable
 from lakehouse.services.lake.directory import open_lake_directory
 from lakehouse.services.storaged.store import open_object_store
 
@@ -53,7 +51,7 @@ async def write(store, task):
 
 async def main():
     with open_lake_directory(Path(sys.argv[1])) as directory:
-        async with open_object_store(directory, StoragedTable()) as store, trio.open_nursery() as nursery:
+        async with open_object_store(directory) as store, trio.open_nursery() as nursery:
             for task in range(3):
                 nursery.start_soon(write, store, task)
 
@@ -199,7 +197,7 @@ async def test_an_index_of_a_later_version_is_left_alone(tmp_path: Path) -> None
     async with open_storaged(tmp_path / "lake") as storaged:
         storaged.store.writes._index._db.execute("PRAGMA user_version = 99")
     with open_lake_directory(tmp_path / "lake") as directory, pytest.raises(Exception, match="version 99"):
-        async with open_object_store(directory, StoragedTable()):
+        async with open_object_store(directory):
             pass
 
 

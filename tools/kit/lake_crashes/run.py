@@ -115,13 +115,13 @@ class Crashes:
         for each in self._table_writers:
             await each.check()
         await self._batches.check()
-        await self._check_names(self._table_writers)
+        await self._check_names()
 
-    async def _check_names(self, writers: Sequence[TableWriter]) -> None:
+    async def _check_names(self) -> None:
         """The catalog has no tables but those of the ledgers, and the storage has the objects of each."""
         reply = await self._client.read(Request("GET", "/v1/catalog/list"))
         names = {manifest["name"] for manifest in reply.json()["manifests"]}
-        expected = {"probe", "batches"}.union(*(writer.state for writer in writers))
+        expected = {"probe", "batches"}.union(*(writer.state for writer in self._table_writers))
         self._report.checks["lists of the catalog"] += 1
         if names != expected:
             self._report.wrong.append(f"the catalog lists {sorted(names ^ expected)} wrongly")

@@ -99,7 +99,7 @@ class ServicesProcess:
                 except ChildStartFailed as failure:
                     if first:
                         raise LakeError(failure.reason) from None
-                    await self._answer_in_place_of_it(failure)
+                    await self._refuse_requests(failure)
                 else:
                     first = False
                     await self._wait_for_restart(*ended)
@@ -138,7 +138,7 @@ class ServicesProcess:
             logger.error("the services process ended: its process %s; it can start again in %g s", ending, delay)
             await trio.sleep(delay)
 
-    async def _answer_in_place_of_it(self, failure: ChildStartFailed) -> None:
+    async def _refuse_requests(self, failure: ChildStartFailed) -> None:
         delay = self._backoff.delay_after(None)
         logger.error("%s; the next attempt follows in %g s", failure, delay)
         await serve_unavailable(self._listener, failure.reason, seconds=delay)

@@ -19,21 +19,21 @@ EXPIRY_PERIOD = 86_400.0
 
 
 class WriteSignal:
-    """Says that tables have been written."""
+    """An event that can be cleared: set by each write of a table, awaited by the expiry."""
 
     def __init__(self) -> None:
         self._event = trio.Event()
 
     def set(self) -> None:
-        """Say it."""
+        """Record a write."""
         self._event.set()
 
     async def wait(self) -> None:
-        """Wait for the next write."""
+        """Wait until a write has been recorded."""
         await self._event.wait()
 
     def clear(self) -> None:
-        """Forget the writes so far."""
+        """Discard the writes so far."""
         self._event = trio.Event()
 
 

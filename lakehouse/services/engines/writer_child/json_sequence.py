@@ -30,7 +30,6 @@ class SequenceState:
         self._opened = not array
         self._lines = 1
         self._counted = 0
-        self._missing_comma = False
 
     def find_value(self, text: str, position: int) -> int | None:
         """The beginning of the next value, None at the end of the buffer or of the array."""

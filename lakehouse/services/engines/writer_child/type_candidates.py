@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 
 MAX_EXACT = 2**53
 MAX_BIGINT = 2**63 - 1
@@ -34,7 +34,6 @@ _FIRST_TIME, _LAST_TIME = "TIMESTAMP '0001-01-01 00:00:00'", "TIMESTAMP '9999-12
 class Candidate:
     """One type that a column may get. `mismatch` and `cast` have `{c}` in place of the column's text."""
 
-    name: str
     type: str
     fits: Callable[[str], bool]
     mismatch: str
@@ -52,24 +51,24 @@ def _fits_double(text: str) -> bool:
 
 
 def _fits_date(text: str) -> bool:
-    return _DATE.fullmatch(text) is not None and _parses(date.fromisoformat, text)
+    return _DATE.fullmatch(text) is not None and _is_day(text)
 
 
 def _fits_timestamp(text: str) -> bool:
-    return _TIMESTAMP.fullmatch(text) is not None and _parses(date.fromisoformat, text[:10])
+    return _TIMESTAMP.fullmatch(text) is not None and _is_day(text[:10])
 
 
 def _fits_iso(text: str) -> bool:
-    return _ISO.fullmatch(text) is not None and _parses(date.fromisoformat, text[:10])
+    return _ISO.fullmatch(text) is not None and _is_day(text[:10])
 
 
 def _fits_iso_utc(text: str) -> bool:
     return text.endswith("Z") and _fits_iso(text[:-1])
 
 
-def _parses(parse: Callable[[str], date | datetime], text: str) -> bool:
+def _is_day(text: str) -> bool:
     try:
-        parse(text)
+        date.fromisoformat(text)
     except ValueError:
         return False
     return True
@@ -89,17 +88,13 @@ def _iso_mismatch(suffix: str, pattern: str) -> str:
 
 
 BOOLEAN = Candidate(
-    name="BOOLEAN",
     type="BOOLEAN",
     fits=lambda text: text in ("true", "false"),
     mismatch="{c} NOT IN ('true', 'false')",
     cast="CAST({c} AS BOOLEAN)",
 )
-BIGINT = Candidate(
-    name="BIGINT", type="BIGINT", fits=_fits_bigint, mismatch=_round_trip("BIGINT"), cast="CAST({c} AS BIGINT)"
-)
+BIGINT = Candidate(type="BIGINT", fits=_fits_bigint, mismatch=_round_trip("BIGINT"), cast="CAST({c} AS BIGINT)")
 DOUBLE = Candidate(
-    name="DOUBLE",
     type="DOUBLE",
     fits=_fits_double,
     mismatch="CASE WHEN CAST(TRY_CAST({c} AS DOUBLE) AS VARCHAR) IS NOT DISTINCT FROM {c} THEN false "
@@ -108,28 +103,24 @@ DOUBLE = Candidate(
     cast="CAST({c} AS DOUBLE)",
 )
 DATE = Candidate(
-    name="DATE",
     type="DATE",
     fits=_fits_date,
     mismatch=f"{_round_trip('DATE')} OR TRY_CAST({{c}} AS DATE) NOT BETWEEN {_FIRST_DAY} AND {_LAST_DAY}",
     cast="CAST({c} AS DATE)",
 )
 TIMESTAMP = Candidate(
-    name="TIMESTAMP",
     type="TIMESTAMP",
     fits=_fits_timestamp,
     mismatch=f"{_round_trip('TIMESTAMP')} OR TRY_CAST({{c}} AS TIMESTAMP) NOT BETWEEN {_FIRST_TIME} AND {_LAST_TIME}",
     cast="CAST({c} AS TIMESTAMP)",
 )
 ISO = Candidate(
-    name="TIMESTAMP with T",
     type="TIMESTAMP",
     fits=_fits_iso,
     mismatch=_iso_mismatch("", ISO_PATTERN),
     cast="CAST({c} AS TIMESTAMP)",
 )
 ISO_UTC = Candidate(
-    name="TIMESTAMP with T and Z",
     type="TIMESTAMP WITH TIME ZONE",
     fits=_fits_iso_utc,
     mismatch=_iso_mismatch(" || 'Z'", ISO_PATTERN + "Z"),
@@ -139,7 +130,7 @@ ISO_UTC = Candidate(
 
 def make_decimal(precision: int, scale: int) -> Candidate:
     """A DECIMAL of one scale."""
-    name = f"DECIMAL({precision},{scale})"
+    type_name = f"DECIMAL({precision},{scale})"
 
     def fits(text: str) -> bool:
         match = _DECIMAL.fullmatch(text)
@@ -148,7 +139,7 @@ def make_decimal(precision: int, scale: int) -> Candidate:
         digits = text.strip("-").replace(".", "").lstrip("0")
         return len(digits) <= precision and not (text.startswith("-") and not digits)
 
-    return Candidate(name=name, type=name, fits=fits, mismatch=_round_trip(name), cast=f"CAST({{c}} AS {name})")
+    return Candidate(type=type_name, fits=fits, mismatch=_round_trip(type_name), cast=f"CAST({{c}} AS {type_name})")
 
 
 FIXED = (BOOLEAN, BIGINT, DOUBLE, DATE, TIMESTAMP, ISO, ISO_UTC)

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from lakehouse.services.contracts.write_engine import ParseOptions
 from lakehouse.services.engines.writer_child.call_errors import bad_request, unprocessable, unsupported
-from lakehouse.services.engines.writer_child.compression import Compression, decompress, find_compression
+from lakehouse.services.engines.writer_child.compression import decompress, find_compression
 from lakehouse.services.engines.writer_child.wrong_kinds import HEAD_SIZE, check_kind
 
 FORMATS = ("csv", "tsv", "json", "ndjson", "parquet", "arrow")
@@ -48,12 +48,10 @@ _COMPRESSED_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpacked:
-    """A plain file and its format. `source` says what decided on the format, for messages."""
+    """A plain file and its format."""
 
     path: Path
     format: str
-    source: str
-    compression: Compression | None = None
 
 
 def unpack(upload: Path, options: ParseOptions, staging: Path, *, check: Callable[[], None] = lambda: None) -> Unpacked:
@@ -74,12 +72,11 @@ def unpack(upload: Path, options: ParseOptions, staging: Path, *, check: Callabl
         if not (head := _read_head(path)):
             raise unprocessable(f"the {compression} content is empty: it has no data")
     check_kind(head)
-    format_, source = decide_format(options, head)
-    return Unpacked(path=path, format=format_, source=source, compression=compression)
+    return Unpacked(path=path, format=decide_format(options, head))
 
 
-def decide_format(options: ParseOptions, head: bytes) -> tuple[str, str]:
-    """The format of a file, and what decided: the parameter, the bytes, the name, or the content type, in this order.
+def decide_format(options: ParseOptions, head: bytes) -> str:
+    """The format of a file, by the parameter, the bytes, the name, or the content type, in this order.
 
     Raises `CallError` for bytes of one format under the explicit name of another.
     """
@@ -87,23 +84,23 @@ def decide_format(options: ParseOptions, head: bytes) -> tuple[str, str]:
     if options.format:
         if binary and binary != options.format:
             raise unprocessable(f"`format` is {options.format}, but the bytes are those of the format {binary}")
-        return options.format, "the parameter"
+        return options.format
     if binary:
-        return binary, "the first bytes"
+        return binary
     named = BY_SUFFIX.get(_suffix(options.file_name))
     if named:
-        return named, "the file's name"
+        return named
     typed = BY_CONTENT_TYPE.get(options.content_type.partition(";")[0].strip().lower())
     if typed:
-        return typed, "the content type"
+        return typed
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
     if text.startswith(b"{") or (text.startswith(b"[") and text[1:].lstrip()[:1] in (b"{", b"[", b"]")):
-        return "json", "the first bytes"
+        return "json"
     if b"\0" in head and not _is_utf16(head):
         raise unsupported(
             "the file is of an unknown binary kind: send CSV, TSV, JSON, NDJSON, Parquet or Arrow, or name `format`"
         )
-    return "csv", "the first bytes"
+    return "csv"
 
 
 def _read_head(path: Path) -> bytes:

@@ -63,15 +63,15 @@ def find_delimiter(record: bytes, quote: bytes) -> bytes:
     return best if counts[best] else b""
 
 
-def find_hidden_delimiter(records: Sequence[bytes], quote: bytes) -> tuple[bytes, int] | None:
+def find_hidden_delimiter(records: Sequence[bytes], quote: bytes) -> bytes:
     """Find the delimiter that most records have equally often, below a first line without any: a title is above it.
 
-    Returns the delimiter and the position of the first such record, or None.
+    Returns an empty delimiter if there is none.
     """
     for byte in DELIMITERS:
         delimiter = bytes((byte,))
         counts = [count_delimiters(record, quote).get(delimiter, 0) for record in records]
         frequent = [count for count in counts if count]
         if len(frequent) >= 2 and 2 * len(frequent) > len(counts) and frequent.count(frequent[0]) == len(frequent):
-            return delimiter, next(index for index, count in enumerate(counts) if count)
-    return None
+            return delimiter
+    return b""

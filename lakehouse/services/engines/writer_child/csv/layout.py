@@ -158,7 +158,7 @@ class LayoutFinder:
         delimiter = find_delimiter(records[0], self._quote)
         if not delimiter:
             hidden = find_hidden_delimiter(records[1 : LOOKED_AT + 1], self._quote)
-            if hidden is not None:
+            if hidden:
                 self._refuse_title(hidden)
         return delimiter
 
@@ -169,8 +169,7 @@ class LayoutFinder:
         record = re.compile(rb"(?:[^\r\n" + quote + rb"]++" + quoted + rb")++")
         return [match[0] for match in islice(record.finditer(self._head, self._position), LOOKED_AT + 1)]
 
-    def _refuse_title(self, hidden: tuple[bytes, int]) -> None:
-        delimiter, _ = hidden
+    def _refuse_title(self, delimiter: bytes) -> None:
         position, line = self._position, self._line
         while True:  # to the line of the first record with the delimiter
             end = LINE_BREAK.search(self._head, position)

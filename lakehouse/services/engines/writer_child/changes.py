@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FILE_COLUMN = "#file"
 """The name of the column with the path of the file of a row."""
 FILE = quote_name(FILE_COLUMN)
-LARGE = 400_000_000
+LARGE = 100_000_000
 """Bytes of the read files from which on the written rows may need more than one file."""
 
 
@@ -132,7 +132,7 @@ def _measure_rows(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> in
 
 
 def _is_large(paths: list[str], *, large: bool) -> bool:
-    return large or sum(Path(path).stat().st_size for path in paths) > LARGE // 4
+    return large or sum(Path(path).stat().st_size for path in paths) > LARGE
 
 
 def describe_parquet(connection: duckdb.DuckDBPyConnection, request: DescribeRequest) -> DescribeReply:

@@ -23,7 +23,7 @@ def inspect_other(
     *,
     check: Callable[[], None] = lambda: None,
 ) -> InspectedSource:
-    """Read a whole file that is neither CSV nor TSV. Columns of `options.types` come as text, for `cast_forced`."""
+    """Read a whole file that is neither CSV nor TSV. Columns of `options.types` come as text, for `force_columns`."""
     _check_options(unpacked.format, options)
     options = replace(options, format=unpacked.format)
     if unpacked.format in ("json", "ndjson"):

@@ -1,9 +1,8 @@
 """The scan of a whole CSV file, before the engine reads it: UTF-8, line ends, numbers of records and delimiters.
 
 It works on blocks of whole lines, with operations on bytes that take one pass in C each: the first one leaves only the
-bytes that separate, which are a few percent. The numbers are right for
-files whose quotes are all syntax. A bare quote inside a value falsifies them, and then they differ from the engine's:
-the exact pass (`rewrite`) decides.
+bytes that separate, which are a few percent. The numbers are right for files whose quotes are all syntax. A bare quote
+inside a value falsifies them, and then they differ from the engine's: the exact pass (`exact`) decides.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import traceback
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from collections.abc import Callable
 import duckdb
 import msgspec
 
+from lakehouse.core.errors import is_disk_full
 from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.engines.database import hide_directory
 from lakehouse.services.engines.writer_child import messages
@@ -17,7 +17,6 @@ from lakehouse.services.engines.writer_child.call_errors import DISK_FULL, OUT_O
 from lakehouse.services.engines.writer_child.changes import describe_parquet, rewrite, upsert
 from lakehouse.services.engines.writer_child.uploads import convert, inspect_upload
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAX_MESSAGE = 500
 STAGED = re.compile(r'"?\bstaging/[^\s"]+"?')
 """The path of a staged file, which means nothing to the client."""
@@ -37,7 +36,7 @@ def answer(connection: duckdb.DuckDBPyConnection, request: messages.Request, che
     except duckdb.Error as error:
         raise _describe(error) from error
     except OSError as error:
-        if error.errno in NO_SPACE:
+        if is_disk_full(error):
             raise CallError(DISK_FULL, "the disk is full: nothing is stored") from error
         raise
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from lakehouse.process.calls.rpc_child import CallError
 
 BAD_REQUEST = "bad request"
@@ -36,6 +38,16 @@ def unsupported(message: str, **details: object) -> CallError:
 def unprocessable(message: str, **details: object) -> CallError:
     """A file that cannot be read as data: 422. Details are `line`, `column`, `value`, `offset`, where known."""
     return _make(UNPROCESSABLE, message, details)
+
+
+def read_message(error: Exception) -> str:
+    """The sentence of an error of DuckDB, which is a JSON document behind the name of its kind (`errors_as_json`)."""
+    text = str(error)
+    _, _, document = text.partition(": ")
+    try:
+        return str(msgspec.json.decode(document)["exception_message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return text
 
 
 def _make(kind: str, message: str, details: dict[str, object]) -> CallError:

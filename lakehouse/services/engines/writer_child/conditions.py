@@ -9,7 +9,7 @@ import msgspec
 
 from lakehouse.services.engines.database import quote_name
 from lakehouse.services.engines.table_files import FieldInfo
-from lakehouse.services.engines.writer_child.call_errors import bad_request, forbidden
+from lakehouse.services.engines.writer_child.call_errors import bad_request, forbidden, read_message
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,7 +35,7 @@ def check_condition(connection: duckdb.DuckDBPyConnection, where: str, fields: S
     try:
         connection.execute(f"SELECT count(*) FROM (SELECT {columns}) WHERE ({where}\n)").fetchall()
     except (duckdb.ProgrammingError, duckdb.DataError) as error:
-        raise bad_request(f"where: {_read_message(error)}") from error
+        raise bad_request(f"where: {read_message(error)}") from error
     return where
 
 
@@ -78,11 +78,3 @@ def _iterate_nodes(root: object) -> Iterator[dict[str, object]]:
             waiting += node.values()
         elif isinstance(node, list):
             waiting += node
-
-
-def _read_message(error: Exception) -> str:
-    _, _, document = str(error).partition(": ")
-    try:
-        return str(msgspec.json.decode(document)["exception_message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        return str(error)

@@ -7,13 +7,12 @@ import traceback
 from collections.abc import Callable
 
 import duckdb
-import msgspec
 
 from lakehouse.core.errors import is_disk_full
 from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.engines.database import hide_directory
 from lakehouse.services.engines.writer_child import messages
-from lakehouse.services.engines.writer_child.call_errors import DISK_FULL, OUT_OF_MEMORY, UNPROCESSABLE
+from lakehouse.services.engines.writer_child.call_errors import DISK_FULL, OUT_OF_MEMORY, UNPROCESSABLE, read_message
 from lakehouse.services.engines.writer_child.changes import describe_parquet, rewrite, upsert
 from lakehouse.services.engines.writer_child.uploads import convert, inspect_upload
 
@@ -55,13 +54,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, request: messages.Request, ch
 
 def _describe(error: duckdb.Error) -> CallError:
     """The engine reads users' files, and an error of it is one of the file, unless it says that it is its own."""
-    text = str(error)
-    _, _, document = text.partition(": ")
-    try:
-        message = str(msgspec.json.decode(document)["exception_message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        message = text
-    message = STAGED.sub("the upload", hide_directory(message))
+    message = STAGED.sub("the upload", hide_directory(read_message(error)))
     if "No space left on device" in message or "max_temp_directory_size" in message:
         return CallError(DISK_FULL, "the disk, or the space for temporary files, is full: nothing is stored")
     broken = isinstance(error, duckdb.InternalException | duckdb.FatalException)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from lakehouse.services.engines.writer_child.arrow_types import Target, Unsuppor
 from lakehouse.services.engines.writer_child.arrow_values import check_sizes, convert, has_single_nanoseconds
 from lakehouse.services.engines.writer_child.call_errors import bad_request, too_large, unprocessable
 from lakehouse.services.engines.writer_child.column_names import assign_names
-from lakehouse.services.engines.writer_child.source import InspectedSource
+from lakehouse.services.engines.writer_child.source import InspectedSource, merge_warnings
 
 MAX_COLUMNS = 10_000
 
@@ -76,7 +76,7 @@ class ArrowColumns:
 
     def make_source(self, path: Path, options: ParseOptions) -> InspectedSource:
         """The verdict, and the SELECT over a Parquet file with these columns in this order."""
-        names, warnings = assign_names([field.name for field in self._schema])
+        names, renamed = assign_names([field.name for field in self._schema])
         columns = [Column(name=name, type=target.sql) for name, target in zip(names, self.targets, strict=True)]
         forced = {name for name, _ in options.types}
         for name in forced - set(names):
@@ -85,23 +85,19 @@ class ArrowColumns:
         return InspectedSource(
             columns=[Column(name=name, type=type_) for name, type_ in zip(names, types, strict=True)],
             row_count=self.row_count,
-            warnings=self._describe(names, warnings, forced),
+            warnings=merge_warnings([*renamed, *self._describe_types(names, forced)]),
             sql=select_parquet(path, names, types),
             open_types={
                 name: "NULL" for number, name in enumerate(names) if number not in self.filled and name not in forced
             },
         )
 
-    def _describe(
-        self, names: Sequence[str], renamed: Sequence[IngestWarning], forced: set[str]
-    ) -> list[IngestWarning]:
-        """One warning for each column whose name or type is another one in the table."""
-        messages = {warning.column: [warning.message] for warning in renamed}
+    def _describe_types(self, names: Sequence[str], forced: set[str]) -> Iterator[IngestWarning]:
+        """The warnings about columns whose type is another one in the table."""
         for name, field, target in zip(names, self._schema, self.targets, strict=True):
-            notes = [*target.notes, *_describe_extension(field)]
-            if notes and name not in forced:
-                messages.setdefault(name, []).extend(notes)
-        return [IngestWarning(column=name, line=None, message="; ".join(parts)) for name, parts in messages.items()]
+            if name not in forced:
+                for note in (*target.notes, *_describe_extension(field)):
+                    yield IngestWarning(column=name, line=None, message=note)
 
 
 def _describe_extension(field: pa.Field) -> list[str]:

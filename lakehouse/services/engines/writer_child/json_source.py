@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from lakehouse.services.contracts.catalog import Column
@@ -21,7 +20,7 @@ from lakehouse.services.engines.writer_child.json_kinds import MAX_COLUMNS, MAX_
 from lakehouse.services.engines.writer_child.json_patterns import MIN_FILE, LinePattern
 from lakehouse.services.engines.writer_child.json_records import Batch, JsonRecords, Layout
 from lakehouse.services.engines.writer_child.json_rewriting import write_records
-from lakehouse.services.engines.writer_child.source import InspectedSource
+from lakehouse.services.engines.writer_child.source import InspectedSource, merge_warnings
 
 DEFAULT_OBJECT_SIZE = 16 * 2**20
 """Bytes of the largest object that DuckDB reads by default."""
@@ -53,8 +52,8 @@ def _inspect(path: Path, options: ParseOptions, staging: Path, check: Callable[[
     for batch in records:
         columns.count(batch)
     columns.settle(options)
-    names, warnings = assign_names(list(columns.nodes))
-    warnings = _merge(columns.describe_conflicts(names, records.unit), warnings)
+    names, renamed = assign_names(list(columns.nodes))
+    warnings = merge_warnings([*columns.describe_conflicts(names, records.unit), *renamed])
     nodes = list(columns.nodes.values())
     keys = list(columns.nodes)
     if columns.needs_rewriting or records.chunks.encoding != "utf-8" or records.chunks.mark:
@@ -149,19 +148,6 @@ class JsonColumns:
             where = f"`{name}{first.path}`" if first.path else "the column"
             message = f"{where} is kept as text: {first.reason} ({unit} {first.place})"
             yield IngestWarning(column=name, line=first.place, message=message)
-
-
-def _merge(first: Iterator[IngestWarning], second: Sequence[IngestWarning]) -> list[IngestWarning]:
-    """One warning for each column: the texts of two are joined."""
-    merged: dict[str | None, IngestWarning] = {}
-    for warning in (*first, *second):
-        before = merged.get(warning.column)
-        if before is None:
-            merged[warning.column] = warning
-        else:
-            message = f"{before.message}; {warning.message}"
-            merged[warning.column] = replace(before, line=before.line or warning.line, message=message)
-    return list(merged.values())
 
 
 def _select(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.write_engine import IngestWarning
@@ -39,3 +39,17 @@ class InspectedSource:
     open_types: Mapping[str, str] = field(default_factory=dict)
     text: TextRows | None = None
     first_line: int | None = 1
+
+
+def merge_warnings(warnings: Iterable[IngestWarning]) -> list[IngestWarning]:
+    """Join the warnings about the same column into one, which has the line of the last one that has a line."""
+    merged: dict[str | int, IngestWarning] = {}
+    for number, warning in enumerate(warnings):
+        key = number if warning.column is None else warning.column
+        earlier = merged.get(key)
+        if earlier is None:
+            merged[key] = warning
+            continue
+        line = earlier.line if warning.line is None else warning.line
+        merged[key] = replace(earlier, line=line, message=f"{earlier.message}; {warning.message}")
+    return list(merged.values())

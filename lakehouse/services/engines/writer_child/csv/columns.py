@@ -12,7 +12,7 @@ from lakehouse.services.engines.writer_child.csv.reader import name_column
 from lakehouse.services.engines.writer_child.csv.row_source import Rows
 from lakehouse.services.engines.writer_child.csv.samples import Sample
 from lakehouse.services.engines.writer_child.forced import describe_mismatch, make_mismatch
-from lakehouse.services.engines.writer_child.source import InspectedSource, TextRows
+from lakehouse.services.engines.writer_child.source import InspectedSource, TextRows, merge_warnings
 from lakehouse.services.engines.writer_child.type_samples import ColumnSample, sample_column
 from lakehouse.services.engines.writer_child.type_verdict import ColumnDecision, TypeJudge
 
@@ -130,14 +130,3 @@ def warn_text(name: str, line: int, value: str) -> IngestWarning:
     shown = value if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]}..."
     message = f"{name} is text: with {shown!r} in line {line}, no type gives every value back as it is written"
     return IngestWarning(column=name, line=line, message=message)
-
-
-def merge_warnings(warnings: Sequence[IngestWarning]) -> list[IngestWarning]:
-    """Join the warnings about the same column into one, which has the line of the last one."""
-    merged: dict[str | int, IngestWarning] = {}
-    for number, warning in enumerate(warnings):
-        key = number if warning.column is None else warning.column
-        earlier = merged.get(key)
-        message = warning.message if earlier is None else f"{earlier.message}; {warning.message}"
-        merged[key] = IngestWarning(column=warning.column, line=warning.line, message=message)
-    return list(merged.values())

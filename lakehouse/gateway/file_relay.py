@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable
 
 import trio
 
@@ -32,23 +33,24 @@ class FileRelay:
         self._proxy = proxy
         self._offers = offers
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [pair for pair in scope["headers"] if pair[0] != ACCEPT_FILE]
-        plain = {**scope, "headers": headers}
-        if (
-            not self._offers
-            or scope.get("method") != "GET"
-            or not _BODY_FIELDS.isdisjoint([name for name, _ in headers])
-        ):
-            await self._proxy(plain, receive, send)
-            return
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Return the proxy's own awaitable where no file can be sent: a coroutine around it would run at each wait of
+        the request."""
+        names = [name for name, _ in scope["headers"]]
+        if ACCEPT_FILE in names:
+            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != ACCEPT_FILE]}
+        if self._offers and scope.get("method") == "GET" and _BODY_FIELDS.isdisjoint(names):
+            return self._offer(scope, receive, send)
+        return self._proxy(scope, receive, send)
+
+    async def _offer(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = _Interceptor(send)
-        await self._proxy({**scope, "headers": [*headers, _OFFER]}, receive, response.send)
+        await self._proxy({**scope, "headers": [*scope["headers"], _OFFER]}, receive, response.send)
         if response.file_part is not None:
             try:
                 descriptor = await trio.to_thread.run_sync(os.open, response.file_part.path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:  # the object was replaced or deleted meanwhile
-                await self._proxy(plain, receive, send)
+                await self._proxy(scope, receive, send)
                 return
             try:
                 await _send_part(descriptor, response.file_part, response.head, send)

@@ -154,14 +154,12 @@ async def test_another_schema_is_a_conflict_column_by_column_unless_it_may_evolv
         (5000000000, "7", "{'p': 2, 'q': deep}", "2024-01-01"),
     ]
     assert await lake.rows("t", "SELECT a, b FROM t", snapshot_id=before.snapshot_id) == [(1, "x")]
-    for select, says in (
-        ("SELECT 'text' AS a", "a was BIGINT and is VARCHAR"),
-        ("SELECT 1 AS A, 1 AS a", "A is new"),
-    ):
-        with pytest.raises(
-            (ErrConflict, ErrUnprocessable), match=says if "text" in select else "cannot be distinguished"
-        ):
-            await lake.write("t", select, evolve=True)
+    with pytest.raises(ErrConflict, match="a was BIGINT and is VARCHAR"):
+        await lake.write("t", "SELECT 'text' AS a", evolve=True)
+    with pytest.raises(ErrConflict, match="A is new"):
+        await lake.write("t", "SELECT 1 AS A", evolve=True)
+    with pytest.raises(ErrUnprocessable, match="cannot be distinguished"):
+        await lake.write("t", "SELECT 1 AS A, 1 AS a", evolve=True)
     with pytest.raises(ErrBadRequest, match="`key` names the column 'nope'"):
         await lake.write("t", "SELECT 1::BIGINT AS a", mode="upsert", evolve=True, key=["nope"])
 

@@ -170,7 +170,7 @@ async def test_a_full_disk_under_the_index_is_an_error_and_changes_nothing(stora
 # The queue.
 
 
-async def test_four_uploads_are_received_and_the_fifth_waits(tmp_path: Path) -> None:
+async def test_an_upload_beyond_the_slots_waits_until_another_one_has_ended(tmp_path: Path) -> None:
     async with open_storaged(tmp_path / "lake", StoragedTable(max_puts=2)) as storaged:
         async with await storaged.server.connect() as first, await storaged.server.connect() as second:
             for number, client in enumerate((first, second)):

@@ -29,7 +29,7 @@ from lakehouse.core.errors import ErrBadRequest, ErrNotFound
 from lakehouse.services.catalogd import requests, responses
 from lakehouse.services.catalogd.registration import Registrar
 from lakehouse.services.catalogd.requests import BODY_LIMITS
-from lakehouse.services.catalogd.upkeep import Upkeep, change_columns, delete_rows, optimize_table
+from lakehouse.services.catalogd.upkeep import Upkeep, change_columns, delete_rows, find_table, optimize_table
 from lakehouse.services.contracts.object_store import ObjectStore
 from lakehouse.services.contracts.tables import Tables
 from lakehouse.services.contracts.write_engine import WriteEngine
@@ -97,10 +97,7 @@ class CatalogdApp:
     # One table.
 
     async def _describe(self, name: str, _scope: Scope, _receive: Receive) -> Response:
-        manifest = await self._tables.find(name)
-        if manifest is None:
-            raise ErrNotFound(f"there is no table {name!r}")
-        return json_response(responses.make_manifest(manifest))
+        return json_response(responses.make_manifest(await find_table(self._tables, name)))
 
     async def _drop(self, name: str, _scope: Scope, _receive: Receive) -> Response:
         dropped = await self._tables.drop(name)

@@ -87,9 +87,7 @@ async def _retype_columns(tables: Tables, engine: WriteEngine, name: str, wanted
     Raises ErrUnprocessable for a value that the new type does not hold.
     """
     async with tables.lock(name):
-        manifest = await tables.find(name)
-        if manifest is None:
-            raise ErrNotFound(f"there is no table {name!r}")
+        manifest = await find_table(tables, name)
         missing = wanted.keys() - {column.name for column in manifest.columns}
         if missing:
             raise ErrUnprocessable(f"the table has no column {min(missing)!r}", details={"column": min(missing)})
@@ -107,10 +105,16 @@ async def _retype_columns(tables: Tables, engine: WriteEngine, name: str, wanted
             return await tables.commit(plan, files, remove=replaced)
 
 
-async def _prepare(tables: Tables, name: str) -> tuple[Manifest, WritePlan, TablePlan]:
+async def find_table(tables: Tables, name: str) -> Manifest:
+    """A table at its newest snapshot. Raises ErrNotFound."""
     manifest = await tables.find(name)
     if manifest is None:
         raise ErrNotFound(f"there is no table {name!r}")
+    return manifest
+
+
+async def _prepare(tables: Tables, name: str) -> tuple[Manifest, WritePlan, TablePlan]:
+    manifest = await find_table(tables, name)
     plan = await tables.prepare(name, manifest.columns, mode="rewrite")
     return manifest, plan, await tables.plan(name)
 

@@ -32,7 +32,7 @@ RESET_TIMEOUT = 5.0
 MAX_WAITING = 1024
 ATTEMPTS = 3
 ONCE = (messages.Rename, messages.Drop, messages.ChangeColumns)
-"""Requests that fail when they are repeated after they were done: their caller is told that the outcome is unknown."""
+"""Requests that fail when they are repeated after they were done; see `is_repeatable`."""
 
 _ERRORS: dict[str, type[LakehouseError]] = {
     "not found": errors.ErrNotFound,
@@ -54,15 +54,15 @@ class TablesProcess:
         """Send a request and decode its reply as the type `reply`.
 
         A call during which the child ends, or for which it does not start, is repeated twice: reads change nothing, and
-        a repeated commit finds that it has been done. A request of `ONCE` is not repeated. Raises the error that the
-        child reports, ErrUnavailable, ErrTimeout, ErrUpstream.
+        a repeated commit finds that it has been done. One that is not repeatable is sent once. Raises the error that
+        the child reports, ErrUnavailable, ErrTimeout, ErrUpstream.
         """
-        encoded = msgspec.json.encode(request)
+        encoded, repeatable = msgspec.json.encode(request), is_repeatable(request)
         with trio.move_on_after(timeout):
-            answer = await self._call(encoded, repeatable=not isinstance(request, ONCE))
+            answer = await self._call(encoded, repeatable=repeatable)
             decoded: T = msgspec.json.decode(answer, type=reply)
             return decoded
-        raise errors.ErrTimeout(f"the tables did not answer within {timeout:g} s", retryable=True)
+        raise errors.ErrTimeout(f"the tables did not answer within {timeout:g} s", retryable=repeatable)
 
     async def _call(self, encoded: bytes, *, repeatable: bool) -> bytes:
         for attempt in range(ATTEMPTS):
@@ -81,6 +81,13 @@ class TablesProcess:
                     ) from None
                 await trio.sleep(error.retry_after)  # a start has failed, and the next one has to wait
         raise AssertionError("the last attempt returns or raises")
+
+
+def is_repeatable(request: Request) -> bool:
+    """Whether a request that was done can be done again. Of any other one the caller is told that it may be done."""
+    if isinstance(request, messages.Tag):
+        return request.snapshot_id is not None  # the removal of a tag that was removed is an error
+    return not isinstance(request, ONCE)
 
 
 def _convert(failure: CallFailed) -> LakehouseError:

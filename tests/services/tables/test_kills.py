@@ -120,10 +120,13 @@ async def test_a_change_that_would_fail_when_it_is_repeated_is_not_repeated(tmp_
     """After a repetition the caller would be told that there is no such column, or no such table."""
     before = children()
     async with open_lake(tmp_path) as lake:
-        await lake.write("t", row(0))
+        done = await lake.write("t", row(0))
+        await lake.tables.tag("t", "kept", done.manifest.snapshot_id)
         for change in (
             lambda: lake.tables.change_columns("t", ColumnChanges(add=[Column(name="b", type="BIGINT")])),
             lambda: lake.tables.rename("t", "u"),
+            lambda: lake.tables.drop("t"),
+            lambda: lake.tables.tag("t", "kept", None),
         ):
             pid = child_of(before)
             os.kill(pid, signal.SIGSTOP)  # it may have done the change, and dies before it answers

@@ -15,7 +15,6 @@ import msgspec
 import trio
 
 from lakehouse.cli.lake.client import ErrorResponse, LakeClient, decode_ingested
-from lakehouse.cli.lake.demo_data import demo_tables
 from lakehouse.cli.smoke_request import authorization, curl_authorization
 from lakehouse.config import Config
 from lakehouse.core.errors import LakehouseError
@@ -56,6 +55,8 @@ async def fill_demo_lake(config: Config, url: str) -> list[str]:
     Raises DemoLakeError, of which NoDemoLake is no failure.
     """
     _check(config)
+    from lakehouse.cli.lake.demo_data import demo_tables  # 2 ms, which `serve` without --demo need not spend
+
     service = Upstream(url, name="the service")
     client = LakeClient(service, authorization(config.auth))
     rows: dict[str, int] = {}

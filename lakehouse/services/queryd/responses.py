@@ -23,6 +23,9 @@ from lakehouse.services.queryd.request import CONTENT_TYPES
 WHOLE = 1024 * 1024
 """Bytes of a JSON document up to which it is sent as a whole, so that a failure before has its own status."""
 
+MAX_BUFFERED = 1024 * 1024
+"""Bytes of a line of NDJSON that are buffered until its end."""
+
 
 class Scanned(msgspec.Struct, frozen=True):
     """The rows and bytes that a query has read."""
@@ -57,24 +60,40 @@ async def send_document(send: Send, result: QueryResult, started: float) -> None
 async def send_result(send: Send, result: QueryResult, answer: ResultFormat, request: RequestScope) -> None:
     """Send the result as a stream of its format."""
     if answer == "ndjson":
-        request.begin_stream(lambda error: _error_line(error, request.context.id))
-        async with aclosing(_whole_lines(result)) as lines:
-            await send_stream(send, lines, content_type=CONTENT_TYPES[answer])
+        buffer = _LineBuffer()
+        request.begin_stream(lambda error: buffer.make_error_line(error, request.context.id))
+        async with aclosing(buffer.read(result)) as pieces:
+            await send_stream(send, pieces, content_type=CONTENT_TYPES[answer])
     else:
         await send_stream(send, result, content_type=CONTENT_TYPES[answer])
 
 
-async def _whole_lines(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-    """Move the ends of pieces to ends of lines, so that an error line can follow each of them."""
-    incomplete = bytearray()
-    async for piece in pieces:
-        end = piece.rfind(b"\n") + 1
-        if end:
-            yield bytes(incomplete) + piece[:end]
-            incomplete = bytearray(piece[end:])
-        else:
-            incomplete += piece
-    yield bytes(incomplete)
+class _LineBuffer:
+    """Moves the ends of pieces of NDJSON to ends of lines, so that an error line can follow each of them.
+
+    The beginning of a line is buffered up to `MAX_BUFFERED`; of a longer line, parts are passed on.
+    """
+
+    def __init__(self) -> None:
+        self._ends_in_line = False
+
+    async def read(self, pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of the pieces."""
+        buffered = bytearray()
+        async for piece in pieces:
+            end = piece.rfind(b"\n") + 1
+            if not end and len(buffered) + len(piece) <= MAX_BUFFERED:
+                buffered += piece
+                continue
+            self._ends_in_line = not end
+            end = end or len(piece)
+            yield bytes(buffered) + piece[:end]
+            buffered = bytearray(piece[end:])
+        yield bytes(buffered)
+
+    def make_error_line(self, error: LakehouseError, request_id: str) -> bytes:
+        """Make the last line of a stream that fails."""
+        return b"\n" * self._ends_in_line + msgspec.json.encode(error.document(request_id)) + b"\n"
 
 
 async def _write_document(result: QueryResult, started: float) -> AsyncGenerator[bytes, None]:
@@ -100,7 +119,3 @@ async def _chain(head: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[byte
     yield head
     async for piece in rest:
         yield piece
-
-
-def _error_line(error: LakehouseError, request_id: str) -> bytes:
-    return msgspec.json.encode(error.document(request_id)) + b"\n"

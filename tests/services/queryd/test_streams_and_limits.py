@@ -68,6 +68,20 @@ async def test_a_stream_that_fails_midway_does_not_look_complete(sql: Sql) -> No
     assert sql.engine.pool.in_use == 0
 
 
+async def test_a_long_line_of_ndjson_is_sent_in_parts(sql: Sql) -> None:
+    """It is not collected: its first part arrives before its end. The error line is a line of its own."""
+    async with sql.begin("SELECT repeat('x', 16000000) AS s", NDJSON) as stream:
+        received = bytearray(await stream.chunk())
+        (pid,) = pids_of(sql)
+        os.kill(pid, signal.SIGKILL)
+        while piece := await stream.chunk():
+            received += piece
+    row, error = received.splitlines()
+    assert row.startswith(b'{"s":"xxx')
+    assert not row.endswith(b'"}')
+    assert json.loads(error)["error"]["status"] == 422
+
+
 async def test_a_long_json_document_that_fails_is_cut(tmp_path: Path) -> None:
     """A short one gets the status of its failure, because nothing of it was sent."""
     async with open_sql(FileTables(tmp_path), max_rows=10_000_000) as sql:

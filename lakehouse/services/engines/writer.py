@@ -6,7 +6,7 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ from lakehouse.process.calls.pool_policy import PoolPolicy
 from lakehouse.process.errors import CallFailed, ChildExited, PoolUnavailable
 from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.tables import DataFile, StagedFile, TablePlan, WritePlan
-from lakehouse.services.contracts.write_engine import IngestWarning, Inspection, ParseOptions, Rewritten
+from lakehouse.services.contracts.write_engine import Inspection, ParseOptions, Rewritten
 from lakehouse.services.engines.hardened import MIB, EngineKind, EngineStarter, make_engine_spec
 from lakehouse.services.engines.table_files import describe_fields, describe_files
 from lakehouse.services.engines.writer_child import call_errors, messages
@@ -81,14 +81,14 @@ class EngineWriter:
     async def inspect(self, upload: Path, options: ParseOptions) -> Inspection:
         """Read the whole upload; copies that are needed are written beside it."""
         request = messages.InspectRequest(
-            upload=self._relative(upload), staging=self._relative(upload.parent), options=asdict(options)
+            upload=self._relative(upload), staging=self._relative(upload.parent), options=options
         )
         reply = await self._call(request, messages.InspectReply)
         return Inspection(
             format=reply.format,
-            columns=[Column(name=column.name, type=column.type) for column in reply.columns],
+            columns=reply.columns,
             row_count=reply.row_count,
-            warnings=[IngestWarning(column=one.column, line=one.line, message=one.message) for one in reply.warnings],
+            warnings=reply.warnings,
             source=upload,
             recipe=bytes(reply.recipe),
             open_types=reply.open_types,
@@ -134,7 +134,7 @@ class EngineWriter:
         """Read the columns and the number of rows of a Parquet file below the folder of the lake."""
         request = messages.DescribeRequest(path=self._relative(file))
         reply = await self._call(request, messages.DescribeReply)
-        return [Column(name=column.name, type=column.type) for column in reply.columns], reply.row_count
+        return reply.columns, reply.row_count
 
     async def _call(self, request: messages.Request, reply: type[ReplyType]) -> ReplyType:
         try:
@@ -160,8 +160,7 @@ class EngineWriter:
             raise
 
     def _make_target(self, folder: Path, plan: WritePlan) -> messages.Target:
-        columns = [messages.ColumnInfo(column.name, column.type) for column in plan.columns]
-        return messages.Target(folder=self._relative(folder), columns=columns, field_ids=plan.field_ids)
+        return messages.Target(folder=self._relative(folder), columns=plan.columns, field_ids=plan.field_ids)
 
     def _read_files(self, reply: messages.WriteReply) -> list[StagedFile]:
         return [StagedFile(path=self._directory.path / file.path, rows=file.rows) for file in reply.files]

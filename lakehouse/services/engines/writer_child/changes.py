@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.engines.database import quote, quote_list, quote_name
 from lakehouse.services.engines.table_files import select_rows
 from lakehouse.services.engines.writer_child.call_errors import bad_request, unprocessable
 from lakehouse.services.engines.writer_child.conditions import check_condition
 from lakehouse.services.engines.writer_child.data_files import select_columns, write_files
 from lakehouse.services.engines.writer_child.messages import (
-    ColumnInfo,
     DescribeReply,
     DescribeRequest,
     Recipe,
@@ -63,7 +64,7 @@ def upsert(connection: duckdb.DuckDBPyConnection, request: UpsertRequest) -> Wri
 
 
 def _stage_new_rows(
-    connection: duckdb.DuckDBPyConnection, recipe: Recipe, columns: list[ColumnInfo], key: list[str], path: Path
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, columns: Sequence[Column], key: list[str], path: Path
 ) -> str:
     """Write the last row for each key into a temporary file. Returns the SELECT that reads it."""
     rows = UploadRows(recipe, columns)
@@ -138,6 +139,8 @@ def _is_large(paths: list[str], *, large: bool) -> bool:
 def describe_parquet(connection: duckdb.DuckDBPyConnection, request: DescribeRequest) -> DescribeReply:
     """Describe a Parquet file, all of which is read. Raises the error 422 as an error of the engine."""
     source = f"read_parquet({quote(request.path)})"
-    columns = [ColumnInfo(str(row[0]), str(row[1])) for row in connection.execute(f"DESCRIBE FROM {source}").fetchall()]
+    columns = [
+        Column(name=str(row[0]), type=str(row[1])) for row in connection.execute(f"DESCRIBE FROM {source}").fetchall()
+    ]
     found = connection.execute(f"SELECT count(*), max(hash(source)) FROM {source} AS source").fetchone()
     return DescribeReply(columns=columns, row_count=int(found[0]) if found is not None else 0)

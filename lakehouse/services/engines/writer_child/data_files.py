@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.engines.database import quote, quote_name
-from lakehouse.services.engines.writer_child.messages import ColumnInfo, StagedInfo, Target
+from lakehouse.services.engines.writer_child.messages import StagedInfo, Target
 from lakehouse.services.engines.writer_child.wide_files import WIDE, write_wide_file
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def select_columns(wanted: Sequence[ColumnInfo], present: Mapping[str, str], source: str) -> str:
+def select_columns(wanted: Sequence[Column], present: Mapping[str, str], source: str) -> str:
     """Write a SELECT of the wanted columns from `source`, which has the columns `present` with their types.
 
     A missing column is NULL.
@@ -85,7 +86,7 @@ def select_columns(wanted: Sequence[ColumnInfo], present: Mapping[str, str], sou
     return f"SELECT {columns} FROM {source}"
 
 
-def _select_column(column: ColumnInfo, present: str | None) -> str:
+def _select_column(column: Column, present: str | None) -> str:
     name = quote_name(column.name)
     if present is None:
         return f"CAST(NULL AS {column.type}) AS {name}"
@@ -98,7 +99,7 @@ def _select_column(column: ColumnInfo, present: str | None) -> str:
     return f"CASE WHEN {condition} THEN error({message} || CAST({name} AS VARCHAR)) ELSE {cast} END AS {name}"
 
 
-def write_cast(column: ColumnInfo, present: str, function: str = "CAST") -> str:
+def write_cast(column: Column, present: str, function: str = "CAST") -> str:
     """Write the cast of a column to its type in the table, with CAST or TRY_CAST."""
     value = quote_name(column.name)
     if present == "DOUBLE" and column.type.startswith("DECIMAL"):  # the engine computes in DOUBLE, and by text exactly
@@ -106,7 +107,7 @@ def write_cast(column: ColumnInfo, present: str, function: str = "CAST") -> str:
     return f"{function}({value} AS {column.type})"
 
 
-def write_loss(column: ColumnInfo, present: str) -> str:
+def write_loss(column: Column, present: str) -> str:
     """Write the condition that a cast would change the value; empty if it never does, because it gives the text."""
     if column.type in ("VARCHAR", present):
         return ""

@@ -5,41 +5,30 @@ All paths are relative to the folder of the lake, which is the working directory
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
+from lakehouse.services.contracts.catalog import Column
+from lakehouse.services.contracts.write_engine import IngestWarning, ParseOptions
 from lakehouse.services.engines.table_files import FieldInfo, FileInfo
 
 
-class ColumnInfo(msgspec.Struct, frozen=True, array_like=True):
-    """A column: its name, and its type in DuckDB's notation."""
-
-    name: str
-    type: str
-
-
-class WarningInfo(msgspec.Struct, frozen=True, array_like=True):
-    """A warning about a column or a line."""
-
-    column: str | None
-    line: int | None
-    message: str
-
-
 class InspectRequest(msgspec.Struct, frozen=True, kw_only=True, tag="inspect"):
-    """Read a whole upload. `options` are those of `ParseOptions`; copies are written into `staging`."""
+    """Read a whole upload; copies are written into `staging`."""
 
     upload: str
     staging: str
-    options: dict[str, object]
+    options: ParseOptions
 
 
 class InspectReply(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict over an upload. `open_types` and `texts` are those of `Inspection`."""
 
     format: str
-    columns: list[ColumnInfo]
+    columns: Sequence[Column]
     row_count: int
-    warnings: list[WarningInfo]
+    warnings: Sequence[IngestWarning]
     open_types: dict[str, str]
     texts: list[str]
     recipe: msgspec.Raw
@@ -54,7 +43,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     sql: str
-    columns: list[ColumnInfo]
+    columns: Sequence[Column]
     empty: list[str]
     text_sql: str
     values: dict[str, str]
@@ -69,7 +58,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Files to write: a new folder for them, their columns and the value of FIELD_IDS."""
 
     folder: str
-    columns: list[ColumnInfo]
+    columns: Sequence[Column]
     field_ids: str
 
 
@@ -128,7 +117,7 @@ class WriteReply(msgspec.Struct, frozen=True, kw_only=True):
 class DescribeReply(msgspec.Struct, frozen=True, kw_only=True):
     """The columns and the number of rows of a file."""
 
-    columns: list[ColumnInfo]
+    columns: Sequence[Column]
     row_count: int
 
 

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lakehouse.process.calls.rpc_child import CallError
+from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.engines.database import quote_name
 from lakehouse.services.engines.writer_child.call_errors import unprocessable
 from lakehouse.services.engines.writer_child.data_files import select_columns, write_loss
-from lakehouse.services.engines.writer_child.messages import ColumnInfo, Recipe
+from lakehouse.services.engines.writer_child.messages import Recipe
 from lakehouse.services.engines.writer_child.type_verdict import MAX_COLUMNS_AT_ONCE, ROW, number_rows
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ MAX_SHOWN = 200
 class UploadRows:
     """The SELECT of an upload's rows with the columns of a table, `sql`."""
 
-    def __init__(self, recipe: Recipe, columns: Sequence[ColumnInfo]) -> None:
+    def __init__(self, recipe: Recipe, columns: Sequence[Column]) -> None:
         self._recipe = recipe
         self._columns = columns
         types = {column.name: column.type for column in recipe.columns}
@@ -66,7 +67,7 @@ class UploadRows:
             for column in self._columns
             if (present := self._present.get(column.name)) and (condition := write_loss(column, present))
         }
-        first: tuple[int, ColumnInfo] | None = None
+        first: tuple[int, Column] | None = None
         for column in self._find_columns(connection, conditions):
             condition = conditions[column]
             rows = number_rows(self._source, quote_name(column.name))
@@ -76,8 +77,8 @@ class UploadRows:
         return None if first is None else self._describe(connection, *first)
 
     def _find_columns(
-        self, connection: duckdb.DuckDBPyConnection, conditions: Mapping[ColumnInfo, str]
-    ) -> Iterator[ColumnInfo]:
+        self, connection: duckdb.DuckDBPyConnection, conditions: Mapping[Column, str]
+    ) -> Iterator[Column]:
         """Find the columns with a value that does not fit, with one read of the rows for many columns."""
         checked = list(conditions)
         for start in range(0, len(checked), MAX_COLUMNS_AT_ONCE):
@@ -86,7 +87,7 @@ class UploadRows:
             found = connection.execute(f"SELECT {counts} FROM ({self._source})").fetchone() or ()
             yield from (column for column, count in zip(columns, found, strict=True) if count)
 
-    def _describe(self, connection: duckdb.DuckDBPyConnection, row: int, column: ColumnInfo) -> CallError:
+    def _describe(self, connection: duckdb.DuckDBPyConnection, row: int, column: Column) -> CallError:
         recipe = self._recipe
         sql, value = recipe.sql, quote_name(column.name)
         if column.name in recipe.texts:

@@ -15,13 +15,11 @@ from lakehouse.services.engines.writer_child.csv.inspect import inspect_csv
 from lakehouse.services.engines.writer_child.data_files import write_files
 from lakehouse.services.engines.writer_child.forced import force_columns
 from lakehouse.services.engines.writer_child.messages import (
-    ColumnInfo,
     ConvertRequest,
     InspectReply,
     InspectRequest,
     Recipe,
     StagedInfo,
-    WarningInfo,
     WriteReply,
 )
 from lakehouse.services.engines.writer_child.source import InspectedSource
@@ -39,13 +37,13 @@ def inspect_upload(
     connection: duckdb.DuckDBPyConnection, request: InspectRequest, check: Callable[[], None]
 ) -> InspectReply:
     """Inspect an upload of any format."""
-    options = msgspec.convert(request.options, ParseOptions)
+    options = request.options
     staging = Path(request.staging)
     unpacked = unpack(Path(request.upload), options, staging, check=check)
     source = _inspect(connection, unpacked, options, staging, check)
     recipe = Recipe(
         sql=source.sql,
-        columns=[ColumnInfo(column.name, column.type) for column in source.columns],
+        columns=source.columns,
         empty=[name for name, open_type in source.open_types.items() if open_type == "NULL"],
         text_sql="" if source.text is None else source.text.sql,
         values={} if source.text is None else dict(source.text.values),
@@ -57,9 +55,9 @@ def inspect_upload(
     )
     return InspectReply(
         format=unpacked.format,
-        columns=[ColumnInfo(column.name, column.type) for column in source.columns],
+        columns=source.columns,
         row_count=source.row_count,
-        warnings=[WarningInfo(one.column, one.line, one.message) for one in source.warnings],
+        warnings=source.warnings,
         open_types=dict(source.open_types),
         texts=list(recipe.texts),
         recipe=msgspec.Raw(msgspec.json.encode(recipe)),

@@ -97,9 +97,9 @@ def parquet(columns: dict[str, Any] | pa.Table, **options: Any) -> bytes:
     return output.getvalue()
 
 
-def arrow(columns: dict[str, Any], *, stream: bool = False) -> bytes:
+def arrow(columns: dict[str, Any] | pa.Table, *, stream: bool = False) -> bytes:
     """An Arrow file, or a stream."""
-    table = pa.table(columns)
+    table = columns if isinstance(columns, pa.Table) else pa.table(columns)
     output = io.BytesIO()
     with (ipc.new_stream if stream else ipc.new_file)(output, table.schema) as writer:
         writer.write_table(table)

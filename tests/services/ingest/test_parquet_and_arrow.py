@@ -118,9 +118,7 @@ def test_a_run_end_encoded_column_is_its_values(read: Reader) -> None:
 def test_an_unknown_extension_type_is_its_storage_and_said(read: Reader) -> None:
     field = pa.field("a", pa.int64(), metadata={"ARROW:extension:name": "acme.money"})
     table = pa.Table.from_arrays([pa.array([5])], schema=pa.schema([field]))
-    for body in (parquet(table), arrow({})):
-        if body == arrow({}):
-            continue
+    for body in (parquet(table), arrow(table)):
         result = read(body)
         assert (result.types, result.column("a")) == ({"a": "BIGINT"}, ["5"])
         assert "acme.money is stored as its storage type" in result.warnings[0][2]

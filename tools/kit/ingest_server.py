@@ -1,4 +1,4 @@
-"""A lake of its own with ingestd and queryd behind a listener on a real socket."""
+"""A lake of its own with its services behind a listener on a real socket, in the process of the test."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 
 import httpx
 
-from lakehouse.asgi.router import Mount, Router
-from lakehouse.config import IngestdTable, LakeTable, QuerydTable
-from lakehouse.services.engines.query import open_query_engine
-from lakehouse.services.engines.writer import EngineWriter, open_write_engine
-from lakehouse.services.ingestd.app import make_ingestd_app
+from lakehouse.asgi.router import Router
+from lakehouse.config import Config, IngestdTable, LakeTable
+from lakehouse.services.engines.writer import EngineWriter
+from lakehouse.services.host.app import service_mounts
+from lakehouse.services.host.composition import make_apps, open_parts
 from lakehouse.services.lake.directory import LakeDirectory, open_lake_directory
-from lakehouse.services.queryd.app import make_queryd_app
-from lakehouse.services.tables.client import LakeTables, open_tables
+from lakehouse.services.tables.client import LakeTables
 from tools.kit.raw_http import RunningServer, serve_app
 
 
@@ -65,19 +64,11 @@ class IngestServer:
 @asynccontextmanager
 async def open_ingest_server(folder: Path, table: IngestdTable | None = None) -> AsyncIterator[IngestServer]:
     """Serve the lake in `folder`, for the length of the block."""
-    lake = LakeTable(memory=str(2 * 2**30), engines=1)
+    config = Config(lake=LakeTable(memory=str(2 * 2**30), engines=1), ingestd=table or IngestdTable())
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(open_lake_directory(folder))
-        tables = await stack.enter_async_context(open_tables(directory, lake))
-        engine = await stack.enter_async_context(open_write_engine(directory, lake))
-        queries = await stack.enter_async_context(open_query_engine(directory, tables, lake))
-        app = Router(
-            [
-                Mount(b"/ingest", make_ingestd_app(tables, engine, directory, table or IngestdTable()), exact=True),
-                Mount(b"/v1/ingest", make_ingestd_app(tables, engine, directory, table or IngestdTable()), exact=True),
-                Mount(b"/sql", make_queryd_app(queries, lake, QuerydTable()), exact=True),
-            ]
-        )
+        lake = await stack.enter_async_context(open_parts(directory, config))
+        app = Router([*service_mounts(make_apps(lake))])
         server = await stack.enter_async_context(serve_app(app, lifetime=True))
         client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False, timeout=60)
-        yield IngestServer(directory, tables, engine, server, await stack.enter_async_context(client))
+        yield IngestServer(directory, lake.tables, lake.write_engine, server, await stack.enter_async_context(client))

@@ -84,14 +84,20 @@ async def open_parts(directory: LakeDirectory, config: Config) -> AsyncIterator[
 async def open_apps(directory: LakeDirectory, config: Config) -> AsyncIterator[OpenServices]:
     """The applications of all embedded services, for the length of the block. Raises OSError, sqlite3.Error."""
     async with open_parts(directory, config) as lake:
-        tables, store, writer = lake.tables, lake.object_store, lake.write_engine
-        apps: dict[str, App] = {
-            "storaged": make_storaged_app(store, config.storaged),
-            "catalogd": make_catalogd_app(tables, store, writer, directory, config.lake),
-            "ingestd": make_ingestd_app(tables, writer, directory, config.ingestd, warm=lake.warm),
-            "queryd": make_queryd_app(lake.query_engine, config.lake, config.queryd),
-        }
-        yield OpenServices(apps, tuple(_gauges_of([*apps.values(), tables, writer, lake.query_engine])))
+        apps = make_apps(lake)
+        parts = [*apps.values(), lake.tables, lake.write_engine, lake.query_engine]
+        yield OpenServices(apps, tuple(_gauges_of(parts)))
+
+
+def make_apps(lake: LakeParts) -> Mapping[str, App]:
+    """The applications of the services with the parts of an open lake, by name."""
+    config, directory, tables, writer = lake.config, lake.directory, lake.tables, lake.write_engine
+    return {
+        "storaged": make_storaged_app(lake.object_store, config.storaged),
+        "catalogd": make_catalogd_app(tables, lake.object_store, writer, directory, config.lake),
+        "ingestd": make_ingestd_app(tables, writer, directory, config.ingestd, warm=lake.warm),
+        "queryd": make_queryd_app(lake.query_engine, config.lake, config.queryd),
+    }
 
 
 def _gauges_of(parts: Iterable[object]) -> Iterator[Gauge]:

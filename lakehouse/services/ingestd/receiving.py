@@ -13,7 +13,7 @@ import trio
 
 from lakehouse.asgi.body import BodyLimits, iterate_body
 from lakehouse.asgi.types import Receive, Scope
-from lakehouse.core.errors import ErrBadRequest, ErrInsufficientStorage, ErrUnsupportedMediaType, is_disk_full
+from lakehouse.core.errors import ErrBadRequest, ErrUnsupportedMediaType
 from lakehouse.services.ingestd.form import FormDecoder, PartHead, find_boundary
 from lakehouse.services.ingestd.parameters import NAMES
 
@@ -57,8 +57,7 @@ def check_head(scope: Scope, max_size: int) -> bytes | None:
 async def receive_upload(
     scope: Scope, receive: Receive, path: Path, *, boundary: bytes | None, max_size: int
 ) -> Upload:
-    """Receive the file into `path`. Raises `ErrBadRequest` for a form without it, `ErrTooLarge`, and
-    `ErrInsufficientStorage`."""
+    """Receive the file into `path`. Raises `ErrBadRequest` for a form without it, `ErrTooLarge`, and OSError."""
     output = await trio.to_thread.run_sync(_Output, path)
     try:
         if boundary is None:
@@ -66,10 +65,6 @@ async def receive_upload(
         else:
             head = await _receive_form(receive, output, boundary, max_size)
         await output.flush()
-    except OSError as error:
-        if is_disk_full(error):
-            raise ErrInsufficientStorage("the disk is full: the upload cannot be stored") from None
-        raise
     finally:
         output.close()
     content_type = head.content_type.partition(";")[0].strip().lower()

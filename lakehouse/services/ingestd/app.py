@@ -28,17 +28,13 @@ _ROWS = Family("ingestd_rows", "gauge", "Rows of uploads that were committed sin
 _BYTES = Family("ingestd_bytes", "gauge", "Bytes of uploads that were committed since the start.")
 
 
-def _warm_nothing() -> None:
-    """Whatever an upload needs is started when it is called."""
-
-
 def make_ingestd_app(
     tables: Tables,
     write_engine: WriteEngine,
     directory: LakeDirectory,
     table: IngestdTable,
     *,
-    warm: Callable[[], None] = _warm_nothing,
+    warm: Callable[[], None],
 ) -> App:
     """The ASGI application of ingestd. `warm` is called when an upload begins, before its body is received."""
     return IngestdApp(tables, write_engine, directory, table, warm=warm)
@@ -54,7 +50,7 @@ class IngestdApp:
         directory: LakeDirectory,
         table: IngestdTable,
         *,
-        warm: Callable[[], None] = _warm_nothing,
+        warm: Callable[[], None],
     ) -> None:
         self._tables = tables
         self._warm = warm

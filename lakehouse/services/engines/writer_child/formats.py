@@ -21,7 +21,7 @@ def inspect_other(
     options: ParseOptions,
     staging: Path,
     *,
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[], None],
 ) -> InspectedSource:
     """Read a whole file that is neither CSV nor TSV. Columns of `options.types` come as text, for `force_columns`."""
     _check_options(unpacked.format, options)

@@ -109,6 +109,3 @@ class WriteEngine(Protocol):
         `where` is one SQL expression over the table's columns. Raises ErrBadRequest if it is not, ErrForbidden if it
         contains a subquery or a function that reads files.
         """
-
-    async def describe_parquet(self, file: Path) -> tuple[Sequence[Column], int]:
-        """Read the columns and the number of rows of a Parquet file. Raises ErrUnprocessable."""

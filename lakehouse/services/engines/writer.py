@@ -27,7 +27,6 @@ from lakehouse.core.errors import (
 from lakehouse.process.calls.pool import ChildPool, open_pool
 from lakehouse.process.calls.pool_policy import PoolPolicy
 from lakehouse.process.errors import CallFailed, ChildExited, PoolUnavailable
-from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.tables import DataFile, StagedFile, TablePlan, WritePlan
 from lakehouse.services.contracts.write_engine import Inspection, ParseOptions, Rewritten
 from lakehouse.services.engines.hardened import MIB, EngineKind, EngineStarter, make_engine_spec
@@ -129,12 +128,6 @@ class EngineWriter:
             reply = await self._call(request, messages.WriteReply)
             self._rewritten.add(folder)
             return Rewritten(files=self._read_files(reply), replaced=reply.replaced, rows_left_out=reply.rows_left_out)
-
-    async def describe_parquet(self, file: Path) -> tuple[Sequence[Column], int]:
-        """Read the columns and the number of rows of a Parquet file below the folder of the lake."""
-        request = messages.DescribeRequest(path=self._relative(file))
-        reply = await self._call(request, messages.DescribeReply)
-        return reply.columns, reply.row_count
 
     async def _call(self, request: messages.Request, reply: type[ReplyType]) -> ReplyType:
         try:

@@ -159,19 +159,6 @@ async def test_an_upsert_writes_the_touched_files_and_the_new_rows(engine: Engin
         await engine.writer.upsert(inspection, plan_of(TABLE_COLUMNS), table, ["id"])
 
 
-async def test_a_parquet_file_is_described_and_read_whole(engine: Engine) -> None:
-    write_table(engine)
-    path = engine.directory.datasets / "t/1.parquet"
-    columns, rows = await engine.writer.describe_parquet(path)
-    assert [(column.name, column.type) for column in columns] == [("id", "INTEGER"), ("s", "VARCHAR")]
-    assert rows == 2
-    data = bytearray(path.read_bytes())
-    data[4:40] = bytes(36)
-    path.write_bytes(data)
-    with pytest.raises(ErrUnprocessable):
-        await engine.writer.describe_parquet(path)
-
-
 CONDITIONS: dict[str, int] = {
     "id = 1": 0,
     "id IN (1, 2) AND s LIKE 'a%' OR s IS NULL": 0,

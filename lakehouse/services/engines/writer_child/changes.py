@@ -1,4 +1,4 @@
-"""Changes of tables as copy-on-write: upserts and rewrites of data files; and the description of a Parquet file."""
+"""Changes of tables as copy-on-write: upserts and rewrites of data files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from lakehouse.services.engines.writer_child.call_errors import bad_request, unp
 from lakehouse.services.engines.writer_child.conditions import check_condition
 from lakehouse.services.engines.writer_child.data_files import select_columns, write_files
 from lakehouse.services.engines.writer_child.messages import (
-    DescribeReply,
-    DescribeRequest,
     Recipe,
     RewriteRequest,
     TableInfo,
@@ -134,13 +132,3 @@ def _measure_rows(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> in
 
 def _is_large(paths: list[str], *, large: bool) -> bool:
     return large or sum(Path(path).stat().st_size for path in paths) > LARGE
-
-
-def describe_parquet(connection: duckdb.DuckDBPyConnection, request: DescribeRequest) -> DescribeReply:
-    """Describe a Parquet file, all of which is read. Raises the error 422 as an error of the engine."""
-    source = f"read_parquet({quote(request.path)})"
-    columns = [
-        Column(name=str(row[0]), type=str(row[1])) for row in connection.execute(f"DESCRIBE FROM {source}").fetchall()
-    ]
-    found = connection.execute(f"SELECT count(*), max(hash(source)) FROM {source} AS source").fetchone()
-    return DescribeReply(columns=columns, row_count=int(found[0]) if found is not None else 0)

@@ -13,13 +13,13 @@ from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.engines.database import hide_directory
 from lakehouse.services.engines.writer_child import messages
 from lakehouse.services.engines.writer_child.call_errors import DISK_FULL, OUT_OF_MEMORY, UNPROCESSABLE, read_message
-from lakehouse.services.engines.writer_child.changes import describe_parquet, rewrite, upsert
+from lakehouse.services.engines.writer_child.changes import rewrite, upsert
 from lakehouse.services.engines.writer_child.uploads import convert, inspect_upload
 
 MAX_MESSAGE = 500
 STAGED = re.compile(r'"?\bstaging/[^\s"]+"?')
 """The path of a staged file, which means nothing to the client."""
-Reply = messages.InspectReply | messages.WriteReply | messages.DescribeReply
+Reply = messages.InspectReply | messages.WriteReply
 
 
 def answer(connection: duckdb.DuckDBPyConnection, request: messages.Request, check: Callable[[], None]) -> Reply:
@@ -47,9 +47,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, request: messages.Request, ch
         return convert(connection, request)
     if isinstance(request, messages.UpsertRequest):
         return upsert(connection, request)
-    if isinstance(request, messages.RewriteRequest):
-        return rewrite(connection, request)
-    return describe_parquet(connection, request)
+    return rewrite(connection, request)
 
 
 def _describe(error: duckdb.Error) -> CallError:

@@ -93,12 +93,6 @@ class RewriteRequest(msgspec.Struct, frozen=True, kw_only=True, tag="rewrite"):
     where: str
 
 
-class DescribeRequest(msgspec.Struct, frozen=True, kw_only=True, tag="describe"):
-    """Read the columns and the number of rows of a Parquet file."""
-
-    path: str
-
-
 class StagedInfo(msgspec.Struct, frozen=True, array_like=True):
     """A file that is complete and synced to the disk."""
 
@@ -114,11 +108,4 @@ class WriteReply(msgspec.Struct, frozen=True, kw_only=True):
     rows_left_out: int = 0
 
 
-class DescribeReply(msgspec.Struct, frozen=True, kw_only=True):
-    """The columns and the number of rows of a file."""
-
-    columns: Sequence[Column]
-    row_count: int
-
-
-Request = InspectRequest | ConvertRequest | UpsertRequest | RewriteRequest | DescribeRequest
+Request = InspectRequest | ConvertRequest | UpsertRequest | RewriteRequest

@@ -12,8 +12,9 @@ from lakehouse.services.engines.database import quote_name
 from lakehouse.services.engines.query_child import syntax_tree
 from lakehouse.services.engines.query_child.call_errors import make_call_error
 from lakehouse.services.engines.query_child.rewriting import Edit, Rewritten
-from lakehouse.services.engines.query_child.syntax_tree import Node, forbidden, path_of
+from lakehouse.services.engines.query_child.syntax_tree import forbidden, path_of
 from lakehouse.services.engines.query_messages import BAD_REQUEST, StatementNeeds, TableReference
+from lakehouse.services.engines.syntax_nodes import Node, decode_tree
 
 DATABASE = "memory"
 """The name of the engine's own database, as the catalog shows it."""
@@ -98,7 +99,9 @@ def _start_of_query(sql: str) -> int:
 
 def _parse(connection: duckdb.DuckDBPyConnection, query: str, kind: str) -> Node:
     (text,) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()[0]
-    tree = syntax_tree.decode_tree(text)
+    tree = decode_tree(text)
+    if tree is None:
+        raise CallError(BAD_REQUEST, "the statement is nested too deeply")
     if not tree.get("error"):
         return tree
     if kind == "MULTI":

@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import msgspec
-
 from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.engines.query_messages import BAD_REQUEST, FORBIDDEN
-
-Node = dict[str, object]
+from lakehouse.services.engines.syntax_nodes import FORBIDDEN_FUNCTIONS, Node, iterate_nodes
 
 QUERIES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 SOURCES = frozenset({
@@ -30,10 +27,6 @@ CATALOG_FUNCTIONS = frozenset({
     "duckdb_types", "duckdb_views", "pragma_show", "pragma_table_info",
 })  # fmt: skip
 """Table functions that list tables and columns."""
-FORBIDDEN_FUNCTIONS = frozenset({
-    "current_setting", "getenv", "nextval", "currval", "setval", "write_log", "parse_duckdb_log_message",
-    "json_deserialize_sql", "pg_get_viewdef",
-})  # fmt: skip
 CHANGING_FUNCTIONS = frozenset({"setseed"})
 """Functions whose effect would last on a connection that is used again."""
 CATALOG_SCHEMAS = frozenset({"information_schema", "pg_catalog"})
@@ -63,7 +56,7 @@ class Findings:
 def inspect_tree(tree: object) -> Findings:
     """Walk over a tree. Raises CallError for something that is not allowed, naming it."""
     findings = Findings()
-    for node in _iterate_nodes(tree):
+    for node in iterate_nodes(tree):
         kind = node.get("type")
         if isinstance(kind, str):
             if node.get("class") == "FUNCTION":
@@ -78,17 +71,6 @@ def inspect_tree(tree: object) -> Findings:
         elif isinstance(name := node.get("cte_name"), str):  # a recursive one
             findings.named_queries.add(name.lower())
     return findings
-
-
-def _iterate_nodes(tree: object) -> Iterator[Node]:
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            yield node
-            waiting += reversed(node.values())
-        elif isinstance(node, list):
-            waiting += reversed(node)
 
 
 def _cte_names(cte_map: Node) -> Iterator[str]:
@@ -172,11 +154,3 @@ def _constant(node: Node) -> str | None:
     if node.get("class") != "CONSTANT" or not isinstance(literal, dict):
         return None
     return str(literal.get("text", literal.get("value")))
-
-
-def decode_tree(text: str) -> Node:
-    """Decode a serialized statement. Raises CallError if it is nested too deeply."""
-    try:
-        return msgspec.json.decode(text, type=dict[str, object])
-    except RecursionError:
-        raise CallError(BAD_REQUEST, "the statement is nested too deeply") from None

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from lakehouse.services.engines.database import quote_name
+from lakehouse.services.engines.syntax_nodes import FORBIDDEN_FUNCTIONS, Node, decode_tree, iterate_nodes
 from lakehouse.services.engines.table_files import FieldInfo
 from lakehouse.services.engines.writer_child.call_errors import bad_request, forbidden, read_message
 
 if TYPE_CHECKING:
     import duckdb
 
-FORBIDDEN = frozenset({
-    "current_setting", "getenv", "nextval", "currval", "setval", "getvariable", "write_log", "json_deserialize_sql",
-    "parse_duckdb_log_message", "pg_get_viewdef", "error",
-})  # fmt: skip
+FORBIDDEN = FORBIDDEN_FUNCTIONS | {"getvariable", "error"}
 """Functions that reveal or change something beside the row."""
 SOURCES = frozenset({"BASE_TABLE", "EMPTY"})
 
@@ -27,7 +23,9 @@ def check_condition(connection: duckdb.DuckDBPyConnection, where: str, fields: S
     import duckdb
 
     row = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT 1 FROM t WHERE {where}"]).fetchone()
-    document = msgspec.json.decode(str(row[0]) if row else "{}", type=dict[str, object])
+    document = decode_tree(str(row[0]) if row else "{}")
+    if document is None:
+        raise bad_request("where: the condition is nested too deeply")
     if document.get("error"):
         raise bad_request(f"where: {document.get('error_message')}")
     _check_tree(document)
@@ -39,12 +37,12 @@ def check_condition(connection: duckdb.DuckDBPyConnection, where: str, fields: S
     return where
 
 
-def _check_tree(document: dict[str, object]) -> None:
+def _check_tree(document: Node) -> None:
     statements = document.get("statements")
     if not isinstance(statements, list) or len(statements) != 1:
         raise bad_request("where: one expression is needed")
     queries = 0
-    for node in _iterate_nodes(statements[0]):
+    for node in iterate_nodes(statements[0]):
         kind, kind_class = str(node.get("type", "")), node.get("class")
         queries += kind.endswith("_NODE")
         if kind_class == "SUBQUERY" or queries > 1:
@@ -67,14 +65,3 @@ def _check_clauses(statement: object) -> None:
     source = query.get("from_table")
     if not isinstance(source, dict) or source.get("type") not in SOURCES:
         raise forbidden("where: a condition reads no other table")
-
-
-def _iterate_nodes(root: object) -> Iterator[dict[str, object]]:
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            yield node
-            waiting += node.values()
-        elif isinstance(node, list):
-            waiting += node

@@ -15,9 +15,7 @@ from lakehouse.services.engines.writer_child.arrow_types import Target, Unsuppor
 from lakehouse.services.engines.writer_child.arrow_values import check_sizes, convert, has_single_nanoseconds
 from lakehouse.services.engines.writer_child.call_errors import bad_request, too_large, unprocessable
 from lakehouse.services.engines.writer_child.column_names import assign_names
-from lakehouse.services.engines.writer_child.source import InspectedSource, merge_warnings
-
-MAX_COLUMNS = 10_000
+from lakehouse.services.engines.writer_child.source import MAX_COLUMNS, InspectedSource, merge_warnings
 
 
 class ArrowColumns:

@@ -10,8 +10,7 @@ import pyarrow.types as kinds
 
 from lakehouse.services.engines.writer_child.arrow_types import Target, has_nanoseconds
 from lakehouse.services.engines.writer_child.call_errors import too_large, unprocessable
-
-MAX_VALUE = 16 * 2**20
+from lakehouse.services.engines.writer_child.source import MAX_VALUE
 
 
 def has_single_nanoseconds(array: pa.Array) -> bool:

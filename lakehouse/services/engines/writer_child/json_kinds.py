@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from lakehouse.services.engines.database import quote_name
 from lakehouse.services.engines.writer_child.call_errors import too_large, unprocessable
 from lakehouse.services.engines.writer_child.json_scanner import MAX_DEPTH, Inexact
+from lakehouse.services.engines.writer_child.source import MAX_VALUE
 
 Pairs = tuple[tuple[str, object], ...]
 
@@ -41,9 +42,6 @@ _BY_TYPE: dict[type, int] = {bool: BOOLEAN, float: FRACTION, Inexact: INEXACT, s
 
 MAX_EXACT = 2**53
 MAX_INTEGER = 2**63 - 1
-MAX_VALUE = 16 * 2**20
-"""Characters of one string."""
-MAX_COLUMNS = 10_000
 MAX_FIELDS = 1_000
 """Fields of one nested object: beyond it, keys are data, and the column is JSON text."""
 MAX_ORDERS = 4

@@ -16,11 +16,11 @@ from lakehouse.services.contracts.write_engine import IngestWarning, ParseOption
 from lakehouse.services.engines.database import quote, quote_name
 from lakehouse.services.engines.writer_child.call_errors import bad_request, too_large, unprocessable
 from lakehouse.services.engines.writer_child.column_names import assign_names
-from lakehouse.services.engines.writer_child.json_kinds import MAX_COLUMNS, MAX_ORDERS, Node, check_keys
+from lakehouse.services.engines.writer_child.json_kinds import MAX_ORDERS, Node, check_keys
 from lakehouse.services.engines.writer_child.json_patterns import MIN_FILE, LinePattern
 from lakehouse.services.engines.writer_child.json_records import Batch, JsonRecords, Layout
 from lakehouse.services.engines.writer_child.json_rewriting import write_records
-from lakehouse.services.engines.writer_child.source import InspectedSource, merge_warnings
+from lakehouse.services.engines.writer_child.source import MAX_COLUMNS, InspectedSource, merge_warnings
 
 DEFAULT_OBJECT_SIZE = 16 * 2**20
 """Bytes of the largest object that DuckDB reads by default."""

@@ -21,9 +21,9 @@ from lakehouse.services.engines.database import quote
 from lakehouse.services.engines.writer_child.arrow_columns import ArrowColumns
 from lakehouse.services.engines.writer_child.arrow_source import read_errors
 from lakehouse.services.engines.writer_child.arrow_types import Target
-from lakehouse.services.engines.writer_child.arrow_values import MAX_VALUE, value_too_large
+from lakehouse.services.engines.writer_child.arrow_values import value_too_large
 from lakehouse.services.engines.writer_child.call_errors import unprocessable
-from lakehouse.services.engines.writer_child.source import InspectedSource
+from lakehouse.services.engines.writer_child.source import MAX_VALUE, InspectedSource
 
 BATCH = 32_768
 """Rows that are handed over at once."""

@@ -8,6 +8,11 @@ from dataclasses import dataclass, field, replace
 from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.write_engine import IngestWarning
 
+MAX_COLUMNS = 10_000
+"""Columns of a file."""
+MAX_VALUE = 16 * 2**20
+"""Bytes of one value; of JSON, characters of one string."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextRows:

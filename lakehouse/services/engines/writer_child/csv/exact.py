@@ -23,7 +23,8 @@ from lakehouse.services.engines.writer_child.csv.records import (
     TooManyFields,
     count_line_breaks,
 )
-from lakehouse.services.engines.writer_child.csv.scan import MAX_RECORD, MAX_VALUE
+from lakehouse.services.engines.writer_child.csv.scan import MAX_RECORD
+from lakehouse.services.engines.writer_child.source import MAX_VALUE
 
 READ_SIZE = 2 * 1024 * 1024
 

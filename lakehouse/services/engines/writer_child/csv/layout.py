@@ -30,8 +30,8 @@ from lakehouse.services.engines.writer_child.csv.records import (
     TooManyFields,
     count_line_breaks,
 )
+from lakehouse.services.engines.writer_child.source import MAX_COLUMNS
 
-MAX_COLUMNS = 10_000
 LOOKED_AT = 20
 """Records below the header that are searched for a delimiter which the header does not have."""
 _NUMBER = re.compile(r"\s*[-+]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?\s*")

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lakehouse.services.engines.writer_child.csv.dialect import Dialect
+from lakehouse.services.engines.writer_child.source import MAX_COLUMNS
 
 LINE_BREAK = re.compile(rb"\r\n|\n|\r")
-MAX_FIELDS = 10_001
+MAX_FIELDS = MAX_COLUMNS + 1
 """Fields of one record: the columns that a table may have, and an empty field behind the last delimiter."""
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from lakehouse.services.engines.writer_child.call_errors import too_large, unprocessable
 from lakehouse.services.engines.writer_child.csv.dialect import Dialect
 from lakehouse.services.engines.writer_child.csv.records import RecordParser
+from lakehouse.services.engines.writer_child.source import MAX_VALUE
 
 BLOCK = 128 * 1024
 SPACE = 32
 MAX_RECORD = 20_000_000
-"""Bytes of a record. A value has at most 16 MiB."""
-MAX_VALUE = 16 * 1024 * 1024
+"""Bytes of a record. A value has at most `MAX_VALUE`."""
 
 
 class Scan:

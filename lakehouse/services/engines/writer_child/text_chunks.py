@@ -11,7 +11,7 @@ from lakehouse.services.engines.writer_child.call_errors import bad_request, unp
 CHUNK = 2**20
 """Bytes that are read at once."""
 
-_MARKS = (
+_MARKS = (  # those of UTF-32 first: that of UTF-16-LE is the beginning of one of them
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -26,12 +26,17 @@ def find_encoding(head: bytes, option: str) -> tuple[str, int]:
 
     `option` is the name that the client gave, or "". Raises `CallError` (400) for a name that Python does not know.
     """
-    mark, marked = next(((mark, name) for mark, name in _MARKS if head.startswith(mark)), (b"", ""))
+    marked, size = find_mark(head)
     if option:
         name = _look_up(option)
         fits = bool(marked) and name in (marked, marked[:6].rstrip("-"), f"{marked}-sig")
-        return (marked, len(mark)) if fits else (name, 0)
-    return (marked, len(mark)) if marked else (_guess(head), 0)
+        return (marked, size) if fits else (name, 0)
+    return (marked, size) if marked else (_guess(head), 0)
+
+
+def find_mark(head: bytes) -> tuple[str, int]:
+    """The encoding that a byte order mark names, and the size of the mark; without a mark "" and 0."""
+    return next(((name, len(mark)) for mark, name in _MARKS if head.startswith(mark)), ("", 0))
 
 
 def _look_up(option: str) -> str:

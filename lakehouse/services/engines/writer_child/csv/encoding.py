@@ -8,14 +8,8 @@ from pathlib import Path
 
 from lakehouse.services.engines.writer_child.call_errors import bad_request, unprocessable
 from lakehouse.services.engines.writer_child.csv.scan import undecodable
+from lakehouse.services.engines.writer_child.text_chunks import find_mark
 
-UTF8_MARK = codecs.BOM_UTF8
-MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 HEAD = 64 * 1024
 READ_SIZE = 1024 * 1024
 COMMON = b'\r\n\t ,;|"0123456789'
@@ -26,12 +20,8 @@ bytes are also halves of other characters."""
 
 def find_encoding(head: bytes) -> tuple[str, int]:
     """Find the encoding from a mark, or from the pattern of NUL bytes. Returns it and the size of the mark."""
-    if head.startswith(UTF8_MARK):
-        return "utf-8", len(UTF8_MARK)
-    for mark, name in MARKS:
-        if head.startswith(mark):
-            return name, len(mark)
-    return _find_utf16(head), 0
+    marked, size = find_mark(head)
+    return (marked, size) if marked else (_find_utf16(head), 0)
 
 
 def _find_utf16(head: bytes) -> str:

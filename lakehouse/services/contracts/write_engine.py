@@ -14,6 +14,7 @@ from typing import Protocol
 from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.tables import DataFile, StagedFile, TablePlan, WritePlan
 
+FORMATS = ("csv", "tsv", "json", "ndjson", "parquet", "arrow")
 DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 NO_QUOTE = "none"
 """The value of the parameter `quote` for a file whose quotes are data."""

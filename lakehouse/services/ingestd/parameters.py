@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from lakehouse.core.errors import ErrBadRequest
-from lakehouse.services.contracts.write_engine import DELIMITER_NAMES, NO_QUOTE
+from lakehouse.services.contracts.write_engine import DELIMITER_NAMES, FORMATS, NO_QUOTE
 
 Mode = Literal["replace", "append", "upsert"]
 
-FORMATS = ("csv", "tsv", "json", "ndjson", "parquet", "arrow")
 MODES = ("replace", "append", "upsert")
 NAMES = frozenset(
     ("name", "format", "mode", "key", "evolve", "types", "encoding", "delimiter", "quote", "header", "skip", "null")
@@ -32,7 +31,7 @@ class IngestParameters:
     mode: Mode = "replace"
     key: tuple[str, ...] = ()
     evolve: bool = False
-    types: tuple[tuple[str, str], ...] = field(default=())
+    types: tuple[tuple[str, str], ...] = ()
     encoding: str = ""
     delimiter: str = ""
     quote: str = ""

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from lakehouse.services.contracts.write_engine import ParseOptions
+from lakehouse.services.contracts.write_engine import FORMATS, ParseOptions
 from lakehouse.services.engines.writer_child.call_errors import bad_request, unprocessable, unsupported
 from lakehouse.services.engines.writer_child.compression import decompress, find_compression
 from lakehouse.services.engines.writer_child.wrong_kinds import HEAD_SIZE, check_kind
-
-FORMATS = ("csv", "tsv", "json", "ndjson", "parquet", "arrow")
 
 BY_SUFFIX = {
     ".csv": "csv",

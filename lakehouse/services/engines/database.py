@@ -34,8 +34,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     target: msgspec.Raw = msgspec.Raw(b"null")
 
 
-def open_database(settings: bytes) -> tuple[duckdb.DuckDBPyConnection, bytes]:
-    """Open a database in memory with a locked configuration. Returns its connection and the settings of the target."""
+def open_database(settings: bytes) -> tuple[duckdb.DuckDBPyConnection, EngineSettings]:
+    """Open a database in memory with a locked configuration. Returns its connection and the decoded settings."""
     import duckdb  # here: after the restrictions apply
 
     document = msgspec.json.decode(settings, type=EngineSettings)
@@ -52,7 +52,7 @@ def open_database(settings: bytes) -> tuple[duckdb.DuckDBPyConnection, bytes]:
     connection.execute(f"SET allowed_directories = {quote_list(database.directories)}")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-    return connection, bytes(document.target)
+    return connection, document
 
 
 def _options(database: DatabaseSettings) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import msgspec
 
 from lakehouse.process.bootstrap import Startup
 from lakehouse.process.calls.rpc_child import serve_calls
-from lakehouse.services.engines.database import EngineSettings, open_database
+from lakehouse.services.engines.database import open_database
 from lakehouse.services.engines.query_child.engine import Engine
 
 
@@ -18,9 +18,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(startup: Startup) -> None:
     """Open the database and answer calls until standard input ends."""
-    database, encoded = open_database(startup.settings)
-    settings = msgspec.json.decode(encoded, type=Settings)
-    spill = msgspec.json.decode(startup.settings, type=EngineSettings).database.spill
-    engine = Engine(database, spill=spill, cpu_seconds=settings.cpu_seconds)
+    database, settings = open_database(startup.settings)
+    target = msgspec.json.decode(settings.target, type=Settings)
+    engine = Engine(database, spill=settings.database.spill, cpu_seconds=target.cpu_seconds)
     database.execute("SELECT 1").fetchall()  # the first statement of a database is slow
     serve_calls(startup, engine.handle, interrupt=engine.interrupt)

@@ -132,7 +132,10 @@ class Tables(Protocol):
         """List the snapshots, the newest first. Raises ErrNotFound."""
 
     async def plan(self, name: str, *, snapshot_id: str | None = None) -> TablePlan:
-        """Plan the read of a table at its newest or the given snapshot. Cached by snapshot. Raises ErrNotFound."""
+        """Plan the read of a table at its newest or the given snapshot. Cached by snapshot.
+
+        Raises ErrNotFound, and ErrBadRequest with the field `name` for a name that no table can have.
+        """
 
     def lock(self, name: str) -> AbstractAsyncContextManager[None]:
         """Exclude other writers of the table for the length of the block."""

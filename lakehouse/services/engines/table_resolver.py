@@ -18,6 +18,10 @@ from lakehouse.services.engines.query_messages import (
 )
 from lakehouse.services.engines.table_files import describe_fields, describe_files
 
+MAX_PATH = 4096
+"""Characters of a name up to which it may be a file, and similar names are looked for."""
+MAX_SHOWN = 200
+"""Characters of a longer name that an error shows."""
 DATABASE, SCHEMA = "memory", "main"
 """The names of the engine's database and of its default schema, which a client may put in front of a table's name."""
 
@@ -73,6 +77,9 @@ class TableResolver:
             except ErrNotFound as error:
                 if reference.version is not None and await self._tables.find(name) is not None:
                     raise _bad_reference(reference, error.message) from None
+            except ErrBadRequest as error:
+                if error.field != "name":  # else no table can have this name: it is not found
+                    raise
         known = [manifest.name for manifest in await self._tables.list()]
         folded = [name for name in known if name.lower() in {wanted.lower() for wanted in names}]
         if folded:
@@ -116,6 +123,8 @@ def possible_names(path: Sequence[str]) -> list[str]:
 def _unknown_table(
     reference: TableReference, names: Sequence[str], known: Sequence[str]
 ) -> ErrBadRequest | ErrForbidden:
+    if len(names[0]) > MAX_PATH:
+        return _bad_reference(reference, f'there is no table "{names[0][:MAX_SHOWN]}…"')
     if _FILE.fullmatch(names[-1]) or _FILE.fullmatch(names[0]):
         return ErrForbidden(
             f"the statement reads the file {names[-1]!r}: a statement can only read the tables of the lake",

@@ -24,6 +24,7 @@ from lakehouse.services.engines.query import DuckdbQueryEngine, open_query_engin
 from lakehouse.services.host.app import make_host_app
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.queryd.app import make_queryd_app
+from lakehouse.services.tables.names import check_name
 from tools.kit.gateway_services import serve_ours
 from tools.kit.http_stream import HttpStream
 
@@ -93,6 +94,7 @@ class FileTables:
     async def plan(self, name: str, *, snapshot_id: str | None = None) -> TablePlan:
         """The contract's `plan`."""
         await trio.lowlevel.checkpoint()
+        check_name(name)
         if name not in self.plans:
             raise ErrNotFound(f"there is no table {name!r}")
         for plan in reversed(self.plans[name]):
@@ -103,6 +105,7 @@ class FileTables:
     async def find(self, name: str, *, snapshot_id: str | None = None) -> Manifest | None:
         """The contract's `find`."""
         await trio.lowlevel.checkpoint()
+        check_name(name)
         return _manifest(self.plans[name][-1]) if name in self.plans else None
 
     async def list(self) -> Sequence[Manifest]:

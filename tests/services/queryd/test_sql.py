@@ -59,6 +59,8 @@ async def test_an_answer_has_columns_rows_and_what_was_read(sql: Sql) -> None:
 STATEMENTS: tuple[tuple[str, list[list[object]]], ...] = (
     ("WITH p AS (FROM people) SELECT count(*) FROM p", [[5]]),
     ("WITH people AS (SELECT 1 AS x) SELECT count(*) FROM people", [[1]]),
+    ('WITH "größte Werte" AS (SELECT 1 AS x) FROM "größte Werte"', [[1]]),
+    ("WITH main AS (SELECT 1 AS x) FROM main", [[1]]),
     ("FROM people SELECT max(id)", [[5]]),
     ("VALUES (1), (2)", [[1], [2]]),
     ("SELECT 1; -- done", [[1]]),
@@ -233,6 +235,9 @@ WRONG: tuple[tuple[str, int | None, str], ...] = (
     ("SELECT nope(id) FROM people", 7, "nope"),
     ("SELECT * FROM nowhere", 14, "nowhere"),
     ("SELECT * FROM poeple", 14, 'did you mean "people"'),
+    ('SELECT * FROM "no such table"', 14, 'there is no table "no such table"'),
+    (f"SELECT * FROM {'x' * 300}", 14, "there is no table"),
+    (f"SELECT * FROM {'x' * 1_000_000}", 14, "there is no table"),
     ("SELECT CAST(name AS INTEGER) FROM people", 7, "Alice"),
     ("EXPLAIN SELECT nope FROM people", 15, "nope"),
     ("SELECT id FROM people, sales.orders", 7, "mbiguous"),

@@ -58,12 +58,15 @@ Tables = Mapping[str, Table]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A snapshot that was acknowledged, of the table that had this name at that time (`taken`, in seconds)."""
+    """A snapshot that was acknowledged, of the table that had this name at that time.
+
+    `sent` is when its request was sent first (in seconds): a commit whose answer a kill has cut is as old as that.
+    """
 
     name: str
     snapshot_id: str
     table: Table
-    taken: float
+    sent: float
 
 
 def describe_difference(found: Tables, expected: Tables) -> str:

@@ -149,7 +149,7 @@ class TableWriter(Writer[Tables]):
         """Refused if the snapshot has expired, or is of another table, which had the name before."""
         request = make_table_request("POST", name, "restore", {"snapshot_id": kept.snapshot_id})
         step = self._step(kind, request, name, kept.table)
-        young = trio.current_time() - kept.taken < EXPIRY_MARGIN
+        young = trio.current_time() - kept.sent < EXPIRY_MARGIN
         return Step(kind, request, step.after, frozenset() if young else frozenset({404}))
 
     def _register(self) -> Step[Tables]:
@@ -188,7 +188,7 @@ class TableWriter(Writer[Tables]):
         elif step.kind.startswith("ingest create") or step.kind == "restore dropped":
             self._kept = deque((each for each in self._kept if each.name != name), maxlen=KEPT)
         if name in self.state and snapshot_id:
-            self._kept.append(Kept(name, snapshot_id, self.state[name], trio.current_time()))
+            self._kept.append(Kept(name, snapshot_id, self.state[name], self.sent))
 
     def forget(self) -> None:
         """Forget the snapshots."""
@@ -214,7 +214,7 @@ class TableWriter(Writer[Tables]):
     async def check(self) -> None:
         """Also read the snapshots that must be kept, and the objects of the tables through the storage."""
         await super().check()
-        for kept in [each for each in self._kept if trio.current_time() - each.taken < EXPIRY_MARGIN]:
+        for kept in [each for each in self._kept if trio.current_time() - each.sent < EXPIRY_MARGIN]:
             if kept.name in self.state:
                 table = await self._read(kept.name, kept.snapshot_id)
                 self.report.checks["earlier snapshots"] += 1

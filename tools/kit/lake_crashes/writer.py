@@ -50,6 +50,8 @@ class Writer(ABC, Generic[State]):
         self.report = report
         self.random = random
         self.state = state
+        self.sent = 0.0
+        """When the current step was sent first, in seconds."""
         self._answered: deque[tuple[Request, Reply]] = deque(maxlen=REPEATED)
 
     @abstractmethod
@@ -74,6 +76,7 @@ class Writer(ABC, Generic[State]):
     async def do(self, step: Step[State]) -> None:
         """Send a step and write down how it ended."""
         kills = self.report.kills.total()
+        self.sent = trio.current_time()
         reply = await self.client.send(step.request)
         self.report.steps[step.kind, reply.ending] += 1
         if reply.status == 404 and step.request.method == "DELETE" and self.report.kills.total() > kills:

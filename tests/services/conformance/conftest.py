@@ -45,6 +45,8 @@ def lake(request: pytest.FixtureRequest, lakes: Callable[[str], Lake]) -> Lake:
         case.keep(found)
     if state == "killed":
         found.kill()
+        for case in SERVICE_CASES:  # until its successor has the folder's lock, the gateway answers 503
+            wait_for_service(found.through(case.service), case.health)
     return found
 
 

@@ -9,7 +9,7 @@ SCORES = PEOPLE.replace(b"Eve,Boston,analyst,95", b"Eve,Boston,analyst,88")
 
 
 def test_golake_040_five_queries(lake: Lake, unique: str) -> None:
-    ingest(lake, unique, SCORES)
+    assert ingest(lake, unique, SCORES).status_code == 201
     assert ask(lake, f"SELECT count(*) FROM {unique}") == [[5]]
     assert ask(lake, f"SELECT count(*) FROM {unique} WHERE city = 'Chicago'") == [[2]]
     assert ask(lake, f"SELECT max(score) FROM {unique}") == [[95]]

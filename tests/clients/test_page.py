@@ -29,7 +29,7 @@ async def test_a_newcomer_sees_what_there_is(service: PageService, browser: Brow
     assert await tab.run("document.querySelector('#providers li').innerText.includes('ollama (default)')")
     assert await tab.run("[...document.querySelectorAll('#backends .chip')].every(c => c.innerText === 'quiet')")
     assert await tab.run("document.getElementById('state').innerText") == "running"
-    assert await tab.run("document.getElementById('flights').innerText") == "Nothing is running."
+    assert await tab.run("document.getElementById('requests').innerText") == "Nothing is running."
     await tab.until("document.getElementById('model').value === 'qwen3:8b'")
     await tab.screenshot("page-quiet-1600")
     for width, dark in ((400, False), (400, True), (1600, True)):
@@ -74,8 +74,8 @@ async def test_an_operator_sees_the_load_and_what_is_dead(service: PageService, 
             "(async () => { while (points.length < 46) { await look(); await new Promise(next => setTimeout(next, 15)); } })()"
         )
         await tab.until("points.at(-1).done > 5")
-        assert await tab.run("document.querySelectorAll('#flights > li').length") == 6
-        first = await tab.run("document.querySelector('#flights li').innerText")
+        assert await tab.run("document.querySelectorAll('#requests > li').length") == 6
+        first = await tab.run("document.querySelector('#requests li').innerText")
         for said in (
             "streaming",
             "POST /v1/chat · moonshotai/kimi-k2.6",

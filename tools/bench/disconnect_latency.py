@@ -69,7 +69,7 @@ def watched_upstream() -> Iterator[Upstream]:
 
 
 def measure_disconnect(target: Target, upstream: Upstream, *, mark: str, streaming: bool) -> float:
-    """From a client's leaving to the end of its upstream connection; `NEVER` if that outlasts our patience.
+    """The seconds from a client's disconnect to that of its upstream connection, at most `NEVER`.
 
     The client leaves while it waits for an answer, or after the first piece of one. `mark` tells this request from
     what a gateway sends again or by itself.

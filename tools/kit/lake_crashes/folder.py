@@ -27,8 +27,8 @@ def check_folder(lake: Path, report: CrashReport) -> None:
     """Compare the files of a lake that was closed with its two databases."""
     report.checks["folders"] += 1
     names = {entry.name for entry in lake.iterdir()}
-    if strangers := {name for name in names if name.removesuffix("-wal").removesuffix("-shm") not in TOP}:
-        report.wrong.append(f"unknown files in the lake: {sorted(strangers)}")
+    if unknown := {name for name in names if name.removesuffix("-wal").removesuffix("-shm") not in TOP}:
+        report.wrong.append(f"unknown files in the lake: {sorted(unknown)}")
     for place in ("staging", "spill"):
         if left := [entry.name for entry in (lake / place).iterdir()]:
             report.wrong.append(f"{len(left)} entries are left in {place}/")

@@ -18,7 +18,9 @@ HEAD_LINES = 6
 _PHASES = {
     "streaming": "green",
     "scanning": "green",
+    "searching": "green",
     "writing": "green",
+    "embedding": "cyan",
     "waiting": "cyan",
     "backoff": "yellow",
     "queued": "yellow",

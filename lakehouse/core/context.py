@@ -24,10 +24,23 @@ from lakehouse.core.failure_classes import ErrorClass
 if TYPE_CHECKING:
     from lakehouse.core.trace_context import Trace
 
-Phase = Literal["received", "queued", "connecting", "sending", "waiting", "backoff", "scanning", "writing", "streaming"]
+Phase = Literal[
+    "received",
+    "queued",
+    "connecting",
+    "sending",
+    "waiting",
+    "backoff",
+    "embedding",
+    "scanning",
+    "searching",
+    "writing",
+    "streaming",
+]
 """What a request is doing: `queued` for a slot or a process, `waiting` for the head of a response.
 
-`scanning` and `writing` are phases of a request in an embedded data service, which reads or writes tables."""
+`scanning` and `writing` are phases of a request in an embedded data service, which reads or writes tables or indexes;
+`embedding` (a model computes vectors of texts) and `searching` are those of a request to an index."""
 
 Outcome = Literal["answered", "client left", "deadline", "drain", "cancelled", "failed"]
 """What ended a request. `answered` includes an error that was sent as a whole response."""

@@ -24,7 +24,7 @@ T = TypeVar("T")
 METRICS, PHASES = "metrics", "phases"
 """The two queries."""
 
-REPORTED_PHASES: frozenset[Phase] = frozenset({"queued", "scanning", "writing"})
+REPORTED_PHASES: frozenset[Phase] = frozenset({"queued", "embedding", "scanning", "searching", "writing"})
 """The phases that say more than the worker knows, which waits for the response."""
 
 

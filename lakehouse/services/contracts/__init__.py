@@ -12,12 +12,12 @@ Modules:
 
     values          types that several contracts use
     object_store    bytes under keys
-    catalog         tables and their snapshots
+    catalog         values that describe tables and their snapshots
     tables          plans of reads, and commits of data files
     write_engine    reading of uploads, writing of data files
     rewriting       the files of a table written again, with a write engine
     query_engine    SQL over the tables of the catalog
-    embedder        vectors of texts
-    vector_index    indexes of vectors
-    retriever       passages from several corpora
+    retrieval       indexes of vectors and texts, searched by meaning and by word
+    embedder        vectors of texts, from any model
+    embedding_model a model that computes vectors inside the process of its caller
 """

@@ -1,0 +1,188 @@
+"""Calls to the engine's child and its replies, as msgpack. Both sides import this module: neither trio nor numpy.
+
+The public values are those of `services.contracts.retrieval`. A frame is a length, the number of the call, and a body:
+
+    client ──> body = one of the calls below; an empty body cancels the call of that number
+    child  ──> body = `OK` and the msgpack of the reply, or `FAILED` and that of a `Failure`
+
+Any number of calls is under way at a time; replies come in any order. A cancelled call has no reply.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+from lakehouse.services.contracts.retrieval import CorpusQuery, IndexOptions, Item, SearchQuery
+
+HEADER = struct.Struct("<II")
+"""The length of the body, and the number of the call."""
+OK, FAILED = b"\0", b"\1"
+MAX_FRAME = 256 * 2**20
+"""Bytes of a body: a batch of 64 MiB of JSON becomes a smaller one of float32."""
+
+
+class RetrievalSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of the child.
+
+    `directory` is the engine's own folder. `model` names the function that loads the embedded model,
+    "package.module:function"; empty: there is none. `memory` is the limit of the process in bytes, 0 for none.
+    """
+
+    directory: str
+    model: str = ""
+    memory: int = 0
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
+    """A call to the child."""
+
+
+class CreateIndex(Call, frozen=True, kw_only=True, array_like=True):
+    """The reply is an `IndexInfo`."""
+
+    options: IndexOptions
+
+
+class ListIndexes(Call, frozen=True, kw_only=True, array_like=True):
+    """The reply is a list of `IndexInfo`."""
+
+
+class GetIndex(Call, frozen=True, kw_only=True, array_like=True):
+    """The reply is an `IndexInfo`."""
+
+    index: str
+
+
+class DeleteIndex(Call, frozen=True, kw_only=True, array_like=True):
+    """The reply is null."""
+
+    index: str
+
+
+class Write(Call, frozen=True, kw_only=True, array_like=True):
+    """One transaction: `replace_source` (if it is not empty) makes `items` the only ones of that source.
+
+    `delete_ids` and the items that match `delete_where` are deleted first. The reply is a `Written`.
+    """
+
+    index: str
+    items: list[Item] = []
+    model: str = ""
+    replace_source: str = ""
+    delete_ids: list[str] = []
+    delete_where: bytes = b""
+    source_state: bytes = b""
+
+
+class Merge(Call, frozen=True, kw_only=True, array_like=True):
+    """The reply is a `Merged`."""
+
+    source: str
+    dest: str
+    clear_source: bool = False
+
+
+class Search(Call, frozen=True, kw_only=True, array_like=True):
+    """The reply is a `Hits`."""
+
+    index: str
+    query: SearchQuery
+
+
+class SearchMany(Call, frozen=True, kw_only=True, array_like=True):
+    """The reply is a `ManyHits`."""
+
+    corpora: list[CorpusQuery]
+    query: SearchQuery
+    per_corpus_k: int
+
+
+class GetItems(Call, frozen=True, kw_only=True, array_like=True):
+    """The reply is a list of `StoredItem`."""
+
+    index: str
+    ids: list[str]
+    with_vector: bool = False
+
+
+class ListDigests(Call, frozen=True, kw_only=True, array_like=True):
+    """The reply is a list of `Digest`."""
+
+    index: str
+    after: str = ""
+    limit: int = 10_000
+
+
+class Embed(Call, frozen=True, kw_only=True, array_like=True):
+    """The reply is an `EmbeddedTexts`."""
+
+    texts: list[str]
+    truncate: bool = False
+
+
+class Stats(Call, frozen=True, kw_only=True, array_like=True):
+    """The reply is an `EngineStats`."""
+
+
+AnyCall = (
+    CreateIndex
+    | ListIndexes
+    | GetIndex
+    | DeleteIndex
+    | Write
+    | Merge
+    | Search
+    | SearchMany
+    | GetItems
+    | ListDigests
+    | Embed
+    | Stats
+)
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a call failed: the code of a `LakehouseError`, its message, the field at fault, details for programs."""
+
+    code: str
+    message: str
+    field: str = ""
+    details: dict[str, int | str] = {}
+
+
+class FrameError(Exception):
+    """The bytes on the socket are not frames."""
+
+
+def encode_frame(number: int, body: bytes) -> bytes:
+    """Make a frame. Raises ValueError for a body that is too large."""
+    if len(body) > MAX_FRAME:
+        raise ValueError(f"a frame of {len(body)} bytes is larger than the {MAX_FRAME} that are allowed")
+    return HEADER.pack(len(body), number) + body
+
+
+class FrameDecoder:
+    """Decodes frames from a stream of bytes, independent of how the stream is split."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield number and body of the frames that `data` completes. Raises FrameError."""
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        try:
+            while len(buffer) - start >= HEADER.size:
+                size, number = HEADER.unpack_from(buffer, start)
+                if size > MAX_FRAME:
+                    raise FrameError(f"a frame of {size} bytes is larger than the {MAX_FRAME} that are allowed")
+                end = start + HEADER.size + size
+                if len(buffer) < end:
+                    break
+                yield number, bytes(memoryview(buffer)[start + HEADER.size : end])
+                start = end
+        finally:
+            del buffer[:start]

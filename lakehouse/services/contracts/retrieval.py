@@ -265,11 +265,18 @@ class RetrievalEngine(Protocol):
         """Delete an index with all its items."""
 
     async def add(
-        self, index: str, items: Sequence[Item], *, model: str = "", source_state: bytes | None = None
+        self,
+        index: str,
+        items: Sequence[Item],
+        *,
+        model: str = "",
+        delete_ids: Sequence[str] = (),
+        source_state: bytes | None = None,
     ) -> Written:
         """Add items, and replace those with the same ids; of equal ids in the batch the last one wins.
 
         All items are checked before one is added. `model` is that of the vectors (ErrConflict for another one).
+        The items of `delete_ids` are deleted first, in the same transaction.
         `source_state` is a JSON value that is written in the same transaction (`IndexInfo.source`).
         """
 

@@ -102,9 +102,15 @@ class PathwaydTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MatrixdTable:
-    """`[matrixd]`: search over several indexes."""
+    """`[matrixd]`: search over several indexes.
+
+    A model of the Ollama at `judge_url` rates answers of playbooks from 1 to 5 before a search takes them in.
+    """
 
     bind: Address = _bind(3218)
+    judge_url: str = parsed_field(values.optional_url, "")
+    judge_model: str = ""
+    judge_min_rating: int = parsed_field(values.positive_count, 3)
     embedd_url: str = ignored_field()
     vectord_url: str = ignored_field()
 

@@ -42,7 +42,7 @@ RESTART = RestartPolicy(initial_delay=0.1, max_delay=5.0, stable_after=5.0, stab
 DRAIN_TIMEOUT = 5.0
 """Seconds for the process to end once no request is in it: engines are killed and the files are closed."""
 
-ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "XDG_DATA_HOME")
+ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LH_FORCE_FULL_ENRICHMENT", "PATH", "TMPDIR", "TZ", "XDG_DATA_HOME")
 """The variables of the process. None of them holds a provider's key."""
 
 SOCKET_NAME, REPORTS_NAME = "services", "reports"

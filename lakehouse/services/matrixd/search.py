@@ -1,0 +1,237 @@
+"""The search over several corpora: embed the question, search, filter, apply playbooks, sort, cut at `k`.
+
+One corpus that fails is the failure of the whole search, unless it is `partial`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+import trio
+
+from lakehouse.core.errors import ErrNotFound, ErrTimeout, ErrUnavailable, ErrUpstream, LakehouseError
+from lakehouse.services.contracts.retrieval import (
+    CorpusFailure,
+    CorpusQuery,
+    Hit,
+    ManyHits,
+    RetrievalEngine,
+    SearchQuery,
+)
+from lakehouse.services.matrixd.embedding import QuestionEmbedder
+from lakehouse.services.matrixd.index_models import IndexModels
+from lakehouse.services.matrixd.metadata_filter import matches
+from lakehouse.services.matrixd.playbook_application import PlaybookApplication
+from lakehouse.services.matrixd.requests import SearchRequest
+
+
+@dataclass(slots=True, kw_only=True)
+class MatrixResults:
+    """The results as the JSON array of an answer, and what is said about them. `boosted` is None without playbooks."""
+
+    results: bytes
+    per_corpus: Mapping[str, int]
+    dropped_by_filter: int = 0
+    boosted: int | None = None
+    injected: int | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def encode(self) -> bytes:
+        """The document of a search. The results of the engine pass through as they are."""
+        return b'{"results":' + self.results + b"," + msgspec.json.encode(self._describe())[1:]
+
+    def encode_with(self, document: object) -> bytes:
+        """A document with what is said about the results in the place of the results."""
+        return msgspec.json.encode(document)[:-1] + b"," + msgspec.json.encode(self._describe())[1:]
+
+    def _describe(self) -> dict[str, object]:
+        members: dict[str, object] = {"per_corpus": self.per_corpus, "dropped_by_filter": self.dropped_by_filter}
+        if self.boosted is not None:
+            members |= {"boosted": self.boosted, "injected": self.injected}
+        if self.failed:
+            members["failed"] = self.failed
+        if self.warnings:
+            members["warnings"] = self.warnings
+        return members
+
+
+class MatrixSearch:
+    """Searches corpora. `playbooks` applies the playbook memory to what was found."""
+
+    def __init__(
+        self, engine: RetrievalEngine, questions: QuestionEmbedder, models: IndexModels, playbooks: PlaybookApplication
+    ) -> None:
+        self._engine = engine
+        self._questions = questions
+        self._models = models
+        self._playbooks = playbooks
+
+    async def search(self, request: SearchRequest) -> MatrixResults:
+        """Answer a checked request. Raises ErrUpstream if a corpus fails, and what embedding the question raises."""
+        failed: dict[str, str] = {}
+        corpora = await self._embed(request, failed)
+        found = await self._retrieve(request, corpora, failed)
+        if not request.use_playbook and not request.metadata_filter and not request.exclude_ids:
+            return MatrixResults(results=found.results, per_corpus=found.per_corpus, failed=failed)
+        return await self._refine(request, corpora, found, failed)
+
+    # The question.
+
+    async def _embed(self, request: SearchRequest, failed: dict[str, str]) -> Sequence[CorpusQuery]:
+        """The corpora with the vector of the question in the model of each."""
+        if request.vector or request.mode == "keyword":
+            return request.choices
+        groups = await self._group_by_model(request, failed)
+        corpora: list[CorpusQuery] = []
+        for model, members in groups.items():
+            try:
+                with _time_limit(request):
+                    vector = await self._questions.embed_for(request.query_text, model)
+            except LakehouseError as error:
+                if not request.partial:
+                    raise
+                failed.update({corpus.index: error.message for corpus in members})
+            else:
+                corpora += [msgspec.structs.replace(corpus, vector=vector) for corpus in members] if vector else members
+        return corpora
+
+    async def _group_by_model(self, request: SearchRequest, failed: dict[str, str]) -> dict[str, list[CorpusQuery]]:
+        """The corpora by the model that embeds the question for them: that of the request, or that of the index."""
+        groups: dict[str, list[CorpusQuery]] = {}
+        for corpus in request.choices:
+            try:
+                model = await self._models.find(corpus.index)
+            except ErrNotFound as error:
+                _fail(request, failed, {corpus.index: CorpusFailure(code=error.code, message=error.message)})
+                continue
+            groups.setdefault(self._questions.model_for(model, request.model), []).append(corpus)
+        return groups
+
+    # Retrieval.
+
+    async def _retrieve(
+        self, request: SearchRequest, corpora: Sequence[CorpusQuery], failed: dict[str, str]
+    ) -> ManyHits:
+        query = _make_query(request, len(corpora))
+        if not request.partial:
+            found = await self._engine.search_many(corpora, query, per_corpus_k=request.candidates)
+            _fail(request, failed, found.failed)
+            return found
+        if request.mode == "vector":
+            found = await self._retrieve_each(request, corpora, query, failed)
+        else:
+            with _time_limit(request):
+                found = await self._engine.search_many(corpora, query, per_corpus_k=request.candidates)
+            _fail(request, failed, found.failed)
+        if len(failed) == len(request.choices):
+            raise _make_failure(failed)
+        return found
+
+    async def _retrieve_each(
+        self, request: SearchRequest, corpora: Sequence[CorpusQuery], query: SearchQuery, failed: dict[str, str]
+    ) -> ManyHits:
+        """Search each corpus with its own time limit, and merge the results by distance."""
+        parts: dict[str, ManyHits] = {}
+
+        async def search_one(corpus: CorpusQuery) -> None:
+            try:
+                with _time_limit(request):
+                    part = await self._engine.search_many([corpus], query, per_corpus_k=request.candidates)
+            except LakehouseError as error:
+                failed[corpus.index] = error.message
+            else:
+                _fail(request, failed, part.failed)
+                parts[corpus.index] = part
+
+        async with trio.open_nursery() as nursery:
+            for corpus in corpora:
+                nursery.start_soon(search_one, corpus)
+        return _merge([parts[corpus.index] for corpus in corpora if corpus.index in parts], query.k)
+
+    # What follows.
+
+    async def _refine(
+        self, request: SearchRequest, corpora: Sequence[CorpusQuery], found: ManyHits, failed: dict[str, str]
+    ) -> MatrixResults:
+        """Filter by metadata and id, apply playbooks, sort, and cut."""
+        hits = found.decode()
+        retrieved = {(hit.id, hit.corpus) for hit in hits}
+        kept = [hit for hit in hits if _is_wanted(hit, request)]
+        dropped = len(hits) - len(kept)
+        results = MatrixResults(results=b"", per_corpus=found.per_corpus, dropped_by_filter=dropped, failed=failed)
+        excluded = set(request.exclude_ids)
+        kept = [hit for hit in kept if hit.id not in excluded]
+        if request.use_playbook:
+            applied = await self._playbooks.apply(request, kept, retrieved, corpora)
+            kept = sort_hits(applied.hits, request)[: request.count]
+            shown = {(hit.id, hit.corpus) for hit in kept}
+            results.boosted, results.injected = len(shown & applied.boosted), len(shown & applied.injected)
+            results.warnings = applied.warnings
+        results.results = msgspec.json.encode(kept[: request.count])
+        return results
+
+
+def sort_hits(hits: Iterable[Hit], request: SearchRequest) -> list[Hit]:
+    """The hits, the nearest first, or those with the greatest score where words count. Equal ones keep their order."""
+    if request.mode == "vector":
+        return sorted(hits, key=lambda hit: float("inf") if hit.distance is None else hit.distance)
+    return sorted(hits, key=lambda hit: float("inf") if hit.score is None else -hit.score)
+
+
+def _is_wanted(hit: Hit, request: SearchRequest) -> bool:
+    return not request.metadata_filter or matches(hit.metadata, request.metadata_filter)
+
+
+def _make_query(request: SearchRequest, corpora: int) -> SearchQuery:
+    """The query of the engine. All candidates are wanted if some may be dropped before the cut at `k`."""
+    refined = request.use_playbook or request.metadata_filter or request.exclude_ids
+    return SearchQuery(
+        k=max(request.count, request.candidates * corpora) if refined else request.count,
+        vector=request.vector,
+        text=request.query_text,
+        model=request.model,
+        mode=request.mode,
+        weight=request.weight,
+        rerank=request.rerank,
+        filter=bytes(request.filter),
+        with_text="text" in request.extras,
+        with_scores="scores" in request.extras,
+        with_metadata=bool(refined) or "metadata" in request.extras,
+    )
+
+
+def _merge(parts: Sequence[ManyHits], k: int) -> ManyHits:
+    hits = [hit for part in parts for hit in part.decode()]
+    hits.sort(key=lambda hit: float("inf") if hit.distance is None else hit.distance)
+    per_corpus = {name: count for part in parts for name, count in part.per_corpus.items()}
+    return ManyHits(results=msgspec.json.encode(hits[:k]), count=min(len(hits), k), per_corpus=per_corpus)
+
+
+@contextmanager
+def _time_limit(request: SearchRequest) -> Iterator[None]:
+    """The limit of one corpus of a partial search. Raises ErrTimeout."""
+    if not request.partial:
+        yield
+        return
+    with trio.move_on_after(request.seconds) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise ErrTimeout(f"no answer within {request.seconds:g} s")
+
+
+def _fail(request: SearchRequest, failed: dict[str, str], failures: Mapping[str, CorpusFailure]) -> None:
+    """Note the corpora that failed. Raises ErrUpstream unless the search is partial."""
+    failed.update({name: failure.message for name, failure in failures.items()})
+    if failures and not request.partial:
+        if any(failure.code == ErrUnavailable.code for failure in failures.values()):
+            raise ErrUnavailable(next(iter(failed.values())), retry_after=1.0)
+        raise _make_failure(failed)
+
+
+def _make_failure(failed: Mapping[str, str]) -> ErrUpstream:
+    shown = "; ".join(f"{name!r}: {why}" for name, why in list(failed.items())[:3])
+    return ErrUpstream(f"{len(failed)} of the corpora failed: {shown}"[:500], details={"failed": dict(failed)})

@@ -1,0 +1,69 @@
+"""A matrixd over doubles of engine and embedder, behind a real listener."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from lakehouse.config import MatrixdTable
+from lakehouse.services.contracts.retrieval import IndexOptions, Item
+from lakehouse.services.matrixd.app import make_matrixd_app
+from tests.services.matrixd.engine_double import EMBEDDED, EmbedderDouble, EngineDouble, pack
+from tools.kit.raw_http import serve_app
+
+
+class Matrix:
+    """A matrixd over doubles, and an HTTP client for it."""
+
+    def __init__(self, engine: EngineDouble, embedder: EmbedderDouble, http: httpx.AsyncClient) -> None:
+        self.engine = engine
+        self.embedder = embedder
+        self.http = http
+
+    async def fill(self, index: str, *items: Item, model: str = "", dimension: int = 3) -> None:
+        await self.engine.create_index(IndexOptions(name=index, dimension=dimension, model=model))
+        await self.engine.add(index, items, model=model)
+
+    async def post(self, path: str, status: int = 200, **body: Any) -> Any:
+        answer = await self.http.post(f"/matrix/{path}", json=body)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def search(self, *, corpora: list[Any], **body: Any) -> list[tuple[str, Any]]:
+        """The ids and distances of a search."""
+        answer = await self.post("search", corpora=corpora, **body)
+        return [(hit["id"], pytest.approx(hit["distance"], abs=1e-6)) for hit in answer["results"]]
+
+
+@asynccontextmanager
+async def open_matrix(table: MatrixdTable | None = None, default_model: str = "") -> AsyncIterator[Matrix]:
+    engine, embedder = EngineDouble(), EmbedderDouble()
+    app = make_matrixd_app(
+        engine,  # type: ignore[arg-type]  # the calls that matrixd makes
+        embedder,
+        table or MatrixdTable(),
+        default_model=default_model,
+        embedded_model=EMBEDDED,
+        weak_models=("tiny",),
+    )
+    async with serve_app(app, lifetime=True) as server:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as http:
+            yield Matrix(engine, embedder, http)
+
+
+def item(key: str, *vector: float, text: str | None = None, **metadata: object) -> Item:
+    return Item(
+        id=key,
+        vector=pack(*vector) if vector else b"",
+        text=text,
+        metadata=json.dumps(metadata).encode() if metadata else b"",
+    )
+
+
+def error_of(answer: Mapping[str, Any]) -> tuple[str, str]:
+    return answer["error"]["code"], answer["error"]["message"]

@@ -1,0 +1,85 @@
+"""The relevance of chunks, and the downgrade: the original's numbers and its truth table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lakehouse.services.matrixd.downgrade import DowngradeRequest, choose_mode
+from lakehouse.services.matrixd.relevance import Chunk, Focus, score_chunk
+from tests.services.matrixd.matrix_kit import open_matrix
+
+FOCUS = Focus(path="internal/catalogd/registry.go", defined_symbols=["Registry"], imported_symbols=["storage.Client"])
+
+
+@pytest.mark.parametrize(
+    ("chunk", "score"),
+    [
+        (Chunk(id="path", text="see internal/catalogd/registry.go"), 1.0 + 0.4 * 4 / 7),
+        (Chunk(id="own", path="internal/catalogd/registry.go"), 1.0 + 0.3 + 0.4 * 4 / 6),
+        (Chunk(id="name", text="in registry.go"), 0.6 + 0.4 * 2 / 7),
+        (Chunk(id="sibling", path="internal/catalogd/x.go"), 0.3 + 0.4 * 3 / 7),
+        (Chunk(id="defines", text="type Registry struct"), 0.6 + 0.4 * 1 / 8),
+        (Chunk(id="both", text="Registry Client"), 0.6 + 0.4 * 2 / 6),
+        (Chunk(id="imports", text="new Client here"), -0.5 + 0.4 * 1 / 8),
+        (Chunk(id="part", text="Clients and Registrys"), 0.0),
+        (Chunk(id="junk", text="nothing of interest"), 0.0),
+    ],
+    ids=lambda value: value.id if isinstance(value, Chunk) else "",
+)
+def test_the_signals_add_up(chunk: Chunk, score: float) -> None:
+    assert score_chunk(FOCUS, chunk) == pytest.approx(score)
+
+
+async def test_relevance_smoke() -> None:
+    """What the focus file defines scores 0.68 and stays; what it imports scores -0.46, junk 0.00, and both go."""
+    async with open_matrix() as matrix:
+        focus = {"path": "a/b.c", "defined_symbols": ["Catalog"], "imported_symbols": ["Store"]}
+        chunks = [
+            {"id": "defines", "text": "Catalog Store one two three four five"},
+            {"id": "imports", "text": "Store one two three four five"},
+            {"id": "junk", "text": "one two"},
+        ]
+        answer = await matrix.post("relevance", focus=focus, chunks=chunks)
+        assert answer["kept"] == [{"id": "defines", "score": 0.68}]
+        assert answer["dropped"] == [{"id": "imports", "score": -0.46}, {"id": "junk", "score": 0.0}]
+        answer = await matrix.post("relevance", focus=focus, chunks=chunks, threshold=-1)
+        assert (len(answer["kept"]), answer["dropped"]) == (3, [])
+        error = (await matrix.post("relevance", 400, chunks=[]))["error"]
+        assert "`focus`" in error["message"]
+
+
+TRUTH: list[tuple[dict[str, Any], str]] = [
+    ({"model": "grok-4"}, "codereview_isolation"),
+    ({"model": "grok-4", "forced_mode": True}, "codereview_lakehouse"),
+    ({"model": "grok-4", "force_full_enrichment": True}, "codereview_lakehouse"),
+    ({"model": "x/y:free"}, "codereview_lakehouse"),
+    ({"model": "x/y:free/z"}, "codereview_lakehouse"),
+    ({"model": "qwen3.5:latest"}, "codereview_lakehouse"),
+    ({"model": "qwen3:latest"}, "codereview_lakehouse"),
+    ({"model": "tiny"}, "codereview_lakehouse"),
+    ({"model": "tiny2"}, "codereview_isolation"),
+]
+
+
+@pytest.mark.parametrize(("body", "mode"), TRUTH)
+async def test_the_downgrade_over_http(body: dict[str, Any], mode: str) -> None:
+    async with open_matrix() as matrix:
+        answer = await matrix.post("downgrade", mode="codereview_lakehouse", **body)
+        kept = {"mode": mode}
+        assert answer == (
+            kept if mode == "codereview_lakehouse" else {**kept, "downgraded_from": "codereview_lakehouse"}
+        )
+        assert await matrix.post("downgrade", mode="chat", **body) == {"mode": "chat"}
+        assert (await matrix.post("downgrade", 400, **body))["error"]["code"] == "ErrBadRequest"
+
+
+@pytest.mark.parametrize(
+    ("variable", "flag", "mode"),
+    [("1", None, "codereview_lakehouse"), ("1", False, "codereview_isolation"), ("0", None, "codereview_isolation")],
+)
+def test_the_environment_stands_in_for_an_omitted_flag(variable: str, flag: bool | None, mode: str) -> None:
+    request = DowngradeRequest(mode="codereview_lakehouse", model="strong", force_full_enrichment=flag)
+    chosen = choose_mode(request, weak_models=(), environment={"LH_FORCE_FULL_ENRICHMENT": variable})
+    assert chosen.mode == mode

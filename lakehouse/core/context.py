@@ -36,11 +36,14 @@ Phase = Literal[
     "searching",
     "writing",
     "streaming",
+    "retrieving",
+    "answering",
 ]
 """What a request is doing: `queued` for a slot or a process, `waiting` for the head of a response.
 
 `scanning` and `writing` are phases of a request in an embedded data service, which reads or writes tables or indexes;
-`embedding` (a model computes vectors of texts) and `searching` are those of a request to an index."""
+`embedding` (a model computes vectors of texts) and `searching` are those of a request to an index. `retrieving` and
+`answering` are the steps of an ask: finding passages, and a model's answer from them."""
 
 Outcome = Literal["answered", "client left", "deadline", "drain", "cancelled", "failed"]
 """What ended a request. `answered` includes an error that was sent as a whole response."""
@@ -88,6 +91,7 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     """One request from its head to its end.
 
     Times are of trio's clock, in seconds. `route` is the prefix or path that the request matched, never the raw path;
+    `step` is the part of its work that a request of several parts is in; it is shown in place of the phase.
     `error` is a class or code, never a message. `principal` is the name of the token that was presented, None without
     one. `tier` is the requested name in `[models]`, None for any other model. `first_piece` is when the response of the
     upstream began, `upstream_seconds` how long upstreams were waited for. `left_out` names the fields of the request
@@ -102,6 +106,7 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     principal: str | None = None
     route: str = ""
     phase: Phase = "received"
+    step: Phase | None = None
     upstream: str | None = None
     provider: str | None = None
     model: str | None = None
@@ -170,6 +175,10 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     def begin_phase(self, phase: Phase) -> None:
         """Record what the request is doing now."""
         self.phase = phase
+
+    def begin_step(self, step: Phase) -> None:
+        """Record which part of its work the request is in, whatever the phases of that part."""
+        self.phase = self.step = step
 
     def begin_upstream_phase(self, upstream: str, phase: Phase) -> None:
         """Record what the request is doing now, and the upstream that it is sent to."""
@@ -278,7 +287,7 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
             "method": self.method,
             "path": self.path,
             "route": self.route,
-            "phase": self.phase,
+            "phase": self.step or self.phase,
             "upstream": self.upstream,
             "provider": self.provider,
             "model": self.model,

@@ -13,6 +13,7 @@ from lakehouse.gateway.file_relay import FileRelay
 from lakehouse.gateway.mounted_app import MountedApp
 from lakehouse.gateway.reverse_proxy import ReverseProxy
 from lakehouse.gateway.routes import CHAT_ROUTES, ROUTES, GatewayRoute
+from lakehouse.gateway.service_calls import ServiceCalls
 from lakehouse.net.networks import Networks
 from lakehouse.net.reactor import Reactor
 from lakehouse.upstream.pool import Upstream
@@ -56,6 +57,8 @@ class Gateway:
         names = dict.fromkeys(route.service for route in self.routes if route.service not in apps)
         self.upstreams: Mapping[str, Upstream] = {name: _upstream(name, table, embedded_url, reactor) for name in names}
         """The services that are reached by a URL, by name."""
+        self.calls = ServiceCalls({**apps, **self.upstreams})
+        """Calls of the services by this process itself."""
         self.mounts = tuple(Mount(route.prefix, self._backend(route), route.exact) for route in self.routes)
 
     @property

@@ -3,12 +3,13 @@
     CorsMiddleware ─ RequestLifetimeMiddleware ─ TracingMiddleware ─ AuthMiddleware ─ Router
 
     Router ─┬─ chat     /v1/chat, /v1/models …
+            ├─ ask      /v1/ask
             ├─ gateway  /v1/storage … /v1/observer
             └─ own      /healthz, /metrics, / …
 
 | path | answered by | because |
 |---|---|---|
-| POST `/v1/chat`, `/v1/chat/completions` | plain ASGI | Quart is a fifth of the cost of a chat |
+| POST `/v1/chat`, `/v1/chat/completions`, `/v1/ask` | plain ASGI | Quart is a fifth of the cost of a chat |
 | `/v1/storage/…`, every mount of the gateway | plain ASGI | Quart's buffers have no back-pressure |
 | `/healthz`, `/readyz`, `/health`, `/metrics`, `/v1/requests`, `/` | plain ASGI | polled every few seconds |
 | GET `/v1/models`, `/v1/models/…`, `/v1/chat/providers` | views of Quart-Trio | few requests |
@@ -38,13 +39,21 @@ from lakehouse.config import ChatTable, Config
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 from lakehouse.gateway.gateway import Gateway
+from lakehouse.runtime.ask import ASK_PATH
 from lakehouse.runtime.console.endpoints import PATHS
 
 Mounts = Sequence[Route | Mount]
 
 
 def main_mounts(
-    dispatcher: Dispatcher, gateway: Gateway, *, health: App, console: App, config: Config, views: App | None = None
+    dispatcher: Dispatcher,
+    gateway: Gateway,
+    *,
+    health: App,
+    console: App,
+    ask: App,
+    config: Config,
+    views: App | None = None,
 ) -> Mounts:
     """Everything that the service serves, at the gateway's address.
 
@@ -56,6 +65,7 @@ def main_mounts(
         *_health(health, "gateway"),
         *(Route(path.encode(), Methods(GET=console)) for path in PATHS),
         *chat,
+        Route(ASK_PATH.encode(), Methods(POST=ask)),
         *gateway.mounts,
     )
 
@@ -68,7 +78,7 @@ def legacy_mounts(dispatcher: Dispatcher, *, health: App, config: Config) -> Mou
 def own_paths(config: Config) -> tuple[str, ...]:
     """The names of all routes that have no service of the gateway behind them."""
     chat = () if config.gateway.chatd_url else chat_paths(VERSION)
-    return (*chat, *chat_paths(LEGACY), *PATHS, *(path.decode() for path in HEALTH_PATHS))
+    return (*chat, *chat_paths(LEGACY), ASK_PATH, *PATHS, *(path.decode() for path in HEALTH_PATHS))
 
 
 def _health(health: App, name: str) -> Mounts:

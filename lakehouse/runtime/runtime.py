@@ -22,6 +22,7 @@ from lakehouse.config import Config
 from lakehouse.gateway.gateway import NO_APPS, Gateway
 from lakehouse.net.reactor import Reactor
 from lakehouse.runtime.app import error_response, legacy_mounts, main_mounts, own_paths
+from lakehouse.runtime.ask import make_ask_app
 from lakehouse.runtime.console.endpoints import ObservabilityEndpoints, SignInPage
 from lakehouse.runtime.data_services import DATA_SERVICES, unavailable_apps
 from lakehouse.runtime.graceful_shutdown import abort_remaining, drain_check
@@ -180,7 +181,8 @@ def _build_runtime(
     checks = HealthRegistry()
     checks.register("drain", drain_check(stopping))
     health, console = HealthEndpoints(checks), ObservabilityEndpoints(telemetry)
-    main = main_mounts(dispatcher, gateway, health=health, console=console, config=config, views=views)
+    ask = make_ask_app(dispatcher, gateway, config)
+    main = main_mounts(dispatcher, gateway, health=health, console=console, ask=ask, config=config, views=views)
     routers = Router(main, find_view=find_view), Router(legacy_mounts(dispatcher, health=health, config=config))
     origins = Origins(config.auth.origins)
     wrap = partial(

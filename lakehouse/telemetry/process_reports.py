@@ -27,6 +27,9 @@ METRICS, PHASES = "metrics", "phases"
 REPORTED_PHASES: frozenset[Phase] = frozenset({"queued", "embedding", "scanning", "searching", "writing"})
 """The phases that say more than the worker knows, which waits for the response."""
 
+WORKER_STEPS: frozenset[Phase] = frozenset({"retrieving", "answering"})
+"""The phases of which those of the other process are parts."""
+
 
 class GaugeReport(msgspec.Struct, frozen=True, kw_only=True):
     """The gauges of the other process: their families, and their values."""
@@ -69,7 +72,7 @@ class Reports:
         phases = (await self._query(PHASES, dict[str, str]) if requests else None) or {}
         for row in requests:
             phase = phases.get(str(row["id"]))
-            if phase in REPORTED_PHASES:
+            if phase in REPORTED_PHASES and row["phase"] not in WORKER_STEPS:
                 row["phase"] = phase
 
     async def _query(self, query: str, kind: type[T]) -> T | None:

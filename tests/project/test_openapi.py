@@ -15,10 +15,13 @@ from lakehouse.core.errors import Attempt
 from lakehouse.core.failure_classes import ERROR_CLASSES
 from lakehouse.core.provider_failures import make_failure
 from lakehouse.gateway.routes import ROUTES
+from lakehouse.runtime.ask import ASK_PATH
 from lakehouse.runtime.console.endpoints import PATHS
+from tools.kit.doc_pages.openapi import ask
 from tools.kit.doc_pages.openapi.document import PAGE, document, documented, render
 from tools.kit.doc_pages.openapi.lake import OPERATIONS
 from tools.kit.doc_pages.openapi.operations import FIXED
+from tools.kit.scripted_retrieval import open_retrieval
 from tools.kit.service_with_providers import HELLO, open_service_with_providers
 from tools.kit.sse import sse_documents
 
@@ -53,7 +56,7 @@ def find_references(value: Any) -> list[str]:
 
 def test_every_route_that_is_served_is_in_it() -> None:
     paths = {path for _, path in documented()}
-    own = {*chat_paths(VERSION), *PATHS, *(path.decode() for path in HEALTH_PATHS)}
+    own = {*chat_paths(VERSION), ASK_PATH, *PATHS, *(path.decode() for path in HEALTH_PATHS)}
     below = {f"{route.name}/{{path}}" for route in ROUTES}
     exact = {route.name for route in ROUTES if route.exact}
     of_the_lake = {operation.path for operation in OPERATIONS}
@@ -92,6 +95,22 @@ async def test_each_operation_answers_as_it_says(operation: Any) -> None:
             events = await there.client.request(operation.method, path, json={**(body or {}), "stream": True})
             for event in sse_documents(events.text):
                 validate(schema_of(operation, events) or {}, event)
+
+
+async def test_an_ask_answers_as_it_says() -> None:
+    (operation,) = ask.OPERATIONS
+    async with open_retrieval() as data, open_service_with_providers(gateway=data.urls) as there:
+        body = {"question": "Who stands still?", "model": "ollama/m", "tables": ["teams"]}
+        answer = await there.client.post(operation.path, json=body)
+        validate(schema_of(operation, answer) or {}, answer.json())
+        events = await there.client.post(operation.path, json={**body, "stream": True})
+        for event in sse_documents(events.text):
+            validate(schema_of(operation, events) or {}, event)
+        data.passages.clear()
+        nothing = await there.client.post(operation.path, json={"question": "Who?"})
+        validate(schema_of(operation, nothing) or {}, nothing.json())
+        refused = await there.client.post(operation.path, json={})
+        validate(schema_of(operation, refused) or {}, refused.json())
 
 
 async def test_the_requests_in_flight_fit_their_schema() -> None:

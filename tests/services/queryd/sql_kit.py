@@ -18,7 +18,7 @@ import trio
 from lakehouse.config import LakeTable, QuerydTable
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.core.errors import ErrNotFound
-from lakehouse.services.contracts.catalog import Column, Manifest
+from lakehouse.services.contracts.catalog import Column, Manifest, Snapshot
 from lakehouse.services.contracts.tables import DataFile, TableField, TablePlan, Tables
 from lakehouse.services.engines.query import DuckdbQueryEngine, open_query_engine
 from lakehouse.services.host.app import make_host_app
@@ -107,6 +107,19 @@ class FileTables:
         await trio.lowlevel.checkpoint()
         check_name(name)
         return _manifest(self.plans[name][-1]) if name in self.plans else None
+
+    async def snapshots(self, name: str) -> Sequence[Snapshot]:
+        """The contract's `snapshots`."""
+        await trio.lowlevel.checkpoint()
+        return [
+            Snapshot(
+                snapshot_id=plan.snapshot_id,
+                committed_at=datetime.now(UTC),
+                operation="overwrite",
+                row_count=plan.row_count,
+            )
+            for plan in reversed(self.plans[name])
+        ]
 
     async def list(self) -> Sequence[Manifest]:
         """The contract's `list`."""

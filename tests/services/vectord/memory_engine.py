@@ -75,6 +75,10 @@ class MemoryEngine:
             raise ErrNotFound(f"there is no index {name!r}")
         return self.indexes[name]
 
+    def changes(self, index: str) -> int:
+        """The writes to an index."""
+        return self.indexes[index].version if index in self.indexes else -1
+
     async def create_index(self, options: IndexOptions) -> IndexInfo:
         await trio.lowlevel.checkpoint()
         if options.name in self.indexes:

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
 Phase = Literal[
     "received",
+    "receiving",
     "queued",
     "connecting",
     "sending",
     "waiting",
     "backoff",
+    "extracting",
     "embedding",
     "scanning",
     "searching",
@@ -41,9 +43,10 @@ Phase = Literal[
 ]
 """What a request is doing: `queued` for a slot or a process, `waiting` for the head of a response.
 
-`scanning` and `writing` are phases of a request in an embedded data service, which reads or writes tables or indexes;
-`embedding` (a model computes vectors of texts) and `searching` are those of a request to an index. `retrieving` and
-`answering` are the steps of an ask: finding passages, and a model's answer from them."""
+`receiving` (an upload), `scanning` and `writing` are phases of a request in an embedded data service, which reads or
+writes tables or indexes; `extracting` (the text of a document), `embedding` (a model computes vectors of texts) and
+`searching` are those of a request to an index. `retrieving` and `answering` are the steps of an ask: finding passages,
+and a model's answer from them."""
 
 Outcome = Literal["answered", "client left", "deadline", "drain", "cancelled", "failed"]
 """What ended a request. `answered` includes an error that was sent as a whole response."""

@@ -24,7 +24,9 @@ T = TypeVar("T")
 METRICS, PHASES = "metrics", "phases"
 """The two queries."""
 
-REPORTED_PHASES: frozenset[Phase] = frozenset({"queued", "embedding", "scanning", "searching", "writing"})
+REPORTED_PHASES: frozenset[Phase] = frozenset(
+    {"receiving", "queued", "extracting", "embedding", "scanning", "searching", "writing"}
+)
 """The phases that say more than the worker knows, which waits for the response."""
 
 WORKER_STEPS: frozenset[Phase] = frozenset({"retrieving", "answering"})

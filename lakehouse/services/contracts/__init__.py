@@ -15,6 +15,7 @@ Modules:
     catalog         values that describe tables and their snapshots
     tables          plans of reads, and commits of data files
     write_engine    reading of uploads, writing of data files
+    documents       text of documents as passages
     rewriting       the files of a table written again, with a write engine
     query_engine    SQL over the tables of the catalog
     retrieval       indexes of vectors and texts, searched by meaning and by word

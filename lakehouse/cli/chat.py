@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 
 import msgspec
 
 from lakehouse.chat import open_dispatcher
 from lakehouse.chat.dispatch.dispatcher import Dispatcher
-from lakehouse.chat.dispatch.open_dispatcher import LocalServer
 from lakehouse.chat.model.pieces import ContentPiece, Done, Piece, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Message, Request
-from lakehouse.chat.providers.model_router import ModelRouter
 from lakehouse.cli.configuration import load_configuration, with_model
+from lakehouse.cli.embedded_model import open_embedded_model
 from lakehouse.cli.input import InputError, read_words, replace_undecodable
 from lakehouse.cli.interrupt import run_interruptible
 from lakehouse.cli.output import write_diagnostic, write_output
@@ -48,7 +45,7 @@ async def _send_request(config: Config, arguments: argparse.Namespace, prompt: s
     )
     try:
         async with (
-            _open_embedded_model(config, model_name) as local,
+            open_embedded_model(config, model_name) as local,
             open_dispatcher(config, local=local) as dispatcher,
         ):
             model = model_name or await _first_listed_model(dispatcher)
@@ -81,21 +78,6 @@ def _describe_failure(error: BaseException) -> str | None:
     unreached = error.error_class == "upstream_error" and error.upstream_status is None
     hint = " (`lakehouse providers` shows which providers answer)" if unreached else ""
     return f"{error.code}: {error.message}{hint}"
-
-
-@asynccontextmanager
-async def _open_embedded_model(config: Config, model: str | None) -> AsyncIterator[LocalServer | None]:
-    """The embedded model, if the configuration has one and `model` is served by it (or not given)."""
-    chain = ModelRouter(default=config.chatd.default, tiers=config.models).chain((model,)) if model else ()
-    if find_embedded_model(config) is None or all(target.provider != "local" for target in chain):
-        yield None
-        return
-    from lakehouse.runtime.resources import (
-        open_local_server,  # with it comes the whole service, which others need not wait for
-    )
-
-    async with open_local_server(config.chatd.local) as local:
-        yield local
 
 
 class NoModelError(Exception):

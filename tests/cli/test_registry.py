@@ -29,7 +29,18 @@ COMMAND = Command(name="hello", help="say hello", add_options=add_options, run=r
 
 
 def test_every_module_is_named_after_its_command() -> None:
-    assert list(find_commands()) == ["chat", "check", "ingest", "providers", "run", "serve", "sql", "tables", "top"]
+    assert list(find_commands()) == [
+        "ask",
+        "chat",
+        "check",
+        "ingest",
+        "providers",
+        "run",
+        "serve",
+        "sql",
+        "tables",
+        "top",
+    ]
 
 
 def test_a_module_in_the_folder_is_a_command(

@@ -36,8 +36,16 @@ BY_SHOP: Document = {
 }  # fmt: skip
 
 
+HERON: Document = {
+    "n": 1, "corpus": "birds", "id": "heron.md#1", "text": "A heron stands <still> in shallow water.", "distance": 0.2113,
+    "metadata": {"source": "heron.md", "page": 3},
+}  # fmt: skip
+PLOVER: Document = {"n": 2, "corpus": "birds", "id": "plover.md#4", "text": "A plover runs.", "distance": 0.34}
+
+
 class ScriptedLake:
-    """Answers `/v1/catalog`, `/v1/ingest` and `/v1/sql`; while `go` is not set, uploads and queries wait for it.
+    """Answers `/v1/catalog`, `/v1/ingest`, `/v1/sql` and `/v1/matrix`; while `go` is not set, uploads, queries and
+    searches wait for it.
 
     `received` has the body of each upload and query; `cancelled` is set when one of them ended before its answer.
     """
@@ -46,6 +54,7 @@ class ScriptedLake:
         self.manifests: list[Document] = [SALES]
         self.answer: Document = BY_SHOP
         self.warnings: list[Document] = []
+        self.passages: list[Document] = [HERON, PLOVER]
         self.error: ErrBadRequest | None = None
         self.cut = False
         self.received: list[bytes] = []
@@ -59,6 +68,12 @@ class ScriptedLake:
         path = scope["path"].removeprefix("/v1")
         if path == "/catalog/list":
             await send_json(send, 200, {"manifests": self.manifests, "count": len(self.manifests)})
+        elif path == "/matrix/corpora":
+            listed: list[Document] = [
+                {"name": "birds", "model": "wordllama-256", "length": 2},
+                {"name": "raw", "model": None, "length": 9},
+            ]
+            await send_json(send, 200, {"indexes": listed, "count": len(listed)})
         elif path.startswith("/catalog/manifest/"):
             found = [one for one in self.manifests if one["name"] == path.removeprefix("/catalog/manifest/")]
             if not found:
@@ -79,7 +94,10 @@ class ScriptedLake:
             raise
         if self.error is not None:
             raise self.error
-        if path == "/ingest":
+        if path == "/matrix/context":
+            text = "\n".join(f"[{one['n']}] {one['text']}" for one in self.passages)
+            await send_json(send, 200, {"passages": self.passages, "text": text})
+        elif path == "/ingest":
             name = self.queries[-1]["name"]
             self.manifests = [*self.manifests, SALES | {"name": name}]
             added: Document = {"rows_added": 1204, "existing": False, "bytes_in": 50_000, "bytes_stored": 18_432}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
 from lakehouse.cli.lake.client import LakeClient
@@ -17,15 +17,22 @@ from lakehouse.upstream.pool import Upstream
 
 @asynccontextmanager
 async def open_client(config: Config, env: Mapping[str, str]) -> AsyncIterator[LakeClient]:
-    """A client of the lake of this configuration.
+    """A client of the lake of this configuration. Raises LakeError."""
+    async with open_lake_services(config, env) as services:
+        yield LakeClient(services)
+
+
+@asynccontextmanager
+async def open_lake_services(config: Config, env: Mapping[str, str]) -> AsyncIterator[Upstream]:
+    """The embedded services of the lake of this configuration, all behind one socket.
 
     A running service is found through the lock of the folder. If there is none, a services process runs until the end
     of the block. Raises LakeError.
     """
     holder = find_holder(locate(config.lake.path, env))
     if holder is not None and holder.socket:
-        async with _client(holder.socket) as client:
-            yield client
+        with _connections(holder.socket) as services:
+            yield services
         return
     if absent := missing_modules(*LAKE):
         raise LakeError(f"the lake {install_hint('lake', absent)}")
@@ -34,14 +41,15 @@ async def open_client(config: Config, env: Mapping[str, str]) -> AsyncIterator[L
     )
 
     eager = replace(config, lake=replace(config.lake, start="eager"))  # the start fails with its reason
-    async with open_services_process(eager) as process, _client(process.socket_path) as client:
-        yield client
+    async with open_services_process(eager) as process:
+        with _connections(process.socket_path) as services:
+            yield services
 
 
-@asynccontextmanager
-async def _client(socket_path: str) -> AsyncIterator[LakeClient]:
-    service = Upstream(f"unix:{socket_path}", name="the lake")
+@contextmanager
+def _connections(socket_path: str) -> Iterator[Upstream]:
+    services = Upstream(f"unix:{socket_path}", name="the lake")
     try:
-        yield LakeClient(service)
+        yield services
     finally:
-        service.close()
+        services.close()

@@ -14,12 +14,12 @@ from lakehouse.asgi.conditional import Validators
 from lakehouse.asgi.content import BytesContent, Content
 from lakehouse.asgi.file_content import FileContent, close_file
 from lakehouse.core.errors import ErrNotFound
+from lakehouse.services.lake.database import DatabaseReaders
 from lakehouse.services.storaged.files.blob_files import BlobFiles
 from lakehouse.services.storaged.files.dataset_files import DatasetFiles, SortedRows
 from lakehouse.services.storaged.index.entries import Entry, Row
 from lakehouse.services.storaged.index.listing import MAX_LIMIT, RowPage, decode_cursor, end_of_prefix, list_page
 from lakehouse.services.storaged.index.object_index import find_entry, read_rows
-from lakehouse.services.storaged.index.readers import IndexReaders
 from lakehouse.services.storaged.index.recent_objects import RecentObjects
 from lakehouse.services.storaged.keys import DATASETS, check_key, check_prefix
 
@@ -37,7 +37,9 @@ class OpenObject(NamedTuple):
 class ObjectReads:
     """Finds, opens and lists objects. Keys below `datasets/` are the files of the tables."""
 
-    def __init__(self, readers: IndexReaders, blobs: BlobFiles, datasets: DatasetFiles, recent: RecentObjects) -> None:
+    def __init__(
+        self, readers: DatabaseReaders, blobs: BlobFiles, datasets: DatasetFiles, recent: RecentObjects
+    ) -> None:
         self._readers = readers
         self._blobs = blobs
         self._datasets = datasets

@@ -10,13 +10,15 @@ from typing import NamedTuple
 import trio
 
 from lakehouse.core.errors import ErrForbidden, ErrInsufficientStorage, is_disk_full
+from lakehouse.services.lake.group_commit import GroupCommit, PendingChange
 from lakehouse.services.storaged.files.blob_files import BlobFiles
 from lakehouse.services.storaged.index.entries import Entry, Row
-from lakehouse.services.storaged.index.group_commit import GroupCommit, PendingChange
 from lakehouse.services.storaged.index.object_index import Change, Delete, ObjectIndex, Outcome, Precondition, Put
 from lakehouse.services.storaged.index.recent_objects import RecentObjects
 from lakehouse.services.storaged.keys import DATASETS, check_key
 from lakehouse.services.storaged.receiving import DISCARD_TIMEOUT, MAX_INLINE, receive_content
+
+_Pending = PendingChange[Change, Outcome]
 
 
 class PutResult(NamedTuple):
@@ -65,14 +67,14 @@ class ObjectWrites:
         return outcome.former is not None
 
     async def _change(self, change: Change) -> Outcome:
-        pending = PendingChange(change)
+        pending: _Pending = PendingChange(change)
         try:
             return await self._commit.make(pending)
         finally:
             if not pending.taken:
                 await self._remove([pending])
 
-    def _record(self, changes: Sequence[PendingChange]) -> None:
+    def _record(self, changes: Sequence[_Pending]) -> None:
         """Bring the objects in memory up to date."""
         for pending in changes:
             outcome = pending.outcome
@@ -83,7 +85,7 @@ class ObjectWrites:
             else:
                 self._recent.remove(pending.change.key)
 
-    async def _remove(self, changes: Sequence[PendingChange]) -> None:
+    async def _remove(self, changes: Sequence[_Pending]) -> None:
         """Remove the files that no object has after these changes: of gigabytes, this takes a while."""
         unused: list[str] = []
         for pending in changes:
@@ -96,7 +98,7 @@ class ObjectWrites:
                 await trio.to_thread.run_sync(self._blobs.remove, unused, abandon_on_cancel=True)
 
 
-def _unused_blobs(pending: PendingChange) -> list[str]:
+def _unused_blobs(pending: _Pending) -> list[str]:
     """The names of the files that no object has after a change: the former one's, or its own if it was not made."""
     outcome, change = pending.outcome, pending.change
     if outcome is None or outcome.error is not None:

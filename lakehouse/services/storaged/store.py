@@ -10,12 +10,12 @@ import trio
 from lakehouse.asgi.content import Content, ContentTruncated
 from lakehouse.core.errors import ErrBadRequest, ErrPreconditionFailed
 from lakehouse.services.contracts.object_store import ObjectInfo, ObjectPage
+from lakehouse.services.lake.database import DatabaseReaders
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.storaged.files.blob_files import BlobFiles
 from lakehouse.services.storaged.files.dataset_files import DatasetFiles
 from lakehouse.services.storaged.index.listing import encode_cursor
 from lakehouse.services.storaged.index.object_index import ObjectIndex
-from lakehouse.services.storaged.index.readers import IndexReaders
 from lakehouse.services.storaged.index.recent_objects import RecentObjects
 from lakehouse.services.storaged.object_reads import ObjectReads
 from lakehouse.services.storaged.object_writes import ObjectWrites
@@ -33,7 +33,7 @@ class LakeObjectStore:
     Keys below `datasets/` are the files of the tables: they are read and listed, and no call writes them.
     """
 
-    def __init__(self, directory: LakeDirectory, index: ObjectIndex, readers: IndexReaders) -> None:
+    def __init__(self, directory: LakeDirectory, index: ObjectIndex, readers: DatabaseReaders) -> None:
         self.recent = RecentObjects(RECENT_BYTES)
         blobs = BlobFiles(directory.objects)
         self.reads = ObjectReads(readers, blobs, DatasetFiles(directory.datasets), self.recent)
@@ -120,7 +120,7 @@ async def open_object_store(directory: LakeDirectory) -> AsyncIterator[LakeObjec
     What an earlier process left behind is removed first. Raises sqlite3.Error, OSError.
     """
     index = await trio.to_thread.run_sync(_open_index, directory)
-    readers = IndexReaders(directory.objects_db)
+    readers = DatabaseReaders(directory.objects_db)
     try:
         yield LakeObjectStore(directory, index, readers)
     finally:

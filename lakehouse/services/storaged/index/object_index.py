@@ -1,8 +1,4 @@
-"""The index of objects: a table in SQLite, and the bytes of small objects beside it. All functions block.
-
-Journal mode WAL with `synchronous=FULL`: a transaction is durable when it has been committed, for one sync of the disk.
-The process that has the lake's folder open is the only one that writes.
-"""
+"""The index of objects: a table in SQLite, and the bytes of small objects beside it. All functions block."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from pathlib import Path
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.services.contracts.object_store import ObjectInfo
-from lakehouse.services.lake.durability import sync_directory
+from lakehouse.services.lake.database import open_database
 from lakehouse.services.storaged.index.entries import Entry, Row
 
 SCHEMA_VERSION = 1
@@ -80,24 +76,7 @@ class ObjectIndex:
     def __init__(self, path: Path) -> None:
         """Open the index, which is made if it is missing. Raises sqlite3.Error, OSError."""
         self._leave_open = False
-        is_new = not path.exists()
-        self._db = connect(path)
-        try:
-            self._prepare(path)
-            if is_new:
-                sync_directory(path.parent)
-        except BaseException:
-            self._db.close()
-            raise
-
-    def _prepare(self, path: Path) -> None:
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-        elif version != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(f"{path} has version {version}, and this program knows {SCHEMA_VERSION}")
+        self._db = open_database(path, _SCHEMA, SCHEMA_VERSION)
 
     def begin_use(self) -> bool:
         """Mark the index as in use. Returns whether it was closed before: no file can be a leftover then."""
@@ -167,11 +146,6 @@ class ObjectIndex:
             (*row, content, entry.blob),
         )
         return entry._replace(row=row)
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection in autocommit mode that any thread may use, one at a time. Raises sqlite3.Error."""
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
 
 
 def find_entry(db: sqlite3.Connection, key: bytes) -> Entry | None:

@@ -13,9 +13,11 @@ from trio.testing import wait_all_tasks_blocked
 
 from lakehouse.core.errors import ErrPreconditionFailed
 from lakehouse.services.contracts.object_store import ObjectInfo
+from lakehouse.services.lake.group_commit import GroupCommit, PendingChange
 from lakehouse.services.storaged.index.entries import Entry, Row
-from lakehouse.services.storaged.index.group_commit import GroupCommit, PendingChange
 from lakehouse.services.storaged.index.object_index import Change, Delete, ObjectIndex, Outcome, Put, find_entry
+
+Pending = PendingChange[Change, Outcome]
 
 
 class Gate:
@@ -35,7 +37,7 @@ class Gate:
             raise self.error
         return self.index.apply(changes)
 
-    async def clean_up(self, batch: Sequence[PendingChange]) -> None:
+    async def clean_up(self, batch: Sequence[Pending]) -> None:
         self.cleaned.append([pending.change.key for pending in batch])
 
 
@@ -46,12 +48,12 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     index.close()
 
 
-def put(key: str) -> PendingChange:
+def put(key: str) -> Pending:
     row = Row(key.encode(), 1, '"e"', 0, "text/plain")
     return PendingChange(Put(entry=Entry(row, b"1", None)))
 
 
-def ignore(batch: Sequence[PendingChange]) -> None:
+def ignore(batch: Sequence[Pending]) -> None:
     """Keep no record."""
 
 
@@ -94,7 +96,7 @@ async def test_a_change_whose_transaction_has_begun_is_made_although_it_is_cance
     leader, follower = put("b"), put("c")
     ended: list[str] = []
 
-    async def make(pending: PendingChange, scope: trio.CancelScope) -> None:
+    async def make(pending: Pending, scope: trio.CancelScope) -> None:
         with scope:
             await commit.make(pending)
         ended.append(pending.change.key.decode())
@@ -126,7 +128,7 @@ async def test_a_change_that_is_refused_does_not_stop_the_others(gate: Gate) -> 
         raise ErrPreconditionFailed("no")
 
     commit = GroupCommit(gate.apply, ignore, gate.clean_up)
-    refused = PendingChange(Delete(key=b"b", precondition=refuse))
+    refused: Pending = PendingChange(Delete(key=b"b", precondition=refuse))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(commit.make, put("a"))
         await wait_all_tasks_blocked(0.01)

@@ -1,19 +1,32 @@
-"""Changes of the index that arrive while the disk is synced are made together, in one transaction with one sync."""
+"""Changes of a database that arrive while the disk is synced are made together, in one transaction with one sync."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import trio
 
-from lakehouse.services.storaged.index.object_index import Change, Outcome
+from lakehouse.core.errors import LakehouseError
 
 START_TIMEOUT = 60.0
 """Seconds for the start of the thread that makes the changes. Nothing else uses its limiter, so it starts at once."""
 
 
-class PendingChange:
-    """A change on its way into the index. `taken`: a transaction has it, so that cancellation no longer stops it."""
+class HasError(Protocol):
+    """What became of a change."""
+
+    @property
+    def error(self) -> LakehouseError | None:
+        """Why the change was not made; the other changes of its transaction were."""
+
+
+Change = TypeVar("Change")
+Outcome = TypeVar("Outcome", bound=HasError)
+
+
+class PendingChange(Generic[Change, Outcome]):
+    """A change on its way into the database. `taken`: a transaction has it, so that cancellation no longer stops it."""
 
     __slots__ = ("change", "error", "outcome", "taken")
 
@@ -24,33 +37,33 @@ class PendingChange:
         self.error: Exception | None = None
 
 
-class GroupCommit:
+class GroupCommit(Generic[Change, Outcome]):
     """Calls `apply` in a thread, one call at a time, with all changes that are waiting. It has no task of its own.
 
-    `on_applied` is called with the changes of a call before any of them returns to its caller. `clean_up` is awaited
-    by one of the callers, while the next call of `apply` may already run.
+    `on_applied` is called with the changes of a call before any of them returns to its caller. `clean_up`, if given, is
+    awaited by one of the callers, while the next call of `apply` may already run.
     """
 
     def __init__(
         self,
         apply: Callable[[Sequence[Change]], Sequence[Outcome]],
-        on_applied: Callable[[Sequence[PendingChange]], None],
-        clean_up: Callable[[Sequence[PendingChange]], Awaitable[None]],
+        on_applied: Callable[[Sequence[PendingChange[Change, Outcome]]], None],
+        clean_up: Callable[[Sequence[PendingChange[Change, Outcome]]], Awaitable[None]] | None = None,
     ) -> None:
         self._apply = apply
         self._on_applied = on_applied
         self._clean_up = clean_up
         self._limiter = trio.CapacityLimiter(1)
         self._lock = trio.StrictFIFOLock()
-        self._waiting: list[PendingChange] = []
+        self._waiting: list[PendingChange[Change, Outcome]] = []
 
-    async def make(self, pending: PendingChange) -> Outcome:
+    async def make(self, pending: PendingChange[Change, Outcome]) -> Outcome:
         """Make a change: durable at return. Raises what `apply` raises, and the error of the outcome.
 
         Cancelled while `pending` is not taken, it has no effect. Cancelled later, the change is made.
         """
         self._waiting.append(pending)
-        batch: Sequence[PendingChange] = ()
+        batch: Sequence[PendingChange[Change, Outcome]] = ()
         try:
             async with self._lock:
                 if not pending.taken:
@@ -59,7 +72,7 @@ class GroupCommit:
         finally:
             if not pending.taken:
                 self._waiting.remove(pending)
-        if batch:
+        if batch and self._clean_up is not None:
             await self._clean_up(batch)
         error = pending.error or (None if pending.outcome is None else pending.outcome.error)
         if error is not None:
@@ -67,7 +80,7 @@ class GroupCommit:
         assert pending.outcome is not None  # noqa: S101 - without an error there is one
         return pending.outcome
 
-    async def _commit(self) -> Sequence[PendingChange]:
+    async def _commit(self) -> Sequence[PendingChange[Change, Outcome]]:
         """Make all changes that are waiting. The thread cannot be cancelled; a shield covers the way into it."""
         batch, self._waiting = self._waiting, []
         for pending in batch:

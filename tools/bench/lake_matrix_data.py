@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DIMENSION = 768
-TRAITS = 24
+TRAITS = 8
 NORM = 21.0
 """Vectors of the original's model were not of unit length."""
 

@@ -22,15 +22,27 @@ done = function(summary, latency, requests)
 end
 """
 
+IN_TURN = """
+requests, last = {}, 0
+init = function()
+  for number, body in ipairs(bodies) do requests[number] = wrk.format(nil, nil, nil, body) end
+end
+request = function()
+  last = last % #requests + 1
+  return requests[last]
+end
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One request, as a gateway gets it in its own way."""
+    """One request, as a gateway gets it in its own way; with `bodies` several, which `wrk` sends in turn."""
 
     port: int
     path: str
     headers: Sequence[str] = ()
     body: bytes = b""
+    bodies: Sequence[bytes] = ()
 
     @property
     def url(self) -> str:
@@ -67,13 +79,15 @@ def _lua(text: str) -> str:
 def requests(target: Target, *, connections: int, seconds: float, cores: str, directory: Path) -> Rate:
     """Keep `connections` busy for `seconds`. Raises RuntimeError if any answer is not a success."""
     script = directory / "wrk.lua"
-    lines = [f"wrk.method = '{'POST' if target.body else 'GET'}'"]
+    lines = [f"wrk.method = '{'POST' if target.body or target.bodies else 'GET'}'"]
     for header in target.headers:
         name, _, value = header.partition(": ")
         lines.append(f"wrk.headers[{_lua(name)}] = {_lua(value)}")
     if target.body:
         lines.append(f"wrk.body = {_lua(target.body.decode())}")
-    script.write_text("\n".join(lines) + REPORT)
+    if target.bodies:
+        lines.append(f"bodies = {{{', '.join(_lua(body.decode()) for body in target.bodies)}}}")
+    script.write_text("\n".join(lines) + (IN_TURN if target.bodies else "") + REPORT)
     options = ["-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(script)]
     printed = _run(["taskset", "-c", cores, "wrk", *options, target.url])
     report = json.loads(printed[printed.index('{"requests') :])

@@ -104,10 +104,12 @@ class PathwaydTable:
 class MatrixdTable:
     """`[matrixd]`: search over several indexes.
 
-    A model of the Ollama at `judge_url` rates answers of playbooks from 1 to 5 before a search takes them in.
+    The results of the last `cache_size` searches are kept. A model of the Ollama at `judge_url` rates answers of
+    playbooks from 1 to 5 before a search takes them in.
     """
 
     bind: Address = _bind(3218)
+    cache_size: int = parsed_field(values.count, 4_096)
     judge_url: str = parsed_field(values.optional_url, "")
     judge_model: str = ""
     judge_min_rating: int = parsed_field(values.positive_count, 3)

@@ -32,22 +32,45 @@ from lakehouse.services.matrixd.requests import (
     SearchRequest,
 )
 from lakehouse.services.matrixd.search import MatrixSearch
+from lakehouse.services.matrixd.search_cache import SearchCache
+from lakehouse.telemetry.gauges import Gauge
+from lakehouse.telemetry.metric_store import Family
+
+_CACHE = Family("matrixd_cache_lookups", "gauge", "Searches that looked for a known result.", ("result",))
+_CACHED = Family("matrixd_cached_searches", "gauge", "Results of searches that are kept.")
+_CACHED_BYTES = Family("matrixd_cached_bytes", "gauge", "Memory for these results.")
+_PLAYBOOKS = Family("matrixd_playbooks_recorded", "gauge", "Playbooks that were recorded since the start.")
 
 
 class MatrixdApp:
     """The ASGI application of matrixd."""
 
     def __init__(
-        self, engine: RetrievalEngine, search: MatrixSearch, memory: PlaybookMemory, weak_models: Collection[str]
+        self,
+        engine: RetrievalEngine,
+        search: MatrixSearch,
+        cache: SearchCache,
+        memory: PlaybookMemory,
+        weak_models: Collection[str],
     ) -> None:
         self._engine = engine
         self._search = search
+        self._cache = cache
         self._memory = memory
         self._weak_models = frozenset(weak_models)
         self._router = Router([*self._make_routes(b""), *self._make_routes(b"/v1")])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._router(scope, receive, send)
+
+    def gauges(self) -> Iterable[Gauge]:
+        """Searches, and the cache of their results."""
+        return (
+            Gauge(_CACHE, lambda: [(("hit",), self._cache.hits), (("miss",), self._cache.misses)]),
+            Gauge(_CACHED, lambda: [((), len(self._cache))]),
+            Gauge(_CACHED_BYTES, lambda: [((), self._cache.size)]),
+            Gauge(_PLAYBOOKS, lambda: [((), self._memory.recorded)]),
+        )
 
     def _make_routes(self, root: bytes) -> Iterable[Route]:
         for path, methods in (
@@ -123,5 +146,6 @@ def make_matrixd_app(
     )
     memory = PlaybookMemory(engine, questions)
     playbooks = PlaybookApplication(engine, memory, make_judge(table))
-    search = MatrixSearch(engine, questions, IndexModels(engine), playbooks)
-    return MatrixdApp(engine, search, memory, weak_models)
+    cache = SearchCache(engine, table.cache_size)
+    search = MatrixSearch(engine, questions, IndexModels(engine), playbooks, cache)
+    return MatrixdApp(engine, search, cache, memory, weak_models)

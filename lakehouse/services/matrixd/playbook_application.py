@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from lakehouse.core.errors import ErrNotFound
-from lakehouse.services.contracts.retrieval import CorpusQuery, Hit, RetrievalEngine, StoredItem
+from lakehouse.services.contracts.retrieval import Hit, RetrievalEngine, StoredItem
 from lakehouse.services.matrixd.judge import Judge
 from lakehouse.services.matrixd.metadata_filter import matches
 from lakehouse.services.matrixd.playbook_memory import PlaybookMemory
@@ -36,13 +36,7 @@ class PlaybookApplication:
         self._memory = memory
         self._judge = judge
 
-    async def apply(
-        self,
-        request: SearchRequest,
-        hits: Sequence[Hit],
-        retrieved: AbstractSet[Answer],
-        corpora: Sequence[CorpusQuery],
-    ) -> Applied:
+    async def apply(self, request: SearchRequest, hits: Sequence[Hit], retrieved: AbstractSet[Answer]) -> Applied:
         """Boost hits, and inject answers that are not among `retrieved`, which are those before any filter."""
         found = await self._memory.find(request, request.vector)
         if found.skipped:
@@ -51,7 +45,10 @@ class PlaybookApplication:
         boosted = {(hit.id, hit.corpus) for hit in hits} & factors.keys()
         kept = [boost(hit, factors[hit.id, hit.corpus]) if (hit.id, hit.corpus) in boosted else hit for hit in hits]
         wanted = find_injections(
-            found.playbooks, retrieved, [corpus.index for corpus in corpora], request.playbook_max_inject_distance
+            found.playbooks,
+            retrieved,
+            [corpus.index for corpus in request.choices],
+            request.playbook_max_inject_distance,
         )
         injected = await self._inject(request, wanted)
         return Applied(hits=[*kept, *injected], boosted=boosted, injected={(hit.id, hit.corpus) for hit in injected})

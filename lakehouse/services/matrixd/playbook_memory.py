@@ -47,6 +47,8 @@ class PlaybookMemory:
     def __init__(self, engine: RetrievalEngine, questions: QuestionEmbedder) -> None:
         self._engine = engine
         self._questions = questions
+        self.recorded = 0
+        """Playbooks that were recorded."""
 
     # Finding.
 
@@ -122,6 +124,7 @@ class PlaybookMemory:
             except ErrConflict:  # created by another request since
                 pass
             await self._engine.add(corpus, items, model=model)
+        self.recorded += len(entries)
 
     async def _make_items(self, entries: Sequence[PlaybookEntry]) -> tuple[list[Item], int]:
         """The items, with vectors unless the engine embeds their texts, and the dimension of the vectors or 0."""

@@ -101,6 +101,11 @@ class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid
             return min(self.per_corpus_k, MAX_K)
         return self.count if self.mode == "vector" else max(self.count, CANDIDATES)
 
+    @property
+    def is_refined(self) -> bool:
+        """Whether results may be dropped or moved after retrieval, before the cut at `k`."""
+        return bool(self.use_playbook or self.metadata_filter or self.exclude_ids)
+
     @cached_property
     def vector(self) -> bytes:
         """The query's vector as float32; empty if there is none."""

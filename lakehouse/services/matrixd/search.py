@@ -26,6 +26,7 @@ from lakehouse.services.matrixd.index_models import IndexModels
 from lakehouse.services.matrixd.metadata_filter import matches
 from lakehouse.services.matrixd.playbook_application import PlaybookApplication
 from lakehouse.services.matrixd.requests import SearchRequest
+from lakehouse.services.matrixd.search_cache import SearchCache
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,21 +64,34 @@ class MatrixSearch:
     """Searches corpora. `playbooks` applies the playbook memory to what was found."""
 
     def __init__(
-        self, engine: RetrievalEngine, questions: QuestionEmbedder, models: IndexModels, playbooks: PlaybookApplication
+        self,
+        engine: RetrievalEngine,
+        questions: QuestionEmbedder,
+        models: IndexModels,
+        playbooks: PlaybookApplication,
+        cache: SearchCache,
     ) -> None:
         self._engine = engine
         self._questions = questions
         self._models = models
         self._playbooks = playbooks
+        self._cache = cache
 
     async def search(self, request: SearchRequest) -> MatrixResults:
         """Answer a checked request. Raises ErrUpstream if a corpus fails, and what embedding the question raises."""
         failed: dict[str, str] = {}
-        corpora = await self._embed(request, failed)
-        found = await self._retrieve(request, corpora, failed)
-        if not request.use_playbook and not request.metadata_filter and not request.exclude_ids:
+        key = self._cache.make_key(request)
+        if key is None:
+            found = await self._retrieve(request, await self._embed(request, failed), failed)
+        else:
+            changes = self._cache.count_changes(request)
+            known = self._cache.find(key, changes)
+            found = known or await self._retrieve(request, await self._embed(request, failed), failed)
+            if known is None:
+                self._cache.keep(key, changes, found)
+        if not request.is_refined:
             return MatrixResults(results=found.results, per_corpus=found.per_corpus, failed=failed)
-        return await self._refine(request, corpora, found, failed)
+        return await self._refine(request, found, failed)
 
     # The question.
 
@@ -154,9 +168,7 @@ class MatrixSearch:
 
     # What follows.
 
-    async def _refine(
-        self, request: SearchRequest, corpora: Sequence[CorpusQuery], found: ManyHits, failed: dict[str, str]
-    ) -> MatrixResults:
+    async def _refine(self, request: SearchRequest, found: ManyHits, failed: dict[str, str]) -> MatrixResults:
         """Filter by metadata and id, apply playbooks, sort, and cut."""
         hits = found.decode()
         retrieved = {(hit.id, hit.corpus) for hit in hits}
@@ -166,7 +178,7 @@ class MatrixSearch:
         excluded = set(request.exclude_ids)
         kept = [hit for hit in kept if hit.id not in excluded]
         if request.use_playbook:
-            applied = await self._playbooks.apply(request, kept, retrieved, corpora)
+            applied = await self._playbooks.apply(request, kept, retrieved)
             kept = sort_hits(applied.hits, request)[: request.count]
             shown = {(hit.id, hit.corpus) for hit in kept}
             results.boosted, results.injected = len(shown & applied.boosted), len(shown & applied.injected)
@@ -188,9 +200,8 @@ def _is_wanted(hit: Hit, request: SearchRequest) -> bool:
 
 def _make_query(request: SearchRequest, corpora: int) -> SearchQuery:
     """The query of the engine. All candidates are wanted if some may be dropped before the cut at `k`."""
-    refined = request.use_playbook or request.metadata_filter or request.exclude_ids
     return SearchQuery(
-        k=max(request.count, request.candidates * corpora) if refined else request.count,
+        k=max(request.count, request.candidates * corpora) if request.is_refined else request.count,
         vector=request.vector,
         text=request.query_text,
         model=request.model,
@@ -200,7 +211,7 @@ def _make_query(request: SearchRequest, corpora: int) -> SearchQuery:
         filter=bytes(request.filter),
         with_text="text" in request.extras,
         with_scores="scores" in request.extras,
-        with_metadata=bool(refined) or "metadata" in request.extras,
+        with_metadata=request.is_refined or "metadata" in request.extras,
     )
 
 

@@ -59,7 +59,7 @@ async def test_an_index_that_is_made_again_with_another_model_is_asked_in_that_o
     async with open_matrix() as matrix:
         await matrix.fill("x", item("one", 1, 0, 0), model="first")
         await matrix.search(corpora=["x"], query_text="a")
-        await matrix.search(corpora=["x"], query_text="a")
+        await matrix.search(corpora=["x"], query_text="b")
         del matrix.engine.indexes["x"]
         await matrix.fill("x", item("two", 1, 0, 0), model="second")
         await matrix.search(corpora=["x"], query_text="a")
@@ -182,3 +182,36 @@ async def test_a_failing_model_fails_its_corpora_only() -> None:
         answer = await matrix.post("search", corpora=["here", "there"], query_text="a", partial=True)
         assert [hit["id"] for hit in answer["results"]] == ["a"]
         assert answer["failed"] == {"there": "the provider is down"}
+
+
+async def test_an_equal_search_is_answered_again_until_an_index_changes() -> None:
+    async with open_matrix() as matrix:
+        await matrix.fill("x", item("a", 1, 0, 0, n=1))
+        await matrix.fill("y", item("b", 0, 1, 0))
+        body: dict[str, Any] = {"corpora": ["x", "y"], "query_text": "a"}
+        first = await matrix.post("search", **body)
+        assert await matrix.post("search", **body) == first
+        assert matrix.engine.searches == 2  # one of each corpus
+        assert await matrix.post("search", **body, k=1) != first
+        assert await matrix.post("search", **body, exclude_ids=["a"]) != first
+        for mode in ("hybrid", "hybrid"):  # words of new items are found a moment after them
+            await matrix.post("search", **body, mode=mode)
+        assert matrix.engine.searches == 10
+        await matrix.engine.add("y", [item("c", 1, 0, 0)])
+        assert [hit["id"] for hit in (await matrix.post("search", **body))["results"]] == ["a", "c", "b"]
+        del matrix.engine.items["x"], matrix.engine.indexes["x"]
+        matrix.engine.counts["x"] += 1
+        await matrix.post("search", 502, **body)
+
+
+async def test_a_write_during_a_search_is_seen_by_the_next_one(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_matrix() as matrix, trio.open_nursery() as nursery:
+        await matrix.fill("x", item("a", 1, 0, 0))
+        matrix.engine.delays["x"] = 2
+        body: dict[str, Any] = {"corpora": ["x"], "query_vector": [1, 0, 0]}
+        nursery.start_soon(lambda: matrix.post("search", **body))
+        await trio.sleep(1)
+        await matrix.engine.add("x", [item("b", 1, 0, 0)])
+        await trio.sleep(2)
+        matrix.engine.delays.clear()
+        assert len((await matrix.post("search", **body))["results"]) == 2

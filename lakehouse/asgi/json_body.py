@@ -32,11 +32,16 @@ async def receive_json(scope: Scope, receive: Receive, shape: type[T], limits: B
     `decode_json`.
     A body without a type, or with that of `curl -d`, is decoded as JSON.
     """
+    return decode_json(await receive_json_bytes(scope, receive, limits), shape)
+
+
+async def receive_json_bytes(scope: Scope, receive: Receive, limits: BodyLimits) -> bytes:
+    """Receive a body that is said to be JSON, for a decoder of the caller's own. Raises as `receive_json`."""
     types = [value for name, value in scope["headers"] if name == b"content-type"]
     if types and not _JSON_TYPE.fullmatch(types[0]):
         shown = types[0][:80].decode("latin-1")
         raise ErrUnsupportedMediaType(f"the body must be JSON, not {shown!r}", accepted=("application/json",))
-    return decode_json(await receive_body(scope, receive, limits), shape)
+    return await receive_body(scope, receive, limits)
 
 
 def decode_json(body: bytes, shape: type[T]) -> T:

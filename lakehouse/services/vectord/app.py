@@ -22,8 +22,7 @@ from time import perf_counter
 from urllib.parse import unquote_to_bytes
 
 from lakehouse.asgi import request_scope
-from lakehouse.asgi.body import receive_body
-from lakehouse.asgi.json_body import decode_json, receive_json
+from lakehouse.asgi.json_body import decode_json, receive_json, receive_json_bytes
 from lakehouse.asgi.responses import Response, empty_response, json_response
 from lakehouse.asgi.router import Methods, Mount, Route, Router, canonical_path, make_not_found
 from lakehouse.asgi.types import App, Receive, Scope, Send
@@ -35,7 +34,7 @@ from lakehouse.services.contracts.retrieval import IndexOptions, RetrievalEngine
 from lakehouse.services.contracts.tables import Tables
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.vectord import requests, responses
-from lakehouse.services.vectord.items import convert_items, decode_add
+from lakehouse.services.vectord.items import convert_items, decode_vectors
 from lakehouse.services.vectord.models import IndexModels
 from lakehouse.services.vectord.requests import BODY_LIMITS, is_given
 from lakehouse.services.vectord.searching import Searcher
@@ -135,7 +134,7 @@ class VectordApp:
     # Items.
 
     async def _add(self, index: str, scope: Scope, receive: Receive) -> Response:
-        request = decode_add(await receive_body(scope, receive, BODY_LIMITS))
+        request = decode_vectors(await receive_json_bytes(scope, receive, BODY_LIMITS), requests.AddRequest)
         items = await convert_items(request)
         context = request_scope.get(scope).context
         context.begin_phase("embedding")
@@ -147,7 +146,7 @@ class VectordApp:
         return json_response(responses.make_added(await self._engine.add(index, embedded, model=model)))
 
     async def _search(self, index: str, scope: Scope, receive: Receive) -> Response:
-        request = await receive_json(scope, receive, requests.SearchRequest, BODY_LIMITS)
+        request = decode_vectors(await receive_json_bytes(scope, receive, BODY_LIMITS), requests.SearchRequest)
         request.check()
         started = perf_counter()
         self._searching += 1
@@ -174,7 +173,7 @@ class VectordApp:
         return json_response(responses.make_deleted(written))
 
     async def _sync_index(self, index: str, scope: Scope, receive: Receive) -> Response:
-        body = await receive_body(scope, receive, BODY_LIMITS) or b"{}"
+        body = await receive_json_bytes(scope, receive, BODY_LIMITS) or b"{}"
         request = decode_json(body, requests.SyncRequest)
         self._syncing += 1
         try:

@@ -10,6 +10,7 @@ import json
 from array import array
 from collections.abc import Sequence
 from math import isfinite
+from typing import TypeVar
 
 import msgspec
 import trio
@@ -18,6 +19,8 @@ from lakehouse.asgi.json_body import decode_json
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.services.contracts.retrieval import Item
 from lakehouse.services.vectord.requests import OMITTED, AddRequest, is_given
+
+T = TypeVar("T")
 
 SLICE = 256 * 1024
 """Bytes of JSON that are decoded without a checkpoint."""
@@ -36,10 +39,10 @@ class ItemBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metadata: msgspec.Raw = OMITTED
 
 
-def decode_add(body: bytes) -> AddRequest:
-    """Decode the body but for the items. Raises ErrBadRequest; for a NaN, which is not JSON, with its position."""
+def decode_vectors(body: bytes, shape: type[T]) -> T:
+    """Decode a body with vectors. Raises ErrBadRequest; for a NaN, which is not JSON, with its position."""
     try:
-        return decode_json(body, AddRequest)
+        return decode_json(body, shape)
     except ErrBadRequest as error:
         if error.field is None and len(body) <= MAX_EXPLAINED and (b"NaN" in body or b"Infinity" in body):
             _find_not_a_number(body)
@@ -83,7 +86,7 @@ def _convert(position: int, raw: msgspec.Raw) -> Item:
     if problem := _find_id_problem(body.id):
         raise ErrBadRequest(f"`{place}.id` {problem}", field=f"{place}.id", details=details)
     if body.vector is None and body.text is None:
-        raise ErrBadRequest(f"`{place}` needs a `vector` or a `text`", field=f"{place}.vector", details=details)
+        raise ErrBadRequest(f"`{place}.vector` or `{place}.text` is required", field=f"{place}.vector", details=details)
     if is_given(body.metadata) and not bytes(body.metadata).startswith(b"{"):
         raise ErrBadRequest(f"`{place}.metadata` must be an object", field=f"{place}.metadata", details=details)
     vector = b"" if body.vector is None else pack_vector(body.vector, f"{place}.vector", details)
@@ -100,7 +103,7 @@ def _find_id_problem(id_: str) -> str:
 
 
 def _find_not_a_number(body: bytes) -> None:
-    """Raise ErrBadRequest for the item of a body that has the literals NaN or Infinity."""
+    """Raise ErrBadRequest for the first vector of a body that has the literals NaN or Infinity."""
     found: list[str] = []
 
     def note(name: str) -> NotANumber:
@@ -111,13 +114,17 @@ def _find_not_a_number(body: bytes) -> None:
         document = json.loads(body, parse_constant=note)
     except (ValueError, RecursionError):
         return
-    items = document.get("items") if isinstance(document, dict) else None
-    for position, item in enumerate(items if isinstance(items, list) else ()):
+    if not isinstance(document, dict):
+        return
+    items = document.get("items")
+    places: list[tuple[str, object, dict[str, object] | None]] = [("vector", document, None)]
+    if isinstance(items, list):
+        places += [(f"items[{position}].vector", item, {"item": position}) for position, item in enumerate(items)]
+    for field, item, details in places:
         vector = item.get("vector") if isinstance(item, dict) else None
         if isinstance(vector, list) and any(isinstance(value, NotANumber) for value in vector):
-            field = f"items[{position}].vector"
             message = f"`{field}` has the component {found[0]}, which is no number of JSON"
-            raise ErrBadRequest(message, field=field, details={"item": position})
+            raise ErrBadRequest(message, field=field, details=details)
 
 
 class NotANumber:

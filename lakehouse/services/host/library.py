@@ -1,7 +1,8 @@
 """The lake without a server, for programs in Python: `async with open_lake(path) as lake`.
 
 The calls go to the same applications as requests do, in the caller's process: `ingest` is `POST /ingest`, `sql` is
-`POST /sql`. Engines are child processes; a call that is cancelled stops its engine.
+`POST /sql`, `search` is `POST /vectors/index/{name}/search`. Engines are child processes; a call that is cancelled
+stops its engine.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from lakehouse.asgi.types import App
 from lakehouse.config import Config
 from lakehouse.core.extras import LAKE, install_hint, missing_modules
 from lakehouse.services.host.composition import open_apps
+from lakehouse.services.host.library_indexes import LakeIndexes
 from lakehouse.services.ingestd.answer import IngestResult, TableColumn
 from lakehouse.services.lake.directory import locate, open_directory
 from lakehouse.services.lake.errors import LakeError
@@ -56,7 +58,7 @@ class SqlResult(msgspec.Struct, frozen=True, kw_only=True):
     scanned: Scanned
 
 
-class Lake:
+class Lake(LakeIndexes):
     """An open lake. Its errors are `LakehouseError`s: those that the HTTP API answers with, as exceptions."""
 
     def __init__(self, apps: Mapping[str, App], folder: Path) -> None:

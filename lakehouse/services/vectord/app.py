@@ -118,7 +118,6 @@ class VectordApp:
             fields=request.fields,
             approximate=request.approximate,
         )
-        self._models.forget(request.name)
         await json_response(responses.make_info(await self._engine.create_index(options), None), 201).send_to(send)
 
     async def _describe(self, index: str, _scope: Scope, _receive: Receive) -> Response:
@@ -127,7 +126,6 @@ class VectordApp:
 
     async def _delete(self, index: str, scope: Scope, _receive: Receive) -> Response:
         request_scope.get(scope).context.begin_phase("writing")
-        self._models.forget(index)
         await self._engine.delete_index(index)
         return empty_response(204)
 
@@ -138,7 +136,6 @@ class VectordApp:
         items = await convert_items(request)
         context = request_scope.get(scope).context
         context.begin_phase("embedding")
-        self._models.forget(index)
         info = await self._models.describe(index)
         embedded = await self._models.embed_items(items, info, truncate=request.truncate)
         context.begin_phase("writing")

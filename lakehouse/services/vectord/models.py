@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from lakehouse.core.errors import ErrBadRequest, ErrNotFound, ErrUnprocessable, LakehouseError
+from lakehouse.core.errors import ErrBadRequest, ErrUnprocessable, LakehouseError
 from lakehouse.services.contracts.embedder import Embedder
 from lakehouse.services.contracts.retrieval import IndexInfo, Item, RetrievalEngine
 
@@ -26,7 +26,7 @@ class IndexModels:
     """The models of the indexes.
 
     `embedded` is the name of the model that the engine has, `default` that of the configuration ("" is the embedded
-    one). The options of an index never change, so they are remembered until the index is deleted.
+    one). The options of an index are remembered until it changes (`RetrievalEngine.changes`).
     """
 
     def __init__(self, engine: RetrievalEngine, embedder: Embedder, *, embedded: str, default: str) -> None:
@@ -34,7 +34,7 @@ class IndexModels:
         self._embedder = embedder
         self._embedded = embedded
         self._default = default or embedded
-        self._known: dict[str, IndexInfo] = {}
+        self._known: dict[str, tuple[int, IndexInfo]] = {}
 
     def resolve(self, model: str) -> str:
         """The name of a model as an index has it."""
@@ -52,16 +52,15 @@ class IndexModels:
 
     async def describe(self, index: str) -> IndexInfo:
         """An index, of which only the options are up to date. Raises ErrNotFound."""
-        if (info := self._known.get(index)) is None:
-            info = await self._engine.get_index(index)
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[index] = info
+        changes = self._engine.changes(index)
+        known = self._known.get(index)
+        if known is not None and known[0] == changes:
+            return known[1]
+        info = await self._engine.get_index(index)
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[index] = changes, info
         return info
-
-    def forget(self, index: str) -> None:
-        """Ask the engine again about an index."""
-        self._known.pop(index, None)
 
     async def embed_query(self, text: str, info: IndexInfo) -> bytes:
         """The vector of a query; nothing if the engine computes it, or the index has no model."""
@@ -97,15 +96,6 @@ class IndexModels:
             vector = found.vectors[place * size : (place + 1) * size]
             embedded[number] = msgspec.structs.replace(item, vector=vector)
         return embedded
-
-    async def search_again(self, index: str, error: LakehouseError) -> bool:
-        """Whether a search that failed may succeed now: the index was deleted, and made again with another model."""
-        former = self._known.get(index)
-        if former is None or isinstance(error, ErrNotFound):
-            self.forget(index)
-            return False
-        self.forget(index)
-        return (await self.describe(index)).model != former.model
 
 
 def _locate(error: LakehouseError, numbers: Sequence[int]) -> LakehouseError:

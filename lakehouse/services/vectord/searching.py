@@ -1,11 +1,11 @@
-"""Searches of one index: the vector of the query, the defaults, and the errors of an index that was made again."""
+"""Searches of one index: the vector of the query, and the defaults."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from lakehouse.core.context import Phase
-from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrNotFound
+from lakehouse.core.errors import ErrBadRequest, ErrConflict
 from lakehouse.services.contracts.retrieval import Hits, IndexInfo, RetrievalEngine, SearchMode, SearchQuery
 from lakehouse.services.vectord.items import pack_vector
 from lakehouse.services.vectord.models import IndexModels
@@ -29,12 +29,7 @@ class Searcher:
             begin_phase("searching")
             return await self._engine.search(index, self._make_query(request, None, b""))
         info = await self._models.describe(index)
-        try:
-            return await self._search_text(info, request, begin_phase)
-        except (ErrBadRequest, ErrConflict, ErrNotFound) as error:
-            if not await self._models.search_again(index, error):
-                raise
-            return await self._search_text(await self._models.describe(index), request, begin_phase)
+        return await self._search_text(info, request, begin_phase)
 
     async def _search_text(self, info: IndexInfo, request: SearchRequest, begin_phase: Callable[[Phase], None]) -> Hits:
         wanted = self._models.resolve(request.model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -66,6 +67,7 @@ class MemoryEngine:
 
     def __init__(self) -> None:
         self.indexes: dict[str, MemoryIndex] = {}
+        self.counts: Counter[str] = Counter()
         self.writes: list[tuple[list[str], list[str]]] = []
         self.fail_after: int | None = None
         """Writes after which the next one fails."""
@@ -77,13 +79,14 @@ class MemoryEngine:
 
     def changes(self, index: str) -> int:
         """The writes to an index."""
-        return self.indexes[index].version if index in self.indexes else -1
+        return self.counts[index]
 
     async def create_index(self, options: IndexOptions) -> IndexInfo:
         await trio.lowlevel.checkpoint()
         if options.name in self.indexes:
             raise ErrConflict(f"there is an index {options.name!r} already", field="name")
         dimension = options.dimension or len(letters("")) // 4
+        self.counts[options.name] += 1
         self.indexes[options.name] = MemoryIndex(msgspec.structs.replace(options, dimension=dimension))
         return self.indexes[options.name].info()
 
@@ -99,6 +102,7 @@ class MemoryEngine:
         await trio.lowlevel.checkpoint()
         self._find(index)
         del self.indexes[index]
+        self.counts[index] += 1
 
     async def add(
         self,
@@ -124,6 +128,7 @@ class MemoryEngine:
                 raise ErrBadRequest("another dimension", field="vector")
             found.items[item.id] = msgspec.structs.replace(item, vector=vector)
         found.version += 1
+        self.counts[index] += 1
         found.source = found.source if source_state is None else source_state
         added = len(found.items) - before
         return Written(

@@ -36,6 +36,7 @@ def test_every_module_is_named_after_its_command() -> None:
         "ingest",
         "providers",
         "run",
+        "search",
         "serve",
         "sql",
         "tables",

@@ -76,6 +76,28 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_ms: float
 
 
+class SearchHit(msgspec.Struct, frozen=True, kw_only=True):
+    """One result of a search."""
+
+    id: str
+    distance: float | None = None
+    score: float | None = None
+    text: str | None = None
+    metadata: dict[str, object] | None = None
+
+
+class _Hits(msgspec.Struct, frozen=True, kw_only=True):
+    results: tuple[SearchHit, ...]
+
+
+class _Index(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+
+
+class _IndexList(msgspec.Struct, frozen=True, kw_only=True):
+    indexes: tuple[_Index, ...]
+
+
 class _ErrorDocument(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     message: str
@@ -141,6 +163,15 @@ class LakeClient:
         """The document of one table."""
         return await self._read("GET", f"/catalog/manifest/{quote(name)}")
 
+    async def indexes(self) -> bytes:
+        """The document with all indexes."""
+        return await self._read("GET", "/vectors/index")
+
+    async def search(self, index: str, request: Mapping[str, object]) -> bytes:
+        """Search an index. Returns the answer's JSON."""
+        path = f"/vectors/index/{quote(index, safe='')}/search"
+        return await self._read("POST", path, _JSON, msgspec.json.encode(request))
+
     async def _read(
         self,
         method: str,
@@ -183,6 +214,16 @@ def decode_tables(data: bytes) -> tuple[Table, ...]:
 def decode_table(data: bytes) -> Table:
     """Decode the document of one table. Raises msgspec.DecodeError."""
     return msgspec.json.decode(data, type=Table)
+
+
+def decode_hits(data: bytes) -> tuple[SearchHit, ...]:
+    """Decode the answer to a search. Raises msgspec.DecodeError."""
+    return msgspec.json.decode(data, type=_Hits).results
+
+
+def decode_index_names(data: bytes) -> tuple[str, ...]:
+    """Decode the names of all indexes. Raises msgspec.DecodeError."""
+    return tuple(index.name for index in msgspec.json.decode(data, type=_IndexList).indexes)
 
 
 def decode_error(status: int, body: bytes) -> ErrorResponse:

@@ -121,6 +121,11 @@ if TYPE_CHECKING:
     from lakehouse.services.host.library import SqlResult as SqlResult
     from lakehouse.services.host.library import UploadSource as UploadSource
     from lakehouse.services.host.library import open_lake as open_lake
+    from lakehouse.services.host.library_indexes import AddResult as AddResult
+    from lakehouse.services.host.library_indexes import DeleteResult as DeleteResult
+    from lakehouse.services.host.library_indexes import SearchHit as SearchHit
+    from lakehouse.services.host.library_indexes import SearchResult as SearchResult
+    from lakehouse.services.host.library_indexes import SyncResult as SyncResult
     from lakehouse.services.ingestd.answer import IngestResult as IngestResult
     from lakehouse.services.ingestd.answer import TableColumn as TableColumn
     from lakehouse.services.ingestd.answer import UploadWarning as UploadWarning
@@ -164,6 +169,7 @@ _EXPORTS = {
     "lakehouse.services.host.library": (
         "ExportFormat IngestFormat IngestMode Lake Parameters SqlResult UploadSource open_lake"
     ),
+    "lakehouse.services.host.library_indexes": "AddResult DeleteResult SearchHit SearchResult SyncResult",
     "lakehouse.services.ingestd.answer": "IngestResult TableColumn UploadWarning",
     "lakehouse.services.lake.errors": "LakeError",
     "lakehouse.services.queryd.responses": "Scanned",

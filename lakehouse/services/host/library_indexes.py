@@ -10,15 +10,30 @@ import msgspec
 
 from lakehouse.asgi.in_process import call_app
 from lakehouse.asgi.types import App
-from lakehouse.services.contracts.retrieval import Distance, FieldType, Hit, SearchMode
+from lakehouse.services.contracts.retrieval import Distance, FieldType, SearchMode
 
 _JSON = (("content-type", "application/json"),)
+
+
+class SearchHit(msgspec.Struct, frozen=True, kw_only=True):
+    """One result of a search.
+
+    `distance` is None for an item without a vector. `score`, greater is better, is there after a search for a text,
+    with its signals (`keyword`, `cosine`, `token`, and the ranks) in `scores`.
+    """
+
+    id: str
+    distance: float | None = None
+    text: str | None = None
+    metadata: dict[str, Any] | None = None
+    score: float | None = None
+    scores: dict[str, float] = {}
 
 
 class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a search, the best hit first. `exact`: every item was compared."""
 
-    results: tuple[Hit, ...]
+    results: tuple[SearchHit, ...]
     exact: bool
     version: int
 
@@ -50,7 +65,7 @@ class SyncResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LakeIndexes:
-    """The calls of a `Lake` to its indexes. Metadata of hits is JSON (`msgspec.json.decode(hit.metadata)`)."""
+    """The calls of a `Lake` to its indexes."""
 
     _apps: Mapping[str, App]
 

@@ -7,6 +7,7 @@ Modules:
     bootstrap      the program of the process: applies the restrictions, runs the target
     protocol       the two messages of a start
     child          the parent's handle on a process: start, readiness, exit, kill
+    memory_release the memory of a killed process, released from the parent
     log_tail       the last lines of the child's standard error
     states         the states of children, slots and pooled children, with their transitions
     errors         the errors of this package

@@ -16,6 +16,7 @@ import trio
 from lakehouse.process.errors import ChildStartFailed
 from lakehouse.process.launch import Launched, launch
 from lakehouse.process.log_tail import LogTail
+from lakehouse.process.memory_release import release_memory
 from lakehouse.process.protocol import MAX_LINE, ReadyMessage, StartMessage, decode_ready, encode_line
 from lakehouse.process.spec import ChildSpec
 from lakehouse.process.states import CHILD_TRANSITIONS, ChildState, StateMachine
@@ -114,6 +115,10 @@ class Child:
             self._machine.advance(ChildState.KILLED)
             self._kill_group()
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    async def release_memory(self) -> None:
+        """Release the memory of the process, which was killed, faster than the kernel does alone."""
+        await trio.to_thread.run_sync(release_memory, self._pidfd)
 
     def _start_message(self) -> StartMessage:
         spec = self._spec

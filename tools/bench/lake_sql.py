@@ -175,27 +175,21 @@ def _first_bytes(sql: str, accept: str) -> float:
 
 
 def _idle_after(running: Running, sql: str) -> float:
-    """Seconds from a client's departure until the engines use no processor."""
+    """Seconds from a client's departure until no process of the service uses a processor."""
     _post("SELECT 1")
-    engines = [pid for pid in running.pids() if b"query_child" in _command_line(pid)]
+    processes = running.pids()
     stream = _open(sql, "application/x-ndjson")
     time.sleep(0.15)
     stream.close()
     left = busy = earlier = time.perf_counter()
-    before = sum(map(_runtime, engines))
+    before = sum(map(_runtime, processes))
     while earlier - left < 0.3:
         time.sleep(0.004)
-        now, used = time.perf_counter(), sum(map(_runtime, engines))
+        now, used = time.perf_counter(), sum(map(_runtime, processes))
         if used - before > 0.2e9 * (now - earlier):  # less is an idle thread of the engine that frees memory
             busy = now
         earlier, before = now, used
     return busy - left
-
-
-def _command_line(pid: int) -> bytes:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
 
 
 def _runtime(pid: int) -> int:

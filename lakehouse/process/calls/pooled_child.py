@@ -112,4 +112,5 @@ async def _kill_if_busy(child: Child, timeout: float, max_timeout: float) -> Non
         await trio.sleep(timeout)
         if child.read_cpu_seconds() - before >= timeout / 2 or trio.current_time() >= deadline:
             child.kill()
+            await child.release_memory()
             return

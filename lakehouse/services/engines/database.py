@@ -76,8 +76,9 @@ def _options(database: DatabaseSettings) -> list[tuple[str, str]]:
 
 
 def _new_options(database: DatabaseSettings) -> list[tuple[str, str]]:
-    """Settings that not every supported version has."""
-    return [("async_threads", str(database.threads)), ("allowed_configs", "['enable_profiling']")]
+    """Settings that not every supported version has. The allowed ones apply to one connection and are set later."""
+    allowed = "['enable_profiling', 'streaming_buffer_size']"
+    return [("async_threads", str(database.threads)), ("allowed_configs", allowed)]
 
 
 def _set(connection: duckdb.DuckDBPyConnection, name: str, value: str) -> None:

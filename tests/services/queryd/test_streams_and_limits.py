@@ -68,6 +68,16 @@ async def test_a_stream_that_fails_midway_does_not_look_complete(sql: Sql) -> No
     assert sql.engine.pool.in_use == 0
 
 
+@pytest.mark.parametrize("accept", [CSV, NDJSON])
+async def test_a_stream_begins_before_much_of_it_is_computed(sql: Sql, accept: str) -> None:
+    """A failure after six megabytes does not come before the first bytes: the engine computes one megabyte ahead."""
+    statement = (
+        "SELECT i + CASE WHEN i < 60000 THEN 0 ELSE error('x') END AS i, repeat('x', 100) FROM range(99999) t(i)"
+    )
+    async with sql.begin(statement, accept) as stream:
+        assert await stream.chunk()
+
+
 async def test_a_long_line_of_ndjson_is_sent_in_parts(sql: Sql) -> None:
     """It is not collected: its first part arrives before its end. The error line is a line of its own."""
     async with sql.begin("SELECT repeat('x', 16000000) AS s", NDJSON) as stream:

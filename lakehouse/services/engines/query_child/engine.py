@@ -11,6 +11,7 @@ import msgspec
 from nanoarrow._utils import NanoarrowException
 
 from lakehouse.process.calls.rpc_child import Call, CallError
+from lakehouse.services.contracts.query_engine import ResultFormat
 from lakehouse.services.engines.database import quote
 from lakehouse.services.engines.query_child import parquet, result_writer
 from lakehouse.services.engines.query_child.call_errors import make_call_error
@@ -33,6 +34,8 @@ from lakehouse.services.engines.query_messages import (
 MAX_STATEMENTS = 256
 MAX_STATEMENT_SIZE = 16 * 1024
 """Characters of a statement up to which its check is kept for the next time."""
+STREAMED: frozenset[ResultFormat] = frozenset({"arrow", "csv", "ndjson"})
+"""Formats whose first bytes are sent before the engine has made the rest."""
 NOTHING = StatementNeeds()
 NOTHING_READ = (0, 0)
 
@@ -92,6 +95,8 @@ class Engine:
             self._tables.define(request.tables, request.listing)
             if _is_profiled(request, statement):
                 enable_profile(connection)
+            if request.format in STREAMED:
+                result_writer.limit_buffer(connection)
             return self._answer(call, connection, request, statement)
         except duckdb.Error as error:
             call.check_cancelled()

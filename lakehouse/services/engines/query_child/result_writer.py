@@ -8,7 +8,7 @@ batch are sent as they are. A row limit is pushed into the query.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import duckdb
@@ -30,6 +30,8 @@ Parameters = Sequence[object] | dict[str, object]
 TEXT_BATCH = 8192
 ARROW_BATCH = 16_384
 """Rows of a batch: few enough that the first one comes soon, and enough that the work for a batch does not count."""
+STREAM_BUFFER = "1MB"
+"""What the engine computes ahead of its reader. With the default, 16 times as much, a stream begins 17 ms later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,12 @@ class Progress:
 
     rows: int = 0
     truncated: bool = False
+
+
+def limit_buffer(connection: duckdb.DuckDBPyConnection) -> None:
+    """Limit what the next streams of this connection compute ahead. Not every version allows it."""
+    with suppress(duckdb.Error):
+        connection.execute(f"SET streaming_buffer_size = '{STREAM_BUFFER}'")
 
 
 def read_columns(connection: duckdb.DuckDBPyConnection, statement: str, parameters: Parameters) -> Columns:

@@ -15,8 +15,8 @@ from lakehouse.core.errors import Attempt
 class Passage(msgspec.Struct, frozen=True, kw_only=True):
     """A text that the model is given under the number `n`: an item of a corpus, or a row of a table.
 
-    `id` is the item's id, or the row's key. `text` is what the model is given. `distance` and `metadata` are those of
-    the item; the metadata of a row says where it is.
+    `id` is the item's id, or the row's key. `text` is what the model is given. `distance`, `score` and `metadata` are
+    those of the item; the metadata of a row says where it is.
     """
 
     n: int
@@ -24,7 +24,8 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
     table: str | UnsetType = UNSET
     id: str
     text: str
-    distance: float | UnsetType | None = UNSET
+    distance: float | UnsetType = UNSET
+    score: float | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
 
 

@@ -17,6 +17,9 @@ from lakehouse.ask.table_search import MAX_ROWS, Column, find_words, make_statem
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrNotFound, ErrUpstream
 
+PASSAGE_TOKENS = 700
+"""The tokens that a passage may have on average: what does not fit into `k` times as many is left out by matrixd."""
+
 MAX_TEXT = 8_000
 """Characters of a passage. A longer item is cut: its answer shows what the model was given."""
 
@@ -46,6 +49,7 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     text: str | None = None
     distance: float | None = None
+    score: float | None = None
     metadata: dict[str, Any] | None = None
 
 
@@ -111,7 +115,13 @@ class _Search:
             corpora = await self._list_corpora()
         if not corpora:
             return ()
-        document = {"query_text": self._request.question, "corpora": corpora, "k": self._request.limit}
+        limit = self._request.limit
+        document = {
+            "query_text": self._request.question,
+            "corpora": corpora,
+            "k": limit,
+            "max_tokens": PASSAGE_TOKENS * limit,
+        }
         body = await self._services.call("matrixd", "POST", "/matrix/context", document, context=self._context)
         found = _decode("matrixd", body, _Context).passages
         return tuple(_make_passage(item, item.text) for item in found if item.text and item.text.strip())
@@ -163,6 +173,7 @@ def _make_passage(item: _Found, text: str) -> Passage:
         id=item.id,
         text=_cut(text),
         distance=UNSET if item.distance is None else item.distance,
+        score=UNSET if item.score is None else item.score,
         metadata=UNSET if item.metadata is None else item.metadata,
     )
 

@@ -69,7 +69,7 @@ async def test_an_answer_cites_what_was_given_and_says_which_sentences_cite_noth
         assert (answer["model"], answer["provider"], answer["finish_reason"]) == ("m", "ollama", "stop")
         assert [attempt["status"] for attempt in answer["attempts"]] == [200]
         (searched,) = up.data.requests("/matrix/context")
-        assert searched.json == {"query_text": ASK["question"], "corpora": ["birds"], "k": 4}
+        assert searched.json == {"query_text": ASK["question"], "corpora": ["birds"], "k": 4, "max_tokens": 2800}
         assert "| A heron stands still in shallow water." in up.prompts[0]
         assert up.prompts[0].endswith("Question: Who stands still?")
 

@@ -25,7 +25,7 @@ from lakehouse.runtime.console.endpoints import PATHS, ObservabilityEndpoints, S
 from lakehouse.server.server import BoundApp, serve_listeners
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry
-from tools.kit.scripted_lake import ScriptedLake
+from tools.kit.scripted_lake import HERON, PLOVER, ScriptedLake
 from tools.kit.telemetry_fixtures import CapturedLog, FakeUsage, Pool
 
 GATEWAY = {
@@ -40,7 +40,7 @@ GATEWAY = {
     "/v1/observer": "observerd",
 }
 PROVIDERS = ("ollama", "ollama_cloud", "openrouter", "kimi")
-ROUTES = GATEWAY | dict.fromkeys((*PATHS, "/v1/chat", "/v1/chat/providers", "/v1/models", "/healthz"), "")
+ROUTES = GATEWAY | dict.fromkeys((*PATHS, "/v1/ask", "/v1/chat", "/v1/chat/providers", "/v1/models", "/healthz"), "")
 
 
 class Model:
@@ -80,6 +80,26 @@ class Model:
             raise
 
 
+class AskModel(Model):
+    """Answers `/v1/ask` with a stream whose end has passages, citations and claims."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        row = {"n": 3, "table": "sales", "id": "17", "text": "shop: Berlin", "metadata": {"row": 17, "key": None, "snapshot_id": "81"}}  # fmt: skip
+        self.pieces = [
+            {"type": "reasoning", "text": "Who stands? "},
+            {"type": "content", "text": "It stands <still> [1]. "},
+            {"type": "content", "text": "It is patient. Berlin [3]."},
+        ]
+        self.end = {key: value for key, value in self.end.items() if key != "cached_tokens"} | {
+            "passages": [HERON, PLOVER, row], "citations": [HERON, row], "warnings": [],
+            "claims": [
+                {"text": "It stands <still> [1].", "citations": [1]}, {"text": "It is patient.", "citations": []},
+                {"text": "Berlin [3].", "citations": [3]},
+            ],
+        }  # fmt: skip
+
+
 class PageService:
     """What a test sets: requests in flight, how full the pools are, which circuits are open, what has ended."""
 
@@ -88,6 +108,7 @@ class PageService:
         self.pools = {name: Pool(name) for name in (*GATEWAY.values(), *PROVIDERS)}
         self.circuits: dict[str, int] = {}
         self.model = Model()
+        self.ask = AskModel()
         self.lake = ScriptedLake()
         sources = GaugeSources(
             active_requests=self.active_requests, pools=self.pools.values, circuits=lambda: self.circuits
@@ -108,7 +129,9 @@ class PageService:
             await self._views(scope, receive, send)
         elif path == "/v1/chat":
             await self.model(receive, send)
-        elif path.startswith(("/v1/catalog/", "/v1/ingest", "/v1/sql")):
+        elif path == "/v1/ask":
+            await self.ask(receive, send)
+        elif path.startswith(("/v1/catalog/", "/v1/ingest", "/v1/sql", "/v1/matrix/")):
             await self.lake(scope, receive, send)
         elif path == "/v1/chat/providers":
             rows = [

@@ -1,6 +1,6 @@
 // ---- tabs ------------------------------------------------------------------------------------------------------
 
-const TABS = ["service", "lake"];
+const TABS = ["service", "lake", "search"];
 
 function select(name, focus = false) {
   for (const tab of TABS) {
@@ -11,6 +11,7 @@ function select(name, focus = false) {
   }
   if (focus) $(`tab-${name}`).focus();
   if (name === "lake" && !tablesShown) loadTables();
+  if (name === "search" && !corporaShown) loadCorpora();
 }
 
 function selectByHand(name) {
@@ -18,8 +19,9 @@ function selectByHand(name) {
   select(name, true);
 }
 
-function selectByAddress() {            // "#lake" opens that tab; any other fragment is a place in the first one
-  select(location.hash === "#lake" ? "lake" : "service");
+function selectByAddress() {            // "#lake" opens that tab; a fragment of no tab is a place in the first one
+  const name = location.hash.slice(1);
+  select(TABS.includes(name) ? name : "service");
 }
 
 for (const tab of TABS) $(`tab-${tab}`).addEventListener("click", () => selectByHand(tab));
@@ -386,4 +388,3 @@ $("chart-hide").addEventListener("click", () => {
 addEventListener("resize", () => { if (result && !$("chart").hidden) drawChart(); });
 
 showSqlCurl();
-selectByAddress();

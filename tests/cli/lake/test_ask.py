@@ -44,7 +44,12 @@ async def test_ask_streams_the_answer_and_prints_its_sources(tmp_path: Path) -> 
         ]
         assert ran.err.splitlines()[0] == "1 of 2 sentences cite no passage"
         assert ran.err.splitlines()[1].startswith("ollama m: 2 passages, ")
-        assert json.loads(lake.received[0]) == {"query_text": "Who stands?", "corpora": ["birds", "fish"], "k": 3}
+        assert json.loads(lake.received[0]) == {
+            "query_text": "Who stands?",
+            "corpora": ["birds", "fish"],
+            "k": 3,
+            "max_tokens": 2100,
+        }
         assert model.requests[0].json["model"] == "m"
 
 

@@ -37,7 +37,7 @@ REASONS = {
     400: "the request is wrong, here or according to the provider",
     401: "no valid bearer token",
     403: "this network, or a page of this origin, may not connect, or the operation is not permitted",
-    404: "no such path, provider, model, table, snapshot or object",
+    404: "no such path, provider, model, table, snapshot, object or index",
     405: "the path does not take this method",
     408: "the request's body stopped arriving",
     409: "the request contradicts what is there; `details.differences` has the columns that differ",

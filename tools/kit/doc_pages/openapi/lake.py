@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from lakehouse.services.catalogd.responses import ManifestDocument, SnapshotDocument
 from lakehouse.services.ingestd.answer import IngestResult
 from lakehouse.services.queryd.request import SqlRequest
+from tools.kit.doc_pages.openapi import vectors
 from tools.kit.doc_pages.openapi.operations import GATEWAY_ERRORS, JSON, Operation
 from tools.kit.doc_pages.openapi.shapes import BOOLEAN, INTEGER, NUMBER, STRING, nullable, struct
 from tools.kit.doc_pages.openapi.translate import Schema, reference
@@ -132,6 +133,7 @@ OPERATIONS = (
         statuses=(204,),
         errors=TABLE_ERRORS,
     ),
+    *vectors.OPERATIONS,
 )
 
 DATE_TIME: Schema = {"type": "string", "format": "date-time"}
@@ -162,6 +164,7 @@ def schemas() -> Mapping[str, Schema]:
         "Upload": struct({"file": {"type": "string", "contentMediaType": BYTES}}),
         **_query_schemas(),
         **_object_schemas(),
+        **vectors.schemas(),
     }
 
 

@@ -1,0 +1,128 @@
+"""The items of a batch, checked as a whole before anything of them is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from lakehouse.core.errors import ErrBadRequest, ErrConflict
+from lakehouse.services.contracts.retrieval import FieldType, IndexOptions, Item
+
+MAX_DIMENSION = 16_384
+MAX_COMPONENT = 1e16
+"""The largest component of a vector that is not compared by its angle: its square times 16,384 fits into float32."""
+MAX_ID = 1024
+CHECK_EVERY = 1024
+"""Items between two looks at the cancellation."""
+
+_DECODER = msgspec.json.Decoder(dict[str, object])
+_CHECKER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TYPES: Mapping[FieldType, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "keyword": (str,),
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """Checked items: `vectors` has the given ones, and rows of zeros where `given` is false."""
+
+    items: Sequence[Item]
+    vectors: NDArray[np.float32]
+    given: NDArray[np.bool_]
+    positions: Sequence[int] = field(default=())
+    """The positions of the items in the batch as it was sent: of equal ids only the last one is here."""
+
+
+def check_batch(
+    options: IndexOptions, items: Sequence[Item], *, model: str, embeds: bool, check: Callable[[], None]
+) -> Batch:
+    """Check a batch for an index. `embeds` says whether the engine embeds the texts of the index.
+
+    `check` raises if the call is cancelled. Raises ErrBadRequest with `field` and the position of the item.
+    """
+    if model and options.model and model != options.model:
+        raise make_other_model(options, model)
+    last = {item.id: position for position, item in enumerate(items)}
+    positions = sorted(last.values()) if len(last) < len(items) else range(len(items))
+    size = options.dimension * 4
+    for position, item in enumerate(items):
+        if position % CHECK_EVERY == 0:
+            check()
+        _check_item(item, position, options, size, embeds=embeds)
+    kept = [items[position] for position in positions]
+    given = np.fromiter((bool(item.vector) for item in kept), np.bool_, len(kept))
+    blank = bytes(size)
+    data = b"".join(item.vector or blank for item in kept)
+    vectors = np.frombuffer(data, "<f4").reshape(len(kept), options.dimension)
+    check_vectors(vectors, given, options, lambda at: f"items[{positions[at]}].vector")
+    return Batch(items=kept, vectors=vectors, given=given, positions=positions)
+
+
+def make_other_model(options: IndexOptions, model: str) -> ErrConflict:
+    """The error of a vector of another model than the index's."""
+    return ErrConflict(
+        f"the vectors are of the model {model!r}, and those of the index {options.name!r} of {options.model!r}",
+        field="model",
+    )
+
+
+def _check_item(item: Item, position: int, options: IndexOptions, size: int, *, embeds: bool) -> None:
+    if not item.id or len(item.id) > MAX_ID or "\0" in item.id:
+        _refuse(position, "id", f"must have 1 to {MAX_ID} characters and no NUL")
+    if item.vector:
+        if len(item.vector) != size:
+            found = len(item.vector) // 4
+            _refuse(position, "vector", f"has {found} components, and the index has {options.dimension} dimensions")
+    elif item.text is None:
+        _refuse(position, "vector", "is required, or a text that is embedded" if embeds else "is required")
+    elif not embeds:
+        _refuse(position, "vector", f"is required: the engine does not embed texts with the model {options.model!r}")
+    if item.metadata:
+        _check_metadata(item.metadata, position, options.fields)
+
+
+def _check_metadata(metadata: bytes, position: int, fields: Mapping[str, FieldType]) -> None:
+    try:
+        decoded: Mapping[str, object] = _DECODER.decode(metadata) if fields else _CHECKER.decode(metadata)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        _refuse(position, "metadata", "must be an object")
+    for name, kind in fields.items():
+        value = decoded.get(name)
+        if value is not None and (not isinstance(value, _TYPES[kind]) or (type(value) is bool) != (kind == "bool")):
+            _refuse(position, f"metadata.{name}", f"must be of the type {kind!r} that the index declares")
+
+
+def _refuse(position: int, field: str, what: str) -> NoReturn:
+    path = f"items[{position}].{field}"
+    raise ErrBadRequest(f"`{path}` {what}", field=path, details={"item": position})
+
+
+def check_vectors(
+    vectors: NDArray[np.float32], given: NDArray[np.bool_], options: IndexOptions, path: Callable[[int], str]
+) -> None:
+    """Refuse numbers that cannot be compared. `path` names the field of a row."""
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        _refuse_vector(int(np.argmin(finite)), path, "has a component that is not a finite number")
+    if options.distance == "cosine":
+        zero = given & ~vectors.any(axis=1)
+        if zero.any():
+            _refuse_vector(int(np.argmax(zero)), path, "has a norm of zero, and the cosine needs a direction")
+    else:
+        large = (np.abs(vectors) > MAX_COMPONENT).any(axis=1)
+        if large.any():
+            _refuse_vector(int(np.argmax(large)), path, f"has a component beyond {MAX_COMPONENT:g}")
+
+
+def _refuse_vector(at: int, path: Callable[[int], str], what: str) -> NoReturn:
+    name = path(at)
+    details = {"item": int(name.partition("[")[2].partition("]")[0])} if "[" in name else None
+    raise ErrBadRequest(f"`{name}` {what}", field=name, details=details)

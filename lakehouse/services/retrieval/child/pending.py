@@ -1,0 +1,71 @@
+"""A call that is under way in the child, and how its failure is told."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from threading import Event
+
+import msgspec
+
+from lakehouse.core.errors import ErrInsufficientStorage, ErrUnavailable, LakehouseError, is_disk_full
+from lakehouse.services.retrieval.messages import FAILED, OK, AnyCall, Failure
+
+logger = logging.getLogger("lakehouse.retrieval")
+
+
+class CallCancelled(Exception):
+    """The client has cancelled the call."""
+
+
+class Pending:
+    """One call: its number, what it asks, and whether it was cancelled meanwhile."""
+
+    __slots__ = ("_cancelled", "body", "call", "number")
+
+    def __init__(self, number: int, body: bytes, call: AnyCall) -> None:
+        self.number = number
+        self.body = body
+        self.call = call
+        self._cancelled = Event()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the client has left."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Note that the client has left."""
+        self._cancelled.set()
+
+    def check(self) -> None:
+        """Raise CallCancelled if the client has left."""
+        if self._cancelled.is_set():
+            raise CallCancelled
+
+
+def encode_reply(reply: object) -> bytes:
+    """The body of a reply."""
+    return OK + msgspec.msgpack.encode(reply)
+
+
+def encode_failure(error: Exception) -> bytes:
+    """The body that tells of a failure; one that is not the caller's is logged."""
+    known = _convert(error)
+    details = {name: value for name, value in (known.details or {}).items() if isinstance(value, int | str)}
+    failure = Failure(code=type(known).__name__, message=known.message, field=known.field or "", details=details)
+    return FAILED + msgspec.msgpack.encode(failure)
+
+
+def _convert(error: Exception) -> LakehouseError:
+    if isinstance(error, LakehouseError):
+        return error
+    full = (isinstance(error, OSError) and is_disk_full(error)) or (
+        isinstance(error, sqlite3.OperationalError) and "full" in str(error)
+    )
+    if full:
+        return ErrInsufficientStorage("the disk of the lake is full: nothing was changed")
+    logger.error("a call to the retrieval engine failed", exc_info=error)
+    if isinstance(error, MemoryError):
+        return ErrUnavailable("the retrieval engine has no memory left")
+    return LakehouseError("the retrieval engine failed; the log has the reason")

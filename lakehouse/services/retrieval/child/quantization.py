@@ -1,0 +1,49 @@
+"""Vectors as int8 with one scale a row, and how far each row is from what it stands for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakehouse.services.contracts.retrieval import Distance
+
+PEAK = 127
+ROUNDING = 4e-6
+"""The part of a vector's norm by which sums in float32 may be wrong: a bound for 16,384 components."""
+
+
+class Quantized(NamedTuple):
+    """Rows as int8: row i is about `codes[i] * scale[i]`, and the norm of the difference is at most `error[i]`.
+
+    `norm` is the norm of the row.
+    """
+
+    codes: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    error: NDArray[np.float32]
+    norm: NDArray[np.float32]
+
+
+def to_search_space(vectors: NDArray[np.float32], distance: Distance) -> NDArray[np.float32]:
+    """The vectors that are compared: of unit length for the cosine, otherwise as given."""
+    if distance != "cosine":
+        return vectors
+    wide = vectors.astype(np.float64)
+    norms = np.sqrt(np.vecdot(wide, wide))
+    norms[norms == 0] = 1  # a row without a vector
+    return (wide / norms[:, None]).astype(np.float32)
+
+
+def quantize(vectors: NDArray[np.float32]) -> Quantized:
+    """Quantize rows, each by its largest component."""
+    peak = np.abs(vectors).max(axis=1)
+    scale = peak / np.float32(PEAK)
+    scale[scale == 0] = 1
+    scaled = np.rint(vectors / scale[:, None])
+    codes = np.clip(scaled, -PEAK, PEAK).astype(np.int8)
+    difference = vectors - codes * scale[:, None]
+    norm = np.sqrt(np.vecdot(vectors, vectors))
+    error = np.sqrt(np.vecdot(difference, difference)) + norm * np.float32(ROUNDING)
+    return Quantized(codes, scale.astype(np.float32), error.astype(np.float32), norm.astype(np.float32))

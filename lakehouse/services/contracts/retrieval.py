@@ -253,7 +253,10 @@ class RetrievalEngine(Protocol):
     """The indexes of one lake. A write is durable at return."""
 
     def changes(self, index: str) -> int:
-        """Count the writes, the creation and the deletion of an index through this object. Makes no call."""
+        """Count the writes, the creation and the deletion of an index through this object. Makes no call.
+
+        The count grows before the call that made the change returns.
+        """
 
     async def create_index(self, options: IndexOptions) -> IndexInfo:
         """Create an index. Raises ErrConflict if the name is taken, ErrBadRequest for options that do not fit."""

@@ -6,6 +6,7 @@
     datasets/     the files of the tables: datasets/<name>/{data,metadata}/...
     catalog.db    the catalog of the tables
     state.db      other durable state, such as idempotency keys
+    vectors/      the indexes of the retrieval engine
     staging/      a folder for each upload and each set of files that is being written; emptied at the start
     spill/        a folder for the temporary files of each engine; emptied at the start
 
@@ -67,6 +68,11 @@ class LakeDirectory:
     def state_db(self) -> Path:
         """Other durable state (SQLite)."""
         return self.path / "state.db"
+
+    @property
+    def vectors(self) -> Path:
+        """The folder of the retrieval engine."""
+        return self.path / "vectors"
 
     @property
     def staging(self) -> Path:
@@ -137,7 +143,7 @@ def open_lake_directory(path: Path, *, socket: str = "") -> Iterator[LakeDirecto
     _make_private(directory.path)
     with hold_lock(directory.path, socket=socket):
         check_layout(directory.path)
-        for place in (directory.objects, directory.datasets, directory.staging, directory.spill):
+        for place in (directory.objects, directory.datasets, directory.vectors, directory.staging, directory.spill):
             place.mkdir(mode=_PRIVATE, exist_ok=True)
         sweep(directory)
         _check_free_space(directory.path)  # after the sweep, which may have made space

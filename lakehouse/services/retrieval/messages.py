@@ -27,13 +27,15 @@ MAX_FRAME = 256 * 2**20
 class RetrievalSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of the child.
 
-    `directory` is the engine's own folder. `model` names the function that loads the embedded model,
-    "package.module:function"; empty: there is none. `memory` is the limit of the process in bytes, 0 for none.
+    `directory` is the engine's own folder, `descriptor` that of the socket. `model` names the function that loads the
+    embedded model, "package.module:function", and `model_name` is the name by which indexes select it; both are empty
+    if there is none.
     """
 
     directory: str
+    descriptor: int
     model: str = ""
-    memory: int = 0
+    model_name: str = ""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):

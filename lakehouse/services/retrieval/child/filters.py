@@ -153,7 +153,8 @@ class Column:
         if self._plain and condition.among is not None and not condition.ranges and condition.not_among is None:
             wanted = [self._codes_of[key] for key in condition.among if key in self._codes_of]
             if condition.exists is None and len(wanted) == 1:
-                return codes == wanted[0]
+                same: Mask = codes == wanted[0]
+                return same
         chosen: Mask = self._select_values(condition)[codes]
         return chosen
 
@@ -161,7 +162,8 @@ class Column:
         """Which of the distinct values satisfy a condition."""
         count = len(self.values)
         numeric = all(isinstance(bound, int | float) and abs(bound) <= 2**53 for _, bound in condition.ranges)
-        only_ranges = condition.ranges and condition.among is condition.not_among is condition.exists is None
+        others = (condition.among, condition.not_among, condition.exists)
+        only_ranges = bool(condition.ranges) and others == (None, None, None)
         if self._plain and numeric and only_ranges:
             numbers, chosen = self._numbers[:count], np.ones(count, np.bool_)
             for name, bound in condition.ranges:
@@ -170,7 +172,7 @@ class Column:
         return np.fromiter((condition.matches(value) for value in self.values), np.bool_, count)
 
 
-_NUMPY_RANGES: Mapping[str, Callable[[NDArray[np.float64], object], Mask]] = {
+_NUMPY_RANGES: Mapping[str, Callable[..., Mask]] = {
     "gte": np.greater_equal,
     "gt": np.greater,
     "lte": np.less_equal,

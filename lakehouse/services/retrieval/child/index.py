@@ -21,7 +21,7 @@ from lakehouse.services.retrieval.child.products import Pack, PackedRows
 from lakehouse.services.retrieval.child.quantization import Quantized, quantize, to_search_space
 from lakehouse.services.retrieval.child.row_files import Block, FileFloats, MemoryFloats, RowFiles
 from lakehouse.services.retrieval.child.scan import Mask, Positions, Rows
-from lakehouse.services.retrieval.child.store import IndexRecord, read_rows, select_by_rows
+from lakehouse.services.retrieval.child.store import IndexRecord, find_record, read_rows, select_by_rows
 
 logger = logging.getLogger("lakehouse.retrieval")
 
@@ -38,6 +38,8 @@ class MemoryIndex:
         self.record = record
         self.packed = PackedRows(record.options.dimension, pack)
         self.floats = floats
+        self.counted_version = 0
+        """The version of the index at which tokens were counted for the first time."""
         self.documents = 0
         """The number of items with tokens, and in how many of them each token is; None before it is asked for."""
         self.frequencies: NDArray[np.int64] | None = None
@@ -173,16 +175,21 @@ class MemoryIndex:
             column.append(values[field])
             self._columns[field] = column
 
-    def count_tokens(self, connection: sqlite3.Connection, vocabulary: int, check: Callable[[], None]) -> None:
+    def count_tokens(self, connection: sqlite3.Connection, vocabulary: int) -> None:
         """Count in how many items each token is, if that is not known yet."""
         if self.frequencies is not None:
             return
         frequencies, documents = np.zeros(vocabulary, np.int64), 0
-        cursor = connection.execute("SELECT toks FROM items WHERE number = ?", (self.record.number,))
-        while part := cursor.fetchmany(LOAD_SLICE):
-            check()
-            frequencies += np.bincount(np.frombuffer(b"".join(toks for (toks,) in part), "<u2"), minlength=vocabulary)
-            documents += sum(bool(toks) for (toks,) in part)
+        connection.execute("BEGIN")
+        try:
+            self.counted_version = find_record(connection, self.record.name).version
+            cursor = connection.execute("SELECT toks FROM items WHERE number = ?", (self.record.number,))
+            while part := cursor.fetchmany(LOAD_SLICE):
+                flat = np.frombuffer(b"".join(toks for (toks,) in part), "<u2")
+                frequencies += np.bincount(flat, minlength=vocabulary)
+                documents += sum(bool(toks) for (toks,) in part)
+        finally:
+            connection.execute("COMMIT")
         self.frequencies, self.documents = frequencies, documents
 
     def close(self) -> None:

@@ -33,7 +33,8 @@ def to_search_space(vectors: NDArray[np.float32], distance: Distance) -> NDArray
     wide = vectors.astype(np.float64)
     norms = np.sqrt(np.vecdot(wide, wide))
     norms[norms == 0] = 1  # a row without a vector
-    return (wide / norms[:, None]).astype(np.float32)
+    units: NDArray[np.float32] = (wide / norms[:, None]).astype(np.float32)
+    return units
 
 
 def quantize(vectors: NDArray[np.float32]) -> Quantized:

@@ -60,8 +60,8 @@ class RowFiles:
             codes.seek(at * self._type.itemsize)
             floats.seek(at * self._dimension * 4)
             for block in blocks:
-                codes.write(memoryview(self._make_records(block)).cast("B"))
-                floats.write(memoryview(np.ascontiguousarray(block.vectors)).cast("B"))
+                codes.write(self._make_records(block).tobytes())
+                floats.write(np.ascontiguousarray(block.vectors).data.cast("B"))
                 at += len(block.rows)
             for file in (codes, floats):
                 file.flush()
@@ -138,7 +138,7 @@ class FileFloats:
     def _read(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         found = np.empty((len(positions), self._dimension), np.float32)
         size, descriptor = self._dimension * 4, self._file.fileno()
-        view = memoryview(found).cast("B")
+        view = found.data.cast("B")
         for at, position in enumerate(positions.tolist()):
             os.preadv(descriptor, (view[at * size : (at + 1) * size],), position * size)
         return found

@@ -268,8 +268,8 @@ class _ItemWriter:
         tokens = self._model.tokenize([text or "" for text in texts], check)
         lacking = [at for at, vector in enumerate(vectors) if not vector]
         found = self._model.embed([tokens[at] for at in lacking], check)
-        for at, vector, any_ in zip(lacking, found, found.any(axis=1).tolist(), strict=True):
-            vectors[at] = vector.tobytes() if any_ else b""
+        for at, vector in zip(lacking, found, strict=True):
+            vectors[at] = vector.tobytes() if vector.any() else b""
         return [np.unique(one).astype("<u2").tobytes() if len(one) else b"" for one in tokens]
 
     def copy(self, rows: Sequence[int], new_rows: Sequence[int]) -> None:

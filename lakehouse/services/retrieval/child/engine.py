@@ -1,0 +1,197 @@
+"""The main thread of the child: takes the calls that wait, hands out the writes, answers everything else.
+
+There is no timer: while one batch runs, the next one gathers, so a single caller waits for nobody, and many callers
+share products.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from lakehouse.services.contracts.retrieval import Digest, EngineStats, StoredItem
+from lakehouse.services.retrieval.child.channel import Channel
+from lakehouse.services.retrieval.child.embed_worker import FEW_TEXTS, EmbedWorker, embed
+from lakehouse.services.retrieval.child.keyword_writer import KeywordWriter
+from lakehouse.services.retrieval.child.open_indexes import OpenIndexes
+from lakehouse.services.retrieval.child.pending import CallCancelled, Pending, encode_failure, encode_reply
+from lakehouse.services.retrieval.child.pieces import Pieces
+from lakehouse.services.retrieval.child.searcher import Searcher
+from lakehouse.services.retrieval.child.store import SLICE
+from lakehouse.services.retrieval.child.texts import TextModel
+from lakehouse.services.retrieval.child.writer import Outcome, Writer
+from lakehouse.services.retrieval.messages import (
+    CreateIndex,
+    DeleteIndex,
+    Embed,
+    GetIndex,
+    GetItems,
+    ListDigests,
+    ListIndexes,
+    Merge,
+    Search,
+    SearchMany,
+    Stats,
+    Write,
+)
+
+MAX_BATCH = 128
+WRITES = (CreateIndex, DeleteIndex, Write, Merge)
+
+
+class Engine:
+    """Everything of the main thread."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        connection: sqlite3.Connection,
+        indexes: OpenIndexes,
+        model: TextModel,
+        keyword: KeywordWriter,
+        writer: Writer,
+        embedder: EmbedWorker,
+        vector_engine: str,
+    ) -> None:
+        self._channel = channel
+        self._connection = connection
+        self._indexes = indexes
+        self._model = model
+        self._keyword = keyword
+        self._writer = writer
+        self._embedder = embedder
+        self._vector_engine = vector_engine
+        self._written = 0
+        self._writes: set[int] = set()
+        self._pieces = Pieces(connection)
+        self._searcher = Searcher(indexes, self._pieces, model, keyword, check=self._check, settle=self._settle)
+
+    def run(self) -> None:
+        """Serve until the client ends."""
+        while True:
+            self._channel.receive(wait=not self._channel.waiting and not self._channel.outcomes)
+            self._finish_outcomes()
+            searches = []
+            for pending in self._channel.take_waiting(MAX_BATCH):
+                if isinstance(pending.call, Search | SearchMany):
+                    searches.append(pending)
+                else:
+                    self._begin(pending)
+            if searches:
+                self._channel.answer(self._searcher.run(searches))
+                for pending in searches:
+                    self._channel.drop(pending)
+
+    def _check(self, pendings: Sequence[Pending]) -> None:
+        """Look for cancellations; raise CallCancelled if nobody waits for these calls any more."""
+        self._channel.receive(wait=False)
+        if all(pending.cancelled for pending in pendings):
+            raise CallCancelled
+
+    def _settle(self) -> None:
+        """Wait until the writes that were handed out are applied."""
+        waited_for = set(self._writes)
+        while waited_for & self._writes:
+            self._channel.receive(wait=not self._channel.outcomes)
+            self._finish_outcomes()
+
+    def _finish_outcomes(self) -> None:
+        answers = []
+        while self._channel.outcomes:
+            outcome = self._channel.outcomes.popleft()
+            self._writes.discard(outcome.pending.number)
+            body = self._apply(outcome)
+            if body is None:
+                self._channel.drop(outcome.pending)
+            else:
+                answers.append((outcome.pending, body))
+        if answers:
+            self._channel.answer(answers)
+
+    def _apply(self, outcome: Outcome) -> bytes | None:
+        for change in outcome.changes:
+            self._indexes.apply(change)
+        call = outcome.pending.call
+        if isinstance(call, CreateIndex) and outcome.changes:
+            return encode_reply(self._indexes.describe(call.options.name))
+        if isinstance(call, Write) and outcome.changes:
+            self._written += len(call.items)
+        return outcome.body
+
+    def _begin(self, pending: Pending) -> None:
+        """Hand a call to another thread, or answer it."""
+        call = pending.call
+        if isinstance(call, WRITES):
+            self._writes.add(pending.number)
+            self._writer.put(pending)
+        elif isinstance(call, Embed) and len(call.texts) > FEW_TEXTS:
+            self._embedder.put(pending, call)
+        else:
+            body = self._answer(pending)
+            if body is None:
+                self._channel.drop(pending)
+            else:
+                self._channel.answer([(pending, body)])
+
+    def _answer(self, pending: Pending) -> bytes | None:
+        call = pending.call
+        if isinstance(call, Embed):
+            return embed(pending, call, self._model)
+        try:
+            if isinstance(call, ListIndexes):
+                return encode_reply(self._indexes.describe_all())
+            if isinstance(call, GetIndex):
+                return encode_reply(self._indexes.describe(call.index))
+            if isinstance(call, GetItems):
+                return encode_reply(self._get_items(call, pending))
+            if isinstance(call, ListDigests):
+                return encode_reply(self._list_digests(call))
+            if isinstance(call, Stats):
+                return encode_reply(self._make_stats())
+        except CallCancelled:
+            return None
+        except Exception as error:  # noqa: BLE001 - reported to the caller
+            return encode_failure(error)
+        raise TypeError(f"{type(call).__name__} is not a call of the main thread")
+
+    def _get_items(self, call: GetItems, pending: Pending) -> list[StoredItem]:
+        number = self._indexes.record(call.index).number
+        columns = "id, text, meta, source" + (", vec" if call.with_vector else ", x''")
+        found = []
+        for start in range(0, len(call.ids), SLICE):
+            self._check([pending])
+            part = call.ids[start : start + SLICE]
+            rows = self._connection.execute(
+                f"SELECT {columns} FROM items WHERE number = ? AND id IN ({','.join('?' * len(part))})",
+                (number, *part),
+            )
+            found += [
+                StoredItem(id=own, text=text, metadata=metadata, source=source, vector=vector)
+                for own, text, metadata, source, vector in rows
+            ]
+        return found
+
+    def _list_digests(self, call: ListDigests) -> list[Digest]:
+        number = self._indexes.record(call.index).number
+        rows = self._connection.execute(
+            "SELECT id, digest FROM items WHERE number = ? AND id > ? ORDER BY id LIMIT ?",
+            (number, call.after, call.limit),
+        )
+        return [Digest(*row) for row in rows]
+
+    def _make_stats(self) -> EngineStats:
+        infos = self._indexes.describe_all()
+        return EngineStats(
+            indexes=len(infos),
+            items=self._indexes.items,
+            memory=sum(info.memory for info in infos) + self._pieces.nbytes,
+            searches=self._searcher.searches,
+            batches=self._searcher.batches,
+            search_seconds=self._searcher.seconds,
+            shared_searches=self._searcher.shared,
+            written_items=self._written,
+            keyword_lag=self._keyword.lag.total(),
+            keyword_engine=self._keyword.keyword.engine,
+            vector_engine=self._vector_engine,
+            model=self._model.name,
+        )

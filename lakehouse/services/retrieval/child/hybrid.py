@@ -1,0 +1,212 @@
+"""Keyword and hybrid search over one index or several, whose candidates are scored together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from lakehouse.services.contracts.retrieval import Scores
+from lakehouse.services.retrieval.child import fusion
+from lakehouse.services.retrieval.child.index import MemoryIndex
+from lakehouse.services.retrieval.child.keyword import MAX_LISTED_ROWS, KeywordIndex
+from lakehouse.services.retrieval.child.pieces import Pieces
+from lakehouse.services.retrieval.child.queries import SearchRun, Task
+from lakehouse.services.retrieval.child.results import Result
+from lakehouse.services.retrieval.child.scan import exact_scores, to_distances
+from lakehouse.services.retrieval.child.texts import TextModel
+from lakehouse.services.retrieval.child.token_match import TokenMatcher, rarity_of
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class _Candidates:
+    """The candidates of all tasks, one after the other; NaN where a signal is missing, 0 where a rank is."""
+
+    task: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    keyword: list[float] = field(default_factory=list)
+    cosine: list[float] = field(default_factory=list)
+    distance: list[float] = field(default_factory=list)
+    keyword_rank: list[int] = field(default_factory=list)
+    vector_rank: list[int] = field(default_factory=list)
+
+
+class HybridSearch:
+    """The second half of a search with words: `Task.found` has the nearest vectors already."""
+
+    def __init__(
+        self,
+        keyword: KeywordIndex,
+        model: TextModel,
+        pieces: Pieces,
+        count_tokens: Callable[[MemoryIndex], None],
+    ) -> None:
+        self._keyword = keyword
+        self._model = model
+        self._pieces = pieces
+        self._count_tokens = count_tokens
+        self._matcher: TokenMatcher | None = None
+        self._rarity: tuple[tuple[tuple[int, int], ...], Floats] | None = None
+
+    def search(self, run: SearchRun) -> list[Result]:
+        """The results of a run, the best first, not yet cut at `k`."""
+        tasks = [task for task in run.open_tasks if task.index is not None]
+        if not tasks:
+            return []
+        limit = max(fusion.CANDIDATES, run.query.k) if run.query.mode == "hybrid" else run.per_corpus_k * len(tasks)
+        rows, scores = self._search_words(run.query.text, tasks, limit)
+        candidates = self._collect(tasks, rows, scores, limit if run.query.mode == "hybrid" else 0)
+        if run.query.mode == "keyword":
+            order, final = np.arange(len(candidates.rows)), np.array(candidates.keyword, np.float32)
+            order = order[np.lexsort((np.array(candidates.keyword_rank), -final))]
+            matches = np.full(len(candidates.rows), np.nan)
+        else:
+            order, final, matches = self._score(run, tasks, candidates, fusion.keyword_floor(scores, limit))
+        return [_make_result(run, tasks, candidates, at, float(final[at]), float(matches[at])) for at in order.tolist()]
+
+    def _search_words(self, text: str, tasks: Sequence[Task], limit: int) -> tuple[Rows, Floats]:
+        numbers = [task.index.record.number for task in tasks if task.index is not None]
+        listed = _list_rows(tasks)
+        if listed is not None:
+            return self._keyword.search(text, numbers, limit, rows=listed)
+        return self._keyword.search(text, numbers, limit, allowed=lambda rows: _allow(tasks, rows))
+
+    def _collect(self, tasks: Sequence[Task], rows: Rows, scores: Floats, limit: int) -> _Candidates:
+        """The union of the keyword list and the best `limit` vectors of all tasks."""
+        candidates = _Candidates()
+        best = np.sort(np.concatenate([task.found.scores for task in tasks]))[::-1][:limit]
+        for number, task in enumerate(tasks):
+            if task.index is not None:
+                found = task.found.positions[task.found.scores >= best[-1]] if len(best) else task.found.positions[:0]
+                self._collect_task(candidates, number, task, task.index, found, rows, scores)
+        return candidates
+
+    def _collect_task(
+        self,
+        candidates: _Candidates,
+        number: int,
+        task: Task,
+        index: MemoryIndex,
+        found: Rows,
+        rows: Rows,
+        scores: Floats,
+    ) -> None:
+        located, known = index.locate(rows)
+        by_word = dict(zip(located[known].tolist(), np.flatnonzero(known).tolist(), strict=True))
+        by_vector = {position: rank for rank, position in enumerate(found.tolist(), start=1)}
+        positions = np.array(list(dict.fromkeys([*by_vector, *by_word])), np.int64)
+        cosine, distance = np.full(len(positions), np.nan), np.full(len(positions), np.nan)
+        if task.vector is not None and len(positions):
+            have = np.flatnonzero(index.has_vector(positions))
+            options = index.record.options
+            exact = exact_scores(index.floats.take(positions[have]), task.vector, options.distance)
+            cosine[have], distance[have] = exact, to_distances(exact, options.distance)
+        candidates.task += [number] * len(positions)
+        candidates.rows += index.rows_at(positions).tolist()
+        candidates.cosine += cosine.tolist()
+        candidates.distance += distance.tolist()
+        for position in positions.tolist():
+            at = by_word.get(position)
+            candidates.keyword.append(float("nan") if at is None else float(scores[at]))
+            candidates.keyword_rank.append(0 if at is None else at + 1)
+            candidates.vector_rank.append(by_vector.get(position, 0))
+
+    def _score(
+        self, run: SearchRun, tasks: Sequence[Task], candidates: _Candidates, floor: float
+    ) -> tuple[Rows, Floats, NDArray[np.float64]]:
+        """The order of the candidates, their scores, and their token matches."""
+        count = len(candidates.rows)
+        keyword = np.array(candidates.keyword, np.float32)
+        cosine = np.array(candidates.cosine, np.float32)
+        matches = np.full(count, np.nan)
+        if not count:
+            return np.empty(0, np.int64), keyword, matches
+        lowest = np.nanmin(cosine) if not np.isnan(cosine).all() else np.float32(0)
+        cosine = np.where(np.isnan(cosine), lowest, cosine)
+        signals = fusion.scale_signals(keyword, cosine, missing=np.isnan(keyword), floor=floor)
+        words = self._is_word_model(tasks)
+        default = fusion.WORDS_WEIGHT if words else fusion.SENTENCES_WEIGHT
+        scores = fusion.complete_scores(signals, default if run.query.weight is None else run.query.weight)
+        order = fusion.order_best(scores, count)
+        if run.query.rerank != "none" and words and len(run.tokens):
+            chosen = order[: fusion.RERANKED]
+            matched = self._match(run, tasks, [candidates.rows[at] for at in chosen.tolist()])
+            matches[chosen] = matched
+            rescored = fusion.match_scores(signals, matched, chosen)
+            order[: fusion.RERANKED] = chosen[fusion.order_best(rescored, len(chosen))]
+            scores[chosen] = rescored
+        return order, scores, matches
+
+    def _is_word_model(self, tasks: Sequence[Task]) -> bool:
+        names = {task.index.record.options.model for task in tasks if task.index is not None}
+        return bool(self._model.name) and names == {self._model.name}
+
+    def _match(self, run: SearchRun, tasks: Sequence[Task], rows: Sequence[int]) -> Floats:
+        if self._matcher is None:
+            self._matcher = TokenMatcher(self._model.load().token_vectors)
+        tokens = self._pieces.read_tokens(rows)
+        sizes = np.array([len(one) for one in tokens], np.int64)
+        flat = np.concatenate(tokens) if tokens else np.empty(0, np.uint16)
+        return self._matcher.match(run.tokens, flat, sizes, self._rarity_of(tasks))
+
+    def _rarity_of(self, tasks: Sequence[Task]) -> Floats:
+        """The rarity of tokens over all indexes of a search; that of the last one is kept."""
+        indexes = {task.index.record.number: task.index for task in tasks if task.index is not None}
+        key = tuple((number, index.record.version) for number, index in sorted(indexes.items()))
+        if self._rarity is None or self._rarity[0] != key:
+            for index in indexes.values():
+                self._count_tokens(index)
+            counted = [index.frequencies for index in indexes.values() if index.frequencies is not None]
+            frequencies: NDArray[np.int64] = np.sum(counted, axis=0)
+            self._rarity = key, rarity_of(frequencies, sum(index.documents for index in indexes.values()))
+        return self._rarity[1]
+
+
+def _list_rows(tasks: Sequence[Task]) -> Rows | None:
+    """The rows that the filters let through, if all tasks have a filter and the rows are few."""
+    found = []
+    for task in tasks:
+        if task.mask is None or task.index is None or np.count_nonzero(task.mask) > MAX_LISTED_ROWS:
+            return None
+        found.append(task.index.rows_at(np.flatnonzero(task.mask)))
+    rows = np.concatenate(found)
+    return np.unique(rows) if len(rows) <= MAX_LISTED_ROWS else None
+
+
+def _allow(tasks: Sequence[Task], rows: Rows) -> NDArray[np.bool_]:
+    """Which rows are items of a task's index that its filter lets through."""
+    allowed = np.zeros(len(rows), np.bool_)
+    for task in tasks:
+        if task.index is not None:
+            positions, known = task.index.locate(rows)
+            if task.mask is not None:
+                known &= task.mask[positions]
+            allowed |= known
+    return allowed
+
+
+def _make_result(
+    run: SearchRun, tasks: Sequence[Task], candidates: _Candidates, at: int, score: float, match: float
+) -> Result:
+    distance, cosine, keyword = candidates.distance[at], candidates.cosine[at], candidates.keyword[at]
+    scores = Scores(
+        keyword=None if np.isnan(keyword) else keyword,
+        cosine=None if np.isnan(cosine) else cosine,
+        token=None if np.isnan(match) else match,
+        keyword_rank=candidates.keyword_rank[at] or None,
+        vector_rank=candidates.vector_rank[at] or None,
+    )
+    task = tasks[candidates.task[at]]
+    return Result(
+        row=candidates.rows[at],
+        distance=None if np.isnan(distance) else distance,
+        score=score,
+        scores=scores if run.query.with_scores else None,
+        corpus=msgspec.json.encode(task.name) if run.many else b"",
+    )

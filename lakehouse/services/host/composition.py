@@ -2,7 +2,8 @@
 
     LakeDirectory ─┬─ ObjectStore
                    ├─ Tables ─────── QueryEngine
-                   └─ WriteEngine
+                   ├─ WriteEngine
+                   └─ RetrievalEngine
 
 Every part is opened at once and costs little before it is used: children are started with the first call,
 or when the first upload begins.
@@ -18,15 +19,20 @@ from typing import Protocol, runtime_checkable
 from lakehouse.asgi.types import App
 from lakehouse.config import Config
 from lakehouse.services.catalogd.app import make_catalogd_app
+from lakehouse.services.embedding.names import WORDLLAMA
 from lakehouse.services.engines.query import DuckdbQueryEngine, open_query_engine
 from lakehouse.services.engines.writer import EngineWriter, open_write_engine
 from lakehouse.services.ingestd.app import make_ingestd_app
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.queryd.app import make_queryd_app
+from lakehouse.services.retrieval.client import LakeRetrieval, open_retrieval
 from lakehouse.services.storaged.app import make_storaged_app
 from lakehouse.services.storaged.store import LakeObjectStore, open_object_store
 from lakehouse.services.tables.client import LakeTables, open_tables
 from lakehouse.telemetry.gauges import Gauge
+
+EMBEDDED_MODEL = "lakehouse.services.embedding.wordllama:load_default_model"
+"""The function by which the retrieval engine's child loads the embedded model; this process does not import it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class LakeParts:
     tables: LakeTables
     query_engine: DuckdbQueryEngine
     write_engine: EngineWriter
+    retrieval: LakeRetrieval
 
     def warm(self) -> None:
         """Start what an upload and the query after it need, in the background, while the upload is received."""
@@ -69,6 +76,7 @@ async def open_parts(directory: LakeDirectory, config: Config) -> AsyncIterator[
         open_tables(directory, config.lake) as tables,
         open_query_engine(directory, tables, config.lake) as query_engine,
         open_write_engine(directory, config.lake) as write_engine,
+        open_retrieval(directory, model=EMBEDDED_MODEL, model_name=WORDLLAMA) as retrieval,
     ):
         yield LakeParts(
             directory=directory,
@@ -77,6 +85,7 @@ async def open_parts(directory: LakeDirectory, config: Config) -> AsyncIterator[
             tables=tables,
             query_engine=query_engine,
             write_engine=write_engine,
+            retrieval=retrieval,
         )
 
 
@@ -85,7 +94,7 @@ async def open_apps(directory: LakeDirectory, config: Config) -> AsyncIterator[O
     """The applications of all embedded services, for the length of the block. Raises OSError, sqlite3.Error."""
     async with open_parts(directory, config) as lake:
         apps = make_apps(lake)
-        parts = [*apps.values(), lake.tables, lake.write_engine, lake.query_engine]
+        parts = [*apps.values(), lake.tables, lake.write_engine, lake.query_engine, lake.retrieval]
         yield OpenServices(apps, tuple(_gauges_of(parts)))
 
 

@@ -13,7 +13,7 @@ from lakehouse.services.retrieval.messages import FrameDecoder, FrameError, enco
 
 READ_SIZE = 1024 * 1024
 MAX_NUMBER = 2**32 - 1
-JOIN_BELOW = 256 * 1024
+COALESCE_BELOW = 256 * 1024
 """Bytes of frames that are sent in one write."""
 
 
@@ -86,7 +86,7 @@ class Connection:
             self._unsent = trio.Event()
             while self._outgoing:
                 data = bytearray(self._outgoing.popleft())
-                while self._outgoing and len(data) + len(self._outgoing[0]) <= JOIN_BELOW:
+                while self._outgoing and len(data) + len(self._outgoing[0]) <= COALESCE_BELOW:
                     data += self._outgoing.popleft()
                 rest = memoryview(data)
                 try:

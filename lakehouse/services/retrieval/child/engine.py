@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Sequence
 
 from lakehouse.services.contracts.retrieval import Digest, EngineStats, StoredItem
-from lakehouse.services.retrieval.child.channel import Channel
 from lakehouse.services.retrieval.child.embed_worker import FEW_TEXTS, EmbedWorker, embed
 from lakehouse.services.retrieval.child.keyword_writer import KeywordWriter
 from lakehouse.services.retrieval.child.open_indexes import OpenIndexes
@@ -19,6 +18,7 @@ from lakehouse.services.retrieval.child.pieces import Pieces
 from lakehouse.services.retrieval.child.searcher import Searcher
 from lakehouse.services.retrieval.child.store import SLICE
 from lakehouse.services.retrieval.child.texts import TextModel
+from lakehouse.services.retrieval.child.transport import CallTransport
 from lakehouse.services.retrieval.child.writer import Outcome, Writer
 from lakehouse.services.retrieval.messages import (
     CreateIndex,
@@ -36,7 +36,7 @@ from lakehouse.services.retrieval.messages import (
 )
 
 MAX_BATCH = 128
-WRITES = (CreateIndex, DeleteIndex, Write, Merge)
+WRITING_CALLS = (CreateIndex, DeleteIndex, Write, Merge)
 
 
 class Engine:
@@ -44,7 +44,7 @@ class Engine:
 
     def __init__(
         self,
-        channel: Channel,
+        transport: CallTransport,
         connection: sqlite3.Connection,
         indexes: OpenIndexes,
         model: TextModel,
@@ -53,7 +53,7 @@ class Engine:
         embedder: EmbedWorker,
         vector_engine: str,
     ) -> None:
-        self._channel = channel
+        self._transport = transport
         self._connection = connection
         self._indexes = indexes
         self._model = model
@@ -62,51 +62,51 @@ class Engine:
         self._embedder = embedder
         self._vector_engine = vector_engine
         self._written = 0
-        self._writes: set[int] = set()
+        self._writing: set[int] = set()
         self._pieces = Pieces(connection)
         self._searcher = Searcher(indexes, self._pieces, model, keyword, check=self._check, settle=self._settle)
 
     def run(self) -> None:
         """Serve until the client ends."""
         while True:
-            self._channel.receive(wait=not self._channel.waiting and not self._channel.outcomes)
+            self._transport.receive(wait=not self._transport.waiting and not self._transport.outcomes)
             self._finish_outcomes()
             searches = []
-            for pending in self._channel.take_waiting(MAX_BATCH):
+            for pending in self._transport.take_waiting(MAX_BATCH):
                 if isinstance(pending.call, Search | SearchMany):
                     searches.append(pending)
                 else:
                     self._begin(pending)
             if searches:
-                self._channel.answer(self._searcher.run(searches))
+                self._transport.answer(self._searcher.run(searches))
                 for pending in searches:
-                    self._channel.drop(pending)
+                    self._transport.drop(pending)
 
     def _check(self, pendings: Sequence[Pending]) -> None:
         """Look for cancellations; raise CallCancelled if nobody waits for these calls any more."""
-        self._channel.receive(wait=False)
+        self._transport.receive(wait=False)
         if all(pending.cancelled for pending in pendings):
             raise CallCancelled
 
     def _settle(self) -> None:
         """Wait until the writes that were handed out are applied."""
-        waited_for = set(self._writes)
-        while waited_for & self._writes:
-            self._channel.receive(wait=not self._channel.outcomes)
+        waited_for = set(self._writing)
+        while waited_for & self._writing:
+            self._transport.receive(wait=not self._transport.outcomes)
             self._finish_outcomes()
 
     def _finish_outcomes(self) -> None:
         answers = []
-        while self._channel.outcomes:
-            outcome = self._channel.outcomes.popleft()
-            self._writes.discard(outcome.pending.number)
+        while self._transport.outcomes:
+            outcome = self._transport.outcomes.popleft()
+            self._writing.discard(outcome.pending.number)
             body = self._apply(outcome)
             if body is None:
-                self._channel.drop(outcome.pending)
+                self._transport.drop(outcome.pending)
             else:
                 answers.append((outcome.pending, body))
         if answers:
-            self._channel.answer(answers)
+            self._transport.answer(answers)
 
     def _apply(self, outcome: Outcome) -> bytes | None:
         for change in outcome.changes:
@@ -121,17 +121,17 @@ class Engine:
     def _begin(self, pending: Pending) -> None:
         """Hand a call to another thread, or answer it."""
         call = pending.call
-        if isinstance(call, WRITES):
-            self._writes.add(pending.number)
+        if isinstance(call, WRITING_CALLS):
+            self._writing.add(pending.number)
             self._writer.put(pending)
         elif isinstance(call, Embed) and len(call.texts) > FEW_TEXTS:
             self._embedder.put(pending, call)
         else:
             body = self._answer(pending)
             if body is None:
-                self._channel.drop(pending)
+                self._transport.drop(pending)
             else:
-                self._channel.answer([(pending, body)])
+                self._transport.answer([(pending, body)])
 
     def _answer(self, pending: Pending) -> bytes | None:
         call = pending.call

@@ -12,7 +12,6 @@ import msgspec
 
 from lakehouse.process.bootstrap import Startup
 from lakehouse.services.retrieval.child import store
-from lakehouse.services.retrieval.child.channel import Channel
 from lakehouse.services.retrieval.child.embed_worker import EmbedWorker
 from lakehouse.services.retrieval.child.engine import Engine
 from lakehouse.services.retrieval.child.keyword import open_keyword_index
@@ -21,6 +20,7 @@ from lakehouse.services.retrieval.child.open_indexes import OpenIndexes
 from lakehouse.services.retrieval.child.products import select_pack
 from lakehouse.services.retrieval.child.texts import TextModel
 from lakehouse.services.retrieval.child.transactions import Transactions
+from lakehouse.services.retrieval.child.transport import CallTransport
 from lakehouse.services.retrieval.child.writer import Writer
 from lakehouse.services.retrieval.messages import RetrievalSettings
 
@@ -54,9 +54,9 @@ def make_engine(settings: RetrievalSettings) -> Engine:
     keyword.replay(writing, transactions.sequence)
     vector_engine, pack = select_pack()
     indexes = OpenIndexes(reading, rows, pack, model, keyword)
-    channel = Channel(settings.descriptor)
-    writer = Writer(writing, rows, transactions, keyword, channel.report)
-    embedder = EmbedWorker(model, channel.report)
+    transport = CallTransport(settings.descriptor)
+    writer = Writer(writing, rows, transactions, keyword, transport.report)
+    embedder = EmbedWorker(model, transport.report)
     writer.start()
     embedder.start()
-    return Engine(channel, reading, indexes, model, keyword, writer, embedder, vector_engine)
+    return Engine(transport, reading, indexes, model, keyword, writer, embedder, vector_engine)

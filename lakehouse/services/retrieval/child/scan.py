@@ -20,7 +20,7 @@ from lakehouse.services.retrieval.child.quantization import ROUNDING, quantize
 
 MAX_SCORES = 4_000_000
 """Scores of one product: more do not fit into the cache of a processor, and take longer for each."""
-FEW = 256
+MAX_GATHERED = 256
 """Candidates that are compared in float32 at once, without a product of all rows."""
 GATHER_SHARE = 0.03
 """The part of the rows below which the vectors of a mask are gathered: the product of all rows takes longer."""
@@ -67,7 +67,7 @@ def scan(rows: Rows, queries: Floats, k: int, mask: Mask | None, check: Callable
     count = int(np.count_nonzero(usable)) if mask is not None else len(usable) - len(rows.blocked)
     if count == 0:
         return [NOTHING] * len(queries)
-    if count <= max(FEW, 2 * k, int(GATHER_SHARE * len(usable)) if mask is not None else 0):
+    if count <= max(MAX_GATHERED, 2 * k, int(GATHER_SHARE * len(usable)) if mask is not None else 0):
         positions = np.flatnonzero(usable)
         return [_best(positions, _gather_scores(rows, query, positions, check), k) for query in queries]
     blocked = rows.blocked if mask is None else np.flatnonzero(~usable)

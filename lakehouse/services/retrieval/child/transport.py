@@ -16,7 +16,7 @@ from lakehouse.services.retrieval.messages import HEADER, AnyCall, FrameDecoder
 READ_SIZE = 1024 * 1024
 
 
-class Channel:
+class CallTransport:
     """Belongs to the main thread, but for `report`."""
 
     def __init__(self, descriptor: int) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import unquote_plus
 
 import trio
 
@@ -16,7 +17,7 @@ from lakehouse.asgi.middleware.lifetime_middleware import RequestLifetimeMiddlew
 from lakehouse.asgi.responses import send_json
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.core.active_requests import ActiveRequests
-from lakehouse.core.errors import ErrBadRequest, ErrNotFound
+from lakehouse.core.errors import ErrBadRequest, ErrNotFound, ErrUnprocessable
 from lakehouse.server.server import BoundApp, serve_listeners
 from lakehouse.services.lake.directory import open_lake_directory
 
@@ -57,6 +58,8 @@ class ScriptedLake:
         self.passages: list[Document] = [HERON, PLOVER]
         self.error: ErrBadRequest | None = None
         self.cut = False
+        self.refused = ""
+        """The name of a document that is refused."""
         self.received: list[bytes] = []
         self.queries: list[Mapping[str, str]] = []
         self.go = trio.Event()
@@ -85,7 +88,8 @@ class ScriptedLake:
 
     async def _work(self, path: str, scope: Scope, send: Send) -> None:
         query = scope["query_string"].decode()
-        self.queries.append(dict(part.split("=", 1) for part in query.split("&") if part))
+        given = dict(part.split("=", 1) for part in query.split("&") if part)
+        self.queries.append(given)
         self.waiting.set()
         try:
             await self.go.wait()
@@ -97,6 +101,8 @@ class ScriptedLake:
         if path == "/matrix/context":
             text = "\n".join(f"[{one['n']}] {one['text']}" for one in self.passages)
             await send_json(send, 200, {"passages": self.passages, "text": text})
+        elif path == "/ingest" and "source" in given:
+            await send_json(send, 201, self._describe_document(given))
         elif path == "/ingest":
             name = self.queries[-1]["name"]
             self.manifests = [*self.manifests, SALES | {"name": name}]
@@ -104,6 +110,17 @@ class ScriptedLake:
             await send_json(send, 201, SALES | {"name": name, "key": "k", "warnings": self.warnings} | added)
         else:
             await self._answer_query(scope, send)
+
+    def _describe_document(self, given: Mapping[str, str]) -> Document:
+        """The answer to a document, of which each upload has two passages."""
+        query = {name: unquote_plus(value) for name, value in given.items()}
+        if query["source"] == self.refused:
+            raise ErrUnprocessable("the PDF has no text")
+        pages = 3 if query["format"] == "pdf" else None
+        return {
+            "corpus": query["name"], "source": query["source"], "passages": 2, "length": 2 * len(self.queries),
+            "model": query.get("model", "wordllama-256"), "pages": pages, "warnings": self.warnings,
+        }  # fmt: skip
 
     async def _answer_query(self, scope: Scope, send: Send) -> None:
         """CSV where it is asked for, and cut off if `cut` is set; else the JSON."""

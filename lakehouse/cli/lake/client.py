@@ -49,6 +49,18 @@ class Ingested(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[IngestWarning, ...] = ()
 
 
+class IngestedDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a document."""
+
+    corpus: str
+    source: str
+    passages: int
+    length: int
+    model: str
+    pages: int | None
+    warnings: tuple[IngestWarning, ...] = ()
+
+
 class Table(msgspec.Struct, frozen=True, kw_only=True):
     """A table, as the catalog describes it."""
 
@@ -199,6 +211,11 @@ _JSON = [(b"content-type", b"application/json")]
 def decode_ingested(data: bytes) -> Ingested:
     """Decode the answer to an upload. Raises msgspec.DecodeError."""
     return msgspec.json.decode(data, type=Ingested)
+
+
+def decode_document(data: bytes) -> IngestedDocument:
+    """Decode the answer to a document. Raises msgspec.DecodeError."""
+    return msgspec.json.decode(data, type=IngestedDocument)
 
 
 def decode_result(data: bytes) -> Result:

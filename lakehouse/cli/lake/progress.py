@@ -1,4 +1,4 @@
-"""A progress line on the terminal; nothing where standard error is none."""
+"""Progress lines on the terminal; nothing where standard error is none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,23 @@ INTERVAL = 0.1
 BAR = 24
 
 
-class UploadProgress:
+class Progress:
+    """A line that is kept up to date."""
+
+    def line(self) -> str:
+        """The line for now."""
+        raise NotImplementedError
+
+    async def show(self) -> None:
+        """Keep the line up to date until cancelled, and then clear it."""
+        with _cleared_line():
+            while True:
+                await trio.sleep(INTERVAL)
+                columns = get_terminal_size().columns
+                write_diagnostic(f"\r{self.line()[: columns - 1]}\x1b[K", end="")
+
+
+class UploadProgress(Progress):
     """The progress of one upload: a bar while the file is sent, then the time that the service takes to read it."""
 
     def __init__(self, name: str, size: int | None) -> None:
@@ -41,13 +57,28 @@ class UploadProgress:
             return f"{self._name}  [{'#' * done}{'.' * (BAR - done)}] {share} % of {format_size(self._size)}"
         return f"{self._name}  {format_size(self._size)} sent, being read  {elapsed:.1f} s"
 
-    async def show(self) -> None:
-        """Keep the line up to date until cancelled, and then clear it."""
-        with _cleared_line():
-            while True:
-                await trio.sleep(INTERVAL)
-                columns = get_terminal_size().columns
-                write_diagnostic(f"\r{self.line()[: columns - 1]}\x1b[K", end="")
+
+class FolderProgress(Progress):
+    """The progress of a folder: the files that are done, and the passages that they have."""
+
+    def __init__(self, name: str, files: int) -> None:
+        self._name = name
+        self._files = files
+        self._done = 0
+        self._passages = 0
+        self._began = trio.current_time()
+
+    def advance(self, passages: int) -> None:
+        """Record that one more file is done."""
+        self._done += 1
+        self._passages += passages
+
+    def line(self) -> str:
+        """The line for now."""
+        done = int(BAR * self._done / max(1, self._files))
+        bar = f"[{'#' * done}{'.' * (BAR - done)}]"
+        elapsed = trio.current_time() - self._began
+        return f"{self._name}  {bar} {self._done} of {self._files} files, {self._passages:,} passages  {elapsed:.1f} s"
 
 
 @contextmanager

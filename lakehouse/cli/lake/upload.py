@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import Callable
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 import trio
+
+from lakehouse.cli.lake.folders import STDIN
 
 PIECE = 1 << 20
 """Bytes that are read from the file at a time."""
@@ -69,3 +76,14 @@ class FileUpload:
 def _quote(file_name: str) -> str:
     """A file name as browsers put it into a part's head (the HTML standard, multipart/form-data)."""
     return file_name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+
+
+@contextmanager
+def open_file(name: str) -> Iterator[tuple[BinaryIO, int | None]]:
+    """The file, and its size if it has one."""
+    if name == STDIN:
+        yield sys.stdin.buffer, None
+        return
+    with Path(name).open("rb", buffering=0) as file:
+        status = os.fstat(file.fileno())
+        yield file, status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -1,4 +1,4 @@
-"""ingestd: uploads of files into the tables of the lake.
+"""ingestd: uploads of files into the tables and corpora of the lake.
 
 Modules, in the order in which a request passes through them:
 
@@ -9,4 +9,9 @@ Modules, in the order in which a request passes through them:
     idempotency     what was answered to an `Idempotency-Key`, for 24 hours
     ingestion       inspect, prepare, convert or upsert, commit
     answer          the JSON document of a finished ingest
+
+Files that are documents:
+
+    document_requests  which uploads are documents, and their answers
+    corpora            the passages of a file in the index of a corpus
 """

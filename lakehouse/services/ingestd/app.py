@@ -1,8 +1,10 @@
-"""ingestd over HTTP: `POST /ingest?name=...`, also below `/v1`."""
+"""ingestd over HTTP: `POST /ingest?name=...`, also below `/v1`.
+
+A file is the rows of a table, or a document whose passages belong to a corpus (`document_requests`).
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -16,7 +18,9 @@ from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrInsufficientSto
 from lakehouse.services.contracts.tables import Tables
 from lakehouse.services.contracts.write_engine import WriteEngine
 from lakehouse.services.ingestd.answer import Draft, IngestResult, make_answer
-from lakehouse.services.ingestd.idempotency import MAX_KEY, IdempotencyKeys, Record, make_commit_id
+from lakehouse.services.ingestd.corpora import Corpora
+from lakehouse.services.ingestd.document_requests import DocumentRequests, expected_format, found_format
+from lakehouse.services.ingestd.idempotency import MAX_KEY, IdempotencyKeys, Record, digest_request, make_commit_id
 from lakehouse.services.ingestd.ingestion import Ingestion
 from lakehouse.services.ingestd.parameters import IngestParameters, parse_parameters
 from lakehouse.services.ingestd.receiving import Upload, check_head, receive_upload
@@ -35,9 +39,10 @@ def make_ingestd_app(
     table: IngestdTable,
     *,
     warm: Callable[[], None],
+    corpora: Corpora | None = None,
 ) -> App:
     """The ASGI application of ingestd. `warm` is called when an upload begins, before its body is received."""
-    return IngestdApp(tables, write_engine, directory, table, warm=warm)
+    return IngestdApp(tables, write_engine, directory, table, warm=warm, corpora=corpora)
 
 
 class IngestdApp:
@@ -51,6 +56,7 @@ class IngestdApp:
         table: IngestdTable,
         *,
         warm: Callable[[], None],
+        corpora: Corpora | None = None,
     ) -> None:
         self._tables = tables
         self._warm = warm
@@ -58,7 +64,8 @@ class IngestdApp:
         self._max_bytes = table.max_ingest_bytes
         self._ingestion = Ingestion(tables, write_engine, max_bytes=table.max_ingest_bytes)
         self._keys = IdempotencyKeys(directory.state_db)
-        methods = Methods(POST=self._ingest)
+        self._documents = DocumentRequests(corpora, self._keys)
+        methods = Methods(POST=self._ingest, DELETE=self._delete)
         self._router = Router([Route(path, methods) for path in (b"/ingest", b"/v1/ingest")])
         self._rows = self._bytes = 0
 
@@ -73,21 +80,34 @@ class IngestdApp:
         parameters = parse_parameters(scope["query_string"])
         boundary = check_head(scope, self._max_bytes)
         key = _read_idempotency_key(scope)
-        await self._tables.find(parameters.name)  # which refuses a name that is not valid
-        self._warm()
+        if expected_format(scope, parameters, is_form=boundary is not None):
+            self._documents.warm()
+        else:
+            await self._tables.find(parameters.name)  # which refuses a name that is not valid
+            self._warm()
+        request_scope.get(scope).context.begin_phase("receiving")
         try:
             async with self._directory.stage() as folder:
                 upload = await receive_upload(
                     scope, receive, folder / "upload", boundary=boundary, max_size=self._max_bytes
                 )
-                response = await self._answer(scope, upload, parameters, key)
+                document_format = found_format(upload, parameters)
+                if document_format is None:
+                    response = await self._answer(scope, upload, parameters, key)
+                else:
+                    response = await self._documents.answer(scope, upload, parameters, document_format, key)
         except OSError as error:
             if is_disk_full(error):
                 raise ErrInsufficientStorage("the disk is full: nothing of the upload is kept") from None
             raise
         await response.send_to(send)
 
+    async def _delete(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        response = await self._documents.delete(scope)
+        await response.send_to(send)
+
     async def _answer(self, scope: Scope, upload: Upload, parameters: IngestParameters, key: str) -> Response:
+        parameters.check_table()
         context = request_scope.get(scope).context
         if not key:
             answer = await self._ingestion.run(
@@ -97,7 +117,7 @@ class IngestdApp:
         with self._keys.hold(key) as held:
             if not held:
                 raise ErrConflict("another request with this Idempotency-Key is in progress", retryable=True)
-            request = _digest_request(upload, parameters)
+            request = digest_request(parameters, upload)
             record = await self._keys.find(key)
             repeated = None if record is None else await self._repeat(record, key, request, parameters)
             if repeated is not None:
@@ -142,12 +162,6 @@ async def _do_nothing(_draft: Draft) -> None:
 
 def _make_response(answer: IngestResult) -> Response:
     return Response(msgspec.json.encode(answer), answer.status, content_type=JSON)
-
-
-def _digest_request(upload: Upload, parameters: IngestParameters) -> str:
-    """What makes two requests the same: the parameters, the bytes of the file, its name and its type."""
-    parts = [repr(parameters), upload.digest, upload.file_name, upload.content_type]
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _read_idempotency_key(scope: Scope) -> str:

@@ -17,6 +17,9 @@ from typing import TypeVar
 
 import trio
 
+from lakehouse.services.ingestd.parameters import IngestParameters
+from lakehouse.services.ingestd.receiving import Upload
+
 T = TypeVar("T")
 
 LIFETIME = 24 * 3600.0
@@ -106,3 +109,9 @@ def _insert(database: sqlite3.Connection, row: tuple[str, str, float, int | None
 def make_commit_id(key: str, request: str) -> str:
     """The id that the commit of a key has in the table, by which it is found again."""
     return "key-" + hashlib.sha256(f"{key}\0{request}".encode()).hexdigest()[:32]
+
+
+def digest_request(parameters: IngestParameters, upload: Upload) -> str:
+    """What makes two requests the same: the parameters, the bytes of the file, its name and its type."""
+    parts = [repr(parameters), upload.digest, upload.file_name, upload.content_type]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()

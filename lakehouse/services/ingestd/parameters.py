@@ -10,21 +10,28 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from lakehouse.core.errors import ErrBadRequest
+from lakehouse.services.contracts.documents import FORMATS as DOCUMENT_FORMATS
+from lakehouse.services.contracts.documents import DocumentFormat
 from lakehouse.services.contracts.write_engine import DELIMITER_NAMES, FORMATS, NO_QUOTE
 
 Mode = Literal["replace", "append", "upsert"]
 
 MODES = ("replace", "append", "upsert")
-NAMES = frozenset(
-    ("name", "format", "mode", "key", "evolve", "types", "encoding", "delimiter", "quote", "header", "skip", "null")
-)
+OF_BOTH = frozenset(("name", "format", "encoding"))
+OF_TABLES = frozenset(("mode", "key", "evolve", "types", "delimiter", "quote", "header", "skip", "null"))
+OF_DOCUMENTS = frozenset(("source", "model"))
+NAMES = OF_BOTH | OF_TABLES | OF_DOCUMENTS
 MAX_SKIP = 1_000_000
 MAX_FIELDS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestParameters:
-    """What the client asks for; the name is not empty. Empty strings and None leave the decision to the file."""
+    """What the client asks for; the name is not empty. Empty strings and None leave the decision to the file.
+
+    `source` and `model` are for documents: the name of the file in its corpus, and the embedding model of the corpus.
+    `given` has the names of all parameters of the request in their order.
+    """
 
     name: str
     format: str = ""
@@ -38,6 +45,26 @@ class IngestParameters:
     header: bool | None = None
     skip: int = 0
     null: str | None = None
+    source: str = ""
+    model: str = ""
+    given: tuple[str, ...] = ()
+
+    @property
+    def document_format(self) -> DocumentFormat | None:
+        """The format if it is one of documents."""
+        return next((name for name in DOCUMENT_FORMATS if name == self.format), None)
+
+    def check_document(self) -> None:
+        """Raise `ErrBadRequest` for parameters that only tables have."""
+        for name in self.given:
+            if name in OF_TABLES:
+                raise _refuse(name, "is for tables, and the file is a document")
+
+    def check_table(self) -> None:
+        """Raise `ErrBadRequest` for parameters that only documents have."""
+        for name in self.given:
+            if name in OF_DOCUMENTS:
+                raise _refuse(name, "is for documents: `format` is text, markdown, html, pdf or docx")
 
 
 def parse_parameters(query: bytes) -> IngestParameters:
@@ -45,10 +72,10 @@ def parse_parameters(query: bytes) -> IngestParameters:
     given = _read_query(query)
     mode = _read_mode(given)
     if not given.get("name"):
-        raise _refuse("name", "is required: the name of the dataset, such as `name=sales`")
+        raise _refuse("name", "is required: the name of the dataset or of the corpus, such as `name=sales`")
     return IngestParameters(
         name=given.get("name", ""),
-        format=_read_choice(given, "format", FORMATS),
+        format=_read_choice(given, "format", (*FORMATS, *DOCUMENT_FORMATS)),
         mode=mode,
         key=_read_key(given.get("key", ""), mode),
         evolve=_read_flag(given, "evolve") or False,
@@ -59,6 +86,9 @@ def parse_parameters(query: bytes) -> IngestParameters:
         header=_read_flag(given, "header"),
         skip=_read_skip(given.get("skip", "0")),
         null=given.get("null"),
+        source=given.get("source", ""),
+        model=given.get("model", ""),
+        given=tuple(given),
     )
 
 

@@ -7,7 +7,7 @@ from email import message_from_bytes
 
 import pytest
 
-from lakehouse.cli.lake.ingest import table_name
+from lakehouse.cli.lake.folders import table_name
 from lakehouse.cli.lake.upload import PIECE, FileUpload
 
 

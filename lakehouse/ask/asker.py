@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import Any
 
 import trio
 
@@ -54,10 +55,7 @@ class Asker:
         text = marks.feed(reply.content) + marks.finish()
         return AskAnswer(
             answer=text,
-            citations=_cited(found.passages, marks),
-            claims=split_claims(text),
-            passages=found.passages,
-            warnings=found.warnings,
+            **_check_answer(text, marks, found, context),
             reasoning=reply.reasoning,
             latency_ms=_milliseconds(context),
             **facts_of(reply),
@@ -94,7 +92,9 @@ class Asker:
         before = context.shorten_deadline(deadline)
         try:
             with trio.CancelScope(deadline=deadline):
-                return await retrieve(request, self._services, context)
+                found = await retrieve(request, self._services, context)
+                context.record_passages(len(found.passages), trio.current_time() - began)
+                return found
         except BaseExceptionGroup as group:
             raise unwrap_single(group) from None
         finally:
@@ -150,10 +150,7 @@ class _StreamedAnswer:
         elif isinstance(piece, Done):
             yield from self._pass_on(self._marks.finish())
             yield AskDone(
-                citations=_cited(self._found.passages, self._marks),
-                claims=split_claims("".join(self._text)),
-                passages=self._found.passages,
-                warnings=self._found.warnings,
+                **_check_answer("".join(self._text), self._marks, self._found, context),
                 latency_ms=_milliseconds(context),
                 **facts_of(piece),
             )
@@ -164,8 +161,12 @@ class _StreamedAnswer:
             yield ContentPiece(text)
 
 
-def _cited(passages: Sequence[Passage], marks: CitationMarks) -> tuple[Passage, ...]:
-    return tuple(passage for passage in passages if passage.n in marks.cited)
+def _check_answer(text: str, marks: CitationMarks, found: Retrieved, context: RequestContext) -> dict[str, Any]:
+    """The fields of an answer about its passages and its claims."""
+    citations = tuple(passage for passage in found.passages if passage.n in marks.cited)
+    claims = split_claims(text)
+    context.record_citations(len(citations), len(claims), sum(not claim.citations for claim in claims))
+    return {"citations": citations, "claims": claims, "passages": found.passages, "warnings": found.warnings}
 
 
 def _milliseconds(context: RequestContext) -> float:

@@ -90,6 +90,17 @@ class Content:
     output: object = None
 
 
+class AskRecord(msgspec.Struct, eq=False, kw_only=True):
+    """What an ask has found and answered so far: passages, the seconds of the search, sentences, and those that cite
+    nothing."""
+
+    passages: int
+    seconds: float
+    citations: int | None = None
+    claims: int = 0
+    uncited: int = 0
+
+
 class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     """One request from its head to its end.
 
@@ -129,6 +140,7 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     trace: Trace | None = None
     content: Content | None = None
     client: Client | None = None
+    ask: AskRecord | None = None
 
     # The client, and its deadline.
 
@@ -240,6 +252,15 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
         """Keep the messages and the answer of a chat for the trace, if the configuration asks for that."""
         if self.content is not None:
             self.content.input, self.content.output = messages, answer
+
+    def record_passages(self, count: int, seconds: float) -> None:
+        """Record how many passages an ask has found, and how long that took."""
+        self.ask = AskRecord(passages=count, seconds=seconds)
+
+    def record_citations(self, cited: int, claims: int, uncited: int) -> None:
+        """Record how many passages the answer to an ask cites, its sentences, and those that cite nothing."""
+        if self.ask is not None:
+            self.ask.citations, self.ask.claims, self.ask.uncited = cited, claims, uncited
 
     # How the request ends.
 

@@ -19,7 +19,8 @@ class AccessLogRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """One request that has ended. Times are milliseconds; `own_ms` is the time not spent waiting for an upstream.
 
     `left_out` lists the fields of a chat request that the upstream's dialect does not support, and `adjusted` those
-    that were sent with the nearest value that the dialect supports.
+    that were sent with the nearest value that the dialect supports. `passages` are those that an ask has found,
+    `citations` the number of them that its answer cites.
     """
 
     time: str
@@ -47,6 +48,8 @@ class AccessLogRecord(msgspec.Struct, omit_defaults=True, gc=False):
     trace_id: str | None = None
     left_out: tuple[str, ...] | None = None
     adjusted: tuple[str, ...] | None = None
+    passages: int | None = None
+    citations: int | None = None
 
 
 def make_access_log_record(context: RequestContext, *, ended: float, timestamp: str) -> AccessLogRecord:
@@ -89,6 +92,8 @@ def _add_optional_fields(record: AccessLogRecord, context: RequestContext) -> No
         record.left_out = context.left_out
     if context.adjusted:
         record.adjusted = context.adjusted
+    if context.ask is not None:
+        record.passages, record.citations = context.ask.passages, context.ask.citations
 
 
 def logged_status(context: RequestContext) -> int | None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.core.attempts import AttemptRecord
-from lakehouse.core.context import RequestContext, Usage
+from lakehouse.core.context import AskRecord, RequestContext, Usage
 from lakehouse.core.failure_classes import ERROR_CLASSES
 from lakehouse.telemetry.access_log import logged_status
 from lakehouse.telemetry.gauges import GaugeRegistry
@@ -118,6 +118,8 @@ class Metrics:
             self._count_attempt(record, ended)
         if context.usage is not None:
             self._count_usage(context.provider, context.tier, context.usage)
+        if context.ask is not None:
+            self._count_ask(context.route, context.ask)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Add the counts of the previous worker with the same number, so that counters go on from there."""
@@ -166,6 +168,13 @@ class Metrics:
         cell("cached_tokens", provider, tier)[0] += usage.cached_tokens or 0
         cell("reasoning_tokens", provider, tier)[0] += usage.reasoning_tokens or 0
         cell("cost_usd", provider, tier)[0] += usage.cost_usd or 0.0
+
+    def _count_ask(self, route: str, ask: AskRecord) -> None:
+        cell = self._store.cell
+        cell("asks", "found" if ask.passages else "none")[0] += 1
+        observe(cell("retrieval_seconds", route if route in self._routes else OTHER), DURATIONS, ask.seconds)
+        cell("claims", "yes")[0] += ask.claims - ask.uncited
+        cell("claims", "no")[0] += ask.uncited
 
     def _count_process(self) -> None:
         """Add the usage of the process since the last call: a restored counter continues from its former value."""

@@ -22,6 +22,7 @@ from tools.kit.service_with_providers import (
     streamed_response,
 )
 from tools.kit.sse import sse_events
+from tools.kit.telemetry_fixtures import CapturedLog
 
 ASK: dict[str, Any] = {"question": "Who stands still?", "corpora": ["birds"], "model": "m"}
 HERON_ANSWER = "The heron stands still [1]. It is patient [7]. Plovers run [2, 9]."
@@ -303,12 +304,27 @@ async def test_a_tenth_of_a_second_after_the_client_left_nothing_is_asked_any_mo
             assert trio.current_time() - gone < 0.1
 
 
-async def test_asks_are_counted_under_their_route() -> None:
-    async with open_up(answer_in_turn(ollama("It stands [1]."))) as up:
+async def test_asks_are_counted_and_logged_under_their_route() -> None:
+    captured = CapturedLog()
+    async with open_up(answer_in_turn(ollama(HERON_ANSWER)), log=captured.log) as up:
         await up.ask()
+        up.data.passages.clear()
+        await up.ask(stream=True)
         metrics = (await up.service.client.get("/metrics")).text
-        assert 'lakehouse_requests_total{outcome="answered",route="/v1/ask",status="2xx"} 1.0' in metrics
+        for sample in (
+            'lakehouse_requests_total{outcome="answered",route="/v1/ask",status="2xx"} 2.0',
+            'lakehouse_asks_total{passages="found"} 1.0',
+            'lakehouse_asks_total{passages="none"} 1.0',
+            'lakehouse_retrieval_seconds_count{route="/v1/ask"} 2.0',
+            'lakehouse_claims_total{cited="yes"} 2.0',
+            'lakehouse_claims_total{cited="no"} 1.0',
+        ):
+            assert sample in metrics
         assert (await up.service.client.get("/v1/ask")).status_code == 405
+
+    asks = [line for line in captured.lines if line.get("route") == "/v1/ask" and line["method"] == "POST"]
+    assert [(record.get("passages"), record.get("citations")) for record in asks] == [(2, 2), (0, None)]
+    assert [record.get("model") for record in asks] == ["m", None]
 
 
 async def test_without_the_chat_group_in_this_process_it_is_not_implemented() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _TYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 
 
-class ModelUnavailable(Exception):
+class ModelUnavailable(ImportError):
     """A packaged model cannot be loaded. The message has the cause and the remedy."""
 
 

@@ -1,0 +1,1 @@
+"""embedd: embeddings over HTTP, in the form of the former daemon and in OpenAI's."""

@@ -1,0 +1,107 @@
+"""embedd over HTTP, with and without `/v1`.
+
+| route | form |
+|---|---|
+| `POST /embed`, `GET /embed/stats`, `GET /embed/models` | the former daemon's, with additions |
+| `POST /embeddings` | OpenAI's |
+| `POST /rerank` | that of Cohere and Jina |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lakehouse.asgi import request_scope
+from lakehouse.asgi.body import BodyLimits
+from lakehouse.asgi.json_body import receive_json
+from lakehouse.asgi.responses import Response, send_json
+from lakehouse.asgi.router import Methods, Route, Router
+from lakehouse.asgi.types import App, Receive, Scope, Send
+from lakehouse.services.contracts.embedder import EmbeddingService
+from lakehouse.services.embedd.requests import EmbeddingsRequest, EmbedRequest, RerankRequest, check_dimension
+from lakehouse.services.embedd.responses import (
+    make_embed_base64,
+    make_embed_json,
+    make_openai_base64,
+    make_openai_json,
+    make_reranking,
+)
+from lakehouse.telemetry.gauges import Gauge
+
+MAX_BODY = 16 * 1024 * 1024
+
+
+class EmbeddApp:
+    """The ASGI application of embedd."""
+
+    def __init__(self, embedder: EmbeddingService) -> None:
+        self._embedder = embedder
+        self._limits = BodyLimits(max_size=MAX_BODY, max_size_key="16 MiB, fixed")
+        routes: dict[bytes, App] = {
+            b"/embed": Methods(POST=self._embed),
+            b"/embed/stats": Methods(GET=self._stats),
+            b"/embed/models": Methods(GET=self._models),
+            b"/embeddings": Methods(POST=self._embeddings),
+            b"/rerank": Methods(POST=self._rerank),
+        }
+        self._router = Router([Route(prefix + path, app) for path, app in routes.items() for prefix in (b"", b"/v1")])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._router(scope, receive, send)
+
+    def gauges(self) -> Iterable[Gauge]:
+        """None of its own: the embedder has them."""
+        return ()
+
+    async def _embed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Embed texts, in the former daemon's form."""
+        body = await receive_json(scope, receive, EmbedRequest, self._limits)
+        texts, dimension = body.list_texts(), body.read_dimension()
+        request_scope.get(scope).context.begin_phase("embedding")
+        if body.encoding == "base64":
+            packed = await self._embedder.embed_dimension(
+                texts, model=body.model, truncate=body.truncate, dimension=dimension
+            )
+            document = make_embed_base64(packed)
+        else:
+            encoded = await self._embedder.embed_json(
+                texts, model=body.model, truncate=body.truncate, dimension=dimension
+            )
+            document = make_embed_json(encoded)
+        await Response(document).send_to(send)
+
+    async def _embeddings(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Embed texts, in OpenAI's form."""
+        body = await receive_json(scope, receive, EmbeddingsRequest, self._limits)
+        texts, dimension = body.list_texts(), check_dimension(body.dimensions, "dimensions")
+        request_scope.get(scope).context.begin_phase("embedding")
+        if body.encoding_format == "base64":
+            packed = await self._embedder.embed_dimension(
+                texts, model=body.model, truncate=body.truncate, dimension=dimension
+            )
+            document = make_openai_base64(packed)
+        else:
+            encoded = await self._embedder.embed_json(
+                texts, model=body.model, truncate=body.truncate, dimension=dimension
+            )
+            document = make_openai_json(encoded)
+        await Response(document).send_to(send)
+
+    async def _rerank(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Order documents by their relevance to a query."""
+        body = await receive_json(scope, receive, RerankRequest, self._limits)
+        documents, top_n = body.list_documents(), body.read_top_n()
+        request_scope.get(scope).context.begin_phase("embedding")
+        ranking = await self._embedder.rerank(body.query, documents, model=body.model, top_n=top_n)
+        await send_json(send, 200, make_reranking(ranking, documents if body.return_documents else None))
+
+    async def _stats(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_json(send, 200, self._embedder.stats())
+
+    async def _models(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_json(send, 200, {"models": await self._embedder.list_models()})
+
+
+def make_embedd_app(embedder: EmbeddingService) -> App:
+    """Make the application around an open embedder."""
+    return EmbeddApp(embedder)

@@ -1,0 +1,71 @@
+"""Answers of providers, checked: their JSON, their vectors, their counts of tokens; and calls that run together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
+
+import msgspec
+import trio
+
+from lakehouse.core.errors import ErrUpstream
+from lakehouse.services.embedding.vectors import is_finite, pack
+
+T = TypeVar("T")
+
+
+def decode_answer(body: bytes, shape: type[T], provider: str) -> T:
+    """Decode the answer of a provider. Raises ErrUpstream."""
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ErrUpstream(
+            f"{provider} answered with embeddings that are not understood: {str(error)[:200]}", provider=provider
+        ) from None
+
+
+def pack_vector(values: Sequence[float], provider: str) -> bytes:
+    """The bytes of a vector. Raises ErrUpstream for an empty one, and for components that are not finite."""
+    try:
+        vector = pack(values)
+    except (OverflowError, TypeError):
+        vector = b""
+    if not vector or not is_finite(vector):
+        raise ErrUpstream(f"{provider} answered with a vector that is empty or not finite", provider=provider)
+    return vector
+
+
+def apportion(total: int | None, texts: Sequence[str]) -> list[int | None]:
+    """The tokens of each text of a batch of which only their sum is known, by the texts' lengths."""
+    if total is None:
+        return [None] * len(texts)
+    length = sum(map(len, texts)) or 1
+    shares: list[int | None] = []
+    given = end = 0
+    for text in texts:
+        end += len(text)
+        upto = total * end // length
+        shares.append(upto - given)
+        given = upto
+    return shares
+
+
+async def run_all(work: Callable[[T], Awaitable[None]], arguments: Iterable[T], *, at_once: int) -> None:
+    """Call `work` with each argument, `at_once` at a time. The first exception ends the others and is raised."""
+    waiting = iter(arguments)
+    failures: list[Exception] = []
+
+    async def run_some() -> None:
+        for argument in waiting:
+            try:
+                await work(argument)
+            except Exception as failure:  # noqa: BLE001  # raised below, without a group around it
+                failures.append(failure)
+                nursery.cancel_scope.cancel(reason="a call of the batch failed")
+                return
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(at_once):
+            nursery.start_soon(run_some)
+    if failures:
+        raise failures[0]

@@ -1,0 +1,110 @@
+"""Embedding models of GGUF files, run by llama.cpp in a child process, over its HTTP interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from lakehouse.core.errors import ErrUpstream
+from lakehouse.services.contracts.embedder import ProviderClient
+from lakehouse.services.embedding.backends import Outcome, TooLong
+from lakehouse.services.embedding.cache import Embedded
+from lakehouse.services.embedding.decoding import apportion, decode_answer, pack_vector
+from lakehouse.services.embedding.openai import EmbeddingsAnswer
+
+PROVIDER = "local:"
+"""In front of a model's name: the server of that model, for `ProviderClient`."""
+
+
+class TokenizeAnswer(msgspec.Struct, frozen=True):
+    """The tokens of a text, with the marks around it."""
+
+    tokens: list[int]
+
+
+class ModelMeta(msgspec.Struct, frozen=True):
+    """Facts of the loaded file."""
+
+    n_ctx_train: int
+    n_embd: int
+
+
+class ModelEntry(msgspec.Struct, frozen=True):
+    """One model of the list."""
+
+    meta: ModelMeta
+
+
+class ModelsAnswer(msgspec.Struct, frozen=True):
+    """What is used of the answer of `/v1/models`."""
+
+    data: list[ModelEntry]
+
+
+class LocalBackend:
+    """One model of a GGUF file. `limit` is in tokens, with the marks around a text; 0 is the length of its training.
+
+    llama.cpp refuses a text that is longer than its buffer and says so with a 500, so a text that may be too long is
+    tokenized first, and the tokens are sent.
+    """
+
+    max_batch = 8
+    max_size = 16 * 1024
+    concurrency = 2
+
+    def __init__(self, client: ProviderClient, model: str, *, limit: int) -> None:
+        self._client = client
+        self._model = model
+        self._limit = limit
+
+    @property
+    def _provider(self) -> str:
+        return PROVIDER + self._model
+
+    async def embed(self, texts: Sequence[str], *, truncate: bool) -> Sequence[Outcome]:
+        """Implements `Backend`."""
+        inputs: dict[int, str | list[int]] = {}
+        outcomes: dict[int, Outcome] = {}
+        cut: set[int] = set()
+        for position, text in enumerate(texts):
+            if len(text.encode("utf-8", "surrogatepass")) + 2 <= self._limit:  # a token has one byte at least
+                inputs[position] = text
+                continue
+            tokens = await self._tokenize(text)
+            if len(tokens) <= self._limit:
+                inputs[position] = tokens
+            elif truncate:
+                inputs[position] = [*tokens[: self._limit - 1], tokens[-1]]  # which is the mark of the end
+                cut.add(position)
+            else:
+                outcomes[position] = TooLong(len(tokens), self._limit)
+        if inputs:
+            embedded = await self._embed_inputs(list(inputs.values()), [texts[position] for position in inputs])
+            for position, entry in zip(inputs, embedded, strict=True):
+                outcomes[position] = msgspec.structs.replace(entry, truncated=position in cut)
+        return [outcomes[position] for position in range(len(texts))]
+
+    async def _tokenize(self, text: str) -> list[int]:
+        body = msgspec.json.encode({"content": text, "add_special": True})
+        answer = await self._client.post(self._provider, "/tokenize", body)
+        return decode_answer(answer, TokenizeAnswer, self._model).tokens
+
+    async def _embed_inputs(self, inputs: list[str | list[int]], texts: Sequence[str]) -> list[Embedded]:
+        body = msgspec.json.encode({"input": inputs, "encoding_format": "float"})
+        answer = decode_answer(
+            await self._client.post(self._provider, "/v1/embeddings", body), EmbeddingsAnswer, self._model
+        )
+        vectors = {item.index: pack_vector(item.embedding, self._model) for item in answer.data}
+        if sorted(vectors) != list(range(len(inputs))):
+            raise ErrUpstream(f"{self._model} answered {len(inputs)} texts with {len(vectors)} vectors")
+        tokens = apportion(answer.usage.tokens, texts)
+        return [Embedded(vectors[position], count) for position, count in enumerate(tokens)]
+
+
+async def read_meta(client: ProviderClient, model: str) -> ModelMeta:
+    """The facts of the loaded file. Starts the server of the model, if it does not run."""
+    answer = decode_answer(await client.get(PROVIDER + model, "/v1/models"), ModelsAnswer, model)
+    if not answer.data:
+        raise ErrUpstream(f"the server of the model {model} has no model")
+    return answer.data[0].meta

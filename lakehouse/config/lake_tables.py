@@ -84,12 +84,19 @@ class VectordTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbeddTable:
-    """`[embedd]`: texts to vectors. An empty `provider_url` is the one of `[chatd] ollama_url`."""
+    """`[embedd]`: texts to vectors.
+
+    `provider_url` is Ollama; empty: the one of `[chatd] ollama_url`. An empty `default_model` is the packaged model.
+    `cache_size` is in texts; 0 keeps none. `model` is the path of a GGUF file of an embedding model, which has the name
+    of the file without its ending; its texts have at most `context` tokens, of which the buffers grow.
+    """
 
     bind: Address = _bind(3216)
     provider_url: str = parsed_field(values.optional_url, "")
     default_model: str = ""
     cache_size: int = parsed_field(values.count, 10_000)
+    model: str = parsed_field(values.path, "")
+    context: int = parsed_field(values.positive_count, 512)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,19 +14,20 @@ class LocalModelError(Exception):
     """The embedded model cannot be started. The message has the cause and the remedy."""
 
 
-def check_model(path: Path | None) -> None:
+def check_model(path: Path | None, *, prepared: bool = False) -> None:
     """Check that the extra is installed and that `path` is a GGUF file; None is the demonstration model.
 
-    Reads four bytes of the file and imports nothing. Raises LocalModelError.
+    A `prepared` file is written by the model's process, with the packages of the extra. Reads four bytes of the file
+    and imports nothing. Raises LocalModelError.
     """
     if sys.platform != "linux":
         raise LocalModelError(
             "the embedded model runs on Linux only: use a local Ollama instead, `ollama_url` in [chatd]"
         )
-    needed = ("xllamacpp",) if path is not None else ("xllamacpp", "gguf", "numpy")
+    needed = ("xllamacpp",) if path is not None and not prepared else ("xllamacpp", "gguf", "numpy")
     if absent := missing_modules(*needed):
         raise LocalModelError(f"the embedded model {install_hint('local', absent)}")
-    if path is not None:
+    if path is not None and not prepared:
         _check_file(path)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of the server.
 
     `model` is a path, or None for the demonstration model; `name` is its name in /v1/models; `context` is in tokens,
-    for each of `parallel` conversations.
+    for each of `parallel` conversations. With `embeddings` the server answers requests for embeddings only, of texts of
+    at most `context` tokens. `prepare` names a function, "package.module:function", that is called with the path before
+    the model is loaded.
     """
 
     port: int
@@ -44,18 +47,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     context: int
     parallel: int
+    embeddings: bool = False
+    prepare: str = ""
 
 
 def run(startup: Startup) -> None:
     """Serve until standard input ends, or until the parent has ended."""
     settings = msgspec.json.decode(startup.settings, type=Settings)
     threading.Thread(target=exit_at_end_of_input, daemon=True).start()
+    if settings.prepare and settings.model is not None:
+        prepare_file(settings.prepare, settings.model)
     try:
         _server = serve(settings)  # serves as long as the object is referenced
     except RuntimeError:
         os._exit(1)  # llama.cpp has written the reason
     startup.report_ready()
     threading.Event().wait()
+
+
+def prepare_file(function: str, path: str) -> None:
+    """Call the function that makes the file. Its exceptions end the process, and are the reason that is reported."""
+    module, _, name = function.partition(":")
+    getattr(import_module(module), name)(path)
 
 
 def exit_at_end_of_input() -> None:
@@ -78,7 +91,10 @@ def serve(settings: Settings) -> xllamacpp.Server:
     params.model_alias = {settings.name}
     params.n_parallel = settings.parallel
     params.n_ctx = settings.context * settings.parallel
-    params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.cache_ram_mib = 0 if settings.embeddings else PROMPT_CACHE_MIB
+    if settings.embeddings:
+        params.embedding = True
+        params.n_batch = params.n_ubatch = settings.context  # a longer text is refused
     params.verbosity = ERRORS_ONLY
     if settings.model is None:
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = DEMO_THREADS

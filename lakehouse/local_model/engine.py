@@ -15,6 +15,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -43,7 +44,9 @@ class EngineConfig:
 
     `context` is in tokens, for each conversation. `parallel` conversations are answered at the same time, further ones
     wait; memory for `parallel` x `context` tokens is allocated at the start, so that a long conversation cannot take it
-    from another. `start_timeout` is the time limit for loading the model, in seconds.
+    from another. `start_timeout` is the time limit for loading the model, in seconds. With `embeddings` the model
+    embeds texts of at most `context` tokens. `prepare` names a function that writes the file if it is missing, in the
+    process of the model: "package.module:function".
     """
 
     model_path: Path | None = None
@@ -51,6 +54,8 @@ class EngineConfig:
     context: int = 4096
     parallel: int = 2
     start_timeout: float = 300.0
+    embeddings: bool = False
+    prepare: str = ""
 
     def __post_init__(self) -> None:
         if self.demo == (self.model_path is not None):
@@ -107,6 +112,8 @@ class Engine:
             model=None if config.model_path is None else str(config.model_path),
             context=config.context,
             parallel=config.parallel,
+            embeddings=config.embeddings,
+            prepare=config.prepare,
         )
         environment = select_variables(ENVIRONMENT) | select_by_prefix(ENVIRONMENT_PREFIXES)
         return ChildSpec(
@@ -173,7 +180,8 @@ async def open_engine(config: EngineConfig) -> AsyncIterator[Engine]:
     are raised in an exception group. After a cancellation nothing is left. If this process is killed, or the thread
     that entered the block ends, the kernel kills the process of the model.
     """
-    await trio.to_thread.run_sync(check_model, config.model_path)  # reads a file, which may be on a slow disk
+    check = partial(check_model, config.model_path, prepared=bool(config.prepare))
+    await trio.to_thread.run_sync(check)  # reads a file, which may be on a slow disk
     problem: str | None = None
     with reserved_port() as port:
         engine = Engine(config, port)

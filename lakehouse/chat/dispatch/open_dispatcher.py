@@ -102,7 +102,7 @@ async def _open(
 ) -> AsyncIterator[AnyDispatcher]:
     env = os.environ if env is None else env
     registry = register(config.chatd, env, local=_make_local(local) if local else None)
-    proxies = _find_proxies(config.chatd, env)
+    proxies = find_proxies(config.chatd, env)
     for warning in registry.warnings:
         logger.warning("%s", warning)
     given = transports or {}
@@ -113,7 +113,7 @@ async def _open(
             if name in given:
                 adapters[name] = HttpxTransport(given[name], base_url=provider.base_url, provider=name)
             else:
-                pool = _make_pool(provider, config.chatd, reactor, proxies)
+                pool = make_pool(provider, config.chatd, reactor, proxies)
                 stack.callback(pool.close)
                 pools.append(pool)
                 adapters[name] = PoolTransport(pool)
@@ -124,14 +124,15 @@ def _make_local(server: LocalServer) -> Local:
     return Local(server.base_url, Key(server.api_key, "the embedded model"), server.readiness)
 
 
-def _find_proxies(settings: ChatTable, env: Mapping[str, str]) -> ForwardProxies | None:
+def find_proxies(settings: ChatTable, env: Mapping[str, str]) -> ForwardProxies | None:
+    """The forward proxies of the environment, if the configuration has them used. Raises ConfigError."""
     proxies = ForwardProxies(env) if settings.proxy_from_env else None
     if proxies is not None and (problems := proxies.problems()):
         raise ConfigError([f"chatd.proxy_from_env: {problem}" for problem in problems])
     return proxies
 
 
-def _make_pool(
+def make_pool(
     provider: Provider, settings: ChatTable, reactor: Reactor | None, proxies: ForwardProxies | None
 ) -> Upstream:
     """A pool without a response timeout: calls have their own. The embedded model is never behind a proxy."""

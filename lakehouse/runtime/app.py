@@ -27,17 +27,12 @@ from typing import cast
 
 from lakehouse.asgi.lazy import LazyApp
 from lakehouse.asgi.middleware.auth import HEALTH_PATHS
-from lakehouse.asgi.middleware.request_runner import native_error_response
-from lakehouse.asgi.responses import Response, json_response
 from lakehouse.asgi.router import Methods, Mount, Route
 from lakehouse.asgi.service_health import ServiceHealth
 from lakehouse.asgi.types import App
-from lakehouse.chat.api.openai.errors import OPENAI_PATHS, find_status, make_envelope, make_headers
 from lakehouse.chat.api.protocols import Dispatcher
 from lakehouse.chat.api.routes import LEGACY, VERSION, chat_paths, chat_routes
 from lakehouse.config import ChatTable, Config
-from lakehouse.core.context import RequestContext
-from lakehouse.core.errors import LakehouseError
 from lakehouse.gateway.gateway import Gateway
 from lakehouse.runtime.ask import ASK_PATH
 from lakehouse.runtime.console.endpoints import PATHS
@@ -105,13 +100,3 @@ def load_views(get_dispatcher: Callable[[], Dispatcher], *, prefix: str) -> App:
     app = QuartApp("lakehouse")
     app.register_blueprint(listings(get_dispatcher, prefix=prefix))
     return cast("App", app)
-
-
-def error_response(context: RequestContext, failure: LakehouseError) -> Response:
-    """The response to a request that fails outside of its endpoint: not found, not allowed in, too late, draining.
-
-    On the paths of OpenAI's clients it is OpenAI's envelope.
-    """
-    if context.path.startswith(OPENAI_PATHS):
-        return json_response(make_envelope(failure, context.id), find_status(failure), make_headers(failure))
-    return native_error_response(context, failure)

@@ -33,6 +33,7 @@ from lakehouse.server.listening import bind_socket, listen_on_unix_socket
 from lakehouse.server.server import BoundApp, Service, serve_listeners
 from lakehouse.services.host.app import make_host_app, service_mounts
 from lakehouse.services.host.composition import OpenServices, open_apps
+from lakehouse.services.host.errors import error_response
 from lakehouse.services.host.names import routes_of
 from lakehouse.services.lake.directory import locate, open_directory
 from lakehouse.telemetry.log import Log
@@ -118,14 +119,17 @@ async def _open_daemons(
     def make(name: str) -> RequestLifetimeMiddleware:
         router = _make_router(name, services.apps[name], HealthEndpoints(checks), ObservabilityEndpoints(telemetry))
         guarded = AuthMiddleware(router, tokens=checked.tokens, allow=config.auth.allow, origins=origins)
-        prefix = _prefix_of(name)
+        prefixes = _prefixes_of(name)
 
         def record(context: RequestContext) -> None:
-            if context.route.removeprefix(VERSION.decode()).startswith(prefix):  # of the router inside of the service
-                context.assign_route(prefix)
+            route = context.route.removeprefix(VERSION.decode())  # of the router inside of the service
+            if found := next((prefix for prefix in prefixes if route.startswith(prefix)), None):
+                context.assign_route(found)
             telemetry.on_end(context)
 
-        return RequestLifetimeMiddleware(guarded, active_requests=sources.active_requests, on_end=record)
+        return RequestLifetimeMiddleware(
+            guarded, active_requests=sources.active_requests, on_end=record, render_error=error_response
+        )
 
     async with trio.open_nursery() as nursery:
         await nursery.start(telemetry.run)
@@ -141,10 +145,9 @@ def _make_router(name: str, app: App, health: App, console: App) -> Router:
 
 
 def _label_values(names: Sequence[str]) -> LabelValues:
-    return LabelValues(routes={_prefix_of(name): name for name in names})
+    return LabelValues(routes={prefix: name for name in names for prefix in _prefixes_of(name)})
 
 
-def _prefix_of(name: str) -> str:
-    """The path below which a daemon answers: `/storage`."""
-    [route] = routes_of([name])
-    return route.name.removeprefix(VERSION.decode())
+def _prefixes_of(name: str) -> list[str]:
+    """The paths below which a daemon answers, such as `/storage`; those that begin with another one first."""
+    return sorted((route.name.removeprefix(VERSION.decode()) for route in routes_of([name])), key=len, reverse=True)

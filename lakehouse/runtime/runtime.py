@@ -21,7 +21,7 @@ from lakehouse.chat.dispatch.open_dispatcher import open_service_dispatcher
 from lakehouse.config import Config
 from lakehouse.gateway.gateway import NO_APPS, Gateway
 from lakehouse.net.reactor import Reactor
-from lakehouse.runtime.app import error_response, legacy_mounts, main_mounts, own_paths
+from lakehouse.runtime.app import legacy_mounts, main_mounts, own_paths
 from lakehouse.runtime.ask import make_ask_app
 from lakehouse.runtime.console.endpoints import ObservabilityEndpoints, SignInPage
 from lakehouse.runtime.data_services import DATA_SERVICES, unavailable_apps
@@ -31,6 +31,7 @@ from lakehouse.runtime.preflight import Preflight
 from lakehouse.runtime.resources import LOCAL_MODEL, SharedResources, open_resource
 from lakehouse.runtime.tracing import trace_requests
 from lakehouse.server.server_state import ErrorHeadersFactory
+from lakehouse.services.host.errors import error_response
 from lakehouse.telemetry.log import Log
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry, open_traces

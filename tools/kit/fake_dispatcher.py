@@ -27,9 +27,10 @@ from lakehouse.chat.model.tool_calls import Function, ToolCall
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt, LakehouseError
-from lakehouse.runtime.app import error_response, load_views
+from lakehouse.runtime.app import load_views
 from lakehouse.server.listening import bind_socket
 from lakehouse.server.server import BoundApp, serve_listeners
+from lakehouse.services.host.errors import error_response
 
 SERVED = Attempt(provider="ollama", model="qwen3:8b", status=200, ms=41.5)
 FACTS: dict[str, Any] = {

@@ -12,6 +12,7 @@ The parent decides when the process ends: the end of its standard input drains i
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -45,7 +46,7 @@ DRAIN_TIMEOUT = 5.0
 ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LH_FORCE_FULL_ENRICHMENT", "PATH", "TMPDIR", "TZ", "XDG_DATA_HOME")
 """The variables of the process. None of them holds a provider's key."""
 
-SOCKET_NAME, REPORTS_NAME = "services", "reports"
+SOCKET_NAME, REPORTS_NAME, RELAY_NAME = "services", "reports", "providers"
 """The names of the sockets in their directory; those of workers end in `.sock`."""
 
 
@@ -71,6 +72,7 @@ class ServicesProcess:
             descriptor=listener.fileno(),
             socket=self.socket_path,
             reports=self.reports_path,
+            relay=str(directory / RELAY_NAME),
         )
         self._spec = ChildSpec(
             name="the services process",
@@ -157,8 +159,18 @@ async def open_services_process(
     with ExitStack() as stack:
         place = stack.enter_context(make_private_directory()) if directory is None else directory
         listener = stack.enter_context(listen_on_unix_socket(str(place / SOCKET_NAME)))
+        relay = stack.enter_context(listen_on_unix_socket(str(place / RELAY_NAME)))
         process = ServicesProcess(config, place, listener, target=target)
         async with open_background() as nursery:
+            nursery.start_soon(_serve_relay, relay, config)
             await nursery.start(process.run)
             yield process
             await process.drain()
+
+
+async def _serve_relay(listener: socket.socket, config: Config) -> None:
+    """Serve the relay to providers, from the first connection of the services process on."""
+    await trio.lowlevel.wait_readable(listener)
+    from lakehouse.services.host.provider_relay import serve_relay  # the providers: much code, for few lakes
+
+    await serve_relay(listener.dup(), config.chatd, os.environ)

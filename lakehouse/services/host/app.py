@@ -18,13 +18,14 @@ from lakehouse.asgi.service_health import ServiceHealth
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.gateway.routes import VERSION
+from lakehouse.services.host.errors import error_response
 from lakehouse.services.host.names import routes_of
 
 
 def make_host_app(apps: Mapping[str, App], *, name: str, active_requests: ActiveRequests) -> RequestLifetimeMiddleware:
     """The application with the services `apps`, by name. `name` is what `/health` calls the process."""
     router = Router([Route(b"/health", Methods(GET=ServiceHealth(name))), *service_mounts(apps)])
-    return RequestLifetimeMiddleware(router, active_requests=active_requests)
+    return RequestLifetimeMiddleware(router, active_requests=active_requests, render_error=error_response)
 
 
 def service_mounts(apps: Mapping[str, App]) -> Iterator[Route | Mount]:

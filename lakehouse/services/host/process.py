@@ -41,7 +41,7 @@ OpenApps = Callable[[LakeDirectory, Config], AbstractAsyncContextManager[OpenSer
 
 def run(startup: Startup) -> None:
     """The target of the services process."""
-    run_host(startup, open_apps)
+    run_host(startup, partial(open_apps, relay=decode_settings(startup.settings).relay))
 
 
 def run_host(startup: Startup, open_services: OpenApps) -> None:

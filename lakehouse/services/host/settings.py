@@ -11,13 +11,15 @@ from lakehouse.config.document import decode_config
 class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration, and the inherited listening socket with its path.
 
-    `reports` is the path of the socket on which the process reports its gauges and phases.
+    `reports` is the path of the socket on which the process reports its gauges and phases, `relay` that of the relay to
+    providers whose keys the process does not have.
     """
 
     config: msgspec.Raw
     descriptor: int
     socket: str
     reports: str
+    relay: str = ""
 
     def decode_config(self) -> Config:
         """The configuration. Raises msgspec.DecodeError, ConfigError."""

@@ -26,7 +26,14 @@ from lakehouse.core.errors import (
 )
 from lakehouse.core.failure_classes import ErrorClass
 
-OPENAI_PATHS = ("/v1/chat/completions", "/v1/models", "/chat/completions", "/models")
+OPENAI_PATHS = (
+    "/v1/chat/completions",
+    "/v1/models",
+    "/v1/embeddings",
+    "/chat/completions",
+    "/models",
+    "/embeddings",
+)
 """The paths that OpenAI's clients call; errors on them have OpenAI's envelope."""
 
 

@@ -3,7 +3,7 @@
     LakeDirectory ─┬─ ObjectStore
                    ├─ Tables ─────── QueryEngine
                    ├─ WriteEngine
-                   └─ RetrievalEngine
+                   └─ RetrievalEngine ── Embedder
 
 Every part is opened at once and costs little before it is used: children are started with the first call,
 or when the first upload begins.
@@ -19,9 +19,12 @@ from typing import Protocol, runtime_checkable
 from lakehouse.asgi.types import App
 from lakehouse.config import Config
 from lakehouse.services.catalogd.app import make_catalogd_app
+from lakehouse.services.embedd.app import make_embedd_app
+from lakehouse.services.embedding.embedder import ModelEmbedder
 from lakehouse.services.embedding.names import WORDLLAMA
 from lakehouse.services.engines.query import DuckdbQueryEngine, open_query_engine
 from lakehouse.services.engines.writer import EngineWriter, open_write_engine
+from lakehouse.services.host.embedding import open_lake_embedder
 from lakehouse.services.ingestd.app import make_ingestd_app
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.queryd.app import make_queryd_app
@@ -61,6 +64,7 @@ class LakeParts:
     query_engine: DuckdbQueryEngine
     write_engine: EngineWriter
     retrieval: LakeRetrieval
+    embedder: ModelEmbedder
 
     def warm(self) -> None:
         """Start what an upload and the query after it need, in the background, while the upload is received."""
@@ -69,14 +73,18 @@ class LakeParts:
 
 
 @asynccontextmanager
-async def open_parts(directory: LakeDirectory, config: Config) -> AsyncIterator[LakeParts]:
-    """All parts of the lake, for the length of the block. Raises OSError, sqlite3.Error."""
+async def open_parts(directory: LakeDirectory, config: Config, *, relay: str = "") -> AsyncIterator[LakeParts]:
+    """All parts of the lake, for the length of the block. Raises OSError, sqlite3.Error.
+
+    `relay` is the socket of a relay to the providers; without it they are called with the keys of this process.
+    """
     async with (
         open_object_store(directory) as object_store,
         open_tables(directory, config.lake) as tables,
         open_query_engine(directory, tables, config.lake) as query_engine,
         open_write_engine(directory, config.lake) as write_engine,
         open_retrieval(directory, model=EMBEDDED_MODEL, model_name=WORDLLAMA) as retrieval,
+        open_lake_embedder(retrieval, directory, config, relay=relay) as embedder,
     ):
         yield LakeParts(
             directory=directory,
@@ -86,15 +94,16 @@ async def open_parts(directory: LakeDirectory, config: Config) -> AsyncIterator[
             query_engine=query_engine,
             write_engine=write_engine,
             retrieval=retrieval,
+            embedder=embedder,
         )
 
 
 @asynccontextmanager
-async def open_apps(directory: LakeDirectory, config: Config) -> AsyncIterator[OpenServices]:
-    """The applications of all embedded services, for the length of the block. Raises OSError, sqlite3.Error."""
-    async with open_parts(directory, config) as lake:
+async def open_apps(directory: LakeDirectory, config: Config, *, relay: str = "") -> AsyncIterator[OpenServices]:
+    """The applications of all embedded services, for the length of the block. Raises what `open_parts` raises."""
+    async with open_parts(directory, config, relay=relay) as lake:
         apps = make_apps(lake)
-        parts = [*apps.values(), lake.tables, lake.write_engine, lake.query_engine, lake.retrieval]
+        parts = [*apps.values(), lake.tables, lake.write_engine, lake.query_engine, lake.retrieval, lake.embedder]
         yield OpenServices(apps, tuple(_gauges_of(parts)))
 
 
@@ -106,6 +115,7 @@ def make_apps(lake: LakeParts) -> Mapping[str, App]:
         "catalogd": make_catalogd_app(tables, lake.object_store, writer, directory, config.lake),
         "ingestd": make_ingestd_app(tables, writer, directory, config.ingestd, warm=lake.warm),
         "queryd": make_queryd_app(lake.query_engine, config.lake, config.queryd),
+        "embedd": make_embedd_app(lake.embedder),
     }
 
 

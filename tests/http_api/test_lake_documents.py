@@ -42,6 +42,18 @@ CALLS: list[tuple[str, str, dict[str, Any], int]] = [
     ("get_object", "/v1/storage/get/notes/a.txt", {"headers": {"range": "bytes=90-"}}, 416),
     ("delete_object", "/v1/storage/delete/notes/a.txt", {}, 204),
     ("get_object", "/v1/storage/get/notes/a.txt", {}, 404),
+    ("embed", "/v1/embed", {"json": {"texts": ["a", "b"]}}, 200),
+    ("embed", "/v1/embed", {"json": {"input": "a", "encoding": "base64", "dimension": 64}}, 200),
+    ("embed", "/v1/embed", {"json": {"texts": ["a", ""]}}, 400),
+    ("embed", "/v1/embed", {"json": {"texts": ["a " * 9000]}}, 422),
+    ("embed_stats", "/v1/embed/stats", {}, 200),
+    ("embed_models", "/v1/embed/models", {}, 200),
+    ("openai_embeddings", "/v1/embeddings", {"json": {"input": ["a"], "model": "wordllama-256"}}, 200),
+    ("openai_embeddings", "/v1/embeddings", {"json": {"input": "a", "encoding_format": "base64"}}, 200),
+    ("openai_embeddings", "/v1/embeddings", {"json": {"input": [1, 2]}}, 400),
+    ("openai_embeddings", "/v1/embeddings", {"json": {"input": "a", "model": "kimi/m"}}, 404),
+    ("rerank", "/v1/rerank", {"json": {"query": "a", "documents": ["a", "b"], "return_documents": True}}, 200),
+    ("rerank", "/v1/rerank", {"json": {"query": "a", "documents": []}}, 400),
 ]
 
 

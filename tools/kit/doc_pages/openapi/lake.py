@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lakehouse.services.catalogd.responses import ManifestDocument, SnapshotDocument
 from lakehouse.services.ingestd.answer import IngestResult
 from lakehouse.services.queryd.request import SqlRequest
-from tools.kit.doc_pages.openapi import vectors
+from tools.kit.doc_pages.openapi import embeddings, vectors
 from tools.kit.doc_pages.openapi.operations import GATEWAY_ERRORS, JSON, Operation
 from tools.kit.doc_pages.openapi.shapes import BOOLEAN, INTEGER, NUMBER, STRING, nullable, struct
 from tools.kit.doc_pages.openapi.translate import Schema, reference
@@ -134,6 +134,7 @@ OPERATIONS = (
         errors=TABLE_ERRORS,
     ),
     *vectors.OPERATIONS,
+    *embeddings.OPERATIONS,
 )
 
 DATE_TIME: Schema = {"type": "string", "format": "date-time"}
@@ -143,10 +144,11 @@ def _list_of(name: str) -> Schema:
     return {"type": "array", "items": reference(name)}
 
 
-TYPES = (IngestResult, ManifestDocument, SnapshotDocument, SqlRequest)
+TYPES = (IngestResult, ManifestDocument, SnapshotDocument, SqlRequest, *embeddings.TYPES)
 """The documents of the lake that are types of the code."""
 
 ABOUT: Mapping[str, str] = {
+    **embeddings.ABOUT,
     "IngestResult": "`row_count` is the table's, `rows_added` the upload's; `key` is the newest data object.",
     "UploadWarning": "What an upload says about a column; `line` is the line of the file that decided it.",
     "ManifestDocument": "A table at its newest snapshot.",
@@ -165,6 +167,7 @@ def schemas() -> Mapping[str, Schema]:
         **_query_schemas(),
         **_object_schemas(),
         **vectors.schemas(),
+        **embeddings.schemas(),
     }
 
 

@@ -168,7 +168,10 @@ FIXED = (
 
 def gateway() -> Iterator[Operation]:
     """The routes that lead to other services, each with the usual methods."""
+    named: set[str] = set()
     for route in ROUTES:
+        name = route.name.rpartition("/")[2] if route.service in named else route.service
+        named.add(route.service)
         paths = [f"{route.name}/{{path}}", *([route.name] if route.exact else [])]
         for path in paths:
             for method in METHODS:
@@ -176,7 +179,7 @@ def gateway() -> Iterator[Operation]:
                 yield Operation(
                     method=method,
                     path=path,
-                    id=f"{method}_{route.service}{suffix}",
+                    id=f"{method}_{name}{suffix}",
                     tag="gateway",
                     summary=f"Passed on to {route.service}, `/v1` stripped",
                     answers={"*/*": None},

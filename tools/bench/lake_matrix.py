@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.bench.go_peer import GO_PORT, GO_PROXY_PORT, go_server
-from tools.bench.lake_matrix_data import DIMENSION, MODEL, embed_text, make_questions, make_workers
+from tools.bench.lake_matrix_data import DIMENSION, MODEL, WORKERS, embed_text, make_questions, make_workers
 from tools.bench.lake_service import PORT, TOKEN, Figure, LakeBench, lake_service
 from tools.bench.load import Rate, Target
 from tools.bench.process import Running
@@ -61,12 +61,12 @@ def measure(bench: LakeBench) -> Iterator[Figure]:
     ):
         tables = TABLES.format(url=url)
         with lake_service(bench, tables=tables + NO_ANSWER_CACHE) as running:
-            _fill()
+            fill_workers()
             yield from _compare(bench, running, go, "search", CONNECTIONS)
             yield from _compare_recall()
             yield from _compare_embed(bench, running, go)
         with lake_service(bench, tables=tables) as running:
-            _fill()
+            fill_workers()
             yield from _measure_cached(bench, running)
 
 
@@ -173,9 +173,10 @@ def _take_turns(
     ]
 
 
-def _fill() -> None:
+def fill_workers(count: int = WORKERS) -> None:
+    """Make the index, and add so many workers."""
     ask(PORT, "/v1/vectors/index", json.dumps({"name": CORPUS, "dimension": DIMENSION}).encode())
-    items = list(make_workers())
+    items = list(make_workers(count))
     for start in range(0, len(items), 1000):
         body = json.dumps({"items": items[start : start + 1000]}).encode()
         ask(PORT, f"/v1/vectors/index/{CORPUS}/add", body)

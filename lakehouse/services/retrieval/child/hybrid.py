@@ -135,7 +135,7 @@ class HybridSearch:
         scores = fusion.complete_scores(signals, default if run.query.weight is None else run.query.weight)
         order = fusion.order_best(scores, count)
         if run.query.rerank != "none" and words and len(run.tokens):
-            chosen = order[: fusion.RERANKED]
+            chosen = order[: fusion.RERANKED].copy()
             matched = self._match(run, tasks, [candidates.rows[at] for at in chosen.tolist()])
             matches[chosen] = matched
             rescored = fusion.match_scores(signals, matched, chosen)

@@ -17,7 +17,7 @@ from lakehouse.core.provider_failures import make_failure
 from lakehouse.gateway.routes import ROUTES
 from lakehouse.runtime.ask import ASK_PATH
 from lakehouse.runtime.console.endpoints import PATHS
-from tools.kit.doc_pages.openapi import ask
+from tools.kit.doc_pages.openapi import ask, matrix
 from tools.kit.doc_pages.openapi.document import PAGE, document, documented, render
 from tools.kit.doc_pages.openapi.lake import OPERATIONS
 from tools.kit.doc_pages.openapi.operations import FIXED
@@ -59,7 +59,7 @@ def test_every_route_that_is_served_is_in_it() -> None:
     own = {*chat_paths(VERSION), ASK_PATH, *PATHS, *(path.decode() for path in HEALTH_PATHS)}
     below = {f"{route.name}/{{path}}" for route in ROUTES}
     exact = {route.name for route in ROUTES if route.exact}
-    of_the_lake = {operation.path for operation in OPERATIONS}
+    of_the_lake = {operation.path for operation in (*OPERATIONS, *matrix.OPERATIONS)}
     assert paths == {*own, *below, *exact, *of_the_lake, "/v1/models/{model}"}
 
 

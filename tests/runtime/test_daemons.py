@@ -159,8 +159,8 @@ def test_the_command_announces_its_listeners_and_drains_at_a_signal(lake: Path) 
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("vectord", "vectord: this version does not have it"),
-        ("storage", "storage: the services are storaged, catalogd, ingestd, queryd"),
+        ("observerd", "observerd: this version does not have it"),
+        ("storage", "storage: the services are storaged, catalogd, ingestd, queryd, embedd, vectord, matrixd"),
     ],
 )
 def test_a_name_that_is_no_service_is_a_mistake(lake: Path, name: str, problem: str) -> None:

@@ -25,10 +25,7 @@ from tools.kit.child_processes import is_alive, wait_dead
 from tools.kit.in_process_service import client_of, make_config, open_service
 
 NOT_EMBEDDED = {
-    "/v1/vectors/index": "vectord",
-    "/v1/embed": "embedd",
     "/v1/pathway/stats": "pathwayd",
-    "/v1/matrix/search": "matrixd",
     "/v1/observer/stats": "observerd",
 }
 
@@ -107,7 +104,15 @@ async def test_without_the_extra_every_prefix_is_501_with_the_command(
     for module in (data_services, names):
         monkeypatch.setattr(module, "missing_modules", lambda *_: ["duckdb"])
     async with open_service(config_of(lake, lake={"start": "eager"})) as service, client_of(service) as client:
-        for path in ("/v1/storage/list", "/v1/sql", "/v1/ingest", "/v1/catalog/list", *NOT_EMBEDDED):
+        for path in (
+            "/v1/storage/list",
+            "/v1/sql",
+            "/v1/ingest",
+            "/v1/catalog/list",
+            "/v1/vectors/index",
+            "/v1/matrix/corpora",
+            *NOT_EMBEDDED,
+        ):
             answer = await client.get(path)
             assert (answer.status_code, answer.json()["error"]["code"]) == (501, "ErrNotInstalled")
             assert "pip install '.[lake]'" in answer.json()["error"]["message"]

@@ -27,11 +27,13 @@ from lakehouse.services.engines.writer import EngineWriter, open_write_engine
 from lakehouse.services.host.embedding import open_lake_embedder
 from lakehouse.services.ingestd.app import make_ingestd_app
 from lakehouse.services.lake.directory import LakeDirectory
+from lakehouse.services.matrixd.app import make_matrixd_app
 from lakehouse.services.queryd.app import make_queryd_app
 from lakehouse.services.retrieval.client import LakeRetrieval, open_retrieval
 from lakehouse.services.storaged.app import make_storaged_app
 from lakehouse.services.storaged.store import LakeObjectStore, open_object_store
 from lakehouse.services.tables.client import LakeTables, open_tables
+from lakehouse.services.vectord.app import make_vectord_app
 from lakehouse.telemetry.gauges import Gauge
 
 EMBEDDED_MODEL = "lakehouse.services.embedding.wordllama:load_default_model"
@@ -110,12 +112,31 @@ async def open_apps(directory: LakeDirectory, config: Config, *, relay: str = ""
 def make_apps(lake: LakeParts) -> Mapping[str, App]:
     """The applications of the services with the parts of an open lake, by name."""
     config, directory, tables, writer = lake.config, lake.directory, lake.tables, lake.write_engine
+    vectord = make_vectord_app(
+        lake.retrieval,
+        lake.embedder,
+        lake.query_engine,
+        tables,
+        directory,
+        config.embedd,
+        embedded_model=WORDLLAMA,
+    )
     return {
         "storaged": make_storaged_app(lake.object_store, config.storaged),
         "catalogd": make_catalogd_app(tables, lake.object_store, writer, directory, config.lake),
         "ingestd": make_ingestd_app(tables, writer, directory, config.ingestd, warm=lake.warm),
         "queryd": make_queryd_app(lake.query_engine, config.lake, config.queryd),
         "embedd": make_embedd_app(lake.embedder),
+        "vectord": vectord,
+        "matrixd": make_matrixd_app(
+            lake.retrieval,
+            lake.embedder,
+            config.matrixd,
+            default_model=lake.embedder.resolve(""),
+            embedded_model=WORDLLAMA,
+            weak_models=config.models.get("weak_models", ()),
+            list_corpora=vectord.list_indexes,
+        ),
     }
 
 

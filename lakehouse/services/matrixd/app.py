@@ -26,10 +26,10 @@ from lakehouse.services.matrixd.playbook_memory import PlaybookMemory
 from lakehouse.services.matrixd.relevance import RelevanceRequest, divide_chunks
 from lakehouse.services.matrixd.requests import (
     BODY_LIMITS,
-    BulkRequest,
     ContextRequest,
-    RecordRequest,
-    SearchRequest,
+    MatrixSearchRequest,
+    PlaybookBatch,
+    PlaybookRequest,
 )
 from lakehouse.services.matrixd.search import MatrixSearch
 from lakehouse.services.matrixd.search_cache import SearchCache
@@ -47,17 +47,17 @@ class MatrixdApp:
 
     def __init__(
         self,
-        engine: RetrievalEngine,
         search: MatrixSearch,
         cache: SearchCache,
         memory: PlaybookMemory,
         weak_models: Collection[str],
+        list_corpora: App,
     ) -> None:
-        self._engine = engine
         self._search = search
         self._cache = cache
         self._memory = memory
         self._weak_models = frozenset(weak_models)
+        self._list_corpora = list_corpora
         self._router = Router([*self._make_routes(b""), *self._make_routes(b"/v1")])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,7 +76,7 @@ class MatrixdApp:
         for path, methods in (
             (b"/matrix/search", Methods(POST=self._post_search)),
             (b"/matrix/context", Methods(POST=self._post_context)),
-            (b"/matrix/corpora", Methods(GET=self._get_corpora)),
+            (b"/matrix/corpora", Methods(GET=self._list_corpora)),
             (b"/matrix/playbooks/record", Methods(POST=self._post_record)),
             (b"/matrix/playbooks/bulk", Methods(POST=self._post_bulk)),
             (b"/matrix/relevance", Methods(POST=self._post_relevance)),
@@ -85,7 +85,7 @@ class MatrixdApp:
             yield Route(root + path, methods)
 
     async def _post_search(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = await receive_json(scope, receive, SearchRequest, BODY_LIMITS)
+        request = await receive_json(scope, receive, MatrixSearchRequest, BODY_LIMITS)
         request.check()
         request_scope.get(scope).context.begin_phase("searching")
         answer = Response((await self._search.search(request)).encode())
@@ -100,17 +100,14 @@ class MatrixdApp:
         context = make_context(decode_hits(found.results), request.max_tokens)
         await Response(found.encode_with(context)).send_to(send)
 
-    async def _get_corpora(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        await json_response({"indexes": await self._engine.list_indexes()}).send_to(send)
-
     async def _post_record(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = await receive_json(scope, receive, RecordRequest, BODY_LIMITS)
+        request = await receive_json(scope, receive, PlaybookRequest, BODY_LIMITS)
         request.check()
         request_scope.get(scope).context.begin_phase("writing")
         await json_response({"playbook_id": await self._memory.record(request)}).send_to(send)
 
     async def _post_bulk(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = await receive_json(scope, receive, BulkRequest, BODY_LIMITS)
+        request = await receive_json(scope, receive, PlaybookBatch, BODY_LIMITS)
         request_scope.get(scope).context.begin_phase("writing")
         results = await self._memory.record_all(request)
         failed = sum(1 for result in results if result.error)
@@ -134,8 +131,9 @@ def make_matrixd_app(
     *,
     default_model: str,
     embedded_model: str,
-    weak_models: Collection[str] = (),
-) -> App:
+    weak_models: Collection[str],
+    list_corpora: App,
+) -> MatrixdApp:
     """Make the application around an open engine.
 
     `default_model` embeds questions for indexes without a model, and playbooks; empty: the `embedded_model`, which the
@@ -148,4 +146,4 @@ def make_matrixd_app(
     playbooks = PlaybookApplication(engine, memory, make_judge(table))
     cache = SearchCache(engine, table.cache_size)
     search = MatrixSearch(engine, questions, IndexModels(engine), playbooks, cache)
-    return MatrixdApp(engine, search, cache, memory, weak_models)
+    return MatrixdApp(search, cache, memory, weak_models, list_corpora)

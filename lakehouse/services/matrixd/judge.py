@@ -16,7 +16,7 @@ from lakehouse.config import MatrixdTable
 from lakehouse.core.errors import LakehouseError
 from lakehouse.services.contracts.retrieval import StoredItem
 from lakehouse.services.matrixd.playbooks import PlaybookEntry
-from lakehouse.services.matrixd.requests import SearchRequest
+from lakehouse.services.matrixd.requests import MatrixSearchRequest
 from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.pool import Upstream
 
@@ -52,7 +52,7 @@ class Judge:
         self._model = model
         self._min_rating = min_rating
 
-    async def approves(self, request: SearchRequest, entry: PlaybookEntry, item: StoredItem) -> bool:
+    async def approves(self, request: MatrixSearchRequest, entry: PlaybookEntry, item: StoredItem) -> bool:
         """Whether the answer of a playbook fits the question of the request."""
         shown = {
             "question": request.query_text,

@@ -14,7 +14,7 @@ from lakehouse.services.matrixd.judge import Judge
 from lakehouse.services.matrixd.metadata_filter import matches
 from lakehouse.services.matrixd.playbook_memory import PlaybookMemory
 from lakehouse.services.matrixd.playbooks import Answer, Playbook, boost, find_factors, find_injections
-from lakehouse.services.matrixd.requests import SearchRequest
+from lakehouse.services.matrixd.requests import MatrixSearchRequest
 from lakehouse.services.matrixd.roles import is_same_role
 
 
@@ -36,7 +36,7 @@ class PlaybookApplication:
         self._memory = memory
         self._judge = judge
 
-    async def apply(self, request: SearchRequest, hits: Sequence[Hit], retrieved: AbstractSet[Answer]) -> Applied:
+    async def apply(self, request: MatrixSearchRequest, hits: Sequence[Hit], retrieved: AbstractSet[Answer]) -> Applied:
         """Boost hits, and inject answers that are not among `retrieved`, which are those before any filter."""
         found = await self._memory.find(request, request.vector)
         if found.skipped:
@@ -53,7 +53,7 @@ class PlaybookApplication:
         injected = await self._inject(request, wanted)
         return Applied(hits=[*kept, *injected], boosted=boosted, injected={(hit.id, hit.corpus) for hit in injected})
 
-    async def _inject(self, request: SearchRequest, playbooks: Iterable[Playbook]) -> list[Hit]:
+    async def _inject(self, request: MatrixSearchRequest, playbooks: Iterable[Playbook]) -> list[Hit]:
         """The injected hits: answers that exist, that no filter drops, and that role and judge let pass."""
         hits: list[Hit] = []
         for playbook in playbooks:
@@ -74,7 +74,7 @@ class PlaybookApplication:
             return None
 
 
-def _make_hit(request: SearchRequest, playbook: Playbook, item: StoredItem) -> Hit:
+def _make_hit(request: MatrixSearchRequest, playbook: Playbook, item: StoredItem) -> Hit:
     distance = playbook.distance * playbook.entry.factor
     hit = Hit(
         id=item.id,

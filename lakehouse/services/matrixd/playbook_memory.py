@@ -13,7 +13,7 @@ from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrNotFound, Lakeh
 from lakehouse.services.contracts.retrieval import IndexOptions, Item, RetrievalEngine, SearchQuery
 from lakehouse.services.matrixd.embedding import QuestionEmbedder
 from lakehouse.services.matrixd.playbooks import Playbook, PlaybookEntry, make_entry, make_id, read_playbooks
-from lakehouse.services.matrixd.requests import PLAYBOOK_CORPUS, BulkRequest, RecordRequest, SearchRequest
+from lakehouse.services.matrixd.requests import PLAYBOOK_CORPUS, MatrixSearchRequest, PlaybookBatch, PlaybookRequest
 
 NUMBER_SIZE = array("f").itemsize
 
@@ -26,7 +26,7 @@ class FoundPlaybooks:
     skipped: str = ""
 
 
-class BulkResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class BatchResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of one entry of a batch."""
 
     index: int
@@ -52,7 +52,7 @@ class PlaybookMemory:
 
     # Finding.
 
-    async def find(self, request: SearchRequest, vector: bytes) -> FoundPlaybooks:
+    async def find(self, request: MatrixSearchRequest, vector: bytes) -> FoundPlaybooks:
         """Find the playbooks of similar questions.
 
         `vector` is that of the question from the default model, empty if only its text is known. A missing index is a
@@ -74,23 +74,23 @@ class PlaybookMemory:
 
     # Recording.
 
-    async def record(self, request: RecordRequest) -> str:
+    async def record(self, request: PlaybookRequest) -> str:
         """Record one playbook; durable at return. Returns its id. Raises ErrBadRequest, and what embedding raises."""
         request.check()
         entry = make_entry(request)
         await self._store(request.corpus or PLAYBOOK_CORPUS, [entry])
         return make_id(entry)
 
-    async def record_all(self, request: BulkRequest) -> list[BulkResult]:
+    async def record_all(self, request: PlaybookBatch) -> list[BatchResult]:
         """Record the valid entries of a batch; the others have an error in their result."""
-        results: dict[int, BulkResult] = {}
+        results: dict[int, BatchResult] = {}
         batches: dict[str, _Batch] = {}
         for position, raw in enumerate(request.entries):
             try:
-                read = decode_json(bytes(raw), RecordRequest)
+                read = decode_json(bytes(raw), PlaybookRequest)
                 read.check()
             except ErrBadRequest as error:
-                results[position] = BulkResult(index=position, error=error.message)
+                results[position] = BatchResult(index=position, error=error.message)
             else:
                 corpus = read.corpus or request.corpus or PLAYBOOK_CORPUS
                 batches.setdefault(corpus, _Batch()).entries.append((position, make_entry(read)))
@@ -98,18 +98,18 @@ class PlaybookMemory:
             results.update(await self._store_batch(corpus, batch))
         return [results[position] for position in sorted(results)]
 
-    async def _store_batch(self, corpus: str, batch: _Batch) -> dict[int, BulkResult]:
+    async def _store_batch(self, corpus: str, batch: _Batch) -> dict[int, BatchResult]:
         """Store the entries together; if that fails through one of them, each by itself."""
         try:
             await self._store(corpus, [entry for _, entry in batch.entries])
         except LakehouseError as error:
             if len(batch.entries) == 1 or error.status >= 500:
-                return {at: BulkResult(index=at, error=error.message) for at, _ in batch.entries}
-            results: dict[int, BulkResult] = {}
+                return {at: BatchResult(index=at, error=error.message) for at, _ in batch.entries}
+            results: dict[int, BatchResult] = {}
             for entry in batch.entries:
                 results |= await self._store_batch(corpus, _Batch([entry]))
             return results
-        return {at: BulkResult(index=at, playbook_id=make_id(entry)) for at, entry in batch.entries}
+        return {at: BatchResult(index=at, playbook_id=make_id(entry)) for at, entry in batch.entries}
 
     async def _store(self, corpus: str, entries: Sequence[PlaybookEntry]) -> None:
         """Add the entries to an index, which is created if it is missing."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import msgspec
 
 from lakehouse.services.contracts.retrieval import Hit
-from lakehouse.services.matrixd.requests import RecordRequest
+from lakehouse.services.matrixd.requests import PlaybookRequest
 
 BOOST = 0.5
 Answer = tuple[str, str]
@@ -52,7 +52,7 @@ class Playbook:
     distance: float
 
 
-def make_entry(request: RecordRequest) -> PlaybookEntry:
+def make_entry(request: PlaybookRequest) -> PlaybookEntry:
     """Make the entry of a checked request."""
     return PlaybookEntry(
         query_text=request.query_text,

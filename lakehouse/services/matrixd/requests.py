@@ -34,7 +34,7 @@ class CorpusChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     filter: msgspec.Raw = msgspec.Raw(b"")
 
 
-class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True):
+class MatrixSearchRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True):
     """The body of `/matrix/search`, and the fields of `/matrix/context` that it shares."""
 
     corpora: list[str | CorpusChoice] = []
@@ -125,14 +125,14 @@ class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid
         return seconds
 
 
-class ContextRequest(SearchRequest, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True):
+class ContextRequest(MatrixSearchRequest, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True):
     """The body of `/matrix/context`: a search by meaning and word, and the size of the text."""
 
     mode: SearchMode = "hybrid"
     max_tokens: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2_000
 
 
-class RecordRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PlaybookRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of `/matrix/playbooks/record`, and one entry of `bulk`: an answer to a question, and how good it was."""
 
     query_text: str
@@ -152,7 +152,7 @@ class RecordRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ErrBadRequest("`score` must be between 0 and 1", field="score")
 
 
-class BulkRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PlaybookBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of `/matrix/playbooks/bulk`: `corpus` is that of entries without their own."""
 
     entries: Annotated[list[msgspec.Raw], msgspec.Meta(max_length=10_000)]

@@ -25,7 +25,7 @@ from lakehouse.services.matrixd.embedding import QuestionEmbedder
 from lakehouse.services.matrixd.index_models import IndexModels
 from lakehouse.services.matrixd.metadata_filter import matches
 from lakehouse.services.matrixd.playbook_application import PlaybookApplication
-from lakehouse.services.matrixd.requests import SearchRequest
+from lakehouse.services.matrixd.requests import MatrixSearchRequest
 from lakehouse.services.matrixd.search_cache import SearchCache
 
 
@@ -77,7 +77,7 @@ class MatrixSearch:
         self._playbooks = playbooks
         self._cache = cache
 
-    async def search(self, request: SearchRequest) -> MatrixResults:
+    async def search(self, request: MatrixSearchRequest) -> MatrixResults:
         """Answer a checked request. Raises ErrUpstream if a corpus fails, and what embedding the question raises."""
         failed: dict[str, str] = {}
         key = self._cache.make_key(request)
@@ -95,7 +95,7 @@ class MatrixSearch:
 
     # The question.
 
-    async def _embed(self, request: SearchRequest, failed: dict[str, str]) -> Sequence[CorpusQuery]:
+    async def _embed(self, request: MatrixSearchRequest, failed: dict[str, str]) -> Sequence[CorpusQuery]:
         """The corpora with the vector of the question in the model of each."""
         if request.vector or request.mode == "keyword":
             return request.choices
@@ -113,7 +113,9 @@ class MatrixSearch:
                 corpora += [msgspec.structs.replace(corpus, vector=vector) for corpus in members] if vector else members
         return corpora
 
-    async def _group_by_model(self, request: SearchRequest, failed: dict[str, str]) -> dict[str, list[CorpusQuery]]:
+    async def _group_by_model(
+        self, request: MatrixSearchRequest, failed: dict[str, str]
+    ) -> dict[str, list[CorpusQuery]]:
         """The corpora by the model that embeds the question for them: that of the request, or that of the index."""
         groups: dict[str, list[CorpusQuery]] = {}
         for corpus in request.choices:
@@ -128,7 +130,7 @@ class MatrixSearch:
     # Retrieval.
 
     async def _retrieve(
-        self, request: SearchRequest, corpora: Sequence[CorpusQuery], failed: dict[str, str]
+        self, request: MatrixSearchRequest, corpora: Sequence[CorpusQuery], failed: dict[str, str]
     ) -> ManyHits:
         query = _make_query(request, len(corpora))
         if not request.partial:
@@ -146,7 +148,7 @@ class MatrixSearch:
         return found
 
     async def _retrieve_each(
-        self, request: SearchRequest, corpora: Sequence[CorpusQuery], query: SearchQuery, failed: dict[str, str]
+        self, request: MatrixSearchRequest, corpora: Sequence[CorpusQuery], query: SearchQuery, failed: dict[str, str]
     ) -> ManyHits:
         """Search each corpus with its own time limit, and merge the results by distance."""
         parts: dict[str, ManyHits] = {}
@@ -168,7 +170,7 @@ class MatrixSearch:
 
     # What follows.
 
-    async def _refine(self, request: SearchRequest, found: ManyHits, failed: dict[str, str]) -> MatrixResults:
+    async def _refine(self, request: MatrixSearchRequest, found: ManyHits, failed: dict[str, str]) -> MatrixResults:
         """Filter by metadata and id, apply playbooks, sort, and cut."""
         hits = found.decode()
         retrieved = {(hit.id, hit.corpus) for hit in hits}
@@ -187,18 +189,18 @@ class MatrixSearch:
         return results
 
 
-def sort_hits(hits: Iterable[Hit], request: SearchRequest) -> list[Hit]:
+def sort_hits(hits: Iterable[Hit], request: MatrixSearchRequest) -> list[Hit]:
     """The hits, the nearest first, or those with the greatest score where words count. Equal ones keep their order."""
     if request.mode == "vector":
         return sorted(hits, key=lambda hit: float("inf") if hit.distance is None else hit.distance)
     return sorted(hits, key=lambda hit: float("inf") if hit.score is None else -hit.score)
 
 
-def _is_wanted(hit: Hit, request: SearchRequest) -> bool:
+def _is_wanted(hit: Hit, request: MatrixSearchRequest) -> bool:
     return not request.metadata_filter or matches(hit.metadata, request.metadata_filter)
 
 
-def _make_query(request: SearchRequest, corpora: int) -> SearchQuery:
+def _make_query(request: MatrixSearchRequest, corpora: int) -> SearchQuery:
     """The query of the engine. All candidates are wanted if some may be dropped before the cut at `k`."""
     return SearchQuery(
         k=max(request.count, request.candidates * corpora) if request.is_refined else request.count,
@@ -223,7 +225,7 @@ def _merge(parts: Sequence[ManyHits], k: int) -> ManyHits:
 
 
 @contextmanager
-def _time_limit(request: SearchRequest) -> Iterator[None]:
+def _time_limit(request: MatrixSearchRequest) -> Iterator[None]:
     """The limit of one corpus of a partial search. Raises ErrTimeout."""
     if not request.partial:
         yield
@@ -234,7 +236,7 @@ def _time_limit(request: SearchRequest) -> Iterator[None]:
         raise ErrTimeout(f"no answer within {request.seconds:g} s")
 
 
-def _fail(request: SearchRequest, failed: dict[str, str], failures: Mapping[str, CorpusFailure]) -> None:
+def _fail(request: MatrixSearchRequest, failed: dict[str, str], failures: Mapping[str, CorpusFailure]) -> None:
     """Note the corpora that failed. Raises ErrUpstream unless the search is partial."""
     failed.update({name: failure.message for name, failure in failures.items()})
     if failures and not request.partial:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from lakehouse.services.contracts.retrieval import ManyHits, RetrievalEngine
-from lakehouse.services.matrixd.requests import SearchRequest
+from lakehouse.services.matrixd.requests import MatrixSearchRequest
 
 MAX_BYTES = 32 * 2**20
 """Bytes of all results."""
@@ -42,7 +42,7 @@ class SearchCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def make_key(self, request: SearchRequest) -> Key | None:
+    def make_key(self, request: MatrixSearchRequest) -> Key | None:
         """The key of a request; None for one whose results are not kept."""
         if not self._max_entries or request.partial or request.mode != "vector":
             return None
@@ -60,7 +60,7 @@ class SearchCache:
             "metadata" in request.extras,
         )
 
-    def count_changes(self, request: SearchRequest) -> Changes:
+    def count_changes(self, request: MatrixSearchRequest) -> Changes:
         """The changes of the searched indexes so far."""
         return tuple(self._engine.changes(corpus.index) for corpus in request.choices)
 

@@ -87,7 +87,7 @@ class VectordApp:
         )
 
     def _make_routes(self, root: bytes) -> Iterable[Route | Mount]:
-        yield Route(root + b"/vectors/index", Methods(GET=self._list, POST=self._create))
+        yield Route(root + b"/vectors/index", Methods(GET=self.list_indexes, POST=self._create))
         yield Mount(root + b"/vectors/index", self._route_index)
 
     async def _route_index(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +96,8 @@ class VectordApp:
 
     # Indexes.
 
-    async def _list(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+    async def list_indexes(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer with the list of the indexes; an ASGI application, which matrixd has as its list of corpora."""
         infos = [responses.make_info(info, None) for info in await self._engine.list_indexes()]
         await json_response({"indexes": infos, "count": len(infos)}).send_to(send)
 

@@ -6,8 +6,9 @@ A service that is added to the lake adds its case here, and its own tests in a f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -122,6 +123,40 @@ def _check_rows(lake: Lake) -> None:
     assert ask(lake, f'SELECT count(*), sum(score) FROM "kept/{lake.name}"') == [[5, 442]]
 
 
+def fill_index(lake: Lake, name: str, dimension: int, items: Sequence[Mapping[str, object]]) -> None:
+    """Make an index of vectors, or one of texts without a dimension, unless it is there, and add items."""
+    kind: dict[str, object] = {"dimension": dimension} if dimension else {"model": "default"}
+    route = lake.through("vectord")
+    assert route.request("POST", "/vectors/index", json={"name": name, **kind}).status_code in (201, 409)
+    answer = route.request("POST", f"/vectors/index/{name}/add", json={"items": items})
+    assert answer.status_code == 200, answer.text
+
+
+def post_matrix(lake: Lake, path: str, body: object, status: int = 200) -> Any:
+    """The document of an answer of matrixd."""
+    answer = lake.through("matrixd").request("POST", f"/matrix/{path}", json=body)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def _playbook(lake: Lake) -> dict[str, object]:
+    return {"query_text": "who welds?", "answer_id": "kept", "answer_corpus": f"kept_{lake.name}", "score": 1}
+
+
+def _keep_playbook(lake: Lake) -> None:
+    fill_index(lake, f"kept_{lake.name}", 0, [{"id": "kept", "text": "Ada welds."}, {"id": "x", "text": "Bob cooks."}])
+    post_matrix(lake, "playbooks/record", {**_playbook(lake), "corpus": f"kept_playbooks_{lake.name}"})
+
+
+def _check_playbook(lake: Lake) -> None:
+    body = {"query_text": "who welds?", "corpora": [f"kept_{lake.name}"]}
+    plain = post_matrix(lake, "search", body)
+    playbooks = {"use_playbook": True, "playbook_corpus": f"kept_playbooks_{lake.name}"}
+    boosted = post_matrix(lake, "search", {**body, **playbooks})
+    assert (plain["results"][0]["id"], boosted["boosted"]) == ("kept", 1)
+    assert boosted["results"][0]["distance"] / plain["results"][0]["distance"] == 0.5
+
+
 SERVICE_CASES = (
     ServiceCase(
         service="storaged",
@@ -233,5 +268,32 @@ SERVICE_CASES = (
         ),
         keep=_keep_nothing,
         check_kept=_check_rows,
+    ),
+    ServiceCase(
+        service="matrixd",
+        health="/matrix/health",
+        same=(
+            _get("/matrix/corpora", 200),
+            _post("/matrix/search", b"{", code=""),
+            _post("/matrix/search", b'{"corpora": ["none"], "query_text": "x"}', 502, ""),
+            _post("/matrix/downgrade", b'{"mode": "codereview_lakehouse", "model": "m"}', 200, ""),
+        ),
+        mistakes=(
+            _post("/matrix/search", b'{"corpora": ["none"'),
+            _post("/matrix/search", b'{"query_text": "x"}'),
+            _post("/matrix/search", b'{"corpora": [], "query_text": "x"}'),
+            _post("/matrix/search", b'{"corpora": ["none"]}'),
+            _post("/matrix/search", b'{"corpora": ["none"], "query": "x"}'),
+            _post("/matrix/search", b'{"corpora": ["none"], "query_text": "x"}', 502, "ErrUpstream"),
+            _post("/matrix/context", b'{"corpora": ["none"], "query_text": "x", "max_tokens": 0}'),
+            _post("/matrix/playbooks/record", b'{"query_text": "x", "answer_id": "y", "score": 1}'),
+            _post("/matrix/playbooks/bulk", b"{}"),
+            _post("/matrix/relevance", b"{}"),
+            _post("/matrix/downgrade", b"{}"),
+            _post("/matrix/search", b'{"query_text": "' + b"x" * 5 * 2**20 + b'"}', 413, ""),
+            _get("/matrix/search", 405, "ErrMethodNotAllowed"),
+        ),
+        keep=_keep_playbook,
+        check_kept=_check_playbook,
     ),
 )

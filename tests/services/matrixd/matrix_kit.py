@@ -14,7 +14,7 @@ from lakehouse.config import MatrixdTable
 from lakehouse.services.contracts.retrieval import IndexOptions, Item
 from lakehouse.services.matrixd.app import make_matrixd_app
 from tests.services.matrixd.engine_double import EMBEDDED, EmbedderDouble, EngineDouble, pack
-from tools.kit.raw_http import serve_app
+from tools.kit.raw_http import hello, serve_app
 
 
 class Matrix:
@@ -50,6 +50,7 @@ async def open_matrix(table: MatrixdTable | None = None, default_model: str = ""
         default_model=default_model,
         embedded_model=EMBEDDED,
         weak_models=("tiny",),
+        list_corpora=hello,
     )
     async with serve_app(app, lifetime=True) as server:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as http:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse._version import __version__
-from tools.kit.doc_pages.openapi import ask, lake
+from tools.kit.doc_pages.openapi import ask, lake, matrix
 from tools.kit.doc_pages.openapi.operations import FIXED, JSON, METHODS, Operation, gateway
 from tools.kit.doc_pages.openapi.schemas import components, error_types
 from tools.kit.doc_pages.openapi.translate import reference
@@ -58,7 +58,7 @@ REASONS = {
 
 def operations() -> tuple[Operation, ...]:
     """Every operation of the service; a gateway's route that the lake describes better is left out."""
-    own = (*FIXED, *ask.OPERATIONS, *lake.OPERATIONS)
+    own = (*FIXED, *ask.OPERATIONS, *lake.OPERATIONS, *matrix.OPERATIONS)
     described_here = {(operation.method, operation.path) for operation in own}
     return (*own, *(each for each in gateway() if (each.method, each.path) not in described_here))
 

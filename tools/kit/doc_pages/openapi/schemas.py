@@ -13,7 +13,7 @@ from lakehouse.core.attempts import AttemptReason
 from lakehouse.core.context import Phase
 from lakehouse.core.errors import Attempt, LakehouseError
 from lakehouse.core.failure_classes import ERROR_CLASSES
-from tools.kit.doc_pages.openapi import ask, lake
+from tools.kit.doc_pages.openapi import ask, lake, matrix
 from tools.kit.doc_pages.openapi.shapes import BOOLEAN, INTEGER, NUMBER, STRING, nullable, struct
 from tools.kit.doc_pages.openapi.translate import Schema, Translator, reference
 
@@ -134,9 +134,9 @@ def handwritten() -> dict[str, Schema]:
 def components() -> dict[str, Schema]:
     """Every schema by its name."""
     translator = Translator()
-    for annotation in (*TYPES, *ask.TYPES, *lake.TYPES):
+    for annotation in (*TYPES, *ask.TYPES, *lake.TYPES, *matrix.TYPES):
         translator.add(annotation)
-    about = {**ABOUT, **ask.ABOUT, **lake.ABOUT}
+    about = {**ABOUT, **ask.ABOUT, **lake.ABOUT, **matrix.ABOUT}
     described = {name: {"description": about[name]} if name in about else {} for name in translator.schemas}
     generated = {name: described[name] | schema for name, schema in translator.schemas.items()}
-    return dict(sorted({**generated, **handwritten(), **ask.schemas(), **lake.schemas()}.items()))
+    return dict(sorted({**generated, **handwritten(), **ask.schemas(), **lake.schemas(), **matrix.schemas()}.items()))

@@ -25,6 +25,7 @@ PLAIN: dict[Any, Schema] = {
     bool: {"type": "boolean"},
     datetime: {"type": "string", "format": "date-time"},
     object: {},
+    msgspec.Raw: {},
     None: {"type": "null"},
     type(None): {"type": "null"},
     Any: {},

@@ -33,7 +33,10 @@ CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (text, tokenize = 'porter un
 """
 LISTED = "SELECT value FROM json_each(?)"
 OWN = "SELECT row FROM places WHERE number IN (SELECT value FROM json_each(?))"
-MATCHES = "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ? AND rowid IN ({rows}) ORDER BY rank, rowid LIMIT ?"
+MATCHES = (
+    # the unary plus keeps SQLite from looking up each row on its own, with a search for each
+    "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ? AND +rowid IN ({rows}) ORDER BY rank, rowid LIMIT ?"
+)
 
 
 class Fts5Index:

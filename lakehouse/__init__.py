@@ -113,22 +113,25 @@ if TYPE_CHECKING:
     from lakehouse.runtime.service import serve as serve
     from lakehouse.server.listening import AddressError as AddressError
     from lakehouse.server.server import Service as Service
+    from lakehouse.services.contracts.documents import DocumentFormat as DocumentFormat
     from lakehouse.services.host.library import ExportFormat as ExportFormat
     from lakehouse.services.host.library import IngestFormat as IngestFormat
     from lakehouse.services.host.library import IngestMode as IngestMode
     from lakehouse.services.host.library import Lake as Lake
     from lakehouse.services.host.library import Parameters as Parameters
     from lakehouse.services.host.library import SqlResult as SqlResult
-    from lakehouse.services.host.library import UploadSource as UploadSource
     from lakehouse.services.host.library import open_lake as open_lake
     from lakehouse.services.host.library_indexes import AddResult as AddResult
     from lakehouse.services.host.library_indexes import DeleteResult as DeleteResult
     from lakehouse.services.host.library_indexes import SearchHit as SearchHit
     from lakehouse.services.host.library_indexes import SearchResult as SearchResult
     from lakehouse.services.host.library_indexes import SyncResult as SyncResult
+    from lakehouse.services.host.library_upload import UploadSource as UploadSource
     from lakehouse.services.ingestd.answer import IngestResult as IngestResult
     from lakehouse.services.ingestd.answer import TableColumn as TableColumn
     from lakehouse.services.ingestd.answer import UploadWarning as UploadWarning
+    from lakehouse.services.ingestd.corpora import CorpusResult as CorpusResult
+    from lakehouse.services.ingestd.corpora import RemovedSource as RemovedSource
     from lakehouse.services.lake.errors import LakeError as LakeError
     from lakehouse.services.queryd.responses import Scanned as Scanned
 
@@ -166,11 +169,12 @@ _EXPORTS = {
     "lakehouse.runtime.service": "serve",
     "lakehouse.server.listening": "AddressError",
     "lakehouse.server.server": "Service",
-    "lakehouse.services.host.library": (
-        "ExportFormat IngestFormat IngestMode Lake Parameters SqlResult UploadSource open_lake"
-    ),
+    "lakehouse.services.contracts.documents": "DocumentFormat",
+    "lakehouse.services.host.library": ("ExportFormat IngestFormat IngestMode Lake Parameters SqlResult open_lake"),
     "lakehouse.services.host.library_indexes": "AddResult DeleteResult SearchHit SearchResult SyncResult",
+    "lakehouse.services.host.library_upload": "UploadSource",
     "lakehouse.services.ingestd.answer": "IngestResult TableColumn UploadWarning",
+    "lakehouse.services.ingestd.corpora": "CorpusResult RemovedSource",
     "lakehouse.services.lake.errors": "LakeError",
     "lakehouse.services.queryd.responses": "Scanned",
 }

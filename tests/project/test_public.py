@@ -15,7 +15,7 @@ import pytest
 import lakehouse
 
 ALIASES = {
-    "AnyToolCall", "ErrorClass", "ExportFormat", "FinishReason", "IngestFormat", "IngestMode", "JsonObject", "Parameters",
+    "AnyToolCall", "DocumentFormat", "ErrorClass", "ExportFormat", "FinishReason", "IngestFormat", "IngestMode", "JsonObject", "Parameters",
     "Part", "Piece", "Role", "UploadSource",
 }  # fmt: skip
 """Names of unions, literals and other types that have no docstring of their own."""

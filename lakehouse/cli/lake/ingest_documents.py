@@ -17,8 +17,8 @@ from lakehouse.cli.lake.upload import open_file
 from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.core.groups import unwrap_single
 
-AT_A_TIME = 3
-"""Files that are uploaded at the same time: the service reads two, and writes what it has read."""
+AT_A_TIME = 8
+"""Files that are uploaded at a time: the service reads two of them, and the others wait for the disk together."""
 MAX_LISTED = 20
 """Skipped files that are listed by name."""
 

@@ -66,9 +66,6 @@ class PassageSize(msgspec.Struct, frozen=True, kw_only=True):
 class DocumentExtractor(Protocol):
     """Reads documents in sandboxed children."""
 
-    def warm(self) -> None:
-        """Start a child in the background, for a call that is expected soon."""
-
     async def extract(
         self, path: Path, document_format: DocumentFormat, *, encoding: str = "", size: PassageSize
     ) -> ExtractedDocument:

@@ -17,6 +17,7 @@ import trio
 
 from lakehouse.core.errors import (
     ErrBadRequest,
+    ErrNotInstalled,
     ErrTooLarge,
     ErrUnavailable,
     ErrUnprocessable,
@@ -46,6 +47,7 @@ ERRORS: Mapping[str, type[LakehouseError]] = {
     messages.TOO_LARGE: ErrTooLarge,
     messages.UNPROCESSABLE: ErrUnprocessable,
     messages.OUT_OF_MEMORY: ErrUnprocessable,
+    messages.NOT_INSTALLED: ErrNotInstalled,
 }
 _READERS = Family("documents_readers", "gauge", "Processes that read documents.", ("state",))
 _WAITING = Family("documents_waiting", "gauge", "Documents that wait to be read.")
@@ -58,10 +60,6 @@ class PooledExtractor:
     def __init__(self, pool: ChildPool) -> None:
         self.pool = pool
         self._slots = trio.CapacityLimiter(pool.policy.size)
-
-    def warm(self) -> None:
-        """Start a child in the background."""
-        self.pool.warm()
 
     def gauges(self) -> Iterable[Gauge]:
         """The gauges of the pool."""

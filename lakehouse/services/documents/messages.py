@@ -13,6 +13,7 @@ UNPROCESSABLE = "unprocessable"
 TOO_LARGE = "too large"
 BAD_REQUEST = "bad request"
 OUT_OF_MEMORY = "out of memory"
+NOT_INSTALLED = "not installed"
 """The kinds of failures of a call."""
 
 

@@ -3,7 +3,8 @@
     LakeDirectory ─┬─ ObjectStore
                    ├─ Tables ─────── QueryEngine
                    ├─ WriteEngine
-                   └─ RetrievalEngine ── Embedder
+                   ├─ RetrievalEngine ── Embedder
+                   └─ DocumentExtractor
 
 Every part is opened at once and costs little before it is used: children are started with the first call,
 or when the first upload begins.
@@ -19,6 +20,7 @@ from typing import Protocol, runtime_checkable
 from lakehouse.asgi.types import App
 from lakehouse.config import Config
 from lakehouse.services.catalogd.app import make_catalogd_app
+from lakehouse.services.documents.extractor import PooledExtractor, open_document_extractor
 from lakehouse.services.embedd.app import make_embedd_app
 from lakehouse.services.embedding.embedder import ModelEmbedder
 from lakehouse.services.embedding.names import WORDLLAMA
@@ -26,6 +28,7 @@ from lakehouse.services.engines.query import DuckdbQueryEngine, open_query_engin
 from lakehouse.services.engines.writer import EngineWriter, open_write_engine
 from lakehouse.services.host.embedding import open_lake_embedder
 from lakehouse.services.ingestd.app import make_ingestd_app
+from lakehouse.services.ingestd.corpora import Corpora
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.matrixd.app import make_matrixd_app
 from lakehouse.services.queryd.app import make_queryd_app
@@ -67,6 +70,17 @@ class LakeParts:
     write_engine: EngineWriter
     retrieval: LakeRetrieval
     embedder: ModelEmbedder
+    extractor: PooledExtractor
+
+    def list_parts(self) -> tuple[object, ...]:
+        """The parts that may have gauges."""
+        engines = (self.query_engine, self.write_engine, self.retrieval)
+        return (self.tables, *engines, self.embedder, self.extractor)
+
+    def warm_documents(self) -> None:
+        """Start what a document needs, in the background, while it is received."""
+        self.extractor.pool.warm()
+        self.retrieval.warm()
 
     def warm(self) -> None:
         """Start what an upload and the query after it need, in the background, while the upload is received."""
@@ -87,6 +101,7 @@ async def open_parts(directory: LakeDirectory, config: Config, *, relay: str = "
         open_write_engine(directory, config.lake) as write_engine,
         open_retrieval(directory, model=EMBEDDED_MODEL, model_name=WORDLLAMA) as retrieval,
         open_lake_embedder(retrieval, directory, config, relay=relay) as embedder,
+        open_document_extractor() as extractor,
     ):
         yield LakeParts(
             directory=directory,
@@ -97,6 +112,7 @@ async def open_parts(directory: LakeDirectory, config: Config, *, relay: str = "
             write_engine=write_engine,
             retrieval=retrieval,
             embedder=embedder,
+            extractor=extractor,
         )
 
 
@@ -105,8 +121,7 @@ async def open_apps(directory: LakeDirectory, config: Config, *, relay: str = ""
     """The applications of all embedded services, for the length of the block. Raises what `open_parts` raises."""
     async with open_parts(directory, config, relay=relay) as lake:
         apps = make_apps(lake)
-        parts = [*apps.values(), lake.tables, lake.write_engine, lake.query_engine, lake.retrieval, lake.embedder]
-        yield OpenServices(apps, tuple(_gauges_of(parts)))
+        yield OpenServices(apps, tuple(_gauges_of((*apps.values(), *lake.list_parts()))))
 
 
 def make_apps(lake: LakeParts) -> Mapping[str, App]:
@@ -124,7 +139,9 @@ def make_apps(lake: LakeParts) -> Mapping[str, App]:
     return {
         "storaged": make_storaged_app(lake.object_store, config.storaged),
         "catalogd": make_catalogd_app(tables, lake.object_store, writer, directory, config.lake),
-        "ingestd": make_ingestd_app(tables, writer, directory, config.ingestd, warm=lake.warm),
+        "ingestd": make_ingestd_app(
+            tables, writer, directory, config.ingestd, warm=lake.warm, corpora=_make_corpora(lake)
+        ),
         "queryd": make_queryd_app(lake.query_engine, config.lake, config.queryd),
         "embedd": make_embedd_app(lake.embedder),
         "vectord": vectord,
@@ -138,6 +155,17 @@ def make_apps(lake: LakeParts) -> Mapping[str, App]:
             list_corpora=vectord.list_indexes,
         ),
     }
+
+
+def _make_corpora(lake: LakeParts) -> Corpora:
+    return Corpora(
+        lake.extractor,
+        lake.retrieval,
+        lake.embedder,
+        embedded_model=WORDLLAMA,
+        default_model=lake.embedder.resolve(""),
+        warm=lake.warm_documents,
+    )
 
 
 def _gauges_of(parts: Iterable[object]) -> Iterator[Gauge]:

@@ -1,35 +1,35 @@
 """The lake without a server, for programs in Python: `async with open_lake(path) as lake`.
 
-The calls go to the same applications as requests do, in the caller's process: `ingest` is `POST /ingest`, `sql` is
-`POST /sql`, `search` is `POST /vectors/index/{name}/search`. Engines are child processes; a call that is cancelled
-stops its engine.
+The calls go to the same applications as requests do, in the caller's process: `ingest` and `ingest_document` are
+`POST /ingest`, `sql` is `POST /sql`, `search` is `POST /vectors/index/{name}/search`. Engines are child processes; a
+call that is cancelled stops its engine.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlencode
 
 import msgspec
-import trio
 
 from lakehouse.asgi.in_process import InProcessResponse, call_app
 from lakehouse.asgi.types import App
 from lakehouse.config import Config
+from lakehouse.core.errors import ErrBadRequest
 from lakehouse.core.extras import LAKE, install_hint, missing_modules
+from lakehouse.services.contracts.documents import find_format
 from lakehouse.services.host.composition import open_apps
+from lakehouse.services.host.library_documents import LakeDocuments
 from lakehouse.services.host.library_indexes import LakeIndexes
+from lakehouse.services.host.library_upload import UploadSource, name_of, upload
 from lakehouse.services.ingestd.answer import IngestResult, TableColumn
 from lakehouse.services.lake.directory import locate, open_directory
 from lakehouse.services.lake.errors import LakeError
 from lakehouse.services.queryd.responses import Scanned
 
-UploadSource = Path | bytes | AsyncIterable[bytes]
 IngestFormat = Literal["csv", "tsv", "json", "ndjson", "parquet", "arrow"]
 IngestMode = Literal["replace", "append", "upsert"]
 ExportFormat = Literal["arrow", "parquet", "csv", "ndjson"]
@@ -41,7 +41,6 @@ _MEDIA_TYPES: Mapping[ExportFormat, str] = {
     "csv": "text/csv",
     "ndjson": "application/x-ndjson",
 }
-_PIECE = 256 * 1024
 
 
 class SqlResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +57,7 @@ class SqlResult(msgspec.Struct, frozen=True, kw_only=True):
     scanned: Scanned
 
 
-class Lake(LakeIndexes):
+class Lake(LakeDocuments, LakeIndexes):
     """An open lake. Its errors are `LakehouseError`s: those that the HTTP API answers with, as exceptions."""
 
     def __init__(self, apps: Mapping[str, App], folder: Path) -> None:
@@ -86,17 +85,11 @@ class Lake(LakeIndexes):
         """
         given = {"name": name, "format": format, "mode": mode, "key": ",".join(key), "evolve": evolve and "true"}
         given["types"] = msgspec.json.encode(types).decode() if types else ""
-        query = urlencode({parameter: value for parameter, value in given.items() if value})
-        boundary = secrets.token_hex(16)
-        headers = [("content-type", f"multipart/form-data; boundary={boundary}")]
-        if idempotency_key:
-            headers.append(("idempotency-key", idempotency_key))
-        shown = file_name or (source.name if isinstance(source, Path) else "upload")
-        body = _make_form(source, shown, boundary)
-        async with call_app(
-            self._apps["ingestd"], "POST", "/ingest", query=query, headers=headers, body=body
-        ) as answer:
-            return msgspec.json.decode(await answer.read(), type=IngestResult)
+        shown = file_name or name_of(source)
+        if format is None and find_format(shown):
+            raise ErrBadRequest(f"{shown} is a document: `ingest_document` puts it into a corpus", field="format")
+        answer = await upload(self._apps["ingestd"], given, source, file_name=shown, idempotency_key=idempotency_key)
+        return msgspec.json.decode(answer, type=IngestResult)
 
     async def sql(
         self,
@@ -168,35 +161,6 @@ async def open_lake(lake: str | Path | Config | None = None) -> AsyncIterator[La
 def _sql_document(sql: str, params: Parameters, **limits: object) -> bytes:
     given = {name: value for name, value in limits.items() if value is not None}
     return msgspec.json.encode({"sql": sql, **({"params": params} if params else {}), **given})
-
-
-async def _make_form(source: UploadSource, file_name: str, boundary: str) -> AsyncGenerator[bytes]:
-    """The upload as a form of one part, which carries the name of the file."""
-    escaped = file_name.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "").replace("\n", "")
-    disposition = f'form-data; name="file"; filename="{escaped}"'
-    yield f"--{boundary}\r\ncontent-disposition: {disposition}\r\n\r\n".encode()
-    if isinstance(source, bytes):
-        yield source
-    else:
-        async with _open_source(source) as pieces:
-            async for piece in pieces:
-                yield piece
-    yield f"\r\n--{boundary}--\r\n".encode()
-
-
-@asynccontextmanager
-async def _open_source(source: Path | AsyncIterable[bytes]) -> AsyncIterator[AsyncIterable[bytes]]:
-    if not isinstance(source, Path):
-        yield source
-        return
-    async with aclosing(_read_file(source)) as pieces:
-        yield pieces
-
-
-async def _read_file(path: Path) -> AsyncGenerator[bytes]:
-    async with await trio.open_file(path, "rb") as file:
-        while piece := await file.read(_PIECE):
-            yield piece
 
 
 async def _decode_lines(pieces: AsyncIterable[bytes]) -> AsyncGenerator[dict[str, Any]]:

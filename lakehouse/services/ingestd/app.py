@@ -39,7 +39,7 @@ def make_ingestd_app(
     table: IngestdTable,
     *,
     warm: Callable[[], None],
-    corpora: Corpora | None = None,
+    corpora: Corpora,
 ) -> App:
     """The ASGI application of ingestd. `warm` is called when an upload begins, before its body is received."""
     return IngestdApp(tables, write_engine, directory, table, warm=warm, corpora=corpora)
@@ -56,7 +56,7 @@ class IngestdApp:
         table: IngestdTable,
         *,
         warm: Callable[[], None],
-        corpora: Corpora | None = None,
+        corpora: Corpora,
     ) -> None:
         self._tables = tables
         self._warm = warm

@@ -104,16 +104,15 @@ class Corpora:
         *,
         embedded_model: str,
         default_model: str = "",
+        warm: Callable[[], None] = lambda: None,
     ) -> None:
         self._extractor = extractor
         self._engine = engine
         self._embedder = embedder
         self._embedded = embedded_model
         self._default = default_model or embedded_model
-
-    def warm(self) -> None:
-        """Start what a document needs, in the background."""
-        self._extractor.warm()
+        self.warm = warm
+        """Starts what a document needs, in the background."""
 
     async def ingest(
         self, upload: Upload, parameters: IngestParameters, document_format: DocumentFormat, begin_phase: BeginPhase

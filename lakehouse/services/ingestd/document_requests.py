@@ -9,7 +9,7 @@ import msgspec
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.responses import JSON, Response
 from lakehouse.asgi.types import Scope
-from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrNotInstalled, ErrUnsupportedMediaType
+from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrUnsupportedMediaType
 from lakehouse.services.contracts.documents import DocumentFormat, find_format
 from lakehouse.services.ingestd.corpora import Corpora
 from lakehouse.services.ingestd.idempotency import IdempotencyKeys, digest_request
@@ -17,25 +17,19 @@ from lakehouse.services.ingestd.parameters import IngestParameters
 from lakehouse.services.ingestd.receiving import Upload
 
 DELETE_NAMES = ("name", "source")
+MAX_FIELDS = 16
 
 
 class DocumentRequests:
     """Answers the requests whose file is a document."""
 
-    def __init__(self, corpora: Corpora | None, keys: IdempotencyKeys) -> None:
-        self._opened = corpora
+    def __init__(self, corpora: Corpora, keys: IdempotencyKeys) -> None:
+        self._corpora = corpora
         self._keys = keys
-
-    @property
-    def _corpora(self) -> Corpora:
-        if self._opened is None:
-            raise ErrNotInstalled("documents need the retrieval engine, which this lake has not opened")
-        return self._opened
 
     def warm(self) -> None:
         """Start what a document needs, in the background."""
-        if self._opened is not None:
-            self._opened.warm()
+        self._corpora.warm()
 
     async def answer(
         self, scope: Scope, upload: Upload, parameters: IngestParameters, document_format: DocumentFormat, key: str
@@ -97,9 +91,7 @@ def _check_encoding(scope: Scope) -> None:
 def _read_delete(query: bytes) -> tuple[str, str]:
     """The corpus and the file. Raises `ErrBadRequest`, naming the parameter."""
     try:
-        given = parse_qsl(
-            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=len(DELETE_NAMES)
-        )
+        given = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError as error:
         raise ErrBadRequest(f"the query string is malformed: {error}") from None
     names = [name for name, _ in given]

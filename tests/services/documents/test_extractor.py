@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import pytest
 import trio
 
-from lakehouse.core.errors import ErrBadRequest, ErrTooLarge, ErrUnavailable, ErrUnprocessable, LakehouseError
+from lakehouse.core.errors import (
+    ErrBadRequest,
+    ErrNotInstalled,
+    ErrTooLarge,
+    ErrUnavailable,
+    ErrUnprocessable,
+    LakehouseError,
+)
+from lakehouse.process.calls.rpc_child import Call, CallError
 from lakehouse.services.contracts.documents import DocumentFormat, PassageSize
 from lakehouse.services.documents import extractor as extractor_module
-from lakehouse.services.documents import limits
+from lakehouse.services.documents import limits, messages
+from lakehouse.services.documents.child import main as child_main
 from lakehouse.services.documents.extractor import PooledExtractor, open_document_extractor
 from tools.kit.child_processes import children, processor_seconds
 from tools.kit.document_files import (
@@ -185,3 +196,26 @@ async def test_a_child_can_open_no_file(tmp_path: Path) -> None:
     assert not spec.sandbox.network
     assert spec.limits.address_space == 512 * 2**20
     assert set(spec.environment) == {"MALLOC_ARENA_MAX"}
+
+
+@pytest.mark.parametrize(("package", "kind"), [("pypdf", "pdf"), ("selectolax", "html")])
+def test_a_format_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch, package: str, kind: DocumentFormat) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == package or name.endswith(f"child.{kind}")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Missing(package), *sys.meta_path])
+    monkeypatch.setattr(child_main, "_limit_processor_time", lambda _: None)
+    request = messages.ExtractRequest(format=kind, encoding="", size=SIZE, processor_seconds=1)
+    with pytest.raises(CallError, match=f"extra `lake`, of which {package}") as caught:
+        child_main.extract(Call(1, messages.encode_request(request, b"x"), -1))
+    assert extractor_module.ERRORS[caught.value.failure.kind] is ErrNotInstalled
+
+
+class Missing(MetaPathFinder):
+    """Finds that a package is not installed."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name.partition(".")[0] == self.package:
+            raise ModuleNotFoundError(f"No module named {self.package!r}", name=self.package)

@@ -35,9 +35,6 @@ class LineExtractor:
     def __init__(self) -> None:
         self.sizes: list[PassageSize] = []
 
-    def warm(self) -> None:
-        """Nothing to start."""
-
     async def extract(
         self, path: Path, document_format: DocumentFormat, *, encoding: str = "", size: PassageSize
     ) -> ExtractedDocument:

@@ -9,15 +9,16 @@ from collections.abc import Callable
 
 import msgspec
 
+from lakehouse.core.extras import install_hint
 from lakehouse.process.bootstrap import Startup
-from lakehouse.process.calls.rpc_child import Call, serve_calls
+from lakehouse.process.calls.rpc_child import Call, CallError, serve_calls
 from lakehouse.services.contracts.documents import ExtractedDocument
 from lakehouse.services.documents.child.decoding import check_encoding, decode_text
 from lakehouse.services.documents.child.document import Document
 from lakehouse.services.documents.child.errors import unprocessable
 from lakehouse.services.documents.child.passages import make_passages
 from lakehouse.services.documents.child.plain_text import read_markdown, read_text
-from lakehouse.services.documents.messages import ExtractRequest, decode_request
+from lakehouse.services.documents.messages import NOT_INSTALLED, ExtractRequest, decode_request
 
 
 def serve_documents(startup: Startup) -> None:
@@ -32,7 +33,11 @@ def extract(call: Call) -> bytes:
     call.payload = b""
     _limit_processor_time(request.processor_seconds)
     check_encoding(request.encoding)
-    document = _read(request, content, call.check_cancelled)
+    try:
+        document = _read(request, content, call.check_cancelled)
+    except ModuleNotFoundError as error:
+        message = f"documents as {request.format} {install_hint('lake', [error.name or 'a package'])}"
+        raise CallError(NOT_INSTALLED, message, details={}) from error
     if not document.blocks:
         raise unprocessable("the document has no text")
     passages = []

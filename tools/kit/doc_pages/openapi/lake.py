@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from lakehouse.services.catalogd.responses import ManifestDocument, SnapshotDocument
 from lakehouse.services.ingestd.answer import IngestResult
+from lakehouse.services.ingestd.corpora import CorpusResult, RemovedSource
 from lakehouse.services.queryd.request import SqlRequest
 from tools.kit.doc_pages.openapi import embeddings, vectors
 from tools.kit.doc_pages.openapi.operations import GATEWAY_ERRORS, JSON, Operation
@@ -24,7 +25,8 @@ INGEST_QUERY = {
     "key": "Columns of the key for `upsert`, separated by commas.",
     "evolve": "`true`: new columns are added and types widened. Without it the columns are those of the table; with "
     "`append` and `upsert` also of other types, if the table's hold every value.",
-    "format": "`csv`, `tsv`, `json`, `ndjson`, `parquet` or `arrow`; found out where it is left out.",
+    "format": "`csv`, `tsv`, `json`, `ndjson`, `parquet` or `arrow` for a table, `text`, `markdown`, `html`, `pdf` or "
+    "`docx` for a document; found out where it is left out.",
     "types": "A JSON object from columns to types that are forced.",
     "encoding": "Of a text file, by its name in Python.",
     "delimiter": "Of a CSV file; found in the header line where it is left out.",
@@ -32,6 +34,8 @@ INGEST_QUERY = {
     "null": "A text that means NULL, beside the empty field.",
     "header": "`false`: the first line is data.",
     "skip": "How many lines are left out at the beginning.",
+    "source": "The name of a document in its corpus; that of the form's part where it is left out.",
+    "model": "The embedding model of a new corpus.",
 }
 
 OPERATIONS = (
@@ -40,14 +44,25 @@ OPERATIONS = (
         path="/v1/ingest",
         id="ingest",
         tag="lake",
-        summary="Put a file into a table",
+        summary="Put a file into a table, or a document into a corpus",
         description="The file is the one part of a form, or the body itself. It is stored whole or not at all. An "
-        "`Idempotency-Key` makes a repeated upload answer as the first did. 201 for a new table.",
+        "`Idempotency-Key` makes a repeated upload answer as the first did. 201 for a new table or corpus. The passages "
+        "of a document replace those that its corpus has from the same source.",
         bodies={"multipart/form-data": "Upload", BYTES: None, CSV: None, JSON: None, NDJSON: None, PARQUET: None},
         query=INGEST_QUERY,
-        answers={JSON: "IngestResult"},
+        answers={JSON: "Ingested"},
         statuses=(200, 201),
         errors=(*LAKE_ERRORS, 405, 409, 415, 422, 507),
+    ),
+    Operation(
+        method="delete",
+        path="/v1/ingest",
+        id="remove_document",
+        tag="lake",
+        summary="Delete the passages of one document",
+        query={"name": "The corpus.", "source": "The name of the document in it."},
+        answers={JSON: "RemovedSource"},
+        errors=TABLE_ERRORS,
     ),
     Operation(
         method="post",
@@ -144,12 +159,23 @@ def _list_of(name: str) -> Schema:
     return {"type": "array", "items": reference(name)}
 
 
-TYPES = (IngestResult, ManifestDocument, SnapshotDocument, SqlRequest, *embeddings.TYPES)
+TYPES = (
+    IngestResult,
+    CorpusResult,
+    RemovedSource,
+    ManifestDocument,
+    SnapshotDocument,
+    SqlRequest,
+    *embeddings.TYPES,
+)
 """The documents of the lake that are types of the code."""
 
 ABOUT: Mapping[str, str] = {
     **embeddings.ABOUT,
     "IngestResult": "`row_count` is the table's, `rows_added` the upload's; `key` is the newest data object.",
+    "CorpusResult": "A finished ingest of a document. `length` is the number of passages in the corpus, of all its "
+    "documents; `pages` is null for a format without pages.",
+    "RemovedSource": "The passages of a document have been deleted from a corpus.",
     "UploadWarning": "What an upload says about a column; `line` is the line of the file that decided it.",
     "ManifestDocument": "A table at its newest snapshot.",
     "SqlRequest": "One statement. `timeout` can only shorten the service's own; `snapshot` reads the past of the one "
@@ -163,6 +189,7 @@ def schemas() -> Mapping[str, Schema]:
     return {
         "TableList": struct({"manifests": _list_of("ManifestDocument"), "count": INTEGER}),
         "SnapshotList": struct({"name": STRING, "snapshots": _list_of("SnapshotDocument"), "count": INTEGER}),
+        "Ingested": {"anyOf": [reference("IngestResult"), reference("CorpusResult")]},
         "Upload": struct({"file": {"type": "string", "contentMediaType": BYTES}}),
         **_query_schemas(),
         **_object_schemas(),

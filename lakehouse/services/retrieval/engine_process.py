@@ -51,7 +51,8 @@ class EngineProcess:
 
     def warm(self) -> None:
         """Start the child in the background if none runs."""
-        self._wanted.set()
+        if self._connection is None:
+            self._wanted.set()
 
     async def call(self, body: bytes) -> bytes:
         """Send a call to the child, which is started if there is none. Raises ErrUnavailable."""
@@ -89,10 +90,10 @@ class EngineProcess:
                 reason = str(failure)
             except OSError as error:  # too many processes or open files
                 reason = f"the retrieval engine did not start: {error}"
-            self._wanted = trio.Event()
             delay = backoff.delay_after(served)
             logger.error("%s; it can start again in %g s", reason, delay)
             if served is None:
+                self._wanted = trio.Event()
                 self._failure = ErrUnavailable(reason, retry_after=max(delay, 1.0), retryable=True)
                 self._blocked_until = trio.current_time() + delay
                 self._notify()
@@ -116,6 +117,7 @@ class EngineProcess:
 
     async def _serve(self, connection: Connection, pid: int) -> None:
         self.started += 1
+        self._wanted = trio.Event()  # here, and not at the end: calls come before the end of the process is known
         self.pid, self._connection = pid, connection
         self._notify()
         try:

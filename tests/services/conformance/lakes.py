@@ -18,6 +18,7 @@ import httpx
 from lakehouse.services.host.names import SERVICES
 from lakehouse.services.lake.folder_lock import LockContent, find_holder
 from tools.kit.child_processes import is_alive
+from tools.kit.lake_crashes.service import find_descendants, has_role
 
 TIMEOUT = 30.0
 MAX_PUT = 256 * 1024
@@ -64,6 +65,17 @@ class Lake:
 
     def kill(self) -> None:
         """End the process that has the services, with SIGKILL, and let the next request find another one."""
+        raise NotImplementedError
+
+    def kill_child(self, role: str) -> None:
+        """End the child of that process with this role, which runs, with SIGKILL."""
+        (child,) = [child for child in find_descendants(self.holder().pid) if has_role(child, role)]
+        child.kill()
+        while child.is_alive():
+            sleep(0.01)
+
+    def holder(self) -> LockContent:
+        """The process that has the services."""
         raise NotImplementedError
 
 
@@ -113,6 +125,13 @@ def _open_client(stack: ExitStack, url: str, *, uds: str | None = None) -> httpx
     return stack.enter_context(httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=False, transport=transport))
 
 
+def read_holder(folder: Path) -> LockContent:
+    """The process that has the lock of a lake's folder."""
+    found = find_holder(folder)
+    assert found is not None
+    return found
+
+
 @dataclass
 class Embedded(Lake):
     """`lakehouse serve` with the services process. Beside: the socket of that process."""
@@ -128,22 +147,20 @@ class Embedded(Lake):
 
     def beside(self, service: str) -> Route:
         self.gateway.get("/v1/storage/health")  # starts the process
-        path = self._holder().socket
+        path = self.holder().socket
         if path not in self.sockets:
             self.sockets[path] = _open_client(self.stack, "http://services", uds=path)
         return Route(self.sockets[path])
 
     def kill(self) -> None:
         self.gateway.get("/v1/storage/health")
-        pid = self._holder().pid
+        pid = self.holder().pid
         os.kill(pid, signal.SIGKILL)
         while is_alive(pid):
             sleep(0.01)
 
-    def _holder(self) -> LockContent:
-        found = find_holder(self.folder)
-        assert found is not None
-        return found
+    def holder(self) -> LockContent:
+        return read_holder(self.folder)
 
 
 @dataclass
@@ -171,6 +188,14 @@ class Daemons(Lake):
     def stop(self) -> None:
         """End the daemons that run now."""
         self.started.stop()
+
+    def holder(self) -> LockContent:
+        return read_holder(self.folder)
+
+    def restart(self) -> None:
+        """End the daemons in an orderly way, and start them again."""
+        self.stop()
+        self.started = run_daemons(self.folder, [url.rpartition("/")[2] for url in self.started.urls])
 
     def kill(self) -> None:
         self.started.stop(signal.SIGKILL)

@@ -157,6 +157,37 @@ def _check_playbook(lake: Lake) -> None:
     assert boosted["results"][0]["distance"] / plain["results"][0]["distance"] == 0.5
 
 
+UNIT = {"v1": [1, 0, 0, 0], "v2": [0, 1, 0, 0], "v3": [0, 0, 1, 0], "v4": [0, 0, 0.6, 0.8]}
+"""Vectors by the ids of their items."""
+
+
+def call_index(lake: Lake, method: str, path: str, document: object = None) -> httpx.Response:
+    """A request to vectord; `path` is below `/vectors/index`."""
+    return lake.through("vectord").request(method, f"/vectors/index{path}", json=document)
+
+
+def add_unit_vectors(lake: Lake, name: str) -> None:
+    """An index of dimension 4 with the vectors."""
+    assert call_index(lake, "POST", "", {"name": name, "dimension": 4}).status_code in (201, 409)
+    items = [{"id": id_, "vector": vector, "metadata": {"n": n}} for n, (id_, vector) in enumerate(UNIT.items())]
+    answer = call_index(lake, "POST", f"/{name}/add", {"items": items})
+    assert (answer.status_code, answer.json()["length"]) == (200, 4), answer.text
+
+
+def _keep_index(lake: Lake) -> None:
+    add_unit_vectors(lake, f"vectors_{lake.name}")
+    answer = call_index(lake, "DELETE", f"/vectors_{lake.name}/items", {"ids": ["v4"]})
+    assert (answer.status_code, answer.json()["length"]) == (200, 3), answer.text
+
+
+def _check_index(lake: Lake) -> None:
+    info = call_index(lake, "GET", f"/vectors_{lake.name}").json()
+    assert (info["length"], info["dimension"], info["distance"], info["exact"]) == (3, 4, "cosine", True)
+    answer = call_index(lake, "POST", f"/vectors_{lake.name}/search", {"vector": [0, 0, 1, 0.1], "k": 4})
+    hits = answer.json()["results"]
+    assert (hits[0]["id"], hits[0]["metadata"], len(hits)) == ("v3", {"n": 2}, 3)
+
+
 SERVICE_CASES = (
     ServiceCase(
         service="storaged",
@@ -268,6 +299,38 @@ SERVICE_CASES = (
         ),
         keep=_keep_nothing,
         check_kept=_check_rows,
+    ),
+    ServiceCase(
+        service="vectord",
+        health="/vectors/health",
+        same=(
+            _get("/vectors/index/none", 404),
+            _post("/vectors/index", b"{", code=""),
+            _post("/vectors/index/none/search", b'{"vector": [1, 0], "k": 3}', 404, ""),
+            _post("/vectors/index/none/add", b'{"items": [{"id": "", "vector": [1]}]}', code=""),
+        ),
+        mistakes=(
+            _post("/vectors/index", b'{"name": "x", '),
+            _post("/vectors/index", b""),
+            _post("/vectors/index", b"{}"),
+            _post("/vectors/index", b'{"name": "x"}'),
+            _post("/vectors/index", b'{"dimension": 4}'),
+            _post("/vectors/index", b'{"name": "x", "dimension": 0}'),
+            _post("/vectors/index", b'{"name": "x", "dimension": 4, "distance": "other"}'),
+            _post("/vectors/index/none/add", b'{"vectors": []}'),
+            _post("/vectors/index/none/add", b'{"items": []}', 404, "ErrNotFound"),
+            _post("/vectors/index/none/search", b"{}"),
+            _post("/vectors/index/none/search", b'{"vector": [1], "k": 0}'),
+            _post("/vectors/index/none/merge", b'{"dest": "none either"}', 404, "ErrNotFound"),
+            _post("/vectors/index/none/delete", b"{}"),
+            _post("/vectors/index/none/sync", b"{}", 404, "ErrNotFound"),
+            Exchange(method="DELETE", path="/vectors/index/none", status=404, code="ErrNotFound"),
+            _get("/vectors/index/none", 404, "ErrNotFound"),
+            _get("/vectors/index/none/search", 405, "ErrMethodNotAllowed"),
+            _get("/vectors/none", 404, "ErrNotFound"),
+        ),
+        keep=_keep_index,
+        check_kept=_check_index,
     ),
     ServiceCase(
         service="matrixd",

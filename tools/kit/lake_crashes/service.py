@@ -23,6 +23,7 @@ ROLES: Mapping[str, bytes] = {
     "tables": b"lakehouse.services.tables.child:run",
     "writer": b"lakehouse.services.engines.writer_child",
     "query": b"lakehouse.services.engines.query_child",
+    "retrieval": b"lakehouse.services.retrieval.child",
 }
 """Words of the command lines of the processes below the gateway."""
 

@@ -6,6 +6,7 @@ import argparse
 import logging
 from contextlib import nullcontext, suppress
 
+import msgspec
 import trio
 
 from lakehouse.cli.configuration import load_configuration, with_bind, with_model
@@ -13,10 +14,12 @@ from lakehouse.cli.lake.demo_lake import (
     DemoLakeError,
     NoDemoLake,
     curl_command,
+    curl_search_command,
     demo_lake,
     fill_demo_lake,
     format_answer,
     query_demo_lake,
+    search_demo_lake,
 )
 from lakehouse.cli.output import OutputError, redirect_to_devnull, write_diagnostic, write_output
 from lakehouse.cli.smoke_request import smoke_request
@@ -128,7 +131,7 @@ class _Run:
         await run_unless_stopping(fill, service.stopping)
 
     async def _send_smoke_requests(self, service: Service, question: str) -> None:
-        """Print one chat and, with the demonstration tables, one query; then stop the service."""
+        """Print one chat and, with the demonstration data, one query and one search; then stop the service."""
         if not await smoke_request(self._config, service.urls[0], question):
             self._status = 1
         if self._demo:
@@ -140,6 +143,8 @@ class _Run:
             await fill_demo_lake(self._config, url)
             write_output(f"\n$ {curl_command(self._config, url)}")
             write_output(format_answer(await query_demo_lake(self._config, url)))
+            write_output(f"\n$ {curl_search_command(self._config, url)}")
+            write_output(msgspec.json.format(await search_demo_lake(self._config, url)).decode())
         except DemoLakeError as error:
             write_diagnostic(f"lakehouse: {error}")
             self._status = self._status if isinstance(error, NoDemoLake) else 1

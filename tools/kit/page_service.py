@@ -131,7 +131,7 @@ class PageService:
             await self.model(receive, send)
         elif path == "/v1/ask":
             await self.ask(receive, send)
-        elif path.startswith(("/v1/catalog/", "/v1/ingest", "/v1/sql", "/v1/matrix/")):
+        elif path.startswith(("/v1/catalog/", "/v1/ingest", "/v1/sql", "/v1/matrix/", "/v1/vectors/")):
             await self.lake(scope, receive, send)
         elif path == "/v1/chat/providers":
             rows = [

@@ -98,7 +98,9 @@ class ScriptedLake:
             raise
         if self.error is not None:
             raise self.error
-        if path == "/matrix/context":
+        if path.startswith("/vectors/index"):
+            await send_json(send, 201, {"added": 2, "length": 2})
+        elif path == "/matrix/context":
             text = "\n".join(f"[{one['n']}] {one['text']}" for one in self.passages)
             await send_json(send, 200, {"passages": self.passages, "text": text})
         elif path == "/ingest" and "source" in given:

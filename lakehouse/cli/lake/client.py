@@ -179,6 +179,19 @@ class LakeClient:
         """The document with all indexes."""
         return await self._read("GET", "/vectors/index")
 
+    async def create_index(self, options: Mapping[str, object]) -> bytes:
+        """Make an index. Returns its document."""
+        return await self._read("POST", "/vectors/index", _JSON, msgspec.json.encode(options))
+
+    async def add_items(self, index: str, items: Sequence[Mapping[str, object]]) -> bytes:
+        """Put items into an index. Returns the answer's JSON."""
+        path = f"/vectors/index/{quote(index, safe='')}/add"
+        return await self._read("POST", path, _JSON, msgspec.json.encode({"items": items}))
+
+    async def find_passages(self, request: Mapping[str, object]) -> bytes:
+        """Search corpora for passages. Returns the answer's JSON."""
+        return await self._read("POST", "/matrix/context", _JSON, msgspec.json.encode(request))
+
     async def search(self, index: str, request: Mapping[str, object]) -> bytes:
         """Search an index. Returns the answer's JSON."""
         path = f"/vectors/index/{quote(index, safe='')}/search"

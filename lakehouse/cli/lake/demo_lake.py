@@ -6,7 +6,7 @@ import io
 import json
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from lakehouse.cli.lake.client import ErrorResponse, LakeClient, decode_ingested
+from lakehouse.cli.lake.demo_corpus import CORPUS, QUESTION, demo_items
 from lakehouse.cli.smoke_request import authorization, curl_authorization
 from lakehouse.config import Config
 from lakehouse.core.errors import LakehouseError
@@ -29,6 +30,9 @@ QUERY = (
     "FROM requests JOIN models USING (model) GROUP BY team ORDER BY usd DESC"
 )
 """A query with a join: what the requests of each team cost."""
+
+SEARCH: Mapping[str, object] = {"query_text": QUESTION, "corpora": [CORPUS], "k": 2}
+"""A search in the handbook."""
 
 NOT_IMPLEMENTED = 501
 """The status of a route of the lake without the extra."""
@@ -50,7 +54,7 @@ def demo_lake(config: Config) -> Iterator[Config]:
 
 
 async def fill_demo_lake(config: Config, url: str) -> list[str]:
-    """Upload the tables to the running service. Returns lines that say what there is to try.
+    """Upload the tables and the handbook to the running service. Returns lines that say what there is to try.
 
     Raises DemoLakeError, of which NoDemoLake is no failure.
     """
@@ -66,6 +70,7 @@ async def fill_demo_lake(config: Config, url: str) -> list[str]:
 
     try:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(_make_corpus, client)
             for name, data in demo_tables().items():
                 nursery.start_soon(upload, name, data)
     except BaseExceptionGroup as group:
@@ -74,15 +79,21 @@ async def fill_demo_lake(config: Config, url: str) -> list[str]:
             raise
         missing = isinstance(error, ErrorResponse) and error.status == NOT_IMPLEMENTED
         kind = NoDemoLake if missing else DemoLakeError
-        raise kind(f"the demonstration tables could not be made: {error}") from error
+        raise kind(f"the demonstration data could not be stored: {error}") from error
     finally:
         service.close()
     tables = ", ".join(f"{name} ({count:,} rows)" for name, count in sorted(rows.items()))
     return [
-        f"demonstration tables: {tables}",
+        f"demonstration tables: {tables}; corpus: {CORPUS}",
         f"try:  {curl_command(config, url)}",
-        f"or:   open {url}/#lake in a browser",
+        f"and:  {curl_search_command(config, url)}",
+        f"or:   open {url}/#lake or {url}/#search in a browser",
     ]
+
+
+async def _make_corpus(client: LakeClient) -> None:
+    await client.create_index({"name": CORPUS, "model": "default"})
+    await client.add_items(CORPUS, demo_items())
 
 
 def _check(config: Config) -> None:
@@ -104,17 +115,39 @@ async def _upload(client: LakeClient, name: str, data: bytes) -> int:
 
 def curl_command(config: Config, url: str) -> str:
     """The query as a command to try."""
-    body = shlex.quote(json.dumps({"sql": QUERY}))
-    return f"curl {url}/v1/sql{curl_authorization(config.auth)} -H 'content-type: application/json' -d {body}"
+    return _curl(config, f"{url}/v1/sql", {"sql": QUERY})
+
+
+def curl_search_command(config: Config, url: str) -> str:
+    """The search as a command to try."""
+    return _curl(config, f"{url}/v1/matrix/context", SEARCH)
+
+
+def _curl(config: Config, url: str, document: Mapping[str, object]) -> str:
+    body = shlex.quote(json.dumps(document))
+    return f"curl {url}{curl_authorization(config.auth)} -H 'content-type: application/json' -d {body}"
 
 
 async def query_demo_lake(config: Config, url: str) -> bytes:
     """The answer to `QUERY`. Raises DemoLakeError."""
+    with _open_client(config, url, "query") as client:
+        return await client.query({"sql": QUERY})
+
+
+async def search_demo_lake(config: Config, url: str) -> bytes:
+    """The answer to `SEARCH`. Raises DemoLakeError."""
+    with _open_client(config, url, "search") as client:
+        return await client.find_passages(SEARCH)
+
+
+@contextmanager
+def _open_client(config: Config, url: str, what: str) -> Iterator[LakeClient]:
+    """A client of the service, whose failures become a DemoLakeError about `what`."""
     service = Upstream(url, name="the service")
     try:
-        return await LakeClient(service, authorization(config.auth)).query({"sql": QUERY})
+        yield LakeClient(service, authorization(config.auth))
     except (ErrorResponse, LakehouseError) as error:
-        raise DemoLakeError(f"the query failed: {error}") from error
+        raise DemoLakeError(f"the {what} failed: {error}") from error
     finally:
         service.close()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse.cli.lake.demo_corpus import QUESTION, demo_items
 from lakehouse.cli.lake.demo_data import OUTAGE, demo_tables
 from lakehouse.cli.lake.demo_lake import (
     QUERY,
@@ -20,6 +21,7 @@ from lakehouse.cli.lake.demo_lake import (
     fill_demo_lake,
     format_answer,
     query_demo_lake,
+    search_demo_lake,
 )
 from lakehouse.config import Config
 from lakehouse.core.errors import ErrBadRequest
@@ -57,6 +59,14 @@ def test_there_is_an_outage_to_find() -> None:
     assert Counter(row["status"] for row in requests)["499"] > 100
 
 
+def test_the_handbook_is_about_what_is_in_the_tables() -> None:
+    items = demo_items()
+    assert len({item["id"] for item in items}) == len(items) == 11
+    text = " ".join(str(item["text"]) for item in items)
+    for named in (*(row["team"] for row in rows_of("teams")), *(row["model"] for row in rows_of("models"))):
+        assert named in text or named == "coding", f"{named} is not in the handbook"
+
+
 def test_the_folder_is_gone_at_the_end() -> None:
     with demo_lake(config()) as with_folder:
         folder = Path(with_folder.lake.path)
@@ -70,13 +80,20 @@ async def test_every_table_is_uploaded_and_the_lines_say_what_to_try(monkeypatch
     monkeypatch.setenv("LAKEHOUSE_TOKEN", "sesame")
     async with page_service("sesame") as service:
         lines = await fill_demo_lake(config(), service.url)
-        assert sorted(query["name"] for query in service.lake.queries) == ["models", "requests", "teams"]
+        assert sorted(query["name"] for query in service.lake.queries if query) == ["models", "requests", "teams"]
         assert any(demo_tables()["requests"] in body for body in service.lake.received)
-        assert lines[0] == "demonstration tables: models (1,204 rows), requests (1,204 rows), teams (1,204 rows)"
+        tables = "models (1,204 rows), requests (1,204 rows), teams (1,204 rows)"
+        assert lines[0] == f"demonstration tables: {tables}; corpus: handbook"
         assert lines[1].startswith(
             f"try:  curl {service.url}/v1/sql -H 'authorization: Bearer '\"$LAKEHOUSE_TOKEN\" -H "
         )
         assert "sesame" not in "".join(lines)
+        made = {"name": "handbook", "model": "default"}
+        assert made in [json.loads(body) for body in service.lake.received if body.startswith(b"{")]
+        assert lines[2].startswith(f"and:  curl {service.url}/v1/matrix/context -H ")
+        found = json.loads(await search_demo_lake(config(), service.url))
+        assert [passage["n"] for passage in found["passages"]] == [1, 2]
+        assert json.loads(service.lake.received[-1]) == {"query_text": QUESTION, "corpora": ["handbook"], "k": 2}
         answer = await query_demo_lake(config(), service.url)
         assert json.loads(service.lake.received[-1]) == {"sql": QUERY}
     assert json.loads(format_answer(answer)) == json.loads(answer)
@@ -85,7 +102,7 @@ async def test_every_table_is_uploaded_and_the_lines_say_what_to_try(monkeypatch
 
 async def test_a_refused_upload_is_said(service: PageService) -> None:
     service.lake.error = ErrBadRequest("no")
-    with pytest.raises(DemoLakeError, match="could not be made: ErrBadRequest: no"):
+    with pytest.raises(DemoLakeError, match="could not be stored: ErrBadRequest: no"):
         await fill_demo_lake(config(), service.url)
 
 

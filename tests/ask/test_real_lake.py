@@ -1,0 +1,84 @@
+"""An ask of a real lake: texts are embedded and searched, rows are found with SQL, and a scripted model answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from lakehouse.cli.lake.demo_corpus import CORPUS, QUESTION, demo_items
+from lakehouse.cli.lake.demo_data import demo_tables
+from tools.kit.command import lakehouse
+from tools.kit.service_with_providers import ServiceWithProviders, answer_in_turn, ollama, open_service_with_providers
+
+BIRDS = [
+    {"id": "heron", "text": "A heron stands still in shallow water."},
+    {"id": "x", "text": "Tea is made of leaves."},
+]
+
+
+async def fill(client: httpx.AsyncClient) -> None:
+    for name, items in ((CORPUS, demo_items()), ("birds", BIRDS)):
+        assert (await client.post("/v1/vectors/index", json={"name": name, "model": "default"})).status_code == 201
+        added = await client.post(f"/v1/vectors/index/{name}/add", json={"items": items})
+        assert added.json()["added"] == len(items)
+    vectors = {"name": "vectors", "dimension": 2}
+    assert (await client.post("/v1/vectors/index", json=vectors)).status_code == 201
+    made = await client.post("/v1/ingest?name=teams", content=demo_tables()["teams"])
+    assert made.status_code == 201
+
+
+@pytest.fixture
+async def up(tmp_path: Path) -> AsyncIterator[ServiceWithProviders]:
+    with trio.fail_after(120):
+        scripts = {"ollama": answer_in_turn(ollama("Most calls failed [1]. It was the weather [9]."))}
+        async with open_service_with_providers(scripts=scripts, lake={"path": str(tmp_path / "lake")}) as opened:
+            await fill(opened.client)
+            yield opened
+
+
+async def ask(up: ServiceWithProviders, **fields: Any) -> dict[str, Any]:
+    response = await up.client.post("/v1/ask", json={"question": QUESTION, "model": "m", **fields})
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+async def test_passages_come_from_every_corpus_and_from_tables(up: ServiceWithProviders, tmp_path: Path) -> None:
+    answer = await ask(up, k=4)
+    assert answer["answer"] == "Most calls failed [1]. It was the weather."
+    assert [claim["citations"] for claim in answer["claims"]] == [[1], []]
+    (cited,) = answer["citations"]
+    assert (cited["corpus"], cited["id"]) == (CORPUS, "incidents.md#1")
+    assert cited["text"].startswith("Outage of borealis, 3 November\n\nOn 3 November from 13:40")
+    assert cited["metadata"] == {"source": "incidents.md", "heading": "Outage of borealis, 3 November", "passage": 1}
+    assert 0 < cited["distance"] < 1
+    assert len(answer["passages"]) == 4
+
+    still = await ask(up, question="Which bird stands in water?", k=1)
+    assert [passage["id"] for passage in still["passages"]] == ["heron"]
+
+    rows = await ask(up, question="What may the team search spend?", corpora=[CORPUS], tables=["teams"], k=2)
+    found = [(passage.get("table"), passage["id"]) for passage in rows["passages"]]
+    assert found == [(None, "teams.md#1"), ("teams", "0")]
+    text, place = rows["passages"][1]["text"], rows["passages"][1]["metadata"]
+    assert text == "team: search\nusual_model: plover-mini\ndaily_budget_usd: 0.25"
+    sql = f"SELECT team FROM teams AT (VERSION => {place['snapshot_id']}) LIMIT 1 OFFSET {place['row']}"
+    assert (await up.client.post("/v1/sql", json={"sql": sql})).json()["rows"] == [["search"]]
+
+    missing = await up.client.post("/v1/ask", json={"question": QUESTION, "corpora": ["ghosts"], "model": "m"})
+    assert (missing.status_code, missing.json()["error"]["code"]) == (502, "ErrUpstream")
+    assert "ghosts" in missing.json()["error"]["message"]
+    missing = await up.client.post("/v1/ask", json={"question": QUESTION, "tables": ["ghosts"], "model": "m"})
+    assert missing.status_code == 404
+
+    # The command finds the same lake through its lock.
+    url = up.providers["ollama"].url
+    (tmp_path / "lakehouse.toml").write_text(f'[lake]\npath = "lake"\n[chatd]\nollama_url = "{url}"\n')
+    ran = await lakehouse("ask", "--corpora", CORPUS, "-m", "m", "--json", QUESTION, cwd=tmp_path)
+    assert (ran.status, ran.err) == (0, "")
+    assert '"incidents.md#1"' in ran.out

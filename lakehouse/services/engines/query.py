@@ -54,8 +54,8 @@ from lakehouse.telemetry.gauges import Gauge
 from lakehouse.telemetry.metric_store import Family
 
 TARGET = "lakehouse.services.engines.query_child.run:run"
-RESET_TIMEOUT = 0.005
-"""Seconds in which an interrupted engine has to stop. Most operators stop within 4 ms, the others need up to 200 ms. A
+RESET_TIMEOUT = 0.004
+"""Seconds in which an interrupted engine has to stop. Most operators stop within 3 ms, the others need up to 200 ms. A
 new engine takes 0.15 s, when the next query comes."""
 CPU_SLACK = 10
 """Seconds of processor time that an engine may need beyond its deadline, before the kernel ends it."""

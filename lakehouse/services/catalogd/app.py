@@ -15,9 +15,11 @@ ends with such a word is sent with `%2F` before it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from urllib.parse import unquote_to_bytes
+
+import trio
 
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.json_body import decode_json, receive_json
@@ -32,10 +34,14 @@ from lakehouse.services.catalogd.requests import BODY_LIMITS
 from lakehouse.services.catalogd.upkeep import Upkeep, change_columns, delete_rows, find_table, optimize_table
 from lakehouse.services.contracts.object_store import ObjectStore
 from lakehouse.services.contracts.tables import Tables
+from lakehouse.services.contracts.traces import SourceEnds
 from lakehouse.services.contracts.write_engine import WriteEngine
 from lakehouse.services.lake.directory import LakeDirectory
 
 VERBS = frozenset({b"snapshots", b"restore", b"delete", b"rename", b"columns", b"optimize", b"tags"})
+
+END_TIMEOUT = 10.0
+"""Seconds for the change of the traces that were derived from a table, when the client has left. See `SourceEnds`."""
 
 TableView = Callable[[str, Scope, Receive], Awaitable[Response]]
 """Answers a request about the table of a name."""
@@ -44,9 +50,17 @@ TableView = Callable[[str, Scope, Receive], Awaitable[Response]]
 class CatalogdApp:
     """The ASGI application of catalogd."""
 
-    def __init__(self, tables: Tables, registrar: Registrar, engine: WriteEngine, retention: float) -> None:
-        """`retention` is how long snapshots are kept, in seconds."""
+    def __init__(
+        self,
+        tables: Tables,
+        registrar: Registrar,
+        engine: WriteEngine,
+        retention: float,
+        ends: SourceEnds | None,
+    ) -> None:
+        """`retention` is how long snapshots are kept, in seconds; `ends` is told of tables that are dropped."""
         self._tables = tables
+        self._ends = ends
         self._registrar = registrar
         self._engine = engine
         self._retention = retention
@@ -103,7 +117,11 @@ class CatalogdApp:
         dropped = await self._tables.drop(name)
         if dropped is None:
             raise ErrNotFound(f"there is no table {name!r}")
-        return json_response(responses.make_dropped(dropped))
+        retired: Sequence[str] = ()
+        if self._ends is not None:
+            with trio.CancelScope(shield=True, relative_deadline=END_TIMEOUT):
+                retired = await self._ends.end_table(name)
+        return json_response(responses.make_dropped(dropped, retired))
 
     async def _list_snapshots(self, name: str, _scope: Scope, _receive: Receive) -> Response:
         return json_response(responses.make_snapshots(name, await self._tables.snapshots(name)))
@@ -121,7 +139,11 @@ class CatalogdApp:
 
     async def _rename(self, name: str, scope: Scope, receive: Receive) -> Response:
         request = await receive_json(scope, receive, requests.RenameRequest, BODY_LIMITS)
-        return json_response(responses.make_manifest(await self._tables.rename(name, request.to)))
+        manifest = await self._tables.rename(name, request.to)
+        if self._ends is not None:
+            with trio.CancelScope(shield=True, relative_deadline=END_TIMEOUT):
+                await self._ends.rename_table(name, request.to)
+        return json_response(responses.make_manifest(manifest))
 
     async def _change_columns(self, name: str, scope: Scope, receive: Receive) -> Response:
         request = await receive_json(scope, receive, requests.ColumnsRequest, BODY_LIMITS)
@@ -175,6 +197,10 @@ def make_catalogd_app(
     write_engine: WriteEngine,
     directory: LakeDirectory,
     lake: LakeTable,
+    ends: SourceEnds | None = None,
 ) -> CatalogdApp:
-    """The application of catalogd over open tables, with the retention of `[lake]`."""
-    return CatalogdApp(tables, Registrar(tables, store, write_engine, directory), write_engine, lake.retention)
+    """The application of catalogd over open tables, with the retention of `[lake]`.
+
+    `ends` is told of tables that are dropped or renamed; what was retired with a table is in the answer.
+    """
+    return CatalogdApp(tables, Registrar(tables, store, write_engine, directory), write_engine, lake.retention, ends)

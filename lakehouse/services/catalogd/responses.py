@@ -91,9 +91,10 @@ def make_snapshots(name: str, snapshots: Sequence[Snapshot]) -> dict[str, object
     return {"name": name, "snapshots": found, "count": len(found)}
 
 
-def make_dropped(dropped: DroppedTable) -> dict[str, object]:
-    """The document of a dropped table."""
-    return {"name": dropped.name, "snapshot_id": dropped.snapshot_id, "dropped_at": dropped.dropped_at}
+def make_dropped(dropped: DroppedTable, retired: Sequence[str] = ()) -> dict[str, object]:
+    """The document of a dropped table, and of the traces that were retired with it, if there are some."""
+    document = {"name": dropped.name, "snapshot_id": dropped.snapshot_id, "dropped_at": dropped.dropped_at}
+    return {**document, "retired": retired} if retired else document
 
 
 def make_removed(removed: Removed) -> dict[str, object]:

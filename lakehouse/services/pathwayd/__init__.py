@@ -10,4 +10,5 @@ Modules:
     markdown      the export that a person can read and edit, and its import
     requests      the bodies of requests
     app           the routes
+    service       the open service, and what other services tell it
 """

@@ -169,3 +169,8 @@ def _read_uid(scope: Scope) -> str:
         return check_uid(unquote_to_bytes(path.split(b"/", 3)[3]).decode())
     except UnicodeDecodeError:
         raise ErrBadRequest("the id in the path is not UTF-8", field="uid") from None
+
+
+def make_pathwayd_app(store: TraceStore, meanings: TraceMeanings) -> PathwaydApp:
+    """The application of pathwayd over open traces."""
+    return PathwaydApp(store, meanings)

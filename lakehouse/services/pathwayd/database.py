@@ -80,7 +80,15 @@ class Batch:
     changes: Sequence[Add | Update | Retire]
 
 
-Change = Add | Update | Retire | Batch
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenameTable:
+    """Name a table by its new name in the sources of traces."""
+
+    name: str
+    to: str
+
+
+Change = Add | Update | Retire | Batch | RenameTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +148,9 @@ class TraceDatabase:
             return Outcome(trace=self._update(change))
         if isinstance(change, Retire):
             return Outcome(retired=self._retire(change))
+        if isinstance(change, RenameTable):
+            self._rename_table(change)
+            return Outcome()
         retired: list[str] = []
         for part in change.changes:
             retired += self._apply(part).retired
@@ -225,6 +236,19 @@ class TraceDatabase:
                 retired.append(uid)
                 causes.append(Source(trace=uid))
         return retired
+
+    def _rename_table(self, rename: RenameTable) -> None:
+        old, new = Source(table=rename.name).key, Source(table=rename.to).key
+        query = "SELECT number, sources FROM traces JOIN trace_sources USING (number) WHERE source = ?"
+        for number, encoded in self._db.execute(query, (old,)).fetchall():
+            sources = [
+                msgspec.structs.replace(source, table=rename.to) if source.table == rename.name else source
+                for source in msgspec.json.decode(encoded, type=list[Source])
+            ]
+            values = (msgspec.json.encode(sources), self._next_change(), number)
+            self._db.execute("UPDATE traces SET sources = ?, change = ? WHERE number = ?", values)
+        self._db.execute("UPDATE OR IGNORE trace_sources SET source = ? WHERE source = ?", (new, old))
+        self._db.execute("DELETE FROM trace_sources WHERE source = ?", (old,))
 
     def _find_derived(self, source: Source) -> list[tuple[int, str]]:
         query = (

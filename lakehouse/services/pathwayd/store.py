@@ -15,7 +15,7 @@ from lakehouse.services.lake.database import DatabaseReaders
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.lake.group_commit import GroupCommit, PendingChange
 from lakehouse.services.pathwayd import reading
-from lakehouse.services.pathwayd.database import Add, Batch, Change, Outcome, Retire, TraceDatabase, Update
+from lakehouse.services.pathwayd.database import Add, Batch, Change, Outcome, RenameTable, Retire, TraceDatabase, Update
 from lakehouse.services.pathwayd.reading import Row, Statistics, TraceFilter
 from lakehouse.services.pathwayd.traces import Source, Trace
 
@@ -82,6 +82,10 @@ class TraceStore:
     async def apply_batch(self, changes: Sequence[Add | Update | Retire]) -> Sequence[str]:
         """Make several changes, all of them or none. Returns the ids that were retired."""
         return (await self._make(Batch(changes=changes))).retired
+
+    async def rename_table(self, name: str, to: str) -> None:
+        """Name a table by its new name in the sources of traces."""
+        await self._make(RenameTable(name=name, to=to))
 
     async def _make(self, change: Change) -> Outcome:
         pending: PendingChange[Change, Outcome] = PendingChange(change)

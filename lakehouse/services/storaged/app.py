@@ -5,9 +5,11 @@ Every path is also served below `/v1`. The key is what stands behind the route i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from functools import lru_cache, partial
+
+import trio
 
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.body import BodyLimits, iterate_body
@@ -20,6 +22,7 @@ from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.config import StoragedTable
 from lakehouse.core.errors import ErrBadRequest, ErrUnsupportedMediaType
 from lakehouse.services.contracts.object_store import ObjectInfo
+from lakehouse.services.contracts.traces import SourceEnds
 from lakehouse.services.storaged.api.gauges import make_gauges
 from lakehouse.services.storaged.api.object_list import make_list_document, make_listed_object, parse_list_query
 from lakehouse.services.storaged.api.object_response import make_object_headers, read_content_type
@@ -35,11 +38,16 @@ _READ_CONDITIONS = frozenset((b"range", b"if-none-match", b"if-match", b"if-modi
 _WRITE_CONDITIONS = frozenset((b"if-none-match", b"if-match", b"if-unmodified-since"))
 
 
+END_TIMEOUT = 10.0
+"""Seconds for the retirement of what was derived from a deleted object, when the client has left. See `SourceEnds`."""
+
+
 class StoragedApp:
     """The ASGI application of storaged."""
 
-    def __init__(self, store: LakeObjectStore, table: StoragedTable) -> None:
+    def __init__(self, store: LakeObjectStore, table: StoragedTable, ends: SourceEnds | None) -> None:
         self._store = store
+        self._ends = ends
         self._slots = UploadSlots(table.max_puts)
         self._limits = BodyLimits(max_size=table.max_put, max_size_key="storaged.max_put")
         self._router = Router([*self._make_routes(b""), *self._make_routes(b"/v1")])
@@ -132,12 +140,22 @@ class StoragedApp:
         check_writable(key)
         if not await self._store.writes.delete(key, precondition=partial(_check_conditions, scope)):
             raise make_not_found(key)
-        await empty_response(204).send_to(send)
+        retired: Sequence[str] = ()
+        if self._ends is not None:
+            with trio.CancelScope(shield=True, relative_deadline=END_TIMEOUT):
+                retired = await self._ends.end_object(key)
+        if retired:
+            await json_response({"key": key, "retired": retired}).send_to(send)
+        else:
+            await empty_response(204).send_to(send)
 
 
-def make_storaged_app(store: LakeObjectStore, table: StoragedTable) -> StoragedApp:
-    """The application of storaged over an open store, with the limits of `[storaged]`."""
-    return StoragedApp(store, table)
+def make_storaged_app(store: LakeObjectStore, table: StoragedTable, ends: SourceEnds | None = None) -> StoragedApp:
+    """The application of storaged over an open store, with the limits of `[storaged]`.
+
+    `ends` is told of objects that are deleted; what was retired with one is in the answer.
+    """
+    return StoragedApp(store, table, ends)
 
 
 def _read_key(scope: Scope, slashes: int) -> str:

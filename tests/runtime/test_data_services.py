@@ -25,7 +25,6 @@ from tools.kit.child_processes import is_alive, wait_dead
 from tools.kit.in_process_service import client_of, make_config, open_service
 
 NOT_EMBEDDED = {
-    "/v1/pathway/stats": "pathwayd",
     "/v1/observer/stats": "observerd",
 }
 

@@ -20,5 +20,6 @@ Modules:
     query_engine    SQL over the tables of the catalog
     retrieval       indexes of vectors and texts, searched by meaning and by word
     embedder        vectors of texts, from any model
+    traces          the ends of what traces may be derived from
     embedding_model a model that computes vectors inside the process of its caller
 """

@@ -31,6 +31,9 @@ from lakehouse.services.ingestd.app import make_ingestd_app
 from lakehouse.services.ingestd.corpora import Corpora
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.matrixd.app import make_matrixd_app
+from lakehouse.services.pathwayd.app import make_pathwayd_app
+from lakehouse.services.pathwayd.service import Traces, open_traces
+from lakehouse.services.pathwayd.store import SourceExists
 from lakehouse.services.queryd.app import make_queryd_app
 from lakehouse.services.retrieval.client import LakeRetrieval, open_retrieval
 from lakehouse.services.storaged.app import make_storaged_app
@@ -82,6 +85,8 @@ class LakeParts:
         self.extractor.pool.warm()
         self.retrieval.warm()
 
+    traces: Traces
+
     def warm(self) -> None:
         """Start what an upload and the query after it need, in the background, while the upload is received."""
         for pool in (self.tables.process.pool, self.write_engine.pool, self.query_engine.pool):
@@ -102,6 +107,7 @@ async def open_parts(directory: LakeDirectory, config: Config, *, relay: str = "
         open_retrieval(directory, model=EMBEDDED_MODEL, model_name=WORDLLAMA) as retrieval,
         open_lake_embedder(retrieval, directory, config, relay=relay) as embedder,
         open_document_extractor() as extractor,
+        open_traces(directory, retrieval, model=WORDLLAMA, exists=_make_checks(object_store, tables)) as traces,
     ):
         yield LakeParts(
             directory=directory,
@@ -113,6 +119,7 @@ async def open_parts(directory: LakeDirectory, config: Config, *, relay: str = "
             retrieval=retrieval,
             embedder=embedder,
             extractor=extractor,
+            traces=traces,
         )
 
 
@@ -137,8 +144,8 @@ def make_apps(lake: LakeParts) -> Mapping[str, App]:
         embedded_model=WORDLLAMA,
     )
     return {
-        "storaged": make_storaged_app(lake.object_store, config.storaged),
-        "catalogd": make_catalogd_app(tables, lake.object_store, writer, directory, config.lake),
+        "storaged": make_storaged_app(lake.object_store, config.storaged, lake.traces),
+        "catalogd": make_catalogd_app(tables, lake.object_store, writer, directory, config.lake, lake.traces),
         "ingestd": make_ingestd_app(
             tables, writer, directory, config.ingestd, warm=lake.warm, corpora=_make_corpora(lake)
         ),
@@ -154,6 +161,7 @@ def make_apps(lake: LakeParts) -> Mapping[str, App]:
             weak_models=config.models.get("weak_models", ()),
             list_corpora=vectord.list_indexes,
         ),
+        "pathwayd": make_pathwayd_app(lake.traces.store, lake.traces.meanings),
     }
 
 
@@ -166,6 +174,18 @@ def _make_corpora(lake: LakeParts) -> Corpora:
         default_model=lake.embedder.resolve(""),
         warm=lake.warm_documents,
     )
+
+
+def _make_checks(object_store: LakeObjectStore, tables: LakeTables) -> Mapping[str, SourceExists]:
+    """How the traces find out whether a source of a kind is there."""
+
+    async def has_object(key: str) -> bool:
+        return await object_store.find(key) is not None
+
+    async def has_table(name: str) -> bool:
+        return tables.has(name)
+
+    return {"object": has_object, "table": has_table}
 
 
 def _gauges_of(parts: Iterable[object]) -> Iterator[Gauge]:

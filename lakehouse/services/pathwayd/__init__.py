@@ -4,7 +4,7 @@ Modules:
 
     traces        a trace, its sources and its retirement, as they are answered
     database      the schema, and the changes of one transaction
-    reading       queries: one trace, the chain of its versions, search, statistics
+    queries       reads: one trace, the chain of its versions, search, statistics
     store         the open store: changes that are durable at return, reads in threads
     meaning       search by words and meaning, over an index of the retrieval engine that follows the store
     markdown      the export that a person can read and edit, and its import

@@ -15,7 +15,7 @@ import msgspec
 
 from lakehouse.core.errors import ErrConflict, ErrNotFound, LakehouseError
 from lakehouse.services.lake.database import open_database
-from lakehouse.services.pathwayd.reading import find_row, make_trace
+from lakehouse.services.pathwayd.queries import find_row, make_trace
 from lakehouse.services.pathwayd.traces import Retirement, Source, Trace
 
 SCHEMA_VERSION = 1
@@ -194,12 +194,12 @@ class TraceDatabase:
         for number, source in enumerate(add.sources):
             if not source.trace:
                 continue
-            row = find_row(self._db, source.trace)
+            field, row = f"sources[{number}].trace", find_row(self._db, source.trace)
             if row is None:
-                raise ErrNotFound(f"there is no trace {source.trace!r}", field=f"sources[{number}].trace")
+                raise ErrNotFound(f"`{field}`: there is no trace {source.trace!r}", field=field)
             if row.retired:
-                message = f"the trace {source.trace!r} is retired, so nothing can be derived from it"
-                raise ErrConflict(message, field=f"sources[{number}].trace")
+                message = f"`{field}`: the trace {source.trace!r} is retired, so nothing can be derived from it"
+                raise ErrConflict(message, field=field)
 
     def _update(self, update: Update) -> Trace:
         row = find_row(self._db, update.uid)

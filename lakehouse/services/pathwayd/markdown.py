@@ -27,7 +27,7 @@ import msgspec
 
 from lakehouse.core.errors import ErrBadRequest, ErrConflict
 from lakehouse.services.pathwayd.database import Add, Retire, Update
-from lakehouse.services.pathwayd.reading import Row, TraceFilter
+from lakehouse.services.pathwayd.queries import Row, TraceFilter
 from lakehouse.services.pathwayd.store import TraceStore
 from lakehouse.services.pathwayd.traces import Retirement, Source, check_sources, check_tags, check_uid
 

@@ -15,7 +15,7 @@ import trio
 
 from lakehouse.core.errors import ErrConflict, ErrNotFound, LakehouseError
 from lakehouse.services.contracts.retrieval import FieldType, IndexOptions, Item, RetrievalEngine, SearchQuery
-from lakehouse.services.pathwayd.reading import Row, TraceFilter
+from lakehouse.services.pathwayd.queries import Row, TraceFilter
 from lakehouse.services.pathwayd.store import TraceStore
 
 logger = logging.getLogger("lakehouse.pathwayd")
@@ -60,6 +60,8 @@ class TraceMeanings:
     async def search(self, text: str, wanted: TraceFilter, *, k: int) -> Meaning:
         """The best `k` traces that fit. Waits a few seconds for the index to follow the store."""
         target = self._store.change
+        if not target:
+            return Meaning([], 0)
         with trio.move_on_after(FOLLOW_TIMEOUT):
             while self._change < target:
                 await self._progress.wait()
@@ -78,10 +80,14 @@ class TraceMeanings:
             try:
                 await self._catch_up()
                 failures = 0
+            except ErrNotFound:  # a client has deleted the index
+                self._change = -1
+                failures += 1
+                continue
             except LakehouseError as error:
                 logger.warning("the index of traces is not up to date: %s", error.message)
                 failures += 1
-            if failures in range(1, len(PAUSES) + 1):
+            if 0 < failures <= len(PAUSES):
                 await trio.sleep(PAUSES[failures - 1])
             else:
                 await changed.wait()
@@ -105,7 +111,7 @@ class TraceMeanings:
         try:
             info = await self._engine.get_index(INDEX)
         except ErrNotFound:
-            fields: dict[str, FieldType] = {"retired": "bool", "created_ms": "int", "tags": "keyword"}
+            fields: dict[str, FieldType] = {"retired": "bool", "created_ms": "int"}
             try:
                 await self._engine.create_index(IndexOptions(name=INDEX, model=self._model, fields=fields))
             except ErrConflict:  # made by a client at the same time

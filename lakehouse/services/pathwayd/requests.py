@@ -10,7 +10,7 @@ import msgspec
 
 from lakehouse.asgi.body import BodyLimits
 from lakehouse.core.errors import ErrBadRequest
-from lakehouse.services.pathwayd.reading import TraceFilter
+from lakehouse.services.pathwayd.queries import TraceFilter
 from lakehouse.services.pathwayd.traces import Source, check_tags
 
 BODY_LIMITS = BodyLimits(max_size=4 * 1024 * 1024, max_size_key="4 MiB for a request to the traces")

@@ -14,9 +14,9 @@ from lakehouse.core.errors import ErrNotFound
 from lakehouse.services.lake.database import DatabaseReaders
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.lake.group_commit import GroupCommit, PendingChange
-from lakehouse.services.pathwayd import reading
+from lakehouse.services.pathwayd import queries
 from lakehouse.services.pathwayd.database import Add, Batch, Change, Outcome, RenameTable, Retire, TraceDatabase, Update
-from lakehouse.services.pathwayd.reading import Row, Statistics, TraceFilter
+from lakehouse.services.pathwayd.queries import Row, Statistics, TraceFilter
 from lakehouse.services.pathwayd.traces import Source, Trace
 
 SourceExists = Callable[[str], Awaitable[bool]]
@@ -106,8 +106,8 @@ class TraceStore:
     async def _check_sources(self, sources: Sequence[Source]) -> None:
         for number, source in enumerate(sources):
             if not await self._is_there(source):
-                kind = source.kind
-                raise ErrNotFound(f"there is no {kind} {getattr(source, kind)!r}", field=f"sources[{number}].{kind}")
+                kind, field = source.kind, f"sources[{number}].{source.kind}"
+                raise ErrNotFound(f"`{field}`: there is no {kind} {getattr(source, kind)!r}", field=field)
 
     async def _check_again(self, sources: Sequence[Source]) -> None:
         """A source that ended while the trace was written takes the trace along: its deletion may not have seen it."""
@@ -123,7 +123,7 @@ class TraceStore:
         """Retire what is derived from sources that ended while the store was not told, such as before a crash."""
         retired: list[str] = []
         for kind, exists in self._exists.items():
-            for name in await self._readers.run(partial(reading.read_sources, kind=kind)):
+            for name in await self._readers.run(partial(queries.read_sources, kind=kind)):
                 if not await exists(name):
                     source = Source(object=name) if kind == "object" else Source(table=name)
                     retired += await self.retire_derived(source)
@@ -133,17 +133,17 @@ class TraceStore:
 
     async def get(self, uid: str) -> Trace:
         """A trace, retired or not. Raises ErrNotFound."""
-        row = await self._readers.run(lambda db: reading.find_row(db, uid))
+        row = await self._readers.run(lambda db: queries.find_row(db, uid))
         if row is None:
             raise ErrNotFound(f"there is no trace {uid!r}", field="uid")
-        return reading.make_trace(row)
+        return queries.make_trace(row)
 
     async def history(self, uid: str) -> Sequence[Trace]:
         """The trace and the versions before it, the newest first. Raises ErrNotFound, ErrConflict."""
-        rows = await self._readers.run(lambda db: reading.read_history(db, uid))
+        rows = await self._readers.run(lambda db: queries.read_history(db, uid))
         if not rows:
             raise ErrNotFound(f"there is no trace {uid!r}", field="uid")
-        return [reading.make_trace(row) for row in rows]
+        return [queries.make_trace(row) for row in rows]
 
     async def search(self, wanted: TraceFilter, *, limit: int, after: str = "") -> Sequence[Trace]:
         """Traces that fit, the newest first, from behind the one of an id. Raises ErrNotFound for that."""
@@ -151,30 +151,30 @@ class TraceStore:
         def read(db: Connection) -> list[Row]:
             before = None
             if after:
-                row = reading.find_row(db, after)
+                row = queries.find_row(db, after)
                 if row is None:
                     raise ErrNotFound(f"there is no trace {after!r}", field="after")
                 before = row.number
-            return reading.search_rows(db, wanted, limit=limit, before=before)
+            return queries.search_rows(db, wanted, limit=limit, before=before)
 
-        return [reading.make_trace(row) for row in await self._readers.run(read)]
+        return [queries.make_trace(row) for row in await self._readers.run(read)]
 
     async def select(self, uids: Iterable[str], wanted: TraceFilter) -> Sequence[Trace]:
         """The traces of these ids that fit, in the order of the ids."""
-        rows = await self._readers.run(lambda db: reading.select_rows(db, uids, wanted))
-        return [reading.make_trace(row) for row in rows]
+        rows = await self._readers.run(lambda db: queries.select_rows(db, uids, wanted))
+        return [queries.make_trace(row) for row in rows]
 
     async def read_all(self, wanted: TraceFilter, *, after: int = 0, limit: int) -> Sequence[Row]:
         """Rows that fit in the order of creation, from behind the row of a number."""
-        return await self._readers.run(lambda db: reading.read_all(db, wanted, after=after, limit=limit))
+        return await self._readers.run(lambda db: queries.read_all(db, wanted, after=after, limit=limit))
 
     async def read_changed(self, after: int, *, limit: int) -> Sequence[Row]:
         """Rows that changed after a change, in the order of their last changes."""
-        return await self._readers.run(lambda db: reading.read_changed(db, after, limit=limit))
+        return await self._readers.run(lambda db: queries.read_changed(db, after, limit=limit))
 
     async def count(self) -> Statistics:
         """Count the traces."""
-        return await self._readers.run(reading.count_traces)
+        return await self._readers.run(queries.count_traces)
 
 
 @asynccontextmanager

@@ -80,6 +80,10 @@ class LakeTables:
         state = await self._find(check_name(name), snapshot_id)
         return None if state is None else state.manifest
 
+    def has(self, name: str) -> bool:
+        """Whether there is a table of a name. Reads the catalog only."""
+        return self._catalog.find(name) is not None
+
     async def list(self) -> Sequence[Manifest]:
         """List all tables in the order of their names.
 

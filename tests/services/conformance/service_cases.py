@@ -188,6 +188,29 @@ def _check_index(lake: Lake) -> None:
     assert (hits[0]["id"], hits[0]["metadata"], len(hits)) == ("v3", {"n": 2}, 3)
 
 
+def _keep_trace(lake: Lake) -> None:
+    """A trace with two versions of which the first is retired."""
+    route = lake.through("pathwayd")
+    added = route.request("POST", "/pathway/add_idempotent", json={"uid": f"kept/{lake.name}", "content": {"n": 1}})
+    assert added.status_code == 200, added.text
+    if added.json()["replay_count"]:
+        return
+    revised = {"predecessor_uid": f"kept/{lake.name}", "uid": f"kept/{lake.name}/2", "content": "two", "tags": ["kept"]}
+    assert route.request("POST", "/pathway/add", json=revised).status_code == 200
+    assert route.request("POST", "/pathway/retire", json={"uid": f"kept/{lake.name}"}).status_code == 200
+
+
+def _check_trace(lake: Lake) -> None:
+    route, uid = lake.through("pathwayd"), f"kept/{lake.name}"
+    chain = route.request("GET", f"/pathway/history/{uid}/2").json()["history"]
+    assert [(trace["uid"], trace["content"], trace["retired"]) for trace in chain] == [
+        (f"{uid}/2", "two", False),
+        (uid, {"n": 1}, True),
+    ]
+    found = route.request("POST", "/pathway/search", json={"tag": "kept"}).json()["traces"]
+    assert f"{uid}/2" in [trace["uid"] for trace in found]
+
+
 SERVICE_CASES = (
     ServiceCase(
         service="storaged",
@@ -358,5 +381,27 @@ SERVICE_CASES = (
         ),
         keep=_keep_playbook,
         check_kept=_check_playbook,
+    ),
+    ServiceCase(
+        service="pathwayd",
+        health="/pathway/health",
+        same=(
+            _get("/pathway/get/none", 404),
+            _post("/pathway/search", b'{"tag": "none"}', 200, ""),
+            _post("/pathway/add", b"{", code=""),
+        ),
+        mistakes=(
+            _post("/pathway/add", b'{"content": '),
+            _post("/pathway/add", b"{}"),
+            _post("/pathway/add_idempotent", b'{"content": 1}'),
+            _post("/pathway/update", b'{"uid": "none", "content": 1}', 404, "ErrNotFound"),
+            _post("/pathway/revise", b'{"predecessor_uid": "none", "content": 1}', 404, "ErrNotFound"),
+            _post("/pathway/retire", b'{"uid": "none"}', 404, "ErrNotFound"),
+            _post("/pathway/add", b'{"content": "' + b"x" * 5 * 2**20 + b'"}', 413, ""),
+            _get("/pathway/history/none", 404, "ErrNotFound"),
+            _get("/pathway/add", 405, "ErrMethodNotAllowed"),
+        ),
+        keep=_keep_trace,
+        check_kept=_check_trace,
     ),
 )

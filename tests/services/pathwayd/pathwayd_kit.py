@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from lakehouse.services.retrieval.client import open_retrieval
 
 from lakehouse.asgi.types import App, Receive, Scope, Send
-from lakehouse.config import LakeTable, StoragedTable
+from lakehouse.config import StoragedTable
 from lakehouse.services.contracts.retrieval import RetrievalEngine
+from lakehouse.services.embedding.names import WORDLLAMA
 from lakehouse.services.host.composition import EMBEDDED_MODEL
 from lakehouse.services.lake.directory import open_lake_directory
 from lakehouse.services.pathwayd.app import make_pathwayd_app
 from lakehouse.services.pathwayd.service import Traces, open_traces
+from lakehouse.services.retrieval.client import open_retrieval
 from lakehouse.services.storaged.app import make_storaged_app
 from lakehouse.services.storaged.store import open_object_store
 from tools.kit.raw_http import serve_app
@@ -54,8 +55,8 @@ async def open_pathwayd(folder: Path) -> AsyncIterator[Pathwayd]:
     with open_lake_directory(folder) as directory:
         async with (
             open_object_store(directory) as objects,
-            open_retrieval(directory, LakeTable()) as engine,
-            open_traces(directory, engine, model=EMBEDDED_MODEL, exists={"object": _exists_in(objects)}) as traces,
+            open_retrieval(directory, model=EMBEDDED_MODEL, model_name=WORDLLAMA) as engine,
+            open_traces(directory, engine, model=WORDLLAMA, exists={"object": _exists_in(objects)}) as traces,
         ):
             storaged = make_storaged_app(objects, StoragedTable(), traces)
             pathwayd = make_pathwayd_app(traces.store, traces.meanings)

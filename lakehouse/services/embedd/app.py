@@ -16,6 +16,7 @@ from lakehouse.asgi.body import BodyLimits
 from lakehouse.asgi.json_body import receive_json
 from lakehouse.asgi.responses import Response, send_json
 from lakehouse.asgi.router import Methods, Route, Router
+from lakehouse.asgi.server_control import full_response
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.services.contracts.embedder import EmbeddingService
 from lakehouse.services.embedd.requests import EmbeddingsRequest, EmbedRequest, RerankRequest, check_dimension
@@ -68,7 +69,7 @@ class EmbeddApp:
                 texts, model=body.model, truncate=body.truncate, dimension=dimension
             )
             document = make_embed_json(encoded)
-        await Response(document).send_to(send)
+        await send_document(send, document)
 
     async def _embeddings(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Embed texts, in OpenAI's form."""
@@ -85,7 +86,7 @@ class EmbeddApp:
                 texts, model=body.model, truncate=body.truncate, dimension=dimension
             )
             document = make_openai_json(encoded)
-        await Response(document).send_to(send)
+        await send_document(send, document)
 
     async def _rerank(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Order documents by their relevance to a query."""
@@ -100,6 +101,12 @@ class EmbeddApp:
 
     async def _models(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await send_json(send, 200, {"models": await self._embedder.list_models()})
+
+
+async def send_document(send: Send, document: bytes) -> None:
+    """Send JSON in one message."""
+    response = Response(document)
+    await send(full_response(response.status, response.make_headers(), response.body))
 
 
 def make_embedd_app(embedder: EmbeddingService) -> App:

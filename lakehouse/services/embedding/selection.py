@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from lakehouse.core.errors import ErrBadRequest, ErrProviderNotFound
@@ -23,6 +24,10 @@ RouteName = Callable[[str], tuple[str, str]]
 Kind = Literal["packaged", "local", "ollama", "openai"]
 OLLAMA = ("ollama", "ollama_cloud")
 """The providers with Ollama's native API."""
+
+
+MAX_KNOWN = 256
+"""Names whose models are remembered."""
 
 
 class Selection(NamedTuple):
@@ -41,9 +46,13 @@ class ModelNames:
         self._route = route
         self._default = default or WORDLLAMA
         self._local = frozenset(local)
+        self._known = lru_cache(MAX_KNOWN)(self._find)
 
     def select(self, name: str) -> Selection:
         """The model of a name. Raises ErrBadRequest for a prefix alone, ErrProviderNotFound for an unknown file."""
+        return self._known(name)
+
+    def _find(self, name: str) -> Selection:
         name = name or self._default
         if name == WORDLLAMA:
             return Selection(name, "packaged", "", name)

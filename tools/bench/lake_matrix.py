@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lakehouse.services.retrieval.messages import MAX_BATCH
 from tools.bench.go_peer import GO_PORT, GO_PROXY_PORT, go_server
+from tools.bench.lake_batches import measure_batches
 from tools.bench.lake_matrix_data import DIMENSION, MODEL, WORKERS, embed_text, make_questions, make_workers
 from tools.bench.lake_service import PORT, TOKEN, Figure, LakeBench, lake_service
 from tools.bench.load import Rate, Target
@@ -68,6 +70,7 @@ def measure(bench: LakeBench) -> Iterator[Figure]:
         with lake_service(bench, tables=tables) as running:
             fill_workers()
             yield from _measure_cached(bench, running)
+    yield from _compare_batches(bench)
 
 
 def make_bodies() -> Sequence[bytes]:
@@ -125,6 +128,14 @@ def _measure_cached(bench: LakeBench, running: Running) -> Iterator[Figure]:
         yield Figure(name=f"search, answers cached, {count} connections", value=us.per_second, unit="/s")
         yield Figure(name=f"search, answers cached, {count} connections, p99", value=us.p99 / 1e3, unit="ms")
         yield Figure(name=f"search, answers cached, {count} connections, CPU", value=us.cpu, unit="us")
+
+
+def _compare_batches(bench: LakeBench) -> Iterator[Figure]:
+    """The engine by itself: 200 callers, answered one by one and in batches."""
+    alone, together = measure_batches(bench, 1), measure_batches(bench, MAX_BATCH)
+    yield Figure(name="engine alone, batches of 1", value=alone, unit="/s")
+    yield Figure(name=f"engine alone, batches of up to {MAX_BATCH}", value=together, unit="/s")
+    yield Figure(name="what batching buys", value=together / alone, unit="x")
 
 
 def _compare_recall() -> Iterator[Figure]:

@@ -34,7 +34,7 @@ from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.retrieval import messages
 from lakehouse.services.retrieval.engine_process import EngineProcess, open_process
 from lakehouse.services.retrieval.gauges import make_gauges, read_memory
-from lakehouse.services.retrieval.messages import FAILED, MAX_FRAME, Failure, RetrievalSettings
+from lakehouse.services.retrieval.messages import FAILED, MAX_BATCH, MAX_FRAME, Failure, RetrievalSettings
 from lakehouse.telemetry.gauges import Gauge
 
 logger = logging.getLogger("lakehouse.retrieval")
@@ -209,12 +209,15 @@ def _make_error(failure: Failure) -> LakehouseError:
 
 @asynccontextmanager
 async def open_retrieval(
-    directory: LakeDirectory, *, model: str = "", model_name: str = ""
+    directory: LakeDirectory, *, model: str = "", model_name: str = "", max_batch: int = MAX_BATCH
 ) -> AsyncIterator[LakeRetrieval]:
     """Open the retrieval engine of a lake. The child starts with the first call, and has ended at the end of the block.
 
     `model` names the function that loads the embedded model ("package.module:function"), `model_name` is its name.
+    At most `max_batch` of the calls that wait are answered together.
     """
-    settings = RetrievalSettings(directory=str(directory.vectors), descriptor=-1, model=model, model_name=model_name)
+    settings = RetrievalSettings(
+        directory=str(directory.vectors), descriptor=-1, model=model, model_name=model_name, max_batch=max_batch
+    )
     async with open_process(settings) as process:
         yield LakeRetrieval(process)

@@ -20,6 +20,8 @@ from lakehouse.services.contracts.retrieval import CorpusQuery, IndexOptions, It
 HEADER = struct.Struct("<II")
 """The length of the body, and the number of the call."""
 OK, FAILED = b"\0", b"\1"
+MAX_BATCH = 128
+"""Calls that are answered together, if so many wait."""
 MAX_FRAME = 256 * 2**20
 """Bytes of a body: a batch of 64 MiB of JSON becomes a smaller one of float32."""
 
@@ -29,13 +31,14 @@ class RetrievalSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `directory` is the engine's own folder, `descriptor` that of the socket. `model` names the function that loads the
     embedded model, "package.module:function", and `model_name` is the name by which indexes select it; both are empty
-    if there is none.
+    if there is none. `max_batch` is how many waiting calls are answered together.
     """
 
     directory: str
     descriptor: int
     model: str = ""
     model_name: str = ""
+    max_batch: int = MAX_BATCH
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):

@@ -35,7 +35,6 @@ from lakehouse.services.retrieval.messages import (
     Write,
 )
 
-MAX_BATCH = 128
 WRITING_CALLS = (CreateIndex, DeleteIndex, Write, Merge)
 
 
@@ -52,6 +51,8 @@ class Engine:
         writer: Writer,
         embedder: EmbedWorker,
         vector_engine: str,
+        *,
+        max_batch: int,
     ) -> None:
         self._transport = transport
         self._connection = connection
@@ -61,6 +62,7 @@ class Engine:
         self._writer = writer
         self._embedder = embedder
         self._vector_engine = vector_engine
+        self._max_batch = max_batch
         self._written = 0
         self._writing: set[int] = set()
         self._pieces = Pieces(connection)
@@ -72,7 +74,7 @@ class Engine:
             self._transport.receive(wait=not self._transport.waiting and not self._transport.outcomes)
             self._finish_outcomes()
             searches = []
-            for pending in self._transport.take_waiting(MAX_BATCH):
+            for pending in self._transport.take_waiting(self._max_batch):
                 if isinstance(pending.call, Search | SearchMany):
                     searches.append(pending)
                 else:

@@ -59,4 +59,14 @@ def make_engine(settings: RetrievalSettings) -> Engine:
     embedder = EmbedWorker(model, transport.report)
     writer.start()
     embedder.start()
-    return Engine(transport, reading, indexes, model, keyword, writer, embedder, vector_engine)
+    return Engine(
+        transport,
+        reading,
+        indexes,
+        model,
+        keyword,
+        writer,
+        embedder,
+        vector_engine,
+        max_batch=settings.max_batch,
+    )

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from lakehouse.cli.lake.demo_corpus import QUESTION
 from tools.kit.chromium import PROGRAM, browser_at, chromium
 from tools.kit.command import ROOT, lakehouse, lakehouse_on_a_terminal
 
@@ -115,12 +116,12 @@ async def test_the_commands_find_the_service_that_has_the_lake_open(tmp_path: Pa
         assert await stop(served) == 0
 
 
-async def test_the_demonstration_asks_itself_a_chat_and_a_query_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_the_demonstration_asks_itself_a_chat_a_query_and_a_search_and_leaves_nothing(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
     env = {"TMPDIR": str(tmp_path), "LAKEHOUSE_TOKEN": "door"}
     ran = await lakehouse("serve", "--demo", "--bind", "127.0.0.1:0", "--ask", "It's me", cwd=tmp_path, env=env)
     assert ran.status == 0, ran.err
-    chat, query = ran.out.split("\n\n$ curl ")
+    chat, query, search = ran.out.split("\n\n$ curl ")
     listening, request, *answer = chat.splitlines()
     assert listening.startswith("listening on http://127.0.0.1:")
     assert request.startswith("$ curl http://127.0.0.1:")
@@ -128,12 +129,14 @@ async def test_the_demonstration_asks_itself_a_chat_and_a_query_and_leaves_nothi
     result = json.loads(query[query.index("\n") :])
     assert [column["name"] for column in result["columns"]] == ["team", "requests", "usd"]
     assert sum(row[1] for row in result["rows"]) == 3812
+    found = json.loads(search[search.index("\n") :])
+    assert [passage["id"] for passage in found["passages"]] == ["incidents.md#1", "incidents.md#3"]
     assert "door" not in ran.out + ran.err
     assert list(tmp_path.glob("lakehouse-demo-*")) == []
 
 
-async def look_at_the_tables(url: str) -> None:
-    """Query a table on the page, and see that an hour of the outage stands out."""
+async def look_at_the_page(url: str) -> None:
+    """Query a table on the page, see that an hour of the outage stands out, and ask what the handbook says about it."""
     with chromium() as program:
         async with browser_at(program) as browser:
             tab = await browser.tab()
@@ -146,6 +149,16 @@ async def look_at_the_tables(url: str) -> None:
             worst = max(rows, key=lambda row: row[1])
             assert worst[0] == "2026-11-03 14:00:00"
             await tab.screenshot("lake-demo-1600")
+            await tab.run("document.getElementById('tab-search').click()")
+            await tab.until("document.querySelectorAll('#corpora input').length === 1")
+            await tab.run(f"document.getElementById('search-text').value = {json.dumps(QUESTION)}")
+            await tab.run("document.getElementById('ask-lake').click()")
+            await tab.until("document.querySelectorAll('#passages > li').length === 6")
+            assert "incidents.md#1, Outage of borealis" in await tab.run(
+                "document.getElementById('passages').innerText"
+            )
+            assert await tab.run("document.getElementById('cited-answer').innerText.length") > 0
+            await tab.screenshot("search-demo-1600")
             assert tab.problems == []
 
 
@@ -158,7 +171,7 @@ async def test_the_demonstration_says_what_to_try(tmp_path: Path) -> None:
         done = await trio.run_process(["sh", "-c", f"{command} -sS"], capture_stdout=True)
         assert json.loads(done.stdout)["row_count"] == 5
         if PROGRAM is not None:
-            await look_at_the_tables(served.url)
+            await look_at_the_page(served.url)
     finally:
         assert await stop(served) == 0
     assert list(tmp_path.glob("lakehouse-demo-*")) == []

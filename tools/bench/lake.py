@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tools.bench import lake_first, lake_ingest, lake_matrix, lake_mix, lake_sql, lake_storage, report
+from tools.bench import lake_answer, lake_first, lake_ingest, lake_matrix, lake_mix, lake_sql, lake_storage, report
 from tools.bench.lake_service import Figure, LakeBench
 
 Scenario = Callable[[LakeBench], Iterator[Figure]]
@@ -23,6 +23,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "first": lake_first.measure,
     "matrix": lake_matrix.measure,
     "mix": lake_mix.measure,
+    "answer": lake_answer.measure,
 }
 
 

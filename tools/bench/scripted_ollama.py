@@ -1,4 +1,4 @@
-"""An Ollama that has embeddings only: a thread that answers its two routes with a function of the text."""
+"""An Ollama for measurements: a thread that embeds with a function of the text, and chats with one answer."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Embed = Callable[[str], Sequence[float]]
 
 
 @contextmanager
-def scripted_ollama(embed: Embed, model: str) -> Iterator[str]:
-    """Serve for the length of the block. Yields the URL."""
+def scripted_ollama(embed: Embed, model: str, *, answer: str = "") -> Iterator[str]:
+    """Serve for the length of the block; `answer` is that to every chat. Yields the URL."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -27,7 +27,10 @@ def scripted_ollama(embed: Embed, model: str) -> Iterator[str]:
 
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            if "prompt" in request:
+            if "messages" in request:
+                message = {"role": "assistant", "content": answer}
+                self._send({"model": model, "message": message, "done": True, "done_reason": "stop"})
+            elif "prompt" in request:
                 self._send({"embedding": list(embed(request["prompt"]))})
             else:
                 texts = request.get("input", [])

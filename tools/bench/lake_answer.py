@@ -1,0 +1,103 @@
+"""From a folder of documents to the first answer that cites them: `lakehouse ingest FOLDER`, then `POST /v1/ask`.
+
+The documents are those of Python's standard library: one file of Markdown for each module, made from its docstrings.
+Texts are embedded by the embedded model. The chat model is a script that answers at once and cites the first passage:
+what is measured is everything before it.
+"""
+
+from __future__ import annotations
+
+import ast
+import http.client
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tools.bench.lake_service import PORT, TOKEN, Figure, LakeBench, lake_service
+from tools.bench.scripted_ollama import scripted_ollama
+
+PASSAGES = 1_000
+WORDS_A_PASSAGE = 440
+QUESTION = "How do I read a file with comma separated values into dictionaries?"
+
+
+def measure(bench: LakeBench) -> Iterator[Figure]:
+    """The seconds of the ingest, of the first ask, and of both, in a new service whose processes do not run yet."""
+    folder = bench.fresh("documents")
+    write_documents(folder, (100 if bench.quick else PASSAGES) * WORDS_A_PASSAGE)
+    with (
+        scripted_ollama(lambda _: [], "script", answer="csv.DictReader does [1].") as url,
+        lake_service(
+            bench,
+            cores=f"{bench.service_cores},{bench.load_cores}",
+            start="lazy",
+            tables=f'[chatd]\nollama_url = "{url}"\n',
+        ),
+    ):
+        began = time.perf_counter()
+        ingested = ingest(bench, folder)
+        stored = time.perf_counter()
+        answer = request("POST", "/v1/ask", {"question": QUESTION, "model": "script"})
+        answered = time.perf_counter()
+        assert [passage["n"] for passage in answer["citations"]] == [1], answer
+        again = [ask_seconds() for _ in range(20)]
+    yield Figure(name="passages", value=ingested, unit="")
+    yield Figure(name="ingest of the folder", value=stored - began, unit="s")
+    yield Figure(name="first cited answer after it", value=answered - stored, unit="s")
+    yield Figure(name="folder to first cited answer", value=answered - began, unit="s", target=10, at_most=True)
+    yield Figure(name="later asks, p50", value=statistics.median(again) * 1e3, unit="ms")
+
+
+def ingest(bench: LakeBench, folder: Path) -> int:
+    """Put the folder into a corpus with the command. Returns the number of its passages."""
+    config = bench.directory / "service" / "lakehouse.toml"
+    command = [sys.executable, "-m", "lakehouse", "ingest", "-c", str(config), "--name", "stdlib", str(folder)]
+    subprocess.run(command, check=True, capture_output=True)
+    return int(request("GET", "/v1/vectors/index/stdlib")["length"])
+
+
+def request(method: str, path: str, document: object = None) -> dict[str, Any]:
+    """Send one request to the service. Returns the document of its answer, which must be a success."""
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=120)
+    headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
+    connection.request(method, path, None if document is None else json.dumps(document), headers)
+    response = connection.getresponse()
+    content = response.read()
+    connection.close()
+    assert response.status == 200, content
+    answer: dict[str, Any] = json.loads(content)
+    return answer
+
+
+def ask_seconds() -> float:
+    """The seconds of one ask."""
+    began = time.perf_counter()
+    request("POST", "/v1/ask", {"question": QUESTION, "model": "script"})
+    return time.perf_counter() - began
+
+
+def write_documents(folder: Path, words: int) -> None:
+    """Write a file for each module of the standard library until they have so many words."""
+    for path in sorted(Path(json.__file__).parents[1].glob("*.py")):
+        document = "\n\n".join(_sections(path))
+        if words <= 0:
+            return
+        if document:
+            (folder / f"{path.stem}.md").write_text(document, encoding="utf-8")
+            words -= len(document.split())
+
+
+def _sections(path: Path) -> Iterator[str]:
+    """The docstrings of a module, its classes and its functions, under their names."""
+    tree = ast.parse(path.read_text(encoding="utf-8", errors="replace"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text and len(text.split()) > 3:
+                name = path.stem if isinstance(node, ast.Module) else f"{path.stem}.{node.name}"
+                yield f"{'#' if isinstance(node, ast.Module) else '##'} {name}\n\n{text}"

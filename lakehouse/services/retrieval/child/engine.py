@@ -80,9 +80,16 @@ class Engine:
                 else:
                     self._begin(pending)
             if searches:
-                self._transport.answer(self._searcher.run(searches))
+                self._transport.answer(self._search(searches))
                 for pending in searches:
                     self._transport.drop(pending)
+
+    def _search(self, searches: Sequence[Pending]) -> Sequence[tuple[Pending, bytes]]:
+        try:
+            return self._searcher.run(searches)
+        except Exception as error:  # noqa: BLE001 - logged, and reported to the callers
+            body = encode_failure(error)
+            return [(pending, body) for pending in searches]
 
     def _check(self, pendings: Sequence[Pending]) -> None:
         """Look for cancellations; raise CallCancelled if nobody waits for these calls any more."""

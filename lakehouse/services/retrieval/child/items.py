@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 import msgspec
@@ -30,40 +29,27 @@ _TYPES: Mapping[FieldType, tuple[type, ...]] = {
 }
 
 
-@dataclass(slots=True, kw_only=True)
-class Batch:
-    """Checked items: `vectors` has the given ones, and rows of zeros where `given` is false."""
-
-    items: Sequence[Item]
-    vectors: NDArray[np.float32]
-    given: NDArray[np.bool_]
-    positions: Sequence[int] = field(default=())
-    """The positions of the items in the batch as it was sent: of equal ids only the last one is here."""
-
-
 def check_batch(
     options: IndexOptions, items: Sequence[Item], *, model: str, embeds: bool, check: Callable[[], None]
-) -> Batch:
-    """Check a batch for an index. `embeds` says whether the engine embeds the texts of the index.
+) -> list[Item]:
+    """Check a batch for an index, and return its items, of equal ids the last one only.
 
-    `check` raises if the call is cancelled. Raises ErrBadRequest with `field` and the position of the item.
+    `embeds` says whether the engine embeds the texts of the index. `check` raises if the call is cancelled. Raises
+    ErrBadRequest with `field` and the position of the item.
     """
     if model and options.model and model != options.model:
         raise make_other_model(options, model)
-    last = {item.id: position for position, item in enumerate(items)}
-    positions = sorted(last.values()) if len(last) < len(items) else range(len(items))
     size = options.dimension * 4
     for position, item in enumerate(items):
         if position % CHECK_EVERY == 0:
             check()
         _check_item(item, position, options, size, embeds=embeds)
-    kept = [items[position] for position in positions]
-    given = np.fromiter((bool(item.vector) for item in kept), np.bool_, len(kept))
+    given = np.fromiter((bool(item.vector) for item in items), np.bool_, len(items))
     blank = bytes(size)
-    data = b"".join(item.vector or blank for item in kept)
-    vectors = np.frombuffer(data, "<f4").reshape(len(kept), options.dimension)
-    check_vectors(vectors, given, options, lambda at: f"items[{positions[at]}].vector")
-    return Batch(items=kept, vectors=vectors, given=given, positions=positions)
+    vectors = np.frombuffer(b"".join([item.vector or blank for item in items]), "<f4")
+    check_vectors(vectors.reshape(len(items), options.dimension), given, options, lambda at: f"items[{at}].vector")
+    last = {item.id: position for position, item in enumerate(items)}
+    return list(items) if len(last) == len(items) else [items[position] for position in sorted(last.values())]
 
 
 def make_other_model(options: IndexOptions, model: str) -> ErrConflict:

@@ -13,6 +13,9 @@ PEAK = 127
 ROUNDING = 4e-6
 """The part of a vector's norm by which sums in float32 may be wrong: a bound for 16,384 components."""
 
+SMALLEST = np.finfo(np.float32).tiny
+"""What may be lost of a number that is too small for float32."""
+
 
 class Quantized(NamedTuple):
     """Rows as int8: row i is about `codes[i] * scale[i]`, and the norm of the difference is at most `error[i]`.
@@ -42,9 +45,9 @@ def quantize(vectors: NDArray[np.float32]) -> Quantized:
     peak = np.abs(vectors).max(axis=1)
     scale = peak / np.float32(PEAK)
     scale[scale == 0] = 1
-    scaled = np.rint(vectors / scale[:, None])
-    codes = np.clip(scaled, -PEAK, PEAK).astype(np.int8)
-    difference = vectors - codes * scale[:, None]
-    norm = np.sqrt(np.vecdot(vectors, vectors))
-    error = np.sqrt(np.vecdot(difference, difference)) + norm * np.float32(ROUNDING)
+    scaled = vectors / scale[:, None]  # its squares neither overflow nor vanish
+    codes = np.clip(np.rint(scaled), -PEAK, PEAK).astype(np.int8)
+    norm = scale * np.sqrt(np.vecdot(scaled, scaled))
+    scaled -= codes
+    error = scale * np.sqrt(np.vecdot(scaled, scaled)) + norm * np.float32(ROUNDING) + SMALLEST
     return Quantized(codes, scale.astype(np.float32), error.astype(np.float32), norm.astype(np.float32))

@@ -104,8 +104,8 @@ class Searcher:
     def _open(self, run: SearchRun, task: Task) -> None:
         try:
             task.index = self._indexes.open(task.name, partial(self._check, run.pendings))
-        except LakehouseError as error:
-            task.failure = error
+        except (LakehouseError, CallCancelled) as error:
+            task.failure = _to_failure(error)
 
     def _embed(self, runs: Sequence[SearchRun]) -> None:
         """Embed the texts of all queries, and set the vectors of all tasks."""
@@ -133,7 +133,7 @@ class Searcher:
                 mask = self._indexes.select(task.name, document, partial(self._check, run.pendings))
                 task.mask = mask if task.mask is None or mask is None else task.mask & mask
         except (LakehouseError, CallCancelled) as error:
-            task.failure = error if isinstance(error, LakehouseError) else LakehouseError("cancelled")
+            task.failure = _to_failure(error)
 
     def _scan(self, runs: Sequence[SearchRun]) -> None:
         """One scan for all tasks of an index with the same filters and the same number of results."""
@@ -232,3 +232,8 @@ class Searcher:
             model=index.record.options.model,
             keyword_lag=self._keyword.lag[index.record.number],
         )
+
+
+def _to_failure(error: LakehouseError | CallCancelled) -> LakehouseError:
+    """The failure of a task; that of a cancelled call is told to nobody."""
+    return error if isinstance(error, LakehouseError) else LakehouseError("the call was cancelled")

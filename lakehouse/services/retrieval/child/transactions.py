@@ -17,7 +17,7 @@ from lakehouse.services.retrieval.child import store
 from lakehouse.services.retrieval.child.changes import IndexChanged, IndexDeleted, KeywordChange
 from lakehouse.services.retrieval.child.filters import decode_metadata, parse_filter
 from lakehouse.services.retrieval.child.index import LOAD_SLICE, load_blocks, make_block
-from lakehouse.services.retrieval.child.items import MAX_DIMENSION, Batch, check_batch
+from lakehouse.services.retrieval.child.items import MAX_DIMENSION, check_batch
 from lakehouse.services.retrieval.child.row_files import Block, RowFiles
 from lakehouse.services.retrieval.child.store import IndexRecord
 from lakehouse.services.retrieval.child.texts import TextModel
@@ -86,7 +86,7 @@ class Transactions:
         writer = _ItemWriter(self._connection, record, self._model if embeds else None, change)
         deleted = writer.delete(self._find_deleted(record, call, check), check)
         if call.replace_source:
-            ids = {item.id for item in batch.items}
+            ids = {item.id for item in batch}
             rows = self._connection.execute(
                 "SELECT row, id FROM items WHERE number = ? AND source = ?", (record.number, call.replace_source)
             ).fetchall()
@@ -114,10 +114,10 @@ class Transactions:
                 rows += [row for row, metadata in part if wanted.matches(decode_metadata(metadata))]
         return list(dict.fromkeys(rows))
 
-    def _add(self, writer: _ItemWriter, batch: Batch, source: str, check: Check) -> tuple[int, int]:
+    def _add(self, writer: _ItemWriter, batch: Sequence[Item], source: str, check: Check) -> tuple[int, int]:
         added = replaced = 0
-        for start in range(0, len(batch.items), LOAD_SLICE):
-            items = batch.items[start : start + LOAD_SLICE]
+        for start in range(0, len(batch), LOAD_SLICE):
+            items = batch[start : start + LOAD_SLICE]
             vectors = [item.vector for item in items]
             first, self.sequence = self.sequence + 1, self.sequence + len(items)
             known = writer.add(range(first, first + len(items)), items, vectors, source, check)

@@ -7,6 +7,7 @@ tantivy let other threads run meanwhile. What a transaction changed goes to the 
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import sqlite3
 import time
@@ -67,6 +68,14 @@ class Writer:
         self._queue.put(pending)
 
     def _run(self) -> None:
+        """Write until the process ends. An error outside of a call ends it: its successor catches up."""
+        try:
+            self._serve()
+        except Exception:
+            logger.exception("the writer of the retrieval engine failed")
+            os._exit(1)
+
+    def _serve(self) -> None:
         self._remove_unknown_files()
         while True:
             try:
@@ -83,9 +92,9 @@ class Writer:
     def _write(self, group: Sequence[Pending]) -> list[Outcome]:
         """Run the calls of a group in one transaction. If the commit fails, all of them fail."""
         self._transactions.keyword_changes.clear()
-        self._connection.execute("BEGIN IMMEDIATE")
-        outcomes = [self._write_one(pending) for pending in group]
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            outcomes = [self._write_one(pending) for pending in group]
             store.write_state(self._connection, "sequence", self._transactions.sequence)
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:

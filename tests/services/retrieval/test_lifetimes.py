@@ -1,0 +1,208 @@
+"""What outlives what: an acknowledged write its process, a cancelled call nothing, a child its requests."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+from array import array
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from lakehouse.core.errors import ErrUnavailable
+from lakehouse.services.contracts.retrieval import IndexOptions, Item, SearchQuery
+from lakehouse.services.embedding.names import WORDLLAMA
+from lakehouse.services.retrieval.child.transactions import FILED_BYTES
+from lakehouse.services.retrieval.client import LakeRetrieval
+from tools.kit.retrieval_engine import open_engine, pid_of, vector, wait_idle, wait_until
+
+DIMENSION = 512
+FILED = FILED_BYTES // (4 * DIMENSION)
+"""Rows from which an index of this dimension has files."""
+
+
+def random_vectors(count: int, seed: int) -> list[bytes]:
+    """Vectors of small integers, made quickly."""
+    data = array("b", random.Random(seed).randbytes(count * DIMENSION))
+    return [array("f", data[at * DIMENSION : (at + 1) * DIMENSION]).tobytes() for at in range(count)]
+
+
+async def make_index(engine: LakeRetrieval, name: str, vectors: list[bytes]) -> None:
+    await engine.create_index(IndexOptions(name=name, dimension=DIMENSION))
+    items = [Item(id=str(at), vector=one, metadata=b'{"n":%d}' % at) for at, one in enumerate(vectors)]
+    await engine.add(name, items)
+
+
+async def search_all(engine: LakeRetrieval, name: str, queries: list[bytes]) -> list[bytes]:
+    return [(await engine.search(name, SearchQuery(vector=query, k=20))).results for query in queries]
+
+
+async def test_answers_are_the_same_bytes_after_the_process_was_killed(tmp_path: Path) -> None:
+    queries = random_vectors(5, seed=1)
+    async with open_engine(tmp_path / "lake") as engine:
+        await make_index(engine, "small", random_vectors(300, seed=2))
+        await make_index(engine, "filed", random_vectors(FILED + 700, seed=3))
+        await engine.add("filed", [Item(id="5", vector=queries[0]), Item(id="late", vector=queries[1])])
+        await engine.delete_items("filed", ids=["6", "7"])
+        names = ("small", "filed")
+        before = [await search_all(engine, name, queries) for name in names]
+        assert b'"id":"late","distance":0' in before[1][1]
+        os.kill(pid_of(engine), signal.SIGKILL)
+        await wait_until(lambda: engine.process.pid is None)
+        assert [await search_all(engine, name, queries) for name in names] == before
+        files = {file.suffix for file in (tmp_path / "lake/vectors/rows").iterdir()}
+        assert files == {".codes", ".floats"}
+    async with open_engine(tmp_path / "lake") as engine:
+        assert [await search_all(engine, name, queries) for name in names] == before
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "longer"])
+async def test_derived_files_are_made_again_or_cut(tmp_path: Path, damage: str) -> None:
+    queries = random_vectors(3, seed=4)
+    async with open_engine(tmp_path / "lake") as engine:
+        await make_index(engine, "filed", random_vectors(FILED + 10, seed=5))
+        before = await search_all(engine, "filed", queries)
+    for file in (tmp_path / "lake/vectors/rows").iterdir():
+        if damage == "missing":
+            file.unlink()
+        elif damage == "truncated":
+            os.truncate(file, file.stat().st_size // 2)
+        else:
+            with file.open("ab") as stream:  # of a transaction that did not commit
+                stream.write(b"x" * 5000)
+    async with open_engine(tmp_path / "lake") as engine:
+        assert await search_all(engine, "filed", queries) == before
+        await engine.add("filed", [Item(id="more", vector=queries[0])])
+        assert b'"id":"more","distance":0' in (await search_all(engine, "filed", queries[:1]))[0]
+
+
+async def test_files_are_written_anew_when_most_rows_are_gone(tmp_path: Path) -> None:
+    vectors = random_vectors(FILED + 5000, seed=6)
+    async with open_engine(tmp_path / "lake") as engine:
+        await make_index(engine, "filed", vectors)
+        for turn in range(3):
+            items = [Item(id=str(at), vector=vectors[at - turn]) for at in range(turn, len(vectors))]
+            await engine.add("filed", items)
+        found = (await engine.search("filed", SearchQuery(vector=vectors[100], k=1))).decode()
+        assert found[0].id == "102"
+        await engine.delete_items("filed", where=b'{"n":{"gte":500}}')
+        assert (await engine.get_index("filed")).length == 500
+        assert len((await engine.search("filed", SearchQuery(vector=vectors[3], k=1000))).decode()) == 500
+        assert list((tmp_path / "lake/vectors/rows").iterdir()) == []
+
+
+async def test_words_are_found_after_a_kill_before_their_commit(tmp_path: Path) -> None:
+    async with open_engine(tmp_path / "lake") as engine:
+        await engine.create_index(IndexOptions(name="texts", model=WORDLLAMA))
+        await engine.add("texts", [Item(id="old", text="an early word"), Item(id="gone", text="an early word")])
+        query = SearchQuery(text="early late word", mode="keyword")
+        while (await engine.get_index("texts")).keyword_lag:
+            await trio.sleep(0.02)
+        await engine.add("texts", [Item(id="new", text="a late word")], delete_ids=["gone"])
+        os.kill(pid_of(engine), signal.SIGKILL)  # 200 ms have not passed since the last commit
+        await wait_until(lambda: engine.process.pid is None)
+        assert {hit.id for hit in (await engine.search("texts", query)).decode()} == {"old", "new"}
+
+
+async def test_calls_in_a_process_that_ends_are_told_when_to_come_again(tmp_path: Path) -> None:
+    async with open_engine(tmp_path / "lake") as engine:
+        await engine.create_index(IndexOptions(name="texts", model=WORDLLAMA))
+        failures: list[ErrUnavailable] = []
+
+        async def add(name: str) -> None:
+            with pytest.raises(ErrUnavailable) as caught:
+                await engine.add("texts", [Item(id=f"{name}{at}", text=f"some words {at}") for at in range(20_000)])
+            failures.append(caught.value)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(add, "a")
+            nursery.start_soon(add, "b")
+            await wait_until(lambda: engine.process.waiting == 2)
+            await trio.sleep(0.1)
+            os.kill(pid_of(engine), signal.SIGKILL)
+        assert [failure.retry_after for failure in failures] == [1.0, 1.0]
+        assert (await engine.get_index("texts")).length == 0
+        assert engine.process.started == 2
+
+
+async def test_a_process_that_does_not_start_is_an_answer_and_is_tried_again(tmp_path: Path) -> None:
+    async with open_engine(tmp_path / "lake") as engine:
+        database = tmp_path / "lake/vectors/index.sqlite"
+        database.write_bytes(b"no database" * 1000)
+        for _ in range(2):
+            with pytest.raises(ErrUnavailable) as caught:
+                await engine.list_indexes()
+            assert caught.value.retry_after
+        database.unlink()
+        await trio.sleep(0.3)  # the back-off
+        assert await engine.list_indexes() == []
+
+
+BUSY = 100_000
+
+
+@pytest.mark.parametrize("what", ["add", "embed", "search", "delete"])
+async def test_a_cancelled_call_leaves_the_process_idle(tmp_path: Path, what: str) -> None:
+    async with open_engine(tmp_path / "lake") as engine:
+        await engine.create_index(IndexOptions(name="texts", model=WORDLLAMA))
+        texts = [f"{at} words of a longer text with the number {at * 7919}" for at in range(BUSY)]
+        await engine.embed(texts[:1])
+        if what in ("search", "delete"):
+            await engine.create_index(IndexOptions(name="filed", dimension=DIMENSION))
+            for start in range(0, 20_000, 5000):
+                items = [
+                    Item(id=f"{start + at}", vector=one) for at, one in enumerate(random_vectors(5000, seed=start))
+                ]
+                await engine.add("filed", [Item(id=item.id, vector=item.vector, metadata=b'{"a":1}') for item in items])
+        queries = random_vectors(2000, seed=9) if what == "search" else []
+        calls = {
+            "add": [partial(engine.add, "texts", [Item(id=str(at), text=text) for at, text in enumerate(texts)])],
+            "embed": [partial(engine.embed, texts)],
+            "search": [partial(engine.search, "filed", SearchQuery(vector=query, k=1000)) for query in queries],
+            "delete": [partial(engine.delete_items, "filed", where=b'{"a":{"gte":0}}')],
+        }[what]
+        await wait_idle(pid_of(engine))
+        async with trio.open_nursery() as nursery:
+            for call in calls:
+                nursery.start_soon(call)
+            await wait_until(lambda: engine.process.waiting == len(calls))
+            await trio.sleep(0.15 if what != "delete" else 0.02)
+            nursery.cancel_scope.cancel()
+        assert engine.process.waiting == 0
+        assert await wait_idle(pid_of(engine)) < 0.1
+        assert (await engine.get_index("texts")).length == 0
+        if what == "delete":
+            assert (await engine.get_index("filed")).length in (0, 20_000)
+
+
+async def test_the_process_runs_in_its_own_folder_without_a_network(tmp_path: Path) -> None:
+    async with open_engine(tmp_path / "lake") as engine:
+        await engine.list_indexes()
+        assert Path(f"/proc/{pid_of(engine)}/cwd").exists()
+        with sqlite3.connect(tmp_path / "lake/vectors/index.sqlite") as connection:
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        connection.close()
+    assert sorted(path.name for path in (tmp_path / "lake/vectors").iterdir() if "sqlite-" not in path.name) == [
+        "index.sqlite",
+        "keywords",
+        "rows",
+    ]
+
+
+async def test_nothing_is_started_before_the_first_call(tmp_path: Path) -> None:
+    async with open_engine(tmp_path / "lake") as engine:
+        assert (await engine.stats()).indexes == 0
+        assert engine.process.pid is None
+        readings = {gauge.family.name: list(gauge.read()) for gauge in engine.gauges()}
+        assert readings["retrieval_processes"] == [((), 0)]
+        await engine.create_index(IndexOptions(name="a", dimension=2))
+        await engine.add("a", [Item(id="x", vector=vector(1, 0))])
+        assert (await engine.stats()).items == 1
+        readings = {gauge.family.name: list(gauge.read()) for gauge in engine.gauges()}
+        assert readings["retrieval_processes"] == [((), 1)]
+        assert readings["retrieval_items"] == [((), 1)]
+        assert readings["retrieval_memory_bytes"][0][1] > 20e6

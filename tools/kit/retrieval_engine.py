@@ -1,0 +1,64 @@
+"""What tests and measurements of the retrieval engine share: an engine over a folder, and vectors as bytes."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from lakehouse.services.embedding.names import WORDLLAMA
+from lakehouse.services.host.composition import EMBEDDED_MODEL
+from lakehouse.services.lake.directory import open_directory
+from lakehouse.services.retrieval.client import LakeRetrieval, open_retrieval
+
+
+@asynccontextmanager
+async def open_engine(path: Path) -> AsyncIterator[LakeRetrieval]:
+    """The engine of the lake in a folder, for the length of the block."""
+    async with (
+        open_directory(path) as directory,
+        open_retrieval(directory, model=EMBEDDED_MODEL, model_name=WORDLLAMA) as engine,
+    ):
+        yield engine
+
+
+def vector(*components: float) -> bytes:
+    """A vector as the engine takes it."""
+    return array("f", components).tobytes()
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor time of all threads of a process, in seconds."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_bytes().split()[0]) for thread in threads) / 1e9
+
+
+async def wait_idle(pid: int, *, quiet: float = 0.02) -> float:
+    """Wait until a process has used no processor time for `quiet` seconds. Returns the seconds until then."""
+    began = last_change = trio.current_time()
+    spent = cpu_seconds(pid)
+    while trio.current_time() - last_change < quiet:
+        await trio.sleep(0.002)
+        now = cpu_seconds(pid)
+        if now - spent > 0.0005:
+            spent, last_change = now, trio.current_time()
+    return last_change - began
+
+
+async def wait_until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
+    """Wait until something holds that another process does."""
+    with trio.fail_after(seconds):
+        while not condition():
+            await trio.sleep(0.005)
+
+
+def pid_of(engine: LakeRetrieval) -> int:
+    """The process of a running engine."""
+    pid = engine.process.pid
+    assert pid is not None
+    os.kill(pid, 0)
+    return pid

@@ -82,6 +82,7 @@ class EngineProcess:
         backoff = Backoff(RESTART)
         while True:
             await self._wanted.wait()
+            self._wanted = trio.Event()  # a call that comes while this child ends asks for the next one
             served: float | None = None
             reason = ""
             try:

@@ -54,6 +54,14 @@ class RowFiles:
         self._type = _record_type(dimension)
         self._dimension = dimension
 
+    def holds(self, count: int) -> bool:
+        """Whether the files have at least `count` rows."""
+        try:
+            sizes = self._codes.stat().st_size, self._floats.stat().st_size
+        except OSError:
+            return False
+        return sizes[0] >= count * self._type.itemsize and sizes[1] >= count * self._dimension * 4
+
     def append(self, blocks: Sequence[Block], at: int) -> int:
         """Write rows behind the first `at`; durable at return. Returns the number of rows then."""
         with self._codes.open("r+b" if at else "wb") as codes, self._floats.open("r+b" if at else "wb") as floats:
@@ -77,12 +85,10 @@ class RowFiles:
 
     def read_codes(self, count: int) -> tuple[NDArray[np.int64], Quantized, NDArray[np.bool_]]:
         """The first `count` rows without their floats. Raises OSError, ValueError if there are fewer."""
-        if self._floats.stat().st_size < count * self._dimension * 4:
-            raise ValueError(f"{self._floats.name} is too short")
+        if not self.holds(count):
+            raise ValueError(f"{self._codes.stem} has fewer than {count} rows")
         with self._codes.open("rb") as file:
             records = np.fromfile(file, self._type, count)
-        if len(records) < count:
-            raise ValueError(f"{self._codes.name} is too short")
         quantized = Quantized(
             np.ascontiguousarray(records["codes"]),
             records["scale"].copy(),

@@ -75,7 +75,7 @@ def scan(rows: Rows, queries: Floats, k: int, mask: Mask | None, check: Callable
     step = max(1, MAX_SCORES // len(usable))
     for start in range(0, len(queries), step):
         check()
-        found += _scan_product(rows, queries[start : start + step], k, blocked)
+        found += _scan_product(rows, queries[start : start + step], k, blocked, check)
     return found
 
 
@@ -117,7 +117,7 @@ def _best(positions: Positions, scores: Floats, k: int) -> Found:
     return Found(positions[order], scores[order])
 
 
-def _scan_product(rows: Rows, queries: Floats, k: int, blocked: Positions) -> list[Found]:
+def _scan_product(rows: Rows, queries: Floats, k: int, blocked: Positions, check: Callable[[], None]) -> list[Found]:
     quantized = quantize(queries)
     length = rows.packed.length
     scores = np.empty((len(queries), length), np.float32)
@@ -131,6 +131,7 @@ def _scan_product(rows: Rows, queries: Floats, k: int, blocked: Positions) -> li
     for row, bound, query, scale, error, norm in zip(
         scores, bounds, queries, quantized.scale, quantized.error, quantized.norm, strict=True
     ):
+        check()
         first = np.flatnonzero(row >= bound if bound > -np.inf else row > bound)
         exact = exact_scores(rows.floats.take(first), query, rows.distance)
         best = _best(first, exact, k)

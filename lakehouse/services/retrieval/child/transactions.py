@@ -163,8 +163,10 @@ class Transactions:
         change.dead = np.array(sorted(writer.dead), np.int64)
         length, filed, generation = record.length + growth, record.filed, record.generation
         size = length * record.options.dimension * 4
-        if filed and filed + sum(len(block.rows) for block in change.blocks) <= 2 * length + LOAD_SLICE:
-            files = RowFiles(self._folder, record.number, generation, record.options.dimension)
+        files = RowFiles(self._folder, record.number, generation, record.options.dimension)
+        spare = FILED_BYTES // (4 * record.options.dimension)
+        grown = filed + sum(len(block.rows) for block in change.blocks)
+        if filed and grown <= 2 * length + spare and files.holds(filed):
             filed = files.append(change.blocks, filed)
         elif filed or size > FILED_BYTES:
             generation, change.reopen = generation + 1, True

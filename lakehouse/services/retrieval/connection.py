@@ -23,7 +23,9 @@ class Connection:
     def __init__(self, client: socket.socket) -> None:
         client.setblocking(False)
         self._socket = trio.socket.from_stdlib_socket(client)
-        self._outgoing: deque[bytes] = deque()
+        self._cancels: deque[bytes] = deque()
+        self._calls: dict[int, bytes] = {}
+        """The frames that are not sent yet, in their order."""
         self._unsent = trio.Event()
         self._waiting: dict[int, trio.lowlevel.Task] = {}
         self._replies: dict[int, bytes] = {}
@@ -44,12 +46,15 @@ class Connection:
         if self._closed:
             raise make_ended()
         number = self._take_number()
-        self._put(encode_frame(number, body))
+        self._calls[number] = encode_frame(number, body)
+        self._unsent.set()
         self._waiting[number] = trio.lowlevel.current_task()
 
         def abort(_: Callable[[], object]) -> trio.lowlevel.Abort:
             del self._waiting[number]
-            self._put(encode_frame(number, b""))
+            if self._calls.pop(number, None) is None:
+                self._cancels.append(encode_frame(number, b""))
+                self._unsent.set()
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
@@ -64,10 +69,6 @@ class Connection:
         while self._number in self._waiting:
             self._number = self._number % MAX_NUMBER + 1
         return self._number
-
-    def _put(self, frame: bytes) -> None:
-        self._outgoing.append(frame)
-        self._unsent.set()
 
     async def run(self) -> None:
         """Send and receive until the child ends; then the calls under way fail."""
@@ -84,16 +85,23 @@ class Connection:
         while True:
             await self._unsent.wait()
             self._unsent = trio.Event()
-            while self._outgoing:
-                data = bytearray(self._outgoing.popleft())
-                while self._outgoing and len(data) + len(self._outgoing[0]) <= COALESCE_BELOW:
-                    data += self._outgoing.popleft()
+            while data := self._take_frames():
                 rest = memoryview(data)
                 try:
                     while rest:
                         rest = rest[await self._socket.send(rest) :]
                 except OSError:  # the child has ended, as `_receive` finds
                     await trio.sleep_forever()
+
+    def _take_frames(self) -> bytes:
+        """The frames of one write, cancellations first."""
+        taken = [*self._cancels]
+        self._cancels.clear()
+        size = 0
+        while self._calls and size < COALESCE_BELOW:
+            taken.append(self._calls.pop(next(iter(self._calls))))
+            size += len(taken[-1])
+        return b"".join(taken)
 
     async def _receive(self) -> None:
         decoder = FrameDecoder()

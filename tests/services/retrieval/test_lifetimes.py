@@ -88,9 +88,9 @@ async def test_files_are_written_anew_when_most_rows_are_gone(tmp_path: Path) ->
             await engine.add("filed", items)
         found = (await engine.search("filed", SearchQuery(vector=vectors[100], k=1))).decode()
         assert found[0].id == "101"
-        await engine.delete_items("filed", where=b'{"n":{"gte":500}}')
-        assert (await engine.get_index("filed")).length == 500
-        assert len((await engine.search("filed", SearchQuery(vector=vectors[3], k=1000))).decode()) == 500
+        await engine.delete_items("filed", where=b'{"n":{"gte":100}}')
+        assert (await engine.get_index("filed")).length == 100
+        assert len((await engine.search("filed", SearchQuery(vector=vectors[3], k=1000))).decode()) == 100
         assert list((tmp_path / "lake/vectors/rows").iterdir()) == []
 
 
@@ -144,6 +144,7 @@ async def test_a_process_that_does_not_start_is_an_answer_and_is_tried_again(tmp
 BUSY = 50_000
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("what", ["add", "embed", "search", "delete"])
 async def test_a_cancelled_call_leaves_the_process_idle(tmp_path: Path, what: str) -> None:
     async with open_engine(tmp_path / "lake") as engine:

@@ -38,13 +38,16 @@ class CallTransport:
         os.write(self._wake_write, b"\0")
 
     def receive(self, *, wait: bool) -> None:
-        """Take what has arrived; with `wait` there is something at return. Ends the process with the connection."""
-        for descriptor, _ in self._poll.poll(None if wait else 0):
-            data = os.read(descriptor, READ_SIZE)
-            if descriptor == self._descriptor:
-                if not data:
-                    os._exit(0)  # the client has ended; what was answered is durable
-                self._take(data)
+        """Take all that has arrived; with `wait` there is something at return. Ends the process with the connection."""
+        arrived = self._poll.poll(None if wait else 0)
+        while arrived:  # a cancellation may be behind many calls
+            for descriptor, _ in arrived:
+                data = os.read(descriptor, READ_SIZE)
+                if descriptor == self._descriptor:
+                    if not data:
+                        os._exit(0)  # the client has ended; what was answered is durable
+                    self._take(data)
+            arrived = self._poll.poll(0)
 
     def _take(self, data: bytes) -> None:
         for number, body in self._frames.feed(data):

@@ -25,6 +25,8 @@ from lakehouse.services.retrieval.messages import CreateIndex, DeleteIndex, Merg
 
 FILED_BYTES = 16 * 2**20
 """Bytes of floats from which an index has derived files: a smaller one opens from the database in 50 ms."""
+WRITE_SLICE = 1024
+"""Items that are written between two looks at the cancellation."""
 MAX_NAME = 200
 
 Check = Callable[[], None]
@@ -116,8 +118,8 @@ class Transactions:
 
     def _add(self, writer: _ItemWriter, batch: Sequence[Item], source: str, check: Check) -> tuple[int, int]:
         added = replaced = 0
-        for start in range(0, len(batch), LOAD_SLICE):
-            items = batch[start : start + LOAD_SLICE]
+        for start in range(0, len(batch), WRITE_SLICE):
+            items = batch[start : start + WRITE_SLICE]
             vectors = [item.vector for item in items]
             first, self.sequence = self.sequence + 1, self.sequence + len(items)
             known = writer.add(range(first, first + len(items)), items, vectors, source, check)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -159,12 +160,13 @@ async def test_a_cancelled_call_leaves_the_process_idle(tmp_path: Path, what: st
                 ]
                 await engine.add("filed", [Item(id=item.id, vector=item.vector, metadata=b'{"a":1}') for item in items])
         queries = random_vectors(500, seed=9) if what == "search" else []
-        calls = {
+        choices: dict[str, list[Callable[[], Awaitable[object]]]] = {
             "add": [partial(engine.add, "texts", [Item(id=str(at), text=text) for at, text in enumerate(texts)])],
             "embed": [partial(engine.embed, texts)],
             "search": [partial(engine.search, "filed", SearchQuery(vector=query, k=1000)) for query in queries],
             "delete": [partial(engine.delete_items, "filed", where=b'{"a":{"gte":0}}')],
-        }[what]
+        }
+        calls = choices[what]
         await wait_idle(pid_of(engine))
         async with trio.open_nursery() as nursery:
             for call in calls:

@@ -68,10 +68,7 @@ class MatrixSearchRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True, 
             raise ErrBadRequest(f"`corpora` has more than {MAX_CORPORA} names", field="corpora")
         if not all(corpus.index for corpus in self.choices):
             raise ErrBadRequest("`corpora` has an empty name", field="corpora")
-        if not self.query_text and not self.query_vector:
-            raise ErrBadRequest("`query_text` or `query_vector` is required", field="query_text")
-        if self.mode != "vector" and not self.query_text:
-            raise ErrBadRequest(f'`query_text` is required with mode "{self.mode}"', field="query_text")
+        self._check_query()
         for name in ("k", "per_corpus_k", "playbook_top_k"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ErrBadRequest(f"`{name}` must be at least 1", field=name)
@@ -79,6 +76,14 @@ class MatrixSearchRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True, 
             if not math.isfinite(value := getattr(self, name)) or value < 0:
                 raise ErrBadRequest(f"`{name}` must not be negative", field=name)
         _ = self.seconds
+
+    def _check_query(self) -> None:
+        if not self.query_text and not self.query_vector:
+            raise ErrBadRequest("`query_text` or `query_vector` is required", field="query_text")
+        if not math.isfinite(sum(array("f", self.vector))):
+            raise ErrBadRequest("`query_vector` has a number that float32 does not hold", field="query_vector")
+        if self.mode != "vector" and not self.query_text:
+            raise ErrBadRequest(f'`query_text` is required with mode "{self.mode}"', field="query_text")
 
     @cached_property
     def choices(self) -> Sequence[CorpusQuery]:

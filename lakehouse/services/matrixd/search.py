@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 import trio
 
-from lakehouse.core.errors import ErrNotFound, ErrTimeout, ErrUnavailable, ErrUpstream, LakehouseError
+from lakehouse.core.errors import ErrNotFound, ErrTimeout, LakehouseError
 from lakehouse.services.contracts.retrieval import (
     CorpusFailure,
     CorpusQuery,
@@ -21,12 +21,16 @@ from lakehouse.services.contracts.retrieval import (
     RetrievalEngine,
     SearchQuery,
 )
+from lakehouse.services.matrixd.corpus_failures import make_failure, note_failures
 from lakehouse.services.matrixd.embedding import QuestionEmbedder
 from lakehouse.services.matrixd.index_models import IndexModels
 from lakehouse.services.matrixd.metadata_filter import matches
 from lakehouse.services.matrixd.playbook_application import PlaybookApplication
 from lakehouse.services.matrixd.requests import MatrixSearchRequest
 from lakehouse.services.matrixd.search_cache import SearchCache
+
+MAX_CANDIDATES = 10_000
+"""Candidates of all corpora that are filtered and moved before the cut at `k`."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -122,7 +126,7 @@ class MatrixSearch:
             try:
                 model = await self._models.find(corpus.index)
             except ErrNotFound as error:
-                _fail(request, failed, {corpus.index: CorpusFailure(code=error.code, message=error.message)})
+                note_failures(request, failed, {corpus.index: CorpusFailure(code=error.code, message=error.message)})
                 continue
             groups.setdefault(self._questions.model_for(model, request.model), []).append(corpus)
         return groups
@@ -135,16 +139,16 @@ class MatrixSearch:
         query = _make_query(request, len(corpora))
         if not request.partial:
             found = await self._engine.search_many(corpora, query, per_corpus_k=request.candidates)
-            _fail(request, failed, found.failed)
+            note_failures(request, failed, found.failed)
             return found
         if request.mode == "vector":
             found = await self._retrieve_each(request, corpora, query, failed)
         else:
             with _time_limit(request):
                 found = await self._engine.search_many(corpora, query, per_corpus_k=request.candidates)
-            _fail(request, failed, found.failed)
+            note_failures(request, failed, found.failed)
         if len(failed) == len(request.choices):
-            raise _make_failure(failed)
+            raise make_failure(failed)
         return found
 
     async def _retrieve_each(
@@ -160,7 +164,7 @@ class MatrixSearch:
             except LakehouseError as error:
                 failed[corpus.index] = error.message
             else:
-                _fail(request, failed, part.failed)
+                note_failures(request, failed, part.failed)
                 parts[corpus.index] = part
 
         async with trio.open_nursery() as nursery:
@@ -203,7 +207,9 @@ def _is_wanted(hit: Hit, request: MatrixSearchRequest) -> bool:
 def _make_query(request: MatrixSearchRequest, corpora: int) -> SearchQuery:
     """The query of the engine. All candidates are wanted if some may be dropped before the cut at `k`."""
     return SearchQuery(
-        k=max(request.count, request.candidates * corpora) if request.is_refined else request.count,
+        k=max(request.count, min(request.candidates * corpora, MAX_CANDIDATES))
+        if request.is_refined
+        else request.count,
         vector=request.vector,
         text=request.query_text,
         model=request.model,
@@ -234,17 +240,3 @@ def _time_limit(request: MatrixSearchRequest) -> Iterator[None]:
         yield
     if scope.cancelled_caught:
         raise ErrTimeout(f"no answer within {request.seconds:g} s")
-
-
-def _fail(request: MatrixSearchRequest, failed: dict[str, str], failures: Mapping[str, CorpusFailure]) -> None:
-    """Note the corpora that failed. Raises ErrUpstream unless the search is partial."""
-    failed.update({name: failure.message for name, failure in failures.items()})
-    if failures and not request.partial:
-        if any(failure.code == ErrUnavailable.code for failure in failures.values()):
-            raise ErrUnavailable(next(iter(failed.values())), retry_after=1.0)
-        raise _make_failure(failed)
-
-
-def _make_failure(failed: Mapping[str, str]) -> ErrUpstream:
-    shown = "; ".join(f"{name!r}: {why}" for name, why in list(failed.items())[:3])
-    return ErrUpstream(f"{len(failed)} of the corpora failed: {shown}"[:500], details={"failed": dict(failed)})

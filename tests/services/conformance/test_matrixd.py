@@ -121,6 +121,8 @@ def test_text_corpora_are_searched_by_meaning_and_word_together(lake: Lake, uniq
     assert context["text"].startswith(f"[1] {manuals}/leave, page 4\nParental leave lasts fourteen months.")
     assert context["passages"][0]["n"] == 1
     post_matrix(lake, "context", {"corpora": [manuals]}, 400)
+    error = post_matrix(lake, "search", {**body, "filter": {"page": {"above": 1}}}, 400)["error"]
+    assert error["message"].startswith("`filter")
 
 
 def test_relevance_smoke(lake: Lake) -> None:

@@ -57,6 +57,7 @@ class EngineDouble:
     failures: dict[str, LakehouseError] = field(default_factory=dict)
     delays: dict[str, float] = field(default_factory=dict)
     searches: int = 0
+    cancelled: int = 0
     counts: dict[str, int] = field(default_factory=dict)
 
     def changes(self, index: str) -> int:
@@ -138,7 +139,11 @@ class EngineDouble:
 
     async def _search(self, index: str, query: SearchQuery, vector: bytes) -> list[Hit]:
         self.searches += 1
-        await trio.sleep(self.delays.get(index, 0))
+        try:
+            await trio.sleep(self.delays.get(index, 0))
+        except trio.Cancelled:
+            self.cancelled += 1
+            raise
         if index in self.failures:
             raise self.failures[index]
         options = self._find(index)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from lakehouse.core.errors import ErrUnavailable, ErrUpstream
+from lakehouse.core.errors import ErrBadRequest, ErrUnavailable, ErrUpstream
 from tests.services.matrixd.engine_double import EMBEDDED
 from tests.services.matrixd.matrix_kit import error_of, item, open_matrix
 
@@ -115,6 +115,7 @@ async def test_excluded_ids_are_dropped_before_the_cut() -> None:
         ({"corpora": ["x"], "query_text": "q", "k": 0}, "k"),
         ({"corpora": ["x"], "query_text": "q", "per_corpus_k": -1}, "per_corpus_k"),
         ({"corpora": ["x"], "query_vector": [1], "mode": "hybrid"}, "query_text"),
+        ({"corpora": ["x"], "query_vector": [1, 1e39, 0]}, "query_vector"),
         ({"corpora": ["x"], "query_text": "q", "mode": "other"}, "mode"),
         ({"corpora": ["x"], "query_text": "q", "weight": 1.5}, "weight"),
         ({"corpora": ["x"], "query_text": "q", "timeout": "0s"}, "timeout"),
@@ -215,3 +216,23 @@ async def test_a_write_during_a_search_is_seen_by_the_next_one(autojump_clock: t
         await trio.sleep(2)
         matrix.engine.delays.clear()
         assert len((await matrix.post("search", **body))["results"]) == 2
+
+
+async def test_a_mistake_in_text_or_filter_is_no_failure_of_a_corpus() -> None:
+    async with open_matrix() as matrix:
+        await matrix.fill("x", item("a", 1, 0, 0))
+        for message, field in (("`text` has no words", "`query_text`"), ("`filter.a` must be", "`filter.a`")):
+            matrix.engine.failures["x"] = ErrBadRequest(message)
+            for partial in (False, True):
+                answer = await matrix.post("search", 400, corpora=["x"], query_vector=[1, 0, 0], partial=partial)
+                assert error_of(answer)[1].startswith(field)
+
+
+async def test_a_client_that_leaves_ends_its_search(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_matrix() as matrix:
+        await matrix.fill("x", item("a", 1, 0, 0))
+        matrix.engine.delays["x"] = 3600
+        with trio.move_on_after(1):
+            await matrix.post("search", corpora=["x"], query_vector=[1, 0, 0])
+        await trio.sleep(0.1)
+        assert (matrix.engine.searches, matrix.engine.cancelled) == (1, 1)

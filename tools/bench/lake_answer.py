@@ -22,7 +22,8 @@ from tools.bench.lake_service import PORT, TOKEN, Figure, LakeBench, lake_servic
 from tools.bench.scripted_ollama import scripted_ollama
 
 PASSAGES = 1_000
-WORDS_A_PASSAGE = 440
+WORDS_A_PASSAGE = 210
+LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "site-packages", "pydoc_data"}
 QUESTION = "How do I read a file with comma separated values into dictionaries?"
 
 
@@ -83,21 +84,22 @@ def ask_seconds() -> float:
 
 def write_documents(folder: Path, words: int) -> None:
     """Write a file for each module of the standard library until they have so many words."""
-    for path in sorted(Path(json.__file__).parents[1].glob("*.py")):
-        document = "\n\n".join(_sections(path))
+    library = Path(json.__file__).parents[1]
+    for path in sorted(library.rglob("*.py"), key=lambda path: (len(path.parts), path)):
+        module = path.relative_to(library)
         if words <= 0:
             return
-        if document:
-            (folder / f"{path.stem}.md").write_text(document, encoding="utf-8")
+        if LEFT_OUT.isdisjoint(module.parts) and (document := "\n\n".join(_sections(path, module.stem))):
+            (folder / f"{'.'.join(module.with_suffix('').parts)}.md").write_text(document, encoding="utf-8")
             words -= len(document.split())
 
 
-def _sections(path: Path) -> Iterator[str]:
+def _sections(path: Path, module: str) -> Iterator[str]:
     """The docstrings of a module, its classes and its functions, under their names."""
     tree = ast.parse(path.read_text(encoding="utf-8", errors="replace"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node)
             if text and len(text.split()) > 3:
-                name = path.stem if isinstance(node, ast.Module) else f"{path.stem}.{node.name}"
+                name = module if isinstance(node, ast.Module) else f"{module}.{node.name}"
                 yield f"{'#' if isinstance(node, ast.Module) else '##'} {name}\n\n{text}"

@@ -6,6 +6,8 @@
 /deaf/TAG       reads no body and never answers
 /socket/TAG     a WebSocket that is never closed
 /ok/TAG         reads the body and answers "ok"
+/manifest/TAG   never answers, as `silent`
+/context        reads the body and answers with one passage
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ import trio
 from tools.kit.faults.recorded_requests import RecordedRequest, RecordedRequests
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+PASSAGE = b'{"passages":[{"n":1,"corpus":"birds","id":"heron","text":"A heron stands.","distance":0.5}]}'
+CONTEXT = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(PASSAGE), PASSAGE)
 CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -67,9 +71,9 @@ class Daemon:
                 raise
 
     async def _answer(self, what: str, stream: trio.SocketStream, head: bytes, buffer: bytes) -> bytes:
-        if what == "ok":
+        if what in ("ok", "context"):
             buffer = await _body(stream, head, buffer)
-            await stream.send_all(OK)
+            await stream.send_all(OK if what == "ok" else CONTEXT)
             return buffer
         async with trio.open_nursery() as nursery:
 

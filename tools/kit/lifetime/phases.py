@@ -111,6 +111,37 @@ def asked(*models: str, said: bytes = b"", path: str = "/v1/chat", times: int = 
     return enter
 
 
+def ask_request(more: str, **fields: object) -> bytes:
+    """A whole request for an ask."""
+    body = json.dumps({"question": "Which heron?", **fields}).encode()
+    return post_request("/v1/ask", len(body), more) + body
+
+
+def retrieving(*, stream: bool) -> Enter:
+    """An ask whose table is looked up."""
+
+    async def enter(testbed: ServiceTestbed, tag: str, client: Client, more: str) -> list[str]:
+        key = f"manifest/{tag}"
+        await client.send(ask_request(more, corpora=["birds"], tables=[tag], stream=stream))
+        await testbed.wait_requested(key)
+        return [key]
+
+    return enter
+
+
+def answering(model: str, *, said: bytes = b"", stream: bool) -> Enter:
+    """An ask whose passages were found and given to this model."""
+
+    async def enter(testbed: ServiceTestbed, tag: str, client: Client, more: str) -> list[str]:
+        key = f"{model}.{tag}"
+        await client.send(ask_request(more, corpora=["birds"], model=key, stream=stream))
+        await testbed.wait_requested(key)
+        await client.until(said)
+        return [key]
+
+    return enter
+
+
 async def back_off(testbed: ServiceTestbed, tag: str, client: Client, more: str) -> list[str]:
     """The provider has said when to come again, and nobody is connected."""
     key = f"429-patient.{tag}"
@@ -171,4 +202,12 @@ def _chat() -> Iterable[Phase]:
     yield Phase("chat, queued", queued(lambda tag, more: chat_request(f"silent.{tag}", more)), crowd=crowd)
 
 
-PHASES = (*_gateway(), *_chat())
+def _ask() -> Iterable[Phase]:
+    yield Phase("ask, retrieving", retrieving(stream=False))
+    yield Phase("ask, stream, retrieving", retrieving(stream=True))
+    yield Phase("ask, answering", answering("stall", stream=False))
+    yield Phase("ask, stream, answering", answering("silent", stream=True))
+    yield Phase("ask, stream", answering("stall", said=b"request", stream=True), deadline=False, head_out=True)
+
+
+PHASES = (*_gateway(), *_chat(), *_ask())

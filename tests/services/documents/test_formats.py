@@ -111,6 +111,7 @@ HOSTILE_PAGES = {
     "nested inline elements": ("<b>" * 5000 + "x", "nested"),
     "nested tables": ("<table><tr><td>" * 1500, "nested"),
     "attributes": ("<div " + " ".join(f"a{n}=1" for n in range(500_000)) + ">", "attributes"),
+    "attributes behind a quoted bracket": ('<p x=">" ' + " ".join(f"a{n}" for n in range(100_000)), "attributes"),
     "attributes without values": ("<p " + "/".join("ab" for _ in range(20_000)), "attributes"),
 }
 
@@ -126,6 +127,7 @@ def test_html_that_parsers_choke_on(name: str) -> None:
 def test_pages_that_only_look_deep() -> None:
     text = "".join(f"<p>{n}<br><li>" for n in range(5000))
     assert html(text).text.startswith("0\n\n- 1") or "4999" in html(text).text
+    assert html('<p title="' + "a word " * 3000 + '">a').text == "a"
     assert html('<img alt="' + "x y " * 3 + '" src="data:' + "A" * 100_000 + '"><p>a').text == "a"
 
 

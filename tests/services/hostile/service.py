@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -82,9 +83,25 @@ def open_attacked(folder: Path) -> Iterator[Attacked]:
         started.stop()
 
 
+def ask_sql(beside: Attacked) -> httpx.Response:
+    """Query the canary."""
+    answer = beside.sql("SELECT city, sum(id) FROM canary GROUP BY city ORDER BY city")
+    assert answer.json().get("rows") == [["Aachen", 2], ["Bonn", 4], ["Kiel", 5], ["Ulm", 4]], answer.text
+    return answer
+
+
 @contextmanager
-def canaries(attacked: Attacked, *, uploads: bool = False) -> Iterator[None]:
-    """Ask one question after another (or upload and ask) for the length of the block: each is answered correctly."""
+def canaries(
+    attacked: Attacked,
+    *,
+    uploads: bool = False,
+    ask: Callable[[Attacked], httpx.Response] = ask_sql,
+    slowest: float = math.inf,
+) -> Iterator[None]:
+    """Ask one question after another (or upload and ask) for the length of the block: each is answered correctly.
+
+    `ask` checks its answer. None may take longer than `slowest` seconds.
+    """
     stop = threading.Event()
     problems: list[str] = []
     answered: list[float] = []
@@ -98,9 +115,7 @@ def canaries(attacked: Attacked, *, uploads: bool = False) -> Iterator[None]:
                     stored = beside.upload("canary_upload", b"n\n%d\n" % number)
                     assert stored.status_code in (200, 201), stored.text
                     assert beside.rows("SELECT n FROM canary_upload") == [[number]]
-                answer = beside.sql("SELECT city, sum(id) FROM canary GROUP BY city ORDER BY city")
-                assert answer.json().get("rows") == [["Aachen", 2], ["Bonn", 4], ["Kiel", 5], ["Ulm", 4]], answer.text
-                answered.append(answer.elapsed.total_seconds())
+                answered.append(ask(beside).elapsed.total_seconds())
             except (AssertionError, httpx.HTTPError, ValueError) as error:
                 problems.append(f"{type(error).__name__}: {error}")
                 return
@@ -115,3 +130,4 @@ def canaries(attacked: Attacked, *, uploads: bool = False) -> Iterator[None]:
             thread.join()
     assert problems == []
     assert answered
+    assert max(answered) < slowest

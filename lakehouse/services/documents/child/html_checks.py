@@ -21,7 +21,11 @@ def names(text: str) -> frozenset[str]:
 
 
 _TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]{0,40})")
-_LONG_TAG = re.compile(rf"<[a-zA-Z][^>]{{{LONG_TAG},}}")
+_LONG_TAGS = (
+    re.compile(rf"<[a-zA-Z][^>]{{{LONG_TAG},}}"),
+    re.compile(r"""<[a-zA-Z](?:[^"'>]++|"[^"]*+"|'[^']*+')*+"""),  # where a quoted value has a >
+)
+_QUOTED = re.compile(r"""=\s*(?:"[^"]*"|'[^']*')""")
 _SEPARATOR = re.compile(r"[\s/]+")
 _UNCOUNTED = names(
     "area base br col embed hr img input link meta param source track wbr "  # have no end
@@ -39,6 +43,10 @@ def check_html(text: str) -> None:
         depth = max(0, depth - 1) if end else depth + 1
         if depth > MAX_DEPTH:
             raise unprocessable(f"the HTML is nested more than {MAX_DEPTH} elements deep")
-    for tag in _LONG_TAG.finditer(text):
-        if len(_SEPARATOR.findall(tag.group())) > MAX_ATTRIBUTES:
+    for pattern in _LONG_TAGS:
+        if any(_has_many_attributes(tag.group()) for tag in pattern.finditer(text)):
             raise unprocessable(f"the HTML has a tag with more than {MAX_ATTRIBUTES} attributes")
+
+
+def _has_many_attributes(tag: str) -> bool:
+    return len(tag) >= LONG_TAG and len(_SEPARATOR.findall(_QUOTED.sub("=", tag))) > MAX_ATTRIBUTES

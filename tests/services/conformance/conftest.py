@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.services.conformance.fake_ollama import open_fake_ollama
 from tests.services.conformance.lakes import Daemons, Lake, open_daemons, open_embedded, open_proxied, wait_for_service
 from tests.services.conformance.service_cases import SERVICE_CASES
 
@@ -19,6 +20,7 @@ def lakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
     """The lakes by name, started when they are asked for."""
     opened: dict[str, Lake] = {}
     with ExitStack() as stack:
+        tables = {"embedd": {"provider_url": stack.enter_context(open_fake_ollama())}}
 
         def find(name: str) -> Lake:
             if name not in opened:
@@ -29,7 +31,7 @@ def lakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
                     opened[name] = stack.enter_context(open_proxied(folder, daemons))
                 else:
                     opener = {"embedded": open_embedded, "daemons": open_daemons}[name]
-                    opened[name] = stack.enter_context(opener(folder))
+                    opened[name] = stack.enter_context(opener(folder, tables))
             return opened[name]
 
         yield find

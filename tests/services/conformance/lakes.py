@@ -97,7 +97,10 @@ class Started:
             self.process.stdout.close()
 
 
-def start(folder: Path, tables: Mapping[str, Mapping[str, object]], *arguments: str, listeners: int = 1) -> Started:
+Tables = Mapping[str, Mapping[str, object]]
+
+
+def start(folder: Path, tables: Tables, *arguments: str, listeners: int = 1) -> Started:
     """Start a command of `lakehouse`, and wait until it listens."""
     merged = {name: {**BASE.get(name, {}), **tables.get(name, {})} for name in (*BASE, *tables)}
     lines = [
@@ -170,6 +173,7 @@ class Daemons(Lake):
     folder: Path
     stack: ExitStack
     started: Started
+    tables: Tables
     name: str = "daemons"
     clients: dict[str, httpx.Client] = field(default_factory=dict)
 
@@ -199,15 +203,14 @@ class Daemons(Lake):
 
     def kill(self) -> None:
         self.started.stop(signal.SIGKILL)
-        self.started = run_daemons(self.folder, [url.rpartition("/")[2] for url in self.started.urls])
+        self.started = run_daemons(self.folder, self.tables, [url.rpartition("/")[2] for url in self.started.urls])
 
 
-def run_daemons(folder: Path, binds: Sequence[str]) -> Started:
+def run_daemons(folder: Path, tables: Tables, binds: Sequence[str]) -> Started:
     """Start the daemons on these addresses."""
-    tables: dict[str, Mapping[str, object]] = {
-        name: {**BASE.get(name, {}), "bind": bind} for name, bind in zip(SERVICES, binds, strict=True)
-    }
-    return start(folder.parent, {**tables, "lake": {"path": str(folder)}}, "run", *SERVICES, listeners=len(SERVICES))
+    bound = {name: {**tables.get(name, {}), "bind": bind} for name, bind in zip(SERVICES, binds, strict=True)}
+    merged = {**tables, **bound, "lake": {"path": str(folder)}}
+    return start(folder.parent, merged, "run", *SERVICES, listeners=len(SERVICES))
 
 
 @dataclass
@@ -229,19 +232,20 @@ class Proxied(Lake):
 
 
 @contextmanager
-def open_embedded(folder: Path) -> Iterator[Embedded]:
+def open_embedded(folder: Path, tables: Tables) -> Iterator[Embedded]:
     """Start a gateway with the embedded services."""
     with ExitStack() as stack:
-        gateway = start(folder, {"lake": {"path": str(folder / "lake")}}, "serve", "--bind", "127.0.0.1:0")
+        gateway = start(folder, {**tables, "lake": {"path": str(folder / "lake")}}, "serve", "--bind", "127.0.0.1:0")
         stack.callback(gateway.stop)
         yield Embedded(folder / "lake", _open_client(stack, gateway.urls[0]), stack)
 
 
 @contextmanager
-def open_daemons(folder: Path) -> Iterator[Daemons]:
+def open_daemons(folder: Path, tables: Tables) -> Iterator[Daemons]:
     """Start the daemons on free ports."""
     with ExitStack() as stack:
-        lake = Daemons(folder / "lake", stack, run_daemons(folder / "lake", ["127.0.0.1:0"] * len(SERVICES)))
+        started = run_daemons(folder / "lake", tables, ["127.0.0.1:0"] * len(SERVICES))
+        lake = Daemons(folder / "lake", stack, started, tables)
         stack.callback(lake.stop)
         yield lake
 

@@ -211,6 +211,11 @@ def _check_trace(lake: Lake) -> None:
     assert f"{uid}/2" in [trace["uid"] for trace in found]
 
 
+def _check_vector(lake: Lake) -> None:
+    answer = lake.through("embedd").request("POST", "/embed", json={"texts": ["kept"]})
+    assert (answer.status_code, answer.json()["dimension"]) == (200, 256)
+
+
 SERVICE_CASES = (
     ServiceCase(
         service="storaged",
@@ -403,5 +408,33 @@ SERVICE_CASES = (
         ),
         keep=_keep_trace,
         check_kept=_check_trace,
+    ),
+    ServiceCase(
+        service="embedd",
+        health="/embed/health",
+        same=(
+            _get("/embed/models", 200),
+            _post("/embeddings", b'{"input": "the same", "model": "wordllama-256"}', 200, ""),
+            _post("/rerank", b'{"query": "a", "documents": ["a", "b"]}', 200, ""),
+            _post("/embed", b'{"texts": []}', code=""),
+            _post("/embeddings", b'{"input": []}', code=""),
+        ),
+        mistakes=(
+            _post("/embed", b'{"texts": ["a", '),
+            _post("/embed", b""),
+            _post("/embed", b"{}"),
+            _post("/embed", b'{"texts": []}'),
+            _post("/embed", b'{"texts": ["a", ""]}'),
+            _post("/embed", b'{"texts": ["a", 1]}'),
+            _post("/embed", b'{"texts": ["a"], "model": "none/"}', 502, "ErrUpstream"),
+            _post("/embed", b'{"texts": ["a"], "model": "kimi/m"}', 404, "ErrProviderNotFound"),
+            _post("/embed", b'{"texts": ["' + b"a " * 9_000 + b'"]}', 422, "ErrUnprocessable"),
+            _post("/embed", b'{"texts": ["' + b"x" * 17 * 2**20 + b'"]}', 413, ""),
+            _post("/rerank", b'{"query": "a"}'),
+            _get("/embed", 405, "ErrMethodNotAllowed"),
+            _get("/embed/none", 404, "ErrNotFound"),
+        ),
+        keep=_keep_nothing,
+        check_kept=_check_vector,
     ),
 )

@@ -1,4 +1,4 @@
-"""GOLAKE-050 and 051 and the original's offline gates, on each way to embedd, before and after a kill."""
+"""GOLAKE-050 and 051, G2 and the original's offline gates, on each way to embedd, before and after a kill."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from tests.services.conformance import fake_ollama
 from tests.services.conformance.lakes import Lake
+from tests.services.conformance.service_cases import call_index
 
 PACKAGED = "wordllama-256"
 
@@ -79,3 +80,17 @@ def test_a_text_too_long_is_named(lake: Lake) -> None:
     answer = lake.through("embedd").request("POST", "/embed", json={"texts": ["a", "word " * 9_000]})
     assert (answer.status_code, answer.json()["error"]["details"]["item"]) == (422, 1)
     assert embed(lake, "a", "word " * 9_000, truncate=True)["truncated"] == [1]
+
+
+@pytest.mark.parametrize(("model", "dimension"), [(PACKAGED, 256), (fake_ollama.MODEL, fake_ollama.DIMENSION)])
+def test_g2_smoke_a_text_is_found_by_its_own_vector(lake: Lake, unique: str, model: str, dimension: int) -> None:
+    texts = ["staff in the kitchen", "staff of the warehouse", "a forklift and its driver"]
+    answer = embed(lake, *texts, model=model)
+    assert answer["dimension"] == dimension  # 1
+    assert len(answer["vectors"]) == len(texts)  # 2
+    assert call_index(lake, "POST", "", {"name": unique, "dimension": dimension}).status_code == 201  # 3
+    items = [{"id": text, "vector": vector} for text, vector in zip(texts, answer["vectors"], strict=True)]
+    assert call_index(lake, "POST", f"/{unique}/add", {"items": items}).status_code == 200  # 4
+    [again] = embed(lake, texts[1], model=model)["vectors"]
+    nearest = call_index(lake, "POST", f"/{unique}/search", {"vector": again, "k": 1}).json()["results"][0]
+    assert (nearest["id"], nearest["distance"]) == (texts[1], pytest.approx(0, abs=5e-7))  # 5: 5.96e-8 of old

@@ -199,7 +199,7 @@ class Daemons(Lake):
     def restart(self) -> None:
         """End the daemons in an orderly way, and start them again."""
         self.stop()
-        self.started = run_daemons(self.folder, [url.rpartition("/")[2] for url in self.started.urls])
+        self.started = run_daemons(self.folder, self.tables, [url.rpartition("/")[2] for url in self.started.urls])
 
     def kill(self) -> None:
         self.started.stop(signal.SIGKILL)

@@ -64,7 +64,7 @@ async def answer(request: ReceivedRequest, stream: trio.SocketStream) -> None:
     if text.startswith("status "):
         status = int(text.removeprefix("status "))
         sent = request.headers["authorization"]
-        error = {"error": {"message": f"refused with {sent}", "code": "x"}}
+        error: dict[str, object] = {"error": {"message": f"refused with {sent}", "code": "x"}}
         await stream.send_all(respond(error, status, more="retry-after: 7\r\n" if status == 429 else ""))
         return
     vectors = [{"index": n, "embedding": [float(n), 1.0]} for n in range(len(request.json["input"]))]

@@ -150,6 +150,14 @@ def lake_crashes(session: nox.Session) -> None:
 
 
 @nox.session
+def retrieval_crashes(session: nox.Session) -> None:
+    """Three hundred kills while clients write to the indexes of a lake, in three runs. Takes 15 minutes."""
+    install(session, extras="lake")
+    for seed in ("1", "2", "3"):
+        session.run("python", "-X", "dev", "-m", "tools.retrieval_crashes", "--seed", seed, *session.posargs)
+
+
+@nox.session
 def lake_hostile(session: nox.Session) -> None:
     """All hostile statements and files against the embedded services; the suite has a sample. Takes some minutes."""
     install(session, "test", extras="lake")

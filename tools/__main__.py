@@ -33,6 +33,7 @@ TOOLS = {
         Tool("leaks", "what 10,000 aborted requests to an upstream leave behind", "15 s"),
         Tool("kills", "1,000 kills of the embedded model under load", "20 min"),
         Tool("lake_crashes", "100 kills of the processes of a lake under load, and what it holds then", "4 min"),
+        Tool("retrieval_crashes", "100 kills of the processes of indexes under load, and what they hold then", "5 min"),
         Tool("faults", "a provider that breaks on purpose, and a score card", "20 s to 10 min"),
         Tool("compare_proxies", "differences to nginx and Caddy; writes docs/proxy-differences.md", "30 s"),
     ),

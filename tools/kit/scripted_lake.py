@@ -98,7 +98,9 @@ class ScriptedLake:
             raise
         if self.error is not None:
             raise self.error
-        if path.startswith("/vectors/index"):
+        if (path == "/vectors/index" and scope["method"] == "GET") or path.endswith("/search"):
+            await send_json(send, 200, self.answer)
+        elif path.startswith("/vectors/index"):
             await send_json(send, 201, {"added": 2, "length": 2})
         elif path == "/matrix/context":
             text = "\n".join(f"[{one['n']}] {one['text']}" for one in self.passages)

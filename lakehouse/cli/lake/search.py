@@ -19,7 +19,10 @@ from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.cli.style import Style
 
 PIPE_WIDTH = 10_000
-"""Columns of an output that is no terminal: nothing is cut off."""
+"""Columns of an output that is no terminal."""
+
+MAX_TEXT = 100
+"""Characters of a text that are shown where there is no terminal, whose width would cut it off."""
 
 _COLUMNS = (
     Column(name="id", type=""),
@@ -98,8 +101,15 @@ def _make_row(hit: SearchHit) -> tuple[str, ...]:
         hit.id,
         "" if hit.score is None else f"{hit.score:.3f}",
         "" if hit.distance is None else f"{hit.distance:.3f}",
-        " ".join(_words(hit)),
+        _shorten(" ".join(_words(hit))),
     )
+
+
+def _shorten(text: str) -> str:
+    """The beginning of a long text."""
+    if sys.stdout.isatty() or len(text) <= MAX_TEXT:
+        return text
+    return text[: MAX_TEXT - 3].rstrip() + "..."
 
 
 def _words(hit: SearchHit) -> Iterator[str]:

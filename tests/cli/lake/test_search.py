@@ -43,6 +43,15 @@ async def test_hits_are_lines_and_the_only_index_needs_no_name(lake: ScriptedLak
     assert json.loads(lake.received[-1]) == {"text": "who picks tea", "with": ["text", "metadata", "scores"]}
 
 
+async def test_a_long_text_is_cut_off(lake: ScriptedLake, tmp_path: Path) -> None:
+    lake.answer = FOUND | {"results": [{"id": "n1", "distance": 0.25, "text": "many words " * 40}]}
+    ran = await lakehouse("search", "words", cwd=tmp_path)
+    assert ran.out.splitlines()[-1].endswith("  " + ("many words " * 9)[:97].rstrip() + "...")
+    ran = await lakehouse_on_a_terminal("search", "words", cwd=tmp_path)
+    assert len(ran.out.splitlines()[-1]) <= 80
+    assert "many words " * 40 in (await lakehouse("search", "--json", "words", cwd=tmp_path)).out
+
+
 async def test_options_become_the_request_and_json_is_the_answer(lake: ScriptedLake, tmp_path: Path) -> None:
     options = ("--index", "a/b", "-k", "3", "--mode", "keyword", "--filter", '{"year": {"gte": 2020}}', "--json")
     ran = await lakehouse("search", *options, "-", cwd=tmp_path, stdin="tea\n")

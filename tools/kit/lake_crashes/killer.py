@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 import trio
@@ -78,6 +78,6 @@ class Killer:
         await self._client.read(make_sql("SELECT sum(n) FROM probe"))
 
 
-def choose_victims(kills: int, random: Random) -> Sequence[str]:
+def choose_victims(kills: int, random: Random, victims: Mapping[str, int] = VICTIMS) -> Sequence[str]:
     """What is killed, so often."""
-    return random.choices(list(VICTIMS), list(VICTIMS.values()), k=kills)
+    return random.choices(list(victims), list(victims.values()), k=kills)

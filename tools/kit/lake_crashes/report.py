@@ -31,7 +31,7 @@ class CrashReport:
             lines.append(f"  {kind:22}  " + ", ".join(f"{count} {end}" for end, count in ends.items()))
         lines.append("reads: " + ", ".join(f"{count} {what}" for what, count in sorted(self.reads.items())))
         lines.append("checks: " + ", ".join(f"{count} {what}" for what, count in sorted(self.checks.items())))
-        lines.append("seconds until an upload and a query are answered again:")
+        lines.append("seconds until the probes are answered again:")
         for victim, seconds in sorted(self.recovery.items()):
             times = sorted(seconds)
             late = times[min(len(times) - 1, len(times) * 95 // 100)]

@@ -65,6 +65,10 @@ class Writer(ABC, Generic[State]):
     def record(self, step: Step[State], reply: Reply) -> None:
         """Called for each acknowledged step, when `state` is the state after it."""
 
+    def judge(self, reply: Reply) -> Reply:
+        """A reply as it counts: a success may report a failure of its parts."""
+        return reply
+
     def forget(self) -> None:
         """Called when a step has had its effect without an answer: nothing is known but `state`."""
 
@@ -77,7 +81,7 @@ class Writer(ABC, Generic[State]):
         """Send a step and write down how it ended."""
         kills = self.report.kills.total()
         self.sent = trio.current_time()
-        reply = await self.client.send(step.request)
+        reply = self.judge(await self.client.send(step.request))
         self.report.steps[step.kind, reply.ending] += 1
         if reply.status == 404 and step.request.method == "DELETE" and self.report.kills.total() > kills:
             await self._settle(step)  # the gateway may repeat a deletion, and the first sending has had its effect

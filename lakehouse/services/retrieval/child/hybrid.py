@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 
 import msgspec
 import numpy as np
@@ -55,7 +56,7 @@ class HybridSearch:
         self._rarity: tuple[tuple[tuple[int, int], ...], Floats] | None = None
 
     def search(self, run: SearchRun) -> list[Result]:
-        """The results of a run, the best first, not yet cut at `k`."""
+        """The results of a run, the best first; those of several indexes are not yet cut at `k`."""
         tasks = [task for task in run.open_tasks if task.index is not None]
         if not tasks:
             return []
@@ -68,7 +69,15 @@ class HybridSearch:
             matches = np.full(len(candidates.rows), np.nan)
         else:
             order, final, matches = self._score(run, tasks, candidates, fusion.keyword_floor(scores, limit))
-        return [_make_result(run, tasks, candidates, at, float(final[at]), float(matches[at])) for at in order.tolist()]
+        if not run.many:  # of several indexes, each is cut on its own
+            order = order[: run.query.k]
+        corpora = [msgspec.json.encode(task.name) if run.many else b"" for task in tasks]
+        made = []
+        for at, score, match in zip(order.tolist(), final[order].tolist(), matches[order].tolist(), strict=True):
+            parts = _make_scores(candidates, at, match) if run.query.with_scores else None
+            distance = _known(candidates.distance[at])
+            made.append(Result(candidates.rows[at], distance, score, parts, corpora[candidates.task[at]]))
+        return made
 
     def _search_words(self, text: str, tasks: Sequence[Task], limit: int) -> tuple[Rows, Floats]:
         numbers = [task.index.record.number for task in tasks if task.index is not None]
@@ -135,11 +144,11 @@ class HybridSearch:
         scores = fusion.complete_scores(signals, default if run.query.weight is None else run.query.weight)
         order = fusion.order_best(scores, count)
         if run.query.rerank != "none" and words and len(run.tokens):
-            chosen = order[: fusion.RERANKED].copy()
+            chosen = order[: max(fusion.RERANKED, run.query.k)].copy()  # all results, so that scores can be compared
             matched = self._match(run, tasks, [candidates.rows[at] for at in chosen.tolist()])
             matches[chosen] = matched
             rescored = fusion.match_scores(signals, matched, chosen)
-            order[: fusion.RERANKED] = chosen[fusion.order_best(rescored, len(chosen))]
+            order[: len(chosen)] = chosen[fusion.order_best(rescored, len(chosen))]
             scores[chosen] = rescored
         return order, scores, matches
 
@@ -191,22 +200,15 @@ def _allow(tasks: Sequence[Task], rows: Rows) -> NDArray[np.bool_]:
     return allowed
 
 
-def _make_result(
-    run: SearchRun, tasks: Sequence[Task], candidates: _Candidates, at: int, score: float, match: float
-) -> Result:
-    distance, cosine, keyword = candidates.distance[at], candidates.cosine[at], candidates.keyword[at]
-    scores = Scores(
-        keyword=None if np.isnan(keyword) else keyword,
-        cosine=None if np.isnan(cosine) else cosine,
-        token=None if np.isnan(match) else match,
+def _make_scores(candidates: _Candidates, at: int, match: float) -> Scores:
+    return Scores(
+        keyword=_known(candidates.keyword[at]),
+        cosine=_known(candidates.cosine[at]),
+        token=_known(match),
         keyword_rank=candidates.keyword_rank[at] or None,
         vector_rank=candidates.vector_rank[at] or None,
     )
-    task = tasks[candidates.task[at]]
-    return Result(
-        row=candidates.rows[at],
-        distance=None if np.isnan(distance) else distance,
-        score=score,
-        scores=scores if run.query.with_scores else None,
-        corpus=msgspec.json.encode(task.name) if run.many else b"",
-    )
+
+
+def _known(value: float) -> float | None:
+    return None if isnan(value) else value

@@ -55,6 +55,7 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Context(msgspec.Struct, frozen=True, kw_only=True):
     passages: tuple[_Found, ...]
+    failed: dict[str, str] = {}
 
 
 class _Index(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,13 +83,12 @@ async def retrieve(request: AskRequest, services: DataServices, context: Request
     """
     search = _Search(request, services, context)
     lists: list[Sequence[Passage]] = [()] * (1 + len(request.tables))
-    warnings: list[str] = []
 
     async def search_corpora() -> None:
         lists[0] = await search.find_items()
 
     async def search_table(position: int, table: str) -> None:
-        lists[position] = await search.find_rows(table, warnings)
+        lists[position] = await search.find_rows(table)
 
     async with trio.open_nursery() as nursery:
         if request.corpora != ():
@@ -97,19 +97,23 @@ async def retrieve(request: AskRequest, services: DataServices, context: Request
             nursery.start_soon(search_table, position, table)
     merged = list(_take_in_turn(lists))[: request.limit]
     numbered = [msgspec.structs.replace(passage, n=number) for number, passage in enumerate(merged, 1)]
-    return Retrieved(tuple(numbered), tuple(sorted(warnings)))
+    return Retrieved(tuple(numbered), tuple(sorted(search.warnings)))
 
 
 class _Search:
-    """The searches of one request."""
+    """The searches of one request, and their warnings."""
 
     def __init__(self, request: AskRequest, services: DataServices, context: RequestContext) -> None:
+        self.warnings: list[str] = []
         self._request = request
         self._services = services
         self._context = context
 
     async def find_items(self) -> tuple[Passage, ...]:
-        """The items of the corpora, the nearest first; those without a text are left out."""
+        """The items of the corpora, the nearest first; those without a text are left out.
+
+        One failing corpus fails the search, unless no corpora were named: then the others are searched.
+        """
         corpora = self._request.corpora
         if corpora is None:
             corpora = await self._list_corpora()
@@ -121,10 +125,12 @@ class _Search:
             "corpora": corpora,
             "k": limit,
             "max_tokens": PASSAGE_TOKENS * limit,
+            "partial": self._request.corpora is None,
         }
         body = await self._services.call("matrixd", "POST", "/matrix/context", document, context=self._context)
-        found = _decode("matrixd", body, _Context).passages
-        return tuple(_make_passage(item, item.text) for item in found if item.text and item.text.strip())
+        found = _decode("matrixd", body, _Context)
+        self.warnings += [f"the corpus {name} was not searched: {why}" for name, why in found.failed.items()]
+        return tuple(_make_passage(item, item.text) for item in found.passages if item.text and item.text.strip())
 
     async def _list_corpora(self) -> tuple[str, ...]:
         """The indexes that hold texts."""
@@ -132,7 +138,7 @@ class _Search:
         listed = _decode("matrixd", body, msgspec.Raw)
         return tuple(index.name for index in _read_indexes(bytes(listed)) if index.model and index.name != PLAYBOOKS)
 
-    async def find_rows(self, table: str, warnings: list[str]) -> tuple[Passage, ...]:
+    async def find_rows(self, table: str) -> tuple[Passage, ...]:
         """The rows of a table that have words of the question, the best first."""
         words = find_words(self._request.question)
         manifest = await self._describe(table)
@@ -140,7 +146,7 @@ class _Search:
         if not words or not columns:
             return ()
         if manifest.row_count > MAX_ROWS:
-            warnings.append(f"of the {manifest.row_count:,} rows of {table} the first {MAX_ROWS:,} were searched")
+            self.warnings.append(f"of the {manifest.row_count:,} rows of {table} the first {MAX_ROWS:,} were searched")
         sql, params = make_statement(table, columns, words, self._request.limit)
         query = {"sql": sql, "params": params, "snapshot": manifest.snapshot_id}
         body = await self._services.call("queryd", "POST", "/sql", query, context=self._context)

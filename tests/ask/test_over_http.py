@@ -70,7 +70,13 @@ async def test_an_answer_cites_what_was_given_and_says_which_sentences_cite_noth
         assert (answer["model"], answer["provider"], answer["finish_reason"]) == ("m", "ollama", "stop")
         assert [attempt["status"] for attempt in answer["attempts"]] == [200]
         (searched,) = up.data.requests("/matrix/context")
-        assert searched.json == {"query_text": ASK["question"], "corpora": ["birds"], "k": 4, "max_tokens": 2800}
+        assert searched.json == {
+            "query_text": ASK["question"],
+            "corpora": ["birds"],
+            "k": 4,
+            "max_tokens": 2800,
+            "partial": False,
+        }
         assert "| A heron stands still in shallow water." in up.prompts[0]
         assert up.prompts[0].endswith("Question: Who stands still?")
 
@@ -114,7 +120,11 @@ async def test_by_default_every_corpus_with_texts_is_searched() -> None:
     async with open_up(answer_in_turn(ollama("Yes [1]."))) as up:
         response = await up.ask(corpora=None)
         assert response.json()["answer"] == "Yes [1]."
-        assert up.data.requests("/matrix/context")[0].json["corpora"] == ["birds"]
+        searched = up.data.requests("/matrix/context")[0].json
+        assert (searched["corpora"], searched["partial"]) == (["birds"], True)
+        up.data.failed = {"fish": "its model does not answer"}
+        told = (await up.ask(corpora=None)).json()
+        assert told["warnings"] == ["the corpus fish was not searched: its model does not answer"]
         up.data.corpora.clear()
         assert (await up.ask(corpora=None)).json()["answer"] is None
 

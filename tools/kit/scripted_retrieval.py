@@ -49,6 +49,7 @@ class ScriptedRetrieval:
             {"name": "playbook_memory", "model": "wordllama-256", "length": 1},
         ]
     )
+    failed: dict[str, object] = field(default_factory=dict)
     rows: list[list[object]] = field(default_factory=lambda: [[2, 1.5, "search", "0.25"]])
     failures: dict[str, bytes] = field(default_factory=dict)
     hold: set[str] = field(default_factory=set)
@@ -79,7 +80,7 @@ class ScriptedRetrieval:
     def _document(self, path: str) -> Document:
         if path == "/matrix/context":
             text = "\n".join(f"[{one['n']}] {one['text']}" for one in self.passages)
-            return {"passages": list(self.passages), "text": text}
+            return {"passages": list(self.passages), "text": text, "failed": self.failed}
         if path == "/matrix/corpora":
             return {"corpora": self.corpora, "count": len(self.corpora)}
         if path == "/sql":

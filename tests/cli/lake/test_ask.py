@@ -49,6 +49,7 @@ async def test_ask_streams_the_answer_and_prints_its_sources(tmp_path: Path) -> 
             "corpora": ["birds", "fish"],
             "k": 3,
             "max_tokens": 2100,
+            "partial": False,
         }
         assert model.requests[0].json["model"] == "m"
 

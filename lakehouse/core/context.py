@@ -33,6 +33,7 @@ Phase = Literal[
     "waiting",
     "backoff",
     "extracting",
+    "running",
     "embedding",
     "scanning",
     "searching",

@@ -3,7 +3,7 @@
     CorsMiddleware ─ RequestLifetimeMiddleware ─ TracingMiddleware ─ AuthMiddleware ─ Router
 
     Router ─┬─ chat     /v1/chat, /v1/models …
-            ├─ ask      /v1/ask
+            ├─ composed /v1/ask, /v1/observer/workflow/…
             ├─ gateway  /v1/storage … /v1/observer
             └─ own      /healthz, /metrics, / …
 
@@ -36,6 +36,7 @@ from lakehouse.config import ChatTable, Config
 from lakehouse.gateway.gateway import Gateway
 from lakehouse.runtime.ask import ASK_PATH
 from lakehouse.runtime.console.endpoints import PATHS
+from lakehouse.runtime.workflows import MODES_PATH, RUN_PATH, has_workflows
 
 Mounts = Sequence[Route | Mount]
 
@@ -46,21 +47,22 @@ def main_mounts(
     *,
     health: App,
     console: App,
-    ask: App,
+    composed: Sequence[Route],
     config: Config,
     views: App | None = None,
 ) -> Mounts:
     """Everything that the service serves, at the gateway's address.
 
     The chat group is the gateway's when it runs in another process (`gateway.chatd_url`). `views` answers the chat
-    group's listings; they are loaded when needed if it is None.
+    group's listings; they are loaded when needed if it is None. `composed` are routes to requests that call models and
+    services themselves.
     """
     chat = () if config.gateway.chatd_url else _chat_group(dispatcher, config.chatd, VERSION, views)
     return (
         *_health(health, "gateway"),
         *(Route(path.encode(), Methods(GET=console)) for path in PATHS),
         *chat,
-        Route(ASK_PATH.encode(), Methods(POST=ask)),
+        *composed,
         *gateway.mounts,
     )
 
@@ -73,7 +75,8 @@ def legacy_mounts(dispatcher: Dispatcher, *, health: App, config: Config) -> Mou
 def own_paths(config: Config) -> tuple[str, ...]:
     """The names of all routes that have no service of the gateway behind them."""
     chat = () if config.gateway.chatd_url else chat_paths(VERSION)
-    return (*chat, *chat_paths(LEGACY), ASK_PATH, *PATHS, *(path.decode() for path in HEALTH_PATHS))
+    workflows = (RUN_PATH, MODES_PATH) if has_workflows(config) else ()
+    return (*chat, *chat_paths(LEGACY), ASK_PATH, *workflows, *PATHS, *(path.decode() for path in HEALTH_PATHS))
 
 
 def _health(health: App, name: str) -> Mounts:

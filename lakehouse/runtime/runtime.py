@@ -14,7 +14,7 @@ import trio
 from lakehouse.asgi.middleware.auth import AuthMiddleware, SignIn
 from lakehouse.asgi.middleware.cors import CorsMiddleware, Origins
 from lakehouse.asgi.middleware.lifetime_middleware import RequestLifetimeMiddleware
-from lakehouse.asgi.router import FindView, Router
+from lakehouse.asgi.router import FindView, Methods, Route, Router
 from lakehouse.asgi.types import App
 from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
 from lakehouse.chat.dispatch.open_dispatcher import open_service_dispatcher
@@ -22,7 +22,7 @@ from lakehouse.config import Config
 from lakehouse.gateway.gateway import NO_APPS, Gateway
 from lakehouse.net.reactor import Reactor
 from lakehouse.runtime.app import legacy_mounts, main_mounts, own_paths
-from lakehouse.runtime.ask import make_ask_app
+from lakehouse.runtime.ask import ASK_PATH, make_ask_app
 from lakehouse.runtime.console.endpoints import ObservabilityEndpoints, SignInPage
 from lakehouse.runtime.data_services import DATA_SERVICES, unavailable_apps
 from lakehouse.runtime.graceful_shutdown import abort_remaining, drain_check
@@ -30,6 +30,7 @@ from lakehouse.runtime.health import HealthEndpoints, HealthRegistry
 from lakehouse.runtime.preflight import Preflight
 from lakehouse.runtime.resources import LOCAL_MODEL, SharedResources, open_resource
 from lakehouse.runtime.tracing import trace_requests
+from lakehouse.runtime.workflows import workflow_routes
 from lakehouse.server.server_state import ErrorHeadersFactory
 from lakehouse.services.host.errors import error_response
 from lakehouse.telemetry.log import Log
@@ -183,7 +184,10 @@ def _build_runtime(
     checks.register("drain", drain_check(stopping))
     health, console = HealthEndpoints(checks), ObservabilityEndpoints(telemetry)
     ask = make_ask_app(dispatcher, gateway, config)
-    main = main_mounts(dispatcher, gateway, health=health, console=console, ask=ask, config=config, views=views)
+    composed = (Route(ASK_PATH.encode(), Methods(POST=ask)), *workflow_routes(dispatcher, gateway, config))
+    main = main_mounts(
+        dispatcher, gateway, health=health, console=console, composed=composed, config=config, views=views
+    )
     routers = Router(main, find_view=find_view), Router(legacy_mounts(dispatcher, health=health, config=config))
     origins = Origins(config.auth.origins)
     wrap = partial(

@@ -21,6 +21,9 @@ from lakehouse.gateway.routes import VERSION
 from lakehouse.services.host.errors import error_response
 from lakehouse.services.host.names import routes_of
 
+OWN_HEALTH = ("observerd",)
+"""The services whose own health says more than their name."""
+
 
 def make_host_app(apps: Mapping[str, App], *, name: str, active_requests: ActiveRequests) -> RequestLifetimeMiddleware:
     """The application with the services `apps`, by name. `name` is what `/health` calls the process."""
@@ -34,7 +37,8 @@ def service_mounts(apps: Mapping[str, App]) -> Iterator[Route | Mount]:
         app, below = apps[route.service], route.prefix.removeprefix(VERSION)
         health = Methods(GET=ServiceHealth(route.service))
         for prefix, mounted in ((below, app), (route.prefix, VersionedApp(app))):
-            yield Route(prefix + b"/health", health)
+            if route.service not in OWN_HEALTH:
+                yield Route(prefix + b"/health", health)
             yield Mount(prefix, mounted, route.exact)
 
 

@@ -31,6 +31,8 @@ from lakehouse.services.ingestd.app import make_ingestd_app
 from lakehouse.services.ingestd.corpora import Corpora
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.matrixd.app import make_matrixd_app
+from lakehouse.services.observerd.app import make_observerd_app
+from lakehouse.services.observerd.store import OperationStore, open_operation_store
 from lakehouse.services.pathwayd.app import make_pathwayd_app
 from lakehouse.services.pathwayd.service import Traces, open_traces
 from lakehouse.services.pathwayd.store import SourceExists
@@ -86,6 +88,7 @@ class LakeParts:
         self.retrieval.warm()
 
     traces: Traces
+    operations: OperationStore
 
     def warm(self) -> None:
         """Start what an upload and the query after it need, in the background, while the upload is received."""
@@ -108,6 +111,7 @@ async def open_parts(directory: LakeDirectory, config: Config, *, relay: str = "
         open_lake_embedder(retrieval, directory, config, relay=relay) as embedder,
         open_document_extractor() as extractor,
         open_traces(directory, retrieval, model=WORDLLAMA, exists=_make_checks(object_store, tables)) as traces,
+        open_operation_store(directory) as operations,
     ):
         yield LakeParts(
             directory=directory,
@@ -120,6 +124,7 @@ async def open_parts(directory: LakeDirectory, config: Config, *, relay: str = "
             embedder=embedder,
             extractor=extractor,
             traces=traces,
+            operations=operations,
         )
 
 
@@ -162,6 +167,7 @@ def make_apps(lake: LakeParts) -> Mapping[str, App]:
             list_corpora=vectord.list_indexes,
         ),
         "pathwayd": make_pathwayd_app(lake.traces.store, lake.traces.meanings),
+        "observerd": make_observerd_app(lake.operations),
     }
 
 

@@ -9,7 +9,7 @@ from lakehouse.config.values import EMBEDDED
 from lakehouse.core.extras import LAKE, missing_modules
 from lakehouse.gateway.routes import ROUTES, GatewayRoute
 
-SERVICES = ("storaged", "catalogd", "ingestd", "queryd", "embedd", "vectord", "matrixd", "pathwayd")
+SERVICES = ("storaged", "catalogd", "ingestd", "queryd", "embedd", "vectord", "matrixd", "pathwayd", "observerd")
 """The services that the services process has. The other prefixes of the gateway need a URL."""
 
 

@@ -6,6 +6,7 @@
     datasets/     the files of the tables: datasets/<name>/{data,metadata}/...
     catalog.db    the catalog of the tables
     pathway.db    the traces of pathwayd
+    observer.db   the operations of observerd
     state.db      other durable state, such as idempotency keys
     vectors/      the indexes of the retrieval engine
     staging/      a folder for each upload and each set of files that is being written; emptied at the start
@@ -69,6 +70,11 @@ class LakeDirectory:
     def pathway_db(self) -> Path:
         """The traces (SQLite)."""
         return self.path / "pathway.db"
+
+    @property
+    def observer_db(self) -> Path:
+        """The recorded operations (SQLite)."""
+        return self.path / "observer.db"
 
     @property
     def state_db(self) -> Path:

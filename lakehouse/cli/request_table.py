@@ -21,6 +21,7 @@ _PHASES = {
     "searching": "green",
     "writing": "green",
     "extracting": "green",
+    "running": "green",
     "embedding": "cyan",
     "receiving": "cyan",
     "waiting": "cyan",

@@ -14,7 +14,6 @@ from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.cli.until_signal import run_until_signal
 from lakehouse.config import Config, ConfigError
 from lakehouse.core.groups import unwrap_single
-from lakehouse.gateway.routes import ROUTES
 from lakehouse.runtime.daemons import run_daemons
 from lakehouse.server.server import Service
 from lakehouse.services.host.names import SERVICES
@@ -40,13 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raises ConfigError for a name that is no service of this version."""
-    known = {route.service for route in ROUTES}
-    problems = [
-        f"{name}: this version does not have it" if name in known else f"{name}: the services are {', '.join(SERVICES)}"
-        for name in names
-        if name not in SERVICES
-    ]
+    """Raises ConfigError for a name that is no service."""
+    problems = [f"{name}: the services are {', '.join(SERVICES)}" for name in names if name not in SERVICES]
     if problems:
         raise ConfigError(problems)
 

@@ -1,7 +1,7 @@
 """The embedded data services as the runtime has them: the services process as a shared resource, and the 501s.
 
-A service of the configuration that is `"embedded"` is reached through the socket of the services process. If this
-version does not have it, or the extra `lake` is not installed, its prefix answers 501 with a sentence that says so.
+A service of the configuration that is `"embedded"` is reached through the socket of the services process. If the extra
+`lake` is not installed, its prefix answers 501 with a sentence that says so.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import msgspec
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.config import Config
 from lakehouse.config.urls import UNIX_SCHEME
-from lakehouse.core.errors import ErrNotImplemented, ErrNotInstalled, LakehouseError
+from lakehouse.core.errors import ErrNotInstalled, LakehouseError
 from lakehouse.core.extras import LAKE, install_hint, missing_modules
-from lakehouse.gateway.routes import ROUTES
 from lakehouse.services.host.names import SERVICES, embedded_services, is_embedded
 
 
@@ -82,17 +81,11 @@ def describe_unavailable(config: Config) -> dict[str, str]:
 
 def _unavailable(config: Config) -> Iterator[tuple[str, LakehouseError]]:
     absent = missing_modules(*LAKE)
-    for route in ROUTES:
-        name = route.service
-        if not is_embedded(config.gateway, name):
-            continue
-        if absent:
+    if not absent:
+        return
+    for name in SERVICES:
+        if is_embedded(config.gateway, name):
             yield name, ErrNotInstalled(f"{name} {install_hint('lake', absent)}")
-        elif name not in SERVICES:
-            yield (
-                name,
-                ErrNotImplemented(f"{name} is not embedded in this version: set gateway.{name}_url to the URL of one"),
-            )
 
 
 class UnavailableService:

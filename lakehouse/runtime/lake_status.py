@@ -39,7 +39,7 @@ class LakeStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def wanted(self) -> bool:
-        """Whether the configuration embeds a service that this version has, installed or not."""
+        """Whether the configuration embeds a service, installed or not."""
         return bool(self.services or self.missing)
 
 

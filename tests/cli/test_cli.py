@@ -56,7 +56,7 @@ async def test_check_shows_what_would_run_and_never_a_key(tmp_path: Path) -> Non
         r"configuration +lakehouse\.toml",
         r"listens on +http://127\.0\.0\.1:3110 .*no token",
         r"/v1/vectors +vectord +http://127\.0\.0\.1:3215",
-        r"/v1/pathway +pathwayd +501: pathwayd is not embedded in this version: set gateway\.pathwayd_url to the URL of one",
+        r"/v1/pathway +pathwayd +embedded",
         r"\+ openrouter +https://openrouter\.ai/api/v1, key from \$OPENROUTER_API_KEY\n",
         r"- kimi .*no key was found in \$KIMI_API_KEY",
         r"\+ fast +qwen3:8b -> ollama as qwen3:8b",

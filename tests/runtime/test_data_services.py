@@ -24,10 +24,6 @@ from lakehouse.services.lake.folder_lock import find_holder
 from tools.kit.child_processes import is_alive, wait_dead
 from tools.kit.in_process_service import client_of, make_config, open_service
 
-NOT_EMBEDDED = {
-    "/v1/observer/stats": "observerd",
-}
-
 
 def config_of(folder: Path, **tables: dict[str, object]) -> Config:
     lake = {"path": str(folder)} | tables.pop("lake", {})
@@ -85,18 +81,6 @@ async def test_gateway_and_services_process_give_the_same_bytes(lake: Path) -> N
                 assert through.status_code == status
 
 
-@pytest.mark.parametrize(("path", "name"), NOT_EMBEDDED.items())
-async def test_what_this_version_does_not_have_is_501(lake: Path, path: str, name: str) -> None:
-    async with open_service(config_of(lake)) as service, client_of(service) as client:
-        for method in ("GET", "POST"):
-            answer = await client.request(method, path)
-            assert (answer.status_code, answer.json()["error"]["code"]) == (501, "ErrNotImplemented")
-            assert answer.json()["error"]["message"] == (
-                f"{name} is not embedded in this version: set gateway.{name}_url to the URL of one"
-            )
-    assert not lake.exists()
-
-
 async def test_without_the_extra_every_prefix_is_501_with_the_command(
     lake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +94,9 @@ async def test_without_the_extra_every_prefix_is_501_with_the_command(
             "/v1/catalog/list",
             "/v1/vectors/index",
             "/v1/matrix/corpora",
-            *NOT_EMBEDDED,
+            "/v1/pathway/stats",
+            "/v1/observer/stats",
+            "/v1/observer/workflow/run",
         ):
             answer = await client.get(path)
             assert (answer.status_code, answer.json()["error"]["code"]) == (501, "ErrNotInstalled")

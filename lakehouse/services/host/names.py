@@ -1,4 +1,4 @@
-"""The services by name: which of them are embedded in this version, and what they need installed."""
+"""The services by name: which of them are embedded, and what they need installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lakehouse.core.extras import LAKE, missing_modules
 from lakehouse.gateway.routes import ROUTES, GatewayRoute
 
 SERVICES = ("storaged", "catalogd", "ingestd", "queryd", "embedd", "vectord", "matrixd", "pathwayd", "observerd")
-"""The services that the services process has. The other prefixes of the gateway need a URL."""
+"""The services behind the prefixes of the gateway, in the order in which they are listed."""
 
 
 def is_embedded(table: GatewayTable, name: str) -> bool:
@@ -20,7 +20,7 @@ def is_embedded(table: GatewayTable, name: str) -> bool:
 
 
 def embedded_services(table: GatewayTable) -> tuple[str, ...]:
-    """The embedded services of the configuration that this version has; none without the extra `lake`."""
+    """The embedded services of the configuration; none without the extra `lake`."""
     names = tuple(name for name in SERVICES if is_embedded(table, name))
     return names if names and not missing_modules(*LAKE) else ()
 

@@ -62,6 +62,8 @@ class ServiceCase:
     keep: Callable[[Lake], None]
     """Write something that a kill must not lose."""
     check_kept: Callable[[Lake], None]
+    more_health: tuple[str, ...] = ()
+    """The names of what its health says beside its name."""
 
 
 def _post(path: str, content: bytes, status: int = 400, code: str = "ErrBadRequest") -> Exchange:
@@ -214,6 +216,22 @@ def _check_trace(lake: Lake) -> None:
 def _check_vector(lake: Lake) -> None:
     answer = lake.through("embedd").request("POST", "/embed", json={"texts": ["kept"]})
     assert (answer.status_code, answer.json()["dimension"]) == (200, 256)
+
+
+def _keep_operations(lake: Lake) -> None:
+    """Five operations of two sources, three of them successes, once."""
+    route = lake.through("observerd")
+    source = f"kept_{lake.name}"
+    if source in route.request("GET", "/observer/stats").json()["by_source"]:
+        return
+    for number in range(5):
+        body = {"endpoint": "/x", "success": number < 3, "source": source if number else f"{source}_first"}
+        assert route.request("POST", "/observer/event", json=body).status_code == 200
+
+
+def _check_operations(lake: Lake) -> None:
+    sources = lake.through("observerd").request("GET", "/observer/stats").json()["by_source"]
+    assert (sources[f"kept_{lake.name}"], sources[f"kept_{lake.name}_first"]) == (4, 1)
 
 
 SERVICE_CASES = (
@@ -436,5 +454,25 @@ SERVICE_CASES = (
         ),
         keep=_keep_nothing,
         check_kept=_check_vector,
+    ),
+    ServiceCase(
+        service="observerd",
+        health="/observer/health",
+        same=(
+            _get("/observer/stats", 200),
+            _post("/observer/event", b"{}", code=""),
+            _post("/observer/inbox", b'{"type": "fax"}', code=""),
+        ),
+        mistakes=(
+            _post("/observer/event", b'{"endpoint": '),
+            _post("/observer/event", b"{}"),
+            _post("/observer/inbox", b'{"type": "sms"}'),
+            _post("/observer/inbox", b'{"type": "sms", "body": "' + b"x" * 9000 + b'"}', 413, ""),
+            _post("/observer/event", b'{"endpoint": "' + b"x" * 5 * 2**20 + b'"}', 413, ""),
+            _get("/observer/event", 405, "ErrMethodNotAllowed"),
+        ),
+        keep=_keep_operations,
+        check_kept=_check_operations,
+        more_health=("ring_size",),
     ),
 )

@@ -29,7 +29,8 @@ def test_golake_001_002_the_health_names_the_service(lake: Lake, case: ServiceCa
         wait_for_service(route, case.health)
         answers = [route.request("GET", case.health) for _ in range(3)]
         for answer in answers:
-            assert (answer.status_code, answer.json()) == (200, {"status": "ok", "service": case.service})
+            more = {name: answer.json().get(name) for name in case.more_health}
+            assert (answer.status_code, answer.json()) == (200, {"status": "ok", "service": case.service, **more})
         assert min(answer.elapsed.total_seconds() for answer in answers) < 0.5
     host = {"embedded": "gateway", "proxied": "gateway", "daemons": case.service}[lake.name]
     answer = lake.through(case.service).http.get("/health")

@@ -13,7 +13,8 @@ import trio
 async def open_background() -> AsyncIterator[trio.Nursery]:
     """Open a nursery whose tasks are cancelled when the block ends.
 
-    A single exception of the block or of a task is raised without an exception group; several are raised as a group.
+    A single exception of the block or of a task is raised without an exception group, also if the tasks are cancelled
+    from outside at the same moment; several are raised as a group.
     """
     try:
         async with trio.open_nursery() as nursery:
@@ -22,8 +23,10 @@ async def open_background() -> AsyncIterator[trio.Nursery]:
             finally:
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        if len(group.exceptions) == 1:
-            raise group.exceptions[0] from group.exceptions[0].__cause__
+        _, errors = group.split(trio.Cancelled)
+        found = (errors or group).exceptions
+        if len(found) == 1:
+            raise found[0] from found[0].__cause__
         raise
 
 

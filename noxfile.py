@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import nox
 from nox.command import CommandFailed
@@ -28,8 +29,10 @@ ENVIRONMENT = {"PYTHONMALLOC": "pymalloc", "PYTHONDONTWRITEBYTECODE": ""}
 # Processes with the interpreter options of PYTEST share the tests; one that has none left takes from the others. They
 # are three for two cores, because many tests wait for other processes.
 SHARED = ("--tx", "3*popen//python=python -X dev", "--dist", "worksteal", "-m", "not alone")
-# One at a time, after the others: these measure time, memory or processor time; see pyproject.toml.
-ALONE = ("-m", "alone")
+# One at a time, after the others: these measure time, memory or processor time; see pyproject.toml. To collect all
+# files takes longer than to read them here.
+MARKED = [str(path) for path in sorted(Path("tests").rglob("test_*.py")) if "mark.alone" in path.read_text("utf-8")]
+ALONE = ("-m", "alone", *MARKED)
 
 UNIT_TESTS = ("asgi", "chat", "cli", "config", "core", "gateway", "net", "server", "telemetry", "testing", "upstream")
 """Folders of tests/ that need no browser, no Node.js and no process of the service."""

@@ -169,15 +169,16 @@ async def test_the_end_of_draining_ends_everything(phase: Phase) -> None:
         assert client.said.startswith(b"HTTP/1.1 503 ")
 
 
-async def test_ten_thousand_requests_aborted_at_random_instants_leave_nothing() -> None:
+async def test_thousands_of_requests_aborted_at_random_instants_leave_nothing() -> None:
+    """`python -m tools.lifetime` aborts more of them."""
     pools: dict[str, Any] = {"gateway": {"max_connections": 10}, "chatd": {"max_connections": 10}}
     async with open_testbed(**pools) as stage:
         await aborts(stage, 1_000, seed=1)  # what Python and its allocator keep for ever is kept now
         assert await successes(stage, 200, clients=10) == 200
         before, memory = await stage.quiet(), resident()
-        await aborts(stage, 10_000, seed=2)
+        await aborts(stage, 4_000, seed=2)
         assert await stage.settle(before) == before
-        assert resident() - memory < 10
+        assert resident() - memory < 5
         assert await successes(stage, 1_000, clients=10) == 1_000
         assert await stage.settle(before) == before
         busy = [pool for pool in stage.runtime.sources.pools() if pool.idle]

@@ -20,7 +20,7 @@ from lakehouse.process.errors import CallFailed, ChildExited, PoolUnavailable
 from lakehouse.process.spec import RestartPolicy
 from tools.kit.child_processes import assert_nothing_left, child_spec, is_alive, processor_seconds, wait_until
 
-pytestmark = pytest.mark.alone  # measures the time to the end of a child and its processor time
+ALONE = pytest.mark.alone  # measures the time to the end of a child, or its processor time
 
 
 @asynccontextmanager
@@ -176,6 +176,7 @@ async def test_a_cancelled_call_that_can_be_interrupted_leaves_its_child_for_the
         assert pool.started == 1
 
 
+@ALONE
 @pytest.mark.parametrize("reset_timeout", [0, 0.05])
 async def test_a_cancelled_call_that_cannot_be_interrupted_is_killed_within_a_tenth_of_a_second(
     reset_timeout: float,
@@ -210,6 +211,7 @@ async def test_a_child_that_stops_while_it_is_killed_is_not_used_again(monkeypat
             assert await pid_of(pool) != pid
 
 
+@ALONE
 async def test_a_caller_does_not_wait_for_the_reset() -> None:
     async with pool_of(2, prestart=2, reset_timeout=0.5) as pool:
         with trio.move_on_after(0.05):
@@ -252,6 +254,7 @@ async def test_a_pool_without_a_queue_takes_as_many_calls_as_it_may_have_childre
         nursery.cancel_scope.cancel()
 
 
+@ALONE
 async def test_children_that_end_without_a_call_are_started_again_with_a_delay(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -265,6 +268,7 @@ async def test_children_that_end_without_a_call_are_started_again_with_a_delay(
     assert caplog.messages[0].startswith("the child ended before its first call: its process exited with status 7; ")
 
 
+@ALONE
 async def test_children_that_do_not_start_fail_the_calls_that_wait_and_are_tried_again_later() -> None:
     policy = PoolPolicy(size=2, restart=RestartPolicy(initial_delay=0.2))
     attempts = 0

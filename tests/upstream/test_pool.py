@@ -992,16 +992,19 @@ class Trickle:
 
 class TestNothingIsLeft:
     @pytest.mark.alone  # counts the requests that end within random times of a few milliseconds
-    async def test_ten_thousand_requests_aborted_at_random_instants(self) -> None:
-        """Whatever they were doing: queueing, connecting, sending, waiting, reading, uploading."""
+    async def test_thousands_of_requests_aborted_at_random_instants(self) -> None:
+        """Whatever they were doing: queueing, connecting, sending, waiting, reading, uploading.
+
+        `python -m tools.leaks` aborts more of them.
+        """
         descriptors = count_descriptors()
         flaky = Flaky(20)
         async with open_socket_upstream(flaky.script) as port:
             tasks = count_tasks()
             upstream = at(port, max_connections=10, response_timeout=30, idle_timeout=30)
-            while flaky.aborted < 10_000:
+            while flaky.aborted < 4_000:
                 await flaky.batch(upstream, 50)
-            assert flaky.done > 100, "some must get through, or nothing was tested"
+            assert flaky.done > 40, "some must get through, or nothing was tested"
             assert (upstream.in_use, upstream.waiting) == (0, 0)
             assert upstream.idle <= 10
             await until(lambda: flaky.connections == upstream.idle)

@@ -1,6 +1,7 @@
 """What every layer shares. Nothing is imported here.
 
 context            the context of one request, from which all telemetry is made
+context_branches   records of calls that one request makes at the same time
 attempts           the record of one attempt at a provider
 active_requests    the requests that have begun and not ended
 errors             the errors that clients get

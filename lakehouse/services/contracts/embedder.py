@@ -24,6 +24,7 @@ class Embeddings(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     dimension: int
     vectors: bytes
+    semantic: Semantic = "sentences"
     tokens: int | None = None
     cached: int = 0
     truncated: list[int] = []

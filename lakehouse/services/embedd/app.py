@@ -19,6 +19,7 @@ from lakehouse.asgi.router import Methods, Route, Router
 from lakehouse.asgi.server_control import full_response
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.services.contracts.embedder import EmbeddingService
+from lakehouse.services.embedd.fields import renamed_fields
 from lakehouse.services.embedd.requests import EmbeddingsRequest, EmbedRequest, RerankRequest, check_dimension
 from lakehouse.services.embedd.responses import (
     make_embed_base64,
@@ -30,6 +31,8 @@ from lakehouse.services.embedd.responses import (
 from lakehouse.telemetry.gauges import Gauge
 
 MAX_BODY = 16 * 1024 * 1024
+OPENAI_NAMES = {"texts": "input", "dimension": "dimensions"}
+RERANK_NAMES = {"texts": "documents"}
 
 
 class EmbeddApp:
@@ -59,16 +62,17 @@ class EmbeddApp:
         body = await receive_json(scope, receive, EmbedRequest, self._limits)
         texts, dimension = body.list_texts(), body.read_dimension()
         request_scope.get(scope).context.begin_phase("embedding")
-        if body.encoding == "base64":
-            packed = await self._embedder.embed_dimension(
-                texts, model=body.model, truncate=body.truncate, dimension=dimension
-            )
-            document = make_embed_base64(packed)
-        else:
-            encoded = await self._embedder.embed_json(
-                texts, model=body.model, truncate=body.truncate, dimension=dimension
-            )
-            document = make_embed_json(encoded)
+        with renamed_fields(body.field_names):
+            if body.encoding == "base64":
+                packed = await self._embedder.embed_dimension(
+                    texts, model=body.model, truncate=body.truncate, dimension=dimension
+                )
+                document = make_embed_base64(packed)
+            else:
+                encoded = await self._embedder.embed_json(
+                    texts, model=body.model, truncate=body.truncate, dimension=dimension
+                )
+                document = make_embed_json(encoded)
         await send_document(send, document)
 
     async def _embeddings(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,16 +80,17 @@ class EmbeddApp:
         body = await receive_json(scope, receive, EmbeddingsRequest, self._limits)
         texts, dimension = body.list_texts(), check_dimension(body.dimensions, "dimensions")
         request_scope.get(scope).context.begin_phase("embedding")
-        if body.encoding_format == "base64":
-            packed = await self._embedder.embed_dimension(
-                texts, model=body.model, truncate=body.truncate, dimension=dimension
-            )
-            document = make_openai_base64(packed)
-        else:
-            encoded = await self._embedder.embed_json(
-                texts, model=body.model, truncate=body.truncate, dimension=dimension
-            )
-            document = make_openai_json(encoded)
+        with renamed_fields(OPENAI_NAMES):
+            if body.encoding_format == "base64":
+                packed = await self._embedder.embed_dimension(
+                    texts, model=body.model, truncate=body.truncate, dimension=dimension
+                )
+                document = make_openai_base64(packed)
+            else:
+                encoded = await self._embedder.embed_json(
+                    texts, model=body.model, truncate=body.truncate, dimension=dimension
+                )
+                document = make_openai_json(encoded)
         await send_document(send, document)
 
     async def _rerank(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,7 +98,8 @@ class EmbeddApp:
         body = await receive_json(scope, receive, RerankRequest, self._limits)
         documents, top_n = body.list_documents(), body.read_top_n()
         request_scope.get(scope).context.begin_phase("embedding")
-        ranking = await self._embedder.rerank(body.query, documents, model=body.model, top_n=top_n)
+        with renamed_fields(RERANK_NAMES):
+            ranking = await self._embedder.rerank(body.query, documents, model=body.model, top_n=top_n)
         await send_json(send, 200, make_reranking(ranking, documents if body.return_documents else None))
 
     async def _stats(self, _scope: Scope, _receive: Receive, send: Send) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -47,6 +47,12 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         texts = [given] if isinstance(given, str) else given
         check_texts(texts, field)
         return texts
+
+    @property
+    def field_names(self) -> Mapping[str, str]:
+        """The names in this request of the embedder's fields, where they differ."""
+        names = {} if self.input is None else {"texts": "input"}
+        return names if self.dimensions is None else {**names, "dimension": "dimensions"}
 
     def read_dimension(self) -> int:
         """The dimension that is asked for, 0 for the model's own. Raises ErrBadRequest."""

@@ -31,10 +31,11 @@ def make_embed_json(found: EmbeddedJson) -> bytes:
 
 def make_embed_base64(found: Embeddings) -> bytes:
     """The answer of `/embed` with `"encoding": "base64"`."""
-    return b'{"model":%b,"dimension":%d,"vectors":[%b],%b}' % (
+    return b'{"model":%b,"dimension":%d,"vectors":[%b],"semantic":"%b",%b}' % (
         _encode_name(found.model),
         found.dimension,
         b",".join(b'"%b"' % vector for vector in _split_base64(found)),
+        found.semantic.encode(),
         _usage(found.truncated, found.tokens, found.cached),
     )
 

@@ -24,6 +24,7 @@ from lakehouse.services.contracts.embedder import (
     ProviderClient,
     Relevance,
     Reranking,
+    Semantic,
     TextKind,
 )
 from lakehouse.services.contracts.retrieval import RetrievalEngine
@@ -64,6 +65,10 @@ class Found(NamedTuple):
     def tokens(self) -> int | None:
         counts = [entry.tokens for entry in self.entries]
         return None if None in counts else sum(count or 0 for count in counts)
+
+    @property
+    def semantic(self) -> Semantic:
+        return "words" if self.selection.kind == "packaged" else "sentences"
 
     @property
     def truncated(self) -> list[int]:
@@ -119,6 +124,7 @@ class ModelEmbedder:
             model=found.selection.name,
             dimension=found.dimension,
             vectors=b"".join([entry.vector for entry in found.entries]),
+            semantic=found.semantic,
             tokens=found.tokens,
             cached=found.cached,
             truncated=found.truncated,
@@ -138,7 +144,7 @@ class ModelEmbedder:
             model=found.selection.name,
             dimension=found.dimension,
             vectors=list(map(self._cache.encode, found.keys, found.entries)),
-            semantic="words" if found.selection.kind == "packaged" else "sentences",
+            semantic=found.semantic,
             tokens=found.tokens,
             cached=found.cached,
             truncated=found.truncated,

@@ -92,6 +92,7 @@ async def test_the_other_spellings(tmp_path: Path) -> None:
         assert (await embedd.http.post("/embed", json={"input": "a"})).json()["vectors"] == plain["vectors"][:1]
         coded = (await embedd.embed("a", "b", encoding="base64")).json()
         decoded = [array("f", b64decode(text)).tolist() for text in coded["vectors"]]
+        assert coded["semantic"] == "words"
         assert decoded == [array("f", vector).tolist() for vector in plain["vectors"]], "the digits are enough"
         for field in ("dimension", "dimensions"):
             cut = (await embedd.embed("a", **{field: 64})).json()
@@ -106,6 +107,8 @@ async def test_a_text_that_is_too_long(tmp_path: Path) -> None:
         error = refused.json()["error"]
         assert (refused.status_code, error["code"], error["details"]["item"]) == (422, "ErrUnprocessable", 1)
         assert "`texts[1]` has 9001 tokens" in error["message"]
+        other = await embedd.http.post("/embed", json={"input": ["a", long]})
+        assert "`input[1]` has 9001 tokens" in other.json()["error"]["message"]
         cut = (await embedd.embed("a", long, truncate=True)).json()
         assert cut["truncated"] == [1]
         assert (await embedd.embed("a", long)).status_code == 422, "though its beginning is in the cache"

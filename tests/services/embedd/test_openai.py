@@ -64,11 +64,11 @@ async def test_the_model_s_name_selects_ollama(tmp_path: Path) -> None:
         ({"input": ["a", ""]}, 400, "input[1]"),
         ({"input": [1, 2, 3]}, 400, "input"),
         ({"input": [[1, 2], [3]]}, 400, "input"),
-        ({"input": "a", "dimensions": 100}, 400, "dimension"),
-        ({"input": "word " * 9_000}, 422, "texts[0]"),
+        ({"input": "a", "dimensions": 100}, 400, "dimensions"),
+        ({"input": "word " * 9_000}, 422, "input[0]"),
         ({"input": "a", "model": "openrouter/m"}, 404, "model"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 async def test_errors_are_openai_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], status: int, param: str
@@ -108,8 +108,9 @@ async def test_documents_are_ranked(tmp_path: Path) -> None:
         ({"query": "a", "documents": []}, "documents"),
         ({"query": "a", "documents": ["a", ""]}, "documents[1]"),
         ({"query": "a", "documents": ["a"], "top_n": 0}, "top_n"),
+        ({"query": "a", "documents": ["a"] * 5_000}, "documents"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 async def test_what_rerank_refuses(tmp_path: Path, body: dict[str, Any], field: str) -> None:
     async with open_embedd(tmp_path) as embedd:

@@ -123,7 +123,6 @@ def _native_schemas() -> Mapping[str, Schema]:
             answer,
             "The vectors in the order of the texts. `truncated` has the positions of texts that were cut; "
             "`usage.tokens` is null if the model does not count, `usage.cached` the texts that were in the cache.",
-            optional=["semantic"],
         ),
         "EmbeddingModels": struct({"models": {"type": "array", "items": reference("ModelInfo")}}),
     }

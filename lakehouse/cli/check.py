@@ -175,6 +175,9 @@ def _format_lake(lake: LakeStatus) -> Iterator[str]:
     yield f"  start          {'with the first request' if lake.start == 'lazy' else 'with the service'}"
     yield f"  engines        SQL: {_format_share(*lake.query_engines)}; uploads: {_format_share(*lake.write_engines)}"
     yield f"  sandbox        files: {lake.sandbox['files']}; network: {lake.sandbox['network']}"
+    for number, model in enumerate(lake.embedding_models):
+        use = model.missing or ("default" if model.default else "")
+        yield f"  {'' if number else 'embeddings':<14} {model.name}{f' ({use})' if use else ''}"
     yield f"  packages       {', '.join(f'{name} {version}' for name, version in lake.versions.items())}"
 
 

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import msgspec
 
 from lakehouse.config import Config
 from lakehouse.core.extras import LAKE, install_hint, missing_modules
 from lakehouse.process.sandboxing import landlock, seccomp
+from lakehouse.services.embedding.names import WORDLLAMA
+from lakehouse.services.host.embedding_models import configured_models, describe_models
 from lakehouse.services.host.names import SERVICES, embedded_services, is_embedded
 from lakehouse.services.lake.directory import locate
 from lakehouse.services.lake.errors import LakeError
 from lakehouse.services.lake.folder_lock import find_holder
 from lakehouse.services.lake.memory import MemoryShares, share_memory
 
-PACKAGES = ("duckdb", "pyiceberg", "pyarrow", "nanoarrow")
+PACKAGES = ("duckdb", "pyiceberg", "pyarrow", "nanoarrow", "wordllama", "tantivy", "numkong")
 """The distributions whose versions are shown."""
+
+
+class EmbeddingModel(msgspec.Struct, frozen=True, kw_only=True):
+    """An embedding model of this installation, or the default one. `missing` is what it needs, empty if nothing."""
+
+    name: str
+    default: bool
+    missing: str
 
 
 class LakeStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +46,7 @@ class LakeStatus(msgspec.Struct, frozen=True, kw_only=True):
     query_engines: tuple[int, int]
     write_engines: tuple[int, int]
     sandbox: Mapping[str, str]
+    embedding_models: Sequence[EmbeddingModel]
     versions: Mapping[str, str]
 
     @property
@@ -58,6 +70,7 @@ def read_lake_status(config: Config, env: Mapping[str, str]) -> LakeStatus:
         query_engines=(shares.query.engines, shares.query.memory),
         write_engines=(shares.write.engines, shares.write.memory),
         sandbox={"files": _describe_landlock(), "network": _describe_seccomp()},
+        embedding_models=list(_list_embedding_models(config, Path(folder))),
         versions={name: found for name in PACKAGES if (found := _version_of(name))},
     )
 
@@ -70,6 +83,13 @@ def _find_folder(config: Config, env: Mapping[str, str]) -> tuple[str, int | Non
         return f"none: {error}", None
     holder = find_holder(folder)
     return str(folder), None if holder is None else holder.pid
+
+
+def _list_embedding_models(config: Config, folder: Path) -> Iterator[EmbeddingModel]:
+    default = config.embedd.default_model or WORDLLAMA
+    models = {model.id: model.missing for model in describe_models(configured_models(config.embedd, folder))}
+    for name, missing in ({default: ""} | models).items():
+        yield EmbeddingModel(name=name, default=name == default, missing=missing)
 
 
 def _describe_landlock() -> str:

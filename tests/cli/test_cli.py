@@ -46,7 +46,8 @@ async def test_check_shows_what_would_run_and_never_a_key(tmp_path: Path) -> Non
     configure(
         tmp_path,
         '[models]\nfast = "qwen3:8b"\njudge = ["kimi-k2.6:cloud", "openrouter/z-ai/glm-5.2"]\n[validatord]\nx = 1\n'
-        '[lake]\npath = "data"\n[gateway]\nvectord_url = "http://127.0.0.1:3215"',
+        '[lake]\npath = "data"\n[gateway]\nvectord_url = "http://127.0.0.1:3215"\n'
+        '[embedd]\ndefault_model = "nomic-embed-text"\nmodel = "/none/my.gguf"',
     )
     ran = await lakehouse("check", cwd=tmp_path, env={"OPENROUTER_API_KEY": SECRET})
     assert ran.status == 0
@@ -57,6 +58,8 @@ async def test_check_shows_what_would_run_and_never_a_key(tmp_path: Path) -> Non
         r"listens on +http://127\.0\.0\.1:3110 .*no token",
         r"/v1/vectors +vectord +http://127\.0\.0\.1:3215",
         r"/v1/pathway +pathwayd +embedded",
+        r"embeddings +nomic-embed-text \(default\)\n +wordllama-256",
+        r" my \(there is no file /none/my\.gguf \(the key `model` in \[embedd\]\)\)|xllamacpp cannot be found",
         r"\+ openrouter +https://openrouter\.ai/api/v1, key from \$OPENROUTER_API_KEY\n",
         r"- kimi .*no key was found in \$KIMI_API_KEY",
         r"\+ fast +qwen3:8b -> ollama as qwen3:8b",

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from lakehouse.cli.lake.demo_corpus import QUESTION
+from lakehouse.services.host.library import open_lake
 from tools.kit.chromium import PROGRAM, browser_at, chromium
 from tools.kit.command import ROOT, lakehouse, lakehouse_on_a_terminal
 
@@ -44,6 +45,20 @@ async def test_a_file_is_a_table_without_any_service(tmp_path: Path) -> None:
         "2026-11-02  Lagos    23401       9.25",
         "3 rows",
     ]
+
+
+async def test_an_index_is_searched_without_any_service(tmp_path: Path) -> None:
+    async with open_lake(tmp_path / "lake") as lake:
+        await lake.create_index("notes")
+        await lake.add(
+            "notes", [{"id": "t", "text": "Tea is picked by hand."}, {"id": "i", "text": "Iron ore is mined."}]
+        )
+    ran = await lakehouse("search", "--lake", "lake", "-k", "1", "who", "picks", "tea?", cwd=tmp_path)
+    assert ran.status == 0, ran.err
+    assert [line.split()[0] for line in ran.out.splitlines()[2:]] == ["t"]
+    ran = await lakehouse("search", "--lake", "lake", "--index", "none", "tea", cwd=tmp_path)
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.startswith("lakehouse: ErrNotFound: ")
 
 
 class Served:

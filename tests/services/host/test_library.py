@@ -134,3 +134,43 @@ async def _pieces(*data: bytes) -> AsyncIterator[bytes]:
     for piece in data:
         await trio.lowlevel.checkpoint()
         yield piece
+
+
+async def test_indexes_are_made_searched_and_kept_to_a_table(tmp_path: Path) -> None:
+    before = children()
+    async with lakehouse.open_lake(tmp_path / "lake") as lake:
+        await lake.create_index("notes")
+        items = [
+            {"id": "t", "text": "Tea is picked by hand.", "metadata": {"year": 2026}},
+            {"id": "i", "text": "Iron ore"},
+        ]
+        assert await lake.add("notes", items) == lakehouse.AddResult(added=2, replaced=0, length=2)
+        found = await lake.search("notes", "who picks tea?", mode="vector")
+        assert (found.exact, found.results[0].id, found.results[0].text) == (True, "t", "Tea is picked by hand.")
+        assert found.results[0].metadata == {"year": 2026}
+        assert [hit.id for hit in (await lake.search("notes", "tea", filter={"year": {"gte": 2027}})).results] == []
+        assert await lake.delete_items("notes", filter={"year": 2026}) == lakehouse.DeleteResult(deleted=1, length=1)
+
+        await lake.create_index("numbers", dimension=2, distance="euclidean")
+        await lake.add("numbers", [{"id": "a", "vector": (3, 4)}, {"id": "b", "vector": (0, 1)}])
+        assert [(hit.id, hit.distance) for hit in (await lake.search("numbers", vector=(0, 0), k=5)).results] == [
+            ("b", 1.0), ("a", 5.0),
+        ]  # fmt: skip
+
+        await lake.ingest("shops", b"id,note\n1,red apples\n2,raw steel\n", format="csv")
+        synced = await lake.sync("notes", "shops", key="id", text="note")
+        assert (synced.added, synced.deleted, synced.length) == (2, 0, 3)
+        await lake.ingest("shops", b"id,note\n2,raw steel\n3,fresh pears\n", format="csv")
+        again = await lake.sync("notes")
+        assert (again.added, again.deleted, again.from_snapshot) == (1, 1, synced.to_snapshot)
+        assert [hit.id for hit in (await lake.search("notes", "pears", k=1)).results] == ["3"]
+
+        with pytest.raises(lakehouse.ErrNotFound):
+            await lake.search("none", "tea")
+        with pytest.raises(lakehouse.ErrBadRequest) as caught:
+            await lake.add("numbers", [{"id": "c", "vector": [1, 2]}, {"id": "d", "vector": [1]}])
+        assert (caught.value.field, (caught.value.details or {})["item"]) == ("items[1].vector", 1)
+        await lake.delete_index("numbers")
+        with pytest.raises(lakehouse.ErrNotFound):
+            await lake.delete_index("numbers")
+    assert children() == before

@@ -145,7 +145,6 @@ def make_apps(lake: LakeParts) -> Mapping[str, App]:
         lake.query_engine,
         tables,
         directory,
-        config.embedd,
         embedded_model=WORDLLAMA,
     )
     return {

@@ -26,16 +26,14 @@ from lakehouse.asgi.json_body import decode_json, receive_json, receive_json_byt
 from lakehouse.asgi.responses import Response, empty_response, json_response
 from lakehouse.asgi.router import Methods, Mount, Route, Router, canonical_path, make_not_found
 from lakehouse.asgi.types import App, Receive, Scope, Send
-from lakehouse.config import EmbeddTable
 from lakehouse.core.errors import ErrBadRequest
-from lakehouse.services.contracts.embedder import Embedder
 from lakehouse.services.contracts.query_engine import QueryEngine
 from lakehouse.services.contracts.retrieval import IndexOptions, RetrievalEngine
 from lakehouse.services.contracts.tables import Tables
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.vectord import requests, responses
 from lakehouse.services.vectord.items import convert_items, decode_vectors
-from lakehouse.services.vectord.models import IndexModels
+from lakehouse.services.vectord.models import IndexModels, NamedEmbedder
 from lakehouse.services.vectord.requests import BODY_LIMITS, is_given
 from lakehouse.services.vectord.searching import Searcher
 from lakehouse.services.vectord.sync import TableSync
@@ -105,10 +103,8 @@ class VectordApp:
         request = await receive_json(scope, receive, requests.CreateRequest, BODY_LIMITS)
         request.check()
         model = self._models.resolve(request.model)
-        dimension = request.dimension or 0
-        if model:
-            request_scope.get(scope).context.begin_phase("embedding")
-            dimension = _agree(dimension, await self._models.find_dimension(model), model)
+        request_scope.get(scope).context.begin_phase("embedding")
+        dimension = request.dimension or await self._models.find_dimension(model)
         request_scope.get(scope).context.begin_phase("writing")
         options = IndexOptions(
             name=request.name,
@@ -181,15 +177,6 @@ class VectordApp:
         return json_response(done)
 
 
-def _agree(given: int, found: int, model: str) -> int:
-    """The dimension of a new index with a model. Raises ErrBadRequest if the request gives another one."""
-    if given and found and given != found:
-        raise ErrBadRequest(
-            f"`dimension` is {given}, and vectors of the model {model!r} have {found}", field="dimension"
-        )
-    return found or given
-
-
 async def _answer(view: IndexView, scope: Scope, receive: Receive, send: Send) -> None:
     await (await view(_read_name(scope), scope, receive)).send_to(send)
 
@@ -215,14 +202,13 @@ def _read_name(scope: Scope) -> str:
 
 def make_vectord_app(
     engine: RetrievalEngine,
-    embedder: Embedder,
+    embedder: NamedEmbedder,
     query_engine: QueryEngine,
     tables: Tables,
     directory: LakeDirectory,
-    embedd: EmbeddTable,
     *,
     embedded_model: str,
 ) -> VectordApp:
     """The application of vectord. `embedded_model` is the name of the model that the engine itself has."""
-    models = IndexModels(engine, embedder, embedded=embedded_model, default=embedd.default_model)
+    models = IndexModels(engine, embedder, embedded=embedded_model)
     return VectordApp(engine, models, TableSync(engine, models, query_engine, tables, directory.spill))

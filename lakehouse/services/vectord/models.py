@@ -7,6 +7,7 @@ the engine is given texts and vectors.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -22,31 +23,37 @@ PROBE = "dimension"
 """The text whose vector says how many components the vectors of a model have."""
 
 
+class NamedEmbedder(Embedder, Protocol):
+    """An embedder that knows the names of its models."""
+
+    def resolve(self, model: str) -> str:
+        """The name of a model in an index; an empty name is the default model's. Raises ErrBadRequest."""
+
+
 class IndexModels:
     """The models of the indexes.
 
-    `embedded` is the name of the model that the engine has, `default` that of the configuration ("" is the embedded
-    one). The options of an index are remembered until it changes (`RetrievalEngine.changes`).
+    `embedded` is the name of the model that the engine has. The options of an index are remembered until it changes
+    (`RetrievalEngine.changes`).
     """
 
-    def __init__(self, engine: RetrievalEngine, embedder: Embedder, *, embedded: str, default: str) -> None:
+    def __init__(self, engine: RetrievalEngine, embedder: NamedEmbedder, *, embedded: str) -> None:
         self._engine = engine
         self._embedder = embedder
         self._embedded = embedded
-        self._default = default or embedded
         self._known: dict[str, tuple[int, IndexInfo]] = {}
 
     def resolve(self, model: str) -> str:
-        """The name of a model as an index has it."""
-        return self._default if model == DEFAULT else model
+        """The name of a model as an index has it; nothing for no model. Raises ErrBadRequest."""
+        return self._embedder.resolve("" if model == DEFAULT else model) if model else ""
 
     def embeds_itself(self, model: str) -> bool:
         """Whether the engine has the model."""
         return model == self._embedded
 
     async def find_dimension(self, model: str) -> int:
-        """The number of components of the model's vectors, found by a probe; 0 for the embedded model."""
-        if self.embeds_itself(model):
+        """The number of components of the model's vectors, found by a probe; 0 if the engine knows it."""
+        if not model or self.embeds_itself(model):
             return 0
         return (await self._embedder.embed([PROBE], model=model)).dimension
 

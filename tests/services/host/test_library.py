@@ -140,7 +140,7 @@ async def test_indexes_are_made_searched_and_kept_to_a_table(tmp_path: Path) -> 
     before = children()
     async with lakehouse.open_lake(tmp_path / "lake") as lake:
         await lake.create_index("notes")
-        items = [
+        items: list[dict[str, object]] = [
             {"id": "t", "text": "Tea is picked by hand.", "metadata": {"year": 2026}},
             {"id": "i", "text": "Iron ore"},
         ]

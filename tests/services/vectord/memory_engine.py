@@ -196,6 +196,10 @@ class MemoryEmbedder:
         self.gate = trio.Event()
         self.gate.set()
 
+    def resolve(self, model: str) -> str:
+        """The names are as they are given."""
+        return model or EMBEDDED
+
     async def embed(
         self, texts: Sequence[str], *, model: str = "", kind: TextKind = "document", truncate: bool = False
     ) -> Embeddings:

@@ -28,7 +28,6 @@ CREATIONS: dict[str, tuple[dict[str, object], int, str]] = {
     "an unknown distance": ({"name": "x", "dimension": 2, "distance": "manhattan"}, 400, "`distance`"),
     "an unknown type of a field": ({"name": "x", "dimension": 2, "fields": {"a": "date"}}, 400, "fields"),
     "an unknown member": ({"name": "x", "dimension": 2, "shards": 2}, 400, "`shards`"),
-    "another dimension than the model's": ({"name": "x", "dimension": 2, "model": "ollama/m"}, 400, "`dimension`"),
 }
 
 ITEMS: dict[str, tuple[object, str]] = {
@@ -94,6 +93,9 @@ async def test_an_index_with_a_model_has_its_dimension(tmp_path: Path) -> None:
         assert (await vectord.post("", {"name": "a", "model": "default"}, 201))["model"] == EMBEDDED
         assert vectord.embedder.calls == []  # the engine has that model
         assert (await vectord.post("", {"name": "b", "model": "ollama/m"}, 201))["dimension"] == 9
+        vectord.embedder.calls.clear()
+        assert (await vectord.post("", {"name": "c", "model": "ollama/m", "dimension": 9}, 201))["model"] == "ollama/m"
+        assert vectord.embedder.calls == []  # a dimension that is given needs no model that answers
 
 
 async def test_an_item_that_is_wrong_is_named_and_nothing_of_its_batch_is_added(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import httpx
 import trio
 
-from lakehouse.config import EmbeddTable, LakeTable
+from lakehouse.config import LakeTable
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.services.contracts.tables import Tables
 from lakehouse.services.engines.query import open_query_engine
@@ -55,9 +55,7 @@ async def open_vectord(path: Path) -> AsyncIterator[Vectord]:
         trio.open_nursery() as nursery,
         open_query_engine(directory, cast("Tables", tables), lake) as queries,
     ):
-        app = make_vectord_app(
-            engine, embedder, queries, cast("Tables", tables), directory, EmbeddTable(), embedded_model=EMBEDDED
-        )
+        app = make_vectord_app(engine, embedder, queries, cast("Tables", tables), directory, embedded_model=EMBEDDED)
         host = make_host_app({"vectord": app}, name="vectord", active_requests=active)
         async with serve_ours(host, nursery) as (address, port):
             async with httpx.AsyncClient(base_url=f"http://{address}:{port}", timeout=30) as client:

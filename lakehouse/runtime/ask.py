@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from lakehouse.asgi.lazy import LazyApp
 from lakehouse.asgi.types import App
-from lakehouse.ask.asker import Asker
-from lakehouse.ask.endpoint import AskEndpoint
 from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
 from lakehouse.config import Config
 from lakehouse.core.errors import ErrNotImplemented
@@ -20,6 +21,13 @@ def make_ask_app(dispatcher: ServiceDispatcher, gateway: Gateway, config: Config
     if config.gateway.chatd_url:
         message = "an ask needs the chat group in this process: leave gateway.chatd_url empty"
         return UnavailableService(ErrNotImplemented(message))
+    return LazyApp(partial(_load_ask, dispatcher, gateway, config))
+
+
+def _load_ask(dispatcher: ServiceDispatcher, gateway: Gateway, config: Config) -> App:
+    from lakehouse.ask.asker import Asker  # 6 ms, which a service without questions need not spend
+    from lakehouse.ask.endpoint import AskEndpoint
+
     limits = config.chatd
     asker = Asker(dispatcher, gateway.calls, timeout=limits.timeout, default_model=choose_default_model(config))
     return AskEndpoint(asker, max_body=limits.max_body, timeout=limits.timeout, idle_timeout=limits.idle_timeout)

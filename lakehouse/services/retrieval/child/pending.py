@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from threading import Event
 
 import msgspec
 
@@ -21,26 +20,18 @@ class CallCancelled(Exception):
 class Pending:
     """One call: its number, what it asks, and whether it was cancelled meanwhile."""
 
-    __slots__ = ("_cancelled", "body", "call", "number")
+    __slots__ = ("body", "call", "cancelled", "number")
 
     def __init__(self, number: int, body: bytes, call: AnyCall) -> None:
         self.number = number
         self.body = body
         self.call = call
-        self._cancelled = Event()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the client has left."""
-        return self._cancelled.is_set()
-
-    def cancel(self) -> None:
-        """Note that the client has left."""
-        self._cancelled.set()
+        self.cancelled = False
+        """Whether the client has left; set by the main thread."""
 
     def check(self) -> None:
         """Raise CallCancelled if the client has left."""
-        if self._cancelled.is_set():
+        if self.cancelled:
             raise CallCancelled
 
 

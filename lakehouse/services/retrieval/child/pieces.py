@@ -21,9 +21,9 @@ OVERHEAD = 200
 
 
 class Piece(NamedTuple):
-    """The id as JSON, and the metadata, empty if there is none."""
+    """The beginning of a result up to its distance, and its metadata with its name; both are JSON."""
 
-    id: bytes
+    head: bytes
     metadata: bytes
 
 
@@ -49,9 +49,10 @@ class Pieces:
         if missing:
             self._make_room()
             for row, own, metadata in select_by_rows(self._connection, "row, id, meta", missing):
-                piece = Piece(msgspec.json.encode(own), metadata)
+                named = b',"metadata":' + metadata if metadata else b""
+                piece = Piece(b'{"id":%b,"distance":' % msgspec.json.encode(own), named)
                 found[row] = self._pieces[row] = piece
-                self._bytes += OVERHEAD + len(piece.id) + len(metadata)
+                self._bytes += OVERHEAD + len(piece.head) + len(metadata)
         return found
 
     def read_tokens(self, rows: Sequence[int]) -> list[NDArray[np.uint16]]:

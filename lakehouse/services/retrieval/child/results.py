@@ -25,26 +25,32 @@ def encode_results(
     results: Sequence[Result], pieces: Mapping[int, Piece], texts: Mapping[int, bytes], *, with_metadata: bool
 ) -> tuple[bytes, int]:
     """The JSON array of the results, and their number. A result whose row is deleted is left out."""
-    encoded = []
-    for result in results:
-        piece = pieces.get(result.row)
-        if piece is None:
-            continue
-        parts = [
-            b'{"id":',
-            piece.id,
-            b',"distance":',
-            b"null" if result.distance is None else b"%.9g" % result.distance,
+    if not texts and with_metadata and results and results[0].score is None and not results[0].corpus:
+        encoded = [  # the plain form, of which there are the most
+            b"%b%.9g%b}" % (pieces[row].head, distance or 0.0, pieces[row].metadata)
+            for row, distance, *_ in results
+            if row in pieces
         ]
-        if result.corpus:
-            parts += (b',"corpus":', result.corpus)
-        if with_metadata and piece.metadata:
-            parts += (b',"metadata":', piece.metadata)
-        if result.score is not None:
-            parts.append(b',"score":%.9g' % result.score)
-        if result.scores is not None:
-            parts += (b',"scores":', msgspec.json.encode(result.scores))
-        if result.row in texts:
-            parts += (b',"text":', texts[result.row])
-        encoded.append(b"".join(parts))
-    return b"[%s]" % b"},".join(encoded) if not encoded else b"[" + b"},".join(encoded) + b"}]", len(encoded)
+    else:
+        encoded = [
+            _encode(result, pieces[result.row], texts.get(result.row), with_metadata=with_metadata)
+            for result in results
+            if result.row in pieces
+        ]
+    return b"[" + b",".join(encoded) + b"]", len(encoded)
+
+
+def _encode(result: Result, piece: Piece, text: bytes | None, *, with_metadata: bool) -> bytes:
+    parts = [piece.head, b"null" if result.distance is None else b"%.9g" % result.distance]
+    if result.corpus:
+        parts += (b',"corpus":', result.corpus)
+    if with_metadata:
+        parts.append(piece.metadata)
+    if result.score is not None:
+        parts.append(b',"score":%.9g' % result.score)
+    if result.scores is not None:
+        parts += (b',"scores":', msgspec.json.encode(result.scores))
+    if text is not None:
+        parts += (b',"text":', text)
+    parts.append(b"}")
+    return b"".join(parts)

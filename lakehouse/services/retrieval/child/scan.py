@@ -119,28 +119,57 @@ def _best(positions: Positions, scores: Floats, k: int) -> Found:
 
 def _scan_product(rows: Rows, queries: Floats, k: int, blocked: Positions, check: Callable[[], None]) -> list[Found]:
     quantized = quantize(queries)
-    length = rows.packed.length
-    scores = np.empty((len(queries), length), np.float32)
+    scores = np.empty((len(queries), rows.packed.length), np.float32)
     rows.packed.multiply(quantized.codes, rows.scale, scores)
     if rows.distance == "euclidean":  # half of the square of the distance, but for the square of the query
         scores -= (rows.norm * rows.norm / 2)[None, :] / quantized.scale[:, None]
     if len(blocked):
         scores[:, blocked] = -np.inf
-    bounds = _lower_bounds(scores, k)
+    bounds = _lower_bounds(scores, k).tolist()
+    slacks = quantized.norm * rows.error.max() + quantized.error * rows.norm.max()
+    parts = (scores, queries, bounds, quantized.scale.tolist(), quantized.error.tolist(), quantized.norm.tolist())
     found: list[Found] = []
-    for row, bound, query, scale, error, norm in zip(
-        scores, bounds, queries, quantized.scale, quantized.error, quantized.norm, strict=True
-    ):
+    for row, query, bound, scale, error, norm, slack in zip(*parts, slacks.tolist(), strict=True):
         check()
-        first = np.flatnonzero(row >= bound if bound > -np.inf else row > bound)
-        exact = exact_scores(rows.floats.take(first), query, rows.distance)
-        best = _best(first, exact, k)
-        rest = _find_rest(rows, row, float(bound), float(best.scores[-1]), _Query(scale, error, norm))
-        if len(rest):
-            exact = np.concatenate([exact, exact_scores(rows.floats.take(rest), query, rows.distance)])
-            best = _best(np.concatenate([first, rest]), exact, k)
-        found.append(best)
+        found.append(_rescore(rows, row, query, k, _Query(bound, scale, error, norm, slack)))
     return found
+
+
+class _Query(NamedTuple):
+    """What is known of one query: a score that `k` rows reach, its quantization, the error of the scores."""
+
+    bound: float
+    scale: float
+    error: float
+    norm: float
+    slack: float
+
+
+def _rescore(rows: Rows, scores: Floats, query: Floats, k: int, known: _Query) -> Found:
+    """Compare in float32 the rows with the best scores, and then all that may be better than the worst of these."""
+    first = np.flatnonzero(scores >= known.bound if known.bound > -np.inf else scores > known.bound)
+    exact = exact_scores(rows.floats.take(first), query, rows.distance)
+    worst = float(np.partition(exact, len(exact) - k)[len(exact) - k])
+    rest = _find_rest(rows, scores, worst, known)
+    if len(rest):
+        exact = np.concatenate([exact, exact_scores(rows.floats.take(rest), query, rows.distance)])
+        first = np.concatenate([first, rest])
+    return _best(first, exact, k)
+
+
+def _find_rest(rows: Rows, scores: Floats, worst: float, known: _Query) -> Positions:
+    """The positions below the bound whose score in float32 may reach `worst`."""
+    if rows.distance == "euclidean":
+        worst = (worst + known.norm * known.norm) / 2
+    worst -= abs(worst) * ROUNDING
+    lowest = (worst - known.slack) / known.scale
+    if lowest >= known.bound:
+        return NOTHING.positions
+    near = np.flatnonzero(scores >= lowest)
+    own = scores[near]
+    reach = own * known.scale + known.norm * rows.error[near] + known.error * rows.norm[near]
+    chosen: Positions = near[(reach >= worst) & (own < known.bound)]
+    return chosen
 
 
 def _lower_bounds(scores: Floats, k: int) -> Floats:
@@ -151,24 +180,3 @@ def _lower_bounds(scores: Floats, k: int) -> Floats:
         return np.partition(scores, length - k, axis=1)[:, length - k]
     best = scores[:, : columns * STRIDE].reshape(len(scores), STRIDE, columns).max(axis=1)
     return np.partition(best, columns - k, axis=1)[:, columns - k]
-
-
-class _Query(NamedTuple):
-    scale: np.float32
-    error: np.float32
-    norm: np.float32
-
-
-def _find_rest(rows: Rows, scores: Floats, bound: float, worst: float, query: _Query) -> Positions:
-    """The positions below `bound` whose score in float32 may reach `worst`."""
-    scale, error, norm = float(query.scale), float(query.error), float(query.norm)
-    if rows.distance == "euclidean":
-        worst = (worst + norm * norm) / 2
-    slack = norm * float(rows.error.max()) + error * float(rows.norm.max()) + abs(worst) * ROUNDING
-    lowest = (worst - slack) / scale
-    if lowest >= bound:
-        return NOTHING.positions
-    near = np.flatnonzero((scores >= lowest) & (scores < bound))
-    reach = scores[near] * scale + norm * rows.error[near] + error * rows.norm[near]
-    chosen: Positions = near[reach >= worst - abs(worst) * ROUNDING]
-    return chosen

@@ -186,16 +186,13 @@ class Searcher:
         return kept[: run.query.k], counts
 
     def _order_vectors(self, run: SearchRun) -> list[Result]:
+        if not run.many:
+            return _list_results(run.tasks[0], b"")
         results: list[tuple[float, int, int, Result]] = []
         for number, task in enumerate(run.open_tasks):
-            if task.index is not None and len(task.found.positions):
-                distances = to_distances(task.found.scores, task.index.record.options.distance).tolist()
-                corpus = msgspec.json.encode(task.name) if run.many else b""
-                rows = task.index.rows_at(task.found.positions).tolist()
-                for rank, (row, distance) in enumerate(zip(rows, distances, strict=True)):
-                    results.append((distance, number, rank, Result(row, distance, corpus=corpus)))
-        if run.many:
-            results.sort(key=lambda one: one[:3])
+            for rank, result in enumerate(_list_results(task, msgspec.json.encode(task.name))):
+                results.append((result.distance or 0.0, number, rank, result))
+        results.sort(key=lambda one: one[:3])
         return [result for _, _, _, result in results]
 
     def _encode(
@@ -232,6 +229,15 @@ class Searcher:
             model=index.record.options.model,
             keyword_lag=self._keyword.lag[index.record.number],
         )
+
+
+def _list_results(task: Task, corpus: bytes) -> list[Result]:
+    """The results of a scan, the nearest first."""
+    if task.index is None or not len(task.found.positions):
+        return []
+    distances = to_distances(task.found.scores, task.index.record.options.distance).tolist()
+    rows = task.index.rows_at(task.found.positions).tolist()
+    return [Result(row, distance, None, None, corpus) for row, distance in zip(rows, distances, strict=True)]
 
 
 def _to_failure(error: LakehouseError | CallCancelled) -> LakehouseError:

@@ -54,7 +54,7 @@ class CallTransport:
             if not body:
                 pending = self._pending.get(number)
                 if pending is not None:
-                    pending.cancel()
+                    pending.cancelled = True
                 continue
             try:
                 pending = Pending(number, body, self._decoder.decode(body))

@@ -25,7 +25,8 @@ FieldType = Literal["int", "float", "bool", "keyword"]
 """The type of a declared field of the metadata, by which filters are fast."""
 SearchMode = Literal["vector", "keyword", "hybrid"]
 Rerank = Literal["", "tokens", "none"]
-"""The second stage of a hybrid search; an empty string selects the default of the index's model."""
+"""The second stage of a hybrid search. An empty string selects the default of the index's model: "tokens" for the
+embedded one, unless the query has a weight."""
 
 
 class IndexOptions(msgspec.Struct, frozen=True, kw_only=True):

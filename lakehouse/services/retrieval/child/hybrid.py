@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from lakehouse.core.errors import ErrBadRequest
 from lakehouse.services.contracts.retrieval import Scores
 from lakehouse.services.retrieval.child import fusion
 from lakehouse.services.retrieval.child.index import MemoryIndex
@@ -143,7 +144,7 @@ class HybridSearch:
         default = fusion.WORDS_WEIGHT if words else fusion.SENTENCES_WEIGHT
         scores = fusion.complete_scores(signals, default if run.query.weight is None else run.query.weight)
         order = fusion.order_best(scores, count)
-        if run.query.rerank != "none" and words and len(run.tokens):
+        if _wants_match(run, words=words) and len(run.tokens):
             chosen = order[: max(fusion.RERANKED, run.query.k)].copy()  # all results, so that scores can be compared
             matched = self._match(run, tasks, [candidates.rows[at] for at in chosen.tolist()])
             matches[chosen] = matched
@@ -175,6 +176,14 @@ class HybridSearch:
             frequencies: NDArray[np.int64] = np.sum(counted, axis=0)
             self._rarity = key, rarity_of(frequencies, sum(index.documents for index in indexes.values()))
         return self._rarity[1]
+
+
+def _wants_match(run: SearchRun, *, words: bool) -> bool:
+    """Whether token match orders the best candidates. Its shares are fixed: a weight in the query turns it off."""
+    if run.query.rerank == "tokens" and not words:
+        message = '`rerank` cannot be "tokens": it needs an index of the embedded model'
+        raise ErrBadRequest(message, field="rerank")
+    return run.query.rerank == "tokens" or (not run.query.rerank and run.query.weight is None and words)
 
 
 def _list_rows(tasks: Sequence[Task]) -> Rows | None:

@@ -244,6 +244,31 @@ def test_every_file_of_tantivy_is_checked(tmp_path: Path, suffix: str) -> None:
     index.close()
 
 
+def test_the_files_of_a_commit_that_was_killed_are_removed(tmp_path: Path) -> None:
+    """The next commit writes files of the same names, and refuses to replace any."""
+    index = open_keyword_index(tmp_path)
+    fill(index)
+    index.delete([0])
+    index.commit(2)
+    index.close()
+    folder = tmp_path / "tantivy-1"
+    (marks,) = (file for file in folder.iterdir() if file.name.endswith(".del"))
+    segment, number, _ = marks.name.split(".")
+    left = [folder / f"{segment}.{int(number) + step}.del" for step in range(1, 12)]
+    for file in (*left, folder / ".tmpAb1", folder / f"{'0' * 32}.term"):
+        file.write_bytes(marks.read_bytes())
+    index = open_keyword_index(tmp_path)
+    assert index.version == 2
+    index.delete([1])
+    index.commit(3)
+    assert rows_of(index.search("lake", [1], 9)) == []
+    index.close()
+    assert not any((folder / name).exists() for name in (".tmpAb1", f"{'0' * 32}.term"))
+    index = open_keyword_index(tmp_path)
+    assert (index.version, rows_of(index.search("lake", [1], 9))) == (3, [])
+    index.close()
+
+
 def test_a_folder_of_another_engine_or_format_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = open_keyword_index(tmp_path)
     fill(index)

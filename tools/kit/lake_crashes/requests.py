@@ -63,6 +63,8 @@ class LakeClient:
     def __init__(self, service: LakeService, http: httpx.AsyncClient) -> None:
         self._service = service
         self._http = http
+        self.recovery_timeout = RECOVERY_TIMEOUT
+        """Seconds within which the service must answer `read`, whatever is killed meanwhile."""
 
     async def send(self, request: Request) -> Reply:
         """Send a request once, and write down how it ended. Raises NoAnswer if it hangs."""
@@ -89,13 +91,13 @@ class LakeClient:
     async def read(self, request: Request) -> Reply:
         """Send a request that changes nothing, or the same thing each time, until it is answered. Raises NoAnswer."""
         reply = Reply("unsent")
-        with trio.move_on_after(RECOVERY_TIMEOUT):
+        with trio.move_on_after(self.recovery_timeout):
             while True:
                 reply = await self.send(request)
                 if reply.ending in ("acknowledged", "refused"):
                     return reply
                 await trio.sleep(0.02)
-        raise NoAnswer(f"{request.method} {request.path} failed for {RECOVERY_TIMEOUT:g} s, at last with {reply}")
+        raise NoAnswer(f"{request.method} {request.path} failed for {self.recovery_timeout:g} s, at last with {reply}")
 
 
 class _SlowBody(httpx.AsyncByteStream):

@@ -23,6 +23,8 @@ VICTIMS: Mapping[str, int] = {"retrieval": 9, "services": 6, "tables": 1, "query
 """What is killed, and how often in relation to each other."""
 DATABASE = "vectors/index.sqlite"
 PROBE = "probe"
+RECOVERY_TIMEOUT = 240.0
+"""Seconds for an answer about tables: the kills go on as soon as the indexes are there again."""
 
 
 class RetrievalKiller(Killer):
@@ -83,6 +85,7 @@ async def run_retrieval_crashes(
     """Kill processes of a service on a new lake in `folder`: `victims` are roles of `VICTIMS`."""
 
     def make_rounds(service: LakeService, client: LakeClient, report: CrashReport) -> CrashRounds:
+        client.recovery_timeout = RECOVERY_TIMEOUT
         killer = RetrievalKiller(service, client, report, Random(f"{seed}.killer"), unrecovered)
         crashes = RetrievalCrashes(service, client, report, killer)
         crashes.add_writers(

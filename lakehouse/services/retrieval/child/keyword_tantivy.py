@@ -47,6 +47,7 @@ class TantivyIndex:
     def __init__(self, folder: Path) -> None:
         """Open or create the index. Raises KeywordIndexError for damaged files."""
         try:
+            remove_leftovers(folder)
             check_files(folder)
             self._schema = make_schema()
             self._index = tantivy.Index(self._schema, str(folder))
@@ -213,6 +214,42 @@ def fetch_allowed(
         size = min(max(4 * size, int(1.5 * limit / share)), MAX_FETCHED)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the files that the last commit does not name.
+
+    A process that is killed during a commit leaves them. The next commit has the same number, and fails if its files
+    are there.
+    """
+    listing = folder / "meta.json"
+    if not listing.exists():
+        return
+    segments = read_segments(listing)
+    for file in folder.iterdir():
+        segment, _, rest = file.name.partition(".")
+        number, is_deletion, _ = rest.partition(".del")
+        if segment not in segments:
+            unused = bool(segment) or file.name.startswith(".tmp")
+        else:
+            unused = bool(is_deletion) and number != segments[segment]
+        if unused and file.name != listing.name:
+            file.unlink()
+
+
+def read_segments(listing: Path) -> dict[str, str]:
+    """The segments of the last commit, each with the number of its file of deletions or an empty string.
+
+    Raises KeywordIndexError.
+    """
+    try:
+        segments = json.loads(listing.read_bytes())["segments"]
+        return {
+            segment["segment_id"].replace("-", ""): str((segment.get("deletes") or {}).get("opstamp", ""))
+            for segment in segments
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise KeywordIndexError(f"{listing} is damaged") from error
+
+
 def check_files(folder: Path) -> None:
     """Compare all files of the last commit with the checksums that tantivy wrote, which it does not do by itself.
 
@@ -221,11 +258,7 @@ def check_files(folder: Path) -> None:
     listing = folder / "meta.json"
     if not listing.exists():
         return
-    try:
-        segments = {segment["segment_id"].replace("-", "") for segment in json.loads(listing.read_bytes())["segments"]}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise KeywordIndexError(f"{listing} is damaged") from error
-    for file in files_of(folder, segments):
+    for file in files_of(folder, read_segments(listing)):
         if not has_checksum(file):
             raise KeywordIndexError(f"{file} is damaged")
 

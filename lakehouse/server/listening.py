@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import repeat
 
 import trio
 
@@ -122,6 +123,10 @@ def url_of(sock: socket.socket, *, secure: bool) -> str:
     return f"{'https' if secure else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+ACCEPTS_PER_TURN = 16
+"""Connections that are accepted in one turn of the scheduler beside the one that it waited for."""
+
+
 async def accept_forever(sock: socket.socket, start: Accept) -> None:
     """Call `start` with every new connection. Cancelled, it loses none.
 
@@ -141,11 +146,16 @@ async def accept_forever(sock: socket.socket, start: Accept) -> None:
             await trio.sleep(_ACCEPT_RETRY_DELAY)
         else:
             start(trio.SocketStream(connection))
+            accept_queued(sock, start, limit=ACCEPTS_PER_TURN)
 
 
-def accept_queued(sock: socket.socket, start: Accept) -> None:
-    """Call `start` with the connections in the kernel's queue, which closing the listener would reset."""
-    while True:
+def accept_queued(sock: socket.socket, start: Accept, *, limit: int | None = None) -> None:
+    """Call `start` with the connections in the kernel's queue, at most `limit`. It never waits.
+
+    Closing the listener would reset them. While connections are busy, a turn of the scheduler is long: a crowd that
+    connects would wait for many of them if each took one connection.
+    """
+    for _ in repeat(None) if limit is None else range(limit):
         try:
             connection, _ = sock.accept()
         except OSError as error:

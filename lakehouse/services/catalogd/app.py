@@ -2,6 +2,7 @@
 
     POST    /catalog/register
     GET     /catalog/list
+    GET     /catalog/dropped
     GET     /catalog/manifest/{name}
     POST    /catalog/expire
     GET     /catalog/tables/{name}
@@ -81,6 +82,7 @@ class CatalogdApp:
 
     def _make_routes(self, root: bytes) -> Iterable[Route | Mount]:
         yield Route(root + b"/catalog/list", Methods(GET=self._list))
+        yield Route(root + b"/catalog/dropped", Methods(GET=self._list_dropped))
         yield Route(root + b"/catalog/register", Methods(POST=self._register))
         yield Route(root + b"/catalog/expire", Methods(POST=self._expire))
         yield Mount(root + b"/catalog/manifest", Methods(GET=partial(_answer, self._describe)))
@@ -94,6 +96,9 @@ class CatalogdApp:
 
     async def _list(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await json_response(responses.make_list(await self._tables.list())).send_to(send)
+
+    async def _list_dropped(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await json_response(responses.make_dropped_list(await self._tables.list_dropped())).send_to(send)
 
     async def _register(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = await receive_json(scope, receive, requests.Registration, BODY_LIMITS)

@@ -97,6 +97,11 @@ def make_dropped(dropped: DroppedTable, retired: Sequence[str] = ()) -> dict[str
     return {**document, "retired": retired} if retired else document
 
 
+def make_dropped_list(dropped: Sequence[DroppedTable]) -> dict[str, object]:
+    """The document of the dropped tables that can be restored."""
+    return {"tables": [make_dropped(table) for table in dropped], "count": len(dropped)}
+
+
 def make_removed(removed: Removed) -> dict[str, object]:
     """The document of what an expiry has removed."""
     return {

@@ -235,8 +235,10 @@ async def test_the_life_of_a_table(tmp_path: Path) -> None:
 
         dropped = expect(await service.http.delete("/catalog/tables/u%2Frestore"), 200)
         assert "was dropped at" in (await service.get("/catalog/tables/u%2Frestore/snapshots", 404))["message"]
+        assert await service.get("/catalog/dropped") == {"tables": [dropped], "count": 1}
         back = await service.post("/catalog/tables/u%2Frestore/restore", {"snapshot_id": dropped["snapshot_id"]})
         assert back["row_count"] == 12
+        assert await service.get("/catalog/dropped") == {"tables": [], "count": 0}
         removed = await service.post("/catalog/expire", {"older_than": "0s"})
         assert (removed["snapshots"] > 5, removed["files"] > 5) == (True, True)
         assert (await service.post("/catalog/expire", {})) == {"snapshots": 0, "tables": 0, "files": 0, "bytes": 0}

@@ -262,6 +262,7 @@ SERVICE_CASES = (
         health="/catalog/health",
         same=(
             _get("/catalog/list", 200),
+            _get("/catalog/dropped", 200),
             _get("/catalog/manifest/none", 404),
             _post("/catalog/register", b"{", code=""),
             _post("/catalog/register", b"{}", code=""),

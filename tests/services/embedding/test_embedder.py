@@ -11,7 +11,8 @@ import trio
 import trio.testing
 
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnprocessable, ErrUpstream
-from lakehouse.services.embedding.embedder import MAX_TEXTS, TIMEOUT
+from lakehouse.services.embedding.checks import MAX_TEXTS
+from lakehouse.services.embedding.embedder import TIMEOUT
 from lakehouse.services.embedding.names import WORDLLAMA
 from lakehouse.services.embedding.vectors import pack, unpack
 from tests.services.embedding.doubles import LIMIT, Doubles, failure, open_doubles, vector_of
@@ -181,6 +182,28 @@ async def test_a_text_that_is_too_long_is_named_unless_it_may_be_cut() -> None:
             found = await lake.embedder.embed(["a", long], truncate=True)
             assert found.truncated == [1]
         assert lake.engine.calls == [["a", "b", long], [long], [long]], "what fits is kept although the batch failed"
+
+
+async def test_a_large_batch_gives_way_to_other_tasks() -> None:
+    async with open_doubles() as lake:
+        texts = [f"text {n}" for n in range(MAX_TEXTS)]
+        await lake.embedder.embed(texts)
+        steps = 0
+
+        async def count() -> None:
+            nonlocal steps
+            while True:
+                await trio.lowlevel.checkpoint()
+                steps += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            await lake.embedder.embed_json(texts)
+            encoding = steps
+            await lake.embedder.rerank("text 0", texts[1:])
+            nursery.cancel_scope.cancel()
+        assert encoding > 100
+        assert steps - encoding > 100
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from array import array
 from base64 import b64decode
 from typing import Any
 
+import openai
 import pytest
 
 from tests.services.conformance import fake_ollama
@@ -68,6 +69,17 @@ def test_both_forms_have_the_same_vectors(lake: Lake, unique: str) -> None:
         given = answer["data"][0]["embedding"]
         assert expected == (array("f", given) if encoding == "float" else array("f", b64decode(given)))
         assert answer["usage"]["prompt_tokens"] > 0
+
+
+def test_openai_s_client(lake: Lake, unique: str) -> None:
+    route = lake.through("embedd")
+    url = f"{str(route.http.base_url).rstrip('/')}{route.prefix}"
+    with openai.OpenAI(base_url=url, api_key="any", max_retries=0) as client:
+        answer = client.embeddings.create(model=PACKAGED, input=[unique, "other"])
+        expected = embed(lake, unique, "other")["vectors"]
+        assert [item.embedding for item in answer.data] == [pytest.approx(vector, abs=1e-8) for vector in expected]
+        with pytest.raises(openai.NotFoundError):
+            client.embeddings.create(model="no-such-model", input="a")
 
 
 def test_a_mistake_in_openai_s_form_has_openai_s_envelope(lake: Lake) -> None:

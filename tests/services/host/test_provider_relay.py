@@ -59,16 +59,19 @@ async def open_keyed(
 
 
 async def answer(request: ReceivedRequest, stream: trio.SocketStream) -> None:
-    """Embeddings of two numbers, and errors for the texts that name them."""
-    text = request.json["input"][0]
-    if text.startswith("status "):
-        status = int(text.removeprefix("status "))
-        sent = request.headers["authorization"]
-        error: dict[str, object] = {"error": {"message": f"refused with {sent}", "code": "x"}}
+    """Embeddings of two numbers, errors for the texts that name them, and no answer to "hold"."""
+    texts = request.json["input"]
+    if texts[0] == "hold":
+        await never_answer(request, stream)
+    elif texts[0].startswith("status "):
+        status = int(texts[0].removeprefix("status "))
+        error: dict[str, object] = {
+            "error": {"message": f"refused with {request.headers['authorization']}", "code": "x"}
+        }
         await stream.send_all(respond(error, status, more="retry-after: 7\r\n" if status == 429 else ""))
-        return
-    vectors = [{"index": n, "embedding": [float(n), 1.0]} for n in range(len(request.json["input"]))]
-    await stream.send_all(respond({"data": vectors, "usage": {"prompt_tokens": 5, "total_tokens": 5}}))
+    else:
+        vectors = [{"index": n, "embedding": [float(n), 1.0]} for n in range(len(texts))]
+        await stream.send_all(respond({"data": vectors, "usage": {"prompt_tokens": 5, "total_tokens": 5}}))
 
 
 async def test_the_parent_adds_the_key_which_the_process_does_not_have(lake: Path) -> None:
@@ -80,43 +83,41 @@ async def test_the_parent_adds_the_key_which_the_process_does_not_have(lake: Pat
         assert request.json["model"] == "some/model"
         assert keyed.process.pid not in (None, os.getpid())
         assert KEY.encode() not in Path(f"/proc/{keyed.process.pid}/environ").read_bytes()
+        await check_errors(keyed)
+        await check_leaving(keyed)
 
 
-async def test_errors_of_the_provider_arrive_as_they_are_and_without_the_key(lake: Path) -> None:
-    async with open_keyed(lake, answer) as keyed:
-        for status, expected, error_class in ((429, 429, "rate_limit"), (401, 502, "auth"), (500, 502, "server_error")):
-            body = {**EMBED, "texts": [f"status {status}"]}
-            refused = await keyed.http.post("/embed", json=body)
-            error = refused.json()["error"]
-            assert (refused.status_code, error["upstream_status"]) == (expected, status), refused.text
-            assert (error["provider"], error["class"]) == ("openrouter", error_class)
-            assert KEY not in refused.text
-            assert refused.headers.get("retry-after") == ("7" if status == 429 else None)
-        missing = await keyed.http.post("/embed", json={**EMBED, "model": "kimi/m"})
-        assert (missing.status_code, missing.json()["error"]["code"]) == (404, "ErrProviderNotFound")
-        assert "KIMI_API_KEY" in missing.json()["error"]["message"]
+async def check_errors(keyed: Keyed) -> None:
+    """Errors of the provider arrive as they are, and without the key."""
+    for status, expected, error_class in ((429, 429, "rate_limit"), (401, 502, "auth"), (500, 502, "server_error")):
+        body = {**EMBED, "texts": [f"status {status}"]}
+        refused = await keyed.http.post("/embed", json=body)
+        error = refused.json()["error"]
+        assert (refused.status_code, error["upstream_status"]) == (expected, status), refused.text
+        assert (error["provider"], error["class"]) == ("openrouter", error_class)
+        assert KEY not in refused.text
+        assert refused.headers.get("retry-after") == ("7" if status == 429 else None)
+    missing = await keyed.http.post("/embed", json={**EMBED, "model": "kimi/m"})
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "ErrProviderNotFound")
+    assert "KIMI_API_KEY" in missing.json()["error"]["message"]
 
 
-async def test_the_client_leaves_and_the_provider_is_left_within_100_ms(lake: Path) -> None:
-    left = trio.Event()
+async def check_leaving(keyed: Keyed) -> None:
+    """The client leaves, and the provider is left within 100 ms."""
+    before = len(keyed.provider.requests)
+    async with trio.open_nursery() as nursery:
 
-    async def hold(request: ReceivedRequest, stream: trio.SocketStream) -> None:
-        await never_answer(request, stream)
-        left.set()
+        async def ask() -> None:
+            await keyed.http.post("/embed", json={**EMBED, "texts": ["hold"]})
 
-    async with open_keyed(lake, hold) as keyed:
-        async with trio.open_nursery() as nursery:
-
-            async def ask() -> None:
-                await keyed.http.post("/embed", json=EMBED)
-
-            nursery.start_soon(ask)
-            while not keyed.provider.requests:
-                await trio.sleep(0.01)
-            began = trio.current_time()
-            nursery.cancel_scope.cancel()
-        await left.wait()
-        assert trio.current_time() - began < 0.1
+        nursery.start_soon(ask)
+        while len(keyed.provider.requests) == before:
+            await trio.sleep(0.01)
+        closed, began = keyed.provider.closed, trio.current_time()
+        nursery.cancel_scope.cancel()
+    while keyed.provider.closed == closed:
+        await trio.sleep(0.001)
+    assert trio.current_time() - began < 0.1
 
 
 async def test_the_relay_takes_a_few_paths_only(lake: Path) -> None:

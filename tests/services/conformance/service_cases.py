@@ -117,6 +117,22 @@ def _check_dataset(lake: Lake) -> None:
     )
 
 
+def ingest_document(lake: Lake, corpus: str, source: str, content: bytes) -> httpx.Response:
+    """Put a Markdown document into a corpus."""
+    path = f"/ingest?name={corpus}&format=markdown&source={source}"
+    return lake.through("ingestd").request("POST", path, content=content)
+
+
+def _keep_document(lake: Lake) -> None:
+    assert ingest_document(lake, f"kept_docs_{lake.name}", "a.md", b"# Owls\n\nhunt mice").status_code in (200, 201)
+
+
+def _check_uploads(lake: Lake) -> None:
+    _check_dataset(lake)
+    again = ingest_document(lake, f"kept_docs_{lake.name}", "a.md", b"# Owls\n\nhunt mice").json()
+    assert (again["existing"], again["added"], again["replaced"], again["length"]) == (True, 0, 1, 1)
+
+
 def _keep_nothing(_lake: Lake) -> None:
     """The service has no state of its own."""
 
@@ -293,6 +309,8 @@ SERVICE_CASES = (
             _post("/ingest?name=", b"a\n1\n"),
             _post("/ingest?name=x&format=json", b'{"a": ', 422, "ErrUnprocessable"),
             _post("/ingest?name=x&mode=other", b"a\n1\n"),
+            _post("/ingest?name=x&format=pdf&source=a", b"no PDF", 422, "ErrUnprocessable"),
+            Exchange(method="DELETE", path="/ingest?name=none&source=a", status=404, code="ErrNotFound"),
             Exchange(
                 method="POST",
                 path="/ingest?name=x",
@@ -319,8 +337,8 @@ SERVICE_CASES = (
             ),
             _get("/ingest", 405, "ErrMethodNotAllowed"),
         ),
-        keep=_keep_nothing,
-        check_kept=_check_dataset,
+        keep=_keep_document,
+        check_kept=_check_uploads,
     ),
     ServiceCase(
         service="queryd",

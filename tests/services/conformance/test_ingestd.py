@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.services.conformance.lakes import Lake
-from tests.services.conformance.service_cases import PEOPLE, ingest
+from tests.services.conformance.service_cases import PEOPLE, ingest, ingest_document
 
 
 def test_golake_030_the_object_lies_at_its_key_and_the_manifest_counts_its_rows(lake: Lake, unique: str) -> None:
@@ -47,3 +47,17 @@ def test_d4_smoke(lake: Lake, unique: str) -> None:
     nameless = lake.through("ingestd").request("POST", "/ingest", content=PEOPLE)
     assert nameless.status_code == 400
     assert "name" in nameless.json()["error"]["message"]  # 6
+
+
+def test_a_document_is_found_replaced_and_removed(lake: Lake, unique: str) -> None:
+    created = ingest_document(lake, unique, "birds.md", b"# Owls\n\nThe owl hunts mice at night.\n")
+    assert (created.status_code, created.json()["passages"], created.json()["model"]) == (201, 1, "wordllama-256")
+    assert ingest_document(lake, unique, "fish.md", b"# Pikes\n\nThe pike waits in the reeds.").json()["length"] == 2
+    again = ingest_document(lake, unique, "birds.md", b"# Herons\n\nThe heron stands in shallow water.")
+    assert (again.status_code, again.json()["replaced"], again.json()["length"]) == (200, 1, 2)
+    search = {"text": "a heron in the water", "k": 1, "with": ["text", "metadata"]}
+    found = lake.through("vectord").request("POST", f"/vectors/index/{unique}/search", json=search).json()["results"]
+    assert [hit["id"] for hit in found] == ["birds.md#1"]
+    assert (found[0]["metadata"]["source"], found[0]["metadata"]["heading"]) == ("birds.md", "Herons")
+    removed = lake.through("ingestd").request("DELETE", f"/ingest?name={unique}&source=birds.md")
+    assert removed.json() == {"corpus": unique, "source": "birds.md", "deleted": 1, "length": 1}

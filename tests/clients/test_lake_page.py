@@ -188,6 +188,24 @@ async def test_an_upload_shows_its_warnings_and_the_new_table(
     await tab.screenshot("lake-upload-1600")
 
 
+async def test_a_document_becomes_the_passages_of_a_corpus(
+    service: PageService, browser: Browser, tmp_path: Path
+) -> None:
+    service.lake.warnings = [{"column": None, "line": None, "message": "page 2 without text"}]
+    file = tmp_path / "User guide.pdf"
+    file.write_bytes(b"%PDF-1.7")
+    tab = await open_lake_tab(service, browser)
+    await choose(tab, file)
+    await tab.until("document.getElementById('table-name').value === 'User_guide'")
+    assert await tab.run("document.getElementById('mode').disabled")
+    await tab.run("document.getElementById('send-file').click()")
+    await tab.until(
+        "document.getElementById('upload-note').innerText.startsWith('User_guide: 2 passages of User guide.pdf')"
+    )
+    assert service.lake.queries[-1] == {"name": "User_guide", "source": "User+guide.pdf"}
+    assert await text(tab, "upload-warnings") == "page 2 without text"
+
+
 async def test_an_upload_that_is_refused_says_where_and_one_that_is_cancelled_ends(
     service: PageService, browser: Browser, tmp_path: Path
 ) -> None:

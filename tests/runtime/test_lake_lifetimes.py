@@ -89,11 +89,16 @@ async def test_an_uploaded_file_is_queried_and_is_there_after_a_restart_and_a_mo
         assert (await sql(client, "SELECT sum(revenue) FROM sales")).json()["rows"] == [[4.0]]
         listed = (await client.get("/v1/storage/list?prefix=datasets/")).json()["objects"]
         assert [entry["key"] for entry in listed] == [made.json()["key"]]
+        document = await client.post("/v1/ingest?name=docs&format=text&source=a.txt", content=b"one passage")
+        assert (document.status_code, document.json()["passages"]) == (201, 1)
         metrics = (await client.get("/metrics")).text
         for sample in (
             'lakehouse_queryd_engines{state="idle"} 1.0',
             'lakehouse_ingestd_engines{state="idle"} 1.0',
             "lakehouse_ingestd_rows 2.0",
+            "lakehouse_ingestd_documents 1.0",
+            "lakehouse_ingestd_passages 1.0",
+            'lakehouse_documents_readers{state="idle"} 1.0',
             f"lakehouse_ingestd_bytes {len(CSV)}.0",
             "lakehouse_queryd_scanned_rows 2.0",
         ):

@@ -120,7 +120,7 @@ class ScriptedLake:
         query = {name: unquote_plus(value) for name, value in given.items()}
         if query["source"] == self.refused:
             raise ErrUnprocessable("the PDF has no text")
-        pages = 3 if query["format"] == "pdf" else None
+        pages = 3 if query["source"].endswith(".pdf") else None
         return {
             "corpus": query["name"], "source": query["source"], "passages": 2, "length": 2 * len(self.queries),
             "model": query.get("model", "wordllama-256"), "pages": pages, "warnings": self.warnings,

@@ -95,8 +95,10 @@ $("reload").addEventListener("click", loadTables);
 
 let chosenFile = null, uploading = null;
 
-function nameOf(file) {                 // the name of the table that a file becomes, as `lakehouse ingest` chooses it
-  const stem = file.name.replace(/\.(gz|zst)$/i, "").replace(/\.(csv|tsv|txt|json|ndjson|jsonl|parquet|arrow|feather|ipc)$/i, "");
+const DOCUMENT = /\.(md|markdown|html?|xhtml|pdf|docx)$/i;
+
+function nameOf(file) {                 // the name of the table or corpus of a file, as `lakehouse ingest` chooses it
+  const stem = file.name.replace(/\.(gz|zst)$/i, "").replace(/\.(csv|tsv|txt|json|ndjson|jsonl|parquet|arrow|feather|ipc)$/i, "").replace(DOCUMENT, "");
   return stem.normalize("NFKD").replace(/[^A-Za-z0-9_.-]+/g, "_").replace(/^[_.]+|[_.]+$/g, "") || "upload";
 }
 
@@ -104,6 +106,7 @@ function choose(file) {
   chosenFile = file;
   $("file-name").textContent = `${file.name} (${size(file.size)})`;
   $("table-name").value = nameOf(file);
+  $("mode").disabled = DOCUMENT.test(file.name);   // a document always replaces its own passages
 }
 
 function uploadNote(text, failed = false) {
@@ -138,6 +141,12 @@ function uploaded(request) {
     return;
   }
   const answer = JSON.parse(request.responseText);
+  if (answer.corpus !== undefined) {
+    ended(`${answer.corpus}: ${plural(answer.passages, "passage")} of ${answer.source}, ${answer.length.toLocaleString("en")} in the corpus`);
+    showWarnings(answer.warnings);
+    corporaShown = false;               // the tab for search asks for them again
+    return;
+  }
   ended(`${answer.name}: ${plural(answer.row_count, "row")}${answer.rows_added === answer.row_count ? "" : ` (${answer.rows_added.toLocaleString("en")} added)`}, ${size(answer.bytes_in)} stored as ${size(answer.bytes_stored)}`);
   showWarnings(answer.warnings);
   $("sql").value = `SELECT * FROM ${identifier(answer.name)} LIMIT 100`;
@@ -147,7 +156,8 @@ function uploaded(request) {
 
 function upload() {                     // XMLHttpRequest, because fetch does not tell how much of a body has left
   const request = uploading = new XMLHttpRequest();
-  const parameters = new URLSearchParams({name: $("table-name").value.trim(), mode: $("mode").value});
+  const name = $("table-name").value.trim();
+  const parameters = new URLSearchParams(DOCUMENT.test(chosenFile.name) ? {name, source: chosenFile.name} : {name, mode: $("mode").value});
   const form = new FormData();
   form.append("file", chosenFile, chosenFile.name);
   request.open("POST", `/v1/ingest?${parameters}`);

@@ -73,8 +73,9 @@ class IngestdApp:
         await self._router(scope, receive, send)
 
     def gauges(self) -> Iterable[Gauge]:
-        """The rows and bytes that were taken in."""
-        return (Gauge(_ROWS, lambda: [((), self._rows)]), Gauge(_BYTES, lambda: [((), self._bytes)]))
+        """What was taken in: rows and bytes of tables, documents and passages of corpora."""
+        tables = (Gauge(_ROWS, lambda: [((), self._rows)]), Gauge(_BYTES, lambda: [((), self._bytes)]))
+        return (*tables, *self._documents.gauges())
 
     async def _ingest(self, scope: Scope, receive: Receive, send: Send) -> None:
         parameters = parse_parameters(scope["query_string"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -15,6 +16,11 @@ from lakehouse.services.ingestd.corpora import Corpora
 from lakehouse.services.ingestd.idempotency import IdempotencyKeys, digest_request
 from lakehouse.services.ingestd.parameters import IngestParameters
 from lakehouse.services.ingestd.receiving import Upload
+from lakehouse.telemetry.gauges import Gauge
+from lakehouse.telemetry.metric_store import Family
+
+_DOCUMENTS = Family("ingestd_documents", "gauge", "Documents that were taken in since the start.")
+_PASSAGES = Family("ingestd_passages", "gauge", "Passages of these documents.")
 
 DELETE_NAMES = ("name", "source")
 MAX_FIELDS = 16
@@ -26,6 +32,11 @@ class DocumentRequests:
     def __init__(self, corpora: Corpora, keys: IdempotencyKeys) -> None:
         self._corpora = corpora
         self._keys = keys
+        self._documents = self._passages = 0
+
+    def gauges(self) -> Iterable[Gauge]:
+        """The documents and passages that were taken in."""
+        return (Gauge(_DOCUMENTS, lambda: [((), self._documents)]), Gauge(_PASSAGES, lambda: [((), self._passages)]))
 
     def warm(self) -> None:
         """Start what a document needs, in the background."""
@@ -64,6 +75,8 @@ class DocumentRequests:
     ) -> Response:
         context = request_scope.get(scope).context
         result = await self._corpora.ingest(upload, parameters, document_format, context.begin_phase)
+        self._documents += 1
+        self._passages += result.passages
         return Response(msgspec.json.encode(result), result.status, content_type=JSON)
 
 

@@ -9,11 +9,15 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from lakehouse.services.retrieval.child import keyword
+from lakehouse.services.contracts.retrieval import IndexOptions
+from lakehouse.services.retrieval.child import keyword, store
 from lakehouse.services.retrieval.child.keyword import Allowed, KeywordIndex, open_engine, open_keyword_index
+from lakehouse.services.retrieval.child.keyword_tantivy import TantivyIndex
+from lakehouse.services.retrieval.child.keyword_writer import open_keyword_writer
 
 TEXTS = [
     "The lake keeps every table.",
@@ -267,6 +271,28 @@ def test_the_files_of_a_commit_that_was_killed_are_removed(tmp_path: Path) -> No
     index = open_keyword_index(tmp_path)
     assert (index.version, rows_of(index.search("lake", [1], 9))) == (3, [])
     index.close()
+
+
+def test_an_index_that_cannot_be_written_is_made_anew_from_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = store.open_database(tmp_path / "index.sqlite", writer=True)
+    options = msgspec.json.encode(IndexOptions(name="i", dimension=1))
+    connection.execute("INSERT INTO indexes VALUES (1, 'i', ?, 1, 1, x'', 0, 0, 0)", [options])
+    connection.execute("INSERT INTO items VALUES (7, 1, 'a', '', x'', x'', x'', 'a lake', x'')")
+    commit, failures = TantivyIndex.commit, [ValueError("the file is there already")]
+
+    def fail_once(index: TantivyIndex, version: int) -> None:
+        if failures:
+            raise failures.pop()
+        commit(index, version)
+
+    monkeypatch.setattr(TantivyIndex, "commit", fail_once)
+    writer = open_keyword_writer(tmp_path / "keywords", connection, 7)
+    assert (writer.keyword.version, rows_of(writer.keyword.search("lake", [1], 9))) == (7, [7])
+    assert "the file is there already" in caplog.text
+    writer.keyword.close()
+    connection.close()
 
 
 def test_a_folder_of_another_engine_or_format_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

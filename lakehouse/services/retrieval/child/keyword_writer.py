@@ -6,13 +6,18 @@ not committed yet is found by its vector only; `lag` counts such texts.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 
 from lakehouse.services.retrieval.child.changes import KeywordChange
-from lakehouse.services.retrieval.child.keyword import KeywordIndex
+from lakehouse.services.retrieval.child.keyword import KeywordIndex, open_keyword_index, remove
 from lakehouse.services.retrieval.child.store import WHOLE_INDEX
+
+logger = logging.getLogger("lakehouse.retrieval")
 
 INTERVAL = 0.2
 """Seconds between two commits."""
@@ -73,3 +78,21 @@ class KeywordWriter:
         self._changed, self._committed = False, time.monotonic()
         self.lag.clear()
         return self._sequence
+
+
+def open_keyword_writer(folder: Path, connection: sqlite3.Connection, sequence: int) -> KeywordWriter:
+    """Open the keyword index below `folder`, and bring it to the state of the database.
+
+    One that cannot be written is made anew: everything in it is in the database, and no start may depend on it.
+    """
+    writer = KeywordWriter(open_keyword_index(folder))
+    try:
+        writer.replay(connection, sequence)
+    except (ValueError, OSError) as error:  # what tantivy raises
+        logger.warning("the keyword index cannot be written, and is made anew: %s", error)
+        with suppress(ValueError, OSError):
+            writer.keyword.close()
+        remove(folder)
+        writer = KeywordWriter(open_keyword_index(folder))
+        writer.replay(connection, sequence)
+    return writer

@@ -15,8 +15,7 @@ from lakehouse.process.bootstrap import Startup
 from lakehouse.services.retrieval.child import store
 from lakehouse.services.retrieval.child.embed_worker import EmbedWorker
 from lakehouse.services.retrieval.child.engine import Engine
-from lakehouse.services.retrieval.child.keyword import open_keyword_index
-from lakehouse.services.retrieval.child.keyword_writer import KeywordWriter
+from lakehouse.services.retrieval.child.keyword_writer import open_keyword_writer
 from lakehouse.services.retrieval.child.open_indexes import OpenIndexes
 from lakehouse.services.retrieval.child.products import select_pack
 from lakehouse.services.retrieval.child.texts import TextModel
@@ -57,9 +56,8 @@ def make_engine(settings: RetrievalSettings) -> Engine:
     writing = store.open_database(folder / "index.sqlite", writer=True)
     reading = store.open_database(folder / "index.sqlite", writer=False)
     model = TextModel(settings.model, settings.model_name)
-    keyword = KeywordWriter(open_keyword_index(folder / "keywords"))
     transactions = Transactions(writing, rows, model)
-    keyword.replay(writing, transactions.sequence)
+    keyword = open_keyword_writer(folder / "keywords", writing, transactions.sequence)
     vector_engine, pack = select_pack()
     indexes = OpenIndexes(reading, rows, pack, model, keyword)
     transport = CallTransport(settings.descriptor)

@@ -1,10 +1,11 @@
 """`python -m tools.bench.retrieval_quality`: how well searches find what was asked for, on sets of real texts.
 
-The sets are built from packages of Debian, which apt-get fetches into the folder for the cache (40 MB): package
-descriptions (deb, and deb10k, a part of them), manual pages (man), Python's manual (py). `docs/retrieval.md` describes
-them and has the figures. The engine is the one that production serves, in its child process.
+The sets are built from packages of Debian, which apt-get fetches into the folder for the cache (36 MB, unpacked 170):
+package descriptions (deb, and deb10k, a part of them), manual pages (man), Python's manual (py). `docs/retrieval.md`
+describes them and has the figures. The engine is the one that production serves, in its child process.
 
-MiniLM takes ten minutes of one core for the first run; its vectors are kept in the cache.
+`--models all-minilm-l6-v2 --sets man py deb10k` measures MiniLM. It takes 15 minutes of one core for the first run; the
+vectors are kept in the cache. (The set deb would take an hour.)
 """
 
 from __future__ import annotations

@@ -71,6 +71,19 @@ def test_words_are_found_in_all_their_forms_the_best_text_first(index: KeywordIn
     assert rows_of(index.search("lake", [1], 0)) == []
 
 
+def test_an_empty_index_and_a_limit_beyond_everything_are_no_special_case(index: KeywordIndex) -> None:
+    nobody = np.array([1], dtype=np.int64)
+    for _ in range(2):  # before the first commit, and with nothing in it
+        assert rows_of(index.search("lake", [1], 10**9)) == []
+        assert rows_of(index.search("lake", [1], 5, every(2))) == []
+        assert rows_of(index.search("lake", [1], 5, rows=nobody)) == []
+        assert index.score_rows("lake", nobody).tolist() == [0.0]
+        index.commit(1)
+    fill(index)
+    assert sorted(rows_of(index.search("lake", [1], 10**9))) == [0, 1]
+    assert rows_of(index.search("lake", [1], 10**9, every(2))) == [1]
+
+
 def test_a_change_is_visible_after_its_commit_and_not_before(index: KeywordIndex) -> None:
     index.add([1, 2], 1, ["lake", "river"])
     assert rows_of(index.search("lake", [1], 5)) == []

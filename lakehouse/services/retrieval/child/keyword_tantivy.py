@@ -34,7 +34,6 @@ MAIN_SHARE = 0.5
 """Part of all rows from which the indexes of a search are filtered after it: a filter inside costs up to 4 ms."""
 MARK = 2**63
 """In the field `number`: the document that has the version."""
-MAX_FETCHED = 2**31 - 1
 FOOTER = struct.Struct("<II")
 FOOTER_MAGIC = 1337
 
@@ -145,7 +144,7 @@ class TantivyIndex:
     def _make_query(self, searcher: tantivy.Searcher, text: str) -> Query | None:
         terms = list(dict.fromkeys(self._analyzer.analyze(text[:MAX_QUERY_CHARACTERS])))
         if len(terms) > MAX_TERMS:
-            terms = sorted(terms, key=lambda term: searcher.doc_freq("text", term) or MAX_FETCHED)[:MAX_TERMS]
+            terms = sorted(terms, key=lambda term: searcher.doc_freq("text", term) or MARK)[:MAX_TERMS]
         if not terms:
             return None
         return Query.boolean_query([(Occur.Should, self._term("text", term)) for term in terms])
@@ -186,7 +185,7 @@ def make_analyzer() -> tantivy.TextAnalyzer:
 
 def fetch(searcher: tantivy.Searcher, query: Query, limit: int) -> tuple[Rows, Floats]:
     """The best rows of a query with their scores, without a count of all: tantivy then skips most of them."""
-    hits = searcher.search(query, limit, count=False).hits
+    hits = searcher.search(query, bound_limit(searcher, limit), count=False).hits
     rows = searcher.fast_field_values("row", [address for _, address in hits])
     return np.array(rows, dtype=np.int64), np.array([score for score, _ in hits], dtype=np.float32)
 
@@ -199,7 +198,7 @@ def fetch_allowed(
     Fetches more of the list until `limit` rows are there or it ends. The next length follows from the part that was
     let through so far.
     """
-    size = limit if allowed is None else 2 * limit
+    size = bound_limit(searcher, limit if allowed is None else 2 * limit)
     while True:
         hits = searcher.search(query, size, count=False).hits
         addresses = [address for _, address in hits]
@@ -211,7 +210,12 @@ def fetch_allowed(
             scores = np.array([score for score, _ in hits], dtype=np.float32)
             return rows[mask][:limit], scores[mask][:limit]
         share = max(int(np.count_nonzero(mask)), 1) / len(rows)
-        size = min(max(4 * size, int(1.5 * limit / share)), MAX_FETCHED)
+        size = bound_limit(searcher, max(4 * size, int(1.5 * limit / share)))
+
+
+def bound_limit(searcher: tantivy.Searcher, limit: int) -> int:
+    """At most one more than all documents, and at least 1: tantivy reserves memory for the limit at once."""
+    return min(limit, searcher.num_docs + 1)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -3,6 +3,7 @@
 types            the types of ASGI, and `ResponseError`
 server_control   what our own server offers beyond ASGI, and why it is fast
 request_scope    the request that a scope belongs to: context, server, switch to streaming
+path_names       names in paths, decoded once
 router, lazy     which application answers a path; one that is loaded with its first request
 body, json_body  receiving a request body within limits; decoding JSON, with errors that name the field
 responses        whole responses: JSON, errors, empty

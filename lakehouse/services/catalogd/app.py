@@ -18,17 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from urllib.parse import unquote_to_bytes
 
 import trio
 
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.json_body import decode_json, receive_json
+from lakehouse.asgi.path_names import decode_name
 from lakehouse.asgi.responses import Response, json_response
-from lakehouse.asgi.router import Methods, Mount, Route, Router, canonical_path, make_not_found
+from lakehouse.asgi.router import Methods, Mount, Route, Router, canonical_path
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.config import LakeTable
-from lakehouse.core.errors import ErrBadRequest, ErrNotFound
+from lakehouse.core.errors import ErrNotFound
 from lakehouse.services.catalogd import requests, responses
 from lakehouse.services.catalogd.registration import Registrar
 from lakehouse.services.catalogd.requests import BODY_LIMITS
@@ -187,13 +187,7 @@ def _split_path(scope: Scope) -> tuple[bytes, bytes]:
 
 def _read_name(scope: Scope) -> str:
     """The table's name in the path, without the verb, decoded once."""
-    try:
-        name = unquote_to_bytes(_split_path(scope)[0]).decode()
-    except UnicodeDecodeError:
-        raise ErrBadRequest("the name in the path is not UTF-8", field="name") from None
-    if not name:
-        raise make_not_found()
-    return name
+    return decode_name(_split_path(scope)[0])
 
 
 def make_catalogd_app(

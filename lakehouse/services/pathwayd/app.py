@@ -16,11 +16,11 @@ POST    /pathway/import              Markdown, in the form of the export
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import unquote_to_bytes
 
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.body import receive_body
 from lakehouse.asgi.json_body import receive_json
+from lakehouse.asgi.path_names import decode_name
 from lakehouse.asgi.responses import json_response
 from lakehouse.asgi.router import Methods, Mount, Route, Router, canonical_path
 from lakehouse.asgi.types import Receive, Scope, Send
@@ -165,10 +165,7 @@ async def _answer(send: Send, trace: Trace) -> None:
 def _read_uid(scope: Scope) -> str:
     """The id in the path, decoded once. Raises ErrBadRequest."""
     path = canonical_path(scope["raw_path"]).removeprefix(b"/v1")
-    try:
-        return check_uid(unquote_to_bytes(path.split(b"/", 3)[3]).decode())
-    except UnicodeDecodeError:
-        raise ErrBadRequest("the id in the path is not UTF-8", field="uid") from None
+    return check_uid(decode_name(path.split(b"/", 3)[3], "uid"))
 
 
 def make_pathwayd_app(store: TraceStore, meanings: TraceMeanings) -> PathwaydApp:

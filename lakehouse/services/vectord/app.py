@@ -19,14 +19,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from time import perf_counter
-from urllib.parse import unquote_to_bytes
 
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.json_body import decode_json, receive_json, receive_json_bytes
+from lakehouse.asgi.path_names import decode_name
 from lakehouse.asgi.responses import Response, empty_response, json_response
-from lakehouse.asgi.router import Methods, Mount, Route, Router, canonical_path, make_not_found
+from lakehouse.asgi.router import Methods, Mount, Route, Router, canonical_path
 from lakehouse.asgi.types import App, Receive, Scope, Send
-from lakehouse.core.errors import ErrBadRequest
 from lakehouse.services.contracts.query_engine import QueryEngine
 from lakehouse.services.contracts.retrieval import IndexOptions, RetrievalEngine
 from lakehouse.services.contracts.tables import Tables
@@ -191,13 +190,7 @@ def _split_path(scope: Scope) -> tuple[bytes, bytes]:
 
 def _read_name(scope: Scope) -> str:
     """The index's name in the path, without the verb, decoded once."""
-    try:
-        name = unquote_to_bytes(_split_path(scope)[0]).decode()
-    except UnicodeDecodeError:
-        raise ErrBadRequest("the name in the path is not UTF-8", field="name") from None
-    if not name:
-        raise make_not_found()
-    return name
+    return decode_name(_split_path(scope)[0])
 
 
 def make_vectord_app(

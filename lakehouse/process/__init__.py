@@ -13,6 +13,7 @@ Modules:
     errors         the errors of this package
     tasks          a nursery whose tasks end with a block
     sandboxing/    restrictions that a child applies to itself
+    scheduling     the scheduling policy of a process that others call
     calls/         calls to a child and pools of children
     supervision/   slots, restarts, drain
 """

@@ -21,6 +21,7 @@ import trio
 from lakehouse.config import Config
 from lakehouse.core.active_requests import ActiveRequests
 from lakehouse.process.bootstrap import Startup
+from lakehouse.process.scheduling import wake_without_preemption
 from lakehouse.process.tasks import open_background, wait_end_of_input
 from lakehouse.server.server import BoundApp, serve_listeners
 from lakehouse.services.host.app import make_host_app
@@ -50,6 +51,7 @@ def run_host(startup: Startup, open_services: OpenApps) -> None:
     config = settings.decode_config()
     log = Log(config.observe.log)
     _raise_file_limit()
+    wake_without_preemption()
     with redirect_stdlib(log):
         try:
             folder = locate(config.lake.path, os.environ)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from lakehouse.asgi import request_scope
-from lakehouse.asgi.json_body import receive_json
+from lakehouse.asgi.json_body import receive_json, receive_json_bytes
 from lakehouse.asgi.responses import Response, json_response
 from lakehouse.asgi.router import Methods, Route, Router
 from lakehouse.asgi.server_control import full_response
@@ -27,9 +27,9 @@ from lakehouse.services.matrixd.relevance import RelevanceRequest, divide_chunks
 from lakehouse.services.matrixd.requests import (
     BODY_LIMITS,
     ContextRequest,
-    MatrixSearchRequest,
     PlaybookBatch,
     PlaybookRequest,
+    SearchRequests,
 )
 from lakehouse.services.matrixd.search import MatrixSearch
 from lakehouse.services.matrixd.search_cache import SearchCache
@@ -53,6 +53,7 @@ class MatrixdApp:
         weak_models: Collection[str],
         list_corpora: App,
     ) -> None:
+        self._requests = SearchRequests()
         self._search = search
         self._cache = cache
         self._memory = memory
@@ -85,8 +86,7 @@ class MatrixdApp:
             yield Route(root + path, methods)
 
     async def _post_search(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = await receive_json(scope, receive, MatrixSearchRequest, BODY_LIMITS)
-        request.check()
+        request = self._requests.read(await receive_json_bytes(scope, receive, BODY_LIMITS))
         request_scope.get(scope).context.begin_phase("searching")
         answer = Response((await self._search.search(request)).encode())
         await send(full_response(answer.status, answer.make_headers(), answer.body))

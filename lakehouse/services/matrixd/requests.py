@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Literal
 
 import msgspec
 
 from lakehouse.asgi.body import BodyLimits
+from lakehouse.asgi.json_body import decode_json
 from lakehouse.config.values import duration
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.services.contracts.retrieval import CorpusQuery, Rerank, SearchMode
@@ -23,6 +24,9 @@ CANDIDATES = 100
 PLAYBOOK_CORPUS = "playbook_memory"
 CORPUS_TIMEOUT = 10.0
 """Seconds for a corpus of a `partial` search, by default."""
+
+MAX_KNOWN, MAX_KNOWN_SIZE = 1_024, 4_096
+"""Bodies of searches that are known, and the bytes of the longest one."""
 
 Extra = Literal["text", "scores", "metadata"]
 
@@ -106,6 +110,21 @@ class MatrixSearchRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True, 
             return min(self.per_corpus_k, MAX_K)
         return self.count if self.mode == "vector" else max(self.count, CANDIDATES)
 
+    @cached_property
+    def retrieval_key(self) -> tuple[object, ...]:
+        """What decides which candidates are retrieved."""
+        return (
+            self.choices,
+            self.query_text,
+            self.vector,
+            self.model,
+            bytes(self.filter),
+            self.count,
+            self.candidates,
+            self.is_refined,
+            *(extra in self.extras for extra in ("text", "scores", "metadata")),
+        )
+
     @property
     def is_refined(self) -> bool:
         """Whether results may be dropped or moved after retrieval, before the cut at `k`."""
@@ -128,6 +147,23 @@ class MatrixSearchRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True, 
         if seconds <= 0:
             raise ErrBadRequest("`timeout` must be longer than zero", field="timeout")
         return seconds
+
+
+class SearchRequests:
+    """Reads bodies of `/matrix/search`. Short ones that were read last are known by their bytes."""
+
+    def __init__(self) -> None:
+        self._known = lru_cache(MAX_KNOWN)(_read_search)
+
+    def read(self, body: bytes) -> MatrixSearchRequest:
+        """Decode and check a body. Raises ErrBadRequest."""
+        return self._known(body) if len(body) <= MAX_KNOWN_SIZE else _read_search(body)
+
+
+def _read_search(body: bytes) -> MatrixSearchRequest:
+    request = decode_json(body, MatrixSearchRequest)
+    request.check()
+    return request
 
 
 class ContextRequest(MatrixSearchRequest, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True):

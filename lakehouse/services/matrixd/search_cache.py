@@ -46,23 +46,11 @@ class SearchCache:
         """The key of a request; None for one whose results are not kept."""
         if not self._max_entries or request.partial or request.mode != "vector":
             return None
-        return (
-            request.choices,
-            request.query_text,
-            request.vector,
-            request.model,
-            bytes(request.filter),
-            request.count,
-            request.candidates,
-            request.is_refined,
-            "text" in request.extras,
-            "scores" in request.extras,
-            "metadata" in request.extras,
-        )
+        return request.retrieval_key
 
     def count_changes(self, request: MatrixSearchRequest) -> Changes:
         """The changes of the searched indexes so far."""
-        return tuple(self._engine.changes(corpus.index) for corpus in request.choices)
+        return tuple([self._engine.changes(corpus.index) for corpus in request.choices])
 
     def find(self, key: Key, changes: Changes) -> ManyHits | None:
         """The result of an equal search of indexes that are unchanged since."""

@@ -6,12 +6,12 @@ import logging
 import os
 import resource
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from lakehouse.process.bootstrap import Startup
+from lakehouse.process.scheduling import wake_without_preemption
 from lakehouse.services.retrieval.child import store
 from lakehouse.services.retrieval.child.embed_worker import EmbedWorker
 from lakehouse.services.retrieval.child.engine import Engine
@@ -33,19 +33,13 @@ def run(startup: Startup) -> None:
     settings = msgspec.json.decode(startup.settings, type=RetrievalSettings)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     os.umask(0o077)
-    _gather_calls()
+    wake_without_preemption()
     sys.setswitchinterval(SWITCH_INTERVAL)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     engine = make_engine(settings)
     startup.report_ready()
     engine.run()
-
-
-def _gather_calls() -> None:
-    """Not to take the core from those who call: on a busy core more calls are there when this process has its turn."""
-    with suppress(OSError):  # a sandbox that forbids it
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def make_engine(settings: RetrievalSettings) -> Engine:

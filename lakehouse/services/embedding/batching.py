@@ -4,12 +4,13 @@
             <─outcomes─     <────outcomes────
 
 There is no timer: a text is sent at once while a call is free, and what arrives while all calls are under way goes with
-the next one. A text that no request waits for any more is taken out of the queue, and a call is cancelled when that
-holds for all of its texts.
+the next one. Requests take turns, text by text: a question does not wait for the whole of a long batch. A text that no
+request waits for any more is taken out of the queue, and a call is cancelled when that holds for all of its texts.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 
@@ -37,12 +38,13 @@ class Request:
 
 
 class Wanted:
-    """One text that is waited for, and its call once it is under way."""
+    """One text that is waited for, and its call once it is under way. `first` is the request that brought it."""
 
-    __slots__ = ("call", "outcome", "requests", "text")
+    __slots__ = ("call", "first", "outcome", "requests", "text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, first: Request) -> None:
         self.text = text
+        self.first = first
         self.requests: list[Request] = []
         self.outcome: Outcome | None = None
         self.call: Call | None = None
@@ -83,7 +85,8 @@ class Lane:
         self._on_call = on_call
         self._wanted: dict[str, Wanted] = {}
         """By text: what waits, and what is under way."""
-        self._queue: dict[str, Wanted] = {}
+        self._queue: OrderedDict[Request, dict[str, Wanted]] = OrderedDict()
+        """What has no call yet, by the request that brought it; the next one in turn first."""
         self._running = 0
 
     @property
@@ -94,7 +97,7 @@ class Lane:
     @property
     def waiting(self) -> int:
         """The texts that no call has yet."""
-        return len(self._queue)
+        return sum(map(len, self._queue.values()))
 
     async def embed(self, texts: Iterable[str]) -> Mapping[str, Outcome]:
         """The outcome of each text. Raises what the backend raises."""
@@ -114,7 +117,8 @@ class Lane:
     def _enqueue(self, text: str, request: Request) -> Wanted:
         member = self._wanted.get(text)
         if member is None:
-            member = self._wanted[text] = self._queue[text] = Wanted(text)
+            member = self._wanted[text] = Wanted(text, request)
+            self._queue.setdefault(request, {})[text] = member
         member.requests.append(request)
         return member
 
@@ -123,9 +127,10 @@ class Lane:
         if member.requests or self._wanted.get(member.text) is not member:
             return
         del self._wanted[member.text]
-        self._queue.pop(member.text, None)
         if member.call is not None:
             member.call.abandon_one()
+        else:
+            self._dequeue(member)
 
     def _start_calls(self) -> None:
         while self._queue and self._running < self._backend.concurrency:
@@ -135,14 +140,22 @@ class Lane:
     def _take_batch(self) -> list[Wanted]:
         members: list[Wanted] = []
         size = 0
-        for member in self._queue.values():
+        while self._queue and len(members) < self._backend.max_batch:
+            request, texts = next(iter(self._queue.items()))
+            member = next(iter(texts.values()))
             size += len(member.text)
-            if members and (len(members) == self._backend.max_batch or size > self._backend.max_size):
+            if members and size > self._backend.max_size:
                 break
             members.append(member)
-        for member in members:
-            del self._queue[member.text]
+            self._queue.move_to_end(request)
+            self._dequeue(member)
         return members
+
+    def _dequeue(self, member: Wanted) -> None:
+        texts = self._queue[member.first]
+        del texts[member.text]
+        if not texts:
+            del self._queue[member.first]
 
     async def _run_call(self, call: Call) -> None:
         try:

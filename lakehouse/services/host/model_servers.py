@@ -37,9 +37,10 @@ class ModelServer:
         try:
             return await self._send(engine, pool, method, path, body)
         except ErrUpstream as error:
-            if error.upstream_status is not None or engine.available:
+            if error.upstream_status is not None:
                 raise
-            await engine.readiness.wait_serving(failed_generation=generation)
+            if await engine.readiness.wait_serving(failed_generation=generation) == generation:
+                raise
             return await self._send(engine, pool, method, path, body)
 
     async def _send(self, engine: Engine, pool: Upstream, method: bytes, path: str, body: bytes | None) -> bytes:

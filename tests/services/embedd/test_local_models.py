@@ -9,12 +9,13 @@ import signal
 from pathlib import Path
 
 import pytest
+import trio
 
 from lakehouse.config import EmbeddTable
 from lakehouse.core.extras import missing_modules
 from lakehouse.services.embedding.names import MINILM, MINILM_PACKAGE
 from lakehouse.services.host import embedding_models
-from tests.services.embedd.embedd_kit import open_embedd
+from tests.services.embedd.embedd_kit import EmbeddServer, open_embedd
 from tools.kit.child_processes import children, wait_dead
 
 needs_minilm = pytest.mark.skipif(
@@ -43,8 +44,24 @@ async def test_minilm_from_its_package(tmp_path: Path) -> None:
         cut = (await embedd.embed("word " * 400, model=MINILM, truncate=True)).json()
         assert (cut["truncated"], cut["usage"]["tokens"]) == ([0], 256)
         assert (await embedd.embed("a", model=MINILM, dimension=128)).status_code == 400
+        await check_leaving(embedd)
         ranked = await embedd.http.post("/rerank", json={"query": texts[0], "documents": texts[1:], "model": MINILM})
         assert [result["index"] for result in ranked.json()["results"]] == [0, 1]
+
+
+async def check_leaving(embedd: EmbeddServer) -> None:
+    """A client that leaves a long batch leaves work for one text at most, of 0.1 s."""
+    [pid] = children()
+    with trio.move_on_after(0.4):
+        await embedd.embed(*(f"{n} {'quick brown fox ' * 80}" for n in range(200)), model=MINILM)
+    used = read_cpu_seconds(pid)
+    await trio.sleep(0.6)
+    assert read_cpu_seconds(pid) - used < 0.35
+
+
+def read_cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @needs_minilm

@@ -101,6 +101,18 @@ async def test_what_arrives_during_a_call_goes_with_the_next_one(autojump_clock:
         assert trio.current_time() == pytest.approx(2.0, abs=0.1)
 
 
+async def test_a_question_does_not_wait_for_a_long_batch(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_doubles(latency=1) as lake:
+        lake.providers.answers["ollama", "/api/embed"] = ollama_batch
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(lake.embedder.embed, [f"text {n}" for n in range(3_000)], model="m"))
+            await trio.sleep(1.5)
+            began = trio.current_time()
+            await lake.embedder.embed(["a question"], model="m")
+            assert trio.current_time() - began == pytest.approx(1.5), "the call under way, and the next one"
+        assert sum(len(document["input"]) for _, _, document in lake.providers.calls) == 3_001
+
+
 async def test_a_failure_is_for_those_who_wait_and_is_not_kept(autojump_clock: trio.testing.MockClock) -> None:
     async with open_doubles(latency=1) as lake:
 

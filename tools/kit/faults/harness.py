@@ -16,7 +16,7 @@ from tools.kit.faults.profiles import Profile
 from tools.kit.faults.provider import Provider
 from tools.kit.faults.recorded_requests import RecordedRequest
 
-AT_ONCE = {"fast": 16, "full": 300}
+AT_ONCE = {"fast": 40, "full": 300}
 """Cases played at once, by profile: most of them wait for something."""
 
 

@@ -14,13 +14,17 @@ from lakehouse.ask.answer import Claim
 _MARK = re.compile(r"\[(\d{1,6})\]")
 _CODE_SPAN = re.compile(r"(`+)(?:.*?(?<!`)\1(?!`)|.*)")
 _SENTENCE_END = re.compile(
-    r"(?P<stop>[.!?\u2026]+)[\"'\u201d\u2019\u00bb)\]*_]*?(?:[ \t]*\[\d{1,6}\])*(?=\s|$)"
+    r"(?<![.!?\u2026])(?P<stop>[.!?\u2026]++)[\"'\u201d\u2019\u00bb)\]*_]*?(?:[ \t]*\[\d{1,6}\])*(?=\s|$)"
     r"|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d]?(?:[ \t]*\[\d{1,6}\])*"
 )
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\[\"'])(?:[^\W\d_]|e\.g|i\.e|cf|vs|etc|approx|Dr|Mr|Mrs|Ms|Prof|St|No|Nos|Fig|Eq|Sec|Ch|pp?|ca|bzw|z\.B"
     r"|d\.h|u\.a|Nr|Abs)$"
 )
+_BEFORE = 16
+"""Characters before a full stop in which an abbreviation is looked for."""
+
+_FOLLOWING = re.compile(r"\s*(.)")
 _LIST_MARK = re.compile(r"^[ \t]*(?:>[ \t]*)*(?:#{1,6}[ \t]+|[-*+\u2022][ \t]+|\d{1,3}[.)][ \t]+)?")
 _FENCE = re.compile(r"^\s*(`{3,})")
 _FILLER = "\ue000"
@@ -85,5 +89,7 @@ def _continues(line: str, end: re.Match[str]) -> bool:
     """Whether the sentence goes on behind a full stop: it is an abbreviation's, or a small letter follows."""
     if end["stop"] != "." or "[" in end[0]:
         return False
-    following = line[end.end() :].lstrip()
-    return following[:1].islower() or _ABBREVIATION.search(line[: end.start()]) is not None
+    following = _FOLLOWING.match(line, end.end())
+    if following is not None and following[1].islower():
+        return True
+    return _ABBREVIATION.search(line[max(0, end.start() - _BEFORE) : end.start()]) is not None

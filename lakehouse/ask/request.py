@@ -9,6 +9,9 @@ import msgspec
 MAX_PASSAGES = 50
 """A greater `k` is lowered to this: more passages than that do not fit into a prompt."""
 
+MAX_QUESTION = 20_000
+"""Characters of a question. An embedding model reads the beginning of a text of that length."""
+
 MAX_CORPORA = 256
 MAX_TABLES = 16
 
@@ -32,6 +35,8 @@ class AskRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def __post_init__(self) -> None:
         if not self.question.strip():
             raise ValueError("`question` must not be empty")
+        if len(self.question) > MAX_QUESTION:
+            raise ValueError(f"`question` must have at most {MAX_QUESTION} characters")
         if self.model is not None and not self.model.strip():
             raise ValueError("`model` must name a model, or be left out")
         if self.k < 1:

@@ -83,6 +83,7 @@ def make_statement(table: str, columns: Sequence[Column], words: Sequence[str], 
     number, text, score = (_free_name(name, columns) for name in ("row", "text", "score"))
     shown = ", ".join(f"CAST({_quote(column.name)} AS VARCHAR) AS {_quote(column.name)}" for column in columns)
     values = ", ".join(_quote(column.name) for column in columns)
+    cut = ", ".join(f"left({_quote(column.name)}, {MAX_VALUE + 1:d})" for column in columns)
     hits = [f"h{position}" for position in range(len(words))]
     tests = ", ".join(f"CAST(contains({text}, ?) AND regexp_matches({text}, ?) AS INTEGER) AS {hit}" for hit in hits)
     weights = ", ".join(f"ln(1 + count(*) / (1 + sum({hit}))) AS w{position}" for position, hit in enumerate(hits))
@@ -95,7 +96,7 @@ def make_statement(table: str, columns: Sequence[Column], words: Sequence[str], 
         f"weights AS (SELECT {weights} FROM matches), "
         f"ranked AS (SELECT {number}, {total} AS {score} FROM matches, weights "
         f"WHERE {' + '.join(hits)} > 0 ORDER BY {score} DESC, {number} LIMIT {limit:d}) "
-        f"SELECT numbered.{number}, {score}, {values} FROM ranked JOIN numbered USING ({number}) "
+        f"SELECT numbered.{number}, {score}, {cut} FROM ranked JOIN numbered USING ({number}) "
         f"ORDER BY {score} DESC, numbered.{number}"
     )
     return Statement(sql, [each for word in words for each in (word, _pattern(word))])

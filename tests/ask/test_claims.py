@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lakehouse.ask.citation_marks import CitationMarks
 from lakehouse.ask.claims import split_claims
 
 CLAIMS = [
@@ -27,3 +28,16 @@ def test_each_sentence_is_a_claim_with_what_it_cites(answer: str, claims: list[t
     found = split_claims(answer)
     assert [(claim.text, claim.citations) for claim in found] == claims
     assert all(claim.text in answer for claim in found)
+
+
+@pytest.mark.parametrize(
+    "long",
+    ["." * 300_000 + "a", "a. " * 100_000, "A. b " * 60_000, "`" * 300_000, "` `` " * 60_000, "[" * 300_000, ". " + " " * 300_000, "[1]" * 100_000],
+    ids=["dots", "sentences", "abbreviations", "backticks", "spans", "brackets", "blanks", "marks"],
+)  # fmt: skip
+def test_the_time_grows_with_the_length_of_the_answer_only(long: str) -> None:
+    """With a time that grows with its square, each of these would take minutes."""
+    marks = CitationMarks(3)
+    checked = marks.feed(long) + marks.finish()
+    assert len(checked) == len(long)
+    split_claims(checked)

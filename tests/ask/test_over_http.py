@@ -209,6 +209,7 @@ async def test_a_stream_that_breaks_ends_in_an_error() -> None:
 MISTAKES = [
     ({"question": " "}, "question"),
     ({"question": 1}, "question"),
+    ({"question": "x" * 20_001}, "question"),
     ({"k": 0}, "k"),
     ({"k": "3"}, "k"),
     ({"model": ""}, "model"),

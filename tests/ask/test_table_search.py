@@ -31,6 +31,7 @@ async def lake(folder: Path) -> AsyncIterator[lakehouse.Lake]:
     async with lakehouse.open_lake(folder) as opened:
         await opened.ingest("teams", TEAMS.encode(), file_name="teams.csv")
         await opened.ingest("odd/rows", QUEER.encode(), file_name="rows.csv")
+        await opened.ingest("long", b"id,text\nheron," + b"still " * 200_000 + b"\n", file_name="long.csv")
         yield opened
 
 
@@ -57,6 +58,9 @@ async def test_rows_are_found_by_whole_words_and_rare_words_count_more(lake: lak
     assert row.text.endswith("note: two\n  lines")
     (row,) = await search(lake, "teams", "reports")
     assert "note" not in row.text
+
+    (row,) = await search(lake, "long", "herons")
+    assert len(row.text) == len("id: heron\ntext: ") + 2001
 
     # Names with quotes, names that the statement itself uses, and texts that look like SQL.
     rows = await search(lake, "odd/rows", "alpha'; DROP TABLE x; --")

@@ -71,7 +71,8 @@ class Engine:
     def run(self) -> None:
         """Serve until the client ends."""
         while True:
-            self._transport.receive(wait=not self._transport.waiting and not self._transport.outcomes)
+            idle = not self._transport.waiting and not self._transport.outcomes
+            self._transport.receive(wait=idle and not self._indexes.has_work)
             self._finish_outcomes()
             searches = []
             for pending in self._transport.take_waiting(self._max_batch):
@@ -83,6 +84,7 @@ class Engine:
                 self._transport.answer(self._search(searches))
                 for pending in searches:
                     self._transport.drop(pending)
+            self._indexes.work()
 
     def _search(self, searches: Sequence[Pending]) -> Sequence[tuple[Pending, bytes]]:
         try:

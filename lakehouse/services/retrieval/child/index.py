@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lakehouse.services.retrieval.child.cells import Cells
 from lakehouse.services.retrieval.child.filters import Column, Filter, decode_metadata, parse_filter, value_of
 from lakehouse.services.retrieval.child.growing import Growing
 from lakehouse.services.retrieval.child.products import Pack, PackedRows
@@ -38,6 +39,10 @@ class MemoryIndex:
         self.record = record
         self.packed = PackedRows(record.options.dimension, pack)
         self.floats = floats
+        self.cells: Cells | None = None
+        """The cells of an approximate search, if it pays."""
+        self.cells_tried = 0
+        """The number of rows of the cells that were made last, whether they pay or not."""
         self.counted_version = 0
         """The version of the index at which tokens were counted for the first time."""
         self.documents = 0
@@ -59,7 +64,8 @@ class MemoryIndex:
     def nbytes(self) -> int:
         """The memory of the index."""
         columns = sum(column.nbytes for column in self._columns.values())
-        return self.packed.nbytes + self.floats.nbytes + 22 * len(self._rows.view) + columns
+        cells = 0 if self.cells is None else self.cells.nbytes
+        return self.packed.nbytes + self.floats.nbytes + 22 * len(self._rows.view) + columns + cells
 
     @property
     def wasteful(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lakehouse.services.contracts.retrieval import IndexInfo
+from lakehouse.services.retrieval.child.cell_builder import CellBuilder
 from lakehouse.services.retrieval.child.changes import Change, IndexChanged, IndexDeleted
 from lakehouse.services.retrieval.child.index import MemoryIndex, open_index
 from lakehouse.services.retrieval.child.keyword_writer import KeywordWriter
@@ -22,8 +23,15 @@ class OpenIndexes:
     """Belongs to the main thread. `connection` only reads."""
 
     def __init__(
-        self, connection: sqlite3.Connection, folder: Path, pack: Pack, model: TextModel, keyword: KeywordWriter
+        self,
+        connection: sqlite3.Connection,
+        folder: Path,
+        pack: Pack,
+        model: TextModel,
+        keyword: KeywordWriter,
+        wake: Callable[[], None],
     ) -> None:
+        self._builder = CellBuilder(folder, pack, wake)
         self._connection = connection
         self._folder = folder
         self._pack = pack
@@ -48,6 +56,7 @@ class OpenIndexes:
             index = open_index(self._connection, find_record(self._connection, name), self._folder, self._pack)
             index.record = record
             self._open[record.number] = index
+            self._builder.consider(index)
         return index
 
     def select(self, name: str, document: bytes, check: Check) -> Mask | None:
@@ -83,11 +92,22 @@ class OpenIndexes:
             index.documents += change.documents
         if index.wasteful:
             self._close(change.record.number)
+        else:
+            self._builder.consider(index)
 
     def _close(self, number: int) -> None:
         index = self._open.pop(number, None)
         if index is not None:
             index.close()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `work` has something to do."""
+        return self._builder.has_work
+
+    def work(self) -> None:
+        """Try the cells of an approximate index, for as long as a few searches take."""
+        self._builder.work(lambda index: self._open.get(index.record.number) is index)
 
     def describe(self, name: str) -> IndexInfo:
         """Describe an index. Raises ErrNotFound."""
@@ -106,6 +126,8 @@ class OpenIndexes:
             keyword_lag=self._keyword.lag[record.number],
             memory=0 if index is None else index.nbytes,
             created_ms=record.created_ms,
+            exact=index is None or index.cells is None,
+            recall=None if index is None or index.cells is None else index.cells.recall,
             source=record.source,
         )
 

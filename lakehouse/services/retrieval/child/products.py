@@ -62,11 +62,16 @@ class PackedRows:
 
     def multiply(self, queries: Codes, scale: NDArray[np.float32], out: NDArray[np.float32]) -> None:
         """Write the products of the queries with all rows, times the scale of each row, to `out`."""
-        for number, block in enumerate(self._blocks()):
-            start = number * BLOCK
-            stop = min(start + BLOCK, self.length)
-            products = block.multiply(queries)
-            np.multiply(products, scale[start:stop], out=out[:, start:stop], dtype=np.float32, casting="unsafe")
+        self.multiply_from(0, queries, scale, out)
+
+    def multiply_from(self, first: int, queries: Codes, scale: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        """The same for the rows from `first` on."""
+        for number, block in enumerate(self._blocks()[first // BLOCK :], start=first // BLOCK):
+            start = max(number * BLOCK, first)
+            stop = min((number + 1) * BLOCK, self.length)
+            products = block.multiply(queries)[:, start - number * BLOCK :]
+            own = out[:, start - first : stop - first]
+            np.multiply(products, scale[start:stop], out=own, dtype=np.float32, casting="unsafe")
 
     def _blocks(self) -> list[PackedBlock]:
         filled = self.length % BLOCK

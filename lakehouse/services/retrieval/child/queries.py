@@ -31,6 +31,7 @@ class Task:
     vector: NDArray[np.float32] | None = None
     mask: Mask | None = None
     found: Found = NOTHING
+    exact: bool = True
     failure: LakehouseError | None = None
 
 

@@ -154,11 +154,16 @@ class Searcher:
         if index is None:
             return
         try:
-            found = scan(index.rows_to_scan(), queries, k, tasks[0].mask, check)
+            rows, cells = index.rows_to_scan(), index.cells
+            approximate = cells is not None and tasks[0].mask is None and cells.serves(rows, k)
+            if cells is not None and approximate:
+                found = cells.search(rows, queries, k, check=check)
+            else:
+                found = scan(rows, queries, k, tasks[0].mask, check)
         except CallCancelled:
             return  # all of them: nobody waits for the empty results
         for task, one in zip(tasks, found, strict=True):
-            task.found = one
+            task.found, task.exact = one, not approximate
 
     def _finish(self, run: SearchRun) -> tuple[list[Result], dict[str, int]] | None:
         """The results of a run and how many of them each index had; None if it failed or was cancelled."""
@@ -217,14 +222,17 @@ class Searcher:
                 for task in run.tasks
                 if task.failure is not None
             }
-            run.body = encode_reply(ManyHits(results=encoded, count=count, per_corpus=counts, failed=failed))
+            exact = all(task.exact for task in run.tasks)
+            many = ManyHits(results=encoded, count=count, per_corpus=counts, failed=failed, exact=exact)
+            run.body = encode_reply(many)
         else:
-            run.body = encode_reply(self._make_hits(index, encoded, count))
+            run.body = encode_reply(self._make_hits(run.tasks[0], index, encoded, count))
 
-    def _make_hits(self, index: MemoryIndex, encoded: bytes, count: int) -> Hits:
+    def _make_hits(self, task: Task, index: MemoryIndex, encoded: bytes, count: int) -> Hits:
         return Hits(
             results=encoded,
             count=count,
+            exact=task.exact,
             version=index.record.version,
             model=index.record.options.model,
             keyword_lag=self._keyword.lag[index.record.number],

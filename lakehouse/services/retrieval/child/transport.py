@@ -35,6 +35,10 @@ class CallTransport:
     def report(self, outcomes: Sequence[Outcome]) -> None:
         """Hand outcomes to the main thread, from another one."""
         self.outcomes.extend(outcomes)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the main thread look again, from another one."""
         os.write(self._wake_write, b"\0")
 
     def receive(self, *, wait: bool) -> None:

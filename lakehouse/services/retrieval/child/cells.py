@@ -152,7 +152,7 @@ def _assign(quantized: Quantized, centroids: Floats, distance: Distance, pack: P
     numbers = np.empty(len(quantized.codes), np.int64)
     for start in range(0, len(numbers), ASSIGN_SLICE):
         codes = quantized.codes[start : start + ASSIGN_SLICE]
-        scores: NDArray[np.float64] = np.asarray(packed.multiply(codes), np.float32) * own.scale
-        scores = scores - bias / quantized.scale[start : start + ASSIGN_SLICE, None]
+        products = np.asarray(packed.multiply(codes), np.float32) * own.scale
+        scores = products - bias / quantized.scale[start : start + ASSIGN_SLICE, None]
         numbers[start : start + ASSIGN_SLICE] = scores.argmax(axis=1)
     return numbers

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lakehouse.services.contracts.retrieval import Distance, IndexOptions
 from lakehouse.services.retrieval.child import cell_builder, cells
@@ -17,8 +18,8 @@ from lakehouse.services.retrieval.child.products import select_pack
 from lakehouse.services.retrieval.child.row_files import MemoryFloats, RowFiles
 from lakehouse.services.retrieval.child.scan import scan
 from lakehouse.services.retrieval.child.store import IndexRecord
-from tests.services.retrieval.test_scan import Floats
 
+Floats = NDArray[np.float32]
 COUNT, DIMENSION = 12_000, 24
 
 

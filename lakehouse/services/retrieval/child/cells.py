@@ -29,7 +29,7 @@ ROWS_A_CELL = 400
 TRAINED_A_CELL = 40
 """Rows of the sample by which a centroid is found."""
 SAMPLE_ROWS = 100_000
-TURNS = 6
+ITERATIONS = 6
 ASSIGN_SLICE = 4096
 RESCORED = 4
 """Rows for each result that are compared in float32."""
@@ -134,7 +134,7 @@ def _find_centroids(sample: Floats, count: int, pack: Pack) -> Floats:
     rng = np.random.default_rng(0)
     centroids = sample[rng.permutation(len(sample))[:count]].copy()
     quantized = quantize(sample)
-    for _ in range(TURNS):
+    for _ in range(ITERATIONS):
         numbers = _assign(quantized, centroids, "euclidean", pack)
         sizes = np.bincount(numbers, minlength=len(centroids))
         order = np.argsort(numbers, kind="stable")

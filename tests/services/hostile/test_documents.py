@@ -94,7 +94,7 @@ ATTACKS: Mapping[str, tuple[Callable[[], bytes], str, tuple[int, ...]]] = {
     "text: 8 million lines": (lambda: b"\n\n" * 4_000_000 + b"x", "text", ANY),
     "text: 4 million paragraphs": (lambda: b"x\n\n" * 4_000_000, "text", ANY),
     "text: NUL": (lambda: b"x\0" * 1000, "text", REFUSED),
-    "markdown: 2 million headings": (lambda: b"# x\n" * 2_000_000, "markdown", ANY),
+    "markdown: a million headings": (lambda: b"# x\n" * 1_000_000, "markdown", ANY),
     "markdown: an open fence": (lambda: b"```\n" + b"x y\n" * 1_000_000, "markdown", ANY),
     "markdown: quadratic for some parsers": (lambda: b"[" * 500_000 + b"*a **a " * 500_000, "markdown", ANY),
 }  # fmt: skip

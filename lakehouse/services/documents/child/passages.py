@@ -38,9 +38,9 @@ def _pack(text: str, group: Sequence[Section], size: PassageSize) -> Iterator[li
     total = sum(section.words for section in group)
     target, left = total / -(-total // size.maximum), total
     units: list[_Unit] = []
+    count = 0  # of the words of the units
     for section in group:
         for block, words in section.blocks:
-            count = sum(unit.words for unit in units)
             left -= words
             rest = words + left  # of the group, from this block on
             whole = words <= size.maximum and not (count < size.minimum and count + words > size.maximum)

@@ -130,7 +130,8 @@ def _print_end(done: AskDone) -> int:
         write_output(f"[{passage.n}] {place}  {style.dim(beginning)}")
     if uncited := _describe_uncited(done.claims):
         write_diagnostic(uncited)
-    write_diagnostic(f"{done.provider} {done.model}: {len(done.passages)} passages, {done.latency_ms / 1000:.1f} s")
+    found = f"{len(done.passages)} passage{'' if len(done.passages) == 1 else 's'}"
+    write_diagnostic(f"{done.provider} {done.model}: {found}, {done.latency_ms / 1000:.1f} s")
     return 0
 
 
@@ -146,4 +147,4 @@ def _describe(passage: Passage) -> tuple[str, str]:
 
 def _describe_uncited(claims: Sequence[Claim]) -> str:
     uncited = sum(not claim.citations for claim in claims)
-    return f"{uncited} of {len(claims)} sentences cite no passage" if uncited else ""
+    return f"sentences that cite no passage: {uncited} of {len(claims)}" if uncited else ""

@@ -42,7 +42,7 @@ async def test_ask_streams_the_answer_and_prints_its_sources(tmp_path: Path) -> 
             "Sources",
             "[1] birds: heron.md#1, page 3  A heron stands <still> in shallow water.",
         ]
-        assert ran.err.splitlines()[0] == "1 of 2 sentences cite no passage"
+        assert ran.err.splitlines()[0] == "sentences that cite no passage: 1 of 2"
         assert ran.err.splitlines()[1].startswith("ollama m: 2 passages, ")
         assert json.loads(lake.received[0]) == {
             "query_text": "Who stands?",

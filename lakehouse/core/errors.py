@@ -277,6 +277,14 @@ class ErrInsufficientStorage(LakehouseError):
     status = 507
 
 
-def is_disk_full(error: OSError) -> bool:
-    """Whether a write failed for want of space: a full disk, a quota, or a limit on the size of files."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SQLITE_FULL = 13  # sqlite3.h
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether a write failed for want of space: a full disk, a quota, or a limit on the size of files.
+
+    `error` is one of the operating system, of `sqlite3`, or of SQLAlchemy, whose `orig` is the one of `sqlite3`.
+    """
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return getattr(getattr(error, "orig", error), "sqlite_errorcode", None) == SQLITE_FULL

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import sqlite3
+from contextlib import closing
 from typing import get_args
 
 import msgspec
@@ -24,6 +27,7 @@ from lakehouse.core.errors import (
     ErrUnprocessable,
     ErrUnsupportedMediaType,
     LakehouseError,
+    is_disk_full,
 )
 from lakehouse.core.failure_classes import ERROR_CLASSES, ErrorClass
 from lakehouse.core.provider_failures import FAILURE_MEANINGS, make_failure
@@ -133,3 +137,24 @@ def test_every_failure_class_has_its_error() -> None:
         assert (made.error_class, made.provider, made.upstream_status) == (error_class, "kimi", 418)
         assert made.retryable is FAILURE_MEANINGS[error_class].retryable
         assert make_failure(error_class, "no", retryable=not made.retryable).retryable is not made.retryable
+
+
+def fill(connection: sqlite3.Connection) -> sqlite3.Error:
+    """The error of a database that has no room."""
+    connection.execute("PRAGMA max_page_count = 2")
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        connection.execute("CREATE TABLE a (x)")
+        connection.execute("CREATE TABLE b AS SELECT hex(randomblob(100000)) AS x")
+    return caught.value
+
+
+def test_a_full_disk_is_recognized_by_the_errors_of_the_system_and_of_sqlite() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        full = fill(connection)
+    wrapped = Exception("as SQLAlchemy wraps it")
+    wrapped.orig = full  # type: ignore[attr-defined]
+    assert is_disk_full(full)
+    assert is_disk_full(wrapped)
+    assert is_disk_full(OSError(errno.ENOSPC, "no space"))
+    assert not is_disk_full(OSError(errno.EACCES, "full of people"))
+    assert not is_disk_full(sqlite3.OperationalError("the table is full of rows"))

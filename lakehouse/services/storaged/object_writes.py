@@ -89,7 +89,8 @@ class ObjectWrites:
         """Remove the files that no object has after these changes: of gigabytes, this takes a while."""
         unused: list[str] = []
         for pending in changes:
-            if pending.error is not None and not _is_full(pending.error):
+            full = isinstance(pending.error, sqlite3.Error) and is_disk_full(pending.error)
+            if pending.error is not None and not full:
                 self._index.leave_open()  # the transaction may be in the journal: the sweep of the next start decides
             else:
                 unused += _unused_blobs(pending)
@@ -124,10 +125,6 @@ def _translate_disk_full() -> Iterator[None]:
             raise
         raise ErrInsufficientStorage("the disk has no room for the object") from error
     except sqlite3.Error as error:
-        if not _is_full(error):
+        if not is_disk_full(error):
             raise
         raise ErrInsufficientStorage("the disk has no room for the index of objects") from error
-
-
-def _is_full(error: Exception) -> bool:
-    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL

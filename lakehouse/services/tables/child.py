@@ -74,14 +74,10 @@ class Handler:
         request = msgspec.json.decode(call.payload, type=AnyRequest)
         try:
             return msgspec.json.encode(self._handlers[type(request)](request))
-        except OSError as error:
+        except (OSError, OperationalError, sqlite3.OperationalError) as error:
             if is_disk_full(error):
-                raise _make_disk_full() from None
-            raise
-        except (OperationalError, sqlite3.OperationalError) as error:
-            if "full" in str(error):
-                raise _make_disk_full() from None
-            if "locked" in str(error):
+                raise CallError("disk full", "the disk of the lake is full: nothing was changed") from None
+            if not isinstance(error, OSError) and "locked" in str(error):
                 raise CallError("busy", "the catalog's database is locked by another program") from None
             raise
 
@@ -110,7 +106,3 @@ class Handler:
 
     def _tag(self, request: messages.Tag) -> None:
         set_tag(load_table(self._catalog, request.name), request.tag, request.snapshot_id)
-
-
-def _make_disk_full() -> CallError:
-    return CallError("disk full", "the disk of the lake is full: nothing was changed")

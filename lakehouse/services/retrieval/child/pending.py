@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 
 import msgspec
 
@@ -51,10 +50,7 @@ def encode_failure(error: Exception) -> bytes:
 def _convert(error: Exception) -> LakehouseError:
     if isinstance(error, LakehouseError):
         return error
-    full = (isinstance(error, OSError) and is_disk_full(error)) or (
-        isinstance(error, sqlite3.OperationalError) and "full" in str(error)
-    )
-    if full:
+    if is_disk_full(error):
         return ErrInsufficientStorage("the disk of the lake is full: nothing was changed")
     logger.error("a call to the retrieval engine failed", exc_info=error)
     if isinstance(error, MemoryError):

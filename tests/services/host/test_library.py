@@ -57,6 +57,30 @@ async def test_a_file_becomes_a_table_and_sql_reads_it(tmp_path: Path) -> None:
     assert children() == before
 
 
+async def test_documents_become_a_corpus_that_is_searched(tmp_path: Path) -> None:
+    before = children()
+    file = tmp_path / "birds.md"
+    file.write_bytes(b"# Owls\n\nThe owl hunts mice at night.")
+    async with lakehouse.open_lake(tmp_path / "lake") as lake:
+        made = await lake.ingest_document("docs", file)
+        assert (made.source, made.format, made.passages, made.existing) == ("birds.md", "markdown", 1, False)
+        pieces = _pieces(b"The heron waits ", b"for fish.")
+        more = await lake.ingest_document("docs", pieces, source="sub/heron.txt", format="text")
+        assert (more.source, more.length, more.existing) == ("sub/heron.txt", 2, True)
+        found = await lake.search("docs", "what waits for fish?", k=1)
+        assert [hit.id for hit in found.results] == ["sub/heron.txt#1"]
+        assert (await lake.remove_document("docs", "birds.md")).length == 1
+        with pytest.raises(lakehouse.ErrNotFound):
+            await lake.remove_document("docs", "birds.md")
+        with pytest.raises(lakehouse.ErrBadRequest, match="ingest_document"):
+            await lake.ingest("docs", file)
+        with pytest.raises(lakehouse.ErrBadRequest, match="format"):
+            await lake.ingest_document("docs", b"text")
+        with pytest.raises(lakehouse.ErrUnprocessable, match="not a PDF"):
+            await lake.ingest_document("docs", b"text", format="pdf")
+    assert children() == before
+
+
 async def test_the_first_upload_starts_what_it_needs_and_an_engine_for_the_first_query(tmp_path: Path) -> None:
     before = children()
 

@@ -13,7 +13,6 @@ from lakehouse.services.documents.child.word_xml import BodyReader, read_styles
 
 MAX_INFLATED = 64 * 2**20
 """Bytes of one part. A text of 16 million characters has less."""
-MAX_RATIO_FREE = 2**20
 MAX_ENTRIES = 20_000
 PIECE = 64 * 1024
 STYLES = "word/styles.xml"

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 import pypdf
-from pypdf.errors import DependencyError, FileNotDecryptedError, LimitReachedError, PyPdfError
+from pypdf.errors import DependencyError, FileNotDecryptedError, LimitReachedError
 
 from lakehouse.process.calls.rpc_child import CallCancelled, CallError
 from lakehouse.services.documents.child.document import Document, TextBuilder
@@ -118,6 +118,3 @@ def _find_title(reader: pypdf.PdfReader) -> str:
 def _shorten(error: Exception) -> str:
     reason = _clean(str(error)) or type(error).__name__
     return reason if len(reason) <= MAX_REASON else reason[:MAX_REASON] + "..."
-
-
-__all__ = ["PyPdfError", "read_pdf"]

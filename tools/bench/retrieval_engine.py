@@ -180,7 +180,8 @@ async def report_large(engine: LakeRetrieval, *, approximate: bool) -> None:
     """800,000 x 256."""
     await fill(engine, "large", 800_000, 256, approximate=approximate)
     os.kill(pid_of(engine), signal.SIGKILL)  # the memory of an engine that was opened, not of the one that was filled
-    await trio.sleep(0.3)
+    while engine.process.pid is not None:
+        await trio.sleep(0.01)
     await engine.get_index("large")
     pin(engine)
     elapsed, spent = await time_searches(engine, "large", 256)

@@ -47,8 +47,8 @@ def make_engine(settings: RetrievalSettings) -> Engine:
     folder = Path(settings.directory)
     rows = folder / "rows"
     rows.mkdir(exist_ok=True, mode=0o700)
-    writing = store.open_database(folder / "index.sqlite", writer=True)
-    reading = store.open_database(folder / "index.sqlite", writer=False)
+    writing = store.open_database(folder / store.DATABASE, writer=True)
+    reading = store.open_database(folder / store.DATABASE, writer=False)
     model = TextModel(settings.model, settings.model_name)
     transactions = Transactions(writing, rows, model)
     keyword = open_keyword_writer(folder / "keywords", writing, transactions.sequence)

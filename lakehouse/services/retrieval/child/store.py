@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VERSION = 1
+DATABASE = "index.sqlite"
+MAX_LOG = 16 * 2**20
+"""Bytes of SQLite's log from which it is moved into the database."""
 SLICE = 500
 """Parameters of one statement: SQLite permits 999 in old builds."""
 WHOLE_INDEX = -1
@@ -72,6 +75,8 @@ def open_database(file: Path, *, writer: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA page_size = 8192")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # `checkpoint` does it when the write is answered
+        connection.execute("PRAGMA journal_size_limit = 0")  # so that the size of the log says what is in it
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA cache_size = -32768")
         _create(connection)
@@ -86,6 +91,13 @@ def _create(connection: sqlite3.Connection) -> None:
         raise RuntimeError(f"the indexes have version {found}, and this program knows versions up to {VERSION}")
     if found == 0:
         connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
+
+
+def checkpoint(connection: sqlite3.Connection, file: Path) -> None:
+    """Move what was committed from the log into the database if the log is large. Waits for no reader."""
+    log = file.with_name(f"{file.name}-wal")
+    if log.exists() and log.stat().st_size > MAX_LOG:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def list_records(connection: sqlite3.Connection) -> list[IndexRecord]:

@@ -87,6 +87,7 @@ class Writer:
             while len(group) < MAX_GROUP and not self._queue.empty():
                 group.append(self._queue.get())
             self._report(self._write(group))
+            store.checkpoint(self._connection, self._folder.parent / store.DATABASE)
             self._commit_keywords()
 
     def _write(self, group: Sequence[Pending]) -> list[Outcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -106,6 +107,18 @@ async def test_words_are_found_after_a_kill_before_their_commit(tmp_path: Path) 
         os.kill(pid_of(engine), signal.SIGKILL)  # 200 ms have not passed since the last commit
         await wait_until(lambda: engine.process.pid is None)
         assert {hit.id for hit in (await engine.search("texts", query)).decode()} == {"old", "new"}
+
+
+async def test_the_words_of_many_texts_are_found_after_their_index_was_lost(tmp_path: Path) -> None:
+    async with open_engine(tmp_path / "lake") as engine:
+        await engine.create_index(IndexOptions(name="texts", dimension=2))
+        await engine.add("texts", [Item(id=str(at), vector=vector(1, at), text=f"word {at}") for at in range(6000)])
+    shutil.rmtree(tmp_path / "lake/vectors/keywords")
+    async with open_engine(tmp_path / "lake") as engine:
+        while (await engine.get_index("texts")).keyword_lag:
+            await trio.sleep(0.02)
+        found = (await engine.search("texts", SearchQuery(text="5999", mode="keyword"))).decode()
+        assert [hit.id for hit in found] == ["5999"]
 
 
 async def test_calls_in_a_process_that_ends_are_told_when_to_come_again(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ logger = logging.getLogger("lakehouse.retrieval")
 INTERVAL = 0.2
 """Seconds between two commits."""
 REPLAY_SLICE = 4096
+MAX_REPLAY_AT_START = 4096
+"""Texts that are replayed before the first call; of more, searches find a part until the thread has replayed them."""
 
 
 class KeywordWriter:
@@ -31,12 +33,25 @@ class KeywordWriter:
         self.keyword = keyword
         self.lag: Counter[int] = Counter()
         """The number of texts that are not committed yet, by index; read by the main thread."""
+        self.behind = False
+        """Whether `replay` has still to be called."""
         self._sequence = keyword.version
         self._changed = False
         self._committed = float("-inf")
 
+    def begin_replay(self, connection: sqlite3.Connection, sequence: int) -> None:
+        """Replay what is missing if it is little. If it is much, it is left to `replay` and in `lag` until then."""
+        counted = connection.execute(
+            "SELECT number, count(*) FROM items WHERE row > ? AND text != '' GROUP BY number", (self.keyword.version,)
+        ).fetchall()
+        if sum(count for _, count in counted) > MAX_REPLAY_AT_START:
+            self.behind = True
+            self.lag.update(dict(counted))
+        else:
+            self.replay(connection, sequence)
+
     def replay(self, connection: sqlite3.Connection, sequence: int) -> None:
-        """Bring the keyword index to the state of the database. Called before the thread starts."""
+        """Bring the keyword index to the state of the database. Called before the thread starts, or by it."""
         seen = self.keyword.version
         if seen >= sequence:
             return
@@ -87,12 +102,12 @@ def open_keyword_writer(folder: Path, connection: sqlite3.Connection, sequence: 
     """
     writer = KeywordWriter(open_keyword_index(folder))
     try:
-        writer.replay(connection, sequence)
+        writer.begin_replay(connection, sequence)
     except (ValueError, OSError) as error:  # what tantivy raises
         logger.warning("the keyword index cannot be written, and is made anew: %s", error)
         with suppress(ValueError, OSError):
             writer.keyword.close()
         remove(folder)
         writer = KeywordWriter(open_keyword_index(folder))
-        writer.replay(connection, sequence)
+        writer.begin_replay(connection, sequence)
     return writer

@@ -77,6 +77,8 @@ class Writer:
 
     def _serve(self) -> None:
         self._remove_unknown_files()
+        if self._keyword.behind:
+            self._keyword.replay(self._connection, self._transactions.sequence)
         while True:
             try:
                 first = self._queue.get(timeout=self._keyword.wait_seconds())

@@ -11,6 +11,7 @@ import statistics
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -196,10 +197,9 @@ def _measure_load(bench: LakeBench, target: Target, connections: int) -> Rate:
 def fill_workers(count: int = WORKERS) -> None:
     """Make the index, and add so many workers."""
     ask(PORT, "/v1/vectors/index", json.dumps({"name": CORPUS, "dimension": DIMENSION}).encode())
-    items = list(make_workers(count))
-    for start in range(0, len(items), 1000):
-        body = json.dumps({"items": items[start : start + 1000]}).encode()
-        ask(PORT, f"/v1/vectors/index/{CORPUS}/add", body)
+    workers = make_workers(count)
+    while items := list(islice(workers, 1000)):
+        ask(PORT, f"/v1/vectors/index/{CORPUS}/add", json.dumps({"items": items}).encode())
 
 
 def _ask_all(target: Target) -> None:

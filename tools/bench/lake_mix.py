@@ -8,11 +8,13 @@ import sys
 from collections.abc import Iterator
 
 from tools.bench.lake_matrix import TABLES, fill_workers
-from tools.bench.lake_matrix_data import MODEL, WORKERS, embed_text
+from tools.bench.lake_matrix_data import MODEL, embed_text
 from tools.bench.lake_service import PORT, TOKEN, Figure, LakeBench, lake_service
 from tools.bench.scripted_ollama import scripted_ollama
 
 CONNECTIONS = 50
+WORKERS = 100_000
+"""As many as the original's index had."""
 ORIGINAL = 438.0
 """Runs a second of the original, after its repair."""
 

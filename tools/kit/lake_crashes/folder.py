@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pyiceberg.io.pyarrow import PyArrowFile
 
 TOP = frozenset({
-    "lake.lock", "lake.json", "objects", "objects.db", "datasets", "catalog.db", "state.db", "staging", "spill", "vectors", "pathway.db",
+    "lake.lock", "lake.json", "objects", "objects.db", "datasets", "catalog.db", "state.db", "staging", "spill",
+    "vectors", "pathway.db", "observer.db",
 })  # fmt: skip
 
 

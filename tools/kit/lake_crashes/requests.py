@@ -100,17 +100,21 @@ class LakeClient:
         raise NoAnswer(f"{request.method} {request.path} failed for {self.recovery_timeout:g} s, at last with {reply}")
 
 
-class _SlowBody(httpx.AsyncByteStream):
-    """A body that is sent in pieces, so that a kill can meet it half sent."""
+class _Body(httpx.AsyncByteStream):
+    """A body, in pieces if it is large, so that a kill can meet it half sent.
+
+    It is no generator, which would complain if a lost connection left it half read.
+    """
 
     def __init__(self, content: bytes) -> None:
         self._pieces = iter([content[start : start + LARGE] for start in range(0, len(content), LARGE)])
+        self._delay = 0.005 if len(content) > LARGE else 0
 
-    def __aiter__(self) -> _SlowBody:
+    def __aiter__(self) -> _Body:
         return self
 
     async def __anext__(self) -> bytes:
-        await trio.sleep(0.005)
+        await trio.sleep(self._delay)
         try:
             return next(self._pieces)
         except StopIteration:
@@ -118,11 +122,10 @@ class _SlowBody(httpx.AsyncByteStream):
 
 
 def _make_http_request(request: Request, url: str) -> httpx.Request:
-    headers = dict(request.headers)
-    if len(request.content) <= LARGE:
-        return httpx.Request(request.method, url + request.path, content=request.content, headers=headers)
-    headers |= {"host": "lake", "content-length": str(len(request.content))}
-    return httpx.Request(request.method, url + request.path, stream=_SlowBody(request.content), headers=headers)
+    headers = {"host": "lake", **request.headers}
+    if request.content or request.method in ("POST", "PUT"):
+        headers["content-length"] = str(len(request.content))
+    return httpx.Request(request.method, url + request.path, stream=_Body(request.content), headers=headers)
 
 
 def make_sql(statement: str, snapshot: str = "") -> Request:

@@ -117,12 +117,20 @@ class TraceMeanings:
             except ErrConflict:  # made by a client at the same time
                 return await self._open_index()
             return 0
-        return msgspec.json.decode(info.source, type=_State).change if info.source else 0
+        return _read_change(info.source)
 
     def _advance(self, change: int) -> None:
         self._change = change
         self._progress.set()
         self._progress = trio.Event()
+
+
+def _read_change(source: bytes) -> int:
+    """The change in the state of the index; 0 for a state that is not this one's, such as that of a table."""
+    try:
+        return msgspec.json.decode(source, type=_State).change
+    except msgspec.DecodeError:
+        return 0
 
 
 def make_item(row: Row) -> Item:
@@ -132,9 +140,17 @@ def make_item(row: Row) -> Item:
         "created_ms": row.created // 1_000_000,
         "tags": msgspec.Raw(row.tags),
     }
-    text = " ".join(_iterate_words(msgspec.json.decode(row.content)))[:MAX_TEXT]
+    text = " ".join(_iterate_words(_decode_content(row.content)))[:MAX_TEXT]
     tags = " ".join(msgspec.json.decode(row.tags, type=list[str]))
     return Item(id=row.uid, text=f"{text} {tags}".strip(), metadata=msgspec.json.encode(metadata))
+
+
+def _decode_content(content: bytes) -> object:
+    """The value of a content; None for one that a former version stored and that cannot be decoded."""
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def make_filter(wanted: TraceFilter) -> bytes:

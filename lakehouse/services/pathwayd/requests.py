@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from lakehouse.asgi.body import BodyLimits
+from lakehouse.asgi.json_body import decode_json
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.services.pathwayd.queries import TraceFilter
 from lakehouse.services.pathwayd.traces import Source, check_tags
@@ -82,10 +83,17 @@ class SearchRequest(msgspec.Struct, frozen=True):
 
 
 def read_content(content: msgspec.Raw) -> bytes:
-    """The JSON of a content. Raises ErrBadRequest if there is none."""
+    """The JSON of a content. Raises ErrBadRequest if there is none, and for a value that cannot be decoded.
+
+    A `msgspec.Raw` is not decoded with its body: it may have a number out of range, or bytes that are not UTF-8.
+    """
     encoded = bytes(content)
     if not encoded:
         raise ErrBadRequest("`content` is required: any JSON value", field="content")
+    try:
+        decode_json(encoded, object)
+    except ErrBadRequest as error:
+        raise ErrBadRequest(f"`content`: {error.message}", field="content") from None
     return encoded
 
 

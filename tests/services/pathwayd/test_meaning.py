@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from lakehouse.services.pathwayd.meaning import INDEX
 from tests.services.pathwayd.pathwayd_kit import Pathwayd, open_pathwayd
 
@@ -41,3 +43,32 @@ async def test_an_index_that_was_deleted_is_made_again(tmp_path: Path) -> None:
         await pathwayd.engine.delete_index(INDEX)
         await pathwayd.add("bake bread", uid="bread")
         assert set(await _search(pathwayd, "database bread")) == {"db", "bread"}
+
+
+@pytest.mark.parametrize("content", [b"1e999", b'{"n": [' + b"9" * 5_000 + b"]}", b'"\xff"'])
+async def test_a_content_that_cannot_be_decoded_is_refused(tmp_path: Path, content: bytes) -> None:
+    async with open_pathwayd(tmp_path) as pathwayd:
+        body = b'{"uid": "db", "content": ' + content + b"}"
+        for route in ("add", "add_idempotent", "update", "revise"):
+            answer = await pathwayd.http.post(f"/pathway/{route}", content=body)
+            assert answer.status_code == 400, answer.text
+            assert answer.json()["error"]["message"].startswith("`content`: ")
+        assert (await pathwayd.get("stats"))["total"] == 0
+
+
+async def test_a_stored_content_that_cannot_be_decoded_does_not_end_the_service(tmp_path: Path) -> None:
+    async with open_pathwayd(tmp_path) as pathwayd:
+        await pathwayd.traces.store.add(b"1e999", uid="former", tags=["deploy"])
+        await pathwayd.add("restart the database", uid="db")
+        assert (await _search(pathwayd, "database"))[0] == "db"
+        assert (await _search(pathwayd, "deploy"))[0] == "former"
+
+
+async def test_the_state_of_another_source_makes_the_index_read_all_traces_again(tmp_path: Path) -> None:
+    async with open_pathwayd(tmp_path) as pathwayd:
+        await pathwayd.add("restart the database", uid="db")
+        assert await _search(pathwayd, "database") == ["db"]
+        await pathwayd.engine.add(INDEX, [], source_state=b'{"table": "t", "key": "id", "text": ["x"]}')
+    async with open_pathwayd(tmp_path) as again:
+        await again.add("a second database", uid="second")
+        assert set(await _search(again, "database")) == {"db", "second"}

@@ -136,6 +136,14 @@ def test_a_vector_of_the_smallest_numbers_has_a_direction() -> None:
     assert np.linalg.norm(to_search_space(tiny, "cosine"), axis=1) == pytest.approx([1, 1])
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-37, 1e-40, 1e-45])
+@pytest.mark.parametrize("spread", [1.0, 1e15])
+def test_a_query_near_the_origin_is_compared_by_its_distance(size: float, spread: float) -> None:
+    vectors = (spread * np.random.default_rng(6).standard_normal((2000, 8))).astype(np.float32)
+    queries = np.array([[size] * 8, [0] * 8, [1] * 8], np.float32)
+    check_same(make_rows(vectors, "euclidean", PACKS["installed"]), queries, 10)
+
+
 def test_an_array_grows_at_its_end() -> None:
     growing = Growing(np.int64)
     for start in range(0, 5000, 700):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lakehouse.services.contracts.retrieval import Distance
 from lakehouse.services.retrieval.child.products import Pack, PackedBlock
-from lakehouse.services.retrieval.child.quantization import Quantized, quantize
+from lakehouse.services.retrieval.child.quantization import Quantized, quantize, quantize_queries
 from lakehouse.services.retrieval.child.scan import Floats, Found, Mask, Positions, Rows, exact_scores
 
 MIN_ROWS = 100_000
@@ -74,7 +74,7 @@ class Cells:
 
         `check` is called between the queries, and raises to give up.
         """
-        quantized = quantize(queries)
+        quantized = quantize_queries(queries, rows.norm, rows.distance)
         nearest = queries @ self._centroids.T - self._bias
         count = min(probes or self.probes, len(self._cells))
         chosen = np.argpartition(nearest, len(self._cells) - count, axis=1)[:, len(self._cells) - count :]

@@ -13,6 +13,8 @@ PEAK = 127
 ROUNDING = 4e-6
 """The part of a vector's norm by which sums in float32 may be wrong: a bound for 16,384 components."""
 
+MAX_SCORE = 1e37
+"""The largest quotient of half of a row's square and the scale of a query, of which float32 can hold the sums."""
 SMALLEST = np.finfo(np.float32).tiny
 """What may be lost of a number that is too small for float32."""
 
@@ -29,6 +31,12 @@ class Quantized(NamedTuple):
     norm: NDArray[np.float32]
 
 
+def quantize_queries(queries: NDArray[np.float32], row_norms: NDArray[np.float32], distance: Distance) -> Quantized:
+    """Quantize queries so that the squares of the rows' norms, which the Euclidean distance needs, can be scaled."""
+    largest = float(row_norms.max()) if distance == "euclidean" else 0.0
+    return quantize(queries, least_scale=largest * largest / MAX_SCORE)
+
+
 def to_search_space(vectors: NDArray[np.float32], distance: Distance) -> NDArray[np.float32]:
     """The vectors that are compared: of unit length for the cosine, otherwise as given."""
     if distance != "cosine":
@@ -40,10 +48,10 @@ def to_search_space(vectors: NDArray[np.float32], distance: Distance) -> NDArray
     return units
 
 
-def quantize(vectors: NDArray[np.float32]) -> Quantized:
-    """Quantize rows, each by its largest component."""
+def quantize(vectors: NDArray[np.float32], *, least_scale: float = 0.0) -> Quantized:
+    """Quantize rows, each by its largest component. No scale is less than `least_scale`."""
     peak = np.abs(vectors).max(axis=1)
-    scale = peak / np.float32(PEAK)
+    scale = np.maximum(peak / np.float32(PEAK), np.float32(least_scale))
     scale[scale == 0] = 1
     scaled = vectors / scale[:, None]  # its squares neither overflow nor vanish
     codes = np.clip(np.rint(scaled), -PEAK, PEAK).astype(np.int8)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lakehouse.services.contracts.retrieval import Distance
 from lakehouse.services.retrieval.child.products import PackedRows
-from lakehouse.services.retrieval.child.quantization import ROUNDING, quantize
+from lakehouse.services.retrieval.child.quantization import ROUNDING, quantize_queries
 
 MAX_SCORES = 4_000_000
 """Scores of one product: more do not fit into the cache of a processor, and take longer for each."""
@@ -118,7 +118,7 @@ def _best(positions: Positions, scores: Floats, k: int) -> Found:
 
 
 def _scan_product(rows: Rows, queries: Floats, k: int, blocked: Positions, check: Callable[[], None]) -> list[Found]:
-    quantized = quantize(queries)
+    quantized = quantize_queries(queries, rows.norm, rows.distance)
     scores = np.empty((len(queries), rows.packed.length), np.float32)
     rows.packed.multiply(quantized.codes, rows.scale, scores)
     if rows.distance == "euclidean":  # half of the square of the distance, but for the square of the query

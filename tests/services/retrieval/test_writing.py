@@ -239,6 +239,19 @@ def test_a_batch_with_one_bad_item_adds_nothing_and_names_it(shared: SharedEngin
     shared.run(story)
 
 
+@pytest.mark.parametrize("metadata", [b'{"a":1e999}', b'{"a":{"b":-1e400}}', b'{"a":"\xff"}'])
+def test_metadata_that_a_filter_could_not_read_is_refused(shared: SharedEngine, metadata: bytes) -> None:
+    async def story(engine: LakeRetrieval) -> None:
+        name = f"unreadable {metadata!r}"
+        await make(engine, name, Item(id="good", vector=AXES[0], metadata=b'{"a":1}'))
+        with pytest.raises(ErrBadRequest) as caught:
+            await engine.add(name, [Item(id="bad", vector=AXES[1], metadata=metadata)])
+        assert caught.value.field == "items[0].metadata"
+        assert await find(engine, name, AXES[0], filter=b'{"a":1}') == ["good"]
+
+    shared.run(story)
+
+
 def test_zero_and_tiny_vectors_are_taken_where_they_have_a_place(shared: SharedEngine) -> None:
     async def story(engine: LakeRetrieval) -> None:
         await make(engine, "zeros", Item(id="zero", vector=vector(0, 0, 0, 0)), distance="euclidean")

@@ -20,7 +20,6 @@ CHECK_EVERY = 1024
 """Items between two looks at the cancellation."""
 
 _DECODER = msgspec.json.Decoder(dict[str, object])
-_CHECKER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TYPES: Mapping[FieldType, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
@@ -77,9 +76,9 @@ def _check_item(item: Item, position: int, options: IndexOptions, size: int, *, 
 
 def _check_metadata(metadata: bytes, position: int, fields: Mapping[str, FieldType]) -> None:
     try:
-        decoded: Mapping[str, object] = _DECODER.decode(metadata) if fields else _CHECKER.decode(metadata)
+        decoded: Mapping[str, object] = _DECODER.decode(metadata)  # as a whole, as filters do
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        _refuse(position, "metadata", "must be an object")
+        _refuse(position, "metadata", "must be an object in UTF-8, with numbers that float64 can hold")
     for name, kind in fields.items():
         value = decoded.get(name)
         if value is not None and (not isinstance(value, _TYPES[kind]) or (type(value) is bool) != (kind == "bool")):

@@ -116,7 +116,7 @@ class MatrixdApp:
 
     async def _post_relevance(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = await receive_json(scope, receive, RelevanceRequest, BODY_LIMITS)
-        await json_response(divide_chunks(request)).send_to(send)
+        await json_response(await divide_chunks(request)).send_to(send)
 
     async def _post_downgrade(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = await receive_json(scope, receive, DowngradeRequest, BODY_LIMITS)

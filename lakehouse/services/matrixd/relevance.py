@@ -18,10 +18,16 @@ from functools import cached_property
 from typing import Annotated
 
 import msgspec
+import trio
 
 THRESHOLD = 0.3
 
 PATH, FILE_NAME, DEFINED, TOKENS, PREFIX, ONLY_IMPORTED = 1.0, 0.6, 0.6, 0.4, 0.3, -0.5
+
+SLICE = 64 * 1024
+"""Characters of chunks that are scored without a checkpoint."""
+CHUNK_COST = 256
+"""What a chunk counts for besides its characters: no more than 256 chunks without a checkpoint."""
 
 _TOKEN = re.compile(r"[^\W_]+")
 _SYMBOL = re.compile(r"\w+")
@@ -38,6 +44,26 @@ class Focus(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     def tokens(self) -> frozenset[str]:
         """The lower-case words of path and symbols."""
         return _read_tokens([self.path, *self.defined_symbols, *self.imported_symbols])
+
+    @cached_property
+    def defined(self) -> frozenset[str]:
+        """What chunks mention of the defined symbols."""
+        return frozenset(_find_symbols(self.defined_symbols))
+
+    @cached_property
+    def imported(self) -> frozenset[str]:
+        """What chunks mention of the imported symbols."""
+        return frozenset(_find_symbols(self.imported_symbols))
+
+    @cached_property
+    def name(self) -> str:
+        """The last segment of the path."""
+        return self.path.rpartition("/")[2]
+
+    @cached_property
+    def prefix(self) -> Sequence[str]:
+        """The first two segments of the path, or the only one."""
+        return _find_prefix(self.path)
 
 
 class Chunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,41 +96,53 @@ class RelevanceAnswer(msgspec.Struct, frozen=True):
     dropped: list[ScoredChunk]
 
 
-def divide_chunks(request: RelevanceRequest) -> RelevanceAnswer:
-    """Score all chunks, and divide them at the threshold."""
+async def divide_chunks(request: RelevanceRequest) -> RelevanceAnswer:
+    """Score all chunks, and divide them at the threshold. The event loop is left to others in between."""
     answer = RelevanceAnswer([], [])
+    left = SLICE
     for chunk in request.chunks:
         score = round(score_chunk(request.focus, chunk), 6)
         (answer.kept if score >= request.threshold else answer.dropped).append(ScoredChunk(chunk.id, score))
+        left -= len(chunk.text) + len(chunk.path) + CHUNK_COST
+        if left <= 0:
+            left = SLICE
+            await trio.lowlevel.checkpoint()
     return answer
 
 
 def score_chunk(focus: Focus, chunk: Chunk) -> float:
-    """The sum of all signals of one chunk."""
+    """The sum of all signals of one chunk.
+
+    The steps are as many as the chunk has words, whatever the size of the focus, which is read once.
+    """
     score = _score_path(focus, chunk)
     symbols = frozenset(_SYMBOL.findall(chunk.text))
-    if not symbols.isdisjoint(_find_symbols(focus.defined_symbols)):
+    if not symbols.isdisjoint(focus.defined):
         score += DEFINED
-    elif not symbols.isdisjoint(_find_symbols(focus.imported_symbols)):
+    elif not symbols.isdisjoint(focus.imported):
         score += ONLY_IMPORTED
     tokens = _read_tokens([chunk.text, chunk.path])
-    if union := len(focus.tokens | tokens):
-        score += TOKENS * len(focus.tokens & tokens) / union
+    common = len(focus.tokens & tokens)
+    if union := len(focus.tokens) + len(tokens) - common:
+        score += TOKENS * common / union
     return score
 
 
 def _score_path(focus: Focus, chunk: Chunk) -> float:
     if not focus.path:
         return 0.0
-    score, name = 0.0, focus.path.rpartition("/")[2]
+    score = 0.0
     if chunk.path == focus.path or focus.path in chunk.text:
         score = PATH
-    elif name and (name in chunk.text or chunk.path.rpartition("/")[2] == name):
+    elif focus.name and (focus.name in chunk.text or chunk.path.rpartition("/")[2] == focus.name):
         score = FILE_NAME
-    ours, others = focus.path.split("/")[:2], chunk.path.split("/")[:2]
-    if len(ours) == 2 and ours == others:
+    if len(focus.prefix) == 2 and focus.prefix == _find_prefix(chunk.path):
         score += PREFIX
     return score
+
+
+def _find_prefix(path: str) -> Sequence[str]:
+    return path.split("/", 2)[:2]
 
 
 def _find_symbols(names: Iterable[str]) -> Iterable[str]:

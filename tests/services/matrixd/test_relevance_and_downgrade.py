@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import trio
 
 from lakehouse.services.matrixd.downgrade import DowngradeRequest, choose_mode
-from lakehouse.services.matrixd.relevance import Chunk, Focus, score_chunk
+from lakehouse.services.matrixd.relevance import Chunk, Focus, RelevanceRequest, divide_chunks, score_chunk
 from tests.services.matrixd.matrix_kit import open_matrix
 
 FOCUS = Focus(path="internal/catalogd/registry.go", defined_symbols=["Registry"], imported_symbols=["storage.Client"])
@@ -48,6 +50,38 @@ async def test_relevance_smoke() -> None:
         assert (len(answer["kept"]), answer["dropped"]) == (3, [])
         error = (await matrix.post("relevance", 400, chunks=[]))["error"]
         assert "`focus`" in error["message"]
+
+
+async def test_many_chunks_against_a_large_focus_leave_the_loop_to_others() -> None:
+    """The symbols of the focus are read once, and a task beside the work gets its turns."""
+    names = CountedNames(f"symbol{number}" for number in range(20_000))
+    focus = Focus(path="a/b/" + "c" * 100_000, defined_symbols=names, imported_symbols=names)
+    chunks = [Chunk(id=str(number), text=f"symbol{number}", path="a/b/x") for number in range(5_000)]
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        answer = await divide_chunks(RelevanceRequest(focus=focus, chunks=chunks))
+        nursery.cancel_scope.cancel()
+    assert [chunk.score for chunk in answer.kept] == [round(0.6 + 0.3 + 0.4 * 3 / 20_004, 6)] * 5_000
+    assert names.reads == 3  # as tokens, as defined and as imported symbols
+    assert turns >= 5_000 // 256 - 1
+
+
+class CountedNames(list[str]):
+    """Names that count how often they are iterated over."""
+
+    reads = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.reads += 1
+        return super().__iter__()
 
 
 TRUTH: list[tuple[dict[str, Any], str]] = [

@@ -217,6 +217,12 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
         self.attempt_count += 1
         return record
 
+    def take_over_attempts(self, other: RequestContext) -> None:
+        """Add the attempts that another context has recorded for this request, and the time that they took."""
+        self.attempts += other.attempts
+        self.attempt_count += other.attempt_count
+        self.upstream_seconds += other.upstream_seconds
+
     def list_attempts(self, *, abandoned_as: ErrorClass | None = None) -> tuple[Attempt, ...]:
         """The attempts as an error lists them; `abandoned_as` is the class of those that have not failed themselves."""
         return tuple(record.to_error_entry(abandoned_as) for record in self.attempts)

@@ -35,9 +35,7 @@ def branch_context(context: RequestContext) -> Iterator[RequestContext]:
     try:
         yield branch
     finally:
-        context.attempts += branch.attempts
-        context.attempt_count += branch.attempt_count
-        context.add_upstream_time(branch.upstream_seconds)
+        context.take_over_attempts(branch)
         if branch.provider is not None and branch.model is not None:
             context.assign_provider(branch.provider, branch.model)
         if branch.usage is not None:

@@ -52,7 +52,7 @@ def make_modes(dispatcher: Dispatcher, services: DataServices, default_model: st
 
 def _make_chat(prompt: str, inputs: Inputs, default_model: str | None) -> Request:
     model = inputs.get("model") or default_model
-    if not isinstance(model, str):
+    if model is None:
         raise ErrBadRequest("`inputs.model` is required: the service has no default model", field="inputs.model")
     fields = {name: value for name, value in inputs.items() if name not in ("model", "messages")}
     messages = inputs.get("messages")

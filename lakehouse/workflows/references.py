@@ -16,6 +16,8 @@ from lakehouse.workflows.graph import Node
 
 _REFERENCE = re.compile(r"\$(?P<node>[A-Za-z_][A-Za-z0-9_-]*)(?:\.output(?P<path>(?:\.[A-Za-z0-9_-]+)*))?")
 MAX_DEPTH = 32
+MAX_DIGITS = 9
+"""Digits of a position in a list: Python converts no text of thousands of digits."""
 
 
 class MissingValue(Exception):
@@ -58,7 +60,7 @@ def _look_up(found: re.Match[str], outputs: Mapping[str, object]) -> object:
     for part in (found["path"] or "").split(".")[1:]:
         if isinstance(value, dict) and part in value:
             value = value[part]
-        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+        elif isinstance(value, list) and part.isdecimal() and len(part) <= MAX_DIGITS and int(part) < len(value):
             value = value[int(part)]
         else:
             raise MissingValue(f"the output of {found['node']!r} has no {found['path'].removeprefix('.')!r}")

@@ -126,6 +126,11 @@ class _Run:
             error = str(missing)
         except LakehouseError as raised:
             error = f"{raised.code}: {raised.message}"
+        except BaseExceptionGroup as group:
+            raised_alone = unwrap_single(group)
+            if not isinstance(raised_alone, LakehouseError):
+                raise
+            error = f"{raised_alone.code}: {raised_alone.message}"
         return NodeResult(
             id=node.id,
             status="success" if error is None else "failed",

@@ -68,7 +68,14 @@ def test_references_become_values(value: object, filled: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["$a.output.results.1", "$a.output.none", "$b.output.x", "see $a.output.results.0.id.x"]
+    "text",
+    [
+        "$a.output.results.1",
+        "$a.output.none",
+        "$b.output.x",
+        "see $a.output.results.0.id.x",
+        "$a.output.results." + "9" * 5000,
+    ],
 )
 def test_a_part_that_an_output_lacks_is_an_error(text: str) -> None:
     with pytest.raises(MissingValue):

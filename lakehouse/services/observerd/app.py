@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import msgspec
+import trio
 
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.body import BodyLimits, receive_body
@@ -27,6 +28,10 @@ from lakehouse.services.observerd.store import OperationStore
 
 BODY_LIMITS = BodyLimits(max_size=4 * 1024 * 1024, max_size_key="4 MiB for a request to the observer")
 IMPORT_LIMITS = BodyLimits(max_size=64 * 1024 * 1024, max_size_key="64 MiB for an import")
+
+
+LINES_AT_ONCE = 500
+"""Lines of an import that are decoded before other requests have their turn."""
 
 
 class ObserverdApp:
@@ -69,7 +74,10 @@ class ObserverdApp:
     async def _import(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await receive_body(scope, receive, IMPORT_LIMITS)
         lines = [line for line in body.split(b"\n") if line.strip()]
-        operations = list(_decode_lines(lines))
+        operations: list[Operation] = []
+        for start in range(0, len(lines), LINES_AT_ONCE):
+            operations += _decode_lines(lines[start : start + LINES_AT_ONCE])
+            await trio.lowlevel.checkpoint()
         request_scope.get(scope).context.begin_phase("writing")
         if operations:
             await self._store.record(operations)

@@ -15,8 +15,12 @@ MAX_INBOX_FIELD = 256
 """Characters of each other field of a message; more are cut."""
 
 
+MAX_SUMMARY = 4_000
+"""Characters of a summary and of an error; more are cut, so that the operations in memory have a bound."""
+
+
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation. The optional fields are left out of answers where they were not given."""
+    """One operation. The optional fields are left out of answers where they were not given, or given as null."""
 
     endpoint: str = ""
     timestamp: str = ""
@@ -25,16 +29,24 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     output_summary: str = ""
     success: bool = False
     duration_ms: float = 0
-    error: str | msgspec.UnsetType = msgspec.UNSET
-    staffer_id: str | msgspec.UnsetType = msgspec.UNSET
-    sig_hash: str | msgspec.UnsetType = msgspec.UNSET
-    event_kind: str | msgspec.UnsetType = msgspec.UNSET
-    role: str | msgspec.UnsetType = msgspec.UNSET
-    city: str | msgspec.UnsetType = msgspec.UNSET
-    state: str | msgspec.UnsetType = msgspec.UNSET
-    count: int | msgspec.UnsetType = msgspec.UNSET
-    rescue_attempted: bool | msgspec.UnsetType = msgspec.UNSET
-    rescue_succeeded: bool | msgspec.UnsetType = msgspec.UNSET
+    error: str | msgspec.UnsetType | None = msgspec.UNSET
+    staffer_id: str | msgspec.UnsetType | None = msgspec.UNSET
+    sig_hash: str | msgspec.UnsetType | None = msgspec.UNSET
+    event_kind: str | msgspec.UnsetType | None = msgspec.UNSET
+    role: str | msgspec.UnsetType | None = msgspec.UNSET
+    city: str | msgspec.UnsetType | None = msgspec.UNSET
+    state: str | msgspec.UnsetType | None = msgspec.UNSET
+    count: int | msgspec.UnsetType | None = msgspec.UNSET
+    rescue_attempted: bool | msgspec.UnsetType | None = msgspec.UNSET
+    rescue_succeeded: bool | msgspec.UnsetType | None = msgspec.UNSET
+
+
+OPTIONAL = tuple(
+    name
+    for name, default in zip(Operation.__struct_fields__, Operation.__struct_defaults__, strict=True)
+    if default is msgspec.UNSET
+)
+"""The names of the optional fields."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +64,13 @@ def complete(operation: Operation) -> Operation:
     """Fill in the time and the source. Raises ErrBadRequest without an endpoint."""
     if not operation.endpoint:
         raise ErrBadRequest("`endpoint` is required and must not be empty", field="endpoint")
-    return msgspec.structs.replace(operation, timestamp=operation.timestamp or _now(), source=operation.source or "mcp")
+    changes: dict[str, object] = {name: msgspec.UNSET for name in OPTIONAL if getattr(operation, name) is None}
+    for name in ("input_summary", "output_summary", "error"):
+        text = getattr(operation, name)
+        if isinstance(text, str) and len(text) > MAX_SUMMARY:
+            changes[name] = text[:MAX_SUMMARY] + "…"
+    changes.update(timestamp=operation.timestamp or _now(), source=operation.source or "mcp")
+    return msgspec.structs.replace(operation, **changes)
 
 
 def record_message(message: Message) -> Operation:

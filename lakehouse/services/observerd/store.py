@@ -117,6 +117,6 @@ async def open_operation_store(directory: LakeDirectory) -> AsyncIterator[Operat
     """Open the records for the length of the block. Raises sqlite3.Error, OSError."""
     database = await trio.to_thread.run_sync(OperationDatabase, directory.observer_db)
     try:
-        yield OperationStore(database, database.read_newest(RING_SIZE))
+        yield OperationStore(database, await trio.to_thread.run_sync(database.read_newest, RING_SIZE))
     finally:
         database.close()

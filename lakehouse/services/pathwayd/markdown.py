@@ -132,11 +132,12 @@ async def import_traces(store: TraceStore, document: bytes) -> ImportReceipt:
     except UnicodeDecodeError:
         raise ErrBadRequest("the document is not UTF-8") from None
     present = {trace.uid: trace for trace in await store.select([part.uid for part in sections], _EVERYTHING)}
-    changes: list[Add | Update | Retire] = []
+    changes: list[Add | Update] = []
+    retirements: list[Retire] = []
     receipt = ImportReceipt(added=[], updated=[], retired=[], unchanged=0)
     unchanged = 0
     for part in sections:
-        before = len(changes)
+        before = len(changes) + len(retirements)
         trace = present.get(part.uid)
         if trace is None:
             changes.append(_make_add(part))
@@ -145,9 +146,10 @@ async def import_traces(store: TraceStore, document: bytes) -> ImportReceipt:
             changes.append(Update(uid=part.uid, content=part.content, tags=part.tags))
             receipt.updated.append(part.uid)
         if part.retired is not None and (trace is None or not trace.retired):
-            changes.append(Retire(uid=part.uid, reason=part.retired))
-        unchanged += len(changes) == before
-    retired = await store.apply_batch(changes) if changes else ()
+            retirements.append(Retire(uid=part.uid, reason=part.retired))
+        unchanged += len(changes) + len(retirements) == before
+    everything = [*changes, *retirements]  # what is derived from a trace that ends is added while it has not
+    retired = await store.apply_batch(everything) if everything else ()
     return msgspec.structs.replace(receipt, retired=list(retired), unchanged=unchanged)
 
 

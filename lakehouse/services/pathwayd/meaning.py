@@ -7,6 +7,7 @@ transaction as the copies. A kill repeats at most one batch.
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -83,9 +84,10 @@ class TraceMeanings:
             except ErrNotFound:  # a client has deleted the index
                 self._change = -1
                 failures += 1
-                continue
-            except LakehouseError as error:
-                logger.warning("the index of traces is not up to date: %s", error.message)
+                if failures == 1:
+                    continue
+            except (LakehouseError, sqlite3.Error) as error:
+                logger.warning("the index of traces is not up to date: %s", error)
                 failures += 1
             if 0 < failures <= len(PAUSES):
                 await trio.sleep(PAUSES[failures - 1])

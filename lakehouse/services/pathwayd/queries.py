@@ -111,8 +111,8 @@ def select_rows(db: sqlite3.Connection, uids: Iterable[str], wanted: TraceFilter
     """The traces of these ids that fit, in the order of the ids."""
     conditions, values = _make_conditions(wanted)
     names = list(uids)
-    conditions.append(f"traces.uid IN ({', '.join('?' * len(names))})")
-    found = {row.uid: row for row in _select(db, conditions, [*values, *names], "")}
+    conditions.append("traces.uid IN (SELECT value FROM json_each(?))")  # there may be more than SQLite has parameters
+    found = {row.uid: row for row in _select(db, conditions, [*values, msgspec.json.encode(names).decode()], "")}
     return [found[uid] for uid in names if uid in found]
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from lakehouse.core.errors import LakehouseError
 from lakehouse.process.tasks import open_background
 from lakehouse.services.contracts.retrieval import RetrievalEngine
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.pathwayd.meaning import TraceMeanings
 from lakehouse.services.pathwayd.store import SourceExists, TraceStore, open_trace_store
 from lakehouse.services.pathwayd.traces import Source
+
+logger = logging.getLogger("lakehouse.pathwayd")
 
 
 class Traces:
@@ -44,6 +49,14 @@ async def open_traces(
     """
     async with open_trace_store(directory, exists) as store, open_background() as nursery:
         meanings = TraceMeanings(store, engine, model)
-        nursery.start_soon(store.retire_orphans)
+        nursery.start_soon(_retire_orphans, store)
         nursery.start_soon(meanings.follow)
         yield Traces(store, meanings)
+
+
+async def _retire_orphans(store: TraceStore) -> None:
+    """Retire what a crash has left behind its source. A failure is logged; the next start tries again."""
+    try:
+        await store.retire_orphans()
+    except (LakehouseError, sqlite3.Error) as error:
+        logger.warning("traces whose sources have ended were not looked for: %s", error)

@@ -80,8 +80,14 @@ class TraceStore:
         return (await self._make(Retire(source=source, reason=reason))).retired
 
     async def apply_batch(self, changes: Sequence[Add | Update | Retire]) -> Sequence[str]:
-        """Make several changes, all of them or none. Returns the ids that were retired."""
-        return (await self._make(Batch(changes=changes))).retired
+        """Make several changes, all of them or none. Returns the ids that were retired. Raises what `add` raises."""
+        ending = {change.uid for change in changes if isinstance(change, Retire)}
+        adds = [change for change in changes if isinstance(change, Add) and change.uid not in ending]
+        sources = [source for add in adds for source in add.sources]
+        await self._check_sources(sources)
+        retired = (await self._make(Batch(changes=changes))).retired
+        await self._check_again(sources)
+        return retired
 
     async def rename_table(self, name: str, to: str) -> None:
         """Name a table by its new name in the sources of traces."""

@@ -73,6 +73,15 @@ async def test_mistakes_are_refused(tmp_path: Path, name: str, document: object,
         assert (await client.get("/stats")).json()["total"] == 0
 
 
+async def test_null_is_nothing_and_a_long_summary_is_cut(tmp_path: Path) -> None:
+    async with open_observerd(tmp_path) as client:
+        await post(client, "event", {"endpoint": "/x", "source": "scenario", "error": None, "count": None})
+        await post(client, "event", {"endpoint": "/y", "source": "scenario", "output_summary": "s" * 9_000})
+        first, second = (await client.get("/stats")).json()["recent_scenario_ops"]
+        assert {"error", "count"}.isdisjoint(first)
+        assert len(second["output_summary"]) == 4_001
+
+
 async def test_a_message_is_an_operation_without_line_breaks(tmp_path: Path) -> None:
     async with open_observerd(tmp_path) as client:
         message = {"type": "email", "sender": "a\r\nb", "subject": "s" * 300, "body": "one\ntwo", "priority": "urgent"}

@@ -25,6 +25,10 @@ async def _fill(pathwayd: Pathwayd) -> None:
         await pathwayd.add(content, uid=f"t{number}", tags=tags, sources=sources)
     await pathwayd.post("revise", {"uid": "t0", "content": {"tried": "b"}})
     await pathwayd.post("retire", {"uid": "t2", "reason": "(it) was wrong"})
+    assert (await pathwayd.http.put("/storage/objects/gone", content=b"x")).status_code == 201
+    await pathwayd.add("ended", uid="t6", sources=[{"object": "gone"}])
+    await pathwayd.add("ended, too", uid="t7", sources=[{"trace": "t6"}])
+    assert (await pathwayd.http.delete("/storage/objects/gone")).json()["retired"] == ["t6", "t7"]
 
 
 async def test_an_export_is_imported_into_another_lake(tmp_path: Path) -> None:
@@ -35,13 +39,13 @@ async def test_an_export_is_imported_into_another_lake(tmp_path: Path) -> None:
     assert exported.headers["content-type"].startswith("text/markdown")
     async with open_pathwayd(tmp_path / "b") as other:
         receipt = (await other.http.post("/pathway/import", content=exported.content)).json()
-        assert (len(receipt["added"]), receipt["updated"], receipt["retired"]) == (7, [], ["t2"])
+        assert (len(receipt["added"]), receipt["updated"], receipt["retired"]) == (9, [], ["t2", "t6", "t7"])
         after = (await other.post("search", {"state": "all"}))["traces"]
         times = {"created_at_ns", "updated_at_ns", "retirement"}
         assert [_without(trace, times) for trace in after] == [_without(trace, times) for trace in before]
         assert (await other.get("get/t2"))["retirement"]["reason"] == "(it) was wrong"
         again = (await other.http.post("/pathway/import", content=exported.content)).json()
-        assert again == {"added": [], "updated": [], "retired": [], "unchanged": 7}
+        assert again == {"added": [], "updated": [], "retired": [], "unchanged": 9}
 
 
 async def test_what_a_person_changes_is_taken_over(tmp_path: Path) -> None:
@@ -65,6 +69,7 @@ async def test_what_a_person_changes_is_taken_over(tmp_path: Path) -> None:
     ("document", "status", "says"),
     [
         ("## a\nno content", 400, "line 1"),
+        ('## a\n- source: object "none"\n```text\n\n```', 404, "'none'"),
         ("## a\n```json\n{", 400, "line 2"),
         ("## a\n```json\n{\n```", 400, "line 2"),
         ("## a\n- source: nothing\n```text\n\n```", 400, "line 2"),

@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from lakehouse.core.errors import ErrNotFound, ErrTimeout, LakehouseError
+from lakehouse.core.groups import single_failure, unwrap_single
 from lakehouse.services.contracts.retrieval import (
     CorpusFailure,
     CorpusQuery,
@@ -154,7 +155,10 @@ class MatrixSearch:
     async def _retrieve_each(
         self, request: MatrixSearchRequest, corpora: Sequence[CorpusQuery], query: SearchQuery, failed: dict[str, str]
     ) -> ManyHits:
-        """Search each corpus with its own time limit, and merge the results by distance."""
+        """Search each corpus with its own time limit, and merge the results by distance.
+
+        Raises the first failure of the nursery without its group.
+        """
         parts: dict[str, ManyHits] = {}
 
         async def search_one(corpus: CorpusQuery) -> None:
@@ -167,9 +171,12 @@ class MatrixSearch:
                 note_failures(request, failed, part.failed)
                 parts[corpus.index] = part
 
-        async with trio.open_nursery() as nursery:
-            for corpus in corpora:
-                nursery.start_soon(search_one, corpus)
+        try:
+            async with trio.open_nursery() as nursery:
+                for corpus in corpora:
+                    nursery.start_soon(search_one, corpus)
+        except BaseExceptionGroup as group:
+            raise single_failure(group, LakehouseError) or unwrap_single(group) from None
         return _merge([parts[corpus.index] for corpus in corpora if corpus.index in parts], query.k)
 
     # What follows.

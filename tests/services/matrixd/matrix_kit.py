@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from lakehouse.asgi.types import App
 from lakehouse.config import MatrixdTable
 from lakehouse.services.contracts.retrieval import IndexOptions, Item
 from lakehouse.services.matrixd.app import make_matrixd_app
@@ -18,9 +19,10 @@ from tools.kit.raw_http import hello, serve_app
 
 
 class Matrix:
-    """A matrixd over doubles, and an HTTP client for it."""
+    """A matrixd over doubles, its application, and an HTTP client for it."""
 
-    def __init__(self, engine: EngineDouble, embedder: EmbedderDouble, http: httpx.AsyncClient) -> None:
+    def __init__(self, engine: EngineDouble, embedder: EmbedderDouble, app: App, http: httpx.AsyncClient) -> None:
+        self.app = app
         self.engine = engine
         self.embedder = embedder
         self.http = http
@@ -54,7 +56,7 @@ async def open_matrix(table: MatrixdTable | None = None, default_model: str = ""
     )
     async with serve_app(app, lifetime=True) as server:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as http:
-            yield Matrix(engine, embedder, http)
+            yield Matrix(engine, embedder, app, http)
 
 
 def item(key: str, *vector: float, text: str | None = None, **metadata: object) -> Item:

@@ -6,11 +6,13 @@ in tests/services/conformance.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import trio
 
+from lakehouse.asgi.in_process import call_app
 from lakehouse.core.errors import ErrBadRequest, ErrUnavailable, ErrUpstream
 from tests.services.matrixd.engine_double import EMBEDDED
 from tests.services.matrixd.matrix_kit import error_of, item, open_matrix
@@ -226,6 +228,23 @@ async def test_a_mistake_in_text_or_filter_is_no_failure_of_a_corpus() -> None:
             for partial in (False, True):
                 answer = await matrix.post("search", 400, corpora=["x"], query_vector=[1, 0, 0], partial=partial)
                 assert error_of(answer)[1].startswith(field)
+
+
+@pytest.mark.parametrize(
+    "messages", [("`filter.a` is one", "`filter.a` is one"), ("`filter.a` is 1", "`filter.b` is 2")]
+)
+async def test_a_mistake_that_several_corpora_find_is_one_error(messages: tuple[str, str]) -> None:
+    async with open_matrix() as matrix:
+        for name, message in zip("xy", messages, strict=True):
+            await matrix.fill(name, item("a", 1, 0, 0))
+            matrix.engine.failures[name] = ErrBadRequest(message)
+        body: dict[str, Any] = {"corpora": ["x", "y"], "query_vector": [1, 0, 0], "partial": True}
+        answer = await matrix.post("search", 400, **body)
+        assert answer["error"]["message"] in messages
+        with pytest.raises(ErrBadRequest) as caught:  # and no group of them
+            async with call_app(matrix.app, "POST", "/matrix/search", body=json.dumps(body).encode()):
+                pass
+        assert caught.value.message in messages
 
 
 async def test_a_client_that_leaves_ends_its_search(autojump_clock: trio.testing.MockClock) -> None:

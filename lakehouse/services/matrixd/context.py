@@ -81,7 +81,7 @@ def read_text(hit: Hit) -> str:
         return ""
     try:
         document = msgspec.json.decode(metadata)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
     if not isinstance(document, dict) or not document:
         return ""
@@ -95,7 +95,7 @@ def describe_source(hit: Hit) -> str:
     """The corpus and id of a hit, with the file, heading and page that its metadata name."""
     try:
         source = msgspec.json.decode(hit.metadata, type=_Source)
-    except msgspec.DecodeError:  # none, or of other types
+    except (msgspec.DecodeError, UnicodeDecodeError):  # none, or of other types
         source = _Source()
     parts = [f"{hit.corpus}/{hit.id}"]
     if source.source and source.source not in hit.id:

@@ -1,7 +1,8 @@
 """The filter on the metadata of hits after retrieval: every key has to match.
 
 A scalar must be equal (1 and 1.0 are, 1 and true are not), a list means any of its values. A hit without the key, or
-whose metadata is no object, does not match. vectord's `filter` is applied before the cut; this one is the original's.
+whose metadata is no object or cannot be decoded, does not match. vectord's `filter` is applied before the cut; this one
+is the original's.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ def matches(metadata: bytes, wanted: Mapping[str, object]) -> bool:
         return False
     try:
         document = msgspec.json.decode(metadata)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     if not isinstance(document, dict):
         return False

@@ -77,7 +77,7 @@ def read_playbooks(hits: Iterable[Hit]) -> list[Playbook]:
     for hit in hits:
         try:
             entry = msgspec.json.decode(hit.metadata, type=PlaybookEntry)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             continue
         if hit.distance is not None and 0 <= entry.score <= 1:
             found.append(Playbook(entry, max(0.0, hit.distance)))

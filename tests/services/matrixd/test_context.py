@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.services.matrixd.engine_double import EMBEDDED
+import msgspec
+import pytest
+
+from lakehouse.services.contracts.retrieval import Hit, Item
+from lakehouse.services.matrixd.context import describe_source
+from lakehouse.services.matrixd.playbooks import read_playbooks
+from tests.services.matrixd.engine_double import EMBEDDED, pack
 from tests.services.matrixd.matrix_kit import item, open_matrix
 
 
@@ -50,3 +56,16 @@ async def test_the_budget_cuts_the_first_passage_and_leaves_others_out() -> None
         assert answer["passages"][0]["text"].endswith("…")
         assert len(answer["text"]) <= 20
         assert (await matrix.post("context", 400, **body, max_tokens=0))["error"]["message"].startswith("`max_tokens`")
+
+
+@pytest.mark.parametrize("metadata", [b'{"a":1e999}', b'{"a":"\xff"}'])
+async def test_stored_metadata_that_cannot_be_decoded_is_none(metadata: bytes) -> None:
+    async with open_matrix() as matrix:
+        bad = Item(id="bad", vector=pack(1, 0, 0), metadata=metadata)
+        await matrix.fill("x", bad, item("good", 1, 0, 0, a=1, text="found"))
+        answer = await matrix.post("search", corpora=["x"], query_vector=[1, 0, 0], metadata_filter={"a": 1})
+        assert ([hit["id"] for hit in answer["results"]], answer["dropped_by_filter"]) == (["good"], 1)
+        answer = await matrix.post("context", corpora=["x"], query_vector=[1, 0, 0], query_text="a")
+        assert [passage["text"] for passage in answer["passages"]] == ["found"]
+    hit = Hit(id="bad", distance=0.0, corpus="x", metadata=msgspec.Raw(metadata))
+    assert (describe_source(hit), read_playbooks([hit])) == ("x/bad", [])

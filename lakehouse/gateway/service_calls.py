@@ -8,7 +8,7 @@ from math import inf
 import msgspec
 import trio
 
-from lakehouse.asgi.in_process import call_app
+from lakehouse.asgi.in_process import InProcessResponse, call_app
 from lakehouse.asgi.types import App
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import (
@@ -69,8 +69,8 @@ class ServiceCalls:
     ) -> bytes:
         """Send `document` as JSON, or no body, and return the response's body.
 
-        `path` is percent-encoded and has no version. Raises the service's error, `ErrUpstream`, `ErrUnavailable` and
-        `ErrTimeout`.
+        `path` is percent-encoded and has no version. Raises the service's error, `ErrUpstream` (also for a response of
+        more than `MAX_RESPONSE` bytes), `ErrUnavailable` and `ErrTimeout`.
         """
         body = b"" if document is None else msgspec.json.encode(document)
         headers = list(_make_headers(context, has_body=document is not None))
@@ -84,10 +84,27 @@ class ServiceCalls:
         else:
             text = [(name.decode(), value.decode("latin-1")) for name, value in headers]
             async with call_app(backend, method, path, headers=text, body=body) as result:
-                status, answer, fields = result.status, await result.read(), list(result.headers)
+                status, answer, fields = result.status, await _read_bounded(service, result), list(result.headers)
         if status >= 300:
             raise _decode_failure(service, status, answer, fields)
         return answer
+
+
+async def _read_bounded(service: str, response: InProcessResponse) -> bytes:
+    """The whole body of an application's response. Raises `ErrUpstream` beyond `MAX_RESPONSE`, as `Upstream` does."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response:
+        size += len(piece)
+        if size > MAX_RESPONSE:
+            raise ErrUpstream(
+                f"{service} answered more than {MAX_RESPONSE} bytes",
+                provider=service,
+                upstream_status=response.status,
+                error_class="upstream_error",
+            )
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _make_headers(context: RequestContext, *, has_body: bool) -> Iterable[tuple[bytes, bytes]]:

@@ -14,6 +14,7 @@ from lakehouse.asgi.responses import send_json
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import ErrConflict, ErrNotFound, ErrUnavailable, ErrUpstream
+from lakehouse.gateway.service_calls import MAX_RESPONSE
 from lakehouse.testing.upstreams import respond
 from tools.kit.gateway_services import ServiceRequest, never_answer, open_gateway
 
@@ -62,6 +63,32 @@ async def test_an_application_is_called_and_what_it_raises_comes_out() -> None:
         with pytest.raises(ErrConflict, match="not now") as caught:
             await calls.call("queryd", "DELETE", "/sql", context=make_context())
         assert caught.value.details == {"item": 3}
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_the_response_of_an_application_is_bounded(more: int) -> None:
+    piece, sent, ended = bytes(1024 * 1024), 0, trio.Event()
+    whole = MAX_RESPONSE // len(piece)
+
+    async def stream(_scope: Scope, _receive: Receive, send: Send) -> None:
+        nonlocal sent
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while more or sent < whole:  # without an end if it is to be refused
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                sent += 1
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            ended.set()
+
+    async with open_gateway(apps={"queryd": stream}) as up:
+        if more:
+            with pytest.raises(ErrUpstream, match=f"queryd answered more than {MAX_RESPONSE} bytes"):
+                await up.gateway.calls.call("queryd", "GET", "/a", context=make_context())
+        else:
+            assert len(await up.gateway.calls.call("queryd", "GET", "/a", context=make_context())) == MAX_RESPONSE
+        assert ended.is_set()
+        assert sent <= whole + 1
 
 
 def failure(code: str, status: int) -> dict[str, Any]:

@@ -117,7 +117,11 @@ class Corpora:
     async def ingest(
         self, upload: Upload, parameters: IngestParameters, document_format: DocumentFormat, begin_phase: BeginPhase
     ) -> CorpusResult:
-        """Make the text of one file its only passages in the corpus. Cancelled, it leaves the corpus as it was."""
+        """Make the text of one file its only passages in the corpus.
+
+        Cancelled or refused, it leaves the passages of the corpus as they were. A new corpus that it has created stays,
+        without passages: another upload may be writing to it already, and no call deletes an index only if it is empty.
+        """
         source = read_source(parameters.source or upload.file_name)
         existing = await self._find(parameters.name)
         if existing is not None:

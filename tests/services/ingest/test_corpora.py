@@ -162,6 +162,16 @@ async def test_what_fails_leaves_everything_as_it_was(corpus: Corpus) -> None:
     assert corpus.texts() == {"a.md#1": "one"}
 
 
+async def test_a_new_corpus_whose_write_fails_stays_empty_and_takes_the_next_upload(corpus: Corpus) -> None:
+    corpus.engine.fail_after = 0
+    with pytest.raises(ErrUnprocessable):
+        await corpus.ingest("a.md", "one")
+    assert corpus.texts() == {}
+    corpus.engine.fail_after = None
+    assert (await corpus.ingest("a.md", "one")).existing
+    assert corpus.texts() == {"a.md#1": "one"}
+
+
 async def test_the_passages_of_a_file_are_removed(corpus: Corpus) -> None:
     await corpus.ingest("a.md", "one", "two")
     await corpus.ingest("b.md", "other")

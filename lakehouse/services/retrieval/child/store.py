@@ -164,12 +164,13 @@ def select_by_rows(connection: sqlite3.Connection, columns: str, rows: Sequence[
 
 @contextmanager
 def savepoint(connection: sqlite3.Connection) -> Iterator[None]:
-    """Undo the statements of the block if it raises."""
+    """Undo the statements of the block if it raises. There may be no transaction any more then."""
     connection.execute("SAVEPOINT job")
     try:
         yield
     except BaseException:
-        connection.execute("ROLLBACK TO job")
-        connection.execute("RELEASE job")
+        if connection.in_transaction:  # SQLite itself rolls back all of it if the disk is full or memory is short
+            connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
         raise
     connection.execute("RELEASE job")

@@ -88,19 +88,19 @@ class Writer:
             group = [first]
             while len(group) < MAX_GROUP and not self._queue.empty():
                 group.append(self._queue.get())
-            self._report(self._write(group))
+            self._report(self.write(group))
             store.checkpoint(self._connection, self._folder.parent / store.DATABASE)
             self._commit_keywords()
 
-    def _write(self, group: Sequence[Pending]) -> list[Outcome]:
-        """Run the calls of a group in one transaction. If the commit fails, all of them fail."""
+    def write(self, group: Sequence[Pending]) -> list[Outcome]:
+        """Run the calls of a group in one transaction. If the transaction fails, all of them fail."""
         self._transactions.keyword_changes.clear()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             outcomes = [self._write_one(pending) for pending in group]
             store.write_state(self._connection, "sequence", self._transactions.sequence)
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             return [Outcome(pending, encode_failure(error)) for pending in group]
@@ -117,7 +117,9 @@ class Writer:
                 return self._dispatch(pending)
         except CallCancelled:
             outcome = Outcome(pending, None)
-        except Exception as error:  # noqa: BLE001 - reported to the caller
+        except Exception as error:
+            if not self._connection.in_transaction:  # SQLite has rolled back the whole group
+                raise
             outcome = Outcome(pending, encode_failure(error))
         del self._transactions.keyword_changes[keyword_changes:]
         return outcome

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from lakehouse.core.errors import ErrTooLarge
 from lakehouse.services.retrieval.child.pending import Pending, encode_failure
 from lakehouse.services.retrieval.child.writer import Outcome
-from lakehouse.services.retrieval.messages import HEADER, AnyCall, FrameDecoder
+from lakehouse.services.retrieval.messages import HEADER, MAX_FRAME, AnyCall, FrameDecoder
 
 READ_SIZE = 1024 * 1024
 
@@ -83,12 +84,12 @@ class CallTransport:
         self._pending.pop(pending.number, None)
 
     def answer(self, answers: Sequence[tuple[Pending, bytes]]) -> None:
-        """Send replies, in one write. A call that was cancelled gets none."""
+        """Send replies, in one write. A call that was cancelled gets none, and one too large for a frame a failure."""
         bodies = []
         for pending, body in answers:
             self.drop(pending)
             if not pending.cancelled:
-                bodies.append((pending.number, body))
+                bodies.append((pending.number, body if len(body) <= MAX_FRAME else _make_too_large()))
         self.send(bodies)
 
     def send(self, bodies: Sequence[tuple[int, bytes]]) -> None:
@@ -97,3 +98,7 @@ class CallTransport:
         rest = memoryview(frames)
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
+
+
+def _make_too_large() -> bytes:
+    return encode_failure(ErrTooLarge(f"the answer is larger than {MAX_FRAME // 2**20} MiB: ask for fewer items"))

@@ -199,6 +199,34 @@ def test_a_merge_that_makes_no_sense_is_refused(shared: SharedEngine) -> None:
     shared.run(story)
 
 
+@pytest.mark.parametrize(
+    ("source", "dest", "bad", "what"),
+    [
+        ("dot", "cosine", vector(0, 0, 0, 0), "norm of zero"),
+        ("euclidean", "cosine", vector(0, -0.0, 0, 0), "norm of zero"),
+        ("cosine", "dot", vector(1, 1e30, 0, 0), r"beyond 1e\+16"),
+        ("cosine", "euclidean", vector(-1e30, 0, 0, 0), r"beyond 1e\+16"),
+    ],
+)
+def test_a_merge_into_another_distance_refuses_vectors_that_it_cannot_compare(
+    shared: SharedEngine, source: Distance, dest: Distance, bad: bytes, what: str
+) -> None:
+    async def story(engine: LakeRetrieval) -> None:
+        ours, theirs = f"{source} to {dest}", f"{dest} of {source}"
+        await make(engine, ours, Item(id="good", vector=AXES[0]), Item(id="bad[x]", vector=bad), distance=source)
+        await make(engine, theirs, Item(id="own", vector=AXES[1]), distance=dest)
+        with pytest.raises(ErrBadRequest, match=rf"item 'bad\[x\]' of `source` has .*{what}") as caught:
+            await engine.merge(ours, theirs, clear_source=True)
+        assert caught.value.field == "source"
+        assert await find(engine, theirs, AXES[1]) == ["own"]
+        assert (await engine.get_index(ours)).length == 2
+        await engine.delete_items(ours, ids=["bad[x]"])
+        assert (await engine.merge(ours, theirs)).merged == 1
+        assert sorted(await find(engine, theirs, AXES[1])) == ["good", "own"]
+
+    shared.run(story)
+
+
 NAN, INFINITE = float("nan"), float("inf")
 REFUSED: dict[str, tuple[Distance, Item, str]] = {
     "wrong dimension": ("cosine", Item(id="x", vector=vector(1, 2, 3)), "vector"),

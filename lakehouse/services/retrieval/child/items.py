@@ -94,20 +94,32 @@ def check_vectors(
     vectors: NDArray[np.float32], given: NDArray[np.bool_], options: IndexOptions, path: Callable[[int], str]
 ) -> None:
     """Refuse numbers that cannot be compared. `path` names the field of a row."""
+    unfit = _find_unfit(vectors, given, options)
+    if unfit is not None:
+        name = path(unfit[0])
+        details = {"item": int(name.partition("[")[2].partition("]")[0])} if "[" in name else None
+        raise ErrBadRequest(f"`{name}` {unfit[1]}", field=name, details=details)
+
+
+def check_copied(options: IndexOptions, ids: Sequence[str], vectors: Sequence[bytes]) -> None:
+    """Check stored items for another index: its distance may need what theirs does not. Raises ErrBadRequest."""
+    blank = bytes(options.dimension * 4)
+    given = np.fromiter((bool(vector) for vector in vectors), np.bool_, len(vectors))
+    joined = np.frombuffer(b"".join([vector or blank for vector in vectors]), "<f4")
+    unfit = _find_unfit(joined.reshape(-1, options.dimension), given, options)
+    if unfit is not None:
+        raise ErrBadRequest(f"the vector of the item {ids[unfit[0]]!r} of `source` {unfit[1]}", field="source")
+
+
+def _find_unfit(
+    vectors: NDArray[np.float32], given: NDArray[np.bool_], options: IndexOptions
+) -> tuple[int, str] | None:
+    """The first row that cannot be compared, and why."""
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
-        _refuse_vector(int(np.argmin(finite)), path, "has a component that is not a finite number")
+        return int(np.argmin(finite)), "has a component that is not a finite number"
     if options.distance == "cosine":
         zero = given & ~vectors.any(axis=1)
-        if zero.any():
-            _refuse_vector(int(np.argmax(zero)), path, "has a norm of zero, and the cosine needs a direction")
-    else:
-        large = (np.abs(vectors) > MAX_COMPONENT).any(axis=1)
-        if large.any():
-            _refuse_vector(int(np.argmax(large)), path, f"has a component beyond {MAX_COMPONENT:g}")
-
-
-def _refuse_vector(at: int, path: Callable[[int], str], what: str) -> NoReturn:
-    name = path(at)
-    details = {"item": int(name.partition("[")[2].partition("]")[0])} if "[" in name else None
-    raise ErrBadRequest(f"`{name}` {what}", field=name, details=details)
+        return (int(np.argmax(zero)), "has a norm of zero, and the cosine needs a direction") if zero.any() else None
+    large = (np.abs(vectors) > MAX_COMPONENT).any(axis=1)
+    return (int(np.argmax(large)), f"has a component beyond {MAX_COMPONENT:g}") if large.any() else None

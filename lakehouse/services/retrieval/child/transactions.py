@@ -17,7 +17,7 @@ from lakehouse.services.retrieval.child import store
 from lakehouse.services.retrieval.child.changes import IndexChanged, IndexDeleted, KeywordChange
 from lakehouse.services.retrieval.child.filters import decode_metadata, parse_filter
 from lakehouse.services.retrieval.child.index import LOAD_SLICE, load_blocks, make_block
-from lakehouse.services.retrieval.child.items import MAX_DIMENSION, check_batch
+from lakehouse.services.retrieval.child.items import MAX_DIMENSION, check_batch, check_copied
 from lakehouse.services.retrieval.child.row_files import Block, RowFiles
 from lakehouse.services.retrieval.child.store import IndexRecord
 from lakehouse.services.retrieval.child.texts import TextModel
@@ -127,7 +127,7 @@ class Transactions:
         return added, replaced
 
     def merge(self, call: Merge, check: Check) -> tuple[Merged, list[IndexChanged]]:
-        """Copy what the destination lacks."""
+        """Copy what the destination lacks. Raises ErrBadRequest, ErrNotFound."""
         source, dest = (store.find_record(self._connection, name) for name in (call.source, call.dest))
         _check_merge(source, dest)
         rows = [
@@ -277,9 +277,10 @@ class _ItemWriter:
         return [np.unique(one).astype("<u2").tobytes() if len(one) else b"" for one in tokens]
 
     def copy(self, rows: Sequence[int], new_rows: Sequence[int]) -> None:
-        """Insert copies of other items under new rows."""
+        """Insert copies of other items under new rows. Raises ErrBadRequest for a vector that the index cannot have."""
         columns = "row, id, source, digest, meta, toks, text, vec"
         found = sorted(store.select_by_rows(self._connection, columns, rows))
+        check_copied(self._record.options, [row[1] for row in found], [row[-1] for row in found])
         self._insert(
             [(new_row, self._record.number, *rest) for new_row, (_, *rest) in zip(new_rows, found, strict=True)]
         )

@@ -9,7 +9,7 @@ An absent field matches nothing but `{"exists": false}`, `{"ne": ...}` and their
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import ge, gt, le, lt
 from typing import NoReturn
@@ -79,6 +79,13 @@ class Filter:
     any_of: bool = False
     negated: bool = False
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """The fields that the filter reads."""
+        return frozenset[str]().union(
+            *((part.field,) if isinstance(part, Condition) else part.fields for part in self.parts)
+        )
+
     def matches(self, metadata: Mapping[str, object]) -> bool:
         """Whether an item with this metadata passes."""
         choose = any if self.any_of else all
@@ -124,6 +131,10 @@ class Column:
             self._codes = np.concatenate([self._codes, np.zeros(max(wanted, len(self._codes)), np.int32)])
         self._codes[self._length : wanted] = [self._encode(value) for value in values]
         self._length = wanted
+
+    def put(self, positions: NDArray[np.int64], values: Sequence[object]) -> None:
+        """Set the values of rows that the column has."""
+        self._codes[positions] = [self._encode(value) for value in values]
 
     def _encode(self, value: object) -> int:
         if value is _ABSENT:

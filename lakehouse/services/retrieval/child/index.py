@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lakehouse.core.errors import ErrBadRequest
 from lakehouse.services.retrieval.child.cells import Cells
 from lakehouse.services.retrieval.child.filters import Column, Filter, decode_metadata, parse_filter, value_of
 from lakehouse.services.retrieval.child.growing import Growing
@@ -27,7 +28,9 @@ from lakehouse.services.retrieval.child.store import IndexRecord, find_record, r
 logger = logging.getLogger("lakehouse.retrieval")
 
 MAX_COLUMNS = 32
-"""Columns of fields that the index does not declare; the one that was used longest ago is dropped."""
+"""Columns of fields that the index does not declare, at most, and such fields of one filter.
+
+The column that was used longest ago is dropped."""
 LOAD_SLICE = 4096
 MIN_DEAD = 1024
 
@@ -148,38 +151,43 @@ class MemoryIndex:
         parsed: Filter | None = parse_filter(document)
         if parsed is None:
             return None
-        return self._alive.view & parsed.select(
-            lambda field: self._column(field, connection, check), len(self._rows.view)
-        )
+        self._load_columns(parsed.fields, connection, check)
+        return self._alive.view & parsed.select(self._columns.__getitem__, len(self._rows.view))
 
-    def _column(self, field: str, connection: sqlite3.Connection, check: Callable[[], None]) -> Column:
-        column = self._columns.get(field)
-        if column is None:
-            self._build_columns([field], connection, check)
-            column = self._columns[field]
-        self._columns.move_to_end(field)
-        self._drop_columns()
-        return column
-
-    def _drop_columns(self) -> None:
+    def _load_columns(self, fields: frozenset[str], connection: sqlite3.Connection, check: Callable[[], None]) -> None:
+        """Have the columns of the fields of one filter."""
+        if len(fields - self.record.options.fields.keys()) > MAX_COLUMNS:
+            raise ErrBadRequest(
+                f"`filter` has more than {MAX_COLUMNS} fields that the index does not declare", field="filter"
+            )
+        missing = [field for field in fields if field not in self._columns]
+        if missing:
+            self._build_columns(missing, connection, check)
+        for field in fields:
+            self._columns.move_to_end(field)
         for field in [field for field in self._columns if field not in self.record.options.fields][:-MAX_COLUMNS]:
             del self._columns[field]
 
     def _build_columns(self, fields: Sequence[str], connection: sqlite3.Connection, check: Callable[[], None]) -> None:
-        values = {field: [value_of({}, field)] * len(self._rows.view) for field in fields}
-        cursor = connection.execute("SELECT row, meta FROM items WHERE number = ?", (self.record.number,))
+        """Build columns in one scan of the metadata."""
+        columns = {field: Column() for field in fields}
+        for field, column in columns.items():
+            column.append([value_of({}, field)] * len(self._rows.view))
+        cursor = connection.execute(
+            "SELECT row, meta FROM items WHERE number = ? AND meta != x''", (self.record.number,)
+        )
         while part := cursor.fetchmany(LOAD_SLICE):
             check()
             positions, known = self.locate(np.array([row for row, _ in part], np.int64))
-            for position, is_known, (_, metadata) in zip(positions.tolist(), known.tolist(), part, strict=True):
-                if is_known and metadata:
+            values: dict[str, list[object]] = {field: [] for field in fields}
+            for is_known, (_, metadata) in zip(known.tolist(), part, strict=True):
+                if is_known:
                     decoded = decode_metadata(metadata)
                     for field in fields:
-                        values[field][position] = value_of(decoded, field)
-        for field in fields:
-            column = Column()
-            column.append(values[field])
-            self._columns[field] = column
+                        values[field].append(value_of(decoded, field))
+            for field, column in columns.items():
+                column.put(positions[known], values[field])
+        self._columns.update(columns)
 
     def count_tokens(self, connection: sqlite3.Connection, vocabulary: int) -> None:
         """Count in how many items each token is, if that is not known yet."""

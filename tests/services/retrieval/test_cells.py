@@ -119,15 +119,20 @@ def test_a_builder_makes_cells_of_the_files_in_a_thread(tmp_path: Path, monkeypa
     monkeypatch.setattr(cell_builder, "MIN_ROWS", 1000)
     monkeypatch.setattr(cell_builder, "MAX_TIME", 1000.0)
     vectors = make_vectors(COUNT, seed=4)
-    index = make_index("cosine", vectors)
-    block = make_block(index.record, range(1, COUNT + 1), [one.tobytes() for one in vectors])
-    assert RowFiles(tmp_path, 1, 0, DIMENSION).append([block], 0) == COUNT
+    files = RowFiles(tmp_path, 1, 0, DIMENSION)
+    block = make_block(make_record(), range(1, COUNT + 1), [one.tobytes() for one in vectors])
+    assert files.append([block], 0) == COUNT
+    index = MemoryIndex(make_record(), select_pack()[1], files.open_floats())
+    index.apply([block], [b""] * COUNT, np.empty(0, np.int64))
     woken: list[bool] = []
     builder = CellBuilder(tmp_path, select_pack()[1], lambda: woken.append(True))
     for record in (make_record(approximate=False), make_record(filed=500)):
         index.record = record
         builder.consider(index)
         assert index.cells_tried == 0
+    without_files = make_index("cosine", vectors)  # as if its files were damaged: its positions are not those of them
+    builder.consider(without_files)
+    assert without_files.cells_tried == 0
     index.record = make_record()
     builder.consider(index)
     builder.consider(index)
@@ -140,3 +145,4 @@ def test_a_builder_makes_cells_of_the_files_in_a_thread(tmp_path: Path, monkeypa
     assert index.cells is not None
     assert build_cells(index.record, tmp_path, select_pack()[1]).length == COUNT
     assert cells.MIN_ROWS > 1000
+    index.close()

@@ -14,7 +14,7 @@ import numpy as np
 from lakehouse.services.retrieval.child.cells import MAX_TAIL, MIN_ROWS, SAMPLE_ROWS, Cells, make_cells
 from lakehouse.services.retrieval.child.index import MemoryIndex
 from lakehouse.services.retrieval.child.products import Pack
-from lakehouse.services.retrieval.child.row_files import RowFiles
+from lakehouse.services.retrieval.child.row_files import FileFloats, RowFiles
 from lakehouse.services.retrieval.child.scan import scan
 from lakehouse.services.retrieval.child.store import IndexRecord
 
@@ -86,8 +86,13 @@ class CellBuilder:
         return self._trial is not None or bool(self._made)
 
     def consider(self, index: MemoryIndex) -> None:
-        """Have cells made if the index may have them and has grown beyond those that it has."""
+        """Have cells made if the index may have them and has grown beyond those that it has.
+
+        Cells are positions in the files: an index that was opened without them has no rows that are gone.
+        """
         record, cells = index.record, index.cells
+        if not isinstance(index.floats, FileFloats):
+            return
         if not record.options.approximate or record.filed < MIN_ROWS or index in self._wanted:
             return
         if max(index.cells_tried, 0 if cells is None else cells.length) * (1 + MAX_TAIL) >= record.filed:

@@ -8,8 +8,8 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from lakehouse.core.errors import ErrUpstream
-from lakehouse.services.embedding.vectors import is_finite, pack
+from lakehouse.core.errors import ErrBadRequest, ErrUpstream
+from lakehouse.services.embedding.vectors import FLOAT_SIZE, is_finite, pack
 
 T = TypeVar("T")
 
@@ -33,6 +33,17 @@ def pack_vector(values: Sequence[float], provider: str) -> bytes:
     if not vector or not is_finite(vector):
         raise ErrUpstream(f"{provider} answered with a vector that is empty or not finite", provider=provider)
     return vector
+
+
+def check_dimension(vectors: Iterable[bytes], dimension: int, *, provider: str, model: str) -> None:
+    """Refuse a dimension that was asked for and is not that of the vectors; 0 stands for none. Raises ErrBadRequest."""
+    for vector in vectors if dimension else ():
+        if len(vector) != dimension * FLOAT_SIZE:
+            raise ErrBadRequest(
+                f"the model {model} has vectors of {len(vector) // FLOAT_SIZE} numbers, and "
+                f"{provider} does not cut them to {dimension}",
+                field="dimension",
+            )
 
 
 def apportion(total: int | None, texts: Sequence[str]) -> list[int | None]:

@@ -10,7 +10,7 @@ from lakehouse.core.errors import ErrUpstream, LakehouseError
 from lakehouse.services.contracts.embedder import ProviderClient
 from lakehouse.services.embedding.backends import Outcome, TooLong
 from lakehouse.services.embedding.cache import Embedded
-from lakehouse.services.embedding.decoding import apportion, decode_answer, pack_vector, run_all
+from lakehouse.services.embedding.decoding import apportion, check_dimension, decode_answer, pack_vector, run_all
 
 CALLS_AT_ONCE = 4
 """Calls of `/api/embeddings` at a time: an old server reads them while it works on one."""
@@ -87,7 +87,8 @@ class OllamaBackend:
                 provider=self._provider,
             )
         tokens = apportion(answer.prompt_eval_count, texts)
-        vectors = (pack_vector(vector, self._provider) for vector in answer.embeddings)
+        vectors = [pack_vector(vector, self._provider) for vector in answer.embeddings]
+        check_dimension(vectors, self._dimension, provider=self._provider, model=self._model)
         return [Embedded(vector, count) for vector, count in zip(vectors, tokens, strict=True)]
 
     async def _embed_each(self, texts: Sequence[str]) -> list[Outcome]:
@@ -97,8 +98,9 @@ class OllamaBackend:
         async def embed_one(position: int) -> None:
             body = msgspec.json.encode({"model": self._model, "prompt": texts[position]})
             answer = await self._client.post(self._provider, "/api/embeddings", body)
-            vector = decode_answer(answer, LegacyAnswer, self._provider).embedding
-            outcomes[position] = Embedded(pack_vector(vector, self._provider))
+            vector = pack_vector(decode_answer(answer, LegacyAnswer, self._provider).embedding, self._provider)
+            check_dimension([vector], self._dimension, provider=self._provider, model=self._model)
+            outcomes[position] = Embedded(vector)
 
         await run_all(embed_one, range(len(texts)), at_once=CALLS_AT_ONCE)
         return [outcomes[position] for position in range(len(texts))]

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from lakehouse.core.errors import ErrBadRequest, ErrUpstream, LakehouseError
+from lakehouse.core.errors import ErrUpstream, LakehouseError
 from lakehouse.services.contracts.embedder import ProviderClient, Relevance, Reranking
 from lakehouse.services.embedding.backends import Outcome, TooLong
 from lakehouse.services.embedding.cache import Embedded
-from lakehouse.services.embedding.decoding import apportion, decode_answer, pack_vector
-from lakehouse.services.embedding.vectors import FLOAT_SIZE
+from lakehouse.services.embedding.decoding import apportion, check_dimension, decode_answer, pack_vector
 
 
 class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -96,12 +95,7 @@ class OpenAIBackend:
             raise ErrUpstream(
                 f"{self._provider} answered {len(texts)} texts with {len(vectors)} vectors", provider=self._provider
             )
-        if self._dimension and len(vectors[0]) != self._dimension * FLOAT_SIZE:
-            raise ErrBadRequest(
-                f"the model {self._model} has vectors of {len(vectors[0]) // FLOAT_SIZE} numbers, and "
-                f"{self._provider} does not cut them to {self._dimension}",
-                field="dimension",
-            )
+        check_dimension(vectors.values(), self._dimension, provider=self._provider, model=self._model)
         tokens = apportion(answer.usage.tokens, texts)
         return [Embedded(vectors[position], count) for position, count in enumerate(tokens)]
 

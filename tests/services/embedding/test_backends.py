@@ -130,6 +130,25 @@ async def test_a_dimension_that_the_provider_ignores_is_refused() -> None:
             await lake.embedder.embed_dimension(["a"], model="openrouter/m", dimension=16)
 
 
+async def test_a_dimension_that_ollama_ignores_is_refused() -> None:
+    async with open_doubles() as lake:
+        lake.providers.answers["ollama", "/api/embed"] = ollama_batch
+        with pytest.raises(
+            ErrBadRequest, match="has vectors of 4 numbers, and ollama does not cut them to 3"
+        ) as raised:
+            await lake.embedder.embed_dimension(["a"], model="m", dimension=3)
+        assert raised.value.field == "dimension"
+        assert lake.embedder.stats().size == 0
+
+
+async def test_a_dimension_that_an_old_ollama_does_not_know_is_refused() -> None:
+    async with open_doubles() as lake:
+        lake.providers.answers["ollama", "/api/embeddings"] = lambda body: {"embedding": vector_of(body["prompt"], 4)}
+        await lake.embedder.embed(["a"], model="m")
+        with pytest.raises(ErrBadRequest, match="ollama does not cut them to 3"):
+            await lake.embedder.embed_dimension(["b"], model="m", dimension=3)
+
+
 @pytest.mark.parametrize(
     "answer",
     [

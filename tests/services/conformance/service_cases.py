@@ -401,7 +401,6 @@ SERVICE_CASES = (
         service="matrixd",
         health="/matrix/health",
         same=(
-            _get("/matrix/corpora", 200),
             _post("/matrix/search", b"{", code=""),
             _post("/matrix/search", b'{"corpora": ["none"], "query_text": "x"}', 502, ""),
             _post("/matrix/downgrade", b'{"mode": "codereview_lakehouse", "model": "m"}', 200, ""),

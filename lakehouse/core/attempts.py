@@ -18,6 +18,7 @@ class AttemptRecord(msgspec.Struct, eq=False, kw_only=True):
 
     Times are of trio's clock, in seconds. `status` is the provider's HTTP status; `error` is a class of failure, None
     for the attempt that answered. `span_id` is the span that a `traceparent` sent with the attempt names as parent.
+    `replica` is which of several hosts and keys of the provider was asked.
     """
 
     upstream: str
@@ -29,6 +30,7 @@ class AttemptRecord(msgspec.Struct, eq=False, kw_only=True):
     status: int | None = None
     error: str | None = None
     span_id: int = 0
+    replica: str = ""
 
     def to_error_entry(self, abandoned_as: ErrorClass | None = None, *, now: float | None = None) -> Attempt:
         """The attempt as answers and errors list it; `abandoned_as` is its class when it has not failed by itself.
@@ -47,8 +49,10 @@ class AttemptRecord(msgspec.Struct, eq=False, kw_only=True):
 
     def describe(self, now: float) -> dict[str, object]:
         """The attempt as `GET /v1/requests` shows it; `age` is how long it has run or ran, in seconds."""
+        replica = {"replica": self.replica} if self.replica else {}
         return {
             "upstream": self.upstream,
+            **replica,
             "model": self.model,
             "why": self.why,
             "age": round((now if self.ended is None else self.ended) - self.started, 3),

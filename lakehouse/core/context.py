@@ -22,6 +22,7 @@ from lakehouse.core.errors import Attempt, LakehouseError
 from lakehouse.core.failure_classes import ErrorClass
 
 if TYPE_CHECKING:
+    from lakehouse.core.session_identity import SessionIdentity
     from lakehouse.core.trace_context import Trace
 
 Phase = Literal[
@@ -49,8 +50,9 @@ writes tables or indexes; `extracting` (the text of a document), `embedding` (a 
 `searching` are those of a request to an index. `retrieving` and `answering` are the steps of an ask: finding passages,
 and a model's answer from them."""
 
-Outcome = Literal["answered", "client left", "deadline", "drain", "cancelled", "failed"]
-"""What ended a request. `answered` includes an error that was sent as a whole response."""
+Outcome = Literal["answered", "client left", "deadline", "drain", "stopped", "cancelled", "failed"]
+"""What ended a request. `answered` includes an error that was sent as a whole response; `stopped` is the end of its
+session."""
 
 CLIENT_CLOSED_REQUEST = 499
 """The status that is logged for a client that left before its response was complete, as nginx logs it. No client gets
@@ -85,7 +87,7 @@ class Usage(Protocol):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Content:
-    """Messages and answer of a chat, for traces only. A context has it only where `trace_content` is configured."""
+    """Messages and answer of a chat. A context has it only where the configuration asks for the content of requests."""
 
     input: object = None
     output: object = None
@@ -108,9 +110,10 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     Times are of trio's clock, in seconds. `route` is the prefix or path that the request matched, never the raw path;
     `step` is the part of its work that a request of several parts is in; it is shown in place of the phase.
     `error` is a class or code, never a message. `principal` is the name of the token that was presented, None without
-    one. `tier` is the requested name in `[models]`, None for any other model. `first_piece` is when the response of the
-    upstream began, `upstream_seconds` how long upstreams were waited for. `left_out` names the fields of the request
-    that the upstream's dialect has no place for, `adjusted` those that were sent with another value.
+    one. `session` is the run that the request belongs to. `tier` is `requested_model` in `[models]`, None for any
+    other model. `first_piece` is when the response of the upstream began, `upstream_seconds` how long upstreams were
+    waited for. `left_out` names the fields of the request that the upstream's dialect has no place for, `adjusted`
+    those that were sent with another value. `bytes_in` and `bytes_out` are the sizes of the bodies, 0 if unknown.
     """
 
     id: str
@@ -125,6 +128,7 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     upstream: str | None = None
     provider: str | None = None
     model: str | None = None
+    requested_model: str | None = None
     tier: str | None = None
     attempts: tuple[AttemptRecord, ...] = ()
     attempt_count: int = 0
@@ -134,6 +138,8 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     upstream_seconds: float = 0.0
     finish_reason: str | None = None
     usage: Usage | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
     status: int | None = None
     outcome: Outcome | None = None
     error: str | None = None
@@ -142,12 +148,17 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     content: Content | None = None
     client: Client | None = None
     ask: AskRecord | None = None
+    session: SessionIdentity | None = None
 
     # The client, and its deadline.
 
     def identify(self, principal: str) -> None:
         """Record whose token the request presented."""
         self.principal = principal
+
+    def join_session(self, session: SessionIdentity) -> None:
+        """Record which session the request belongs to."""
+        self.session = session
 
     def watch_client(self, client: Client | None) -> None:
         """Take `disconnected` from this object, from now on."""
@@ -206,6 +217,10 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
         self.upstream = self.provider = provider
         self.model = model
 
+    def record_requested_model(self, model: str) -> None:
+        """Record the name of the model that a chat asks for."""
+        self.requested_model = model
+
     def assign_tier(self, tier: str) -> None:
         """Record the name of `[models]` that a chat requested."""
         self.tier = tier
@@ -256,7 +271,7 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
         self.usage = usage
 
     def record_content(self, messages: object, answer: object) -> None:
-        """Keep the messages and the answer of a chat for the trace, if the configuration asks for that."""
+        """Keep the messages and the answer of a chat, if the configuration asks for that."""
         if self.content is not None:
             self.content.input, self.content.output = messages, answer
 
@@ -274,6 +289,10 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     def record_response_status(self, status: int) -> None:
         """Record the status that the client is sent."""
         self.status = status
+
+    def record_bytes(self, received: int, sent: int) -> None:
+        """Record the sizes of the bodies of the request and of the response, as far as they went."""
+        self.bytes_in, self.bytes_out = received, sent
 
     def record_error(self, error: LakehouseError) -> None:
         """Record the cause of a failure, unless a deeper layer has recorded one already."""
@@ -306,6 +325,11 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
         if with_content:
             self.content = Content()
 
+    def keep_content(self) -> None:
+        """Keep the messages and the answer of a chat, for its row of the system tables."""
+        if self.content is None:
+            self.content = Content()
+
     def traceparent(self, attempt: AttemptRecord | None = None) -> bytes | None:
         """The W3C header to send with a call that is made for this request, None when it is not traced."""
         return None if self.trace is None else self.trace.header(attempt)
@@ -315,6 +339,8 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
         return {
             "id": self.id,
             "principal": self.principal,
+            "session": None if self.session is None else self.session.id,
+            "agent": None if self.session is None else self.session.agent or None,
             "method": self.method,
             "path": self.path,
             "route": self.route,

@@ -2,6 +2,7 @@
 
     LakehouseError
     ├── ErrBadRequest            400   the request is malformed, or a provider rejects it as the client's mistake
+    ├── ErrSessionStopped        400   the session of the request has been stopped; a status that clients do not retry
     ├── ErrUnauthorized          401   no bearer token, or an unknown one
     ├── ErrForbidden             403   the network or the web page may not connect, or the operation is not permitted
     ├── ErrNotFound              404   nothing is served at the path, or what it names does not exist
@@ -50,13 +51,26 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     ms: float = 0.0
 
 
+class UpstreamReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What an upstream said about a failure, without secrets, for clients that speak its form.
+
+    `message` is an excerpt of its words, `body` its JSON object, empty if it sent none that can be shown. `form` is the
+    name of its form, None while the secrets have not been removed from `body`.
+    """
+
+    message: str
+    body: bytes
+    form: str | None = None
+
+
 class LakehouseError(Exception):
     """A failure with a code, a status, and a sentence for the person who reads it.
 
     The message is shown to clients and must not contain a secret. `retry_after` is in seconds and becomes a
     `Retry-After` header. `error_class` is None when the failure is about this service or about the request itself;
     `field` is then the path of the field at fault (`messages[0].role`), if there is one. `details` is a JSON object for
-    programs, which the document has only if it is given.
+    programs, which the document has only if it is given. `upstream` is what an upstream said, if one did.
+    `unreached`: no connection to an upstream could be made, so nothing of the request has been sent.
     """
 
     code: ClassVar[str] = "ErrInternal"
@@ -85,6 +99,8 @@ class LakehouseError(Exception):
         self.attempts = attempts
         self.field = field
         self.details = details
+        self.upstream: UpstreamReport | None = None
+        self.unreached = isinstance(self, ErrUnreached)
 
     def document(self, request_id: str | None = None) -> dict[str, object]:
         """The JSON body of the response."""
@@ -114,6 +130,17 @@ class ErrBadRequest(LakehouseError):
     """The request is malformed, or a provider rejects it as the client's mistake."""
 
     code = "ErrBadRequest"
+    status = 400
+
+
+class ErrSessionStopped(LakehouseError):
+    """The session that the request belongs to has been stopped, by DELETE or by one of its limits.
+
+    The status is 400 because clients retry most others: Codex each one but this, OpenAI's and Anthropic's SDKs 408,
+    409, 429 and 5xx.
+    """
+
+    code = "ErrSessionStopped"
     status = 400
 
 

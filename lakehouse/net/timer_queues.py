@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
 from typing import Protocol
@@ -97,12 +97,17 @@ class DeadlineHeap(DeadlineQueue):
     """Calls `expire` of the entries whose deadline has come.
 
     A wait writes its deadline into its own attribute and calls `schedule` only if that is nearer than its entry in the
-    heap. An entry that comes due while the deadline has moved away is put back.
+    heap. An entry that comes due while the deadline has moved away is put back. Entries of waits that are over are
+    removed whenever the heap has doubled: a closed connection would stay until its last deadline, an hour perhaps.
     """
+
+    MIN_SIZE = 64
+    """Entries up to which none is removed before its time."""
 
     def __init__(self) -> None:
         super().__init__()
         self._heap: list[tuple[float, int, HasDeadline]] = []
+        self._full_at = self.MIN_SIZE
         self._order = count()
 
     def __len__(self) -> int:
@@ -114,8 +119,23 @@ class DeadlineHeap(DeadlineQueue):
             return
         entry.scheduled_deadline = entry.deadline
         heappush(self._heap, (entry.deadline, next(self._order), entry))
+        if len(self._heap) > self._full_at:
+            self._remove_ended()
         if entry.deadline < self._wakes_at:
             self._nearer.set()
+
+    def _remove_ended(self) -> None:
+        """Keep the entries that somebody waits for. Constant time for each that was added since the last call."""
+        kept = list[tuple[float, int, HasDeadline]]()
+        for due, order, entry in self._heap:
+            if due != entry.scheduled_deadline:
+                continue  # a nearer entry was made after this one
+            if entry.deadline == inf:
+                entry.scheduled_deadline = inf
+            else:
+                kept.append((due, order, entry))
+        heapify(kept)
+        self._heap, self._full_at = kept, max(self.MIN_SIZE, 2 * len(kept))
 
     def _next_deadline(self) -> float:
         return self._heap[0][0] if self._heap else inf

@@ -22,6 +22,16 @@ class RequestControl:
         return self._connection_io.disconnected
 
     @property
+    def bytes_received(self) -> int:
+        """Not counted for a WebSocket."""
+        return 0
+
+    @property
+    def bytes_sent(self) -> int:
+        """Not counted for a WebSocket."""
+        return 0
+
+    @property
     def bare_query(self) -> bool:
         """Whether the target ends in a `?` with nothing behind it."""
         target = self.head.target

@@ -55,6 +55,16 @@ class RequestCycle(RequestControl):
         self._end_waiter: trio.Event | None = None  # made when `receive` waits for the end of the response
         self._scope_template = scope_template
 
+    @property
+    def bytes_received(self) -> int:
+        """Bytes of the request body that the application has received."""
+        return self._received
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of the response body that were sent."""
+        return self.response.body_size
+
     async def run(self) -> None:
         """Call the application. An exception of it becomes the response, or a cut if the head is out.
 
@@ -168,6 +178,7 @@ class RequestCycle(RequestControl):
         response = self.response
         if response.framing is not CHUNKED or response.state is COMPLETE or not data:
             return self.send({"type": "http.response.body", "body": data, "more_body": True})
+        response.body_size += len(data)
         connection_io = self._connection_io
         left = connection_io.transport.try_write(encode_chunk(data), charged=False)
         return connection_io.write([left]) if left else None

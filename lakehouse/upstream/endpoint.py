@@ -49,7 +49,9 @@ class UpstreamEndpoint:
     def timeout_error(self, phase: Phase, what: str, seconds: float, *, status: int | None = None) -> LakehouseError:
         """The error for a limit that has passed."""
         message = f"{self.name} {what} within {seconds:g} s (its {phase} timeout)"
-        return make_failure("timeout", message, provider=self.name, upstream_status=status)
+        error = make_failure("timeout", message, provider=self.name, upstream_status=status)
+        error.unreached = phase == "connect"
+        return error
 
     def unreachable_error(self, error: OSError | ValueError) -> LakehouseError:
         """The error for a connection that could not be made."""

@@ -34,6 +34,7 @@ from lakehouse.core.provider_failures import FAILURE_MEANINGS, make_failure
 
 STATUSES = {
     "ErrBadRequest": 400,
+    "ErrSessionStopped": 400,
     "ErrUnauthorized": 401,
     "ErrForbidden": 403,
     "ErrNotFound": 404,

@@ -70,3 +70,18 @@ async def test_waits_cost_one_entry_each(autojump_clock: trio.testing.MockClock,
     await trio.sleep(100)
     assert len(who.ended) == 1
     assert len(deadlines) == 0
+
+
+async def test_waits_that_are_over_do_not_stay(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
+    deadlines = DeadlineHeap()
+    nursery.start_soon(deadlines.run)
+    start = trio.current_time()
+    held, again = [wait(deadlines, start + 3600) for _ in range(100)], Waiting()
+    for _ in range(1000):  # connections that are made and closed
+        wait(deadlines, start + 3600).deadline = inf
+        wait(deadlines, start + 3600, again).deadline = inf
+    assert len(deadlines) <= 2 * len(held) + DeadlineHeap.MIN_SIZE
+    wait(deadlines, start + 30, again)
+    await trio.sleep(4000)
+    assert again.ended == [start + 30]
+    assert all(who.ended == [start + 3600] for who in held)

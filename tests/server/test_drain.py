@@ -82,7 +82,7 @@ async def test_half_a_request_is_none(
     half: bytes, before: bytes, authority: trustme.CA, tmp_path: Path, *, secure: bool, listener: int
 ) -> None:
     trusted = authority if secure else None
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         async with service(trusted, tmp_path) as there:
             async with await connect(there, listener, trusted) as client:
                 await client.send(before + half)
@@ -97,7 +97,7 @@ async def test_half_a_request_is_none(
 async def test_a_handshake_of_tls_that_has_not_ended_is_no_request(
     hello: bytes, authority: trustme.CA, tmp_path: Path
 ) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         async with service(authority, tmp_path) as there:
             async with await connect(there, 0, None) as client:
                 await client.send(hello)
@@ -107,7 +107,7 @@ async def test_a_handshake_of_tls_that_has_not_ended_is_no_request(
 
 
 async def test_a_half_head_that_the_kernel_still_holds_is_no_request_either(tmp_path: Path) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         async with service(None, tmp_path) as there:
             async with await connect(there, 0, None) as known:
                 await settle()
@@ -119,7 +119,7 @@ async def test_a_half_head_that_the_kernel_still_holds_is_no_request_either(tmp_
 
 
 async def test_a_whole_request_is_answered_beside_halves(tmp_path: Path) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         async with service(None, tmp_path) as there, await connect(there, 0, None) as half:
             await half.send(HEALTH[:-1])
             async with await connect(there, 0, None) as whole:
@@ -136,7 +136,7 @@ async def test_a_whole_request_is_answered_beside_halves(tmp_path: Path) -> None
 async def test_half_a_body_is_a_request_in_flight(tmp_path: Path) -> None:
     """Its head was whole: it goes on until it ends."""
     request = post("/v1/chat", b'{"model": 1}')
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         async with service(None, tmp_path) as there, await connect(there, 0, None) as client:
             await client.send(request[:-3])
             await settle()

@@ -16,6 +16,7 @@ from lakehouse.server.http1.request_head import ProtocolError, RequestHead
 from lakehouse.server.http1.request_parser import END, RequestParser
 from lakehouse.server.http1.response_writer import COMPLETE, ResponseWriter
 from lakehouse.server.limits import ServerLimits
+from tools.kit.examples import count_examples
 
 DATE = b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
 
@@ -254,7 +255,7 @@ STREAMS = [data for data, _ in [*GOOD.values(), *BAD.values()]]
 
 
 @given(st.lists(st.sampled_from(STREAMS), min_size=1, max_size=3), st.lists(st.integers(0, 400), max_size=12))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count_examples(300), deadline=None)
 def test_any_split_gives_the_same_events(streams: list[bytes], cuts: list[int]) -> None:
     data = b"".join(streams)
     edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
@@ -262,7 +263,7 @@ def test_any_split_gives_the_same_events(streams: list[bytes], cuts: list[int]) 
 
 
 @given(st.lists(st.binary(max_size=64), max_size=8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count_examples(300), deadline=None)
 def test_random_bytes_raise_nothing_but_the_protocol_error(parts: list[bytes]) -> None:
     events(*parts)
 
@@ -276,13 +277,13 @@ MANGLED = st.builds(
 
 
 @given(MANGLED)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=count_examples(500), deadline=None)
 def test_mangled_requests_raise_nothing_but_the_protocol_error(data: bytes) -> None:
     events(data)
 
 
 @given(MANGLED)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count_examples(300), deadline=None)
 def test_h11_agrees_about_the_length_of_what_we_accept(data: bytes) -> None:
     """A second opinion on framing: where both accept a request, they must see the same body in it."""
     ours = events(data)
@@ -496,7 +497,7 @@ def test_trailers_are_checked(field: tuple[bytes, bytes]) -> None:
     st.lists(st.binary(max_size=40), min_size=1, max_size=5),
     st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count_examples(300), deadline=None)
 def test_a_client_reads_what_the_application_said(
     method: bytes, version: str, status: int, bodies: list[bytes], declared: bool
 ) -> None:
@@ -520,7 +521,7 @@ def test_a_client_reads_what_the_application_said(
 
 
 @given(st.lists(st.tuples(st.binary(max_size=12), st.binary(max_size=12)), max_size=4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count_examples(300), deadline=None)
 def test_no_header_adds_a_line(headers: list[tuple[bytes, bytes]]) -> None:
     response = ResponseWriter(head())
     try:

@@ -229,7 +229,7 @@ class TestTunnels:
                 nursery.start_soon(get, there)
                 await asked.wait()
                 nursery.cancel_scope.cancel()
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 await left.wait()
             assert there.in_use == 0
 

@@ -1002,9 +1002,9 @@ class TestNothingIsLeft:
         async with open_socket_upstream(flaky.script) as port:
             tasks = count_tasks()
             upstream = at(port, max_connections=10, response_timeout=30, idle_timeout=30)
-            while flaky.aborted < 4_000:
+            while flaky.aborted < 2_000:
                 await flaky.batch(upstream, 50)
-            assert flaky.done > 40, "some must get through, or nothing was tested"
+            assert flaky.done > 20, "some must get through, or nothing was tested"
             assert (upstream.in_use, upstream.waiting) == (0, 0)
             assert upstream.idle <= 10
             await until(lambda: flaky.connections == upstream.idle)
@@ -1139,6 +1139,6 @@ def count_tasks() -> int:
 
 async def until(condition: object) -> None:
     """Let the other tasks run until it is true."""
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         while not condition():  # type: ignore[operator]
             await trio.sleep(0.001)

@@ -71,6 +71,7 @@ class ResponseWriter:
         "_left",
         "_trailers",
         "_with_trailers",
+        "body_size",
         "close",
         "framing",
         "request",
@@ -84,6 +85,8 @@ class ResponseWriter:
         self.status = 0
         self.close = not request.keep_alive
         self.framing: Framing | None = None
+        self.body_size = 0
+        """Bytes of the body so far, without framing; none of a response that has no body."""
         self._headers = b""
         self._declared_length: int | None = None  # by the application
         self._left = 0  # bytes of a declared length that are still to come
@@ -166,6 +169,8 @@ class ResponseWriter:
                 out.append(data)
         elif framing is not NO_BODY:
             self._append_counted(self._left - len(data), out, data, more)
+        if framing is not NO_BODY:
+            self.body_size += len(data)
         if not more and not self._with_trailers:
             self.state = COMPLETE
         return out

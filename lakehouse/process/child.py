@@ -37,7 +37,7 @@ class Child:
         self.log = LogTail(log, spec.name)
         self.stdin = trio.lowlevel.FdStream(launched.stdin)
         self.stdout = trio.lowlevel.FdStream(launched.stdout)
-        self._spec = spec
+        self.spec = spec
         self._stderr = None if launched.stderr is None else trio.lowlevel.FdStream(launched.stderr)
         self._process = launched.process
         self._pidfd = launched.pidfd
@@ -65,14 +65,14 @@ class Child:
         Raises ChildStartFailed if the child ends, reports a failure, writes an invalid reply, or takes longer than the
         `start_timeout` of its specification.
         """
-        with trio.move_on_after(self._spec.start_timeout):
+        with trio.move_on_after(self.spec.start_timeout):
             try:
                 await self.stdin.send_all(encode_line(self._start_message()))
                 line = await self._read_line()
             except trio.BrokenResourceError:  # the child closed its standard input, or ended before it read the message
                 line = b""
             return await self._decode_ready(line)
-        raise self._start_failure(f"it was not ready within {self._spec.start_timeout:g} s")
+        raise self._start_failure(f"it was not ready within {self.spec.start_timeout:g} s")
 
     async def wait_exit(self) -> int:
         """Wait until the process is reaped. Returns its exit status."""
@@ -86,7 +86,7 @@ class Child:
             with trio.move_on_after(LOG_TIMEOUT):
                 await self.log.ended.wait()
         how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
-        last = self.log.find_cause(self._spec.cause)
+        last = self.log.find_cause(self.spec.cause)
         return f"{how} ({last})" if last else how
 
     def read_cpu_seconds(self) -> float:
@@ -121,7 +121,7 @@ class Child:
         await trio.to_thread.run_sync(release_memory, self._pidfd)
 
     def _start_message(self) -> StartMessage:
-        spec = self._spec
+        spec = self.spec
         return StartMessage(
             parent=os.getpid(),
             target=spec.target,
@@ -172,7 +172,7 @@ class Child:
             self._exited.set()
 
     def _kill_group(self) -> None:
-        if self._spec.own_group:
+        if self.spec.own_group:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 

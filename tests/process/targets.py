@@ -184,6 +184,10 @@ def answer(call: Call, stopped: threading.Event) -> bytes:
             return b"counted"
         case b"bytes":
             return bytes(int(rest))
+        case b"double":  # asks for input until its end, and sends each one twice
+            while (data := call.receive()) is not None:
+                call.send(data * 2)
+            return b"doubled"
         case b"flood":
             while True:
                 call.send(bytes(100_000))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -51,6 +51,49 @@ async def test_calls_and_streams_are_answered_by_the_same_child() -> None:
             assert reply.result == b"counted"
         assert await pool.call(b"echo") == b""
         assert (pool.size, pool.idle, pool.in_use, pool.started) == (1, 1, 0, 1)
+
+
+async def numbers(stop: int, given: list[int]) -> AsyncGenerator[bytes]:
+    """Inputs of a call, and in `given` those that were asked for."""
+    for number in range(stop):
+        given.append(number)
+        await trio.lowlevel.checkpoint()
+        yield b"%d" % number
+
+
+async def test_a_call_gets_the_further_input_that_it_asks_for() -> None:
+    async with pool_of() as pool:
+        given: list[int] = []
+        async with aclosing(numbers(3, given)) as inputs, pool.stream(b"double", inputs) as reply:
+            assert [item async for item in reply] == [b"00", b"11", b"22"]
+            assert reply.result == b"doubled"
+        assert given == [0, 1, 2]
+        async with pool.stream(b"double") as reply:
+            assert [item async for item in reply] == []
+
+
+async def test_input_that_nobody_reads_on_for_is_not_taken() -> None:
+    async with pool_of() as pool:
+        given: list[int] = []
+        async with aclosing(numbers(1000, given)) as inputs, pool.stream(b"double", inputs) as reply:
+            assert await anext(reply) == b"00"
+        assert given == [0]
+        await counts(pool, idle=1)  # the child stopped its wait for input and takes the next call
+        assert await pool.call(b"echo x") == b"x"
+        assert pool.started == 1
+
+
+async def test_an_input_that_fails_ends_the_call() -> None:
+    async def fails() -> AsyncGenerator[bytes]:
+        yield b"1"
+        raise LookupError("no further page")
+
+    async with pool_of() as pool:
+        async with aclosing(fails()) as inputs, pool.stream(b"double", inputs) as reply:
+            assert await anext(reply) == b"11"
+            with pytest.raises(LookupError, match="no further page"):
+                await anext(reply)
+        assert await pool.call(b"echo x") == b"x"
 
 
 async def test_a_warmed_pool_has_one_child_for_the_next_call() -> None:
@@ -251,6 +294,13 @@ async def test_the_queue_is_bounded_in_length_and_time() -> None:
         assert caught.value.retry_after > 0
         await counts(pool, idle=0, in_use=1)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_call_waits_for_the_child_that_is_started_for_it() -> None:
+    """An interpreter takes longer to start than the call may wait for one that is busy."""
+    async with pool_of(1, queue_timeout=0.001) as pool:
+        assert await pool.call(b"echo there") == b"there"
+        await counts(pool, idle=1)
 
 
 async def test_a_pool_without_a_queue_takes_as_many_calls_as_it_may_have_children() -> None:

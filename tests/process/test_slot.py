@@ -27,13 +27,15 @@ from lakehouse.process.supervision.backoff import Backoff
 from lakehouse.process.supervision.slot import Slot
 
 SPEC = ChildSpec(name="worker 3", target="nothing:nothing")
+OTHER_SPEC = replace(SPEC, settings=b'"others"')
 POLICY = RestartPolicy(initial_delay=0.25, max_delay=30.0, stable_after=60.0, stable_delay=0.5)
 
 
 class FakeChild:
     """A fake child that fails to start, or serves for a number of seconds."""
 
-    def __init__(self, life: float | str, status: int) -> None:
+    def __init__(self, spec: ChildSpec, life: float | str, status: int) -> None:
+        self.spec = spec
         self.life = life
         self.status = status
         self.ended = trio.Event()
@@ -68,20 +70,37 @@ class Script:
 
     @asynccontextmanager
     async def open_child(self, spec: ChildSpec) -> AsyncIterator[Child]:
-        assert spec is SPEC
+        assert spec in (SPEC, OTHER_SPEC)
         self.starts.append(trio.current_time())
         life = self.lives.pop(0) if self.lives else 1e9
         if isinstance(life, OSError):
             raise life
         self.open += 1
         try:
-            yield cast("Child", FakeChild(life, 9))
+            yield cast("Child", FakeChild(spec, life, 9))
         finally:
             self.open -= 1
 
     def pauses(self) -> list[float]:
         """The seconds between consecutive starts."""
         return [round(later - earlier, 6) for earlier, later in zip(self.starts, self.starts[1:], strict=False)]
+
+
+async def test_a_child_whose_specification_is_replaced_while_it_starts_is_replaced_as_well(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    script = Script()
+    slot = Slot(SPEC, restart=POLICY, open_child=script.open_child)
+    nursery.start_soon(slot.run)
+    await trio.sleep(0.5)
+    slot.spec = OTHER_SPEC
+    await trio.sleep(5)
+    assert slot.child is not None
+    assert (slot.child.spec, script.pauses()) == (OTHER_SPEC, [1.25])
+    slot.spec = SPEC  # of a child that is ready, it is no concern
+    await trio.sleep(5)
+    assert len(script.starts) == 2
+    nursery.cancel_scope.cancel()
 
 
 async def test_delays_grow_until_a_child_is_stable(

@@ -3,6 +3,11 @@
     parent ──> REQUEST(call, bytes)   CANCEL(call)
     child  ──> ITEM(call, bytes) …, then one of RESULT(call, bytes), FAILURE(call, JSON), CANCELLED(call)
 
+A call may take further input. The child requests each piece, so none is sent that it does not wait for:
+
+    child  ──> NEED(call)
+    parent ──> INPUT(call, bytes)     INPUT_END(call)
+
 One call runs at a time. The child ends each call, a cancelled one as well, with exactly one RESULT, FAILURE or
 CANCELLED. A CANCEL for a call that has ended is ignored.
 """
@@ -34,6 +39,9 @@ class FrameKind(IntEnum):
     RESULT = 4
     FAILURE = 5
     CANCELLED = 6
+    NEED = 7
+    INPUT = 8
+    INPUT_END = 9
 
 
 FINAL = frozenset({FrameKind.RESULT, FrameKind.FAILURE, FrameKind.CANCELLED})

@@ -96,9 +96,10 @@ class ChildPool:
         return reply.result
 
     @asynccontextmanager
-    async def stream(self, request: bytes) -> AsyncIterator[Reply]:
+    async def stream(self, request: bytes, inputs: AsyncIterator[bytes] | None = None) -> AsyncIterator[Reply]:
         """Send a request; the reply yields items as they arrive, and has a `result` after the last one.
 
+        `inputs` are what the child may request while the call runs, each at most `max_frame` bytes.
         Raises PoolUnavailable (the queue is full, the wait took too long, or no child starts), ChildExited if the child
         ends during the call, ValueError for a request larger than `max_frame`; the reply raises CallFailed. At the end
         of the block, also by cancellation, the child becomes idle, or is reset or killed in the background.
@@ -106,7 +107,7 @@ class ChildPool:
         pooled = await self._acquire(self.policy.queue_timeout)
         try:
             await trio.lowlevel.checkpoint_if_cancelled()  # nothing is sent yet: the child needs no reset
-            reply = pooled.begin_call()
+            reply = pooled.begin_call(inputs)
             await reply.send(request)
             yield reply
         finally:
@@ -141,6 +142,9 @@ class ChildPool:
         try:
             with trio.move_on_after(timeout):
                 await waiter.woken.wait()
+            if self._starts_child_for(waiter):
+                with trio.move_on_after(self._spec.start_timeout):
+                    await waiter.woken.wait()
         except BaseException:
             self._leave_queue(waiter)
             raise
@@ -148,6 +152,13 @@ class ChildPool:
             return waiter.pooled
         self._leave_queue(waiter)
         raise waiter.failure or self._busy_error(f"none became free within {timeout:g} s")
+
+    def _starts_child_for(self, waiter: _Waiter) -> bool:
+        """Whether one of the children that start now is this call's, unless another one becomes free before."""
+        return waiter in self._queue and self._queue.index(waiter) < self._count_starting()
+
+    def _count_starting(self) -> int:
+        return sum(pooled.state is PooledChildState.STARTING for pooled in self._children)
 
     def _check_admission(self) -> None:
         if self._closed:
@@ -191,9 +202,8 @@ class ChildPool:
 
     def _replenish(self) -> None:
         """Start children for the waiting calls, and up to `prestart` children."""
-        alive = [pooled for pooled in self._children if pooled.state is not PooledChildState.ENDED]
-        starting = sum(pooled.state is PooledChildState.STARTING for pooled in alive)
-        self._start(max(len(self._queue) - starting, self.policy.prestart - len(alive)))
+        alive = sum(pooled.state is not PooledChildState.ENDED for pooled in self._children)
+        self._start(max(len(self._queue) - self._count_starting(), self.policy.prestart - alive))
 
     def _start(self, wanted: int) -> None:
         """Start as many children as the size permits, unless the pool is closed or waits after a failed start."""

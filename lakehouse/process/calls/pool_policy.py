@@ -12,11 +12,12 @@ from lakehouse.process.spec import RestartPolicy
 class PoolPolicy:
     """Sizes of a pool, and its timeouts in seconds.
 
-    The pool has at most `size` children; `prestart` of them are kept running, the others are started on demand. At most
-    `max_waiting` calls wait for a child, each for at most `queue_timeout`. A cancelled call has `reset_timeout` to stop
-    in its child; with 0 the child is killed at once. A child that could use the processors for less than half of that
-    time, because other processes did, has up to `max_reset_timeout`. A child is replaced after `max_calls` calls, with
-    0 never. `max_frame` is the maximum size of a request, an item and a result, in bytes.
+    The pool has at most `size` children; `prestart` of them are kept running, the others are started on demand. At
+    most `max_waiting` calls wait for a child, each for at most `queue_timeout`, or until the child that is being
+    started for it is ready: a busy machine starts children slowly. A cancelled call has `reset_timeout` to stop in
+    its child; with 0 the child is killed at once. A child that could use the processors for less than half of that
+    time, because other processes did, has up to `max_reset_timeout`. A child is replaced after `max_calls` calls,
+    with 0 never. `max_frame` is the maximum size of a request, an item and a result, in bytes.
     """
 
     size: int

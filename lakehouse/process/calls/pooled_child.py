@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import trio
 
 from lakehouse.process.calls.rpc import Connection, Reply
@@ -45,11 +47,11 @@ class PooledChild:
         """Assign it to a call."""
         self._machine.advance(PooledChildState.BUSY)
 
-    def begin_call(self) -> Reply:
-        """Begin a call; returns its reply."""
+    def begin_call(self, inputs: AsyncIterator[bytes] | None = None) -> Reply:
+        """Begin a call, with what it may request as further input; returns its reply."""
         assert self._connection is not None  # noqa: S101 - an assigned child has one
         self.calls += 1
-        self._reply = Reply(self._connection, self.calls)
+        self._reply = Reply(self._connection, self.calls, inputs)
         return self._reply
 
     def release(self, *, resettable: bool) -> bool:

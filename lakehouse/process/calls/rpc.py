@@ -30,6 +30,7 @@ COALESCE_BELOW = 16 * 1024
 """Bytes of a payload up to which header and payload are sent in one write."""
 EXIT_WAIT = 2.0
 """Seconds to wait for the exit status of a child whose pipe broke."""
+_OF_PARENT = (FrameKind.REQUEST, FrameKind.CANCEL, FrameKind.INPUT, FrameKind.INPUT_END)
 
 
 class Connection:
@@ -75,7 +76,7 @@ class Connection:
             except FrameError as error:
                 raise self._kill_for_protocol_error(str(error)) from None
         frame = self._frames.popleft()
-        if frame.call != call or frame.kind in (FrameKind.REQUEST, FrameKind.CANCEL):
+        if frame.call != call or frame.kind in _OF_PARENT:
             raise self._kill_for_protocol_error(f"{frame.kind.name} of call {frame.call} came during call {call}")
         return frame
 
@@ -94,9 +95,13 @@ class Connection:
 
 
 class Reply:
-    """The reply to one call: an iterator over its items; at its end `result` is set."""
+    """The reply to one call: an iterator over its items; at its end `result` is set.
 
-    def __init__(self, connection: Connection, number: int) -> None:
+    What the child requests as further input is taken from `inputs`, while an item is awaited. What that iterator
+    raises comes out of `__anext__`.
+    """
+
+    def __init__(self, connection: Connection, number: int, inputs: AsyncIterator[bytes] | None = None) -> None:
         self.number = number
         self.sent = False
         """Whether the whole request was sent: only then can the call be cancelled without killing the child."""
@@ -104,6 +109,7 @@ class Reply:
         self.replace = False
         """Whether the child requested its replacement."""
         self._connection = connection
+        self._inputs = inputs
         self._result: bytes | None = None
 
     @property
@@ -125,11 +131,22 @@ class Reply:
         """Receive the next item. Raises CallFailed if the child reported a failure, ChildExited."""
         if self.ended:
             raise StopAsyncIteration
-        frame = await self._connection.receive(self.number)
+        while (frame := await self._connection.receive(self.number)).kind is FrameKind.NEED:
+            await self._send_input()
         if frame.kind is FrameKind.ITEM:
             return frame.payload
         self._end(frame)
         raise StopAsyncIteration
+
+    async def _send_input(self) -> None:
+        """Send the next input, or its end. Cut off in the middle, the child has to be killed."""
+        data = None if self._inputs is None else await anext(self._inputs, None)
+        self.sent = False
+        if data is None:
+            await self._connection.send(FrameKind.INPUT_END, self.number)
+        else:
+            await self._connection.send(FrameKind.INPUT, self.number, data)
+        self.sent = True
 
     async def discard(self) -> None:
         """Cancel the call in the child and read up to its final frame, so that the child can take the next call.

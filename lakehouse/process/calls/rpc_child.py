@@ -49,6 +49,8 @@ class Call:
         self.payload = payload
         self._output = output
         self._cancelled = threading.Event()
+        self._inputs: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._writing = threading.Lock()
 
     @property
     def cancelled(self) -> bool:
@@ -65,17 +67,31 @@ class Call:
         self.check_cancelled()
         self.write(FrameKind.ITEM, item)
 
+    def receive(self) -> bytes | None:
+        """Request further input and wait for it; None at its end. Any thread may do so. Raises CallCancelled."""
+        self.check_cancelled()
+        self.write(FrameKind.NEED, b"")
+        data = self._inputs.get()
+        self.check_cancelled()
+        return data
+
+    def add_input(self, data: bytes | None) -> None:
+        """Pass on input that was requested; called by the thread that reads the pipe."""
+        self._inputs.put(data)
+
     def cancel(self) -> None:
-        """Set the flag of a cancelled call; called by the thread that reads the pipe."""
+        """Set the flag of a cancelled call, and end its wait; called by the thread that reads the pipe."""
         self._cancelled.set()
+        self._inputs.put(None)
 
     def write(self, kind: FrameKind, payload: bytes) -> None:
         """Write one whole frame."""
         header = encode_header(kind, self.number, len(payload))
-        for part in (header + payload,) if len(payload) <= COALESCE_BELOW else (header, payload):
-            rest = memoryview(part)
-            while rest:
-                rest = rest[os.write(self._output, rest) :]
+        with self._writing:
+            for part in (header + payload,) if len(payload) <= COALESCE_BELOW else (header, payload):
+                rest = memoryview(part)
+                while rest:
+                    rest = rest[os.write(self._output, rest) :]
 
 
 Handler = Callable[[Call], bytes]
@@ -167,6 +183,10 @@ class _Reader:
                     if self._current is not None and self._current.number == number:
                         self._current.cancel()
                         self._run_interrupt()
+            elif kind in (FrameKind.INPUT, FrameKind.INPUT_END):
+                with self._lock:
+                    if self._current is not None and self._current.number == number:
+                        self._current.add_input(payload if kind is FrameKind.INPUT else None)
 
     def _run_interrupt(self) -> None:
         if self._interrupt is not None:

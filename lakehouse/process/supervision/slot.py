@@ -36,7 +36,7 @@ class SlotListener(Protocol):
 
 
 class Slot:
-    """Keeps one child of a specification running.
+    """Keeps one child of a specification running. The specification may be replaced for the next child.
 
     `check` is called when a child reports that it is ready; it returns None, or the reason why the child cannot be
     used. `open_child` starts the children, by default with the log of this slot. Exits are logged at `level`.
@@ -131,7 +131,7 @@ class Slot:
         if self._listener is not None:
             self._listener.child_ready(child)
         try:
-            if self._draining.is_set():  # the drain began while the child was starting
+            if self._draining.is_set() or child.spec is not self.spec:  # the drain began, or it was replaced, meanwhile
                 child.terminate()
             task_status.started()
             status = await child.wait_exit()

@@ -39,15 +39,18 @@ def decode_config(data: bytes) -> Config:
     return parse_config(document).config
 
 
-def _document(value: object) -> object:
+def encode_value(value: object) -> object:
+    """A value as the document has it, of types of JSON, with the credentials of URLs."""
     if isinstance(value, BaseURL) and value.authorization:
         return {"url": str(value), "authorization": value.authorization, "secrets": value.secrets}
     if isinstance(value, Address | IPv4Network | IPv6Network | BaseURL):
         return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return _table(value)
     if isinstance(value, Mapping):
-        return {key: _document(item) for key, item in value.items()}
+        return {key: encode_value(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return [_document(item) for item in value]
+        return [encode_value(item) for item in value]
     return value
 
 
@@ -61,7 +64,7 @@ def _table(table: DataclassInstance) -> dict[str, object]:
             if rest := _table(value):
                 document[field.name] = rest
         elif value != getattr(defaults, field.name) or (isinstance(value, BaseURL) and value.authorization):
-            document[field.name] = _document(value)  # the text of a URL does not contain its credentials
+            document[field.name] = encode_value(value)  # the text of a URL does not contain its credentials
     return document
 
 
@@ -70,4 +73,6 @@ def _restore(value: object) -> object:
         if set(value) == _URL_PARTS:
             return BaseURL(value["url"], value["authorization"], tuple(value["secrets"]))
         return {key: _restore(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_restore(item) for item in value]
     return value

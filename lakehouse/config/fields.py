@@ -14,6 +14,16 @@ def parsed_field(reader: Callable[[object], object], default: object) -> Any:  #
     return field(default=default, metadata={"reader": reader})
 
 
+def parsed_mapping(reader: Callable[[object], object]) -> Any:  # noqa: ANN401
+    """A field for a table with keys of the user's, empty by default, that is read by `reader`."""
+    return field(default_factory=dict, metadata={"reader": reader})
+
+
+def tables_field(table: type) -> Any:  # noqa: ANN401
+    """A field for tables of one kind, whose names are the user's; none by default."""
+    return field(default_factory=dict, metadata={"tables": table})
+
+
 def positive_duration(default: float) -> Any:  # noqa: ANN401
     """A field for a duration that is not zero."""
     return parsed_field(values.positive_duration, default)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lakehouse.config import values
+from lakehouse.config import values, warehouse_values
 from lakehouse.config.fields import ignored_field, parsed_field, positive_duration
+from lakehouse.config.query_engine_tables import EngineName, FlightSqlTable, SparkTable, TrinoTable
 from lakehouse.config.values import Address
 
 
@@ -23,6 +24,9 @@ class LakeTable:
 
     `memory` is a share of the machine ("50%") or a size, for all engines together. With `engines` 0 there is one for
     each processor, at most 8.
+
+    With `warehouse` and `catalog` the tables and objects are on S3 and in PostgreSQL or a REST catalog; `key_file` has
+    the credentials, and `cache` bytes of data files are kept below `path`.
     """
 
     path: str = parsed_field(values.path, "")
@@ -32,17 +36,27 @@ class LakeTable:
     query_timeout: float = positive_duration(60.0)
     max_rows: int = parsed_field(values.positive_count, 100_000)
     retention: float = parsed_field(values.duration, 7 * 86400.0)
-    warehouse: str = parsed_field(values.below_path, "")
-    catalog: str = parsed_field(values.below_path, "")
+    warehouse: str = parsed_field(warehouse_values.warehouse, "")
+    catalog: str = parsed_field(warehouse_values.catalog, "")
+    name: str = parsed_field(warehouse_values.word, "lake")
+    endpoint: str = parsed_field(values.optional_url, "")
+    region: str = parsed_field(warehouse_values.word, "us-east-1")
+    path_style: bool = True
+    key_file: str = parsed_field(values.path, "")
+    cache: int = parsed_field(values.size, 20 * 10**9)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoragedTable:
-    """`[storaged]`: objects. At most `max_puts` are written at a time."""
+    """`[storaged]`: objects. At most `max_puts` are written at a time.
+
+    With `redirect`, large objects of a warehouse on S3 are answered with a URL from which the client fetches them.
+    """
 
     bind: Address = _bind(3211)
     max_put: int = parsed_field(values.size, 4 * 2**30)
     max_puts: int = parsed_field(values.positive_count, 4)
+    redirect: bool = False
     secrets_path: str = ignored_field()
 
 
@@ -66,9 +80,18 @@ class IngestdTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuerydTable:
-    """`[queryd]`: SQL over the tables."""
+    """`[queryd]`: SQL over the tables.
+
+    `engine` runs the statements of requests that name none; "duckdb" is the embedded one. `key_file` has the passwords
+    and tokens of the other engines, which are taken from the environment where it lacks them.
+    """
 
     bind: Address = _bind(3214)
+    engine: EngineName = "duckdb"
+    key_file: str = parsed_field(values.path, "")
+    trino: TrinoTable = TrinoTable()
+    spark: SparkTable = SparkTable()
+    flightsql: FlightSqlTable = FlightSqlTable()
     catalogd_url: str = ignored_field()
     refresh_every: str = ignored_field()
     secrets_path: str = ignored_field()
@@ -76,9 +99,14 @@ class QuerydTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VectordTable:
-    """`[vectord]`: vector indexes."""
+    """`[vectord]`: vector indexes.
+
+    `store` is where they are, for all services of one `[lake] name`: `postgresql://host/database` with pgvector,
+    `qdrant+http://host:6333`, or `chroma+http://host:8000`; empty: in the folder of the lake.
+    """
 
     bind: Address = _bind(3215)
+    store: str = parsed_field(warehouse_values.vector_store, "")
     storaged_url: str = ignored_field()
 
 
@@ -101,9 +129,10 @@ class EmbeddTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PathwaydTable:
-    """`[pathwayd]`: versioned traces."""
+    """`[pathwayd]`: versioned traces. `store` is a database in PostgreSQL that several services share."""
 
     bind: Address = _bind(3217)
+    store: str = parsed_field(warehouse_values.record_store, "")
     persist_path: str = ignored_field()
 
 
@@ -125,9 +154,28 @@ class MatrixdTable:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SessionLimitsTable:
+    """`[observerd.limits]`: what stops a session; 0 is off. The last three are rules for loops of an agent.
+
+    The same tool calls with the same results, `same_tool_calls` times in a row; a cycle of 2 to 4 different steps,
+    `tool_cycles` times in a row; answers without a word that the ones before lack, so many in a row.
+    """
+
+    calls_per_minute: int = parsed_field(values.count, 0)
+    tokens: int = parsed_field(values.count, 0)
+    cost_usd: float = parsed_field(values.amount, 0.0)
+    wall_time: float = parsed_field(values.duration, 0.0)
+    same_tool_calls: int = parsed_field(values.repetitions, 0)
+    tool_cycles: int = parsed_field(values.repetitions, 0)
+    answers_without_new_words: int = parsed_field(values.repetitions, 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ObserverdTable:
-    """`[observerd]`: records of operations, and workflows."""
+    """`[observerd]`: records of operations, and workflows. `store` is as that of `[pathwayd]`."""
 
     bind: Address = _bind(3219)
+    store: str = parsed_field(warehouse_values.record_store, "")
     persist_path: str = ignored_field()
     matrixd_url: str = ignored_field()
+    limits: SessionLimitsTable = SessionLimitsTable()

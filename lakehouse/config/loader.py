@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import Self, get_type_hints
+from urllib.parse import urlsplit
 
-import msgspec
-
-from lakehouse.config import values
 from lakehouse.config.files import TextError, expand_home, read_text
+from lakehouse.config.provider_checks import check_providers, check_spellings
+from lakehouse.config.provider_entries import list_entries
+from lakehouse.config.query_engine_tables import check_engines
+from lakehouse.config.table_reader import read_table
 from lakehouse.config.tables import ChatTable, Config, GatewayTable
-
-
-class _Dataclass(Protocol):
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-
-Table = TypeVar("Table", bound=_Dataclass)
 
 SYSTEM_FILE = Path("/etc/lakehouse/lakehouse.toml")
 
@@ -105,11 +100,22 @@ def parse_config(document: Mapping[str, object]) -> Loaded:
     if without_effect := list(_ignored_keys(document)):
         warnings.append(f"keys of the former daemons have no effect here: {', '.join(without_effect)}")
     problems: list[str] = []
-    config = _read_table(Config, {k: v for k, v in document.items() if k in known}, "", problems)
-    problems += _check_across_fields(config)
+    config = read_table(Config, {k: v for k, v in document.items() if k in known}, "", problems)
+    problems += _drop_followers(problems, _check_across_fields(config))
+    problems += check_spellings(document)
     if problems:
         raise ConfigError(problems, readable=config)
     return Loaded(config=config, warnings=tuple(warnings))
+
+
+def _drop_followers(problems: list[str], later: list[str]) -> list[str]:
+    """The later problems without those of keys that seem to be missing, because they or their tables are invalid."""
+    invalid = {re.split(" must | is ", problem, maxsplit=1)[0] for problem in problems}
+    return [
+        problem
+        for problem in later
+        if (key := problem.partition(" must be set")[0]) not in invalid and key.rpartition(".")[0] not in invalid
+    ]
 
 
 def _ignored_keys(document: Mapping[str, object]) -> Iterator[str]:
@@ -122,56 +128,20 @@ def _ignored_keys(document: Mapping[str, object]) -> Iterator[str]:
             yield from (f"{name}.{key}" for key, value in table.items() if key in ignored and value != "")
 
 
-def _read_table(table: type[Table], document: object, path: str, problems: list[str]) -> Table:
-    """Read one table.
-
-    Invalid values are added to `problems` and replaced by their defaults, so that all are checked.
-    """
-    if not isinstance(document, dict):
-        problems.append(f"{path} must be a table (got {values.quoted(document)})")
-        return table()
-    hints = get_type_hints(table)
-    known = {field.name: field for field in fields(table)}
-    read: dict[str, object] = {}
-    for name, value in document.items():
-        key = f"{path}.{name}" if path else name
-        if name not in known:
-            problems.append(f"{key} is not a known key{_suggest(name, known)}")
-            continue
-        try:
-            read[name] = _read_value(known[name], hints[name], value, key, problems)
-        except values.InvalidEntries as error:
-            problems += [f"{key}.{entry} {problem}" for entry, problem in error.problems.items()]
-            read[name] = error.valid
-        except ValueError as error:
-            problems.append(f"{key} {error}")
-    return table(**read)
-
-
-def _read_value(field: Field[Any], hint: type, value: object, key: str, problems: list[str]) -> object:
-    if is_dataclass(hint):
-        return _read_table(hint, value, key, problems)
-    if reader := field.metadata.get("reader"):
-        return reader(value)
-    if isinstance(hint, type) and issubclass(hint, str | bool | int):
-        if type(value) is not hint:
-            raise ValueError(f"must be {_NAMES[hint]} (got {values.quoted(value)})")
-        return value
-    if get_origin(hint) is Literal and value not in get_args(hint):
-        raise ValueError(f"must be one of {', '.join(map(values.quoted, get_args(hint)))} (got {values.quoted(value)})")
-    try:
-        converted = msgspec.convert(value, hint)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"does not fit: {error} (got {values.quoted(value)})") from None
-    return converted
-
-
-_NAMES = {str: "a string", bool: "true or false", int: "a whole number"}
-
-
-def _suggest(name: str, known: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+def _check_ollama(config: Config) -> Iterator[str]:
+    """The problems of `[ollama] bind`."""
+    bind = config.ollama.bind
+    if bind is None:
+        return
+    for key, other in (("gateway.bind", config.gateway.bind), ("chatd.bind", config.chatd.bind)):
+        if bind == other and bind.port:
+            yield f"ollama.bind must differ from {key} (both are {bind})"
+    if config.gateway.chatd_url:
+        yield "ollama.bind needs the chat group in this process: leave gateway.chatd_url empty"
+    for url in map(urlsplit, list_entries(config)["ollama"].base_url):
+        if url.port == bind.port and (url.hostname in (bind.host, "localhost") or bind.host == "0.0.0.0"):  # noqa: S104
+            key = "providers.ollama.base_url" if "ollama" in config.providers else "chatd.ollama_url"
+            yield f"{key} leads to ollama.bind ({bind}): set it to the address of an Ollama, or to an empty string"
 
 
 def _check_across_fields(config: Config) -> list[str]:
@@ -180,12 +150,23 @@ def _check_across_fields(config: Config) -> list[str]:
     if bool(config.server.certfile) != bool(config.server.keyfile):
         missing = "server.certfile" if config.server.keyfile else "server.keyfile"
         problems.append(f"{missing} must be set as well: TLS needs both a certificate and its key")
+    if bool(config.lake.warehouse) != bool(config.lake.catalog):
+        missing = "lake.catalog" if config.lake.warehouse else "lake.warehouse"
+        problems.append(f"{missing} must be set as well: tables on S3 need a catalog that is not below lake.path")
+    if config.pathwayd.store and not config.lake.warehouse:
+        problems.append(
+            "pathwayd.store needs lake.warehouse: traces name objects and tables that they were derived from, and a"
+            " service whose folder lacks these would retire the traces"
+        )
     if config.chatd.local.model and config.chatd.local.demo:
         problems.append("chatd.local.demo and chatd.local.model exclude each other")
     gateway: GatewayTable = config.gateway
     chatd: ChatTable = config.chatd
     if chatd.bind is not None and chatd.bind == gateway.bind and chatd.bind.port:
         problems.append(f"chatd.bind must differ from gateway.bind (both are {chatd.bind})")
+    problems += _check_ollama(config)
+    problems += check_engines(config.queryd)
+    problems += check_providers(config)
     for tier, names in config.models.items():
         problems += [
             f"models.{tier} must not name itself"

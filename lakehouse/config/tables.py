@@ -1,17 +1,18 @@
 """The tables of the configuration with their defaults. Frozen; durations are in seconds, sizes in bytes.
 
 A value is checked against the type of its field. A field that needs more than that has a reader in its metadata: a
-function of `values` that checks and converts the value. The tables of the data services are in `lake_tables`.
+function of `values` that checks and converts the value. The tables of the data services are in `lake_tables`, those of
+the providers in `provider_tables`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from lakehouse.config import values
-from lakehouse.config.fields import parsed_field, positive_duration
+from lakehouse.config.fields import parsed_field, parsed_mapping, positive_duration, tables_field
 from lakehouse.config.lake_tables import (
     CatalogdTable,
     EmbeddTable,
@@ -24,9 +25,8 @@ from lakehouse.config.lake_tables import (
     StoragedTable,
     VectordTable,
 )
+from lakehouse.config.provider_tables import KimiTable, OllamaCloudTable, OpenCodeTable, OpenRouterTable, ProviderTable
 from lakehouse.config.values import Address, Network
-
-EndpointName = Literal["chat_completions", "messages", "responses"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,55 +50,6 @@ class GatewayTable:
     max_connections: int = parsed_field(values.positive_count, 256)
     max_waiting: int = parsed_field(values.count, 1024)
     trusted_proxies: tuple[Network, ...] = parsed_field(values.networks, ())
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProviderTable:
-    """A provider that needs a key: its URL, and the variable and dotenv file that hold the key."""
-
-    base_url: str = parsed_field(values.url, "")
-    key_env: str = ""
-    key_file: str = parsed_field(values.path, "")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OllamaCloudTable(ProviderTable):
-    """`[chatd.ollama_cloud]`"""
-
-    base_url: str = parsed_field(values.url, "https://ollama.com")
-    key_env: str = "OLLAMA_API_KEY"
-    key_file: str = parsed_field(values.path, "/etc/lakehouse/ollama_cloud.env")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OpenRouterTable(ProviderTable):
-    """`[chatd.openrouter]`: `referer` and `title` are sent when not empty."""
-
-    base_url: str = parsed_field(values.url, "https://openrouter.ai/api/v1")
-    key_env: str = "OPENROUTER_API_KEY"
-    key_file: str = parsed_field(values.path, "/etc/lakehouse/openrouter.env")
-    referer: str = parsed_field(values.header, "")
-    title: str = parsed_field(values.header, "Lakehouse")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OpenCodeTable(ProviderTable):
-    """`[chatd.opencode]`: `endpoints` overrides the endpoint of models, by pattern."""
-
-    base_url: str = parsed_field(values.url, "https://opencode.ai/zen/v1")
-    key_env: str = "OPENCODE_API_KEY"
-    key_file: str = parsed_field(values.path, "/etc/lakehouse/opencode.env")
-    endpoints: Mapping[str, EndpointName] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KimiTable(ProviderTable):
-    """`[chatd.kimi]`: `wire` selects the messages or the chat completions dialect."""
-
-    base_url: str = parsed_field(values.url, "https://api.kimi.com/coding/v1")
-    key_env: str = "KIMI_API_KEY"
-    key_file: str = parsed_field(values.path, "/etc/lakehouse/kimi.env")
-    wire: Literal["messages", "chat"] = "messages"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +107,19 @@ class ChatTable:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OllamaTable:
+    """`[ollama]`: Ollama's form of the API. Its clients send no token, so it has a listener without one.
+
+    `allow` are the networks that may connect, in place of `[auth] allow`. `context_length` is in tokens: what clients
+    are told of models whose provider does not say.
+    """
+
+    bind: Address | None = parsed_field(values.optional_address, None)
+    allow: tuple[Network, ...] = parsed_field(values.networks, ())
+    context_length: int = parsed_field(values.positive_count, 131_072)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServerTable:
     """`[server]`: draining, and TLS when both files are named."""
 
@@ -176,6 +140,21 @@ class AuthTable:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SystemTablesTable:
+    """`[observe.system_tables]`: this service's requests as tables of the lake, if there is one.
+
+    Rows are kept for `retention`, and at most `max_rows` of each table. With `contents`, messages and answers of chats
+    are kept for `contents_retention`.
+    """
+
+    enabled: bool = True
+    retention: float = positive_duration(30 * 86400.0)
+    max_rows: int = parsed_field(values.positive_count, 10_000_000)
+    contents: bool = False
+    contents_retention: float = positive_duration(86400.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ObserveTable:
     """`[observe]`: the format of the log, and the receiver of traces if `traces_url` is not empty.
 
@@ -186,17 +165,33 @@ class ObserveTable:
     traces_url: str = parsed_field(values.optional_url, "")
     trace_ratio: float = parsed_field(values.ratio, 1.0)
     trace_content: bool = False
+    system_tables: SystemTablesTable = SystemTablesTable()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionsTable:
+    """`[sessions]`: the last `max_sessions` runs are shown. A run that was stopped is refused for `stopped_for`."""
+
+    max_sessions: int = parsed_field(values.positive_count, 1_000)
+    stopped_for: float = positive_duration(86_400.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """The whole configuration. `models` maps the name of a tier to its models, in the order in which they are tried."""
+    """The whole configuration.
+
+    `providers` are the providers of the user's, and changes of those that are there by default. `models` maps the name
+    of a tier to its models, in the order in which they are tried.
+    """
 
     gateway: GatewayTable = GatewayTable()
     chatd: ChatTable = ChatTable()
+    providers: Mapping[str, ProviderTable] = tables_field(ProviderTable)
+    ollama: OllamaTable = OllamaTable()
     server: ServerTable = ServerTable()
     auth: AuthTable = AuthTable()
     observe: ObserveTable = ObserveTable()
+    sessions: SessionsTable = SessionsTable()
     lake: LakeTable = LakeTable()
     storaged: StoragedTable = StoragedTable()
     catalogd: CatalogdTable = CatalogdTable()
@@ -207,4 +202,4 @@ class Config:
     pathwayd: PathwaydTable = PathwaydTable()
     matrixd: MatrixdTable = MatrixdTable()
     observerd: ObserverdTable = ObserverdTable()
-    models: Mapping[str, tuple[str, ...]] = field(default_factory=dict, metadata={"reader": values.tiers})
+    models: Mapping[str, tuple[str, ...]] = parsed_mapping(values.tiers)

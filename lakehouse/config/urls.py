@@ -14,6 +14,7 @@ UNIX_SCHEME = "unix:"
 MAX_SOCKET_PATH = 107
 """Bytes of the path of a Unix socket (unix(7), `sun_path`)."""
 
+_QUERY = re.compile(r"([?#]).+", re.DOTALL)
 _USER_INFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:/+)?.*@", re.DOTALL)
 
 
@@ -82,5 +83,5 @@ def encode_basic_credentials(user: str, password: str) -> tuple[str, tuple[str, 
 
 
 def redact(url: str) -> str:
-    """A URL, valid or not, for an error message: everything that may be a user or a password is replaced."""
-    return _USER_INFO.sub(r"\1***@", url)
+    """A URL, valid or not, for an error message: all that may be a user, a password or a key is replaced."""
+    return _QUERY.sub(r"\1***", _USER_INFO.sub(r"\1***@", url))

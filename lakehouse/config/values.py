@@ -55,6 +55,14 @@ def quoted(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
+_KINDS: Mapping[type, str] = {str: "a string", list: "a list", dict: "a table"}
+
+
+def name_kind(value: object) -> str:
+    """What a value is, for an error message that must not repeat it: it may have a secret in it."""
+    return _KINDS.get(type(value)) or quoted(value)
+
+
 def duration(value: object) -> float:
     """A number of seconds, or a string such as ``"500ms"``, ``"30s"``, ``"2m"``, as seconds."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
@@ -113,17 +121,6 @@ def memory(value: object) -> str:
         ) from None
 
 
-def below_path(value: object) -> str:
-    """An empty string: the data lie below `[lake] path`."""
-    if value != "":
-        raise ValueError(f'must be empty: this version keeps the data below "lake.path" (got {_redacted(value)})')
-    return ""
-
-
-def _redacted(value: object) -> str:
-    return quoted(redact(value) if isinstance(value, str) else value)
-
-
 def ignored(_value: object) -> str:
     """Any value, which has no meaning here."""
     return ""
@@ -137,6 +134,18 @@ def count(value: object) -> int:
 def positive_count(value: object) -> int:
     """A whole number above zero."""
     return _whole_number(value, minimum=1)
+
+
+def repetitions(value: object) -> int:
+    """0, which means off, or a number of repetitions, of which one is none."""
+    return _whole_number(value, minimum=2) if value else _whole_number(value, minimum=0)
+
+
+def amount(value: object) -> float:
+    """An amount of money that is not negative."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return float(value)
+    raise ValueError(f"must be a number that is not negative (got {quoted(value)})")
 
 
 def _whole_number(value: object, *, minimum: int) -> int:
@@ -162,7 +171,7 @@ def url(value: object) -> BaseURL:
     if isinstance(value, BaseURL):
         return value
     if not isinstance(value, str) or not value:
-        raise ValueError(f"must include scheme and host (got {quoted(value)})")
+        raise ValueError(f"must include scheme and host (got {quoted(value) if value == '' else name_kind(value)})")
     shown = quoted(redact(value))
     try:
         parts = urlsplit(value)
@@ -291,7 +300,7 @@ def optional_address(value: object) -> Address | None:
 def header(value: object) -> str:
     """The value of an HTTP header, or an empty string; white space around it is removed."""
     if not isinstance(value, str):
-        raise ValueError(f"must be a string (got {quoted(value)})")
+        raise ValueError(f"must be a string (got {name_kind(value)})")
     if any(ord(character) < 32 or ord(character) == 127 for character in value.strip()):
         raise ValueError("must be fit for a header: it has a line break or another control character in it")
     return value.strip()

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import tomllib
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
-from lakehouse.config import Address, Config, ConfigError, Loaded, find_file, load_config, parse_config, values
+from lakehouse.config import (
+    Address,
+    Config,
+    ConfigError,
+    Loaded,
+    find_file,
+    load_config,
+    parse_config,
+    values,
+    warehouse_values,
+)
 from lakehouse.config.document import decode_config, encode_config
+from lakehouse.config.urls import BaseURL
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,6 +89,13 @@ def test_an_empty_file_is_the_defaults() -> None:
         ('[chatd]\nmax_body = "8 parsecs"', "chatd.max_body must be a number of bytes above zero or a size"),
         ('[chatd]\nmax_body = "0MB"', "chatd.max_body must be a number of bytes above zero or a size"),
         ('[chatd]\nbind = "127.0.0.1:3110"', "chatd.bind must differ from gateway.bind (both are 127.0.0.1:3110)"),
+        ('[ollama]\nbind = "127.0.0.1:3110"', "ollama.bind must differ from gateway.bind (both are 127.0.0.1:3110)"),
+        ('[chatd]\nbind = "h:1"\n[ollama]\nbind = "h:1"', "ollama.bind must differ from chatd.bind (both are h:1)"),
+        ('[ollama]\nbind = "127.0.0.1:11434"', "chatd.ollama_url leads to ollama.bind (127.0.0.1:11434): set it to the"),
+        ('[ollama]\nbind = ":11434"', "chatd.ollama_url leads to ollama.bind (0.0.0.0:11434)"),
+        ('[gateway]\nchatd_url = "http://h:1"\n[ollama]\nbind = "h:2"', "ollama.bind needs the chat group in this process"),
+        ('[ollama]\nallow = ["everybody"]', "ollama.allow must be a list of networks"),
+        ("[ollama]\ncontext_length = 0", "ollama.context_length must be at least 1 (got 0)"),
         ('[chatd.kimi]\nwire = "morse"', 'chatd.kimi.wire must be one of "messages", "chat" (got "morse")'),
         ('[chatd.policy]\nretries = "2"', 'chatd.policy.retries must be a whole number (got "2")'),
         ("[chatd.policy]\nretries = -1", "chatd.policy.retries must be at least 0 (got -1)"),
@@ -169,12 +188,68 @@ def test_anything_else_is_no_memory(written: object) -> None:
         values.memory(written)
 
 
-def test_a_warehouse_elsewhere_is_refused_without_its_password() -> None:
-    [problem] = problems('[lake]\nwarehouse = "s3://key:secret@bucket/prefix"')
-    assert (
-        problem
-        == 'lake.warehouse must be empty: this version keeps the data below "lake.path" (got "s3://***@bucket/prefix")'
-    )
+def test_a_warehouse_is_refused_without_its_password() -> None:
+    problem, *_ = problems('[lake]\nwarehouse = "s3://key:secret@bucket/prefix"')
+    assert problem.startswith("lake.warehouse must be empty, or a bucket")
+    assert problem.endswith('(got "s3://***@bucket/prefix")')
+
+
+@pytest.mark.parametrize("written", ["s3://b", "s3://", "s3://Bucket", "s3://bucket//a", "s3://bucket/a b", "/data", 3])
+def test_anything_else_is_no_warehouse(written: object) -> None:
+    with pytest.raises(ValueError, match="must be empty, or a bucket"):
+        warehouse_values.warehouse(written)
+
+
+def test_a_warehouse_and_a_catalog_need_each_other() -> None:
+    [problem] = problems('[lake]\nwarehouse = "s3://bucket"')
+    assert problem.startswith("lake.catalog must be set as well")
+    [problem] = problems('[lake]\ncatalog = "postgresql://h/d"')
+    assert problem.startswith("lake.warehouse must be set as well")
+
+
+def test_traces_that_services_share_need_a_warehouse_and_operations_do_not() -> None:
+    [problem] = problems('[pathwayd]\nstore = "postgresql://h/d"')
+    assert problem.startswith("pathwayd.store needs lake.warehouse")
+    [problem] = problems('[observerd]\nstore = "mysql://me:secret@h/d"')
+    assert problem.startswith('observerd.store must be empty, or a database as in "postgresql://user@host/lake"')
+    assert "secret" not in problem
+    tables = '[lake]\nwarehouse = "s3://bucket"\ncatalog = "postgresql://h/d"\n[pathwayd]\nstore = "postgresql://me:word@h/d"'
+    table = decode_config(encode_config(parse_config(tomllib.loads(tables)).config)).pathwayd
+    assert isinstance(table.store, BaseURL)
+    assert (str(table.store), table.store.authorization[:6]) == ("postgresql://h/d", "Basic ")
+
+
+def test_the_password_of_a_catalog_is_kept_apart_and_arrives_in_another_process() -> None:
+    keys = 'warehouse = "s3://bucket/a/"\ncatalog = "postgresql://me:top%20secret@host:5432/db"'
+    table = decode_config(encode_config(parse_config(tomllib.loads(f"[lake]\n{keys}")).config)).lake
+    assert (table.warehouse, str(table.catalog)) == ("s3://bucket/a", "postgresql://host:5432/db")
+    assert isinstance(table.catalog, BaseURL)
+    assert base64.b64decode(table.catalog.authorization.removeprefix("Basic ")) == b"me:top secret"
+
+
+@pytest.mark.parametrize(
+    "written", ["postgresql://h/d", "qdrant+http://h:6333", "qdrant+https://h/base", "chroma+http://h:8000", ""]
+)
+def test_a_store_of_indexes_is_a_database_or_a_server(written: str) -> None:
+    with_password = written.replace("://", "://me:word@")
+    table = decode_config(encode_config(parse_config({"vectord": {"store": with_password}}).config)).vectord
+    assert str(table.store) == written
+    if written:
+        assert isinstance(table.store, BaseURL)
+        assert base64.b64decode(table.store.authorization.removeprefix("Basic ")) == b"me:word"
+
+
+@pytest.mark.parametrize("written", ["http://h:6333", "qdrant+ftp://me:word@h", "chroma+", "qdrant+http://h?a=1", 3])
+def test_anything_else_is_no_store_of_indexes(written: object) -> None:
+    with pytest.raises(ValueError, match="must") as caught:
+        warehouse_values.vector_store(written)
+    assert "word" not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["postgresql://host", "postgresql://host/db?sslmode=off", "mysql://h/d", "x"])
+def test_anything_else_is_no_catalog(written: str) -> None:
+    with pytest.raises(ValueError, match="must"):
+        warehouse_values.catalog(written)
 
 
 @pytest.mark.parametrize(

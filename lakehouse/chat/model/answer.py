@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from lakehouse.chat.model.parts import JsonObject
 from lakehouse.chat.model.tool_calls import AnyToolCall
-from lakehouse.chat.model.usage import Usage
+from lakehouse.chat.model.usage import Usage, get_cache_write_tokens
 from lakehouse.core.errors import Attempt
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -19,7 +19,7 @@ class Supplements(msgspec.Struct, frozen=True, kw_only=True):
     """The optional fields of an answer beside text, reasoning and tool calls, in OpenAI's shapes; absent when unset.
 
     `refusal` is part of `content` as well. `images` are parts of type `image_url`. `annotations` are citations. The
-    last five are facts that the provider gives about the answer.
+    last six are facts that the provider gives about the answer; `stop_sequence` is the text that ended it.
     """
 
     refusal: str | UnsetType = UNSET
@@ -32,6 +32,7 @@ class Supplements(msgspec.Struct, frozen=True, kw_only=True):
     moderation: JsonObject | list[Any] | UnsetType = UNSET
     citations: list[Any] | UnsetType = UNSET
     search_results: list[Any] | UnsetType = UNSET
+    stop_sequence: str | UnsetType = UNSET
 
 
 NO_SUPPLEMENTS = Supplements()
@@ -74,6 +75,19 @@ class AnswerFacts(Supplements, frozen=True, kw_only=True):
     reasoning_details: tuple[JsonObject, ...] | UnsetType = UNSET
     input_details: JsonObject | UnsetType = UNSET
     output_details: JsonObject | UnsetType = UNSET
+
+    @property
+    def cache_write_tokens(self) -> int | None:
+        """Tokens of the input that were written to the provider's cache; `input_details` has them."""
+        return get_cache_write_tokens(self.input_details)
+
+
+class RelayedAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer in the client's own form: its body as the provider sent it, but for the model's name."""
+
+    body: bytes
+    provider: str
+    attempts: tuple[Attempt, ...]
 
 
 class Answer(AnswerFacts, frozen=True):

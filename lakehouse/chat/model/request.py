@@ -183,6 +183,52 @@ class OpenAIRequest(Request, frozen=True, kw_only=True):
     format_label: JsonObject = {}
 
 
+class TranslatedRequest(OpenAIRequest, frozen=True, kw_only=True):
+    """A request that came in another form than chat completions.
+
+    `unmapped` holds the paths, in the client's form, of what only a provider of that form can be sent: a call of any
+    other provider fails with a 400 that names the first one, and its value if `unmapped_types` has it. `hints` holds
+    the paths of what affects how a request is served or filed: it is left out, and the log names it. `field_names`
+    gives the client's path for a path of `Request`, so that errors name the fields as the client wrote them. With
+    `custom_as_functions`, a provider without custom tools is sent functions whose only argument is the input.
+    `own_fields` are fields of the client's form, by name, that providers of that `form` (`dialects.base.Form`) are sent
+    as the client wrote them.
+    """
+
+    form: str = ""
+    own_fields: JsonObject = {}
+    unmapped: tuple[str, ...] = ()
+    unmapped_types: dict[str, str] = {}
+    hints: tuple[str, ...] = ()
+    field_names: dict[str, str] = {}
+    custom_as_functions: bool = False
+
+
+class OllamaRequest(TranslatedRequest, frozen=True, kw_only=True):
+    """A request in Ollama's form.
+
+    `ollama_fields` holds what only an Ollama has a place for, its `options` among them, and unknown fields.
+    `model_name` is the model as the client wrote it, with its tag.
+    """
+
+    ollama_fields: JsonObject = {}
+    model_name: str = ""
+
+
+class AnthropicRequest(TranslatedRequest, frozen=True, kw_only=True):
+    """A request in Anthropic's form.
+
+    `document` is its JSON object as the client wrote it, which providers of the same form receive. `web_search` is
+    Anthropic's own search among its tools. `tool_names` has the client's name of each tool whose name is too long for
+    other forms. `leaves_thinking`: how much the model thinks is left to it, and `think` is only an effort.
+    """
+
+    document: JsonObject = {}
+    web_search: JsonObject | None = None
+    leaves_thinking: bool = False
+    tool_names: dict[str, str] = {}
+
+
 _CONVERTED = frozenset({Message})
 
 

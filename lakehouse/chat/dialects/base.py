@@ -15,15 +15,19 @@ to a request for a whole one and the reverse, and the check of an answer against
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from lakehouse.chat.dialects.quirks import Capability, JsonMode, Quirks
+from lakehouse.chat.dialects.relay.rules import RelayRules
 from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import Delta
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.model.usage import Usage
+
+Form = Literal["chat_completions", "messages", "responses", "ollama", "generate_content"]
 
 MAX_LINE = 8 * 1024 * 1024
 """Bytes of one line or event of a stream. Ollama sends a tool call in one line, and its own client allows 8 MB."""
@@ -73,6 +77,13 @@ class StreamParser(Protocol):
         bytes gave no delta before it, otherwise by the next call. Every later call raises the same error.
         """
 
+    def feed_text(self, data: bytes) -> bool:
+        """`feed` for bytes that are known to be whole events with text only, without deltas. False if they are not, or
+        if the parser does not know: nothing was consumed then."""
+
+    def count_text_events(self, events: Sequence[bytes], start: int) -> int:
+        """How many of these whole events from `start` on look like those that `feed_text` takes, without a gap."""
+
     def flush(self) -> list[Delta]:
         """Return what was held back, including a last event without its blank line. To be called at the end of the
         body. Raises as `feed`."""
@@ -115,6 +126,8 @@ class ParserFactory(Protocol):
 class Dialect:
     """A wire format, shared by a family of providers."""
 
+    form: Form
+    """The name of the format."""
     path: str
     """Where requests are posted, below the provider's base URL: `/chat/completions`."""
     framing: Literal["sse", "ndjson"]
@@ -126,3 +139,5 @@ class Dialect:
     encode: EncodeFunction
     decode: DecodeFunction
     make_parser: ParserFactory
+    relay: RelayRules | None = None
+    """How requests and answers are relayed for clients of the same form; None: they are always rebuilt."""

@@ -7,13 +7,17 @@ from dataclasses import replace
 from lakehouse.chat.dialects.base import Dialect, StreamParser
 from lakehouse.chat.dialects.decoding.stream_or_body_parser import StreamOrBodyParser, is_streamed
 from lakehouse.chat.dialects.decoding.validating_parser import ValidatingParser
+from lakehouse.chat.dialects.encoding.anthropic_form import fit_anthropic_request, sends_own_document
 from lakehouse.chat.dialects.encoding.capabilities import fit_to_capabilities
+from lakehouse.chat.dialects.encoding.ollama_fields import fit_ollama_fields
+from lakehouse.chat.dialects.encoding.tool_media import move_media
+from lakehouse.chat.dialects.encoding.translated import name_client_field, prepare_translated
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.dialects.schema.answer_tool import get_callable_names
 from lakehouse.chat.dialects.schema.validate import AnswerValidator
 from lakehouse.chat.model.answer import ProviderAnswer
-from lakehouse.chat.model.request import Request
+from lakehouse.chat.model.request import AnthropicRequest, Request, TranslatedRequest
 from lakehouse.core.errors import ErrBadRequest
 
 
@@ -34,11 +38,22 @@ class CallCodec:
             self._validator = (
                 None if request.format is None else AnswerValidator(request.format, provider=quirks.provider)
             )
-            request = fit_to_capabilities(request, dialect.capabilities, quirks, self.changes)
+            if not sends_own_document(request, dialect.form):
+                request = fit_ollama_fields(request, dialect.capabilities, quirks, self.changes)
+                request = prepare_translated(
+                    request, form=dialect.form, model=model, quirks=quirks, changes=self.changes
+                )
+                if isinstance(request, AnthropicRequest):
+                    request = fit_anthropic_request(request, form=dialect.form, changes=self.changes)
+                if isinstance(request, TranslatedRequest) and dialect.form == "chat_completions":
+                    request = move_media(request)
+                request = fit_to_capabilities(request, dialect.capabilities, quirks, self.changes)
             self.body = dialect.encode(request, model=model, stream=stream, quirks=quirks, changes=self.changes)
         except (RecursionError, OverflowError):
             message = "a JSON schema of the request (`format`, `tools`) is too large or nested too deeply"
             raise ErrBadRequest(message) from None
+        except ErrBadRequest as error:
+            raise name_client_field(error, request) from None
         if request.tools:
             self._quirks = replace(quirks, tool_names=get_callable_names(request.tools))
 

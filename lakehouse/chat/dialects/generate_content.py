@@ -18,6 +18,7 @@ def _raise_unsupported(*_: object, quirks: Quirks, model: str = "this model", **
 
 
 UNSUPPORTED_GENERATE_CONTENT = Dialect(
+    form="generate_content",
     path="/models",
     framing="sse",
     json_modes=(),

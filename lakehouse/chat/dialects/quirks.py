@@ -36,10 +36,12 @@ Capability = Literal[
     "assistant_media",
     "extra",
     "part_extra",
+    "ollama_fields",
+    "top_k",
 ]
 """Parts of a conversation that not every dialect can represent: types of content parts; fields of messages (`tool_name`
 is `name` in a tool result); `detail` of an image; parts other than text in system and in assistant messages; unknown
-fields of messages and calls (`extra`) and of parts (`part_extra`)."""
+fields of messages and calls (`extra`) and of parts (`part_extra`); fields of Ollama's own requests; `top_k`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ class ToolCallIdMap:
 
     def add_call(self, id: str) -> str:  # noqa: A002
         """Return the id under which the call `id` of an assistant message is sent."""
-        sent = self._issued.issue(_sanitize(id))
+        sent = self._issued.issue(sanitize_id(id))
         self._unanswered.setdefault(id, deque()).append(sent)
         return sent
 
@@ -51,10 +51,11 @@ class ToolCallIdMap:
         result, else the last one with a result."""
         if unanswered := self._unanswered.get(id):
             self._answered[id] = unanswered.popleft()
-        return self._answered.get(id) or _sanitize(id)
+        return self._answered.get(id) or sanitize_id(id)
 
 
-def _sanitize(id: str) -> str:  # noqa: A002
+def sanitize_id(id: str) -> str:  # noqa: A002
+    """Return `id` with other characters replaced, and without those that are too many."""
     return re.sub(r"[^a-zA-Z0-9_-]", "_", id)[:64] or "call"
 
 

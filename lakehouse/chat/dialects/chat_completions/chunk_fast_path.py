@@ -16,20 +16,19 @@ from typing import Any, Literal
 
 import msgspec
 
-from lakehouse.chat.dialects.base import MAX_LINE
 from lakehouse.chat.dialects.chat_completions.text_only_fields import (
     Empty,
     TextOnlyChoice,
     TextOnlyDocument,
     TextOnlyMessage,
 )
+from lakehouse.chat.dialects.decoding.text_template import TextTemplate
 
 MAX_TEMPLATES = 8
 """Templates that are learned per stream. Some streams differ around the text in every chunk (OpenAI's `obfuscation`),
 and some begin with chunks of another shape."""
 
 _CONTENT = re.compile(rb'"content":\s*("(?:[^"\\]|\\.)*")')
-_PROBE = "\u2318"
 
 
 class _Delta(TextOnlyMessage, gc=False, kw_only=True):
@@ -51,7 +50,6 @@ class _Chunk(TextOnlyDocument, gc=False, kw_only=True):
 
 
 _decode_struct = msgspec.json.Decoder(_Chunk).decode
-_decode_string = msgspec.json.Decoder(str).decode
 
 
 class ChunkFastPath:
@@ -60,21 +58,16 @@ class ChunkFastPath:
     def __init__(self) -> None:
         self._templates_left = MAX_TEMPLATES
         self._tier_read = self._fingerprint_read = False  # by the full reader
-        self._before = self._after = self._between = b""
-        self._template_size = -1  # bytes of `_before` and `_after`; -1: there is no template yet
+        self._template = TextTemplate(b"data: ", _CONTENT, _decode_text)
 
     def match_events(self, data: bytes) -> list[str] | None:
         """Return the texts of `data` if it is one or more whole events that match the template, else None."""
-        middle = data.removeprefix(self._before).removesuffix(self._after)
-        if len(data) - len(middle) != self._template_size or len(data) > MAX_LINE:
-            return None
-        texts = middle.split(self._between)
-        if middle.count(b"\n") != 2 * (len(texts) - 1):  # `_between` has two
-            return None  # JSON strings contain no line break, and one outside a string ends the line of the event
-        try:
-            return list(map(_decode_string, texts))
-        except ValueError:
-            return None
+        return self._template.match_events(data)
+
+    @property
+    def frame(self) -> tuple[bytes, bytes] | None:
+        """The bytes of the template before and after the text."""
+        return self._template.frame
 
     def decode_text(self, data: bytes) -> str:
         """Return the text of a chunk that holds text only; empty for any other."""
@@ -86,7 +79,7 @@ class ChunkFastPath:
             return ""
         if self._templates_left:
             self._templates_left -= 1
-            self._learn_template(data, text)
+            self._template.learn(data, text)
         return text
 
     def _has_new_metadata(self, chunk: _Chunk) -> bool:
@@ -97,18 +90,6 @@ class ChunkFastPath:
         self._tier_read, self._fingerprint_read = self._tier_read or tier, self._fingerprint_read or fingerprint
         return True
 
-    def _learn_template(self, data: bytes, text: str) -> None:
-        """Take the bytes around the text as the template, if replacing the text by another replaces what is decoded."""
-        found = _CONTENT.search(data)
-        if found is None or b"\n" in data or b"\r" in data or text == _PROBE:
-            return
-        before, after = data[: found.start(1)], data[found.end(1) :]
-        probe = _decode_chunk(before + msgspec.json.encode(_PROBE) + after)
-        if probe is not None and probe.choices[0].delta.content == _PROBE:
-            self._before, self._after = b"data: " + before, after + b"\n\n"
-            self._between = self._after + self._before
-            self._template_size = len(self._between)
-
 
 def _decode_chunk(data: bytes) -> _Chunk | None:
     """Return a chunk that holds text and metadata only, else None."""
@@ -117,3 +98,9 @@ def _decode_chunk(data: bytes) -> _Chunk | None:
     except (ValueError, RecursionError):
         return None
     return None if len(chunk.choices) != 1 or "error" in (chunk.object, chunk.type) else chunk
+
+
+def _decode_text(data: bytes) -> str:
+    """Return the text of a chunk that holds text and metadata only; empty for any other."""
+    chunk = _decode_chunk(data)
+    return "" if chunk is None else chunk.choices[0].delta.content or ""

@@ -10,6 +10,7 @@ property over documents and quirks). Budget line: `whole chat` (`python -m tools
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import msgspec
@@ -22,17 +23,15 @@ from lakehouse.chat.dialects.chat_completions.text_only_fields import (
     TextOnlyMessage,
 )
 from lakehouse.chat.dialects.decoding.answer_builder import FAILURE_REASONS, FINISH_REASONS
-from lakehouse.chat.dialects.decoding.usage import SEPARATE_FIELDS
-from lakehouse.chat.dialects.lenient_json import MAX_COUNT
+from lakehouse.chat.dialects.decoding.usage import Count, Details, select_details
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.answer import FinishReason, ProviderAnswer, Supplements
 from lakehouse.chat.model.usage import Usage
 
-Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
-Details = dict[str, Count | None]
 
+class TextOnlyUsage(msgspec.Struct):
+    """Counts, and the cost."""
 
-class _Usage(msgspec.Struct):
     prompt_tokens: Count | None = None
     completion_tokens: Count | None = None
     cached_tokens: Count | None = None
@@ -42,35 +41,44 @@ class _Usage(msgspec.Struct):
     cost: Annotated[float, Meta(ge=0)] | None = None
 
 
-class _Message(TextOnlyMessage, kw_only=True):
+class TextOnlyAnswer(TextOnlyMessage, kw_only=True):
+    """The message of a completion."""
+
     content: Annotated[str, Meta(min_length=1)]
 
 
-class _Choice(TextOnlyChoice, kw_only=True):
-    message: _Message
+class TextOnlyAnswerChoice(TextOnlyChoice, kw_only=True):
+    """The first choice."""
+
+    message: TextOnlyAnswer
     finish_reason: str | None = None
     delta: None = None
 
 
-class _Completion(TextOnlyDocument, kw_only=True):
-    choices: Annotated[list[_Choice], Meta(min_length=1)]
-    usage: _Usage | None = None
+class TextOnlyCompletion(TextOnlyDocument, kw_only=True):
+    """A completion."""
+
+    choices: Annotated[Sequence[TextOnlyAnswerChoice], Meta(min_length=1)]
+    usage: TextOnlyUsage | None = None
     object: str | None = None
     type: None = None
     service_tier: str | None = None
     system_fingerprint: str | None = None
 
 
-_decode_struct = msgspec.json.Decoder(_Completion).decode
+_decode_struct = msgspec.json.Decoder(TextOnlyCompletion).decode
 _NO_USAGE = Usage()
 
 
-def decode_text_only(body: bytes, quirks: Quirks) -> ProviderAnswer | None:
-    """Return the answer in `body` if it holds text only; None: the full reader must read it."""
+def decode_text_only(
+    body: bytes, quirks: Quirks, decode_struct: Callable[[bytes], TextOnlyCompletion] = _decode_struct
+) -> ProviderAnswer | None:
+    """Return the answer in `body` if it holds text only; None: the full reader must read it. `decode_struct` may accept
+    fewer completions."""
     if len(body) > MAX_ANSWER:
         return None
     try:
-        completion = _decode_struct(body)
+        completion = decode_struct(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     choice = completion.choices[0]
@@ -91,7 +99,7 @@ def decode_text_only(body: bytes, quirks: Quirks) -> ProviderAnswer | None:
     return ProviderAnswer(content=content, finish_reason=finish_reason, usage=usage, supplements=supplements)
 
 
-def _convert_usage(counts: _Usage | None) -> Usage:
+def _convert_usage(counts: TextOnlyUsage | None) -> Usage:
     if counts is None:
         return _NO_USAGE
     input_details, output_details = counts.prompt_tokens_details or {}, counts.completion_tokens_details or {}
@@ -104,13 +112,6 @@ def _convert_usage(counts: _Usage | None) -> Usage:
         cached_tokens=cached,
         reasoning_tokens=output_details.get("reasoning_tokens"),
         cost_usd=counts.cost,
-        input_details=_select_details(input_details),
-        output_details=_select_details(output_details),
+        input_details=select_details(input_details),
+        output_details=select_details(output_details),
     )
-
-
-def _select_details(details: Details) -> dict[str, int] | None:
-    if not details:
-        return None
-    selected = {name: tokens for name, tokens in details.items() if tokens is not None and name not in SEPARATE_FIELDS}
-    return selected or None

@@ -57,7 +57,7 @@ def _encode_message(message: Message, ids: ToolCallIdMap, quirks: Quirks) -> Jso
     fields: JsonObject = {**extra, "role": message.role}
     if message.role == "developer" and not quirks.developer_role:
         fields["role"] = "system"
-    if _is_blank(message) and (message.tool_calls or message.refusal or message.audio):
+    if is_blank(message) and (message.tool_calls or message.refusal or message.audio):
         if quirks.empty_content != "omit":
             fields["content"] = None if quirks.empty_content == "null" else ""
     else:
@@ -75,7 +75,7 @@ def _encode_message(message: Message, ids: ToolCallIdMap, quirks: Quirks) -> Jso
     return fields
 
 
-def _is_blank(message: Message) -> bool:
+def is_blank(message: Message) -> bool:
     """Return whether the content is white space only, which providers reject beside calls as they do an empty text."""
     parts = message.content if isinstance(message.content, tuple) else ()
     return all(isinstance(part, TextPart) for part in parts) and not message.text.strip()

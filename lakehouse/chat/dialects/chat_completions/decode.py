@@ -94,9 +94,11 @@ class CompletionReader:
         answer, content = self.answer, message.get("content")
         if isinstance(content, str) and not any(map(message.get, NON_TEXT_FIELDS)):
             return answer.add_text(content)
+        deltas = answer.add_reasoning(find_reasoning(message))
         if details := as_objects(message.get("reasoning_details")):
             answer.add_reasoning_details(details)
-        deltas = [*answer.add_reasoning(find_reasoning(message)), *answer.add_text(as_text(content))]
+            deltas += answer.take_signed_reasoning()
+        deltas += answer.add_text(as_text(content))
         refusal = as_string(message.get("refusal")) or "".join(
             as_string(part.get("refusal")) for part in as_objects(content) if part.get("type") == "refusal"
         )

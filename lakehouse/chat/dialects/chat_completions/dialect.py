@@ -9,8 +9,10 @@ from __future__ import annotations
 from lakehouse.chat.dialects.base import Dialect
 from lakehouse.chat.dialects.chat_completions.decode import decode, make_parser
 from lakehouse.chat.dialects.chat_completions.encode import SUPPORTED_JSON_MODES, encode
+from lakehouse.chat.dialects.chat_completions.relay import CHAT_COMPLETIONS_RELAY
 
 CHAT_COMPLETIONS = Dialect(
+    form="chat_completions",
     path="/chat/completions",
     framing="sse",
     json_modes=SUPPORTED_JSON_MODES,
@@ -33,4 +35,5 @@ CHAT_COMPLETIONS = Dialect(
     encode=encode,
     decode=decode,
     make_parser=make_parser,
+    relay=CHAT_COMPLETIONS_RELAY,
 )

@@ -23,6 +23,7 @@ from lakehouse.chat.model.pieces import (
     ContentPiece,
     Delta,
     DetailedContentPiece,
+    ReasoningDetailsPiece,
     ReasoningPiece,
     SupplementPiece,
     ToolCallPiece,
@@ -61,6 +62,7 @@ class AnswerBuilder:
         self.finished = False  # the end mark was read: only usage and cost may follow
         self._ended_by_usage = False  # usage was read last, and the provider ends streams with it
         self._refused = False
+        self._has_other_content = False
         self._content = StringIO()  # a list of pieces takes five times the memory of their text
         self._reasoning = StringIO()
         self._assembler = ToolCallAssembler(quirks.tool_names)
@@ -80,7 +82,8 @@ class AnswerBuilder:
     def empty(self) -> bool:
         """True while the answer has no content."""
         held = self._splitter and self._splitter.held_size
-        return not (self._text_size or self._assembler or held or self.supplements.has_media)
+        has_other = self._has_other_content or self.supplements.has_media
+        return not (self._text_size or self._assembler or held or has_other)
 
     @property
     def size(self) -> int:
@@ -183,6 +186,12 @@ class AnswerBuilder:
         self.reasoning_details.add(entries)
         self._update_other_size()
 
+    def take_signed_reasoning(self) -> list[Delta]:
+        """Return the signed and encrypted reasoning that is complete and that no delta has carried yet. To be called
+        after the deltas of its text."""
+        entries = self.reasoning_details.take_signed()
+        return [ReasoningDetailsPiece(entries)] if entries else []
+
     def set_finish_reason(self, reason: str, *, default: FinishReason = "stop") -> None:
         """Take the provider's finish reason; raises `upstream_error` for a reason that is a failure."""
         if reason.lower() in FAILURE_REASONS:
@@ -192,6 +201,10 @@ class AnswerBuilder:
     def mark_finished(self) -> None:
         """Record that the end mark was read."""
         self.finished = True
+
+    def mark_content(self) -> None:
+        """Record content that no delta can carry. An answer with it is not empty."""
+        self._has_other_content = True
 
     def mark_ended_by_usage(self, ended: bool) -> None:
         """Record whether usage was read last, for a provider that ends streams with it. Content resets the mark."""

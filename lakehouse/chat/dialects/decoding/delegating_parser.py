@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lakehouse.chat.dialects.base import StreamParser
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import Delta
@@ -47,6 +49,14 @@ class DelegatingParser:
     def feed(self, data: bytes) -> list[Delta]:
         """Forwarded."""
         return self._inner.feed(data)
+
+    def feed_text(self, data: bytes) -> bool:  # noqa: ARG002
+        """False: a wrapper reads every event."""
+        return False
+
+    def count_text_events(self, events: Sequence[bytes], start: int) -> int:  # noqa: ARG002
+        """0, for the same reason."""
+        return 0
 
     def flush(self) -> list[Delta]:
         """Forwarded."""

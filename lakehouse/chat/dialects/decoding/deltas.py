@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
+from lakehouse.chat.dialects.decoding.reasoning import is_signed
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import (
     ContentPiece,
     Delta,
     DetailedContentPiece,
+    ReasoningDetailsPiece,
     ReasoningPiece,
     SupplementPiece,
     ToolCallPiece,
@@ -20,10 +22,17 @@ def build_deltas(answer: ProviderAnswer) -> list[Delta]:
     supplements = {name: getattr(answer.supplements, name) for name in ("annotations", "images", "audio")}
     return [
         *([ReasoningPiece(answer.reasoning)] if answer.reasoning else []),
+        *_build_details(answer),
         *build_text_deltas(answer),
         *map(ToolCallPiece, answer.tool_calls),
         *([SupplementPiece(**supplements)] if any(value is not UNSET for value in supplements.values()) else []),
     ]
+
+
+def _build_details(answer: ProviderAnswer) -> list[Delta]:
+    entries = answer.reasoning_details
+    signed = [place for place, entry in enumerate(entries, 1) if is_signed(entry)]
+    return [ReasoningDetailsPiece(entries[: signed[-1]])] if signed else []
 
 
 def build_text_deltas(answer: ProviderAnswer) -> list[Delta]:

@@ -8,7 +8,7 @@ a part of the answer, so the answer counts as cut; afterwards it is skipped. Dat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from itertools import starmap
 from typing import Protocol
@@ -48,6 +48,10 @@ class FastPath(Protocol):
 
     def match_events(self, data: bytes) -> list[str] | None:
         """Return the texts of `data` if it is whole events with text only; None: the reader must read them."""
+
+    @property
+    def frame(self) -> tuple[bytes, bytes] | None:
+        """How an event that matches begins and ends; None: nothing matches yet."""
 
     def decode_text(self, data: bytes) -> str:
         """Return the text of one event with text only; empty: the reader must read it."""
@@ -118,6 +122,27 @@ class EventParser:
             self.finished = answer.finished
         self.made_progress = answer.size > size
         return deltas
+
+    def feed_text(self, data: bytes) -> bool:
+        """Consume whole events with text only, see `StreamParser`."""
+        fast_path = self._fast_path if self._phase is _BOUNDARY else None
+        texts = None if fast_path is None else fast_path.match_events(data)
+        if texts is None:
+            return False
+        self.made_progress = bool(self._collect([self._answer.add_text("".join(texts))]))
+        return True
+
+    def count_text_events(self, events: Sequence[bytes], start: int) -> int:
+        """How many events from `start` on look like text only, see `StreamParser`."""
+        fast_path = self._fast_path if self._phase is _BOUNDARY else None
+        frame = None if fast_path is None else fast_path.frame
+        if frame is None:
+            return 0
+        head, tail = frame
+        end = start
+        while end < len(events) and events[end].startswith(head) and events[end].endswith(tail):
+            end += 1
+        return end - start
 
     def flush(self) -> list[Delta]:
         """Return what was held back, see `StreamParser`."""

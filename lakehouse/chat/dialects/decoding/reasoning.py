@@ -13,6 +13,9 @@ from lakehouse.chat.dialects.lenient_json import JsonObject, as_objects, as_stri
 TEXT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 """Fields of the text, in the order in which they are read: the first one that is a non-empty string holds."""
 
+SIGNATURES = ("signature", "data", "encrypted_content")
+"""Fields of a detail that only the provider can read; one of them makes the detail complete."""
+
 JOINED_FIELDS = ("text", "summary", "thinking")
 """Fields of a detail that arrive in pieces."""
 
@@ -27,6 +30,11 @@ def find_reasoning(message: JsonObject) -> str:
     return "".join(as_string(entry.get("text")) or as_string(entry.get("summary")) for entry in details)
 
 
+def is_signed(entry: JsonObject) -> bool:
+    """Return whether a detail is signed or encrypted."""
+    return any(map(entry.get, SIGNATURES))
+
+
 class ReasoningDetails:
     """Assembles `reasoning_details` from their deltas, to be sent back verbatim and complete.
 
@@ -38,6 +46,7 @@ class ReasoningDetails:
         self.entries: list[JsonObject] = []
         self.size = 0  # characters
         self._by_key: dict[tuple[int | str, str], JsonObject] = {}
+        self._taken = 0  # entries that `take_signed` has returned
 
     def add(self, entries: Iterable[JsonObject]) -> None:
         """Add whole entries or deltas."""
@@ -52,6 +61,15 @@ class ReasoningDetails:
             self.entries.append(dict(entry))
             if key is not None:
                 self._by_key[key] = self.entries[-1]
+
+    def take_signed(self) -> tuple[JsonObject, ...]:
+        """Return the entries up to the last signed or encrypted one, without those that were returned before."""
+        waiting = self.entries[self._taken :]
+        signed = [place for place, entry in enumerate(waiting, 1) if is_signed(entry)]
+        if not signed:
+            return ()
+        self._taken += signed[-1]
+        return tuple(map(dict, waiting[: signed[-1]]))
 
 
 def _extend(known: JsonObject, delta: JsonObject) -> None:

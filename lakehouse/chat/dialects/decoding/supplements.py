@@ -44,6 +44,11 @@ class SupplementsBuilder:
             if (record := document.get(name)) and isinstance(record, dict | list):
                 self._fields[name] = record
 
+    def set_stop_sequence(self, text: str) -> None:
+        """Take the text that ended the answer; an empty one is none."""
+        if text:
+            self._fields["stop_sequence"] = text
+
     def add_refusal(self, text: str) -> None:
         """Add a piece of a refusal. Its characters are counted with the text of the answer."""
         self._refusal.append(text)

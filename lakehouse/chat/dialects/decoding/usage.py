@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from typing import Annotated
 
-from lakehouse.chat.dialects.lenient_json import JsonObject, as_count, as_object
+from msgspec import Meta
+
+from lakehouse.chat.dialects.lenient_json import MAX_COUNT, JsonObject, as_count, as_object
 from lakehouse.chat.model.usage import Usage
 
 SEPARATE_FIELDS = ("cached_tokens", "reasoning_tokens")
 """Details of input and output that have a field of their own in `Usage`."""
+
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+"""A count in a struct of a fast path; `as_count` accepts further spellings."""
+
+Details = dict[str, Count | None]
+"""The details of input or output in a struct of a fast path."""
 
 MAX_COST = 1_000_000_000
 """US dollars of one answer. A larger value is no price, and the sum of a few near the largest float is infinity."""
@@ -28,6 +37,14 @@ def parse_money(value: object) -> Decimal | None:
     except (InvalidOperation, ValueError):  # ValueError: more digits than Python converts to text
         return None
     return amount if amount.is_finite() and 0 <= amount <= MAX_COST else None
+
+
+def select_details(details: Details) -> dict[str, int] | None:
+    """Return the counts that have no field of their own in `Usage`, None if there are none."""
+    if not details:
+        return None
+    selected = {name: tokens for name, tokens in details.items() if tokens is not None and name not in SEPARATE_FIELDS}
+    return selected or None
 
 
 @dataclass(slots=True)

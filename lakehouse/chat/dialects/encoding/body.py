@@ -15,14 +15,19 @@ RESERVED_FIELDS = ("model", "messages", "stream")
 
 
 def encode_body(*layers: Mapping[str, object] | None) -> bytes:
-    """Return the JSON body of several layers of fields. A later layer overrides an earlier one; None is not sent."""
+    """Return the JSON body of several layers of fields, see `merge_layers`."""
+    return msgspec.json.encode(merge_layers(*layers))
+
+
+def merge_layers(*layers: Mapping[str, object] | None) -> JsonObject:
+    """Return the fields of several layers. A later layer overrides an earlier one; None is not sent."""
     body: JsonObject = {}
     for layer in layers:
         if layer:
             for name, value in layer.items():
                 if value is not None:
                     body[name] = value
-    return msgspec.json.encode(body)
+    return body
 
 
 def get_checked_options(request: Request) -> JsonObject:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lakehouse.chat.dialects.encoding.body import get_extra_fields
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.dialects.request_changes import RequestChanges
-from lakehouse.chat.model.request import OpenAIRequest, Request
+from lakehouse.chat.model.request import OllamaRequest, OpenAIRequest, Request
 from lakehouse.core.errors import ErrBadRequest
 
 
@@ -25,7 +25,9 @@ def resolve_think(request: Request, quirks: Quirks) -> bool | str | None:
 
 def get_think_field(request: Request) -> str:
     """Return the name of the field in which the caller requested thinking."""
-    return "reasoning_effort" if isinstance(request, OpenAIRequest) and request.think is not None else "think"
+    if isinstance(request, OllamaRequest) or request.think is None:
+        return "think"
+    return "reasoning_effort" if isinstance(request, OpenAIRequest) else "think"
 
 
 def resolve_level(

@@ -21,7 +21,7 @@ from lakehouse.chat.dialects.errors.error_body import parse_error_body
 from lakehouse.chat.dialects.errors.redaction import redact_and_truncate
 from lakehouse.chat.dialects.errors.retry_after import parse_retry_after
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, as_string, encode_json
-from lakehouse.core.errors import LakehouseError
+from lakehouse.core.errors import LakehouseError, UpstreamReport
 from lakehouse.core.failure_classes import ErrorClass
 from lakehouse.core.provider_failures import make_failure
 
@@ -53,14 +53,14 @@ def classify(
     upstream, without `secrets` and anything that looks like a key. `retry_after` is in seconds from `now`, a unix time
     (default: the current time).
     """
-    message, error = parse_error_body(body)
+    message, described = parse_error_body(body)
     lower_headers = {name.lower(): value for name, value in headers}
-    wait = parse_retry_after(lower_headers, error, now=time.time() if now is None else now)
-    found = _classify_content(status, message, error, provider)
+    wait = parse_retry_after(lower_headers, described, now=time.time() if now is None else now)
+    found = _classify_content(status, message, described, provider)
     if found.error_class == "rate_limit" and wait is not None and wait > MAX_RATE_LIMIT_WAIT:
         found = Classification("quota")
     excerpt = redact_and_truncate(message, secrets=secrets)
-    return make_failure(
+    error = make_failure(
         found.error_class,
         _format_message(provider, status, excerpt, lower_headers, found.advice),
         provider=provider,
@@ -68,6 +68,8 @@ def classify(
         retryable=found.retryable,
         retry_after=wait,
     )
+    error.upstream = UpstreamReport(message=excerpt, body=body)
+    return error
 
 
 def classify_error_object(document: JsonObject, *, provider: str) -> LakehouseError:

@@ -9,6 +9,7 @@ from lakehouse.chat.dialects.decoding.supplement_shapes import convert_citation
 from lakehouse.chat.dialects.framing.sse import SseFraming
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, as_objects, as_string
 from lakehouse.chat.dialects.messages.cache_control import THINKING_BLOCKS
+from lakehouse.chat.dialects.messages.text_delta_fast_path import TextDeltaFastPath
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import Delta
@@ -21,7 +22,7 @@ def decode(body: bytes, *, quirks: Quirks) -> ProviderAnswer:
 
 def make_parser(*, quirks: Quirks) -> StreamParser:
     """Return the parser of one stream."""
-    return EventParser(SseFraming(), MessagesReader(quirks))
+    return EventParser(SseFraming(), MessagesReader(quirks), TextDeltaFastPath())
 
 
 class MessagesReader:
@@ -42,6 +43,7 @@ class MessagesReader:
             self._start_block(index, block)
             self._end_block()
         self._read_usage(document)
+        self.answer.supplements.set_stop_sequence(as_string(document.get("stop_sequence")))
         self.answer.mark_finished()
         self.answer.set_finish_reason(as_string(document.get("stop_reason")) or "stop")
 
@@ -51,7 +53,7 @@ class MessagesReader:
         index = document.get("index")
         match kind:
             case "content_block_start":
-                return self._start_block(index, as_object(document.get("content_block")))
+                return [*self._end_block(), *self._start_block(index, as_object(document.get("content_block")))]
             case "content_block_delta":
                 return self._read_delta(index, as_object(document.get("delta")))
             case "content_block_stop":
@@ -60,8 +62,9 @@ class MessagesReader:
                 self._read_usage(as_object(document.get("message")))
             case "message_delta":
                 self._read_usage(document)
-                reason = as_string(as_object(document.get("delta")).get("stop_reason"))
-                self._stop_reason = reason or self._stop_reason
+                delta = as_object(document.get("delta"))
+                self._stop_reason = as_string(delta.get("stop_reason")) or self._stop_reason
+                self.answer.supplements.set_stop_sequence(as_string(delta.get("stop_sequence")))
             case "message_stop":
                 self._read_usage(document)
                 deltas = self._end_block()
@@ -111,11 +114,11 @@ class MessagesReader:
         return self.answer.add_reasoning(thinking)
 
     def _end_block(self) -> list[Delta]:
-        """Add the citations of the block that has ended, as annotations of its text."""
+        """Return the signed thinking of the block that has ended, or its citations as annotations of its text."""
         citations, self._citations = self._citations, []
         end = self.answer.text_length
         annotations = [convert_citation(citation, self._block_start, end) for citation in citations if citation]
-        return self.answer.add_supplements(annotations=annotations)
+        return [*self.answer.take_signed_reasoning(), *self.answer.add_supplements(annotations=annotations)]
 
     def _read_usage(self, document: JsonObject) -> None:
         self.answer.usage.read_message(document.get("usage"))

@@ -10,13 +10,16 @@ from __future__ import annotations
 from lakehouse.chat.dialects.base import Dialect
 from lakehouse.chat.dialects.messages.decode import decode, make_parser
 from lakehouse.chat.dialects.messages.encode import SUPPORTED_JSON_MODES, encode
+from lakehouse.chat.dialects.messages.relay import MESSAGES_RELAY
 
 MESSAGES = Dialect(
+    form="messages",
     path="/messages",
     framing="sse",
     json_modes=SUPPORTED_JSON_MODES,
-    capabilities=frozenset({"file", "cache_control"}),
+    capabilities=frozenset({"file", "cache_control", "top_k"}),
     encode=encode,
     decode=decode,
     make_parser=make_parser,
+    relay=MESSAGES_RELAY,
 )

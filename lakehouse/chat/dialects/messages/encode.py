@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lakehouse.chat.dialects.encoding.anthropic_form import sends_own_document
 from lakehouse.chat.dialects.encoding.body import encode_body, get_checked_options, get_extra_fields
 from lakehouse.chat.dialects.encoding.capabilities import get_cache_control
 from lakehouse.chat.dialects.encoding.thinking import resolve_think
@@ -10,11 +11,12 @@ from lakehouse.chat.dialects.encoding.tools import resolve_tools
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, drop_nulls
 from lakehouse.chat.dialects.messages.cache_control import build_hint
 from lakehouse.chat.dialects.messages.conversation import encode_conversation
+from lakehouse.chat.dialects.messages.own_document import encode_own_document
 from lakehouse.chat.dialects.messages.parameters import encode_parameters, encode_web_search
 from lakehouse.chat.dialects.quirks import JsonMode, Quirks
 from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.dialects.schema.structured_output import StructuredOutputPlan, build_plan
-from lakehouse.chat.model.request import Request
+from lakehouse.chat.model.request import AnthropicRequest, Request
 
 SUPPORTED_JSON_MODES: tuple[JsonMode, ...] = ("tool", "prompt")
 
@@ -23,6 +25,8 @@ _CHOICE_TYPES = {"none": "none", "auto": "auto", "required": "any"}
 
 def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, changes: RequestChanges) -> bytes:
     """Return the body of a request, see `base.EncodeFunction`."""
+    if isinstance(request, AnthropicRequest) and sends_own_document(request, "messages"):
+        return encode_own_document(request, model=model, stream=stream, quirks=quirks, changes=changes)
     parameters = encode_parameters(request, model=model, quirks=quirks, changes=changes)
     plan = build_plan(request, quirks, supported=SUPPORTED_JSON_MODES)
     web_search = encode_web_search(request, model=model, quirks=quirks, changes=changes)

@@ -54,7 +54,7 @@ def encode_parameters(request: Request, *, model: str, quirks: Quirks, changes: 
     return {
         **extra,
         "max_tokens": limit,
-        **_encode_sampling(request, extra, quirks, changes),
+        **encode_sampling(request, extra, quirks, changes),
         "stop_sequences": [request.stop] if isinstance(request.stop, str) else request.stop,
         "metadata": _encode_metadata(request, quirks, changes),
     }
@@ -86,7 +86,7 @@ def _merge_objects(name: str, *layers: JsonObject) -> JsonObject:
     return {name: merged} if merged else {}
 
 
-def _encode_sampling(request: Request, extra: JsonObject, quirks: Quirks, changes: RequestChanges) -> JsonObject:
+def encode_sampling(request: Request, extra: JsonObject, quirks: Quirks, changes: RequestChanges) -> JsonObject:
     """Return `temperature`, `top_p` and `top_k`, None for those that may not be sent."""
     if request.temperature is None and request.top_p is None and "top_k" not in extra:
         return {}

@@ -10,6 +10,7 @@ from lakehouse.chat.dialects.decoding.supplement_shapes import build_image, conv
 from lakehouse.chat.dialects.decoding.tool_call_fragments import find_fragments
 from lakehouse.chat.dialects.framing.ndjson import NdjsonFraming
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, as_string, as_text
+from lakehouse.chat.dialects.ollama.text_line_fast_path import TextLineFastPath
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import Delta
@@ -23,7 +24,7 @@ def decode(body: bytes, *, quirks: Quirks) -> ProviderAnswer:
 
 def make_parser(*, quirks: Quirks) -> StreamParser:
     """Return the parser of one stream."""
-    return EventParser(NdjsonFraming(), OllamaReader(quirks))
+    return EventParser(NdjsonFraming(), OllamaReader(quirks), TextLineFastPath())
 
 
 class OllamaReader:

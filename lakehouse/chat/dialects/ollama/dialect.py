@@ -10,13 +10,16 @@ from __future__ import annotations
 from lakehouse.chat.dialects.base import Dialect
 from lakehouse.chat.dialects.ollama.decode import decode, make_parser
 from lakehouse.chat.dialects.ollama.encode import SUPPORTED_JSON_MODES, encode
+from lakehouse.chat.dialects.ollama.relay import OLLAMA_RELAY
 
 OLLAMA = Dialect(
+    form="ollama",
     path="/api/chat",
     framing="ndjson",
     json_modes=SUPPORTED_JSON_MODES,
-    capabilities=frozenset({"tool_name", "system_media", "assistant_media"}),
+    capabilities=frozenset({"tool_name", "system_media", "assistant_media", "ollama_fields"}),
     encode=encode,
     decode=decode,
     make_parser=make_parser,
+    relay=OLLAMA_RELAY,
 )

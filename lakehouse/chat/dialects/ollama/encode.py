@@ -18,11 +18,13 @@ from lakehouse.chat.dialects.encoding.extra_fields import (
     record_unsent_reasoning,
     record_unsent_strict,
 )
+from lakehouse.chat.dialects.encoding.ollama_fields import get_ollama_fields
 from lakehouse.chat.dialects.encoding.thinking import resolve_level
 from lakehouse.chat.dialects.encoding.tool_choice import parse_tool_choice
 from lakehouse.chat.dialects.encoding.tools import resolve_tools
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, drop_nulls
 from lakehouse.chat.dialects.ollama.conversation import encode_messages
+from lakehouse.chat.dialects.ollama.relay import NEAREST_LEVELS
 from lakehouse.chat.dialects.quirks import JsonMode, Quirks
 from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.dialects.schema.inline_references import inline_references
@@ -59,10 +61,6 @@ FIELD_RULES: FieldRules = {
 }
 """Rules for fields of OpenAI's request; fields of this dialect are sent unchanged."""
 
-NEAREST_LEVELS = {"minimal": "low", "xhigh": "max", "ultra": "max"}
-"""The nearest of Ollama's levels (low, medium, high, max) to each of OpenAI's that it rejects. Ollama's own
-OpenAI-compatible endpoint maps them the same way."""
-
 
 def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, changes: RequestChanges) -> bytes:
     """Return the body of a request, see `base.EncodeFunction`."""
@@ -81,7 +79,8 @@ def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, change
     _record_changes(request, quirks, changes)
     if tools and get_extra_fields(request).get("parallel_tool_calls") is False:
         raise build_unsupported_field_error("parallel_tool_calls", model=model, quirks=quirks)
-    return encode_body(quirks.extra_body, extra, known)
+    own = {name: value for name, value in get_ollama_fields(request).items() if name != "options"}
+    return encode_body(quirks.extra_body, own, extra, known)
 
 
 def _encode_format(plan: StructuredOutputPlan | None) -> object:
@@ -92,7 +91,7 @@ def _encode_format(plan: StructuredOutputPlan | None) -> object:
 
 def _encode_options(request: Request, sampling: JsonObject, quirks: Quirks) -> JsonObject:
     """Return Ollama's options, `sampling` among them. `stop` must be a list: Ollama answers a string with 500."""
-    given = get_extra_fields(request).get("options", {})
+    given = get_extra_fields(request).get("options") or get_ollama_fields(request).get("options", {})
     if not isinstance(given, dict):
         raise ErrBadRequest("`options` must be an object", field="options")
     known = {

@@ -10,11 +10,22 @@ from lakehouse.chat.dialects.errors.classifier import classify_error_object
 from lakehouse.chat.dialects.framing.sse import SseFraming
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, as_objects, as_string
 from lakehouse.chat.dialects.quirks import Quirks
+from lakehouse.chat.dialects.responses.text_event_fast_path import TextEventFastPath
 from lakehouse.chat.model.answer import ProviderAnswer
 from lakehouse.chat.model.pieces import Delta
 
 ARGUMENT_FIELDS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Types of items that are calls of the caller's tools, and the field of their arguments."""
+
+CLIENT_CALLS = (
+    "apply_patch_call",
+    "computer_call",
+    "local_shell_call",
+    "mcp_approval_request",
+    "shell_call",
+    "tool_search_call",
+)
+"""Types of items that a client has to answer, and that only clients of this form can be told."""
 
 
 def decode(body: bytes, *, quirks: Quirks) -> ProviderAnswer:
@@ -24,7 +35,7 @@ def decode(body: bytes, *, quirks: Quirks) -> ProviderAnswer:
 
 def make_parser(*, quirks: Quirks) -> StreamParser:
     """Return the parser of one stream."""
-    return EventParser(SseFraming(), ResponseReader(quirks))
+    return EventParser(SseFraming(), ResponseReader(quirks), TextEventFastPath())
 
 
 class ResponseReader:
@@ -111,6 +122,7 @@ class ResponseReader:
             return self._read_call(item, index, with_arguments=done and index not in self._with_arguments)
         if item.get("type") == "reasoning" and done:
             self.answer.add_reasoning_details([item])
+            return self.answer.take_signed_reasoning()
         return self._read_image(item) if done else []
 
     def _read_end(self, kind: str, document: JsonObject) -> list[Delta]:
@@ -129,6 +141,7 @@ class ResponseReader:
                 self.answer.add_reasoning_details([item])
                 parts = as_objects(item.get("summary")) or as_objects(item.get("content"))
                 deltas += self.answer.add_reasoning("\n\n".join(as_string(part.get("text")) for part in parts))
+                deltas += self.answer.take_signed_reasoning()
             elif kind in ARGUMENT_FIELDS:
                 deltas += self._read_call(item, index, with_arguments=True)
             elif kind == "message":
@@ -146,7 +159,9 @@ class ResponseReader:
         return self.answer.add_tool_call_fragment(index, id=id, name=name, arguments=arguments, custom=custom)
 
     def _read_image(self, item: JsonObject) -> list[Delta]:
-        """Read a generated image; other items give nothing."""
+        """Read a generated image; other items give nothing, and a call that the client has to answer is content."""
+        if item.get("type") in CLIENT_CALLS:
+            self.answer.mark_content()
         if item.get("type") != "image_generation_call":
             return []
         image = build_image(as_string(item.get("result")), as_string(item.get("output_format")))

@@ -12,8 +12,10 @@ from __future__ import annotations
 from lakehouse.chat.dialects.base import Dialect
 from lakehouse.chat.dialects.responses.decode import decode, make_parser
 from lakehouse.chat.dialects.responses.encode import SUPPORTED_JSON_MODES, encode
+from lakehouse.chat.dialects.responses.relay import RESPONSES_RELAY
 
 RESPONSES = Dialect(
+    form="responses",
     path="/responses",
     framing="sse",
     json_modes=SUPPORTED_JSON_MODES,
@@ -21,4 +23,5 @@ RESPONSES = Dialect(
     encode=encode,
     decode=decode,
     make_parser=make_parser,
+    relay=RESPONSES_RELAY,
 )

@@ -11,11 +11,12 @@ from lakehouse.chat.dialects.encoding.extra_fields import (
 from lakehouse.chat.dialects.encoding.thinking import resolve_think
 from lakehouse.chat.dialects.encoding.tool_choice import ToolChoice, get_tool_name
 from lakehouse.chat.dialects.encoding.tools import resolve_tools
+from lakehouse.chat.dialects.encoding.translated import get_own_fields
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, drop_nulls
 from lakehouse.chat.dialects.quirks import JsonMode, Quirks
 from lakehouse.chat.dialects.request_changes import RequestChanges
 from lakehouse.chat.dialects.responses.conversation import encode_input, is_replayable
-from lakehouse.chat.dialects.responses.parameters import encode_parameters, encode_web_search
+from lakehouse.chat.dialects.responses.parameters import encode_parameters, encode_web_search, merge_own_fields
 from lakehouse.chat.dialects.schema.structured_output import StructuredOutputPlan, build_plan, label_schema
 from lakehouse.chat.model.request import Request
 
@@ -36,8 +37,9 @@ def encode(request: Request, *, model: str, stream: bool, quirks: Quirks, change
     record_unsent_reasoning(
         request, changes, plain=False, is_sent=lambda entry: quirks.reasoning_details and is_replayable(entry)
     )
+    own_fields = merge_own_fields(get_own_fields(request, "responses"), parameters)
     known = {"model": model, "input": encode_input(request, plan, quirks), "stream": stream}
-    return encode_body(quirks.extra_body, get_checked_options(request), parameters, tools, known)
+    return encode_body(quirks.extra_body, get_checked_options(request), parameters, own_fields, tools, known)
 
 
 def _encode_format(plan: StructuredOutputPlan) -> JsonObject:

@@ -63,6 +63,23 @@ def encode_parameters(request: Request, *, model: str, quirks: Quirks, changes: 
     return {**stored, **extra, **drop_nulls(known)}
 
 
+def merge_own_fields(own_fields: JsonObject, parameters: JsonObject) -> JsonObject:
+    """Return the fields that a client of this form wrote, with those that were encoded anew: the effort and the format
+    of the text. Optional contents are requested in addition to those that this service needs."""
+    merged = dict(own_fields)
+    if "reasoning" in merged:
+        merged["reasoning"] = {**as_object(parameters.get("reasoning")), **_without(merged["reasoning"], "effort")}
+    if "text" in merged:
+        merged["text"] = {**_without(merged["text"], "format"), **as_object(parameters.get("text"))}
+    if "include" in merged:
+        merged["include"] = [*dict.fromkeys([*(parameters.get("include") or ()), *merged["include"]])]
+    return merged
+
+
+def _without(fields: object, name: str) -> JsonObject:
+    return {key: value for key, value in as_object(fields).items() if key != name and value is not None}
+
+
 def encode_web_search(request: Request) -> list[JsonObject]:
     """Return the tool for `web_search_options`, empty without the field."""
     options = get_extra_fields(request).get("web_search_options")

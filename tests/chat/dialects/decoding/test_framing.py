@@ -18,6 +18,7 @@ from lakehouse.chat.dialects.lenient_json import decode_json
 from lakehouse.chat.dialects.ollama.dialect import OLLAMA
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.core.errors import LakehouseError
+from tools.kit.examples import count_examples
 
 
 def split_events(framing: Framing, data: bytes, size: int) -> list[Event]:
@@ -108,7 +109,7 @@ def feed_often(parser: StreamParser, data: bytes, *, times: int) -> None:
         parser.feed(data)
 
 
-@settings(max_examples=50)
+@settings(max_examples=count_examples(50))
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),

@@ -16,6 +16,7 @@ from lakehouse.chat.dialects.decoding.event_parser import EventParser
 from lakehouse.chat.dialects.framing.sse import SseFraming
 from lakehouse.chat.dialects.quirks import Quirks
 from tests.chat.dialects.streams.stream_kit import chunk, run_parser, sse
+from tools.kit.examples import count_examples
 
 USUAL = b'{"id":"1","model":"m","choices":[{"index":0,"delta":{"content":%b},"finish_reason":null}]}'
 
@@ -136,7 +137,7 @@ CHUNKS: list[object] = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count_examples(300), deadline=None)
 @given(
     said=st.lists(st.sampled_from(CHUNKS), max_size=12),
     cuts=st.lists(st.integers(0, 1500), max_size=6),

@@ -24,6 +24,7 @@ from lakehouse.chat.model.tool_calls import ToolCall
 from lakehouse.core.errors import LakehouseError
 from tests.chat.dialects.streams.stream_kit import COMPLETED, DONE, RESPONSE_EVENTS, USAGE_ENDS, chunk, run_parser, sse
 from tools.kit import wire_files
+from tools.kit.examples import count_examples
 
 
 def corpus() -> list[tuple[str, Dialect, bytes, Quirks]]:
@@ -44,7 +45,7 @@ def corpus() -> list[tuple[str, Dialect, bytes, Quirks]]:
 CORPUS = corpus()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=count_examples(150), deadline=None)
 @given(case=st.sampled_from(CORPUS), cuts=st.lists(st.integers(0, 6000), max_size=30))
 def test_any_split_gives_the_same_deltas(case: tuple[str, Dialect, bytes, Quirks], cuts: list[int]) -> None:
     _, dialect, body, quirks = case
@@ -79,7 +80,7 @@ def summarize(reply: ProviderAnswer) -> tuple[object, ...]:
     return reply.content, reply.reasoning, reply.tool_calls, reply.finish_reason
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=count_examples(200), deadline=None)
 @given(case=st.sampled_from(CORPUS), noise=st.lists(st.binary(max_size=40), max_size=6), at=st.integers(0, 4000))
 def test_arbitrary_bytes_raise_only_lakehouse_errors(
     case: tuple[str, Dialect, bytes, Quirks], noise: list[bytes], at: int
@@ -142,7 +143,7 @@ TYPES = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=count_examples(100), deadline=None)
 @given(
     dialect=st.sampled_from([CHAT_COMPLETIONS, OLLAMA, MESSAGES, RESPONSES]),
     documents=st.lists(st.dictionaries(FIELDS, st.one_of(JSON, TYPES), max_size=6), max_size=5),

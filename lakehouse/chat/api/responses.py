@@ -6,17 +6,32 @@ from collections.abc import Awaitable, Iterable, Sequence
 
 import msgspec
 
-from lakehouse.asgi.middleware.standard_headers import ATTEMPTS, make_server_timing
+from lakehouse.asgi.middleware.standard_headers import ATTEMPTS, PROVIDER, make_server_timing
 from lakehouse.asgi.request_scope import RequestScope
 from lakehouse.asgi.responses import Response, encode_header
 from lakehouse.asgi.server_control import full_response
-from lakehouse.asgi.types import Send
+from lakehouse.asgi.types import HeaderPairs, Send
+from lakehouse.chat.api.protocols import ApiFormat
+from lakehouse.chat.model.answer import RelayedAnswer
+from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import Attempt, LakehouseError
 
 
-def completion_response(document: object, attempts: Sequence[Attempt]) -> Response:
-    """A model's complete answer."""
-    return Response(msgspec.json.encode(document), headers=[_count(attempts)])
+def completion_response(document: object, attempts: Sequence[Attempt], headers: HeaderPairs = ()) -> Response:
+    """A model's complete answer, with further `headers`."""
+    return Response(msgspec.json.encode(document), headers=[count_attempts(attempts), *headers])
+
+
+def relayed_response(answer: RelayedAnswer, headers: HeaderPairs = ()) -> Response:
+    """An answer in the client's own form, as its provider sent it, with further `headers`. They have what other answers
+    have in the body."""
+    facts = [count_attempts(answer.attempts), (PROVIDER, answer.provider.encode())]
+    return Response(answer.body, headers=[*facts, *headers])
+
+
+def name_request(api_format: ApiFormat, context: RequestContext) -> HeaderPairs:
+    """The request's id in the header of the form, if it has one of its own."""
+    return [(api_format.id_header, context.id.encode())] if api_format.id_header else ()
 
 
 def error_response(
@@ -24,7 +39,7 @@ def error_response(
 ) -> Response:
     """A failure, with its document and headers in the form of one of the APIs."""
     encoded = [encode_header(header) for header in headers]
-    return Response(msgspec.json.encode(document), status, [*encoded, _count(error.attempts)])
+    return Response(msgspec.json.encode(document), status, [*encoded, count_attempts(error.attempts)])
 
 
 def send_response(response: Response, request: RequestScope, send: Send) -> Awaitable[None]:
@@ -35,5 +50,6 @@ def send_response(response: Response, request: RequestScope, send: Send) -> Awai
     return send(full_response(response.status, headers, response.body))
 
 
-def _count(attempts: Sequence[Attempt]) -> tuple[bytes, bytes]:
+def count_attempts(attempts: Sequence[Attempt]) -> tuple[bytes, bytes]:
+    """The header with the number of attempts."""
     return ATTEMPTS, b"%d" % len(attempts)

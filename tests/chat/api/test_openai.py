@@ -199,7 +199,7 @@ async def test_the_prefix_is_a_choice(dispatcher: FakeDispatcher, nursery: trio.
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "kind", "code", "param", "hopeless"),
+    ("error", "status", "kind", "code", "param", "stops"),
     [
         (make_failure("model_not_found", "?"), 404, "invalid_request_error", "model_not_found", "model", True),
         (ErrProviderNotFound("?"), 404, "invalid_request_error", "model_not_found", "model", False),
@@ -219,9 +219,9 @@ async def test_the_prefix_is_a_choice(dispatcher: FakeDispatcher, nursery: trio.
         (make_failure("auth", "?", upstream_status=401), 502, "server_error", "auth", None, True),
         (make_failure("billing", "?"), 502, "server_error", "billing", None, True),
         (make_failure("overloaded", "?"), 502, "server_error", "overloaded", None, False),
-        (make_failure("empty_response", "?"), 502, "server_error", "empty_response", None, False),
-        (make_failure("timeout", "?"), 504, "server_error", "timeout", None, False),
-        (ErrTimeout("?"), 504, "server_error", "timeout", None, False),
+        (make_failure("empty_response", "?"), 502, "server_error", "empty_response", None, True),
+        (make_failure("timeout", "?"), 504, "server_error", "timeout", None, True),
+        (ErrTimeout("?"), 504, "server_error", "timeout", None, True),
         (ErrUnavailable("?"), 503, "server_error", "unavailable", None, False),
         (ErrUpstream("?"), 502, "server_error", "upstream_error", None, False),
         (LakehouseError("?"), 500, "server_error", "internal_error", None, False),
@@ -237,14 +237,14 @@ async def test_failures_in_openai_words(
     kind: str,
     code: str | None,
     param: str | None,
-    hopeless: bool,
+    stops: bool,
 ) -> None:
     dispatcher.reply, dispatcher.script = error, [error]
     response = await client.post(PATH, json=body)
     told = response.json()["error"]
     assert (response.status_code, told["status"]) == (status, status)
     assert (told["message"], told["type"], told["code"], told["param"]) == ("?", kind, code, param)
-    assert response.headers.get("x-should-retry") == ("false" if hopeless else None)
+    assert response.headers.get("x-should-retry") == ("false" if stops else None)
     assert list(told)[:4] == ["message", "type", "param", "code"]
 
 

@@ -15,58 +15,21 @@ from lakehouse.chat.api.openai.errors import BY_CLASS, find_status
 from lakehouse.chat.dispatch.open_dispatcher import open_service_dispatcher
 from lakehouse.config import ChatTable, Config, KimiTable, PolicyTable
 from lakehouse.core.provider_failures import FAILURE_MEANINGS, make_failure
-from tools.kit import wire_files
 from tools.kit.fake_dispatcher import chat_app, serve
+from tools.kit.replayed_provider import BROKEN, KEYS, PROVIDERS, REFUSED, STREAMS, WHOLE, model_of, name, replay
 from tools.kit.sse import sse_events
 
-KEYS = dict.fromkeys(("OLLAMA_API_KEY", "OPENROUTER_API_KEY", "OPENCODE_API_KEY", "KIMI_API_KEY"), "sk-test")
-PROVIDERS = ("ollama", "ollama_cloud", "openrouter", "opencode", "kimi")
 HI = [{"role": "user", "content": "Hi"}]
-
-
-class Replay(httpx.AsyncBaseTransport):
-    """Answers every request with the same bytes, `size` of them at a time."""
-
-    def __init__(self, status: int, headers: list[tuple[str, str]], body: bytes, *, size: int) -> None:
-        self._answer = (status, headers)
-        self._body = body
-        self._size = size
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        await trio.lowlevel.checkpoint()
-        status, headers = self._answer
-        return httpx.Response(status, headers=headers, stream=InPieces(self._body, self._size))
-
-
-class InPieces(httpx.AsyncByteStream):
-    def __init__(self, body: bytes, size: int) -> None:
-        self._pieces = iter([body[start : start + size] for start in range(0, len(body), size)])
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        await trio.lowlevel.checkpoint()
-        for piece in self._pieces:
-            return piece
-        raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        pass
 
 
 @asynccontextmanager
 async def service(entry: dict[str, Any], *, size: int = 4096) -> AsyncIterator[httpx.AsyncClient]:
     """The chat group with all providers, each of which answers with this entry; nothing is retried."""
-    if entry["file"].startswith("error_"):
-        replay = Replay(*wire_files.error_of(entry), size=size)
-    else:
-        headers = [("content-type", entry["content_type"])]
-        replay = Replay(entry["http_status"], headers, wire_files.body_of(entry), size=size)
+    transports = dict.fromkeys(PROVIDERS, replay(entry, size=size))
     kimi = KimiTable(wire="messages" if "messages" in entry["file"] else "chat")
     config = Config(chatd=ChatTable(kimi=kimi, policy=PolicyTable(retries=0)))
     async with (
-        open_service_dispatcher(config, env=KEYS, transports=dict.fromkeys(PROVIDERS, replay)) as dispatcher,
+        open_service_dispatcher(config, env=KEYS, transports=transports) as dispatcher,
         trio.open_nursery() as nursery,
     ):
         url = await serve(nursery, chat_app(dispatcher, max_body=4096))
@@ -77,12 +40,7 @@ async def service(entry: dict[str, Any], *, size: int = 4096) -> AsyncIterator[h
 
 def asked(entry: dict[str, Any], **more: object) -> dict[str, object]:
     """A request that goes to the entry's provider; OpenAI's own answers come through OpenRouter."""
-    provider = wire_files.provider_of(entry)
-    return {"model": f"{'openrouter' if provider == 'openai' else provider}/some-model", "messages": HI, **more}
-
-
-def name(entry: dict[str, Any]) -> str:
-    return str(entry["file"])
+    return {"model": model_of(entry), "messages": HI, **more}
 
 
 def calls_of(calls: list[Any]) -> list[Any]:
@@ -142,6 +100,16 @@ def in_openai_form(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def assemble_calls(deltas: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The calls of a stream, whole or in fragments, as OpenAI's clients put them together."""
+    calls: dict[int, dict[str, Any]] = {}
+    for fragment in [call for delta in deltas for call in delta.get("tool_calls", [])]:
+        function = calls.setdefault(fragment["index"], {"function": {"name": "", "arguments": ""}})["function"]
+        function["name"] += fragment["function"].get("name") or ""
+        function["arguments"] += fragment["function"].get("arguments") or ""
+    return list(calls.values())
+
+
 def in_openai_form_streamed(text: str) -> dict[str, Any]:
     *chunks, counts, end = sse_events(text)
     assert (counts["choices"], end) == ([], "[DONE]")
@@ -149,16 +117,12 @@ def in_openai_form_streamed(text: str) -> dict[str, Any]:
     return {
         **counted(counts["usage"]),
         "content": "".join(delta.get("content") or "" for delta in deltas),
-        "reasoning": "".join(delta.get("reasoning_content", "") for delta in deltas),
-        "tool_calls": calls_of([call for delta in deltas for call in delta.get("tool_calls", [])]),
+        "reasoning": "".join(delta.get("reasoning_content") or "" for delta in deltas),
+        "tool_calls": calls_of(assemble_calls(deltas)),
         "finish_reason": chunks[-1]["choices"][0]["finish_reason"],
     }
 
 
-WHOLE = [entry for entry in wire_files.chats(".json") if "error_class" not in entry["expect"]]
-STREAMS = [entry for entry in wire_files.streams() if "error_class" not in entry["expect"]]
-REFUSED = wire_files.errors() + [entry for entry in wire_files.chats(".json") if "error_class" in entry["expect"]]
-BROKEN = [entry for entry in wire_files.streams() if "error_class" in entry["expect"]]
 WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
 
 

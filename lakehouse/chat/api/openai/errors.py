@@ -2,7 +2,7 @@
 
 | status | the SDKs raise | when |
 |---|---|---|
-| 400 | `BadRequestError` | the request; `context_length_exceeded` and `content_filter` are among the codes |
+| 400 | `BadRequestError` | the request; `context_length_exceeded`, `content_filter`, `session_stopped` are codes |
 | 401, 403 | `AuthenticationError`, `PermissionDeniedError` | the service's own authentication, never an upstream's |
 | 404 | `NotFoundError` | `model_not_found`: an unknown provider, or an unknown model of a provider |
 | 413 | `APIStatusError` | the body is too large |
@@ -14,9 +14,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from lakehouse.chat.api.errors import find_error_object, find_message, find_report
+from lakehouse.chat.dialects.lenient_json import as_string
+from lakehouse.chat.model.raw_request import ClientForm
 from lakehouse.core.errors import (
     ErrForbidden,
     ErrProviderNotFound,
+    ErrSessionStopped,
     ErrTimeout,
     ErrTooLarge,
     ErrUnauthorized,
@@ -28,9 +32,11 @@ from lakehouse.core.failure_classes import ErrorClass
 
 OPENAI_PATHS = (
     "/v1/chat/completions",
+    "/v1/responses",
     "/v1/models",
     "/v1/embeddings",
     "/chat/completions",
+    "/responses",
     "/models",
     "/embeddings",
 )
@@ -58,6 +64,7 @@ BY_CLASS: dict[ErrorClass, ErrorKind] = {
 """Provider error classes that OpenAI has codes for; any other is a `server_error` with the class as its code."""
 
 BY_ERROR: dict[type[LakehouseError], ErrorKind] = {
+    ErrSessionStopped: ErrorKind("invalid_request_error", "session_stopped"),
     ErrUnauthorized: ErrorKind("invalid_request_error", "invalid_api_key"),
     ErrForbidden: ErrorKind("invalid_request_error", "forbidden"),
     ErrProviderNotFound: ErrorKind("invalid_request_error", "model_not_found", param="model"),
@@ -84,19 +91,23 @@ def find_status(error: LakehouseError) -> int:
     return find_kind(error).status or error.status
 
 
-def make_envelope(error: LakehouseError, request_id: str | None) -> dict[str, object]:
-    """`{"error": {"message", "type", "param", "code"}}`, then the fields of the native form but `code`."""
+def make_envelope(
+    error: LakehouseError, request_id: str | None, form: ClientForm = "chat_completions"
+) -> dict[str, object]:
+    """`{"error": {"message", "type", "param", "code"}}`, then the fields of the native form but `code`.
+
+    If the upstream speaks the client's form, the message is its own, and its further fields come last; its `code` and
+    `param` are used where this service has none.
+    """
     kind = find_kind(error)
     native = error.document(request_id)["error"]
     assert isinstance(native, dict)  # noqa: S101  # for mypy
-    openai = {"message": error.message, "type": kind.type, "param": error.field or kind.param, "code": kind.code}
-    return {"error": {**openai, **native, **openai, "status": find_status(error)}}
-
-
-def make_headers(error: LakehouseError) -> list[tuple[str, str]]:
-    """The error's headers, and `x-should-retry: false` for one that a retry cannot repair.
-
-    Without that header OpenAI's SDKs retry every 429 and 5xx, a spent quota and a rejected provider key among them.
-    """
-    permanent = error.error_class is not None and not error.retryable
-    return [*error.headers(), ("x-should-retry", "false")] if permanent else error.headers()
+    theirs = find_error_object(find_report(error, form))
+    openai = {
+        "message": find_message(error, form),
+        "type": kind.type,
+        "param": error.field or kind.param or as_string(theirs.get("param")) or None,
+        "code": kind.code or as_string(theirs.get("code")) or None,
+    }
+    own = {**openai, **native, **openai, "status": find_status(error)}
+    return {"error": own | {name: value for name, value in theirs.items() if name not in own}}

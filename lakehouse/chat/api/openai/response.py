@@ -15,10 +15,10 @@ from lakehouse.chat.api.openai.errors import make_envelope
 from lakehouse.chat.api.openai.types import (
     AnswerChoice,
     AnswerMessage,
-    Chunk,
     ChunkChoice,
     ChunkDelta,
     Completion,
+    CompletionChunk,
     CompletionUsage,
     ToolCallDelta,
 )
@@ -27,13 +27,15 @@ from lakehouse.chat.model.answer import Answer, FinishReason
 from lakehouse.chat.model.parts import JsonObject
 from lakehouse.chat.model.pieces import (
     ContentPiece,
-    Delta,
     DetailedContentPiece,
     Done,
     Piece,
+    ReasoningDetailsPiece,
     ReasoningPiece,
+    RelayedPiece,
     SupplementPiece,
     ToolCallPiece,
+    VisibleDelta,
 )
 from lakehouse.chat.model.tool_calls import AnyToolCall, CustomToolCall
 from lakehouse.core.errors import Attempt, LakehouseError
@@ -135,7 +137,8 @@ class ChunkEncoder:
         self._template_start = self._template_end = b""
 
     def encode_events(self, batch: Sequence[Piece], pieces: Pieces) -> bytes:
-        """A chunk for each piece; `Done` becomes the finish reason, the usage, and the end mark."""
+        """A chunk for each piece but `ReasoningDetailsPiece`, whose entries `Done` has; `Done` becomes the finish
+        reason, the usage, and the end mark."""
         if pieces.model != self._model or pieces.provider != self._provider:
             self._update_template(pieces)
         events: list[bytes] = []
@@ -147,7 +150,7 @@ class ChunkEncoder:
                     text if text.isascii() else sse.escape_line_ends(text),
                     self._template_end,
                 )
-            else:
+            elif not isinstance(piece, ReasoningDetailsPiece | RelayedPiece):
                 events.append(self._encode_end(piece) if isinstance(piece, Done) else self._encode_piece(piece, pieces))
         return b"".join(events)
 
@@ -155,7 +158,7 @@ class ChunkEncoder:
         """The error's envelope, and no end mark after it."""
         return sse.encode_event(msgspec.json.encode(make_envelope(error, self._request_id)))
 
-    def _encode_piece(self, piece: Delta, pieces: Pieces) -> bytes:
+    def _encode_piece(self, piece: VisibleDelta, pieces: Pieces) -> bytes:
         role, self._role = self._role, UNSET
         logprobs: JsonObject | UnsetType = UNSET
         match piece:
@@ -203,7 +206,7 @@ class ChunkEncoder:
         usage: CompletionUsage | None = None,
         attempts: tuple[Attempt, ...] | UnsetType = UNSET,
     ) -> bytes:
-        chunk = Chunk(
+        chunk = CompletionChunk(
             id=self._id,
             created=self._created,
             model=served.model,

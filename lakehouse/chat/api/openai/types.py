@@ -186,7 +186,7 @@ class ChunkChoice(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: FinishReason | None = None
 
 
-class Chunk(msgspec.Struct, frozen=True, kw_only=True):
+class CompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
     """One event of a stream. If usage was requested, it is null in all chunks but the last, which has no choices."""
 
     id: str

@@ -5,7 +5,7 @@ Keys are never printed; only the place where a key was found is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 
@@ -63,3 +63,31 @@ def _check_key(value: str, source: str) -> Search:
     if value.isascii() and value.isprintable() and " " not in value:
         return Search(key=Key(value, source))
     return Search(warning=f"the key from {source} is ignored: it has characters that no HTTP header can carry")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundKeys:
+    """The different keys that were found, in the order of their variables and files, and warnings for the operator.
+
+    `missing` are the variables for which there was none.
+    """
+
+    keys: tuple[Key, ...] = ()
+    warnings: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+def find_keys(variables: Sequence[str], files: Sequence[str], env: Mapping[str, str]) -> FoundKeys:
+    """Search for the keys of one provider: each variable in `env`, and one that is not there in all `files`."""
+    found: dict[str, Key] = {}
+    warnings: list[str] = []
+    missing: list[str] = []
+    for variable in variables:
+        searches = [find_key(key_env=variable, key_file=file, env=env) for file in files or ("",)]
+        keys = [search.key for search in searches if search.key is not None]
+        for key in keys:
+            found.setdefault(key.value, key)
+        if not keys:
+            missing.append(variable)
+        warnings += [search.warning for search in searches if search.warning is not None]
+    return FoundKeys(tuple(found.values()), tuple(dict.fromkeys(warnings)), tuple(missing))

@@ -5,15 +5,15 @@ Source: Kimi Code's overview, third-party-agents and error-reference pages; Moon
 
 from __future__ import annotations
 
-from typing import Literal
-
-from lakehouse.chat.dialects.base import Dialect
+from lakehouse.chat.dialects.base import Dialect, Form
 from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
 from lakehouse.chat.dialects.messages.dialect import MESSAGES
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.providers.base import Provider, ProviderEndpoint
 from lakehouse.chat.providers.keys import Key
+from lakehouse.config import ProviderEntry
+from lakehouse.config.provider_values import WireName
 
 MAX_TOKENS = 32768
 """Tokens. The output limit that the provider recommends; the messages API requires one."""
@@ -49,14 +49,19 @@ _CHAT = Quirks(
 
 
 class Kimi(Provider):
-    """`wire` is "messages", or "chat" for a client on the provider's allow-list."""
+    """`wire` is "messages", or "chat_completions" for a client on the provider's allow-list."""
 
     name = "kimi"
 
     def __init__(
-        self, base_url: str, key: Key | None = None, *, wire: Literal["messages", "chat"] = "messages"
+        self,
+        base_url: str,
+        key: Key | None = None,
+        *,
+        wire: WireName = "messages",
+        entry: ProviderEntry | None = None,
     ) -> None:
-        super().__init__(base_url, key)
+        super().__init__(base_url, key, entry=entry)
         dialect: Dialect = MESSAGES if wire == "messages" else CHAT_COMPLETIONS
         self._endpoint = self.make_endpoint(dialect, self.api_key if wire == "messages" else self.bearer)
         self._quirks = _MESSAGES if wire == "messages" else _CHAT
@@ -64,5 +69,5 @@ class Kimi(Provider):
     def endpoint(self, model: str) -> ProviderEndpoint:  # noqa: ARG002
         return self._endpoint
 
-    def quirks(self, model: str, request: Request) -> Quirks:  # noqa: ARG002
+    def base_quirks(self, model: str, request: Request, form: Form) -> Quirks:  # noqa: ARG002
         return self._quirks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lakehouse.chat.dialects.base import Form
 from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
@@ -38,5 +39,5 @@ class Local(Provider):
     def endpoint(self, model: str) -> ProviderEndpoint:  # noqa: ARG002
         return self._endpoint
 
-    def quirks(self, model: str, request: Request) -> Quirks:  # noqa: ARG002
+    def base_quirks(self, model: str, request: Request, form: Form) -> Quirks:  # noqa: ARG002
         return _QUIRKS

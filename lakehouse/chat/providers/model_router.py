@@ -1,7 +1,7 @@
-"""Maps model names to providers, by a table of prefixes.
+"""Maps model names to providers, by their prefix.
 
-The first rule that matches decides. A name that matches none goes to the default provider unchanged, so that the
-unknown prefix of `openrouterx/m` is part of the model's name.
+A name without the prefix of a provider goes to the default provider unchanged, so that the unknown prefix of
+`openrouterx/m` is part of the model's name.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from lakehouse.config.provider_entries import BUILT_IN, LOCAL
 from lakehouse.core.errors import ErrBadRequest
 
 MAX_NAME_LENGTH = 512
@@ -26,42 +27,51 @@ class Target(NamedTuple):
         return f"{self.provider}/{self.model}"
 
 
-class PrefixRule(NamedTuple):
-    """Names with this prefix and suffix belong to `provider`, which is sent the rest."""
+class ReplicaTarget(NamedTuple):
+    """One of several replicas of a provider, and the model name that it is sent; an empty one stands for all models."""
 
     provider: str
-    prefix: str = ""
-    suffix: str = ""
+    model: str
+    replica: str
 
     def __str__(self) -> str:
-        return f"{self.prefix}<m>{self.suffix}"
-
-    def matches(self, name: str) -> bool:
-        """Whether `name` has the prefix and the suffix."""
-        return name.startswith(self.prefix) and name.endswith(self.suffix)
-
-    def target(self, name: str) -> Target:
-        """The target of `name`, which matches."""
-        return Target(self.provider, name.removeprefix(self.prefix).removesuffix(self.suffix))
+        name = f"{self.provider}/{self.model}" if self.model else self.provider
+        return f"{name} at {self.replica}"
 
 
-PREFIX_RULES = (
-    PrefixRule("ollama", prefix="ollama/"),
-    PrefixRule("ollama_cloud", prefix="ollama_cloud/"),
-    PrefixRule("openrouter", prefix="openrouter/"),
-    PrefixRule("opencode", prefix="opencode/"),
-    PrefixRule("kimi", prefix="kimi/"),
-    PrefixRule("local", prefix="local/"),
-    PrefixRule("ollama_cloud", suffix=":cloud"),
-)
+CircuitTarget = Target | ReplicaTarget
+"""What a circuit is about."""
+
+
+CLOUD_SUFFIX = ":cloud"
+"""Names with this suffix and without a prefix are models of Ollama Cloud, which is sent the rest."""
+
+LATEST = ":latest"
+"""The tag that Ollama's clients write at names without one. `/api/tags` lists tiers and models of all providers with
+it, and clients such as VS Code use these names on every path."""
+
+OLLAMAS = frozenset({"ollama", "ollama_cloud"})
+"""The providers with code of their own for whose models it is a tag."""
+
+
+def add_tag(name: str) -> str:
+    """The name of a model as an Ollama writes it, with a tag."""
+    return name if ":" in name.rpartition("/")[2] else name + LATEST
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRouter:
-    """The default provider and the tiers: names that stand for one model or a chain of models."""
+    """The default provider, the tiers (names that stand for a model or a chain of models), the names of providers.
+
+    `ollamas` are those of them that speak Ollama's API. `aliases` are further names of models. Finding a target takes
+    the same time whatever the number of providers.
+    """
 
     default: str = "ollama"
     tiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    providers: frozenset[str] = frozenset((*BUILT_IN, LOCAL))
+    ollamas: frozenset[str] = OLLAMAS
+    aliases: Mapping[str, Target] = field(default_factory=dict)
 
     def target(self, name: str) -> Target:
         """The target of a model name.
@@ -72,18 +82,43 @@ class ModelRouter:
             raise ErrBadRequest(
                 f"`model` must be at most {MAX_NAME_LENGTH} characters long (got {len(name)})", field="model"
             )
-        rule = next((rule for rule in PREFIX_RULES if rule.matches(name)), None)
-        target = Target(self.default, name) if rule is None else rule.target(name)
+        if (alias := self._find_alias(name)) is not None:
+            return alias
+        target = self._split(name)
         if not target.model.strip():
             raise ErrBadRequest(
                 f"`model` names the provider {target.provider} but no model (got {name!r})", field="model"
             )
+        if target.model.endswith(LATEST) and target.provider not in self.ollamas:
+            return target._replace(model=target.model.removesuffix(LATEST) or target.model)
         return target
+
+    def _find_alias(self, name: str) -> Target | None:
+        """The model that has this further name, also with the tag that Ollama's clients add."""
+        return self.aliases.get(name) or (self.aliases.get(name.removesuffix(LATEST)) if self.aliases else None)
+
+    def _split(self, name: str) -> Target:
+        prefix, slash, model = name.partition("/")
+        if slash and prefix in self.providers:
+            return Target(prefix, model)
+        if name.endswith(CLOUD_SUFFIX):
+            return Target("ollama_cloud", name.removesuffix(CLOUD_SUFFIX))
+        return Target(self.default, name)
+
+    def find_tier(self, name: str) -> str | None:
+        """The tier that a name stands for, also one with the tag that Ollama's clients add; None if it is none."""
+        if name in self.tiers:
+            return name
+        untagged = name.removesuffix(LATEST)
+        return untagged if untagged in self.tiers else None
 
     def chain(self, names: Iterable[str]) -> tuple[Target, ...]:
         """The targets of these names, in the order in which they are tried, without duplicates.
 
         A tier is replaced by its models. Raises ErrBadRequest as `target` does.
         """
-        members = [member for name in names for member in self.tiers.get(name, (name,))]
+        members: list[str] = []
+        for name in names:
+            tier = self.find_tier(name)
+            members += (name,) if tier is None else self.tiers[tier]
         return tuple(dict.fromkeys(map(self.target, members)))

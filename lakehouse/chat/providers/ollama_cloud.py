@@ -16,6 +16,7 @@ class OllamaCloud(Ollama):
 
     name = "ollama_cloud"
     probe_path = "/api/tags"
+    loaded_path = ""
 
     def make_quirks(self, think: bool) -> Quirks:
         """The quirks. A schema is sent as a tool, because `format` is not enforced."""

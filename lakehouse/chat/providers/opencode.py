@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from lakehouse.chat.dialects.base import Form
 from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
 from lakehouse.chat.dialects.generate_content import UNSUPPORTED_GENERATE_CONTENT
 from lakehouse.chat.dialects.messages.dialect import MESSAGES
@@ -21,7 +22,8 @@ from lakehouse.chat.model.request import Message, Request
 from lakehouse.chat.providers.base import Headers, Provider, ProviderEndpoint
 from lakehouse.chat.providers.keys import Key
 from lakehouse.chat.providers.opencode_models import GO, ZEN, Served, quirks_of
-from lakehouse.config.tables import EndpointName
+from lakehouse.config import ProviderEntry
+from lakehouse.config.provider_tables import EndpointName
 
 
 class OpenCode(Provider):
@@ -30,9 +32,14 @@ class OpenCode(Provider):
     name = "opencode"
 
     def __init__(
-        self, base_url: str, key: Key | None = None, *, endpoints: Mapping[str, EndpointName] | None = None
+        self,
+        base_url: str,
+        key: Key | None = None,
+        *,
+        endpoints: Mapping[str, EndpointName] | None = None,
+        entry: ProviderEntry | None = None,
     ) -> None:
-        super().__init__(base_url, key)
+        super().__init__(base_url, key, entry=entry)
         table = GO if "/zen/go/" in self.base_url + "/" else ZEN
         self._table: tuple[tuple[str, Served], ...] = (*(endpoints or {}).items(), *table)
         # Bearer on /messages is answered 401 "Missing API key."
@@ -50,7 +57,7 @@ class OpenCode(Provider):
     def endpoint(self, model: str) -> ProviderEndpoint:
         return self._endpoints[self.endpoint_name(model)]
 
-    def quirks(self, model: str, request: Request) -> Quirks:  # noqa: ARG002
+    def base_quirks(self, model: str, request: Request, form: Form) -> Quirks:  # noqa: ARG002
         return quirks_of(model, self.endpoint_name(model))
 
     def request_headers(self, request: Request) -> Headers:

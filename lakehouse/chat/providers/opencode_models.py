@@ -16,7 +16,7 @@ from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
 from lakehouse.chat.dialects.messages.dialect import MESSAGES
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.providers.claude import is_claude, quirks_of_claude
-from lakehouse.config.tables import EndpointName
+from lakehouse.config.provider_tables import EndpointName
 
 Served = EndpointName | Literal["generate_content"]
 """The endpoints that the configuration can name, and that of Gemini's own API, which is not supported."""

@@ -7,25 +7,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lakehouse.chat.dialects.base import Form
 from lakehouse.chat.dialects.chat_completions.dialect import CHAT_COMPLETIONS
 from lakehouse.chat.dialects.quirks import Quirks
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.providers.base import Provider, ProviderEndpoint
 from lakehouse.chat.providers.keys import Key
+from lakehouse.config import ProviderEntry
 
 
 class OpenRouter(Provider):
-    """`referer` and `title` name the application in OpenRouter's statistics; sent unless empty."""
+    """The headers `HTTP-Referer` and `X-Title` name the application in OpenRouter's statistics."""
 
     name = "openrouter"
     probe_path = "/key"  # the list of models is public, so that it does not validate the key
 
-    def __init__(self, base_url: str, key: Key | None = None, *, referer: str = "", title: str = "") -> None:
-        super().__init__(base_url, key)
-        names = ((b"HTTP-Referer", referer), (b"X-Title", title))
-        self._endpoint = self.make_endpoint(
-            CHAT_COMPLETIONS, (*self.bearer, *((name, value.encode()) for name, value in names if value))
-        )
+    def __init__(self, base_url: str, key: Key | None = None, *, entry: ProviderEntry | None = None) -> None:
+        super().__init__(base_url, key, entry=entry)
+        self._endpoint = self.make_endpoint(CHAT_COMPLETIONS, self.bearer)
         self._quirks = Quirks(
             provider=self.name,
             completions_thinking="openrouter",
@@ -41,5 +40,5 @@ class OpenRouter(Provider):
     def endpoint(self, model: str) -> ProviderEndpoint:  # noqa: ARG002
         return self._endpoint
 
-    def quirks(self, model: str, request: Request) -> Quirks:  # noqa: ARG002
+    def base_quirks(self, model: str, request: Request, form: Form) -> Quirks:  # noqa: ARG002
         return self._quirks if request.format is None else self._strict

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 
 from lakehouse.chat.providers.model_router import ModelRouter, Target
@@ -26,6 +28,13 @@ TABLE = [
     ("gpt-oss:120b-cloud", Target("ollama", "gpt-oss:120b-cloud")),
     ("my-cloud", Target("ollama", "my-cloud")),
     ("hf.co/user/repo:Q4_K_M", Target("ollama", "hf.co/user/repo:Q4_K_M")),
+    # The tag that Ollama's clients add, where it is no part of the name.
+    ("kimi/k3:latest", Target("kimi", "k3")),
+    ("openrouter/v/m:latest", Target("openrouter", "v/m")),
+    ("openrouter/v/m:free", Target("openrouter", "v/m:free")),
+    ("ollama/qwen3:latest", Target("ollama", "qwen3:latest")),
+    ("qwen3:latest", Target("ollama", "qwen3:latest")),
+    ("kimi/:latest", Target("kimi", ":latest")),
     # The local server may itself be signed in to the cloud: a prefix comes before the suffix.
     ("ollama/kimi-k2.6:cloud", Target("ollama", "kimi-k2.6:cloud")),
     ("unknown/m:cloud", Target("ollama_cloud", "unknown/m")),
@@ -68,5 +77,35 @@ def test_a_target_is_tried_once_even_if_two_names_lead_to_it() -> None:
     )
 
 
+def test_a_tier_may_have_the_tag_of_ollamas_clients() -> None:
+    router = ModelRouter(tiers={"hot": ("kimi/k3",), "odd:latest": ("kimi/k2",)})
+    assert router.chain(["hot:latest"]) == router.chain(["hot"])
+    assert router.chain(["odd:latest"]) == (Target("kimi", "k2"),)
+    names = ("hot", "hot:latest", "odd:latest", "odd", "hot:8b")
+    assert [router.find_tier(name) for name in names] == ["hot", "hot", "odd:latest", None, None]
+
+
 def test_a_tier_shadows_a_model_of_the_same_name() -> None:
     assert ModelRouter(tiers={"qwen3:8b": ("kimi/k3",)}).chain(["qwen3:8b"]) == (Target("kimi", "k3"),)
+
+
+@pytest.mark.alone  # measures processor time
+def test_a_name_is_found_among_a_thousand_providers_as_fast_as_among_six() -> None:
+    few = ModelRouter()
+    many = ModelRouter(
+        providers=few.providers | {f"provider-{number}" for number in range(1000)},
+        aliases={f"alias-{number}": Target(f"provider-{number}", "m") for number in range(1000)},
+    )
+
+    def measure(router: ModelRouter) -> float:
+        times = []
+        for _ in range(7):
+            began = process_time()
+            for _ in range(2000):
+                router.target("openrouter/v/m")
+                router.target("kimi-k2.6:cloud")
+                router.target("unknown/m")
+            times.append(process_time() - began)
+        return min(times)
+
+    assert measure(many) < 2 * measure(few)

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from trio.testing import MockClock
 
-from lakehouse import __version__
 from lakehouse.chat.dispatch.open_dispatcher import LocalServer, open_service_dispatcher
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.providers.keys import Key
@@ -27,32 +26,12 @@ from tools.kit.fake_providers import (
     completion,
     completion_stream,
     context,
-    encode_json,
     ollama_answer,
     ollama_stream,
     open_fake_dispatcher,
     settings,
 )
-
-MESSAGE = {"type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "Hi."}]}
-MESSAGES_ANSWER = Script(
-    chunks=[(0, encode_json({**MESSAGE, "stop_reason": "end_turn", "usage": {"input_tokens": 3, "output_tokens": 2}}))]
-)
-RESPONSE = {
-    "id": "r",
-    "object": "response",
-    "status": "completed",
-    "output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi."}]}],
-    "usage": {"input_tokens": 3, "output_tokens": 2},
-}
-RESPONSES_ANSWER = Script(chunks=[(0, encode_json(RESPONSE))])
-
-COMMON = {
-    "user-agent": f"lakehouse/{__version__}",
-    "accept-encoding": "identity",
-    "content-type": "application/json",
-}
-HELLO = [{"role": "user", "content": "Hello?"}]
+from tools.kit.provider_requests import COMMON, HELLO, MESSAGES_ANSWER, RESPONSES_ANSWER, headers_of
 
 
 async def sent(request: Request, script: Script, *, provider: str, config: Any = None) -> httpx.Request:
@@ -63,11 +42,6 @@ async def sent(request: Request, script: Script, *, provider: str, config: Any =
         await dispatcher(request)
     [asked] = fake.requests
     return asked.request
-
-
-def headers_of(request: httpx.Request) -> dict[str, str]:
-    """The headers that are ours: those of the connection are the transport's."""
-    return {name: value for name, value in request.headers.items() if name not in ("host", "content-length")}
 
 
 async def test_ollama(autojump_clock: MockClock) -> None:

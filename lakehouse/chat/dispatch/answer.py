@@ -19,7 +19,14 @@ from lakehouse.chat.model.pieces import Done
 from lakehouse.chat.providers.registry import ModelRoute
 
 ALL_SUPPLEMENTS = Supplements.__struct_fields__
-UNSTREAMED_SUPPLEMENTS = ("service_tier", "system_fingerprint", "moderation", "citations", "search_results")
+UNSTREAMED_SUPPLEMENTS = (
+    "service_tier",
+    "system_fingerprint",
+    "moderation",
+    "citations",
+    "search_results",
+    "stop_sequence",
+)
 """The supplements that no piece of a stream carries, so that `Done` has to."""
 
 Shape = TypeVar("Shape", bound=AnswerFacts)

@@ -11,6 +11,7 @@ from typing import Generic
 
 import trio
 
+from lakehouse.chat.dispatch.balancing.balancer import has_replicas
 from lakehouse.chat.dispatch.calls.call import ChatCall
 from lakehouse.chat.dispatch.policies.failure_rules import choose_error, rule_for
 from lakehouse.chat.dispatch.try_routes import AttemptFunction, Result, try_route, try_routes
@@ -19,6 +20,15 @@ from lakehouse.core.errors import LakehouseError
 
 def try_routes_hedged(call: ChatCall, make_attempt: AttemptFunction[Result]) -> Awaitable[Result]:
     """`try_routes`, hedged if the policy has `hedge_after` and there is a second route."""
+    return _arrange_and_try(call, make_attempt) if has_replicas(call.routes) else _try_hedged(call, make_attempt)
+
+
+async def _arrange_and_try(call: ChatCall, make_attempt: AttemptFunction[Result]) -> Result:
+    await call.resources.balancer.arrange(call.routes, call.session_name)
+    return await _try_hedged(call, make_attempt)
+
+
+def _try_hedged(call: ChatCall, make_attempt: AttemptFunction[Result]) -> Awaitable[Result]:
     hedge_after = call.resources.settings.policy.hedge_after
     if hedge_after is None or len(call.routes) < 2:
         return try_routes(call, make_attempt)

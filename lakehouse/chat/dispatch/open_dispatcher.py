@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import httpx
 
+from lakehouse.chat.dispatch.calls.call_observer import CallObserver
 from lakehouse.chat.dispatch.dispatcher import Dispatcher, ServiceDispatcher
 from lakehouse.chat.dispatch.transport.interface import ProviderTransport
 from lakehouse.chat.dispatch.transport.via_httpx import HttpxTransport
@@ -77,13 +78,22 @@ async def open_service_dispatcher(
     transports: Mapping[str, httpx.AsyncBaseTransport] | None = None,
     random: Random | None = None,
     reactor: Reactor | None = None,
+    observer: CallObserver | None = None,
 ) -> AsyncIterator[ServiceDispatcher]:
     """`open_dispatcher` for the service.
 
     `reactor`, which the caller runs, polls the sockets of the pools and keeps their time, at less cost than tasks.
+    `observer` follows the calls of sessions.
     """
     opened = _open(
-        ServiceDispatcher, config, env=env, local=local, transports=transports, random=random, reactor=reactor
+        ServiceDispatcher,
+        config,
+        env=env,
+        local=local,
+        transports=transports,
+        random=random,
+        reactor=reactor,
+        observer=observer,
     )
     async with opened as dispatcher:
         yield dispatcher
@@ -99,9 +109,10 @@ async def _open(
     transports: Mapping[str, httpx.AsyncBaseTransport] | None,
     random: Random | None,
     reactor: Reactor | None = None,
+    observer: CallObserver | None = None,
 ) -> AsyncIterator[AnyDispatcher]:
     env = os.environ if env is None else env
-    registry = register(config.chatd, env, local=_make_local(local) if local else None)
+    registry = register(config, env, local=_make_local(local) if local else None)
     proxies = find_proxies(config.chatd, env)
     for warning in registry.warnings:
         logger.warning("%s", warning)
@@ -109,15 +120,17 @@ async def _open(
     async with AsyncExitStack() as stack:
         pools: list[Upstream] = []
         adapters: dict[str, ProviderTransport] = {}
-        for name, provider in registry.providers.items():
+        for provider in (host for hosts in registry.list_hosts().values() for host in hosts):
+            name = provider.name
             if name in given:
-                adapters[name] = HttpxTransport(given[name], base_url=provider.base_url, provider=name)
+                transport: ProviderTransport = HttpxTransport(given[name], base_url=provider.base_url, provider=name)
             else:
                 pool = make_pool(provider, config.chatd, reactor, proxies)
                 stack.callback(pool.close)
                 pools.append(pool)
-                adapters[name] = PoolTransport(pool)
-        yield dispatcher_class(config, registry, adapters, pools=pools, random=random)
+                transport = PoolTransport(pool)
+            adapters[provider.transport_name] = transport
+        yield dispatcher_class(config, registry, adapters, pools=pools, random=random, observer=observer)
 
 
 def _make_local(server: LocalServer) -> Local:

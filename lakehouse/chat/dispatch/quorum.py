@@ -39,6 +39,7 @@ async def ask_quorum(members: Sequence[tuple[str, ChatCall]], agree: int) -> Com
 
 
 async def _ask_member(name: str, call: ChatCall, tally: VoteTally, scope: trio.CancelScope) -> None:
+    await call.resources.balancer.arrange(call.routes, call.session_name)
     try:
         tally.count(name, await try_routes(call, request_complete))
     except LakehouseError as error:

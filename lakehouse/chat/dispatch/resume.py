@@ -11,7 +11,15 @@ from collections.abc import Iterable
 import msgspec
 
 from lakehouse.chat.model.parts import JsonObject
-from lakehouse.chat.model.pieces import ContentPiece, Delta, ReasoningPiece, SupplementPiece, ToolCallPiece
+from lakehouse.chat.model.pieces import (
+    ContentPiece,
+    Delta,
+    ReasoningDetailsPiece,
+    ReasoningPiece,
+    RelayedPiece,
+    SupplementPiece,
+    ToolCallPiece,
+)
 
 
 class DeliveredText:
@@ -20,6 +28,7 @@ class DeliveredText:
     def __init__(self) -> None:
         self._texts: dict[type[ContentPiece | ReasoningPiece], list[str]] = {ContentPiece: [], ReasoningPiece: []}
         self._annotations: list[JsonObject] = []
+        self._signed = False  # signed reasoning has been delivered
         self._incomparable = False  # tool calls, images and audio differ from route to route
 
     def add(self, deltas: Iterable[Delta]) -> None:
@@ -27,7 +36,9 @@ class DeliveredText:
         for delta in deltas:
             if isinstance(delta, (ContentPiece, ReasoningPiece)):
                 self._texts[_kind(delta)].append(delta.text)
-            elif isinstance(delta, ToolCallPiece) or delta.images or delta.audio:
+            elif isinstance(delta, ReasoningDetailsPiece):
+                self._signed = True
+            elif isinstance(delta, ToolCallPiece | RelayedPiece) or delta.images or delta.audio:
                 self._incomparable = True
             else:
                 self._annotations += delta.annotations or ()
@@ -37,7 +48,7 @@ class DeliveredText:
         if self._incomparable:
             return None
         content, reasoning = ("".join(self._texts[kind]) for kind in (ContentPiece, ReasoningPiece))
-        return PrefixMatcher(content, reasoning, self._annotations)
+        return PrefixMatcher(content, reasoning, self._annotations, signed=self._signed)
 
 
 class PrefixMismatch(Exception):
@@ -47,8 +58,11 @@ class PrefixMismatch(Exception):
 class PrefixMatcher:
     """Removes the text that the client already has from a new answer. Content and reasoning are matched separately."""
 
-    def __init__(self, content: str, reasoning: str, annotations: Iterable[JsonObject] = ()) -> None:
+    def __init__(
+        self, content: str, reasoning: str, annotations: Iterable[JsonObject] = (), *, signed: bool = False
+    ) -> None:
         self._annotations = list(annotations)
+        self._signed = signed
         self._left: dict[type[ContentPiece | ReasoningPiece], str] = {ContentPiece: content, ReasoningPiece: reasoning}
 
     @property
@@ -63,6 +77,9 @@ class PrefixMatcher:
     def _new(self, delta: Delta) -> list[Delta]:
         if isinstance(delta, (ContentPiece, ReasoningPiece)):
             return self._new_text(delta)
+        if isinstance(delta, ReasoningDetailsPiece):
+            # The signature of reasoning that the client has from the other route belongs to that route's text.
+            return [] if self._signed or self.pending else [delta]
         if self.pending:
             if isinstance(delta, SupplementPiece) and not delta.images and not delta.audio:
                 return []  # about text that the client has

@@ -51,6 +51,7 @@ class Stream:
     async def __aenter__(self) -> Self:
         self._serve(await with_deadline(self._call, partial(try_routes_hedged, self._call, open_stream)))
         self._call.context.record_first_piece(trio.current_time())
+        self._call.raw = None  # a relayed stream is not resumed, so its request is not needed again
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -7,7 +7,8 @@
 
 The decisions are elsewhere: `policies.failure_rules` (retry, next route, or give up), `policies.retry_backoff` (the
 wait before a retry), `policies.circuit_breaker` (which routes are skipped), `policies.json_mode_fallback` (how JSON
-output is requested). `hedging` and `quorum` run this several times at once.
+output is requested), `policies.thinking_fallback` (whether an effort is). `hedging` and `quorum` run this several times
+at once.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import trio
 from lakehouse.chat.dispatch.attempts.local_model_gate import LocalModelGate
 from lakehouse.chat.dispatch.calls.attempt_log import ActiveAttempt
 from lakehouse.chat.dispatch.calls.call import ChatCall
-from lakehouse.chat.dispatch.policies.circuit_breaker import CircuitBreaker
+from lakehouse.chat.dispatch.policies.circuit_breaker import Circuit
 from lakehouse.chat.dispatch.policies.failure_rules import choose_error, rule_for
 from lakehouse.chat.dispatch.policies.retry_backoff import backoff_delay
 from lakehouse.chat.providers.registry import ModelRoute
@@ -78,16 +79,21 @@ async def try_routes(call: ChatCall, make_attempt: AttemptFunction[Result], reas
     while call.routes and (failed is None or call.time.has_time_for(0)):
         if failed is not None:
             call.time.begin_route()
+        route = call.routes.popleft()
         try:
-            result = await try_route(call, call.routes.popleft(), make_attempt, reason)
+            result = await try_route(call, route, make_attempt, reason)
         except LakehouseError as error:
             if not rule_for(error).try_next_route:
                 raise
+            call.drop_replicas(route, error)
             failed = choose_error(failed, error)
         else:
             if result is not None:
                 return result
-        reason = "fallback"
+        if not call.has_replica_of(route):
+            reason = "fallback"
+        elif failed is not None:
+            reason = "retry"
     raise failed or call.circuits_open_error()
 
 
@@ -99,13 +105,14 @@ async def try_route(
     *,
     retry: bool = True,
 ) -> Result | None:
-    """Try one route, with `retry` as often as policy and deadline allow. None: its circuit is open.
+    """Try one route, with `retry` as often as policy and deadline allow. None: its circuit is open. Where another
+    replica of the provider is left, that is tried instead of a retry.
 
     Raises the error of the last attempt. When a provider rejects the JSON mode, the next mode is tried at once: that is
     another request, not a retry of the rejected one.
     """
     started = call.time.route_started
-    circuit = call.resources.circuits[route.target]
+    circuit = call.resources.find_circuit(route)
     failed: LakehouseError | None = None
     retries = 0
     gate = None if (readiness := route.provider.readiness) is None else LocalModelGate(call, route, readiness)
@@ -125,10 +132,10 @@ async def try_route(
                 )
         except LakehouseError as error:
             failed = error
-            if (gate is not None and gate.may_repeat(attempt, error)) or call.downgrade_json_mode(attempt, error):
+            if (gate is not None and gate.may_repeat(attempt, error)) or call.adapt_request(attempt, error):
                 continue
         retries += 1
-        if not retry or not await _wait_for_retry(call, circuit, retries, failed):
+        if not retry or call.has_replica_of(route) or not await _wait_for_retry(call, circuit, retries, failed):
             raise failed
     if failed is not None:
         raise failed
@@ -136,7 +143,7 @@ async def try_route(
     return None
 
 
-async def _wait_for_retry(call: ChatCall, circuit: CircuitBreaker, retries: int, error: LakehouseError) -> bool:
+async def _wait_for_retry(call: ChatCall, circuit: Circuit, retries: int, error: LakehouseError) -> bool:
     """Wait before retry number `retries` of a route that failed with `error`. False, at once, if there is none."""
     pause = backoff_delay(retries, error, call.settings.policy, call.resources.random)
     if pause is None or not call.time.has_time_for(pause) or not circuit.admits:

@@ -368,7 +368,7 @@ async def test_an_error_right_after_a_piece_of_the_sink_is_raised_at_once() -> N
         ollama,
     ):
         handed: list[Sequence[Piece]] = []
-        with pytest.raises(LakehouseError, match="boom") as caught, trio.fail_after(5):
+        with pytest.raises(LakehouseError, match="boom") as caught, trio.fail_after(20):
             async with dispatcher.stream(ask()) as pieces:
                 _ = [batch async for batch in pieces.batches(handed.append)]
         assert caught.value.error_class == "upstream_error"

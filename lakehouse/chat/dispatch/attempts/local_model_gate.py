@@ -9,7 +9,7 @@ import trio
 
 from lakehouse.chat.dispatch.calls.attempt_log import ActiveAttempt
 from lakehouse.chat.dispatch.calls.call import ChatCall
-from lakehouse.chat.dispatch.policies.circuit_breaker import CircuitBreaker, CircuitPermit
+from lakehouse.chat.dispatch.policies.circuit_breaker import AttemptPermit, Circuit
 from lakehouse.chat.dispatch.policies.failure_rules import is_connection_lost
 from lakehouse.chat.providers.registry import ModelRoute
 from lakehouse.core.errors import ErrUnreached, LakehouseError
@@ -28,7 +28,7 @@ class LocalModelGate:
         self._failed_generation = 0  # a connection to this process broke
         self._unreached_generation = 0  # this process could not be connected to
 
-    async def admit(self, circuit: CircuitBreaker) -> CircuitPermit | None:
+    async def admit(self, circuit: Circuit) -> AttemptPermit | None:
         """`CircuitBreaker.admit`, once the process is ready. The wait is not part of an attempt.
 
         Waits until the call's deadline, or `first_token_timeout` seconds if another route could be tried. Raises

@@ -176,7 +176,7 @@ class ProviderStream:
 
     def _end(self) -> list[Delta]:
         deltas = self._parser.flush()
-        self._reply = self._parser.end()
+        self._reply = self.route.add_cost(self._parser.end())
         self.ended = True
         self._attempt.succeed()
         self._call.context.record_usage(self._reply.usage)

@@ -18,13 +18,14 @@ from typing import Final, Self
 
 import trio
 
+from lakehouse.chat.dialects.errors.redaction import redact_document
 from lakehouse.chat.dialects.quirks import JsonMode
-from lakehouse.chat.dispatch.policies.circuit_breaker import CircuitPermit
+from lakehouse.chat.dispatch.policies.circuit_breaker import AttemptPermit
 from lakehouse.chat.dispatch.policies.failure_rules import is_connection_lost, rule_for
 from lakehouse.chat.providers.registry import ModelRoute
 from lakehouse.core.attempts import AttemptReason, AttemptRecord
 from lakehouse.core.context import RequestContext
-from lakehouse.core.errors import Attempt, ErrBadRequest, LakehouseError
+from lakehouse.core.errors import Attempt, ErrBadRequest, LakehouseError, UpstreamReport
 
 logger = logging.getLogger("lakehouse.chat")
 
@@ -86,7 +87,7 @@ class ActiveAttempt:
     def __init__(
         self,
         route: ModelRoute,
-        permit: CircuitPermit,
+        permit: AttemptPermit,
         record: AttemptRecord,
         context: RequestContext,
         *,
@@ -143,22 +144,29 @@ class ActiveAttempt:
         if not self._end(FAILED):
             return
         error.provider = error.provider or self.route.provider.name
+        if error.upstream is not None:
+            error.upstream = self._finish_report(error.upstream)
         record = self.record
         record.status = record.status or error.upstream_status
         record.error = error.error_class or error.code
         if isinstance(error, ErrBadRequest) and error.error_class is None:
             self.mark_unsent()
-        rule = rule_for(error)
+        rule, is_news = rule_for(error), True
         if self.route.provider.readiness is not None and is_connection_lost(error):
             self._permit.abandoned()  # `Readiness` has the state of the process; the circuit breaker need not infer it
         elif rule.counts and error.error_class:
-            self._permit.failed(error.error_class)
+            is_news = self._permit.failed(error.error_class, error)
         elif error.upstream_status is not None:
             self._permit.succeeded()  # the route works: its answer was about the request
         else:
             self._permit.abandoned()
-        if rule.notice:
+        if rule.notice and is_news:
             self._notify_operator(rule.notice)
+
+    def _finish_report(self, report: UpstreamReport) -> UpstreamReport:
+        """The report for clients that speak the form of the route, without the secrets of its provider."""
+        body = redact_document(report.body, secrets=self.route.provider.secrets)
+        return UpstreamReport(message=report.message, body=body, form=self.route.endpoint.dialect.form)
 
     def abandon(self) -> None:
         """The attempt was cancelled. A route that had been silent for the whole timeout has failed all the same."""
@@ -216,13 +224,15 @@ class AttemptLog:
         self._attempts: list[ActiveAttempt] = []
 
     def begin(
-        self, route: ModelRoute, permit: CircuitPermit, reason: AttemptReason, *, now: float, timeout: float
+        self, route: ModelRoute, permit: AttemptPermit, reason: AttemptReason, *, now: float, timeout: float
     ) -> ActiveAttempt:
         """Start an attempt. Abandoned after `timeout` seconds of silence, it counts as a failure of the route."""
         context = self._context
         provider = route.provider.name
         context.assign_provider(provider, route.model)
         record = context.record_attempt(provider, route.model, now=now, why=reason)
+        if (replica := route.provider.replica) is not None:
+            record.replica = str(replica)
         attempt = ActiveAttempt(route, permit, record, context, timeout=timeout)
         self._attempts.append(attempt)
         return attempt

@@ -13,9 +13,10 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from math import inf
-from typing import Literal
+from typing import Literal, Protocol
 
-from lakehouse.chat.providers.model_router import Target
+from lakehouse.chat.providers.model_router import CircuitTarget
+from lakehouse.core.errors import LakehouseError
 
 logger = logging.getLogger("lakehouse.chat")
 
@@ -26,6 +27,30 @@ MAX_CIRCUITS = 4096
 
 FORGET_AFTER = 600.0
 """Seconds (or ten cooldowns, if that is more) after which an open circuit that no request needed is forgotten."""
+
+
+class AttemptPermit(Protocol):
+    """Permission to make one attempt: a `CircuitPermit`, or a `ReplicaPermit` that stands for two."""
+
+    def half_close(self) -> None: ...
+
+    def succeeded(self) -> None: ...
+
+    def failed(self, reason: str, error: LakehouseError | None = None) -> bool: ...
+
+    def abandoned(self) -> None: ...
+
+
+class Circuit(Protocol):
+    """Admits the attempts at a route: a `CircuitBreaker`, or a `ReplicaGuard` over two."""
+
+    @property
+    def admits(self) -> bool: ...
+
+    @property
+    def retry_after(self) -> float: ...
+
+    def admit(self) -> AttemptPermit | None: ...
 
 
 class CircuitPermit:
@@ -49,10 +74,11 @@ class CircuitPermit:
         if circuit is not None:
             circuit._close()
 
-    def failed(self, reason: str) -> None:
-        """The failure is the route's: count it. `reason` is an error class."""
+    def failed(self, reason: str, error: LakehouseError | None = None) -> bool:  # noqa: ARG002 - as `ReplicaPermit`
+        """The failure is the route's: count it. `reason` is an error class. Whether the operator is to be told."""
         if circuit := self._end():
             circuit._count(reason, probe=self.probe)
+        return True
 
     def abandoned(self) -> None:
         """The attempt ended without a result: the client left, or another route was faster."""
@@ -70,17 +96,17 @@ class CircuitBreaker:
     `limit` consecutive failures open it; `cooldown` seconds later, one probe is admitted.
     """
 
-    __slots__ = ("_clock", "_cooldown", "_failures", "_limit", "_opened", "_reason", "state", "target")
+    __slots__ = ("_clock", "_failures", "_limit", "_opened", "cooldown", "reason", "state", "target")
 
-    def __init__(self, target: Target, *, limit: float, cooldown: float, clock: Callable[[], float]) -> None:
+    def __init__(self, target: CircuitTarget, *, limit: float, cooldown: float, clock: Callable[[], float]) -> None:
         self.target = target
         self.state: CircuitState = "closed"
         self._limit = limit
-        self._cooldown = cooldown
+        self.cooldown = cooldown
         self._clock = clock
         self._failures = 0
         self._opened = -inf
-        self._reason = ""
+        self.reason = ""
 
     def admit(self) -> CircuitPermit | None:
         """A permit for one attempt, or None: the circuit is open, or its probe is under way."""
@@ -102,27 +128,34 @@ class CircuitBreaker:
         if self.state == "closed":
             return 0.0
         if self.state == "probing":  # if the probe fails, the circuit stays open for this long
-            return self._cooldown
-        return max(0.0, self._opened + self._cooldown - self._clock())
+            return self.cooldown
+        return max(0.0, self._opened + self.cooldown - self._clock())
 
     def __str__(self) -> str:
         """The route and the reason why its circuit opened, for an error message."""
-        return f"{self.target} ({self._reason})"
+        return f"{self.target} ({self.reason})"
 
     @property
     def stale(self) -> bool:
         """Whether the circuit has been open for so long without a request that its state means nothing."""
-        return self.state == "open" and self._clock() > self._opened + max(FORGET_AFTER, 10 * self._cooldown)
+        return self.state == "open" and self._clock() > self._opened + max(FORGET_AFTER, 10 * self.cooldown)
+
+    def open_for(self, seconds: float, reason: str) -> None:
+        """Open the circuit for a time that is known, whatever was counted."""
+        self.state = "open"
+        self._opened = self._clock() + seconds - self.cooldown
+        self.reason = reason
+        logger.warning("circuit of %s is open: %s; next probe in %gs", self.target, reason, seconds)
 
     def _count(self, reason: str, *, probe: bool) -> None:
         self._failures += 1
-        self._reason = reason
+        self.reason = reason
         if probe or (self.state == "closed" and self._failures >= self._limit):
             self.state = "open"
             self._opened = self._clock()
             cause = "the probe failed" if probe else f"{self._failures} failures in a row"
             logger.warning(
-                "circuit of %s is open: %s, last %s; next probe in %gs", self.target, cause, reason, self._cooldown
+                "circuit of %s is open: %s, last %s; next probe in %gs", self.target, cause, reason, self.cooldown
             )
 
     def _half_close(self) -> None:
@@ -151,9 +184,9 @@ class CircuitBreakerRegistry:
         self._limit = failures or inf
         self._cooldown = cooldown
         self._clock = clock
-        self._circuits: OrderedDict[Target, CircuitBreaker] = OrderedDict()
+        self._circuits: OrderedDict[CircuitTarget, CircuitBreaker] = OrderedDict()
 
-    def __getitem__(self, target: Target) -> CircuitBreaker:
+    def __getitem__(self, target: CircuitTarget) -> CircuitBreaker:
         circuit = self._circuits.get(target)
         if circuit is None or (circuit.state == "open" and circuit.stale):
             circuit = CircuitBreaker(target, limit=self._limit, cooldown=self._cooldown, clock=self._clock)

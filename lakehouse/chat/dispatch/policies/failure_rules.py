@@ -18,13 +18,15 @@ class FailureRule(NamedTuple):
 
     `retries`: how often the same route may be tried again, within what the policy allows. `try_next_route`: the next
     route may answer. `counts`: the failure is the route's, so its circuit breaker counts it. `notice`: a log line for
-    the operator, for what only the operator can correct.
+    the operator, for what only the operator can correct. `try_replicas`: another host or key of the same provider may
+    answer.
     """
 
     retries: float = 0
     try_next_route: bool = True
     counts: bool = True
     notice: str = ""
+    try_replicas: bool = True
 
 
 RETRY = FailureRule(retries=inf)
@@ -32,7 +34,7 @@ RETRY_ONCE = FailureRule(retries=1)
 NEXT_ROUTE = FailureRule()
 CLIENT_ERROR = FailureRule(try_next_route=False, counts=False)
 LOCAL_OVERLOAD = FailureRule(counts=False)
-NOT_EXPRESSIBLE = FailureRule(counts=False)
+NOT_EXPRESSIBLE = FailureRule(counts=False, try_replicas=False)
 SCHEMA_MISMATCH = FailureRule(retries=1, counts=False)
 
 FAILURE_RULES: dict[ErrorClass, FailureRule] = {
@@ -52,12 +54,12 @@ FAILURE_RULES: dict[ErrorClass, FailureRule] = {
     "entitlement": FailureRule(notice="does not include this model in the plan of this account"),
     "client_not_allowed": FailureRule(notice="does not allow this client"),
     "forbidden": FailureRule(notice="denied access"),
-    "missing_header": FailureRule(counts=False, notice="requires a header that was not sent"),
-    "wrong_endpoint": FailureRule(counts=False, notice="serves this model on another endpoint"),
+    "missing_header": FailureRule(counts=False, notice="requires a header that was not sent", try_replicas=False),
+    "wrong_endpoint": FailureRule(counts=False, notice="serves this model on another endpoint", try_replicas=False),
     # The name is the caller's; another route may have the model.
     "model_not_found": FailureRule(counts=False),
     # Another model may have a larger context.
-    "context_overflow": FailureRule(counts=False),
+    "context_overflow": FailureRule(counts=False, try_replicas=False),
     # Any other model would get the same invalid request, or would be used to get around a refusal.
     "bad_request": CLIENT_ERROR,
     "unsupported_parameter": CLIENT_ERROR,

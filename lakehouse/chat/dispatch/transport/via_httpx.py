@@ -59,7 +59,10 @@ class HttpxTransport:
 def map_httpx_error(error: httpx.HTTPError, provider: str) -> LakehouseError:
     """The `LakehouseError` for an exception of httpx."""
     if isinstance(error, httpx.TimeoutException):
-        return make_failure("timeout", f"{provider} did not answer in time ({type(error).__name__})", provider=provider)
+        message = f"{provider} did not answer in time ({type(error).__name__})"
+        failure = make_failure("timeout", message, provider=provider)
+        failure.unreached = isinstance(error, httpx.ConnectTimeout)
+        return failure
     return make_failure(
         "upstream_error", f"{provider} could not be asked: {type(error).__name__}: {error}", provider=provider
     )

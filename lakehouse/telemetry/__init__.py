@@ -8,5 +8,6 @@ metric_store         metric values as lists of floats; `exposition` writes them 
 gauges               gauges that parts of the service register; `service_gauges` are those of every worker
 worker_ipc           how workers query each other
 process_reports      gauges of another process of the service, and what its requests do
+traffic              the rows of the system tables that a worker makes; `traffic_ipc` is their way to the lake
 traces               spans for OpenTelemetry; `genai_messages` encodes messages for them
 """

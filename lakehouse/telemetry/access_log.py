@@ -8,7 +8,9 @@ import msgspec
 
 from lakehouse.core.context import CLIENT_CLOSED_REQUEST, RequestContext
 
-MONITORING_ROUTES = frozenset({"/", "/healthz", "/readyz", "/metrics", "/v1/requests", "/v1/chat/providers"})
+MONITORING_ROUTES = frozenset(
+    {"/", "/healthz", "/readyz", "/metrics", "/v1/requests", "/v1/sessions", "/v1/chat/providers"}
+)
 """Routes that load balancers, Prometheus and the console page call every few seconds."""
 
 NAME_LIMIT = 120
@@ -20,7 +22,7 @@ class AccessLogRecord(msgspec.Struct, omit_defaults=True, gc=False):
 
     `left_out` lists the fields of a chat request that the upstream's dialect does not support, and `adjusted` those
     that were sent with the nearest value that the dialect supports. `passages` are those that an ask has found,
-    `citations` the number of them that its answer cites.
+    `citations` the number of them that its answer cites. `session` and `agent` are the run that the request belongs to.
     """
 
     time: str
@@ -44,12 +46,19 @@ class AccessLogRecord(msgspec.Struct, omit_defaults=True, gc=False):
     principal: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
     cost_usd: float | None = None
     trace_id: str | None = None
     left_out: tuple[str, ...] | None = None
     adjusted: tuple[str, ...] | None = None
     passages: int | None = None
     citations: int | None = None
+    session: str | None = None
+    agent: str | None = None
+    requested_model: str | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
 
 
 def make_access_log_record(context: RequestContext, *, ended: float, timestamp: str) -> AccessLogRecord:
@@ -78,6 +87,7 @@ def make_access_log_record(context: RequestContext, *, ended: float, timestamp: 
         context.error,
         context.principal,
     )
+    record.bytes_in, record.bytes_out = context.bytes_in, context.bytes_out
     _add_optional_fields(record, context)
     return record
 
@@ -85,6 +95,7 @@ def make_access_log_record(context: RequestContext, *, ended: float, timestamp: 
 def _add_optional_fields(record: AccessLogRecord, context: RequestContext) -> None:
     if (usage := context.usage) is not None:
         record.input_tokens, record.output_tokens = usage.input_tokens, usage.output_tokens
+        record.cached_tokens, record.reasoning_tokens = usage.cached_tokens, usage.reasoning_tokens
         record.cost_usd = usage.cost_usd
     if context.trace is not None:
         record.trace_id = f"{context.trace.trace_id:032x}"
@@ -92,8 +103,12 @@ def _add_optional_fields(record: AccessLogRecord, context: RequestContext) -> No
         record.left_out = context.left_out
     if context.adjusted:
         record.adjusted = context.adjusted
+    if context.requested_model is not None and context.requested_model != context.model:
+        record.requested_model = shorten_and_escape(context.requested_model)
     if context.ask is not None:
         record.passages, record.citations = context.ask.passages, context.ask.citations
+    if context.session is not None:
+        record.session, record.agent = context.session.id, context.session.agent or None
 
 
 def logged_status(context: RequestContext) -> int | None:

@@ -28,12 +28,13 @@ class Log:
 
     def __init__(self, log_format: LogFormat = "auto", *, stream: TextIO | None = None) -> None:
         stream = sys.stderr if stream is None else stream
-        self.log_format = log_format if log_format != "auto" else "console" if stream.isatty() else "json"
+        self._terminal = stream.isatty()
+        self.change_format(log_format)
         self.sink = LogSink(structlog.BytesLogger(_open_unbuffered(stream)), report=self._report_dropped)
         self._clock = Clock()
         self._encode = msgspec.json.Encoder().encode
         self._console = structlog.dev.ConsoleRenderer(
-            colors=stream.isatty(),
+            colors=self._terminal,
             timestamp_key="time",
             sort_keys=False,
             pad_event_to=28,
@@ -41,27 +42,42 @@ class Log:
             exception_formatter=structlog.dev.plain_traceback,
         )
 
-    def write_request(self, context: RequestContext, ended: float, *, epoch: float | None = None) -> None:
-        """Write the line of a request that ended at `ended` (trio's clock).
+    def change_format(self, log_format: LogFormat) -> None:
+        """Write the lines from now on in another format."""
+        self.log_format = log_format if log_format != "auto" else "console" if self._terminal else "json"
+
+    def write_request(self, context: RequestContext, ended: float, *, epoch: float | None = None) -> bytes | None:
+        """Write the line of a request that ended at `ended` (trio's clock). Returns it if its form is JSON.
 
         `epoch` is the zero of trio's clock in seconds since 1970; without it the line has the present time.
         """
         if self.log_format == "off":
-            return
-        record = make_access_log_record(
-            context, ended=ended, timestamp=self._clock(None if epoch is None else epoch + ended)
-        )
-        self.sink.write(self._encode(record) if self.log_format == "json" else self._render_for_terminal(record))
+            return None
+        if self.log_format == "json":
+            line = self.encode_request(context, ended, epoch=epoch)
+            self.sink.write(line)
+            return line
+        self.sink.write(self._render_for_terminal(self._make_record(context, ended, epoch)))
+        return None
+
+    def encode_request(self, context: RequestContext, ended: float, *, epoch: float | None = None) -> bytes:
+        """The line of a request in JSON, which is also its row in the system tables."""
+        return self._encode(self._make_record(context, ended, epoch))
+
+    def _make_record(self, context: RequestContext, ended: float, epoch: float | None) -> AccessLogRecord:
+        timestamp = self._clock(None if epoch is None else epoch + ended)
+        return make_access_log_record(context, ended=ended, timestamp=timestamp)
 
     def add_time(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Add the time to an event, and order its keys as in a request's line; a processor of structlog."""
         return {"time": self._clock(), "level": event.pop("level", None), **event}
 
-    def render(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    def render(self, logger: object, method: str, event: MutableMapping[str, Any]) -> str:
         """Render an event in the format of this log; the last processor of structlog."""
         if self.log_format == "console":
             return self._console(None, "", {**event, "event": escape_control_chars(str(event.get("event", "")))})
-        return msgspec.json.encode(event, enc_hook=repr).decode()
+        shown = structlog.processors.format_exc_info(logger, method, event)
+        return msgspec.json.encode(shown, enc_hook=repr).decode()
 
     def _render_for_terminal(self, record: AccessLogRecord) -> bytes:
         shown = {name: value for name, value in msgspec.structs.asdict(record).items() if value is not None}
@@ -120,7 +136,6 @@ def _make_formatter(log: Log) -> structlog.stdlib.ProcessorFormatter:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             log.add_time,
-            *([] if log.log_format == "console" else [structlog.processors.format_exc_info]),
             log.render,
         ],
     )

@@ -24,6 +24,7 @@ METRIC_FAMILIES: tuple[Family, ...] = (
     Family("retrieval_seconds", "histogram", "Of an ask, the search for passages.", ("route",), DURATIONS),
     Family("claims", "counter", "Sentences of answers to asks, by whether they cite a passage.", ("cited",)),
     Family("log_lines_dropped", "counter", "Log lines that were dropped because their reader was too slow."),
+    Family("table_rows_dropped", "counter", "Rows of the system tables that were dropped before they were stored."),
     Family("worker_cpu_seconds", "counter", "Processor time, user and system.", ("worker",)),
     Family("requests_in_flight", "gauge", "Requests begun and not ended.", ("route",)),
     Family("connections", "gauge", "Connections of clients that are open."),

@@ -29,7 +29,7 @@ from lakehouse.telemetry.service_gauges import (
     request_gauge,
 )
 
-OUTCOMES = frozenset({"answered", "client left", "deadline", "drain", "cancelled", "failed"})
+OUTCOMES = frozenset({"answered", "client left", "deadline", "drain", "stopped", "cancelled", "failed"})
 _RESULTS = frozenset({"ok", "cancelled", *ERROR_CLASSES})
 _REASON_COUNTERS = {"retry": "retries", "fallback": "fallbacks", "hedge": "hedges", "resume": "resumes"}
 _SWITCHING_PROTOCOLS = 101
@@ -63,6 +63,7 @@ class GaugeSources:
     circuits: Callable[[], Mapping[str, int]] = dict
     connections: Callable[[], int] = int
     lines_dropped: Callable[[], int] = int
+    rows_dropped: Callable[[], int] = int
     gauges: GaugeRegistry = field(default_factory=GaugeRegistry)
 
 
@@ -78,21 +79,31 @@ class Metrics:
     """The counters and histograms of one worker; `worker` is its number."""
 
     def __init__(self, names: LabelValues, sources: GaugeSources, *, worker: int = 0) -> None:
-        self._routes, self._providers = dict(names.routes), frozenset(names.providers)
-        self._tiers, self._upstreams = frozenset(names.tiers), frozenset(names.upstreams)
+        self._routes: dict[str, str] = {}
+        self._providers: set[str] = set()
+        self._tiers: set[str] = set()
+        self._pools: set[str] = set()
+        self.allow_labels(names)
         self._sources = sources
         self._worker = str(worker)
         sources.gauges.register(
             request_gauge(sources.active_requests, self._routes),
             connection_gauge(self._connections),
             circuit_gauge(sources.circuits, self._providers),
-            *pool_gauges(sources.pools, self._upstreams | self._providers),
+            *pool_gauges(sources.pools, self._pools),
             *process_gauges(self._worker),
         )
         self._store = MetricStore(family for family in METRIC_FAMILIES if family.name not in _GAUGES)
         self._cells: dict[tuple[str, str | None, int], _RequestCells] = {}
         self._cpu_before = 0.0
-        self._dropped_before = 0
+        self._lines_before = self._rows_before = 0
+
+    def allow_labels(self, names: LabelValues) -> None:
+        """Count these names under their own labels, too. Former ones stay: what they have counted is reported."""
+        self._routes.update(names.routes)
+        self._providers.update(names.providers)
+        self._tiers.update(names.tiers)
+        self._pools.update(names.upstreams, names.providers)
 
     def _connections(self) -> int:
         return self._sources.connections()  # set once the server listens
@@ -179,7 +190,9 @@ class Metrics:
     def _count_process(self) -> None:
         """Add the usage of the process since the last call: a restored counter continues from its former value."""
         used = resource.getrusage(resource.RUSAGE_SELF)
-        cpu, dropped = used.ru_utime + used.ru_stime, self._sources.lines_dropped()
+        cpu = used.ru_utime + used.ru_stime
+        lines, rows = self._sources.lines_dropped(), self._sources.rows_dropped()
         self._store.cell("worker_cpu_seconds", self._worker)[0] += cpu - self._cpu_before
-        self._store.cell("log_lines_dropped")[0] += dropped - self._dropped_before
-        self._cpu_before, self._dropped_before = cpu, dropped
+        self._store.cell("log_lines_dropped")[0] += lines - self._lines_before
+        self._store.cell("table_rows_dropped")[0] += rows - self._rows_before
+        self._cpu_before, self._lines_before, self._rows_before = cpu, lines, rows

@@ -7,7 +7,7 @@ Nobody asks before the process has made its socket, so reports never start it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ import trio
 from lakehouse.core.context import Phase, RequestContext
 from lakehouse.telemetry.gauges import GaugeRegistry
 from lakehouse.telemetry.metric_store import Family, Snapshot
-from lakehouse.telemetry.worker_ipc import send_query, serve_queries
+from lakehouse.telemetry.worker_ipc import Handler, send_query, serve_queries
 
 T = TypeVar("T")
 
@@ -49,13 +49,13 @@ async def serve_reports(
 ) -> None:
     """Report on a Unix socket at `path` until cancelled."""
 
-    def encode_gauges() -> bytes:
+    def encode_gauges(_: bytes) -> bytes:
         return msgspec.json.encode(GaugeReport(families=gauges.families, snapshot=gauges.snapshot()))
 
-    def encode_phases() -> bytes:
+    def encode_phases(_: bytes) -> bytes:
         return msgspec.json.encode({context.id: context.phase for context in active})
 
-    handlers: Mapping[str, Callable[[], bytes]] = {METRICS: encode_gauges, PHASES: encode_phases}
+    handlers: Mapping[str, Handler] = {METRICS: encode_gauges, PHASES: encode_phases}
     await serve_queries(path, handlers, task_status=task_status)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from lakehouse.core.context import RequestContext
 from lakehouse.telemetry.gauges import Gauge, Readings
@@ -76,11 +76,12 @@ def process_gauges(worker: str) -> tuple[Gauge, ...]:
     """Make the gauges of memory and file descriptors of this process; `worker` is its number or name."""
     labels = (worker,)
     return (
-        Gauge(_FAMILIES["worker_resident_bytes"], lambda: [(labels, _read_resident_bytes())]),
+        Gauge(_FAMILIES["worker_resident_bytes"], lambda: [(labels, read_resident_bytes())]),
         Gauge(_FAMILIES["worker_open_files"], lambda: [(labels, sum(1 for _ in Path("/proc/self/fd").iterdir()))]),
     )
 
 
-def _read_resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+def read_resident_bytes(process: int | Literal["self"] = "self") -> int:
+    """The resident memory of a process. Raises OSError if there is none."""
+    pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import trio
@@ -20,6 +20,9 @@ from lakehouse.telemetry.metric_store import Row, Snapshot, decode_snapshot, enc
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues, Metrics
 from lakehouse.telemetry.process_reports import Reports
 from lakehouse.telemetry.worker_ipc import WorkerIPC, WorkerReply
+
+if TYPE_CHECKING:
+    from lakehouse.telemetry.traffic import TrafficRecorder
 
 logger = logging.getLogger("lakehouse.telemetry")
 
@@ -60,6 +63,7 @@ class Telemetry:
 
     `directory` is the one that the supervisor made (`worker_ipc.make_private_directory`), None for a single process;
     `worker` is the number of this worker; `reports` is the socket of the services process (`process_reports`).
+    `traffic` records the requests in the system tables of the lake.
     """
 
     def __init__(
@@ -72,8 +76,12 @@ class Telemetry:
         directory: Path | None = None,
         worker: int = 0,
         reports: Path | None = None,
+        traffic: TrafficRecorder | None = None,
     ) -> None:
         sources.lines_dropped = lambda: log.sink.dropped
+        if traffic is not None:
+            sources.rows_dropped = lambda: traffic.dropped
+        self.traffic = traffic
         self.log = log
         self.traces = traces
         self.metrics = Metrics(names, sources, worker=worker)
@@ -88,6 +96,16 @@ class Telemetry:
         )
         if (left := self.worker_ipc.load_persisted(worker)) is not None:
             self.metrics.restore(_decode_or_empty(left))
+
+    def replace_labels(self, names: LabelValues) -> None:
+        """Report the routes of a new configuration; its names may be labels from now on, beside the former ones."""
+        self._label_values = names
+        self.metrics.allow_labels(names)
+
+    @property
+    def keeps_contents(self) -> bool:
+        """Whether messages and answers of chats are recorded in the system tables."""
+        return self.traffic is not None and self.traffic.contents
 
     def on_end(self, context: RequestContext) -> None:
         """Record a request that has ended: count it, log it, export its spans. Takes a microsecond and never blocks.
@@ -106,13 +124,21 @@ class Telemetry:
     def _flush(self) -> None:
         ended, self._ended = self._ended, []
         epoch = time.time() - trio.current_time()
+        rows: list[tuple[RequestContext, bytes]] = []
         for context in ended:
             if context.ended is not None:
                 try:
                     self.metrics.count_request(context, context.ended)
-                    self.log.write_request(context, context.ended, epoch=epoch)
+                    line = self.log.write_request(context, context.ended, epoch=epoch)
+                    if self.traffic is not None:
+                        rows.append((context, line or self.log.encode_request(context, context.ended, epoch=epoch)))
                 except Exception:  # any failure is confined to its request
                     logger.exception("request %s was not counted and logged", context.id)
+        if self.traffic is not None and rows:
+            try:
+                self.traffic.add(rows, epoch=epoch)
+            except Exception:
+                logger.exception("rows of %d requests were not kept for the system tables", len(rows))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write the log, serve the other workers and persist the counts until cancelled. Flushes at the end."""
@@ -121,6 +147,8 @@ class Telemetry:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.log.sink.run)
+                if self.traffic is not None:
+                    nursery.start_soon(self.traffic.run)
                 await nursery.start(self.worker_ipc.serve)
                 task_status.started()
                 while True:
@@ -131,6 +159,8 @@ class Telemetry:
             self._flush()
             self.log.sink.sources.discard(self._flush)
             self._persist_counts()
+            if self.traffic is not None:
+                await self.traffic.close()
             if self.traces is not None:
                 await self.traces.close()
 
@@ -171,7 +201,7 @@ class Telemetry:
         workers = [Row(("yes",), [len(answers) - silent]), Row(("no",), [silent])]
         return {"route_info": routes, "workers": workers}
 
-    def _encode_metrics(self) -> bytes:
+    def _encode_metrics(self, _: bytes) -> bytes:
         self._persist_counts()
         return encode_snapshot(self.metrics.snapshot())
 
@@ -179,7 +209,7 @@ class Telemetry:
         self._flush()
         self.worker_ipc.persist(encode_snapshot(self.metrics.count_snapshot()))
 
-    def _encode_requests(self) -> bytes:
+    def _encode_requests(self, _: bytes) -> bytes:
         now = trio.current_time()
         return msgspec.json.encode([context.describe(now) for context in self._active_requests])
 

@@ -16,8 +16,9 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,9 +32,17 @@ REPLY_TIMEOUT = 1.0
 REPLY_LIMIT = 64 * 1024 * 1024
 """Bytes of one reply; ten thousand requests in flight are 5 MB."""
 
-_QUERY_LIMIT = 64
+_QUERY_LIMIT = 16 * 1024 * 1024
+"""Bytes of one query; the configuration of a reload with ten thousand providers is 2 MB."""
+
+_PIECE = 65536
 _PREFIX = "lakehouse-"
 _PARENT_LIMIT = 70  # the path of a Unix socket may have 107 bytes
+
+
+Handler = Callable[[bytes], bytes | Awaitable[bytes]]
+"""Builds the reply to a query from its argument, which is one line, and empty for most queries. One that waits has a
+time limit of its own, and is for queries of another process (`send_query`)."""
 
 
 class WorkerReply(NamedTuple):
@@ -46,13 +55,19 @@ class WorkerReply(NamedTuple):
 class WorkerIPC:
     """Queries the other workers, and serves them. Without a directory there is only this worker.
 
-    `handlers` build the reply to each query, by its name.
+    `handlers` build the reply to each query, by its name; `register` adds one.
     """
 
-    def __init__(self, directory: Path | None, worker: int, handlers: Mapping[str, Callable[[], bytes]]) -> None:
+    def __init__(self, directory: Path | None, worker: int, handlers: Mapping[str, Handler]) -> None:
         self._directory = directory
         self.worker = worker
-        self._handlers = handlers
+        self._handlers = dict(handlers)
+
+    def register(self, query: str, handler: Handler) -> None:
+        """Answer a further query. Raises ValueError for a name that is taken."""
+        if query in self._handlers:
+            raise ValueError(f"the query {query} has a handler already")
+        self._handlers[query] = handler
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve the other workers until cancelled. Afterwards the socket is removed, and the file of counts stays."""
@@ -60,14 +75,18 @@ class WorkerIPC:
             task_status.started()
             await trio.sleep_forever()
         else:
-            await serve_queries(self._socket_path(self.worker), self._handlers, task_status=task_status)
+            await serve_queries(worker_socket(self._directory, self.worker), self._handlers, task_status=task_status)
 
-    async def query_workers(self, query: str) -> list[WorkerReply]:
-        """The replies of all workers, by their numbers. Takes at most `REPLY_TIMEOUT` seconds."""
-        replies: dict[int, bytes | None] = {self.worker: self._handlers[query]()}
+    async def query_workers(self, query: str, argument: bytes = b"") -> list[WorkerReply]:
+        """The replies of all workers, by their numbers. Takes at most `REPLY_TIMEOUT` seconds.
+
+        `argument` has no line break, and less than `_QUERY_LIMIT` bytes together with the query.
+        """
+        own = self._handlers[query](argument)
+        replies: dict[int, bytes | None] = {self.worker: own if isinstance(own, bytes) else await own}
 
         async def collect(worker: int) -> None:
-            replies[worker] = await send_query(self._socket_path(worker), query)
+            replies[worker] = await send_query(worker_socket(self._require_directory(), worker), query, argument)
 
         async with trio.open_nursery() as nursery:
             for worker in self._list_workers() - {self.worker}:
@@ -92,62 +111,92 @@ class WorkerIPC:
         except OSError:
             return None
 
+    def persist_stops(self, stops: bytes) -> None:
+        """Write the stops of sessions that this worker knows to a file of its own, for a successor and its siblings.
+
+        A failure, such as a full disk, is ignored: this worker refuses the sessions nevertheless.
+        """
+        if self._directory is not None:
+            draft = self._in_directory(f"{self.worker}.stops-draft")
+            with contextlib.suppress(OSError):
+                draft.write_bytes(stops)
+                draft.replace(self._in_directory(f"{self.worker}.stops"))
+
+    def load_stops(self) -> list[bytes]:
+        """The stops in the files of all workers.
+
+        A worker calls it once it serves queries: a stop is written before the workers that are to know it are listed.
+        """
+        if self._directory is None:
+            return []
+        return [path.read_bytes() for path in self._directory.glob("*.stops")]
+
     def _list_workers(self) -> set[int]:
         if self._directory is None:
             return set()
         return {int(path.stem) for path in self._directory.iterdir() if path.suffix in (".sock", ".counts")}
 
-    def _socket_path(self, worker: int) -> Path:
-        return self._in_directory(f"{worker}.sock")
-
     def _counts_path(self, worker: int) -> Path:
         return self._in_directory(f"{worker}.counts")
 
     def _in_directory(self, name: str) -> Path:
+        return self._require_directory() / name
+
+    def _require_directory(self) -> Path:
         assert self._directory is not None  # noqa: S101 - checked by every caller
-        return self._directory / name
+        return self._directory
+
+
+def worker_socket(directory: Path, worker: int) -> Path:
+    """The socket on which a worker serves queries."""
+    return directory / f"{worker}.sock"
 
 
 async def serve_queries(
     path: Path,
-    handlers: Mapping[str, Callable[[], bytes]],
+    handlers: Mapping[str, Handler],
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `send_query` of other processes on a Unix socket until cancelled; it is removed afterwards."""
-    with _open_listener(path) as listener:
+    with open_listener(path) as listener:
         task_status.started()  # the socket listens: connections wait in its backlog
         await trio.serve_listeners(partial(_handle_query, handlers), [listener])
 
 
-async def send_query(path: Path, query: str) -> bytes | None:
-    """The reply of the process that serves queries at `path`; None if there is none within `REPLY_TIMEOUT`."""
-    with trio.move_on_after(REPLY_TIMEOUT):
+async def send_query(path: Path, query: str, argument: bytes = b"", *, timeout: float = REPLY_TIMEOUT) -> bytes | None:
+    """The reply of the process that serves queries at `path`; None if there is none within `timeout` seconds."""
+    with trio.move_on_after(timeout):
         try:
             async with await trio.open_unix_socket(str(path)) as stream:
-                await stream.send_all(query.encode() + b"\n")
+                await stream.send_all(query.encode() + b" " + argument + b"\n")
                 return await _read_reply(stream)
         except (OSError, trio.BrokenResourceError):  # the process has ended, or is ending
             return None
     return None
 
 
-async def _handle_query(handlers: Mapping[str, Callable[[], bytes]], stream: trio.SocketStream) -> None:
+async def _handle_query(handlers: Mapping[str, Handler], stream: trio.SocketStream) -> None:
     # Bounded both ways: a process that queries and does not read gives up after REPLY_TIMEOUT itself.
-    with trio.move_on_after(2 * REPLY_TIMEOUT), contextlib.suppress(trio.BrokenResourceError):
-        query = b""
+    with trio.move_on_after(2 * REPLY_TIMEOUT) as transfer, contextlib.suppress(trio.BrokenResourceError):
+        query = bytearray()
         while not query.endswith(b"\n") and len(query) < _QUERY_LIMIT:
-            if not (data := await stream.receive_some(_QUERY_LIMIT)):
+            if not (data := await stream.receive_some(_PIECE)):
                 return
             query += data
-        handler = handlers.get(query.decode("ascii", "replace").strip())
+        name, _, argument = bytes(query).removesuffix(b"\n").partition(b" ")
+        handler = handlers.get(name.decode("ascii", "replace"))
         if handler is not None:
             try:
-                data = handler()
+                reply = handler(argument)
+                if not isinstance(reply, bytes):
+                    transfer.deadline = inf
+                    reply = await reply
+                    transfer.deadline = trio.current_time() + 2 * REPLY_TIMEOUT
             except Exception:  # such as too many open files; the other worker then reads the file of counts
                 logger.exception("a query of another process was not answered")
                 return
-            await stream.send_all(len(data).to_bytes(4, "big") + data)
+            await stream.send_all(len(reply).to_bytes(4, "big") + reply)
 
 
 async def _read_reply(stream: trio.SocketStream) -> bytes | None:
@@ -204,7 +253,8 @@ def remove_if_unused(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _open_listener(path: Path) -> Iterator[trio.SocketListener]:
+def open_listener(path: Path) -> Iterator[trio.SocketListener]:
+    """Listen on a Unix socket for the length of the block; it is removed afterwards."""
     path.unlink(missing_ok=True)  # left behind by a worker that crashed
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))

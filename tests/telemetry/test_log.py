@@ -212,7 +212,7 @@ async def test_lines_of_the_same_moment_leave_in_one_write() -> None:
         for number in range(5):
             sink.write(b"%d" % number)
         assert writer.writes == []
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while not writer.writes:
                 await trio.sleep(0.01)
         assert writer.writes == [b"0\n1\n2\n3\n4"]
@@ -251,7 +251,7 @@ async def test_a_write_that_the_end_interrupts_is_not_lost(writer: Gathered, mom
         await trio.testing.wait_all_tasks_blocked()
         sink.write(b"first")
         sink.write(b"last")
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while sink._lines:  # the flush has taken them
                 await trio.lowlevel.checkpoint()
         for _ in range(moment):
@@ -279,7 +279,7 @@ async def test_a_line_from_another_thread_needs_no_request_to_be_written() -> No
         await trio.testing.wait_all_tasks_blocked()
         thread = threading.Thread(target=sink.write_from_thread, args=(b"from afar",))
         thread.start()
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while not writer.writes:
                 await trio.sleep(0.01)
         thread.join()
@@ -327,11 +327,11 @@ async def test_where_no_thread_can_be_started_lines_are_lost_and_nothing_else(mo
         with monkeypatch.context() as shortage:
             shortage.setattr("trio.to_thread.run_sync", no_thread)
             sink.write(b"lost")
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 while not sink.dropped:
                     await trio.sleep(0.01)
         sink.write(b'{"event": "kept"}')
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while not caught.text:
                 await trio.sleep(0.01)
         nursery.cancel_scope.cancel()

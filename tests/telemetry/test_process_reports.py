@@ -16,7 +16,7 @@ from lakehouse.telemetry.worker_ipc import serve_queries
 async def test_a_reply_that_cannot_be_decoded_counts_as_none(reply: bytes) -> None:
     with tempfile.TemporaryDirectory(prefix="reports-") as folder:
         path = Path(folder) / "reports"
-        handlers = {METRICS: lambda: reply, PHASES: lambda: reply}
+        handlers = {METRICS: lambda _: reply, PHASES: lambda _: reply}
         async with trio.open_nursery() as serving:
             await serving.start(serve_queries, path, handlers)
             reports = Reports(path)

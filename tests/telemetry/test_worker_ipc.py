@@ -218,7 +218,7 @@ async def test_a_question_that_is_none_gets_no_answer_and_does_no_harm(directory
                 await stream.send_all(question)
                 await stream.send_eof()
                 # BrokenResourceError: it hung up with something of ours unread.
-                with trio.fail_after(5), contextlib.suppress(trio.BrokenResourceError):
+                with trio.fail_after(20), contextlib.suppress(trio.BrokenResourceError):
                     assert await stream.receive_some() == b""
         assert await shown(queried, "workers", answered="yes") == 1
 

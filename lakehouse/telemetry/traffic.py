@@ -1,0 +1,237 @@
+"""The rows of the system tables that a worker makes of the requests that have ended, and their way out.
+
+    on_end ──> a bounded buffer of encoded rows ──once a second──> services process (`traffic_ipc`)
+
+Nothing waits for it: while the services process does not run, or is slow, the newest rows are kept in the buffer, and
+the number of those that were dropped becomes a row itself. The row of a request is its line of the JSON log.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Iterator, Sequence
+from math import inf
+from pathlib import Path
+
+import msgspec
+import trio
+
+from lakehouse.core.attempts import AttemptRecord
+from lakehouse.core.context import RequestContext
+from lakehouse.telemetry.access_log import Clock, shorten_and_escape
+from lakehouse.telemetry.traffic_ipc import MAX_FRAME, Batch, BatchSender, Rows, encode_frame
+
+REQUESTS, ATTEMPTS, CONTENTS, DROPPED = "requests", "attempts", "contents", "dropped_rows"
+"""The names of the tables."""
+
+FLUSH_INTERVAL = 1.0
+"""Seconds for which rows are collected at most. A killed worker loses those that were not sent."""
+
+MAX_ROWS = 8192
+"""Rows of a table in the buffer, about 3 MB."""
+
+MAX_BYTES = MAX_FRAME // 2
+"""Bytes of all rows in the buffer, which one batch takes."""
+
+MAX_TEXT = 512 * 1024
+"""Characters of the messages or the answer in a row of contents; more are cut."""
+
+LAST_FLUSH_TIMEOUT = 1.0
+"""Seconds that the end of a worker waits for its last rows to be stored."""
+
+
+class AttemptRow(msgspec.Struct, omit_defaults=True, gc=False):
+    """One attempt at a provider; `number` counts from 1 within its request, `time` is its beginning."""
+
+    time: str
+    request_id: str
+    number: int
+    provider: str
+    model: str
+    reason: str
+    result: str
+    total_ms: float
+    status: int | None = None
+    first_piece_ms: float | None = None
+
+
+class ContentRow(msgspec.Struct, omit_defaults=True, gc=False):
+    """Messages and answer of a chat, as JSON texts."""
+
+    time: str
+    request_id: str
+    messages: str | None = None
+    answer: str | None = None
+
+
+class DroppedRow(msgspec.Struct, gc=False):
+    """How many rows of a worker were dropped, because they could not be sent in time."""
+
+    time: str
+    worker: int
+    rows: int
+
+
+class _Buffer:
+    """Rows of one table as lines, and the times of the oldest and the newest, in seconds since 1970."""
+
+    __slots__ = ("first", "last", "lines")
+
+    def __init__(self) -> None:
+        self.lines: deque[bytes] = deque()
+        self.first, self.last = inf, 0.0
+
+
+class TrafficRecorder:
+    """The rows of one worker. `path` is the socket of the services process, `worker` the number of this worker.
+
+    With `contents`, messages and answers of chats are recorded.
+    """
+
+    def __init__(self, path: Path, *, worker: int = 0, contents: bool = False) -> None:
+        self.contents = contents
+        self.dropped = 0
+        self._worker = worker
+        self._unreported = 0
+        self._buffers = {table: _Buffer() for table in (REQUESTS, ATTEMPTS, CONTENTS)}
+        self._requests = self._buffers[REQUESTS]
+        self._size = 0
+        self._awake = False
+        self._pending, self._half_full = trio.Event(), trio.Event()
+        self._never = trio.Event()
+        self._encode = msgspec.json.Encoder().encode
+        self._clock = Clock()
+        self._sender = BatchSender(path)
+        self._name, self._number = secrets.token_hex(8), 0
+        self._unacknowledged: bytearray | None = None
+
+    def add(self, ended: Sequence[tuple[RequestContext, bytes]], *, epoch: float) -> None:
+        """Add the rows of requests that have ended, the oldest first, each with its line of the log.
+
+        `epoch` is the zero of trio's clock in seconds since 1970.
+        """
+        newest = epoch + (ended[-1][0].ended or 0.0)
+        oldest = epoch + (ended[0][0].ended or 0.0)
+        self._extend(self._requests, [line for _, line in ended], oldest, newest)
+        if chats := [context for context, _ in ended if context.attempts]:
+            lines = [line for context in chats for line in self._encode_attempts(context, epoch)]
+            oldest = epoch + min(context.attempts[0].started for context in chats)
+            self._extend(self._buffers[ATTEMPTS], lines, oldest, newest)
+        if self.contents:
+            for context, _ in ended:
+                if context.content is not None and context.content.input is not None:
+                    self._add_content(context, epoch + (context.ended or 0.0))
+
+    def _encode_attempts(self, context: RequestContext, epoch: float) -> Iterator[bytes]:
+        for number, record in enumerate(context.attempts, 1):
+            time = self._clock(epoch + record.started)
+            yield self._encode(_make_attempt_row(context, number, record, time))
+
+    def _add_content(self, context: RequestContext, time: float) -> None:
+        line = self._encode(_make_content_row(context, self._clock(time)))
+        self._extend(self._buffers[CONTENTS], [line], time, time)
+
+    async def run(self) -> None:
+        """Send rows once a second, or when the buffer is half full, until cancelled."""
+        failed = False
+        while True:
+            await self._pending.wait()
+            with trio.move_on_after(FLUSH_INTERVAL):
+                await (self._never if failed else self._half_full).wait()
+            failed = not await self.flush()
+            if not failed:
+                self._awake = False
+                self._pending, self._half_full = trio.Event(), trio.Event()
+
+    async def flush(self) -> bool:
+        """Send all rows. Returns whether all of them are durable."""
+        while self._size or self._unacknowledged is not None:
+            if self._unacknowledged is None:
+                self._unacknowledged = self._take_batch()
+            if not await self._sender.send(self._unacknowledged):
+                return False
+            self._unacknowledged = None
+        return True
+
+    async def close(self) -> None:
+        """Send the last rows, for at most `LAST_FLUSH_TIMEOUT` seconds, also if the caller is cancelled."""
+        with trio.move_on_after(LAST_FLUSH_TIMEOUT, shield=True):
+            await self.flush()
+        self._sender.close()
+
+    def _extend(self, buffer: _Buffer, lines: Sequence[bytes], first: float, last: float) -> None:
+        buffer.lines.extend(lines)
+        self._size += sum(map(len, lines))
+        buffer.first, buffer.last = min(buffer.first, first), last
+        count = len(buffer.lines)
+        if count > MAX_ROWS or self._size > MAX_BYTES:
+            self._drop(buffer)
+        if not self._awake:
+            self._awake = True
+            self._pending.set()
+        elif count >= MAX_ROWS // 2:
+            self._half_full.set()
+
+    def _drop(self, buffer: _Buffer) -> None:
+        """Drop the oldest rows of a table until the newest one has a place."""
+        while len(buffer.lines) > 1 and (len(buffer.lines) > MAX_ROWS or self._size > MAX_BYTES):
+            self._size -= len(buffer.lines.popleft())
+            self.dropped += 1
+            self._unreported += 1
+
+    def _take_batch(self) -> bytearray:
+        """Take all rows out of the buffers and encode them."""
+        tables = {}
+        for table, buffer in self._buffers.items():
+            if lines := buffer.lines:
+                tables[table] = Rows(len(lines), buffer.first, buffer.last, b"\n".join(lines) + b"\n")
+                self._buffers[table] = _Buffer()
+        self._requests, self._size = self._buffers[REQUESTS], 0
+        if self._unreported:
+            newest = max(
+                rows.last for rows in tables.values()
+            )  # there are rows that took the place of the dropped ones
+            line = self._encode(DroppedRow(self._clock(newest), self._worker, self._unreported)) + b"\n"
+            tables[DROPPED] = Rows(1, newest, newest, line)
+            self._unreported = 0
+        self._number += 1
+        return encode_frame(Batch(self._name, self._number, tables))
+
+
+def _make_attempt_row(context: RequestContext, number: int, record: AttemptRecord, time: str) -> AttemptRow:
+    first, ended = record.first_piece, record.ended or context.ended or record.started
+    return AttemptRow(
+        time,
+        context.id,
+        number,
+        record.upstream,
+        shorten_and_escape(record.model),
+        record.why,
+        "cancelled" if record.ended is None else record.error or "ok",
+        _to_milliseconds(ended - record.started),
+        record.status,
+        None if first is None else _to_milliseconds(first - record.started),
+    )
+
+
+def _make_content_row(context: RequestContext, time: str) -> ContentRow:
+    from lakehouse.telemetry.genai_messages import (  # only where contents are recorded
+        encode_input_messages,
+        encode_output_messages,
+    )
+
+    content = context.content
+    row = ContentRow(time, context.id)
+    if content is not None:
+        row.messages = _cut(encode_input_messages(content.input))
+        row.answer = _cut(encode_output_messages(content.output))
+    return row
+
+
+def _cut(text: str | None) -> str | None:
+    return text if text is None or len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
+
+
+def _to_milliseconds(seconds: float) -> float:
+    return int(seconds * 1_000_000 + 0.5) / 1000

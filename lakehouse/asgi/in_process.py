@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import trio
 
-from lakehouse.asgi.request_scope import REQUEST_KEY, EncodeError
+from lakehouse.asgi.request_scope import REQUEST_KEY, EncodeError, RenderError
 from lakehouse.asgi.server_control import FULL_RESPONSE, HttpServerControl
 from lakehouse.asgi.types import App, HeaderPairs, Message, Scope
 from lakehouse.core.context import RequestContext
@@ -42,6 +42,9 @@ class InProcessRequest:
     def __init__(self, context: RequestContext) -> None:
         self.context = context
         self.server: HttpServerControl | None = None
+
+    def render_errors_with(self, _render_error: RenderError) -> None:
+        """A failure before the response is raised, and needs no response."""
 
     def begin_stream(self, _encode_error: EncodeError) -> None:
         """A failure in the middle of the stream is raised, and needs no final piece."""
@@ -123,4 +126,4 @@ class _Call:
             self._head = message
             self._begun.set()
         if message.get("body"):
-            await self._send_channel.send(message["body"])
+            await self._send_channel.send(bytes(message["body"]))  # a view is valid until the next piece is read

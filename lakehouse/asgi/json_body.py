@@ -59,13 +59,15 @@ def decode_json(body: bytes, shape: type[T]) -> T:
             raise ErrBadRequest("the body is empty: a JSON object is expected") from None
         if (encoding := other_encoding(body)) is not None:
             raise ErrBadRequest(f"the body is not JSON: it is {encoding}, and JSON is sent as UTF-8") from None
+        if "UTF-8" in str(error):  # msgspec 0.23; a former one raises UnicodeDecodeError
+            raise _not_utf8() from None
         truncated = "it ends too early"
         if b"\\ud" in body[-16:].lower():  # msgspec looks for the other half of the pair behind the end
             truncated = "a string in it ends with half of a surrogate pair"
         what = str(error).removeprefix("JSON is malformed: ").replace("Input data was truncated", truncated)
         raise ErrBadRequest(f"the body is not JSON: {what}") from None
     except UnicodeDecodeError:
-        raise ErrBadRequest("the body is not UTF-8") from None
+        raise _not_utf8() from None
     except RecursionError:
         raise _too_deep() from None
 
@@ -87,6 +89,10 @@ def validation_errors(path: str = "") -> Iterator[None]:
         yield
     except ValueError as error:
         raise explain_mismatch(f"{error} - at `$.{path}`" if path else str(error)) from None
+
+
+def _not_utf8() -> ErrBadRequest:
+    return ErrBadRequest("the body is not UTF-8")
 
 
 def _too_deep() -> ErrBadRequest:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from lakehouse.asgi.responses import Response
 from lakehouse.asgi.server_control import HttpServerControl
 from lakehouse.asgi.types import Scope
 from lakehouse.core.context import RequestContext
@@ -17,8 +18,14 @@ from lakehouse.core.errors import LakehouseError
 REQUEST_KEY = "lakehouse.request"
 """The key of a scope under which the middleware puts the `RequestScope`."""
 
+HEADERS_KEY = "lakehouse.headers"
+"""The key of a scope under which the middleware puts the headers of the request by their names, the last of each."""
+
 EncodeError = Callable[[LakehouseError], bytes]
 """Encodes a failure as the final event of a stream."""
+
+RenderError = Callable[[LakehouseError], Response]
+"""Builds the response to a request that failed before its response had begun."""
 
 
 class RequestScope(Protocol):
@@ -31,6 +38,9 @@ class RequestScope(Protocol):
     @property
     def server(self) -> HttpServerControl | None:
         """Our own server, None under any other. For a `websocket` scope only what `ServerControl` has may be used."""
+
+    def render_errors_with(self, render_error: RenderError) -> None:
+        """Build the response with `render_error` if the request fails before its response has begun."""
 
     def begin_stream(self, encode_error: EncodeError) -> None:
         """Remove the client's deadline: the response has begun, and may go on for long.

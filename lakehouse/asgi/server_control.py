@@ -53,6 +53,14 @@ class ServerControl(Protocol):
         without a `?`, although it is another target."""
 
     @property
+    def bytes_received(self) -> int:
+        """Bytes of the request body that the application has received; 0 of a WebSocket."""
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of the response body that were sent; 0 of a WebSocket."""
+
+    @property
     def idle_limit(self) -> float | None:
         """Seconds that the client may take nothing of its response, or send nothing of its body; None: the server's
         own limits. An application may set it; the next request on the connection begins with None again."""

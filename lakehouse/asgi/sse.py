@@ -1,4 +1,4 @@
-"""Server-sent events to a client: their encoding, and the writer of a stream with its keep-alive comments.
+"""Streams to a client: server-sent events, and the writer of a stream with its keep-alive comments.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import trio
 
@@ -20,6 +21,22 @@ KEEP_ALIVE = 5.0
 some clients one that is silent for 10 s."""
 
 COMMENT = b": keep-alive\n\n"
+
+
+class StreamFraming(NamedTuple):
+    """How a stream is framed: its content type, and what is sent while it is silent, empty for a framing without
+    anything that clients ignore.
+
+    `plain_failures` are the statuses with which a request for a stream may fail before the stream has begun; with any
+    other one, a stream is sent that holds nothing but the failure. None: every failure has its status.
+    """
+
+    content_type: bytes
+    keep_alive: bytes = b""
+    plain_failures: frozenset[int] | None = None
+
+
+SERVER_SENT_EVENTS = StreamFraming(b"text/event-stream; charset=utf-8", COMMENT)
 
 _UNICODE_LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
@@ -47,8 +64,9 @@ class EventWriter:
     A write that is cancelled may leave half an event on the wire, so nothing may be written after it.
     """
 
-    def __init__(self, send: Send, try_write: TryWrite | None) -> None:
+    def __init__(self, send: Send, try_write: TryWrite | None, comment: bytes = COMMENT) -> None:
         self.started = False
+        self._comment = comment
         self._send = send
         self._server_write = try_write
         self._fast_write: TryWrite | None = None  # `_server_write`, after the first event
@@ -105,7 +123,7 @@ class EventWriter:
 
     async def _send_comment(self) -> None:
         self._comment_sent = trio.Event()
-        await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+        await self._send({"type": "http.response.body", "body": self._comment, "more_body": True})
         self._comment_sent.set()
         self._comment_sent = None
         self._last_sent = trio.current_time()
@@ -113,11 +131,15 @@ class EventWriter:
 
 @asynccontextmanager
 async def open_writer(
-    send: Send, *, keep_alive: float, try_write: TryWrite | None = None
+    send: Send, *, keep_alive: float, try_write: TryWrite | None = None, comment: bytes = COMMENT
 ) -> AsyncIterator[EventWriter]:
-    """Open a writer, which sends comments until the end of the block. `try_write` is that of `HttpServerControl`."""
+    """Open a writer, which sends comments until the end of the block, none if `comment` is empty.
+
+    `try_write` is that of `HttpServerControl`.
+    """
     async with trio.open_nursery() as nursery:
-        writer = EventWriter(send, try_write)
-        nursery.start_soon(writer.keep_alive, keep_alive)
+        writer = EventWriter(send, try_write, comment)
+        if comment:
+            nursery.start_soon(writer.keep_alive, keep_alive)
         yield writer
         nursery.cancel_scope.cancel()

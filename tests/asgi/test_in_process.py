@@ -78,6 +78,18 @@ async def test_a_failure_in_the_middle_comes_out_of_the_block() -> None:
     assert got == [b"some"]
 
 
+async def test_pieces_stay_as_they_were_when_the_application_uses_its_buffer_again() -> None:
+    async def read_file(scope: Scope, receive: Receive, send: Send) -> None:
+        buffer = bytearray(1)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for byte in b"abc":
+            buffer[0] = byte
+            await send({"type": "http.response.body", "body": memoryview(buffer), "more_body": True})
+
+    async with call_app(read_file, "GET", "/") as answer:
+        assert await answer.read() == b"abc"
+
+
 async def test_the_end_of_the_block_cancels_the_application(autojump_clock: trio.testing.MockClock) -> None:
     ended = []
 

@@ -1,7 +1,8 @@
 """A request is ended at every moment that it has, one after the other, and each time nothing may be left of it.
 
 A moment is the end of a task's step, or the kernel's word that a socket is ready: between two of them nothing can
-happen. The guillotine falls at moment 1, at moment 2, and so on, until a request is over before its moment comes. So
+happen. The guillotine falls at moment 1, at moment 2, and so on, until a request is over before its moment comes; the
+three ways to end a request share the moments between them, and `nox -s sweep` ends it in each way at each moment. So
 every checkpoint of ours is cancelled while it waits, while what it waited for has come and was not yet taken, and while
 somebody else runs. After each fall: no task, no slot, no waiter, no request context and no descriptor more than before, and the
 next request is answered.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -44,6 +46,7 @@ from tools.kit.service_with_providers import (
     STREAMS,
     answer_hello,
     completion,
+    events,
     format_of,
     line,
     lines,
@@ -59,6 +62,9 @@ PATIENCE = 5.0
 
 LIMITS = ServerLimits(websocket_close_timeout=0.02)
 """A client that is waiting for something else does not answer a close."""
+
+EVERYTHING = os.environ.get("LAKEHOUSE_SWEEP") == "all"
+"""Whether each way to end a request is tried at every moment, or at every third one."""
 
 ENOUGH = 2000
 """Moments: more than any request here has. A request that never gets to its end would be swept for ever."""
@@ -167,6 +173,7 @@ def the_server_is_cancelled(stage: Stage, connections: trio.CancelScope) -> None
 
 
 ENDS: list[End] = [the_client_leaves, the_drain_ends, the_server_is_cancelled]
+STRIDE = 1 if EVERYTHING else len(ENDS)
 
 
 def count_tasks() -> int:
@@ -196,7 +203,7 @@ async def stage(
             name: await stack.enter_async_context(
                 scripted_upstream.open_upstream((providers or {}).get(name, answer_hello))
             )
-            for name in ("ollama", "openrouter")
+            for name in {"ollama", "openrouter", *(providers or {})}
         }
         nursery = await stack.enter_async_context(trio.open_nursery())
         behind = {name: Service(name, script) for name, script in (services or {}).items()}
@@ -207,12 +214,13 @@ async def stage(
             chatd={
                 "ollama_url": there["ollama"].url,
                 "openrouter": {"base_url": there["openrouter"].url + "/api/v1", "key_file": ""},
+                **({"opencode": {"base_url": there["opencode"].url, "key_file": ""}} if "opencode" in there else {}),
                 "policy": {"retries": 0, "breaker_failures": 0, **(policy or {})},
                 **(chatd or {}),
             },
             models=models or {},
         )
-        env = {"OPENROUTER_API_KEY": KEYS["OPENROUTER_API_KEY"]}
+        env = {name: KEYS[name] for name in ("OPENROUTER_API_KEY", "OPENCODE_API_KEY")}
         runtime = await stack.enter_async_context(open_runtime(config, preflight(config, env), env=env))
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         async with listener, open_server_state(runtime.main_app, LIMITS) as server_state:
@@ -225,13 +233,13 @@ async def sweep(on: Stage, case: Case, end: End) -> int:
     await whole(on, case, end)
     await wait_all_tasks_blocked(0.02)  # what this first visitor opened for all is here to stay
     on.look()
-    for at in range(1, ENOUGH):
+    for turn, at in enumerate(range(1 + ENDS.index(end) % STRIDE, ENOUGH, STRIDE)):
         try:
             if case.anew:
                 on.forget()
             _, fell = await on.visit(case.talk, end, at)
             await on.settle()
-            if on.idle or at % 5 == 0:  # an idle connection is the one thing that may carry something over
+            if on.idle or turn % 5 == 0:  # an idle connection is the one thing that may carry something over
                 await whole(on, case, end)
                 await on.settle()
         except BaseException as error:
@@ -275,6 +283,11 @@ CHUNKS = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (b"one", b"two
 def ask(path: str = "/v1/chat", *lines: str, **fields: object) -> bytes:
     document = {"model": "ollama/m", "messages": HELLO, **fields}
     return request(path, json.dumps(document).encode(), *lines, method="POST")
+
+
+def ask_responses(**fields: object) -> bytes:
+    document = {"model": "ollama/m", "input": "Hello?", **fields}
+    return request("/v1/responses", json.dumps(document).encode(), method="POST")
 
 
 async def a_websocket(client: Client) -> bytes:
@@ -347,6 +360,22 @@ async def hesitates(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
         await stream.send_all(b"0\r\n\r\n")
     else:
         await answer_hello(asked, stream)
+
+
+async def speaks_anthropics_form(_: ReceivedRequest, stream: trio.SocketStream) -> None:
+    """Says hello a piece at a time, as Anthropic would, so that it is relayed."""
+    message: dict[str, object] = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [],
+        "stop_reason": None,
+    }
+    start = {"type": "message_start", "message": {**message, "usage": {"input_tokens": 7, "output_tokens": 1}}}
+    rest = STREAMS["/messages"].split(b"\n\n")[1:-1]
+    await drip(stream, events(start, end=b""), *(event + b"\n\n" for event in rest))
+    await stream.send_all(b"0\r\n\r\n")
 
 
 async def drip(stream: trio.SocketStream, *pieces: bytes) -> None:
@@ -441,6 +470,19 @@ CHAT: dict[str, Case] = {
         saying(ask("/v1/chat/completions", stream=True)),
         lambda got: b"data: [DONE]" in got,
         {"providers": {"ollama": hesitates}},
+    ),
+    "a stream in Ollama's form": Case(
+        saying(ask("/api/chat")), lambda got: b'"done":true' in got, {"providers": {"ollama": hesitates}}
+    ),
+    "a stream in the form of Responses": Case(
+        saying(ask_responses(stream=True)),
+        lambda got: b"event: response.completed" in got,
+        {"providers": {"ollama": hesitates}},
+    ),
+    "a relayed stream in Anthropic's form": Case(
+        saying(ask("/v1/messages", model="opencode/claude-sonnet-4-5", max_tokens=9, stream=True)),
+        lambda got: b"x-lakehouse-provider" in got and b"event: message_stop" in got,
+        {"providers": {"opencode": speaks_anthropics_form}},
     ),
     "another try": Case(
         saying(ask()),

@@ -28,8 +28,12 @@ from tools.kit.lifetime.testbed import SLOW, ServiceTestbed, open_testbed
 
 pytestmark = pytest.mark.alone  # measures the time from the end of a client to the end of its work, and memory
 
-MEDIAN, LONGEST = 1e-3, 20e-3
-"""Seconds from a client's leaving to the moment in which the upstream sees the end of its connection."""
+MEDIAN, LONGEST = 4e-3, 20e-3
+"""Seconds from a client's leaving to the moment in which the upstream sees the end of its connection.
+
+Most of them take 0.2 ms on a quiet machine, which `python -m tools.lifetime` measures against 1 ms. A machine that is
+shared, and Python's development mode, take several times as long.
+"""
 
 IDS = [phase.name for phase in PHASES]
 
@@ -38,9 +42,10 @@ class Promise:
     """Whether clients that leave are noticed in time, measured until the answer is sure (`tools.kit.lifetime.evidence`).
 
     A measurement is a client's leaving, without the time in which the machine was busy with others. On two cores with a
-    load of ten 6.6 % of the raw measurements were over `MEDIAN`, and 0.2 % of these; none of 975 was over `LONGEST`.
+    load of ten 6.6 % of the raw measurements were over 1 ms, and 0.2 % of these; none of 975 was over `LONGEST`.
 
-    * `slow`: over `MEDIAN`. A share of 10 % is noise, and one of 40 % a fault, which passes once in 1,000 verdicts.
+    * `slow`: over `median`, which is twice as long where the kernel frees megabytes that nobody read. A share of 10 % is
+      noise, and one of 40 % a fault, which passes once in 1,000 verdicts.
     * `late`: over `LONGEST`. A share of 1 % is noise, and one of 25 % a fault, which passes once in 100 verdicts.
 
     Noise fails once in a million verdicts. A fault that shows half of the time passes once in 70,000 (slow) or 130,000
@@ -49,7 +54,8 @@ class Promise:
 
     MOST = 500
 
-    def __init__(self) -> None:
+    def __init__(self, median: float = MEDIAN) -> None:
+        self.median = median
         self.slow = Sequential(noise=0.10, fault=0.40, oversight=1e-3)
         self.late = Sequential(noise=0.01, fault=0.25, oversight=1e-2)
 
@@ -61,7 +67,7 @@ class Promise:
 
     def add(self, seconds: float) -> None:
         """One more measurement."""
-        self.slow.add(missed=seconds >= MEDIAN)
+        self.slow.add(missed=seconds >= self.median)
         self.late.add(missed=seconds >= LONGEST)
 
     async def judge(self, stage: ServiceTestbed, phase: Phase, how: str) -> bool:
@@ -73,7 +79,7 @@ class Promise:
         return False
 
     def __str__(self) -> str:
-        return f"over {MEDIAN:g} s: {self.slow}; over {LONGEST:g} s: {self.late}"
+        return f"over {self.median:g} s: {self.slow}; over {LONGEST:g} s: {self.late}"
 
 
 @pytest.mark.parametrize("phase", PHASES, ids=IDS)
@@ -83,7 +89,7 @@ async def test_a_client_that_leaves_ends_everything_at_once(phase: Phase) -> Non
             async with busy_neighbours(stage, phase):
                 await leave_phase(stage, phase, how)  # what is made once and kept is made now
                 before = await stage.quiet()
-                promise = Promise()
+                promise = Promise(2 * MEDIAN if phase.unread else MEDIAN)
                 kept = await promise.judge(stage, phase, how)
                 assert await stage.settle(before) == before
             assert kept, f"{how}: {promise}"
@@ -150,7 +156,9 @@ async def test_a_deadline_ends_everything(phase: Phase) -> None:
     else:
         assert seconds - 0.01 < lasted < seconds + 0.25
         assert client.said.startswith(b"HTTP/1.1 504 ")
-        assert b'"code":"ErrTimeout"' in client.said or b'"code":"timeout"' in client.said
+        # Anthropic's form, and Ollama's, have no code.
+        said = (b'"code":"ErrTimeout"', b'"code":"timeout"', b'"type":"timeout_error"', b'{"error":"the ')
+        assert any(words in client.said for words in said)
 
 
 @pytest.mark.parametrize("phase", PHASES, ids=IDS)
@@ -163,7 +171,7 @@ async def test_the_end_of_draining_ends_everything(phase: Phase) -> None:
     assert max(took) < 0.25
     if phase.head_out:
         assert b" 503 " not in client.said
-        streamed = b"text/event-stream" in client.said
+        streamed = b"text/event-stream" in client.said or b"application/x-ndjson" in client.said
         assert client.said.endswith(b"0\r\n\r\n") == streamed == (b"shutting down" in client.said)
     else:
         assert client.said.startswith(b"HTTP/1.1 503 ")
@@ -173,10 +181,10 @@ async def test_thousands_of_requests_aborted_at_random_instants_leave_nothing() 
     """`python -m tools.lifetime` aborts more of them."""
     pools: dict[str, Any] = {"gateway": {"max_connections": 10}, "chatd": {"max_connections": 10}}
     async with open_testbed(**pools) as stage:
-        await aborts(stage, 1_000, seed=1)  # what Python and its allocator keep for ever is kept now
+        await aborts(stage, 500, seed=1)  # what Python and its allocator keep for ever is kept now
         assert await successes(stage, 200, clients=10) == 200
         before, memory = await stage.quiet(), resident()
-        await aborts(stage, 4_000, seed=2)
+        await aborts(stage, 2_000, seed=2)
         assert await stage.settle(before) == before
         assert resident() - memory < 5
         assert await successes(stage, 1_000, clients=10) == 1_000

@@ -1,7 +1,8 @@
 """The score card: every fault that a provider can have, on real sockets, and what our callers get all the same.
 
 Each row is played whole and streamed, natively over each of the three forms that providers speak, and in OpenAI's form
-over one of them; all of it once, many cases at a time, before the first test looks.
+over one of them; streamed also in the forms of Responses, of Anthropic and of Ollama over one of them. All of it is played
+once, many cases at a time, before the first test looks.
 """
 
 from __future__ import annotations
@@ -26,37 +27,39 @@ from tools.kit.faults.cases import ROWS
 from tools.kit.faults.formats import TEXT
 from tools.kit.faults.gateways import KEYS, lakehouse_tables, litellm, our_services, toml
 from tools.kit.faults.harness import Result, open_harness, run_cases, score_document, score_table
-from tools.kit.faults.profiles import FAST
+from tools.kit.faults.profiles import FAST, Profile
 from tools.kit.faults.provider import open_provider
 
 pytestmark = pytest.mark.alone  # plays all cases at once against real timeouts of a fraction of a second
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
-FEW = 20
-"""Cases that a busy machine may have spoilt."""
+PATIENT = FAST.slowed(4)
+"""Times in which also a machine that is busy with other things does what it has to."""
 
 
 def chosen(rows: Sequence[Row]) -> list[Case]:
-    """All cases natively; in OpenAI's form, which shares all but the last step with it, one wire of each."""
+    """All cases natively; in OpenAI's form, which shares all but the last step with it, one wire of each; in the forms
+    of Responses, Anthropic and Ollama, whose streams end in other ways than all others, one stream of each."""
     places = {row.name: place for place, row in enumerate(ROWS)}
     return [
         case
-        for case in expand_cases(rows)
+        for case in expand_cases(rows, ("native", "openai", "responses", "anthropic", "ollama"))
+        if case.form in ("native", "openai") or case.mode == "stream"
         if case.form == "native"
         or case.wire == case.row.wires[(places[case.row.name] + (case.mode == "stream")) % len(case.row.wires)]
     ]
 
 
-async def play(playing: Sequence[Case], *, at_once: int | None = None) -> list[Result]:
+async def play(playing: Sequence[Case], profile: Profile = FAST) -> list[Result]:
     """The results. At the end nobody asks our services for anything any more."""
     with trio.fail_after(PATIENCE):
         async with (
-            open_provider(FAST) as there,
-            our_services(FAST, there.url, playing) as urls,
-            open_harness(FAST, urls, there) as stage,
+            open_provider(profile) as there,
+            our_services(profile, there.url, playing) as urls,
+            open_harness(profile, urls, there) as stage,
         ):
-            results = await run_cases(stage, playing, at_once=at_once)
+            results = await run_cases(stage, playing)
             for url in urls.values():
                 (mine,) = (await stage.http.get(f"{url}/requests")).json()["requests"]
                 assert mine["path"] == "/v1/requests"
@@ -67,8 +70,8 @@ async def play(playing: Sequence[Case], *, at_once: int | None = None) -> list[R
 def card(request: pytest.FixtureRequest) -> dict[str, list[Result]]:
     """The card, of the rows that this run of pytest will ask for.
 
-    A machine that is busy with other things makes everybody late. So what fails is played once more, in peace, by new
-    services; what is wrong with us is wrong again.
+    A machine that is busy with other things makes everybody late. So what fails is played once more by new services, with
+    times that are four times as long; what is wrong with us is wrong again.
     """
     wanted: list[Any] = [
         item.callspec.params["row"]
@@ -77,9 +80,9 @@ def card(request: pytest.FixtureRequest) -> dict[str, list[Result]]:
     ]
     results = trio.run(play, chosen(wanted))
     failed = [result.case for result in results if result.problems]
-    again = trio.run(partial(play, failed, at_once=2)) if 0 < len(failed) <= FEW else []
+    again = trio.run(play, failed, PATIENT) if failed else []
     found: dict[str, list[Result]] = defaultdict(list)
-    for result in [*(result for result in results if not again or not result.problems), *again]:
+    for result in [*(result for result in results if not result.problems), *again]:
         found[result.case.row.name].append(result)
     return found
 
@@ -87,7 +90,7 @@ def card(request: pytest.FixtureRequest) -> dict[str, list[Result]]:
 @pytest.mark.parametrize("row", ROWS, ids=[row.slug for row in ROWS])
 def test_row(row: Row, card: dict[str, list[Result]]) -> None:
     results = card[row.name]
-    assert len(results) == len(row.modes) * (len(row.wires) + 1)
+    assert len(results) == len(row.modes) * (len(row.wires) + 1) + 3 * ("stream" in row.modes)
     assert {result.case.alias: result.problems for result in results if result.problems} == {}
 
 
@@ -108,26 +111,37 @@ FORGIVEN = {
 
 
 async def test_the_card_tells_a_gateway_without_a_policy_from_one_with() -> None:
-    """The same service, but it knows of one route only and asks it once: it must fail everything else."""
+    """It must fail everything but what is forgiven."""
+    results = await play_without_policy(FAST)
+    if passed_rows(results) != FORGIVEN:  # the machine was busy, or something is wrong
+        results = await play_without_policy(PATIENT)
+    assert passed_rows(results) == FORGIVEN
+    table = score_table(results)
+    assert "| 429 always | **fail** (1 of 1) | **fail** (1 of 1) |" in table
+    assert "| slow first token | pass | pass |" in table
+
+
+def passed_rows(results: Sequence[Result]) -> set[str]:
+    """The names of the rows that pass, but for one: an idle connection that breaks may be tried again."""
+    rows = score_document(results, FAST)["rows"]
+    assert isinstance(rows, dict)
+    return {name for name, row in rows.items() if row["pass"]} - {"reset before the head, once"}
+
+
+async def play_without_policy(profile: Profile) -> list[Result]:
+    """The results of a service that knows of one route only and asks it once."""
     rows = [row for row in ROWS if row.gateway == "plain"]
     playing = expand_cases(rows, ["openai"], [1])
-    async with open_provider(FAST) as there, trio.open_nursery() as nursery:
-        tables = lakehouse_tables(FAST, there.url, playing, "plain")
+    async with open_provider(profile) as there, trio.open_nursery() as nursery:
+        tables = lakehouse_tables(profile, there.url, playing, "plain")
         tables["models"] = {alias: routes[0] for alias, routes in tables["models"].items()}
         tables["chatd"]["policy"] |= {"retries": 0, "breaker_failures": 0}
         config = parse_config({**tables, "gateway": {"bind": "127.0.0.1:0"}, "observe": {"log": "off"}}).config
         service = await nursery.start(partial(lakehouse.serve, config, env=KEYS))
-        async with open_harness(FAST, {"plain": f"{service.urls[0]}/v1"}, there) as stage:
+        async with open_harness(profile, {"plain": f"{service.urls[0]}/v1"}, there) as stage:
             results = await run_cases(stage, playing)
         service.stop()
-    card = score_document(results, FAST)
-    rows_of = card["rows"]
-    assert isinstance(rows_of, dict)
-    passed = {name for name, row in rows_of.items() if row["pass"]}
-    assert passed - {"reset before the head, once"} == FORGIVEN  # an idle connection that breaks may be tried again
-    table = score_table(results)
-    assert "| 429 always | **fail** (1 of 1) | **fail** (1 of 1) |" in table
-    assert "| slow first token | pass | pass |" in table
+    return results
 
 
 def test_the_configurations_are_what_the_gateways_read() -> None:

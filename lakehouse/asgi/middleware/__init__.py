@@ -8,4 +8,5 @@ lifetime_middleware        gives each request its context, its deadline and its 
   disconnected_request       what happens to a request whose client has left
   standard_headers           X-Request-Id, Server-Timing
 auth                       networks, bearer `tokens` with their principals, and `cross_site` requests of web pages
+sessions                   makes requests the calls of the sessions that they name, and refuses those that were stopped
 """

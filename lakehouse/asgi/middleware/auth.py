@@ -17,6 +17,9 @@ from lakehouse.net.networks import Network, Networks
 HEALTH_PATHS = (b"/healthz", b"/readyz", b"/health")
 """Open to every network and without a token: a load balancer calls them from where it stands."""
 
+API_KEY_PATHS = (b"/v1/messages", b"/v1/models")
+"""Paths that Anthropic's clients call. There the token may stand in `x-api-key`, where some of them put their key."""
+
 SignIn = Callable[[Scope, Send], Awaitable[bool]]
 """Sends a response to a request without a valid token, in place of the 401. Returns false if it has sent none."""
 
@@ -25,7 +28,8 @@ class AuthMiddleware:
     """ASGI middleware in front of both route groups, WebSockets included.
 
     Raises ErrForbidden (403) for a peer outside of `allow`, and ErrUnauthorized (401) for a request without a valid
-    token, before the application has seen the request. Only the peer's own address counts, because any client can
+    token, before the application has seen the request. The token is in `Authorization`, or on the paths of Anthropic's
+    clients, if that header is absent, in `x-api-key`. Only the peer's own address counts, because any client can
     send a header about addresses. The token's principal goes into the request context.
 
     Without tokens every network in `allow` may connect, and the pages of other web sites may not (see `cross_site`),
@@ -42,15 +46,18 @@ class AuthMiddleware:
         trusted: Iterable[Network] = (),
         origins: Origins | None = None,
         sign_in: SignIn | None = None,
+        principal: str | None = None,
     ) -> None:
+        """`principal` is whose requests are that need no token, for the log."""
         self._app = app
+        self._principal = principal
         self._sign_in = sign_in
         self._tokens = tokens
         self._allow = Networks(allow)
         self._limits_networks = bool(self._allow)
         self._needs_token = bool(tokens)
         self._trusted = Networks(trusted)
-        self._origins = origins or Origins()
+        self._origins = Origins() if origins is None else origins
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Check one request, and return the application's awaitable for it: a coroutine around that would run at each
@@ -75,17 +82,32 @@ class AuthMiddleware:
         if not self._needs_token:
             self._check_cross_site(scope)
             self._check_host(scope)
+            if self._principal is not None and (request := request_scope.find(scope)) is not None:
+                request.context.identify(self._principal)
             return
         if PREFLIGHT in scope:  # which a browser sends without a token
             return
-        presented = [value for name, value in scope["headers"] if name == b"authorization"]
+        principal = self._identify(scope)
+        if (request := request_scope.find(scope)) is not None:
+            request.context.identify(principal)
+
+    def _identify(self, scope: Scope) -> str:
+        """The principal of the token that a request presents, once. Raises ErrUnauthorized."""
+        headers = scope["headers"]
+        presented = [value for name, value in headers if name == b"authorization"]
+        if not presented and scope.get("raw_path", b"").startswith(API_KEY_PATHS):
+            keys = [value for name, value in headers if name == b"x-api-key"]
+            if len(keys) == 1:
+                principal = self._tokens.identify_token(keys[0].strip())
+                if principal is None:
+                    raise ErrUnauthorized("the token in `x-api-key` is not valid for this service")
+                return principal
         if len(presented) != 1:
             raise ErrUnauthorized("a bearer token is needed: send one `Authorization: Bearer TOKEN`")
         principal = self._tokens.identify(presented[0])
         if principal is None:
             raise ErrUnauthorized("the bearer token is not valid for this service")
-        if (request := request_scope.find(scope)) is not None:
-            request.context.identify(principal)
+        return principal
 
     def _check_cross_site(self, scope: Scope) -> None:
         """Refuse the pages of other sites, which have no token either, by the headers that they cannot suppress."""

@@ -8,7 +8,7 @@ Credentials that a browser adds by itself (cookies, client certificates) are nev
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from functools import lru_cache
 
 from lakehouse.asgi.server_control import FULL_RESPONSE
@@ -50,6 +50,10 @@ class Origins:
 
     def __init__(self, origins: Iterable[str] = ()) -> None:
         """Raises ValueError for a text that is not an origin."""
+        self.replace(origins)
+
+    def replace(self, origins: Iterable[str]) -> None:
+        """Let these origins call, and no others, from the next request on. Raises ValueError as above."""
         self._origins = frozenset(values.origin(origin) for origin in origins)
         self._look_up = lru_cache(maxsize=256)(self._is_listed)
 
@@ -63,7 +67,7 @@ class Origins:
 
     def make_cors_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
         """The headers that make the response to a request with these headers readable for its page, if it may call."""
-        return mark_headers((), self.find_allowed(headers))
+        return mark_headers((), self.find_allowed(headers)) if self._origins else []
 
     def _is_listed(self, origin: bytes) -> bool:
         try:
@@ -75,17 +79,20 @@ class Origins:
 class CorsMiddleware:
     """ASGI middleware that marks every response for the origin of its request; outside of the lifetime middleware.
 
-    An upstream's own CORS headers are removed: a browser rejects a response that has each of them twice.
+    An upstream's own CORS headers are removed: a browser rejects a response that has each of them twice. Without
+    origins, responses pass through as they are.
     """
 
     def __init__(self, app: App, origins: Origins) -> None:
         self._app = app
         self._origins = origins
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if self._origins and scope["type"] in ("http", "websocket"):
+            return self._mark(scope, receive, send)
+        return self._app(scope, receive, send)
+
+    async def _mark(self, scope: Scope, receive: Receive, send: Send) -> None:
         origin = self._origins.find_allowed(scope["headers"])
         granted = None if origin is None else grant_preflight(scope)
         if granted is not None:

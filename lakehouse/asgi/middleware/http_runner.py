@@ -99,7 +99,7 @@ class HttpRequestRunner(RequestRunner):
             return
         self._head = None
         response = self._render_error(self.context, failure)
-        if failure.attempts:
+        if failure.attempts and ATTEMPTS not in dict(response.headers):
             attempts = (ATTEMPTS, b"%d" % len(failure.attempts))
             response = response._replace(headers=(*response.headers, attempts))
         await response.send_to(self.send)

@@ -24,7 +24,7 @@ from lakehouse.asgi.middleware.http_runner import HttpRequestRunner
 from lakehouse.asgi.middleware.request_deadline import TIMEOUT_HEADER
 from lakehouse.asgi.middleware.request_runner import ErrorRenderer, RequestRunner, native_error_response
 from lakehouse.asgi.middleware.websocket_runner import WebSocketRunner
-from lakehouse.asgi.request_scope import REQUEST_KEY, RequestScope
+from lakehouse.asgi.request_scope import HEADERS_KEY, REQUEST_KEY, RequestScope
 from lakehouse.asgi.server_control import server_control
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.core.active_requests import ActiveRequests
@@ -36,11 +36,24 @@ _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._~:+/=@-]{1,128}")
 _RUNNERS: dict[str, type[RequestRunner]] = {"http": HttpRequestRunner, "websocket": WebSocketRunner}
 
 
+class ServedApp:
+    """An application with its requests in flight. `render_error` builds the response to a request that failed before
+    its response had begun. `idle` is set once the application is replaced and its last request has ended."""
+
+    __slots__ = ("app", "idle", "render_error", "runners")
+
+    def __init__(self, app: App, render_error: ErrorRenderer) -> None:
+        self.app = app
+        self.render_error = render_error
+        self.runners: set[RequestRunner] = set()
+        self.idle = trio.Event()
+
+
 class RequestLifetimeMiddleware:
     """ASGI middleware around everything: gives each request its `RequestContext`, its `RequestScope` and its end.
 
-    `on_end` is called with the context of every request that has ended; it must not raise. `render_error` builds the
-    response to a request that failed before its response had begun.
+    `on_end` is called with the context of every request that has ended; it must not raise. A request stays with the
+    application that it began with when `replace` gives new ones to another.
     """
 
     def __init__(
@@ -51,19 +64,31 @@ class RequestLifetimeMiddleware:
         on_end: Callable[[RequestContext], None] | None = None,
         render_error: ErrorRenderer = native_error_response,
     ) -> None:
-        self._app = app
+        self._served = ServedApp(app, render_error)
+        self._replaced: set[ServedApp] = set()
         self._active_requests = active_requests
         self._on_end = on_end
-        self._render_error = render_error
-        self._runners: set[RequestRunner] = set()
         self._id_prefix = secrets.token_hex(4)  # with a number behind it: unique, short and in order; not secret
         self._numbers = count(1)
 
     def drain(self) -> None:
         """End every active request: with 503 where the head has not been sent, a stream with a final event, any other
         response by cutting it."""
-        for runner in tuple(self._runners):
-            runner.stop(ErrUnavailable("the service is shutting down", retry_after=1), "drain")
+        for served in (*self._replaced, self._served):
+            for runner in tuple(served.runners):
+                runner.stop(ErrUnavailable("the service is shutting down", retry_after=1), "drain")
+
+    def replace(self, app: App, render_error: ErrorRenderer = native_error_response) -> ServedApp:
+        """Give new requests to another application. Returns the former one, with its requests in flight."""
+        former, self._served = self._served, ServedApp(app, render_error)
+        self._replaced.add(former)
+        self._end_if_idle(former)
+        return former
+
+    def _end_if_idle(self, served: ServedApp) -> None:
+        if not served.runners and served is not self._served:
+            self._replaced.discard(served)
+            served.idle.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application for one scope; one of another type than `http` and `websocket` passes through.
@@ -72,23 +97,28 @@ class RequestLifetimeMiddleware:
         """
         runner_type = _RUNNERS.get(scope["type"])
         if runner_type is None:
-            await self._app(scope, receive, send)
+            await self._served.app(scope, receive, send)
             return
+        served = self._served
         headers = dict(scope["headers"])
         context = self._make_context(scope, headers)
-        runner = runner_type(scope, send, context, self._render_error)
+        runner = runner_type(scope, send, context, served.render_error)
         request: RequestScope = runner  # checked by mypy: a scope takes anything
         scope[REQUEST_KEY] = request
+        scope[HEADERS_KEY] = headers
         self._active_requests.add(context)
-        self._runners.add(runner)
+        served.runners.add(runner)
         run = runner.run_watched if runner.server is None else runner.run
         try:
-            await run(self._app, scope, receive, headers.get(TIMEOUT_HEADER))
+            await run(served.app, scope, receive, headers.get(TIMEOUT_HEADER))
         finally:
-            self._runners.discard(runner)
+            served.runners.discard(runner)
+            self._end_if_idle(served)
             self._active_requests.remove(context)
             if context.outcome is None:
                 runner.finish_cancelled()
+            if (server := runner.server) is not None:
+                context.record_bytes(server.bytes_received, server.bytes_sent)
             context.close(trio.current_time())
             if self._on_end is not None:
                 self._on_end(context)

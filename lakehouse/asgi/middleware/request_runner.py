@@ -12,7 +12,7 @@ import trio
 from lakehouse.asgi.middleware.disconnect_watcher import DisconnectWatcher
 from lakehouse.asgi.middleware.disconnected_request import DisconnectedClient, record_disconnect
 from lakehouse.asgi.middleware.request_deadline import lift_deadline, make_timeout_error, open_deadline_scope
-from lakehouse.asgi.request_scope import EncodeError
+from lakehouse.asgi.request_scope import EncodeError, RenderError
 from lakehouse.asgi.responses import Response, error_response
 from lakehouse.asgi.server_control import SERVER_KEY, HttpServerControl
 from lakehouse.asgi.types import App, Message, Receive, Scope, Send
@@ -88,6 +88,10 @@ class RequestRunner(ABC):
     def disconnected(self) -> bool:
         """Whether the client left before its response was complete."""
         return self._client_left if self.server is None else self.server.disconnected
+
+    def render_errors_with(self, render_error: RenderError) -> None:
+        """Build the response with `render_error` if the request fails before its response has begun."""
+        self._render_error = lambda _, failure: render_error(failure)
 
     def begin_stream(self, encode_error: EncodeError) -> None:
         """Remove the client's deadline. `encode_error` encodes what ends the stream early, as its final piece."""

@@ -10,6 +10,9 @@ from lakehouse.core.context import RequestContext
 ATTEMPTS = b"x-lakehouse-attempts"
 """The response header with the number of attempts that were made at providers."""
 
+PROVIDER = b"x-lakehouse-provider"
+"""The response header with the provider that answered, of answers that do not name it in their body."""
+
 
 def add_request_id(message: Message, context: RequestContext) -> list[tuple[bytes, bytes]]:
     """The headers of a message with the request's id as the only `X-Request-Id`; an upstream's own is removed."""

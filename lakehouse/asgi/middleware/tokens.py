@@ -74,6 +74,10 @@ class Tokens:
     def __len__(self) -> int:
         return len(self._principals)
 
+    def equals(self, others: Tokens) -> bool:
+        """Whether the others are the same tokens, of the same principals."""
+        return self._principals == others._principals
+
     def identify(self, authorization: bytes) -> str | None:
         """The principal whose token an `Authorization` header carries, None when it carries none of the tokens.
 
@@ -81,12 +85,18 @@ class Tokens:
         was right nor which token it was close to.
         """
         bearer = _BEARER.fullmatch(authorization)
-        presented = _digest(bearer[1] if bearer else b"")
+        principal = self.identify_token(bearer[1] if bearer else b"")
+        return principal if bearer is not None else None
+
+    def identify_token(self, token: bytes) -> str | None:
+        """The principal of a token that stands in a header by itself, None if it is none of the tokens. It is compared
+        as in `identify`."""
+        presented = _digest(token)
         principal = None
         for digest, name in self._principals.items():
             if hmac.compare_digest(digest, presented):
                 principal = name
-        return principal if bearer is not None else None
+        return principal
 
 
 def first_token(auth: AuthTable, env: Mapping[str, str]) -> bytes | None:

@@ -6,9 +6,11 @@ from lakehouse.asgi.middleware.request_runner import COMPLETE, NOT_STARTED, STAR
 from lakehouse.asgi.middleware.standard_headers import add_request_id
 from lakehouse.asgi.types import DENIAL, Message, Scope, Send
 from lakehouse.core.context import RequestContext
-from lakehouse.core.errors import ErrUnavailable, LakehouseError
+from lakehouse.core.errors import ErrSessionStopped, ErrUnavailable, LakehouseError
 
-GOING_AWAY = 1001
+CLOSE_CODES = {ErrUnavailable: 1001, ErrSessionStopped: 1008}
+"""Going away, and a violation of a policy: a client that is told so does not connect again by itself."""
+
 INTERNAL_ERROR = 1011
 
 
@@ -44,7 +46,7 @@ class WebSocketRunner(RequestRunner):
 
     async def _send_error(self, failure: LakehouseError) -> None:
         if self.state is not NOT_STARTED:
-            code = GOING_AWAY if isinstance(failure, ErrUnavailable) else INTERNAL_ERROR
+            code = CLOSE_CODES.get(type(failure), INTERNAL_ERROR)
             # The reason of a close frame has room for 123 bytes.
             await self.send({"type": "websocket.close", "code": code, "reason": failure.code})
         elif self._can_deny:

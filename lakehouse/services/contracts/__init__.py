@@ -19,7 +19,12 @@ Modules:
     rewriting       the files of a table written again, with a write engine
     query_engine    SQL over the tables of the catalog
     retrieval       indexes of vectors and texts, searched by meaning and by word
+    filter_language what a filter over metadata means, and its parser
+    vector_store    a server that keeps indexes for many services
+    index_names     the rule for the names of indexes
+    known_indexes   descriptions of indexes, remembered while they are unchanged
     embedder        vectors of texts, from any model
+    row_sources     records of a service that are rows of a system table
     traces          the ends of what traces may be derived from
     embedding_model a model that computes vectors inside the process of its caller
 """

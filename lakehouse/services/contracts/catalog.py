@@ -5,6 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID, uuid5
+
+DATASET_NAMESPACE = UUID("a8f3c1d2-4e5b-5a6c-9d8e-7f0a1b2c3d4e")
+
+SYSTEM_SCHEMA = "lakehouse"
+"""The schema of the system tables: `lakehouse/requests` in the catalog, `lakehouse.requests` in SQL."""
+
+
+def is_system_table(name: str) -> bool:
+    """Whether a name in the catalog is that of a system table."""
+    return name.startswith(f"{SYSTEM_SCHEMA}/")
+
+
+def dataset_id(name: str) -> str:
+    """The id of a table's dataset: the same on every machine."""
+    return str(uuid5(DATASET_NAMESPACE, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,11 @@ class Embeddings(msgspec.Struct, frozen=True, kw_only=True):
     cached: int = 0
     truncated: list[int] = []
 
+    def split(self) -> list[bytes]:
+        """The vector of each text; there is at least one."""
+        size = self.dimension * 4  # bytes of a float32
+        return [self.vectors[begin : begin + size] for begin in range(0, len(self.vectors), size)]
+
 
 class Embedder(Protocol):
     """Computes vectors of texts."""
@@ -41,6 +46,13 @@ class Embedder(Protocol):
         Raises ErrProviderNotFound for a provider that is not registered, ErrUpstream for an unknown model or a failing
         provider, ErrUnprocessable with the position of a text that is too long, unless `truncate` is set.
         """
+
+
+class NamedEmbedder(Embedder, Protocol):
+    """An embedder that knows the names of its models."""
+
+    def resolve(self, model: str) -> str:
+        """The name of the model in answers and indexes; an empty name is the default model's. Raises ErrBadRequest."""
 
 
 class EmbeddedJson(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,11 +109,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     missing: str = ""
 
 
-class EmbeddingService(Embedder, Protocol):
+class EmbeddingService(NamedEmbedder, Protocol):
     """An embedder with what its HTTP interface needs beside vectors. `dimension` 0 is the model's own."""
-
-    def resolve(self, model: str) -> str:
-        """The name of the model in answers and indexes; an empty name is the default model's. Raises ErrBadRequest."""
 
     async def embed_json(
         self,

@@ -46,7 +46,8 @@ class QueryResult(Protocol):
     """A running query: its columns, then its rows as bytes of the query's format, in pieces of any size.
 
     The bytes are complete only if they were read to the end. A query that fails midway raises from the iterator.
-    `row_count`, `truncated` (whether `max_rows` cut the result) and `scanned` are valid at the end of the stream.
+    `row_count`, `truncated` (whether `max_rows` cut the result), `scanned` and `warnings` (sentences of the engine) are
+    valid at the end of the stream.
     """
 
     columns: Sequence[Column]
@@ -62,8 +63,11 @@ class QueryResult(Protocol):
     @property
     def scanned(self) -> ScanProgress: ...
 
+    @property
+    def warnings(self) -> Sequence[str]: ...
 
-def _do_nothing() -> None:
+
+def ignore_start() -> None:
     """The caller does not want to know when the query starts."""
 
 
@@ -71,7 +75,7 @@ class QueryEngine(Protocol):
     """SQL over the tables of the catalog."""
 
     def run(
-        self, query: Query, *, on_start: Callable[[], None] = _do_nothing
+        self, query: Query, *, on_start: Callable[[], None] = ignore_start
     ) -> AbstractAsyncContextManager[QueryResult]:
         """Start a query. The block begins when the columns are available; its end stops the query's computation.
 

@@ -8,7 +8,7 @@ A filter is `{"field": value}`, `{"field": [value, ...]}`, `{"field": {"gte": 1,
 applied before the cut at `k`, so `k` results come if `k` items match.
 
 Every call raises ErrNotFound for an unknown index, ErrBadRequest with `field` and, for a batch, `details` with the
-`position` of the item, and ErrUnavailable with `retry_after` if the engine has ended or does not start. A call that is
+position of the `item`, and ErrUnavailable with `retry_after` if the engine has ended or does not start. A call that is
 cancelled ends at once, and the engine stops its work for it; a write is then complete or without effect.
 """
 
@@ -253,10 +253,10 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
 class RetrievalEngine(Protocol):
     """The indexes of one lake. A write is durable at return."""
 
-    def changes(self, index: str) -> int:
-        """Count the writes, the creation and the deletion of an index through this object. Makes no call.
+    async def read_state(self, indexes: Sequence[str]) -> tuple[object, ...]:
+        """What changes with every write to these indexes, their creation and their deletion, by whichever service.
 
-        The count grows before the call that made the change returns.
+        Between two calls with equal results nothing was written. It changes before the call that writes returns.
         """
 
     async def create_index(self, options: IndexOptions) -> IndexInfo:
@@ -279,23 +279,36 @@ class RetrievalEngine(Protocol):
         model: str = "",
         delete_ids: Sequence[str] = (),
         source_state: bytes | None = None,
+        wait_for_words: bool = False,
     ) -> Written:
         """Add items, and replace those with the same ids; of equal ids in the batch the last one wins.
 
         All items are checked before one is added. `model` is that of the vectors (ErrConflict for another one).
         The items of `delete_ids` are deleted first, in the same transaction.
         `source_state` is a JSON value that is written in the same transaction (`IndexInfo.source`).
+        With `wait_for_words` keyword searches find the items at return; else they do so a little later.
         """
 
     async def replace_source(
-        self, index: str, source: str, items: Sequence[Item], *, model: str = "", source_state: bytes | None = None
+        self,
+        index: str,
+        source: str,
+        items: Sequence[Item],
+        *,
+        model: str = "",
+        source_state: bytes | None = None,
+        create: IndexOptions | None = None,
     ) -> Written:
-        """Make `items` the only items of the index with this source, in one transaction."""
+        """Make `items` the only items of the index with this source, in one transaction.
+
+        With `create` an index that is missing is created with these options in the same transaction; one that is there
+        must have their model (ErrConflict).
+        """
 
     async def delete_items(
         self, index: str, *, ids: Sequence[str] = (), where: bytes = b"", source_state: bytes | None = None
     ) -> Written:
-        """Delete the items with these ids, or those that match the filter `where`."""
+        """Delete the items with these ids, and those that match the filter `where`."""
 
     async def merge(self, source: str, dest: str, *, clear_source: bool = False) -> Merged:
         """Copy the items that the destination lacks, in one transaction.
@@ -327,7 +340,7 @@ class RetrievalEngine(Protocol):
         """
 
     async def stats(self) -> EngineStats:
-        """Return the figures of the engine. Does not start it: then they are those of an engine without calls."""
+        """Return the figures of the engine, without starting it: while it does not run, those that were read last."""
 
 
 _DECODER = msgspec.json.Decoder(list[Hit])

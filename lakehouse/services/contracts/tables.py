@@ -7,8 +7,8 @@ snapshot. A process that is killed between two steps leaves files that the sweep
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,10 @@ from lakehouse.services.contracts.catalog import Column, Manifest, Snapshot
 WriteMode = Literal["create", "append", "replace", "upsert", "rewrite"]
 """What a commit does: "create" makes the table; "append" adds files; "replace" removes all former files; "upsert" and
 "rewrite" remove the files that are named in the commit and add others."""
+
+
+LINES_SUFFIX = ".ndjson"
+"""The ending of a file with one JSON object for each row, which only system tables have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +36,7 @@ class TableField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFile:
-    """A Parquet file of a table.
+    """A Parquet file of a table, or one of JSON lines (`LINES_SUFFIX`).
 
     `path` is relative to the directory of the lake. `deletes` are the paths of the files with position deletes that
     apply to it, and `recorded_path` is its path as these files spell it.
@@ -47,13 +51,18 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TablePlan:
-    """What a reader of one snapshot needs: the fields, and the files with the rows. Immutable, so it can be cached."""
+    """What a reader of one snapshot needs: the fields, and the files with the rows. Immutable, so it can be cached.
+
+    `query` is SQL over the rows of the files, with `{rows}` in the place of a table, if they are not the rows of the
+    table as they are.
+    """
 
     name: str
     snapshot_id: str
     fields: Sequence[TableField]
     files: Sequence[DataFile]
     row_count: int
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +126,51 @@ class Removed:
     tables: int = 0
     files: int = 0
     bytes: int = 0
+
+
+class LocalFiles(Protocol):
+    """Where engines find the data files of tables."""
+
+    def hold(self, files: Iterable[DataFile]) -> AbstractAsyncContextManager[None]:
+        """Have data files on the local disk for the length of the block.
+
+        Raises ErrUnprocessable for more than the disk may hold, and what their storage raises.
+        """
+
+
+class InFolder:
+    """The data files of a lake in its folder, which are there."""
+
+    @asynccontextmanager
+    async def hold(self, files: Iterable[DataFile]) -> AsyncIterator[None]:  # noqa: ARG002
+        """Implements `LocalFiles`."""
+        yield
+
+
+IN_FOLDER = InFolder()
+
+
+class DescribedTables(Protocol):
+    """Tables that are listed."""
+
+    async def find(self, name: str) -> Manifest | None:
+        """Return a table, or None."""
+
+    def list_columns(self) -> Mapping[str, Sequence[Column]]:
+        """The columns of all tables, in the order of their names."""
+
+
+class ReadableTables(Protocol):
+    """The tables that SQL can read, by name."""
+
+    async def find(self, name: str, *, snapshot_id: str | None = None) -> Manifest | None:
+        """Return a table, or None (`Tables.find`)."""
+
+    async def list(self) -> Sequence[Manifest]:
+        """List all tables in the order of their names."""
+
+    async def plan(self, name: str, *, snapshot_id: str | None = None) -> TablePlan:
+        """Plan the read of a table (`Tables.plan`)."""
 
 
 class Tables(Protocol):

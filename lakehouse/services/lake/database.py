@@ -7,7 +7,8 @@ The process that has the lake's folder open is the only one that writes.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,6 +47,22 @@ def open_database(path: Path, schema: str, version: int) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+@contextmanager
+def open_transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """Commit what the block writes, durable at its end, or roll all of it back if the block or the commit fails.
+
+    Raises sqlite3.Error.
+    """
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:  # SQLite itself rolls back after some failures, such as a full disk
+            database.execute("ROLLBACK")
+        raise
 
 
 class DatabaseReaders:

@@ -7,8 +7,13 @@
     catalog.db    the catalog of the tables
     pathway.db    the traces of pathwayd
     observer.db   the operations of observerd
+    system.db     which files the system tables have
+    system/       the files of the system tables
     state.db      other durable state, such as idempotency keys
     vectors/      the indexes of the retrieval engine
+    cache/        data files of tables that are in a bucket
+    promotion.db  the journal of a promotion to a bucket
+    promoted.json says that tables and objects were promoted (`promoted`)
     staging/      a folder for each upload and each set of files that is being written; emptied at the start
     spill/        a folder for the temporary files of each engine; emptied at the start
 
@@ -38,6 +43,9 @@ MIN_FREE = 2**20
 """Bytes that must be free: the databases write to files of their own even if they are only read."""
 
 _PRIVATE = 0o700
+
+CACHE = "cache/"
+"""How paths of data files begin that are kept for tables in a bucket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,16 @@ class LakeDirectory:
         return self.path / "observer.db"
 
     @property
+    def system_db(self) -> Path:
+        """The list of the system tables' files (SQLite)."""
+        return self.path / "system.db"
+
+    @property
+    def system(self) -> Path:
+        """The folder of the system tables' files."""
+        return self.path / "system"
+
+    @property
     def state_db(self) -> Path:
         """Other durable state (SQLite)."""
         return self.path / "state.db"
@@ -85,6 +103,11 @@ class LakeDirectory:
     def vectors(self) -> Path:
         """The folder of the retrieval engine."""
         return self.path / "vectors"
+
+    @property
+    def cache(self) -> Path:
+        """The folder of the data files of tables that are in a bucket."""
+        return self.path / CACHE
 
     @property
     def staging(self) -> Path:
@@ -155,7 +178,8 @@ def open_lake_directory(path: Path, *, socket: str = "") -> Iterator[LakeDirecto
     _make_private(directory.path)
     with hold_lock(directory.path, socket=socket):
         check_layout(directory.path)
-        for place in (directory.objects, directory.datasets, directory.vectors, directory.staging, directory.spill):
+        kept = (directory.objects, directory.datasets, directory.vectors, directory.system, directory.cache)
+        for place in (*kept, directory.staging, directory.spill):
             place.mkdir(mode=_PRIVATE, exist_ok=True)
         sweep(directory)
         _check_free_space(directory.path)  # after the sweep, which may have made space

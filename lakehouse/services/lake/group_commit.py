@@ -8,6 +8,7 @@ from typing import Generic, Protocol, TypeVar
 import trio
 
 from lakehouse.core.errors import LakehouseError
+from lakehouse.process.scheduling import wake_thread_at_once
 
 START_TIMEOUT = 60.0
 """Seconds for the start of the thread that makes the changes. Nothing else uses its limiter, so it starts at once."""
@@ -35,6 +36,14 @@ class PendingChange(Generic[Change, Outcome]):
         self.taken = False
         self.outcome: Outcome | None = None
         self.error: Exception | None = None
+
+    def read_outcome(self) -> Outcome:
+        """What became of the change after its transaction. Raises why it was not made."""
+        error = self.error or (None if self.outcome is None else self.outcome.error)
+        if error is not None:
+            raise error
+        assert self.outcome is not None  # noqa: S101 - without an error there is one
+        return self.outcome
 
 
 class GroupCommit(Generic[Change, Outcome]):
@@ -74,11 +83,11 @@ class GroupCommit(Generic[Change, Outcome]):
                 self._waiting.remove(pending)
         if batch and self._clean_up is not None:
             await self._clean_up(batch)
-        error = pending.error or (None if pending.outcome is None else pending.outcome.error)
-        if error is not None:
-            raise error
-        assert pending.outcome is not None  # noqa: S101 - without an error there is one
-        return pending.outcome
+        return pending.read_outcome()
+
+    def _run(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        wake_thread_at_once()  # on a busy core each sync would otherwise end with a wait of several milliseconds
+        return self._apply(changes)
 
     async def _commit(self) -> Sequence[PendingChange[Change, Outcome]]:
         """Make all changes that are waiting. The thread cannot be cancelled; a shield covers the way into it."""
@@ -88,7 +97,7 @@ class GroupCommit(Generic[Change, Outcome]):
         changes = [pending.change for pending in batch]
         try:
             with trio.CancelScope(shield=True, relative_deadline=START_TIMEOUT):
-                outcomes = await trio.to_thread.run_sync(self._apply, changes, limiter=self._limiter)
+                outcomes = await trio.to_thread.run_sync(self._run, changes, limiter=self._limiter)
         except Exception as error:  # noqa: BLE001 - raised to the caller of each change
             for pending in batch:
                 pending.error = error

@@ -11,9 +11,8 @@ In the process of the services:
     column_types    types in DuckDB's notation: parsed, and mapped to those that can be stored
     widening        the type that holds the values of two others
     messages        requests and replies
-    catalog_reader  which metadata file is current, read from the catalog's database
+    catalog_reader  which metadata file is current, read from the catalog's database or asked of the child
     state_cache     the states of tables that the child has described
-    locks           locks by name
     calls           calls to the child: deadlines, repeats, errors
     client          the contract
     values          the values of the contract, made from replies
@@ -25,9 +24,13 @@ In the child:
 
     child           the target of `process.bootstrap`: one handler for each request
     file_io         files that are durable when they are closed
-    catalog         pyiceberg's catalog on the folder
-    kept_metadata   the catalog keeps parsed metadata
-    transaction     a transaction that copies the metadata less often
+    storage         where the files of the tables are: in the folder
+    object_storage  where the files of the tables are: in a bucket
+    catalog         the catalog, and what is found in it
+    kept_metadata   a catalog in SQL that keeps parsed metadata
+    shared_catalogs catalogs that other services and engines share
+    call_errors     what the disk, the bucket and the catalog refuse
+    transaction     a transaction that copies the metadata less often, and commits a request once
     iceberg_types   types and schemas of Iceberg
     reconcile       whether columns fit into a table, and what has to change for them
     prepare         the plan of a write

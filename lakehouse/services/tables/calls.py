@@ -37,6 +37,7 @@ ONCE = (messages.Rename, messages.Drop, messages.ChangeColumns)
 _ERRORS: dict[str, type[LakehouseError]] = {
     "not found": errors.ErrNotFound,
     "conflict": errors.ErrConflict,
+    "upstream": errors.ErrUpstream,
     "bad request": errors.ErrBadRequest,
     "unprocessable": errors.ErrUnprocessable,
     "busy": errors.ErrUnavailable,
@@ -93,6 +94,8 @@ def is_repeatable(request: Request) -> bool:
 def _convert(failure: CallFailed) -> LakehouseError:
     details = msgspec.json.decode(failure.details, type=dict[str, object] | None)
     kind = _ERRORS.get(failure.kind)
+    if failure.kind == "stale":
+        return errors.ErrConflict(str(failure), retryable=True, details=details)
     if kind is None:
         logger.error("the tables process failed: %s", failure)
         return LakehouseError("the tables failed; the log has the reason", details=details)
@@ -110,7 +113,7 @@ async def open_process(settings: TablesSettings) -> AsyncIterator[TablesProcess]
         settings=msgspec.json.encode(settings),
     )
     policy = PoolPolicy(
-        size=1,
+        size=1 if settings.warehouse is None else 2,  # calls of a shared lake wait for others; their caches are apart
         max_waiting=MAX_WAITING,
         queue_timeout=CALL_TIMEOUT,
         reset_timeout=RESET_TIMEOUT,

@@ -1,6 +1,7 @@
-"""pyiceberg's catalog on the folder of a lake, which is the working directory of the child.
+"""The catalog of a lake, and what is found in it.
 
-All locations are relative (`datasets/a/metadata/…`), so the folder can be moved while no process has it open.
+That of a folder, which is the working directory of the child, has relative locations (`datasets/a/metadata/…`), so the
+folder can be moved while no process has it open. A shared one is opened by `shared_catalogs`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ import time
 from typing import TYPE_CHECKING
 
 from lakehouse.process.calls.rpc_child import CallError
-from lakehouse.services.tables.catalog_reader import CATALOG
-from lakehouse.services.tables.names import DROPPED, canonical, decode_dropped, decode_name, identifier
+from lakehouse.services.tables.messages import TablesSettings
+from lakehouse.services.tables.names import CATALOG, DROPPED, canonical, decode_dropped, identifier
+from lakehouse.services.tables.storage import LocalStorage
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog.sql import SqlCatalog
-    from pyiceberg.table import StaticTable, Table
+    from pyiceberg.table import Table
+
+    from lakehouse.services.tables.kept_metadata import MetadataKeepingCatalog
+    from lakehouse.services.tables.shared_catalogs import RestLakeCatalog
+
+    LakeCatalog = MetadataKeepingCatalog | RestLakeCatalog
 
 DATABASE = "catalog.db"
 
@@ -36,8 +42,12 @@ LABEL = "lakehouse.schema-label"
 """`<schema id>:<label>`: the label that a client gave to the schema of this id."""
 
 
-def open_catalog() -> SqlCatalog:
-    """Open the catalog, which is made if it is missing."""
+def open_catalog(settings: TablesSettings) -> LakeCatalog:
+    """Open the catalog, which is made if it is missing. Raises CallError for a shared one that cannot be reached."""
+    if settings.warehouse is not None:
+        from lakehouse.services.tables.shared_catalogs import open_shared_catalog
+
+        return open_shared_catalog(settings.warehouse)
     from lakehouse.services.tables.kept_metadata import MetadataKeepingCatalog
 
     connection = sqlite3.connect(DATABASE)
@@ -47,6 +57,7 @@ def open_catalog() -> SqlCatalog:
         connection.close()
     return MetadataKeepingCatalog(
         CATALOG,
+        LocalStorage(),
         **{
             "uri": f"sqlite:///{DATABASE}",
             "warehouse": "datasets",
@@ -55,12 +66,12 @@ def open_catalog() -> SqlCatalog:
     )
 
 
-def find_table(catalog: SqlCatalog, name: str) -> Table | None:
+def find_table(catalog: LakeCatalog, name: str) -> Table | None:
     """Load a table, None for an unknown one."""
     return _find(catalog, identifier(name))
 
 
-def load_table(catalog: SqlCatalog, name: str) -> Table:
+def load_table(catalog: LakeCatalog, name: str) -> Table:
     """Load a table. Raises CallError for an unknown one."""
     table = find_table(catalog, name)
     if table is None:
@@ -68,12 +79,12 @@ def load_table(catalog: SqlCatalog, name: str) -> Table:
     return table
 
 
-def load_dropped(catalog: SqlCatalog, entry: str) -> Table | None:
+def load_dropped(catalog: LakeCatalog, entry: str) -> Table | None:
     """Load a dropped table by its entry in the namespace of dropped tables."""
     return _find(catalog, (*DROPPED, entry))
 
 
-def _find(catalog: SqlCatalog, where: tuple[str, ...]) -> Table | None:
+def _find(catalog: LakeCatalog, where: tuple[str, ...]) -> Table | None:
     from pyiceberg.exceptions import NoSuchTableError
 
     try:
@@ -82,7 +93,7 @@ def _find(catalog: SqlCatalog, where: tuple[str, ...]) -> Table | None:
         return None
 
 
-def table_not_found(catalog: SqlCatalog, name: str) -> CallError:
+def table_not_found(catalog: LakeCatalog, name: str) -> CallError:
     """The error of an unknown table; it says whether the table was dropped."""
     dropped = list_dropped(catalog, name)
     if not dropped:
@@ -91,7 +102,7 @@ def table_not_found(catalog: SqlCatalog, name: str) -> CallError:
     return CallError("not found", f"the table {name!r} was dropped at {when}; restore brings it back")
 
 
-def list_dropped(catalog: SqlCatalog, name: str | None = None) -> list[tuple[str, str, int]]:
+def list_dropped(catalog: LakeCatalog, name: str | None = None) -> list[tuple[str, str, int]]:
     """The dropped tables: entry, former name, and when it was dropped in milliseconds; the newest first."""
     if not catalog.namespace_exists(DROPPED):
         return []
@@ -104,10 +115,10 @@ def list_dropped(catalog: SqlCatalog, name: str | None = None) -> list[tuple[str
     return sorted(found, key=lambda dropped: -dropped[2])
 
 
-def check_free(catalog: SqlCatalog, name: str, *, but: str = "") -> None:
+def check_free(catalog: LakeCatalog, name: str, *, but: str = "") -> None:
     """Raise CallError if a table has the name, or one that SQL cannot distinguish from it. `but` is not counted."""
     taken = canonical(name)
-    for other in list_names(catalog):
+    for other in catalog.list_names():
         if other != but and canonical(other) == taken:
             if other == name:
                 raise CallError("conflict", f"there is a table {name!r} already")
@@ -116,31 +127,11 @@ def check_free(catalog: SqlCatalog, name: str, *, but: str = "") -> None:
             )
 
 
-def list_locations(catalog: SqlCatalog) -> list[tuple[str, bool]]:
-    """The metadata files of all entries of the database, those of other catalogs in it too, and which are tables."""
-    from sqlalchemy import text
+def open_metadata(catalog: LakeCatalog, location: str) -> Table:
+    """A table as a metadata file has it, under whatever name it is in the catalog. It is read only."""
+    from pyiceberg.serializers import FromInputFile
+    from pyiceberg.table import Table
 
-    statement = text("SELECT metadata_location, coalesce(iceberg_type, 'TABLE') = 'TABLE' FROM iceberg_tables")
-    with catalog.engine.connect() as connection:
-        return [(str(location), bool(is_table)) for location, is_table in connection.execute(statement) if location]
-
-
-def open_metadata(catalog: SqlCatalog, location: str) -> StaticTable:
-    """A table as a metadata file has it, under whatever name it is in the catalog."""
-    from pyiceberg.table import StaticTable
-
-    return StaticTable.from_metadata(location, catalog.properties)
-
-
-def list_names(catalog: SqlCatalog) -> list[str]:
-    """The names of all tables, in one statement."""
-    from sqlalchemy import text
-
-    statement = text(
-        "SELECT table_namespace, table_name FROM iceberg_tables"
-        " WHERE catalog_name = :catalog AND coalesce(iceberg_type, 'TABLE') = 'TABLE'"
-    )
-    with catalog.engine.connect() as connection:
-        rows = connection.execute(statement, {"catalog": CATALOG}).all()
-    names = (decode_name(str(namespace), str(table)) for namespace, table in rows)
-    return [name for name in names if name is not None]
+    io = catalog._load_file_io(location=location)
+    metadata = FromInputFile.table_metadata(io.new_input(location))
+    return Table(identifier=(location,), metadata=metadata, metadata_location=location, io=io, catalog=catalog)

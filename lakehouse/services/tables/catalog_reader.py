@@ -1,4 +1,4 @@
-"""Which metadata file of a table is current, read from the catalog's database without the child.
+"""Which metadata file of a table is current: read from the catalog's database without the child, or from a shared one.
 
 The row changes with every commit of any program, so it says whether a kept state is still the newest one. The database
 is in WAL mode: a reader never waits for a writer, and a look-up takes some ten microseconds.
@@ -9,11 +9,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
-from lakehouse.services.tables.names import decode_name, encode_name
-
-CATALOG = "lake"
-"""The catalog's name, which is a part of every key in the database: other engines must use the same."""
+from lakehouse.services.tables import messages
+from lakehouse.services.tables.calls import TablesProcess
+from lakehouse.services.tables.names import CATALOG, decode_name, encode_name
 
 _CURRENT = (
     "SELECT metadata_location FROM iceberg_tables"
@@ -25,6 +25,19 @@ _ALL = (
 )
 
 
+class Locations(Protocol):
+    """The current metadata files of the tables."""
+
+    async def find(self, name: str) -> str | None:
+        """That of a table, None for an unknown table."""
+
+    async def list(self) -> dict[str, str]:
+        """Those of all tables by name, in the order of their names."""
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
 class CatalogReader:
     """Reads the catalog's database; a database that does not exist yet has no tables."""
 
@@ -32,12 +45,12 @@ class CatalogReader:
         self._path = path
         self._connection: sqlite3.Connection | None = None
 
-    def find(self, name: str) -> str | None:
+    async def find(self, name: str) -> str | None:
         """The current metadata file of a table, None for an unknown table."""
         rows = self._query(_CURRENT, (CATALOG, *encode_name(name)))
         return rows[0][0] if rows else None
 
-    def list(self) -> dict[str, str]:
+    async def list(self) -> dict[str, str]:
         """All tables by name, in the order of their names, with their current metadata files."""
         found: dict[str, str] = {}
         for namespace, table, location in self._query(_ALL, (CATALOG,)):
@@ -69,3 +82,23 @@ class CatalogReader:
             self._connection = sqlite3.connect(self._path, isolation_level=None)
             self._connection.execute("PRAGMA query_only = 1")
         return self._connection
+
+
+class SharedCatalogReader:
+    """Asks the child for what other services have committed as well: some milliseconds for each look-up."""
+
+    def __init__(self, process: TablesProcess) -> None:
+        self._process = process
+
+    async def find(self, name: str) -> str | None:
+        """The current metadata file of a table, None for an unknown table."""
+        found: str | None = await self._process.call(messages.FindLocation(name=name), str | None)
+        return found
+
+    async def list(self) -> dict[str, str]:
+        """All tables by name, in the order of their names, with their current metadata files."""
+        found: dict[str, str] = await self._process.call(messages.ListLocations(), dict[str, str])
+        return dict(sorted(found.items()))
+
+    def close(self) -> None:
+        """Nothing is open."""

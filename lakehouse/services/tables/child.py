@@ -13,12 +13,13 @@ import sqlite3
 from collections.abc import Callable
 
 import msgspec
-from sqlalchemy.exc import OperationalError
+from pyiceberg.exceptions import CommitStateUnknownException, RESTError
+from sqlalchemy.exc import DBAPIError
 
-from lakehouse.core.errors import is_disk_full
 from lakehouse.process.bootstrap import Startup
-from lakehouse.process.calls.rpc_child import Call, CallError, serve_calls
+from lakehouse.process.calls.rpc_child import Call, serve_calls
 from lakehouse.services.tables import messages
+from lakehouse.services.tables.call_errors import explain_failure
 from lakehouse.services.tables.catalog import find_table, load_table, open_catalog
 from lakehouse.services.tables.commit import Writer
 from lakehouse.services.tables.describe import ManifestCache, describe, list_snapshots
@@ -39,14 +40,35 @@ def run(startup: Startup) -> None:
     import pyiceberg.catalog.sql
     import pyiceberg.io.pyarrow  # noqa: F401
 
-    serve_calls(startup, Handler(settings).handle, max_frame=MAX_FRAME)
+    serve_calls(startup, Calls(settings).handle, max_frame=MAX_FRAME)
+
+
+class Calls:
+    """The calls of the process. Its handler is made with the first one; if that fails, with the next one."""
+
+    def __init__(self, settings: TablesSettings) -> None:
+        self._settings = settings
+        self._handler: Handler | None = None
+
+    def handle(self, call: Call) -> bytes:
+        """Answer one request. Raises CallError."""
+        try:
+            if self._handler is None:
+                self._handler = Handler(self._settings)
+            return self._handler.handle(msgspec.json.decode(call.payload, type=AnyRequest))
+        except (OSError, DBAPIError, sqlite3.OperationalError, RESTError, CommitStateUnknownException) as error:
+            explained = explain_failure(error, shared=self._settings.warehouse is not None)
+            if explained is None:
+                raise
+            raise explained from None
 
 
 class Handler:
     """Answers requests."""
 
     def __init__(self, settings: TablesSettings) -> None:
-        self._catalog = open_catalog()
+        """Open the catalog. Raises what that raises, for a shared one that cannot be reached."""
+        self._catalog = open_catalog(settings)
         self._manifests = ManifestCache()
         self._expiry = Expiry(
             self._catalog, self._manifests, retention=settings.retention, max_snapshots=settings.max_snapshots
@@ -54,6 +76,8 @@ class Handler:
         self._writer = Writer(self._catalog, self._manifests, self._expiry)
         self._handlers: dict[type, Callable[..., object]] = {
             messages.Describe: self._describe,
+            messages.FindLocation: lambda request: self._catalog.find_location(request.name),
+            messages.ListLocations: lambda _: self._catalog.list_current(),
             messages.ListSnapshots: self._list_snapshots,
             messages.Prepare: lambda request: prepare(self._catalog, request),
             messages.CommitWrite: self._writer.commit,
@@ -69,17 +93,9 @@ class Handler:
             messages.Sweep: lambda request: self._expiry.sweep(request.before_ms),
         }
 
-    def handle(self, call: Call) -> bytes:
-        """Answer one request. Raises CallError."""
-        request = msgspec.json.decode(call.payload, type=AnyRequest)
-        try:
-            return msgspec.json.encode(self._handlers[type(request)](request))
-        except (OSError, OperationalError, sqlite3.OperationalError) as error:
-            if is_disk_full(error):
-                raise CallError("disk full", "the disk of the lake is full: nothing was changed") from None
-            if not isinstance(error, OSError) and "locked" in str(error):
-                raise CallError("busy", "the catalog's database is locked by another program") from None
-            raise
+    def handle(self, request: messages.Request) -> bytes:
+        """Answer one request. Raises CallError, and what pyiceberg raises."""
+        return msgspec.json.encode(self._handlers[type(request)](request))
 
     def _describe(self, request: messages.Describe) -> messages.TableState | None:
         table = find_table(self._catalog, request.name)

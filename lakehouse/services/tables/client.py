@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from datetime import datetime, timedelta
 
 import msgspec
@@ -28,13 +28,13 @@ from lakehouse.services.contracts.tables import (
     WritePlan,
 )
 from lakehouse.services.lake.directory import LakeDirectory
+from lakehouse.services.lake.name_locks import NameLocks
 from lakehouse.services.tables import messages
 from lakehouse.services.tables.calls import TablesProcess, open_process
-from lakehouse.services.tables.catalog_reader import CatalogReader
+from lakehouse.services.tables.catalog_reader import CatalogReader, Locations, SharedCatalogReader
 from lakehouse.services.tables.daily_expiry import WriteSignal, expire_daily
 from lakehouse.services.tables.expire_all import expire_all
 from lakehouse.services.tables.gauges import make_gauges
-from lakehouse.services.tables.locks import NameLocks
 from lakehouse.services.tables.messages import (
     MAX_SNAPSHOTS,
     ColumnInfo,
@@ -44,7 +44,7 @@ from lakehouse.services.tables.messages import (
     TableState,
     WriteToken,
 )
-from lakehouse.services.tables.names import canonical, check_name
+from lakehouse.services.tables.names import canonical, check_name, list_data_files
 from lakehouse.services.tables.state_cache import StateCache
 from lakehouse.services.tables.values import (
     DescribedTable,
@@ -54,6 +54,8 @@ from lakehouse.services.tables.values import (
     make_snapshot,
 )
 from lakehouse.services.tables.widening import needs_rewrite
+from lakehouse.services.warehouse.data_files import WarehouseFiles
+from lakehouse.services.warehouse.settings import WarehouseSettings
 from lakehouse.telemetry.gauges import Gauge
 
 logger = logging.getLogger("lakehouse.tables")
@@ -62,9 +64,11 @@ logger = logging.getLogger("lakehouse.tables")
 class LakeTables:
     """The tables, as `open_tables` opens them."""
 
-    def __init__(self, process: TablesProcess, catalog: CatalogReader) -> None:
+    def __init__(self, process: TablesProcess, catalog: Locations, files: WarehouseFiles | None = None) -> None:
+        """`files` are those of a lake beyond one machine."""
         self.process = process
         self._catalog = catalog
+        self._files = files
         self._cache = StateCache()
         self._writers = NameLocks()
         self._loading = NameLocks()
@@ -80,9 +84,9 @@ class LakeTables:
         state = await self._find(check_name(name), snapshot_id)
         return None if state is None else state.manifest
 
-    def has(self, name: str) -> bool:
+    async def has(self, name: str) -> bool:
         """Whether there is a table of a name. Reads the catalog only."""
-        return self._catalog.find(name) is not None
+        return await self._catalog.find(name) is not None
 
     async def list(self) -> Sequence[Manifest]:
         """List all tables in the order of their names.
@@ -90,7 +94,7 @@ class LakeTables:
         A table that cannot be read here, because of what another engine has written, is left out and logged.
         """
         found: list[Manifest] = []
-        for name, location in self._catalog.list().items():
+        for name, location in (await self._catalog.list()).items():
             state = self._cache.get(name, location, None) or await self._find_readable(name)
             if state is not None:
                 found.append(state.manifest)
@@ -151,13 +155,38 @@ class LakeTables:
         self, plan: WritePlan, files: Sequence[StagedFile], *, remove: Sequence[str] = (), request_id: str = ""
     ) -> Commit:
         """Publish the files in one snapshot; durable at return (`Tables.commit`)."""
+        token = msgspec.json.decode(plan.token, type=WriteToken)
+        if self._files is not None:
+            return await self._commit_uploaded(self._files, token, files, remove, request_id)
         request = messages.CommitWrite(
-            token=msgspec.json.decode(plan.token, type=WriteToken),
+            token=token,
             files=[messages.StagedInfo(str(file.path), file.rows) for file in files],
             remove=remove,
             request_id=request_id,
         )
         return self._keep(await self.process.call(request, Committed))
+
+    async def _commit_uploaded(
+        self,
+        local: WarehouseFiles,
+        token: WriteToken,
+        files: Sequence[StagedFile],
+        remove: Sequence[str],
+        request_id: str,
+    ) -> Commit:
+        """Upload the files, and then publish them. What is uploaded and not published is for the sweep."""
+        keys = list_data_files(token.name, token.commit_id, len(files))
+        uploads = [(file.path, key) for file, key in zip(files, keys, strict=True)]
+        await local.upload(uploads)
+        request = messages.CommitWrite(
+            token=token,
+            files=[messages.StagedInfo(key, file.rows) for file, key in zip(files, keys, strict=True)],
+            remove=[local.find_key(path) for path in remove],
+            request_id=request_id,
+        )
+        committed: Committed = await self.process.call(request, Committed)
+        local.keep(uploads)
+        return self._keep(committed)
 
     async def find_commit(self, name: str, request_id: str) -> Commit | None:
         """Find the commit with a request id among the kept snapshots."""
@@ -218,22 +247,23 @@ class LakeTables:
 
     async def expire(self, older_than: datetime) -> Removed:
         """Expire the snapshots and the dropped tables that are older, and delete the files that only they use."""
-        return await expire_all(self.process, self._catalog.list(), self.lock, older_than)
+        return await expire_all(self.process, await self._catalog.list(), self.lock, older_than)
 
     async def _find(self, name: str, snapshot_id: str | None) -> DescribedTable | None:
         """The state of a table, from the cache or from the child; several callers wait for one call."""
-        if (state := self._find_kept(name, snapshot_id)) is not None:
-            return state
-        if self._catalog.find(name) is None:
+        location = await self._catalog.find(name)
+        if location is None:
             return None
+        if (state := self._cache.get(name, location, snapshot_id)) is not None:
+            return state
         async with self._loading.hold(name):
-            if (state := self._find_kept(name, snapshot_id)) is not None:
+            if (state := self._cache.get(name, location, snapshot_id)) is not None:
                 return state
             request = messages.Describe(name=name, snapshot_id=snapshot_id)
             described: TableState | None = await self.process.call(request, TableState | None)
             if described is None:
                 return None
-            state = convert_state(described)
+            state = self._convert(described)
             self._cache.put(state, snapshot_id)
             return state
 
@@ -246,9 +276,8 @@ class LakeTables:
             logger.warning("the table %s is left out of the list: %s", name, error.message)
             return None
 
-    def _find_kept(self, name: str, snapshot_id: str | None) -> DescribedTable | None:
-        location = self._catalog.find(name)
-        return None if location is None else self._cache.get(name, location, snapshot_id)
+    def _convert(self, state: TableState) -> DescribedTable:
+        return convert_state(state) if self._files is None else convert_state(state, self._files.locate)
 
     def _keep(self, committed: Committed) -> Commit:
         manifest = self._keep_state(committed.state)
@@ -256,25 +285,31 @@ class LakeTables:
         return Commit(manifest=manifest, created=committed.created, warnings=committed.warnings)
 
     def _keep_state(self, state: TableState) -> Manifest:
-        described = convert_state(state)
+        described = self._convert(state)
         self._cache.put(described, None)
         return described.manifest
 
 
 @asynccontextmanager
 async def open_tables(
-    directory: LakeDirectory, lake: LakeTable, *, max_snapshots: int = MAX_SNAPSHOTS
+    directory: LakeDirectory,
+    lake: LakeTable,
+    *,
+    max_snapshots: int = MAX_SNAPSHOTS,
+    warehouse: WarehouseSettings | None = None,
+    files: WarehouseFiles | None = None,
 ) -> AsyncIterator[LakeTables]:
     """Open the tables of a lake. The child starts with the first call, and has ended at the end of the block.
 
-    Expired snapshots and dropped tables are deleted once a day while tables are written.
+    Expired snapshots and dropped tables are deleted once a day while tables are written. `warehouse` and `files` are
+    those of a lake beyond one machine.
     """
-    settings = TablesSettings(directory=str(directory.path), retention=lake.retention, max_snapshots=max_snapshots)
-    catalog = CatalogReader(directory.catalog_db)
-    try:
-        async with open_process(settings) as process, open_background() as nursery:
-            tables = LakeTables(process, catalog)
+    settings = TablesSettings(
+        directory=str(directory.path), retention=lake.retention, max_snapshots=max_snapshots, warehouse=warehouse
+    )
+    async with open_process(settings) as process, open_background() as nursery:
+        catalog = CatalogReader(directory.catalog_db) if warehouse is None else SharedCatalogReader(process)
+        with closing(catalog):
+            tables = LakeTables(process, catalog, files)
             nursery.start_soon(expire_daily, tables, tables.written, timedelta(seconds=lake.retention))
             yield tables
-    finally:
-        catalog.close()

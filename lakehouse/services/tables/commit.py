@@ -6,11 +6,8 @@ that no snapshot uses, for the sweep. Every snapshot carries the id of its commi
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError, ValidationException
@@ -21,27 +18,39 @@ from pyiceberg.table.metadata import new_table_metadata
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 
 from lakehouse.process.calls.rpc_child import CallError
-from lakehouse.services.lake.durability import sync_directory
-from lakehouse.services.tables.catalog import CREATED, LABEL, TABLE_PROPERTIES, check_free, find_table, load_table
+from lakehouse.services.tables.catalog import (
+    CREATED,
+    LABEL,
+    TABLE_PROPERTIES,
+    check_free,
+    find_table,
+    load_table,
+)
 from lakehouse.services.tables.column_types import parse_type
-from lakehouse.services.tables.describe import ManifestCache, describe, relative_path
+from lakehouse.services.tables.describe import ManifestCache, describe
 from lakehouse.services.tables.expiry import Expiry
-from lakehouse.services.tables.file_io import make_directories
 from lakehouse.services.tables.iceberg_types import make_schema, read_columns
-from lakehouse.services.tables.messages import Committed, CommitWrite, StagedInfo, WriteToken
-from lakehouse.services.tables.names import identifier
+from lakehouse.services.tables.messages import Committed, CommitWrite, WriteToken
+from lakehouse.services.tables.names import identifier, list_data_files
 from lakehouse.services.tables.prepare import apply_changes, find_changes
 from lakehouse.services.tables.reconcile import NamedType
-from lakehouse.services.tables.transaction import begin
+from lakehouse.services.tables.storage import Storage, relative_path, storage_of
+from lakehouse.services.tables.transaction import (
+    REQUEST_ID,
+    AlreadyCommitted,
+    begin,
+    check_new,
+    find_by_property,
+)
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
     from pyiceberg.table.update.snapshot import _FastAppendFiles, _OverwriteFiles
 
+    from lakehouse.services.tables.catalog import LakeCatalog
+
 COMMIT_ID = "lakehouse.commit-id"
-REQUEST_ID = "lakehouse.request-id"
 MAX_REQUEST_ID = 200
 REPLACE_ATTEMPTS = 5
 """A replacement of all files is attempted again when another program has committed meanwhile: it then replaces that."""
@@ -50,7 +59,7 @@ REPLACE_ATTEMPTS = 5
 class Writer:
     """Commits the writes of a lake."""
 
-    def __init__(self, catalog: SqlCatalog, manifests: ManifestCache, expiry: Expiry) -> None:
+    def __init__(self, catalog: LakeCatalog, manifests: ManifestCache, expiry: Expiry) -> None:
         self._catalog = catalog
         self._manifests = manifests
         self._expiry = expiry
@@ -61,11 +70,15 @@ class Writer:
         table = find_table(self._catalog, token.name)
         if table is not None and (done := self._find(table, token.name, COMMIT_ID, token.commit_id)) is not None:
             return done
-        paths = _move_files(token, request.files)
+        paths = list_data_files(token.name, token.commit_id, len(request.files))
+        self._catalog.storage.place([file.path for file in request.files], paths)
         try:
             return self._publish(request, table, paths)
+        except AlreadyCommitted:
+            self._catalog.storage.delete(paths)  # the files of the same request are in the table
+            return self._find_done(token.name, request)
         except (CallError, CommitFailedException, ValidationException, TableAlreadyExistsError) as error:
-            _remove_files(paths)  # these errors guarantee that nothing was committed
+            self._catalog.storage.delete(paths)  # these errors guarantee that nothing was committed
             raise _explain(error) from None
 
     def find(self, name: str, request_id: str) -> Committed | None:
@@ -74,19 +87,24 @@ class Writer:
         return None if table is None else self._find(table, name, REQUEST_ID, request_id[:MAX_REQUEST_ID])
 
     def _find(self, table: Table, name: str, key: str, value: str) -> Committed | None:
-        for snapshot in table.metadata.snapshots:
-            summary = snapshot.summary
-            if summary is not None and summary.additional_properties.get(key) == value:
-                created = snapshot.parent_snapshot_id is None and snapshot.sequence_number == 1
-                return Committed(state=describe(table, name, self._manifests), created=created)
-        return None
+        snapshot = find_by_property(table.metadata, key, value)
+        if snapshot is None:
+            return None
+        created = snapshot.parent_snapshot_id is None and snapshot.sequence_number == 1
+        return Committed(state=describe(table, name, self._manifests), created=created)
+
+    def _find_done(self, name: str, request: CommitWrite) -> Committed:
+        done = self.find(name, request.request_id)
+        if done is None:
+            raise CallError("stale", f"the table {name!r} was changed by another program meanwhile")
+        return done
 
     def _publish(self, request: CommitWrite, table: Table | None, paths: Sequence[str]) -> Committed:
         token = request.token
         if not token.base:
             return self._create(request, paths)
         if table is None:
-            raise CallError("conflict", f"the table {token.name!r} was dropped or renamed while the rows were written")
+            raise CallError("stale", f"the table {token.name!r} was dropped or renamed while the rows were written")
         for attempt in range(REPLACE_ATTEMPTS):
             try:
                 return self._change(request, table, paths)
@@ -98,7 +116,12 @@ class Writer:
 
     def _create(self, request: CommitWrite, paths: Sequence[str]) -> Committed:
         token = request.token
+        present = find_table(self._catalog, token.name)
+        if present is not None:  # made since the plan; perhaps by another service with the same request
+            check_new(present.metadata, request.request_id[:MAX_REQUEST_ID])
+            raise TableAlreadyExistsError
         check_free(self._catalog, token.name)
+        self._catalog.ensure_namespace(identifier(token.name)[:-1])
         transaction = CreateTableTransaction(_stage_table(self._catalog, token))
         _append_files(transaction, request, paths, merge=False)
         table = transaction.commit_transaction()
@@ -106,8 +129,8 @@ class Writer:
 
     def _change(self, request: CommitWrite, table: Table, paths: Sequence[str]) -> Committed:
         token = request.token
+        transaction = begin(table, request.request_id[:MAX_REQUEST_ID])
         _check_base(table, token)
-        transaction = begin(table)
         _change_schema(transaction, token)
         if token.mode == "append" and not token.rewrites:
             _append_files(transaction, request, paths, merge=True)
@@ -123,16 +146,16 @@ def _explain(error: Exception) -> Exception:
     if isinstance(error, CallError):
         return error
     if isinstance(error, TableAlreadyExistsError):
-        return CallError("conflict", "a table of this name was made meanwhile")
-    return CallError("conflict", f"the table was changed by another program meanwhile: {error}")
+        return CallError("stale", "a table of this name was made meanwhile")
+    return CallError("stale", f"the table was changed by another program meanwhile: {error}")
 
 
-def _stage_table(catalog: SqlCatalog, token: WriteToken) -> StagedTable:
+def _stage_table(catalog: LakeCatalog, token: WriteToken) -> StagedTable:
     """A table that is not in the catalog yet.
 
     `catalog.create_table_transaction` refuses nested namespaces, so the parts that it makes are made here.
     """
-    location = f"datasets/{token.name}"
+    location = catalog.storage.locate(f"datasets/{token.name}")
     schema = make_schema(_stored(token))
     if read_columns(schema) != list(token.columns):
         raise CallError("internal", "the ids of the new table's columns are not those of the plan")
@@ -162,11 +185,11 @@ def _stored(token: WriteToken) -> list[NamedType]:
 def _check_base(table: Table, token: WriteToken) -> None:
     """Raise CallError if the table is not the one of the plan any more. Only other programs can have changed it."""
     if table.metadata.current_schema_id != token.schema_id:
-        raise CallError("conflict", f"the columns of {token.name!r} were changed by another program meanwhile")
+        raise CallError("stale", f"the columns of {token.name!r} were changed by another program meanwhile")
     if token.mode in ("upsert", "rewrite") or token.rewrites:
         snapshot = table.metadata.current_snapshot()
         if token.base_snapshot != ("" if snapshot is None else str(snapshot.snapshot_id)):
-            raise CallError("conflict", f"the rows of {token.name!r} were changed by another program meanwhile")
+            raise CallError("stale", f"the rows of {token.name!r} were changed by another program meanwhile")
 
 
 def _change_schema(transaction: Transaction, token: WriteToken) -> None:
@@ -179,7 +202,7 @@ def _change_schema(transaction: Transaction, token: WriteToken) -> None:
         update.commit()
     metadata = transaction.table_metadata
     if read_columns(metadata.schema()) != list(token.columns):
-        raise CallError("conflict", f"the columns of {token.name!r} were changed by another program meanwhile")
+        raise CallError("stale", f"the columns of {token.name!r} were changed by another program meanwhile")
     if token.label:
         label = f"{metadata.current_schema_id}:{token.label}"
         if metadata.properties.get(LABEL) != label:
@@ -198,10 +221,11 @@ def _overwrite_files(transaction: Transaction, request: CommitWrite, paths: Sequ
     `overwrite` is used when no file is removed as well: only it is checked against concurrent appends, and without that
     check two programs could insert the same key.
     """
+    storage = storage_of(transaction._table)
     added = _read_files(transaction, request, paths)
     everything = request.token.mode == "replace" or request.token.rewrites
-    removed = _find_files(transaction, None if everything else set(request.remove))
-    if request.token.rewrites and {relative_path(file.file_path) for file in removed} != set(request.remove):
+    removed = _find_files(transaction, storage, None if everything else set(request.remove))
+    if request.token.rewrites and {relative_path(storage, file.file_path) for file in removed} != set(request.remove):
         raise CallError("internal", "a file of the table was not written again")
     producer = transaction.update_snapshot(snapshot_properties=_properties(request)).overwrite()
     for file in removed:
@@ -215,7 +239,7 @@ def _add(producer: _FastAppendFiles | _OverwriteFiles, files: Iterable[DataFile]
     producer.commit()
 
 
-def _find_files(transaction: Transaction, wanted: set[str] | None) -> list[DataFile]:
+def _find_files(transaction: Transaction, storage: Storage, wanted: set[str] | None) -> list[DataFile]:
     """The data files of the newest snapshot with these relative paths, or all of them. Raises CallError."""
     from pyiceberg.manifest import ManifestContent
 
@@ -225,11 +249,11 @@ def _find_files(transaction: Transaction, wanted: set[str] | None) -> list[DataF
     for manifest in [] if snapshot is None else snapshot.manifests(io):
         if manifest.content == ManifestContent.DATA:
             for entry in manifest.fetch_manifest_entry(io):
-                path = relative_path(entry.data_file.file_path)
+                path = relative_path(storage, entry.data_file.file_path)
                 if wanted is None or path in wanted:
                     found[path] = entry.data_file
     if wanted is not None and wanted - found.keys():
-        raise CallError("conflict", "a file that is to be replaced is not in the table any more")
+        raise CallError("stale", "a file that is to be replaced is not in the table any more")
     return list(found.values())
 
 
@@ -242,38 +266,14 @@ def _properties(request: CommitWrite) -> dict[str, str]:
 
 def _read_files(transaction: Transaction, request: CommitWrite, paths: Sequence[str]) -> list[DataFile]:
     """The entries of the new files, with their statistics. Raises CallError for a file that is not as it was said."""
-    metadata = transaction.table_metadata
+    metadata, storage = transaction.table_metadata, storage_of(transaction._table)
     files: list[DataFile] = []
     for path, staged in zip(paths, request.files, strict=True):
         try:
-            file = parquet_file_to_data_file(transaction._table.io, metadata, path)
+            file = parquet_file_to_data_file(transaction._table.io, metadata, storage.locate(path))
         except ValueError as error:
             raise CallError("internal", f"a file that was written does not fit the table: {error}") from None
         if file.record_count != staged.rows:
             raise CallError("internal", f"a file that was written has {file.record_count} rows, not {staged.rows}")
         files.append(file)
     return files
-
-
-def _move_files(token: WriteToken, files: Sequence[StagedInfo]) -> list[str]:
-    """Move the staged files below the table. A file that a killed attempt has moved is where it belongs already."""
-    folder = f"datasets/{token.name}/data"
-    paths = [f"{folder}/{token.commit_id}-{number}.parquet" for number in range(len(files))]
-    if paths:
-        make_directories(folder)
-    try:
-        for path, staged in zip(paths, files, strict=True):
-            if os.path.exists(staged.path) or not os.path.exists(path):  # noqa: PTH110 - relative to the lake's folder
-                os.rename(staged.path, path)  # noqa: PTH104
-    except FileNotFoundError:
-        _remove_files(paths)
-        raise CallError("not found", "a staged file is missing: its request has ended") from None
-    if paths:
-        sync_directory(folder)
-    return paths
-
-
-def _remove_files(paths: Iterable[str]) -> None:
-    for path in paths:
-        with suppress(FileNotFoundError):
-            Path(path).unlink()

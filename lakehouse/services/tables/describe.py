@@ -11,9 +11,9 @@ from pyiceberg.table.refs import SnapshotRefType
 
 from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.tables.catalog import CREATED, LABEL
-from lakehouse.services.tables.file_io import lake_path
 from lakehouse.services.tables.iceberg_types import read_columns
 from lakehouse.services.tables.messages import ColumnInfo, FileInfo, SnapshotInfo, TableState
+from lakehouse.services.tables.storage import relative_path, storage_of
 
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
@@ -68,14 +68,6 @@ def _read_entry(entry: object) -> Entry:
     return Entry(file.file_path, live, entry.sequence_number or 0, file.file_size_in_bytes, file.record_count)
 
 
-def relative_path(location: str) -> str:
-    """A location as a path relative to the folder of the lake. Raises CallError for a file that is elsewhere."""
-    path = lake_path(location)
-    if path.startswith("../") or "://" in path:
-        raise CallError("unprocessable", "the table has a file outside of the lake's folder, which cannot be read here")
-    return path
-
-
 def choose_snapshot(table: Table, snapshot_id: str | None) -> tuple[Snapshot | None, Schema]:
     """A snapshot with its schema: the newest one with the table's present schema, or the given one with its own."""
     if snapshot_id is None:
@@ -84,7 +76,8 @@ def choose_snapshot(table: Table, snapshot_id: str | None) -> tuple[Snapshot | N
     if snapshot is None:
         name = ".".join(table.name())
         raise CallError("not found", f"the table {name} has no snapshot {snapshot_id[:40]!r}")
-    return snapshot, table.schemas()[snapshot.schema_id or 0]
+    schema = table.schemas()[snapshot.schema_id or 0]
+    return snapshot, schema if schema.fields else table.schema()  # some catalogs number schemas from an empty one on
 
 
 def find_snapshot(metadata: TableMetadata, snapshot_id: str) -> Snapshot | None:
@@ -132,7 +125,7 @@ def _list_files(table: Table, snapshot: Snapshot, manifests: ManifestCache) -> t
     from pyiceberg.manifest import ManifestContent
 
     entries: list[Entry] = []
-    deletes = False
+    storage, deletes = storage_of(table), False
     for manifest in snapshot.manifests(table.io):
         if manifest.content == ManifestContent.DATA:
             entries += (entry for entry in manifests.read(manifest, table.io) if entry.live)
@@ -141,10 +134,10 @@ def _list_files(table: Table, snapshot: Snapshot, manifests: ManifestCache) -> t
     entries.sort(key=lambda entry: entry.sequence)
     rows = sum(entry.rows for entry in entries)
     if not deletes:
-        return [FileInfo(relative_path(entry.path), entry.size, entry.rows) for entry in entries], rows
+        return [FileInfo(relative_path(storage, entry.path), entry.size, entry.rows) for entry in entries], rows
     deleted, removed = _map_deletes(table, snapshot)
     return [
-        FileInfo(relative_path(entry.path), entry.size, entry.rows, deleted.get(entry.path, ()), entry.path)
+        FileInfo(relative_path(storage, entry.path), entry.size, entry.rows, deleted.get(entry.path, ()), entry.path)
         for entry in entries
     ], max(0, rows - removed)
 
@@ -165,20 +158,21 @@ def _map_deletes(table: Table, snapshot: Snapshot) -> tuple[dict[str, tuple[str,
         for delete in task.delete_files:
             if delete.content != DataFileContent.POSITION_DELETES or delete.file_format != FileFormat.PARQUET:
                 raise _unreadable("it has deletes in another form than position deletes in Parquet files")
-            path = relative_path(delete.file_path)
+            path = relative_path(storage_of(table), delete.file_path)
             if path not in counted:
-                counted[path] = _count_positions(path)
+                counted[path] = _count_positions(table.io, delete.file_path)
             rows += counted[path][data]
             found[data] = (*found.get(data, ()), path)
     return found, rows
 
 
-def _count_positions(path: str) -> Counter[str]:
+def _count_positions(io: FileIO, location: str) -> Counter[str]:
     """How many positions a file with deletes has for each data file. It may name files that are gone."""
     import pyarrow.parquet
 
     try:
-        column = pyarrow.parquet.read_table(path, columns=["file_path"])["file_path"]
+        with io.new_input(location).open() as file:
+            column = pyarrow.parquet.read_table(file, columns=["file_path"])["file_path"]
     except (OSError, ValueError, KeyError) as error:
         raise _unreadable(f"a file with deletes is damaged ({type(error).__name__})") from None
     return Counter({str(pair["values"]): int(pair["counts"]) for pair in column.value_counts().to_pylist()})

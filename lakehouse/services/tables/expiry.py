@@ -6,34 +6,25 @@ in between leaves them to the sweep.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 
-from lakehouse.services.tables.catalog import (
-    list_dropped,
-    list_locations,
-    load_dropped,
-    load_table,
-    open_metadata,
-)
+from lakehouse.services.tables.catalog import list_dropped, load_dropped, load_table, open_metadata
 from lakehouse.services.tables.describe import ManifestCache
-from lakehouse.services.tables.file_io import lake_path
 from lakehouse.services.tables.messages import Expired
 from lakehouse.services.tables.names import DROPPED
 from lakehouse.services.tables.transaction import begin
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.table import Table, Transaction
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.snapshots import Snapshot
+
+    from lakehouse.services.tables.catalog import LakeCatalog
 
 MIN_KEPT = 5
 """Snapshots that an expiry during a commit leaves."""
@@ -55,8 +46,9 @@ class Expiry:
     older than the retention expire every `max_snapshots / 2` commits.
     """
 
-    def __init__(self, catalog: SqlCatalog, manifests: ManifestCache, *, retention: float, max_snapshots: int) -> None:
+    def __init__(self, catalog: LakeCatalog, manifests: ManifestCache, *, retention: float, max_snapshots: int) -> None:
         self._catalog = catalog
+        self._storage = catalog.storage
         self._manifests = manifests
         self._retention = retention
         self._max_snapshots = max_snapshots
@@ -99,7 +91,7 @@ class Expiry:
         if not expired.snapshots:
             return Expired()
         unused = expired.files - set(self._files_of(table, table.metadata.snapshots))
-        files, size = delete_all(unused)
+        files, size = self._storage.delete(unused)
         return Expired(snapshots=len(expired.snapshots), files=files, bytes=size)
 
     def expire_table(self, name: str, before_ms: int) -> Expired:
@@ -121,7 +113,7 @@ class Expiry:
             table = load_dropped(self._catalog, entry)
             used = set() if table is None else set(self._all_files_of(table))
             self._catalog.drop_table((*DROPPED, entry))
-            count, freed = delete_all(used)
+            count, freed = self._storage.delete(used)
             tables, files, size = tables + 1, files + count, size + freed
         return Expired(tables=tables, files=files, bytes=size)
 
@@ -130,41 +122,43 @@ class Expiry:
 
         Nothing is deleted if the files of any entry of the catalog cannot be determined.
         """
+        self._storage.check_owner()
         used: set[str] = set()
         foreign: tuple[str, ...] = ()
-        for location, is_table in list_locations(self._catalog):
+        for location, is_table in self._catalog.list_locations():
             if is_table:
                 used.update(self._all_files_of(open_metadata(self._catalog, location)))
             else:
-                foreign += (os.path.dirname(lake_path(location)) + "/",)  # noqa: PTH120 - a view: its folder is left alone
+                folder = self._storage.resolve(location).rpartition("/")[0]
+                foreign += (f"{folder}/",)  # a view: its folder is left alone
         unused = [
             path
-            for path, changed_ms in _list_files("datasets")
+            for path, changed_ms in self._storage.list_files()
             if path not in used and changed_ms < before_ms and not path.startswith(foreign)
         ]
-        files, size = delete_all(unused)
-        _remove_empty_folders("datasets")
+        files, size = self._storage.delete(unused)
+        self._storage.remove_empty_folders()
         return Expired(files=files, bytes=size)
 
     def _files_of(self, table: Table, snapshots: Iterable[Snapshot]) -> Iterator[str]:
         """The files of some snapshots: lists of manifests, manifests, data files, deletes."""
         seen: set[str] = set()
         for snapshot in snapshots:
-            yield lake_path(snapshot.manifest_list)
+            yield self._storage.resolve(snapshot.manifest_list)
             for manifest in snapshot.manifests(table.io):
                 if manifest.manifest_path in seen:
                     continue
                 seen.add(manifest.manifest_path)
-                yield lake_path(manifest.manifest_path)
+                yield self._storage.resolve(manifest.manifest_path)
                 entries = self._manifests.read(manifest, table.io)
-                yield from (lake_path(entry.path) for entry in entries if entry.live)
+                yield from (self._storage.resolve(entry.path) for entry in entries if entry.live)
 
     def _all_files_of(self, table: Table) -> Iterator[str]:
         metadata = table.metadata
-        yield lake_path(table.metadata_location)
-        yield from (lake_path(entry.metadata_file) for entry in metadata.metadata_log)
-        yield from (lake_path(statistics.statistics_path) for statistics in metadata.statistics)
-        yield from (lake_path(statistics.statistics_path) for statistics in metadata.partition_statistics)
+        yield self._storage.resolve(table.metadata_location)
+        yield from (self._storage.resolve(entry.metadata_file) for entry in metadata.metadata_log)
+        yield from (self._storage.resolve(statistics.statistics_path) for statistics in metadata.statistics)
+        yield from (self._storage.resolve(statistics.statistics_path) for statistics in metadata.partition_statistics)
         yield from self._files_of(table, metadata.snapshots)
 
 
@@ -173,33 +167,3 @@ def _expirable(metadata: TableMetadata) -> list[Snapshot]:
     kept = {reference.snapshot_id for reference in metadata.refs.values()}
     found = [snapshot for snapshot in metadata.snapshots if snapshot.snapshot_id not in kept]
     return sorted(found, key=lambda snapshot: snapshot.timestamp_ms)
-
-
-def delete_all(paths: Iterable[str]) -> tuple[int, int]:
-    """Delete files of the lake. Returns how many there were, and their size in bytes."""
-    count = size = 0
-    for path in paths:
-        if path.startswith("datasets/"):  # never a file of another program's warehouse
-            with suppress(FileNotFoundError):
-                file = Path(path)
-                length = file.stat().st_size
-                file.unlink()
-                count, size = count + 1, size + length
-    return count, size
-
-
-def _list_files(folder: str) -> Iterator[tuple[str, float]]:
-    """The files below a folder, and when each was written or linked or moved to its place, in milliseconds."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = f"{parent}/{name}"
-            with suppress(FileNotFoundError):
-                found = os.stat(path)  # noqa: PTH116 - paths of many files
-                yield path, max(found.st_mtime, found.st_ctime) * 1000
-
-
-def _remove_empty_folders(folder: str) -> None:
-    for parent, _, _ in os.walk(folder, topdown=False):
-        if parent != folder:
-            with suppress(OSError):  # not empty
-                Path(parent).rmdir()

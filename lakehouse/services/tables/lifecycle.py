@@ -25,20 +25,21 @@ from lakehouse.services.tables.catalog import (
     table_not_found,
 )
 from lakehouse.services.tables.describe import find_snapshot
-from lakehouse.services.tables.expiry import delete_all
 from lakehouse.services.tables.file_io import make_directories
 from lakehouse.services.tables.messages import Dropped, Restore
 from lakehouse.services.tables.names import DROPPED, encode_dropped, identifier
 from lakehouse.services.tables.snapshots import restore_snapshot
+from lakehouse.services.tables.storage import Storage
 from lakehouse.services.tables.transaction import begin
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.table import Table
     from pyiceberg.table.snapshots import Snapshot
 
+    from lakehouse.services.tables.catalog import LakeCatalog
 
-def rename_table(catalog: SqlCatalog, name: str, to: str) -> Table:
+
+def rename_table(catalog: LakeCatalog, name: str, to: str) -> Table:
     """Rename a table. Its files get names below the new one; older snapshots keep theirs."""
     table = load_table(catalog, name)
     if name == to:
@@ -48,36 +49,37 @@ def rename_table(catalog: SqlCatalog, name: str, to: str) -> Table:
     catalog.create_namespace_if_not_exists(where[:-1])
     table = catalog.rename_table(identifier(name), where)
     with suppress(CommitFailedException, ValidationException):  # another program commits: the keys stay as they are
-        table = _move_location(table, f"datasets/{to}")
+        table = _move_location(table, catalog.storage, f"datasets/{to}")
     return table
 
 
-def _move_location(table: Table, location: str) -> Table:
+def _move_location(table: Table, storage: Storage, path: str) -> Table:
     """Commit the new location, and the data files under names below it, which are links to the same files.
 
-    With position deletes, which name the data files that they apply to, the files keep their names.
+    With position deletes, which name the data files that they apply to, the files keep their names, and so they do in a
+    bucket, where they would have to be copied.
     """
-    files = _list_data_files(table)
+    files = _list_data_files(table) if storage.has_links else []
     transaction = begin(table)
-    transaction._stage((SetLocationUpdate(location=location),))
+    transaction._stage((SetLocationUpdate(location=storage.locate(path)),))
     linked: list[str] = []
     if files:
-        folder = f"{location}/data"
+        folder = f"{path}/data"
         make_directories(folder)
         producer = transaction.update_snapshot().overwrite()
         for file in files:
-            path = f"{folder}/{file.file_path.rpartition('/')[2]}"
+            link = f"{folder}/{file.file_path.rpartition('/')[2]}"
             with suppress(FileExistsError):
-                os.link(file.file_path, path)
-            linked.append(path)
+                os.link(file.file_path, link)
+            linked.append(link)
             producer.delete_data_file(file)
-            producer.append_data_file(_copy_entry(file, path))
+            producer.append_data_file(_copy_entry(file, link))
         sync_directory(folder)
         producer.commit()
     try:
         return transaction.commit_transaction()
     except (CommitFailedException, ValidationException):
-        delete_all(linked)
+        storage.delete(linked)
         raise
 
 
@@ -108,7 +110,7 @@ def _copy_entry(file: DataFile, path: str) -> DataFile:
     return copied
 
 
-def drop_table(catalog: SqlCatalog, name: str) -> Dropped | None:
+def drop_table(catalog: LakeCatalog, name: str) -> Dropped | None:
     """Drop a table, which can be restored until it expires."""
     table = find_table(catalog, name)
     if table is None:
@@ -125,7 +127,7 @@ def _describe_dropped(name: str, table: Table, dropped_ms: int) -> Dropped:
     return Dropped(name=name, snapshot_id=snapshot_id, dropped_ms=dropped_ms)
 
 
-def describe_dropped(catalog: SqlCatalog, name: str | None) -> list[Dropped]:
+def describe_dropped(catalog: LakeCatalog, name: str | None) -> list[Dropped]:
     """The dropped tables, the newest first."""
     found: list[Dropped] = []
     for entry, former, dropped_ms in list_dropped(catalog, name):
@@ -135,7 +137,7 @@ def describe_dropped(catalog: SqlCatalog, name: str | None) -> list[Dropped]:
     return found
 
 
-def restore(catalog: SqlCatalog, request: Restore) -> Table:
+def restore(catalog: LakeCatalog, request: Restore) -> Table:
     """Make a snapshot of a table the newest one, or bring a dropped table back with it. Raises CallError."""
     table = find_table(catalog, request.name)
     if table is not None:
@@ -155,7 +157,7 @@ def restore(catalog: SqlCatalog, request: Restore) -> Table:
     return catalog.rename_table((*DROPPED, entry), where)
 
 
-def _find_dropped(catalog: SqlCatalog, request: Restore) -> tuple[str, Table, Snapshot] | None:
+def _find_dropped(catalog: LakeCatalog, request: Restore) -> tuple[str, Table, Snapshot] | None:
     for entry, _, _ in list_dropped(catalog, request.name):
         table = load_dropped(catalog, entry)
         snapshot = None if table is None else find_snapshot(table.metadata, request.snapshot_id)

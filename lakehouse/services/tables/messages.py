@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from lakehouse.services.warehouse.settings import WarehouseSettings
+
 MAX_FRAME = 256 * 1024 * 1024
 """Bytes of a request and a reply: a table of a million files is described in about 150 MB."""
 MAX_SNAPSHOTS = 100
@@ -13,11 +15,15 @@ MAX_SNAPSHOTS = 100
 
 
 class TablesSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of the child: the folder of the lake, for how many seconds snapshots are kept, and how many."""
+    """The settings of the child: the folder of the lake, for how many seconds snapshots are kept, and how many.
+
+    `warehouse` is None for a lake in its folder.
+    """
 
     directory: str
     retention: float
     max_snapshots: int = MAX_SNAPSHOTS
+    warehouse: WarehouseSettings | None = None
 
 
 class ColumnInfo(msgspec.Struct, frozen=True, array_like=True):
@@ -77,6 +83,16 @@ class Describe(Request, frozen=True, kw_only=True):
     snapshot_id: str | None = None
 
 
+class FindLocation(Request, frozen=True, kw_only=True):
+    """Find the current metadata file of a table. The reply is its location, or null."""
+
+    name: str
+
+
+class ListLocations(Request, frozen=True, kw_only=True):
+    """List the current metadata files of all tables. The reply is an object: names and locations."""
+
+
 class ListSnapshots(Request, frozen=True, kw_only=True):
     """List the snapshots of a table. The reply is a list of `SnapshotInfo`, the newest first."""
 
@@ -120,7 +136,7 @@ class WriteToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StagedInfo(msgspec.Struct, frozen=True, array_like=True):
-    """A file to be committed: its absolute path, and the number of its rows."""
+    """A file to be committed: its absolute path, or its path in the bucket, and the number of its rows."""
 
     path: str
     rows: int
@@ -232,6 +248,8 @@ class Expired(msgspec.Struct, frozen=True, kw_only=True):
 
 AnyRequest = (
     Describe
+    | FindLocation
+    | ListLocations
     | ListSnapshots
     | Prepare
     | CommitWrite

@@ -8,7 +8,6 @@ separates namespaces by dots. Names have no `~`, so the encoding is reversible.
 from __future__ import annotations
 
 import re
-from uuid import UUID, uuid5
 
 from lakehouse.core.errors import ErrBadRequest
 
@@ -18,7 +17,8 @@ MAX_NAME = 200
 RESERVED = frozenset({"lakehouse", "main", "information_schema"})
 """First parts of names that SQL needs for itself."""
 
-DATASET_NAMESPACE = UUID("a8f3c1d2-4e5b-5a6c-9d8e-7f0a1b2c3d4e")
+CATALOG = "lake"
+"""The name of the catalog in a folder, a part of every key in its database: other engines must use the same."""
 
 MAIN = "main"
 DROPPED = ("lakehouse", "dropped")
@@ -55,11 +55,6 @@ def canonical(name: str) -> str:
     return name.lower().replace(".", "/")
 
 
-def dataset_id(name: str) -> str:
-    """The id of a dataset: the same on every machine."""
-    return str(uuid5(DATASET_NAMESPACE, name))
-
-
 def encode_name(name: str) -> tuple[str, str]:
     """The namespace and the table's name in the catalog."""
     namespace, _, table = name.replace(".", "~").rpartition("/")
@@ -81,6 +76,11 @@ def identifier(name: str) -> tuple[str, ...]:
     """The identifier for pyiceberg."""
     namespace, table = encode_name(name)
     return (*namespace.split("."), table)
+
+
+def list_data_files(name: str, commit_id: str, count: int) -> list[str]:
+    """The paths that the data files of a commit get, relative to the lake."""
+    return [f"datasets/{name}/data/{commit_id}-{number}.parquet" for number in range(count)]
 
 
 def encode_dropped(name: str, dropped_ms: int) -> str:

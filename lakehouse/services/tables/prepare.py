@@ -34,15 +34,16 @@ from lakehouse.services.tables.transaction import begin
 from lakehouse.services.tables.widening import merge, widen
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.table import Table
     from pyiceberg.table.update.schema import UpdateSchema
+
+    from lakehouse.services.tables.catalog import LakeCatalog
 
 MAX_SHOWN = 20
 """Differences that an error's message names; its details have all of them."""
 
 
-def prepare(catalog: SqlCatalog, request: Prepare) -> WriteToken:
+def prepare(catalog: LakeCatalog, request: Prepare) -> WriteToken:
     """Plan a write. Raises CallError."""
     uploaded = store_columns(request.columns)
     if not uploaded:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from lakehouse.services.contracts.catalog import Column, DataObject, Manifest, Snapshot
+from lakehouse.services.contracts.catalog import Column, DataObject, Manifest, Snapshot, dataset_id
 from lakehouse.services.contracts.tables import DataFile, DroppedTable, TableField, TablePlan
 from lakehouse.services.tables.messages import ColumnInfo, Dropped, SnapshotInfo, TableState
-from lakehouse.services.tables.names import dataset_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +20,9 @@ class DescribedTable:
     plan: TablePlan
 
 
-def convert_state(state: TableState) -> DescribedTable:
-    """Convert what the child has described."""
-    return DescribedTable(state.location, make_manifest(state), make_plan(state))
+def convert_state(state: TableState, locate: Callable[[str], str] = str) -> DescribedTable:
+    """Convert what the child has described. `locate` gives the path at which engines find a data file."""
+    return DescribedTable(state.location, make_manifest(state), make_plan(state, locate))
 
 
 def make_manifest(state: TableState) -> Manifest:
@@ -46,7 +45,7 @@ def make_columns(columns: Sequence[ColumnInfo]) -> tuple[Column, ...]:
     return tuple(Column(name=column.name, type=column.type, nullable=column.nullable) for column in columns)
 
 
-def make_plan(state: TableState) -> TablePlan:
+def make_plan(state: TableState, locate: Callable[[str], str] = str) -> TablePlan:
     """The plan of a read."""
     return TablePlan(
         name=state.name,
@@ -54,10 +53,10 @@ def make_plan(state: TableState) -> TablePlan:
         fields=tuple(TableField(id=column.id, name=column.name, type=column.type) for column in state.columns),
         files=tuple(
             DataFile(
-                path=file.path,
+                path=locate(file.path),
                 size=file.size,
                 rows=file.rows,
-                deletes=file.deletes,
+                deletes=tuple(map(locate, file.deletes)),
                 recorded_path=file.recorded_path or file.path,
             )
             for file in state.files

@@ -109,7 +109,7 @@ async def test_a_change_whose_transaction_has_begun_is_made_although_it_is_cance
             nursery.start_soon(make, pending, scope)
             await wait_all_tasks_blocked(0.01)
         gate.permitted.release()
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while len(gate.calls) < 2:
                 await trio.sleep(0.005)
         for scope in scopes:

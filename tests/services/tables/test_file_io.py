@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from lakehouse.process.calls.rpc_child import CallError
-from lakehouse.services.tables.child import Handler
+from lakehouse.services.tables.child import Calls
 from lakehouse.services.tables.file_io import DurableFileIO, LocalFile
 from lakehouse.services.tables.messages import (
     ColumnInfo,
@@ -52,7 +52,7 @@ def test_every_file_of_a_commit_is_synced_with_its_folders(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("datasets").mkdir()
-    handler = Handler(TablesSettings(directory=str(tmp_path), retention=60))
+    handler = Calls(TablesSettings(directory=str(tmp_path), retention=60))
 
     def handle(request: Request) -> Any:
         return handler.handle(FakeCall(request))  # type: ignore[arg-type]
@@ -84,7 +84,7 @@ def test_a_commit_on_a_full_disk_is_an_error_of_its_own_and_can_be_repeated(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.chdir(tmp_path)
-    handler = Handler(TablesSettings(directory=str(tmp_path), retention=60))
+    handler = Calls(TablesSettings(directory=str(tmp_path), retention=60))
     prepare = Prepare(name="t", columns=[ColumnInfo("id", "BIGINT")], mode="append")
     token = msgspec.json.decode(handler.handle(FakeCall(prepare)), type=WriteToken)  # type: ignore[arg-type]
     with duckdb.connect() as connection:

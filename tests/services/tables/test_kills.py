@@ -12,7 +12,9 @@ import trio
 
 from lakehouse.core.errors import ErrUpstream
 from lakehouse.services.contracts.catalog import Column
-from lakehouse.services.contracts.tables import ColumnChanges, Commit
+from lakehouse.services.contracts.tables import Commit
+from lakehouse.services.tables import messages
+from lakehouse.services.tables.calls import is_repeatable
 from tools.kit.child_processes import children, is_alive, processor_seconds, wait_until
 from tools.kit.lake_tables import ScratchLake, open_lake
 
@@ -116,26 +118,35 @@ async def test_a_process_that_does_not_answer_is_killed_at_the_deadline(
         assert await write_again(lake) == 2
 
 
+ONCE = {
+    "columns": (messages.ChangeColumns(name="t"), False),
+    "rename": (messages.Rename(name="t", to="u"), False),
+    "drop": (messages.Drop(name="t"), False),
+    "a tag that is removed": (messages.Tag(name="t", tag="kept", snapshot_id=None), False),
+    "a tag that is set": (messages.Tag(name="t", tag="kept", snapshot_id="1"), True),
+    "restore": (messages.Restore(name="t", snapshot_id="1"), True),
+    "a look": (messages.Describe(name="t"), True),
+}
+
+
+@pytest.mark.parametrize(("change", "repeatable"), ONCE.values(), ids=ONCE)
+def test_what_is_repeated_after_the_end_of_the_process(change: messages.Request, repeatable: bool) -> None:
+    """After a repetition of what is not, the caller would be told that there is no such column, or no such table."""
+    assert is_repeatable(change) == repeatable
+
+
 async def test_a_change_that_would_fail_when_it_is_repeated_is_not_repeated(tmp_path: Path) -> None:
-    """After a repetition the caller would be told that there is no such column, or no such table."""
     before = children()
     async with open_lake(tmp_path) as lake:
-        done = await lake.write("t", row(0))
-        await lake.tables.tag("t", "kept", done.manifest.snapshot_id)
-        for change in (
-            lambda: lake.tables.change_columns("t", ColumnChanges(add=[Column(name="b", type="BIGINT")])),
-            lambda: lake.tables.rename("t", "u"),
-            lambda: lake.tables.drop("t"),
-            lambda: lake.tables.tag("t", "kept", None),
-        ):
-            pid = child_of(before)
-            os.kill(pid, signal.SIGSTOP)  # it may have done the change, and dies before it answers
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_kill_soon, pid)
-                with pytest.raises(ErrUpstream) as caught:
-                    await change()
-            assert not caught.value.retryable
-            assert [column.name for column in (await lake.tables.prepare("t", ID, mode="append")).columns] == ["id"]
+        await lake.write("t", row(0))
+        pid = child_of(before)
+        os.kill(pid, signal.SIGSTOP)  # it may have done the change, and dies before it answers
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_kill_soon, pid)
+            with pytest.raises(ErrUpstream) as caught:
+                await lake.tables.drop("t")
+        assert not caught.value.retryable
+        assert [column.name for column in (await lake.tables.prepare("t", ID, mode="append")).columns] == ["id"]
 
 
 async def _kill_soon(pid: int) -> None:

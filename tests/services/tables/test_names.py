@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from lakehouse.core.errors import ErrBadRequest
+from lakehouse.services.contracts.catalog import dataset_id
 from lakehouse.services.tables.names import (
     canonical,
     check_name,
-    dataset_id,
     decode_dropped,
     decode_name,
     encode_dropped,

@@ -12,10 +12,9 @@ import pytest
 import trio
 
 from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrNotFound, ErrUnprocessable
-from lakehouse.services.contracts.catalog import Column
+from lakehouse.services.contracts.catalog import Column, dataset_id
 from lakehouse.services.contracts.tables import ColumnChanges
 from lakehouse.services.tables.messages import Describe
-from lakehouse.services.tables.names import dataset_id
 from tools.kit.child_processes import assert_nothing_left
 from tools.kit.lake_tables import ScratchLake, in_shared_lake, open_lake
 

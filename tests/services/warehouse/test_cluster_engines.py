@@ -1,0 +1,137 @@
+"""SQL on Spark, Sail and a server of Flight SQL, beside the services that own the tables."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUpstream, LakehouseError
+from tests.services.warehouse.two_services import Service, open_service
+from tools.kit.processor_time import wait_until_idle
+from tools.kit.scaleout.object_storage import ObjectStorage
+from tools.kit.scaleout.sail import Protocol, Sail, find_missing_sail, open_sail
+from tools.kit.scaleout.spark import Spark
+
+ENDLESS = "SELECT sum(hash(id, id * 3)) FROM range(0, 10000000000000)"
+ENGINES = {"spark": "spark", "sail": "spark", "flight_sql": "flightsql"}
+TYPES = {
+    "CAST(1 AS TINYINT)": ("TINYINT", 1),
+    "CAST(1 AS SMALLINT)": ("SMALLINT", 1),
+    "1": ("INTEGER", 1),
+    "CAST(9007199254740993 AS BIGINT)": ("BIGINT", "9007199254740993"),
+    "CAST(1.5 AS FLOAT)": ("FLOAT", 1.5),
+    "CAST('NaN' AS DOUBLE)": ("DOUBLE", "NaN"),
+    "CAST('12345678901234567890.12' AS DECIMAL(38,2))": ("DECIMAL(38,2)", "12345678901234567890.12"),
+    "true": ("BOOLEAN", True),
+    "'a'": ("VARCHAR", "a"),
+    "X'00FF'": ("BLOB", "AP8="),
+    "DATE '2020-02-29'": ("DATE", "2020-02-29"),
+    "TIMESTAMP '2020-02-29 12:00:00.123456'": ("TIMESTAMP WITH TIME ZONE", "2020-02-29 12:00:00.123456+00"),
+    "TIMESTAMP_NTZ '2020-02-29 12:00:00'": ("TIMESTAMP", "2020-02-29 12:00:00"),
+    "INTERVAL '1 02:03:04' DAY TO SECOND": ("INTERVAL", "26:03:04"),
+    "array(1, 2)": ("INTEGER[]", [1, 2]),
+    "map('k', 1)": ("MAP(VARCHAR, INTEGER)", [{"key": "k", "value": 1}]),
+    "named_struct('x', 1, 'y', 'z')": ("STRUCT(x INTEGER, y VARCHAR)", {"x": 1, "y": "z"}),
+}
+"""Each expression with its type and value in an answer, as docs/scale.md has them."""
+
+
+@asynccontextmanager
+async def open_on(folder: Path, server: Spark | Sail, engine: str, timeout: str = "120s") -> AsyncIterator[Service]:
+    """A service whose statements run on a server."""
+    name = ENGINES[engine]
+    lake = {**server.lake, "query_timeout": timeout}
+    async with open_service(folder, lake, queryd={"engine": name, name: {"url": server.url}}) as service:
+        yield service
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def engine(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+async def cluster(request: pytest.FixtureRequest, engine: str, tmp_path: Path) -> AsyncIterator[Service]:
+    async with open_on(tmp_path / "lake", request.getfixturevalue(engine), engine) as service:
+        yield service
+
+
+@pytest.mark.parametrize("engine", ["sail", "flight_sql"])
+async def test_types_come_out_as_documented(cluster: Service, engine: str) -> None:
+    for expression, (kind, value) in TYPES.items():
+        answer = await cluster.ask(f"SELECT {expression} AS v")
+        assert (answer["columns"][0]["type"], answer["rows"][0][0]) == (kind, value), expression
+    if engine != "flight_sql":  # of which the types are not known before it runs
+        with pytest.raises(ErrBadRequest, match=r"CAST\(months AS STRING\)"):
+            await cluster.sql("SELECT INTERVAL '1-2' YEAR TO MONTH AS months")
+
+
+async def test_what_is_refused_and_what_is_not(cluster: Service) -> None:
+    for statement in (
+        "SELECT * FROM no_such_table",
+        "SELECT no_such_column",
+        "SELECT 1 / 0",
+        "SELECT CAST('x' AS INT)",
+    ):
+        with pytest.raises(ErrBadRequest):
+            await cluster.sql(statement)
+    assert await cluster.sql("SELECT 1;") == [[1]]
+    assert await cluster.sql("EXPLAIN SELECT 1")
+
+
+async def test_a_statement_that_is_left_or_late_ends_on_the_server(
+    request: pytest.FixtureRequest, cluster: Service, engine: str
+) -> None:
+    """By the processor time of the server, which is all that counts."""
+    server: Spark | Sail = request.getfixturevalue(engine)
+    await cluster.sql("SELECT 1")
+    with trio.move_on_after(3):
+        await cluster.sql(ENDLESS)
+    with trio.fail_after(20):
+        await wait_until_idle([server.process.pid])
+    with pytest.raises(ErrTimeout):
+        await cluster.sql(ENDLESS, timeout=2)
+    with trio.fail_after(20):
+        await wait_until_idle([server.process.pid])
+    assert await cluster.sql("SELECT 2") == [[2]]
+
+
+@pytest.mark.parametrize("protocol", ["spark", "flight"])
+async def test_a_server_that_is_killed_is_an_error_and_its_successor_answers(
+    protocol: Protocol, tmp_path: Path, object_storage: ObjectStorage, rest_lake: dict[str, object]
+) -> None:
+    if missing := find_missing_sail():
+        pytest.skip(f"the group `scaleout` is not installed: {', '.join(missing)}")
+    engine = "sail" if protocol == "spark" else "flight_sql"
+    with open_sail(tmp_path / "one", protocol, rest_lake, object_storage) as first:
+        async with open_on(tmp_path / "lake", first, engine) as service:
+            assert await service.sql("SELECT 1") == [[1]]
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_kill_later, first.process.pid)
+                with trio.fail_after(30), pytest.raises(ErrUpstream, match="not available"):
+                    await service.sql(ENDLESS)
+            with trio.fail_after(30), pytest.raises(ErrUpstream, match="not available"):
+                await service.sql("SELECT 1")
+            with open_sail(tmp_path / "two", protocol, rest_lake, object_storage, port=first.port):
+                assert await _ask_until_answered(service, "SELECT 2") == [[2]]
+
+
+async def _kill_later(pid: int) -> None:
+    await trio.sleep(2)
+    os.killpg(pid, signal.SIGKILL)
+
+
+async def _ask_until_answered(service: Service, sql: str) -> list[list[Any]]:
+    with trio.fail_after(60):
+        while True:
+            with suppress(LakehouseError):
+                return await service.sql(sql, timeout=20)
+            await trio.sleep(0.5)

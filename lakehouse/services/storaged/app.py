@@ -22,12 +22,13 @@ from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.config import StoragedTable
 from lakehouse.core.errors import ErrBadRequest, ErrUnsupportedMediaType
 from lakehouse.services.contracts.object_store import ObjectInfo
-from lakehouse.services.contracts.traces import SourceEnds
+from lakehouse.services.contracts.traces import END_TIMEOUT, SourceEnds
 from lakehouse.services.storaged.api.gauges import make_gauges
 from lakehouse.services.storaged.api.object_list import make_list_document, make_listed_object, parse_list_query
 from lakehouse.services.storaged.api.object_response import make_object_headers, read_content_type
 from lakehouse.services.storaged.api.upload_slots import UploadSlots
 from lakehouse.services.storaged.index.entries import Row
+from lakehouse.services.storaged.index.object_index import Precondition
 from lakehouse.services.storaged.keys import check_writable, decode_key
 from lakehouse.services.storaged.object_reads import make_not_found, make_validators
 from lakehouse.services.storaged.object_writes import PutResult
@@ -38,8 +39,8 @@ _READ_CONDITIONS = frozenset((b"range", b"if-none-match", b"if-match", b"if-modi
 _WRITE_CONDITIONS = frozenset((b"if-none-match", b"if-match", b"if-unmodified-since"))
 
 
-END_TIMEOUT = 10.0
-"""Seconds for the retirement of what was derived from a deleted object, when the client has left. See `SourceEnds`."""
+MIN_REDIRECT = 1024 * 1024
+"""Bytes of an object from which on a redirect is worth a second request of the client."""
 
 
 class StoragedApp:
@@ -49,11 +50,17 @@ class StoragedApp:
         self._store = store
         self._ends = ends
         self._slots = UploadSlots(table.max_puts)
+        self._redirects = table.redirect
         self._limits = BodyLimits(max_size=table.max_put, max_size_key="storaged.max_put")
         self._router = Router([*self._make_routes(b""), *self._make_routes(b"/v1")])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._router(scope, receive, send)
+
+    @property
+    def uploads(self) -> int:
+        """Objects that are being received."""
+        return self._slots.in_use
 
     def gauges(self) -> Iterable[Gauge]:
         """The gauges of uploads and memory."""
@@ -80,7 +87,13 @@ class StoragedApp:
         if entry is not None and entry.data is not None and _is_plain_get(scope):
             await send(full_response(200, [*_make_plain_headers(entry.row)], entry.data))
             return
-        async with self._store.reads.open(key) as (row, content):
+        presign = self._store.presign if self._redirects and scope["method"] == "GET" else None
+        async with self._store.reads.open(key, whole=presign is None and _is_plain_get(scope)) as (row, content):
+            if presign is not None and row.size >= MIN_REDIRECT:
+                await empty_response(
+                    307, [(b"location", presign(key).encode()), (b"cache-control", b"no-store")]
+                ).send_to(send)
+                return
             await send_content(
                 scope,
                 send,
@@ -103,7 +116,7 @@ class StoragedApp:
         key = _read_key(scope, slashes)
         check_writable(key)
         content_type = self._check_upload(scope)
-        check = partial(_check_conditions, scope)
+        check = _find_precondition(scope)
         await self._check_early(scope, key)
         context = request_scope.get(scope).context
         context.begin_phase("queued")
@@ -138,7 +151,7 @@ class StoragedApp:
     async def _delete(self, slashes: int, scope: Scope, _receive: Receive, send: Send) -> None:
         key = _read_key(scope, slashes)
         check_writable(key)
-        if not await self._store.writes.delete(key, precondition=partial(_check_conditions, scope)):
+        if not await self._store.writes.delete(key, precondition=_find_precondition(scope)):
             raise make_not_found(key)
         retired: Sequence[str] = ()
         if self._ends is not None:
@@ -179,6 +192,13 @@ def _make_plain_headers(row: Row) -> list[tuple[bytes, bytes]]:
         *make_validators(row).headers(),
         *make_object_headers(row.key.decode(), row.content_type),
     ]
+
+
+def _find_precondition(scope: Scope) -> Precondition | None:
+    """The check of what a request demands of the present object, None for one that demands nothing."""
+    if _WRITE_CONDITIONS.isdisjoint(name for name, _ in scope["headers"]):
+        return None
+    return partial(_check_conditions, scope)
 
 
 def _check_conditions(scope: Scope, present: ObjectInfo | None) -> None:

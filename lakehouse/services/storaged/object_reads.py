@@ -54,8 +54,11 @@ class ObjectReads:
         return None if entry is None else entry.row
 
     @asynccontextmanager
-    async def open(self, key: str) -> AsyncIterator[OpenObject]:
-        """Open an object; its bytes stay readable when it is replaced or deleted meanwhile. Raises ErrNotFound."""
+    async def open(self, key: str, *, whole: bool = False) -> AsyncIterator[OpenObject]:  # noqa: ARG002
+        """Open an object; its bytes stay readable when it is replaced or deleted meanwhile. Raises ErrNotFound.
+
+        `whole` says that the caller will read all of it, which makes no difference here.
+        """
         check_key(key)
         row, source, path = await (self._open_dataset_file(key) if key.startswith(DATASETS) else self._open_entry(key))
         validators = make_validators(row)

@@ -50,7 +50,7 @@ class ObjectWrites:
         Raises ErrInsufficientStorage for a full disk, and what `body` and the precondition raise. Nothing has changed
         then, or when it is cancelled before the last step.
         """
-        _check_key(key)
+        check_owner(key)
         with _translate_disk_full():
             received = await receive_content(body, self._blobs)
             row = Row(key.encode(), received.size, received.etag, 0, content_type)
@@ -61,7 +61,7 @@ class ObjectWrites:
 
     async def delete(self, key: str, *, precondition: Precondition | None = None) -> bool:
         """Delete an object. Returns whether the key had one. Durable at return. Raises ErrInsufficientStorage."""
-        _check_key(key)
+        check_owner(key)
         with _translate_disk_full():
             outcome = await self._change(Delete(key=key.encode(), precondition=precondition))
         return outcome.former is not None
@@ -109,7 +109,8 @@ def _unused_blobs(pending: _Pending) -> list[str]:
     return [] if name is None else [name]
 
 
-def _check_key(key: str) -> None:
+def check_owner(key: str) -> None:
+    """Raise ErrBadRequest for a key that no object can have, ErrForbidden for one of a table's file."""
     check_key(key)
     if key.startswith(DATASETS):
         raise ErrForbidden("the files of tables are written by commits of the tables")

@@ -1,9 +1,11 @@
-"""The object store of the lake's folder."""
+"""The object store of a lake: in its folder, or in the bucket of its warehouse."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Protocol
 
 import trio
 
@@ -12,37 +14,70 @@ from lakehouse.core.errors import ErrBadRequest, ErrPreconditionFailed
 from lakehouse.services.contracts.object_store import ObjectInfo, ObjectPage
 from lakehouse.services.lake.database import DatabaseReaders
 from lakehouse.services.lake.directory import LakeDirectory
+from lakehouse.services.storaged.bucket.reads import BucketReads
+from lakehouse.services.storaged.bucket.writes import BucketWrites
 from lakehouse.services.storaged.files.blob_files import BlobFiles
 from lakehouse.services.storaged.files.dataset_files import DatasetFiles
-from lakehouse.services.storaged.index.listing import encode_cursor
-from lakehouse.services.storaged.index.object_index import ObjectIndex
+from lakehouse.services.storaged.index.entries import Row
+from lakehouse.services.storaged.index.listing import RowPage, encode_cursor
+from lakehouse.services.storaged.index.object_index import ObjectIndex, Precondition
 from lakehouse.services.storaged.index.recent_objects import RecentObjects
-from lakehouse.services.storaged.object_reads import ObjectReads
-from lakehouse.services.storaged.object_writes import ObjectWrites
+from lakehouse.services.storaged.object_reads import ObjectReads, OpenObject
+from lakehouse.services.storaged.object_writes import ObjectWrites, PutResult
+from lakehouse.services.warehouse.bucket import Bucket
 
 RECENT_BYTES = 8 * 1024 * 1024
 """Memory for the objects that were used last."""
+
+URL_LIFETIME = 300
+"""Seconds for which anybody can use the URL of an object."""
 
 PIECE = 256 * 1024
 """Bytes of a file that are read and sent at once."""
 
 
-class LakeObjectStore:
-    """The object store of the lake's folder. Implements `ObjectStore`; made by `open_object_store`.
+class Reads(Protocol):
+    """How objects are found, opened and listed; see `object_reads`."""
 
-    Keys below `datasets/` are the files of the tables: they are read and listed, and no call writes them.
+    async def find(self, key: str) -> Row | None: ...
+
+    def open(self, key: str, *, whole: bool = False) -> AbstractAsyncContextManager[OpenObject]: ...
+
+    async def list(self, prefix: str, *, delimiter: str, limit: int, cursor: str) -> RowPage: ...
+
+
+class Writes(Protocol):
+    """How objects are put and deleted; see `object_writes`."""
+
+    def check_space(self, size: int) -> None: ...
+
+    async def put(
+        self, key: str, body: AsyncIterator[bytes], *, content_type: str, precondition: Precondition | None = None
+    ) -> PutResult: ...
+
+    async def delete(self, key: str, *, precondition: Precondition | None = None) -> bool: ...
+
+
+class LakeObjectStore:
+    """The object store of a lake. Implements `ObjectStore`; made by `open_object_store`.
+
+    Keys below `datasets/` are the files of the tables: they are read and listed, and no call writes them. `recent` has
+    objects in memory, where no other process writes.
     """
 
-    def __init__(self, directory: LakeDirectory, index: ObjectIndex, readers: DatabaseReaders) -> None:
-        self.recent = RecentObjects(RECENT_BYTES)
-        blobs = BlobFiles(directory.objects)
-        self.reads = ObjectReads(readers, blobs, DatasetFiles(directory.datasets), self.recent)
-        self.writes = ObjectWrites(index, blobs, self.recent)
+    def __init__(
+        self, reads: Reads, writes: Writes, recent: RecentObjects, presign: Callable[[str], str] | None = None
+    ) -> None:
+        """`presign` makes a URL from which a client can fetch an object itself, for some minutes."""
+        self.presign = presign
+        self.reads = reads
+        self.writes = writes
+        self.recent = recent
 
     @asynccontextmanager
     async def read(self, key: str, *, start: int = 0, stop: int | None = None) -> AsyncIterator[OpenObjectReader]:
         """Open the bytes of an object from `start` up to, but not including, `stop`. Raises ErrNotFound."""
-        async with self.reads.open(key) as (row, content):
+        async with self.reads.open(key, whole=not start and stop is None) as (row, content):
             end = row.size if stop is None else min(stop, row.size)
             yield OpenObjectReader(row.to_info(), content, start, end)
 
@@ -66,7 +101,8 @@ class LakeObjectStore:
             if if_match is not None and (present is None or present.etag != if_match):
                 raise ErrPreconditionFailed(f"the object {key} has another etag than {if_match}")
 
-        result = await self.writes.put(key, body, content_type=content_type, precondition=check)
+        precondition = check if if_absent or if_match is not None else None
+        result = await self.writes.put(key, body, content_type=content_type, precondition=precondition)
         return result.row.to_info()
 
     async def find(self, key: str) -> ObjectInfo | None:
@@ -114,15 +150,22 @@ class OpenObjectReader:
 
 
 @asynccontextmanager
-async def open_object_store(directory: LakeDirectory) -> AsyncIterator[LakeObjectStore]:
+async def open_object_store(directory: LakeDirectory, bucket: Bucket | None = None) -> AsyncIterator[LakeObjectStore]:
     """Open the object store for the length of the block. Its process holds the lock of the folder.
 
-    What an earlier process left behind is removed first. Raises sqlite3.Error, OSError.
+    With a bucket, the objects are there. Without, what an earlier process left behind is removed from the folder first.
+    Raises sqlite3.Error, OSError.
     """
+    if bucket is not None:
+        presign = partial(bucket.presign, seconds=URL_LIFETIME)
+        yield LakeObjectStore(BucketReads(bucket), BucketWrites(bucket), RecentObjects(0), presign)
+        return
     index = await trio.to_thread.run_sync(_open_index, directory)
     readers = DatabaseReaders(directory.objects_db)
     try:
-        yield LakeObjectStore(directory, index, readers)
+        recent, blobs = RecentObjects(RECENT_BYTES), BlobFiles(directory.objects)
+        reads = ObjectReads(readers, blobs, DatasetFiles(directory.datasets), recent)
+        yield LakeObjectStore(reads, ObjectWrites(index, blobs, recent), recent)
     finally:
         readers.close()
         index.close()

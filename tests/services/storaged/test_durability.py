@@ -20,6 +20,7 @@ from lakehouse.services.lake.durability import sync_directory
 from lakehouse.services.storaged.files import blob_files
 from lakehouse.services.storaged.files.blob_files import BlobWriter
 from lakehouse.services.storaged.index.object_index import Change, ObjectIndex, Outcome
+from lakehouse.services.storaged.object_writes import ObjectWrites
 from lakehouse.services.storaged.store import open_object_store
 from tools.kit.storaged_server import open_storaged
 
@@ -174,6 +175,7 @@ async def test_a_file_and_its_name_are_durable_before_the_index_names_it(
         monkeypatch.setattr(os, "fdatasync", sync)
         monkeypatch.setattr(blob_files, "sync_directory", directory)
         await storaged.store.write("k", body())
+        assert isinstance(storaged.store.writes, ObjectWrites)
         db = storaged.store.writes._index._db
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
@@ -195,6 +197,7 @@ async def test_a_folder_that_moved_has_its_objects(tmp_path: Path) -> None:
 
 async def test_an_index_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     async with open_storaged(tmp_path / "lake") as storaged:
+        assert isinstance(storaged.store.writes, ObjectWrites)
         storaged.store.writes._index._db.execute("PRAGMA user_version = 99")
     with open_lake_directory(tmp_path / "lake") as directory, pytest.raises(Exception, match="version 99"):
         async with open_object_store(directory):

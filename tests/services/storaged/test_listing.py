@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -14,7 +13,8 @@ from lakehouse.core.errors import ErrBadRequest
 from lakehouse.services.storaged.files.dataset_files import SortedRows
 from lakehouse.services.storaged.index.entries import Row
 from lakehouse.services.storaged.index.listing import decode_cursor, encode_cursor, list_page
-from tools.kit.storaged_server import Storaged, open_storaged
+from lakehouse.services.storaged.object_writes import ObjectWrites
+from tools.kit.storaged_server import Storaged
 
 
 def row(key: str) -> Row:
@@ -72,12 +72,6 @@ def test_a_group_is_passed_over_without_reading_all_of_it() -> None:
     assert sum(read) < 50
 
 
-@pytest.fixture
-async def storaged(tmp_path: Path) -> AsyncIterator[Storaged]:
-    async with open_storaged(tmp_path / "lake") as running:
-        yield running
-
-
 async def keys_of(http: httpx.AsyncClient, **params: str) -> tuple[list[str], list[str], str | None]:
     answer = await http.get("/storage/list", params=params)
     assert answer.status_code == 200, answer.text
@@ -95,9 +89,7 @@ async def test_a_listing_over_http(storaged: Storaged) -> None:
     for key in ("b", "a/2", "a/1", "c/d/e", "z", "é", "_vectors/i"):
         await storaged.store.write(key, one(b"1"))
     for name in ("t/data/2.parquet", "t/data/1.parquet", "t/u/data/3.parquet", "t/metadata/v1.json"):
-        file = storaged.directory.datasets / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"12")
+        await storaged.add_table_file(f"datasets/{name}", b"12")
     files = ["datasets/t/data/1.parquet", "datasets/t/data/2.parquet", "datasets/t/u/data/3.parquet"]
     everything = ["_vectors/i", "a/1", "a/2", "b", "c/d/e", *files, "z", "é"]
     assert await keys_of(http) == (everything, [], None)
@@ -139,6 +131,9 @@ async def test_a_query_that_is_not_understood(storaged: Storaged, query: str, fi
 
 
 async def test_at_most_ten_thousand_and_a_marker(storaged: Storaged) -> None:
+    if storaged.bucket is not None:
+        pytest.skip("ten thousand objects take too long to store")
+    assert isinstance(storaged.store.writes, ObjectWrites)
     index = storaged.store.writes._index
     index._db.execute("BEGIN")
     index._db.executemany(

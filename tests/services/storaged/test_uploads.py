@@ -30,14 +30,14 @@ async def storaged(tmp_path: Path) -> AsyncIterator[Storaged]:
 
 async def until_quiet(storaged: Storaged) -> None:
     """Until no request is under way."""
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         while len(storaged.server.active_requests):
             await trio.sleep(0.005)
 
 
 async def until_received(storaged: Storaged, size: int) -> None:
     """Until a file of at least this size is being written."""
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         while not any(path.stat().st_size >= size for path in storaged.blobs()):
             await trio.sleep(0.005)
 
@@ -183,7 +183,7 @@ async def test_an_upload_beyond_the_slots_waits_until_another_one_has_ended(tmp_
                     answered.set()
 
                 nursery.start_soon(third)
-                with trio.fail_after(5):
+                with trio.fail_after(20):
                     phases = ["queued", "writing", "writing"]
                     while sorted(context.phase for context in storaged.server.active_requests) != phases:
                         await trio.sleep(0.005)
@@ -193,7 +193,7 @@ async def test_an_upload_beyond_the_slots_waits_until_another_one_has_ended(tmp_
                 assert not answered.is_set()
                 await first.send(b"cd")
                 assert (await first.response())[0] == 201
-                with trio.fail_after(5):
+                with trio.fail_after(20):
                     await answered.wait()
             assert (await storaged.http.get("/storage/get/2")).content == b"late"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.services.contracts.object_store import ObjectInfo
-from lakehouse.services.lake.database import open_database
+from lakehouse.services.lake.database import open_database, open_transaction
 from lakehouse.services.storaged.index.entries import Entry, Row
 
 SCHEMA_VERSION = 1
@@ -108,15 +108,8 @@ class ObjectIndex:
 
         A change whose precondition does not hold has an outcome with an error, and does not stop the others.
         """
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            outcomes = [self._apply(change) for change in changes]
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-        return outcomes
+        with open_transaction(self._db):
+            return [self._apply(change) for change in changes]
 
     def _apply(self, change: Change) -> Outcome:
         former, content = self._find_former(change.key)

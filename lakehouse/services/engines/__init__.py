@@ -1,4 +1,4 @@
-"""Engines: DuckDB in sandboxed child processes.
+"""Engines: DuckDB in sandboxed child processes, and SQL engines on servers.
 
 Modules:
 
@@ -10,6 +10,10 @@ Modules:
     table_resolver  from the names in a statement to the snapshots of tables that it reads
     query_messages  the messages between the query engine and its children
     query_child     the child of the query engine
+    replies         the reply of a child as the result of a query, and its failures as errors
+    remote          engines on servers, in the parent
+    remote_messages the messages between them and their children
+    remote_child    the child that takes the rows of a server and writes the answer
     writer          the write engine, in the parent
     writer_child    the child of the write engine
 """

@@ -16,9 +16,9 @@ appear in answers and errors.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -39,6 +39,14 @@ Parquet decoders, results."""
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 """Variables of the C library. Without the first, each thread maps an arena of 64 MiB, which the limit of the address
 space counts. With the second, large blocks use huge pages: the kernel releases those of a killed engine at once."""
+
+
+NETWORK_PATHS = (
+    "/etc/hosts", "/etc/host.conf", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services",
+    "/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
+    "/run/systemd/resolve",
+)  # fmt: skip
+"""Files that a client of a server reads: how names are resolved, and whose certificates are trusted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +70,12 @@ class EngineKind:
     """Further settings of the database: name and value."""
     mapped: int = 0
     """Bytes that further libraries of the target map and mostly do not use."""
+    network: bool = False
+    """Whether it may open connections: for the client of a server."""
+    files: tuple[str, ...] = ()
+    """Absolute paths that its libraries may read, and its statements may not."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables beside those of `ENVIRONMENT`."""
 
     @property
     def memory_limit(self) -> int:
@@ -90,7 +104,7 @@ def make_engine_spec(kind: EngineKind, *, directory: Path, settings: object = No
         settings=msgspec.json.encode(
             EngineSettings(database=database, target=msgspec.Raw(msgspec.json.encode(settings)))
         ),
-        environment=ENVIRONMENT,
+        environment={**ENVIRONMENT, **kind.environment},
         limits=ResourceLimits(
             address_space=kind.address_space,
             file_size=kind.max_spill if kind.file_size is None else max(kind.max_spill, kind.file_size),
@@ -98,9 +112,9 @@ def make_engine_spec(kind: EngineKind, *, directory: Path, settings: object = No
         ),
         sandbox=Sandbox(
             restrict_files=True,
-            read_paths=tuple(str(directory / path) for path in kind.read),
+            read_paths=(*(str(directory / path) for path in kind.read), *kind.files),
             write_paths=tuple(str(directory / path) for path in kind.write),
-            network=False,
+            network=kind.network,
         ),
     )
 

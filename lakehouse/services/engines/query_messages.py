@@ -17,6 +17,8 @@ from lakehouse.services.contracts.query_engine import ResultFormat
 from lakehouse.services.engines.table_files import FieldInfo, FileInfo
 
 BAD_REQUEST, FORBIDDEN, UNPROCESSABLE = "bad request", "forbidden", "unprocessable"
+UNREACHABLE, TIMED_OUT = "unreachable", "timed out"
+"""Further kinds of a remote engine: no connection to it, or none any more; its own time limit."""
 PARQUET_PIPE = "answer.parquet"
 """The named pipe in the spill folder of a child, into which the database writes Parquet. The parent makes it,
 because the sandbox of the child does not allow it."""
@@ -43,12 +45,16 @@ class StatementNeeds(msgspec.Struct, frozen=True, kw_only=True, array_like=True,
 
 
 class TableSource(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """The rows behind a reference: the columns and the files of one snapshot of a table."""
+    """The rows behind a reference: the columns and the files of one snapshot of a table.
+
+    `query` is SQL over the rows of the files, which are in the place of `{rows}`; empty for these rows themselves.
+    """
 
     path: tuple[str, ...]
     version: str | None
     fields: tuple[FieldInfo, ...]
     files: tuple[FileInfo, ...]
+    query: str = ""
 
 
 class ListedTable(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

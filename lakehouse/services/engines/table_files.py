@@ -1,7 +1,8 @@
 """Tables as the engines read them: the columns and data files of a snapshot, and the SELECT of their rows.
 
-The messages to both kinds of children have these descriptions. Columns are read by field id: renamed, added and widened
-columns have the values and types of the snapshot.
+The messages to both kinds of children have these descriptions. Columns of Parquet files are read by field id: renamed,
+added and widened columns have the values and types of the snapshot. Rows of the system tables that are in no Parquet
+file yet are lines of JSON, whose members are read by name.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from lakehouse.services.contracts.tables import DataFile, TableField
+from lakehouse.services.contracts.tables import LINES_SUFFIX, DataFile, TableField
 from lakehouse.services.engines.database import quote, quote_list, quote_name
+
+MAX_LINE = 2**21
+"""Bytes of one line: the reader of JSON reserves twice as much for each of its threads."""
 
 
 class FieldInfo(msgspec.Struct, frozen=True, array_like=True):
@@ -45,8 +49,10 @@ def select_rows(fields: Sequence[FieldInfo], files: Sequence[FileInfo], *, file_
 
     `file_column` is the name of a further column, which has the path of the file of each row.
     """
-    whole = [file for file in files if not file.deletes]
+    lines = [file for file in files if file.path.endswith(LINES_SUFFIX)]
+    whole = [file for file in files if not file.deletes and file not in lines]
     parts = [_scan(fields, whole, file_column)] if whole else []
+    parts += [_scan_lines(fields, lines, file_column)] if lines else []
     parts += [_scan_with_deletes(fields, file, file_column) for file in files if file.deletes]
     return " UNION ALL ".join(parts)
 
@@ -61,6 +67,19 @@ def _scan(fields: Sequence[FieldInfo], files: Sequence[FileInfo], file_column: s
         f"{field.id}: {{name: {quote(field.name)}, type: {quote(field.type)}, default_value: NULL}}" for field in fields
     )
     return f"SELECT {', '.join(columns)} FROM read_parquet({paths}, schema = MAP {{{schema}}}{more})"  # noqa: S608
+
+
+def _scan_lines(fields: Sequence[FieldInfo], files: Sequence[FileInfo], file_column: str) -> str:
+    """Files of JSON lines: a missing member is NULL, and members that are no columns are skipped."""
+    columns = [quote_name(field.name) for field in fields]
+    more = f", maximum_object_size = {MAX_LINE}"
+    if file_column:
+        columns.append(f"filename AS {quote_name(file_column)}")
+        more += ", filename = true"
+    paths = quote_list(file.path for file in files)
+    types = ", ".join(f"{quote(field.name)}: {quote(field.type)}" for field in fields)
+    options = f"format = 'newline_delimited', columns = {{{types}}}{more}"
+    return f"SELECT {', '.join(columns)} FROM read_json({paths}, {options})"  # noqa: S608 - quoted
 
 
 def _scan_with_deletes(fields: Sequence[FieldInfo], file: FileInfo, file_column: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from lakehouse.core.errors import ErrBadRequest, ErrForbidden, ErrNotFound
-from lakehouse.services.contracts.catalog import Manifest
-from lakehouse.services.contracts.tables import TablePlan, Tables
+from lakehouse.services.contracts.catalog import Manifest, is_system_table
+from lakehouse.services.contracts.tables import DataFile, ReadableTables, TablePlan
 from lakehouse.services.engines.query_messages import (
     ListedTable,
     StatementNeeds,
@@ -32,12 +33,17 @@ _FILE = re.compile(
 """Names that the engine would take for a file, if there were no check."""
 
 
+FreezeTables = Callable[[Collection[str]], AbstractAsyncContextManager[object]]
+"""Opens a block in which system tables get no rows, among them those with these names, written in lower case."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedTables:
-    """The tables of a statement. `rows` and `bytes` are those of all their files."""
+    """The tables of a statement, and their files. `rows` and `bytes` are those of all of these."""
 
     sources: tuple[TableSource, ...]
     listing: tuple[ListedTable, ...] | None
+    files: tuple[DataFile, ...]
     rows: int
     bytes: int
 
@@ -45,8 +51,10 @@ class ResolvedTables:
 class TableResolver:
     """Resolves references through `Tables.plan`. A name matches as it is written, else without regard to case."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: ReadableTables, *, freeze_system_tables: FreezeTables = nullcontext) -> None:
+        """The system tables of a statement are planned in one block of `freeze_system_tables`, so that they agree."""
         self._tables = tables
+        self._freeze_system_tables = freeze_system_tables
 
     async def resolve(self, needs: StatementNeeds, snapshot_id: str | None) -> ResolvedTables:
         """Plan all tables of a statement.
@@ -54,7 +62,7 @@ class TableResolver:
         Raises ErrBadRequest for an unknown table or snapshot, with the position, and for a `snapshot_id` with more or
         less than one table; ErrForbidden for a name that is a file's.
         """
-        plans = [(reference, await self._plan(reference)) for reference in needs.references]
+        plans = await self._plan_all(needs.references)
         found = [(reference, plan) for reference, plan in plans if plan is not None]
         if snapshot_id is not None:
             found = [await self._travel(found, snapshot_id)]
@@ -65,9 +73,18 @@ class TableResolver:
         return ResolvedTables(
             sources=tuple(_make_source(reference, plan) for reference, plan in found),
             listing=listing,
+            files=tuple(files),
             rows=sum(file.rows for file in files),
             bytes=sum(file.size for file in files),
         )
+
+    async def _plan_all(
+        self, references: Sequence[TableReference]
+    ) -> Sequence[tuple[TableReference, TablePlan | None]]:
+        names = {name.lower() for reference in references for name in possible_names(reference.path)}
+        system_tables = frozenset(filter(is_system_table, names))
+        async with self._freeze_system_tables(system_tables) if system_tables else nullcontext():
+            return [(reference, await self._plan(reference)) for reference in references]
 
     async def _plan(self, reference: TableReference) -> TablePlan | None:
         names = possible_names(reference.path)
@@ -149,6 +166,7 @@ def _make_source(reference: TableReference, plan: TablePlan) -> TableSource:
         version=reference.version,
         fields=describe_fields(plan.fields),
         files=describe_files(plan.files),
+        query=plan.query,
     )
 
 

@@ -27,7 +27,7 @@ from lakehouse.core.errors import (
 from lakehouse.process.calls.pool import ChildPool, open_pool
 from lakehouse.process.calls.pool_policy import PoolPolicy
 from lakehouse.process.errors import CallFailed, ChildExited, PoolUnavailable
-from lakehouse.services.contracts.tables import DataFile, StagedFile, TablePlan, WritePlan
+from lakehouse.services.contracts.tables import IN_FOLDER, DataFile, LocalFiles, StagedFile, TablePlan, WritePlan
 from lakehouse.services.contracts.write_engine import Inspection, ParseOptions, Rewritten
 from lakehouse.services.engines.hardened import MIB, EngineKind, EngineStarter, make_engine_spec
 from lakehouse.services.engines.table_files import describe_fields, describe_files
@@ -63,8 +63,9 @@ ReplyType = TypeVar("ReplyType", bound=msgspec.Struct)
 class EngineWriter:
     """The write engine of one lake, as `open_write_engine` opens it. Implements the contract `WriteEngine`."""
 
-    def __init__(self, directory: LakeDirectory, pool: ChildPool) -> None:
+    def __init__(self, directory: LakeDirectory, pool: ChildPool, local_files: LocalFiles = IN_FOLDER) -> None:
         self.pool = pool
+        self._local_files = local_files
         self._directory = directory
         self._rewritten: set[Path] = set()
 
@@ -113,7 +114,8 @@ class EngineWriter:
                 table=_describe_table(table, table.files),
                 key=list(key),
             )
-            reply = await self._call(request, messages.WriteReply)
+            async with self._local_files.hold(table.files):
+                reply = await self._call(request, messages.WriteReply)
             return self._read_files(reply), reply.replaced
 
     async def rewrite(
@@ -125,7 +127,8 @@ class EngineWriter:
             request = messages.RewriteRequest(
                 table=_describe_table(table, files), target=self._make_target(folder, plan), where=where
             )
-            reply = await self._call(request, messages.WriteReply)
+            async with self._local_files.hold(files):
+                reply = await self._call(request, messages.WriteReply)
             self._rewritten.add(folder)
             return Rewritten(files=self._read_files(reply), replaced=reply.replaced, rows_left_out=reply.rows_left_out)
 
@@ -194,7 +197,7 @@ def make_kind(share: EngineShare) -> EngineKind:
         target="lakehouse.services.engines.writer_child.main:serve_writer",
         memory=min(share.memory, MAX_MEMORY),
         threads=share.threads,
-        read=("datasets",),
+        read=("datasets", "system", "cache"),
         write=("staging",),
         max_spill=MAX_FILE,
         mapped=MAPPED,
@@ -202,11 +205,16 @@ def make_kind(share: EngineShare) -> EngineKind:
 
 
 @asynccontextmanager
-async def open_write_engine(directory: LakeDirectory, lake: LakeTable) -> AsyncIterator[EngineWriter]:
-    """Open the write engine for the length of the block. Its processes start with the first calls."""
+async def open_write_engine(
+    directory: LakeDirectory, lake: LakeTable, *, local_files: LocalFiles = IN_FOLDER
+) -> AsyncIterator[EngineWriter]:
+    """Open the write engine for the length of the block. Its processes start with the first calls.
+
+    `local_files` brings the files that are written again here.
+    """
     share = share_memory(lake).write
     spec = make_engine_spec(make_kind(share), directory=directory.path)
     spec = replace(spec, environment={**spec.environment, **ENVIRONMENT})
     policy = PoolPolicy(size=share.engines, max_calls=0)
     async with open_pool(spec, policy, start=EngineStarter(directory.open_spill)) as pool:
-        yield EngineWriter(directory, pool)
+        yield EngineWriter(directory, pool, local_files)

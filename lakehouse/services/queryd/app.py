@@ -1,8 +1,8 @@
-"""queryd over HTTP: `POST /sql`, with and without `/v1`."""
+"""queryd over HTTP: `POST /sql`, with and without `/v1`, on the engine that the request names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from time import perf_counter
 
@@ -12,6 +12,7 @@ from lakehouse.asgi.json_body import receive_json
 from lakehouse.asgi.router import Methods, Route, Router
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.config import LakeTable, QuerydTable
+from lakehouse.core.errors import ErrBadRequest
 from lakehouse.services.contracts.query_engine import QueryEngine
 from lakehouse.services.queryd.request import SqlRequest, choose_format
 from lakehouse.services.queryd.responses import send_document, send_result
@@ -25,10 +26,11 @@ _BYTES = Family("queryd_scanned_bytes", "gauge", "Bytes that statements have rea
 
 
 class QuerydApp:
-    """The ASGI application of queryd."""
+    """The ASGI application of queryd. `default` is the name of the engine for requests that name none."""
 
-    def __init__(self, engine: QueryEngine, lake: LakeTable) -> None:
-        self._engine = engine
+    def __init__(self, engines: Mapping[str, QueryEngine], lake: LakeTable, *, default: str) -> None:
+        self._engines = engines
+        self._default = default
         self._max_rows = lake.max_rows
         self._limits = BodyLimits(max_size=MAX_BODY, max_size_key="4 MiB, fixed")
         post = Methods(POST=self._post)
@@ -48,9 +50,10 @@ class QuerydApp:
         request = request_scope.get(scope)
         body = await receive_json(scope, receive, SqlRequest, self._limits)
         answer = choose_format(scope["headers"])
+        engine = self._find_engine(body.engine)
         query = body.make_query(answer, self._max_rows)
         request.context.begin_phase("queued")
-        async with self._engine.run(query, on_start=partial(request.context.begin_phase, "scanning")) as result:
+        async with engine.run(query, on_start=partial(request.context.begin_phase, "scanning")) as result:
             if answer == "json":
                 await send_document(send, result, started)
             else:
@@ -58,7 +61,19 @@ class QuerydApp:
             self._rows += result.scanned.rows
             self._bytes += result.scanned.bytes
 
+    def _find_engine(self, name: str | None) -> QueryEngine:
+        """The engine of a request. Raises ErrBadRequest for a name that is not configured."""
+        found = self._engines.get(self._default if name is None else name)
+        if found is None:
+            configured = ", ".join(self._engines)
+            raise ErrBadRequest(
+                f"`engine` must be one that is configured: {configured} (got {name!r})",
+                field="engine",
+                details={"engines": list(self._engines)},
+            )
+        return found
 
-def make_queryd_app(engine: QueryEngine, lake: LakeTable, _table: QuerydTable) -> App:
-    """Make the application around an open query engine."""
-    return QuerydApp(engine, lake)
+
+def make_queryd_app(engines: Mapping[str, QueryEngine], lake: LakeTable, table: QuerydTable) -> App:
+    """Make the application around open query engines by their names."""
+    return QuerydApp(engines, lake, default=table.engine)

@@ -32,9 +32,13 @@ _MEDIA_TYPES: Mapping[str, ResultFormat] = {
 
 
 class SqlRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body: one statement, its parameters, and limits, which can only be lowered."""
+    """The body: one statement, its parameters, and limits, which can only be lowered.
+
+    Without `engine`, the statement runs on the engine of `[queryd] engine`.
+    """
 
     sql: str
+    engine: str | None = None
     params: list[object] | dict[str, object] | None = None
     max_rows: int | None = None
     timeout: float | str | None = None

@@ -34,13 +34,14 @@ class Scanned(msgspec.Struct, frozen=True):
     bytes: int
 
 
-class EndDocument(msgspec.Struct, frozen=True):
-    """The members of a JSON answer behind its rows."""
+class EndDocument(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The members of a JSON answer behind its rows; `warnings` only if the engine has some."""
 
     row_count: int
     truncated: bool
     elapsed_ms: float
     scanned: Scanned
+    warnings: tuple[str, ...] = ()
 
 
 async def send_document(send: Send, result: QueryResult, started: float) -> None:
@@ -111,6 +112,7 @@ async def _write_document(result: QueryResult, started: float) -> AsyncGenerator
         truncated=result.truncated,
         elapsed_ms=round((perf_counter() - started) * 1000, 3),
         scanned=Scanned(rows=scanned.rows, bytes=scanned.bytes),
+        warnings=tuple(result.warnings),
     )
     yield b"]," + msgspec.json.encode(end)[1:]
 

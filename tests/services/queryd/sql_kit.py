@@ -204,7 +204,7 @@ async def open_sql(tables: FileTables, **lake: Any) -> AsyncIterator[Sql]:
     directory = make_folder(tables.path)
     async with trio.open_nursery() as nursery:
         async with open_query_engine(directory, cast("Tables", tables), table) as engine:
-            app = make_queryd_app(engine, table, QuerydTable())
+            app = make_queryd_app({"duckdb": engine}, table, QuerydTable())
             host = make_host_app({"queryd": app}, name="queryd", active_requests=ActiveRequests())
             async with serve_ours(host, nursery) as (address, port):
                 async with httpx.AsyncClient(base_url=f"http://{address}:{port}", timeout=30) as client:

@@ -13,51 +13,7 @@ from duckdb import connect
 
 from lakehouse.services.queryd.request import CONTENT_TYPES, choose_format
 from tests.services.queryd.sql_kit import FileTables, Sql, open_sql
-
-VALUES: tuple[tuple[str, str, object], ...] = (
-    ("true", "BOOLEAN", True),
-    ("127::TINYINT", "TINYINT", 127),
-    ("9007199254740992", "BIGINT", 9007199254740992),
-    ("9007199254740993", "BIGINT", "9007199254740993"),
-    ("-9007199254740993", "BIGINT", "-9007199254740993"),
-    ("18446744073709551615::UBIGINT", "UBIGINT", "18446744073709551615"),
-    ("7::UBIGINT", "UBIGINT", 7),
-    ("170141183460469231731687303715884105727::HUGEINT", "HUGEINT", "170141183460469231731687303715884105727"),
-    ("-1::HUGEINT", "HUGEINT", -1),
-    ("0.1::DOUBLE", "DOUBLE", 0.1),
-    ("1e308::DOUBLE", "DOUBLE", 1e308),
-    ("5e-324::DOUBLE", "DOUBLE", 5e-324),
-    ("0.1::FLOAT", "FLOAT", 0.1),
-    ("'NaN'::DOUBLE", "DOUBLE", "NaN"),
-    ("'inf'::DOUBLE", "DOUBLE", "Infinity"),
-    ("'-inf'::FLOAT", "FLOAT", "-Infinity"),
-    ("1.50", "DECIMAL(3,2)", "1.50"),
-    ("12345678901234567890123456789.123456789::DECIMAL(38,9)", "DECIMAL(38,9)", "12345678901234567890123456789.123456789"),
-    ("'it''s \"é\" \\ ' || chr(10) || chr(1)", "VARCHAR", "it's \"é\" \\ \n\x01"),
-    ("'😀'", "VARCHAR", "😀"),
-    ("''", "VARCHAR", ""),
-    ("NULL::VARCHAR", "VARCHAR", None),
-    ("'\\x00\\xFFa'::BLOB", "BLOB", "AP9h"),
-    ("DATE '2024-02-29'", "DATE", "2024-02-29"),
-    ("TIMESTAMP '2024-02-29 12:00:00.123456'", "TIMESTAMP", "2024-02-29 12:00:00.123456"),
-    ("TIMESTAMPTZ '2024-02-29 12:00:00+02'", "TIMESTAMP WITH TIME ZONE", "2024-02-29 10:00:00+00"),
-    ("TIME '12:00:00'", "TIME", "12:00:00"),
-    ("INTERVAL '1 month 2 days'", "INTERVAL", "1 month 2 days"),
-    ("'123e4567-e89b-12d3-a456-426614174000'::UUID", "UUID", "123e4567-e89b-12d3-a456-426614174000"),
-    ("'{\"a\": 9007199254740993}'::JSON", "JSON", '{"a": 9007199254740993}'),
-    ("'b'::ENUM('a', 'b')", "ENUM('a', 'b')", "b"),
-    ("'101'::BIT", "BIT", "101"),
-    ("[1, NULL, 3]", "INTEGER[]", [1, None, 3]),
-    ("[]::DOUBLE[]", "DOUBLE[]", []),
-    ("NULL::INTEGER[]", "INTEGER[]", None),
-    ("[1.5, 2.5]::DOUBLE[2]", "DOUBLE[2]", [1.5, 2.5]),
-    ("[['NaN'::DOUBLE], NULL, []]", "DOUBLE[][]", [["NaN"], None, []]),
-    ("{'a': 9007199254740993, 'b c': {'d': '\"'}}", 'STRUCT(a BIGINT, "b c" STRUCT(d VARCHAR))', {"a": "9007199254740993", "b c": {"d": '"'}}),
-    ("NULL::STRUCT(a INTEGER)", "STRUCT(a INTEGER)", None),
-    ("MAP {1: 'x', 2: NULL}", "MAP(INTEGER, VARCHAR)", [{"key": 1, "value": "x"}, {"key": 2, "value": None}]),
-    ("MAP {'k': 1.5}", "MAP(VARCHAR, DECIMAL(2,1))", [{"key": "k", "value": "1.5"}]),
-    ("union_value(n := 7)", "UNION(n INTEGER)", 7),
-)  # fmt: skip
+from tests.services.queryd.values import VALUES
 
 
 @pytest.fixture

@@ -11,14 +11,15 @@ import msgspec
 from nanoarrow._utils import NanoarrowException
 
 from lakehouse.process.calls.rpc_child import Call, CallError
-from lakehouse.services.contracts.query_engine import ResultFormat
+from lakehouse.services.contracts.catalog import is_system_table
 from lakehouse.services.engines.database import quote
-from lakehouse.services.engines.query_child import parquet, result_writer
+from lakehouse.services.engines.query_child import result_writer
+from lakehouse.services.engines.query_child.answer_writer import STREAMED, write_answer
 from lakehouse.services.engines.query_child.call_errors import make_call_error
 from lakehouse.services.engines.query_child.output import Output
 from lakehouse.services.engines.query_child.profile import enable_profile, read_scanned
 from lakehouse.services.engines.query_child.repeated import Repeated, RepeatedRequests
-from lakehouse.services.engines.query_child.result_writer import Columns, Parameters, Progress
+from lakehouse.services.engines.query_child.result_writer import Columns, Parameters
 from lakehouse.services.engines.query_child.rewriting import Rewritten
 from lakehouse.services.engines.query_child.statements import Statement, check_statement
 from lakehouse.services.engines.query_child.table_definitions import TableDefinitions
@@ -34,8 +35,6 @@ from lakehouse.services.engines.query_messages import (
 MAX_STATEMENTS = 256
 MAX_STATEMENT_SIZE = 16 * 1024
 """Characters of a statement up to which its check is kept for the next time."""
-STREAMED: frozenset[ResultFormat] = frozenset({"arrow", "csv", "ndjson"})
-"""Formats whose first bytes are sent before the engine has made the rest."""
 NOTHING = StatementNeeds()
 NOTHING_READ = (0, 0)
 
@@ -115,13 +114,23 @@ class Engine:
         if statement.explains:
             source, parameters = _explain(connection, source, parameters), ()
         elif statement.lists_tables:
-            source = _list_names(table.name for table in request.listing or ())
+            listing = request.listing or ()
+            source = _list_names(table.name for table in listing if not is_system_table(table.name))
         columns = _read_columns(connection, source, parameters)
         query = result_writer.build_query(source, columns, request.format, request.max_rows)
         described = columns.describe()
         output = Output(call, described)
         try:
-            progress = self._write(connection, request, columns, query.text, parameters, output)
+            progress = write_answer(
+                connection,
+                query.text,
+                columns,
+                output,
+                answer=request.format,
+                max_rows=request.max_rows,
+                parameters=parameters,
+                pipe=self._pipe,
+            )
         except (duckdb.Error, NanoarrowException) as error:
             call.check_cancelled()
             raise make_call_error(error, query) from None
@@ -131,32 +140,6 @@ class Engine:
         if repeatable and self._repeated.comes_again(call.payload):
             self._repeated.prepare(call.payload, request, query.text, profiled=profiled, columns=described)
         return output.end(QueryEnd(rows=progress.rows, truncated=progress.truncated, scanned=scanned))
-
-    def _write(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        request: QueryRequest,
-        columns: Columns,
-        query: str,
-        parameters: Parameters,
-        output: Output,
-    ) -> Progress:
-        if request.format == "parquet":
-            statement = parquet.copy_statement(query, self._pipe)
-            progress = Progress()
-
-            def run() -> None:
-                (progress.rows,) = connection.execute(statement, parameters or None).fetchall()[0]
-
-            parquet.write_parquet(run, self._pipe, output)
-            return progress
-        if request.format == "arrow":
-            with result_writer.open_batches(connection, query, parameters, rows=result_writer.ARROW_BATCH) as batches:
-                return result_writer.write_arrow(batches, output, request.max_rows)
-        if request.format == "csv":
-            output.write(result_writer.csv_header(columns))
-        with result_writer.open_batches(connection, query, parameters, rows=result_writer.TEXT_BATCH) as batches:
-            return result_writer.write_text(batches, output, request.max_rows, eager=request.format != "json")
 
     def _run_again(self, repeated: Repeated, output: Output) -> bytes:
         """Execute a prepared statement. Raises duckdb.Error."""
@@ -195,7 +178,7 @@ def _explain(connection: duckdb.DuckDBPyConnection, statement: Rewritten, parame
 
 
 def _list_names(names: Iterable[str]) -> Rewritten:
-    """SHOW TABLES with the names of the lake: the engine would list one schema."""
+    """SHOW TABLES with the names of users' tables: the engine would list one schema."""
     values = ", ".join(f"({quote(name)})" for name in names)
     rows = f"VALUES {values}" if values else "SELECT '' WHERE false"
     return Rewritten(f"SELECT name FROM ({rows}) AS tables(name) ORDER BY name")  # noqa: S608 - quoted

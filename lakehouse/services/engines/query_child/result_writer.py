@@ -15,6 +15,7 @@ import duckdb
 import nanoarrow as na
 from duckdb.sqltypes import DuckDBPyType
 from nanoarrow.c_array_stream import CArrayStream
+from nanoarrow.c_schema import CSchema
 from nanoarrow.ipc import StreamWriter
 
 from lakehouse.process.calls.rpc_child import CallError
@@ -152,11 +153,20 @@ def write_text(batches: CArrayStream, output: Output, max_rows: int | None, *, e
 
 def write_arrow(batches: CArrayStream, output: Output, max_rows: int | None) -> Progress:
     """Write an IPC stream. After an error its end mark is missing."""
-    progress = Progress()
     writer = StreamWriter.from_writable(output)
     schema = batches.get_schema()
     writer.write_stream(CArrayStream.from_c_arrays([], schema))
     output.flush()
+    progress = write_arrow_batches(writer, schema, batches, output, max_rows)
+    writer.close()
+    return progress
+
+
+def write_arrow_batches(
+    writer: StreamWriter, schema: CSchema, batches: CArrayStream, output: Output, max_rows: int | None
+) -> Progress:
+    """Write batches into an IPC stream that has begun, and send each when it is there."""
+    progress = Progress()
     for batch in batches:
         count = _admit(progress, batch.length, max_rows)
         if count:
@@ -165,7 +175,6 @@ def write_arrow(batches: CArrayStream, output: Output, max_rows: int | None) -> 
             output.flush()
         if progress.truncated:
             break
-    writer.close()
     return progress
 
 

@@ -90,6 +90,8 @@ class TableDefinitions:
 def _select(table: TableSource) -> str:
     """The query that reads the rows of one snapshot of a table."""
     if table.files:
-        return select_rows(table.fields, table.files)
-    columns = ", ".join(f"NULL::{field.type} AS {quote_name(field.name)}" for field in table.fields)
-    return f"SELECT {columns} WHERE false"
+        rows = select_rows(table.fields, table.files)
+    else:
+        columns = ", ".join(f"NULL::{field.type} AS {quote_name(field.name)}" for field in table.fields)
+        rows = f"SELECT {columns} WHERE false"
+    return table.query.replace("{rows}", f"({rows})") if table.query else rows

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lakehouse.services.contracts.catalog import Column
+from lakehouse.services.contracts.tables import LINES_SUFFIX
 from lakehouse.services.engines.database import quote, quote_list, quote_name
 from lakehouse.services.engines.table_files import select_rows
 from lakehouse.services.engines.writer_child.call_errors import bad_request, unprocessable
@@ -121,8 +122,10 @@ def _types(table: TableInfo) -> dict[str, str]:
 
 
 def _measure_rows(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> int:
-    """The average bytes of a row, which are not compressed."""
-    files = quote_list(paths)
+    """The average bytes of a row, which are not compressed; 0 if no file is a Parquet file."""
+    files = quote_list(path for path in paths if not path.endswith(LINES_SUFFIX))
+    if files == "[]":
+        return 0
     found = connection.execute(
         f"SELECT (SELECT sum(total_uncompressed_size) FROM parquet_metadata({files})) // greatest(1, sum(num_rows)) "
         f"FROM parquet_file_metadata({files})"

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.body import BodyLimits
@@ -18,16 +18,16 @@ from lakehouse.asgi.responses import Response, send_json
 from lakehouse.asgi.router import Methods, Route, Router
 from lakehouse.asgi.server_control import full_response
 from lakehouse.asgi.types import App, Receive, Scope, Send
-from lakehouse.services.contracts.embedder import EmbeddingService
+from lakehouse.services.contracts.embedder import EmbeddedJson, Embeddings, EmbeddingService
 from lakehouse.services.embedd.fields import renamed_fields
-from lakehouse.services.embedd.requests import EmbeddingsRequest, EmbedRequest, RerankRequest, check_dimension
-from lakehouse.services.embedd.responses import (
-    make_embed_base64,
-    make_embed_json,
-    make_openai_base64,
-    make_openai_json,
-    make_reranking,
+from lakehouse.services.embedd.requests import (
+    EmbeddingsRequest,
+    EmbedRequest,
+    Encoding,
+    RerankRequest,
+    check_dimension,
 )
+from lakehouse.services.embedd.responses import make_embed, make_openai_embeddings, make_reranking
 from lakehouse.telemetry.gauges import Gauge
 
 MAX_BODY = 16 * 1024 * 1024
@@ -63,17 +63,8 @@ class EmbeddApp:
         texts, dimension = body.list_texts(), body.read_dimension()
         request_scope.get(scope).context.begin_phase("embedding")
         with renamed_fields(body.field_names):
-            if body.encoding == "base64":
-                packed = await self._embedder.embed_dimension(
-                    texts, model=body.model, truncate=body.truncate, dimension=dimension
-                )
-                document = make_embed_base64(packed)
-            else:
-                encoded = await self._embedder.embed_json(
-                    texts, model=body.model, truncate=body.truncate, dimension=dimension
-                )
-                document = make_embed_json(encoded)
-        await send_document(send, document)
+            found = await self._find(texts, body, body.encoding, dimension)
+        await send_document(send, make_embed(found))
 
     async def _embeddings(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Embed texts, in OpenAI's form."""
@@ -81,17 +72,15 @@ class EmbeddApp:
         texts, dimension = body.list_texts(), check_dimension(body.dimensions, "dimensions")
         request_scope.get(scope).context.begin_phase("embedding")
         with renamed_fields(OPENAI_NAMES):
-            if body.encoding_format == "base64":
-                packed = await self._embedder.embed_dimension(
-                    texts, model=body.model, truncate=body.truncate, dimension=dimension
-                )
-                document = make_openai_base64(packed)
-            else:
-                encoded = await self._embedder.embed_json(
-                    texts, model=body.model, truncate=body.truncate, dimension=dimension
-                )
-                document = make_openai_json(encoded)
-        await send_document(send, document)
+            found = await self._find(texts, body, body.encoding_format, dimension)
+        await send_document(send, make_openai_embeddings(found))
+
+    async def _find(
+        self, texts: Sequence[str], body: EmbedRequest | EmbeddingsRequest, encoding: Encoding, dimension: int
+    ) -> EmbeddedJson | Embeddings:
+        """The vectors of texts: as bytes if the answer has base64, else as JSON, which the embedder keeps."""
+        embed = self._embedder.embed_dimension if encoding == "base64" else self._embedder.embed_json
+        return await embed(texts, model=body.model, truncate=body.truncate, dimension=dimension)
 
     async def _rerank(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Order documents by their relevance to a query."""

@@ -10,8 +10,11 @@ import msgspec
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.services.contracts.embedder import TextKind
 
+Encoding = Literal["float", "base64"]
+"""How an answer has its vectors: as arrays of numbers, or as base64 of float32."""
 
-def check_texts(texts: Sequence[object], field: str) -> None:
+
+def check_texts(texts: Sequence[str], field: str) -> None:
     """Raises ErrBadRequest if there is no text, or an empty one, with its position."""
     if not texts:
         raise ErrBadRequest(f"`{field}` has no text", field=field)
@@ -33,7 +36,7 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     dimension: int | None = None
     dimensions: int | None = None
     kind: TextKind = "document"
-    encoding: Literal["float", "base64"] = "float"
+    encoding: Encoding = "float"
     truncate: bool = False
 
     def list_texts(self) -> list[str]:
@@ -58,7 +61,9 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """The dimension that is asked for, 0 for the model's own. Raises ErrBadRequest."""
         if self.dimension is not None and self.dimensions is not None and self.dimension != self.dimensions:
             raise ErrBadRequest("`dimension` and `dimensions` are the same field: send one of them", field="dimensions")
-        return check_dimension(self.dimension if self.dimensions is None else self.dimensions, "dimension")
+        if self.dimensions is not None:
+            return check_dimension(self.dimensions, "dimensions")
+        return check_dimension(self.dimension, "dimension")
 
 
 def check_dimension(dimension: int | None, field: str) -> int:
@@ -78,19 +83,19 @@ class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     input: str | list[str | int | list[int]]
     model: str = ""
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Encoding = "float"
     dimensions: int | None = None
     truncate: bool = False
 
     def list_texts(self) -> list[str]:
         """The texts. Raises ErrBadRequest for tokens, whose numbers belong to OpenAI's own models, and for no text."""
         given = [self.input] if isinstance(self.input, str) else self.input
-        check_texts(given, "input")
         texts = [text for text in given if isinstance(text, str)]
         if len(texts) < len(given):
             raise ErrBadRequest(
                 "`input` has numbers of tokens: send the texts, for each model has its own tokens", field="input"
             )
+        check_texts(texts, "input")
         return texts
 
 

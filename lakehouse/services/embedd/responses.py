@@ -10,31 +10,13 @@ import msgspec
 
 from lakehouse.services.contracts.embedder import EmbeddedJson, Embeddings, Reranking
 
-FLOAT_SIZE = 4
 
-
-@lru_cache(64)
-def _encode_name(name: str) -> bytes:
-    return msgspec.json.encode(name)
-
-
-def make_embed_json(found: EmbeddedJson) -> bytes:
-    """The answer of `/embed`."""
+def make_embed(found: EmbeddedJson | Embeddings) -> bytes:
+    """The answer of `/embed`. `Embeddings` become base64."""
     return b'{"model":%b,"dimension":%d,"vectors":[%b],"semantic":"%b",%b}' % (
         _encode_name(found.model),
         found.dimension,
-        b",".join(found.vectors),
-        found.semantic.encode(),
-        _usage(found.truncated, found.tokens, found.cached),
-    )
-
-
-def make_embed_base64(found: Embeddings) -> bytes:
-    """The answer of `/embed` with `"encoding": "base64"`."""
-    return b'{"model":%b,"dimension":%d,"vectors":[%b],"semantic":"%b",%b}' % (
-        _encode_name(found.model),
-        found.dimension,
-        b",".join(b'"%b"' % vector for vector in _split_base64(found)),
+        b",".join(_encode_vectors(found)),
         found.semantic.encode(),
         _usage(found.truncated, found.tokens, found.cached),
     )
@@ -46,31 +28,30 @@ def _usage(truncated: Sequence[int], tokens: int | None, cached: int) -> bytes:
     return b'"truncated":%b,"usage":{"tokens":%b,"cached":%d}' % (positions, count, cached)
 
 
-def make_openai_json(found: EmbeddedJson) -> bytes:
-    """The answer of `/embeddings`."""
-    return _make_openai(found.vectors, found.model, found.tokens)
-
-
-def make_openai_base64(found: Embeddings) -> bytes:
-    """The answer of `/embeddings` with base64, for which OpenAI's clients ask."""
-    return _make_openai([b'"%b"' % vector for vector in _split_base64(found)], found.model, found.tokens)
-
-
-def _make_openai(vectors: Sequence[bytes], model: str, tokens: int | None) -> bytes:
+def make_openai_embeddings(found: EmbeddedJson | Embeddings) -> bytes:
+    """The answer of `/embeddings`. `Embeddings` become base64, for which OpenAI's clients ask."""
     data = b",".join(
-        b'{"object":"embedding","index":%d,"embedding":%b}' % (index, vector) for index, vector in enumerate(vectors)
+        b'{"object":"embedding","index":%d,"embedding":%b}' % (index, vector)
+        for index, vector in enumerate(_encode_vectors(found))
     )
     return b'{"object":"list","data":[%b],"model":%b,"usage":{"prompt_tokens":%d,"total_tokens":%d}}' % (
         data,
-        _encode_name(model),
-        tokens or 0,
-        tokens or 0,
+        _encode_name(found.model),
+        found.tokens or 0,
+        found.tokens or 0,
     )
 
 
-def _split_base64(found: Embeddings) -> list[bytes]:
-    size = found.dimension * FLOAT_SIZE
-    return [b64encode(found.vectors[begin : begin + size]) for begin in range(0, len(found.vectors), size)]
+@lru_cache(64)
+def _encode_name(name: str) -> bytes:
+    return msgspec.json.encode(name)
+
+
+def _encode_vectors(found: EmbeddedJson | Embeddings) -> Sequence[bytes]:
+    """Each vector as a value of JSON: the arrays that there are, or strings of base64."""
+    if isinstance(found, EmbeddedJson):
+        return found.vectors
+    return [b'"%b"' % b64encode(vector) for vector in found.split()]
 
 
 def make_reranking(ranking: Reranking, documents: Sequence[str] | None) -> dict[str, object]:

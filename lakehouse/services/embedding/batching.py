@@ -74,25 +74,31 @@ class Call:
 
 
 class Lane:
-    """The texts of one model that are waited for. `nursery` runs the calls; `on_call` is told the size of each."""
+    """The texts of one model that are waited for.
+
+    `nursery` runs the calls; `on_call` is told the size of each. `on_idle` is called when the last call has ended and
+    no text is waited for, so that the lane can be dropped.
+    """
 
     def __init__(
-        self, backend: Backend, nursery: trio.Nursery, *, truncate: bool, on_call: Callable[[int], None]
+        self,
+        backend: Backend,
+        nursery: trio.Nursery,
+        *,
+        truncate: bool,
+        on_call: Callable[[int], None],
+        on_idle: Callable[[], None],
     ) -> None:
         self._backend = backend
         self._nursery = nursery
         self._truncate = truncate
         self._on_call = on_call
+        self._on_idle = on_idle
         self._wanted: dict[str, Wanted] = {}
         """By text: what waits, and what is under way."""
         self._queue: OrderedDict[Request, dict[str, Wanted]] = OrderedDict()
         """What has no call yet, by the request that brought it; the next one in turn first."""
         self._running = 0
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is waited for, so that the lane can be dropped."""
-        return not self._wanted and not self._running
 
     @property
     def waiting(self) -> int:
@@ -164,6 +170,8 @@ class Lane:
         finally:
             self._running -= 1
             self._start_calls()
+            if not self._wanted and not self._running:
+                self._on_idle()
 
     async def _ask(self, members: list[Wanted]) -> None:
         self._on_call(len(members))

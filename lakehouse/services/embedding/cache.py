@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import msgspec
 
@@ -68,6 +69,12 @@ class EmbeddingCache:
             if len(self._entries) > self._size:
                 oldest, _ = self._entries.popitem(last=False)
                 self._forget_json(oldest)
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Forget the vectors of some texts."""
+        for key in keys:
+            self._entries.pop(key, None)
+            self._forget_json(key)
 
     def encode(self, key: Key, entry: Embedded) -> bytes:
         """The vector as JSON, kept as long as there is room for it."""

@@ -23,8 +23,13 @@ def check_texts(texts: Sequence[str]) -> None:
 
 def check_dimensions(entries: Sequence[Embedded], selection: Selection) -> None:
     """Raises ErrUpstream if the vectors differ in their dimension."""
-    if len({len(entry.vector) for entry in entries}) > 1:
+    if have_other_dimensions(entries):
         raise ErrUpstream(f"the vectors of the model {selection.name} differ in their dimension")
+
+
+def have_other_dimensions(entries: Sequence[Embedded]) -> bool:
+    """Whether the vectors differ in their dimension."""
+    return len({len(entry.vector) for entry in entries}) > 1
 
 
 def wrong_dimension(selection: Selection, offered: str) -> ErrBadRequest:

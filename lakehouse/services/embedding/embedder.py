@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import trio
 
-from lakehouse.core.errors import ErrTimeout
+from lakehouse.core.errors import ErrTimeout, ErrUnprocessable
 from lakehouse.process.tasks import open_background
 from lakehouse.services.contracts.embedder import (
     CacheStats,
@@ -31,7 +31,7 @@ from lakehouse.services.contracts.retrieval import RetrievalEngine
 from lakehouse.services.embedding.backends import Backend, Outcome, TooLong
 from lakehouse.services.embedding.batching import Lane
 from lakehouse.services.embedding.cache import Embedded, EmbeddingCache, Key, make_key
-from lakehouse.services.embedding.checks import check_dimensions, check_texts, wrong_dimension
+from lakehouse.services.embedding.checks import check_dimensions, check_texts, have_other_dimensions, wrong_dimension
 from lakehouse.services.embedding.gauges import EmbedderCounts, embedder_gauges
 from lakehouse.services.embedding.listing import ModelListing
 from lakehouse.services.embedding.local_server import LocalBackend, read_meta
@@ -200,24 +200,33 @@ class ModelEmbedder:
         check_texts(texts)
         variant = f"{selection.name}@{dimension}" if dimension else selection.name
         keys = [make_key(variant, text) for text in texts]
+        found = await self._look_up(selection, texts, keys, truncate=truncate, dimension=dimension)
+        if found.cached and have_other_dimensions(found.entries):  # the provider has another model of the same name
+            self._cache.forget(keys)
+            found = await self._look_up(selection, texts, keys, truncate=truncate, dimension=dimension)
+        check_dimensions(found.entries, selection)
+        return found
+
+    async def _look_up(
+        self, selection: Selection, texts: Sequence[str], keys: list[Key], *, truncate: bool, dimension: int
+    ) -> Found:
         known = [self._cache.get(key, truncate=truncate) for key in keys]
         missing = [text for text, entry in zip(texts, known, strict=True) if entry is None]
         if not missing:
             return Found(selection, keys, [entry for entry in known if entry is not None], len(texts))
         outcomes = await self._ask(selection, missing, truncate=truncate, dimension=dimension)
-        too_long: int | None = None
+        too_long: ErrUnprocessable | None = None
         entries: list[Embedded] = []
         for position, (key, text, entry) in enumerate(zip(keys, texts, known, strict=True)):
             outcome = entry or outcomes[text]
             if isinstance(outcome, TooLong):
-                too_long = position if too_long is None else too_long
+                too_long = too_long or outcome.error(selection.name, position)
                 continue
             if entry is None:
                 self._cache.put(key, outcome)
             entries.append(outcome)
         if too_long is not None:
-            raise outcomes[texts[too_long]].error(selection.name, too_long)  # type: ignore[union-attr]
-        check_dimensions(entries, selection)
+            raise too_long
         return Found(selection, keys, entries, len(texts) - len(missing))
 
     async def _ask(
@@ -229,15 +238,15 @@ class ModelEmbedder:
             lane = self._lanes.get(place)
             if lane is None:
                 backend = await self._make_backend(selection, dimension)
-                lane = self._lanes.setdefault(
-                    place, Lane(backend, self._nursery, truncate=truncate, on_call=self._counts.count_call)
-                )
-            try:
-                return await lane.embed(texts)
-            finally:
-                if lane.idle and self._lanes.get(place) is lane:
-                    del self._lanes[place]
+                lane = self._lanes.setdefault(place, self._make_lane(place, backend))
+            return await lane.embed(texts)
         raise self._too_late(selection)
+
+    def _make_lane(self, place: tuple[str, bool], backend: Backend) -> Lane:
+        def drop() -> None:
+            self._lanes.pop(place, None)
+
+        return Lane(backend, self._nursery, truncate=place[1], on_call=self._counts.count_call, on_idle=drop)
 
     async def _make_backend(self, selection: Selection, dimension: int) -> Backend:
         if selection.kind == "packaged":

@@ -10,7 +10,7 @@ from lakehouse.core.errors import ErrUpstream
 from lakehouse.services.contracts.embedder import ProviderClient
 from lakehouse.services.embedding.backends import Outcome, TooLong
 from lakehouse.services.embedding.cache import Embedded
-from lakehouse.services.embedding.decoding import apportion, decode_answer, pack_vector
+from lakehouse.services.embedding.decoding import decode_answer, pack_vector
 from lakehouse.services.embedding.openai import EmbeddingsAnswer
 
 PROVIDER = "local:"
@@ -43,7 +43,7 @@ class ModelsAnswer(msgspec.Struct, frozen=True):
 
 
 class LocalBackend:
-    """One model of a GGUF file. `limit` is in tokens, with the marks around a text; 0 is the length of its training.
+    """One model of a GGUF file. `limit` is in tokens, with the marks around a text.
 
     llama.cpp refuses a text that is longer than its buffer and says so with a 500, so a text that may be too long is
     tokenized first, and the tokens are sent. It notices after a second that a connection is closed and computes until
@@ -65,42 +65,32 @@ class LocalBackend:
 
     async def embed(self, texts: Sequence[str], *, truncate: bool) -> Sequence[Outcome]:
         """Implements `Backend`."""
-        inputs: dict[int, str | list[int]] = {}
-        outcomes: dict[int, Outcome] = {}
-        cut: set[int] = set()
-        for position, text in enumerate(texts):
-            if len(text.encode("utf-8", "surrogatepass")) + 2 <= self._limit:  # a token has one byte at least
-                inputs[position] = text
-                continue
-            tokens = await self._tokenize(text)
-            if len(tokens) <= self._limit:
-                inputs[position] = tokens
-            elif truncate:
-                inputs[position] = [*tokens[: self._limit - 1], tokens[-1]]  # which is the mark of the end
-                cut.add(position)
-            else:
-                outcomes[position] = TooLong(len(tokens), self._limit)
-        if inputs:
-            embedded = await self._embed_inputs(list(inputs.values()), [texts[position] for position in inputs])
-            for position, entry in zip(inputs, embedded, strict=True):
-                outcomes[position] = msgspec.structs.replace(entry, truncated=position in cut)
-        return [outcomes[position] for position in range(len(texts))]
+        return [await self._embed_text(text, truncate=truncate) for text in texts]
+
+    async def _embed_text(self, text: str, *, truncate: bool) -> Outcome:
+        if len(text.encode("utf-8", "surrogatepass")) + 2 <= self._limit:  # a token has one byte at least
+            return await self._embed_input(text)
+        tokens = await self._tokenize(text)
+        if len(tokens) <= self._limit:
+            return await self._embed_input(tokens)
+        if not truncate:
+            return TooLong(len(tokens), self._limit)
+        entry = await self._embed_input([*tokens[: self._limit - 1], tokens[-1]])  # the last one marks the end
+        return msgspec.structs.replace(entry, truncated=True)
 
     async def _tokenize(self, text: str) -> list[int]:
         body = msgspec.json.encode({"content": text, "add_special": True})
         answer = await self._client.post(self._provider, "/tokenize", body)
         return decode_answer(answer, TokenizeAnswer, self._model).tokens
 
-    async def _embed_inputs(self, inputs: list[str | list[int]], texts: Sequence[str]) -> list[Embedded]:
-        body = msgspec.json.encode({"input": inputs, "encoding_format": "float"})
+    async def _embed_input(self, given: str | list[int]) -> Embedded:
+        body = msgspec.json.encode({"input": [given], "encoding_format": "float"})
         answer = decode_answer(
             await self._client.post(self._provider, "/v1/embeddings", body), EmbeddingsAnswer, self._model
         )
-        vectors = {item.index: pack_vector(item.embedding, self._model) for item in answer.data}
-        if sorted(vectors) != list(range(len(inputs))):
-            raise ErrUpstream(f"{self._model} answered {len(inputs)} texts with {len(vectors)} vectors")
-        tokens = apportion(answer.usage.tokens, texts)
-        return [Embedded(vectors[position], count) for position, count in enumerate(tokens)]
+        if [item.index for item in answer.data] != [0]:
+            raise ErrUpstream(f"{self._model} answered one text with {len(answer.data)} vectors")
+        return Embedded(pack_vector(answer.data[0].embedding, self._model), answer.usage.tokens)
 
 
 async def read_meta(client: ProviderClient, model: str) -> ModelMeta:

@@ -10,7 +10,8 @@ from lakehouse.core.errors import ErrUpstream, LakehouseError
 from lakehouse.services.contracts.embedder import ProviderClient
 from lakehouse.services.embedding.backends import Outcome, TooLong
 from lakehouse.services.embedding.cache import Embedded
-from lakehouse.services.embedding.decoding import apportion, check_dimension, decode_answer, pack_vector, run_all
+from lakehouse.services.embedding.decoding import apportion, check_dimension, decode_answer, pack_vector
+from lakehouse.services.lake.concurrency import run_all
 
 CALLS_AT_ONCE = 4
 """Calls of `/api/embeddings` at a time: an old server reads them while it works on one."""

@@ -22,9 +22,8 @@ RouteName = Callable[[str], tuple[str, str]]
 """The provider and the model of a name; without a provider's prefix it is Ollama's. Raises ErrBadRequest."""
 
 Kind = Literal["packaged", "local", "ollama", "openai"]
-OLLAMA = ("ollama", "ollama_cloud")
-"""The providers with Ollama's native API."""
-
+OLLAMAS = frozenset({"ollama", "ollama_cloud"})
+"""The providers with Ollama's native API by default."""
 
 MAX_KNOWN = 256
 """Names whose models are remembered."""
@@ -40,10 +39,21 @@ class Selection(NamedTuple):
 
 
 class ModelNames:
-    """The names of the models. `local` are those of GGUF files; `default` is the one of the empty name."""
+    """The names of the models. `local` are those of GGUF files; `default` is the one of the empty name.
 
-    def __init__(self, route: RouteName, *, default: str = "", local: Collection[str] = ()) -> None:
+    `ollamas` are the providers with Ollama's native API.
+    """
+
+    def __init__(
+        self,
+        route: RouteName,
+        *,
+        default: str = "",
+        local: Collection[str] = (),
+        ollamas: Collection[str] = OLLAMAS,
+    ) -> None:
         self._route = route
+        self._ollamas = ollamas
         self._default = default or WORDLLAMA
         self._local = frozenset(local)
         self._known = lru_cache(MAX_KNOWN)(self._find)
@@ -68,7 +78,7 @@ class ModelNames:
             )
         if not model:
             raise ErrBadRequest("`model` names a provider but no model", field="model")
-        if provider not in OLLAMA:
+        if provider not in self._ollamas:
             return Selection(f"{provider}/{model}", "openai", provider, model)
         plain = provider == "ollama" and model not in self._local and model != WORDLLAMA and "/" not in model
         return Selection(model if plain else f"{provider}/{model}", "ollama", provider, model)

@@ -1,11 +1,10 @@
-"""Vectors as bytes of float32, without numpy: as JSON, as base64, cut to fewer components, compared."""
+"""Vectors as bytes of float32, without numpy: as JSON, cut to fewer components, compared."""
 
 from __future__ import annotations
 
 import math
 import sys
 from array import array
-from base64 import b64encode
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -41,11 +40,6 @@ def to_json(vector: bytes) -> bytes:
 @lru_cache(64)
 def _template(dimension: int) -> str:
     return "[" + ",".join(["%.9g"] * dimension) + "]"
-
-
-def to_base64(vector: bytes) -> str:
-    """Base64 of the bytes, as OpenAI's clients ask for it."""
-    return b64encode(vector).decode()
 
 
 def cut(vector: bytes, dimension: int) -> bytes:

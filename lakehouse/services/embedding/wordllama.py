@@ -28,9 +28,6 @@ WEIGHTS_SHA256 = "64b47a2dc493cb8e85944076601189739852d7b64e0e1eedcb1937a251cd9f
 TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
 TOKENIZER_SHA256 = "93248f2a9ec36c7b35f700a033d5f36228aae48db61aee31007fa49062cdeb68"
 
-TOKENS_A_STEP = 8_192
-"""Tokens whose vectors are gathered at once: 8 MB."""
-
 
 class EmbeddingModel:
     """The loaded model. `token_vectors` has one row a token, as it is in the file, not of unit length."""
@@ -57,23 +54,12 @@ class EmbeddingModel:
         The vector of a text without tokens is zero.
         """
         vectors = np.zeros((len(tokens), self.dimension), np.float32)
-        begin = 0
-        while begin < len(tokens):
-            end, size = begin + 1, len(tokens[begin])
-            while end < len(tokens) and size + len(tokens[end]) <= TOKENS_A_STEP:
-                size += len(tokens[end])
-                end += 1
-            self._add_sums(tokens[begin:end], vectors[begin:end])
-            begin = end
+        for text, row in zip(tokens, vectors, strict=True):
+            if len(text):
+                self.token_vectors[text].sum(axis=0, out=row)  # its length is normalised below
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         vectors /= np.where(lengths > 0, lengths, 1.0)[:, np.newaxis]
         return vectors
-
-    def _add_sums(self, tokens: Sequence[Tokens], sums: NDArray[np.float32]) -> None:
-        """Add the vectors of each text's tokens to its row of `sums`. The length of the row is normalised later."""
-        for text, row in zip(tokens, sums, strict=True):
-            if len(text):
-                self.token_vectors[text].sum(axis=0, out=row)
 
 
 def load_default_model() -> EmbeddingModel:

@@ -30,6 +30,7 @@ from lakehouse.services.contracts.retrieval import (
     StoredItem,
     Written,
 )
+from lakehouse.services.contracts.vector_store import StoreItem
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.retrieval import messages
 from lakehouse.services.retrieval.engine_process import EngineProcess, open_process
@@ -79,9 +80,9 @@ class LakeRetrieval:
         """Start the child in the background if none runs, for a call that is expected soon."""
         self.process.warm()
 
-    def changes(self, index: str) -> int:
-        """Count the writes, the creation and the deletion of an index through this object. Makes no call."""
-        return self._changes[index]
+    async def read_state(self, indexes: Sequence[str]) -> tuple[object, ...]:
+        """The counts of changes of these indexes: nobody else writes to them. Makes no call."""
+        return tuple([self._changes[index] for index in indexes])
 
     async def create_index(self, options: IndexOptions) -> IndexInfo:
         """Create an index. Raises ErrConflict, ErrBadRequest."""
@@ -109,6 +110,7 @@ class LakeRetrieval:
         model: str = "",
         delete_ids: Sequence[str] = (),
         source_state: bytes | None = None,
+        wait_for_words: bool = False,
     ) -> Written:
         """Add and replace items, and delete others, in one transaction."""
         call = messages.Write(
@@ -117,17 +119,30 @@ class LakeRetrieval:
             model=model,
             delete_ids=list(delete_ids),
             source_state=source_state or b"",
+            wait_for_words=wait_for_words,
         )
         return await self._change(call, Written, index)
 
     async def replace_source(
-        self, index: str, source: str, items: Sequence[Item], *, model: str = "", source_state: bytes | None = None
+        self,
+        index: str,
+        source: str,
+        items: Sequence[Item],
+        *,
+        model: str = "",
+        source_state: bytes | None = None,
+        create: IndexOptions | None = None,
     ) -> Written:
-        """Make `items` the only items of the index with this source, in one transaction."""
+        """Make `items` the only items of the index with this source, in one transaction, which may create the index."""
         if not source:
             raise errors.ErrBadRequest("`source` is required", field="source")
         call = messages.Write(
-            index=index, items=list(items), model=model, replace_source=source, source_state=source_state or b""
+            index=index,
+            items=list(items),
+            model=model,
+            replace_source=source,
+            source_state=source_state or b"",
+            create=create,
         )
         return await self._change(call, Written, index)
 
@@ -169,6 +184,27 @@ class LakeRetrieval:
         embedded: EmbeddedTexts = await self._call(messages.Embed(texts=list(texts), truncate=truncate), EmbeddedTexts)
         return embedded
 
+    async def complete_options(self, options: IndexOptions) -> IndexOptions:
+        """Check the options of an index that another store has, and give them their dimension."""
+        completed: IndexOptions = await self._call(messages.CompleteOptions(options=options), IndexOptions)
+        return completed
+
+    async def prepare_items(self, options: IndexOptions, items: Sequence[Item], *, model: str) -> list[StoreItem]:
+        """Check and analyse items for an index that another store has."""
+        call = messages.PrepareItems(options=options, items=list(items), model=model)
+        prepared: list[StoreItem] = await self._call(call, list[StoreItem])
+        return prepared
+
+    async def prepare_query(self, call: messages.PrepareQuery) -> messages.PreparedQuery:
+        """Check and analyse a query for indexes that another store has."""
+        prepared: messages.PreparedQuery = await self._call(call, messages.PreparedQuery)
+        return prepared
+
+    async def score_candidates(self, call: messages.ScoreCandidates) -> list[messages.ScoredCandidate]:
+        """Score the candidates of a hybrid search in another store, the best first."""
+        scored: list[messages.ScoredCandidate] = await self._call(call, list[messages.ScoredCandidate])
+        return scored
+
     async def stats(self) -> EngineStats:
         """Return the figures of the engine, which is not started for it."""
         if self.process.pid is None:
@@ -195,11 +231,12 @@ class LakeRetrieval:
             raise errors.ErrTooLarge(f"a call to the retrieval engine has at most {MAX_FRAME} bytes")
         body = await self.process.call(encoded)
         if body.startswith(FAILED):
-            raise _make_error(_FAILURES.decode(memoryview(body)[1:]))
+            raise make_error(_FAILURES.decode(memoryview(body)[1:]))
         return memoryview(body)[1:]
 
 
-def _make_error(failure: Failure) -> LakehouseError:
+def make_error(failure: Failure) -> LakehouseError:
+    """The error that the child has told."""
     kind: type[LakehouseError] = getattr(errors, failure.code, LakehouseError)
     field, details = failure.field or None, failure.details or None
     if kind is errors.ErrUnavailable:

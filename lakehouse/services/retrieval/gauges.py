@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from lakehouse.services.contracts.retrieval import EngineStats
 from lakehouse.services.retrieval.engine_process import EngineProcess
 from lakehouse.telemetry.gauges import Gauge
 from lakehouse.telemetry.metric_store import Family
-
-PAGE = 4096
+from lakehouse.telemetry.service_gauges import read_resident_bytes
 
 _RUNNING = Family("retrieval_processes", "gauge", "Processes of the retrieval engine that are running.")
 _WAITING = Family("retrieval_calls", "gauge", "Calls to the retrieval engine that are under way.")
@@ -35,6 +33,6 @@ def read_memory(pid: int | None) -> int:
     if pid is None:
         return 0
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * PAGE
+        return read_resident_bytes(pid)
     except (OSError, ValueError, IndexError):
         return 0

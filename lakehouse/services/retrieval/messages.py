@@ -20,6 +20,8 @@ from lakehouse.services.contracts.retrieval import CorpusQuery, IndexOptions, It
 HEADER = struct.Struct("<II")
 """The length of the body, and the number of the call."""
 OK, FAILED = b"\0", b"\1"
+CANDIDATES = 100
+"""Length of the keyword list and of the vector list of a hybrid search."""
 MAX_BATCH = 128
 """Calls that are answered together, if so many wait."""
 MAX_FRAME = 256 * 2**20
@@ -70,7 +72,9 @@ class DeleteIndex(Call, frozen=True, kw_only=True, array_like=True):
 class Write(Call, frozen=True, kw_only=True, array_like=True):
     """One transaction: `replace_source` (if it is not empty) makes `items` the only ones of that source.
 
-    `delete_ids` and the items that match `delete_where` are deleted first. The reply is a `Written`.
+    `delete_ids` and the items that match `delete_where` are deleted first. `create` are the options of an index that is
+    created if it is missing. With `wait_for_words` the reply is sent when keyword searches find the texts. The reply is
+    a `Written`.
     """
 
     index: str
@@ -80,6 +84,8 @@ class Write(Call, frozen=True, kw_only=True, array_like=True):
     delete_ids: list[str] = []
     delete_where: bytes = b""
     source_state: bytes = b""
+    create: IndexOptions | None = None
+    wait_for_words: bool = False
 
 
 class Merge(Call, frozen=True, kw_only=True, array_like=True):
@@ -121,6 +127,51 @@ class ListDigests(Call, frozen=True, kw_only=True, array_like=True):
     limit: int = 10_000
 
 
+class CompleteOptions(Call, frozen=True, kw_only=True, array_like=True):
+    """Check the options of an index that another store has. The reply is an `IndexOptions` with its dimension."""
+
+    options: IndexOptions
+
+
+class PrepareItems(Call, frozen=True, kw_only=True, array_like=True):
+    """Check and analyse items for an index that another store has. The reply is a list of `StoreItem`."""
+
+    options: IndexOptions
+    items: list[Item]
+    model: str = ""
+
+
+class PrepareQuery(Call, frozen=True, kw_only=True, array_like=True):
+    """Check and analyse a query for indexes that another store has: their options, and the vectors given for them.
+
+    The reply is a `PreparedQuery`. `per_corpus_k` is 0 for a search of one index.
+    """
+
+    query: SearchQuery
+    options: list[IndexOptions]
+    vectors: list[bytes]
+    per_corpus_k: int = 0
+
+
+class ScoreCandidates(Call, frozen=True, kw_only=True, array_like=True):
+    """Score the candidates of a hybrid search in another store. The reply is a list of `ScoredCandidate`.
+
+    NaN stands for a signal that is missing, `floor` is the BM25 score of a candidate without one. `tokens` are those of
+    the query and `documents` those of the candidates; `frequencies` says in how many of `counted` items each of the
+    query's tokens is; without it, that is counted among the candidates.
+    """
+
+    query: SearchQuery
+    keyword: list[float]
+    cosine: list[float]
+    floor: float
+    words_model: bool
+    tokens: list[int] = []
+    documents: list[bytes] = []
+    frequencies: list[int] = []
+    counted: int = 0
+
+
 class Embed(Call, frozen=True, kw_only=True, array_like=True):
     """The reply is an `EmbeddedTexts`."""
 
@@ -143,9 +194,17 @@ AnyCall = (
     | SearchMany
     | GetItems
     | ListDigests
+    | CompleteOptions
+    | PrepareItems
+    | PrepareQuery
+    | ScoreCandidates
     | Embed
     | Stats
 )
+
+
+PreparingCall = CompleteOptions | PrepareItems | PrepareQuery | ScoreCandidates
+"""The calls for indexes that another store has."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +214,27 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     field: str = ""
     details: dict[str, int | str] = {}
+
+
+class PreparedQuery(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A query as a store needs it: its vector for each index (empty for none), or why an index cannot be searched.
+
+    `words` are the distinct stems of its text, `tokens` the distinct tokens of the embedded model.
+    """
+
+    vectors: list[bytes]
+    failures: list[Failure | None]
+    words: list[str] = []
+    tokens: list[int] = []
+    words_model: bool = False
+
+
+class ScoredCandidate(msgspec.Struct, frozen=True, array_like=True):
+    """A candidate by its position in the call, its score, and its token match (None without one); the best first."""
+
+    position: int
+    score: float
+    token: float | None
 
 
 class FrameError(Exception):

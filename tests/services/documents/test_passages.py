@@ -13,6 +13,7 @@ from lakehouse.services.documents.child.document import Document
 from lakehouse.services.documents.child.passages import make_passages
 from lakehouse.services.documents.child.plain_text import read_markdown, read_text
 from lakehouse.services.documents.child.words import count_words
+from tools.kit.examples import count_examples
 
 SIZE = PassageSize(minimum=20, maximum=40)
 
@@ -120,7 +121,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count_examples(300), deadline=None)
 @given(st.lists(PIECES, max_size=80).map("".join), st.booleans())
 def test_every_character_is_in_one_passage(text: str, markdown: bool) -> None:
     cut(read_markdown(text, []) if markdown else read_text(text, []))

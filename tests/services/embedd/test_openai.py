@@ -63,6 +63,7 @@ async def test_the_model_s_name_selects_ollama(tmp_path: Path) -> None:
         ({"input": []}, 400, "input"),
         ({"input": ["a", ""]}, 400, "input[1]"),
         ({"input": [1, 2, 3]}, 400, "input"),
+        ({"input": [0, 1]}, 400, "input"),
         ({"input": [[1, 2], [3]]}, 400, "input"),
         ({"input": "a", "dimensions": 100}, 400, "dimensions"),
         ({"input": "word " * 9_000}, 422, "input[0]"),

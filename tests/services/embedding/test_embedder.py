@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import trio
 import trio.testing
 
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnprocessable, ErrUpstream
+from lakehouse.services.embedding.batching import Lane
 from lakehouse.services.embedding.checks import MAX_TEXTS
 from lakehouse.services.embedding.embedder import TIMEOUT
 from lakehouse.services.embedding.names import WORDLLAMA
@@ -171,6 +173,57 @@ async def test_texts_that_nobody_waits_for_leave_the_queue(autojump_clock: trio.
         readings = {gauge.family.name: list(gauge.read()) for gauge in lake.embedder.gauges()}
         assert readings["embedd_waiting"] == [((), 0)]
         assert readings["embedd_texts"] == [((), 128)]
+
+
+async def test_what_is_known_of_a_model_is_dropped_when_nobody_asks_for_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Clients name models as they like, and leave before the answer."""
+
+    def count_lanes() -> int:
+        gc.collect()
+        return sum(isinstance(thing, Lane) for thing in gc.get_objects())
+
+    async with open_doubles(latency=1) as lake:
+        lake.providers.answers["ollama", "/api/embed"] = ollama_batch
+        before = count_lanes()
+        for number, seconds in enumerate((0.5, 3)):
+            with trio.move_on_after(seconds):
+                async with trio.open_nursery() as nursery:
+                    for each in range(5):
+                        nursery.start_soon(partial(lake.embedder.embed, ["a", "b"], model=f"m{number}-{each}"))
+                    await trio.sleep(0.1)
+                    assert count_lanes() == before + 5
+            await trio.testing.wait_all_tasks_blocked()
+            assert count_lanes() == before
+        assert lake.providers.cancelled == 5
+
+
+async def test_a_model_whose_dimension_has_changed_is_asked_again_for_what_was_kept() -> None:
+    async with open_doubles() as lake:
+        dimensions = iter([4, 6, 6, 8])
+
+        def answer(document: dict[str, Any]) -> object:
+            dimension = next(dimensions)
+            return {"embeddings": [vector_of(text, dimension) for text in document["input"]]}
+
+        lake.providers.answers["ollama", "/api/embed"] = answer
+        assert (await lake.embedder.embed(["a", "b"], model="m")).dimension == 4
+        mixed = await lake.embedder.embed(["a", "c", "b"], model="m")
+        assert (mixed.dimension, mixed.cached, mixed.vectors) == (6, 0, b"".join(pack(vector_of(t, 6)) for t in "acb"))
+        asked = [document["input"] for _, path, document in lake.providers.calls if path == "/api/embed"]
+        assert asked == [["a", "b"], ["c"], ["a", "c", "b"]]
+        assert (await lake.embedder.embed(["b", "c"], model="m")).cached == 2
+
+
+async def test_a_model_whose_vectors_differ_within_a_batch_is_refused() -> None:
+    async with open_doubles() as lake:
+        lake.providers.answers["ollama", "/api/embed"] = lambda document: {
+            "embeddings": [vector_of(text, len(text) + 2) for text in document["input"]]
+        }
+        for _ in range(2):
+            with pytest.raises(ErrUpstream, match="differ in their dimension"):
+                await lake.embedder.embed(["a", "bb"], model="m")
 
 
 async def test_a_whole_batch_has_one_deadline(autojump_clock: trio.testing.MockClock) -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.core.errors import ErrBadRequest
-from lakehouse.services.retrieval.child.filters import Column, Filter, decode_metadata, parse_filter, value_of
+from lakehouse.services.contracts.filter_language import Filter, decode_metadata, parse_filter
+from lakehouse.services.retrieval.child.filters import Column, select, value_of
 
 METADATA: list[dict[str, object]] = [
     {"a": 1},
@@ -69,7 +70,7 @@ def make_column(field: str, metadata: list[dict[str, object]]) -> Column:
 def test_what_a_filter_lets_through(document: dict[str, object], expected: list[int]) -> None:
     parsed = parse(document)
     assert [at for at, one in enumerate(METADATA) if parsed.matches(one)] == expected
-    mask = parsed.select(lambda field: make_column(field, METADATA), len(METADATA))
+    mask = select(parsed, lambda field: make_column(field, METADATA), len(METADATA))
     assert mask.nonzero()[0].tolist() == expected
 
 
@@ -99,7 +100,7 @@ filters = st.recursive(
 def test_columns_and_items_agree(document: dict[str, object], metadata: list[dict[str, object]]) -> None:
     parsed = parse(document)
     columns = {field: make_column(field, metadata) for field in ("a", "b")}
-    assert parsed.select(columns.__getitem__, len(metadata)).tolist() == [parsed.matches(one) for one in metadata]
+    assert select(parsed, columns.__getitem__, len(metadata)).tolist() == [parsed.matches(one) for one in metadata]
 
 
 @pytest.mark.parametrize("document", [b"", b"{}", b"null"])

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from lakehouse.services.contracts.retrieval import IndexOptions
-from lakehouse.services.retrieval.child import keyword, store
-from lakehouse.services.retrieval.child.keyword import Allowed, KeywordIndex, open_engine, open_keyword_index
+from lakehouse.services.retrieval.child import keyword, keyword_tantivy, keyword_writer, store
+from lakehouse.services.retrieval.child.keyword import Allowed, KeywordIndex, Rows, open_engine, open_keyword_index
 from lakehouse.services.retrieval.child.keyword_tantivy import TantivyIndex
 from lakehouse.services.retrieval.child.keyword_writer import open_keyword_writer
 
@@ -77,7 +77,6 @@ def test_an_empty_index_and_a_limit_beyond_everything_are_no_special_case(index:
         assert rows_of(index.search("lake", [1], 10**9)) == []
         assert rows_of(index.search("lake", [1], 5, every(2))) == []
         assert rows_of(index.search("lake", [1], 5, rows=nobody)) == []
-        assert index.score_rows("lake", nobody).tolist() == [0.0]
         index.commit(1)
     fill(index)
     assert sorted(rows_of(index.search("lake", [1], 10**9))) == [0, 1]
@@ -171,16 +170,25 @@ def test_a_filter_is_applied_before_the_cut(index: KeywordIndex) -> None:
     assert rows_of(index.search("lake", [1], 10, lambda rows: rows < 0)) == []
 
 
-def test_given_rows_get_the_scores_of_a_search(index: KeywordIndex) -> None:
-    texts = [f"lake {'table ' * (number % 5)} row{number}" for number in range(2500)]
-    index.add(range(2500), 1, texts)
+def test_a_filter_that_few_matches_pass_lists_what_it_lets_through(
+    index: KeywordIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The results are those of the filter, of one index and of a part of all."""
+    monkeypatch.setattr(keyword_tantivy, "LONG_LIST", 500)
+    index.add(range(3000), 1, [f"lake {'lake ' * (number % 7)}" for number in range(3000)])
+    index.add(range(3000, 9000), 2, [f"lake {number}" if number % 3 else "river" for number in range(3000, 9000)])
     index.commit(1)
-    rows, scores = index.search("table row7", [1], 3000)
-    asked = np.array([2004, 7, 0, 1, 4999, *range(8, 2000)], dtype=np.int64)
-    by_row = dict(zip(rows.tolist(), scores.tolist(), strict=True))
-    expected = [by_row.get(row, 0.0) for row in asked.tolist()]
-    np.testing.assert_allclose(index.score_rows("table row7", asked), expected, rtol=1e-6)
-    assert index.score_rows("?", asked[:2]).tolist() == [0.0, 0.0]
+    for number, step in ((1, 1500), (1, 997), (1, 5000), (2, 2999), (1, 2)):
+        calls: list[int] = []
+
+        def list_allowed(step: int = step, calls: list[int] = calls) -> Rows:
+            calls.append(step)
+            return np.arange(1, 9000, step)
+
+        plain = index.search("lake", [number], 10, every(step))
+        listed = index.search("lake", [number], 10, every(step), list_allowed=list_allowed)
+        assert [each.tolist() for each in plain] == [each.tolist() for each in listed]
+        assert len(calls) == (index.engine == "tantivy" and step > 2)
 
 
 def test_it_opens_with_the_version_of_its_last_commit(open_index: Open, tmp_path: Path) -> None:
@@ -304,6 +312,30 @@ def test_an_index_that_cannot_be_written_is_made_anew_from_the_database(
     writer = open_keyword_writer(tmp_path / "keywords", connection, 7)
     assert (writer.keyword.version, rows_of(writer.keyword.search("lake", [1], 9))) == (7, [7])
     assert "the file is there already" in caplog.text
+    writer.keyword.close()
+    connection.close()
+
+
+def test_only_texts_that_are_searched_by_word_are_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = store.open_database(tmp_path / "index.sqlite", writer=True)
+    for number, keyword_search in enumerate([False, True], start=1):
+        options = msgspec.json.encode(IndexOptions(name=f"i{number}", dimension=1, keyword=keyword_search))
+        connection.execute("INSERT INTO indexes VALUES (?, ?, ?, 1, 1, x'', 0, 0, 0)", [number, f"i{number}", options])
+        connection.execute("INSERT INTO items VALUES (?, ?, 'a', '', x'', x'', x'', 'a lake', x'')", [number, number])
+    monkeypatch.setattr(keyword_writer, "MAX_REPLAY_AT_START", 0)
+    writer = open_keyword_writer(tmp_path / "keywords", connection, 2)
+    assert (writer.behind, dict(writer.lag)) == (True, {2: 1})
+    commit, lags = writer.keyword.commit, list[dict[int, int]]()
+
+    def commit_and_note(version: int) -> None:
+        lags.append(dict(writer.lag))
+        commit(version)
+
+    monkeypatch.setattr(writer.keyword, "commit", commit_and_note)
+    writer.replay(connection, 2)
+    assert lags == [{2: 1}], "a text that was counted as missing is not counted again when it is replayed"
+    assert dict(writer.lag) == {}
+    assert rows_of(writer.keyword.search("lake", [1, 2], 9)) == [2]
     writer.keyword.close()
     connection.close()
 

@@ -11,7 +11,7 @@ from lakehouse.services.retrieval.child.growing import Growing
 from lakehouse.services.retrieval.child.products import BLOCK, Pack, PackedRows, pack_with_numpy, select_pack
 from lakehouse.services.retrieval.child.quantization import Quantized, quantize, to_search_space
 from lakehouse.services.retrieval.child.row_files import MemoryFloats
-from lakehouse.services.retrieval.child.scan import Found, Rows, exact_scores, scan, to_distances
+from lakehouse.services.retrieval.child.scan import COMPARED, Found, Rows, exact_scores, scan, to_distances
 
 Floats = NDArray[np.float32]
 PACKS: dict[str, Pack] = {"installed": select_pack()[1], "numpy": pack_with_numpy}
@@ -71,6 +71,14 @@ def test_the_scan_finds_what_a_comparison_of_all_finds(shape: str, distance: Dis
     queries = to_search_space(np.concatenate([SHAPES[shape](rng, 6, 33), vectors[:2] * 3]).astype(np.float32), distance)
     for k in (1, 10, 300):
         check_same(rows, queries, k)
+
+
+def test_rows_that_differ_by_less_than_the_error_of_their_codes_are_compared_in_parts() -> None:
+    vectors = SHAPES["near doubles"](np.random.default_rng(5), 3 * COMPARED, 8).astype(np.float32)
+    rows, looks = make_rows(vectors, "euclidean", PACKS["installed"]), list[int]()
+    check_same(rows, vectors[:1], 10)
+    scan(rows, vectors[:1], 10, None, lambda: looks.append(1))
+    assert len(looks) > 3, "the client may leave between the parts"
 
 
 @pytest.mark.parametrize("kept", [0.0005, 0.01, 0.2, 0.9])

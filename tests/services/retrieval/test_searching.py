@@ -11,7 +11,15 @@ import pytest
 import trio
 
 from lakehouse.core.errors import ErrNotFound, ErrUnprocessable
-from lakehouse.services.contracts.retrieval import CorpusQuery, Hit, IndexOptions, Item, SearchMode, SearchQuery
+from lakehouse.services.contracts.retrieval import (
+    CorpusQuery,
+    Hit,
+    IndexOptions,
+    Item,
+    RetrievalEngine,
+    SearchMode,
+    SearchQuery,
+)
 from lakehouse.services.embedding.names import WORDLLAMA
 from lakehouse.services.retrieval.client import LakeRetrieval
 from tests.services.retrieval.conftest import SharedEngine
@@ -35,7 +43,7 @@ def cosine_distance(one: list[float], other: list[float]) -> float:
     return 1 - product / math.sqrt(math.fsum(a * a for a in one) * math.fsum(b * b for b in other))
 
 
-async def ensure_sample(engine: LakeRetrieval, name: str = "sample") -> None:
+async def ensure_sample(engine: RetrievalEngine, name: str = "sample") -> None:
     if name in [info.name for info in await engine.list_indexes()]:
         return
     await engine.create_index(IndexOptions(name=name, dimension=DIMENSION, fields={"n": "int"}))
@@ -45,7 +53,7 @@ async def ensure_sample(engine: LakeRetrieval, name: str = "sample") -> None:
         await engine.add(name, items[start : start + 250])
 
 
-async def ensure_texts(engine: LakeRetrieval, name: str = "texts") -> None:
+async def ensure_texts(engine: RetrievalEngine, name: str = "texts") -> None:
     if name in [info.name for info in await engine.list_indexes()]:
         return
     info = await engine.create_index(IndexOptions(name=name, model=WORDLLAMA))
@@ -57,18 +65,19 @@ async def ensure_texts(engine: LakeRetrieval, name: str = "texts") -> None:
         await trio.sleep(0.02)
 
 
-async def hits_of(engine: LakeRetrieval, name: str, query: SearchQuery) -> list[Hit]:
+async def hits_of(engine: RetrievalEngine, name: str, query: SearchQuery) -> list[Hit]:
     return (await engine.search(name, query)).decode()
 
 
 @pytest.mark.parametrize("k", [1, 10, COUNT, 1000])
 def test_the_nearest_come_first_with_their_distances(shared: SharedEngine, k: int) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await ensure_sample(engine)
         query = SAMPLE[42]
         expected = sorted((cosine_distance(query, one), at) for at, one in enumerate(SAMPLE))[:k]
         found = await engine.search("sample", SearchQuery(vector=vector(*query), k=k))
-        assert (found.exact, found.count, found.version) == (True, min(k, COUNT), 4)
+        assert (found.exact or not shared.exact, found.count) == (True, min(k, COUNT))
+        assert found.version == (await engine.get_index("sample")).version
         hits = found.decode()
         assert hits[0].id == "v42"
         assert hits[0].distance == pytest.approx(0, abs=2e-7)
@@ -89,7 +98,7 @@ def test_the_nearest_come_first_with_their_distances(shared: SharedEngine, k: in
     ids=str,
 )
 def test_a_filter_is_applied_before_the_cut(shared: SharedEngine, where: bytes, wanted: set[int]) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await ensure_sample(engine)
         hits = await hits_of(engine, "sample", SearchQuery(vector=vector(*SAMPLE[0]), filter=where))
         expected = sorted((cosine_distance(SAMPLE[0], SAMPLE[at]), f"v{at}") for at in wanted)
@@ -99,7 +108,7 @@ def test_a_filter_is_applied_before_the_cut(shared: SharedEngine, where: bytes, 
 
 
 def test_columns_of_filters_follow_what_is_written(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await ensure_sample(engine, "changing")
         query = SearchQuery(vector=vector(*SAMPLE[0]), k=1000, filter=b'{"kind":"odd"}')
         assert len(await hits_of(engine, "changing", query)) == 300
@@ -114,7 +123,7 @@ def test_columns_of_filters_follow_what_is_written(shared: SharedEngine) -> None
 
 
 def test_many_callers_share_products_and_equal_queries_one_answer(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await ensure_sample(engine)
         queries = [SearchQuery(vector=vector(*SAMPLE[at % 40]), k=5 + at % 2) for at in range(400)]
         alone = [(await engine.search("sample", query)).results for query in queries[:40]]
@@ -129,14 +138,15 @@ def test_many_callers_share_products_and_equal_queries_one_answer(shared: Shared
         after = await engine.stats()
         assert together == [alone[at % 40] for at in range(400)]
         assert after.searches - before.searches == 400
-        assert after.batches - before.batches < 40
-        assert after.shared_searches - before.shared_searches > 150
+        if isinstance(engine, LakeRetrieval):
+            assert after.batches - before.batches < 40
+            assert after.shared_searches - before.shared_searches > 150
 
     shared.run(story)
 
 
 def test_a_hit_has_what_the_query_asks_for(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await ensure_texts(engine)
         query = SearchQuery(text="red car", k=1, mode="hybrid")
         found = msgspec.json.decode((await engine.search("texts", query)).results)
@@ -161,7 +171,7 @@ def test_a_hit_has_what_the_query_asks_for(shared: SharedEngine) -> None:
     ],
 )
 def test_texts_are_found_by_meaning_and_by_word(shared: SharedEngine, mode: SearchMode, text: str, best: str) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await ensure_texts(engine)
         hits = await hits_of(engine, "texts", SearchQuery(text=text, k=10, mode=mode))
         assert hits[0].id == best
@@ -173,7 +183,7 @@ def test_texts_are_found_by_meaning_and_by_word(shared: SharedEngine, mode: Sear
 
 
 def test_a_text_without_words_is_kept_and_never_near(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await engine.create_index(IndexOptions(name="wordless", model=WORDLLAMA))
         await engine.add("wordless", [Item(id="empty", text=""), Item(id="car", text="a red car")])
         assert [hit.id for hit in await hits_of(engine, "wordless", SearchQuery(text="car"))] == ["car"]
@@ -183,7 +193,7 @@ def test_a_text_without_words_is_kept_and_never_near(shared: SharedEngine) -> No
 
 
 def test_keywords_find_only_what_is_there_and_passes_the_filter(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await ensure_texts(engine, "gone")
         query = SearchQuery(text="tree dog apple", mode="keyword")
         assert {hit.id for hit in await hits_of(engine, "gone", query)} == {"trees", "dogs", "apples"}
@@ -196,7 +206,7 @@ def test_keywords_find_only_what_is_there_and_passes_the_filter(shared: SharedEn
 
 
 def test_hybrid_search_takes_vectors_of_other_models_with_the_text(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await engine.create_index(IndexOptions(name="other", dimension=2, model="ollama/two"))
         await engine.add(
             "other",
@@ -219,7 +229,7 @@ def test_hybrid_search_takes_vectors_of_other_models_with_the_text(shared: Share
 
 
 def test_several_indexes_are_ordered_together(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         for name, first, second in (("near", (1.0, 0.05), (0.0, 1.0)), ("far", (1.0, 0.5), (1.0, 0.6))):
             await engine.create_index(IndexOptions(name=name, dimension=2, keyword=False))
             items = [Item(id="same", vector=vector(*first), metadata=b"{}"), Item(id="second", vector=vector(*second))]
@@ -239,7 +249,7 @@ def test_several_indexes_are_ordered_together(shared: SharedEngine) -> None:
 
 
 def test_an_index_that_cannot_be_searched_is_named(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await ensure_sample(engine)
         await engine.create_index(IndexOptions(name="two", dimension=2))
         corpora = [CorpusQuery(index=name) for name in ("sample", "two", "nowhere")]
@@ -256,7 +266,7 @@ def test_an_index_that_cannot_be_searched_is_named(shared: SharedEngine) -> None
 
 
 def test_the_hybrid_order_of_split_corpora_is_that_of_one_index(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await ensure_texts(engine, "whole")
         for part in range(2):
             await engine.create_index(IndexOptions(name=f"part{part}", model=WORDLLAMA))
@@ -275,7 +285,7 @@ def test_the_hybrid_order_of_split_corpora_is_that_of_one_index(shared: SharedEn
 
 
 def test_texts_are_embedded_alone_and_in_batches_alike(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         texts = [f"{text} {at}" for at in range(20) for text in TEXTS.values()]
         batch = await engine.embed(texts)
         assert (batch.model, batch.dimension, len(batch.tokens)) == (WORDLLAMA, 256, 120)
@@ -291,10 +301,11 @@ def test_texts_are_embedded_alone_and_in_batches_alike(shared: SharedEngine) -> 
 
 
 def test_searches_go_on_while_texts_are_added(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await ensure_sample(engine)
         await engine.create_index(IndexOptions(name="busy", model=WORDLLAMA))
-        texts = [Item(id=str(at), text=f"{TEXTS['dogs']} {at} {at * 7919}") for at in range(8000)]
+        count = 8000 if shared.exact else 800  # Chroma takes some hundred texts a second
+        texts = [Item(id=str(at), text=f"{TEXTS['dogs']} {at} {at * 7919}") for at in range(count)]
         answered = 0
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(engine.add, "busy", texts))

@@ -6,21 +6,28 @@ import msgspec
 import pytest
 
 from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrNotFound, LakehouseError
-from lakehouse.services.contracts.retrieval import Digest, Distance, IndexOptions, Item, SearchQuery, Written
+from lakehouse.services.contracts.retrieval import (
+    Digest,
+    Distance,
+    IndexOptions,
+    Item,
+    RetrievalEngine,
+    SearchQuery,
+    Written,
+)
 from lakehouse.services.embedding.names import WORDLLAMA
-from lakehouse.services.retrieval.client import LakeRetrieval
 from tests.services.retrieval.conftest import SharedEngine
 from tools.kit.retrieval_engine import vector
 
 AXES = [vector(1, 0, 0, 0), vector(0, 1, 0, 0), vector(0, 0, 1, 0), vector(0, 0, 0, 1)]
 
 
-async def make(engine: LakeRetrieval, name: str, *items: Item, distance: Distance = "cosine") -> Written:
+async def make(engine: RetrievalEngine, name: str, *items: Item, distance: Distance = "cosine") -> Written:
     await engine.create_index(IndexOptions(name=name, dimension=4, distance=distance))
     return await engine.add(name, items)
 
 
-async def find(engine: LakeRetrieval, name: str, query: bytes, k: int = 10, **options: object) -> list[str]:
+async def find(engine: RetrievalEngine, name: str, query: bytes, k: int = 10, **options: object) -> list[str]:
     return [
         hit.id
         for hit in (await engine.search(name, SearchQuery(vector=query, k=k, **options))).decode()  # type: ignore[arg-type]
@@ -28,13 +35,17 @@ async def find(engine: LakeRetrieval, name: str, query: bytes, k: int = 10, **op
 
 
 def test_an_index_is_made_once_listed_described_and_deleted(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         info = await engine.create_index(IndexOptions(name="life", dimension=4, distance="dot", fields={"year": "int"}))
-        assert (info.name, info.dimension, info.distance, info.length, info.exact) == ("life", 4, "dot", 0, True)
+        assert (info.name, info.dimension, info.distance, info.length) == ("life", 4, "dot", 0)
+        assert info.exact == shared.exact
         with pytest.raises(ErrConflict) as caught:
             await engine.create_index(IndexOptions(name="life", dimension=8))
         assert caught.value.field == "name"
+        state = await engine.read_state(["life", "none"])
+        assert await engine.read_state(["life", "none"]) == state
         await engine.add("life", [Item(id="a", vector=AXES[0])])
+        assert await engine.read_state(["life", "none"]) != state
         assert (await engine.get_index("life")).length == 1
         assert "life" in [info.name for info in await engine.list_indexes()]
         await engine.delete_index("life")
@@ -43,7 +54,7 @@ def test_an_index_is_made_once_listed_described_and_deleted(shared: SharedEngine
                 await call
         await engine.create_index(IndexOptions(name="life", dimension=8))
         assert (await engine.get_index("life")).length == 0
-        assert engine.changes("life") == 7  # the failed calls as well: they may have been done
+        assert await engine.read_state(["life", "none"]) != state
 
     shared.run(story)
 
@@ -60,7 +71,7 @@ def test_an_index_is_made_once_listed_described_and_deleted(shared: SharedEngine
     ],
 )
 def test_options_that_do_not_fit_are_refused(shared: SharedEngine, options: IndexOptions, field: str) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         with pytest.raises(ErrBadRequest) as caught:
             await engine.create_index(options)
         assert caught.value.field == field
@@ -69,7 +80,7 @@ def test_options_that_do_not_fit_are_refused(shared: SharedEngine, options: Inde
 
 
 def test_of_equal_ids_in_a_batch_the_last_one_wins(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         twins = [
             Item(id="twin", vector=AXES[0], metadata=b'{"n":1}'),
             Item(id="twin", vector=AXES[1], metadata=b'{"n":2}'),
@@ -83,7 +94,7 @@ def test_of_equal_ids_in_a_batch_the_last_one_wins(shared: SharedEngine) -> None
 
 
 def test_metadata_stays_if_it_is_omitted_and_goes_if_it_is_empty(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await make(engine, "keep", Item(id="a", vector=AXES[0], text="a red car", metadata=b'{"n": 1}'))
         written = await engine.add("keep", [Item(id="a", vector=AXES[1])])
         assert (written.added, written.replaced, written.length) == (0, 1, 1)
@@ -96,8 +107,20 @@ def test_metadata_stays_if_it_is_omitted_and_goes_if_it_is_empty(shared: SharedE
     shared.run(story)
 
 
+def test_a_write_that_waits_for_words_is_found_by_them_at_once(shared: SharedEngine) -> None:
+    async def story(engine: RetrievalEngine) -> None:
+        await make(engine, "words")
+        for number in range(5):  # more often than the words of other writes are committed
+            item = Item(id=str(number), vector=AXES[0], text=f"a stone n{number}")
+            await engine.add("words", [item], wait_for_words=True)
+            hits = await engine.search("words", SearchQuery(text=f"n{number}", mode="keyword"))
+            assert ([hit.id for hit in hits.decode()], hits.keyword_lag) == ([str(number)], 0)
+
+    shared.run(story)
+
+
 def test_the_last_item_is_deleted_and_the_index_goes_on(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await make(engine, "small", Item(id="a", vector=AXES[0]))
         for _ in range(3):
             deleted = await engine.delete_items("small", ids=["a", "missing"])
@@ -111,19 +134,22 @@ def test_the_last_item_is_deleted_and_the_index_goes_on(shared: SharedEngine) ->
 
 
 def test_a_small_index_that_is_rewritten_often_stays_right(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await make(engine, "often", *[Item(id=str(at), vector=axis) for at, axis in enumerate(AXES)])
+        version = (await engine.get_index("often")).version
         for turn in range(1, 60):
-            await engine.add("often", [Item(id=str(at), vector=AXES[(at + turn) % 4]) for at in range(4)])
+            written = await engine.add("often", [Item(id=str(at), vector=AXES[(at + turn) % 4]) for at in range(4)])
+            assert written.version > version
+            version = written.version
             assert await find(engine, "often", AXES[0], k=1) == [str(-turn % 4)]
         info = await engine.get_index("often")
-        assert (info.length, info.version) == (4, 61)
+        assert (info.length, info.version) == (4, version)
 
     shared.run(story)
 
 
 def test_items_are_deleted_by_filter(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         items = [Item(id=str(at), vector=AXES[at % 4], metadata=b'{"n":%d}' % at) for at in range(20)]
         await make(engine, "by filter", *items)
         deleted = await engine.delete_items("by filter", ids=["0"], where=b'{"n":{"gte":10}}')
@@ -136,7 +162,7 @@ def test_items_are_deleted_by_filter(shared: SharedEngine) -> None:
 
 
 def test_the_items_of_a_source_are_replaced_together(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await make(engine, "sources", Item(id="x#1", vector=AXES[3], source="x"))
         first = [Item(id=f"y#{at}", vector=axis) for at, axis in enumerate(AXES)]
         written = await engine.replace_source("sources", "y", first, source_state=b'{"of":"y"}')
@@ -153,7 +179,7 @@ def test_the_items_of_a_source_are_replaced_together(shared: SharedEngine) -> No
 
 
 def test_a_sync_deletes_adds_and_keeps_its_state_in_one_write(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await make(engine, "sync", *[Item(id=f"k{at}", vector=AXES[0], digest=b"d%d" % at) for at in range(5)])
         written = await engine.add(
             "sync", [Item(id="k1", vector=AXES[1], digest=b"new")], delete_ids=["k0", "k4"], source_state=b'{"s":7}'
@@ -167,7 +193,7 @@ def test_a_sync_deletes_adds_and_keeps_its_state_in_one_write(shared: SharedEngi
 
 
 def test_a_merge_copies_what_the_destination_lacks(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await make(engine, "from", *[Item(id=str(at), vector=AXES[at], metadata=b'{"from":1}') for at in range(4)])
         await make(engine, "to", Item(id="0", vector=AXES[3], metadata=b'{"to":1}'))
         merged = await engine.merge("from", "to")
@@ -185,7 +211,7 @@ def test_a_merge_copies_what_the_destination_lacks(shared: SharedEngine) -> None
 
 
 def test_a_merge_that_makes_no_sense_is_refused(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await make(engine, "m4", Item(id="0", vector=AXES[3]))
         await engine.create_index(IndexOptions(name="m5", dimension=5))
         for source, dest, error in (
@@ -211,7 +237,7 @@ def test_a_merge_that_makes_no_sense_is_refused(shared: SharedEngine) -> None:
 def test_a_merge_into_another_distance_refuses_vectors_that_it_cannot_compare(
     shared: SharedEngine, source: Distance, dest: Distance, bad: bytes, what: str
 ) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         ours, theirs = f"{source} to {dest}", f"{dest} of {source}"
         await make(engine, ours, Item(id="good", vector=AXES[0]), Item(id="bad[x]", vector=bad), distance=source)
         await make(engine, theirs, Item(id="own", vector=AXES[1]), distance=dest)
@@ -251,9 +277,9 @@ REFUSED: dict[str, tuple[Distance, Item, str]] = {
 def test_a_batch_with_one_bad_item_adds_nothing_and_names_it(shared: SharedEngine, case: str) -> None:
     distance, bad, field = REFUSED[case]
 
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         name = f"refused: {case}"
-        await engine.create_index(
+        made = await engine.create_index(
             IndexOptions(name=name, dimension=4, distance=distance, fields={"year": "int", "old": "bool"})
         )
         good = [Item(id=str(at), vector=AXES[at], metadata=b'{"year":1999,"old":true}') for at in range(3)]
@@ -262,15 +288,15 @@ def test_a_batch_with_one_bad_item_adds_nothing_and_names_it(shared: SharedEngin
         assert caught.value.field == f"items[3].{field}"
         assert caught.value.details == {"item": 3}
         info = await engine.get_index(name)
-        assert (info.length, info.version) == (0, 1)
+        assert (info.length, info.version) == (0, made.version)
 
     shared.run(story)
 
 
 @pytest.mark.parametrize("metadata", [b'{"a":1e999}', b'{"a":{"b":-1e400}}', b'{"a":"\xff"}'])
 def test_metadata_that_a_filter_could_not_read_is_refused(shared: SharedEngine, metadata: bytes) -> None:
-    async def story(engine: LakeRetrieval) -> None:
-        name = f"unreadable {metadata!r}"
+    async def story(engine: RetrievalEngine) -> None:
+        name = f"unreadable {metadata.hex()}"
         await make(engine, name, Item(id="good", vector=AXES[0], metadata=b'{"a":1}'))
         with pytest.raises(ErrBadRequest) as caught:
             await engine.add(name, [Item(id="bad", vector=AXES[1], metadata=metadata)])
@@ -281,7 +307,7 @@ def test_metadata_that_a_filter_could_not_read_is_refused(shared: SharedEngine, 
 
 
 def test_zero_and_tiny_vectors_are_taken_where_they_have_a_place(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await make(engine, "zeros", Item(id="zero", vector=vector(0, 0, 0, 0)), distance="euclidean")
         hit = (await engine.search("zeros", SearchQuery(vector=vector(3, 4, 0, 0)))).decode()[0]
         assert (hit.id, hit.distance) == ("zero", 5)
@@ -293,7 +319,7 @@ def test_zero_and_tiny_vectors_are_taken_where_they_have_a_place(shared: SharedE
 
 
 def test_vectors_of_another_model_are_a_conflict(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         await engine.create_index(IndexOptions(name="modelled", dimension=4, model="ollama/one"))
         with pytest.raises(ErrConflict):
             await engine.add("modelled", [Item(id="a", vector=AXES[0])], model="two")
@@ -326,7 +352,7 @@ def test_vectors_of_another_model_are_a_conflict(shared: SharedEngine) -> None:
     ids=str,
 )
 def test_a_query_that_makes_no_sense_is_refused_by_name(shared: SharedEngine, query: SearchQuery, field: str) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         names = [info.name for info in await engine.list_indexes()]
         if "queries" not in names:
             await make(engine, "queries", Item(id="a", vector=AXES[0]))
@@ -338,7 +364,7 @@ def test_a_query_that_makes_no_sense_is_refused_by_name(shared: SharedEngine, qu
 
 
 def test_every_failure_is_one_that_a_client_can_read(shared: SharedEngine) -> None:
-    async def story(engine: LakeRetrieval) -> None:
+    async def story(engine: RetrievalEngine) -> None:
         with pytest.raises(LakehouseError) as caught:
             await engine.search("nowhere", SearchQuery(vector=AXES[0]))
         assert msgspec.json.encode(caught.value.document())

@@ -147,7 +147,7 @@ class _PageReader:
         """End the present paragraph or line."""
         text = "".join(self._pieces)
         self._pieces = []
-        lines = [" ".join(line.split(" ")).strip() for line in _collapse(text).split("\n")]
+        lines = [line.strip() for line in _collapse(text).split("\n")]
         if self._item:
             joined = " ".join(line for line in lines if line)
             if joined:

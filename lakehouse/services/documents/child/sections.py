@@ -55,14 +55,7 @@ def group_sections(document: Document, size: PassageSize) -> Iterator[list[Secti
     group: list[Section] = []
     words = 0
     for section in find_sections(document):
-        if group and not (
-            words < size.minimum
-            and section.page == group[0].page
-            and (
-                section.level > group[0].level
-                or (section.level == group[0].level and words + section.words <= size.maximum)
-            )
-        ):
+        if group and not _is_joined(section, group[0], words, size):
             yield group
             group, words = [], 0
         group.append(section)

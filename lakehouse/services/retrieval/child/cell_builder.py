@@ -76,9 +76,9 @@ class CellBuilder:
         self._pack = pack
         self._wake = wake
         self._wanted: deque[MemoryIndex] = deque()
+        """The index whose cells are being made, and those that wait for that."""
         self._made: deque[tuple[MemoryIndex, Cells | None]] = deque()
         self._trial: Trial | None = None
-        self._busy = False
 
     @property
     def has_work(self) -> bool:
@@ -99,11 +99,11 @@ class CellBuilder:
             return
         index.cells_tried = record.filed
         self._wanted.append(index)
-        self._start()
+        if len(self._wanted) == 1:
+            self._start()
 
     def _start(self) -> None:
-        if not self._busy and self._wanted:
-            self._busy = True
+        if self._wanted:
             index = self._wanted[0]
             Thread(target=self._make, args=(index, index.record), daemon=True, name="cells").start()
 
@@ -121,7 +121,6 @@ class CellBuilder:
         if self._trial is None and self._made:
             index, cells = self._made.popleft()
             self._wanted.popleft()
-            self._busy = False
             self._start()
             self._trial = Trial(index, cells) if cells is not None else None
         if self._trial is not None and (not is_open(self._trial.index) or self._trial.step()):

@@ -1,4 +1,4 @@
-"""The thread that embeds large batches of texts, so that searches do not wait for them."""
+"""The thread that embeds and prepares large batches of texts, so that searches do not wait for them."""
 
 from __future__ import annotations
 
@@ -48,23 +48,26 @@ def _embed(call: Embed, model: TextModel, check: Callable[[], None]) -> Embedded
     )
 
 
+Answer = Callable[[Pending], bytes | None]
+"""The body of the reply to a call; None if it was cancelled."""
+
+
 class EmbedWorker:
     """The thread. `report` is called in it with each outcome."""
 
-    def __init__(self, model: TextModel, report: Callable[[list[Outcome]], None]) -> None:
-        self._model = model
+    def __init__(self, report: Callable[[list[Outcome]], None]) -> None:
         self._report = report
-        self._queue: queue.SimpleQueue[tuple[Pending, Embed]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Pending, Answer]] = queue.SimpleQueue()
 
     def start(self) -> None:
         """Start the thread, which ends with the process."""
         Thread(target=self._run, daemon=True, name="embed").start()
 
-    def put(self, pending: Pending, call: Embed) -> None:
+    def put(self, pending: Pending, answer: Answer) -> None:
         """Queue a call."""
-        self._queue.put((pending, call))
+        self._queue.put((pending, answer))
 
     def _run(self) -> None:
         while True:
-            pending, call = self._queue.get()
-            self._report([Outcome(pending, embed(pending, call, self._model))])
+            pending, answer = self._queue.get()
+            self._report([Outcome(pending, answer(pending))])

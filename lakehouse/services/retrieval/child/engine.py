@@ -15,6 +15,7 @@ from lakehouse.services.retrieval.child.keyword_writer import KeywordWriter
 from lakehouse.services.retrieval.child.open_indexes import OpenIndexes
 from lakehouse.services.retrieval.child.pending import CallCancelled, Pending, encode_failure, encode_reply
 from lakehouse.services.retrieval.child.pieces import Pieces
+from lakehouse.services.retrieval.child.preparation import Preparation
 from lakehouse.services.retrieval.child.searcher import Searcher
 from lakehouse.services.retrieval.child.store import SLICE
 from lakehouse.services.retrieval.child.texts import TextModel
@@ -29,6 +30,8 @@ from lakehouse.services.retrieval.messages import (
     ListDigests,
     ListIndexes,
     Merge,
+    PrepareItems,
+    PreparingCall,
     Search,
     SearchMany,
     Stats,
@@ -66,6 +69,7 @@ class Engine:
         self._written = 0
         self._writing: set[int] = set()
         self._pieces = Pieces(connection)
+        self._preparation = Preparation(model)
         self._searcher = Searcher(indexes, self._pieces, model, keyword, check=self._check, settle=self._settle)
 
     def run(self) -> None:
@@ -135,8 +139,10 @@ class Engine:
         if isinstance(call, WRITING_CALLS):
             self._writing.add(pending.number)
             self._writer.put(pending)
-        elif isinstance(call, Embed) and len(call.texts) > FEW_TEXTS:
-            self._embedder.put(pending, call)
+        elif (isinstance(call, Embed) and len(call.texts) > FEW_TEXTS) or (
+            isinstance(call, PrepareItems) and len(call.items) > FEW_TEXTS
+        ):
+            self._embedder.put(pending, self._answer)
         else:
             body = self._answer(pending)
             if body is None:
@@ -157,6 +163,8 @@ class Engine:
                 return encode_reply(self._get_items(call, pending))
             if isinstance(call, ListDigests):
                 return encode_reply(self._list_digests(call))
+            if isinstance(call, PreparingCall):
+                return encode_reply(self._preparation.answer(call, pending.check))
             if isinstance(call, Stats):
                 return encode_reply(self._make_stats())
         except CallCancelled:

@@ -12,13 +12,15 @@ range: scores normalised in each index, or ranks in it, favour small indexes (me
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-CANDIDATES = 100
-"""Length of the keyword list and of the vector list."""
+from lakehouse.core.errors import ErrBadRequest
+from lakehouse.services.contracts.retrieval import SearchQuery
+
 RERANKED = 50
 """Candidates, the best by complete scores, that are ordered anew by token match."""
 WORDS_WEIGHT, SENTENCES_WEIGHT = 0.4, 0.6
@@ -44,12 +46,12 @@ def keyword_floor(scores: Floats, limit: int) -> float:
     return float(scores[-1]) if len(scores) >= limit > 0 else 0.0
 
 
-def scale_signals(keyword: Floats, cosine: Floats, *, missing: Mask, floor: float | Floats) -> Signals:
+def scale_signals(keyword: Floats, cosine: Floats, *, missing: Mask, floor: float) -> Signals:
     """Scale BM25 by the best score, and cosines by their range: models use very different parts of it.
 
-    `missing` marks the candidates without a BM25 score; they get `floor`, a value for all or one for each candidate.
+    `missing` marks the candidates without a BM25 score; they get `floor`.
     """
-    filled = np.where(missing, np.asarray(floor, dtype=np.float32), keyword).astype(np.float32, copy=False)
+    filled = np.where(missing, np.float32(floor), keyword).astype(np.float32, copy=False)
     best = filled.max(initial=0.0)
     keyword_part = filled / best if best > 0 else np.zeros_like(filled)
     if not len(cosine) or cosine.max() <= cosine.min():
@@ -74,10 +76,51 @@ def match_scores(signals: Signals, matches: Floats, chosen: Rows) -> Floats:
     return scores
 
 
-def order_best(scores: Floats, limit: int) -> Rows:
-    """Positions of the `limit` best scores, the best first, equal ones in their order."""
-    if 0 < limit < len(scores):
-        least = np.partition(scores, len(scores) - limit)[len(scores) - limit]
-        places = np.flatnonzero(scores >= least)  # all that equal the last one, so that their order decides
-        return places[np.argsort(-scores[places], kind="stable")][:limit]
-    return np.argsort(-scores, kind="stable")[: max(limit, 0)]
+def order_best(scores: Floats) -> Rows:
+    """Positions of the scores, the best first, equal ones in their order."""
+    return np.argsort(-scores, kind="stable")
+
+
+def choose_weight(weight: float | None, *, words: bool) -> float:
+    """The share of the vectors: that of the query, or the default of a model of word vectors or of sentences."""
+    default = WORDS_WEIGHT if words else SENTENCES_WEIGHT
+    return default if weight is None else weight
+
+
+def wants_match(query: SearchQuery, *, words: bool) -> bool:
+    """Whether token match orders the best candidates. Its shares are fixed: a weight in the query turns it off."""
+    if query.rerank == "tokens" and not words:
+        message = '`rerank` cannot be "tokens": it needs an index of the embedded model'
+        raise ErrBadRequest(message, field="rerank")
+    return query.rerank == "tokens" or (not query.rerank and query.weight is None and words)
+
+
+def score_candidates(
+    keyword: Floats,
+    cosine: Floats,
+    *,
+    floor: float,
+    weight: float,
+    match: Callable[[Rows], Floats] | None,
+    reranked: int,
+) -> tuple[Rows, Floats, NDArray[np.float64]]:
+    """The order of candidates, their scores, and their token matches; NaN where a signal is missing.
+
+    `match` gives the token matches of the best `reranked` candidates, None if there are to be none.
+    """
+    matches = np.full(len(keyword), np.nan)
+    if not len(keyword):
+        return np.empty(0, np.int64), keyword, matches
+    lowest = np.nanmin(cosine) if not np.isnan(cosine).all() else np.float32(0)
+    cosine = np.where(np.isnan(cosine), lowest, cosine)
+    signals = scale_signals(keyword, cosine, missing=np.isnan(keyword), floor=floor)
+    scores = complete_scores(signals, weight)
+    order = order_best(scores)
+    if match is not None:
+        chosen = order[:reranked].copy()
+        matched = match(chosen)
+        matches[chosen] = matched
+        rescored = match_scores(signals, matched, chosen)
+        order[: len(chosen)] = chosen[order_best(rescored)]
+        scores[chosen] = rescored
+    return order, scores, matches

@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from lakehouse.core.errors import ErrBadRequest
 from lakehouse.services.contracts.retrieval import Scores
 from lakehouse.services.retrieval.child import fusion
 from lakehouse.services.retrieval.child.index import MemoryIndex
@@ -58,10 +57,10 @@ class HybridSearch:
 
     def search(self, run: SearchRun) -> list[Result]:
         """The results of a run, the best first; those of several indexes are not yet cut at `k`."""
-        tasks = [task for task in run.open_tasks if task.index is not None]
+        tasks = run.open_tasks
         if not tasks:
             return []
-        limit = max(fusion.CANDIDATES, run.query.k) if run.query.mode == "hybrid" else run.per_corpus_k * len(tasks)
+        limit = run.list_length if run.query.mode == "hybrid" else run.per_corpus_k * len(tasks)
         rows, scores = self._search_words(run.query.text, tasks, limit)
         candidates = self._collect(tasks, rows, scores, limit if run.query.mode == "hybrid" else 0)
         if run.query.mode == "keyword":
@@ -81,32 +80,32 @@ class HybridSearch:
         return made
 
     def _search_words(self, text: str, tasks: Sequence[Task], limit: int) -> tuple[Rows, Floats]:
-        numbers = [task.index.record.number for task in tasks if task.index is not None]
+        numbers = [task.opened.record.number for task in tasks]
         listed = _list_rows(tasks)
         if listed is not None:
             return self._keyword.search(text, numbers, limit, rows=listed)
-        return self._keyword.search(text, numbers, limit, allowed=lambda rows: _allow(tasks, rows))
+        filtered = all(task.mask is not None for task in tasks)
+        return self._keyword.search(
+            text,
+            numbers,
+            limit,
+            allowed=lambda rows: _allow(tasks, rows),
+            list_allowed=(lambda: _list_allowed(tasks)) if filtered else None,
+        )
 
     def _collect(self, tasks: Sequence[Task], rows: Rows, scores: Floats, limit: int) -> _Candidates:
         """The union of the keyword list and the best `limit` vectors of all tasks."""
         candidates = _Candidates()
         best = np.sort(np.concatenate([task.found.scores for task in tasks]))[::-1][:limit]
         for number, task in enumerate(tasks):
-            if task.index is not None:
-                found = task.found.positions[task.found.scores >= best[-1]] if len(best) else task.found.positions[:0]
-                self._collect_task(candidates, number, task, task.index, found, rows, scores)
+            found = task.found.positions[task.found.scores >= best[-1]] if len(best) else task.found.positions[:0]
+            self._collect_task(candidates, number, task, found, rows, scores)
         return candidates
 
     def _collect_task(
-        self,
-        candidates: _Candidates,
-        number: int,
-        task: Task,
-        index: MemoryIndex,
-        found: Rows,
-        rows: Rows,
-        scores: Floats,
+        self, candidates: _Candidates, number: int, task: Task, found: Rows, rows: Rows, scores: Floats
     ) -> None:
+        index = task.opened
         located, known = index.locate(rows)
         by_word = dict(zip(located[known].tolist(), np.flatnonzero(known).tolist(), strict=True))
         by_vector = {position: rank for rank, position in enumerate(found.tolist(), start=1)}
@@ -131,31 +130,22 @@ class HybridSearch:
         self, run: SearchRun, tasks: Sequence[Task], candidates: _Candidates, floor: float
     ) -> tuple[Rows, Floats, NDArray[np.float64]]:
         """The order of the candidates, their scores, and their token matches."""
-        count = len(candidates.rows)
-        keyword = np.array(candidates.keyword, np.float32)
-        cosine = np.array(candidates.cosine, np.float32)
-        matches = np.full(count, np.nan)
-        if not count:
-            return np.empty(0, np.int64), keyword, matches
-        lowest = np.nanmin(cosine) if not np.isnan(cosine).all() else np.float32(0)
-        cosine = np.where(np.isnan(cosine), lowest, cosine)
-        signals = fusion.scale_signals(keyword, cosine, missing=np.isnan(keyword), floor=floor)
         words = self._is_word_model(tasks)
-        default = fusion.WORDS_WEIGHT if words else fusion.SENTENCES_WEIGHT
-        scores = fusion.complete_scores(signals, default if run.query.weight is None else run.query.weight)
-        order = fusion.order_best(scores, count)
-        if _wants_match(run, words=words) and len(run.tokens):
-            chosen = order[: max(fusion.RERANKED, run.query.k)].copy()  # all results, so that scores can be compared
-            matched = self._match(run, tasks, [candidates.rows[at] for at in chosen.tolist()])
-            matches[chosen] = matched
-            rescored = fusion.match_scores(signals, matched, chosen)
-            order[: len(chosen)] = chosen[fusion.order_best(rescored, len(chosen))]
-            scores[chosen] = rescored
-        return order, scores, matches
+
+        def match(chosen: Rows) -> Floats:
+            return self._match(run, tasks, [candidates.rows[at] for at in chosen.tolist()])
+
+        return fusion.score_candidates(
+            np.array(candidates.keyword, np.float32),
+            np.array(candidates.cosine, np.float32),
+            floor=floor,
+            weight=fusion.choose_weight(run.query.weight, words=words),
+            match=match if fusion.wants_match(run.query, words=words) and len(run.tokens) else None,
+            reranked=max(fusion.RERANKED, run.query.k),  # all results, so that scores can be compared
+        )
 
     def _is_word_model(self, tasks: Sequence[Task]) -> bool:
-        names = {task.index.record.options.model for task in tasks if task.index is not None}
-        return bool(self._model.name) and names == {self._model.name}
+        return all(self._model.embeds(task.opened.record.options) for task in tasks)
 
     def _match(self, run: SearchRun, tasks: Sequence[Task], rows: Sequence[int]) -> Floats:
         if self._matcher is None:
@@ -167,7 +157,7 @@ class HybridSearch:
 
     def _rarity_of(self, tasks: Sequence[Task]) -> Floats:
         """The rarity of tokens over all indexes of a search; that of the last one is kept."""
-        indexes = {task.index.record.number: task.index for task in tasks if task.index is not None}
+        indexes = {task.opened.record.number: task.opened for task in tasks}
         key = tuple((number, index.record.version) for number, index in sorted(indexes.items()))
         if self._rarity is None or self._rarity[0] != key:
             for index in indexes.values():
@@ -178,34 +168,29 @@ class HybridSearch:
         return self._rarity[1]
 
 
-def _wants_match(run: SearchRun, *, words: bool) -> bool:
-    """Whether token match orders the best candidates. Its shares are fixed: a weight in the query turns it off."""
-    if run.query.rerank == "tokens" and not words:
-        message = '`rerank` cannot be "tokens": it needs an index of the embedded model'
-        raise ErrBadRequest(message, field="rerank")
-    return run.query.rerank == "tokens" or (not run.query.rerank and run.query.weight is None and words)
-
-
 def _list_rows(tasks: Sequence[Task]) -> Rows | None:
     """The rows that the filters let through, if all tasks have a filter and the rows are few."""
-    found = []
-    for task in tasks:
-        if task.mask is None or task.index is None or np.count_nonzero(task.mask) > MAX_LISTED_ROWS:
-            return None
-        found.append(task.index.rows_at(np.flatnonzero(task.mask)))
-    rows = np.concatenate(found)
-    return np.unique(rows) if len(rows) <= MAX_LISTED_ROWS else None
+    if any(task.mask is None for task in tasks):
+        return None
+    if sum(int(np.count_nonzero(task.mask)) for task in tasks if task.mask is not None) > MAX_LISTED_ROWS:
+        return None
+    return _list_allowed(tasks)
+
+
+def _list_allowed(tasks: Sequence[Task]) -> Rows:
+    """The rows that the filters of tasks let through, each of which has one."""
+    masks = [(task.opened, task.mask) for task in tasks if task.mask is not None]
+    return np.unique(np.concatenate([index.rows_at(np.flatnonzero(mask)) for index, mask in masks]))
 
 
 def _allow(tasks: Sequence[Task], rows: Rows) -> NDArray[np.bool_]:
     """Which rows are items of a task's index that its filter lets through."""
     allowed = np.zeros(len(rows), np.bool_)
     for task in tasks:
-        if task.index is not None:
-            positions, known = task.index.locate(rows)
-            if task.mask is not None:
-                known &= task.mask[positions]
-            allowed |= known
+        positions, known = task.opened.locate(rows)
+        if task.mask is not None:
+            known &= task.mask[positions]
+        allowed |= known
     return allowed
 
 

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakehouse.core.errors import ErrBadRequest
+from lakehouse.services.contracts.filter_language import Filter, decode_metadata, parse_filter
 from lakehouse.services.retrieval.child.cells import Cells
-from lakehouse.services.retrieval.child.filters import Column, Filter, decode_metadata, parse_filter, value_of
+from lakehouse.services.retrieval.child.filters import Column, select, value_of
 from lakehouse.services.retrieval.child.growing import Growing
 from lakehouse.services.retrieval.child.products import Pack, PackedRows
-from lakehouse.services.retrieval.child.quantization import Quantized, quantize, to_search_space
+from lakehouse.services.retrieval.child.quantization import Quantized, join_vectors, quantize, to_search_space
 from lakehouse.services.retrieval.child.row_files import Block, FileFloats, MemoryFloats, RowFiles
 from lakehouse.services.retrieval.child.scan import Mask, Positions, Rows
 from lakehouse.services.retrieval.child.store import IndexRecord, find_record, read_rows, select_by_rows
@@ -152,7 +153,7 @@ class MemoryIndex:
         if parsed is None:
             return None
         self._load_columns(parsed.fields, connection, check)
-        return self._alive.view & parsed.select(self._columns.__getitem__, len(self._rows.view))
+        return self._alive.view & select(parsed, self._columns.__getitem__, len(self._rows.view))
 
     def _load_columns(self, fields: frozenset[str], connection: sqlite3.Connection, check: Callable[[], None]) -> None:
         """Have the columns of the fields of one filter."""
@@ -248,9 +249,6 @@ def load_blocks(connection: sqlite3.Connection, record: IndexRecord, rows: Seque
 
 def make_block(record: IndexRecord, rows: Sequence[int], vectors: Sequence[bytes]) -> Block:
     """Make what is compared out of given vectors; an empty one is an item without a vector."""
-    dimension = record.options.dimension
-    blank = bytes(dimension * 4)
-    given = np.frombuffer(b"".join(vector or blank for vector in vectors), "<f4").reshape(-1, dimension)
+    given, present = join_vectors(vectors, record.options.dimension)
     space = to_search_space(given, record.options.distance)
-    present = np.fromiter((bool(vector) for vector in vectors), np.bool_, len(vectors))
     return Block(np.array(rows, np.int64), quantize(space), space, present)

@@ -10,7 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakehouse.core.errors import ErrBadRequest, ErrConflict
+from lakehouse.services.contracts.filter_language import decode_metadata
+from lakehouse.services.contracts.index_names import check_index_name
 from lakehouse.services.contracts.retrieval import FieldType, IndexOptions, Item
+from lakehouse.services.retrieval.child.quantization import join_vectors
+from lakehouse.services.retrieval.child.texts import TextModel
 
 MAX_DIMENSION = 16_384
 MAX_COMPONENT = 1e16
@@ -19,13 +23,26 @@ MAX_ID = 1024
 CHECK_EVERY = 1024
 """Items between two looks at the cancellation."""
 
-_DECODER = msgspec.json.Decoder(dict[str, object])
 _TYPES: Mapping[FieldType, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
     "bool": (bool,),
     "keyword": (str,),
 }
+
+
+def complete_options(options: IndexOptions, model: TextModel) -> IndexOptions:
+    """The options of a new index with its dimension. Raises ErrBadRequest."""
+    check_index_name(options.name)
+    dimension = options.dimension
+    if model.embeds(options):
+        own = model.load().dimension
+        if dimension not in (0, own):
+            raise ErrBadRequest(f"`dimension` must be {own}, that of the model {options.model}", field="dimension")
+        dimension = own
+    if not 1 <= dimension <= MAX_DIMENSION:
+        raise ErrBadRequest(f"`dimension` must be 1 to {MAX_DIMENSION}", field="dimension")
+    return msgspec.structs.replace(options, dimension=dimension)
 
 
 def check_batch(
@@ -43,10 +60,8 @@ def check_batch(
         if position % CHECK_EVERY == 0:
             check()
         _check_item(item, position, options, size, embeds=embeds)
-    given = np.fromiter((bool(item.vector) for item in items), np.bool_, len(items))
-    blank = bytes(size)
-    vectors = np.frombuffer(b"".join([item.vector or blank for item in items]), "<f4")
-    check_vectors(vectors.reshape(len(items), options.dimension), given, options, lambda at: f"items[{at}].vector")
+    vectors, given = join_vectors([item.vector for item in items], options.dimension)
+    check_vectors(vectors, given, options, lambda at: f"items[{at}].vector")
     last = {item.id: position for position, item in enumerate(items)}
     return list(items) if len(last) == len(items) else [items[position] for position in sorted(last.values())]
 
@@ -76,7 +91,7 @@ def _check_item(item: Item, position: int, options: IndexOptions, size: int, *, 
 
 def _check_metadata(metadata: bytes, position: int, fields: Mapping[str, FieldType]) -> None:
     try:
-        decoded: Mapping[str, object] = _DECODER.decode(metadata)  # as a whole, as filters do
+        decoded = decode_metadata(metadata)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         _refuse(position, "metadata", "must be an object in UTF-8, with numbers that float64 can hold")
     for name, kind in fields.items():
@@ -103,10 +118,7 @@ def check_vectors(
 
 def check_copied(options: IndexOptions, ids: Sequence[str], vectors: Sequence[bytes]) -> None:
     """Check stored items for another index: its distance may need what theirs does not. Raises ErrBadRequest."""
-    blank = bytes(options.dimension * 4)
-    given = np.fromiter((bool(vector) for vector in vectors), np.bool_, len(vectors))
-    joined = np.frombuffer(b"".join([vector or blank for vector in vectors]), "<f4")
-    unfit = _find_unfit(joined.reshape(-1, options.dimension), given, options)
+    unfit = _find_unfit(*join_vectors(vectors, options.dimension), options)
     if unfit is not None:
         raise ErrBadRequest(f"the vector of the item {ids[unfit[0]]!r} of `source` {unfit[1]}", field="source")
 

@@ -9,9 +9,12 @@ writes, and all of them after damage, where an empty index with version 0 takes 
 
 from __future__ import annotations
 
+import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Protocol
 
 import numpy as np
@@ -23,9 +26,12 @@ Rows = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Allowed = Callable[[Rows], NDArray[np.bool_]]
 """Which of some rows a filter lets through."""
+ListRows = Callable[[], Rows]
 
 FORMAT = 1
 """Grows with every change of the schema; a folder of another format is built anew."""
+ROOM = 32 * 2**20
+"""Bytes that an index may need for a commit: what tantivy's writer collects before it writes a segment."""
 MAX_QUERY_CHARACTERS = 20_000
 MAX_TERMS = 64
 """Terms of a query; of more of them the rarest are searched, since common ones decide little and cost most."""
@@ -33,10 +39,15 @@ MAX_LISTED_ROWS = 1000
 """Rows up to which a filter is given to the engine as a list."""
 
 
+KEYWORD_ERRORS = (ValueError, OSError, sqlite3.Error)
+"""What the engines raise for a change that they cannot write; tantivy's ValueError does not tell the reason."""
+
+
 class KeywordIndex(Protocol):
     """Texts by row number. Row numbers are never used again; a text that changes gets a new row.
 
-    `add`, `delete`, `delete_index` and `commit` belong to one thread, the searches to another one.
+    `add`, `delete`, `delete_index`, `commit` and `reset` belong to one thread, the searches to another one. A change
+    that cannot be written raises one of `KEYWORD_ERRORS`; searches then go on in the state of the last commit.
     """
 
     engine: str
@@ -55,6 +66,9 @@ class KeywordIndex(Protocol):
     def commit(self, version: int) -> None:
         """Make all changes durable and visible, together with the version of the store that they lead to."""
 
+    def reset(self) -> None:
+        """Forget all changes since the last commit. Changes can be written again after one that has failed."""
+
     def search(
         self,
         text: str,
@@ -62,15 +76,14 @@ class KeywordIndex(Protocol):
         limit: int,
         allowed: Allowed | None = None,
         rows: Rows | None = None,
+        list_allowed: ListRows | None = None,
     ) -> tuple[Rows, Floats]:
         """Return the best rows of these indexes with their BM25 scores, the best first.
 
         Rows that `allowed` refuses, or that are not among `rows` (at most MAX_LISTED_ROWS), do not count towards
-        `limit`. Fewer than `limit` rows are all that match.
+        `limit`. Fewer than `limit` rows are all that match. `list_allowed` lists all rows that `allowed` lets through,
+        for an engine that is quicker with them.
         """
-
-    def score_rows(self, text: str, rows: Rows) -> Floats:
-        """The BM25 scores of given rows; 0 for a row that does not match."""
 
     def close(self) -> None:
         """End the threads and release the lock; changes that were not committed are lost."""
@@ -94,8 +107,20 @@ def open_keyword_index(folder: Path) -> KeywordIndex:
     try:
         return open_engine(folder / name, from_tantivy=from_tantivy)
     except KeywordIndexError:
+        if not can_write(folder):
+            raise
         remove(folder / name)
         return open_engine(folder / name, from_tantivy=from_tantivy)
+
+
+def can_write(folder: Path) -> bool:
+    """Whether the disk takes a new file of `ROOM` bytes."""
+    try:
+        with TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, ROOM)
+    except OSError:
+        return False
+    return True
 
 
 def open_engine(folder: Path, *, from_tantivy: bool) -> KeywordIndex:

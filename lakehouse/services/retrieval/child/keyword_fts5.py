@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from lakehouse.services.retrieval.child.keyword import (
-    MAX_LISTED_ROWS,
     MAX_QUERY_CHARACTERS,
     MAX_TERMS,
     Allowed,
     Floats,
     KeywordIndexError,
+    ListRows,
     Rows,
     no_hits,
 )
@@ -53,10 +53,9 @@ class Fts5Index:
             if self._writer.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
                 raise KeywordIndexError(f"{file} is damaged")
             self._reader = connect(file)
-            found = self._reader.execute("SELECT version FROM state").fetchone()
+            self.version = self._read_version()
         except sqlite3.DatabaseError as error:
             raise KeywordIndexError(f"{file} cannot be opened: {error}") from error
-        self.version = int(found[0]) if found else 0
 
     def add(self, rows: Sequence[int], index: int, texts: Sequence[str]) -> None:
         """See `KeywordIndex`."""
@@ -84,6 +83,12 @@ class Fts5Index:
         self._writer.execute("COMMIT")
         self.version = version
 
+    def reset(self) -> None:
+        """See `KeywordIndex`."""
+        if self._writer.in_transaction:  # SQLite itself ends the transaction if the disk is full
+            self._writer.execute("ROLLBACK")
+        self.version = self._read_version()
+
     def search(
         self,
         text: str,
@@ -91,6 +96,7 @@ class Fts5Index:
         limit: int,
         allowed: Allowed | None = None,
         rows: Rows | None = None,
+        list_allowed: ListRows | None = None,  # noqa: ARG002 - it ranks all matches in any case
     ) -> tuple[Rows, Floats]:
         """See `KeywordIndex`."""
         query = make_query(text)
@@ -106,23 +112,14 @@ class Fts5Index:
         mask = allowed(found)
         return found[mask][:limit], scores[mask][:limit]
 
-    def score_rows(self, text: str, rows: Rows) -> Floats:
-        """See `KeywordIndex`."""
-        query = make_query(text)
-        scores = np.zeros(len(rows), dtype=np.float32)
-        if not query:
-            return scores
-        for start in range(0, len(rows), MAX_LISTED_ROWS):
-            part = rows[start : start + MAX_LISTED_ROWS].tolist()
-            found, values = self._fetch(LISTED, (query, f"[{','.join(map(str, part))}]", len(part)))
-            by_row = dict(zip(found.tolist(), values.tolist(), strict=True))
-            scores[start : start + len(part)] = [by_row.get(row, 0.0) for row in part]
-        return scores
-
     def close(self) -> None:
         """See `KeywordIndex`."""
         self._reader.close()
         self._writer.close()
+
+    def _read_version(self) -> int:
+        found = self._writer.execute("SELECT version FROM state").fetchone()
+        return int(found[0]) if found else 0
 
     def _begin(self) -> None:
         if not self._writer.in_transaction:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from lakehouse.services.retrieval.child.keyword import (
     Allowed,
     Floats,
     KeywordIndexError,
+    ListRows,
     Rows,
     no_hits,
 )
@@ -32,6 +33,8 @@ HEAP_SIZE = 32 * 2**20
 LONGEST_TERM = 40
 MAIN_SHARE = 0.5
 """Part of all rows from which the indexes of a search are filtered after it: a filter inside costs up to 4 ms."""
+LONG_LIST = 20_000
+"""Matches that are fetched to filter them; where more are needed, the rows that the filter lets through are listed."""
 MARK = 2**63
 """In the field `number`: the document that has the version."""
 FOOTER = struct.Struct("<II")
@@ -45,14 +48,14 @@ class TantivyIndex:
 
     def __init__(self, folder: Path) -> None:
         """Open or create the index. Raises KeywordIndexError for damaged files."""
+        self._folder = folder
         try:
             remove_leftovers(folder)
             check_files(folder)
             self._schema = make_schema()
             self._index = tantivy.Index(self._schema, str(folder))
             self._index.config_reader("manual")
-            self._index.reload()
-            self._searcher = self._index.searcher()
+            self._reload()
             self.version = self._read_version()
             self._writer = self._index.writer(HEAP_SIZE, 1)
         except (ValueError, OSError) as error:  # what tantivy raises, and what reading the files raises
@@ -87,9 +90,15 @@ class TantivyIndex:
         mark.add_unsigned("version", version)
         self._writer.add_document(mark)
         self._writer.commit()
-        self._index.reload()
-        self._searcher = self._index.searcher()
+        self._reload()
         self.version = version
+
+    def reset(self) -> None:
+        """See `KeywordIndex`."""
+        self._writer.rollback()  # also starts the threads again that an error has ended
+        remove_leftovers(self._folder)
+        self._reload()
+        self.version = self._read_version()
 
     def search(
         self,
@@ -98,6 +107,7 @@ class TantivyIndex:
         limit: int,
         allowed: Allowed | None = None,
         rows: Rows | None = None,
+        list_allowed: ListRows | None = None,
     ) -> tuple[Rows, Floats]:
         """See `KeywordIndex`."""
         searcher = self._searcher
@@ -105,35 +115,35 @@ class TantivyIndex:
         if query is None or not indexes or limit < 1:
             return no_hits()
         if rows is not None:
-            if not len(rows):
-                return no_hits()
-            query = self._restrict(query, [self._any_row(rows), self._any_index(indexes)])
-            return fetch(searcher, query, limit)
-        if self._share(searcher, indexes) < MAIN_SHARE:
-            query = self._restrict(query, [self._any_index(indexes)])
-            return fetch_allowed(searcher, query, limit, None, allowed)
-        return fetch_allowed(searcher, query, limit, indexes, allowed)
+            return self._fetch_listed(searcher, query, indexes, limit, rows)
 
-    def score_rows(self, text: str, rows: Rows) -> Floats:
-        """See `KeywordIndex`."""
-        searcher = self._searcher
-        scores = np.zeros(len(rows), dtype=np.float32)
-        query = self._make_query(searcher, text)
-        if query is None:
-            return scores
-        for start in range(0, len(rows), MAX_LISTED_ROWS):
-            part = rows[start : start + MAX_LISTED_ROWS]
-            found, values = fetch(searcher, self._restrict(query, [self._any_row(part)]), len(part))
-            order = np.argsort(found)
-            places = np.minimum(np.searchsorted(found, part, sorter=order), max(len(found) - 1, 0))
-            hit = found[order[places]] == part if len(found) else np.zeros(len(part), dtype=np.bool_)
-            scores[start : start + len(part)][hit] = values[order[places[hit]]]
-        return scores
+        def list_instead(size: int) -> tuple[Rows, Floats] | None:
+            if list_allowed is None or size <= LONG_LIST:
+                return None
+            listed = list_allowed()
+            few = len(listed) < 2 * size
+            return self._fetch_listed(searcher, query, indexes, limit, listed) if few else None
+
+        if self._share(searcher, indexes) < MAIN_SHARE:
+            own = self._restrict(query, [self._any_index(indexes)])
+            return fetch_allowed(searcher, own, limit, None, allowed, list_instead)
+        return fetch_allowed(searcher, query, limit, indexes, allowed, list_instead)
 
     def close(self) -> None:
         """See `KeywordIndex`."""
         self._writer.rollback()
         self._writer.wait_merging_threads()
+
+    def _reload(self) -> None:
+        self._index.reload()
+        self._searcher = self._index.searcher()
+
+    def _fetch_listed(
+        self, searcher: tantivy.Searcher, query: Query, indexes: Sequence[int], limit: int, rows: Rows
+    ) -> tuple[Rows, Floats]:
+        if not len(rows):
+            return no_hits()
+        return fetch(searcher, self._restrict(query, [self._any_row(rows), self._any_index(indexes)]), limit)
 
     def _read_version(self) -> int:
         query = Query.term_query(self._schema, "number", MARK)
@@ -191,12 +201,17 @@ def fetch(searcher: tantivy.Searcher, query: Query, limit: int) -> tuple[Rows, F
 
 
 def fetch_allowed(
-    searcher: tantivy.Searcher, query: Query, limit: int, indexes: Sequence[int] | None, allowed: Allowed | None
+    searcher: tantivy.Searcher,
+    query: Query,
+    limit: int,
+    indexes: Sequence[int] | None,
+    allowed: Allowed | None,
+    list_instead: Callable[[int], tuple[Rows, Floats] | None],
 ) -> tuple[Rows, Floats]:
     """The best rows that `allowed` lets through and that belong to `indexes` (None: all of the query do).
 
     Fetches more of the list until `limit` rows are there or it ends. The next length follows from the part that was
-    let through so far.
+    let through so far; `list_instead` is asked with it, and may have all results by a search among the allowed rows.
     """
     size = bound_limit(searcher, limit if allowed is None else 2 * limit)
     while True:
@@ -211,6 +226,8 @@ def fetch_allowed(
             return rows[mask][:limit], scores[mask][:limit]
         share = max(int(np.count_nonzero(mask)), 1) / len(rows)
         size = bound_limit(searcher, max(4 * size, int(1.5 * limit / share)))
+        if (found := list_instead(size)) is not None:
+            return found
 
 
 def bound_limit(searcher: tantivy.Searcher, limit: int) -> int:

@@ -56,7 +56,7 @@ def make_engine(settings: RetrievalSettings) -> Engine:
     transport = CallTransport(settings.descriptor)
     indexes = OpenIndexes(reading, rows, pack, model, keyword, transport.wake)
     writer = Writer(writing, rows, transactions, keyword, transport.report)
-    embedder = EmbedWorker(model, transport.report)
+    embedder = EmbedWorker(transport.report)
     writer.start()
     embedder.start()
     return Engine(

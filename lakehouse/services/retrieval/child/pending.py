@@ -41,10 +41,13 @@ def encode_reply(reply: object) -> bytes:
 
 def encode_failure(error: Exception) -> bytes:
     """The body that tells of a failure; one that is not the caller's is logged."""
-    known = _convert(error)
-    details = {name: value for name, value in (known.details or {}).items() if isinstance(value, int | str)}
-    failure = Failure(code=type(known).__name__, message=known.message, field=known.field or "", details=details)
-    return FAILED + msgspec.msgpack.encode(failure)
+    return FAILED + msgspec.msgpack.encode(make_failure(_convert(error)))
+
+
+def make_failure(error: LakehouseError) -> Failure:
+    """A failure as the client is told."""
+    details = {name: value for name, value in (error.details or {}).items() if isinstance(value, int | str)}
+    return Failure(code=type(error).__name__, message=error.message, field=error.field or "", details=details)
 
 
 def _convert(error: Exception) -> LakehouseError:

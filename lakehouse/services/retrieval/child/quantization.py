@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,13 @@ def quantize_queries(queries: NDArray[np.float32], row_norms: NDArray[np.float32
     """Quantize queries so that the squares of the rows' norms, which the Euclidean distance needs, can be scaled."""
     largest = float(row_norms.max()) if distance == "euclidean" else 0.0
     return quantize(queries, least_scale=largest * largest / MAX_SCORE)
+
+
+def join_vectors(vectors: Sequence[bytes], dimension: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Join vectors of this dimension, one a row, with which of them are given; an empty one is a row of zeros."""
+    blank = bytes(dimension * 4)
+    rows = np.frombuffer(b"".join([vector or blank for vector in vectors]), "<f4").reshape(len(vectors), dimension)
+    return rows, np.fromiter((bool(vector) for vector in vectors), np.bool_, len(vectors))
 
 
 def to_search_space(vectors: NDArray[np.float32], distance: Distance) -> NDArray[np.float32]:

@@ -15,7 +15,8 @@ from lakehouse.services.retrieval.child.items import check_vectors
 from lakehouse.services.retrieval.child.pending import Pending
 from lakehouse.services.retrieval.child.quantization import to_search_space
 from lakehouse.services.retrieval.child.scan import NOTHING, Found, Mask
-from lakehouse.services.retrieval.messages import Search, SearchMany
+from lakehouse.services.retrieval.child.texts import TextModel
+from lakehouse.services.retrieval.messages import CANDIDATES, Search, SearchMany
 
 MAX_K = 10_000
 
@@ -34,6 +35,13 @@ class Task:
     exact: bool = True
     failure: LakehouseError | None = None
 
+    @property
+    def opened(self) -> MemoryIndex:
+        """The index of a task that has not failed, which is opened before anything else is done."""
+        if self.index is None:
+            raise RuntimeError(f"the index {self.name!r} is not open")
+        return self.index
+
 
 @dataclass(slots=True, kw_only=True)
 class SearchRun:
@@ -46,6 +54,11 @@ class SearchRun:
     per_corpus_k: int
     tokens: NDArray[np.uint16] = field(default_factory=lambda: np.empty(0, np.uint16))
     body: bytes | None = None
+
+    @property
+    def list_length(self) -> int:
+        """The number of nearest vectors of each index; in a hybrid search also that of texts by keywords, of all."""
+        return max(CANDIDATES, self.query.k) if self.query.mode == "hybrid" else self.per_corpus_k
 
     @property
     def open_tasks(self) -> list[Task]:
@@ -65,8 +78,7 @@ def make_run(pending: Pending) -> SearchRun:
     check_query(call.query)
     if not call.corpora:
         _refuse("corpora", "must name at least one index")
-    if not 1 <= call.per_corpus_k <= MAX_K:
-        _refuse("per_corpus_k", f"must be 1 to {MAX_K}")
+    check_per_corpus(call.per_corpus_k)
     tasks = [make_task(corpus, call.query) for corpus in call.corpora]
     return SearchRun(pendings=[pending], query=call.query, tasks=tasks, many=True, per_corpus_k=call.per_corpus_k)
 
@@ -89,28 +101,46 @@ def check_query(query: SearchQuery) -> None:
         _refuse("weight", "must be 0 to 1")
 
 
+def check_per_corpus(per_corpus_k: int) -> None:
+    """Refuse a number of candidates that a search of several indexes cannot have."""
+    if not 1 <= per_corpus_k <= MAX_K:
+        _refuse("per_corpus_k", f"must be 1 to {MAX_K}")
+
+
 def _refuse(field_name: str, what: str) -> NoReturn:
     raise ErrBadRequest(f"`{field_name}` {what}", field=field_name)
 
 
-def needs_text(task: Task, query: SearchQuery, model: str) -> bool:
+def needs_text(task: Task, query: SearchQuery, model: TextModel) -> bool:
     """Whether the engine embeds the text of the query for this task."""
-    return not task.given and bool(query.text) and bool(model) and _options(task).model == model
+    return embeds_text(task.given, query, task.opened.record.options, model)
+
+
+def embeds_text(given: bytes, query: SearchQuery, options: IndexOptions, model: TextModel) -> bool:
+    """Whether the engine embeds the text of a query for an index with these options."""
+    return not given and bool(query.text) and model.embeds(options)
 
 
 def prepare_vector(task: Task, query: SearchQuery, embedded: NDArray[np.float32] | None) -> None:
     """Set the vector of a task. Raises ErrBadRequest, ErrConflict."""
-    options = _options(task)
+    task.vector = make_vector(task.given, query, task.opened.record.options, embedded)
+
+
+def make_vector(
+    given: bytes, query: SearchQuery, options: IndexOptions, embedded: NDArray[np.float32] | None
+) -> NDArray[np.float32] | None:
+    """The vector of a query in the search space of an index, None for none. Raises ErrBadRequest, ErrConflict."""
     if query.mode != "vector" and not options.keyword:
         _refuse("mode", f"cannot be {query.mode!r}: the index {options.name!r} has no keyword search")
-    if task.given:
-        task.vector = decode_vector(task.given, options, query.model)
-    elif embedded is not None and embedded.any():
-        task.vector = to_search_space(embedded[None, :], options.distance).reshape(-1)
-    elif query.mode == "vector" and embedded is not None:
+    if given:
+        return decode_vector(given, options, query.model)
+    if embedded is not None and embedded.any():
+        return to_search_space(embedded[None, :], options.distance).reshape(-1)
+    if query.mode == "vector" and embedded is not None:
         _refuse("text", "has no words that the model knows")
-    elif query.mode != "keyword" and embedded is None:
+    if query.mode != "keyword" and embedded is None:
         _refuse("vector", f"is required: the engine does not embed texts with the model {options.model!r}")
+    return None
 
 
 def decode_vector(vector: bytes, options: IndexOptions, model: str) -> NDArray[np.float32]:
@@ -128,9 +158,3 @@ def decode_vector(vector: bytes, options: IndexOptions, model: str) -> NDArray[n
     decoded = np.frombuffer(vector, "<f4").reshape(1, -1)
     check_vectors(decoded, np.ones(1, np.bool_), options, lambda _: "vector")
     return to_search_space(decoded, options.distance).reshape(-1)
-
-
-def _options(task: Task) -> IndexOptions:
-    if task.index is None:
-        raise RuntimeError("the index of a task is opened before its vector is prepared")
-    return task.index.record.options

@@ -101,11 +101,6 @@ class RowFiles:
         """The floats of the rows. Raises OSError."""
         return FileFloats(self._floats, self._dimension)
 
-    def remove(self) -> None:
-        """Remove the files."""
-        for file in (self._codes, self._floats):
-            file.unlink(missing_ok=True)
-
 
 class FileFloats:
     """The floats of an index in their file, mapped into memory if they are few."""

@@ -24,6 +24,8 @@ MAX_GATHERED = 256
 """Candidates that are compared in float32 at once, without a product of all rows."""
 GATHER_SHARE = 0.03
 """The part of the rows below which the vectors of a mask are gathered: the product of all rows takes longer."""
+COMPARED = 8192
+"""Vectors that are copied and compared in float32 at once."""
 STRIDE = 64
 
 Floats = NDArray[np.float32]
@@ -65,13 +67,16 @@ def scan(rows: Rows, queries: Floats, k: int, mask: Mask | None, check: Callable
     """The best `k` rows for each query. `check` is called between products, and raises to give up."""
     usable = rows.usable if mask is None else rows.usable & mask
     count = int(np.count_nonzero(usable)) if mask is not None else len(usable) - len(rows.blocked)
+    found: list[Found] = []
     if count == 0:
         return [NOTHING] * len(queries)
     if count <= max(MAX_GATHERED, 2 * k, int(GATHER_SHARE * len(usable)) if mask is not None else 0):
         positions = np.flatnonzero(usable)
-        return [_best(positions, _gather_scores(rows, query, positions, check), k) for query in queries]
+        for query in queries:
+            check()
+            found.append(_best(positions, _gather_scores(rows, query, positions, check), k))
+        return found
     blocked = rows.blocked if mask is None else np.flatnonzero(~usable)
-    found: list[Found] = []
     step = max(1, MAX_SCORES // len(usable))
     for start in range(0, len(queries), step):
         check()
@@ -81,10 +86,11 @@ def scan(rows: Rows, queries: Floats, k: int, mask: Mask | None, check: Callable
 
 def _gather_scores(rows: Rows, query: Floats, positions: Positions, check: Callable[[], None]) -> Floats:
     scores = np.empty(len(positions), np.float32)
-    for start in range(0, len(positions), 8192):
-        check()
-        part = positions[start : start + 8192]
-        scores[start : start + 8192] = exact_scores(rows.floats.take(part), query, rows.distance)
+    for start in range(0, len(positions), COMPARED):
+        if start:
+            check()
+        part = positions[start : start + COMPARED]
+        scores[start : start + COMPARED] = exact_scores(rows.floats.take(part), query, rows.distance)
     return scores
 
 
@@ -131,7 +137,7 @@ def _scan_product(rows: Rows, queries: Floats, k: int, blocked: Positions, check
     found: list[Found] = []
     for row, query, bound, scale, error, norm, slack in zip(*parts, slacks.tolist(), strict=True):
         check()
-        found.append(_rescore(rows, row, query, k, _Query(bound, scale, error, norm, slack)))
+        found.append(_rescore(rows, row, query, k, _Query(bound, scale, error, norm, slack), check))
     return found
 
 
@@ -145,14 +151,17 @@ class _Query(NamedTuple):
     slack: float
 
 
-def _rescore(rows: Rows, scores: Floats, query: Floats, k: int, known: _Query) -> Found:
-    """Compare in float32 the rows with the best scores, and then all that may be better than the worst of these."""
+def _rescore(rows: Rows, scores: Floats, query: Floats, k: int, known: _Query, check: Callable[[], None]) -> Found:
+    """Compare in float32 the rows with the best scores, and then all that may be better than the worst of these.
+
+    These are some tens of rows, or nearly all where the rows differ by less than the error of their codes.
+    """
     first = np.flatnonzero(scores >= known.bound if known.bound > -np.inf else scores > known.bound)
-    exact = exact_scores(rows.floats.take(first), query, rows.distance)
+    exact = _gather_scores(rows, query, first, check)
     worst = float(np.partition(exact, len(exact) - k)[len(exact) - k])
     rest = _find_rest(rows, scores, worst, known)
     if len(rest):
-        exact = np.concatenate([exact, exact_scores(rows.floats.take(rest), query, rows.distance)])
+        exact = np.concatenate([exact, _gather_scores(rows, query, rest, check)])
         first = np.concatenate([first, rest])
     return _best(first, exact, k)
 

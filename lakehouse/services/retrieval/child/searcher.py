@@ -12,9 +12,7 @@ import numpy as np
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.services.contracts.retrieval import CorpusFailure, Hits, ManyHits
-from lakehouse.services.retrieval.child import fusion
 from lakehouse.services.retrieval.child.hybrid import HybridSearch
-from lakehouse.services.retrieval.child.index import MemoryIndex
 from lakehouse.services.retrieval.child.keyword_writer import KeywordWriter
 from lakehouse.services.retrieval.child.open_indexes import OpenIndexes
 from lakehouse.services.retrieval.child.pending import CallCancelled, Pending, encode_failure, encode_reply
@@ -109,11 +107,11 @@ class Searcher:
 
     def _embed(self, runs: Sequence[SearchRun]) -> None:
         """Embed the texts of all queries, and set the vectors of all tasks."""
-        model = self._model.name
+        model = self._model
         wanted = [run.query.text for run in runs if any(needs_text(task, run.query, model) for task in run.open_tasks)]
         failure: LakehouseError | None = None
         try:
-            embedded = self._model.embed_queries(wanted) if wanted else {}
+            embedded = model.embed_queries(wanted) if wanted else {}
         except LakehouseError as error:
             embedded, failure = {}, error
         for run in runs:
@@ -140,19 +138,16 @@ class Searcher:
         groups: defaultdict[tuple[str, tuple[bytes, ...], int], list[tuple[SearchRun, Task]]] = defaultdict(list)
         for run in runs:
             if run.query.mode != "keyword":
-                k = max(fusion.CANDIDATES, run.query.k) if run.query.mode == "hybrid" else run.per_corpus_k
                 for task in run.open_tasks:
                     if task.vector is not None:
-                        groups[task.name, task.filters, k].append((run, task))
+                        groups[task.name, task.filters, run.list_length].append((run, task))
         for (_, _, k), members in groups.items():
             pendings = [pending for run, _ in members for pending in run.pendings]
             self._scan_group([task for _, task in members], k, partial(self._check, pendings))
 
     def _scan_group(self, tasks: Sequence[Task], k: int, check: Callable[[], None]) -> None:
-        index = tasks[0].index
+        index = tasks[0].opened
         queries = np.stack([task.vector for task in tasks if task.vector is not None])
-        if index is None:
-            return
         try:
             rows, cells = index.rows_to_scan(), index.cells
             approximate = cells is not None and tasks[0].mask is None and cells.serves(rows, k)
@@ -167,9 +162,8 @@ class Searcher:
 
     def _finish(self, run: SearchRun) -> tuple[list[Result], dict[str, int]] | None:
         """The results of a run and how many of them each index had; None if it failed or was cancelled."""
-        if all(pending.cancelled for pending in run.pendings):
-            return None
         try:
+            self._check(run.pendings)
             if not run.many and run.tasks[0].failure is not None:
                 raise run.tasks[0].failure
             results = self._order_vectors(run) if run.query.mode == "vector" else self._hybrid.search(run)
@@ -193,12 +187,8 @@ class Searcher:
     def _order_vectors(self, run: SearchRun) -> list[Result]:
         if not run.many:
             return _list_results(run.tasks[0], b"")
-        results: list[tuple[float, int, int, Result]] = []
-        for number, task in enumerate(run.open_tasks):
-            for rank, result in enumerate(_list_results(task, msgspec.json.encode(task.name))):
-                results.append((result.distance or 0.0, number, rank, result))
-        results.sort(key=lambda one: one[:3])
-        return [result for _, _, _, result in results]
+        results = [result for task in run.open_tasks for result in _list_results(task, msgspec.json.encode(task.name))]
+        return sorted(results, key=lambda result: result.distance or 0.0)  # equal ones in the order of the indexes
 
     def _encode(
         self,
@@ -215,8 +205,7 @@ class Searcher:
         if count < len(results) and not complete:
             run.body = b""
             return
-        index = run.tasks[0].index
-        if run.many or index is None:
+        if run.many:
             failed = {
                 task.name: CorpusFailure(code=task.failure.code, message=task.failure.message)
                 for task in run.tasks
@@ -226,9 +215,10 @@ class Searcher:
             many = ManyHits(results=encoded, count=count, per_corpus=counts, failed=failed, exact=exact)
             run.body = encode_reply(many)
         else:
-            run.body = encode_reply(self._make_hits(run.tasks[0], index, encoded, count))
+            run.body = encode_reply(self._make_hits(run.tasks[0], encoded, count))
 
-    def _make_hits(self, task: Task, index: MemoryIndex, encoded: bytes, count: int) -> Hits:
+    def _make_hits(self, task: Task, encoded: bytes, count: int) -> Hits:
+        index = task.opened
         return Hits(
             results=encoded,
             count=count,
@@ -241,10 +231,8 @@ class Searcher:
 
 def _list_results(task: Task, corpus: bytes) -> list[Result]:
     """The results of a scan, the nearest first."""
-    if task.index is None or not len(task.found.positions):
-        return []
-    distances = to_distances(task.found.scores, task.index.record.options.distance).tolist()
-    rows = task.index.rows_at(task.found.positions).tolist()
+    distances = to_distances(task.found.scores, task.opened.record.options.distance).tolist()
+    rows = task.opened.rows_at(task.found.positions).tolist()
     return [Result(row, distance, None, None, corpus) for row, distance in zip(rows, distances, strict=True)]
 
 

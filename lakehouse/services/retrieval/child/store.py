@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from lakehouse.core.errors import ErrNotFound
 from lakehouse.services.contracts.retrieval import IndexOptions
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 VERSION = 1
 DATABASE = "index.sqlite"
@@ -94,10 +91,14 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 def checkpoint(connection: sqlite3.Connection, file: Path) -> None:
-    """Move what was committed from the log into the database if the log is large. Waits for no reader."""
+    """Move what was committed from the log into the database if the log is large. Waits for no reader.
+
+    On a full disk all of it stays in the log.
+    """
     log = file.with_name(f"{file.name}-wal")
     if log.exists() and log.stat().st_size > MAX_LOG:
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        with suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def list_records(connection: sqlite3.Connection) -> list[IndexRecord]:
@@ -146,8 +147,6 @@ def write_state(connection: sqlite3.Connection, name: str, value: int) -> None:
 
 def read_rows(connection: sqlite3.Connection, number: int) -> NDArray[np.int64]:
     """The row numbers of all items of an index, ascending."""
-    import numpy as np
-
     found = connection.execute("SELECT row FROM items INDEXED BY items_by_id WHERE number = ?", (number,)).fetchall()
     rows = np.fromiter((row for (row,) in found), dtype=np.int64, count=len(found))
     rows.sort()

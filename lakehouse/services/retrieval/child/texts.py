@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lakehouse.core.errors import ErrNotInstalled
 from lakehouse.services.contracts.embedding_model import EmbeddingModel
+from lakehouse.services.contracts.retrieval import IndexOptions
 
 logger = logging.getLogger("lakehouse.retrieval")
 
@@ -24,7 +25,7 @@ KEPT_QUERIES = 4096
 
 
 class TextModel:
-    """The embedded model, used by both threads. `name` is empty if no model is configured."""
+    """The embedded model, used by all threads. `name` is empty if no model is configured."""
 
     def __init__(self, target: str, name: str) -> None:
         self.name = name
@@ -33,6 +34,10 @@ class TextModel:
         self._model: EmbeddingModel | None = None
         self._failure = ""
         self._queries: OrderedDict[str, tuple[NDArray[np.float32], Tokens]] = OrderedDict()
+
+    def embeds(self, options: IndexOptions) -> bool:
+        """Whether this is the model of an index, whose texts the engine then embeds itself."""
+        return bool(self.name) and options.model == self.name
 
     def load(self) -> EmbeddingModel:
         """The model. Raises ErrNotInstalled with the reason."""

@@ -11,13 +11,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from lakehouse.core.errors import ErrBadRequest, ErrConflict
-from lakehouse.services.contracts.retrieval import IndexOptions, Item, Merged, Written
+from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrNotFound
+from lakehouse.services.contracts.filter_language import decode_metadata, parse_filter
+from lakehouse.services.contracts.retrieval import Item, Merged, Written
 from lakehouse.services.retrieval.child import store
 from lakehouse.services.retrieval.child.changes import IndexChanged, IndexDeleted, KeywordChange
-from lakehouse.services.retrieval.child.filters import decode_metadata, parse_filter
 from lakehouse.services.retrieval.child.index import LOAD_SLICE, load_blocks, make_block
-from lakehouse.services.retrieval.child.items import MAX_DIMENSION, check_batch, check_copied
+from lakehouse.services.retrieval.child.items import check_batch, check_copied, complete_options, make_other_model
 from lakehouse.services.retrieval.child.row_files import Block, RowFiles
 from lakehouse.services.retrieval.child.store import IndexRecord
 from lakehouse.services.retrieval.child.texts import TextModel
@@ -27,7 +27,6 @@ FILED_BYTES = 16 * 2**20
 """Bytes of floats from which an index has derived files: a smaller one opens from the database in 50 ms."""
 WRITE_SLICE = 1024
 """Items that are written between two looks at the cancellation."""
-MAX_NAME = 200
 
 Check = Callable[[], None]
 
@@ -45,7 +44,7 @@ class Transactions:
 
     def create(self, call: CreateIndex) -> IndexChanged:
         """Create an index. Raises ErrConflict, ErrBadRequest."""
-        options = self._complete_options(call.options)
+        options = complete_options(call.options, self._model)
         try:
             self._connection.execute(
                 "INSERT INTO indexes(name, options, version, length, source, created_ms, generation, filed)"
@@ -55,19 +54,6 @@ class Transactions:
         except sqlite3.IntegrityError:
             raise ErrConflict(f"there is an index {options.name!r} already", field="name") from None
         return IndexChanged(record=store.find_record(self._connection, options.name))
-
-    def _complete_options(self, options: IndexOptions) -> IndexOptions:
-        if not options.name or len(options.name.encode()) > MAX_NAME or not options.name.isprintable():
-            raise ErrBadRequest(f"`name` must be 1 to {MAX_NAME} bytes of printable text", field="name")
-        dimension = options.dimension
-        if options.model and options.model == self._model.name:
-            own = self._model.load().dimension
-            if dimension not in (0, own):
-                raise ErrBadRequest(f"`dimension` must be {own}, that of the model {options.model}", field="dimension")
-            dimension = own
-        if not 1 <= dimension <= MAX_DIMENSION:
-            raise ErrBadRequest(f"`dimension` must be 1 to {MAX_DIMENSION}", field="dimension")
-        return msgspec.structs.replace(options, dimension=dimension)
 
     def delete_index(self, call: DeleteIndex) -> IndexDeleted:
         """Delete an index and its items."""
@@ -81,11 +67,10 @@ class Transactions:
 
     def write(self, call: Write, check: Check) -> tuple[Written, IndexChanged]:
         """Delete and add items. Raises ErrBadRequest, ErrConflict, ErrNotFound."""
-        record = store.find_record(self._connection, call.index)
-        embeds = bool(record.options.model) and record.options.model == self._model.name
+        record = self._find_or_create(call)
+        embeds = self._model.embeds(record.options)
         batch = check_batch(record.options, call.items, model=call.model, embeds=embeds, check=check)
-        change = IndexChanged(record=record)
-        writer = _ItemWriter(self._connection, record, self._model if embeds else None, change)
+        writer = _ItemWriter(self._connection, record, self._model)
         deleted = writer.delete(self._find_deleted(record, call, check), check)
         if call.replace_source:
             ids = {item.id for item in batch}
@@ -94,10 +79,21 @@ class Transactions:
             ).fetchall()
             deleted += writer.delete([row for row, found in rows if found not in ids], check)
         added, replaced = self._add(writer, batch, call.replace_source, check)
-        self._finish(change, writer, added - deleted, call.source_state, check)
+        change = self._finish(writer, added - deleted, call.source_state, check)
         record = change.record
         written = Written(added=added, replaced=replaced, deleted=deleted, length=record.length, version=record.version)
         return written, change
+
+    def _find_or_create(self, call: Write) -> IndexRecord:
+        try:
+            record = store.find_record(self._connection, call.index)
+        except ErrNotFound:
+            if call.create is None:
+                raise
+            return self.create(CreateIndex(options=call.create)).record
+        if call.create is not None and call.create.model != record.options.model:
+            raise make_other_model(record.options, call.create.model)
+        return record
 
     def _find_deleted(self, record: IndexRecord, call: Write, check: Check) -> list[int]:
         rows = []
@@ -138,30 +134,25 @@ class Transactions:
                 (source.number, dest.number),
             )
         ]
-        embeds = bool(dest.options.model) and dest.options.model == self._model.name
-        copied = IndexChanged(record=dest)
-        writer = _ItemWriter(self._connection, dest, self._model if embeds else None, copied)
+        writer = _ItemWriter(self._connection, dest, self._model)
         for start in range(0, len(rows), LOAD_SLICE):
             check()
             part = rows[start : start + LOAD_SLICE]
             first, self.sequence = self.sequence + 1, self.sequence + len(part)
             writer.copy(part, range(first, first + len(part)))
-        self._finish(copied, writer, len(rows), b"", check)
+        copied = self._finish(writer, len(rows), b"", check)
         changes = [copied]
         if call.clear_source and rows:
-            cleared = IndexChanged(record=source)
-            remover = _ItemWriter(self._connection, source, self._model if embeds else None, cleared)
+            remover = _ItemWriter(self._connection, source, self._model)
             remover.delete(rows, check)
-            self._finish(cleared, remover, -len(rows), b"", check)
-            changes.append(cleared)
+            changes.append(self._finish(remover, -len(rows), b"", check))
         return Merged(merged=len(rows), skipped=source.length - len(rows), length=copied.record.length), changes
 
-    def _finish(
-        self, change: IndexChanged, writer: _ItemWriter, growth: int, source_state: bytes, check: Check
-    ) -> None:
+    def _finish(self, writer: _ItemWriter, growth: int, source_state: bytes, check: Check) -> IndexChanged:
         """Write what the index is after the write: its files, its record, the entries for the keyword index."""
         check()
-        record, connection = change.record, self._connection
+        change, connection = writer.change, self._connection
+        record = change.record
         change.dead = np.array(sorted(writer.dead), np.int64)
         length, filed, generation = record.length + growth, record.filed, record.generation
         size = length * record.options.dimension * 4
@@ -181,8 +172,11 @@ class Transactions:
             connection.execute("UPDATE indexes SET source = ? WHERE number = ?", (source_state, record.number))
         if record.options.keyword and (writer.dead or writer.rows):
             self._log_gone(record.number, writer.dead)
-            self.keyword_changes.append(KeywordChange(record.number, writer.dead, False, writer.rows, writer.texts))
+            self.keyword_changes.append(
+                KeywordChange(record.number, dead=writer.dead, rows=writer.rows, texts=writer.texts)
+            )
         change.record = store.find_record(connection, record.name)
+        return change
 
     def _file_all(self, record: IndexRecord, generation: int, check: Check) -> int:
         files = RowFiles(self._folder, record.number, generation, record.options.dimension)
@@ -214,16 +208,14 @@ def _check_merge(source: IndexRecord, dest: IndexRecord) -> None:
 class _ItemWriter:
     """Writes the items of one index, and collects what a write means for what is derived."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, record: IndexRecord, model: TextModel | None, change: IndexChanged
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, record: IndexRecord, model: TextModel) -> None:
+        self.change = IndexChanged(record=record)
         self.dead: list[int] = []
         self.rows: list[int] = []
         self.texts: list[str] = []
         self._connection = connection
         self._record = record
-        self._model = model
-        self._change = change
+        self._model = model if model.embeds(record.options) else None
 
     def delete(self, rows: Sequence[int], check: Check) -> int:
         """Delete items by their rows."""
@@ -288,8 +280,8 @@ class _ItemWriter:
     def _insert(self, values: Sequence[tuple]) -> None:  # type: ignore[type-arg]
         self._connection.executemany("INSERT INTO items VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         rows, _, _, _, _, metadata, tokens, texts, vectors = zip(*values, strict=True)
-        self._change.blocks.append(make_block(self._record, rows, vectors))
-        self._change.metadata += metadata
+        self.change.blocks.append(make_block(self._record, rows, vectors))
+        self.change.metadata += metadata
         self.rows += [row for row, text in zip(rows, texts, strict=True) if text]
         self.texts += [text for text in texts if text]
         if self._model is not None:
@@ -299,6 +291,6 @@ class _ItemWriter:
         vocabulary = len(self._model.load().token_vectors) if self._model is not None else 0
         flat: NDArray[np.uint16] = np.frombuffer(b"".join(tokens), "<u2")
         counts = sign * np.bincount(flat, minlength=vocabulary)
-        before = self._change.token_changes
-        self._change.token_changes = counts if before is None else before + counts
-        self._change.documents += sign * sum(bool(one) for one in tokens)
+        before = self.change.token_changes
+        self.change.token_changes = counts if before is None else before + counts
+        self.change.documents += sign * sum(bool(one) for one in tokens)

@@ -12,12 +12,13 @@ import queue
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
 from lakehouse.services.retrieval.child import store
-from lakehouse.services.retrieval.child.changes import Change, KeywordChange
+from lakehouse.services.retrieval.child.changes import Change, IndexDeleted, KeywordChange
 from lakehouse.services.retrieval.child.keyword_writer import KeywordWriter
 from lakehouse.services.retrieval.child.pending import CallCancelled, Pending, encode_failure, encode_reply
 from lakehouse.services.retrieval.child.row_files import remove_unknown
@@ -78,7 +79,7 @@ class Writer:
     def _serve(self) -> None:
         self._remove_unknown_files()
         if self._keyword.behind:
-            self._keyword.replay(self._connection, self._transactions.sequence)
+            self._keyword.catch_up(self._connection, self._transactions.sequence)
         while True:
             try:
                 first = self._queue.get(timeout=self._keyword.wait_seconds())
@@ -88,7 +89,10 @@ class Writer:
             group = [first]
             while len(group) < MAX_GROUP and not self._queue.empty():
                 group.append(self._queue.get())
-            self._report(self.write(group))
+            outcomes = self.write(group)
+            if any(isinstance(each.call, Write) and each.call.wait_for_words for each in group):
+                self._commit_keywords(at_once=True)
+            self._report(outcomes)
             store.checkpoint(self._connection, self._folder.parent / store.DATABASE)
             self._commit_keywords()
 
@@ -105,7 +109,7 @@ class Writer:
                 self._connection.execute("ROLLBACK")
             return [Outcome(pending, encode_failure(error)) for pending in group]
         self._apply_keywords(self._transactions.keyword_changes)
-        if any(getattr(change, "reopen", True) for outcome in outcomes for change in outcome.changes):
+        if any(isinstance(change, IndexDeleted) or change.reopen for outcome in outcomes for change in outcome.changes):
             self._remove_unknown_files()
         return outcomes
 
@@ -142,10 +146,11 @@ class Writer:
         for change in changes:
             self._keyword.apply(change, self._transactions.sequence)
 
-    def _commit_keywords(self) -> None:
-        seen = self._keyword.commit_if_due(time.monotonic())
+    def _commit_keywords(self, *, at_once: bool = False) -> None:
+        seen = self._keyword.commit_if_due(self._connection, time.monotonic(), at_once=at_once)
         if seen is not None:
-            self._connection.execute("DELETE FROM gone WHERE seq <= ?", (seen,))
+            with suppress(sqlite3.OperationalError):  # a full disk; the next commit tries it again
+                self._connection.execute("DELETE FROM gone WHERE seq <= ?", (seen,))
 
     def _remove_unknown_files(self) -> None:
         known = {(record.number, record.generation) for record in store.list_records(self._connection)}

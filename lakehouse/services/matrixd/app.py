@@ -15,11 +15,11 @@ from lakehouse.asgi.server_control import full_response
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.config import MatrixdTable
 from lakehouse.services.contracts.embedder import Embedder
+from lakehouse.services.contracts.known_indexes import KnownIndexes
 from lakehouse.services.contracts.retrieval import RetrievalEngine, decode_hits
 from lakehouse.services.matrixd.context import make_context
 from lakehouse.services.matrixd.downgrade import DowngradeRequest, choose_mode
 from lakehouse.services.matrixd.embedding import QuestionEmbedder
-from lakehouse.services.matrixd.index_models import IndexModels
 from lakehouse.services.matrixd.judge import make_judge
 from lakehouse.services.matrixd.playbook_application import PlaybookApplication
 from lakehouse.services.matrixd.playbook_memory import PlaybookMemory
@@ -102,7 +102,6 @@ class MatrixdApp:
 
     async def _post_record(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = await receive_json(scope, receive, PlaybookRequest, BODY_LIMITS)
-        request.check()
         request_scope.get(scope).context.begin_phase("writing")
         await json_response({"playbook_id": await self._memory.record(request)}).send_to(send)
 
@@ -145,5 +144,5 @@ def make_matrixd_app(
     memory = PlaybookMemory(engine, questions)
     playbooks = PlaybookApplication(engine, memory, make_judge(table))
     cache = SearchCache(engine, table.cache_size)
-    search = MatrixSearch(engine, questions, IndexModels(engine), playbooks, cache)
+    search = MatrixSearch(engine, questions, KnownIndexes(engine), playbooks, cache)
     return MatrixdApp(search, cache, memory, weak_models, list_corpora)

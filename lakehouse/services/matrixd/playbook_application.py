@@ -38,7 +38,7 @@ class PlaybookApplication:
 
     async def apply(self, request: MatrixSearchRequest, hits: Sequence[Hit], retrieved: AbstractSet[Answer]) -> Applied:
         """Boost hits, and inject answers that are not among `retrieved`, which are those before any filter."""
-        found = await self._memory.find(request, request.vector)
+        found = await self._memory.find(request)
         if found.skipped:
             return Applied(hits=hits, warnings=[found.skipped])
         factors = find_factors(found.playbooks, request.playbook_max_distance)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -14,8 +13,6 @@ from lakehouse.services.contracts.retrieval import IndexOptions, Item, Retrieval
 from lakehouse.services.matrixd.embedding import QuestionEmbedder
 from lakehouse.services.matrixd.playbooks import Playbook, PlaybookEntry, make_entry, make_id, read_playbooks
 from lakehouse.services.matrixd.requests import PLAYBOOK_CORPUS, MatrixSearchRequest, PlaybookBatch, PlaybookRequest
-
-NUMBER_SIZE = array("f").itemsize
 
 
 @dataclass(slots=True)
@@ -34,13 +31,6 @@ class BatchResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     error: str = ""
 
 
-@dataclass(slots=True)
-class _Batch:
-    """The valid entries of a batch for one index, with their positions."""
-
-    entries: list[tuple[int, PlaybookEntry]] = field(default_factory=list)
-
-
 class PlaybookMemory:
     """Records and finds playbooks. Their questions are embedded by the default model."""
 
@@ -52,15 +42,16 @@ class PlaybookMemory:
 
     # Finding.
 
-    async def find(self, request: MatrixSearchRequest, vector: bytes) -> FoundPlaybooks:
+    async def find(self, request: MatrixSearchRequest) -> FoundPlaybooks:
         """Find the playbooks of similar questions.
 
-        `vector` is that of the question from the default model, empty if only its text is known. A missing index is a
-        cold start. Playbooks are skipped with a reason if the search uses another model than theirs.
+        A vector in the request is taken as one of the default model. A missing index is a cold start. Playbooks are
+        skipped with a reason if the search uses another model than theirs.
         """
         default = self._questions.default_model
         if (model := self._questions.resolve(request.model)) != default:
             return FoundPlaybooks(skipped=f"playbooks are skipped: they use the model {default!r}, not {model!r}")
+        vector = request.vector
         if not vector:
             vector = await self._questions.embed_for(request.query_text, self._questions.model_for(default))
         query = SearchQuery(k=request.playbook_top_k, vector=vector, text=request.query_text, model=default)
@@ -84,7 +75,7 @@ class PlaybookMemory:
     async def record_all(self, request: PlaybookBatch) -> list[BatchResult]:
         """Record the valid entries of a batch; the others have an error in their result."""
         results: dict[int, BatchResult] = {}
-        batches: dict[str, _Batch] = {}
+        batches: dict[str, list[tuple[int, PlaybookEntry]]] = {}  # by index, with the positions
         for position, raw in enumerate(request.entries):
             try:
                 read = decode_json(bytes(raw), PlaybookRequest)
@@ -93,23 +84,23 @@ class PlaybookMemory:
                 results[position] = BatchResult(index=position, error=error.message)
             else:
                 corpus = read.corpus or request.corpus or PLAYBOOK_CORPUS
-                batches.setdefault(corpus, _Batch()).entries.append((position, make_entry(read)))
-        for corpus, batch in batches.items():
-            results.update(await self._store_batch(corpus, batch))
+                batches.setdefault(corpus, []).append((position, make_entry(read)))
+        for corpus, entries in batches.items():
+            results.update(await self._store_batch(corpus, entries))
         return [results[position] for position in sorted(results)]
 
-    async def _store_batch(self, corpus: str, batch: _Batch) -> dict[int, BatchResult]:
+    async def _store_batch(self, corpus: str, entries: Sequence[tuple[int, PlaybookEntry]]) -> dict[int, BatchResult]:
         """Store the entries together; if that fails through one of them, each by itself."""
         try:
-            await self._store(corpus, [entry for _, entry in batch.entries])
+            await self._store(corpus, [entry for _, entry in entries])
         except LakehouseError as error:
-            if len(batch.entries) == 1 or error.status >= 500:
-                return {at: BatchResult(index=at, error=error.message) for at, _ in batch.entries}
+            if len(entries) == 1 or error.status >= 500:
+                return {at: BatchResult(index=at, error=error.message) for at, _ in entries}
             results: dict[int, BatchResult] = {}
-            for entry in batch.entries:
-                results |= await self._store_batch(corpus, _Batch([entry]))
+            for entry in entries:
+                results |= await self._store_batch(corpus, [entry])
             return results
-        return {at: BatchResult(index=at, playbook_id=make_id(entry)) for at, entry in batch.entries}
+        return {at: BatchResult(index=at, playbook_id=make_id(entry)) for at, entry in entries}
 
     async def _store(self, corpus: str, entries: Sequence[PlaybookEntry]) -> None:
         """Add the entries to an index, which is created if it is missing."""
@@ -128,18 +119,18 @@ class PlaybookMemory:
 
     async def _make_items(self, entries: Sequence[PlaybookEntry]) -> tuple[list[Item], int]:
         """The items, with vectors unless the engine embeds their texts, and the dimension of the vectors or 0."""
-        vectors, size = b"", 0
+        vectors, dimension = [b""] * len(entries), 0
         if self._questions.default_model != self._questions.embedded_model:
             texts = [entry.query_text for entry in entries]
             embeddings = await self._questions.embedder.embed(texts, model=self._questions.default_model, kind="query")
-            vectors, size = embeddings.vectors, embeddings.dimension * NUMBER_SIZE
+            vectors, dimension = embeddings.split(), embeddings.dimension
         items = [
             Item(
                 id=make_id(entry),
-                vector=vectors[number * size : (number + 1) * size],
+                vector=vector,
                 text=entry.query_text,
                 metadata=msgspec.json.encode(entry),
             )
-            for number, entry in enumerate(entries)
+            for entry, vector in zip(entries, vectors, strict=True)
         ]
-        return items, size // NUMBER_SIZE
+        return items, dimension

@@ -13,57 +13,33 @@ The score is a sum of signals; a chunk is kept from a threshold on.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
-import trio
+from trio.lowlevel import checkpoint
 
 THRESHOLD = 0.3
 
 PATH, FILE_NAME, DEFINED, TOKENS, PREFIX, ONLY_IMPORTED = 1.0, 0.6, 0.6, 0.4, 0.3, -0.5
 
-SLICE = 64 * 1024
-"""Characters of chunks that are scored without a checkpoint."""
-CHUNK_COST = 256
-"""What a chunk counts for besides its characters: no more than 256 chunks without a checkpoint."""
+SLICE = 16 * 1024
+"""Characters that are read without a checkpoint, in about 2 ms."""
+CHUNK_COST = 64
+"""What a chunk or a name counts for besides its characters: no more than 256 of them without a checkpoint."""
 
-_TOKEN = re.compile(r"[^\W_]+")
-_SYMBOL = re.compile(r"\w+")
+_TOKEN, _TOKEN_END = re.compile(r"[^\W_]+"), re.compile(r"[\W_]")
+_SYMBOL, _SYMBOL_END = re.compile(r"\w+"), re.compile(r"\W")
 
 
-class Focus(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
+class Focus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file: its path, and the symbols that it defines and imports."""
 
     path: str = ""
     defined_symbols: Sequence[str] = ()
     imported_symbols: Sequence[str] = ()
-
-    @cached_property
-    def tokens(self) -> frozenset[str]:
-        """The lower-case words of path and symbols."""
-        return _read_tokens([self.path, *self.defined_symbols, *self.imported_symbols])
-
-    @cached_property
-    def defined(self) -> frozenset[str]:
-        """What chunks mention of the defined symbols."""
-        return frozenset(_find_symbols(self.defined_symbols))
-
-    @cached_property
-    def imported(self) -> frozenset[str]:
-        """What chunks mention of the imported symbols."""
-        return frozenset(_find_symbols(self.imported_symbols))
-
-    @cached_property
-    def name(self) -> str:
-        """The last segment of the path."""
-        return self.path.rpartition("/")[2]
-
-    @cached_property
-    def prefix(self) -> Sequence[str]:
-        """The first two segments of the path, or the only one."""
-        return _find_prefix(self.path)
 
 
 class Chunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,39 +72,82 @@ class RelevanceAnswer(msgspec.Struct, frozen=True):
     dropped: list[ScoredChunk]
 
 
+class Turns:
+    """Counts the work between two checkpoints."""
+
+    def __init__(self) -> None:
+        self._left = SLICE
+
+    def spend(self, cost: int) -> bool:
+        """Count work that was done. Returns whether it is another task's turn."""
+        self._left -= cost
+        if self._left > 0:
+            return False
+        self._left = SLICE
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FocusWords:
+    """What chunks are compared with: all lower-case words of path and symbols, and what chunks mention of symbols.
+
+    `prefix` is the first two segments of the path, or the only one.
+    """
+
+    path: str
+    name: str
+    prefix: Sequence[str]
+    tokens: AbstractSet[str]
+    defined: AbstractSet[str]
+    imported: AbstractSet[str]
+
+
 async def divide_chunks(request: RelevanceRequest) -> RelevanceAnswer:
     """Score all chunks, and divide them at the threshold. The event loop is left to others in between."""
     answer = RelevanceAnswer([], [])
-    left = SLICE
+    turns = Turns()
+    focus = await read_focus(request.focus, turns)
     for chunk in request.chunks:
-        score = round(score_chunk(request.focus, chunk), 6)
+        score = round(await score_chunk(focus, chunk, turns), 6)
         (answer.kept if score >= request.threshold else answer.dropped).append(ScoredChunk(chunk.id, score))
-        left -= len(chunk.text) + len(chunk.path) + CHUNK_COST
-        if left <= 0:
-            left = SLICE
-            await trio.lowlevel.checkpoint()
     return answer
 
 
-def score_chunk(focus: Focus, chunk: Chunk) -> float:
+async def read_focus(focus: Focus, turns: Turns) -> FocusWords:
+    """Read the words of the focus, once for all chunks."""
+    return FocusWords(
+        path=focus.path,
+        name=focus.path.rpartition("/")[2],
+        prefix=_find_prefix(focus.path),
+        tokens=await _read_tokens([focus.path, *focus.defined_symbols, *focus.imported_symbols], turns),
+        defined=await _find_symbols(focus.defined_symbols, turns),
+        imported=await _find_symbols(focus.imported_symbols, turns),
+    )
+
+
+async def score_chunk(focus: FocusWords, chunk: Chunk, turns: Turns) -> float:
     """The sum of all signals of one chunk.
 
-    The steps are as many as the chunk has words, whatever the size of the focus, which is read once.
+    The steps are as many as the chunk has words, whatever the size of the focus.
     """
     score = _score_path(focus, chunk)
-    symbols = frozenset(_SYMBOL.findall(chunk.text))
+    symbols = set[str]()
+    for piece in _split(chunk.text, _SYMBOL_END):
+        symbols.update(_SYMBOL.findall(piece))
+        if turns.spend(len(piece)):
+            await checkpoint()
     if not symbols.isdisjoint(focus.defined):
         score += DEFINED
     elif not symbols.isdisjoint(focus.imported):
         score += ONLY_IMPORTED
-    tokens = _read_tokens([chunk.text, chunk.path])
+    tokens = await _read_tokens([chunk.text, chunk.path], turns)
     common = len(focus.tokens & tokens)
     if union := len(focus.tokens) + len(tokens) - common:
         score += TOKENS * common / union
     return score
 
 
-def _score_path(focus: Focus, chunk: Chunk) -> float:
+def _score_path(focus: FocusWords, chunk: Chunk) -> float:
     if not focus.path:
         return 0.0
     score = 0.0
@@ -145,12 +164,40 @@ def _find_prefix(path: str) -> Sequence[str]:
     return path.split("/", 2)[:2]
 
 
-def _find_symbols(names: Iterable[str]) -> Iterable[str]:
+async def _find_symbols(names: Iterable[str], turns: Turns) -> AbstractSet[str]:
     """The last part of each name: `registry.Register` is mentioned as `Register`."""
+    symbols = set[str]()
     for name in names:
-        if parts := _SYMBOL.findall(name):
-            yield parts[-1]
+        last = ""
+        for piece in _split(name, _SYMBOL_END):
+            if parts := _SYMBOL.findall(piece):
+                last = parts[-1]
+            if turns.spend(len(piece) + CHUNK_COST):
+                await checkpoint()
+        if last:
+            symbols.add(last)
+    return symbols
 
 
-def _read_tokens(texts: Iterable[str]) -> frozenset[str]:
-    return frozenset(token.lower() for text in texts for token in _TOKEN.findall(text))
+async def _read_tokens(texts: Iterable[str], turns: Turns) -> AbstractSet[str]:
+    tokens = set[str]()
+    for text in texts:
+        for piece in _split(text, _TOKEN_END):
+            tokens.update([token.lower() for token in _TOKEN.findall(piece)])
+            if turns.spend(len(piece) + CHUNK_COST):
+                await checkpoint()
+    return tokens
+
+
+def _split(text: str, end: re.Pattern[str]) -> Iterable[str]:
+    """Cut a long text into pieces between two words. `end` is what no word has in it."""
+    return (text,) if len(text) <= SLICE else _cut(text, end)
+
+
+def _cut(text: str, end: re.Pattern[str]) -> Iterator[str]:
+    start = 0
+    while start < len(text):
+        found = end.search(text, start + SLICE)
+        stop = found.start() if found else len(text)
+        yield text[start:stop]
+        start = stop

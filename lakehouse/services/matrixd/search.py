@@ -14,6 +14,7 @@ import trio
 
 from lakehouse.core.errors import ErrNotFound, ErrTimeout, LakehouseError
 from lakehouse.core.groups import single_failure, unwrap_single
+from lakehouse.services.contracts.known_indexes import KnownIndexes
 from lakehouse.services.contracts.retrieval import (
     CorpusFailure,
     CorpusQuery,
@@ -24,7 +25,6 @@ from lakehouse.services.contracts.retrieval import (
 )
 from lakehouse.services.matrixd.corpus_failures import make_failure, note_failures
 from lakehouse.services.matrixd.embedding import QuestionEmbedder
-from lakehouse.services.matrixd.index_models import IndexModels
 from lakehouse.services.matrixd.metadata_filter import matches
 from lakehouse.services.matrixd.playbook_application import PlaybookApplication
 from lakehouse.services.matrixd.requests import MatrixSearchRequest
@@ -72,13 +72,13 @@ class MatrixSearch:
         self,
         engine: RetrievalEngine,
         questions: QuestionEmbedder,
-        models: IndexModels,
+        indexes: KnownIndexes,
         playbooks: PlaybookApplication,
         cache: SearchCache,
     ) -> None:
         self._engine = engine
         self._questions = questions
-        self._models = models
+        self._indexes = indexes
         self._playbooks = playbooks
         self._cache = cache
 
@@ -89,11 +89,11 @@ class MatrixSearch:
         if key is None:
             found = await self._retrieve(request, await self._embed(request, failed), failed)
         else:
-            changes = self._cache.count_changes(request)
-            known = self._cache.find(key, changes)
+            state = await self._cache.read_state(request)
+            known = self._cache.find(key, state)
             found = known or await self._retrieve(request, await self._embed(request, failed), failed)
             if known is None:
-                self._cache.keep(key, changes, found)
+                self._cache.keep(key, state, found)
         if not request.is_refined:
             return MatrixResults(results=found.results, per_corpus=found.per_corpus, failed=failed)
         return await self._refine(request, found, failed)
@@ -125,7 +125,7 @@ class MatrixSearch:
         groups: dict[str, list[CorpusQuery]] = {}
         for corpus in request.choices:
             try:
-                model = await self._models.find(corpus.index)
+                model = (await self._indexes.describe(corpus.index)).model
             except ErrNotFound as error:
                 note_failures(request, failed, {corpus.index: CorpusFailure(code=error.code, message=error.message)})
                 continue
@@ -203,8 +203,13 @@ class MatrixSearch:
 def sort_hits(hits: Iterable[Hit], request: MatrixSearchRequest) -> list[Hit]:
     """The hits, the nearest first, or those with the greatest score where words count. Equal ones keep their order."""
     if request.mode == "vector":
-        return sorted(hits, key=lambda hit: float("inf") if hit.distance is None else hit.distance)
+        return sorted(hits, key=_rank_distance)
     return sorted(hits, key=lambda hit: float("inf") if hit.score is None else -hit.score)
+
+
+def _rank_distance(hit: Hit) -> float:
+    """What hits are sorted by where distances count: one without a distance comes last."""
+    return float("inf") if hit.distance is None else hit.distance
 
 
 def _is_wanted(hit: Hit, request: MatrixSearchRequest) -> bool:
@@ -231,8 +236,7 @@ def _make_query(request: MatrixSearchRequest, corpora: int) -> SearchQuery:
 
 
 def _merge(parts: Sequence[ManyHits], k: int) -> ManyHits:
-    hits = [hit for part in parts for hit in part.decode()]
-    hits.sort(key=lambda hit: float("inf") if hit.distance is None else hit.distance)
+    hits = sorted((hit for part in parts for hit in part.decode()), key=_rank_distance)
     per_corpus = {name: count for part in parts for name, count in part.per_corpus.items()}
     return ManyHits(results=msgspec.json.encode(hits[:k]), count=min(len(hits), k), per_corpus=per_corpus)
 

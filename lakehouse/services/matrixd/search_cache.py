@@ -1,8 +1,8 @@
 """The results of recent searches by vector, valid while the searched indexes are unchanged.
 
-A result is kept with the counts of changes of its indexes from before the search. A write that ends later makes another
-count, so no search that begins after a write is answered from before it. Searches by word are not kept: a new item is
-found by word a moment after it is written.
+A result is kept with the state of its indexes from before the search. A write that ends later makes another state, so
+no search that begins after a write is answered from before it. Searches by word are not kept: a new item is found by
+word a moment after it is written.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ ENTRY_OVERHEAD = 2_000
 """Bytes that a result takes beside its own."""
 
 Key = tuple[object, ...]
-Changes = tuple[int, ...]
+State = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    changes: Changes
+    state: State
     hits: ManyHits
     size: int
 
@@ -48,23 +48,23 @@ class SearchCache:
             return None
         return request.retrieval_key
 
-    def count_changes(self, request: MatrixSearchRequest) -> Changes:
-        """The changes of the searched indexes so far."""
-        return tuple([self._engine.changes(corpus.index) for corpus in request.choices])
+    async def read_state(self, request: MatrixSearchRequest) -> State:
+        """The state of the searched indexes."""
+        return await self._engine.read_state([corpus.index for corpus in request.choices])
 
-    def find(self, key: Key, changes: Changes) -> ManyHits | None:
+    def find(self, key: Key, state: State) -> ManyHits | None:
         """The result of an equal search of indexes that are unchanged since."""
         entry = self._entries.get(key)
-        if entry is None or entry.changes != changes:
+        if entry is None or entry.state != state:
             self.misses += 1
             return None
         self.hits += 1
         self._entries.move_to_end(key)
         return entry.hits
 
-    def keep(self, key: Key, changes: Changes, hits: ManyHits) -> None:
+    def keep(self, key: Key, state: State, hits: ManyHits) -> None:
         """Keep a result in place of the ones that were used least recently."""
-        entry = _Entry(changes, hits, len(hits.results) + ENTRY_OVERHEAD)
+        entry = _Entry(state, hits, len(hits.results) + ENTRY_OVERHEAD)
         if (replaced := self._entries.pop(key, None)) is not None:
             self.size -= replaced.size
         self._entries[key] = entry

@@ -26,13 +26,14 @@ from lakehouse.asgi.path_names import decode_name
 from lakehouse.asgi.responses import Response, empty_response, json_response
 from lakehouse.asgi.router import Methods, Mount, Route, Router, canonical_path
 from lakehouse.asgi.types import App, Receive, Scope, Send
+from lakehouse.services.contracts.embedder import NamedEmbedder
 from lakehouse.services.contracts.query_engine import QueryEngine
 from lakehouse.services.contracts.retrieval import IndexOptions, RetrievalEngine
 from lakehouse.services.contracts.tables import Tables
 from lakehouse.services.lake.directory import LakeDirectory
 from lakehouse.services.vectord import requests, responses
 from lakehouse.services.vectord.items import convert_items, decode_vectors
-from lakehouse.services.vectord.models import IndexModels, NamedEmbedder
+from lakehouse.services.vectord.models import IndexModels
 from lakehouse.services.vectord.requests import BODY_LIMITS, is_given
 from lakehouse.services.vectord.searching import Searcher
 from lakehouse.services.vectord.sync import TableSync

@@ -7,41 +7,27 @@ the engine is given texts and vectors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 
 from lakehouse.core.errors import ErrBadRequest, ErrUnprocessable, LakehouseError
-from lakehouse.services.contracts.embedder import Embedder
+from lakehouse.services.contracts.embedder import NamedEmbedder
+from lakehouse.services.contracts.known_indexes import KnownIndexes
 from lakehouse.services.contracts.retrieval import IndexInfo, Item, RetrievalEngine
 
 DEFAULT = "default"
 """The name by which a request selects the default model."""
-MAX_KNOWN = 1024
-"""Indexes whose options are remembered."""
 PROBE = "dimension"
 """The text whose vector says how many components the vectors of a model have."""
 
 
-class NamedEmbedder(Embedder, Protocol):
-    """An embedder that knows the names of its models."""
-
-    def resolve(self, model: str) -> str:
-        """The name of a model in an index; an empty name is the default model's. Raises ErrBadRequest."""
-
-
 class IndexModels:
-    """The models of the indexes.
-
-    `embedded` is the name of the model that the engine has. The options of an index are remembered until it changes
-    (`RetrievalEngine.changes`).
-    """
+    """The models of the indexes. `embedded` is the name of the model that the engine has."""
 
     def __init__(self, engine: RetrievalEngine, embedder: NamedEmbedder, *, embedded: str) -> None:
-        self._engine = engine
+        self._indexes = KnownIndexes(engine)
         self._embedder = embedder
         self._embedded = embedded
-        self._known: dict[str, tuple[int, IndexInfo]] = {}
 
     def resolve(self, model: str) -> str:
         """The name of a model as an index has it; nothing for no model. Raises ErrBadRequest."""
@@ -59,15 +45,7 @@ class IndexModels:
 
     async def describe(self, index: str) -> IndexInfo:
         """An index, of which only the options are up to date. Raises ErrNotFound."""
-        changes = self._engine.changes(index)
-        known = self._known.get(index)
-        if known is not None and known[0] == changes:
-            return known[1]
-        info = await self._engine.get_index(index)
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
-        self._known[index] = changes, info
-        return info
+        return await self._indexes.describe(index)
 
     async def embed_query(self, text: str, info: IndexInfo) -> bytes:
         """The vector of a query; nothing if the engine computes it, or the index has no model."""
@@ -97,10 +75,8 @@ class IndexModels:
             found = await self._embedder.embed(texts, model=model, kind="document", truncate=truncate)
         except (ErrUnprocessable, ErrBadRequest) as error:
             raise _locate(error, [number for number, _ in without]) from None
-        size = found.dimension * 4
         embedded = list(items)
-        for place, (number, item) in enumerate(without):
-            vector = found.vectors[place * size : (place + 1) * size]
+        for (number, item), vector in zip(without, found.split(), strict=True):
             embedded[number] = msgspec.structs.replace(item, vector=vector)
         return embedded
 

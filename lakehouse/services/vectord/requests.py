@@ -9,14 +9,13 @@ import msgspec
 
 from lakehouse.asgi.body import BodyLimits
 from lakehouse.core.errors import ErrBadRequest
+from lakehouse.services.contracts.index_names import check_index_name
 from lakehouse.services.contracts.retrieval import Distance, FieldType, Rerank, SearchMode
 
 OMITTED = msgspec.Raw()
 """A member that a request does not have."""
 
 BODY_LIMITS = BodyLimits(max_size=64 * 1024 * 1024, max_size_key="64 MiB for a request to an index")
-MAX_NAME = 200
-"""Bytes of an index's name."""
 MAX_K = 1000
 """The most results of a search; a greater `k` is this one."""
 MAX_DIMENSION = 65_536
@@ -45,8 +44,7 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def check(self) -> None:
         """Raise ErrBadRequest, with the field, for values out of range, and if dimension and model are both missing."""
-        if problem := find_name_problem(self.name):
-            raise ErrBadRequest(f"`name` {problem}", field="name")
+        check_index_name(self.name)
         if self.dimension is None and not self.model:
             raise ErrBadRequest(
                 "`dimension` is required: the number of components of a vector; or `model`, the embedding model of an"
@@ -55,19 +53,6 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             )
         if self.dimension is not None and not 1 <= self.dimension <= MAX_DIMENSION:
             raise ErrBadRequest(f"`dimension` must be between 1 and {MAX_DIMENSION:,}", field="dimension")
-
-
-def find_name_problem(name: str) -> str:
-    """Say what is wrong with the name of an index, or return an empty string."""
-    if not name:
-        return "is required and must not be empty"
-    if len(name.encode("utf-8", "surrogatepass")) > MAX_NAME:
-        return f"is longer than {MAX_NAME} bytes"
-    if not name.isprintable() or "\\" in name:
-        return "must not have control characters or backslashes"
-    if any(segment in ("", ".", "..") for segment in name.split("/")):
-        return "must not have an empty segment, `.` or `..` between slashes"
-    return ""
 
 
 class AddRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,15 +19,19 @@ class Spool:
     """Lines in the order in which they were added. Up to `PIECE` bytes are held in memory."""
 
     def __init__(self, file: BinaryIO) -> None:
+        self.count = 0
+        """The number of lines."""
+        self.size = 0
+        """Their bytes."""
         self._file = file
         self._buffer = bytearray()
-        self.lines = 0
 
     async def add(self, line: bytes) -> None:
         """Add a line, which has no line feed in it."""
         self._buffer += line
         self._buffer += b"\n"
-        self.lines += 1
+        self.count += 1
+        self.size += len(line)
         if len(self._buffer) >= PIECE:
             await self._flush()
 

@@ -1,16 +1,13 @@
 """An index kept to a table of the lake: new and changed rows are written, rows that are gone are deleted.
 
 A query reads all rows of one snapshot in the order of their ids; the index lists its ids and digests in the same order,
-so that both are compared as streams. What differs is spooled, embedded and written. The state of the source, with the
-snapshot, is written in the transaction of the last rows. A sync up to `MAX_ROWS` rows and `MAX_BYTES` bytes is one
-transaction. A larger one has several, and marks the state as incomplete until the last one.
+so that both are compared as streams. What differs is spooled, and written by `row_writer`.
 
 A cancellation ends the query, and leaves the index as the last transaction made it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -22,11 +19,12 @@ import trio
 from lakehouse.core.context import Phase
 from lakehouse.core.errors import ErrBadRequest, ErrNotFound, ErrUnprocessable
 from lakehouse.services.contracts.query_engine import Query, QueryEngine
-from lakehouse.services.contracts.retrieval import Digest, IndexInfo, Item, RetrievalEngine, Written
+from lakehouse.services.contracts.retrieval import Digest, IndexInfo, RetrievalEngine
 from lakehouse.services.contracts.tables import Tables
 from lakehouse.services.vectord.models import IndexModels
 from lakehouse.services.vectord.requests import SyncRequest
 from lakehouse.services.vectord.responses import SourceDocument
+from lakehouse.services.vectord.row_writer import MARK, RowWriter, SourceState, make_digest, read_state
 from lakehouse.services.vectord.spool import Spool, open_spool, split_lines
 from lakehouse.services.vectord.table_rows import (
     TableSource,
@@ -36,31 +34,8 @@ from lakehouse.services.vectord.table_rows import (
     select_rows,
 )
 
-MAX_ROWS = 10_000
-MAX_BYTES = 16 * 1024 * 1024
-"""Rows of one transaction, and bytes of their JSON."""
-MAX_EMBEDDED = 256
-"""Texts that are embedded at once outside of the engine."""
 PAGE = 10_000
 """Digests that are listed at once."""
-_NO_METADATA = msgspec.Raw(b"{}")
-MARK = b"row:"
-"""The beginning of the digests of rows: items with another digest are not those of a table."""
-
-
-class SourceState(TableSource, frozen=True, kw_only=True):
-    """What an index remembers of its table."""
-
-    snapshot_id: str | None = None
-    complete: bool = True
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One row as the query gives it."""
-
-    id: str
-    text: str
-    metadata: msgspec.Raw = _NO_METADATA
 
 
 class _RowId(msgspec.Struct, frozen=True):
@@ -144,7 +119,7 @@ class TableSync:
             await self._check_key(source, snapshot)
             async with open_spool(self._spill) as changed, open_spool(self._spill) as gone:
                 await self._compare(index, source, snapshot, changed, gone)
-                writer = _Writer(self._engine, self._models, info, source, snapshot, begin_phase)
+                writer = RowWriter(self._engine, self._models, info, source, snapshot, begin_phase)
                 done = await writer.write(changed, gone, truncate=request.truncate)
         return Synced(
             added=done.added,
@@ -235,108 +210,6 @@ async def _skip_to(digests: _Digests, row_id: str | None, gone: Spool) -> Digest
             await gone.add(msgspec.json.encode(known.id))
         digests.advance()
     return known if known is not None and known.id == row_id else None
-
-
-class _Writer:
-    """Writes what a comparison has found."""
-
-    def __init__(
-        self,
-        engine: RetrievalEngine,
-        models: IndexModels,
-        info: IndexInfo,
-        source: TableSource,
-        snapshot: str,
-        begin_phase: Callable[[Phase], None],
-    ) -> None:
-        self._engine = engine
-        self._models = models
-        self._info = info
-        self._source = source
-        self._former = read_state(info)
-        self._snapshot = snapshot
-        self._begin_phase = begin_phase
-        self._added = self._replaced = self._deleted = 0
-
-    async def write(self, changed: Spool, gone: Spool, *, truncate: bool) -> Written:
-        """Write all; the last transaction has the snapshot. Returns the sums over the transactions."""
-        items: list[Item] = []
-        size = 0
-        async with aclosing(changed.read()) as lines:
-            async for line in lines:
-                if len(items) >= MAX_ROWS or size >= MAX_BYTES:
-                    await self._commit(items, [], self._make_state(complete=False))
-                    items, size = [], 0
-                items.append(make_item(line))
-                size += len(line)
-                if len(items) % MAX_EMBEDDED == 0:
-                    items[-MAX_EMBEDDED:] = await self._embed(items[-MAX_EMBEDDED:], truncate)
-        rest = len(items) % MAX_EMBEDDED
-        if rest:
-            items[-rest:] = await self._embed(items[-rest:], truncate)
-        ids: list[str] = []
-        async with aclosing(gone.read()) as lines:
-            async for line in lines:
-                if len(ids) >= MAX_ROWS:
-                    await self._commit(items, ids, self._make_state(complete=False))
-                    items, ids = [], []
-                ids.append(msgspec.json.decode(line, type=str))
-        return await self._commit(items, ids, self._make_state(complete=True))
-
-    async def _embed(self, items: Sequence[Item], truncate: bool) -> Sequence[Item]:
-        self._begin_phase("embedding")
-        return await self._models.embed_items(items, self._info, truncate=truncate)
-
-    async def _commit(self, items: Sequence[Item], ids: Sequence[str], state: bytes) -> Written:
-        self._begin_phase("writing")
-        done = await self._engine.add(
-            self._info.name, items, model=self._info.model, delete_ids=ids, source_state=state
-        )
-        self._added += done.added
-        self._replaced += done.replaced
-        self._deleted += done.deleted
-        return Written(
-            added=self._added,
-            replaced=self._replaced,
-            deleted=self._deleted,
-            length=done.length,
-            version=done.version,
-        )
-
-    def _make_state(self, *, complete: bool) -> bytes:
-        former = self._former.snapshot_id if self._former is not None else None
-        source = self._source
-        return msgspec.json.encode(
-            SourceState(
-                table=source.table,
-                key=source.key,
-                text=source.text,
-                metadata=source.metadata,
-                snapshot_id=self._snapshot if complete else former,
-                complete=complete,
-            )
-        )
-
-
-def make_digest(line: bytes) -> bytes:
-    """The digest of a row: equal for equal rows."""
-    return MARK + hashlib.blake2b(line, digest_size=16).digest()
-
-
-def make_item(line: bytes) -> Item:
-    """The item of a row. A row that lost its metadata clears that of the item."""
-    row = msgspec.json.decode(line, type=Row)
-    return Item(id=row.id, text=row.text, metadata=bytes(row.metadata), digest=make_digest(line))
-
-
-def read_state(info: IndexInfo) -> SourceState | None:
-    """What the index remembers of its table; None if it was not made of one."""
-    if info.source in (b"", b"null"):
-        return None
-    try:
-        return msgspec.json.decode(info.source, type=SourceState)
-    except msgspec.DecodeError:  # the state of another kind of source
-        return None
 
 
 def _choose_source(request: SyncRequest, state: SourceState | None) -> TableSource:

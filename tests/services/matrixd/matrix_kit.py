@@ -14,14 +14,15 @@ from lakehouse.asgi.types import App
 from lakehouse.config import MatrixdTable
 from lakehouse.services.contracts.retrieval import IndexOptions, Item
 from lakehouse.services.matrixd.app import make_matrixd_app
-from tests.services.matrixd.engine_double import EMBEDDED, EmbedderDouble, EngineDouble, pack
+from tests.services.matrixd.embedder_double import EMBEDDED, EmbedderDouble, embed_text, pack
+from tests.services.memory_engine import MemoryEngine
 from tools.kit.raw_http import hello, serve_app
 
 
 class Matrix:
     """A matrixd over doubles, its application, and an HTTP client for it."""
 
-    def __init__(self, engine: EngineDouble, embedder: EmbedderDouble, app: App, http: httpx.AsyncClient) -> None:
+    def __init__(self, engine: MemoryEngine, embedder: EmbedderDouble, app: App, http: httpx.AsyncClient) -> None:
         self.app = app
         self.engine = engine
         self.embedder = embedder
@@ -44,9 +45,9 @@ class Matrix:
 
 @asynccontextmanager
 async def open_matrix(table: MatrixdTable | None = None, default_model: str = "") -> AsyncIterator[Matrix]:
-    engine, embedder = EngineDouble(), EmbedderDouble()
+    engine, embedder = MemoryEngine(embed_text, model=EMBEDDED), EmbedderDouble()
     app = make_matrixd_app(
-        engine,  # type: ignore[arg-type]  # the calls that matrixd makes
+        engine,
         embedder,
         table or MatrixdTable(),
         default_model=default_model,

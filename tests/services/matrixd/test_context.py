@@ -10,7 +10,7 @@ import pytest
 from lakehouse.services.contracts.retrieval import Hit, Item
 from lakehouse.services.matrixd.context import describe_source
 from lakehouse.services.matrixd.playbooks import read_playbooks
-from tests.services.matrixd.engine_double import EMBEDDED, pack
+from tests.services.matrixd.embedder_double import EMBEDDED, pack
 from tests.services.matrixd.matrix_kit import item, open_matrix
 
 

@@ -12,7 +12,7 @@ from lakehouse.config import MatrixdTable
 from lakehouse.services.contracts.retrieval import IndexOptions, Item
 from lakehouse.services.matrixd.judge import read_rating
 from lakehouse.services.matrixd.roles import is_same_role
-from tests.services.matrixd.engine_double import EMBEDDED, pack
+from tests.services.matrixd.embedder_double import EMBEDDED, pack
 from tests.services.matrixd.matrix_kit import Matrix, item, open_matrix
 from tools.kit.http_stream import HttpStream
 
@@ -185,8 +185,8 @@ async def test_playbooks_of_another_default_model_have_vectors_of_it() -> None:
     async with open_matrix(default_model="nomic") as matrix:
         await matrix.fill("workers", *WORKERS)
         await record(matrix)
-        assert matrix.engine.indexes["playbook_memory"].model == "nomic"
-        assert next(iter(matrix.engine.items["playbook_memory"].values())).vector == pack(1.01, 0.01, 0.01)
+        assert matrix.engine.indexes["playbook_memory"].options.model == "nomic"
+        assert next(iter(matrix.engine.indexes["playbook_memory"].items.values())).vector == pack(1.01, 0.01, 0.01)
         answer = await search(matrix)
         assert (answer["boosted"], "warnings" in answer) == (1, False)
 
@@ -228,6 +228,6 @@ async def test_one_bad_entry_of_a_batch_does_not_stop_the_others() -> None:
         assert [result["index"] for result in answer["results"]] == [0, 1, 2, 3]
         assert "`score`" in answer["results"][1]["error"]
         assert "playbook_id" in answer["results"][2]
-        assert [len(matrix.engine.items[name]) for name in ("batch", "own")] == [1, 1]
-        stored = matrix.engine.items["batch"][answer["results"][0]["playbook_id"]]
+        assert [len(matrix.engine.indexes[name].items) for name in ("batch", "own")] == [1, 1]
+        stored = matrix.engine.indexes["batch"].items[answer["results"][0]["playbook_id"]]
         assert json.loads(stored.metadata) == {**good, "role": ""}

@@ -9,7 +9,18 @@ import pytest
 import trio
 
 from lakehouse.services.matrixd.downgrade import DowngradeRequest, choose_mode
-from lakehouse.services.matrixd.relevance import Chunk, Focus, RelevanceRequest, divide_chunks, score_chunk
+from lakehouse.services.matrixd.relevance import (
+    SLICE,
+    Chunk,
+    Focus,
+    RelevanceAnswer,
+    RelevanceRequest,
+    ScoredChunk,
+    Turns,
+    divide_chunks,
+    read_focus,
+    score_chunk,
+)
 from tests.services.matrixd.matrix_kit import open_matrix
 
 FOCUS = Focus(path="internal/catalogd/registry.go", defined_symbols=["Registry"], imported_symbols=["storage.Client"])
@@ -30,8 +41,9 @@ FOCUS = Focus(path="internal/catalogd/registry.go", defined_symbols=["Registry"]
     ],
     ids=lambda value: value.id if isinstance(value, Chunk) else "",
 )
-def test_the_signals_add_up(chunk: Chunk, score: float) -> None:
-    assert score_chunk(FOCUS, chunk) == pytest.approx(score)
+async def test_the_signals_add_up(chunk: Chunk, score: float) -> None:
+    turns = Turns()
+    assert await score_chunk(await read_focus(FOCUS, turns), chunk, turns) == pytest.approx(score)
 
 
 async def test_relevance_smoke() -> None:
@@ -57,21 +69,39 @@ async def test_many_chunks_against_a_large_focus_leave_the_loop_to_others() -> N
     names = CountedNames(f"symbol{number}" for number in range(20_000))
     focus = Focus(path="a/b/" + "c" * 100_000, defined_symbols=names, imported_symbols=names)
     chunks = [Chunk(id=str(number), text=f"symbol{number}", path="a/b/x") for number in range(5_000)]
+    answer, turns = await count_turns(RelevanceRequest(focus=focus, chunks=chunks))
+    assert [chunk.score for chunk in answer.kept] == [round(0.6 + 0.3 + 0.4 * 3 / 20_004, 6)] * 5_000
+    assert names.reads == 4  # twice as tokens, as defined and as imported symbols
+    assert turns >= 5_000 // 256 - 1
+
+
+@pytest.mark.parametrize("text", ["w1 Registry.Open_it ", "a_", "."], ids=["words", "parts of words", "no words"])
+async def test_one_long_text_leaves_the_loop_to_others(text: str) -> None:
+    """In a chunk or in the focus; it is cut between words only."""
+    length = 500_000
+    long = (text * length)[:length]
+    for focus, chunk in (FOCUS, Chunk(id="long", text=long)), (Focus("p", (long,), (long,)), Chunk(id="short")):
+        answer, turns = await count_turns(RelevanceRequest(focus=focus, chunks=[chunk], threshold=-1))
+        assert turns >= length // (2 * SLICE)
+        if chunk.text and "Registry" in text:  # `w1`, `Registry`, `Open`, `it` beside four words of the focus
+            assert answer.kept == [ScoredChunk("long", round(0.6 + 0.4 * 1 / 9, 6))]
+
+
+async def count_turns(request: RelevanceRequest) -> tuple[RelevanceAnswer, int]:
+    """The answer, and how often another task ran meanwhile."""
     turns = 0
 
-    async def count_turns() -> None:
+    async def run() -> None:
         nonlocal turns
         while True:
             await trio.lowlevel.checkpoint()
             turns += 1
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(count_turns)
-        answer = await divide_chunks(RelevanceRequest(focus=focus, chunks=chunks))
+        nursery.start_soon(run)
+        answer = await divide_chunks(request)
         nursery.cancel_scope.cancel()
-    assert [chunk.score for chunk in answer.kept] == [round(0.6 + 0.3 + 0.4 * 3 / 20_004, 6)] * 5_000
-    assert names.reads == 3  # as tokens, as defined and as imported symbols
-    assert turns >= 5_000 // 256 - 1
+    return answer, turns
 
 
 class CountedNames(list[str]):

@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 from lakehouse.services.contracts.retrieval import IndexOptions
-from tests.services.vectord.memory_engine import EMBEDDED
+from tests.services.memory_engine import EMBEDDED
 from tests.services.vectord.vectord_kit import Vectord, open_vectord
 from tools.kit.http_stream import HttpStream
 

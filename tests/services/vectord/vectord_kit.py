@@ -17,8 +17,8 @@ from lakehouse.services.contracts.tables import Tables
 from lakehouse.services.engines.query import open_query_engine
 from lakehouse.services.host.app import make_host_app
 from lakehouse.services.vectord.app import make_vectord_app
+from tests.services.memory_engine import EMBEDDED, MemoryEmbedder, MemoryEngine
 from tests.services.queryd.sql_kit import FileTables, make_folder
-from tests.services.vectord.memory_engine import EMBEDDED, MemoryEmbedder, MemoryEngine
 from tools.kit.gateway_services import serve_ours
 
 

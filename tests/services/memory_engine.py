@@ -1,19 +1,22 @@
-"""An engine and an embedder in memory, for tests of what vectord itself does: they count their calls and can be held."""
+"""An engine and an embedder in memory, by the contracts, for what the real ones do not do on demand: they count their
+calls, fail, wait, and have indexes of any model.
+"""
 
 from __future__ import annotations
 
 import math
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 import trio
 
-from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrNotFound, ErrUnprocessable
+from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrNotFound, ErrUnprocessable, LakehouseError
 from lakehouse.services.contracts.embedder import Embeddings, TextKind
 from lakehouse.services.contracts.retrieval import (
+    CorpusFailure,
     CorpusQuery,
     Digest,
     EmbeddedTexts,
@@ -63,29 +66,37 @@ class MemoryIndex:
 
 
 class MemoryEngine:
-    """The part of the contract that the tests use. `writes` has the arguments of the writes."""
+    """The part of the contract that the tests use. `writes` has the arguments of the writes.
 
-    def __init__(self) -> None:
+    `embed_text` is its model, of the name `model`. A search of an index in `failures` fails, one in `delays` takes that many seconds.
+    """
+
+    def __init__(self, embed_text: Callable[[str], bytes] = letters, *, model: str = EMBEDDED) -> None:
+        self._embed_text = embed_text
+        self._model = model
         self.indexes: dict[str, MemoryIndex] = {}
         self.counts: Counter[str] = Counter()
         self.writes: list[tuple[list[str], list[str]]] = []
         self.fail_after: int | None = None
         """Writes after which the next one fails."""
+        self.failures: dict[str, LakehouseError] = {}
+        self.delays: dict[str, float] = {}
+        self.searches = self.cancelled = 0
 
     def _find(self, name: str) -> MemoryIndex:
         if name not in self.indexes:
             raise ErrNotFound(f"there is no index {name!r}")
         return self.indexes[name]
 
-    def changes(self, index: str) -> int:
-        """The writes to an index."""
-        return self.counts[index]
+    async def read_state(self, indexes: Sequence[str]) -> tuple[object, ...]:
+        """The writes to indexes."""
+        return tuple([self.counts[index] for index in indexes])
 
     async def create_index(self, options: IndexOptions) -> IndexInfo:
         await trio.lowlevel.checkpoint()
         if options.name in self.indexes:
             raise ErrConflict(f"there is an index {options.name!r} already", field="name")
-        dimension = options.dimension or len(letters("")) // 4
+        dimension = options.dimension or len(self._embed_text("")) // 4
         self.counts[options.name] += 1
         self.indexes[options.name] = MemoryIndex(msgspec.structs.replace(options, dimension=dimension))
         return self.indexes[options.name].info()
@@ -112,6 +123,7 @@ class MemoryEngine:
         model: str = "",
         delete_ids: Sequence[str] = (),
         source_state: bytes | None = None,
+        wait_for_words: bool = False,
     ) -> Written:
         await trio.lowlevel.checkpoint()
         if self.fail_after is not None and len(self.writes) >= self.fail_after:
@@ -123,7 +135,9 @@ class MemoryEngine:
         deleted = sum(found.items.pop(each, None) is not None for each in delete_ids)
         before = len(found.items)
         for item in items:
-            vector = item.vector or letters(item.text or "")
+            if not item.vector and found.options.model != self._model:
+                raise ErrBadRequest("the engine does not embed texts with this model", field="vector")
+            vector = item.vector or self._embed_text(item.text or "")
             if len(vector) != found.options.dimension * 4:
                 raise ErrBadRequest("another dimension", field="vector")
             found.items[item.id] = msgspec.structs.replace(item, vector=vector)
@@ -140,7 +154,14 @@ class MemoryEngine:
         )
 
     async def replace_source(
-        self, index: str, source: str, items: Sequence[Item], *, model: str = "", source_state: bytes | None = None
+        self,
+        index: str,
+        source: str,
+        items: Sequence[Item],
+        *,
+        model: str = "",
+        source_state: bytes | None = None,
+        create: IndexOptions | None = None,
     ) -> Written:
         raise NotImplementedError
 
@@ -154,22 +175,60 @@ class MemoryEngine:
         raise NotImplementedError
 
     async def search(self, index: str, query: SearchQuery) -> Hits:
-        await trio.lowlevel.checkpoint()
+        hits = (await self._search(index, query, query.vector))[: query.k]
         found = self._find(index)
-        if query.model and query.model != found.options.model:
-            raise ErrConflict(f"the index is of the model {found.options.model!r}")
-        wanted = array("f", query.vector or letters(query.text))
-        scored = sorted((1 - _cosine(wanted, array("f", item.vector)), item.id) for item in found.items.values())
-        hits = [Hit(id=id_, distance=distance, text=found.items[id_].text) for distance, id_ in scored[: query.k]]
         return Hits(
             results=msgspec.json.encode(hits), count=len(hits), version=found.version, model=found.options.model
         )
 
     async def search_many(self, corpora: Sequence[CorpusQuery], query: SearchQuery, *, per_corpus_k: int) -> ManyHits:
-        raise NotImplementedError
+        hits: list[Hit] = []
+        counts: dict[str, int] = {}
+        failed: dict[str, CorpusFailure] = {}
+        for corpus in corpora:
+            try:
+                part = await self._search(corpus.index, query, corpus.vector or query.vector)
+            except LakehouseError as error:
+                failed[corpus.index] = CorpusFailure(code=error.code, message=error.message)
+            else:
+                counts[corpus.index] = len(part[:per_corpus_k])
+                hits += [msgspec.structs.replace(hit, corpus=corpus.index) for hit in part[:per_corpus_k]]
+        hits.sort(key=lambda hit: hit.distance or 0.0)
+        results = msgspec.json.encode(hits[: query.k])
+        return ManyHits(results=results, count=len(hits[: query.k]), per_corpus=counts, failed=failed)
+
+    async def _search(self, index: str, query: SearchQuery, vector: bytes) -> list[Hit]:
+        self.searches += 1
+        try:
+            await trio.sleep(self.delays.get(index, 0))
+        except trio.Cancelled:
+            self.cancelled += 1
+            raise
+        if index in self.failures:
+            raise self.failures[index]
+        found = self._find(index)
+        if query.model and found.options.model and query.model != found.options.model:
+            raise ErrConflict(f"the index {index!r} is of another model")
+        wanted = vector or self._embed_text(query.text)
+        if len(wanted) != found.options.dimension * 4:
+            raise ErrBadRequest(f"the index {index!r} has {found.options.dimension} dimensions", field="vector")
+        hits = []
+        for item in found.items.values():
+            distance = measure_distance(wanted, item.vector)
+            hit = Hit(id=item.id, distance=distance, score=None if query.mode == "vector" else 1 - distance)
+            if query.with_metadata and item.metadata:
+                hit = msgspec.structs.replace(hit, metadata=msgspec.Raw(item.metadata))
+            hits.append(msgspec.structs.replace(hit, text=item.text) if query.with_text else hit)
+        return sorted(hits, key=lambda hit: hit.distance or 0.0)
 
     async def get_items(self, index: str, ids: Sequence[str], *, with_vector: bool = False) -> Mapping[str, StoredItem]:
-        raise NotImplementedError
+        await trio.lowlevel.checkpoint()
+        stored = self._find(index).items
+        return {
+            key: StoredItem(id=key, text=stored[key].text, metadata=stored[key].metadata)
+            for key in ids
+            if key in stored
+        }
 
     async def list_digests(self, index: str, *, after: str = "", limit: int = 10_000) -> Sequence[Digest]:
         await trio.lowlevel.checkpoint()
@@ -183,9 +242,11 @@ class MemoryEngine:
         raise NotImplementedError
 
 
-def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
-    product = sum(a * b for a, b in zip(one, other, strict=True))
-    return product / (math.hypot(*one) * math.hypot(*other))
+def measure_distance(one: bytes, other: bytes) -> float:
+    """1 - cosine."""
+    first, second = array("f", one), array("f", other)
+    product = sum(a * b for a, b in zip(first, second, strict=True))
+    return 1 - product / (math.hypot(*first) * math.hypot(*second))
 
 
 class MemoryEmbedder:

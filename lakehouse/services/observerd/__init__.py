@@ -3,6 +3,8 @@
 Modules:
 
     operations    an operation, and a message to the inbox, as they are recorded
-    store         the durable records, and the newest of them in memory
+    records       where operations are kept: the protocol, and the database in a folder
+    store         what is recorded, and the newest of it, counted
+    system_rows   operations as rows of a system table
     app           the routes
 """

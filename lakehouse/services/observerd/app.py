@@ -57,7 +57,7 @@ class ObserverdApp:
         await json_response(document).send_to(send)
 
     async def _stats(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        await json_response(self._store.count()).send_to(send)
+        await json_response(await self._store.count()).send_to(send)
 
     async def _event(self, scope: Scope, receive: Receive, send: Send) -> None:
         operation = complete(await receive_json(scope, receive, Operation, BODY_LIMITS))

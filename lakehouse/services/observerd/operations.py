@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from lakehouse.core.errors import ErrBadRequest, ErrTooLarge
+from lakehouse.core.rfc3339 import format_time
 
 MAX_INBOX_BODY = 8 * 1024
 """Bytes of the body of a message, in UTF-8."""
@@ -98,4 +99,4 @@ def _flatten(text: str) -> str:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return format_time(datetime.now(UTC))

@@ -26,10 +26,10 @@ from datetime import UTC, datetime
 import msgspec
 
 from lakehouse.core.errors import ErrBadRequest, ErrConflict
-from lakehouse.services.pathwayd.database import Add, Retire, Update
-from lakehouse.services.pathwayd.queries import Row, TraceFilter
+from lakehouse.services.pathwayd.changes import Add, Retire, Update
 from lakehouse.services.pathwayd.store import TraceStore
-from lakehouse.services.pathwayd.traces import Retirement, Source, check_sources, check_tags, check_uid
+from lakehouse.services.pathwayd.trace_rows import Row, TraceFilter
+from lakehouse.services.pathwayd.traces import Retirement, RowValues, Source, check_sources, check_tags, check_uid
 
 PAGE = 200
 _EVERYTHING = TraceFilter(state="all")
@@ -39,7 +39,7 @@ _TAG = re.compile(r'\s*(?P<quoted>"(?:[^"\\]|\\.)*")\s*|(?P<plain>[^,]+)')
 _NAME = r'"(?:[^"\\]|\\.)*"'
 _SOURCE = re.compile(
     rf"(?P<kind>trace|object|table|request) (?P<name>{_NAME})"
-    rf"(?: snapshot (?P<snapshot>{_NAME}))?(?: row (?P<row>{_NAME}))?"
+    rf"(?: snapshot (?P<snapshot>{_NAME}))?(?: row (?P<row>{_NAME}|\{{.*\}}))?"
 )
 _FENCE = re.compile(r"(?P<ticks>`{3,})(?P<kind>json|text)")
 
@@ -92,11 +92,12 @@ def _format_trace(row: Row) -> str:
 
 
 def _format_content(content: bytes) -> Iterator[str]:
-    value = msgspec.json.decode(content)
-    if isinstance(value, str):
-        kind, text = "text", value
+    try:
+        value = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # stored by a former version: shown as it is
+        kind, text = "json", content.decode(errors="replace")
     else:
-        kind, text = "json", msgspec.json.format(content, indent=2).decode()
+        kind, text = _format_value(value, content)
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     ticks = "`" * max(3, longest + 1)
     yield ticks + kind
@@ -104,11 +105,20 @@ def _format_content(content: bytes) -> Iterator[str]:
     yield ticks
 
 
+def _format_value(value: object, content: bytes) -> tuple[str, str]:
+    if isinstance(value, str):
+        return "text", value
+    return "json", msgspec.json.format(content, indent=2).decode()
+
+
 def _format_source(source: Source) -> str:
     text = f"{source.kind} {_quote(getattr(source, source.kind))}"
     if source.snapshot != "":
         text += f" snapshot {_quote(str(source.snapshot))}"
-    return f"{text} row {_quote(str(source.row))}" if source.row != "" else text
+    if source.row == "":
+        return text
+    row = msgspec.json.encode(source.row).decode() if isinstance(source.row, dict) else _quote(str(source.row))
+    return f"{text} row {row}"
 
 
 def _quote(text: str) -> str:
@@ -163,8 +173,11 @@ def _make_add(part: Section) -> Add:
     )
 
 
-def _is_same(one: bytes, other: bytes) -> bool:
-    return one == other or _normalize(one) == _normalize(other)
+def _is_same(stored: bytes, content: bytes) -> bool:
+    try:
+        return stored == content or _normalize(stored) == _normalize(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # stored by a former version; `content` has been decoded
+        return False
 
 
 def _normalize(content: bytes) -> bytes:
@@ -239,8 +252,16 @@ def _read_source(value: str, number: int) -> Source:
     found = _SOURCE.fullmatch(value)
     if found is None:
         raise ErrBadRequest(f'line {number}: a source is a kind and a name in quotes: object "runs/7.log"')
-    fields = {name: _unquote(found[name], number) for name in ("snapshot", "row") if found[name]}
-    return Source(**{found["kind"]: _unquote(found["name"], number)}, **fields)
+    source = Source(**{found["kind"]: _unquote(found["name"], number)})
+    snapshot = _unquote(found["snapshot"], number) if found["snapshot"] else ""
+    return msgspec.structs.replace(source, snapshot=snapshot, row=_read_row(found["row"] or '""', number))
+
+
+def _read_row(text: str, number: int) -> str | RowValues:
+    try:
+        return msgspec.json.decode(text, type=str | RowValues)
+    except msgspec.DecodeError:
+        raise ErrBadRequest(f"line {number}: {text[:80]} is neither a text in quotes nor values by column") from None
 
 
 def _unquote(text: str, number: int) -> str:

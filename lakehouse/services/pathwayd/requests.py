@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -11,11 +10,14 @@ import msgspec
 from lakehouse.asgi.body import BodyLimits
 from lakehouse.asgi.json_body import decode_json
 from lakehouse.core.errors import ErrBadRequest
-from lakehouse.services.pathwayd.queries import TraceFilter
+from lakehouse.core.rfc3339 import parse_time
+from lakehouse.services.pathwayd.trace_rows import TraceFilter
 from lakehouse.services.pathwayd.traces import Source, check_tags
 
 BODY_LIMITS = BodyLimits(max_size=4 * 1024 * 1024, max_size_key="4 MiB for a request to the traces")
 MAX_LIMIT = 1_000
+MAX_TIME = 2**63 - 1
+"""Nanoseconds since 1970 of the last time that is told from later ones."""
 NO_CONTENT = msgspec.Raw(b"")
 
 
@@ -77,8 +79,8 @@ class SearchRequest(msgspec.Struct, frozen=True):
         return TraceFilter(
             tags=check_tags([*([self.tag] if self.tag else []), *self.tags]),
             state=self.state or ("all" if self.include_retired else "active"),
-            created_from=_parse_time("created_from", self.created_from),
-            created_before=_parse_time("created_before", self.created_before),
+            created_from=_read_time("created_from", self.created_from),
+            created_before=_read_time("created_before", self.created_before),
         )
 
 
@@ -97,13 +99,12 @@ def read_content(content: msgspec.Raw) -> bytes:
     return encoded
 
 
-def _parse_time(field: str, value: int | str | None) -> int | None:
-    if value is None or isinstance(value, int):
-        return value
-    try:
-        time = datetime.fromisoformat(value.upper())
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
+def _read_time(field: str, value: int | str | None) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, int):
+        return max(-MAX_TIME, min(value, MAX_TIME))
+    time = parse_time(value)
+    if time is None:
         raise ErrBadRequest(f"`{field}` is not a time in RFC 3339: {value[:40]!r}", field=field)
     return int(time.timestamp() * 1_000_000) * 1_000

@@ -1,41 +1,47 @@
-"""The open store of traces: changes that are durable at return, reads in threads, and the check of sources."""
+"""The traces of a lake: changes and reads over the records that keep them, and the check of sources."""
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from sqlite3 import Connection
 
-import trio
+from lakehouse.core.errors import ErrBadRequest, ErrNotFound, LakehouseError
+from lakehouse.services.pathwayd.changes import (
+    Add,
+    Batch,
+    Change,
+    Outcome,
+    RenameTable,
+    Retire,
+    RetireRows,
+    Update,
+)
+from lakehouse.services.pathwayd.records import TraceRecords
+from lakehouse.services.pathwayd.table_rows import TableRows, group_rows
+from lakehouse.services.pathwayd.trace_rows import Row, Statistics, TraceFilter, TraceReads, make_trace, read_table_rows
+from lakehouse.services.pathwayd.traces import RowValues, Source, Trace
 
-from lakehouse.core.errors import ErrNotFound
-from lakehouse.services.lake.database import DatabaseReaders
-from lakehouse.services.lake.directory import LakeDirectory
-from lakehouse.services.lake.group_commit import GroupCommit, PendingChange
-from lakehouse.services.pathwayd import queries
-from lakehouse.services.pathwayd.database import Add, Batch, Change, Outcome, RenameTable, Retire, TraceDatabase, Update
-from lakehouse.services.pathwayd.queries import Row, Statistics, TraceFilter
-from lakehouse.services.pathwayd.traces import Source, Trace
+logger = logging.getLogger("lakehouse.pathwayd")
+
+ROW_DELETED = "the row was deleted"
 
 SourceExists = Callable[[str], Awaitable[bool]]
 """Whether there is an object of a key, or a table of a name."""
 
 
 class TraceStore:
-    """The traces of a lake. Made by `open_trace_store`."""
+    """The traces of a lake, in the records that keep them."""
 
-    def __init__(self, database: TraceDatabase, readers: DatabaseReaders, exists: Mapping[str, SourceExists]) -> None:
-        """`exists` has a check for each kind of source whose end is known: "object", "table"."""
-        self._database = database
-        self._readers = readers
+    def __init__(
+        self, records: TraceRecords, exists: Mapping[str, SourceExists], rows: TableRows | None = None
+    ) -> None:
+        """`exists` has a check for each kind of source whose end is known: "object", "table"; `rows` finds rows."""
+        self.records = records
         self._exists = exists
-        self._commit: GroupCommit[Change, Outcome] = GroupCommit(database.apply, self._wake)
-        self.changed = trio.Event()
-        """Set, and replaced, after each transaction."""
-        self.change = database.change
-        """The number of the last change that is durable."""
+        self._rows = rows
 
     # Changes.
 
@@ -94,18 +100,12 @@ class TraceStore:
         await self._make(RenameTable(name=name, to=to))
 
     async def _make(self, change: Change) -> Outcome:
-        pending: PendingChange[Change, Outcome] = PendingChange(change)
-        return await self._commit.make(pending)
+        return await self.records.make(change)
 
     async def _make_trace(self, change: Change) -> Trace:
         trace = (await self._make(change)).trace
         assert trace is not None  # noqa: S101 - the change is one of those that have a trace
         return trace
-
-    def _wake(self, _batch: object) -> None:
-        self.change = self._database.change
-        self.changed.set()
-        self.changed = trio.Event()
 
     # Sources.
 
@@ -114,12 +114,46 @@ class TraceStore:
             if not await self._is_there(source):
                 kind, field = source.kind, f"sources[{number}].{source.kind}"
                 raise ErrNotFound(f"`{field}`: there is no {kind} {getattr(source, kind)!r}", field=field)
+            if isinstance(source.row, dict) and not await self._has_row(source.table, source.row, number):
+                field = f"sources[{number}].row"
+                raise ErrNotFound(f"`{field}`: no row of the table {source.table!r} has these values", field=field)
 
     async def _check_again(self, sources: Sequence[Source]) -> None:
         """A source that ended while the trace was written takes the trace along: its deletion may not have seen it."""
+        rows: defaultdict[str, list[RowValues]] = defaultdict(list)
         for source in sources:
             if not await self._is_there(source):
-                await self.retire_derived(source)
+                await self.retire_derived(Source(object=source.object, table=source.table))
+            elif isinstance(source.row, dict):
+                rows[source.table].append(source.row)
+        for table, named in rows.items():
+            await self._retire_if_missing(table, named)
+
+    async def _has_row(self, table: str, row: RowValues, number: int) -> bool:
+        """Whether a table has a row. Raises ErrBadRequest naming the field, for a column that it lacks."""
+        try:
+            return self._rows is None or not await self._rows.find_missing(table, [row])
+        except ErrBadRequest as error:
+            field = f"sources[{number}].row"
+            raise ErrBadRequest(f"`{field}`: {error.message}", field=field) from None
+
+    async def retire_missing_rows(self, table: str) -> Sequence[str]:
+        """Retire what is derived from rows that a table has no more, in one transaction. Returns their ids.
+
+        Rows that cannot be looked for, such as by a column that was dropped, stay as they are; the log says so.
+        """
+        return await self._retire_if_missing(table, await self.records.read(partial(read_table_rows, table=table)))
+
+    async def _retire_if_missing(self, table: str, rows: Sequence[RowValues]) -> Sequence[str]:
+        missing: list[RowValues] = []
+        for group in group_rows(rows):
+            try:
+                missing += await self._rows.find_missing(table, group) if self._rows is not None else ()
+            except LakehouseError as error:
+                logger.warning("traces were not compared with the rows of %s: %s", table, error)
+        if not missing:
+            return ()
+        return (await self._make(RetireRows(table=table, rows=missing, reason=ROW_DELETED))).retired
 
     async def _is_there(self, source: Source) -> bool:
         exists = self._exists.get(source.kind)
@@ -129,69 +163,60 @@ class TraceStore:
         """Retire what is derived from sources that ended while the store was not told, such as before a crash."""
         retired: list[str] = []
         for kind, exists in self._exists.items():
-            for name in await self._readers.run(partial(queries.read_sources, kind=kind)):
+            for name in await self._read_sources(kind):
                 if not await exists(name):
                     source = Source(object=name) if kind == "object" else Source(table=name)
                     retired += await self.retire_derived(source)
+                elif kind == "table":
+                    retired += await self.retire_missing_rows(name)
         return retired
+
+    async def _read_sources(self, kind: str) -> Sequence[str]:
+        return await self.records.read(lambda reads: reads.read_sources(kind))
 
     # Reads.
 
     async def get(self, uid: str) -> Trace:
         """A trace, retired or not. Raises ErrNotFound."""
-        row = await self._readers.run(lambda db: queries.find_row(db, uid))
+        row = await self.records.read(lambda reads: reads.find_rows([uid]).get(uid))
         if row is None:
             raise ErrNotFound(f"there is no trace {uid!r}", field="uid")
-        return queries.make_trace(row)
+        return make_trace(row)
 
     async def history(self, uid: str) -> Sequence[Trace]:
         """The trace and the versions before it, the newest first. Raises ErrNotFound, ErrConflict."""
-        rows = await self._readers.run(lambda db: queries.read_history(db, uid))
+        rows = await self.records.read(lambda reads: reads.read_history(uid))
         if not rows:
             raise ErrNotFound(f"there is no trace {uid!r}", field="uid")
-        return [queries.make_trace(row) for row in rows]
+        return [make_trace(row) for row in rows]
 
     async def search(self, wanted: TraceFilter, *, limit: int, after: str = "") -> Sequence[Trace]:
         """Traces that fit, the newest first, from behind the one of an id. Raises ErrNotFound for that."""
 
-        def read(db: Connection) -> list[Row]:
+        def read(reads: TraceReads) -> list[Row]:
             before = None
             if after:
-                row = queries.find_row(db, after)
+                row = reads.find_rows([after]).get(after)
                 if row is None:
                     raise ErrNotFound(f"there is no trace {after!r}", field="after")
                 before = row.number
-            return queries.search_rows(db, wanted, limit=limit, before=before)
+            return reads.search_rows(wanted, limit=limit, before=before)
 
-        return [queries.make_trace(row) for row in await self._readers.run(read)]
+        return [make_trace(row) for row in await self.records.read(read)]
 
     async def select(self, uids: Iterable[str], wanted: TraceFilter) -> Sequence[Trace]:
         """The traces of these ids that fit, in the order of the ids."""
-        rows = await self._readers.run(lambda db: queries.select_rows(db, uids, wanted))
-        return [queries.make_trace(row) for row in rows]
+        rows = await self.records.read(lambda reads: reads.select_rows(uids, wanted))
+        return [make_trace(row) for row in rows]
 
     async def read_all(self, wanted: TraceFilter, *, after: int = 0, limit: int) -> Sequence[Row]:
         """Rows that fit in the order of creation, from behind the row of a number."""
-        return await self._readers.run(lambda db: queries.read_all(db, wanted, after=after, limit=limit))
+        return await self.records.read(lambda reads: reads.read_all(wanted, after=after, limit=limit))
 
     async def read_changed(self, after: int, *, limit: int) -> Sequence[Row]:
         """Rows that changed after a change, in the order of their last changes."""
-        return await self._readers.run(lambda db: queries.read_changed(db, after, limit=limit))
+        return await self.records.read(lambda reads: reads.read_changed(after, limit=limit))
 
     async def count(self) -> Statistics:
         """Count the traces."""
-        return await self._readers.run(queries.count_traces)
-
-
-@asynccontextmanager
-async def open_trace_store(
-    directory: LakeDirectory, exists: Mapping[str, SourceExists] | None = None
-) -> AsyncIterator[TraceStore]:
-    """Open the traces for the length of the block. Raises sqlite3.Error, OSError."""
-    database = await trio.to_thread.run_sync(TraceDatabase, directory.pathway_db)
-    readers = DatabaseReaders(directory.pathway_db)
-    try:
-        yield TraceStore(database, readers, exists or {})
-    finally:
-        readers.close()
-        database.close()
+        return await self.records.read(lambda reads: reads.count_traces())

@@ -12,17 +12,26 @@ MAX_TEXT = 1024
 """Characters of an id, a tag, and the name of a source."""
 MAX_TAGS = 100
 MAX_SOURCES = 100
+MAX_COLUMNS = 16
+"""Columns that name a row."""
+
+
+RowValues = dict[str, str | int | float | bool | None]
+"""Names the rows of a table that have these values, by column."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What a trace was derived from: another trace, an object, a table (with a snapshot and a row), or a request."""
+    """What a trace was derived from: another trace, an object, a table (with a snapshot and a row), or a request.
+
+    A `row` that is no object is a label, whose meaning the store does not know.
+    """
 
     trace: str = ""
     object: str = ""
     table: str = ""
     request: str = ""
     snapshot: str | int = ""
-    row: str | int = ""
+    row: str | int | RowValues = ""
 
     @property
     def kind(self) -> str:
@@ -33,6 +42,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     def key(self) -> str:
         """The source without snapshot and row: equal for all traces that end with it."""
         return f"{self.kind}:{getattr(self, self.kind)}"
+
+    def covers(self, other: Source) -> bool:
+        """Whether a source of the same key ends with this one: it has the same snapshot and row, if this has any."""
+        return (self.snapshot == "" or str(self.snapshot) == str(other.snapshot)) and self.row in ("", other.row)
 
 
 class Retirement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -78,6 +91,11 @@ def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tags))
 
 
+def encode_row(row: RowValues) -> bytes:
+    """The values of a row as bytes that are equal for equal rows, whatever the order of the columns."""
+    return msgspec.json.encode(row, order="deterministic")
+
+
 def check_source(source: Source, field: str) -> Source:
     """Return a source that names exactly one thing. Raises ErrBadRequest."""
     named = [kind for kind in ("trace", "object", "table", "request") if getattr(source, kind)]
@@ -85,7 +103,10 @@ def check_source(source: Source, field: str) -> Source:
         raise ErrBadRequest(f"`{field}` must have one of `trace`, `object`, `table` and `request`", field=field)
     if named != ["table"] and (source.snapshot != "" or source.row != ""):
         raise ErrBadRequest(f"`{field}`: `snapshot` and `row` belong to a `table`", field=field)
-    if len(source.key) > 2 * MAX_TEXT:
+    if isinstance(source.row, dict) and not 0 < len(source.row) <= MAX_COLUMNS:
+        message = f"`{field}.row` must have 1 to {MAX_COLUMNS} columns, or be a text or a number"
+        raise ErrBadRequest(message, field=f"{field}.row")
+    if len(source.key) > 2 * MAX_TEXT or len(msgspec.json.encode(source.row)) > 2 * MAX_TEXT:
         raise ErrBadRequest(f"`{field}` has a name of more than {MAX_TEXT} characters", field=field)
     return source
 
@@ -94,4 +115,5 @@ def check_sources(sources: Sequence[Source]) -> tuple[Source, ...]:
     """Return the sources, each once, in their order. Raises ErrBadRequest."""
     if len(sources) > MAX_SOURCES:
         raise ErrBadRequest(f"`sources` must be at most {MAX_SOURCES}", field="sources")
-    return tuple(dict.fromkeys(check_source(source, f"sources[{number}]") for number, source in enumerate(sources)))
+    checked = [check_source(source, f"sources[{number}]") for number, source in enumerate(sources)]
+    return tuple({msgspec.json.encode(source, order="deterministic"): source for source in checked}.values())

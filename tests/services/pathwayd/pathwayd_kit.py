@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.config import StoragedTable
+from lakehouse.config.urls import separate_credentials
 from lakehouse.services.contracts.retrieval import RetrievalEngine
 from lakehouse.services.embedding.names import WORDLLAMA
 from lakehouse.services.host.composition import EMBEDDED_MODEL
-from lakehouse.services.lake.directory import open_lake_directory
+from lakehouse.services.lake.directory import LakeDirectory, open_lake_directory
 from lakehouse.services.pathwayd.app import make_pathwayd_app
+from lakehouse.services.pathwayd.postgres_records import open_postgres_records
+from lakehouse.services.pathwayd.records import TraceRecords, open_local_records
 from lakehouse.services.pathwayd.service import Traces, open_traces
+from lakehouse.services.postgres.database import open_postgres
 from lakehouse.services.retrieval.client import open_retrieval
 from lakehouse.services.storaged.app import make_storaged_app
 from lakehouse.services.storaged.store import open_object_store
@@ -49,14 +54,40 @@ class Pathwayd:
         return str((await self.post("add", {"content": content, **fields}))["uid"])
 
 
+class Opener(Protocol):
+    """Serves the lake of a name for the length of a block."""
+
+    def __call__(self, name: str = "lake") -> AbstractAsyncContextManager[Pathwayd]: ...
+
+
+Records = Callable[[LakeDirectory], AbstractAsyncContextManager[TraceRecords]]
+"""Opens the records of the traces of a lake."""
+
+
+def open_records(store: str, name: str) -> Records:
+    """Opens the records of the lake of a name in the database of a URL, or with an empty one in the folder."""
+    return partial(_open_shared_records, store, name) if store else open_local_records
+
+
 @asynccontextmanager
-async def open_pathwayd(folder: Path) -> AsyncIterator[Pathwayd]:
+async def _open_shared_records(store: str, name: str, _directory: LakeDirectory) -> AsyncIterator[TraceRecords]:
+    url = separate_credentials(store)
+    async with (
+        open_postgres(url, schema=f"lakehouse_{name}", load_password=str) as database,
+        open_postgres_records(database) as records,
+    ):
+        yield records
+
+
+@asynccontextmanager
+async def serve_lake(folder: Path, open_them: Records) -> AsyncIterator[Pathwayd]:
     """Serve the lake in `folder`, for the length of the block."""
     with open_lake_directory(folder) as directory:
         async with (
             open_object_store(directory) as objects,
             open_retrieval(directory, model=EMBEDDED_MODEL, model_name=WORDLLAMA) as engine,
-            open_traces(directory, engine, model=WORDLLAMA, exists={"object": _exists_in(objects)}) as traces,
+            open_them(directory) as records,
+            open_traces(records, engine, model=WORDLLAMA, exists={"object": _exists_in(objects)}) as traces,
         ):
             storaged = make_storaged_app(objects, StoragedTable(), traces)
             pathwayd = make_pathwayd_app(traces.store, traces.meanings)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from tests.services.pathwayd.pathwayd_kit import Pathwayd, open_pathwayd
+from tests.services.pathwayd.pathwayd_kit import Opener, Pathwayd
 
 
-async def test_retiring_a_trace_retires_what_was_derived_from_it(tmp_path: Path) -> None:
-    async with open_pathwayd(tmp_path) as pathwayd:
+async def test_retiring_a_trace_retires_what_was_derived_from_it(open_pathwayd: Opener) -> None:
+    async with open_pathwayd() as pathwayd:
         await pathwayd.add("root", uid="root")
         await pathwayd.add("child", uid="child", sources=[{"trace": "root"}])
         await pathwayd.add("both", uid="both", sources=[{"trace": "child"}, {"trace": "root"}, {"request": "r"}])
@@ -27,8 +25,8 @@ async def test_retiring_a_trace_retires_what_was_derived_from_it(tmp_path: Path)
         assert await pathwayd.post("retire", {"source": {"request": "r"}}) == {"retired": ["other"]}
 
 
-async def test_deleting_an_object_retires_what_was_derived_from_it(tmp_path: Path) -> None:
-    async with open_pathwayd(tmp_path) as pathwayd:
+async def test_deleting_an_object_retires_what_was_derived_from_it(open_pathwayd: Opener) -> None:
+    async with open_pathwayd() as pathwayd:
         await _put(pathwayd, "runs/1.log")
         await _put(pathwayd, "runs/2.log")
         await pathwayd.add("a", uid="a", sources=[{"object": "runs/1.log"}])
@@ -43,22 +41,22 @@ async def test_deleting_an_object_retires_what_was_derived_from_it(tmp_path: Pat
         assert (await pathwayd.http.delete("/storage/objects/runs/3.log")).status_code == 204
 
 
-async def test_a_source_that_ended_in_a_crash_is_found_at_the_start(tmp_path: Path) -> None:
-    async with open_pathwayd(tmp_path) as pathwayd:
+async def test_a_source_that_ended_in_a_crash_is_found_at_the_start(open_pathwayd: Opener) -> None:
+    async with open_pathwayd() as pathwayd:
         await _put(pathwayd, "x")
         await pathwayd.add("a", uid="a", sources=[{"object": "x"}])
         await pathwayd.add("b", uid="b", sources=[{"trace": "a"}])
         pathwayd.traces.store.retire_derived = _forget  # type: ignore[method-assign] # as if the process ended here
         assert (await pathwayd.http.delete("/storage/objects/x")).status_code == 204
-    async with open_pathwayd(tmp_path) as again:
+    async with open_pathwayd() as again:
         with_retired = await again.post("search", {"state": "retired"})
         while len(with_retired["traces"]) < 2:  # the check runs beside the first requests
             with_retired = await again.post("search", {"state": "retired"})
         assert [trace["uid"] for trace in with_retired["traces"]] == ["b", "a"]
 
 
-async def test_a_table_that_is_renamed_stays_a_source(tmp_path: Path) -> None:
-    async with open_pathwayd(tmp_path) as pathwayd:
+async def test_a_table_that_is_renamed_stays_a_source(open_pathwayd: Opener) -> None:
+    async with open_pathwayd() as pathwayd:
         await pathwayd.add("a", uid="a", sources=[{"table": "t", "snapshot": 12, "row": "k"}])
         await pathwayd.traces.rename_table("t", "u")
         assert (await pathwayd.get("get/a"))["sources"] == [{"table": "u", "snapshot": 12, "row": "k"}]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.services.pathwayd.pathwayd_kit import Pathwayd, open_pathwayd
+from tests.services.pathwayd.pathwayd_kit import Opener, Pathwayd
 
 CONTENTS: list[object] = [
     {"tried": "a", "n": [1, 2.5, None, True]},
@@ -21,7 +19,8 @@ CONTENTS: list[object] = [
 async def _fill(pathwayd: Pathwayd) -> None:
     for number, content in enumerate(CONTENTS):
         tags = ["plain tag", 'quoted, "tag"', "tick`"] if number == 0 else []
-        sources = [{"request": 'r "1"'}, {"trace": "t0"}] if number == 1 else []
+        rows = [{"table": "sales", "snapshot": "7", "row": row} for row in ("a", {"id": 7, "shop": 'a "} b'})]
+        sources = [{"request": 'r "1"'}, {"trace": "t0"}, *rows] if number == 1 else []
         await pathwayd.add(content, uid=f"t{number}", tags=tags, sources=sources)
     await pathwayd.post("revise", {"uid": "t0", "content": {"tried": "b"}})
     await pathwayd.post("retire", {"uid": "t2", "reason": "(it) was wrong"})
@@ -31,13 +30,13 @@ async def _fill(pathwayd: Pathwayd) -> None:
     assert (await pathwayd.http.delete("/storage/objects/gone")).json()["retired"] == ["t6", "t7"]
 
 
-async def test_an_export_is_imported_into_another_lake(tmp_path: Path) -> None:
-    async with open_pathwayd(tmp_path / "a") as pathwayd:
+async def test_an_export_is_imported_into_another_lake(open_pathwayd: Opener) -> None:
+    async with open_pathwayd("a") as pathwayd:
         await _fill(pathwayd)
         exported = await pathwayd.http.get("/pathway/export")
         before = (await pathwayd.post("search", {"state": "all"}))["traces"]
     assert exported.headers["content-type"].startswith("text/markdown")
-    async with open_pathwayd(tmp_path / "b") as other:
+    async with open_pathwayd("b") as other:
         receipt = (await other.http.post("/pathway/import", content=exported.content)).json()
         assert (len(receipt["added"]), receipt["updated"], receipt["retired"]) == (9, [], ["t2", "t6", "t7"])
         after = (await other.post("search", {"state": "all"}))["traces"]
@@ -48,8 +47,8 @@ async def test_an_export_is_imported_into_another_lake(tmp_path: Path) -> None:
         assert again == {"added": [], "updated": [], "retired": [], "unchanged": 9}
 
 
-async def test_what_a_person_changes_is_taken_over(tmp_path: Path) -> None:
-    async with open_pathwayd(tmp_path) as pathwayd:
+async def test_what_a_person_changes_is_taken_over(open_pathwayd: Opener) -> None:
+    async with open_pathwayd() as pathwayd:
         await pathwayd.add({"tried": "a", "ok": 1}, uid="one", tags=["x"])
         await pathwayd.add("old", uid="two")
         text = (await pathwayd.http.get("/pathway/export")).text
@@ -63,6 +62,21 @@ async def test_what_a_person_changes_is_taken_over(tmp_path: Path) -> None:
         one = await pathwayd.get("get/one")
         assert (one["content"], one["tags"]) == ({"tried": "a", "ok": True}, ["x", "y"])
         assert (await pathwayd.get("get/three"))["content"] == "new"
+
+
+@pytest.mark.parametrize("content", [b'{"n": 1e999}', b'["\xff"]'])
+async def test_a_stored_content_that_cannot_be_decoded_is_exported_and_can_be_replaced(
+    open_pathwayd: Opener, content: bytes
+) -> None:
+    async with open_pathwayd() as pathwayd:
+        await pathwayd.traces.store.add(content, uid="former")
+        await pathwayd.add("kept", uid="two")
+        text = (await pathwayd.http.get("/pathway/export")).text
+        shown = content.decode(errors="replace")
+        assert f"```json\n{shown}\n```" in text
+        assert text.endswith("```text\nkept\n```\n")
+        receipt = await pathwayd.http.post("/pathway/import", content=text.replace(shown, '"mended"'))
+        assert receipt.json() == {"added": [], "updated": ["former"], "retired": [], "unchanged": 1}
 
 
 @pytest.mark.parametrize(
@@ -82,9 +96,9 @@ async def test_what_a_person_changes_is_taken_over(tmp_path: Path) -> None:
     ],
 )
 async def test_a_document_with_a_mistake_changes_nothing(
-    tmp_path: Path, document: str | bytes, status: int, says: str
+    open_pathwayd: Opener, document: str | bytes, status: int, says: str
 ) -> None:
-    async with open_pathwayd(tmp_path) as pathwayd:
+    async with open_pathwayd() as pathwayd:
         answer = await pathwayd.http.post("/pathway/import", content=document)
         assert (answer.status_code, says in answer.json()["error"]["message"]) == (status, True), answer.text
         assert (await pathwayd.get("stats"))["total"] == 0

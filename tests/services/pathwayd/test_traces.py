@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import trio
 
-from tests.services.pathwayd.pathwayd_kit import Pathwayd, open_pathwayd
+from tests.services.pathwayd.pathwayd_kit import Opener, Pathwayd
 
 
 @pytest.fixture
-async def pathwayd(tmp_path: Path) -> AsyncIterator[Pathwayd]:
-    async with open_pathwayd(tmp_path) as running:
+async def pathwayd(open_pathwayd: Opener) -> AsyncIterator[Pathwayd]:
+    async with open_pathwayd() as running:
         yield running
 
 
-async def test_the_eleven_gates(tmp_path: Path) -> None:
-    async with open_pathwayd(tmp_path) as first:
+async def test_the_eleven_gates(open_pathwayd: Opener) -> None:
+    async with open_pathwayd() as first:
         added = await first.post("add", {"content": {"tried": "a"}, "tags": ["x"]})
         uid = added["uid"]
         assert await first.get(f"get/{uid}") == added
@@ -35,7 +34,7 @@ async def test_the_eleven_gates(tmp_path: Path) -> None:
         assert [trace["uid"] for trace in chain] == [third["uid"], second["uid"], uid]
         assert (await first.post("retire", {"uid": second["uid"]})) == {"retired": [second["uid"]]}
         await _check_kept(first, uid, second["uid"], third["uid"])
-    async with open_pathwayd(tmp_path) as again:
+    async with open_pathwayd() as again:
         await _check_kept(again, uid, second["uid"], third["uid"])
 
 
@@ -130,6 +129,10 @@ async def test_search_by_tags_time_and_state(pathwayd: Pathwayd) -> None:
     assert await search(created_from=middle, state="all") == ["three", "two"]
     assert await search(created_before=middle, state="all") == ["one"]
     assert await search(created_from="2001-01-01T00:00:00Z", limit=1) == ["three"]
+    assert await search(created_from=10**30) == []
+    assert await search(created_before=10**30, limit=1) == ["three"]
     assert await search(created_before="2001-01-01T00:00:00+01:00") == []
     assert await search(limit=1, after="three") == ["one"]
     assert await search(tag="a", limit=1, after="three") == ["one"]
+    await pathwayd.post("update", {"uid": "one", "content": 1, "tags": ["c", "b"]})
+    assert [await search(tag=tag) for tag in "abc"] == [["three"], ["three", "one"], ["one"]]

@@ -1,0 +1,85 @@
+"""Traces and operations, promoted to PostgreSQL: another service has them, and goes on with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lakehouse.config import parse_config
+from lakehouse.core.errors import ErrConflict
+from lakehouse.services.promotion.progress import Progress
+from lakehouse.services.promotion.promoter import Outcome, open_promotion
+from lakehouse.services.promotion.records import make_records_address
+from tests.services.promotion.history import make_target
+from tests.services.warehouse.two_services import Service, Table, open_service
+from tools.kit.scaleout import configure_warehouse
+from tools.kit.scaleout.object_storage import ObjectStorage
+from tools.kit.scaleout.postgres import Postgres
+
+
+async def tell_traces(service: Service) -> str:
+    """Record traces and operations. Returns the id of a revision."""
+    await service.call("storaged", "PUT", "/storage/put/notes", b"x")
+    added = {"uid": "a", "content": {"step": 1}, "tags": ["größe", "b"], "sources": [{"object": "notes"}]}
+    await service.post("pathwayd", "/pathway/add", added)
+    revision = await service.post("pathwayd", "/pathway/revise", {"predecessor_uid": "a", "content": {"step": 2}})
+    derived = {"uid": "c", "content": "x", "sources": [{"trace": revision["uid"]}]}
+    await service.post("pathwayd", "/pathway/add_idempotent", derived)
+    await service.post("pathwayd", "/pathway/add_idempotent", derived)
+    await service.post("pathwayd", "/pathway/add", {"uid": "d", "content": [1, 2.5, None]})
+    await service.post("pathwayd", "/pathway/retire", {"uid": "d", "reason": "wrong"})
+    for number in range(3):
+        operation = {"endpoint": "x", "input_summary": f"{number}", "success": True, "source": "inbox"}
+        await service.post("observerd", "/observer/event", operation)
+    return str(revision["uid"])
+
+
+async def read_traces(service: Service, revision: str) -> dict[str, Any]:
+    """All that the routes say about traces and operations, but for what depends on the moment."""
+    found = {uid: await service.call("pathwayd", "GET", f"/pathway/history/{uid}") for uid in (revision, "c", "d")}
+    found["tagged"] = await service.post("pathwayd", "/pathway/search", {"tags": ["größe"]})
+    found["retired"] = await service.post("pathwayd", "/pathway/search", {"state": "retired"})
+    found["stats"] = await service.call("pathwayd", "GET", "/pathway/stats")
+    found["operations"] = await service.call("observerd", "GET", "/observer/stats")
+    return found
+
+
+async def promote_with_records(folder: Path, table: Table, records: str) -> Outcome:
+    config = parse_config({"lake": table, "pathwayd": {"store": records}}).config
+    address = make_records_address(config.lake, config.pathwayd.store, {})
+    target = make_target(table, records=address)
+    async with open_promotion(folder, target, Progress()) as promotion:
+        return await promotion.run()
+
+
+async def test_another_service_goes_on_with_them(
+    tmp_path: Path, object_storage: ObjectStorage, postgres: Postgres
+) -> None:
+    folder, table = tmp_path / "lake", configure_warehouse(tmp_path, object_storage, postgres)
+    async with open_service(folder, {}) as service:
+        revision = await tell_traces(service)
+        expected = await read_traces(service, revision)
+    records = postgres.create_database()
+    taken = postgres.create_database()
+    stores: dict[str, Table] = {"pathwayd": {"store": taken}, "observerd": {"store": taken}}
+    async with open_service(tmp_path / "other", table, **stores) as service:
+        await service.post("pathwayd", "/pathway/add", {"uid": "z", "content": 1})
+    with pytest.raises(ErrConflict, match="the database has traces of other services"):
+        await promote_with_records(folder, table, taken)
+
+    outcome = await promote_with_records(folder, table, records)
+    assert outcome.records == (4, 3)
+    assert (outcome.plan.tables, len(outcome.plan.objects)) == ([], 1)
+    assert (await promote_with_records(folder, table, records)).again
+    with pytest.raises(ErrConflict, match="was promoted without this database"):
+        await promote_with_records(folder, table, postgres.create_database())
+    stores = {"pathwayd": {"store": records}, "observerd": {"store": records}}
+    async with open_service(tmp_path / "other", table, **stores) as service:
+        assert await read_traces(service, revision) == expected
+        await service.post("pathwayd", "/pathway/add", {"uid": "new", "content": 1, "sources": [{"trace": revision}]})
+        retired = await service.post("pathwayd", "/pathway/retire", {"uid": revision, "reason": "all of it"})
+        assert sorted(retired["retired"]) == sorted([revision, "c", "new"])
+        await service.post("observerd", "/observer/event", {"endpoint": "x", "success": False})
+        assert (await service.call("observerd", "GET", "/observer/stats"))["total"] == 4

@@ -34,15 +34,12 @@ from lakehouse.services.catalogd.registration import Registrar
 from lakehouse.services.catalogd.requests import BODY_LIMITS
 from lakehouse.services.catalogd.upkeep import Upkeep, change_columns, delete_rows, find_table, optimize_table
 from lakehouse.services.contracts.object_store import ObjectStore
-from lakehouse.services.contracts.tables import Tables
-from lakehouse.services.contracts.traces import SourceEnds
+from lakehouse.services.contracts.tables import DescribedTables, Tables
+from lakehouse.services.contracts.traces import END_TIMEOUT, SourceEnds, end_rows
 from lakehouse.services.contracts.write_engine import WriteEngine
 from lakehouse.services.lake.directory import LakeDirectory
 
 VERBS = frozenset({b"snapshots", b"restore", b"delete", b"rename", b"columns", b"optimize", b"tags"})
-
-END_TIMEOUT = 10.0
-"""Seconds for the change of the traces that were derived from a table, when the client has left. See `SourceEnds`."""
 
 TableView = Callable[[str, Scope, Receive], Awaitable[Response]]
 """Answers a request about the table of a name."""
@@ -58,8 +55,13 @@ class CatalogdApp:
         engine: WriteEngine,
         retention: float,
         ends: SourceEnds | None,
+        system: DescribedTables | None,
     ) -> None:
-        """`retention` is how long snapshots are kept, in seconds; `ends` is told of tables that are dropped."""
+        """`retention` is how long snapshots are kept, in seconds; `ends` is told of tables that are dropped.
+
+        `system` are tables that can only be read.
+        """
+        self._system = system
         self._tables = tables
         self._ends = ends
         self._registrar = registrar
@@ -95,7 +97,8 @@ class CatalogdApp:
     # Tables.
 
     async def _list(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        await json_response(responses.make_list(await self._tables.list())).send_to(send)
+        system = None if self._system is None else self._system.list_columns()
+        await json_response(responses.make_list(await self._tables.list(), system)).send_to(send)
 
     async def _list_dropped(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await json_response(responses.make_dropped_list(await self._tables.list_dropped())).send_to(send)
@@ -116,7 +119,8 @@ class CatalogdApp:
     # One table.
 
     async def _describe(self, name: str, _scope: Scope, _receive: Receive) -> Response:
-        return json_response(responses.make_manifest(await find_table(self._tables, name)))
+        found = None if self._system is None else await self._system.find(name)
+        return json_response(responses.make_manifest(found or await find_table(self._tables, name)))
 
     async def _drop(self, name: str, _scope: Scope, _receive: Receive) -> Response:
         dropped = await self._tables.drop(name)
@@ -134,13 +138,19 @@ class CatalogdApp:
     async def _restore(self, name: str, scope: Scope, receive: Receive) -> Response:
         request = await receive_json(scope, receive, requests.RestoreRequest, BODY_LIMITS)
         manifest = await self._tables.restore(name, requests.parse_snapshot(request.snapshot_id))
-        return json_response(responses.make_manifest(manifest))
+        return json_response(responses.extend_manifest(manifest, **await self._end_rows(name)))
 
     async def _delete(self, name: str, scope: Scope, receive: Receive) -> Response:
         request = await receive_json(scope, receive, requests.DeleteRequest, BODY_LIMITS)
         request_scope.get(scope).context.begin_phase("writing")
         done = await delete_rows(self._tables, self._engine, name, request.where)
-        return _make_upkeep_response(done, rows_deleted=done.rows_deleted)
+        ended = await self._end_rows(name) if done.rows_deleted else {}
+        return _make_upkeep_response(done, rows_deleted=done.rows_deleted, **ended)
+
+    async def _end_rows(self, name: str) -> dict[str, object]:
+        """The traces that end because a table has lost rows, as a member of an answer, if there are some."""
+        retired = () if self._ends is None else await end_rows(self._ends, name)
+        return {"retired": retired} if retired else {}
 
     async def _rename(self, name: str, scope: Scope, receive: Receive) -> Response:
         request = await receive_json(scope, receive, requests.RenameRequest, BODY_LIMITS)
@@ -197,9 +207,12 @@ def make_catalogd_app(
     directory: LakeDirectory,
     lake: LakeTable,
     ends: SourceEnds | None = None,
+    system: DescribedTables | None = None,
 ) -> CatalogdApp:
     """The application of catalogd over open tables, with the retention of `[lake]`.
 
-    `ends` is told of tables that are dropped or renamed; what was retired with a table is in the answer.
+    `ends` is told of tables that are dropped or renamed; what was retired with a table is in the answer. `system` are
+    listed as well, and can only be read.
     """
-    return CatalogdApp(tables, Registrar(tables, store, write_engine, directory), write_engine, lake.retention, ends)
+    registrar = Registrar(tables, store, write_engine, directory)
+    return CatalogdApp(tables, registrar, write_engine, lake.retention, ends, system)

@@ -12,6 +12,7 @@ from lakehouse.asgi.json_body import decode_json
 from lakehouse.asgi.types import Receive, Scope
 from lakehouse.config.values import duration
 from lakehouse.core.errors import ErrBadRequest
+from lakehouse.core.rfc3339 import parse_time
 from lakehouse.services.contracts.catalog import Column
 from lakehouse.services.contracts.tables import ColumnChanges
 
@@ -124,11 +125,8 @@ def parse_older_than(body: bytes, default: float) -> datetime:
     """The time before which snapshots expire; `default` is in seconds before now. Raises ErrBadRequest."""
     value = decode_json(body, ExpireRequest).older_than
     if isinstance(value, str) and "T" in value.upper():
-        try:
-            time = datetime.fromisoformat(value.upper())
-        except ValueError:
-            time = None
-        if time is None or time.tzinfo is None:
+        time = parse_time(value)
+        if time is None:
             raise ErrBadRequest(f"`older_than` is not a time in RFC 3339: {value[:40]!r}", field="older_than")
         return time.astimezone(UTC)
     try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
-from lakehouse.services.contracts.catalog import Manifest, Snapshot
+from lakehouse.services.contracts.catalog import Column, Manifest, Snapshot
 from lakehouse.services.contracts.tables import DroppedTable, Removed
 
 
@@ -60,11 +60,15 @@ def make_manifest(manifest: Manifest) -> ManifestDocument:
         objects=[ObjectDocument(each.key, each.size, each.rows) for each in manifest.objects],
         row_count=manifest.row_count,
         bytes=sum(each.size for each in manifest.objects),
-        columns=[ColumnDocument(column.name, column.type) for column in manifest.columns],
+        columns=_make_columns(manifest.columns),
         snapshot_id=manifest.snapshot_id,
         created_at=manifest.created_at,
         updated_at=manifest.updated_at,
     )
+
+
+def _make_columns(columns: Sequence[Column]) -> list[ColumnDocument]:
+    return [ColumnDocument(column.name, column.type) for column in columns]
 
 
 def extend_manifest(manifest: Manifest, /, **members: object) -> dict[str, object]:
@@ -77,9 +81,13 @@ def make_registered(manifest: Manifest, *, existing: bool, warnings: Sequence[st
     return extend_manifest(manifest, manifest=make_manifest(manifest), existing=existing, warnings=warnings)
 
 
-def make_list(manifests: Sequence[Manifest]) -> dict[str, object]:
-    """The document of the list of tables."""
-    return {"manifests": [make_manifest(manifest) for manifest in manifests], "count": len(manifests)}
+def make_list(manifests: Sequence[Manifest], system: Mapping[str, Sequence[Column]] | None = None) -> dict[str, object]:
+    """The document of the list of tables. The system tables are listed apart, with their columns."""
+    document = {"manifests": [make_manifest(manifest) for manifest in manifests], "count": len(manifests)}
+    if system is None:
+        return document
+    tables = [{"name": name, "columns": _make_columns(columns)} for name, columns in system.items()]
+    return {**document, "system": tables}
 
 
 def make_snapshots(name: str, snapshots: Sequence[Snapshot]) -> dict[str, object]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import trio
 
 from lakehouse.config import Config
 from lakehouse.config.document import encode_config
+from lakehouse.config.query_engine_tables import list_engines
 from lakehouse.process.child import Child, open_child
 from lakehouse.process.environment import select_variables
 from lakehouse.process.errors import ChildStartFailed
@@ -30,9 +31,12 @@ from lakehouse.process.spec import ChildSpec, RestartPolicy
 from lakehouse.process.supervision.backoff import Backoff
 from lakehouse.process.tasks import open_background
 from lakehouse.server.listening import listen_on_unix_socket
+from lakehouse.services.engines.remote import secrets
 from lakehouse.services.host.settings import HostSettings
 from lakehouse.services.host.substitute import serve_unavailable
 from lakehouse.services.lake.errors import LakeError
+from lakehouse.services.vector_stores import keys
+from lakehouse.services.warehouse import settings as warehouse_settings
 from lakehouse.telemetry.worker_ipc import make_private_directory
 
 logger = logging.getLogger("lakehouse.services")
@@ -44,21 +48,32 @@ DRAIN_TIMEOUT = 5.0
 """Seconds for the process to end once no request is in it: engines are killed and the files are closed."""
 
 ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LH_FORCE_FULL_ENRICHMENT", "PATH", "TMPDIR", "TZ", "XDG_DATA_HOME")
-"""The variables of the process. None of them holds a provider's key."""
+"""The variables of the process, none of which holds a provider's key."""
 
-SOCKET_NAME, REPORTS_NAME, RELAY_NAME = "services", "reports", "providers"
+SOCKET_NAME, REPORTS_NAME, RELAY_NAME, TRAFFIC_NAME = "services", "reports", "providers", "traffic"
 """The names of the sockets in their directory; those of workers end in `.sock`."""
+
+
+def list_variables(config: Config) -> tuple[str, ...]:
+    """The variables of the process for a configuration: with the credentials of warehouse, stores and SQL engines."""
+    warehouse = warehouse_settings.VARIABLES if config.lake.warehouse else ()
+    engines = (name for engine in list_engines(config.queryd) for name in secrets.VARIABLES.get(engine, ()) if name)
+    has_store = config.vectord.store or config.pathwayd.store or config.observerd.store
+    stores = ("PGPASSWORD", *keys.VARIABLES) if has_store else ()
+    return (*ENVIRONMENT, *warehouse, *engines, *stores)
 
 
 class ServicesProcess:
     """The services process and its successors. `socket_path` is where it answers HTTP.
 
-    `reports_path` is where it reports gauges and phases while it runs (`telemetry.process_reports`).
+    `reports_path` is where it reports gauges and phases while it runs (`telemetry.process_reports`), `traffic_path`
+    where it receives rows of the system tables (`telemetry.traffic_ipc`).
     """
 
     def __init__(self, config: Config, directory: Path, listener: socket.socket, *, target: str = TARGET) -> None:
         self.socket_path = str(directory / SOCKET_NAME)
         self.reports_path = str(directory / REPORTS_NAME)
+        self.traffic_path = str(directory / TRAFFIC_NAME)
         self.pid: int | None = None
         """The number of the process; None while none is ready."""
         self._eager = config.lake.start == "eager"
@@ -73,12 +88,13 @@ class ServicesProcess:
             socket=self.socket_path,
             reports=self.reports_path,
             relay=str(directory / RELAY_NAME),
+            traffic=self.traffic_path,
         )
         self._spec = ChildSpec(
             name="the services process",
             target=target,
             settings=msgspec.json.encode(settings),
-            environment=select_variables(ENVIRONMENT),
+            environment=select_variables(list_variables(config)),
             pass_fds=(listener.fileno(),),
             capture_log=False,
         )
@@ -148,12 +164,17 @@ class ServicesProcess:
 
 @asynccontextmanager
 async def open_services_process(
-    config: Config, *, directory: Path | None = None, target: str = TARGET
+    config: Config,
+    *,
+    directory: Path | None = None,
+    target: str = TARGET,
+    get_config: Callable[[], Config] | None = None,
 ) -> AsyncIterator[ServicesProcess]:
     """The services process for the length of the block, and drained at its end; killed if the block is cancelled.
 
     Its sockets are in `directory`, which only this user may enter; by default in a new one. `target` is the function
-    that the process runs (`process.spec.ChildSpec`). Raises LakeError if `[lake] start` is "eager" and the process
+    that the process runs (`process.spec.ChildSpec`). `get_config` returns the configuration in force, for the keys of
+    providers; by default `config`. Raises LakeError if `[lake] start` is "eager" and the process
     cannot start.
     """
     with ExitStack() as stack:
@@ -162,15 +183,15 @@ async def open_services_process(
         relay = stack.enter_context(listen_on_unix_socket(str(place / RELAY_NAME)))
         process = ServicesProcess(config, place, listener, target=target)
         async with open_background() as nursery:
-            nursery.start_soon(_serve_relay, relay, config)
+            nursery.start_soon(_serve_relay, relay, get_config or (lambda: config))
             await nursery.start(process.run)
             yield process
             await process.drain()
 
 
-async def _serve_relay(listener: socket.socket, config: Config) -> None:
+async def _serve_relay(listener: socket.socket, get_config: Callable[[], Config]) -> None:
     """Serve the relay to providers, from the first connection of the services process on."""
     await trio.lowlevel.wait_readable(listener)
     from lakehouse.services.host.provider_relay import serve_relay  # the providers: much code, for few lakes
 
-    await serve_relay(listener.dup(), config.chatd, os.environ)
+    await serve_relay(listener.dup(), get_config, os.environ)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
 from lakehouse.chat.providers.model_router import ModelRouter
-from lakehouse.config import Config
+from lakehouse.config import Config, list_entries
+from lakehouse.config.provider_entries import LOCAL
 from lakehouse.process.tasks import open_background
 from lakehouse.services.contracts.retrieval import RetrievalEngine
 from lakehouse.services.embedding.embedder import ModelEmbedder, open_embedder
@@ -58,6 +59,18 @@ def _import_client() -> type[LakeProviderClient]:
     return LakeProviderClient
 
 
+def make_model_names(config: Config, local: Collection[str]) -> ModelNames:
+    """The names of embedding models, with those of all providers of the configuration. `local` are GGUF files.
+
+    A provider whose first wire is Ollama's has Ollama's paths. This process does not know which keys there are, so the
+    prefix of a ready entry is its own without a key, too.
+    """
+    entries = list_entries(config)
+    ollamas = frozenset(name for name, entry in entries.items() if entry.main_wire == "ollama")
+    router = ModelRouter(providers=frozenset((*entries, LOCAL)), ollamas=ollamas)
+    return ModelNames(router.target, default=config.embedd.default_model, local=local, ollamas=ollamas)
+
+
 @asynccontextmanager
 async def open_lake_embedder(
     engine: RetrievalEngine, directory: LakeDirectory, config: Config, *, relay: str = ""
@@ -67,7 +80,7 @@ async def open_lake_embedder(
     `relay` is the socket of the parent's relay; without it this process has the keys of the providers itself.
     """
     models = configured_models(config.embedd, directory.path / "models")
-    names = ModelNames(ModelRouter().target, default=config.embedd.default_model, local=models)
+    names = make_model_names(config, models)
     async with open_background() as nursery:
         client = LazyProviderClient(lambda make: make(config, models, nursery, relay=relay))
         listing = ModelListing(client, names, describe_models(models))

@@ -46,7 +46,7 @@ _MEDIA_TYPES: Mapping[ExportFormat, str] = {
 class SqlResult(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a query, with its rows as JSON represents them: a DECIMAL or an INTERVAL is a string.
 
-    `truncated`: there were more rows than `max_rows`.
+    `truncated`: there were more rows than `max_rows`. `warnings` are sentences of the engine.
     """
 
     columns: tuple[TableColumn, ...]
@@ -55,6 +55,7 @@ class SqlResult(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool
     elapsed_ms: float
     scanned: Scanned
+    warnings: tuple[str, ...] = ()
 
 
 class Lake(LakeDocuments, LakeIndexes):
@@ -99,25 +100,34 @@ class Lake(LakeDocuments, LakeIndexes):
         max_rows: int | None = None,
         timeout: float | None = None,
         snapshot: str | None = None,
+        engine: str | None = None,
     ) -> SqlResult:
         """Run one read-only statement. `timeout`, in seconds, and `max_rows` only lower the limits of the lake.
+
+        `engine` is one that is configured, by default that of `[queryd] engine`.
 
         Raises ErrBadRequest, with the position in its `details`, ErrForbidden for a statement that is not read-only,
         ErrTimeout.
         """
-        document = _sql_document(sql, params, max_rows=max_rows, timeout=timeout, snapshot=snapshot)
+        document = _sql_document(sql, params, max_rows=max_rows, timeout=timeout, snapshot=snapshot, engine=engine)
         async with self._post_sql(document, "application/json") as answer:
             return msgspec.json.decode(await answer.read(), type=SqlResult)
 
     @asynccontextmanager
     async def stream_sql(
-        self, sql: str, params: Parameters = (), *, timeout: float | None = None, snapshot: str | None = None
+        self,
+        sql: str,
+        params: Parameters = (),
+        *,
+        timeout: float | None = None,
+        snapshot: str | None = None,
+        engine: str | None = None,
     ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
         """Run one read-only statement; iterating over what the block gives yields each row as a dictionary.
 
         The number of rows has no limit. The engine waits for the caller, and stops with the block.
         """
-        document = _sql_document(sql, params, timeout=timeout, snapshot=snapshot)
+        document = _sql_document(sql, params, timeout=timeout, snapshot=snapshot, engine=engine)
         async with self._post_sql(document, _MEDIA_TYPES["ndjson"]) as answer, aclosing(_decode_lines(answer)) as rows:
             yield rows
 
@@ -130,9 +140,10 @@ class Lake(LakeDocuments, LakeIndexes):
         format: ExportFormat = "arrow",  # noqa: A002 - as above
         timeout: float | None = None,
         snapshot: str | None = None,
+        engine: str | None = None,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """`stream_sql` as the bytes of a file or stream, in pieces. They are complete if the iteration has ended."""
-        document = _sql_document(sql, params, timeout=timeout, snapshot=snapshot)
+        document = _sql_document(sql, params, timeout=timeout, snapshot=snapshot, engine=engine)
         async with self._post_sql(document, _MEDIA_TYPES[format]) as answer:
             yield aiter(answer)
 

@@ -33,6 +33,7 @@ from lakehouse.telemetry.gauges import GaugeRegistry
 from lakehouse.telemetry.log import Log, redirect_stdlib
 from lakehouse.telemetry.process_reports import serve_reports
 from lakehouse.telemetry.service_gauges import process_gauges
+from lakehouse.telemetry.traffic_ipc import serve_batches
 
 NAME = "services"
 """What `/health` and the gauges call this process."""
@@ -83,6 +84,9 @@ async def _serve(
             gauges = GaugeRegistry()
             gauges.register(*process_gauges(NAME), *services.gauges)
             await background.start(serve_reports, Path(settings.reports), gauges, active)
+            if services.system_tables is not None and settings.traffic:
+                services.system_tables.expect_batches()
+                await background.start(serve_batches, Path(settings.traffic), services.system_tables.store.append)
             async with trio.open_nursery() as serving:
                 await serving.start(
                     partial(

@@ -17,6 +17,7 @@ from typing import Protocol
 import trio
 
 from lakehouse.config import Config
+from lakehouse.config.provider_entries import find_ollama_url
 from lakehouse.local_model import EngineConfig
 from lakehouse.services.embedding.local_server import PROVIDER as LOCAL
 from lakehouse.services.host.model_servers import ModelServers
@@ -41,10 +42,10 @@ class LakeProviderClient:
         self, config: Config, models: Mapping[str, EngineConfig], nursery: trio.Nursery, *, relay: str
     ) -> None:
         self._table = config.chatd
-        self._ollama_url = config.embedd.provider_url or config.chatd.ollama_url
+        self._ollama_url = config.embedd.provider_url or find_ollama_url(config)
         self._ollama: ProviderPool | None = None
         self._servers = ModelServers(models, nursery)
-        self._keyed: Providers = RelayedProviders(relay) if relay else KeyedProviders(config.chatd, os.environ)
+        self._keyed: Providers = RelayedProviders(relay) if relay else KeyedProviders(lambda: config, os.environ)
 
     async def post(self, provider: str, path: str, body: bytes) -> bytes:
         """Implements `ProviderClient`."""

@@ -6,16 +6,15 @@ its message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from lakehouse.chat.dialects.errors.classifier import classify
 from lakehouse.chat.dispatch.open_dispatcher import find_proxies, make_pool
-from lakehouse.chat.providers.base import COMMON, Headers, Provider
-from lakehouse.chat.providers.model_router import Target
+from lakehouse.chat.providers.base import Headers, Provider
 from lakehouse.chat.providers.ollama import Ollama
 from lakehouse.chat.providers.registry import Registry, register
-from lakehouse.config import ChatTable
+from lakehouse.config import ChatTable, Config
 from lakehouse.core.errors import ErrProviderNotFound
 from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.pool import Upstream
@@ -34,7 +33,7 @@ class ProviderPool(NamedTuple):
 
     async def post(self, path: str, body: bytes) -> bytes:
         """Send a JSON body to a path below the base URL. Raises LakehouseError."""
-        return await self._request(b"POST", path, (*COMMON, JSON_TYPE, *self.provider.bearer), body)
+        return await self._request(b"POST", path, (JSON_TYPE, *self.provider.query_headers), body)
 
     async def get(self, path: str) -> bytes:
         """Get a path below the base URL. Raises LakehouseError."""
@@ -51,10 +50,14 @@ class ProviderPool(NamedTuple):
 
 
 class KeyedProviders:
-    """The providers with keys. Keys are looked up and pools are opened with the first request."""
+    """The providers with keys. Keys are looked up and pools are opened with the first request.
 
-    def __init__(self, table: ChatTable, env: Mapping[str, str]) -> None:
-        self._table = table
+    `get_config` returns the configuration in force; with another one, keys are looked up anew.
+    """
+
+    def __init__(self, get_config: Callable[[], Config], env: Mapping[str, str]) -> None:
+        self._get_config = get_config
+        self._config = get_config()
         self._env = env
         self._registry: Registry | None = None
         self._pools: dict[str, ProviderPool] = {}
@@ -69,12 +72,17 @@ class KeyedProviders:
             pool.pool.close()
 
     def _find(self, name: str) -> ProviderPool:
+        if (config := self._get_config()) is not self._config:
+            self.close()  # requests in flight end over their connections
+            self._pools.clear()
+            self._config, self._registry = config, None
         if (found := self._pools.get(name)) is not None:
             return found
         if self._registry is None:
-            self._registry = register(self._table, self._env)
-        provider = self._registry.route(Target(name, "any")).provider
-        pool = make_pool(provider, self._table, None, find_proxies(self._table, self._env))
+            self._registry = register(self._config, self._env)
+        provider = self._registry.find(name)
+        table = self._config.chatd
+        pool = make_pool(provider, table, None, find_proxies(table, self._env))
         return self._pools.setdefault(name, ProviderPool(provider, pool))
 
 

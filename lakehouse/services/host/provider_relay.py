@@ -9,7 +9,7 @@ can be done with a key. An error of a provider is made here, without the key in 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 import trio
@@ -18,7 +18,7 @@ from lakehouse.asgi.body import BodyLimits, receive_body
 from lakehouse.asgi.middleware.lifetime_middleware import RequestLifetimeMiddleware
 from lakehouse.asgi.responses import Response
 from lakehouse.asgi.types import Receive, Scope, Send
-from lakehouse.config import ChatTable
+from lakehouse.config import Config
 from lakehouse.config.urls import UNIX_SCHEME
 from lakehouse.core import errors
 from lakehouse.core.active_requests import ActiveRequests
@@ -95,13 +95,16 @@ class ProviderRelay:
 
 async def serve_relay(
     listener: socket.socket,
-    table: ChatTable,
+    get_config: Callable[[], Config],
     env: Mapping[str, str],
     *,
     task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the relay on a Unix socket until cancelled. No key is looked for before the first request."""
-    providers = KeyedProviders(table, env)
+    """Serve the relay on a Unix socket until cancelled. No key is looked for before the first request.
+
+    `get_config` returns the configuration in force.
+    """
+    providers = KeyedProviders(get_config, env)
     app = RequestLifetimeMiddleware(ProviderRelay(providers), active_requests=ActiveRequests())
     try:
         await serve_listeners(

@@ -12,7 +12,7 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration, and the inherited listening socket with its path.
 
     `reports` is the path of the socket on which the process reports its gauges and phases, `relay` that of the relay to
-    providers whose keys the process does not have.
+    providers whose keys the process does not have. On `traffic` it receives rows of the system tables.
     """
 
     config: msgspec.Raw
@@ -20,6 +20,7 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     socket: str
     reports: str
     relay: str = ""
+    traffic: str = ""
 
     def decode_config(self) -> Config:
         """The configuration. Raises msgspec.DecodeError, ConfigError."""

@@ -40,7 +40,10 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IngestResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished ingest. `row_count` is the table's, `rows_added` the upload's; `key` is the newest data object."""
+    """A finished ingest. `row_count` is the table's, `rows_added` the upload's; `key` is the newest data object.
+
+    `retired` are the traces that ended with rows which the upload has replaced, if there are some.
+    """
 
     dataset_id: str
     name: str
@@ -54,6 +57,7 @@ class IngestResult(msgspec.Struct, frozen=True, kw_only=True):
     bytes_stored: int
     columns: tuple[TableColumn, ...]
     warnings: tuple[UploadWarning, ...]
+    retired: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def status(self) -> int:

@@ -14,13 +14,22 @@ from lakehouse.asgi.responses import JSON, Response
 from lakehouse.asgi.router import Methods, Route, Router
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.config import IngestdTable
-from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrInsufficientStorage, is_disk_full
+from lakehouse.core.errors import ErrBadRequest, ErrInsufficientStorage, is_disk_full
 from lakehouse.services.contracts.tables import Tables
+from lakehouse.services.contracts.traces import SourceEnds
 from lakehouse.services.contracts.write_engine import WriteEngine
 from lakehouse.services.ingestd.answer import Draft, IngestResult, make_answer
 from lakehouse.services.ingestd.corpora import Corpora
 from lakehouse.services.ingestd.document_requests import DocumentRequests, expected_format, found_format
-from lakehouse.services.ingestd.idempotency import MAX_KEY, IdempotencyKeys, Record, digest_request, make_commit_id
+from lakehouse.services.ingestd.idempotency import (
+    MAX_KEY,
+    IdempotencyKeys,
+    LocalRecords,
+    Record,
+    Records,
+    digest_request,
+    make_commit_id,
+)
 from lakehouse.services.ingestd.ingestion import Ingestion
 from lakehouse.services.ingestd.parameters import IngestParameters, parse_parameters
 from lakehouse.services.ingestd.receiving import Upload, check_head, receive_upload
@@ -40,9 +49,26 @@ def make_ingestd_app(
     *,
     warm: Callable[[], None],
     corpora: Corpora,
+    ends: SourceEnds | None = None,
+    shared: Records | None = None,
+    shares_corpora: bool = False,
 ) -> App:
-    """The ASGI application of ingestd. `warm` is called when an upload begins, before its body is received."""
-    return IngestdApp(tables, write_engine, directory, table, warm=warm, corpora=corpora)
+    """The ASGI application of ingestd. `warm` is called when an upload begins, before its body is received.
+
+    `ends` is told of tables whose rows were replaced; what was retired with them is in the answer. `shared` has the
+    idempotency keys of tables that other services write as well; with `shares_corpora` they write the corpora too.
+    """
+    return IngestdApp(
+        tables,
+        write_engine,
+        directory,
+        table,
+        warm=warm,
+        corpora=corpora,
+        ends=ends,
+        shared=shared,
+        shares_corpora=shares_corpora,
+    )
 
 
 class IngestdApp:
@@ -57,14 +83,18 @@ class IngestdApp:
         *,
         warm: Callable[[], None],
         corpora: Corpora,
+        ends: SourceEnds | None,
+        shared: Records | None,
+        shares_corpora: bool,
     ) -> None:
         self._tables = tables
         self._warm = warm
         self._directory = directory
         self._max_bytes = table.max_ingest_bytes
-        self._ingestion = Ingestion(tables, write_engine, max_bytes=table.max_ingest_bytes)
-        self._keys = IdempotencyKeys(directory.state_db)
-        self._documents = DocumentRequests(corpora, self._keys)
+        self._ingestion = Ingestion(tables, write_engine, max_bytes=table.max_ingest_bytes, ends=ends)
+        local = IdempotencyKeys(LocalRecords(directory.state_db))
+        self._keys = local if shared is None else IdempotencyKeys(shared)
+        self._documents = DocumentRequests(corpora, self._keys if shares_corpora else local)
         methods = Methods(POST=self._ingest, DELETE=self._delete)
         self._router = Router([Route(path, methods) for path in (b"/ingest", b"/v1/ingest")])
         self._rows = self._bytes = 0
@@ -115,11 +145,9 @@ class IngestdApp:
                 upload, parameters, commit_id="", begin_phase=context.begin_phase, before_commit=_do_nothing
             )
             return self._count(answer)
-        with self._keys.hold(key) as held:
-            if not held:
-                raise ErrConflict("another request with this Idempotency-Key is in progress", retryable=True)
+        with self._keys.hold(key):
             request = digest_request(parameters, upload)
-            record = await self._keys.find(key)
+            record = await self._keys.find_repeated(key, request)
             repeated = None if record is None else await self._repeat(record, key, request, parameters)
             if repeated is not None:
                 return repeated
@@ -145,8 +173,6 @@ class IngestdApp:
 
     async def _repeat(self, record: Record, key: str, request: str, parameters: IngestParameters) -> Response | None:
         """The first answer again; None for a first upload that was not committed."""
-        if record.request != request:
-            raise ErrConflict("the Idempotency-Key was used for another upload: send a new one")
         if record.status is not None:
             return Response(record.document, record.status)
         commit = await self._tables.find_commit(parameters.name, make_commit_id(key, request))

@@ -5,7 +5,7 @@ A corpus is an index of texts. Its items have the ids `<source>#<number>`; their
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -18,7 +18,8 @@ from lakehouse.services.contracts.documents import (
     Passage,
     PassageSize,
 )
-from lakehouse.services.contracts.embedder import Embedder
+from lakehouse.services.contracts.embedder import NamedEmbedder
+from lakehouse.services.contracts.index_names import check_index_name
 from lakehouse.services.contracts.retrieval import FieldType, IndexInfo, IndexOptions, Item, RetrievalEngine, Written
 from lakehouse.services.ingestd.answer import UploadWarning
 from lakehouse.services.ingestd.parameters import IngestParameters
@@ -28,8 +29,6 @@ MAX_SOURCE = 512
 """Bytes of the name of a file in a corpus."""
 BATCH = 64
 """Passages that a model outside of the engine is asked for at once."""
-PROBE = "model"
-"""The text whose vector says what the name of a model is."""
 SIZE = PassageSize(minimum=200, maximum=400)
 SHORT = PassageSize(minimum=90, maximum=180)
 """For models that read 256 tokens of a text."""
@@ -100,7 +99,7 @@ class Corpora:
         self,
         extractor: DocumentExtractor,
         engine: RetrievalEngine,
-        embedder: Embedder,
+        embedder: NamedEmbedder,
         *,
         embedded_model: str,
         default_model: str = "",
@@ -115,18 +114,22 @@ class Corpora:
         """Starts what a document needs, in the background."""
 
     async def ingest(
-        self, upload: Upload, parameters: IngestParameters, document_format: DocumentFormat, begin_phase: BeginPhase
+        self,
+        upload: Upload,
+        parameters: IngestParameters,
+        document_format: DocumentFormat,
+        begin_phase: BeginPhase,
+        *,
+        before_write: Callable[[], Awaitable[None]],
     ) -> CorpusResult:
-        """Make the text of one file its only passages in the corpus.
+        """Make the text of one file its only passages in the corpus. `before_write` is awaited when all is known.
 
-        Cancelled or refused, it leaves the passages of the corpus as they were. A new corpus that it has created stays,
-        without passages: another upload may be writing to it already, and no call deletes an index only if it is empty.
+        Cancelled or refused, it leaves everything as it was: a new corpus is made in the transaction of its passages.
         """
+        check_index_name(parameters.name)
         source = read_source(parameters.source or upload.file_name)
         existing = await self._find(parameters.name)
-        if existing is not None:
-            await self._check_model(existing, parameters.model)
-        model = existing.model if existing else parameters.model or self._default
+        model = self._choose_model(existing, parameters.model)
         begin_phase("extracting")
         document = await self._extractor.extract(
             upload.path, document_format, encoding=parameters.encoding, size=size_for(model)
@@ -134,11 +137,13 @@ class Corpora:
         items, dimension = make_items(source, document), 0
         if model != self._embedded:
             begin_phase("embedding")
-            items, model, dimension = await self._embed(items, model)
+            items, dimension = await self._embed(items, model)
         begin_phase("writing")
-        if existing is None:
-            await self._create(parameters.name, model, dimension)
-        written = await self._engine.replace_source(parameters.name, source, items, model=model)
+        await before_write()
+        create = IndexOptions(name=parameters.name, model=model, dimension=dimension, fields=FIELDS)
+        written = await self._engine.replace_source(
+            parameters.name, source, items, model=model, create=create if existing is None else None
+        )
         return _make_result(upload, parameters, source, document_format, document, written, model, existing)
 
     async def remove(self, corpus: str, source: str) -> RemovedSource:
@@ -158,34 +163,27 @@ class Corpora:
             raise ErrConflict(f"the index {info.name!r} has vectors without an embedding model: it is no corpus")
         return info
 
-    async def _check_model(self, info: IndexInfo, wanted: str) -> None:
-        """Raise `ErrConflict` if the request names another model than that of the corpus, which may have two names."""
-        if wanted and wanted != info.model:
-            found = await self._embedder.embed([PROBE], model=wanted)
-            if found.model != info.model:
-                raise ErrConflict(f"the corpus {info.name!r} has the embedding model {info.model}, not {wanted}")
+    def _choose_model(self, existing: IndexInfo | None, wanted: str) -> str:
+        """The name of the model, which the request may call otherwise. Raises `ErrConflict` for another one."""
+        model = self._embedder.resolve(wanted) if wanted else ""
+        if existing is None:
+            return model or self._default
+        if model not in ("", existing.model):
+            raise ErrConflict(f"the corpus {existing.name!r} has the embedding model {existing.model}, not {wanted}")
+        return existing.model
 
-    async def _create(self, name: str, model: str, dimension: int) -> None:
-        try:
-            await self._engine.create_index(IndexOptions(name=name, model=model, dimension=dimension, fields=FIELDS))
-        except ErrConflict:  # another upload has made it meanwhile
-            if (await self._engine.get_index(name)).model != model:
-                raise
-
-    async def _embed(self, items: Sequence[Item], model: str) -> tuple[list[Item], str, int]:
-        """The items with the vectors of a model, its own name, and the dimension."""
+    async def _embed(self, items: Sequence[Item], model: str) -> tuple[list[Item], int]:
+        """The items with the vectors of a model, and the dimension."""
         embedded: list[Item] = []
-        name, dimension = model, 0
+        dimension = 0
         for start in range(0, len(items), BATCH):
             batch = items[start : start + BATCH]
             found = await self._embedder.embed([item.text or "" for item in batch], model=model, truncate=True)
-            name, dimension = found.model, found.dimension
-            size = 4 * dimension
+            dimension = found.dimension
             embedded.extend(
-                msgspec.structs.replace(item, vector=found.vectors[at * size : (at + 1) * size])
-                for at, item in enumerate(batch)
+                msgspec.structs.replace(item, vector=vector) for item, vector in zip(batch, found.split(), strict=True)
             )
-        return embedded, name, dimension
+        return embedded, dimension
 
 
 def size_for(model: str) -> PassageSize:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from urllib.parse import parse_qsl
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 import msgspec
 
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.responses import JSON, Response
 from lakehouse.asgi.types import Scope
-from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrUnsupportedMediaType
+from lakehouse.core.errors import ErrBadRequest, ErrUnsupportedMediaType
 from lakehouse.services.contracts.documents import DocumentFormat, find_format
 from lakehouse.services.ingestd.corpora import Corpora
 from lakehouse.services.ingestd.idempotency import IdempotencyKeys, digest_request
-from lakehouse.services.ingestd.parameters import IngestParameters
+from lakehouse.services.ingestd.parameters import IngestParameters, read_query
 from lakehouse.services.ingestd.receiving import Upload
 from lakehouse.telemetry.gauges import Gauge
 from lakehouse.telemetry.metric_store import Family
@@ -23,7 +23,10 @@ _DOCUMENTS = Family("ingestd_documents", "gauge", "Documents that were taken in 
 _PASSAGES = Family("ingestd_passages", "gauge", "Passages of these documents.")
 
 DELETE_NAMES = ("name", "source")
-MAX_FIELDS = 16
+
+
+async def _do_nothing() -> None:
+    """Without a key, nothing is recorded before the passages are written."""
 
 
 class DocumentRequests:
@@ -50,16 +53,13 @@ class DocumentRequests:
         _check_encoding(scope)
         if not key:
             return await self._ingest(scope, upload, parameters, document_format)
-        with self._keys.hold(key) as held:
-            if not held:
-                raise ErrConflict("another request with this Idempotency-Key is in progress", retryable=True)
+        with self._keys.hold(key):
             request = digest_request(parameters, upload)
-            record = await self._keys.find(key)
-            if record is not None and record.request != request:
-                raise ErrConflict("the Idempotency-Key was used for another upload: send a new one")
+            record = await self._keys.find_repeated(key, request)
             if record is not None and record.status is not None:
                 return Response(record.document, record.status)
-            response = await self._ingest(scope, upload, parameters, document_format)
+            begin = partial(self._keys.begin, key, request, b"")
+            response = await self._ingest(scope, upload, parameters, document_format, begin)
             await self._keys.finish(key, request, response.status, response.body)
             return response
 
@@ -71,10 +71,17 @@ class DocumentRequests:
         return Response(msgspec.json.encode(removed), 200, content_type=JSON)
 
     async def _ingest(
-        self, scope: Scope, upload: Upload, parameters: IngestParameters, document_format: DocumentFormat
+        self,
+        scope: Scope,
+        upload: Upload,
+        parameters: IngestParameters,
+        document_format: DocumentFormat,
+        before_write: Callable[[], Awaitable[None]] = _do_nothing,
     ) -> Response:
         context = request_scope.get(scope).context
-        result = await self._corpora.ingest(upload, parameters, document_format, context.begin_phase)
+        result = await self._corpora.ingest(
+            upload, parameters, document_format, context.begin_phase, before_write=before_write
+        )
         self._documents += 1
         self._passages += result.passages
         return Response(msgspec.json.encode(result), result.status, content_type=JSON)
@@ -103,17 +110,8 @@ def _check_encoding(scope: Scope) -> None:
 
 def _read_delete(query: bytes) -> tuple[str, str]:
     """The corpus and the file. Raises `ErrBadRequest`, naming the parameter."""
-    try:
-        given = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
-    except ValueError as error:
-        raise ErrBadRequest(f"the query string is malformed: {error}") from None
-    names = [name for name, _ in given]
-    for name in names:
-        if name not in DELETE_NAMES or names.count(name) > 1:
-            problem = "is given twice" if name in DELETE_NAMES else "is not a parameter of the deletion of a file"
-            raise ErrBadRequest(f"`{name[:80]}` {problem}: they are {' and '.join(DELETE_NAMES)}", field=name[:80])
-    values = dict(given)
+    given = read_query(query, DELETE_NAMES, "the deletion of a file")
     for name in DELETE_NAMES:
-        if not values.get(name):
+        if not given.get(name):
             raise ErrBadRequest(f"`{name}` is required", field=name)
-    return values["name"], values["source"]
+    return given["name"], given["source"]

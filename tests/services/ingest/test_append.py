@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tools.kit.shared_lake import SharedLake, open_shared_lake
+from tools.kit.matrices import choose_cells
+from tools.kit.shared_lake import SharedLake
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +31,6 @@ class Case:
     first_type: str = ""
     parameters: dict[str, str] = field(default_factory=dict)
     says: dict[str, Any] = field(default_factory=dict)
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedLake]:
-    with open_shared_lake(tmp_path_factory.mktemp("shared") / "lake") as server:
-        yield server
-
-
-@pytest.fixture
-def lake(shared: SharedLake) -> SharedLake:
-    """The shared lake; `t` is a table that no test before has used."""
-    return shared.with_new_table()
 
 
 def csv(values: list[str], start: int = 1) -> bytes:
@@ -153,8 +142,7 @@ def make_table(lake: SharedLake, case: Case) -> None:
     assert lake.send("t", csv(case.first), file="a.csv", query=types).status_code == 201
 
 
-@pytest.mark.parametrize("mode", ["append", "upsert"])
-@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize(("name", "mode"), choose_cells(FITS, ("append", "upsert")))
 def test_a_column_that_fits_is_stored_in_the_tables_type(lake: SharedLake, name: str, mode: str) -> None:
     case = FITS[name]
     make_table(lake, case)
@@ -167,8 +155,7 @@ def test_a_column_that_fits_is_stored_in_the_tables_type(lake: SharedLake, name:
     assert answer.json()["row_count"] == len(case.first) + len(case.then)
 
 
-@pytest.mark.parametrize("mode", ["append", "upsert"])
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize(("name", "mode"), choose_cells(REFUSED, ("append", "upsert")))
 def test_what_does_not_fit_is_refused_and_changes_nothing(lake: SharedLake, name: str, mode: str) -> None:
     case = REFUSED[name]
     make_table(lake, case)
@@ -307,26 +294,30 @@ def to_arrow(array: pa.Array) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize(("make", "file"), [(to_parquet, "b.parquet"), (to_arrow, "b.arrow")])
+TYPED: list[tuple[str, pa.Array, list[str | None] | int]] = [
+    ("1.5", pa.array([2], pa.int32()), ["2.0"]),
+    ("1.5", pa.array([2.5], pa.float32()), ["2.5"]),
+    ("100", pa.array([7], pa.int32()), ["7"]),
+    ("1.10", pa.array([7], pa.int64()), ["7.00"]),
+    ("2024-01-05", pa.nulls(1), [None]),
+    ("2024-01-05", pa.nulls(2, pa.float64()), [None, None]),
+    ("x", pa.nulls(1, pa.binary()), [None]),
+    ("x", pa.array([7], pa.int64()), 409),
+    ("1.10", pa.array([1.5], pa.float64()), 409),
+    ("100", pa.array([1.0], pa.float64()), 409),
+    ("1.5", pa.array([2**53 + 1], pa.int64()), 422),
+]
+
+
 @pytest.mark.parametrize(
-    ("first", "array", "outcome"),
-    [
-        ("1.5", pa.array([2], pa.int32()), ["2.0"]),
-        ("1.5", pa.array([2.5], pa.float32()), ["2.5"]),
-        ("100", pa.array([7], pa.int32()), ["7"]),
-        ("1.10", pa.array([7], pa.int64()), ["7.00"]),
-        ("2024-01-05", pa.nulls(1), [None]),
-        ("2024-01-05", pa.nulls(2, pa.float64()), [None, None]),
-        ("x", pa.nulls(1, pa.binary()), [None]),
-        ("x", pa.array([7], pa.int64()), 409),
-        ("1.10", pa.array([1.5], pa.float64()), 409),
-        ("100", pa.array([1.0], pa.float64()), 409),
-        ("1.5", pa.array([2**53 + 1], pa.int64()), 422),
-    ],
+    ("case", "form"),
+    choose_cells(TYPED, (("b.parquet", to_parquet), ("b.arrow", to_arrow))),
+    ids=lambda value: value[0],
 )
 def test_typed_formats_fit_where_no_value_is_lost(
-    lake: SharedLake, make: Any, file: str, first: str, array: pa.Array, outcome: list[str | None] | int
+    lake: SharedLake, case: tuple[str, pa.Array, list[str | None] | int], form: tuple[str, Callable[[pa.Array], bytes]]
 ) -> None:
+    (first, array, outcome), (file, make) = case, form
     lake.send("t", csv([first]), file="a.csv")
     answer = lake.send("t", make(array), file=file, mode="append")
     if isinstance(outcome, int):

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
 
-from lakehouse.config import IngestdTable
 from tests.services.ingest.case_kit import Answer, Case, Upload, load_cases
-from tools.kit.shared_lake import SharedLake, open_shared_lake
+from tools.kit.shared_lake import SharedLake
 
 CASES = load_cases()
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedLake]:
-    with open_shared_lake(tmp_path_factory.mktemp("cases") / "lake", IngestdTable()) as server:
-        yield server
 
 
 def send(lake: SharedLake, upload: Upload, way: str) -> httpx.Response:

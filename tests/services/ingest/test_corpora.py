@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -12,18 +13,30 @@ import trio
 from lakehouse.core.errors import ErrBadRequest, ErrConflict, ErrNotFound, ErrUnprocessable
 from lakehouse.services.contracts.documents import DocumentFormat, ExtractedDocument, Passage, PassageSize
 from lakehouse.services.contracts.retrieval import IndexOptions, Item, Written
-from lakehouse.services.ingestd.corpora import SHORT, SIZE, Corpora, CorpusResult
+from lakehouse.services.embedding.names import WORDLLAMA
+from lakehouse.services.ingestd.corpora import FIELDS, SHORT, SIZE, Corpora, CorpusResult
 from lakehouse.services.ingestd.parameters import IngestParameters
 from lakehouse.services.ingestd.receiving import Upload
-from tests.services.vectord.memory_engine import EMBEDDED, MemoryEmbedder, MemoryEngine
+from tests.services.memory_engine import EMBEDDED, MemoryEmbedder, MemoryEngine
+from tools.kit.retrieval_engine import open_engine, vector
 
 
 class SourcesEngine(MemoryEngine):
     """The engine in memory, with sources."""
 
     async def replace_source(
-        self, index: str, source: str, items: Sequence[Item], *, model: str = "", source_state: bytes | None = None
+        self,
+        index: str,
+        source: str,
+        items: Sequence[Item],
+        *,
+        model: str = "",
+        source_state: bytes | None = None,
+        create: IndexOptions | None = None,
     ) -> Written:
+        if create is not None:
+            with suppress(ErrConflict):
+                await self.create_index(create)
         kept = {item.id for item in items}
         former = [item.id for item in self._find(index).items.values() if item.source == source]
         return await self.add(index, items, model=model, delete_ids=[each for each in former if each not in kept])
@@ -65,7 +78,9 @@ class Corpus:
         path.write_text("\n".join(lines))
         upload = Upload(path=path, size=path.stat().st_size, digest="", file_name="its name.md", content_type="")
         parameters = IngestParameters(name=name, source=source, model=model)
-        return await self.corpora.ingest(upload, parameters, "markdown", self.phases.append)
+        return await self.corpora.ingest(
+            upload, parameters, "markdown", self.phases.append, before_write=trio.lowlevel.checkpoint
+        )
 
     def texts(self, name: str = "c") -> dict[str, str | None]:
         return {id_: item.text for id_, item in sorted(self.engine.indexes[name].items.items())}
@@ -142,6 +157,7 @@ async def test_a_corpus_keeps_its_model(corpus: Corpus) -> None:
     await corpus.ingest("a.md", "one")
     with pytest.raises(ErrConflict, match="has the embedding model words, not other"):
         await corpus.ingest("a.md", "two", model="other")
+    assert corpus.embedder.calls == []  # a name needs no model that answers
     await corpus.engine.create_index(IndexOptions(name="vectors", dimension=3))
     with pytest.raises(ErrConflict, match="no corpus"):
         await corpus.ingest("a.md", "two", name="vectors")
@@ -162,14 +178,24 @@ async def test_what_fails_leaves_everything_as_it_was(corpus: Corpus) -> None:
     assert corpus.texts() == {"a.md#1": "one"}
 
 
-async def test_a_new_corpus_whose_write_fails_stays_empty_and_takes_the_next_upload(corpus: Corpus) -> None:
-    corpus.engine.fail_after = 0
-    with pytest.raises(ErrUnprocessable):
-        await corpus.ingest("a.md", "one")
-    assert corpus.texts() == {}
-    corpus.engine.fail_after = None
-    assert (await corpus.ingest("a.md", "one")).existing
-    assert corpus.texts() == {"a.md#1": "one"}
+async def test_a_new_corpus_is_made_with_its_first_passages(tmp_path: Path) -> None:
+    """In the real engine: a write that is refused leaves no corpus, and of two models at once one gets it."""
+    corpus = Corpus(tmp_path)
+    options = IndexOptions(name="c", dimension=4, model="other", fields=FIELDS)
+    good, bad = Item(id="1", vector=vector(1, 2, 3, 4), text="a"), Item(id="2", vector=vector(1), text="b")
+    async with open_engine(tmp_path / "lake") as engine:
+        with pytest.raises(ErrBadRequest, match="has 1 components"):
+            await engine.replace_source("c", "a.md", [good, bad], model="other", create=options)
+        assert await engine.list_indexes() == []
+        corpus.corpora = Corpora(corpus.extractor, engine, corpus.embedder, embedded_model=WORDLLAMA)
+        made = await corpus.ingest("a.md", "one", "two")
+        info = await engine.get_index("c")
+        assert (made.status, made.length, info.model, info.fields) == (201, 2, WORDLLAMA, FIELDS)
+        for changes in 1, 0:  # a new corpus that another upload with another model was quicker to make
+            with pytest.raises(ErrConflict, match="are of the model 'other'"):
+                await engine.replace_source("c", "b.md", [good][:changes], create=options)
+        same = msgspec.structs.replace(options, model=WORDLLAMA, dimension=0)
+        assert (await engine.replace_source("c", "b.md", [Item(id="3", text="c")], create=same)).length == 3
 
 
 async def test_the_passages_of_a_file_are_removed(corpus: Corpus) -> None:
@@ -189,6 +215,14 @@ async def test_names_of_files_that_are_refused(corpus: Corpus, source: str) -> N
         await corpus.ingest(source, "one")
     assert caught.value.field == "source"
     assert corpus.engine.indexes == {}
+
+
+@pytest.mark.parametrize("name", ["a/../b", "a//b", "a\\b", "a\nb", "x" * 201])
+async def test_names_that_no_corpus_can_have(corpus: Corpus, name: str) -> None:
+    with pytest.raises(ErrBadRequest) as caught:
+        await corpus.ingest("a.md", "one", name=name)
+    assert caught.value.field == "name"
+    assert corpus.phases == []  # before the document is read
 
 
 async def test_two_uploads_make_one_corpus(corpus: Corpus) -> None:

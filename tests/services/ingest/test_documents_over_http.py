@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from time import monotonic, sleep
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
+import trio
 
-from tools.kit.child_processes import children, processor_seconds
+from tools.kit.child_processes import children, processor_seconds, wait_until_idle
 from tools.kit.document_files import (
     make_docx,
     make_docx_bomb,
@@ -18,21 +18,9 @@ from tools.kit.document_files import (
     make_scanned_pdf,
     paragraph,
 )
-from tools.kit.shared_lake import SharedLake, open_shared_lake
+from tools.kit.shared_lake import SharedLake
 
 MARKDOWN = b"# Birds\n\nThe heron stands in shallow water.\n\n# Fish\n\nThe pike waits between reeds.\n"
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedLake]:
-    with open_shared_lake(tmp_path_factory.mktemp("documents") / "lake") as lake:
-        yield lake
-
-
-@pytest.fixture
-def lake(shared: SharedLake) -> SharedLake:
-    """The lake with a name that no test before has used."""
-    return shared.with_new_table()
 
 
 def error(answer: httpx.Response) -> tuple[int, str]:
@@ -178,7 +166,7 @@ def test_a_client_that_leaves_ends_the_reading(lake: SharedLake) -> None:
     with pytest.raises(httpx.ReadTimeout):
         lake.http.post(f"/ingest?name={lake.table}&format=pdf&source=a", content=content, timeout=2)
     assert used() - before > 0.2  # it has been read, and is not any more
-    wait_until_idle()
+    trio.run(partial(wait_until_idle, seconds=10, windows=3))
     assert lake.staged() == []
     assert lake.send("t", MARKDOWN, file="a.md").status_code == 201
 
@@ -186,14 +174,3 @@ def test_a_client_that_leaves_ends_the_reading(lake: SharedLake) -> None:
 def used() -> float:
     """The processor time of all processes of the lake."""
     return sum(map(processor_seconds, children()))
-
-
-def wait_until_idle() -> None:
-    """Wait until the processes of the lake use no processor."""
-    limit = monotonic() + 10
-    idle = 0
-    while idle < 3:
-        before = used()
-        sleep(0.1)
-        idle = idle + 1 if used() - before < 0.02 else 0
-        assert monotonic() < limit

@@ -13,6 +13,7 @@ from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.engines.writer_child import json_patterns, json_source, text_chunks
 from lakehouse.services.engines.writer_child.json_patterns import LinePattern
 from tests.services.ingest.format_kit import Reader
+from tools.kit.examples import count_examples
 
 PLAIN = [
     json.dumps({"id": i, "x": i / 4, "s": f"text {i}\n", "ok": i % 2 == 0, "l": [i, i + 1], "o": {"a": None, "b": "é"}})
@@ -109,7 +110,7 @@ VALUES = st.recursive(
 RECORDS = st.dictionaries(st.sampled_from(["a", "b", "c.d", "e f", 'g"', "A", "\\"]), VALUES, max_size=4)
 
 
-@settings(max_examples=25)
+@settings(max_examples=count_examples(25))
 @given(records=st.lists(RECORDS, min_size=12, max_size=40), ascii_only=st.booleans())
 def test_any_records_have_the_verdict_of_the_scanner(
     read: Reader, records: list[dict[str, Any]], ascii_only: bool

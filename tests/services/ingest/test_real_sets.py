@@ -7,14 +7,14 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tools.kit.shared_lake import SharedLake, open_shared_lake
+from tools.kit.shared_lake import SharedLake
 
 FOLDER = Path(__file__).parents[2] / "data" / "real_sets"
 
@@ -45,17 +45,10 @@ SETS = (
 )
 
 
-@pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedLake]:
-    with open_shared_lake(tmp_path_factory.mktemp("real") / "lake") as server:
-        yield server
-
-
 @pytest.mark.parametrize("one", SETS, ids=lambda one: f"{one.file} {dict(one.query) or ''}")
 def test_every_cell_is_what_the_file_has(lake: SharedLake, one: RealSet) -> None:
     body = (FOLDER / one.file).read_bytes()
     assert hashlib.sha256(body).hexdigest().startswith(one.sha256)
-    lake = lake.with_new_table()
     answer = lake.send("t", body, file=one.file, query=dict(one.query))
     document = answer.json()
     assert answer.status_code == 201, document

@@ -39,21 +39,19 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     citations: tuple[int, ...]
 
 
-class AskAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer to an ask.
+class AskFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a whole answer and the end of a stream share.
 
-    `answer` is None, and no model was asked, if no passage was found. `citations` are the passages that the answer
-    cites. The fields from `model` on are those of a chat's answer; `latency_ms` is the time of the whole ask.
+    `citations` are the passages that the answer cites. The fields from `model` on are those of a chat's answer;
+    `latency_ms` is the time of the whole ask.
     """
 
-    answer: str | None
     citations: Sequence[Passage] = ()
     claims: Sequence[Claim] = ()
     passages: Sequence[Passage] = ()
     warnings: Sequence[str] = ()
     model: str | None = None
     provider: str | None = None
-    reasoning: str = ""
     finish_reason: FinishReason | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -64,27 +62,17 @@ class AskAnswer(msgspec.Struct, frozen=True, kw_only=True):
     attempts: Sequence[Attempt] = ()
 
 
-class AskDone(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="done"):
-    """The last event of a streamed answer: the fields of `AskAnswer` without what was already streamed.
+class AskAnswer(AskFacts, frozen=True):
+    """The whole answer to an ask. `answer` is None, and no model was asked, if no passage was found."""
 
-    `answer` is given, as null, only if no passage was found.
-    """
+    answer: str | None  # positional, as is `reasoning`: such fields come first in the JSON object
+    reasoning: str = ""
+
+
+class AskDone(AskFacts, frozen=True, tag_field="type", tag="done"):
+    """The last event of a streamed answer. `answer` is given, as null, only if no passage was found."""
 
     answer: UnsetType | None = UNSET
-    citations: Sequence[Passage] = ()
-    claims: Sequence[Claim] = ()
-    passages: Sequence[Passage] = ()
-    warnings: Sequence[str] = ()
-    model: str | None = None
-    provider: str | None = None
-    finish_reason: FinishReason | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    cost_usd: float | None = None
-    latency_ms: float
-    attempts: Sequence[Attempt] = ()
 
 
 FACTS = (

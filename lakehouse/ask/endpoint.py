@@ -9,17 +9,19 @@ import msgspec
 from lakehouse.asgi import request_scope, sse
 from lakehouse.asgi.body import BodyLimits
 from lakehouse.asgi.json_body import receive_json
+from lakehouse.asgi.middleware.sessions import join_session
 from lakehouse.asgi.request_scope import RequestScope
-from lakehouse.asgi.sse import KEEP_ALIVE, EventWriter, open_writer
+from lakehouse.asgi.sse import KEEP_ALIVE, SERVER_SENT_EVENTS, EventWriter, open_writer
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.ask.answer import AskDone
 from lakehouse.ask.asker import Asker, AskEvent
 from lakehouse.ask.request import AskRequest
 from lakehouse.chat.api.errors import to_client_error
-from lakehouse.chat.api.event_stream import HEADERS
+from lakehouse.chat.api.event_stream import make_stream_headers
 from lakehouse.chat.api.native import NativeEncoder, NativeFormat
 from lakehouse.chat.api.responses import completion_response, send_response
 from lakehouse.core.provider_failures import make_failure
+from lakehouse.core.session_identity import convert_field
 
 
 class AskEndpoint:
@@ -48,6 +50,7 @@ class AskEndpoint:
         request = request_scope.get(scope)
         try:
             query = await receive_json(scope, receive, AskRequest, self._limits)
+            join_session(scope, convert_field(query.session))
             if not query.stream:
                 answer = await self._asker.answer(query, context=request.context)
                 response = completion_response(answer, answer.attempts)
@@ -89,7 +92,7 @@ class AskEndpoint:
             async for batch in batches:
                 if not writer.started:
                     request.begin_stream(encoder.encode_error)
-                    await writer.start(HEADERS)
+                    await writer.start(make_stream_headers(SERVER_SENT_EVENTS))
                 if isinstance(batch[-1], AskDone):
                     last = _encode(batch)  # sent when all that the ask started has ended
                 else:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from lakehouse.core.session_identity import SessionField
+
 MAX_PASSAGES = 50
 """A greater `k` is lowered to this: more passages than that do not fit into a prompt."""
 
@@ -21,7 +23,7 @@ class AskRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     `corpora` are names of indexes; None means all that hold texts. The rows of `tables` are searched by word. At most
     `k` passages are given to `model`, which is a name as in a chat, None for the default; `fallbacks` are tried after
-    it. Raises ValueError with the name of the field that is wrong.
+    it. `session` is the run that the ask belongs to. Raises ValueError with the name of the field that is wrong.
     """
 
     question: str
@@ -31,6 +33,7 @@ class AskRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     fallbacks: tuple[str, ...] = ()
     k: int = 6
     stream: bool = False
+    session: str | SessionField | None = None
 
     def __post_init__(self) -> None:
         if not self.question.strip():

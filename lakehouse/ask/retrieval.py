@@ -61,11 +61,13 @@ class _Context(msgspec.Struct, frozen=True, kw_only=True):
 class _Index(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     model: str | None = None
-    length: int = 0
+
+
+class _Indexes(msgspec.Struct, frozen=True, kw_only=True):
+    indexes: tuple[_Index, ...]
 
 
 class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    name: str
     columns: tuple[Column, ...]
     row_count: int
     snapshot_id: str
@@ -135,8 +137,8 @@ class _Search:
     async def _list_corpora(self) -> tuple[str, ...]:
         """The indexes that hold texts."""
         body = await self._services.call("matrixd", "GET", "/matrix/corpora", context=self._context)
-        listed = _decode("matrixd", body, msgspec.Raw)
-        return tuple(index.name for index in _read_indexes(bytes(listed)) if index.model and index.name != PLAYBOOKS)
+        listed = _decode("matrixd", body, _Indexes).indexes
+        return tuple(index.name for index in listed if index.model and index.name != PLAYBOOKS)
 
     async def find_rows(self, table: str) -> tuple[Passage, ...]:
         """The rows of a table that have words of the question, the best first."""
@@ -148,7 +150,7 @@ class _Search:
         if manifest.row_count > MAX_ROWS:
             self.warnings.append(f"of the {manifest.row_count:,} rows of {table} the first {MAX_ROWS:,} were searched")
         sql, params = make_statement(table, columns, words, self._request.limit)
-        query = {"sql": sql, "params": params, "snapshot": manifest.snapshot_id}
+        query = {"sql": sql, "engine": "duckdb", "params": params, "snapshot": manifest.snapshot_id}
         body = await self._services.call("queryd", "POST", "/sql", query, context=self._context)
         rows = read_rows(table, columns, _decode("queryd", body, _Rows).rows)
         return tuple(
@@ -186,15 +188,6 @@ def _make_passage(item: _Found, text: str) -> Passage:
 
 def _cut(text: str) -> str:
     return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
-
-
-def _read_indexes(listed: bytes) -> Iterable[_Index]:
-    """The indexes of the list, which is an array or an object with one."""
-    if listed.lstrip().startswith(b"["):
-        return _decode("matrixd", listed, tuple[_Index, ...])
-    members = _decode("matrixd", listed, dict[str, msgspec.Raw])
-    named = next((members[name] for name in ("corpora", "indexes") if name in members), msgspec.Raw(b"[]"))
-    return _decode("matrixd", bytes(named), tuple[_Index, ...])
 
 
 def _decode(service: str, body: bytes, shape: type[T]) -> T:

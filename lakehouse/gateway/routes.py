@@ -45,6 +45,7 @@ ROUTES = (
 )
 CHAT_ROUTES = (
     GatewayRoute(b"/v1/chat", "chatd", exact=True),
+    GatewayRoute(b"/v1/messages", "chatd", exact=True),
     GatewayRoute(b"/v1/models", "chatd", exact=True),
 )
 """The chat group's paths, for when it runs in another process (`gateway.chatd_url`)."""

@@ -10,23 +10,9 @@ import trio
 
 from lakehouse.asgi.in_process import InProcessResponse, call_app
 from lakehouse.asgi.types import App
+from lakehouse.core import errors
 from lakehouse.core.context import RequestContext
-from lakehouse.core.errors import (
-    ErrBadRequest,
-    ErrConflict,
-    ErrForbidden,
-    ErrInsufficientStorage,
-    ErrNotFound,
-    ErrNotImplemented,
-    ErrNotInstalled,
-    ErrRateLimited,
-    ErrTimeout,
-    ErrTooLarge,
-    ErrUnavailable,
-    ErrUnprocessable,
-    ErrUpstream,
-    LakehouseError,
-)
+from lakehouse.core.errors import ErrUpstream, LakehouseError
 from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.pool import Upstream
 
@@ -36,19 +22,20 @@ MAX_RESPONSE = 64 * 1024 * 1024
 _RAISED: Mapping[str, type[LakehouseError]] = {
     kind.code: kind
     for kind in (
-        ErrBadRequest,
-        ErrConflict,
-        ErrForbidden,
-        ErrInsufficientStorage,
-        ErrNotFound,
-        ErrNotImplemented,
-        ErrNotInstalled,
-        ErrRateLimited,
-        ErrTimeout,
-        ErrTooLarge,
-        ErrUnavailable,
-        ErrUnprocessable,
-        ErrUpstream,
+        errors.ErrBadRequest,
+        errors.ErrConflict,
+        errors.ErrForbidden,
+        errors.ErrInsufficientStorage,
+        errors.ErrNotFound,
+        errors.ErrNotImplemented,
+        errors.ErrNotInstalled,
+        errors.ErrProviderNotFound,
+        errors.ErrRateLimited,
+        errors.ErrTimeout,
+        errors.ErrTooLarge,
+        errors.ErrUnavailable,
+        errors.ErrUnprocessable,
+        errors.ErrUpstream,
     )
 }
 """The errors of a service that are raised as they are. Any other failure of it is an `ErrUpstream`."""

@@ -6,10 +6,10 @@ A service of the configuration that is `"embedded"` is reached through the socke
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
@@ -20,12 +20,16 @@ from lakehouse.core.errors import ErrNotInstalled, LakehouseError
 from lakehouse.core.extras import LAKE, install_hint, missing_modules
 from lakehouse.services.host.names import SERVICES, embedded_services, is_embedded
 
+if TYPE_CHECKING:
+    from lakehouse.telemetry.traffic import TrafficRecorder
+
 
 class DataServices(msgspec.Struct, frozen=True, kw_only=True):
-    """The sockets of the services process: one for requests, one for reports of gauges and phases."""
+    """The sockets of the services process: for requests, reports of gauges and phases, rows of the system tables."""
 
     socket: str
     reports: str
+    traffic: str
 
     @property
     def url(self) -> str:
@@ -39,9 +43,15 @@ class DataServices(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DataServicesResource:
-    """The services process. Workers reach it through its socket, in a directory that only this user can enter."""
+    """The services process. Workers reach it through its socket, in a directory that only this user can enter.
+
+    `get_config` returns the configuration in force, which a reload replaces.
+    """
 
     name: ClassVar[str] = "data_services"
+
+    def __init__(self, get_config: Callable[[], Config]) -> None:
+        self._get_config = get_config
 
     def is_configured(self, config: Config) -> bool:
         """Whether a service is embedded and the extra `lake` is installed."""
@@ -52,8 +62,8 @@ class DataServicesResource:
         """Raises LakeError if `[lake] start` is "eager" and the process cannot start."""
         from lakehouse.services.host.activation import open_services_process  # what supervises processes
 
-        async with open_services_process(config, directory=directory) as process:
-            yield DataServices(socket=process.socket_path, reports=process.reports_path)
+        async with open_services_process(config, directory=directory, get_config=self._get_config) as process:
+            yield DataServices(socket=process.socket_path, reports=process.reports_path, traffic=process.traffic_path)
 
     @asynccontextmanager
     async def publish(self, opened: DataServices, _directory: Path) -> AsyncIterator[DataServices]:
@@ -66,7 +76,13 @@ class DataServicesResource:
         yield msgspec.json.decode(description, type=DataServices)
 
 
-DATA_SERVICES = DataServicesResource()
+def open_traffic(config: Config, services: DataServices | None, *, worker: int) -> TrafficRecorder | None:
+    """What records the requests of a worker in the system tables; None without a lake, or if they are off."""
+    if services is None or not config.observe.system_tables.enabled:
+        return None
+    from lakehouse.telemetry.traffic import TrafficRecorder  # not for a service without a lake
+
+    return TrafficRecorder(Path(services.traffic), worker=worker, contents=config.observe.system_tables.contents)
 
 
 def unavailable_apps(config: Config) -> dict[str, App]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,12 +25,14 @@ UPSTREAM_TIMEOUT = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderStatus:
-    """A provider. `where` is its URL and the source of its key, or the reason why it is not registered.
+    """A provider, or one `replica` of several. `where` is its URL and the source of its key, or the reason why it is
+    not registered.
 
     `probed` is the result of a request to it, None without one.
     """
 
     name: str
+    replica: str = ""
     registered: bool
     where: str
     probed: ProbeResult | None = None
@@ -56,15 +58,17 @@ def find_embedded_model(config: Config) -> str | None:
 
 def list_providers(config: Config, env: Mapping[str, str]) -> list[ProviderStatus]:
     """Every provider, registered or not, without a request to any."""
-    registry = register(config.chatd, env)
+    registry = register(config, env)
     proxies = ForwardProxies(env if config.chatd.proxy_from_env else {})
     registered_providers = [
         ProviderStatus(
             name=name,
+            replica="" if provider.replica is None else str(provider.replica),
             registered=True,
             where=f"{provider.base_url}{_describe_key(provider.key)}{_describe_proxy(proxies.find(provider.base_url))}",
         )
-        for name, provider in registry.providers.items()
+        for name, several in registry.list_replicas().items()
+        for provider in several
     ]
     missing = [ProviderStatus(name=name, registered=False, where=why) for name, why in registry.missing.items()]
     if config.chatd.local.configured:
@@ -72,6 +76,12 @@ def list_providers(config: Config, env: Mapping[str, str]) -> list[ProviderStatu
         missing = [status for status in missing if status.name != "local"]
         registered_providers.append(ProviderStatus(name="local", registered=True, where=f"embedded model: {which}"))
     return registered_providers + missing
+
+
+def describe_ready(config: Config, env: Mapping[str, str]) -> str:
+    """A sentence about the providers that a key in their variable would register; empty if there are none."""
+    ready = register(config, env).ready
+    return f"a key registers {', '.join(f'{name} (${variable})' for name, variable in ready.items())}" if ready else ""
 
 
 def _describe_key(key: Key | None) -> str:
@@ -84,13 +94,8 @@ def _describe_proxy(proxy: ForwardProxy | None) -> str:
 
 async def probe_providers(config: Config, env: Mapping[str, str], dispatcher: Dispatcher) -> list[ProviderStatus]:
     """Every provider; each registered one is sent a request through `dispatcher`."""
-    probed = {answer.name: answer for answer in await dispatcher.probe()}
-    return [
-        ProviderStatus(
-            name=status.name, registered=status.registered, where=status.where, probed=probed.get(status.name)
-        )
-        for status in list_providers(config, env)
-    ]
+    probed = {(answer.name, answer.replica): answer for answer in await dispatcher.probe()}
+    return [replace(status, probed=probed.get((status.name, status.replica))) for status in list_providers(config, env)]
 
 
 def list_routes(config: Config) -> list[tuple[str, str, str]]:

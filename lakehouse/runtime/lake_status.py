@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from lakehouse.config import Config
+from lakehouse.config import Config, LakeTable
 from lakehouse.core.extras import LAKE, install_hint, missing_modules
 from lakehouse.process.sandboxing import landlock, seccomp
 from lakehouse.services.embedding.names import WORDLLAMA
@@ -18,6 +18,7 @@ from lakehouse.services.lake.directory import locate
 from lakehouse.services.lake.errors import LakeError
 from lakehouse.services.lake.folder_lock import find_holder
 from lakehouse.services.lake.memory import MemoryShares, share_memory
+from lakehouse.services.warehouse.configured import find_problem
 
 PACKAGES = ("duckdb", "pyiceberg", "pyarrow", "nanoarrow", "wordllama", "tantivy", "numkong")
 """The distributions whose versions are shown."""
@@ -34,6 +35,8 @@ class EmbeddingModel(msgspec.Struct, frozen=True, kw_only=True):
 class LakeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The embedded services, and `missing`, a sentence if the extra `lake` is not installed.
 
+    `warehouse` says where tables and objects are if that is not the folder, and what is missing for it.
+    `stores` says where indexes, traces and operations are if that is not the folder, and what is missing for it.
     `holder` is the process that has the folder open, None if there is none. `query_engines` and `write_engines` are
     `[processes, bytes for each]`. `sandbox` says for files and network what the kernel enforces.
     """
@@ -41,6 +44,8 @@ class LakeStatus(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[str, ...]
     missing: str
     folder: str
+    warehouse: str
+    stores: Mapping[str, str]
     holder: int | None
     start: str
     query_engines: tuple[int, int]
@@ -65,6 +70,8 @@ def read_lake_status(config: Config, env: Mapping[str, str]) -> LakeStatus:
         services=embedded_services(config.gateway),
         missing=f"the lake {install_hint('lake', absent)}" if wanted and absent else "",
         folder=folder,
+        warehouse=_describe_warehouse(config.lake),
+        stores=dict(_describe_stores(config)),
         holder=holder,
         start=config.lake.start,
         query_engines=(shares.query.engines, shares.query.memory),
@@ -83,6 +90,24 @@ def _find_folder(config: Config, env: Mapping[str, str]) -> tuple[str, int | Non
         return f"none: {error}", None
     holder = find_holder(folder)
     return str(folder), None if holder is None else holder.pid
+
+
+def _describe_warehouse(lake: LakeTable) -> str:
+    if not lake.warehouse:
+        return ""
+    problem = find_problem(lake)
+    return f"{lake.warehouse}, catalog {lake.name} in {lake.catalog}" + (f": {problem}" if problem else "")
+
+
+def _describe_stores(config: Config) -> Iterator[tuple[str, str]]:
+    absent = missing_modules("psycopg2")
+    for name, key, url in (
+        ("indexes", "vectord.store", config.vectord.store),
+        ("traces", "pathwayd.store", config.pathwayd.store),
+        ("operations", "observerd.store", config.observerd.store),
+    ):
+        if url:
+            yield name, f"{url}: {key} {install_hint('postgres', absent)}" if absent else str(url)
 
 
 def _list_embedding_models(config: Config, folder: Path) -> Iterator[EmbeddingModel]:

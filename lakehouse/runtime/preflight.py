@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lakehouse.asgi.middleware.tokens import Tokens
-from lakehouse.chat.providers.model_router import ModelRouter
+from lakehouse.chat.providers.registry import register
 from lakehouse.config import Address, AuthTable, Config, ConfigError, ServerTable, values
 from lakehouse.config.files import other_encoding
 from lakehouse.core.errors import ErrBadRequest
@@ -34,8 +34,36 @@ def preflight(config: Config, env: Mapping[str, str]) -> Preflight:
         problems.append(f"observe.traces_url {install_hint('otel', absent)}")
     if config.chatd.proxy_from_env:
         problems += [f"chatd.proxy_from_env: {problem}" for problem in ForwardProxies(env).problems()]
-    problems += _check_tiers(config)
+    problems += _check_tiers(config, env)
+    problems += _check_ollama_listener(config)
+    problems += _check_trino_certificates(config.queryd.trino.ca_file)
     return _check_access(config, {"gateway.bind": config.gateway.bind, "chatd.bind": config.chatd.bind}, env, problems)
+
+
+def _check_trino_certificates(ca_file: str) -> Iterator[str]:
+    try:
+        if ca_file:
+            ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        yield f"queryd.trino.ca_file {ca_file} cannot be used: {error}"
+
+
+def find_problems(config: Config, env: Mapping[str, str]) -> list[str]:
+    """Everything for which `preflight` or the start of the embedded model would fail, with no process started."""
+    problems: list[str] = []
+    try:
+        preflight(config, env)
+    except ConfigError as error:
+        problems += error.problems
+    local = config.chatd.local
+    if local.configured:
+        from lakehouse.local_model import LocalModelError, check_model  # what supervises a process, for few services
+
+        try:
+            check_model(Path(local.model) if local.model else None)
+        except LocalModelError as error:
+            problems.append(f"chatd.local.{'model' if local.model else 'demo'}: {error}")
+    return problems
 
 
 def preflight_daemons(config: Config, binds: Mapping[str, Address], env: Mapping[str, str]) -> Preflight:
@@ -82,14 +110,24 @@ def _load_tls(server: ServerTable, problems: list[str]) -> ssl.SSLContext | None
         return None
 
 
-def _check_tiers(config: Config) -> Iterator[str]:
-    router = ModelRouter(default=config.chatd.default)
+def _check_tiers(config: Config, env: Mapping[str, str]) -> Iterator[str]:
+    router = register(config, env).make_router(config)
     for tier, models in config.models.items():
         for model in models:
             try:
                 router.target(model)
             except ErrBadRequest:
                 yield f"models.{tier} must name a model behind the provider (got {values.quoted(model)})"
+
+
+def _check_ollama_listener(config: Config) -> Iterator[str]:
+    """The listener for Ollama's clients has no token, whatever the others have."""
+    bind = config.ollama.bind
+    if bind is not None and not bind.is_loopback and not config.ollama.allow and not config.auth.insecure:
+        yield (
+            f"ollama.bind {bind} can be reached from other machines, and Ollama's clients send no token: name the "
+            "networks that may connect in ollama.allow, or set auth.insecure = true"
+        )
 
 
 def _check_exposure(config: Config, binds: Mapping[str, Address | None]) -> Iterator[str]:

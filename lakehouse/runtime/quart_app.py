@@ -29,6 +29,7 @@ from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
 from lakehouse.config import Config, ConfigError, load_config
 from lakehouse.local_model import LocalModelError
 from lakehouse.runtime.preflight import preflight
+from lakehouse.runtime.reload.reloader import ReadConfig
 from lakehouse.runtime.runtime import Runtime, open_runtime
 from lakehouse.services.lake.errors import LakeError
 
@@ -38,7 +39,10 @@ def create_app(config: Config | None = None) -> LakehouseApp:
 
     Its resources are opened and closed by the server's lifespan. Raises ConfigError.
     """
-    return LakehouseApp(load_config().config if config is None else config)
+    if config is not None:
+        return LakehouseApp(config)
+    loaded = load_config()
+    return LakehouseApp(loaded.config, lambda: load_config(loaded.path).config)
 
 
 class LakehouseApp(QuartApp):
@@ -48,9 +52,11 @@ class LakehouseApp(QuartApp):
     the service's own paths.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, read_config: ReadConfig | None = None) -> None:
+        """`read_config` reads the configuration again, for a reload."""
         super().__init__("lakehouse", max_body=config.chatd.max_body)
         self._service_config = config
+        self._read_config = read_config
         self._runtime: Runtime | None = None
         self.register_blueprint(listings(self._get_dispatcher, prefix=VERSION))
 
@@ -96,7 +102,14 @@ class LakehouseApp(QuartApp):
             try:
                 checked = preflight(config, os.environ)
                 runtime = await stack.enter_async_context(
-                    open_runtime(config, checked, env=os.environ, views=self.views, find_view=self.find_view)
+                    open_runtime(
+                        config,
+                        checked,
+                        env=os.environ,
+                        views=self.views,
+                        find_view=self.find_view,
+                        read_config=self._read_config,
+                    )
                 )
             except (ConfigError, LocalModelError, LakeError, OSError) as error:
                 await receive()

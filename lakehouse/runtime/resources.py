@@ -6,7 +6,7 @@ private directory and passes its description to each worker, which attaches to i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ import msgspec
 from lakehouse.chat.dispatch.open_dispatcher import LocalServer
 from lakehouse.config import Config, LocalTable
 from lakehouse.local_model.readiness import SOCKET, follow_readiness, publish_readiness
-from lakehouse.runtime.data_services import DATA_SERVICES
+from lakehouse.runtime.data_services import DataServicesResource
 
 T = TypeVar("T")
 
@@ -49,11 +49,13 @@ class SharedResources:
 
 
 @asynccontextmanager
-async def share_resources(config: Config, directory: Path) -> AsyncIterator[SharedResources]:
-    """Open and publish every configured resource; closed with the block, the last one first."""
+async def share_resources(
+    resources: Sequence[Resource[Any]], config: Config, directory: Path
+) -> AsyncIterator[SharedResources]:
+    """Open and publish every configured one of the resources; closed with the block, the last one first."""
     async with AsyncExitStack() as stack:
         descriptions = {}
-        for resource in RESOURCES:
+        for resource in resources:
             if resource.is_configured(config):
                 description = await stack.enter_async_context(_publish(resource, config, directory))
                 descriptions[resource.name] = msgspec.Raw(msgspec.json.encode(description))
@@ -129,5 +131,7 @@ class LocalModel:
 
 LOCAL_MODEL = LocalModel()
 
-RESOURCES: tuple[Resource[Any], ...] = (LOCAL_MODEL, DATA_SERVICES)
-"""Every resource, in the order in which they are opened."""
+
+def list_resources(get_config: Callable[[], Config]) -> tuple[Resource[Any], ...]:
+    """Every resource, in the order in which they are opened. `get_config` returns the configuration in force."""
+    return LOCAL_MODEL, DataServicesResource(get_config)

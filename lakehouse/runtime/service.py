@@ -18,7 +18,10 @@ from contextlib import ExitStack, contextmanager
 import trio
 
 from lakehouse.config import Config
+from lakehouse.process.tasks import open_background
 from lakehouse.runtime.preflight import preflight
+from lakehouse.runtime.reload.reloader import ReadConfig
+from lakehouse.runtime.reload.sighup import reload_at_sighup
 from lakehouse.runtime.runtime import WorkerSlot, open_runtime
 from lakehouse.server.listening import bind_socket
 from lakehouse.server.server import BoundApp, Service, serve_listeners
@@ -47,19 +50,29 @@ async def run_service(
     env: Mapping[str, str] | None = None,
     log: Log | None = None,
     slot: WorkerSlot | None = None,
+    read_config: ReadConfig | None = None,
     task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """`serve` with a log of the caller's (`log`), and in a worker's place under a supervisor (`slot`)."""
+    """`serve` with a log of the caller's (`log`), and in a worker's place under a supervisor (`slot`).
+
+    `read_config` reads the configuration again, for `POST /v1/reload` and at SIGHUP: then this is the main thread of a
+    program that owns its process.
+    """
     config = Config() if config is None else config
     env = os.environ if env is None else env
     slot = WorkerSlot() if slot is None else slot
     checked = preflight(config, env)
     with bind_addresses(config, slot.sockets) as sockets:
-        async with open_runtime(config, checked, env=env, log=log, slot=slot) as runtime:
-            apps = (runtime.main_app, runtime.legacy_app)
+        async with (
+            open_runtime(config, checked, env=env, log=log, slot=slot, read_config=read_config) as runtime,
+            open_background() as background,
+        ):
+            if read_config is not None:
+                await background.start(reload_at_sighup, runtime.reloader.reload, runtime.stopping)
+            apps = runtime.list_apps(config)
             bound = [
                 BoundApp(app, sock, checked.tls, runtime.make_error_headers)
-                for app, sock in zip(apps, sockets, strict=False)
+                for app, sock in zip(apps, sockets, strict=True)
             ]
             await serve_listeners(
                 bound,
@@ -74,7 +87,7 @@ async def run_service(
 @contextmanager
 def bind_addresses(config: Config, given: Sequence[socket.socket] | None = None) -> Iterator[Sequence[socket.socket]]:
     """A socket for each address, the gateway's first: those that were given, or new ones. Closed with the block."""
-    binds = [config.gateway.bind, *([config.chatd.bind] if config.chatd.bind else [])]
+    binds = [bind for bind in (config.gateway.bind, config.chatd.bind, config.ollama.bind) if bind is not None]
     with ExitStack() as stack:
         if given is None:
             yield [stack.enter_context(bind_socket(*address)) for address in binds]

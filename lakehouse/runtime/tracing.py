@@ -1,4 +1,4 @@
-"""ASGI middleware that makes each request part of a trace."""
+"""ASGI middleware that makes each request part of a trace, or keeps the content of chats for the system tables."""
 
 from __future__ import annotations
 
@@ -25,3 +25,20 @@ class TracingMiddleware:
 def trace_requests(app: App, traces: Traces | None) -> App:
     """The application with its requests traced; the application itself without traces."""
     return app if traces is None else TracingMiddleware(app, traces)
+
+
+class ContentMiddleware:
+    """Keeps messages and answers in the context of a request until it has ended."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (request := request_scope.find(scope)) is not None:
+            request.context.keep_content()
+        await self._app(scope, receive, send)
+
+
+def keep_contents(app: App, *, wanted: bool) -> App:
+    """The application with the contents of its chats kept, if they are `wanted`; otherwise the application itself."""
+    return ContentMiddleware(app) if wanted else app

@@ -7,10 +7,12 @@ import msgspec
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.body import BodyLimits
 from lakehouse.asgi.json_body import receive_json
+from lakehouse.asgi.middleware.sessions import join_session
 from lakehouse.asgi.responses import json_response
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.chat.api.protocols import Dispatcher
 from lakehouse.core.context import RequestContext
+from lakehouse.core.session_identity import convert_field
 from lakehouse.workflows.graph import Node, Workflow
 from lakehouse.workflows.modes import DataServices, make_modes
 from lakehouse.workflows.runner import NodeResult, WorkflowRunner, describe
@@ -27,6 +29,7 @@ class WorkflowEndpoint:
     async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST: run the workflow of the body, and answer with the end of each node."""
         workflow = await receive_json(scope, receive, Workflow, BODY_LIMITS)
+        join_session(scope, convert_field(workflow.session))
         context = request_scope.get(scope).context
         context.begin_step("running")
         result = await self._runner.run(workflow, context=context)

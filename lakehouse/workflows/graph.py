@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from lakehouse.core.errors import ErrBadRequest
+from lakehouse.core.session_identity import SessionField
 
 MAX_NODES = 256
 DEFAULT_MODE = "llm.chat"
@@ -25,10 +26,11 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Workflow(msgspec.Struct, frozen=True, kw_only=True):
-    """A workflow as it is sent."""
+    """A workflow as it is sent, and the session that it belongs to."""
 
     nodes: tuple[Node, ...]
     name: str = ""
+    session: str | SessionField | None = None
 
 
 def order_nodes(workflow: Workflow, modes: Sequence[str]) -> Sequence[Node]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
 
 import msgspec
 
@@ -20,39 +21,66 @@ MAX_DIGITS = 9
 """Digits of a position in a list: Python converts no text of thousands of digits."""
 
 
-class MissingValue(Exception):
-    """A reference to a part of an output that the output does not have."""
+MAX_FILLED = 16 * 1024 * 1024
+"""Characters that the references of a prompt, or of inputs, may stand for together: each may be to a long output."""
+
+MAX_REFERENCES = 10_000
+"""References in one node. A workflow has room for a million, which would hold the event loop for seconds."""
+
+
+class FillError(Exception):
+    """A reference to a part of an output that the output does not have, or references to too much."""
 
 
 def check_references(node: Node, ancestors: Collection[str], nodes: Collection[str]) -> None:
-    """Raises ErrBadRequest for a reference to a node that need not have ended before this one."""
-    for text in _iterate_texts([node.prompt, node.inputs]):
-        for found in _REFERENCE.finditer(text):
-            name = found["node"]
-            if name in nodes and name not in ancestors:
-                message = f"the node {node.id!r} refers to {name!r}, on which it does not depend"
-                raise ErrBadRequest(message, field="nodes")
+    """Raises ErrBadRequest for a reference to a node that need not have ended before this one, and for too many."""
+    texts = _iterate_texts([node.prompt, node.inputs])
+    references = chain.from_iterable(map(_REFERENCE.finditer, texts))
+    for number, found in enumerate(references, 1):
+        name = found["node"]
+        if number > MAX_REFERENCES:
+            message = f"the node {node.id!r} has more than {MAX_REFERENCES} references"
+            raise ErrBadRequest(message, field="nodes")
+        if name in nodes and name not in ancestors:
+            message = f"the node {node.id!r} refers to {name!r}, on which it does not depend"
+            raise ErrBadRequest(message, field="nodes")
 
 
 def fill(value: object, outputs: Mapping[str, object]) -> object:
-    """The value with its references replaced. Raises MissingValue."""
-    if isinstance(value, str):
-        whole = _REFERENCE.fullmatch(value)
-        if whole is not None and whole["node"] in outputs:
-            return _look_up(whole, outputs)
-        return _REFERENCE.sub(lambda found: _to_text(found, outputs), value)
-    if isinstance(value, list):
-        return [fill(item, outputs) for item in value]
-    if isinstance(value, dict):
-        return {name: fill(item, outputs) for name, item in value.items()}
-    return value
+    """The value with its references replaced. Raises FillError."""
+    return _Filling(outputs).fill(value)
 
 
-def _to_text(found: re.Match[str], outputs: Mapping[str, object]) -> str:
-    if found["node"] not in outputs:
-        return found[0]
-    value = _look_up(found, outputs)
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+class _Filling:
+    """Replaces references, and counts what they stand for."""
+
+    def __init__(self, outputs: Mapping[str, object]) -> None:
+        self._outputs = outputs
+        self._size = 0
+
+    def fill(self, value: object) -> object:
+        if isinstance(value, str):
+            whole = _REFERENCE.fullmatch(value)
+            if whole is not None and whole["node"] in self._outputs:
+                return self._take(whole)[0]
+            return _REFERENCE.sub(self._make_text, value)
+        if isinstance(value, list):
+            return [self.fill(item) for item in value]
+        if isinstance(value, dict):
+            return {name: self.fill(item) for name, item in value.items()}
+        return value
+
+    def _make_text(self, found: re.Match[str]) -> str:
+        return self._take(found)[1] if found["node"] in self._outputs else found[0]
+
+    def _take(self, found: re.Match[str]) -> tuple[object, str]:
+        """The value of a reference, and its text."""
+        value = _look_up(found, self._outputs)
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        self._size += len(text)
+        if self._size > MAX_FILLED:
+            raise FillError(f"its references stand for more than {MAX_FILLED} characters")
+        return value, text
 
 
 def _look_up(found: re.Match[str], outputs: Mapping[str, object]) -> object:
@@ -63,7 +91,7 @@ def _look_up(found: re.Match[str], outputs: Mapping[str, object]) -> object:
         elif isinstance(value, list) and part.isdecimal() and len(part) <= MAX_DIGITS and int(part) < len(value):
             value = value[int(part)]
         else:
-            raise MissingValue(f"the output of {found['node']!r} has no {found['path'].removeprefix('.')!r}")
+            raise FillError(f"the output of {found['node']!r} has no {found['path'].removeprefix('.')!r}")
     return value
 
 

@@ -13,9 +13,10 @@ import trio
 from lakehouse.core.context import RequestContext
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.groups import unwrap_single
+from lakehouse.core.rfc3339 import format_time
 from lakehouse.workflows.graph import Node, Workflow, find_ancestors, order_nodes
 from lakehouse.workflows.modes import Mode
-from lakehouse.workflows.references import MissingValue, check_references, fill
+from lakehouse.workflows.references import FillError, check_references, fill
 
 logger = logging.getLogger("lakehouse.workflows")
 
@@ -122,8 +123,8 @@ class _Run:
             text = prompt if isinstance(prompt, str) else msgspec.json.encode(prompt).decode()
             assert isinstance(inputs, dict)  # noqa: S101 - as it was before
             output = await self._modes[node.mode](text, inputs, self._context)
-        except MissingValue as missing:
-            error = str(missing)
+        except FillError as unfilled:
+            error = str(unfilled)
         except LakehouseError as raised:
             error = f"{raised.code}: {raised.message}"
         except BaseExceptionGroup as group:
@@ -136,7 +137,7 @@ class _Run:
             status="success" if error is None else "failed",
             output=output,
             error=error,
-            started_at=started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            started_at=format_time(started),
             duration_ms=round((trio.current_time() - began) * 1000, 3),
         )
 

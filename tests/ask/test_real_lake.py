@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import trio
 from lakehouse.cli.lake.demo_corpus import CORPUS, QUESTION, demo_items
 from lakehouse.cli.lake.demo_data import demo_tables
 from tools.kit.command import lakehouse
+from tools.kit.scripted_ollama import scripted_ollama
+from tools.kit.serve_process import run_lakehouse
 from tools.kit.service_with_providers import ServiceWithProviders, answer_in_turn, ollama, open_service_with_providers
 
 BIRDS = [
@@ -82,3 +85,42 @@ async def test_passages_come_from_every_corpus_and_from_tables(up: ServiceWithPr
     ran = await lakehouse("ask", "--corpora", CORPUS, "-m", "m", "--json", QUESTION, cwd=tmp_path)
     assert (ran.status, ran.err) == (0, "")
     assert '"incidents.md#1"' in ran.out
+
+
+async def test_two_workers_write_search_and_ask_in_the_same_indexes(tmp_path: Path) -> None:
+    with scripted_ollama(lambda _: [1.0], "m", answer="It stands in water [1].") as url:
+        tables: dict[str, dict[str, object]] = {
+            "lake": {"path": str(tmp_path / "lake"), "engines": 1},
+            "chatd": {"ollama_url": url},
+            "observe": {"log": "off"},
+        }
+        with run_lakehouse(tables, "--workers", "2") as serve:
+            async with AsyncExitStack() as stack:
+                with trio.fail_after(60):
+                    first, second = await connect_to_each(stack, f"http://127.0.0.1:{serve.port}")
+                    await check_both(first, second)
+
+
+async def connect_to_each(stack: AsyncExitStack, url: str) -> list[httpx.AsyncClient]:
+    """Two clients, each with one connection that it keeps, to two workers."""
+    found = dict[int, httpx.AsyncClient]()
+    while len(found) < 2:  # the kernel chooses the worker of a connection
+        client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30, trust_env=False))
+        [own] = (await client.get("/v1/requests")).json()["requests"]
+        found.setdefault(own["worker"], client)
+    return list(found.values())
+
+
+async def check_both(first: httpx.AsyncClient, second: httpx.AsyncClient) -> None:
+    """What one has written the other finds, and both are answered with the same citation."""
+    assert (await first.post("/v1/vectors/index", json={"name": "birds", "model": "default"})).status_code == 201
+    search = {"corpora": ["birds"], "query_text": "Which bird stands in water?", "mode": "vector", "k": 1}
+    for writer, reader, item in ((first, second, BIRDS[1]), (second, first, BIRDS[0])):
+        await reader.post("/v1/matrix/search", json=search)  # its result is kept until the index changes
+        added = await writer.post("/v1/vectors/index/birds/add", json={"items": [item]})
+        assert added.json()["added"] == 1
+        found = (await reader.post("/v1/matrix/search", json=search)).json()
+        assert [hit["id"] for hit in found["results"]] == [item["id"]]
+    for client in (first, second):
+        answer = (await client.post("/v1/ask", json={"question": search["query_text"], "model": "m", "k": 1})).json()
+        assert [cited["id"] for cited in answer["citations"]] == ["heron"], answer

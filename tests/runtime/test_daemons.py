@@ -77,7 +77,7 @@ NAMES = ("storaged", "catalogd", "ingestd", "queryd")
 async def test_four_daemons_behind_a_gateway_are_one_lake_with_the_same_bytes(lake: Path) -> None:
     tables = {name: {"bind": "127.0.0.1:0"} for name in NAMES}
     config = make_config(lake={"path": str(lake)}, **tables)
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             daemons = await nursery.start(partial(run_daemons, config, NAMES, env={}, log=Log("off")))
             urls = dict(zip(NAMES, daemons.urls, strict=False))

@@ -10,14 +10,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import trio
 
 from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, open_upstream, respond
+from tools.kit.http_stream import HttpStream
+from tools.kit.lifetime.evidence import waited_for_cpu
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,7 +119,7 @@ async def test_a_second_signal_stops_at_once(tmp_path: Path, workers: int) -> No
             await trio.sleep(0.2)
             assert service.process.poll() is None, "the first signal drains"
             service.process.send_signal(signal.SIGINT)
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 assert await service.process.wait() == 128 + signal.SIGINT
 
 
@@ -174,3 +177,77 @@ async def test_metrics_and_requests_speak_for_all_workers(tmp_path: Path) -> Non
                 if line.startswith("lakehouse_requests_total") and "/v1/storage" in line
             ]
             assert sum(float(line.split()[-1]) for line in counted) == 8
+
+
+async def test_one_delete_ends_a_run_on_all_workers_and_new_ones_refuse_it(tmp_path: Path) -> None:
+    """Whichever worker is asked, within 20 ms; and after a worker has been killed."""
+    left: list[float] = []
+
+    async def never(_: ReceivedRequest, stream: trio.SocketStream) -> None:
+        try:
+            await stream.receive_some()
+        finally:
+            left.append(trio.current_time())
+
+    async def call(client: HttpStream, line: str, run: str = "") -> None:
+        named = f"x-session-id: {run}\r\n" if run else ""
+        await client.send(f"{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{named}\r\n".encode())
+
+    async def answer(client: HttpStream) -> tuple[bytes, Any]:
+        start, headers = await client.head()
+        return start.split()[1], json.loads(await client.body(headers))
+
+    async with (
+        open_upstream(never) as there,
+        serving(tmp_path, "--workers", "2", gateway=f'storaged_url = "{there.url}"') as service,
+        AsyncExitStack() as stack,
+    ):
+
+        async def connect() -> HttpStream:
+            port = int(service.url.rpartition(":")[2])
+            return HttpStream(await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port)))
+
+        async def get(line: str, run: str = "") -> tuple[bytes, Any]:
+            client = await connect()
+            await call(client, line, run)
+            return await answer(client)
+
+        took: list[float] = []
+        seen: set[int] = set()
+        for number in range(10):  # a machine that is busy makes single measurements late all the same
+            run, asking = f"run-{number}", await connect()
+            clients = [await connect() for _ in range(40)]
+            for client in clients:
+                await call(client, "GET /v1/storage/x", run)
+            await requests_in(there, 40 * (number + 1))
+            _, listed = await get(f"GET /v1/sessions/{run}")
+            assert (listed["in_flight"], listed["workers"], listed["silent"]) == (40, 2, 0)
+            left.clear()
+            queued, sent = waited_for_cpu(*service.workers()), trio.current_time()
+            await call(asking, f"DELETE /v1/sessions/{run}")
+            while len(left) < 40:
+                await trio.sleep(0.0005)
+            took.append(max(left) - sent - (waited_for_cpu(*service.workers()) - queued))
+            _, receipt = await answer(asking)
+            assert receipt["calls"] == 40
+            for client in clients:
+                status, error = await answer(client)
+                assert (status, error["error"]["code"]) == (b"400", "ErrSessionStopped")
+            seen |= {ended["worker"] for ended in receipt["ended"]}
+            if min(took) < 0.02 and seen == {0, 1}:
+                break
+        assert seen == {0, 1}
+        assert min(took) < 0.02, took
+
+        async def is_refused() -> None:
+            for _ in range(6):  # whichever worker answers
+                status, _ = await get("GET /v1/models", run)
+                assert status == b"400"
+
+        await is_refused()
+        pid = service.workers()[0]
+        os.kill(pid, signal.SIGKILL)
+        with trio.fail_after(20):
+            while len(service.workers()) < 2 or pid in service.workers():
+                await trio.sleep(0.02)
+        await is_refused()

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from lakehouse.config import Config, parse_config
-from lakehouse.runtime import resources
 from lakehouse.runtime.resources import SharedResources, open_resource, share_resources
 from lakehouse.runtime.worker_config import WorkerConfig
 
@@ -48,10 +47,8 @@ class Well:
 
 
 @pytest.fixture
-def well(monkeypatch: pytest.MonkeyPatch) -> Well:
-    made = Well()
-    monkeypatch.setattr(resources, "RESOURCES", (made,))
-    return made
+def well() -> Well:
+    return Well()
 
 
 def config(**models: list[str]) -> Config:
@@ -66,7 +63,7 @@ async def test_without_a_supervisor_a_process_opens_its_own(well: Well) -> None:
 
 
 async def test_what_is_not_configured_is_not_there(well: Well, tmp_path: Path) -> None:
-    async with share_resources(config(), tmp_path) as shared, open_resource(well, config(), shared) as water:
+    async with share_resources([well], config(), tmp_path) as shared, open_resource(well, config(), shared) as water:
         assert water is None
         assert dict(shared.descriptions) == {}
     assert well.events == []
@@ -74,7 +71,7 @@ async def test_what_is_not_configured_is_not_there(well: Well, tmp_path: Path) -
 
 async def test_workers_join_what_their_supervisor_opened_once(well: Well, tmp_path: Path) -> None:
     settings = config(well=["spring"])
-    async with share_resources(settings, tmp_path) as shared:
+    async with share_resources([well], settings, tmp_path) as shared:
         for _ in range(2):
             told = WorkerConfig(config=settings, descriptors=(3, 4), index=1, resources=shared)
             worker = WorkerConfig.decode(told.encode())

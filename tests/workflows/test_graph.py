@@ -6,7 +6,7 @@ import pytest
 
 from lakehouse.core.errors import ErrBadRequest
 from lakehouse.workflows.graph import Node, Workflow, find_ancestors, order_nodes
-from lakehouse.workflows.references import MissingValue, check_references, fill
+from lakehouse.workflows.references import FillError, check_references, fill
 
 MODES = ("llm.chat", "sql")
 
@@ -78,8 +78,22 @@ def test_references_become_values(value: object, filled: object) -> None:
     ],
 )
 def test_a_part_that_an_output_lacks_is_an_error(text: str) -> None:
-    with pytest.raises(MissingValue):
+    with pytest.raises(FillError):
         fill(text, OUTPUTS)
+
+
+@pytest.mark.parametrize(
+    "value", ["$a$a " * 20, ["$a"] * 40, {"x": ["$a.output.rows"] * 40}], ids=["text", "values", "parts"]
+)
+def test_references_stand_for_a_limited_amount(value: object) -> None:
+    with pytest.raises(FillError, match="more than"):
+        fill(value, {"a": {"rows": "x" * 500_000}})
+
+
+def test_a_node_has_a_limited_number_of_references() -> None:
+    node = Node(id="b", prompt="$a" * 9_999, inputs={"x": ["$a", "$HOME"]})
+    with pytest.raises(ErrBadRequest, match="the node 'b' has more than 10000 references"):
+        check_references(node, ["a"], ["a", "b"])
 
 
 def test_a_reference_needs_a_dependency() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lakehouse.chat.model.listing import ModelCard as ModelCard
     from lakehouse.chat.model.listing import ProbeResult as ProbeResult
     from lakehouse.chat.model.listing import ProviderState as ProviderState
+    from lakehouse.chat.model.listing import ReplicaReport as ReplicaReport
     from lakehouse.chat.model.parts import Audio as Audio
     from lakehouse.chat.model.parts import AudioPart as AudioPart
     from lakehouse.chat.model.parts import File as File
@@ -44,7 +45,9 @@ if TYPE_CHECKING:
     from lakehouse.chat.model.pieces import DetailedContentPiece as DetailedContentPiece
     from lakehouse.chat.model.pieces import Done as Done
     from lakehouse.chat.model.pieces import Piece as Piece
+    from lakehouse.chat.model.pieces import ReasoningDetailsPiece as ReasoningDetailsPiece
     from lakehouse.chat.model.pieces import ReasoningPiece as ReasoningPiece
+    from lakehouse.chat.model.pieces import RelayedPiece as RelayedPiece
     from lakehouse.chat.model.pieces import SupplementPiece as SupplementPiece
     from lakehouse.chat.model.pieces import ToolCallPiece as ToolCallPiece
     from lakehouse.chat.model.request import Message as Message
@@ -63,24 +66,34 @@ if TYPE_CHECKING:
     from lakehouse.config import Config as Config
     from lakehouse.config import ConfigError as ConfigError
     from lakehouse.config import EmbeddTable as EmbeddTable
+    from lakehouse.config import FlightSqlTable as FlightSqlTable
     from lakehouse.config import GatewayTable as GatewayTable
     from lakehouse.config import IngestdTable as IngestdTable
+    from lakehouse.config import KeyedProviderTable as KeyedProviderTable
     from lakehouse.config import KimiTable as KimiTable
     from lakehouse.config import LakeTable as LakeTable
     from lakehouse.config import Loaded as Loaded
     from lakehouse.config import LocalTable as LocalTable
     from lakehouse.config import MatrixdTable as MatrixdTable
+    from lakehouse.config import ModelTable as ModelTable
     from lakehouse.config import ObserverdTable as ObserverdTable
     from lakehouse.config import ObserveTable as ObserveTable
     from lakehouse.config import OllamaCloudTable as OllamaCloudTable
+    from lakehouse.config import OllamaTable as OllamaTable
     from lakehouse.config import OpenCodeTable as OpenCodeTable
     from lakehouse.config import OpenRouterTable as OpenRouterTable
     from lakehouse.config import PathwaydTable as PathwaydTable
     from lakehouse.config import PolicyTable as PolicyTable
+    from lakehouse.config import PricesTable as PricesTable
     from lakehouse.config import ProviderTable as ProviderTable
     from lakehouse.config import QuerydTable as QuerydTable
     from lakehouse.config import ServerTable as ServerTable
+    from lakehouse.config import SessionLimitsTable as SessionLimitsTable
+    from lakehouse.config import SessionsTable as SessionsTable
+    from lakehouse.config import SparkTable as SparkTable
     from lakehouse.config import StoragedTable as StoragedTable
+    from lakehouse.config import SystemTablesTable as SystemTablesTable
+    from lakehouse.config import TrinoTable as TrinoTable
     from lakehouse.config import VectordTable as VectordTable
     from lakehouse.config import load_config as load_config
     from lakehouse.config import parse_config as parse_config
@@ -97,6 +110,7 @@ if TYPE_CHECKING:
     from lakehouse.core.errors import ErrProviderNotFound as ErrProviderNotFound
     from lakehouse.core.errors import ErrRangeNotSatisfiable as ErrRangeNotSatisfiable
     from lakehouse.core.errors import ErrRateLimited as ErrRateLimited
+    from lakehouse.core.errors import ErrSessionStopped as ErrSessionStopped
     from lakehouse.core.errors import ErrTimeout as ErrTimeout
     from lakehouse.core.errors import ErrTooLarge as ErrTooLarge
     from lakehouse.core.errors import ErrUnauthorized as ErrUnauthorized
@@ -140,25 +154,30 @@ _EXPORTS = {
     "lakehouse.chat.dispatch.open_dispatcher": "LocalServer open_dispatcher",
     "lakehouse.chat.dispatch.stream": "Stream",
     "lakehouse.chat.model.answer": "Answer AnswerFacts FinishReason Supplements",
-    "lakehouse.chat.model.listing": "ModelCard ProbeResult ProviderState",
+    "lakehouse.chat.model.listing": "ModelCard ProbeResult ProviderState ReplicaReport",
     "lakehouse.chat.model.parts": (
         "Audio AudioPart File FilePart ImagePart ImageUrl JsonObject Part TextPart VideoPart VideoUrl"
     ),
     "lakehouse.chat.model.pieces": (
-        "ContentPiece DetailedContentPiece Done Piece ReasoningPiece SupplementPiece ToolCallPiece"
+        "ContentPiece DetailedContentPiece Done Piece ReasoningDetailsPiece ReasoningPiece RelayedPiece "
+        "SupplementPiece "
+        "ToolCallPiece"
     ),
     "lakehouse.chat.model.request": "Message Quorum Request Role",
     "lakehouse.chat.model.tool_calls": "AnyToolCall Custom CustomToolCall Function ToolCall",
     "lakehouse.config": (
-        "Address AuthTable CatalogdTable ChatTable Config ConfigError EmbeddTable GatewayTable IngestdTable "
-        "KimiTable LakeTable Loaded LocalTable MatrixdTable ObserveTable ObserverdTable OllamaCloudTable "
-        "OpenCodeTable OpenRouterTable PathwaydTable PolicyTable ProviderTable QuerydTable ServerTable "
-        "StoragedTable VectordTable load_config parse_config"
+        "Address AuthTable CatalogdTable ChatTable Config ConfigError EmbeddTable "
+        "FlightSqlTable GatewayTable IngestdTable "
+        "KeyedProviderTable KimiTable LakeTable Loaded LocalTable MatrixdTable ModelTable ObserveTable ObserverdTable "
+        "OllamaCloudTable OllamaTable "
+        "OpenCodeTable OpenRouterTable PathwaydTable PolicyTable PricesTable ProviderTable QuerydTable ServerTable "
+        "SessionLimitsTable SessionsTable SparkTable StoragedTable SystemTablesTable TrinoTable VectordTable "
+        "load_config parse_config"
     ),
     "lakehouse.core.errors": (
         "Attempt ErrBadRequest ErrConflict ErrForbidden ErrInsufficientStorage ErrMethodNotAllowed ErrNotFound "
         "ErrNotImplemented ErrNotInstalled ErrPreconditionFailed ErrProviderNotFound ErrRangeNotSatisfiable "
-        "ErrRateLimited ErrTimeout "
+        "ErrRateLimited ErrSessionStopped ErrTimeout "
         "ErrTooLarge ErrUnauthorized ErrUnavailable ErrUnprocessable ErrUnreached ErrUnsupportedMediaType "
         "ErrUpstream LakehouseError"
     ),

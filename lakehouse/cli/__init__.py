@@ -6,7 +6,8 @@ Exit status: 0 done, 1 failed, 2 the configuration or the arguments are wrong, 1
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 
 from lakehouse._version import __version__
 from lakehouse.cli.output import (
@@ -27,13 +28,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     ensure_standard_streams()
     escape_unencodable_output()
     commands = find_commands()
-    arguments = build_parser(commands.values()).parse_args(argv)
+    given, forwarded = split_forwarded(sys.argv[1:] if argv is None else argv, commands)
+    arguments = build_parser(commands.values()).parse_args(given)
+    arguments.forwarded = forwarded
     try:
         return commands[arguments.command].run(arguments)
     except (ConfigError, OutputError, BrokenPipeError, KeyboardInterrupt, BaseExceptionGroup) as error:
         from lakehouse.core.groups import unwrap_single  # imports trio, which `--version` and `check` can do without
 
         return _report(unwrap_single(error))
+
+
+def split_forwarded(argv: Sequence[str], commands: Mapping[str, Command]) -> tuple[Sequence[str], Sequence[str]]:
+    """The arguments of a command, and those behind the first `--` if the command forwards them to another program."""
+    command = commands.get(argv[0]) if argv else None
+    if command is None or not command.forwards or "--" not in argv:
+        return argv, ()
+    at = argv.index("--")
+    return argv[:at], argv[at + 1 :]
 
 
 def build_parser(commands: Iterable[Command]) -> argparse.ArgumentParser:

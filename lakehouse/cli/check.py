@@ -6,22 +6,22 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import msgspec
+import trio
 
-from lakehouse.chat.providers.model_router import ModelRouter
 from lakehouse.chat.providers.registry import register
 from lakehouse.cli.configuration import load_configuration
 from lakehouse.cli.input import replace_undecodable
 from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.cli.style import Style
 from lakehouse.config import Config, ConfigError, Loaded
-from lakehouse.local_model import LocalModelError, check_model
 from lakehouse.runtime.data_services import describe_unavailable
-from lakehouse.runtime.dependency_status import ProviderStatus, list_providers, list_routes
+from lakehouse.runtime.dependency_status import ProviderStatus, describe_ready, list_providers, list_routes
 from lakehouse.runtime.lake_status import LakeStatus, read_lake_status
-from lakehouse.runtime.preflight import Preflight, preflight
+from lakehouse.runtime.preflight import Preflight, find_problems, preflight
+from lakehouse.services.engines.remote.status import EngineStatus, read_engine_statuses
+from lakehouse.services.host.store_checks import describe_stores
 from lakehouse.upstream.connections.forward_proxy import ForwardProxies
 
 
@@ -40,48 +40,32 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         loaded = load_configuration(arguments)
     except ConfigError as error:
-        further = [] if error.readable is None else _find_problems(error.readable, os.environ)
+        further = [] if error.readable is None else find_problems(error.readable, os.environ)
         raise ConfigError(error.problems + further) from None
-    checked = _run_preflight(loaded.config, os.environ)
-    for warning in register(loaded.config.chatd, os.environ).warnings:
+    if problems := find_problems(loaded.config, os.environ):
+        raise ConfigError(problems)
+    checked = preflight(loaded.config, os.environ)
+    for warning in register(loaded.config, os.environ).warnings:
         write_diagnostic(f"warning: {warning}")
     providers = list_providers(loaded.config, os.environ)
     tiers = list(_tiers(loaded.config, os.environ))
     lake = read_lake_status(loaded.config, os.environ)
+    if lake.stores and not lake.missing:
+        found = trio.run(describe_stores, loaded.config, os.environ)
+        lake = msgspec.structs.replace(lake, stores=found)
+    engines = trio.run(read_engine_statuses, loaded.config, os.environ) if lake.wanted else ()
     if arguments.json:
-        document = _document(loaded, checked, providers, tiers, lake)
+        document = _document(loaded, checked, providers, tiers, lake, engines)
         write_output(msgspec.json.format(msgspec.json.encode(document)).decode())
     else:
-        for line in _format(loaded, checked, providers, tiers, lake, Style(sys.stdout)):
+        for line in _format(loaded, checked, providers, tiers, lake, engines, Style(sys.stdout)):
             write_output(line)
     return 0
 
 
-def _run_preflight(config: Config, env: Mapping[str, str]) -> Preflight:
-    """Check everything that a start checks before it binds. Raises ConfigError with every problem."""
-    if problems := _find_problems(config, env):
-        raise ConfigError(problems)
-    return preflight(config, env)
-
-
-def _find_problems(config: Config, env: Mapping[str, str]) -> list[str]:
-    problems: list[str] = []
-    try:
-        preflight(config, env)
-    except ConfigError as error:
-        problems += error.problems
-    local = config.chatd.local
-    if local.configured:
-        try:
-            check_model(Path(local.model) if local.model else None)
-        except LocalModelError as error:
-            problems.append(f"chatd.local.{'model' if local.model else 'demo'}: {error}")
-    return problems
-
-
 def _tiers(config: Config, env: Mapping[str, str]) -> Iterator[Tier]:
-    router = ModelRouter(default=config.chatd.default, tiers=config.models)
-    registered = register(config.chatd, env).providers
+    registry = register(config, env)
+    router, registered = registry.make_router(config), registry.providers
     for tier, models in config.models.items():
         for model in models:
             target = router.target(model)
@@ -94,7 +78,12 @@ def _tiers(config: Config, env: Mapping[str, str]) -> Iterator[Tier]:
 
 
 def _document(
-    loaded: Loaded, checked: Preflight, providers: list[ProviderStatus], tiers: list[Tier], lake: LakeStatus
+    loaded: Loaded,
+    checked: Preflight,
+    providers: list[ProviderStatus],
+    tiers: list[Tier],
+    lake: LakeStatus,
+    engines: Sequence[EngineStatus],
 ) -> dict[str, object]:
     config = loaded.config
     return {
@@ -102,15 +91,21 @@ def _document(
         "listeners": {
             "gateway": str(config.gateway.bind),
             "chat": None if config.chatd.bind is None else str(config.chatd.bind),
+            "ollama": None if config.ollama.bind is None else str(config.ollama.bind),
             "tls": checked.tls is not None,
             "tokens": len(checked.tokens),
             "origins": config.auth.origins,
         },
         "routes": [{"prefix": prefix, "upstream": name, "url": url} for prefix, name, url in list_routes(config)],
-        "providers": [{"name": p.name, "registered": p.registered, "where": p.where} for p in providers],
+        "providers": [
+            {"name": p.name, "registered": p.registered, "where": p.where}
+            | ({"replica": p.replica} if p.replica else {})
+            for p in providers
+        ],
         "proxies": {"set": ForwardProxies(os.environ).variables, "used": config.chatd.proxy_from_env},
         "tiers": tiers,
         "lake": lake,
+        "sql_engines": engines,
     }
 
 
@@ -120,6 +115,7 @@ def _format(
     providers: list[ProviderStatus],
     tiers: list[Tier],
     lake: LakeStatus,
+    engines: Sequence[EngineStatus],
     style: Style,
 ) -> Iterator[str]:
     yield f"configuration  {loaded.path or 'built-in defaults'}"
@@ -131,10 +127,13 @@ def _format(
     if lake.wanted:
         yield style.title("lake")
         yield from _format_lake(lake)
+        yield from (_format_engine(engine, style) for engine in engines)
         yield ""
     yield style.title("providers")
     for provider in providers:
         yield f"  {style.mark(provider.registered)} {provider.name:<13} {provider.where}"
+    if ready := describe_ready(loaded.config, os.environ):
+        yield style.dim(f"    {ready}")
     if proxies := ForwardProxies(os.environ).variables:
         yield _describe_proxies(proxies, used=loaded.config.chatd.proxy_from_env)
     if tiers:
@@ -152,6 +151,9 @@ def _format_listeners(config: Config, checked: Preflight) -> Iterator[str]:
     yield f"listens on     {scheme}://{config.gateway.bind}  ({access})"
     if config.chatd.bind is not None:
         yield f"               {scheme}://{config.chatd.bind}  (chat alone, at /chat)"
+    if config.ollama.bind is not None:
+        networks = ", ".join(map(str, config.ollama.allow or config.auth.allow)) or "any network"
+        yield f"               {scheme}://{config.ollama.bind}  (Ollama's clients, without a token, from {networks})"
     for number, origin in enumerate(config.auth.origins):
         yield f"{'pages of' if number == 0 else '':<14} {origin}"
 
@@ -172,6 +174,10 @@ def _format_lake(lake: LakeStatus) -> Iterator[str]:
         return
     use = "" if lake.holder is None else f" (in use by process {lake.holder})"
     yield f"  folder         {replace_undecodable(lake.folder)}{use}"
+    if lake.warehouse:
+        yield f"  warehouse      {lake.warehouse}"
+    for name, store in lake.stores.items():
+        yield f"  {name:<14} {store}"
     yield f"  start          {'with the first request' if lake.start == 'lazy' else 'with the service'}"
     yield f"  engines        SQL: {_format_share(*lake.query_engines)}; uploads: {_format_share(*lake.write_engines)}"
     yield f"  sandbox        files: {lake.sandbox['files']}; network: {lake.sandbox['network']}"
@@ -179,6 +185,17 @@ def _format_lake(lake: LakeStatus) -> Iterator[str]:
         use = model.missing or ("default" if model.default else "")
         yield f"  {'' if number else 'embeddings':<14} {model.name}{f' ({use})' if use else ''}"
     yield f"  packages       {', '.join(f'{name} {version}' for name, version in lake.versions.items())}"
+
+
+def _format_engine(engine: EngineStatus, style: Style) -> str:
+    if engine.problem:
+        found = engine.problem
+    else:
+        found = f"version {engine.version}" + (
+            "" if engine.fits else f", which does not fit: {engine.needed} is needed"
+        )
+    use = " (default)" if engine.default else ""
+    return f"  {style.mark(engine.fits)} {engine.name + use:<20} {engine.url}: {found}"
 
 
 def _format_share(processes: int, memory: int) -> str:

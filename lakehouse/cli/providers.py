@@ -17,7 +17,7 @@ from lakehouse.cli.configuration import load_configuration
 from lakehouse.cli.output import write_diagnostic, write_output
 from lakehouse.cli.style import Style
 from lakehouse.config import Config
-from lakehouse.runtime.dependency_status import ProviderStatus, probe_providers
+from lakehouse.runtime.dependency_status import ProviderStatus, describe_ready, probe_providers
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
         style = Style(sys.stdout)
         for provider in providers:
             write_output(_format_line(provider, style))
+        if ready := describe_ready(config, os.environ):
+            write_output(style.dim(f"  {ready}"))
     probes = [provider.probed for provider in providers if provider.probed is not None]
     return 0 if probes and all(probe.answers for probe in probes) else 1
 
@@ -45,8 +47,10 @@ async def _probe(config: Config) -> list[ProviderStatus]:
 
 def _document(provider: ProviderStatus) -> dict[str, object]:
     probed = provider.probed
+    replica = {"replica": provider.replica} if provider.replica else {}
     return {
         "name": provider.name,
+        **replica,
         "registered": provider.registered,
         "where": provider.where,
         "answers": None if probed is None else probed.answers,

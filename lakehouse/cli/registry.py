@@ -25,13 +25,15 @@ class Command:
     """A command: its name, one line of help, and its work.
 
     `add_options` adds its arguments to its parser. `run` does the work and returns the exit status; it may raise
-    ConfigError, OutputError, BrokenPipeError and KeyboardInterrupt.
+    ConfigError, OutputError, BrokenPipeError and KeyboardInterrupt. With `forwards`, what stands behind `--` is not
+    parsed: `run` finds it in `forwarded` and gives it to another program.
     """
 
     name: str
     help: str
     add_options: Callable[[argparse.ArgumentParser], object]
     run: Callable[[argparse.Namespace], int]
+    forwards: bool = False
 
 
 def find_commands() -> dict[str, Command]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 from contextlib import nullcontext, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import msgspec
 import trio
@@ -25,10 +28,11 @@ from lakehouse.cli.output import OutputError, redirect_to_devnull, write_diagnos
 from lakehouse.cli.smoke_request import smoke_request
 from lakehouse.cli.startup_report import startup_report
 from lakehouse.cli.until_signal import run_unless_stopping, run_until_signal
-from lakehouse.config import Config
+from lakehouse.config import Config, LakeTable, load_config
 from lakehouse.core.groups import unwrap_single
 from lakehouse.local_model import LocalModelError
 from lakehouse.process.errors import ChildStartFailed
+from lakehouse.runtime.reload.reloader import ReadConfig
 from lakehouse.runtime.service import run_service
 from lakehouse.server.server import Service
 from lakehouse.services.lake.errors import LakeError
@@ -42,11 +46,12 @@ START_FAILURES = (LocalModelError, LakeError, ChildStartFailed, OSError)
 def run(arguments: argparse.Namespace) -> int:
     """Run the service. Returns 0 after a clean drain."""
     loaded = load_configuration(arguments)
-    config = with_model(with_bind(loaded.config, arguments.bind), arguments.model, demo=arguments.demo)
+    config = _apply_options(loaded.config, arguments)
     log = Log(config.observe.log)
     with redirect_stdlib(log), demo_lake(config) if arguments.demo else nullcontext(config) as config:
+        read_config = partial(_read_again, arguments, loaded.path, config.lake if arguments.demo else None)
         try:
-            return trio.run(_Run(config, log, arguments).main)
+            return trio.run(_Run(config, log, arguments, read_config).main)
         except (*START_FAILURES, BaseExceptionGroup) as caught:
             error = unwrap_single(caught)
             if isinstance(error, BrokenPipeError) or not isinstance(error, START_FAILURES):
@@ -55,11 +60,25 @@ def run(arguments: argparse.Namespace) -> int:
     return 1
 
 
+def _apply_options(config: Config, arguments: argparse.Namespace) -> Config:
+    return with_model(with_bind(config, arguments.bind), arguments.model, demo=arguments.demo)
+
+
+def _read_again(arguments: argparse.Namespace, path: Path | None, lake: LakeTable | None) -> Config:
+    """The configuration for a reload, from the file of the start. `lake` is the demonstration's. Raises ConfigError."""
+    loaded = load_config(arguments.config if path is None else path)
+    for warning in loaded.warnings:
+        logger.warning("%s", warning)
+    config = _apply_options(loaded.config, arguments)
+    return config if lake is None else replace(config, lake=lake)
+
+
 class _Run:
     """One run of the service, from its start to the exit status."""
 
-    def __init__(self, config: Config, log: Log, arguments: argparse.Namespace) -> None:
+    def __init__(self, config: Config, log: Log, arguments: argparse.Namespace, read_config: ReadConfig) -> None:
         self._config = config
+        self._read_config = read_config
         self._log = log
         self._workers: int = arguments.workers
         self._question: str | None = arguments.ask
@@ -111,11 +130,12 @@ class _Run:
 
     async def _serve(self, *, task_status: trio.TaskStatus[Service]) -> None:
         if self._workers == 1:
-            await run_service(self._config, log=self._log, task_status=task_status)
+            await run_service(self._config, log=self._log, read_config=self._read_config, task_status=task_status)
             return
         from lakehouse.runtime.multiprocess import serve_multiprocess  # what supervises processes
 
-        if not await serve_multiprocess(self._config, self._workers, task_status=task_status):
+        serve = partial(serve_multiprocess, read_config=self._read_config, log=self._log, task_status=task_status)
+        if not await serve(self._config, self._workers):
             self._status = 1
 
     async def _fill_demo_lake(self, service: Service) -> None:

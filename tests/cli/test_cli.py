@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 import trio
 
-from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, never_answer, open_upstream, respond
+from lakehouse.testing.upstreams import (
+    ReceivedRequest,
+    ScriptedUpstream,
+    answer_with,
+    never_answer,
+    open_upstream,
+    respond,
+)
 from tools.kit.command import ROOT, lakehouse
 
 SECRET = "sk-or-v1-0123456789abcdef"
@@ -218,7 +225,7 @@ async def test_ctrl_c_ends_the_chat_and_what_it_has_upstream(tmp_path: Path) -> 
         )
         await asked(there)
         process.send_signal(signal.SIGINT)
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             assert await process.wait() == 130
             while there.closed < there.opened:
                 await trio.sleep(0.005)
@@ -279,3 +286,23 @@ async def test_chat_starts_the_embedded_model_when_it_is_asked_for(tmp_path: Pat
     ran = await lakehouse("chat", "--demo", "--json", "hello", cwd=tmp_path)
     assert ran.status == 0, ran.err
     assert json.loads(ran.out)["provider"] == "local"
+
+
+async def test_each_host_and_key_of_a_provider_is_probed(tmp_path: Path) -> None:
+    async with open_upstream(answer_with(respond({"data": [{"id": "m"}]}))) as there:
+        config = tmp_path / "lakehouse.toml"
+        config.write_text(
+            '[chatd]\nollama_url = ""\n[providers.lab]\nwire = "chat_completions"\nkey_env = ["KEY_ONE", "KEY_TWO"]\n'
+            f'base_url = ["{there.url}/v1", "http://127.0.0.1:1/v1"]\n'
+        )
+        keys = {"KEY_ONE": "first-key", "KEY_TWO": "second-key"}
+        ran = await lakehouse("providers", "-c", str(config), "--json", cwd=tmp_path, env=keys)
+        checked = await lakehouse("check", "-c", str(config), "--json", cwd=tmp_path, env=keys)
+    host = there.url.removeprefix("http://")
+    shown = [(row["name"], row["replica"], row["answers"]) for row in json.loads(ran.out) if row["registered"]]
+    assert shown == [("lab", f"{place}, ${key}", place == host) for place in (host, "127.0.0.1:1") for key in keys]
+    assert [row["replica"] for row in json.loads(checked.out)["providers"] if row["registered"]] == [
+        row[1] for row in shown
+    ]
+    assert ran.status == 1
+    assert "first-key" not in ran.out + ran.err + checked.out

@@ -174,8 +174,9 @@ def _configure(directory: Path, there: ScriptedUpstream) -> None:
 
 async def test_top_where_the_disk_is_full(tmp_path: Path) -> None:
     pytest.importorskip("rich")
-    listing = {"requests": [], "workers": 1, "silent": 0}
-    async with open_upstream(answer_with(respond(listing))) as there:
+    requests = respond({"requests": [], "workers": 1, "silent": 0})
+    sessions = respond({"sessions": [], "total": 0})
+    async with open_upstream(answer_with(requests, sessions)) as there:
         script = f"exec {sys.executable} -m lakehouse top --once {there.url} > /dev/full"
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         ran = await trio.run_process(["bash", "-c", script], check=False, cwd=tmp_path, env=env, capture_stderr=True)

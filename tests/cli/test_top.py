@@ -15,7 +15,7 @@ import msgspec
 import pytest
 import trio
 
-from lakehouse.cli.top import service_address
+from lakehouse.cli.service_client import service_address
 from lakehouse.config import Address, Config, GatewayTable, ServerTable
 from tools.kit.page_service import PageService, page_service
 
@@ -23,7 +23,8 @@ pytest.importorskip("rich", reason="the extra `top` is not installed")
 
 from rich.console import Console
 
-from lakehouse.cli.request_table import decode_listing, format_seconds, render_screen
+from lakehouse.cli.request_table import decode_listing, render_screen
+from lakehouse.cli.times import format_seconds
 
 
 def shown(body: bytes, *, rows: int | None = None, width: int = 140) -> str:

@@ -86,6 +86,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     row_count: int
     truncated: bool
     elapsed_ms: float
+    warnings: tuple[str, ...] = ()
 
 
 class SearchHit(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import trio
 
 from lakehouse.cli.configuration import load_configuration
 from lakehouse.cli.input import replace_undecodable
 from lakehouse.cli.lake.client import ErrorResponse, Ingested, LakeClient, decode_document, decode_ingested
 from lakehouse.cli.lake.folders import STDIN, Folder, Upload, plan
-from lakehouse.cli.lake.ingest_documents import FolderUpload, document_parameters, print_document, report_failure
+from lakehouse.cli.lake.ingest_documents import FolderUpload, print_document, report_failure
+from lakehouse.cli.lake.parameters import query_parameters
 from lakehouse.cli.lake.progress import UploadProgress, format_size, is_shown
 from lakehouse.cli.lake.run import run_with_client
 from lakehouse.cli.lake.upload import open_file
@@ -54,31 +54,6 @@ def _find_problem(arguments: argparse.Namespace, uploads: Sequence[Upload | Fold
     return None
 
 
-def query_parameters(arguments: argparse.Namespace, table: str) -> dict[str, str]:
-    """The parameters of the route for one upload."""
-    found: dict[str, str | None] = {
-        "name": table,
-        "mode": arguments.mode,
-        "key": arguments.key,
-        "evolve": "true" if arguments.evolve else None,
-        "format": arguments.format,
-        "encoding": arguments.encoding,
-        "delimiter": arguments.delimiter,
-        "quote": arguments.quote,
-        "null": arguments.null,
-        "header": "false" if arguments.no_header else None,
-        "skip": None if arguments.skip is None else str(arguments.skip),
-        "types": _types_document(arguments.types),
-        "model": arguments.model,
-    }
-    return {name: replace_undecodable(value) for name, value in found.items() if value is not None}
-
-
-def _types_document(types: Sequence[str]) -> str | None:
-    pairs: Mapping[str, str] = dict(each.rpartition("=")[::2] for each in types)
-    return msgspec.json.encode(pairs).decode() if pairs else None
-
-
 async def _ingest_all(arguments: argparse.Namespace, uploads: Sequence[Upload | Folder], lake: LakeClient) -> int:
     status = 0
     for upload in uploads:
@@ -104,17 +79,13 @@ async def _ingest_all(arguments: argparse.Namespace, uploads: Sequence[Upload | 
 
 
 async def _ingest(arguments: argparse.Namespace, upload: Upload, lake: LakeClient) -> bytes:
-    if upload.document is None:
-        parameters = query_parameters(arguments, upload.name)
-    else:
-        parameters = document_parameters(arguments, upload)
     with open_file(upload.file) as (file, size):
         async with _progress(upload.name, size) as progress:
             return await lake.ingest(
                 file,
                 replace_undecodable(Path(upload.file).name),
                 size,
-                parameters=parameters,
+                parameters=query_parameters(arguments, upload),
                 on_progress=progress.advance,
             )
 

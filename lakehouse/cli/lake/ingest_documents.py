@@ -11,6 +11,7 @@ import trio
 from lakehouse.cli.input import replace_undecodable
 from lakehouse.cli.lake.client import ErrorResponse, IngestedDocument, LakeClient, decode_document
 from lakehouse.cli.lake.folders import Folder, Upload
+from lakehouse.cli.lake.parameters import query_parameters
 from lakehouse.cli.lake.progress import FolderProgress, is_shown
 from lakehouse.cli.lake.run import report_error
 from lakehouse.cli.lake.upload import open_file
@@ -21,26 +22,6 @@ AT_A_TIME = 8
 """Files that are uploaded at a time: the service reads two of them, and the others wait for the disk together."""
 MAX_LISTED = 20
 """Skipped files that are listed by name."""
-
-
-def document_parameters(arguments: argparse.Namespace, upload: Upload) -> dict[str, str]:
-    """The parameters of the route for a document. Those of tables are sent as given: the service refuses them."""
-    found: dict[str, str | None] = {
-        "name": upload.name,
-        "format": upload.document,
-        "source": upload.source,
-        "model": arguments.model,
-        "encoding": arguments.encoding,
-        "mode": None if arguments.mode == "replace" else arguments.mode,
-        "key": arguments.key,
-        "evolve": "true" if arguments.evolve else None,
-        "delimiter": arguments.delimiter,
-        "quote": arguments.quote,
-        "null": arguments.null,
-        "header": "false" if arguments.no_header else None,
-        "skip": None if arguments.skip is None else str(arguments.skip),
-    }
-    return {name: replace_undecodable(value) for name, value in found.items() if value is not None}
 
 
 def print_document(file: str, answer: IngestedDocument) -> None:
@@ -96,7 +77,7 @@ class FolderUpload:
                     file,
                     upload.source,
                     size,
-                    parameters=document_parameters(self.arguments, upload),
+                    parameters=query_parameters(self.arguments, upload),
                     on_progress=lambda _: None,
                 )
         except (ErrorResponse, OSError, BaseExceptionGroup) as caught:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from shutil import get_terminal_size
+from typing import Protocol
 
 import trio
 
@@ -31,6 +32,16 @@ class Progress:
                 await trio.sleep(INTERVAL)
                 columns = get_terminal_size().columns
                 write_diagnostic(f"\r{self.line()[: columns - 1]}\x1b[K", end="")
+
+
+class Phases(Protocol):
+    """Work in phases: `done` of `total` steps of the present one, and how many bytes."""
+
+    phase: str
+    done: int
+    total: int
+    bytes_done: int
+    bytes_total: int
 
 
 class UploadProgress(Progress):
@@ -79,6 +90,23 @@ class FolderProgress(Progress):
         bar = f"[{'#' * done}{'.' * (BAR - done)}]"
         elapsed = trio.current_time() - self._began
         return f"{self._name}  {bar} {self._done} of {self._files} files, {self._passages:,} passages  {elapsed:.1f} s"
+
+
+class PhaseProgress(Progress):
+    """The progress of work in phases, of which each has a number of steps, or of bytes."""
+
+    def __init__(self, phases: Phases) -> None:
+        self._phases = phases
+
+    def line(self) -> str:
+        """The line for now."""
+        now = self._phases
+        if now.bytes_total:
+            done = int(BAR * now.bytes_done / now.bytes_total)
+            bar = f"[{'#' * done}{'.' * (BAR - done)}]"
+            size = f"{format_size(now.bytes_done)} of {format_size(now.bytes_total)}"
+            return f"{now.phase}  {bar} {size}, {now.done:,} files"
+        return f"{now.phase}  {now.done} of {now.total}" if now.total else now.phase
 
 
 @contextmanager

@@ -7,19 +7,14 @@ import json
 import sys
 from collections.abc import Iterator
 from functools import partial
-from shutil import get_terminal_size
 
 from lakehouse.cli.configuration import load_configuration
 from lakehouse.cli.input import InputError, read_words, replace_undecodable
-from lakehouse.cli.lake.client import Column, ErrorResponse, LakeClient, SearchHit, decode_hits, decode_index_names
-from lakehouse.cli.lake.result_table import render_table
-from lakehouse.cli.lake.run import report_error, run_with_client
+from lakehouse.cli.lake.client import Column, LakeClient, SearchHit, decode_hits, decode_index_names
+from lakehouse.cli.lake.run import run_with_client
+from lakehouse.cli.lake.tables import print_table
 from lakehouse.cli.lake_options import with_lake
 from lakehouse.cli.output import write_diagnostic, write_output
-from lakehouse.cli.style import Style
-
-PIPE_WIDTH = 10_000
-"""Columns of an output that is no terminal."""
 
 MAX_TEXT = 100
 """Characters of a text that are shown where there is no terminal, whose width would cut it off."""
@@ -69,11 +64,7 @@ async def _search(index: str | None, request: dict[str, object], as_json: bool, 
             write_diagnostic(_explain_choice(names))
             return 2
         index = names[0]
-    try:
-        answer = await lake.search(index, request)
-    except ErrorResponse as error:
-        report_error(error)
-        return 1
+    answer = await lake.search(index, request)
     if as_json:
         write_output(answer.decode())
     else:
@@ -91,9 +82,7 @@ def _print_hits(hits: tuple[SearchHit, ...]) -> None:
     if not hits:
         write_output("nothing was found")
         return
-    width = get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
-    for line in render_table(_COLUMNS, list(map(_make_row, hits)), width=width, style=Style(sys.stdout), types=False):
-        write_output(line)
+    print_table(_COLUMNS, list(map(_make_row, hits)))
 
 
 def _make_row(hit: SearchHit) -> tuple[str, ...]:

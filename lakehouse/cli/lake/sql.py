@@ -36,6 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _run_query(arguments: argparse.Namespace, sql: str, lake: LakeClient) -> int:
     request: dict[str, object] = {"sql": sql}
+    if arguments.engine is not None:
+        request["engine"] = arguments.engine
     if arguments.timeout is not None:
         request["timeout"] = arguments.timeout
     if arguments.max_rows is not None:
@@ -66,6 +68,8 @@ def _print_table(result: Result) -> None:
     if result.columns:
         for line in render_table(result.columns, result.rows, width=width, style=Style(sys.stdout), ellipsis=ellipsis):
             write_output(line)
+    for warning in result.warnings:
+        write_diagnostic(f"warning: {warning}")
     rows = f"{result.row_count:,} row{'' if result.row_count == 1 else 's'}"
     more = f"the first {rows} (--max-rows N shows more, --csv all)" if result.truncated else rows
     write_output(Style(sys.stdout).dim(f"{more} in {result.elapsed_ms:,.1f} ms"))

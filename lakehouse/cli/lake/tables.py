@@ -68,7 +68,7 @@ def _print_list(tables: tuple[Table, ...]) -> None:
         )
         for table in tables
     ]
-    _print_table(_LIST_COLUMNS, rows)
+    print_table(_LIST_COLUMNS, rows)
 
 
 def _print_one(table: Table) -> None:
@@ -76,10 +76,11 @@ def _print_one(table: Table) -> None:
     facts = f"{table.row_count:,} rows, {format_size(table.bytes)} in {files}"
     write_output(f"{table.name}: {facts}, snapshot {table.snapshot_id} of {table.updated_at[:19].replace('T', ' ')}")
     write_output("")
-    _print_table(_SHOWN_COLUMNS, [(column.name, column.type) for column in table.columns])
+    print_table(_SHOWN_COLUMNS, [(column.name, column.type) for column in table.columns])
 
 
-def _print_table(columns: tuple[Column, ...], rows: Sequence[tuple[str, ...]]) -> None:
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below the names of their columns, as wide as the terminal."""
     width = get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
     for line in render_table(columns, rows, width=width, style=Style(sys.stdout), types=False):
         write_output(line)

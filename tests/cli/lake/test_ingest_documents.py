@@ -70,6 +70,14 @@ async def test_single_documents_beside_tables(lake: ScriptedLake, tmp_path: Path
     assert [unquote_plus(query["source"]) for query in lake.queries[-2:]] == ["c.txt", "standard input"]
 
 
+async def test_parameters_of_tables_reach_the_service_which_refuses_them(lake: ScriptedLake, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("text")
+    await lakehouse("ingest", "--type", "a=VARCHAR", "--skip", "1", "a.md", cwd=tmp_path)
+    (sent,) = lake.queries
+    assert (unquote_plus(sent["types"]), sent["skip"]) == ('{"a":"VARCHAR"}', "1")
+    assert "mode" not in sent
+
+
 async def test_progress_of_a_folder_on_a_terminal(lake: ScriptedLake, tmp_path: Path) -> None:
     make_folder(tmp_path)
     ran = await lakehouse_on_a_terminal("ingest", "docs", cwd=tmp_path)

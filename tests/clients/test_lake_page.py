@@ -136,14 +136,14 @@ async def test_cancel_ends_the_query_in_the_service(service: PageService, browse
     service.lake.go = trio.Event()
     tab = await open_lake_tab(service, browser)
     await tab.run("document.getElementById('run').click()")
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         await service.lake.waiting.wait()
     assert await text(tab, "query-note") == "running…"
     if how == "Escape":
         await tab.press("Escape")
     else:
         await tab.run("document.getElementById('cancel').click()")
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         await service.lake.cancelled.wait()
     await tab.until("document.getElementById('query-note').innerText === 'cancelled'")
     assert await tab.run("document.getElementById('cancel').disabled")
@@ -228,10 +228,10 @@ async def test_an_upload_that_is_refused_says_where_and_one_that_is_cancelled_en
     ]
     service.lake.go, service.lake.waiting = trio.Event(), trio.Event()
     await tab.run("document.getElementById('send-file').click()")
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         await service.lake.waiting.wait()
     await tab.run("document.getElementById('cancel-upload').click()")
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         await service.lake.cancelled.wait()
     await tab.until("document.getElementById('upload-note').innerText === 'cancelled'")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,11 +14,14 @@ import trio
 from lakehouse.chat.api.protocols import ModelCard
 from lakehouse.chat.model.answer import Answer
 from lakehouse.chat.model.pieces import ContentPiece, ToolCallPiece
+from lakehouse.chat.model.raw_request import RawRequest
 from lakehouse.chat.model.request import Request
 from lakehouse.core.context import RequestContext
 from lakehouse.core.failure_classes import ERROR_CLASSES
 from lakehouse.core.provider_failures import make_failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, FakePieces, answer, chat_app, done_piece, serve
+from tools.kit.node_packages import install_program
+from tools.kit.not_installed import NotInstalled
 
 JS = Path(__file__).parent / "js"
 
@@ -46,7 +47,9 @@ class ByModel(FakeDispatcher):
         return await super().__call__(request, context=context)
 
     @asynccontextmanager
-    async def stream(self, request: Request, *, context: RequestContext | None = None) -> AsyncIterator[FakePieces]:
+    async def stream(
+        self, request: Request, *, context: RequestContext | None = None, raw: RawRequest | None = None
+    ) -> AsyncIterator[FakePieces]:
         match request.model:
             case "stream":
                 self.script = [[ContentPiece(text="Hel")], [ContentPiece(text="lo"), done_piece()]]
@@ -57,51 +60,20 @@ class ByModel(FakeDispatcher):
             case "endless":
                 self.closed = trio.Event()
                 self.script = [[ContentPiece(text="Hel")], trio.Event()]
-        async with super().stream(request, context=context) as pieces:
+        async with super().stream(request, context=context, raw=raw) as pieces:
             yield pieces
 
 
 @pytest.fixture(scope="module")
 def client(request: pytest.FixtureRequest) -> Path:
     """The client's script beside the package that it needs, kept in pytest's cache from one run to the next."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.skip("Node.js and npm are not installed, and OpenAI's JavaScript client runs on them")
     assert request.config.cache is not None
-    version = json.loads((JS / "package.json").read_text())["dependencies"]["openai"]
-    folder = request.config.cache.mkdir(f"openai-js-{version}")
-    for name in ("package.json", "client.mjs"):
-        shutil.copy(JS / name, folder / name)
-    installed = folder / "installed"
-    if not installed.exists():
-        install(npm, folder)
-        installed.touch()  # written last: an installation that was interrupted is made again
+    folder = request.config.cache.mkdir("openai-js")
+    try:
+        install_program(JS, folder)
+    except NotInstalled as missing:
+        pytest.skip(f"OpenAI's JavaScript client cannot run: {missing}")
     return folder / "client.mjs"
-
-
-def install(npm: str, folder: Path) -> None:
-    """Install the package, with a second attempt. Skips the test when the registry cannot be reached."""
-    command = [
-        npm,
-        "install",
-        "--no-audit",
-        "--no-fund",
-        "--no-update-notifier",
-        "--ignore-scripts",
-        "--loglevel=error",
-    ]
-    problem = ""
-    for _ in range(2):
-        shutil.rmtree(folder / "node_modules", ignore_errors=True)
-        try:
-            run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
-        except subprocess.TimeoutExpired:
-            problem = "no answer within 60 s"
-            continue
-        if run.returncode == 0:
-            return
-        problem = run.stderr.strip()[:300]
-    pytest.skip(f"npm could not install the package: {problem}")
 
 
 async def test_the_usual_calls(client: Path, nursery: trio.Nursery) -> None:

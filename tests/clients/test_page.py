@@ -10,6 +10,7 @@ import httpx
 import pytest
 import trio
 
+from lakehouse.core.session_identity import make_identity
 from tools.kit.chromium import PROGRAM, Browser
 from tools.kit.page_service import PageService, page_service
 
@@ -110,6 +111,42 @@ async def test_an_operator_sees_the_load_and_what_is_dead(service: PageService, 
 
 
 @in_a_browser
+async def test_sessions_are_trees_with_a_button_that_stops_them(service: PageService, browser: Browser) -> None:
+    for session, agent, parent in (
+        ("run-7", "", ""),
+        ("run-7", "plan", ""),
+        ("run-7", "dig<b>", "plan"),
+        ("other", "", ""),
+    ):
+        service.takes_off("/v1/chat", ago=9.0, model="qwen3:8b", session=make_identity(session, agent, parent))
+    service.takes_off("/v1/sql", ago=3.0)
+    tab = await browser.tab()
+    await tab.look(at(service.url), width=1600)
+    await tab.until("document.querySelectorAll('#sessions > li').length === 2")
+    assert await tab.run("document.querySelectorAll('#requests > li').length") == 1
+    await tab.run("look()")
+    assert await tab.run("document.getElementById('f-in-flight').innerText") == "5"
+    tree = "[...document.querySelectorAll('#sessions .agent')].map(li => [li.querySelector('b').innerText, li.querySelectorAll('.request').length])"
+    assert await tab.run(tree) == [["plan", 2], ["dig<b>", 1]]
+    assert "3 agents · 3 of 3 calls in flight" in await tab.run("document.getElementById('sessions').innerText")
+    await tab.screenshot("page-sessions-1600")
+    button = "[...document.querySelectorAll('#sessions button')].find(b => b.dataset.session === 'run-7')"
+    await tab.run(f"{button}.focus()")
+    await tab.press("Enter")
+    await tab.until(f"{button}.innerText === 'Stop it?' && document.activeElement === {button}")
+    assert len(service.active_requests) >= 5
+    await tab.press("Enter")
+    await tab.until("document.getElementById('sessions-status').innerText === 'run-7: 3 calls ended'")
+    await tab.until("document.querySelectorAll('#sessions .agent').length === 0")
+    chips = "[...document.querySelectorAll('#sessions > li')].map(li => li.querySelector('.chip').innerText).sort()"
+    assert await tab.run(chips) == ["running", "stopped"]
+    await tab.call("Emulation.setDeviceMetricsOverride", width=400, height=900, deviceScaleFactor=1, mobile=False)
+    assert await tab.run("document.documentElement.scrollWidth") <= 400
+    await tab.screenshot("page-sessions-400")
+    assert tab.problems == []
+
+
+@in_a_browser
 async def test_a_chat_streams_into_the_page_and_curl_stands_beside_it(service: PageService, browser: Browser) -> None:
     service.model.go = trio.Event()
     service.model.end["latency_ms"] = 0.2  # the service was quick, the way to the reader was not
@@ -155,7 +192,7 @@ async def test_escape_stops_a_chat_and_the_service_knows(service: PageService, b
     await tab.run("document.getElementById('send').click()")
     await tab.until("document.getElementById('content').textContent === 'Hello, '")
     await tab.press("Escape")
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         await service.model.left.wait()
     await tab.until("document.getElementById('facts').innerText === 'stopped'")
     assert await tab.run("document.getElementById('stop').disabled")
@@ -266,3 +303,34 @@ async def test_the_page_may_do_nothing_but_talk_to_us() -> None:
         assert "unsafe" not in page.headers["content-security-policy"]
         assert page.headers["referrer-policy"] == "no-referrer"
         assert "https://" not in page.text  # it works without internet
+
+
+@in_a_browser
+async def test_an_operator_sees_each_host_and_key_of_a_provider(service: PageService, browser: Browser) -> None:
+    service.replicas["kimi"] = [
+        {"name": "10.0.0.5:8000, $KEY_A", "available": True, "in_flight": 3},
+        {
+            "name": "10.0.0.5:8000, $KEY_B",
+            "available": False,
+            "in_flight": 0,
+            "reason": "rate_limit",
+            "retry_after": 42,
+        },
+        {"name": "10.0.0.6:8000, <b>", "available": True, "in_flight": 0},
+    ]
+    tab = await browser.tab()
+    await tab.look(at(service.url), width=1600)
+    await tab.until("document.querySelectorAll('.replicas li').length === 3")
+    shown = await tab.run(
+        "[...document.querySelectorAll('.replicas li')].map(item => item.innerText.replace(/\\s+/g, ' '))"
+    )
+    assert shown == [
+        "10.0.0.5:8000, $KEY_A 3 busy",
+        "10.0.0.5:8000, $KEY_B rate limit, 42 s",
+        "10.0.0.6:8000, <b> idle",
+    ]
+    await tab.screenshot("page-replicas-1600")
+    await tab.look(at(service.url), width=400)
+    await tab.until("document.querySelectorAll('.replicas li').length === 3")
+    assert await tab.run("document.documentElement.scrollWidth") <= 400
+    assert tab.problems == []

@@ -9,6 +9,7 @@ import random
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import cache
 
 import httpx
 import pytest
@@ -222,11 +223,12 @@ async def test_an_error_is_read_through_its_coding() -> None:
 BOMBS: dict[str, tuple[bool, bytes]] = {
     "white space": (False, b" "),
     "a text": (False, b"a"),
-    "comments": (True, b": nothing\n"),
-    "empty events": (True, b"data: \n\n"),
+    "comments": (True, b": " + b"-" * 100 + b"\n"),
+    "empty events": (True, b"data: \n: " + b"-" * 100 + b"\n\n"),
 }
 
 
+@cache
 def pack_bomb(fill: bytes) -> bytes:
     """128 MiB, four times what an answer may have, in gzip."""
     packer = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
@@ -234,9 +236,9 @@ def pack_bomb(fill: bytes) -> bytes:
     return b"".join(packer.compress(block) for _ in range(128)) + packer.flush()
 
 
-@pytest.mark.parametrize(("stream", "fill"), BOMBS.values(), ids=BOMBS)
-@pytest.mark.parametrize("layers", [1, 2])
-async def test_a_bomb_fails(stream: bool, fill: bytes, layers: int) -> None:
+@pytest.mark.parametrize(("layers", "kind"), [*((1, kind) for kind in BOMBS), (2, "comments")])
+async def test_a_bomb_fails(layers: int, kind: str) -> None:
+    stream, fill = BOMBS[kind]
     packed = pack_bomb(fill)
     bomb = answer(gzip.compress(packed) if layers == 2 else packed, ["gzip"] * layers)
 

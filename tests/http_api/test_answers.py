@@ -328,7 +328,7 @@ async def test_each_piece_leaves_as_it_arrives() -> None:
         await stream.send_all(lines(line("two"), line(done=True)))
         await stream.aclose()
 
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         async with open_service_with_providers(scripts={"ollama": slowly}) as there:
             body = {"model": "m", "messages": HELLO, "stream": True}
             async with there.client.stream("POST", "/v1/chat", json=body) as answer:

@@ -277,7 +277,7 @@ async def test_a_callers_deadline_may_be_as_far_away_as_it_likes() -> None:
 
 async def test_a_callers_deadline_can_only_shorten_ours() -> None:
     async with open_service_with_providers(scripts={"ollama": never_answer}, chatd={"timeout": "100ms"}) as there:
-        with trio.fail_after(3):
+        with trio.fail_after(20):
             answer = await there.chat("m", {"x-request-timeout-ms": "60000"})
         assert "0.1 s" in answer.json()["error"]["message"]
 
@@ -295,9 +295,10 @@ async def test_our_own_queue_is_503_with_retry_after_and_waiters_leave_with_thei
         answer = await there.chat("m")
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ErrUnavailable")
         assert int(answer.headers["retry-after"]) >= 1
-        with trio.move_on_after(0.05):
-            await there.chat("openrouter/v/m")  # nobody else's queue
-        assert "openrouter" in there.requests
+        nursery.start_soon(there.chat, "openrouter/v/m")  # nobody else's queue
+        with trio.fail_after(20):
+            while "openrouter" not in there.requests:
+                await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
 
 

@@ -206,7 +206,7 @@ async def test_a_body_of_exactly_the_limit_is_taken() -> None:
 async def talk(there: ServiceWithProviders, path: str, headers: bytes, body: bytes) -> bytes:
     """What comes back for the beginning of a request, up to a whole answer."""
     port = int(there.service.urls[0].rpartition(":")[2])
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         async with stream:
             await stream.send_all(b"POST %b HTTP/1.1\r\nhost: x\r\n%b\r\n%b" % (path.encode(), headers, body))

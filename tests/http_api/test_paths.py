@@ -16,6 +16,7 @@ import hypercorn.trio
 import pytest
 import trio
 
+from lakehouse.chat.api.ollama.paths import PATHS as OLLAMA_PATHS
 from lakehouse.config import Config
 from lakehouse.runtime.preflight import preflight
 from lakehouse.runtime.quart_app import create_app
@@ -60,6 +61,8 @@ FAMILIES = [
     ("/v1/requests", READ),
     ("/v1/chat", "OPTIONS, POST"),
     ("/v1/chat/completions", "OPTIONS, POST"),
+    ("/v1/messages", "OPTIONS, POST"),
+    ("/v1/messages/count_tokens", "OPTIONS, POST"),
     ("/v1/chat/providers", READ),
     ("/v1/models", READ),
     ("/v1/models/no/such", READ),
@@ -84,8 +87,7 @@ async def test_every_path_takes_its_methods_and_names_them_to_any_other(server: 
                 else:
                     assert (response.status_code, response.headers["allow"]) == (405, allow), (method, path)
                     if method != "HEAD":
-                        error = response.json()["error"]
-                        assert (error["status"], error["request_id"]) == (405, response.headers["x-request-id"])
+                        assert response.headers["x-request-id"] in response.text
 
 
 @both
@@ -154,7 +156,7 @@ async def test_the_second_listener_has_the_same_rules_on_its_own_paths() -> None
         async with httpx.AsyncClient(base_url=service.urls[1], timeout=20, trust_env=False) as client:
             for main_path, allow in FAMILIES:
                 path = main_path.removeprefix("/v1")
-                served = path.startswith(("/chat", "/models", "/healthz", "/readyz"))
+                served = path.startswith(("/chat", "/messages", "/models", "/healthz", "/readyz"))
                 options, wrong = await client.options(path), await client.delete(path)
                 assert (options.status_code, options.headers.get("allow")) == ((204, allow) if served else (404, None))
                 assert (wrong.status_code, wrong.headers.get("allow")) == ((405, allow) if served else (404, None))
@@ -183,7 +185,8 @@ async def test_both_servers_have_the_same_routes_from_the_same_tables() -> None:
         nursery.start_soon(start, lifespan, receive, send)
         await started.wait()
         async with open_runtime(config, preflight(config, {}), env={}) as runtime:
-            served = [(type(route), route.name) for route in runtime.routers[0].routes]
+            every = [(type(route), route.name) for route in runtime.routers[0].routes]
+            served = [(kind, name) for kind, name in every if name not in OLLAMA_PATHS]  # which may be an app's own
             assert [(type(route), route.name) for route in app.runtime.routers[0].routes] == served
         listed = {str(rule) for rule in app.url_map.iter_rules()}
         assert listed == {"/v1/chat/providers", "/v1/models", "/v1/models/<path:name>"}

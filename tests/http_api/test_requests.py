@@ -224,7 +224,7 @@ async def test_what_the_caller_leaves_out_is_not_sent() -> None:
             for ask in (there.chat, there.complete):
                 there.clear_requests()
                 assert (await ask(model)).status_code == 200
-                assert there.only_request(provider).json == ALWAYS[provider]
+                assert {"stream": False} | there.only_request(provider).json == ALWAYS[provider]
 
 
 @pytest.mark.parametrize(

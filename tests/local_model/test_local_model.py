@@ -327,7 +327,7 @@ class TestWhatIsWrong:
 
     @pytest.mark.parametrize("path", [Path("model.gguf"), None])
     async def test_the_extra_is_not_installed(self, path: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(extras, "find_spec", lambda _: None)
+        monkeypatch.setattr(extras, "_is_installed", lambda _: False)
 
         sentence = await self.failure(path)
 

@@ -172,7 +172,7 @@ class TestWaiting:
         readiness = Readiness()
         local = FakeProvider(Script(chunks=[(0, b'{"data":[{"id":"demo"}]}')]))
         async with embedded(readiness, local, ollama_url="") as dispatcher, trio.open_nursery() as nursery:
-            nursery.start_soon(later, 4, readiness.set_serving)
+            nursery.start_soon(later, 2, readiness.set_serving)
             assert [card.id for card in await dispatcher.models()] == ["local/demo"]
 
 
@@ -260,7 +260,7 @@ class TestTold:
             ):
                 seen = early.state
                 change()
-                with trio.fail_after(5):
+                with trio.fail_after(20):
                     assert await early.wait_changed(seen) == readiness.state
             async with follow_readiness(path) as late:
                 assert late.state == early.state == ReadinessState(phase="serving", generation=2)
@@ -312,24 +312,24 @@ class TestTheProcess:
                 while (await client.post("/v1/chat", json=asked)).status_code != 200:
                     await trio.sleep(0.05)
 
-    async def test_ten_kills_under_load(self) -> None:
+    async def test_five_kills_under_load(self) -> None:
         """`python -m tools.kills` does it a thousand times."""
         config = make_config(chatd={"default": "local", "local": {"demo": True}})
         async with open_service(config) as there:
-            tally = await kill_under_load(there.urls[0], os.getpid(), kills=10, clients=4, seed=1)
-        assert tally.kills == 10
+            tally = await kill_under_load(there.urls[0], os.getpid(), kills=5, clients=4, seed=1)
+        assert tally.kills == 5
         assert tally.wrong == []
         assert max(tally.seconds) < COOLDOWN
 
-    async def test_six_kills_under_load_with_workers(self) -> None:
+    async def test_three_kills_under_load_with_workers(self) -> None:
         tables: dict[str, dict[str, object]] = {
             "chatd": {"ollama_url": "", "default": "local"},
             "chatd.local": {"demo": True},
         }
         with run_lakehouse({**tables, "observe": {"log": "off"}}, "--workers", "2") as there:
             url = f"http://{there.host}:{there.port}"
-            tally = await kill_under_load(url, there.pid, kills=6, clients=4, seed=2)
-        assert tally.kills == 6
+            tally = await kill_under_load(url, there.pid, kills=3, clients=4, seed=2)
+        assert tally.kills == 3
         assert tally.wrong == []
         assert max(tally.seconds) < COOLDOWN
 

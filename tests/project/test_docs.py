@@ -6,14 +6,12 @@ import os
 import re
 import subprocess
 import sys
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import trio
 
-from lakehouse.server.server import Service
-from tools.kit.in_process_service import make_config, open_service
+from tools.kit.serve_process import run_lakehouse
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = (ROOT / "docs/library.md").read_text()
@@ -63,14 +61,20 @@ def run(language: str, code: str, url: str) -> str:
 
 
 @pytest.mark.parametrize("name", programs())
-async def test_a_program_of_the_documentation(name: str, demo_service: Service) -> None:
+def test_a_program_of_the_documentation(name: str, demo_service: str) -> None:
     language, code = programs()[name]
-    printed = await trio.to_thread.run_sync(partial(run, language, code, demo_service.urls[0]))
+    printed = run(language, code, demo_service)
     assert re.fullmatch(EXPECTED[name], printed, re.DOTALL), printed
 
 
-@pytest.fixture
-async def demo_service(nursery: trio.Nursery):  # type: ignore[no-untyped-def] # noqa: ANN201 - pytest-trio's fixture
+@pytest.fixture(scope="module")
+def demo_service() -> Iterator[str]:
+    """The URL of a service with the demonstration model, which all programs share."""
     pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
-    async with open_service(make_config(chatd={"default": "local", "local": {"demo": True}})) as service:
-        yield service
+    tables: dict[str, dict[str, object]] = {
+        "chatd": {"ollama_url": "", "default": "local"},
+        "chatd.local": {"demo": True},
+        "observe": {"log": "off"},
+    }
+    with run_lakehouse(tables) as there:
+        yield f"http://{there.host}:{there.port}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import jsonschema_rs
 import pytest
 
 from lakehouse.asgi.middleware.auth import HEALTH_PATHS
+from lakehouse.chat.api.ollama import paths as ollama_paths
 from lakehouse.chat.api.routes import VERSION, chat_paths
 from lakehouse.core.errors import Attempt
 from lakehouse.core.failure_classes import ERROR_CLASSES
@@ -17,10 +19,11 @@ from lakehouse.core.provider_failures import make_failure
 from lakehouse.gateway.routes import ROUTES
 from lakehouse.runtime.ask import ASK_PATH
 from lakehouse.runtime.console.endpoints import PATHS
-from tools.kit.doc_pages.openapi import ask, matrix
+from lakehouse.runtime.reload.endpoint import RELOAD_PATH
+from tools.kit.doc_pages.openapi import ask, matrix, ollama, sessions
 from tools.kit.doc_pages.openapi.document import PAGE, document, documented, render
 from tools.kit.doc_pages.openapi.lake import OPERATIONS
-from tools.kit.doc_pages.openapi.operations import FIXED
+from tools.kit.doc_pages.openapi.operations import EVENTS, FIXED
 from tools.kit.scripted_retrieval import open_retrieval
 from tools.kit.service_with_providers import HELLO, open_service_with_providers
 from tools.kit.sse import sse_documents
@@ -56,11 +59,11 @@ def find_references(value: Any) -> list[str]:
 
 def test_every_route_that_is_served_is_in_it() -> None:
     paths = {path for _, path in documented()}
-    own = {*chat_paths(VERSION), ASK_PATH, *PATHS, *(path.decode() for path in HEALTH_PATHS)}
+    own = {*chat_paths(VERSION), ASK_PATH, RELOAD_PATH, *PATHS, *(path.decode() for path in HEALTH_PATHS)}
     below = {f"{route.name}/{{path}}" for route in ROUTES}
     exact = {route.name for route in ROUTES if route.exact}
-    of_the_lake = {operation.path for operation in (*OPERATIONS, *matrix.OPERATIONS)}
-    assert paths == {*own, *below, *exact, *of_the_lake, "/v1/models/{model}"}
+    of_the_lake = {operation.path for operation in (*OPERATIONS, *matrix.OPERATIONS, *sessions.OPERATIONS)}
+    assert paths == {*own, *below, *exact, *of_the_lake, *ollama_paths.PATHS, "/v1/models/{model}"}
 
 
 @pytest.mark.parametrize("error_class", ERROR_CLASSES)
@@ -82,8 +85,8 @@ def schema_of(operation: Any, answer: httpx.Response) -> dict[str, Any] | None:
 
 @pytest.mark.parametrize("operation", FIXED, ids=lambda operation: operation.id)
 async def test_each_operation_answers_as_it_says(operation: Any) -> None:
-    async with open_service_with_providers() as there:
-        body = {"model": "ollama/m", "messages": HELLO} if operation.request else None
+    async with open_service_with_providers(reloadable=True) as there:
+        body = {"model": "ollama/m", "messages": HELLO, "max_tokens": 100} if operation.request else None
         path = operation.path.replace("{model}", "ollama/m")
         answer = await there.client.request(operation.method, path, json=body)
         assert answer.status_code == 200, answer.text
@@ -92,9 +95,32 @@ async def test_each_operation_answers_as_it_says(operation: Any) -> None:
         if operation.request:
             refused = await there.client.request(operation.method, path, json={})
             validate(schema_of(operation, refused) or {}, refused.json())
+        if EVENTS in operation.answers:
             events = await there.client.request(operation.method, path, json={**(body or {}), "stream": True})
-            for event in sse_documents(events.text):
+            for event in sse_documents(re.sub("^event: .*\n", "", events.text, flags=re.MULTILINE)):
                 validate(schema_of(operation, events) or {}, event)
+
+
+BODIES: dict[str, dict[str, Any]] = {
+    ollama_paths.CHAT: {"messages": HELLO},
+    ollama_paths.GENERATE: {"prompt": "Hello?"},
+    ollama_paths.EMBED: {"input": "Hello?", "model": "wordllama-256"},
+    ollama_paths.EMBEDDINGS: {"prompt": "Hello?", "model": "wordllama-256"},
+}
+
+
+async def test_each_operation_of_ollamas_form_answers_as_it_says() -> None:
+    async with open_service_with_providers() as there:
+        for operation in ollama.OPERATIONS:
+            body = {"model": "openrouter/v/m", "stream": False, **BODIES.get(operation.path, {})}
+            given = body if operation.request else None
+            answer = await there.client.request(operation.method, operation.path, json=given)
+            assert answer.status_code == (200 if operation.answers else 501), answer.text
+            validate(schema_of(operation, answer) or {}, answer.json())
+            if ollama.LINES in operation.answers:
+                lines = await there.client.request(operation.method, operation.path, json={**body, "stream": True})
+                for line in lines.text.splitlines():
+                    validate(schema_of(operation, lines) or {}, json.loads(line))
 
 
 async def test_an_ask_answers_as_it_says() -> None:

@@ -35,7 +35,7 @@ def check(folder: Path, code: dict[str, str]) -> subprocess.CompletedProcess[str
     for name, text in code.items():
         files.append(folder / f"{name}.py")
         files[-1].write_text(text)
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(ROOT / ".mypy_cache/programs"), *files]
+    command = [sys.executable, "-m", "mypy", "--strict", *files]
     return subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False)
 
 

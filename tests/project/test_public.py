@@ -22,6 +22,7 @@ ALIASES = {
 
 INTERNAL = {
     "Batches",  # the asynchronous iterator of Stream.batches
+    "CallObserver",  # the rules of the service for runs
     "ChatCall",  # a Stream is made by Dispatcher.stream
     "ProviderTransport",  # a Dispatcher is made by open_dispatcher
     "Readiness",  # of the embedded model's process

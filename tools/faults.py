@@ -34,7 +34,12 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     common.add_argument("--profile", choices=PROFILES, default="full", help="how long things take (default: full)")
     pick = argparse.ArgumentParser(add_help=False)
     pick.add_argument("--only", default="", help="rows whose name has this in it")
-    pick.add_argument("--forms", nargs="+", choices=("native", "openai"), default=["native", "openai"])
+    pick.add_argument(
+        "--forms",
+        nargs="+",
+        choices=("native", "openai", "responses", "anthropic", "ollama"),
+        default=["native", "openai"],
+    )
     pick.add_argument(
         "--wires",
         nargs="+",

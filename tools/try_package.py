@@ -31,7 +31,7 @@ def try_one(archive: Path) -> None:
         assert '"row_count": 5' in answer, answer
         page = (
             "from importlib.resources import files; folder = files('lakehouse.runtime.console'); "
-            "print(all((folder / name).is_file() for name in ('page.html', 'lake.html', 'lake.css', 'lake.js')))"
+            "print(all((folder / name).is_file() for name in ('page.html', 'lake.css', 'lake.js', 'sessions.js')))"
         )
         assert run(binaries / "python", "-c", page, cwd=away).strip() == "True"
 

@@ -29,13 +29,25 @@ class Lakehouse(Peer):
 
     name = "Lakehouse"
 
-    def __init__(self, directory: Path, *, upstream: str = URL, workers: int = 1, tiers: int = 0) -> None:
-        super().__init__(directory, upstream=upstream)
-        self.workers, self.tiers = workers, tiers
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        upstream: str = URL,
+        port: int = PORT,
+        workers: int = 1,
+        tiers: int = 0,
+        options: str = "",
+    ) -> None:
+        """`options` are more of the configuration, as TOML."""
+        super().__init__(directory, upstream=upstream, port=port)
+        self.workers, self.tiers, self.options = workers, tiers, options
 
-    def start(self, *, cores: str) -> Running:
+    def write_configuration(self) -> Path:
+        """Write the configuration, and return its path."""
         tiers = "".join(f'tier{i} = "openrouter/m{i}"\n' for i in range(self.tiers))
-        (self.directory / "lakehouse.toml").write_text(f"""
+        config = self.directory / "lakehouse.toml"
+        config.write_text(f"""
             [gateway]
             storaged_url = "{self.upstream}"
             max_connections = 4096
@@ -51,21 +63,25 @@ class Lakehouse(Peer):
             base_url = "{self.upstream}/slow"
             wire = "chat"
             [models]
-            {tiers}""")
-        config = self.directory / "lakehouse.toml"
-        command = [sys.executable, "-m", "lakehouse", "serve", "-c", str(config), "--bind", f"127.0.0.1:{PORT}"]
+            {tiers}
+            {self.options}""")
+        return config
+
+    def start(self, *, cores: str) -> Running:
+        config = self.write_configuration()
+        command = [sys.executable, "-m", "lakehouse", "serve", "-c", str(config), "--bind", f"127.0.0.1:{self.port}"]
         keys = dict.fromkeys(KEYS, "bench")
         return self.up([*command, "--workers", str(self.workers)], cores=cores, env=keys)
 
     TOKEN = "authorization: Bearer bench"
 
     def get(self, path: str = "/1k") -> Target:
-        return Target(port=PORT, path=f"/v1/storage{path}", headers=[self.TOKEN])
+        return Target(port=self.port, path=f"/v1/storage{path}", headers=[self.TOKEN])
 
     def chat(self, kind: str, *, size: int = 0) -> Target:
         model = {"whole": "openrouter/m", "first": "openrouter/m", "burst": "opencode/m", "slow": "kimi/m"}[kind]
         body = conversation(model, stream=kind != "whole", size=size)
-        return Target(port=PORT, path="/v1/chat/completions", headers=[JSON, self.TOKEN], body=body)
+        return Target(port=self.port, path="/v1/chat/completions", headers=[JSON, self.TOKEN], body=body)
 
 
 class Stock(Peer):

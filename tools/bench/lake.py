@@ -11,7 +11,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tools.bench import lake_answer, lake_first, lake_ingest, lake_matrix, lake_mix, lake_sql, lake_storage, report
+from tools.bench import (
+    lake_answer,
+    lake_first,
+    lake_ingest,
+    lake_leaving,
+    lake_matrix,
+    lake_mix,
+    lake_sql,
+    lake_storage,
+    lake_traces,
+    report,
+)
 from tools.bench.lake_service import Figure, LakeBench
 
 Scenario = Callable[[LakeBench], Iterator[Figure]]
@@ -24,6 +35,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "matrix": lake_matrix.measure,
     "mix": lake_mix.measure,
     "answer": lake_answer.measure,
+    "traces": lake_traces.measure,
+    "leaving": lake_leaving.measure,
 }
 
 

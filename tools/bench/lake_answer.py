@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.bench.lake_service import PORT, TOKEN, Figure, LakeBench, lake_service
-from tools.bench.scripted_ollama import scripted_ollama
+from tools.kit.scripted_ollama import scripted_ollama
 
 PASSAGES = 1_000
 WORDS_A_PASSAGE = 210

@@ -24,7 +24,7 @@ from tools.bench.lake_matrix_data import DIMENSION, MODEL, WORKERS, embed_text, 
 from tools.bench.lake_service import PORT, TOKEN, Figure, LakeBench, lake_service
 from tools.bench.load import Rate, Target
 from tools.bench.process import Running
-from tools.bench.scripted_ollama import scripted_ollama
+from tools.kit.scripted_ollama import scripted_ollama
 
 CONNECTIONS = (10, 50, 100, 200)
 EMBED_CONNECTIONS = 60

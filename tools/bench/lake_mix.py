@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from tools.bench.lake_matrix import TABLES, fill_workers
 from tools.bench.lake_matrix_data import MODEL, embed_text
 from tools.bench.lake_service import PORT, TOKEN, Figure, LakeBench, lake_service
-from tools.bench.scripted_ollama import scripted_ollama
+from tools.kit.scripted_ollama import scripted_ollama
 
 CONNECTIONS = 50
 WORKERS = 100_000

@@ -61,8 +61,10 @@ class Figure:
 
 
 @contextmanager
-def lake_service(bench: LakeBench, *, cores: str = "", start: str = "eager", tables: str = "") -> Iterator[Running]:
-    """`lakehouse serve` with one worker and a new lake; `start` is when its services start.
+def lake_service(
+    bench: LakeBench, *, cores: str = "", start: str = "eager", tables: str = "", lake: Path | None = None
+) -> Iterator[Running]:
+    """`lakehouse serve` with one worker and a new lake, or that in the folder `lake`; `start` is when services start.
 
     `tables` are more of the configuration, as TOML.
 
@@ -72,7 +74,7 @@ def lake_service(bench: LakeBench, *, cores: str = "", start: str = "eager", tab
         raise RuntimeError(f"another service answers on port {PORT}: end it first")
     place = bench.fresh("service")
     config = place / "lakehouse.toml"
-    config.write_text(f'[lake]\npath = "{place / "lake"}"\nstart = "{start}"\n{tables}')
+    config.write_text(f'[lake]\npath = "{lake or place / "lake"}"\nstart = "{start}"\n{tables}')
     command = [sys.executable, "-m", "lakehouse", "serve", "-c", str(config), "--bind", f"127.0.0.1:{PORT}"]
     cores = cores or bench.service_cores
     with Running(command, cores=cores, name="Lakehouse", env={"LAKEHOUSE_TOKEN": TOKEN}, log=place / "log") as running:

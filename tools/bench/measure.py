@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 
 from tools.bench import disconnect_latency, load
+from tools.bench.accounting import accounting
+from tools.bench.forms import measure_forms
 from tools.bench.gateways import Lakehouse
 from tools.bench.load import Target
 from tools.bench.peer import Peer
@@ -192,14 +194,29 @@ def tiers(bench: Bench, peer: type[Peer]) -> Figures:
     """The cost of a whole chat with 1,000 tiers to that with none."""
     if not issubclass(peer, Lakehouse):
         return {}
-    costs: dict[int, list[float]] = {0: [], 1000: []}
+    return {"tiers": _compare(bench, peer(bench.directory), peer(bench.directory, tiers=1000))}
+
+
+def providers(bench: Bench, peer: type[Peer]) -> Figures:
+    """The cost of a whole chat with 1,000 further providers to that with six."""
+    if not issubclass(peer, Lakehouse):
+        return {}
+    further = "".join(
+        f'[providers.further{number}]\nwire = "chat_completions"\nbase_url = "http://127.0.0.1:9/{number}"\n'
+        for number in range(1000)
+    )
+    return {"providers": _compare(bench, peer(bench.directory), peer(bench.directory, options=further))}
+
+
+def _compare(bench: Bench, few: Lakehouse, many: Lakehouse) -> float:
+    """The cost of a whole chat at `many` in per cent of that at `few`."""
+    costs: dict[Lakehouse, list[float]] = {few: [], many: []}
     for _ in range(2):
-        for count, seen in costs.items():
-            gateway = peer(bench.directory, tiers=count)
+        for gateway, seen in costs.items():
             with gateway.start(cores=bench.gateway_cores) as running:
                 bench.warm(gateway.chat("whole"))
                 seen.append(bench.cost(running, gateway.chat("whole"), 64)[1])
-    return {"tiers": sum(costs[1000]) / sum(costs[0]) * 100}
+    return sum(costs[many]) / sum(costs[few]) * 100
 
 
 def workers(bench: Bench, peer: type[Peer]) -> Figures:
@@ -217,6 +234,15 @@ def workers(bench: Bench, peer: type[Peer]) -> Figures:
     return figures
 
 
+def forms(bench: Bench, peer: type[Peer]) -> Figures:
+    """Chats of each form, relayed and rebuilt."""
+    if not issubclass(peer, Lakehouse):
+        return {}
+    return measure_forms(
+        bench.directory, gateway_cores=bench.gateway_cores, load_cores=bench.load_cores, seconds=1, rounds=3
+    )
+
+
 SCENARIOS: Mapping[str, Measure] = {
     "start": start,
     "requests": requests,
@@ -227,5 +253,8 @@ SCENARIOS: Mapping[str, Measure] = {
     "messages": messages,
     "crowds": crowds,
     "tiers": tiers,
+    "providers": providers,
     "workers": workers,
+    "accounting": accounting,
+    "forms": forms,
 }

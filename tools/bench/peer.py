@@ -28,8 +28,8 @@ class Peer(ABC):
     passes_bytes = False
     """It relays chats as they are, without looking at them."""
 
-    def __init__(self, directory: Path, *, upstream: str = URL) -> None:
-        self.upstream = upstream
+    def __init__(self, directory: Path, *, upstream: str = URL, port: int = PORT) -> None:
+        self.upstream, self.port = upstream, port
         self.directory = directory / self.name.replace(" ", "-")
         self.directory.mkdir(parents=True, exist_ok=True)
 
@@ -48,7 +48,7 @@ class Peer(ABC):
         """Started and answering."""
         running = Running(command, cores=cores, name=self.name, env=env, log=self.directory / "log")
         try:
-            running.wait_until_ready(PORT)
+            running.wait_until_ready(self.port)
         except BaseException:
             running.stop()
             raise

@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import median
 
 from tools.bench import targets
+from tools.bench.form_documents import FORMS
+from tools.bench.forms import KINDS
 from tools.bench.relays import Direct
 
 
@@ -153,6 +155,22 @@ TABLES: Sequence[Table] = (
             "idle_upstreams": "beside idle upstream connections",
             "idle_upstreams_count": "of which open",
             "tiers": "with 1,000 tiers",
+            "providers": "with 1,000 providers",
+        },
+    ),
+    Table(
+        title="Accounting: CPU of a request in per cent of that without",
+        note="header: another one in place of the session's, of the same size; tables: the system tables",
+        columns={
+            f"accounting_{kind}_{figure}": f"{kind}: {title}"
+            for kind in ("get", "chat")
+            for figure, title in (
+                ("cpu", "CPU us"),
+                ("header", "header"),
+                ("session", "session"),
+                ("tables", "tables"),
+                ("both", "both"),
+            )
         },
     ),
     Table(
@@ -163,6 +181,18 @@ TABLES: Sequence[Table] = (
             for count in (1, 2)
             for figure, title in (("rate", "req/s"), ("cpu", "CPU us"))
         },
+    ),
+    *(
+        Table(
+            title=f"Relayed and rebuilt chats: {title}",
+            note="CPU us of a chat that is relayed, and rebuilt for the same provider; %: the one of the other",
+            columns={
+                f"{form}_{kind}_{way}": f"{form.replace('_', ' ')}: {unit}"
+                for form in FORMS
+                for way, unit in (("relayed", "relayed"), ("rebuilt", "rebuilt"), ("ratio", "%"))
+            },
+        )
+        for kind, title in KINDS.items()
     ),
 )
 

@@ -4,7 +4,7 @@ The sets are built from packages of Debian, which apt-get fetches into the folde
 package descriptions (deb, and deb10k, a part of them), manual pages (man), Python's manual (py). `docs/retrieval.md`
 describes them and has the figures. The engine is the one that production serves, in its child process.
 
-`--models all-minilm-l6-v2 --sets man py deb10k` measures MiniLM. It takes 15 minutes of one core for the first run; the
+`--models all-minilm-l6-v2 --sets man py deb10k` measures MiniLM. It takes 12 minutes of one core for the first run; the
 vectors are kept in the cache. (The set deb would take an hour.)
 """
 

@@ -48,6 +48,18 @@ GOALS: Sequence[Goal] = (
     Goal(title="CPU beside 10,000 idle clients", figure="idle_clients", bound=110, unit=" %"),
     Goal(title="CPU beside 1,000 idle upstream connections", figure="idle_upstreams", bound=110, unit=" %"),
     Goal(title="CPU with 1,000 tiers", figure="tiers", bound=110, unit=" %"),
+    Goal(title="CPU with 1,000 providers", figure="providers", bound=110, unit=" %"),
+    Goal(title="CPU of a GET that names its session", figure="accounting_get_session", bound=103, unit=" %"),
+    Goal(title="CPU of a GET with the system tables", figure="accounting_get_tables", bound=103, unit=" %"),
+    Goal(title="CPU of a chat that names its session", figure="accounting_chat_session", bound=103, unit=" %"),
+    Goal(title="CPU of a chat with the system tables", figure="accounting_chat_tables", bound=103, unit=" %"),
+    *(
+        Goal(
+            title=f"relayed {form}, {kind}: CPU of a rebuilt one", figure=f"{form}_{figure}_ratio", bound=100, unit=" %"
+        )
+        for form in ("messages", "responses")
+        for figure, kind in (("whole_small", "whole"), ("whole_long", "an agent's"), ("stream_small", "streamed"))
+    ),
 )
 
 

@@ -46,7 +46,7 @@ http {{
   {temp}
   default_type application/json;
   init_by_lua_block {{
-    local function content(name)
+    function content(name)
       local file = io.open("{dir}/files/" .. name)
       local text = file:read("*a")
       file:close()
@@ -76,6 +76,19 @@ http {{
           n = n + #data
         end
         ngx.print(n)
+      }}
+    }}
+    location ~ ^/forms/(.+)$ {{
+      content_by_lua_block {{
+        ngx.req.read_body()
+        local body, kind, suffix = ngx.req.get_body_data(), "application/json", "_whole"
+        if body:find('"tools"', 1, true) then suffix = "_tools" end
+        if body:find('"stream":%s*true') then kind, suffix = "text/event-stream", "_stream" end
+        ngx.header["content-type"] = kind
+        FORMS = FORMS or {{}}
+        local name = ngx.var[1]:gsub("^api/chat$", "ollama"):gsub("/", "_") .. suffix
+        FORMS[name] = FORMS[name] or content(name)
+        ngx.print(FORMS[name])
       }}
     }}
     location ~ /models$ {{ return 200 '{models}'; }}

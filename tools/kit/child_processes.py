@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -78,3 +78,20 @@ def processor_seconds(pid: int) -> float:
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def wait_until_idle(
+    list_pids: Callable[[], Collection[int]] = children, *, seconds: float, windows: int = 1
+) -> None:
+    """Wait until processes use less than 0.02 s of processor time in a tenth of a second, `windows` times in a row.
+
+    A tenth of a second in which one of them starts or ends is busy. Raises trio.TooSlowError after `seconds`.
+    """
+    idle = 0
+    with trio.fail_after(seconds):
+        while idle < windows:
+            pids = set(list_pids())
+            before = sum(map(processor_seconds, pids))
+            await trio.sleep(0.1)
+            used = sum(map(processor_seconds, pids)) - before
+            idle = idle + 1 if used < 0.02 and set(list_pids()) == pids else 0

@@ -22,6 +22,7 @@ from lakehouse.chat.api.protocols import Dispatcher, ModelCard, ProviderState
 from lakehouse.chat.api.routes import VERSION, chat_routes
 from lakehouse.chat.model.answer import Answer
 from lakehouse.chat.model.pieces import Done, Piece
+from lakehouse.chat.model.raw_request import RawRequest
 from lakehouse.chat.model.request import Request
 from lakehouse.chat.model.tool_calls import Function, ToolCall
 from lakehouse.core.active_requests import ActiveRequests
@@ -114,8 +115,14 @@ class FakeDispatcher:
                 return answer()
             return self.reply
 
+    async def relay(self, request: Request, raw: RawRequest, *, context: RequestContext | None = None) -> Answer:
+        """As `__call__`: the scripted provider speaks another form."""
+        return await self(request, context=context)
+
     @asynccontextmanager
-    async def stream(self, request: Request, *, context: RequestContext | None = None) -> AsyncIterator[FakePieces]:
+    async def stream(
+        self, request: Request, *, context: RequestContext | None = None, raw: RawRequest | None = None
+    ) -> AsyncIterator[FakePieces]:
         with self._call(request, context):
             async with trio.open_nursery():  # as the real one: failures come in groups, scopes must nest
                 yield FakePieces(self.script)

@@ -186,10 +186,10 @@ Server = Callable[[App, trio.Nursery], AbstractAsyncContextManager[tuple[str, in
 
 
 @asynccontextmanager
-async def serve_ours(app: App, nursery: trio.Nursery) -> AsyncIterator[tuple[str, int]]:
-    """The service's own server."""
+async def serve_ours(app: App, nursery: trio.Nursery, *, port: int = 0) -> AsyncIterator[tuple[str, int]]:
+    """The service's own server; on any port by default."""
     async with open_server_state(app) as server_state:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
         await nursery.start(partial(trio.serve_listeners, partial(serve_connection, server_state), listeners))
         yield listeners[0].socket.getsockname()[:2]
         nursery.cancel_scope.cancel()

@@ -11,6 +11,7 @@ import httpx
 import trio
 
 from lakehouse.config import Config, parse_config
+from lakehouse.runtime.reload.reloader import ReadConfig
 from lakehouse.runtime.service import run_service
 from lakehouse.server.server import Service
 from lakehouse.telemetry.log import Log
@@ -29,11 +30,14 @@ def make_config(**tables: Any) -> Config:
 
 @asynccontextmanager
 async def open_service(
-    config: Config, env: Mapping[str, str] | None = None, log: Log | None = None
+    config: Config,
+    env: Mapping[str, str] | None = None,
+    log: Log | None = None,
+    read_config: ReadConfig | None = None,
 ) -> AsyncIterator[Service]:
-    """The service for the block; drained at its end."""
+    """The service for the block; drained at its end. It can be reloaded with `read_config`."""
     async with trio.open_nursery() as nursery:
-        service = await nursery.start(partial(run_service, config, env=env or {}, log=log))
+        service = await nursery.start(partial(run_service, config, env=env or {}, log=log, read_config=read_config))
         yield service
         service.stop()
 
@@ -41,5 +45,5 @@ async def open_service(
 @asynccontextmanager
 async def client_of(service: Service, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A client whose base URL is the service's."""
-    async with httpx.AsyncClient(base_url=service.urls[0], timeout=20, trust_env=False, **options) as client:
+    async with httpx.AsyncClient(base_url=service.urls[0], timeout=60, trust_env=False, **options) as client:
         yield client

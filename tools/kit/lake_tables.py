@@ -136,7 +136,7 @@ class SharedLake:
                 await story(self._lake)
             finally:
                 with closing(CatalogReader(self.path / "catalog.db")) as catalog:
-                    names = catalog.list()
+                    names = await catalog.list()
                 for name in names:
                     await self._lake.tables.drop(name)
                 await self._lake.tables.expire(datetime.now(UTC) + timedelta(seconds=1))

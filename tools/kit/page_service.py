@@ -7,6 +7,7 @@ import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import trio
@@ -15,14 +16,18 @@ from lakehouse.asgi import request_scope
 from lakehouse.asgi.body import read_body
 from lakehouse.asgi.middleware.auth import AuthMiddleware
 from lakehouse.asgi.middleware.lifetime_middleware import RequestLifetimeMiddleware
+from lakehouse.asgi.middleware.sessions import SESSIONS_PATH
 from lakehouse.asgi.middleware.tokens import Tokens
 from lakehouse.asgi.responses import send_json
+from lakehouse.asgi.router import Router
 from lakehouse.asgi.types import Receive, Scope, Send
 from lakehouse.core.active_requests import ActiveRequests
-from lakehouse.core.context import Phase, RequestContext
-from lakehouse.core.errors import ErrNotFound
+from lakehouse.core.context import Outcome, Phase, RequestContext
+from lakehouse.core.errors import ErrNotFound, LakehouseError
 from lakehouse.runtime.console.endpoints import PATHS, ObservabilityEndpoints, SignInPage
+from lakehouse.runtime.sessions import WorkerSessions, session_routes
 from lakehouse.server.server import BoundApp, serve_listeners
+from lakehouse.sessions.registry import SessionRegistry
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry
 from tools.kit.scripted_lake import HERON, PLOVER, ScriptedLake
@@ -40,7 +45,9 @@ GATEWAY = {
     "/v1/observer": "observerd",
 }
 PROVIDERS = ("ollama", "ollama_cloud", "openrouter", "kimi")
-ROUTES = GATEWAY | dict.fromkeys((*PATHS, "/v1/ask", "/v1/chat", "/v1/chat/providers", "/v1/models", "/healthz"), "")
+ROUTES = GATEWAY | dict.fromkeys(
+    (*PATHS, SESSIONS_PATH, "/v1/ask", "/v1/chat", "/v1/chat/providers", "/v1/models", "/healthz"), ""
+)
 
 
 class Model:
@@ -100,6 +107,20 @@ class AskModel(Model):
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Request:
+    """A request in flight that ends as soon as it is stopped."""
+
+    service: PageService
+    context: RequestContext
+
+    def stop(self, error: LakehouseError, outcome: Outcome) -> None:
+        """End it."""
+        self.context.fail(error, outcome)
+        self.service.active_requests.remove(self.context)
+        trio.lowlevel.current_trio_token().run_sync_soon(self.service.registry.leave, self.context)
+
+
 class PageService:
     """What a test sets: requests in flight, how full the pools are, which circuits are open, what has ended."""
 
@@ -107,6 +128,7 @@ class PageService:
         self.active_requests = ActiveRequests()
         self.pools = {name: Pool(name) for name in (*GATEWAY.values(), *PROVIDERS)}
         self.circuits: dict[str, int] = {}
+        self.replicas: dict[str, list[dict[str, object]]] = {}
         self.model = Model()
         self.ask = AskModel()
         self.lake = ScriptedLake()
@@ -116,6 +138,9 @@ class PageService:
         names = LabelValues(routes=ROUTES, providers=PROVIDERS, tiers=("judge",), upstreams=tuple(GATEWAY.values()))
         self.observer = Telemetry(names, sources, log=CapturedLog().log)
         self._views = ObservabilityEndpoints(self.observer)
+        self.registry = SessionRegistry()
+        sessions = WorkerSessions(self.registry, self.observer.worker_ipc, stopped_for=60.0)
+        self._sessions = Router(session_routes(sessions))
         server_state = AuthMiddleware(self._app, tokens=Tokens(tokens), sign_in=SignInPage())
         self.app = RequestLifetimeMiddleware(
             server_state, active_requests=self.active_requests, on_end=self.observer.on_end
@@ -127,6 +152,8 @@ class PageService:
         request_scope.get(scope).context.assign_route(path if path in ROUTES else "")
         if path in PATHS:
             await self._views(scope, receive, send)
+        elif path.startswith(SESSIONS_PATH):
+            await self._sessions(scope, receive, send)
         elif path == "/v1/chat":
             await self.model(receive, send)
         elif path == "/v1/ask":
@@ -136,6 +163,7 @@ class PageService:
         elif path == "/v1/chat/providers":
             rows = [
                 {"name": name, "available": not self.circuits.get(name), "default": name == "ollama"}
+                | ({"replicas": self.replicas[name]} if name in self.replicas else {})
                 for name in PROVIDERS
             ]
             await send_json(send, 200, {"providers": rows, "default": "ollama"})
@@ -162,6 +190,9 @@ class PageService:
         for name, value in facts.items():
             setattr(context, name, value)
         self.active_requests.add(context)
+        if context.session is not None:
+            identity, context.session = context.session, None
+            self.registry.join(_Request(self, context), identity)
         return context
 
     def has_served(

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import secrets
 from array import array
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
 
+from lakehouse.config.urls import separate_credentials
 from lakehouse.services.embedding.names import WORDLLAMA
 from lakehouse.services.host.composition import EMBEDDED_MODEL
 from lakehouse.services.lake.directory import open_directory
+from lakehouse.services.postgres.database import open_postgres
 from lakehouse.services.retrieval.client import LakeRetrieval, open_retrieval
+from lakehouse.services.retrieval.store_engine import StoreRetrieval
+from lakehouse.services.vector_stores.chroma.store import make_chroma_store
+from lakehouse.services.vector_stores.postgres.store import PostgresVectorStore
+from lakehouse.services.vector_stores.qdrant.store import make_qdrant_store
+from tools.kit.scaleout.vector_servers import VectorServer
 
 
 @asynccontextmanager
@@ -24,6 +32,28 @@ async def open_engine(path: Path) -> AsyncIterator[LakeRetrieval]:
         open_retrieval(directory, model=EMBEDDED_MODEL, model_name=WORDLLAMA) as engine,
     ):
         yield engine
+
+
+@asynccontextmanager
+async def open_store_engine(path: Path, url: str) -> AsyncIterator[StoreRetrieval]:
+    """The engine of a lake whose indexes are in PostgreSQL, for the length of the block."""
+    async with (
+        open_engine(path) as local,
+        open_postgres(separate_credentials(url), schema="lakehouse_lake", load_password=str) as database,
+    ):
+        yield StoreRetrieval(PostgresVectorStore(database), local)
+
+
+@asynccontextmanager
+async def open_server_engine(path: Path, server: VectorServer) -> AsyncIterator[StoreRetrieval]:
+    """The engine of a lake whose indexes are on a server of Qdrant or Chroma, for the length of the block."""
+    make = make_qdrant_store if server.kind == "qdrant" else make_chroma_store
+    async with open_engine(path) as local:
+        store = make(server.url, f"lakehouse_{secrets.token_hex(4)}", lambda: server.key)
+        try:
+            yield StoreRetrieval(store, local)
+        finally:
+            store.close()
 
 
 def vector(*components: float) -> bytes:
@@ -47,13 +77,6 @@ async def wait_idle(pid: int, *, quiet: float = 0.02) -> float:
         if now - spent > 0.0005:
             spent, last_change = now, trio.current_time()
     return last_change - began
-
-
-async def wait_until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
-    """Wait until something holds that another process does."""
-    with trio.fail_after(seconds):
-        while not condition():
-            await trio.sleep(0.005)
 
 
 def pid_of(engine: LakeRetrieval) -> int:

@@ -6,8 +6,7 @@ Everything goes through the engine's own interface, as the services use it.
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +23,8 @@ from lakehouse.services.contracts.retrieval import (
     SearchQuery,
 )
 from lakehouse.services.embedding.names import WORDLLAMA
-from lakehouse.services.host.composition import EMBEDDED_MODEL
-from lakehouse.services.lake.directory import open_directory
-from lakehouse.services.retrieval.client import open_retrieval
 from tools.kit.question_sets import QuestionSet
+from tools.kit.retrieval_engine import open_engine
 
 BEST = 10
 BATCH = 500
@@ -78,16 +75,6 @@ class Vectors:
     model: str
     dimension: int
     by_text: Mapping[str, bytes]
-
-
-@asynccontextmanager
-async def open_engine(folder: Path) -> AsyncIterator[RetrievalEngine]:
-    """The engine of a new lake in a folder, with the embedded model."""
-    async with (
-        open_directory(folder) as directory,
-        open_retrieval(directory, model=EMBEDDED_MODEL, model_name=WORDLLAMA) as engine,
-    ):
-        yield engine
 
 
 async def fill(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
 
+from lakehouse.services.host.names import SERVICES
 from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, open_upstream, respond
 
 Document = dict[str, object]
-NAMES = ("storaged", "catalogd", "ingestd", "queryd", "vectord", "embedd", "pathwayd", "matrixd", "observerd")
 
 HERON: Document = {
     "n": 1,
@@ -45,7 +45,7 @@ class ScriptedRetrieval:
     corpora: list[Document] = field(
         default_factory=lambda: [
             {"name": "birds", "model": "wordllama-256", "length": 2},
-            {"name": "raw", "model": "", "length": 9},
+            {"name": "raw", "model": None, "length": 9},
             {"name": "playbook_memory", "model": "wordllama-256", "length": 1},
         ]
     )
@@ -64,7 +64,7 @@ class ScriptedRetrieval:
     @property
     def urls(self) -> dict[str, str]:
         """The keys of `[gateway]` that lead here."""
-        return {f"{name}_url": self.upstream.url for name in NAMES}
+        return {f"{name}_url": self.upstream.url for name in SERVICES}
 
     async def answer(self, request: ReceivedRequest, stream: trio.SocketStream) -> None:
         path = request.target
@@ -82,7 +82,7 @@ class ScriptedRetrieval:
             text = "\n".join(f"[{one['n']}] {one['text']}" for one in self.passages)
             return {"passages": list(self.passages), "text": text, "failed": self.failed}
         if path == "/matrix/corpora":
-            return {"corpora": self.corpora, "count": len(self.corpora)}
+            return {"indexes": self.corpora, "count": len(self.corpora)}
         if path == "/sql":
             return {"columns": [], "rows": self.rows, "row_count": len(self.rows), "truncated": False}
         return MANIFEST
@@ -93,9 +93,5 @@ async def open_retrieval() -> AsyncIterator[ScriptedRetrieval]:
     """The services for the block."""
     services = ScriptedRetrieval()
 
-    async def answer(request: ReceivedRequest, stream: trio.SocketStream) -> None:
-        await services.answer(request, stream)
-
-    script: Callable[[ReceivedRequest, trio.SocketStream], Awaitable[None]] = answer
-    async with open_upstream(script) as services.upstream:
+    async with open_upstream(services.answer) as services.upstream:
         yield services

@@ -235,10 +235,12 @@ async def open_service_with_providers(
     policy: Mapping[str, Any] | None = None,
     scripts: Mapping[str, UpstreamScript] | None = None,
     log: Log | None = None,
+    reloadable: bool = False,
     **tables: Any,
 ) -> AsyncIterator[ServiceWithProviders]:
     """The service with its five providers, each friendly unless `scripts` says otherwise, and no retries unless
-    `policy` does. `chatd` are further keys of that table, a provider's own among them; `env` is instead of all keys."""
+    `policy` does. `chatd` are further keys of that table, a provider's own among them; `env` is instead of all keys.
+    With `reloadable`, its configuration can be reloaded, and stays the same."""
     scripts = scripts or {}
     failed: Exception | None = None
     async with AsyncExitStack() as stack:
@@ -251,7 +253,9 @@ async def open_service_with_providers(
         for name, path in TABLES.items():
             settings[name] = {"base_url": there[name].url + path, "key_file": "", **given.pop(name, {})}
         config = make_config(chatd={**settings, **given}, **tables)
-        service = await stack.enter_async_context(open_service(config, env=KEYS if env is None else env, log=log))
+        keys = KEYS if env is None else env
+        opened = open_service(config, env=keys, log=log, read_config=(lambda: config) if reloadable else None)
+        service = await stack.enter_async_context(opened)
         client = await stack.enter_async_context(client_of(service))
         try:
             yield ServiceWithProviders(service, client, there)

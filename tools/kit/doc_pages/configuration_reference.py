@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from lakehouse.config import Config
+from lakehouse.runtime.reload.changes import is_reloaded
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/configuration.md"
@@ -27,6 +28,8 @@ READERS: Mapping[str, tuple[str, str]] = {
     "size": ("size", "bytes"),
     "count": ("whole number", ""),
     "positive_count": ("whole number above zero", ""),
+    "repetitions": ("0, or whole number from 2 on", ""),
+    "amount": ("number", ""),
     "ratio": ("number from 0 to 1", ""),
     "url": ("URL", ""),
     "service_url": ('`"embedded"`, URL, or `unix:/path`', ""),
@@ -39,17 +42,43 @@ READERS: Mapping[str, tuple[str, str]] = {
     "networks": ("list of networks (CIDR)", ""),
     "origins": ("list of web origins", ""),
     "memory": ('size, or a share such as `"50%"`', "bytes"),
-    "below_path": ('`""`', ""),
+    "warehouse": ('`"s3://BUCKET/PREFIX"` or `""`', ""),
+    "catalog": ('`"postgresql://…"`, URL or `""`', ""),
+    "vector_store": ('`"postgresql://…"`, `"qdrant+http://…"`, `"chroma+http://…"` or `""`', ""),
+    "record_store": ('`"postgresql://…"` or `""`', ""),
+    "word": ("word", ""),
+    "optional_name": ("word", ""),
+    "user": ("name", ""),
+    "spark_url": ('`"sc://HOST:PORT"` or `""`', ""),
+    "flight_sql_url": ('`"grpc://HOST:PORT"`, `"grpc+tls://HOST:PORT"` or `""`', ""),
+    "properties": ("table of strings", ""),
     "ignored": ("any", ""),
+    "wires": ("wire, list of wires, or table of them by pattern", ""),
+    "base_urls": ("URL or list of URLs", ""),
+    "weights": ("list of whole numbers above zero", ""),
+    "key_variables": ('name of a variable, list of names, or `""`', ""),
+    "key_files": ('path, list of paths, or `""`', ""),
+    "headers": ("table of strings", ""),
+    "quirks": ("list of names", ""),
+    "model_names": ("name or list of names", ""),
 }
-"""What each function of `lakehouse.config.values` reads, and the unit of a bare number."""
+"""What each function of `lakehouse.config.values` and `provider_values` reads, and the unit of a bare number."""
+
+PLACEHOLDERS: Mapping[str, str] = {"providers": "NAME", "providers.NAME.models": "MODEL"}
+"""What stands for the names of the user's in tables of one kind."""
 
 UNITS: Mapping[str, str] = {
+    "observerd.limits.cost_usd": "US dollars",
+    "providers.NAME.models.MODEL.context": "tokens",
+    "providers.NAME.models.MODEL.prices.input": "US dollars",
+    "providers.NAME.models.MODEL.prices.output": "US dollars",
+    "providers.NAME.models.MODEL.prices.cached_input": "US dollars",
     "gateway.max_connections": "connections",
     "gateway.max_waiting": "requests",
     "chatd.max_connections": "connections",
     "chatd.max_waiting": "requests",
     "chatd.local.context": "tokens",
+    "ollama.context_length": "tokens",
     "chatd.policy.retries": "attempts",
     "chatd.policy.breaker_failures": "failures",
     "lake.engines": "processes",
@@ -74,6 +103,8 @@ run; all problems are reported together, each with its key.
 * A *URL* needs `http://` or `https://` and a host. A user and a password in it are sent to that host as Basic
   authentication and shown nowhere.
 * An unknown key in a known table is an error. Unknown top-level tables are ignored with one warning.
+* With *yes* in the column *reload*, a new value is in force after a reload
+  ([operating.md](operating.md#changing-the-configuration)); any other key needs a restart.
 """
 
 
@@ -99,12 +130,17 @@ _KEY = re.compile(r"(\w+)\s*=\s*(.*?)(?:\s+#\s(.*))?")
 
 
 def read_comments(text: str) -> Commented:
-    """Read conf/lakehouse.toml as text. A comment goes on in the lines below that hold nothing but an indented one."""
+    """Read conf/lakehouse.toml as text. A comment goes on in the lines below that hold nothing but an indented one.
+
+    A table that is commented out, with a name in place of the user's, is read as the others.
+    """
     entries: dict[str, Entry] = {}
     tables: dict[str, str] = {}
     examples: dict[str, tuple[str, ...]] = {}
-    table, last = "", ""
-    for line in text.splitlines():
+    table, last, is_example = "", "", False
+    for written in text.splitlines():
+        is_example = written.startswith("# [") or (is_example and written.startswith("# "))
+        line = written.removeprefix("# ") if is_example else written
         if match := _TABLE.fullmatch(line):
             table, last = match[1], ""
             tables[table] = match[2] or ""
@@ -130,7 +166,7 @@ def type_of(key: str, field: Field[Any], hint: Any) -> tuple[str, str]:
         return name, unit or UNITS.get(key, "")
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(f'`"{value}"`' for value in get_args(hint)), ""
-    if hint is bool:
+    if hint in (bool, bool | None):
         return "`true` or `false`", ""
     if hint is str:
         return "string", ""
@@ -146,15 +182,18 @@ def tables_of(table: type, path: str = "") -> Iterator[tuple[str, type]]:
         yield path, table
     hints = get_type_hints(table)
     for field in fields(table):
+        inner = f"{path}.{field.name}".lstrip(".")
         if is_dataclass(hints[field.name]):
-            yield from tables_of(hints[field.name], f"{path}.{field.name}".lstrip("."))
+            yield from tables_of(hints[field.name], inner)
+        elif "tables" in field.metadata:
+            yield from tables_of(field.metadata["tables"], f"{inner}.{PLACEHOLDERS[inner]}")
 
 
 def rows_of(path: str, table: type, commented: Commented) -> Iterator[str]:
     """The rows of one table of the page. Raises LookupError for a key without an entry in conf/lakehouse.toml."""
     hints = get_type_hints(table)
     for field in fields(table):
-        if is_dataclass(hints[field.name]):
+        if is_dataclass(hints[field.name]) or "tables" in field.metadata:
             continue
         key = f"{path}.{field.name}"
         kind, unit = type_of(key, field, hints[field.name])
@@ -163,7 +202,8 @@ def rows_of(path: str, table: type, commented: Commented) -> Iterator[str]:
         entry = commented.entries[key]
         if not entry.meaning:
             raise LookupError(f"conf/lakehouse.toml has no comment for {key}")
-        cells = (f"`{field.name}`", kind, unit, f"`{entry.default}`", entry.meaning)
+        reloaded = "yes" if is_reloaded(key) else ""
+        cells = (f"`{field.name}`", kind, unit, f"`{entry.default}`", reloaded, entry.meaning)
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -177,7 +217,7 @@ def render(text: str) -> str:
     for path, table in tables_of(Config):
         about = commented.tables.get(path, "")
         parts.append(f"\n## [{path}]\n\n" + (f"{about[0].upper()}{about[1:]}.\n\n" if about else ""))
-        parts.append("| key | type | unit | default | meaning |\n|---|---|---|---|---|\n")
+        parts.append("| key | type | unit | default | reload | meaning |\n|---|---|---|---|---|---|\n")
         parts += [row + "\n" for row in rows_of(path, table, commented)]
     about = commented.tables.get("models", "")
     parts.append(f"\n## [models]\n\n{about[0].upper()}{about[1:]}. Every key is a tier:\n\n```toml\n[models]\n")

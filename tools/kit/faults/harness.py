@@ -68,10 +68,10 @@ class Harness:
         return Result(case, tuple(evaluate_run(self.profile, case, played)))
 
 
-async def run_cases(harness: Harness, cases: Iterable[Case], *, at_once: int | None = None) -> list[Result]:
+async def run_cases(harness: Harness, cases: Iterable[Case]) -> list[Result]:
     """Play the cases, many at once; those whose gateway there is not are left out."""
     results: dict[int, Result] = {}
-    places = trio.CapacityLimiter(at_once or AT_ONCE[harness.profile.name])
+    places = trio.CapacityLimiter(AT_ONCE[harness.profile.name])
     one = trio.CapacityLimiter(1)
 
     async def play(number: int, case: Case) -> None:

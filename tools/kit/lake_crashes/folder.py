@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TOP = frozenset({
     "lake.lock", "lake.json", "objects", "objects.db", "datasets", "catalog.db", "state.db", "staging", "spill",
-    "vectors", "pathway.db", "observer.db",
+    "vectors", "pathway.db", "observer.db", "system.db", "system", "cache",
 })  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 import trio
@@ -11,6 +11,7 @@ from tools.kit.lake_crashes.report import CrashReport
 from tools.kit.lake_crashes.requests import LakeClient, make_ingest, make_sql
 from tools.kit.lake_crashes.service import LakeService, Process, find_descendants, wait_ended
 
+Ready = Callable[[CrashReport], bool]
 VICTIMS = {"services": 5, "tables": 6, "writer": 4, "query": 2, "gateway": 1, "everything": 2}
 """What is killed, and how often in relation to each other."""
 MAX_DELAY = 0.6
@@ -21,21 +22,35 @@ UNRECOVERED = 0.25
 """The share of kills after which the next one does not wait for the recovery: it meets processes that start."""
 
 
+READY_TIMEOUT = 60.0
+"""Seconds for the clients to do what must be done before the first kill."""
+
+
 class Killer:
     """Kills processes. `random` decides when. After a share of kills, `unrecovered`, the next one comes before the
-    recovery; after the last one of a round, never."""
+    recovery; after the last one of a round, never. The first kill waits until the report is `ready`."""
 
     def __init__(
-        self, service: LakeService, client: LakeClient, report: CrashReport, random: Random, unrecovered: float
+        self,
+        service: LakeService,
+        client: LakeClient,
+        report: CrashReport,
+        random: Random,
+        unrecovered: float,
+        ready: Ready = lambda _: True,
     ) -> None:
         self._unrecovered = unrecovered
+        self._ready = ready
         self._service = service
         self._client = client
         self._report = report
         self._random = random
 
     async def kill(self, victims: Sequence[str]) -> None:
-        """Kill these, one after the other."""
+        """Kill these, one after the other. Raises trio.TooSlowError if the clients do nothing."""
+        with trio.fail_after(READY_TIMEOUT):
+            while not self._ready(self._report):
+                await trio.sleep(0.01)
         for number, victim in enumerate(victims, 1):
             await trio.sleep(self._random.uniform(0, MAX_DELAY))
             wait = number == len(victims) or self._random.random() >= self._unrecovered

@@ -12,7 +12,7 @@ from tools.kit.lake_crashes.folder import check_folder
 from tools.kit.lake_crashes.index_batches import IndexBatchWriter
 from tools.kit.lake_crashes.index_sync import SyncWriter
 from tools.kit.lake_crashes.indexes import IndexWriter, make_index_request
-from tools.kit.lake_crashes.killer import UNRECOVERED, Killer
+from tools.kit.lake_crashes.killer import UNRECOVERED, Killer, Ready
 from tools.kit.lake_crashes.playbooks import PlaybookWriter
 from tools.kit.lake_crashes.report import CrashReport
 from tools.kit.lake_crashes.requests import LakeClient, make_json
@@ -81,12 +81,16 @@ async def run_retrieval_crashes(
     sync_writers: int = 1,
     playbook_writers: int = 1,
     unrecovered: float = UNRECOVERED,
+    ready: Ready = lambda _: True,
 ) -> CrashReport:
-    """Kill processes of a service on a new lake in `folder`: `victims` are roles of `VICTIMS`."""
+    """Kill processes of a service on a new lake in `folder`: `victims` are roles of `VICTIMS`.
+
+    The first kill waits until the report is `ready`.
+    """
 
     def make_rounds(service: LakeService, client: LakeClient, report: CrashReport) -> CrashRounds:
         client.recovery_timeout = RECOVERY_TIMEOUT
-        killer = RetrievalKiller(service, client, report, Random(f"{seed}.killer"), unrecovered)
+        killer = RetrievalKiller(service, client, report, Random(f"{seed}.killer"), unrecovered, ready)
         crashes = RetrievalCrashes(service, client, report, killer)
         crashes.add_writers(
             seed, index_writers=index_writers, sync_writers=sync_writers, playbook_writers=playbook_writers

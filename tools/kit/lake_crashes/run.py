@@ -8,7 +8,7 @@ from random import Random
 
 from tools.kit.lake_crashes.batches import BatchWriter
 from tools.kit.lake_crashes.folder import check_folder, sweep_datasets
-from tools.kit.lake_crashes.killer import UNRECOVERED, Killer
+from tools.kit.lake_crashes.killer import UNRECOVERED, Killer, Ready
 from tools.kit.lake_crashes.objects import ObjectWriter
 from tools.kit.lake_crashes.report import CrashReport
 from tools.kit.lake_crashes.requests import LakeClient, Request
@@ -25,11 +25,15 @@ async def run_crashes(
     object_writers: int = 2,
     table_writers: int = 3,
     unrecovered: float = UNRECOVERED,
+    ready: Ready = lambda _: True,
 ) -> CrashReport:
-    """Kill processes of a service on a new lake in `folder`: `victims` are roles of `killer.VICTIMS`."""
+    """Kill processes of a service on a new lake in `folder`: `victims` are roles of `killer.VICTIMS`.
+
+    The first kill waits until the report is `ready`.
+    """
 
     def make_rounds(service: LakeService, client: LakeClient, report: CrashReport) -> CrashRounds:
-        killer = Killer(service, client, report, Random(f"{seed}.killer"), unrecovered)
+        killer = Killer(service, client, report, Random(f"{seed}.killer"), unrecovered, ready)
         crashes = Crashes(service, client, report, killer, seed)
         crashes.add_writers(object_writers, table_writers)
         return crashes

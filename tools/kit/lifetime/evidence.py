@@ -22,10 +22,12 @@ from pathlib import Path
 _SCHEDSTAT = Path("/proc/thread-self/schedstat")
 
 
-def waited_for_cpu() -> float:
-    """Seconds that this thread has waited for a processor since it began; 0 where the kernel does not count them."""
+def waited_for_cpu(*others: int) -> float:
+    """Seconds that this thread, and the first threads of other processes, have waited for a processor since they began;
+    0 where the kernel does not count them."""
+    files = [_SCHEDSTAT, *(Path(f"/proc/{pid}/schedstat") for pid in others)]
     try:
-        return int(_SCHEDSTAT.read_text().split()[1]) / 1e9
+        return sum(int(file.read_text().split()[1]) for file in files) / 1e9
     except (OSError, IndexError, ValueError):
         return 0.0
 

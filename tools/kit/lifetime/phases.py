@@ -21,7 +21,8 @@ class Phase:
 
     `ways`: how the client may leave so that it can be known. `deadline`: whether the caller's deadline can end it; it
     does not end a stream of a chat that has begun, and a back-off beyond it is not begun. `head_out`: something of the
-    answer has reached the client. `crowd`: what other clients hold on to meanwhile.
+    answer has reached the client. `crowd`: what other clients hold on to meanwhile. `unread`: full buffers of the kernel,
+    megabytes, are freed when the connections end.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Phase:
     deadline: bool = True
     head_out: bool = False
     crowd: tuple[str, ...] = ()
+    unread: bool = False
 
 
 def get_request(path: str, more: str = "") -> bytes:
@@ -42,9 +44,13 @@ def post_request(path: str, length: int, more: str = "") -> bytes:
     return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{more}\r\n".encode()
 
 
+RESPONSES = "/v1/responses"
+
+
 def chat_request(model: str, more: str = "", *, path: str = "/v1/chat", **fields: object) -> bytes:
     """A whole request for a chat."""
-    asked = {"model": model, "messages": [{"role": "user", "content": "?"}], **fields}
+    conversation = "input" if path == RESPONSES else "messages"
+    asked = {"model": model, conversation: [{"role": "user", "content": "?"}], **fields}
     body = json.dumps(asked).encode()
     return post_request(path, len(body), more) + body
 
@@ -177,9 +183,9 @@ def _gateway() -> Iterable[Phase]:
     yield Phase("gateway, pipelined second request", gateway("silent", times=2))
     yield Phase("gateway, body up", upload("silent", push=False))
     # A FIN waits behind what is not read, so nobody can know of it; then the limit for a silent upstream ends it.
-    yield Phase("gateway, body up, nobody reads", upload("deaf", push=True), ways=("rst",))
+    yield Phase("gateway, body up, nobody reads", upload("deaf", push=True), ways=("rst",), unread=True)
     yield Phase("gateway, body down", gateway("endless", said=b"xxx"), head_out=True)
-    yield Phase("gateway, body down, nobody reads", download_stalled, head_out=True)
+    yield Phase("gateway, body down, nobody reads", download_stalled, head_out=True, unread=True)
     yield Phase("gateway, WebSocket", websocket, head_out=True)
     crowd = tuple(f"silent/crowd{number}" for number in range(CONNECTIONS))
     yield Phase("gateway, queued", queued(lambda tag, more: get_request(f"silent/{tag}", more)), crowd=crowd)
@@ -193,6 +199,16 @@ def _chat() -> Iterable[Phase]:
     openai = asked("stall", said=b"request", stream=True, path="/v1/chat/completions")
     yield Phase("chat, OpenAI's form, waiting", asked("silent", path="/v1/chat/completions"))
     yield Phase("chat, OpenAI's form, stream", openai, deadline=False, head_out=True)
+    responses = asked("stall", said=b"request", stream=True, path=RESPONSES)
+    yield Phase("chat, Responses form, waiting", asked("silent", path=RESPONSES))
+    yield Phase("chat, Responses form, stream", responses, deadline=False, head_out=True)
+    ollama = asked("stall", said=b"request", path="/api/chat")
+    yield Phase("chat, Ollama's form, waiting", asked("silent", path="/api/chat", stream=False))
+    yield Phase("chat, Ollama's form, stream", ollama, deadline=False, head_out=True)
+    waiting = asked("silent", path="/v1/messages", max_tokens=100)
+    yield Phase("chat, Anthropic's form, waiting", waiting)
+    anthropic = asked("stall", said=b"request", stream=True, path="/v1/messages", max_tokens=100)
+    yield Phase("chat, Anthropic's form, stream", anthropic, deadline=False, head_out=True)
     yield Phase("chat, back-off", back_off, deadline=False)
     yield Phase("chat, fallback", asked("500-always", "silent"))
     yield Phase("chat, hedge", asked("silent", "silent"))

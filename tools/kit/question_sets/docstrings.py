@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import sysconfig
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 from tools.kit.question_sets import QuestionSet, make_set
@@ -36,9 +38,21 @@ def read_docstrings() -> QuestionSet:
 def read_file(file: Path) -> list[tuple[str, str]]:
     """First line and rest of each docstring of a module."""
     found = []
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    for node in walk_statements(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first, _, rest = inspect.cleandoc(ast.get_docstring(node) or "").partition("\n")
             if len(first.split()) >= 4:
                 found.append((first, rest))
     return found
+
+
+def walk_statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """What has statements in it, in the order of `ast.walk`, which takes three times as long for the expressions."""
+    waiting: deque[ast.AST] = deque([tree])
+    while waiting:
+        node = waiting.popleft()
+        yield node
+        for name in ("body", "handlers", "orelse", "finalbody", "cases"):
+            inner = getattr(node, name, ())
+            if isinstance(inner, list):  # the body of an expression is one expression
+                waiting.extend(inner)

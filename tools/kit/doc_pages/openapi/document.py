@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse._version import __version__
-from tools.kit.doc_pages.openapi import ask, lake, matrix
+from tools.kit.doc_pages.openapi import ask, lake, matrix, ollama, sessions
+from tools.kit.doc_pages.openapi import responses as responses_form
 from tools.kit.doc_pages.openapi.operations import FIXED, JSON, METHODS, Operation, gateway
 from tools.kit.doc_pages.openapi.schemas import components, error_types
 from tools.kit.doc_pages.openapi.translate import reference
@@ -18,17 +19,20 @@ PAGE = ROOT / "docs/openapi.json"
 
 TAGS = {
     "chat": "The native form of a chat.",
+    "anthropic": "Anthropic's form, for Claude Code and any client of Anthropic's with the service's URL as its base.",
     "openai": "OpenAI's form, for any OpenAI client with `base_url` ending in `/v1`.",
+    "ollama": "Ollama's form, for clients that can be pointed at an Ollama.",
     "gateway": "Services behind the gateway: path (less `/v1`), query and body are passed on byte for byte, also for "
     "WebSockets.",
     "lake": "Tables, SQL and objects, where the service serves them itself (`embedded`, the default): see lake.md.",
-    "observability": "Health, metrics and the requests in flight.",
+    "observability": "Health, metrics, the requests in flight and the sessions that they belong to.",
 }
 
 REQUEST_HEADERS = {
     "X-Request-Id": "An id for the request, 1 to 128 characters of `A-Za-z0-9._~:+/=@-`; one is made up otherwise.",
     "X-Request-Timeout-Ms": "A deadline in milliseconds, counted from the request's head; it can only shorten the "
     "service's own.",
+    "X-Session-Id": "The session that the request belongs to, 1 to 256 visible characters of ASCII.",
 }
 
 RESPONSE_HEADERS = {"X-Request-Id": "The request's id."}
@@ -45,10 +49,10 @@ REASONS = {
     413: "the body is too large",
     415: "the body is of a kind that is not taken",
     416: "the range lies outside of the object",
-    422: "the file or the query cannot be processed; `details` has the place",
+    422: "the file, the query or the configuration cannot be processed; `details` has the place",
     429: "the provider's rate limit or quota; see `Retry-After`",
     500: "an internal error",
-    501: "the extra `lake` is not installed",
+    501: "the extra `lake` is not installed, or the configuration has no file",
     502: "the upstream failed, or its answer is empty, cut or not understood",
     503: "draining, all circuit breakers open, or the queue is full; see `Retry-After`",
     504: "a deadline passed: the caller's, the service's or the upstream's",
@@ -58,7 +62,15 @@ REASONS = {
 
 def operations() -> tuple[Operation, ...]:
     """Every operation of the service; a gateway's route that the lake describes better is left out."""
-    own = (*FIXED, *ask.OPERATIONS, *lake.OPERATIONS, *matrix.OPERATIONS)
+    own = (
+        *FIXED,
+        *responses_form.OPERATIONS,
+        *ollama.OPERATIONS,
+        *sessions.OPERATIONS,
+        *ask.OPERATIONS,
+        *lake.OPERATIONS,
+        *matrix.OPERATIONS,
+    )
     described_here = {(operation.method, operation.path) for operation in own}
     return (*own, *(each for each in gateway() if (each.method, each.path) not in described_here))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from lakehouse.services.contracts.embedder import CacheStats, ModelInfo
 from tools.kit.doc_pages.openapi.operations import GATEWAY_ERRORS, JSON, Operation
-from tools.kit.doc_pages.openapi.shapes import BOOLEAN, INTEGER, NUMBER, STRING, nullable, struct
+from tools.kit.doc_pages.openapi.shapes import BOOLEAN, INTEGER, NUMBER, STRING, array, nullable, struct
 from tools.kit.doc_pages.openapi.translate import Schema, reference
 
 ERRORS = (*GATEWAY_ERRORS, 404, 405, 415, 501)
@@ -79,9 +79,9 @@ ABOUT: Mapping[str, str] = {
     "compares; `missing` says what an unavailable model needs. Null: only the provider knows.",
 }
 
-_TEXTS: Schema = {"type": "array", "items": STRING}
+_TEXTS: Schema = array(STRING)
 _TEXT_OR_TEXTS: Schema = {"anyOf": [STRING, _TEXTS]}
-_NUMBERS: Schema = {"type": "array", "items": NUMBER}
+_NUMBERS: Schema = array(NUMBER)
 _VECTOR: Schema = {
     "anyOf": [_NUMBERS, STRING],
     "description": "numbers, or with base64 the bytes of float32, little endian",
@@ -107,9 +107,9 @@ def _native_schemas() -> Mapping[str, Schema]:
     answer: dict[str, Schema] = {
         "model": STRING,
         "dimension": INTEGER,
-        "vectors": {"type": "array", "items": _VECTOR},
+        "vectors": array(_VECTOR),
         "semantic": {"enum": ["words", "sentences"]},
-        "truncated": {"type": "array", "items": INTEGER},
+        "truncated": array(INTEGER),
         "usage": struct({"tokens": nullable(INTEGER), "cached": INTEGER}),
     }
     return {
@@ -124,7 +124,7 @@ def _native_schemas() -> Mapping[str, Schema]:
             "The vectors in the order of the texts. `truncated` has the positions of texts that were cut; "
             "`usage.tokens` is null if the model does not count, `usage.cached` the texts that were in the cache.",
         ),
-        "EmbeddingModels": struct({"models": {"type": "array", "items": reference("ModelInfo")}}),
+        "EmbeddingModels": struct({"models": array(reference("ModelInfo"))}),
     }
 
 
@@ -146,7 +146,7 @@ def _openai_schemas() -> Mapping[str, Schema]:
         "OpenAIEmbeddings": struct(
             {
                 "object": {"const": "list"},
-                "data": {"type": "array", "items": item},
+                "data": array(item),
                 "model": STRING,
                 "usage": struct({"prompt_tokens": INTEGER, "total_tokens": INTEGER}),
             }
@@ -158,7 +158,7 @@ def _rerank_schemas() -> Mapping[str, Schema]:
     document = struct({"text": STRING})
     request: dict[str, Schema] = {
         "query": STRING,
-        "documents": {"type": "array", "items": {"anyOf": [STRING, document]}},
+        "documents": array({"anyOf": [STRING, document]}),
         "model": STRING,
         "top_n": INTEGER,
         "return_documents": BOOLEAN,
@@ -171,7 +171,7 @@ def _rerank_schemas() -> Mapping[str, Schema]:
                 "object": {"const": "list"},
                 "model": STRING,
                 "method": {"enum": ["cosine", "model"]},
-                "results": {"type": "array", "items": result},
+                "results": array(result),
                 "usage": struct({"total_tokens": INTEGER}),
             },
             "Best first.",

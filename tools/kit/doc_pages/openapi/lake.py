@@ -10,7 +10,7 @@ from lakehouse.services.ingestd.corpora import CorpusResult, RemovedSource
 from lakehouse.services.queryd.request import SqlRequest
 from tools.kit.doc_pages.openapi import embeddings, vectors
 from tools.kit.doc_pages.openapi.operations import GATEWAY_ERRORS, JSON, Operation
-from tools.kit.doc_pages.openapi.shapes import BOOLEAN, INTEGER, NUMBER, STRING, nullable, struct
+from tools.kit.doc_pages.openapi.shapes import BOOLEAN, DATE_TIME, INTEGER, NUMBER, STRING, array, nullable, struct
 from tools.kit.doc_pages.openapi.translate import Schema, reference
 
 BYTES, CSV, NDJSON = "application/octet-stream", "text/csv", "application/x-ndjson"
@@ -152,12 +152,6 @@ OPERATIONS = (
     *embeddings.OPERATIONS,
 )
 
-DATE_TIME: Schema = {"type": "string", "format": "date-time"}
-
-
-def _list_of(name: str) -> Schema:
-    return {"type": "array", "items": reference(name)}
-
 
 TYPES = (
     IngestResult,
@@ -187,8 +181,8 @@ ABOUT: Mapping[str, str] = {
 def schemas() -> Mapping[str, Schema]:
     """The schemas of the lake's other documents by their names."""
     return {
-        "TableList": struct({"manifests": _list_of("ManifestDocument"), "count": INTEGER}),
-        "SnapshotList": struct({"name": STRING, "snapshots": _list_of("SnapshotDocument"), "count": INTEGER}),
+        "TableList": struct({"manifests": array(reference("ManifestDocument")), "count": INTEGER}),
+        "SnapshotList": struct({"name": STRING, "snapshots": array(reference("SnapshotDocument")), "count": INTEGER}),
         "Ingested": {"anyOf": [reference("IngestResult"), reference("CorpusResult")]},
         "Upload": struct({"file": {"type": "string", "contentMediaType": BYTES}}),
         **_query_schemas(),
@@ -202,14 +196,16 @@ def _query_schemas() -> Mapping[str, Schema]:
     return {
         "QueryResult": struct(
             {
-                "columns": _list_of("ColumnDocument"),
-                "rows": {"type": "array", "items": {"type": "array"}},
+                "columns": array(reference("ColumnDocument")),
+                "rows": array({"type": "array"}),
                 "row_count": INTEGER,
                 "truncated": BOOLEAN,
                 "elapsed_ms": NUMBER,
                 "scanned": struct({"rows": INTEGER, "bytes": INTEGER}),
+                "warnings": array(STRING),
             },
             "Values that JSON cannot hold are strings: integers beyond 2^53, decimals, intervals, NaN, infinities.",
+            optional=("warnings",),
         ),
     }
 
@@ -221,8 +217,8 @@ def _object_schemas() -> Mapping[str, Schema]:
         "ObjectList": struct(
             {
                 "prefix": STRING,
-                "objects": _list_of("Object"),
-                "prefixes": {"type": "array", "items": STRING},
+                "objects": array(reference("Object")),
+                "prefixes": array(STRING),
                 "truncated": BOOLEAN,
                 "next_cursor": nullable(STRING),
             }

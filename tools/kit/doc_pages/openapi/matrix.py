@@ -8,7 +8,7 @@ from lakehouse.services.matrixd.downgrade import DowngradeAnswer, DowngradeReque
 from lakehouse.services.matrixd.relevance import RelevanceAnswer, RelevanceRequest
 from lakehouse.services.matrixd.requests import ContextRequest, MatrixSearchRequest, PlaybookBatch, PlaybookRequest
 from tools.kit.doc_pages.openapi.operations import GATEWAY_ERRORS, JSON, Operation
-from tools.kit.doc_pages.openapi.shapes import INTEGER, NUMBER, STRING, nullable, struct
+from tools.kit.doc_pages.openapi.shapes import INTEGER, NUMBER, STRING, array, nullable, struct
 from tools.kit.doc_pages.openapi.translate import Schema, reference
 
 ERRORS = (*GATEWAY_ERRORS, 405, 409, 415, 422, 501)
@@ -83,7 +83,7 @@ _ABOUT_RESULTS: Mapping[str, Schema] = {
     "boosted": INTEGER,
     "injected": INTEGER,
     "failed": _REASONS,
-    "warnings": {"type": "array", "items": STRING},
+    "warnings": array(STRING),
 }
 _OPTIONAL = ("boosted", "injected", "failed", "warnings")
 
@@ -97,21 +97,19 @@ def schemas() -> Mapping[str, Schema]:
     return {
         "MatrixHit": struct({**hit, **more}, optional=tuple(more)),
         "MatrixSearchAnswer": struct(
-            {"results": _list_of("MatrixHit"), **_ABOUT_RESULTS},
+            {"results": array(reference("MatrixHit")), **_ABOUT_RESULTS},
             "The nearest first; with a mode of words, those with the greatest score.",
             optional=_OPTIONAL,
         ),
         "MatrixPassage": struct({**passage, "score": NUMBER, "metadata": _ANY}, optional=("score", "metadata")),
         "MatrixContext": struct(
-            {"passages": _list_of("MatrixPassage"), "text": STRING, "omitted": INTEGER, **_ABOUT_RESULTS},
+            {"passages": array(reference("MatrixPassage")), "text": STRING, "omitted": INTEGER, **_ABOUT_RESULTS},
             "`text` has all passages with their numbers and sources; `omitted` results did not fit.",
             optional=_OPTIONAL,
         ),
         "PlaybookId": struct({"playbook_id": STRING}),
         "PlaybookResult": struct(result, optional=("playbook_id", "error")),
-        "PlaybookBatchAnswer": struct({"recorded": INTEGER, "failed": INTEGER, "results": _list_of("PlaybookResult")}),
+        "PlaybookBatchAnswer": struct(
+            {"recorded": INTEGER, "failed": INTEGER, "results": array(reference("PlaybookResult"))}
+        ),
     }
-
-
-def _list_of(name: str) -> Schema:
-    return {"type": "array", "items": reference(name)}

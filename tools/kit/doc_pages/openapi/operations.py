@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lakehouse.gateway.routes import ROUTES
+from lakehouse.runtime.reload.endpoint import RELOAD_PATH
 
 JSON, EVENTS, TEXT, HTML = "application/json", "text/event-stream", "text/plain", "text/html"
 
@@ -60,7 +61,7 @@ FIXED = (
         tag="chat",
         summary="Ask a model",
         description=f"{STREAM} The stream ends with exactly one event of type `done` or `error`.",
-        request="Request",
+        request="NativeRequest",
         answers={JSON: "Answer", EVENTS: "Event"},
         errors=CHAT_ERRORS,
     ),
@@ -82,9 +83,34 @@ FIXED = (
         description=f"{STREAM} A complete stream ends with `data: [DONE]`; a stream that broke ends with an error and "
         "without it.",
         request="ChatCompletionRequest",
-        answers={JSON: "Completion", EVENTS: "Chunk"},
+        answers={JSON: "Completion", EVENTS: "CompletionChunk"},
         errors=CHAT_ERRORS,
         error="OpenAIError",
+    ),
+    Operation(
+        method="post",
+        path="/v1/messages",
+        id="messages",
+        tag="anthropic",
+        summary="Ask a model in Anthropic's form",
+        description=f"{STREAM} Each event has its name in a line of its own before that. A complete stream ends with "
+        "`message_stop`; a stream that broke ends with an event `error`.",
+        request="MessagesParams",
+        answers={JSON: "MessageAnswer", EVENTS: "MessageEvent"},
+        errors=CHAT_ERRORS,
+        error="AnthropicError",
+    ),
+    Operation(
+        method="post",
+        path="/v1/messages/count_tokens",
+        id="count_tokens",
+        tag="anthropic",
+        summary="Estimate the input tokens of a request",
+        description="The header `X-Lakehouse-Estimated: input_tokens` marks the estimate.",
+        request="CountTokensParams",
+        answers={JSON: "TokenCount"},
+        errors=(400, *OUR_DOOR, 405, 408, 413),
+        error="AnthropicError",
     ),
     Operation(
         method="get",
@@ -92,6 +118,12 @@ FIXED = (
         id="models",
         tag="openai",
         summary="List tiers and models",
+        description="With the header `anthropic-version` the answer is a `ModelPage`, a page in Anthropic's form.",
+        query={
+            "limit": "models in a page, from 1 to 1000; 20 unless given (Anthropic's form alone)",
+            "after_id": "the model before the first one of the page (Anthropic's form alone)",
+            "before_id": "the model after the last one of the page (Anthropic's form alone)",
+        },
         answers={JSON: "ModelList"},
         errors=READ_ERRORS,
         error="OpenAIError",
@@ -102,6 +134,7 @@ FIXED = (
         id="model",
         tag="openai",
         summary="Look up one model; its name may contain slashes",
+        description="With the header `anthropic-version` the answer is an `AnthropicModel`.",
         answers={JSON: "Model"},
         errors=(*READ_ERRORS, 404),
         error="OpenAIError",
@@ -153,6 +186,16 @@ FIXED = (
         summary="List the requests in flight over all workers",
         answers={JSON: "RequestsInFlight"},
         errors=READ_ERRORS,
+    ),
+    Operation(
+        method="post",
+        path=RELOAD_PATH,
+        id="reload",
+        tag="observability",
+        summary="Read the configuration again, and put it in force for new requests over all workers",
+        description="All or nothing: with 422, `details.problems` has every problem, and nothing has changed.",
+        answers={JSON: "ReloadReport"},
+        errors=(*READ_ERRORS, 422, 501, 503),
     ),
     Operation(
         method="get",

@@ -7,6 +7,12 @@ from collections.abc import Mapping, Sequence
 from tools.kit.doc_pages.openapi.translate import Schema
 
 STRING, NUMBER, INTEGER, BOOLEAN = ({"type": name} for name in ("string", "number", "integer", "boolean"))
+DATE_TIME: Schema = {"type": "string", "format": "date-time"}
+
+
+def array(items: Schema) -> Schema:
+    """A list of values that all have this schema."""
+    return {"type": "array", "items": items}
 
 
 def nullable(schema: Schema) -> Schema:

@@ -42,6 +42,7 @@ class Translator:
 
     def __init__(self) -> None:
         self.schemas: dict[str, Schema] = {}
+        self._structs: dict[str, type[msgspec.Struct]] = {}
         self._by_origin: dict[Any, Callable[[tuple[Any, ...]], Schema]] = {
             list: lambda arguments: {"type": "array", "items": self.add(arguments[0])},
             Sequence: lambda arguments: {"type": "array", "items": self.add(arguments[0])},
@@ -55,7 +56,8 @@ class Translator:
         }
 
     def add(self, annotation: Any) -> Schema:
-        """The schema of a type. Raises KeyError for one that has none here."""
+        """The schema of a type. Raises KeyError for one that has none here, and ValueError for a second struct of a
+        name."""
         if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
             self._add_struct(annotation)
             return reference(annotation.__name__)
@@ -72,6 +74,8 @@ class Translator:
 
     def _add_struct(self, struct: type[msgspec.Struct]) -> None:
         name = struct.__name__
+        if self._structs.setdefault(name, struct) is not struct:
+            raise ValueError(f"{struct.__module__} and {self._structs[name].__module__} both have a {name}")
         if name in self.schemas:
             return
         self.schemas[name] = {}  # a place for it, so that what mentions itself ends

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tools.kit.doc_pages.openapi.operations import GATEWAY_ERRORS, JSON, Operation
-from tools.kit.doc_pages.openapi.shapes import BOOLEAN, INTEGER, NUMBER, STRING, nullable, struct
+from tools.kit.doc_pages.openapi.shapes import BOOLEAN, DATE_TIME, INTEGER, NUMBER, STRING, array, nullable, struct
 from tools.kit.doc_pages.openapi.translate import Schema, reference
 
 INDEX = "/v1/vectors/index/{name}"
@@ -112,8 +112,8 @@ OPERATIONS = (
     ),
 )
 
-_TEXTS: Schema = {"type": "array", "items": STRING}
-_VECTOR: Schema = {"type": "array", "items": NUMBER}
+_TEXTS: Schema = array(STRING)
+_VECTOR: Schema = array(NUMBER)
 _OBJECT: Schema = {"type": "object"}
 _FILTER: Schema = {
     "type": "object",
@@ -154,7 +154,7 @@ def _index_schemas() -> Mapping[str, Schema]:
         "approximate": BOOLEAN,
         "fields": _FIELDS,
         "bytes": INTEGER,
-        "created_at": {"type": "string", "format": "date-time"},
+        "created_at": DATE_TIME,
         "source": nullable(reference("IndexSource")),
     }
     return {
@@ -169,7 +169,7 @@ def _index_schemas() -> Mapping[str, Schema]:
             "`version` grows with each write; `keyword_lag` is the number of items that a search by word cannot find "
             "yet; `bytes` is memory; `source` is described for a single index only.",
         ),
-        "IndexList": struct({"indexes": {"type": "array", "items": reference("Index")}, "count": INTEGER}),
+        "IndexList": struct({"indexes": array(reference("Index")), "count": INTEGER}),
         "MergeIndex": struct({"dest": STRING, "clear_source": BOOLEAN}, optional=["clear_source"]),
         "IndexMerged": struct({"merged": INTEGER, "skipped": INTEGER, "length": INTEGER}),
     }
@@ -183,7 +183,7 @@ def _item_schemas() -> Mapping[str, Schema]:
             item, "A vector, or a text that the model of the index embeds, or both.", optional=list(item)[1:]
         ),
         "ItemsRequest": struct(
-            {"items": {"type": "array", "items": reference("Item")}, "model": STRING, "truncate": BOOLEAN},
+            {"items": array(reference("Item")), "model": STRING, "truncate": BOOLEAN},
             "`model` is that of the vectors; `truncate` cuts texts that are too long for the model.",
             optional=["model", "truncate"],
         ),
@@ -203,7 +203,7 @@ def _search_schemas() -> Mapping[str, Schema]:
         "rerank": {"enum": ["", "tokens", "none"]},
         "filter": _FILTER,
         "model": STRING,
-        "with": {"type": "array", "items": {"enum": ["text", "metadata", "scores"]}},
+        "with": array({"enum": ["text", "metadata", "scores"]}),
     }
     signals = dict.fromkeys(("keyword", "cosine", "token"), NUMBER) | dict.fromkeys(
         ("keyword_rank", "vector_rank"), INTEGER
@@ -226,7 +226,7 @@ def _search_schemas() -> Mapping[str, Schema]:
         "IndexHit": struct(hit, "Nearest first; after a search for a text, best score first.", optional=list(hit)[2:]),
         "IndexHits": struct(
             {
-                "results": {"type": "array", "items": reference("IndexHit")},
+                "results": array(reference("IndexHit")),
                 "exact": BOOLEAN,
                 "version": INTEGER,
                 "model": nullable(STRING),

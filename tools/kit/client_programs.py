@@ -1,0 +1,100 @@
+"""Coding agents as programs: installed elsewhere, started by `lakehouse launch` in a home and a folder of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.kit.command import Ran, lakehouse
+from tools.kit.not_installed import NotInstalled
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientProgram:
+    """A program that answers one prompt and ends. `arguments` stand before the prompt; `form` is what it speaks.
+
+    `own_settings` are a file in the home of a user who has it set up for a provider elsewhere, and its content.
+    """
+
+    title: str
+    form: str
+    arguments: tuple[str, ...]
+    own_settings: tuple[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+_ELSEWHERE = "http://127.0.0.1:9/v1"
+_CODEX_SETTINGS = f"""
+model = "mine"
+model_provider = "elsewhere"
+[model_providers.elsewhere]
+name = "Elsewhere"
+base_url = "{_ELSEWHERE}"
+wire_api = "responses"
+"""
+_CLAUDE_VARIABLES = {
+    "ANTHROPIC_BASE_URL": _ELSEWHERE,
+    "ANTHROPIC_AUTH_TOKEN": "mine",
+    "ANTHROPIC_API_KEY": "mine",
+    "ANTHROPIC_MODEL": "mine",
+}
+_OPENCODE_PROVIDER = {
+    "npm": "@ai-sdk/openai-compatible",
+    "options": {"baseURL": _ELSEWHERE},
+    "models": {"mine": {"name": "mine"}},
+}
+
+PROGRAMS: dict[str, ClientProgram] = {
+    "codex": ClientProgram(
+        title="Codex CLI",
+        form="responses",
+        arguments=("exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"),
+        own_settings=("config.toml", _CODEX_SETTINGS),
+    ),
+    "claude": ClientProgram(
+        title="Claude Code",
+        form="messages",
+        arguments=("-p", "--allowedTools", "Bash(echo:*)", "--"),
+        own_settings=(".claude/settings.json", json.dumps({"env": _CLAUDE_VARIABLES})),
+        environment={"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"},
+    ),
+    "opencode": ClientProgram(
+        title="OpenCode",
+        form="chat completions",
+        arguments=("run",),
+        own_settings=(
+            ".config/opencode/opencode.json",
+            json.dumps({"model": "elsewhere/mine", "provider": {"elsewhere": _OPENCODE_PROVIDER}}),
+        ),
+    ),
+}
+"""By the name that `lakehouse launch` has for them."""
+
+
+def find_version(name: str) -> str:
+    """The version of a program. Raises `NotInstalled`."""
+    if shutil.which(name) is None:
+        raise NotInstalled(f"{name} is not installed")
+    printed = subprocess.run([name, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    return next(word for word in printed.split() if word[0].isdigit())
+
+
+async def run_program(name: str, prompt: str, *, url: str, model: str, folder: Path) -> Ran:
+    """Start a program with a prompt and wait for its end. `folder` gets its home, and the directory where it works.
+
+    The user has it set up for another provider, which launching must not use.
+    """
+    program = PROGRAMS[name]
+    home, work = folder / "home", folder / "work"
+    file, content = program.own_settings
+    for path in (work, (home / file).parent):
+        path.mkdir(parents=True)
+    (home / file).write_text(content)
+    places = {"HOME": str(home), "CODEX_HOME": str(home), "PATH": os.environ["PATH"]}
+    arguments = ("launch", name, "--url", url, "--model", model, "--", *program.arguments, prompt)
+    return await lakehouse(*arguments, cwd=work, env={**places, **program.environment})

@@ -1,0 +1,12 @@
+"""How many examples a property is tried with: all of them (`nox -s properties`), or a third in the suite."""
+
+from __future__ import annotations
+
+import os
+
+EVERYTHING = os.environ.get("LAKEHOUSE_EXAMPLES") == "all"
+
+
+def count_examples(number: int, *, everything: bool = EVERYTHING) -> int:
+    """`max_examples` of a property; the suite tries a third, and at least 20."""
+    return number if everything else min(number, max(20, number // 3))

@@ -1,0 +1,81 @@
+"""Servers as processes: started, awaited, stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic, sleep
+
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 20.0
+
+
+def find_free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nothing listens on. Another program may take them before they are used."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [found.getsockname()[1] for found in sockets]
+    finally:
+        for found in sockets:
+            found.close()
+
+
+def wait_until(
+    is_ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, *, timeout: float = START_TIMEOUT
+) -> None:
+    """Wait until a server is ready. Raises RuntimeError, with the end of its log, if it ends or takes too long."""
+    limit = monotonic() + timeout
+    while not is_ready():
+        if process.poll() is not None or monotonic() > limit:
+            raise RuntimeError(f"a server did not start: {log.read_text('utf-8', 'replace')[-2000:]}")
+        sleep(0.05)
+
+
+def accepts(port: int) -> bool:
+    """Whether a port of the loopback interface accepts connections."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+@contextmanager
+def run_server(
+    command: Sequence[str],
+    log: Path,
+    *,
+    user: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command for the length of the block, as the leader of a process group that is ended with it."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            user=user,
+            env=environment,
+            cwd=directory,
+        )
+    try:
+        yield process
+    finally:
+        end_group(process)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process and its children: with SIGINT, and after a while with SIGKILL."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(STOP_TIMEOUT)

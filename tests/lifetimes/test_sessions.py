@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -16,6 +17,13 @@ pytestmark = pytest.mark.alone  # measures the time from a stop to the end of th
 
 END = 0.02
 """Seconds from DELETE to the end of the last upstream connection, but for the machine's work for others."""
+
+WAIT = 0.005
+"""Seconds of it, at most, in which nothing is done: the rest is the work of ending forty requests, with their clients and
+upstreams, in one thread. A slow machine takes more than `END` for that."""
+
+SHARE = 0.3
+"""Of the processor time of a run, that from its stop to the end of the last call, at most. It is 0.1 to 0.2."""
 
 TRIES = 20
 """A machine that is busy makes single measurements late; a service that is late is late in all of them."""
@@ -37,7 +45,7 @@ async def test_a_stopped_session_ends_everything(phase: Phase) -> None:
         await stop_phase(stage, phase)  # what is made once and kept is made now
         before = await stage.quiet()
         for _ in range(TRIES):
-            took, (client,), receipt = await stop_phase(stage, phase)
+            took, (client,), receipt, _ = await stop_phase(stage, phase)
             assert await stage.settle(before) == before
             assert receipt["calls"] == 1
             if took.own < END:
@@ -66,12 +74,14 @@ async def test_forty_calls_in_three_levels_of_agents_are_ended_at_once() -> None
         await stop_run(stage, "warm")
         before = await stage.quiet()
         for number in range(TRIES):
-            took, clients, receipt = await stop_run(stage, f"run-{number}")
+            started = time.thread_time()
+            took, clients, receipt, worked = await stop_run(stage, f"run-{number}")
+            share = worked / (time.thread_time() - started)
             assert await stage.settle(before) == before
-            if took.own < END:
+            if took.own < END or (took.own - worked < WAIT and share < SHARE):
                 break
         else:
-            pytest.fail(f"late each time: {took}")
+            pytest.fail(f"late each time: {took}, {worked} s of it worked, {share} of the run's work")
         assert (receipt["calls"], receipt["agents"], receipt["known"]) == (40, 6, True)
         assert {call["agent"] for call in receipt["ended"]} == {None, "a", "b", "c0", "c1", "c2"}
         streams = [client.said for client in clients if client.said.startswith(b"HTTP/1.1 200 ")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ class Stopped(NamedTuple):
     took: Durations
     clients: list[Client]
     receipt: dict[str, Any]
+    worked: float
+    """Seconds of `took` in which this thread, which is client, service and upstreams, had a processor."""
 
 
 async def send_stop(testbed: ServiceTestbed, session: str) -> dict[str, Any]:
@@ -68,14 +71,15 @@ async def stop_run(testbed: ServiceTestbed, session: str) -> Stopped:
 
 async def _stop(testbed: ServiceTestbed, session: str, keys: list[str], clients: list[Client], before: int) -> Stopped:
     await trio.sleep(0.002)  # what was to be done at once has been done
-    queued, began = waited_for_cpu(), trio.current_time()
+    queued, worked, began = waited_for_cpu(), time.thread_time(), trio.current_time()
     receipt = await send_stop(testbed, session)
     while testbed.active_requests > before:
         await trio.lowlevel.checkpoint()
     context = trio.current_time() - began
     left = await testbed.wait_abandoned(*keys)
     took = Durations(max(0.0, left - began) if left else 0.0, context, waited_for_cpu() - queued)
+    worked = time.thread_time() - worked
     for client in clients:
         with trio.move_on_after(CLOSE_TIMEOUT):
             await client.rest()
-    return Stopped(took, clients, receipt)
+    return Stopped(took, clients, receipt, worked)

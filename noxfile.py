@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import nox
@@ -51,6 +52,9 @@ SPARK_JARS = (
     "org.postgresql:postgresql:42.7.8",
 )
 """What Spark 4.1 lacks for Iceberg tables on S3 with a catalog in PostgreSQL."""
+
+TRINO = "476"
+"""The newest version of which Maven Central has server and plugin as archives."""
 
 UNIT_TESTS = ("asgi", "chat", "cli", "config", "core", "gateway", "net", "server", "telemetry", "testing", "upstream")
 """Folders of tests/ that need no browser, no Node.js and no process of the service."""
@@ -160,6 +164,35 @@ def fetch_spark_jars(session: nox.Session) -> str:
             command = ("mvn", "--batch-mode", "--quiet", "dependency:copy", f"-Dartifact={jar}")
             session.run(*command, f"-DoutputDirectory={folder}", external=True)
     return str(folder)
+
+
+@nox.session
+def scaleout_trino(session: nox.Session) -> None:
+    """SQL on Trino over the lake's own tables, beside the services that own them. Needs Maven, and fetches 540 MB."""
+    install(session, "test", "scaleout", "trino-server", extras="lake,postgres")
+    env = {**ENVIRONMENT, "LAKEHOUSE_TRINO": fetch_trino(session)}
+    tests = ("tests/services/conformance/test_sql_engines.py", "tests/services/warehouse/test_trino_on_tables.py")
+    session.run(*PYTEST, "-rs", "-k", "trino", *(session.posargs or tests), env=env)
+
+
+def fetch_trino(session: nox.Session) -> str:
+    """The folder of a Trino with the connector for Iceberg alone, fetched with Maven where it is not there yet."""
+    folder = Path(session.create_tmp()).resolve()
+    server = folder / f"trino-{TRINO}"
+    if not server.is_dir():
+        core, plugin = (folder / f"{name}-{TRINO}" for name in ("trino-server-core", "trino-iceberg"))
+        for part, kind in ((core, "tar.gz"), (plugin, "zip")):
+            artifact = f"io.trino:{part.name.removesuffix(f'-{TRINO}')}:{TRINO}:{kind}"
+            command = ("mvn", "--batch-mode", "--quiet", "dependency:copy", f"-Dartifact={artifact}")
+            session.run(*command, f"-DoutputDirectory={folder}", external=True)
+        shutil.unpack_archive(f"{core}.tar.gz", folder)
+        with zipfile.ZipFile(f"{plugin}.zip") as archive:
+            archive.extractall(folder)  # `shutil` leaves out names that have `..` within a word, as some jars have
+        shutil.rmtree(core / "plugin")
+        (core / "plugin").mkdir()
+        plugin.rename(core / "plugin" / "iceberg")
+        core.rename(server)
+    return str(server)
 
 
 @nox.session

@@ -1,10 +1,12 @@
 """How soon is a statement gone from a Trino cluster when the client leaves, and how soon does the cluster stand still?
 
-    python -m tools.trino_cancellation URL [--pid PID] [--rounds N] [--catalog NAME] [--schema NAME]
+    python -m tools.trino_cancellation [URL] [--pid PID] [--rounds N] [--catalog NAME] [--schema NAME]
 
-Runs endless statements over the connector `tpch` through a lake of its own, cancels each in the middle, and asks the
-server for its active statements until the statement is none of them. With the number of the server's process on this
-machine, its processor time is watched as well until it stands still. Prints the median and the longest of the rounds.
+Without a URL it starts a server of its own over the tables of a lake on S3 and PostgreSQL (the groups `scaleout` and
+`trino-server`, and the folder that `nox -s scaleout_trino` fetches, in LAKEHOUSE_TRINO). With one it uses that server's
+connector `tpch`. Runs endless statements, cancels each in the middle, and asks the server for its active statements
+until the statement is none of them. Of a server on this machine, of its own or with the number of its process, the
+processor time is watched as well until it stands still. Prints the median and the longest of the rounds.
 """
 
 from __future__ import annotations
@@ -12,8 +14,12 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -21,16 +27,33 @@ import trio
 
 from lakehouse import Lake, open_lake
 from lakehouse.config import parse_config
+from tools.kit.processor_time import wait_until_idle
+from tools.kit.scaleout import configure_warehouse, find_missing
+from tools.kit.scaleout.object_storage import open_object_storage
+from tools.kit.scaleout.postgres import open_postgres
+from tools.kit.scaleout.trino import STILL, WINDOW, find_missing_trino, open_trino
 
 STATEMENTS = (
-    "SELECT /* {mark} */ count(*) FROM lineitem a, lineitem b WHERE a.orderkey + b.orderkey < 0",
-    "SELECT /* {mark} */ a.comment, b.comment FROM lineitem a CROSS JOIN nation b",
+    "SELECT /* {mark} */ count(*) FROM {large} a, {large} b WHERE a.{number} + b.{number} < 0",
+    "SELECT /* {mark} */ a.{text}, b.{text} FROM {large} a CROSS JOIN {small} b",
 )
 """One that computes and gives no rows for hours, and one whose rows nobody waits for."""
-TICK = 1 / os.sysconf("SC_CLK_TCK")
-WINDOW, STILL = 0.2, 0.06
-"""Seconds of a window, and of processor time in it with which an idle virtual machine of Java is content."""
+TPCH = {"large": "lineitem", "small": "nation", "number": "orderkey", "text": "comment"}
+OWN = {"large": "numbers", "small": "numbers", "number": "id", "text": "word"}
+"""The tables of the statements, and columns that both have."""
+ROWS = 1_000_000
 LIMIT = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A server, the lake whose statements it runs, and its tables."""
+
+    url: str
+    pid: int | None
+    trino: Mapping[str, str]
+    tables: Mapping[str, str]
+    lake: Mapping[str, object]
 
 
 class Server:
@@ -52,18 +75,11 @@ class Server:
             while await self.find_state(mark) not in states:
                 await trio.sleep(0.005)
 
-    async def wait_still(self) -> None:
-        """Wait for the end of the first window in which the process has hardly used a processor."""
-        with trio.move_on_after(LIMIT):
-            while True:
-                before = self._read_processor_time()
-                await trio.sleep(WINDOW)
-                if self._read_processor_time() - before <= STILL:
-                    return
-
-    def _read_processor_time(self) -> float:
-        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * TICK
+    async def wait_still(self, began: float) -> float:
+        """Seconds until the process hardly uses a processor."""
+        assert self._pid is not None
+        with trio.fail_after(LIMIT):
+            return await wait_until_idle([self._pid], began, window=WINDOW, most=STILL)
 
     @property
     def has_process(self) -> bool:
@@ -71,20 +87,19 @@ class Server:
         return self._pid is not None
 
 
-async def leave_one(lake: Lake, server: Server, number: int) -> tuple[float, float]:
+async def leave_one(lake: Lake, server: Server, number: int, tables: Mapping[str, str]) -> tuple[float, float]:
     """Leave one statement in the middle; milliseconds until it was gone, and until the server stood still."""
     mark = f"lakehouse-{os.getpid()}-{number}-"
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run, lake, STATEMENTS[number % len(STATEMENTS)].format(mark=mark))
+        nursery.start_soon(run, lake, STATEMENTS[number % len(STATEMENTS)].format(mark=mark, **tables))
         await server.wait_state(mark, "RUNNING")
         await trio.sleep(0.5)
         left = time.perf_counter()
         nursery.cancel_scope.cancel()
     await server.wait_state(mark, "")
     gone = time.perf_counter() - left
-    if server.has_process:
-        await server.wait_still()
-    return gone * 1000, (time.perf_counter() - left - WINDOW) * 1000
+    still = await server.wait_still(left) if server.has_process else 0.0
+    return gone * 1000, still * 1000
 
 
 async def run(lake: Lake, sql: str) -> None:
@@ -94,25 +109,52 @@ async def run(lake: Lake, sql: str) -> None:
             pass
 
 
-async def main(arguments: argparse.Namespace) -> None:
+async def measure(target: Target, rounds: int) -> None:
     """Print what was measured."""
-    trino_table = {"url": arguments.url, "catalog": arguments.catalog, "schema": arguments.schema}
     with tempfile.TemporaryDirectory() as folder:
-        config, _ = parse_config({"lake": {"path": folder}, "queryd": {"trino": trino_table}})
-        async with open_lake(config) as lake, httpx.AsyncClient(base_url=arguments.url, timeout=LIMIT) as client:
-            server = Server(client, arguments.pid)
+        queryd = {"trino": {**target.trino, "url": target.url}}
+        config, _ = parse_config({"lake": {**target.lake, "path": folder}, "queryd": queryd})
+        async with open_lake(config) as lake, httpx.AsyncClient(base_url=target.url, timeout=LIMIT) as client:
+            if target.tables is OWN:
+                rows = "".join(f"{number},word {number % 1000}\n" for number in range(ROWS))
+                await lake.ingest("numbers", f"id,word\n{rows}".encode())
+            server = Server(client, target.pid)
             await lake.sql("SELECT 1", engine="trino")
-            found = [await leave_one(lake, server, number) for number in range(arguments.rounds)]
+            found = [await leave_one(lake, server, number, target.tables) for number in range(rounds)]
     columns = list(zip(*found, strict=True))
     for name, times in zip(("statement gone", "server still"), columns[: 1 + server.has_process], strict=False):
         print(f"{name:16} median {statistics.median(times):6.0f} ms   longest {max(times):6.0f} ms   of {len(times)}")
 
 
+@contextmanager
+def open_own() -> Iterator[Target]:
+    """Start a server over a lake for the length of the block."""
+    if missing := [*find_missing(), *find_missing_trino()]:
+        sys.exit(f"not there: {', '.join(missing)}")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        storage = stack.enter_context(open_object_storage(folder / "s3"))
+        lake = configure_warehouse(folder, storage, stack.enter_context(open_postgres(folder / "postgres")))
+        server = stack.enter_context(open_trino(folder / "trino", lake, storage))
+        yield Target(url=server.url, pid=server.process.pid, trino={}, tables=OWN, lake=lake)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measure on the server that is given, or on one of its own."""
+    if not arguments.url:
+        with open_own() as target:
+            trio.run(measure, target, arguments.rounds)
+        return
+    names = {"catalog": arguments.catalog, "schema": arguments.schema}
+    given = Target(url=arguments.url, pid=arguments.pid, trino=names, tables=TPCH, lake={})
+    trio.run(measure, given, arguments.rounds)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url", help="of the coordinator, without authentication")
+    parser.add_argument("url", nargs="?", help="of the coordinator, without authentication")
     parser.add_argument("--pid", type=int, help="of the server's process, if that is on this machine")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--catalog", default="tpch")
     parser.add_argument("--schema", default="sf100")
-    trio.run(main, parser.parse_args())
+    main(parser.parse_args())

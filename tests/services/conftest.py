@@ -11,6 +11,7 @@ from tools.kit.scaleout.object_storage import ObjectStorage, open_object_storage
 from tools.kit.scaleout.postgres import Postgres, open_postgres
 from tools.kit.scaleout.sail import Sail, find_missing_sail, open_sail
 from tools.kit.scaleout.spark import Spark, find_missing_spark, open_spark, warm_up
+from tools.kit.scaleout.trino import Trino, find_missing_trino, open_trino
 from tools.kit.scaleout.vector_servers import VectorServer, find_missing_stores, open_chroma, open_qdrant
 
 
@@ -56,6 +57,18 @@ def spark(
     lake = configure_warehouse(folder, object_storage, postgres)
     with open_spark(folder / "spark", lake, object_storage) as server:
         warm_up(server)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def trino(
+    tmp_path_factory: pytest.TempPathFactory, object_storage: ObjectStorage, postgres: Postgres
+) -> Iterator[Trino]:
+    """Trino over a lake on S3 and PostgreSQL."""
+    _skip_if(find_missing_trino())
+    folder = tmp_path_factory.mktemp("servers")
+    lake = configure_warehouse(folder, object_storage, postgres)
+    with open_trino(folder / "trino", lake, object_storage) as server:
         yield server
 
 

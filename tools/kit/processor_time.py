@@ -34,14 +34,17 @@ def read_cpu(roots: Iterable[int]) -> float:
     return total
 
 
-async def wait_until_idle(roots: Sequence[int], began: float | None = None) -> float:
+async def wait_until_idle(
+    roots: Sequence[int], began: float | None = None, *, window: float = WINDOW, most: float = TICK * 1.5
+) -> float:
     """Seconds until the processor time of all stands still; the window in which that is seen is not counted.
 
-    `began` is of time.perf_counter(), now if it is not given.
+    `began` is of time.perf_counter(), now if it is not given. `most` is the processor time of a window that still
+    counts as none.
     """
     began = time.perf_counter() if began is None else began
     while True:
         start, before = time.perf_counter(), read_cpu(roots)
-        await trio.sleep(WINDOW)
-        if read_cpu(roots) - before <= TICK * 1.5:
+        await trio.sleep(window)
+        if read_cpu(roots) - before <= most:
             return start - began

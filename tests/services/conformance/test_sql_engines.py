@@ -19,14 +19,18 @@ from tests.services.conformance.sql_cases import (
 )
 from tools.kit.scaleout.sail import Sail
 from tools.kit.scaleout.spark import Spark
+from tools.kit.scaleout.trino import Trino
 
 _BACKTICKS = SqlDialect(quote=lambda name: f"`{name.replace('.', '~')}`")
 DIALECTS = {
     "spark": _BACKTICKS,
     "sail": SqlDialect(quote=_BACKTICKS.quote, syntax_error="found x at 14"),
     "flight_sql": SqlDialect(quote=_BACKTICKS.quote, syntax_error="found x at 14"),
+    "trino": SqlDialect(
+        quote=lambda name: '"' + name.replace(".", "~") + '"', syntax_error="mismatched input 'form'", position=9
+    ),
 }
-ENGINES = {"spark": "spark", "sail": "spark", "flight_sql": "flightsql"}
+ENGINES = {"spark": "spark", "sail": "spark", "flight_sql": "flightsql", "trino": "trino"}
 ROWS = b"id,word\n" + b"".join(b"%d,w%d\n" % (number, number % 7) for number in range(5000))
 
 
@@ -39,7 +43,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def lake(request: pytest.FixtureRequest, engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     """A gateway whose statements run on the server."""
-    server: Spark | Sail = request.getfixturevalue(engine)
+    server: Spark | Sail | Trino = request.getfixturevalue(engine)
     tables = {
         "lake": server.lake,
         "queryd": {"engine": ENGINES[engine]},
@@ -62,7 +66,7 @@ def test_an_upload_to_the_warehouse_is_seen_at_once(lake: Embedded, unique: str)
 
 
 def test_names_in_the_warehouse_and_no_writes(lake: Embedded, engine: str, unique: str) -> None:
-    if engine == "spark":
+    if engine in ("spark", "trino"):
         check_names_and_writes(lake, unique, DIALECTS[engine])
     else:  # the REST catalog of these tests has no names with dots
         check_no_drop(lake, unique)
@@ -78,6 +82,9 @@ def test_names_in_the_warehouse_and_no_writes(lake: Embedded, engine: str, uniqu
         "SET spark.sql.ansi.enabled = false",
         "SELECT 1; SELECT 2",
         "/* SELECT 1 */ DELETE FROM {t}",
+        "EXPLAIN ANALYZE DELETE FROM {t}",
+        "ALTER TABLE {t} EXECUTE expire_snapshots(retention_threshold => '0s')",
+        "CALL system.unregister_table('main', '{t}')",
         "SELECT * FROM text.`/etc/hostname`",
         "SELECT java_method('java.lang.System', 'exit', 1)",
     ],

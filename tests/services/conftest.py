@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
+from tests.services.real_servers import skip_without
 from tools.kit.scaleout import configure_rest_catalog, configure_warehouse, find_missing, find_missing_clients
 from tools.kit.scaleout.object_storage import ObjectStorage, open_object_storage
 from tools.kit.scaleout.postgres import Postgres, open_postgres
@@ -18,7 +19,7 @@ from tools.kit.scaleout.vector_servers import VectorServer, find_missing_stores,
 @pytest.fixture(scope="session")
 def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStorage]:
     """An S3 server."""
-    _skip_without_servers()
+    skip_without(find_missing())
     with open_object_storage(tmp_path_factory.mktemp("servers") / "s3") as server:
         yield server
 
@@ -26,7 +27,7 @@ def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectS
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A PostgreSQL server."""
-    _skip_without_servers()
+    skip_without(find_missing())
     with open_postgres(tmp_path_factory.mktemp("servers") / "postgres") as server:
         yield server
 
@@ -34,7 +35,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def qdrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorServer]:
     """Qdrant's engine behind its API."""
-    _skip_without_stores()
+    skip_without(find_missing_stores())
     with open_qdrant(tmp_path_factory.mktemp("servers") / "qdrant") as server:
         yield server
 
@@ -42,7 +43,7 @@ def qdrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorServer]:
 @pytest.fixture(scope="session")
 def chroma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorServer]:
     """Chroma's server."""
-    _skip_without_stores()
+    skip_without(find_missing_stores())
     with open_chroma(tmp_path_factory.mktemp("servers") / "chroma") as server:
         yield server
 
@@ -52,7 +53,7 @@ def spark(
     tmp_path_factory: pytest.TempPathFactory, object_storage: ObjectStorage, postgres: Postgres
 ) -> Iterator[Spark]:
     """Spark over a lake on S3 and PostgreSQL."""
-    _skip_if([*find_missing_clients(), *find_missing_spark()])
+    skip_without([*find_missing_clients(), *find_missing_spark()])
     folder = tmp_path_factory.mktemp("servers")
     lake = configure_warehouse(folder, object_storage, postgres)
     with open_spark(folder / "spark", lake, object_storage) as server:
@@ -65,7 +66,7 @@ def trino(
     tmp_path_factory: pytest.TempPathFactory, object_storage: ObjectStorage, postgres: Postgres
 ) -> Iterator[Trino]:
     """Trino over a lake on S3 and PostgreSQL."""
-    _skip_if(find_missing_trino())
+    skip_without(find_missing_trino())
     folder = tmp_path_factory.mktemp("servers")
     lake = configure_warehouse(folder, object_storage, postgres)
     with open_trino(folder / "trino", lake, object_storage) as server:
@@ -83,7 +84,7 @@ def sail(
     tmp_path_factory: pytest.TempPathFactory, object_storage: ObjectStorage, rest_lake: dict[str, object]
 ) -> Iterator[Sail]:
     """Sail with Spark Connect."""
-    _skip_if([*find_missing_clients(), *find_missing_sail()])
+    skip_without([*find_missing_clients(), *find_missing_sail()])
     with open_sail(tmp_path_factory.mktemp("servers") / "sail", "spark", rest_lake, object_storage) as server:
         yield server
 
@@ -93,20 +94,6 @@ def flight_sql(
     tmp_path_factory: pytest.TempPathFactory, object_storage: ObjectStorage, rest_lake: dict[str, object]
 ) -> Iterator[Sail]:
     """Sail with Flight SQL."""
-    _skip_if([*find_missing_clients(), *find_missing_sail()])
+    skip_without([*find_missing_clients(), *find_missing_sail()])
     with open_sail(tmp_path_factory.mktemp("servers") / "flight", "flight", rest_lake, object_storage) as server:
         yield server
-
-
-def _skip_without_stores() -> None:
-    if missing := find_missing_stores():
-        pytest.skip(f"servers of vector stores are not installed: {', '.join(missing)}")
-
-
-def _skip_without_servers() -> None:
-    _skip_if(find_missing())
-
-
-def _skip_if(missing: Sequence[str]) -> None:
-    if missing:
-        pytest.skip(f"the group `scaleout` is not installed: {', '.join(missing)}")

@@ -12,11 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lakehouse.core.errors import ErrConflict
 from lakehouse.services.contracts.row_sources import RecordCount
 from lakehouse.services.pathwayd import scans
 from lakehouse.services.pathwayd.scans import Scan, Tagged, choose_scan
-from lakehouse.services.pathwayd.trace_rows import Derived, Row, Statistics, TraceFilter
+from lakehouse.services.pathwayd.trace_rows import Derived, Row, Statistics, TraceFilter, follow_versions
 from lakehouse.services.pathwayd.traces import Source
 from lakehouse.services.postgres.session import Session
 
@@ -57,17 +56,7 @@ class PostgresReads:
 
     def read_history(self, uid: str) -> list[Row]:
         """The trace and the versions before it, the newest first. Raises ErrConflict for a circle."""
-        chain: list[Row] = []
-        seen: set[str] = set()
-        following: str | None = uid
-        while following is not None and (page := self._read_versions(following)):
-            for row in page:
-                if row.uid in seen:
-                    raise ErrConflict(f"the versions of the trace {uid!r} lead back to {row.uid!r}")
-                seen.add(row.uid)
-            chain += page
-            following = page[-1].predecessor
-        return chain
+        return follow_versions(uid, self._read_versions)
 
     def search_rows(self, wanted: TraceFilter, *, limit: int, before: int | None = None) -> list[Row]:
         """At most `limit` traces that fit, the newest first; `before` is the number of a row to continue behind.

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from lakehouse.core.errors import ErrConflict
 from lakehouse.services.contracts.row_sources import RecordCount
 from lakehouse.services.pathwayd import scans
 from lakehouse.services.pathwayd.scans import Scan, Tagged, choose_scan
-from lakehouse.services.pathwayd.trace_rows import Derived, Row, Statistics, TraceFilter
+from lakehouse.services.pathwayd.trace_rows import Derived, Row, Statistics, TraceFilter, follow_versions
 from lakehouse.services.pathwayd.traces import Source
 
 _COLUMNS = (
@@ -32,16 +31,7 @@ class SqliteReads:
 
     def read_history(self, uid: str) -> list[Row]:
         """The trace and the versions before it, the newest first. Raises ErrConflict for a circle."""
-        chain: list[Row] = []
-        seen: set[str] = set()
-        following: str | None = uid
-        while following is not None and (row := self._find_row(following)) is not None:
-            if row.uid in seen:
-                raise ErrConflict(f"the versions of the trace {uid!r} lead back to {row.uid!r}")
-            seen.add(row.uid)
-            chain.append(row)
-            following = row.predecessor
-        return chain
+        return follow_versions(uid, lambda following: list(self.find_rows([following]).values()))
 
     def search_rows(self, wanted: TraceFilter, *, limit: int, before: int | None = None) -> list[Row]:
         """At most `limit` traces that fit, the newest first; `before` is the number of a row that the list continues.

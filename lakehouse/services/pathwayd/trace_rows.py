@@ -5,13 +5,14 @@ What a change does is in `changes`, in the terms of `TraceWrites`; the SQL of ea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from lakehouse.core.errors import ErrConflict
 from lakehouse.services.contracts.row_sources import RecordCount
 from lakehouse.services.pathwayd.traces import Retirement, RowValues, Source, Trace, encode_row
 
@@ -168,6 +169,22 @@ def make_trace(row: Row) -> Trace:
         sources=unset if row.sources == _NO_ITEMS else decode_sources(row.sources),
         retirement=unset if row.retirement is None else _retirement.decode(row.retirement),
     )
+
+
+def follow_versions(uid: str, read: Callable[[str], Sequence[Row]]) -> list[Row]:
+    """A trace and the versions before it, the newest first, as `read_history` has them.
+
+    `read` reads a trace and any number of the versions before it, none for an unknown id. Raises ErrConflict.
+    """
+    chain: dict[str, Row] = {}
+    following: str | None = uid
+    while following is not None and (page := read(following)):
+        for row in page:
+            if row.uid in chain:
+                raise ErrConflict(f"the versions of the trace {uid!r} lead back to {row.uid!r}")
+            chain[row.uid] = row
+        following = page[-1].predecessor
+    return list(chain.values())
 
 
 def read_table_rows(reads: TraceReads, table: str) -> list[RowValues]:

@@ -9,6 +9,7 @@ import pytest
 
 from lakehouse.services.vector_stores.chroma.store import ChromaStore, make_chroma_store
 from lakehouse.services.vector_stores.qdrant.store import QdrantStore, make_qdrant_store
+from tests.services.real_servers import skip_without
 from tools.kit.scaleout.vector_servers import VectorServer, find_missing_stores, open_chroma, open_qdrant
 
 Store = QdrantStore | ChromaStore
@@ -18,8 +19,7 @@ OPENERS = {"qdrant": open_qdrant, "chroma": open_chroma}
 @pytest.fixture(scope="module", params=OPENERS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorServer]:
     """Each of the servers."""
-    if missing := find_missing_stores():
-        pytest.skip(f"servers of vector stores are not installed: {', '.join(missing)}")
+    skip_without(find_missing_stores())
     with OPENERS[request.param](tmp_path_factory.mktemp("servers") / request.param) as found:
         yield found
 

@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUpstream, LakehouseError
+from tests.services.real_servers import skip_without
 from tests.services.warehouse.two_services import Service, open_service
 from tools.kit.processor_time import wait_until_idle
 from tools.kit.scaleout.object_storage import ObjectStorage
@@ -108,8 +109,7 @@ async def test_a_statement_that_is_left_or_late_ends_on_the_server(
 async def test_a_server_that_is_killed_is_an_error_and_its_successor_answers(
     protocol: Protocol, tmp_path: Path, object_storage: ObjectStorage, rest_lake: dict[str, object]
 ) -> None:
-    if missing := find_missing_sail():
-        pytest.skip(f"the group `scaleout` is not installed: {', '.join(missing)}")
+    skip_without(find_missing_sail())
     engine = "sail" if protocol == "spark" else "flight_sql"
     with open_sail(tmp_path / "one", protocol, rest_lake, object_storage) as first:
         async with open_on(tmp_path / "lake", first, engine) as service:

@@ -31,8 +31,9 @@ from lakehouse.services.lake.directory import locate
 from lakehouse.services.lake.errors import LakeError
 from lakehouse.services.lake.promoted import read_mark
 from lakehouse.services.promotion.progress import Progress
-from lakehouse.services.promotion.promoter import Outcome, Target, open_promotion
+from lakehouse.services.promotion.promoter import Outcome, open_promotion
 from lakehouse.services.promotion.records import make_records_address
+from lakehouse.services.promotion.target import Target
 from lakehouse.services.warehouse.configured import find_problem, make_settings
 
 

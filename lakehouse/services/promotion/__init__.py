@@ -3,8 +3,10 @@
 In the process of the command:
 
     promoter        read, copy, compare, switch
+    target          where the lake goes, and the mark by which its folder knows it
     plan            what is copied
     lake_objects    the objects of the folder
+    transfer        the files of a lake, copied and compared
     copying         files to the bucket, each once and under a condition
     checksums       SHA-256, and the etags of S3
     target_objects  what the bucket has, before and after

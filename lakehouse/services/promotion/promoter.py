@@ -10,19 +10,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from lakehouse.config.warehouse_values import POSTGRESQL
 from lakehouse.core.errors import ErrUpstream
 from lakehouse.services.lake.directory import LakeDirectory, open_directory
 from lakehouse.services.lake.layout import LAYOUT_NAME
-from lakehouse.services.lake.promoted import Promoted, read_mark, remove_mark, write_mark
-from lakehouse.services.postgres.address import PostgresAddress
+from lakehouse.services.lake.promoted import Promoted, remove_mark, write_mark
 from lakehouse.services.promotion import messages
-from lakehouse.services.promotion.copying import Content, Copying
 from lakehouse.services.promotion.journal import Journal, Stored, open_journal, read_promotion
 from lakehouse.services.promotion.lake_objects import LakeObjects, open_objects
 from lakehouse.services.promotion.messages import (
@@ -32,41 +26,22 @@ from lakehouse.services.promotion.messages import (
     PromotionSettings,
     TableSource,
 )
-from lakehouse.services.promotion.plan import Plan, PlannedFile, make_plan
+from lakehouse.services.promotion.plan import Plan, make_plan
 from lakehouse.services.promotion.process import PromotionProcess, Refused, open_process
 from lakehouse.services.promotion.progress import Progress
 from lakehouse.services.promotion.records import RecordCounts, Records
+from lakehouse.services.promotion.target import Target
 from lakehouse.services.promotion.target_objects import (
     Found,
     check_keys,
     check_owner,
-    check_stored,
     forget_lost,
     list_target,
     remove_stale,
 )
+from lakehouse.services.promotion.transfer import Transfer
 from lakehouse.services.promotion.upload_keys import copy_upload_keys
 from lakehouse.services.warehouse.bucket import Bucket, make_bucket
-from lakehouse.services.warehouse.settings import WarehouseSettings
-
-HASHED_BYTES = 64 * 2**20
-"""Bytes of the newest data files of a table up to which all of its values are compared."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where a lake goes: the warehouse and the catalog as they are named in the configuration, and their settings."""
-
-    warehouse: str
-    catalog: str
-    settings: WarehouseSettings
-    records: PostgresAddress | None = None
-    """The database for traces and operations; without, they stay in the folder."""
-
-    @property
-    def is_sql(self) -> bool:
-        """Whether the catalog is in PostgreSQL, and not behind a REST API."""
-        return self.catalog.startswith(POSTGRESQL)
 
 
 @dataclass(slots=True)
@@ -106,13 +81,14 @@ class Promotion:
         self._objects = objects
         self._records = records
         self._progress = progress
+        self._transfer = Transfer(directory, objects, process, bucket, progress)
 
     async def plan(self) -> Outcome:
         """Read what would be copied, and look whether the target can take it. Writes nothing.
 
         Raises Refused, LakeError, and what the bucket raises.
         """
-        mark, plan = self._read_mark(), await self._read_plan()
+        mark, plan = self._target.read_mark(self._directory.path), await self._read_plan()
         if mark is not None and mark.state == "promoted":
             return await self._end_again(plan, mark)
         promotion = read_promotion(self._directory.path)
@@ -127,7 +103,7 @@ class Promotion:
         Only if it fails, or is cancelled, while it switches, the folder is closed to services without the warehouse
         until it has been run again.
         """
-        mark, plan = self._read_mark(), await self._read_plan()
+        mark, plan = self._target.read_mark(self._directory.path), await self._read_plan()
         if mark is not None and mark.state == "promoted":
             return await self._end_again(plan, mark)
         target, path = self._target, self._directory.path
@@ -150,33 +126,16 @@ class Promotion:
         forget_lost(journal, existing)
         journal.begin(plan.files)
         outcome = Outcome(plan)
-        async with self._directory.stage() as folder:
-            await self._copy(plan, journal, existing, folder)
+        await self._transfer.copy(plan, journal, existing)
         outcome.copied = self._progress.copied
         outcome.removed = await remove_stale(self._bucket, journal, plan)
-        outcome.checked = await self._compare(plan, journal)
+        outcome.checked = await self._transfer.compare(plan, journal)
         await copy_upload_keys(self._directory.state_db, self._bucket)
         if self._records is not None:
             self._progress.begin("copying traces and operations", 0)
             outcome.records = await self._records.copy(self._directory, journal.promotion)
         await self._switch(plan, journal.promotion)
         return self._end(outcome, journal.promotion)
-
-    def _read_mark(self) -> Promoted | None:
-        """The mark of this folder. Raises Refused if it is that of another target."""
-        mark, target = read_mark(self._directory.path), self._target
-        if mark is None:
-            return None
-        if (mark.warehouse, mark.catalog, mark.name) != (
-            target.warehouse,
-            target.catalog,
-            target.settings.catalog_name,
-        ):
-            raise Refused(
-                f"the lake {self._directory.path} was promoted to {mark.warehouse} (catalog {mark.name} in"
-                f" {mark.catalog}): what it has is out of date. Promote to that target again to complete it"
-            )
-        return mark
 
     async def _read_plan(self) -> Plan:
         entries: list[CatalogEntry] = await self._list_entries()
@@ -219,41 +178,9 @@ class Promotion:
         await check_keys(self._bucket, promotion, plan.files, existing, stored)
         return existing
 
-    async def _copy(self, plan: Plan, journal: Journal, existing: Mapping[str, Found], folder: Path) -> None:
-        self._progress.begin("copying", len(plan.files), plan.size)
-        copying = Copying(self._bucket, journal, existing, self._progress)
-        find = partial(self._find_content, folder)
-        await copying.copy_all([file for file in plan.files.values() if not file.rewritten], find)
-        for table in plan.tables:
-            request = messages.RewriteTable(entry=table.entry, folder=str(folder))
-            paths: list[str] = await self._process.call(request, list[str])
-            await copying.copy_all([plan.files[path] for path in paths], find)
-
-    async def _find_content(self, folder: Path, file: PlannedFile) -> Content:
-        if file.is_object:
-            return await self._objects.find(file.key)
-        return (folder if file.rewritten else self._directory.path) / file.key
-
-    async def _compare(self, plan: Plan, journal: Journal) -> dict[str, CheckedTable]:
-        self._progress.begin("comparing", len(plan.tables))
-        sizes = await check_stored(self._bucket, journal, plan)
-        checked: dict[str, CheckedTable] = {}
-        for table in plan.tables:
-            request = messages.CheckTable(entry=table.entry, max_bytes=HASHED_BYTES)
-            found: CheckedTable = await self._process.call(request, CheckedTable)
-            for path, size in found.claims.items():
-                if sizes.get(path) != size:
-                    raise Refused(
-                        f"the check failed, and nothing was switched: {table.entry.shown} says that {path} has {size}"
-                        f" bytes, and the object has {sizes.get(path)}"
-                    )
-            checked[table.entry.location] = found
-            self._progress.advance()
-        return checked
-
     async def _switch(self, plan: Plan, promotion: str) -> None:
         self._progress.begin("registering the tables", 0)
-        write_mark(self._directory.path, self._make_mark("switching", promotion))
+        write_mark(self._directory.path, self._target.make_mark("switching", promotion))
         entries = [table.entry for table in plan.tables]
         try:
             await self._process.call(messages.Register(entries=entries, promotion=promotion), int)
@@ -268,7 +195,7 @@ class Promotion:
             ) from None
 
     def _end(self, outcome: Outcome, promotion: str) -> Outcome:
-        outcome.mark = self._make_mark("promoted", promotion)
+        outcome.mark = self._target.make_mark("promoted", promotion)
         write_mark(self._directory.path, outcome.mark)
         return outcome
 
@@ -285,17 +212,6 @@ class Promotion:
         """Refuse a database without the traces, which the configuration must not name."""
         if self._records is not None:
             await self._records.check_copied(promotion)
-
-    def _make_mark(self, state: Literal["switching", "promoted"], promotion: str) -> Promoted:
-        target = self._target
-        return Promoted(
-            state=state,
-            promotion=promotion,
-            warehouse=target.warehouse,
-            catalog=target.catalog,
-            name=target.settings.catalog_name,
-            time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        )
 
 
 @asynccontextmanager

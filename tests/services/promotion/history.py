@@ -13,7 +13,8 @@ from lakehouse.asgi.in_process import call_app
 from lakehouse.config import parse_config
 from lakehouse.services.postgres.address import PostgresAddress
 from lakehouse.services.promotion.progress import Progress
-from lakehouse.services.promotion.promoter import Outcome, Target, open_promotion
+from lakehouse.services.promotion.promoter import Outcome, open_promotion
+from lakehouse.services.promotion.target import Target
 from lakehouse.services.warehouse.configured import make_settings
 from tests.services.warehouse.two_services import Service, Table
 

@@ -171,7 +171,7 @@ def _run(work: Work, *, problem: str) -> int:
         else:
             for line in format_report(report, Style(sys.stdout)):
                 write_output(line)
-        if changed is not None:
+        if copy is not None:
             write_diagnostic(f"{changed} was changed; {copy} has its former text")
         return 0
 

@@ -100,13 +100,16 @@ def _check(text: str, changed: str, tables: Tables) -> None:
     parse_config(after)
 
 
-def change_file(path: Path, tables: Tables) -> Path:
+def change_file(path: Path, tables: Tables) -> Path | None:
     """Set the values in a file; durable at return. Returns the path of the copy that has the former text.
 
+    A file that has the values already stays as it is, and so does the copy of an earlier change: None is returned.
     Raises ConfigError, OSError.
     """
     text = read_text(str(path))
     changed = set_values(text, tables)
+    if tomllib.loads(changed) == tomllib.loads(text):
+        return None
     status = path.stat()
     copy = path.with_name(f"{path.name}.before-promotion")
     for file, content in ((copy, text), (draft := path.with_name(f".{path.name}.draft"), changed)):

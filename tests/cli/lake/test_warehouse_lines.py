@@ -50,6 +50,9 @@ def test_a_file_is_changed_and_its_former_text_is_kept(tmp_path: Path) -> None:
     path.write_text("[lake]\n")
     path.chmod(0o640)
     copy = change_file(path, VALUES)
+    assert copy is not None
+    assert (path.read_text(), copy.read_text()) == (f"[lake]\n{LINES}", "[lake]\n")
+    assert change_file(path, VALUES) is None, "it has them already"
     assert (path.read_text(), copy.read_text()) == (f"[lake]\n{LINES}", "[lake]\n")
     assert {file.stat().st_mode & 0o777 for file in (path, copy)} == {0o640}
     assert sorted(file.name for file in tmp_path.iterdir()) == ["lakehouse.toml", "lakehouse.toml.before-promotion"]

@@ -90,6 +90,34 @@ async def test_a_query_shows_a_grid_a_chart_and_curl(service: PageService, brows
     assert tab.problems == []
 
 
+async def test_one_of_several_engines_is_chosen(service: PageService, browser: Browser) -> None:
+    tab = await open_lake_tab(service, browser)
+    await tab.until("document.getElementById('engine').options.length === 1")
+    assert not await tab.run("document.getElementById('engine').checkVisibility()"), "there is no choice"
+    service.lake.engines = ["trino", "duckdb", "spark"]
+    await tab.run("document.getElementById('reload').click()")
+    await tab.until("document.getElementById('engine').checkVisibility()")
+    names = await tab.run("[...document.getElementById('engine').options].map(option => option.text)")
+    assert (names, await tab.run("document.getElementById('engine').value")) == (["trino", "duckdb", "spark"], "trino")
+    await tab.run("document.getElementById('run').click()")
+    await tab.until("!document.getElementById('download').disabled")
+    assert json.loads(service.lake.received[-1]) == {"sql": "SHOW TABLES", "max_rows": 1000, "engine": "trino"}
+    await tab.run(
+        "document.getElementById('engine').value = 'spark'; document.getElementById('engine').dispatchEvent(new Event('input', {bubbles: true}))"
+    )
+    curl = await text(tab, "sql-curl")
+    assert json.loads(curl.split("-d '")[1].rstrip("'")) == {"sql": "SHOW TABLES", "engine": "spark"}
+    await tab.run("document.getElementById('download').click()")
+    await tab.until("document.getElementById('query-note').innerText === 'result.csv, 42 B'")
+    assert json.loads(service.lake.received[-1]) == {"sql": "SHOW TABLES", "engine": "spark"}
+    service.lake.engines = ["duckdb", "spark"]
+    await tab.run("document.getElementById('reload').click()")
+    await tab.until("document.getElementById('engine').options.length === 2")
+    assert await tab.run("document.getElementById('engine').value") == "spark", "the choice stays"
+    await tab.screenshot("lake-engines-1600")
+    assert tab.problems == []
+
+
 async def test_all_rows_are_downloaded_as_csv(service: PageService, browser: Browser, tmp_path: Path) -> None:
     tab = await open_lake_tab(service, browser)
     assert await tab.run("document.getElementById('download').disabled"), "there is no result yet"

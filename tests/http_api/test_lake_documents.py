@@ -36,6 +36,7 @@ CALLS: list[tuple[str, str, dict[str, Any], int]] = [
     ("table", "/v1/catalog/manifest/a/b", {}, 200),
     ("table", "/v1/catalog/manifest/none", {}, 404),
     ("snapshots", "/v1/catalog/tables/a/b/snapshots", {}, 200),
+    ("engines", "/v1/sql/engines", {}, 200),
     ("sql", "/v1/sql", {"json": {"sql": 'SELECT *, NULL, [1, 2.5], 2::HUGEINT << 60 FROM "a/b" ORDER BY id'}}, 200),
     ("sql", "/v1/sql", {"json": {"sql": "SELECT ?", "params": ["x"], "max_rows": 1, "timeout": "5s"}}, 200),
     ("sql", "/v1/sql", {"json": {"sql": "SELECT colour FROM a.b"}}, 400),

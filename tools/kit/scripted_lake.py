@@ -54,6 +54,7 @@ class ScriptedLake:
     def __init__(self) -> None:
         self.manifests: list[Document] = [SALES]
         self.answer: Document = BY_SHOP
+        self.engines = ["duckdb"]
         self.warnings: list[Document] = []
         self.passages: list[Document] = [HERON, PLOVER]
         self.error: ErrBadRequest | None = None
@@ -71,6 +72,8 @@ class ScriptedLake:
         path = scope["path"].removeprefix("/v1")
         if path == "/catalog/list":
             await send_json(send, 200, {"manifests": self.manifests, "count": len(self.manifests)})
+        elif path == "/sql/engines":
+            await send_json(send, 200, {"engines": self.engines, "default": self.engines[0]})
         elif path == "/matrix/corpora":
             listed: list[Document] = [
                 {"name": "birds", "model": "wordllama-256", "length": 2},

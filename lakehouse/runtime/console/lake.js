@@ -10,7 +10,7 @@ function select(name, focus = false) {
     $(`tab-${tab}`).tabIndex = chosen ? 0 : -1;
   }
   if (focus) $(`tab-${name}`).focus();
-  if (name === "lake" && !tablesShown) loadTables();
+  if (name === "lake" && !tablesShown) { loadTables(); loadEngines(); }
   if (name === "search" && !corporaShown) loadCorpora();
 }
 
@@ -89,7 +89,7 @@ async function loadTables() {
   }
 }
 
-$("reload").addEventListener("click", loadTables);
+$("reload").addEventListener("click", () => { loadTables(); loadEngines(); });
 
 // ---- upload ----------------------------------------------------------------------------------------------------
 
@@ -193,13 +193,24 @@ $("lake").addEventListener("drop", event => { if (event.dataTransfer.files.lengt
 
 let running = null, result = null;
 
-const statement = () => ({sql: $("sql").value.trim(), max_rows: ROWS});
+const hasEngines = () => $("engine").options.length > 1;
+const statement = () => ({sql: $("sql").value.trim(), ...(hasEngines() ? {engine: $("engine").value} : {})});
 const isNumber = type => /^(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|REAL|DECIMAL.*)$/i.test(type);
 const isTime = type => /^(DATE|TIMESTAMP)/i.test(type);
 
 function showSqlCurl() {
   const header = token ? ` \\\n  -H "Authorization: Bearer $LAKEHOUSE_TOKEN"` : "";
-  $("sql-curl").textContent = `curl ${quoted(`${location.origin}/v1/sql`)} \\\n  -H 'Content-Type: application/json'${header} \\\n  -d ${quoted(JSON.stringify({sql: statement().sql}))}`;
+  $("sql-curl").textContent = `curl ${quoted(`${location.origin}/v1/sql`)} \\\n  -H 'Content-Type: application/json'${header} \\\n  -d ${quoted(JSON.stringify(statement()))}`;
+}
+
+async function loadEngines() {          // they can be chosen where the service has several
+  const response = await get("/v1/sql/engines").catch(() => null);
+  const {engines, default: usual} = response && response.ok ? await response.json() : {engines: [], default: ""};
+  const chosen = hasEngines() ? $("engine").value : "";
+  $("engine").replaceChildren(...engines.map(name => make("option", "", name)));
+  $("engine").value = engines.includes(chosen) ? chosen : usual;
+  $("engine-choice").hidden = !hasEngines();
+  showSqlCurl();
 }
 
 function cell(value, number) {
@@ -266,7 +277,7 @@ async function runQuery() {
   const began = performance.now();
   await guarded(async () => {
     $("grid").hidden = $("chart").hidden = true;
-    const response = await send(statement(), "application/json");
+    const response = await send({...statement(), max_rows: ROWS}, "application/json");
     if (!response) return;
     result = await response.json();
     $("query-note").textContent = queryFacts(result, (performance.now() - began) / 1000);
@@ -277,7 +288,7 @@ async function runQuery() {
 
 async function download() {             // all rows, where the grid has the first ones
   await guarded(async () => {
-    const response = await send({sql: statement().sql}, "text/csv");
+    const response = await send(statement(), "text/csv");
     if (!response) return;
     const file = await response.blob(), link = make("a");
     link.href = URL.createObjectURL(file);

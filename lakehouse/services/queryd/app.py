@@ -1,4 +1,4 @@
-"""queryd over HTTP: `POST /sql`, with and without `/v1`, on the engine that the request names."""
+"""queryd over HTTP: `POST /sql`, on the engine that the request names, and `GET /sql/engines`, also below `/v1`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from time import perf_counter
 
+import msgspec
+
 from lakehouse.asgi import request_scope
 from lakehouse.asgi.body import BodyLimits
 from lakehouse.asgi.json_body import receive_json
+from lakehouse.asgi.responses import send_json
 from lakehouse.asgi.router import Methods, Route, Router
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.config import LakeTable, QuerydTable
@@ -25,6 +28,13 @@ _ROWS = Family("queryd_scanned_rows", "gauge", "Rows that statements have read s
 _BYTES = Family("queryd_scanned_bytes", "gauge", "Bytes that statements have read since the start.")
 
 
+class EngineList(msgspec.Struct, frozen=True, kw_only=True):
+    """The names of the engines that a request can name; `default` is that of requests that name none."""
+
+    engines: tuple[str, ...]
+    default: str
+
+
 class QuerydApp:
     """The ASGI application of queryd. `default` is the name of the engine for requests that name none."""
 
@@ -33,8 +43,9 @@ class QuerydApp:
         self._default = default
         self._max_rows = lake.max_rows
         self._limits = BodyLimits(max_size=MAX_BODY, max_size_key="4 MiB, fixed")
-        post = Methods(POST=self._post)
-        self._router = Router([Route(b"/sql", post), Route(b"/v1/sql", post)])
+        post, listing = Methods(POST=self._post), Methods(GET=self._list_engines)
+        routes = ((b"/sql", post), (b"/sql/engines", listing))
+        self._router = Router([Route(prefix + path, app) for path, app in routes for prefix in (b"", b"/v1")])
         self._rows = self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,6 +71,9 @@ class QuerydApp:
                 await send_result(send, result, answer, request)
             self._rows += result.scanned.rows
             self._bytes += result.scanned.bytes
+
+    async def _list_engines(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_json(send, 200, EngineList(engines=tuple(self._engines), default=self._default))
 
     def _find_engine(self, name: str | None) -> QueryEngine:
         """The engine of a request. Raises ErrBadRequest for a name that is not configured."""

@@ -105,6 +105,8 @@ async def test_what_a_request_may_not_ask_for(sql: RemoteSql) -> None:
     assert response.json()["error"]["details"] == {"engines": ["duckdb", "remote"]}
     assert "`engine`" in response.json()["error"]["message"]
     assert (await sql.client.post("/sql", json={"sql": "SELECT 1"})).status_code == 200  # the default engine
+    for path in ("/sql/engines", "/v1/sql/engines"):
+        assert (await sql.client.get(path)).json() == {"engines": ["duckdb", "remote"], "default": "duckdb"}
     status, message = await sql.error("SELECT 1", snapshot="17")
     assert (status, "VERSION AS OF" in message) == (400, True)
     assert await sql.error("DROP TABLE x") == (403, "the statement is DROP: one statement that reads is run")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from lakehouse.services.catalogd.responses import ManifestDocument, SnapshotDocument
 from lakehouse.services.ingestd.answer import IngestResult
 from lakehouse.services.ingestd.corpora import CorpusResult, RemovedSource
+from lakehouse.services.queryd.app import EngineList
 from lakehouse.services.queryd.request import SqlRequest
 from tools.kit.doc_pages.openapi import embeddings, vectors
 from tools.kit.doc_pages.openapi.operations import GATEWAY_ERRORS, JSON, Operation
@@ -74,6 +75,15 @@ OPERATIONS = (
         request="SqlRequest",
         answers={JSON: "QueryResult", NDJSON: None, CSV: None, ARROW: None, PARQUET: None},
         errors=(*LAKE_ERRORS, 405, 422),
+    ),
+    Operation(
+        method="get",
+        path="/v1/sql/engines",
+        id="engines",
+        tag="lake",
+        summary="List the engines that a statement can name",
+        answers={JSON: "EngineList"},
+        errors=TABLE_ERRORS,
     ),
     Operation(
         method="get",
@@ -160,6 +170,7 @@ TYPES = (
     ManifestDocument,
     SnapshotDocument,
     SqlRequest,
+    EngineList,
     *embeddings.TYPES,
 )
 """The documents of the lake that are types of the code."""
@@ -174,6 +185,7 @@ ABOUT: Mapping[str, str] = {
     "ManifestDocument": "A table at its newest snapshot.",
     "SqlRequest": "One statement. `timeout` can only shorten the service's own; `snapshot` reads the past of the one "
     "table.",
+    "EngineList": "The engines that are configured; `default` runs the statements that name none.",
     "SnapshotDocument": "A committed state of a table.",
 }
 
